@@ -1,0 +1,52 @@
+"""What a builtin is, and what it may ask of the evaluation it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from policy_engine.types import Function
+from policy_engine.values import Value
+
+
+class Context(Protocol):
+    """The part of a query's state that a builtin may use. One query, one thread."""
+
+    cache: dict[Any, Any]
+    """For a builtin's own use during one query; use the builtin's name in the key."""
+    allow_network: bool
+
+    def now_ns(self) -> int:
+        """The query's clock, in nanoseconds since 1970: one value for the whole query. Use inside `remember`."""
+
+    def random_bits(self, bits: int, key: str) -> int:
+        """Random bits that are the same for the same key within one query. Use inside `remember`."""
+
+    def remember(self, name: str, args: tuple[Value, ...], compute: Callable[[], Value]) -> Value:
+        """The value of a nondeterministic call: computed once a query, reported to the caller, replayed on demand."""
+
+    def charge(self, work: int) -> None:
+        """Take `work` steps from the query's budget before doing them. Raises `PolicyError` when it is used up."""
+
+    def print(self, message: str) -> None:
+        """Hand a message of `print` or `trace` to the caller's sink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A function of the language.
+
+    `function` takes the operands as Rego values (and the `Context` before them if `context`), never changes them, and
+    returns a value or `UNDEFINED`. It may return a part of an operand. It raises `BuiltinError` and nothing else.
+    `relation`: it yields many outputs (`walk`); `function` then returns an iterable of them.
+    """
+
+    name: str
+    decl: Function
+    function: Callable[..., Any]
+    context: bool = False
+    nondeterministic: bool = False
+    relation: bool = False
+    deprecated: bool = False
+    infix: str = ""

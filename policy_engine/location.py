@@ -1,0 +1,25 @@
+"""Where something stands in a source file. Locations are metadata: they never take part in the equality of nodes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Location(NamedTuple):
+    """A span of source text.
+
+    `row` and `col` are 1-based and count lines and Unicode code points; `end_row` and `end_col` point just behind the
+    last character. `file` is the name given when the module was compiled, "" for text that has none.
+    """
+
+    file: str = ""
+    row: int = 0
+    col: int = 0
+    end_row: int = 0
+    end_col: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.row}" if self.file else str(self.row)
+
+
+NOWHERE = Location()

@@ -1,0 +1,132 @@
+"""Types of Rego values, as builtins declare them. The JSON form is the one of OPA's capabilities file.
+
+A type is immutable and hashable. `ANY` without members is every value. There is no type for "undefined".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """null, boolean, number or string."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """`static` types come first, by position; `dynamic` is the type of the rest (None: nothing may follow)."""
+
+    static: tuple[Type, ...] = ()
+    dynamic: Type | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """`static` properties by key, and the types of all other keys and values (None: there are no others)."""
+
+    static: tuple[tuple[Any, Type], ...] = ()
+    dynamic: tuple[Type, Type] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    of: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Any_:
+    """A union; without members, anything."""
+
+    of: tuple[Type, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """`result` is None for a function that is only called for its effect (`print`). `variadic` repeats the last."""
+
+    args: tuple[Type, ...]
+    result: Type | None
+    variadic: Type | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A type with a name and a description, as declared for arguments and results: documentation only."""
+
+    name: str
+    type: Type
+    description: str = ""
+
+
+Type: TypeAlias = Scalar | Array | Object | Set | Any_ | Function | Named
+
+NULL: Final = Scalar("null")
+BOOLEAN: Final = Scalar("boolean")
+NUMBER: Final = Scalar("number")
+STRING: Final = Scalar("string")
+ANY: Final = Any_()
+
+
+def array(of: Type) -> Array:
+    """An array of any length."""
+    return Array((), of)
+
+
+def set_(of: Type) -> Set:
+    return Set(of)
+
+
+def object_(key: Type = ANY, value: Type = ANY) -> Object:
+    """An object with any keys of a type."""
+    return Object((), (key, value))
+
+
+def union(*members: Type) -> Any_:
+    return Any_(members)
+
+
+def unnamed(type_: Type) -> Type:
+    """The type without its name and description."""
+    return unnamed(type_.type) if isinstance(type_, Named) else type_
+
+
+def to_json(type_: Type) -> Mapping[str, Any]:
+    """The type as OPA's capabilities file writes it."""
+    match type_:
+        case Scalar(name):
+            return {"type": name}
+        case Named(name, inner, description):
+            described = {"description": description} if description else {}
+            return {**to_json(inner), "name": name, **described}
+        case Array(static, dynamic):
+            result: dict[str, Any] = {"type": "array"}
+            if dynamic is not None:
+                result["dynamic"] = to_json(dynamic)
+            if static:
+                result["static"] = [to_json(item) for item in static]
+            return result
+        case Set(of):
+            return {"type": "set", "of": to_json(of)}
+        case Any_(of):
+            return {"type": "any", "of": [to_json(item) for item in of]} if of else {"type": "any"}
+        case Object(properties, rest):
+            result = {"type": "object"}
+            if rest is not None:
+                result["dynamic"] = {"key": to_json(rest[0]), "value": to_json(rest[1])}
+            if properties:
+                result["static"] = [{"key": key, "value": to_json(value)} for key, value in properties]
+            return result
+        case Function(args, returned, variadic):
+            result = {"type": "function"}
+            if args:
+                result["args"] = [to_json(item) for item in args]
+            if returned is not None:
+                result["result"] = to_json(returned)
+            if variadic is not None:
+                result["variadic"] = to_json(variadic)
+            return result

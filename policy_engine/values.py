@@ -1,0 +1,478 @@
+"""Rego values as Python objects, and the laws they obey: equality, order, text.
+
+What a value is:
+
+    null, boolean, string    None, bool, str
+    number                   int (exact), float (its text is the shortest that reads back), Number (a float whose text
+                             says more than the float: `1.50`, `1e2`, 64-bit mantissas such as 0.33333333333333333334)
+    array, object            list, dict
+    set                      Set
+
+Objects are plain dicts. A key that is a string, number or null is itself; a key that is a boolean or a composite value
+is wrapped in a `Key`, because Python holds `True == 1` and cannot hash lists. `freeze` and `thaw` go between the two
+forms; `Set` stores its members the same way. Everything here treats containers as immutable.
+
+`UNDEFINED` is not a value: it is what a reference or rule has when it has no value, and its truth must never be asked.
+Any object of another class than those above raises `invalid_input` where it is touched: comparing it "not equal" would
+let a `not` succeed (OPA's reference for order: docs/policy-reference, "Built-in comparison").
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+
+from policy_engine.errors import INVALID_INPUT, PolicyError
+
+Value = Any
+"""None | bool | int | float | str | list[Value] | dict[object, Value] | Set; mypy cannot say it."""
+
+
+class Undefined:
+    """The class of `UNDEFINED`."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        raise TypeError("undefined is neither true nor false; compare with `is UNDEFINED`")
+
+    def __repr__(self) -> str:
+        return "UNDEFINED"
+
+    def __reduce__(self) -> str:
+        return "UNDEFINED"
+
+
+UNDEFINED: Final = Undefined()
+
+
+class Number(float):
+    """A JSON number whose text matters. Equal, ordered and hashed by its exact decimal value, not by its float."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Number:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (int, float)) and not isinstance(other, bool):
+            return exact(self) == exact(other)
+        return NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        result = self.__eq__(other)
+        return result if result is NotImplemented else not result
+
+    def __lt__(self, other: float) -> bool:
+        return exact(self) < exact(other)
+
+    def __le__(self, other: float) -> bool:
+        return exact(self) <= exact(other)
+
+    def __gt__(self, other: float) -> bool:
+        return exact(self) > exact(other)
+
+    def __ge__(self, other: float) -> bool:
+        return exact(self) >= exact(other)
+
+    def __hash__(self) -> int:
+        # Equal numbers must hash alike whichever class holds them: integral ones as int, the rest as float.
+        value = exact(self)
+        return (
+            hash(int(value)) if value.adjusted() < 400 and value == value.to_integral_value() else float.__hash__(self)
+        )
+
+    def __reduce__(self) -> tuple[type[Number], tuple[str]]:
+        return Number, (self.text,)
+
+
+def exact(number: float) -> Decimal:
+    """The decimal a number's text stands for. `number` is an int, a float or a `Number`."""
+    if number.__class__ is Number:
+        return Decimal(number.text)
+    return Decimal(number) if number.__class__ is int else Decimal(float.__repr__(number))
+
+
+def number_text(number: float) -> str:
+    """A number as JSON text."""
+    cls = number.__class__
+    if cls is int:
+        return int_text(number)  # type: ignore[arg-type]
+    if cls is Number:
+        return number.text  # type: ignore[attr-defined,no-any-return]
+    return float.__repr__(number)
+
+
+def int_text(number: int) -> str:
+    """`str(number)` without CPython's limit of 4,300 digits."""
+    try:
+        return str(number)
+    except ValueError:
+        # Decimal has no such limit, and its conversion is not quadratic.
+        return format(Decimal(number), "f")
+
+
+def parse_number(text: str) -> int | float:
+    """The value of a JSON number's text: int, float where its repr is the same text, `Number` otherwise."""
+    if text.lstrip("-").isdigit():
+        try:
+            return int(text) if text != "-0" else Number("-0")
+        except ValueError:
+            return int(Decimal(text))
+    value = float(text)
+    return value if float.__repr__(value) == text else Number(text)
+
+
+class Key:
+    """An object key or set member that Python cannot hold as it is: a boolean, an array, an object or a set."""
+
+    __slots__ = ("_hash", "value")
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+        self._hash = _structural_hash(value)
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Key and equal(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Key({self.value!r})"
+
+
+TRUE_KEY: Final = Key.__new__(Key)
+FALSE_KEY: Final = Key.__new__(Key)
+
+
+def freeze(value: Value) -> object:
+    """`value` as an object key or set member."""
+    cls = value.__class__
+    if cls is str or cls is int or value is None:
+        return value
+    if value is True:
+        return TRUE_KEY
+    if value is False:
+        return FALSE_KEY
+    if cls is float:
+        return _integral(value)
+    if cls is Number:
+        return value
+    return Key(value)
+
+
+def thaw(key: Any) -> Value:
+    """The value that `freeze` made a key of."""
+    return key.value if key.__class__ is Key else key
+
+
+def _integral(value: float) -> float:
+    # 1e23 the float is not 10**23, but 1e23 the JSON number is; beyond 2**53 only the text tells.
+    if value != value:
+        foreign(value)
+    if -_EXACT <= value <= _EXACT or value in (float("inf"), float("-inf")):
+        return value
+    return Number(float.__repr__(value))
+
+
+def _structural_hash(value: Value) -> int:
+    cls = value.__class__
+    if cls is list:
+        return hash(("array", *map(freeze, value)))
+    if cls is dict:
+        return hash(("object", frozenset((key, freeze(item)) for key, item in value.items())))
+    if cls is Set:
+        return hash(("set", frozenset(value.members)))
+    if cls is bool:
+        return 3 if value else 2
+    if cls is str or cls is int or cls is float or cls is Number or value is None:
+        return hash(freeze(value))
+    foreign(value)
+
+
+class Set:
+    """A Rego set. Immutable for everybody but the code that builds it; iterates in Rego's order.
+
+    `members` maps each member's frozen form to None: a dict, because of two equal members (`1.0` and `1`) the first
+    one's text must stay, and its keys view gives the set algebra.
+    """
+
+    __slots__ = ("_sorted", "members")
+    members: dict[object, None]
+
+    def __init__(self, values: Iterable[Value] = ()) -> None:
+        self.members = dict.fromkeys(map(freeze, values))
+        self._sorted: list[Value] | None = None
+
+    @classmethod
+    def of(cls, members: dict[object, None]) -> Set:
+        """A set that owns `members`, which are frozen already."""
+        new = cls.__new__(cls)
+        new.members = members
+        new._sorted = None
+        return new
+
+    def sorted(self) -> list[Value]:
+        """The members in Rego's order. Shared: do not change it."""
+        if self._sorted is None:
+            self._sorted = sort(list(map(thaw, self.members)))
+        return self._sorted
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self.sorted())
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __contains__(self, value: Value) -> bool:
+        return freeze(value) in self.members
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Set and self.members.keys() == other.members.keys()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Set({self.sorted()!r})"
+
+
+for _key, _value in ((TRUE_KEY, True), (FALSE_KEY, False)):
+    _key.value = _value
+    _key._hash = _structural_hash(_value)
+
+
+RANK: Final[dict[type, int]] = {
+    type(None): 0, bool: 1, int: 2, float: 2, Number: 2, str: 3, list: 4, dict: 5, Set: 6,
+}  # fmt: skip
+"""Rego's order of types. A class that is not here is not a Rego value."""
+
+TYPE_NAMES: Final = ("null", "boolean", "number", "string", "array", "object", "set")
+
+
+def type_name(value: Value) -> str:
+    """`null`, `boolean`, `number`, `string`, `array`, `object` or `set`."""
+    rank = RANK.get(value.__class__)
+    if rank is None or value != value:
+        foreign(value)
+    return TYPE_NAMES[rank]
+
+
+def foreign(value: object) -> NoReturn:
+    """Refuse an object that is no Rego value. Never returns."""
+    cls = value.__class__
+    what = "NaN" if cls is float or cls is Number else f"an object of class `{cls.__module__}.{cls.__qualname__}`"
+    raise PolicyError(
+        INVALID_INPUT,
+        f"{what} is not a JSON value",
+        hint="give null, bool, int, float, str, list, dict or policy_engine.Set, and exactly those classes",
+    )
+
+
+def equal(a: Value, b: Value) -> bool:
+    """Rego's `==`: by value and type, so `1 == 1.0` but `true != 1`."""
+    ca, cb = a.__class__, b.__class__
+    if ca is str and cb is str:
+        return a == b  # type: ignore[no-any-return]
+    if ca is list and cb is list:
+        return len(a) == len(b) and all(map(equal, a, b))
+    if ca is dict and cb is dict:
+        if len(a) != len(b):
+            return False
+        for key, value in a.items():
+            other = b.get(key, UNDEFINED)
+            if other is UNDEFINED or not equal(value, other):
+                return False
+        return True
+    ra, rb = RANK.get(ca), RANK.get(cb)
+    if ra is None:
+        foreign(a)
+    if rb is None:
+        foreign(b)
+    if ra != rb:
+        return False
+    if ra == 2:
+        return compare_numbers(a, b) == 0
+    return a == b  # type: ignore[no-any-return]
+
+
+_EXACT: Final = 9007199254740992.0
+"""Integral floats below it are the integers their text says."""
+
+
+def compare_numbers(a: float, b: float) -> int:
+    """-1, 0 or 1. Exact: `9007199254740993` is not `9007199254740992.0`, nor a third the float next to it."""
+    if a != a or b != b:
+        foreign(a if a != a else b)
+    if (a.__class__ is float and abs(a) >= 9007199254740992.0) or (
+        b.__class__ is float and abs(b) >= 9007199254740992.0
+    ):
+        x, y = exact(a), exact(b)
+        return (x > y) - (x < y)
+    return (a > b) - (a < b)
+
+
+def compare(a: Value, b: Value) -> int:
+    """-1, 0 or 1 in Rego's order: null < boolean < number < string < array < object < set."""
+    ca, cb = a.__class__, b.__class__
+    ra, rb = RANK.get(ca), RANK.get(cb)
+    if ra is None:
+        foreign(a)
+    if rb is None:
+        foreign(b)
+    if ra != rb:
+        return -1 if ra < rb else 1
+    if ra == 2:
+        return compare_numbers(a, b)
+    if ra == 4:
+        return _compare_sequences(a, b)
+    if ra == 5:
+        return _compare_objects(a, b)
+    if ra == 6:
+        return _compare_sequences(a.sorted(), b.sorted())
+    if ra == 0:
+        return 0
+    return int(a > b) - int(a < b)
+
+
+def _compare_sequences(a: list[Value], b: list[Value]) -> int:
+    for x, y in zip(a, b, strict=False):
+        if result := compare(x, y):
+            return result
+    return (len(a) > len(b)) - (len(a) < len(b))
+
+
+def _compare_objects(a: dict[Any, Value], b: dict[Any, Value]) -> int:
+    # OPA walks both sorted key lists in step: a smaller key decides before a value does.
+    for x, y in zip(sorted_items(a), sorted_items(b), strict=False):
+        if result := compare(x[0], y[0]) or compare(x[1], y[1]):
+            return result
+    return (len(a) > len(b)) - (len(a) < len(b))
+
+
+order_key = functools.cmp_to_key(compare)
+"""A `key=` function for Rego's order."""
+
+
+def sort(values: list[Value]) -> list[Value]:
+    """A new list in Rego's order; strings alone take the fast way (code points sort as UTF-8 does)."""
+    classes = {value.__class__ for value in values}
+    if classes == {str} or classes == {int}:
+        return sorted(values)
+    return sorted(values, key=order_key)
+
+
+def sorted_items(obj: dict[Any, Value]) -> list[tuple[Value, Value]]:
+    """(key, value) pairs in Rego's order, keys thawed."""
+    classes = {key.__class__ for key in obj}
+    if classes <= {str}:
+        return sorted(obj.items(), key=_first)
+    if not classes <= _KEY_CLASSES:
+        for key in obj:
+            if key.__class__ not in _KEY_CLASSES:
+                foreign(key)
+    return sorted(((thaw(key), value) for key, value in obj.items()), key=lambda item: order_key(item[0]))
+
+
+_KEY_CLASSES: Final = {str, int, float, Number, type(None), Key}
+
+
+def _first(item: tuple[Any, Value]) -> Any:
+    return item[0]
+
+
+def to_term(value: Value) -> str:
+    """A value as Rego text on one line, as OPA prints it: `{"a": [1, 2]}`, `{1, 2}`, `set()`."""
+    cls = value.__class__
+    if cls is str:
+        return quote(value)
+    if value is None or cls is bool:
+        return "null" if value is None else "true" if value else "false"
+    if cls is list:
+        return "[" + ", ".join(map(to_term, value)) + "]"
+    if cls is dict:
+        return "{" + ", ".join(f"{to_term(key)}: {to_term(item)}" for key, item in sorted_items(value)) + "}"
+    if cls is Set:
+        return "{" + ", ".join(map(to_term, value)) + "}" if value.members else "set()"
+    if RANK.get(cls) != 2 or value != value:
+        foreign(value)
+    return number_text(value)
+
+
+def quote(text: str) -> str:
+    """A string as a JSON literal, non-ASCII characters kept."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def to_json(value: Value) -> Value:
+    """A fresh JSON value: sets become sorted arrays, keys that are no strings become their JSON text."""
+    cls = value.__class__
+    if cls is str or cls is int or value is None or cls is bool:
+        return value
+    if cls is list:
+        return [to_json(item) for item in value]
+    if cls is dict:
+        return {
+            key if key.__class__ is str else dumps(to_json(thaw(key))): to_json(item)
+            for key, item in (value.items() if all(key.__class__ is str for key in value) else sorted_items(value))
+        }
+    if cls is Set:
+        return [to_json(item) for item in value]
+    if cls is float or cls is Number:
+        if value != value:
+            foreign(value)
+        return value
+    foreign(value)
+
+
+def dumps(value: Value) -> str:
+    """JSON text, keys sorted, no spaces, number text kept. `value` holds no sets (see `to_json`)."""
+    cls = value.__class__
+    if cls is str:
+        return quote(value)
+    if value is None or cls is bool:
+        return "null" if value is None else "true" if value else "false"
+    if cls is list:
+        return "[" + ",".join(map(dumps, value)) + "]"
+    if cls is dict:
+        return "{" + ",".join(f"{quote(key)}:{dumps(item)}" for key, item in sorted(value.items())) + "}"
+    if RANK.get(cls) != 2 or value != value:
+        foreign(value)
+    return number_text(value)
+
+
+def loads(text: str | bytes) -> Value:
+    """JSON text as a value that keeps every number's text. Raises `ValueError` for text that is not JSON."""
+    return json.loads(text, parse_float=parse_number, parse_int=parse_number, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"`{name}` is not JSON")
+
+
+def check(value: Value) -> None:
+    """Look at a whole value now. Raises `PolicyError` (`invalid_input`) for anything that is not a Rego value."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        cls = item.__class__
+        if cls is dict:
+            for key in item:
+                if key.__class__ not in _KEY_CLASSES:
+                    foreign(key)
+            pending.extend(item.values())
+        elif cls is list:
+            pending.extend(item)
+        elif cls is Set:
+            pending.extend(map(thaw, item.members))
+        elif cls not in RANK or item != item:
+            foreign(item)
