@@ -1,0 +1,98 @@
+"""What one request is while it passes through the gateway: the call it makes and the state around it.
+
+Two objects live here, and only plain data: the `Call` is the provider's view of a request, already parsed and never
+changed, which a policy judges and the log records; the `Exchange` is the mutable notebook of the data plane's nine
+steps. How a body becomes a `Call` is a matter of `gateway/upstream/providers/`; what a policy sees of it is
+`gateway/authorization.py`. Specification: sections 6 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.authorization import Authorization
+    from gateway.identity.principals import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that a call offers to the model: its type is kept, so that a hosted tool is not a function of that name."""
+
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """State on the provider's side that a call names, such as a previous response or an uploaded file."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request in the words of its provider. Immutable: an obligation makes a new one from the changed body.
+
+    `body` is the parsed object and `raw` the bytes it was parsed from. Both are shared with the policies and the
+    log and must not be mutated by anybody. A request without a body has `body=None` and `raw=b""`.
+    """
+
+    action: str
+    upstream: str
+    provider: str
+    method: str
+    path: str
+    raw: bytes
+    body: dict[str, Any] | None
+    model: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    stream: bool = False
+    # The output cap which the client asked for; None where it asked for none.
+    max_output_tokens: int | None = None
+    tools: tuple[Tool, ...] = ()
+    roles: tuple[str, ...] = ()
+    messages: int = 0
+    # SHA-256 (hex) of every system, developer or instructions text, in order.
+    system_prompts: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output."""
+
+    input: int
+    output: int
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The state of one request, owned by the task that serves it: filled from top to bottom as its steps pass."""
+
+    started_ns: int
+    decision_id: str
+    # Step 2: the route's action and the names of provider and upstream, also for refusals before a call exists.
+    action: str = ""
+    upstream: str = ""
+    provider: str = ""
+    # Steps 3 to 6.
+    principal: Principal | None = None
+    call: Call | None = None
+    authorization: Authorization | None = None
+    # What the gateway itself changed in the forwarded body, e.g. "max_output_tokens"; recorded with the decision.
+    edits: list[str] = field(default_factory=list)
+    # True from the moment the `decided` entry is durable until its `completed` entry is.
+    open: bool = False
+    # Steps 7 to 9. `status` is the one the client saw; None until a head was sent.
+    status: int | None = None
+    upstream_status: int | None = None
+    usage: Usage | None = None
+    response_model: str | None = None
+    bytes_sent: int = 0
+    first_byte_ns: int | None = None
