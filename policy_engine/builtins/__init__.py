@@ -1,1 +1,16 @@
-"""The builtins, one file a family. Each family has a tuple `BUILTINS`; `TABLE` is all of them by name."""
+"""The builtins, one file a family. Each family has a tuple `BUILTINS`; `TABLE` is all of them by name.
+
+Importing the table must stay cheap, because every command line and worker does it: a family imports what is heavy
+(regexes, cryptography, YAML, time zones) inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy_engine.builtins.table import Builtin
+
+FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = ()
+
+TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}
+"""Every builtin this engine has. A name that is not here is an error when a policy is loaded."""

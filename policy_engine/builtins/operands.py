@@ -1,0 +1,98 @@
+"""Operand checks, and the texts of their errors, shared by every family.
+
+A builtin checks its operands itself, in order, because the compiler's type check cannot see into input and data. The
+texts are OPA's (v1/topdown/builtins): policies' tests compare them. `name` is the builtin's, `position` 1-based.
+
+Every check ends in `values.type_name` when it fails, so an object that is no Rego value raises `invalid_input`, never
+"wrong type": a wrong type is undefined outside strict mode and would let a `not` succeed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
+from policy_engine.values import Number, Set, Value, foreign, type_name
+
+NUMBERS: Final = frozenset((int, float, Number))
+"""The classes of a Rego number (`bool` is none of them)."""
+
+INT64_MIN: Final = -(1 << 63)
+INT64_MAX: Final = (1 << 63) - 1
+
+
+def operand_error(name: str, position: int, text: str) -> NoReturn:
+    """Refuse an operand: `name: operand 1 text`."""
+    raise BuiltinError(f"{name}: operand {position} {text}", EVAL_TYPE_ERROR)
+
+
+def wrong(name: str, position: int, got: Value, *expected: str) -> NoReturn:
+    """Refuse an operand whose type is none of the expected ones."""
+    names = expected[0] if len(expected) == 1 else "one of {" + ", ".join(expected) + "}"
+    operand_error(name, position, f"must be {names} but got {type_name(got)}")
+
+
+def wrong_element(name: str, position: int, composite: Value, got: Value, *expected: str) -> NoReturn:
+    """Refuse an array, object or set because of what it contains."""
+    outer = type_name(composite)
+    names = f"{expected[0]}s" if len(expected) == 1 else "(any of) {" + ", ".join(expected) + "}"
+    operand_error(name, position, f"must be {outer} of {names} but got {outer} containing {type_name(got)}")
+
+
+def string(value: Value, name: str, position: int) -> str:
+    if value.__class__ is not str:
+        wrong(name, position, value, "string")
+    return value  # type: ignore[no-any-return]
+
+
+def number(value: Value, name: str, position: int) -> int | float:
+    """Any number; NaN, which Python lets into a document, is refused as no value at all."""
+    if value.__class__ not in NUMBERS:
+        wrong(name, position, value, "number")
+    if value != value:
+        foreign(value)
+    return value  # type: ignore[no-any-return]
+
+
+def integer(value: Value, name: str, position: int) -> int:
+    """An integer of 64 bits *written as one*: OPA refuses `2.0` here, and integers beyond, with the same words."""
+    if value.__class__ is int and INT64_MIN <= value <= INT64_MAX:
+        return value  # type: ignore[no-any-return]
+    number(value, name, position)
+    operand_error(name, position, "must be integer number but got floating-point number")
+
+
+def array(value: Value, name: str, position: int) -> list[Value]:
+    if value.__class__ is not list:
+        wrong(name, position, value, "array")
+    return value  # type: ignore[no-any-return]
+
+
+def object_(value: Value, name: str, position: int) -> dict[Any, Value]:
+    if value.__class__ is not dict:
+        wrong(name, position, value, "object")
+    return value  # type: ignore[no-any-return]
+
+
+def set_(value: Value, name: str, position: int) -> Set:
+    if value.__class__ is not Set:
+        wrong(name, position, value, "set")
+    return value  # type: ignore[no-any-return]
+
+
+def items(value: Value, name: str, position: int) -> list[Value]:
+    """The elements of an array, or the members of a set in Rego's order. Shared: do not change the list."""
+    if value.__class__ is list:
+        return value  # type: ignore[no-any-return]
+    if value.__class__ is Set:
+        return value.sorted()  # type: ignore[no-any-return]
+    wrong(name, position, value, "array", "set")
+
+
+def strings(value: Value, name: str, position: int) -> list[str]:
+    """The elements of an array or set of strings."""
+    found = items(value, name, position)
+    for item in found:
+        if item.__class__ is not str:
+            wrong_element(name, position, value, item, "string")
+    return found
