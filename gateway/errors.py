@@ -1,0 +1,106 @@
+"""The one error family of the gateway, and the closed list of reason codes (layer 0: imports nothing of ours).
+
+    GatewayError               a command, a start or a change cannot be done; `code` is stable, the text is for a person
+    └── Denied                 a request on the data plane is refused; `code` is one of `REASONS`
+
+Packages derive their own classes from `GatewayError` where a caller must tell them apart. Texts start in lower case and
+end without a period, so that they can stand inside a sentence; `hint` says what to do next. Nothing secret may be put
+into either: both are printed, and `Denied.detail` goes to the audit log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class GatewayError(Exception):
+    """Something the gateway was asked to do cannot be done.
+
+    `code` is a stable string, `message` one line for a person, `subject` the id or name of the thing concerned if there
+    is one, and `hint` what to do next ("" where it is obvious).
+    """
+
+    def __init__(self, code: str, message: str, *, subject: str | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.subject = subject
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class Reason(NamedTuple):
+    """How one reason code looks from outside.
+
+    `retry` says whether waiting may cure it: where it is false the answer carries `x-should-retry: false`, because the
+    SDKs retry 429 and 5xx by themselves.
+    """
+
+    code: str
+    status: int
+    retry: bool
+    message: str
+
+
+REASONS: dict[str, Reason] = {
+    reason.code: reason
+    for reason in (
+        Reason("bad_request", 400, False, "the request is malformed"),
+        Reason("duplicate_key", 400, False, "the request body repeats a key of an object"),
+        # Unknown, revoked and expired look alike to a client; only the log tells them apart.
+        Reason("bad_credentials", 401, False, "the credentials are missing or not valid"),
+        Reason("policy_denied", 403, False, "a policy denies this request"),
+        Reason("no_policy", 403, False, "no policy is bound to this agent that could allow the request"),
+        Reason("policy_undefined", 403, False, "a policy gave no answer for this request"),
+        Reason("policy_error", 403, False, "a policy failed while judging this request"),
+        Reason("policy_deadline", 403, False, "a policy took too long to judge this request"),
+        Reason("policy_bad_decision", 403, False, "a policy gave an answer that is not a decision"),
+        Reason("policy_unsupported", 403, False, "a policy asks for something that this gateway cannot enforce"),
+        Reason("foreign_reference", 403, False, "the request refers to something this agent did not create here"),
+        Reason("approval_required", 403, False, "a person must approve this request first"),
+        Reason("unknown_route", 404, False, "there is no such route"),
+        Reason("too_large", 413, False, "the request is too large"),
+        Reason("unsupported_encoding", 415, False, "the request body must be plain JSON in UTF-8, not compressed"),
+        Reason("limit_exceeded", 429, True, "a limit of this agent is used up"),
+        Reason("upstream_error", 502, True, "the upstream could not be reached or broke off"),
+        Reason("registry_unavailable", 503, True, "the registry cannot be read"),
+        Reason("audit_unavailable", 503, True, "the audit log cannot be written"),
+        Reason("policy_not_loaded", 503, True, "the policy revision in force is not loaded yet"),
+        Reason("overloaded", 503, True, "the gateway is overloaded"),
+        Reason("upstream_timeout", 504, True, "the upstream did not answer in time"),
+    )
+}
+"""The closed list of DESIGN.md section 15. A code that is not here cannot leave the gateway."""
+
+
+class PrincipalHint(NamedTuple):
+    """Whose request it was, as far as known: a refusal of a known but dead key belongs to its organization's log."""
+
+    organization: str
+    agent_id: str
+    key_id: str
+
+
+class Denied(GatewayError):
+    """A request on the data plane is refused.
+
+    What a client may read: the reason's code, status and text, and `reasons` (what the policies say). What only the log
+    may hold: `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        reasons: Iterable[str] = (),
+        principal_hint: PrincipalHint | None = None,
+    ) -> None:
+        self.reason = REASONS[code]
+        super().__init__(code, self.reason.message)
+        self.detail = detail
+        self.reasons = tuple(reasons)
+        self.principal_hint = principal_hint

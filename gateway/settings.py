@@ -1,0 +1,313 @@
+"""Settings and the data directory (DESIGN.md sections 13 and 16; layer 0).
+
+One schema, the fields of `Settings`, and three places that may set them: a flag beats the environment (`GATEWAY_PORT`)
+beats the file (`gateway.toml`) beats the default. In the file a table is a prefix: `[policies] ref = "main"` sets
+`policies_ref`. A name that is not in the schema is an error wherever it stands: a mistyped limit must not be ignored.
+What can change while the gateway runs (agents, keys, upstreams) is no setting: it lives in the registry.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import GatewayError
+
+DEFAULT_DATA = Path(".gateway")
+FILE_NAME = "gateway.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """Where one gateway keeps its state; this class only knows the names, their owners know the contents."""
+
+    path: Path
+
+    @property
+    def registry_db(self) -> Path:
+        return self.path / "registry.db"
+
+    @property
+    def audit_db(self) -> Path:
+        return self.path / "audit.db"
+
+    @property
+    def runtime_db(self) -> Path:
+        return self.path / "runtime.db"
+
+    @property
+    def audit_lock(self) -> Path:
+        return self.path / "audit.lock"
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def bundles(self) -> Path:
+        return self.path / "bundles"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+    @property
+    def signer_state(self) -> Path:
+        return self.path / "signer-state"
+
+    @property
+    def policies(self) -> Path:
+        """The policies repository that `gateway init` makes; `policies_repository` may name another one."""
+        return self.path / "policies"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.path / FILE_NAME
+
+    def create(self) -> None:
+        """Make the directory and its parts, for this user only; an existing one is refused, never taken over."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700)
+            for part in (self.keys, self.bundles, self.cache):
+                part.mkdir(mode=0o700)
+        except FileExistsError as error:
+            raise GatewayError(
+                "data_exists",
+                f"`{self.path}` exists already",
+                subject=str(self.path),
+                hint="choose another directory with --data, or go on with `gateway up`",
+            ) from error
+        except OSError as error:
+            raise GatewayError(
+                "data_not_writable",
+                f"cannot create `{self.path}`: {_reason(error)}",
+                subject=str(self.path),
+                hint="choose another directory with --data",
+            ) from error
+
+    def check(self) -> None:
+        """Raise unless this is a directory of a gateway that this user can read and write."""
+        where = str(self.path)
+        if not os.path.lexists(self.path):
+            flag = "" if self.path == DEFAULT_DATA else f" --data {where}"
+            shown = where if self.path.is_absolute() else f"./{where}"
+            raise GatewayError(
+                "data_missing", f"no gateway in {shown}", subject=where, hint=f"type `gateway init{flag}`"
+            )
+        if not self.path.is_dir():
+            raise GatewayError("data_not_directory", f"`{where}` is not a directory", subject=where)
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise GatewayError(
+                "data_not_writable",
+                f"`{where}` is not readable and writable for this user",
+                subject=where,
+                hint="run as the user who typed `gateway init`",
+            )
+        if not self.registry_db.exists():
+            raise GatewayError(
+                "data_missing",
+                f"`{where}` is not a gateway's data directory: it has no registry.db",
+                subject=where,
+                hint="name another directory with --data, or make one with `gateway init --data DIR`",
+            )
+
+
+def _setting(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field of `Settings`: its default, its one-line help and, for numbers, its inclusive range."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that is fixed while the gateway runs. Times are in seconds unless the name says otherwise."""
+
+    data: DataDirectory = field(default=DataDirectory(DEFAULT_DATA), metadata={"help": "the data directory"})
+
+    host: str = _setting("127.0.0.1", "address of the data plane")
+    port: int = _setting(8080, "port of the data plane", 0, 65535)
+    control_host: str = _setting("127.0.0.1", "address of the control plane")
+    control_port: int = _setting(8081, "port of the control plane", 0, 65535)
+    insecure: bool = _setting(False, "allow plain HTTP on an address that is not loopback")
+    workers: int = _setting(1, "data workers", 1, 256)
+
+    policies_repository: Path | None = field(
+        default=None, metadata={"help": "git repository of the policies (default: the one init made)"}
+    )
+    policies_path: str = _setting("", "directory inside that repository that holds the bundles")
+    policies_ref: str = _setting("main", "branch or tag to follow")
+    policies_poll: float = _setting(2.0, "how often to look for a new commit", 0.1, 86400)
+    policy_deadline_ms: int = _setting(100, "how long one judgement may take, in milliseconds", 1, 60_000)
+
+    header_timeout: float = _setting(10.0, "how long a client may take to send a request's head", 0.1, 3600)
+    body_timeout: float = _setting(60.0, "how long a client may take to send a request's body", 0.1, 3600)
+    keep_alive: float = _setting(75.0, "how long an idle client connection is kept", 0.1, 3600)
+    max_header_bytes: int = _setting(32 * 1024, "cap of a request's head", 1024, 1024 * 1024)
+    max_body_bytes: int = _setting(10 * 1024 * 1024, "cap of a request's body", 1024, 1024 * 1024 * 1024)
+    max_connections: int = _setting(4096, "client connections per worker", 1, 1_000_000)
+    drain_timeout: float = _setting(15.0, "how long running requests may go on after a stop", 0, 3600)
+
+    upstream_connect_timeout: float = _setting(10.0, "how long connecting to an upstream may take", 0.1, 3600)
+    upstream_first_byte_timeout: float = _setting(120.0, "how long an upstream may take to begin its answer", 0.1, 3600)
+    upstream_idle_timeout: float = _setting(120.0, "how long an upstream may pause within its answer", 0.1, 3600)
+    upstream_total_timeout: float = _setting(900.0, "how long one upstream call may take in all", 0.1, 86400)
+
+    checkpoint_seconds: float = _setting(10.0, "how often the audit log's head is signed", 0.1, 86400)
+
+    @property
+    def repository(self) -> Path:
+        """The policies repository in force: the configured one, or the one inside the data directory."""
+        return self.policies_repository or self.data.policies
+
+
+SCHEMA = {item.name: item for item in fields(Settings)}
+
+
+def load_settings(
+    flags: Mapping[str, object] | None = None,
+    env: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """The settings in force. `flags` that are None were not given; `env` is the process environment by default.
+
+    `file` must exist if it is named (by this argument or by `GATEWAY_CONFIG`); otherwise `gateway.toml` in the data
+    directory is read if there is one. The data directory itself is not checked: `gateway init` needs it missing.
+    """
+    values: dict[str, object] = {}
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    environment = _from_environment(os.environ if env is None else env)
+    config = file or (Path(config_name) if (config_name := environment.pop("config", None)) else None)
+    if config is None:
+        data = Path(str(given.get("data") or environment.get("data") or DEFAULT_DATA))
+        config = found if (found := data / FILE_NAME).exists() else None
+    if config is not None:
+        values.update(_from_file(config))
+    for name, text in environment.items():
+        values[name] = _convert(name, text, f"GATEWAY_{name.upper()}")
+    for name, value in given.items():
+        flag = "--" + name.replace("_", "-")
+        if name not in SCHEMA:
+            raise GatewayError("unknown_setting", f"unknown setting `{flag}`", subject=name)
+        values[name] = _convert(name, value, flag)
+    settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
+    _check_bind(settings)
+    return settings
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for variable, text in env.items():
+        if not variable.startswith("GATEWAY_"):
+            continue
+        name = variable.removeprefix("GATEWAY_").lower()
+        if name not in SCHEMA and name != "config":
+            raise GatewayError(
+                "unknown_setting",
+                f"unknown setting `{variable}` in the environment",
+                subject=variable,
+                hint="names that begin with GATEWAY_ are the gateway's: correct it or unset it",
+            )
+        found[name] = text
+    return found
+
+
+def _from_file(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as stream:
+            document = tomllib.load(stream)
+    except FileNotFoundError as error:
+        raise GatewayError("settings_missing", f"settings file `{path}` does not exist", subject=str(path)) from error
+    except OSError as error:
+        message = f"cannot read settings file `{path}`: {_reason(error)}"
+        raise GatewayError("settings_unreadable", message, subject=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GatewayError("settings_invalid", f"`{path}` is not TOML: {error}", subject=str(path)) from error
+    flat: dict[str, object] = {}
+    for key, value in document.items():
+        inner = {f"{key}_{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
+        for name, item in inner.items():
+            shown = f"{key}.{name.removeprefix(key + '_')}" if isinstance(value, dict) else name
+            if name not in SCHEMA:
+                raise GatewayError("unknown_setting", f"unknown setting `{shown}` in `{path}`", subject=shown)
+            flat[name] = _convert(name, item, f"`{shown}` in `{path}`", base=path.parent)
+    return flat
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _convert(name: str, value: object, source: str, base: Path | None = None) -> object:
+    """`value` as the type of the field `name`; `source` says in an error where it came from.
+
+    Relative paths belong to the directory of the file that names them (`base`), or to the working directory.
+    """
+    item = SCHEMA[name]
+    wanted = str(item.type)
+    if wanted == "DataDirectory" and isinstance(value, DataDirectory):
+        return value
+    if wanted in ("DataDirectory", "Path | None"):
+        if isinstance(value, (str, Path)) and str(value):
+            path = Path(value).expanduser()
+            path = base / path if base else path
+            return DataDirectory(path) if wanted == "DataDirectory" else path
+        raise _invalid(source, value, "a path")
+    if wanted == "str":
+        if isinstance(value, str):
+            return value
+        raise _invalid(source, value, "text")
+    if wanted == "bool":
+        found = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
+        if found is None:
+            raise _invalid(source, value, "true or false")
+        return found
+    return _number(source, value, item.metadata, integer=wanted == "int")
+
+
+def _number(source: str, value: object, limits: Mapping[str, Any], *, integer: bool) -> int | float:
+    kind = "a whole number" if integer else "a number"
+    wanted = f"{kind} from {limits['low']} to {limits['high']}"
+    accepted = (int, str) if integer else (int, float, str)
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        raise _invalid(source, value, wanted)
+    try:
+        number = int(value) if integer else float(value)
+    except ValueError as error:
+        raise _invalid(source, value, wanted) from error
+    if not limits["low"] <= number <= limits["high"]:  # false for NaN, too
+        raise _invalid(source, value, wanted)
+    return number
+
+
+def _invalid(source: str, value: object, wanted: str) -> GatewayError:
+    return GatewayError("invalid_setting", f"{source} is `{value}`, but must be {wanted}", subject=source)
+
+
+def _check_bind(settings: Settings) -> None:
+    """Credentials must not cross a network in clear: only loopback is served without TLS, unless told otherwise."""
+    for name, host in (("host", settings.host), ("control_host", settings.control_host)):
+        if not settings.insecure and not is_loopback(host):
+            raise GatewayError(
+                "insecure_bind",
+                f"{name} `{host}` is not a loopback address and the gateway speaks plain HTTP",
+                subject=name,
+                hint="put a TLS proxy in front and bind to 127.0.0.1, or say --insecure",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or literal address can only mean this machine; no name is looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
