@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Final, NoReturn
 
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
-from policy_engine.values import Number, Set, Value, foreign, type_name
+from policy_engine.values import Number, Set, Value, foreign, number_text, type_name
 
 NUMBERS: Final = frozenset((int, float, Number))
 """The classes of a Rego number (`bool` is none of them)."""
@@ -55,10 +55,15 @@ def number(value: Value, name: str, position: int) -> int | float:
 
 
 def integer(value: Value, name: str, position: int) -> int:
-    """An integer of 64 bits *written as one*: OPA refuses `2.0` here, and integers beyond, with the same words."""
+    """An integer of 64 bits *written as one*, or with only zeros behind the point.
+
+    OPA refuses `2e0` here, and integers beyond 64 bits, in the words it has for fractions.
+    """
     if value.__class__ is int and INT64_MIN <= value <= INT64_MAX:
         return value  # type: ignore[no-any-return]
-    number(value, name, position)
+    whole, point, fraction = number_text(number(value, name, position)).partition(".")
+    if point and not fraction.strip("0") and len(whole) <= 20 and INT64_MIN <= int(whole) <= INT64_MAX:
+        return int(whole)
     operand_error(name, position, "must be integer number but got floating-point number")
 
 
