@@ -1,0 +1,164 @@
+"""The reference implementation as an oracle: any query, answered by the real OPA.
+
+Tests ask it what the language means, in two modes. Strict is the `opa_bindings` package as it is: it always turns a
+builtin's error into the query's error. Default mode, where such an error is undefined, is a temporary copy of its
+library with one flag's assignment overwritten (see `_default_mode_library`).
+
+Each mode runs in a child process of its own: two Go runtimes do not share a process well, and a crash or a hang of the
+oracle must not take the test run along. Without the package (it is no dependency of the product) `Oracle` raises
+`OracleUnavailable`, and the tests skip.
+
+What comes back is JSON as the binding decodes it, numbers as floats and sets as lists. To see number text and sets,
+ask for a template string of the value: `$"{[x]}"` (`Oracle.call` does).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from policy_engine.values import UNDEFINED, Value, dumps, to_term
+
+_FLAG_SYMBOL: Final = b"main.evalCommon.func1.StrictBuiltinErrors.3"
+_FLAG_LOAD: Final = bytes.fromhex("0fb64a08")  # movzbl 8(%rdx), %ecx: read the option's value
+_FLAG_CLEAR: Final = bytes.fromhex("31c99090")  # xor %ecx, %ecx; nop; nop: the option is off
+
+
+class OracleUnavailable(Exception):
+    """There is no OPA here, or not the build that the default mode can be made of."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What OPA said: bindings, or an error's code and message (without its place); and what the policy printed."""
+
+    bindings: list[dict[str, Any]] = field(default_factory=list)
+    code: str = ""
+    message: str = ""
+    prints: list[str] = field(default_factory=list)
+
+
+class Oracle:
+    """One OPA process. Use as a context manager, or call `close`."""
+
+    def __init__(self, *, strict: bool = True) -> None:
+        found = importlib.util.find_spec("opa_bindings")
+        if found is None or found.origin is None:
+            raise OracleUnavailable("the package opa-golib-python-bindings is not installed")
+        library = Path(found.origin).parent / "libopabridge.so"
+        self._directory: str | None = None
+        if not strict:
+            self._directory = tempfile.mkdtemp(prefix="oracle-")
+            try:
+                library = _default_mode_library(library, Path(self._directory))
+            except BaseException:
+                self._remove()
+                raise
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("oracle_child.py")), str(library)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Oracle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child and remove what belongs to it."""
+        self._child.communicate()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def query(
+        self,
+        query: str,
+        *,
+        modules: dict[str, str] | None = None,
+        data: Value = None,
+        input: Value = UNDEFINED,  # noqa: A002  (the name it has in Rego)
+    ) -> Answer:
+        """Evaluate a query over modules, data and input (`UNDEFINED`: none; `None`: null)."""
+        request = {
+            "query": query,
+            "modules": modules or {},
+            "data": None if data is None else dumps(data),
+            "input": "" if input is UNDEFINED else dumps(input),
+        }
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps(request) + "\n")
+        self._child.stdin.flush()
+        line = self._child.stdout.readline()
+        if not line:
+            raise RuntimeError(f"OPA died of the query {query!r}")
+        return Answer(**json.loads(line))
+
+    def call(self, name: str, *args: Value) -> Answer:
+        """Call a builtin, the types of whose operands the compiler cannot see.
+
+        The one binding is `text`: the result inside an array, as Rego text. No binding: undefined.
+        """
+        # `walk` yields values of any type, so this hides every operand's type, sets included.
+        hidden = f'walk({{"hidden": {to_term(list(args))}}}, [["hidden"], args])'
+        operands = ", ".join(f"args[{i}]" for i in range(len(args)))
+        answer = self.query(f'{hidden}; x := {name}({operands}); text := $"{{[x]}}"')
+        return Answer([{"text": one["text"]} for one in answer.bindings], answer.code, answer.message)
+
+
+@contextlib.contextmanager
+def both_modes() -> Iterator[tuple[Oracle, Oracle]]:
+    """A strict and a default oracle."""
+    with Oracle() as strict, Oracle(strict=False) as default:
+        yield strict, default
+
+
+def _default_mode_library(library: Path, directory: Path) -> Path:
+    """A copy of the library whose evaluations leave builtin errors undefined.
+
+    The binding hard-wires `rego.StrictBuiltinErrors(true)`. The option is a closure that copies a captured boolean;
+    the copy's closure stores false instead.
+    """
+    image = bytearray(library.read_bytes())
+    offset = _symbol_offset(image, _FLAG_SYMBOL)
+    if offset is None or image[offset : offset + 4] != _FLAG_LOAD:
+        raise OracleUnavailable("this build of opa_bindings is not the one whose strict flag is known")
+    image[offset : offset + 4] = _FLAG_CLEAR
+    copy = directory / library.name
+    copy.write_bytes(image)
+    return copy
+
+
+def _symbol_offset(image: bytes | bytearray, symbol: bytes) -> int | None:
+    """The file offset of a function in a 64-bit little-endian ELF file."""
+    if image[:6] != b"\x7fELF\x02\x01":
+        return None
+    table, entry_size, count = struct.unpack_from("<Q", image, 0x28)[0], *struct.unpack_from("<HH", image, 0x3A)
+    # name, type, flags, address, offset, size, link, info, alignment, entry size
+    sections = [struct.unpack_from("<IIQQQQIIQQ", image, table + i * entry_size) for i in range(count)]
+    for kind, start, size, link in ((s[1], s[4], s[5], s[6]) for s in sections):
+        if kind != 2:  # SHT_SYMTAB
+            continue
+        names = sections[link][4]
+        name = image.find(b"\0" + symbol + b"\0", names, names + sections[link][5]) + 1 - names
+        for at in range(start, start + size, 24):
+            st_name, _, _, section, address, _ = struct.unpack_from("<IBBHQQ", image, at)
+            if st_name == name > 0:
+                return int(address - sections[section][3] + sections[section][4])
+    return None
