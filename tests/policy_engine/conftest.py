@@ -1,0 +1,126 @@
+"""What a language case means, for every suite that is made of cases: OPA's own and the ones beside this file.
+
+A case compiles `modules` with `data`, evaluates `query` under `input` and compares the set of bindings with
+`want_result`, or the error with `want_error` (part of its text) and `want_error_code`. The meaning of each field is
+that of OPA's v1/test/cases; what a suite's files look like is the business of the test file that reads them.
+
+Results are compared here and not with the engine's own equality: a suite that asked the engine whether 1 equals true
+could not find out that it thinks so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Hashable, Iterable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import policy_engine as pe
+
+ABSENT: Any = object()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    note: str
+    query: str
+    modules: tuple[str, ...] = ()
+    data: Any = None
+    input: Any = ABSENT
+    input_term: str = ""
+    strict: bool = False
+    want_result: Any = ABSENT
+    want_error: str = ""
+    want_error_code: str = ""
+    sort_bindings: bool = False
+    ignore_generated_vars: bool = False
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> Case:
+        """An unknown field is an error: a misspelt `want_eror` would make a case that cannot fail."""
+        known = dict(fields, modules=tuple(fields.get("modules") or ()))
+        if "strict_error" in known:
+            known["strict"] = known.pop("strict_error")
+        case = cls(**known)
+        if case.want_result is ABSENT and not case.want_error and not case.want_error_code:
+            raise pytest.UsageError(f"case `{case.note}` expects nothing")
+        return case
+
+    def check(self) -> None:
+        """Raises `AssertionError` if the engine answers anything else than what is wanted."""
+        error, got = None, []
+        try:
+            got = self._evaluate()
+        except pe.PolicyError as raised:
+            error = raised
+        if self.want_error or self.want_error_code:
+            assert error is not None, f"no error, but {pe.dumps(got)}"
+            assert self.want_error in str(error), f"another error text\n  want {self.want_error}\n  got  {error}"
+            assert self.want_error_code in ("", error.code), f"another error code than {self.want_error_code}\n{error}"
+            return
+        assert error is None, f"unexpected error\n{error}"
+        want = self.want_result if isinstance(self.want_result, str) else pe.dumps(self.want_result)
+        same = self._canonical(_parse(pe.dumps(got))) == self._canonical(_parse(want))
+        assert same, f"another result\n  want {want}\n  got  {pe.dumps(got)}"
+
+    def _evaluate(self) -> list[dict[str, Any]]:
+        modules = {f"test-{number}.rego": source for number, source in enumerate(self.modules)}
+        policies = pe.compile(modules, data={} if self.data is None else self.data)
+        query = policies.prepare(self.query, strict_builtin_errors=self.strict)
+        if self.input_term:
+            return query.bindings(pe.parse_value(self.input_term))
+        return query.bindings() if self.input is ABSENT else query.bindings(self.input)
+
+    def _canonical(self, bindings: Iterable[dict[str, Any]]) -> frozenset[Hashable]:
+        return frozenset(
+            frozenset(
+                (name, canonical(value, unordered=self.sort_bindings))
+                for name, value in each.items()
+                if not (self.ignore_generated_vars and name.startswith("__localq"))
+            )
+            for each in bindings
+        )
+
+
+def _parse(text: str) -> Any:
+    """JSON with every digit of its numbers."""
+    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
+def canonical(value: Any, *, unordered: bool = False) -> Hashable:
+    """Equal for equal JSON values and for no others; `unordered` forgets the order of the outermost array."""
+    if isinstance(value, dict):
+        return "object", frozenset((key, canonical(member)) for key, member in value.items())
+    if isinstance(value, list):
+        members = [canonical(member) for member in value]
+        return "array", tuple(sorted(members, key=repr) if unordered else members)
+    return type(value).__name__, value
+
+
+@pytest.fixture(scope="session")
+def read_case() -> Callable[[dict[str, Any]], Case]:
+    return Case.read
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many of OPA's cases pass, by area: the areas with gaps one by one, the complete ones in one line."""
+    passed: dict[str, int] = {}
+    total: dict[str, int] = {}
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "conformance" and report.when == "call":
+                area, good, of = value
+                passed[area] = passed.get(area, 0) + good
+                total[area] = total.get(area, 0) + of
+    if not total:
+        return
+    terminalreporter.section("conformance with OPA")
+    complete = sorted(area for area in total if passed[area] == total[area])
+    for area in sorted(total.keys() - set(complete)):
+        terminalreporter.write_line(f"{area:40} {passed[area]:4} of {total[area]:4}")
+    terminalreporter.write_line(f"complete: {', '.join(complete) or 'none'}", yellow=not complete)
+    share = 100 * sum(passed.values()) / sum(total.values())
+    terminalreporter.write_line(f"{'all':40} {sum(passed.values()):4} of {sum(total.values()):4} = {share:.1f} %")

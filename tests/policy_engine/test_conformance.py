@@ -1,0 +1,72 @@
+"""OPA's own conformance suite, case by case: `$CONFORMANCE_DIR/opa-v1/*.json`.
+
+Every case must pass unless known_gaps.yaml says why it cannot yet. A gap is strict: once its case passes, the test
+fails until the entry is removed, so the file never claims less than the engine can. Gap or not, no case may end in
+anything but a result or a `PolicyError`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import policy_engine as pe
+
+GAPS = yaml.safe_load((Path(__file__).parent / "known_gaps.yaml").read_text("utf-8"))
+MISSING = {name: reason for group in GAPS["builtins"] for name in group["names"] for reason in [group["reason"]]}
+CALLS_MISSING = re.compile(r"(?<![\w.])(" + "|".join(map(re.escape, sorted(MISSING, reverse=True))) + r")(?![\w.])")
+
+
+def load() -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """note -> the cases of that note, each with its area. OPA gives some notes to more than one case."""
+    folder = os.environ.get("CONFORMANCE_DIR", "")
+    cases: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for path in sorted(Path(folder, "opa-v1").glob("*.json")) if folder else []:
+        for fields in pe.loads(path.read_bytes())["cases"]:
+            cases.setdefault(fields["note"], []).append((path.stem, fields))
+    return cases
+
+
+CASES = load()
+
+
+def gap(note: str) -> str:
+    """Why the cases of this note may fail; empty if they may not."""
+    if note in GAPS["cases"]:
+        return str(GAPS["cases"][note])
+    for _, fields in CASES[note]:
+        if MISSING and (found := CALLS_MISSING.search("\n".join([*(fields.get("modules") or ()), fields["query"]]))):
+            return f"{found[1]}: {MISSING[found[1]]}"
+    return ""
+
+
+@pytest.mark.parametrize("note", CASES)
+def test_case(note: str, read_case: Callable[[dict[str, Any]], Any], record_property: Callable[..., None]) -> None:
+    failures = []
+    for _, fields in CASES[note]:
+        try:
+            read_case(fields).check()
+        except (AssertionError, pe.PolicyError) as failure:
+            failures.append(str(failure))
+    area = CASES[note][0][0]
+    record_property("conformance", (area, len(CASES[note]) - len(failures), len(CASES[note])))
+    reason = gap(note)
+    if failures and reason:
+        pytest.xfail(reason)
+    assert not failures, "\n".join(failures)
+    assert not reason, f"this passes now: take it out of known_gaps.yaml ({reason})"
+
+
+def test_the_suite_is_there(conformance_dir: Path) -> None:
+    """Also the place that says, when the suite is not there, how to run it."""
+    assert len(CASES) > 1000, f"{conformance_dir} holds only {len(CASES)} cases"
+
+
+def test_every_gap_names_a_case(conformance_dir: Path) -> None:
+    assert [note for note in GAPS["cases"] if note not in CASES] == [], f"not in {conformance_dir}"

@@ -1,0 +1,220 @@
+"""The import law: which file may import which, checked over the real import graph of both packages.
+
+A file imports its own layer or a lower one, there are no cycles, and a few packages have a stricter law of their own.
+The graph holds every import statement of every file, those inside functions too: importing late is a way to start
+fast, not a way around a layer. Only what stands under `if TYPE_CHECKING:` is left out: naming a type is not depending.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The longest matching prefix decides; a package's own `__init__` counts with its files unless it has a row.
+LAYERS: dict[str, int] = {
+    "policy_engine": 4,  # the public names
+    "policy_engine.errors": 0,
+    "policy_engine.location": 0,
+    "policy_engine.values": 0,
+    "policy_engine.types": 0,
+    "policy_engine.syntax": 1,
+    "policy_engine.builtins": 1,
+    "policy_engine.compiler": 2,
+    "policy_engine.codegen": 3,
+    "policy_engine.bundle": 4,
+    "policy_engine.engine": 4,
+    "policy_engine.testing": 5,
+    "policy_engine.linting": 5,
+    "policy_engine.cli": 6,
+    "gateway": 0,  # an empty `__init__`
+    "gateway.errors": 0,
+    "gateway.settings": 0,
+    "gateway.exchange": 0,
+    "gateway.identifiers": 0,
+    "gateway.identity": 1,
+    "gateway.registry": 1,
+    "gateway.audit": 1,
+    "gateway.upstream": 1,
+    "gateway.policies": 2,
+    "gateway.policy_sync": 2,
+    "gateway.authorization": 2,
+    "gateway.proxy": 3,
+    "gateway.control": 3,
+    "gateway.dashboard": 3,
+    "gateway.middleware": 3,
+    "gateway.mock_provider": 3,
+    "gateway.server": 4,
+    "gateway.supervisor": 4,
+    "gateway.app": 4,
+    "gateway.cli": 4,
+}
+
+ENGINE_DOORS = {"gateway.policies", "gateway.policy_sync", "gateway.authorization"}
+PURE_AUDIT = {f"gateway.audit.{name}" for name in ("entry", "merkle", "tiles", "checkpoint", "note")}
+HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "jinja2", "typer", "rich", "dulwich"}
+
+
+class Import(NamedTuple):
+    """One import statement: `source` names `target`; `lazy` ones stand inside a function."""
+
+    source: str
+    target: str
+    line: int
+    lazy: bool
+
+    def __str__(self) -> str:
+        return f"{self.source} (line {self.line}) imports {self.target}"
+
+
+@functools.cache
+def files() -> dict[str, Path]:
+    """Every module of both packages by its dotted name."""
+    found = {}
+    for package in ("policy_engine", "gateway"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@functools.cache
+def imports() -> tuple[Import, ...]:
+    return tuple(
+        found for module, path in files().items() for found in _imports_of(module, ast.parse(path.read_text("utf-8")))
+    )
+
+
+def _imports_of(module: str, tree: ast.AST, lazy: bool = False) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno, lazy)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            assert node.level == 0, f"{module}:{node.lineno}: imports are absolute, so that they can be searched for"
+            for alias in node.names:
+                # `from policy_engine import values` names a module, `from policy_engine.values import Set` a member.
+                inner = f"{base}.{alias.name}"
+                yield Import(module, inner if inner in files() else base, node.lineno, lazy)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for other in node.orelse:
+                yield from _imports_of(module, other, lazy)
+        else:
+            inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _imports_of(module, node, inside)
+
+
+def internal() -> list[Import]:
+    return [found for found in imports() if found.target in files() and found.target != found.source]
+
+
+def layer(module: str) -> int:
+    prefix = module
+    while prefix not in LAYERS:
+        prefix = prefix.rpartition(".")[0]
+    return LAYERS[prefix]
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def violations(found: list[Import]) -> str:
+    return "\n".join(str(each) for each in found)
+
+
+def test_the_graph_is_read_at_all() -> None:
+    """Guards the other tests: an empty graph obeys every law."""
+    assert len(files()) > 20
+    assert any(each.target == "policy_engine.errors" for each in internal())
+    assert any(within(each.target, "policy_engine") for each in internal() if within(each.source, "policy_engine.cli"))
+
+
+def test_every_file_has_a_layer() -> None:
+    """A new top-level module gets a row in `LAYERS`, and with it a decision about who may import it."""
+    unplaced = [m for m in files() if "." in m and ".".join(m.split(".")[:2]) not in LAYERS]
+    assert unplaced == []
+
+
+def test_imports_point_down_or_sideways() -> None:
+    upward = [each for each in internal() if layer(each.target) > layer(each.source)]
+    assert upward == [], violations(upward)
+
+
+def test_builtins_know_nothing_but_values() -> None:
+    """A builtin sees values and errors, never syntax trees: it could run in any engine."""
+    wrong = [
+        each
+        for each in internal()
+        if within(each.source, "policy_engine.builtins")
+        and not within(each.target, "policy_engine.builtins")
+        and layer(each.target) > 0
+    ]
+    assert wrong == [], violations(wrong)
+
+
+def test_the_engine_does_not_know_the_gateway() -> None:
+    wrong = [each for each in imports() if within(each.source, "policy_engine") and within(each.target, "gateway")]
+    assert wrong == [], violations(wrong)
+
+
+def test_the_gateway_reaches_the_engine_through_its_doors() -> None:
+    wrong = [
+        each
+        for each in imports()
+        if within(each.source, "gateway") and within(each.target, "policy_engine") and each.source not in ENGINE_DOORS
+    ]
+    assert wrong == [], violations(wrong)
+
+
+def test_the_log_format_stands_alone() -> None:
+    """The pure files of the audit log must be readable, and reusable in a verifier, without the gateway."""
+    allowed = PURE_AUDIT | {"gateway.errors"}
+    wrong = [e for e in imports() if e.source in PURE_AUDIT and within(e.target, "gateway") and e.target not in allowed]
+    assert wrong == [], violations(wrong)
+
+
+def test_a_data_worker_stays_light() -> None:
+    """What `gateway.proxy` and the middleware pull in when imported: no ORM, templates, terminal or git libraries.
+
+    A worker costs 52 MB so and 110 MB otherwise, and none of these belongs near a request.
+    """
+    edges: dict[str, set[str]] = {}
+    for each in imports():
+        if not each.lazy:
+            edges.setdefault(each.source, set()).add(each.target)
+    start = [m for m in files() if within(m, "gateway.proxy") or within(m, "gateway.middleware") or m in ENGINE_DOORS]
+    start = [m for m in start if m != "gateway.policy_sync"]  # control process and command line only
+    seen: set[str] = set()
+    todo = list(start)
+    while todo:
+        module = todo.pop()
+        if module not in seen:
+            seen.add(module)
+            todo.extend(edges.get(module, ()))
+    assert {module for module in seen if module.split(".")[0] in HEAVY} == set()
+
+
+def test_there_are_no_cycles() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in files()}
+    for each in internal():
+        graph[each.source].add(each.target)
+    while leaves := {module for module, targets in graph.items() if not targets & graph.keys()}:
+        for module in leaves:
+            del graph[module]
+    on_cycles = {module: sorted(targets & graph.keys()) for module, targets in graph.items()}
+    assert on_cycles == {}, f"each of these imports itself in the end: {on_cycles}"
+
+
+@pytest.mark.parametrize("name", ["utils", "util", "helpers", "helper", "misc", "common"])
+def test_no_drawer_for_everything(name: str) -> None:
+    """A file is named after what it holds."""
+    assert [module for module in files() if re.search(rf"(^|[._]){name}($|[._])", module)] == []
