@@ -58,7 +58,7 @@ LAYERS: dict[str, int] = {
 }
 
 ENGINE_DOORS = {"gateway.policies", "gateway.policy_sync", "gateway.authorization"}
-PURE_AUDIT = {f"gateway.audit.{name}" for name in ("entry", "merkle", "tiles", "checkpoint", "note")}
+PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
 HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "jinja2", "typer", "rich", "dulwich"}
 
 

@@ -1,0 +1,30 @@
+"""The audit log's errors, one class with stable codes (layer 1, pure: imports only `gateway.errors`).
+
+    code               what it means for the caller
+    audit_unavailable  nothing is known to be written: fail closed; a retry with the same event id is safe
+    bad_entry          this intent can never become an entry; nothing was queued
+    event_conflict     the event id is in the log already, with different contents
+    decision_not_open  a `completed` for a decision that was never recorded as open
+    bad_proof          a proof, tile, note, checkpoint or leaf is not in its one valid form, or does not verify
+    bad_key            a signing or verifier key cannot be read or has the wrong form
+    audit_missing      there is no log where one was expected
+    audit_exists       a log or key is there already: it is never overwritten
+    audit_schema       the database belongs to another program or another version of this one
+    audit_damaged      the database contradicts itself; the text names the log and the entry
+    signer_refused     signing would contradict what was signed before
+
+Texts follow the rules of `gateway.errors`; `subject` is the log's origin or the event id concerned.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError
+
+
+class AuditError(GatewayError):
+    """Something about the audit log went wrong; `code` is one of the table above."""
+
+
+def unavailable(detail: str) -> AuditError:
+    """The one error of the hot path: the proxy turns it into its own refusal with the same code."""
+    return AuditError("audit_unavailable", f"the audit log cannot be written: {detail}", hint="try again later")

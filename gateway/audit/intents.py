@@ -1,0 +1,168 @@
+"""What the rest of the gateway asks the audit log to record: one frozen dataclass per kind of entry.
+
+An intent is not an entry: the writer adds what only its transaction knows (the time, and what an open decision says).
+How an intent becomes a leaf is in `entry.py` and `writer.py`. Specification: DESIGN.md section 10.
+
+`organization` names the log: an organization's own, or `SYSTEM` for what belongs to the deployment as a whole.
+`event_id` makes recording idempotent: the same intent under the same id is recorded once, however often it is
+submitted and whatever became of earlier attempts. `epoch` is the registry's epoch at which the fact was established.
+`fields` are further members of the leaf: ASCII names (`[a-z][a-z0-9_]*`), values str, bool, None or int within
+±(2**53-1); clocks in nanoseconds are decimal strings, whole documents are canonical JSON text (`entry.document`).
+Names ending in `_json` may hold such documents (48 KiB), every other string 4 KiB. What is too long is refused
+(`bad_entry`), never cut; only `reasons` are cut, because a policy must not be able to keep its denials out of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+SYSTEM = "system"
+"""The log of the deployment itself. No organization may have this name."""
+
+Scalar: TypeAlias = str | int | bool | None
+Fields: TypeAlias = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A request was judged. Recorded before the first byte goes upstream.
+
+    `open` says that the request goes on and a `completed` will follow: an open decision remains in the database until
+    then, and belongs to the process (`boot`) that recorded it. A denial is never open. `reservation` is kept with the
+    open decision and in the leaf.
+
+    `private` is the canonical input document restricted to what the bundles can read; it goes into a private row, the
+    leaf holds only its salted commitment (`input_commitment`). Give `salt` (32 random bytes) to make further salted
+    digests of the same event yourself (`entry.commitment(salt, "request_body", body)`); it is stored in that row too.
+    """
+
+    kind: ClassVar[str] = "decided"
+    organization: str
+    event_id: str
+    """The decision id, `dec_…`."""
+    agent: str | None
+    key: str | None
+    allow: bool
+    reason: str
+    """The reason code of a denial; `allowed` otherwise."""
+    reasons: Sequence[str] = ()
+    open: bool = False
+    epoch: int = 0
+    fields: Fields = field(default_factory=dict)
+    private: bytes | None = None
+    salt: bytes | None = None
+    reservation: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """An open decision has ended, whatever the end was. The first closing of a decision stands; later ones return it.
+
+    The event id is derived from the decision's (`end_…` for `dec_…`), so that a decision cannot be closed twice.
+    """
+
+    kind: ClassVar[str] = "completed"
+    organization: str
+    decision_id: str
+    outcome: str
+    """`ok`, or a word (`[a-z_]`) for how it ended: `client_disconnected`, `upstream_error`, `unknown`, …"""
+    agent: str | None = None
+    status: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    epoch: int = 0
+    fields: Fields = field(default_factory=dict)
+
+    @property
+    def event_id(self) -> str:
+        return closing_id(self.decision_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Requests were turned away before a decision: `count` of them for one reason between two clock values.
+
+    Without a principal they go to the `SYSTEM` log in aggregate; those of a known but dead key to its organization's.
+    """
+
+    kind: ClassVar[str] = "refused"
+    reason: str
+    count: int
+    first_ns: int
+    last_ns: int
+    organization: str = SYSTEM
+    event_id: str | None = None
+    """Made up by the writer if None; then submitting twice records twice."""
+    agent: str | None = None
+    key: str | None = None
+    epoch: int = 0
+    fields: Fields = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The registry was changed: `what` (`agent.created`, `key.revoked`) by `actor` (`local:1000`, an operator id)."""
+
+    kind: ClassVar[str] = "change"
+    organization: str
+    event_id: str
+    """`chg_…`, from the outbox row."""
+    actor: str
+    what: str
+    epoch: int = 0
+    fields: Fields = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    """A set of bundle revisions came into force, or was refused: then `outcome` says why."""
+
+    kind: ClassVar[str] = "activation"
+    organization: str = SYSTEM
+    event_id: str
+    actor: str
+    activation: str
+    """The activation's id; empty if there is none because the revision was refused."""
+    outcome: str = "ok"
+    epoch: int = 0
+    fields: Fields = field(default_factory=dict)
+    """Put the commit, its author and the bundles' digests here (`bundles_json` for the list)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A log's head was signed; recorded in the `SYSTEM` log, so that cutting a log's tail shows there too."""
+
+    kind: ClassVar[str] = "checkpoint"
+    organization: ClassVar[str] = SYSTEM
+    origin: str
+    size: int
+    root: str
+    event_id: str
+    epoch: int = 0
+    fields: Fields = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """Close every open decision of one log that belongs to `boots`, with outcome `unknown`, and say so.
+
+    One transaction does all of it, so each decision is closed exactly once however often recovery runs or is killed.
+    Without such decisions nothing is recorded.
+    """
+
+    kind: ClassVar[str] = "recovered"
+    organization: str
+    boots: frozenset[str]
+    event_id: str | None = None
+    epoch: int = 0
+
+
+Intent: TypeAlias = Decided | Completed | Refused | Change | Activation | Checkpoint | Recovered
+
+
+def closing_id(decision_id: str) -> str:
+    """The event id of the `completed` entry that closes this decision."""
+    return "end_" + decision_id.removeprefix("dec_")
