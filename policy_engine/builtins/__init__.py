@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from policy_engine.builtins import (
+    arrays,
+    json_patch,
+    json_paths,
+    objects,
+)
 from policy_engine.builtins.table import Builtin
 
-FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = ()
+FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
+    arrays.BUILTINS,
+    json_patch.BUILTINS,
+    json_paths.BUILTINS,
+    objects.BUILTINS,
+)
 
 TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}
 """Every builtin this engine has. A name that is not here is an error when a policy is loaded."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
 from policy_engine.values import Number, Set, Value, foreign, number_text, type_name
 
-NUMBERS: Final = frozenset((int, float, Number))
+NUMBERS: Final[frozenset[Any]] = frozenset((int, float, Number))
 """The classes of a Rego number (`bool` is none of them)."""
 
 INT64_MIN: Final = -(1 << 63)
@@ -42,7 +42,7 @@ def wrong_element(name: str, position: int, composite: Value, got: Value, *expec
 def string(value: Value, name: str, position: int) -> str:
     if value.__class__ is not str:
         wrong(name, position, value, "string")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def number(value: Value, name: str, position: int) -> int | float:
@@ -51,46 +51,51 @@ def number(value: Value, name: str, position: int) -> int | float:
         wrong(name, position, value, "number")
     if value != value:
         foreign(value)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def integer(value: Value, name: str, position: int) -> int:
-    """An integer of 64 bits *written as one*, or with only zeros behind the point.
+    """An integer of 64 bits. OPA refuses larger ones, and `2e0`, in the words it has for fractions."""
+    found = int64(number(value, name, position))
+    if found is None:
+        operand_error(name, position, "must be integer number but got floating-point number")
+    return found
 
-    OPA refuses `2e0` here, and integers beyond 64 bits, in the words it has for fractions.
-    """
-    if value.__class__ is int and INT64_MIN <= value <= INT64_MAX:
-        return value  # type: ignore[no-any-return]
-    whole, point, fraction = number_text(number(value, name, position)).partition(".")
-    if point and not fraction.strip("0") and len(whole) <= 20 and INT64_MIN <= int(whole) <= INT64_MAX:
-        return int(whole)
-    operand_error(name, position, "must be integer number but got floating-point number")
+
+def int64(value: float) -> int | None:
+    """The 64-bit integer that a number is *written* as: digits, at most with zeros behind a point."""
+    if value.__class__ is int:
+        return value if INT64_MIN <= value <= INT64_MAX else None  # type: ignore[return-value]
+    whole, point, fraction = number_text(value).partition(".")
+    if not point or fraction.strip("0") or len(whole) > 20:
+        return None
+    return int(whole) if INT64_MIN <= int(whole) <= INT64_MAX else None
 
 
 def array(value: Value, name: str, position: int) -> list[Value]:
     if value.__class__ is not list:
         wrong(name, position, value, "array")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def object_(value: Value, name: str, position: int) -> dict[Any, Value]:
     if value.__class__ is not dict:
         wrong(name, position, value, "object")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def set_(value: Value, name: str, position: int) -> Set:
     if value.__class__ is not Set:
         wrong(name, position, value, "set")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def items(value: Value, name: str, position: int) -> list[Value]:
     """The elements of an array, or the members of a set in Rego's order. Shared: do not change the list."""
     if value.__class__ is list:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is Set:
-        return value.sorted()  # type: ignore[no-any-return]
+        return value.sorted()
     wrong(name, position, value, "array", "set")
 
 

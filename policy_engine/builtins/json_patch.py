@@ -1,0 +1,273 @@
+"""json.patch: RFC 6902 operations on any document, with Rego's sets and non-string keys besides.
+
+The document is never changed: what an operation touches is copied once and then owned by the patch in progress, so a
+patch of n operations on one array does not copy it n times. Error texts are OPA's, whose "EditTree" shows through.
+
+One difference is meant: once an array has lost or gained an element, OPA 1.20 reads and changes the elements behind it
+by the places they had before. Here, as RFC 6902 section 3 has it, every operation sees the result of the one before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+from policy_engine.builtins.json_paths import segments
+from policy_engine.builtins.operands import INT64_MAX, INT64_MIN, NUMBERS, array, int64
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.errors import BuiltinError
+from policy_engine.types import ANY, STRING, Function, Object
+from policy_engine.types import array as array_of
+from policy_engine.values import UNDEFINED, Set, Value, equal, freeze, thaw, to_term, type_name
+
+_NAME: Final = "json.patch"
+
+
+def patch(ctx: Context, document: Value, operations: Value) -> Value:
+    edit = _Edit(ctx, document)
+    for operation in array(operations, _NAME, 2):
+        _apply(edit, operation)
+    if edit.root is UNDEFINED:
+        _fail("the whole document is removed and nothing put in its place")
+    return edit.root
+
+
+def _apply(edit: _Edit, operation: Value) -> None:
+    if operation.__class__ is not dict:
+        type_name(operation)
+        _fail("must be an array of JSON-Patch objects, but at least one element is not an object")
+    target = _attribute(operation, "path")
+    op = _attribute(operation, "op")
+    if op.__class__ is not str:
+        _fail(f"attribute 'op' must be a string but found: {type_name(op)}")
+    path = segments(target, _NAME)
+    match op:
+        case "add":
+            edit.insert(path, _attribute(operation, "value"))
+        case "remove":
+            edit.remove(path)
+        case "replace":
+            edit.remove(path)
+            edit.insert(path, _attribute(operation, "value"))
+        case "move":
+            source = segments(_attribute(operation, "from"), _NAME)
+            moved = edit.share(source)
+            edit.remove(source)
+            edit.insert(path, moved)
+        case "copy":
+            edit.insert(path, edit.share(segments(_attribute(operation, "from"), _NAME)))
+        case "test":
+            _test(edit.find(path), _attribute(operation, "value"))
+        case _:
+            _fail(f"unrecognized op: '{op}'")
+
+
+def _test(found: Value, expected: Value) -> None:
+    if found is UNDEFINED or not equal(found, expected):
+        shown = "<nil>" if found is UNDEFINED else to_term(found)
+        _fail(f"value from EditTree != patch value.\n\nExpected: {to_term(expected)}\n\nFound: {shown}")
+
+
+def _attribute(operation: dict[Any, Value], key: str) -> Value:
+    if key not in operation:
+        _fail(f"missing required attribute '{key}'")
+    return operation[key]
+
+
+def _fail(message: str) -> NoReturn:
+    raise BuiltinError(f"{_NAME}: {message}")
+
+
+class _Edit:
+    """A document in the middle of a patch. `root` is `UNDEFINED` while it is removed.
+
+    INVARIANT: `_owned` holds, by id, the arrays and objects that only this edit refers to; only these are changed in
+    place. Nothing at or below a set is ever owned, as a set cannot see its members change.
+    """
+
+    def __init__(self, ctx: Context, root: Value) -> None:
+        self.ctx = ctx
+        self.root = root
+        self._owned: dict[int, Value] = {}
+
+    def find(self, path: list[Value]) -> Value:
+        node = self.root
+        for key in path:
+            node = _child(node, key)
+        return node
+
+    def share(self, path: list[Value]) -> Value:
+        """The value at a path, to stand at a second place too: from here on nothing is owned any more.
+
+        Its size is charged, as copies of copies double the document with every operation.
+        """
+        value = self.find(path)
+        self._owned.clear()
+        pending = [value]
+        while pending:
+            self.ctx.charge(len(pending))
+            composites = [item for item in pending if item.__class__ in _COMPOSITES]
+            pending = [inner for item in composites for inner in _contents(item)]
+        return value
+
+    def insert(self, path: list[Value], value: Value) -> None:
+        if value is UNDEFINED:
+            _fail("cannot insert nil value into EditTree")
+        if path:
+            self._change(path, value)
+        else:
+            self.root = value
+
+    def remove(self, path: list[Value]) -> None:
+        if path:
+            self._change(path, UNDEFINED)
+        elif self.root is UNDEFINED:
+            _fail("deleted node encountered during delete operation")
+        else:
+            self.root = UNDEFINED
+
+    def _change(self, path: list[Value], value: Value) -> None:
+        """Put a value at the end of a path (UNDEFINED: remove what is there), copying what is not owned on the way."""
+        nodes = [self.root]
+        for key in path[:-1]:
+            nodes.append(_child(nodes[-1], key))
+        sets = [depth for depth, node in enumerate(nodes) if node.__class__ is Set]
+        free = sets[0] if sets else len(nodes)
+        changed = self._copy(nodes[-1], len(nodes) <= free)
+        changed = _delete(changed, path[-1]) if value is UNDEFINED else _insert(changed, path[-1], value)
+        for depth in range(len(nodes) - 2, -1, -1):
+            parent = self._copy(nodes[depth], depth < free)
+            changed = _replace(parent, path[depth], changed)
+        self.root = changed
+
+    def _copy(self, node: Value, may_own: bool) -> Value:
+        """A container that may be changed in place. Sets are left alone: `_insert` and its like make new ones."""
+        cls = node.__class__
+        if (cls is not dict and cls is not list) or id(node) in self._owned:
+            return node
+        self.ctx.charge(len(node) // 16 + 1)
+        copy = cls(node)
+        if may_own:
+            self._owned[id(copy)] = copy
+        return copy
+
+
+_COMPOSITES: Final = frozenset((dict, list, Set))
+
+
+def _contents(composite: Value) -> list[Value]:
+    """What is inside a composite value, keys of objects not counted."""
+    if composite.__class__ is dict:
+        return list(composite.values())
+    return list(map(thaw, composite.members)) if composite.__class__ is Set else composite
+
+
+def _child(node: Value, key: Value) -> Value:
+    cls = node.__class__
+    if cls is dict:
+        found = node.get(freeze(key), UNDEFINED)
+        if found is UNDEFINED:
+            _fail(f"path {to_term(key)} does not exist in object term {to_term(node)}")
+        return found
+    if cls is list:
+        index = _index(node, key)
+        if not 0 <= index < len(node):
+            _fail(f"path {index} does not exist in array term {to_term(node)}")
+        return node[index]
+    if cls is Set:
+        if freeze(key) not in node.members:
+            _fail(f"path {key if key.__class__ is str else to_term(key)} does not exist in set term {to_term(node)}")
+        return key
+    if node is UNDEFINED:
+        _fail("nil value encountered where composite value was expected")
+    _fail(f"expected composite type for path {to_term(key)}, found value: {_shown(node)}")
+
+
+def _insert(node: Value, key: Value, value: Value) -> Value:
+    cls = node.__class__
+    if cls is dict:
+        # Without this an equal key's old text (`1` for `1.0`) would stay.
+        node.pop(freeze(key), None)
+        node[freeze(key)] = value
+    elif cls is list:
+        index = _index(node, key)
+        if not 0 <= index <= len(node):
+            _fail("index for array insertion out of bounds")
+        node.insert(index, value)
+    elif cls is Set:
+        if not equal(key, value):
+            _fail(f"set key {to_term(key)} does not equal value to be inserted {to_term(value)}")
+        return Set.of({**node.members, freeze(value): None})
+    elif node is UNDEFINED:
+        _fail("deleted node encountered during insert operation")
+    else:
+        _fail(f"expected composite type, found value: {_shown(node)}")
+    return node
+
+
+def _delete(node: Value, key: Value) -> Value:
+    cls = node.__class__
+    if cls is dict:
+        if node.pop(freeze(key), UNDEFINED) is UNDEFINED:
+            _fail(f"cannot delete child key {to_term(key)} that does not exist")
+    elif cls is list:
+        index = _index(node, key)
+        if not 0 <= index < len(node):
+            _fail("index for array delete out of bounds")
+        del node[index]
+    elif cls is Set:
+        members = dict(node.members)
+        if members.pop(freeze(key), UNDEFINED) is UNDEFINED:
+            _fail(f"cannot delete child key {to_term(key)} that does not exist")
+        return Set.of(members)
+    elif node is UNDEFINED:
+        _fail("deleted node encountered during delete operation")
+    else:
+        _fail(f"expected composite type, found value: {_shown(node)}")
+    return node
+
+
+def _replace(node: Value, key: Value, value: Value) -> Value:
+    """Put a changed child back to where `_child` found it."""
+    if node.__class__ is dict:
+        node[freeze(key)] = value
+    elif node.__class__ is list:
+        node[_index(node, key)] = value
+    else:
+        members = dict(node.members)
+        del members[freeze(key)]
+        members[freeze(value)] = None
+        return Set.of(members)
+    return node
+
+
+def _index(node: list[Value], key: Value) -> int:
+    """The place a key names in an array; `-` is the one behind the last."""
+    if key.__class__ in NUMBERS:
+        index = int64(key)
+        if index is None:
+            _fail("invalid number type for indexing")
+        return index
+    if key.__class__ is not str:
+        type_name(key)
+        _fail("invalid type for indexing")
+    if key == "-":
+        return len(node)
+    digits = key[1:] if key[:1] in ("+", "-") else key
+    whole, _, fraction = digits.partition(".")
+    if not (whole.isascii() and whole.isdigit() and len(whole) < 20) or fraction.strip("0"):
+        _fail("invalid string for indexing")
+    index = -int(whole) if key[0] == "-" else int(whole)
+    if not INT64_MIN <= index <= INT64_MAX:
+        _fail("invalid string for indexing")
+    if key != "0" and key[0] == "0":
+        _fail("leading zeros are not allowed in JSON paths")
+    return index
+
+
+def _shown(scalar: Value) -> str:
+    return f"{to_term(scalar)} (type: ast.{type_name(scalar).capitalize()})"
+
+
+_OPERATION: Final = Object((("op", STRING), ("path", ANY)), (ANY, ANY))
+
+BUILTINS: Final = (Builtin(_NAME, Function((ANY, array_of(_OPERATION)), ANY), patch, context=True),)

@@ -1,0 +1,174 @@
+"""object.*: filter, get, keys, remove, subset, union, union_n. Documents by path (json.filter …) are in `json_paths`.
+
+Keys stay in their frozen form (see `values`), in which Python's own lookup is Rego's equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from policy_engine.builtins.operands import NUMBERS, array, int64, object_, wrong, wrong_element
+from policy_engine.builtins.table import Builtin
+from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
+from policy_engine.types import ANY, BOOLEAN, Function, set_, union
+from policy_engine.types import array as array_of
+from policy_engine.types import object_ as object_of
+from policy_engine.values import UNDEFINED, Set, Value, equal, freeze, type_name
+
+
+def get(operand: Value, key: Value, default: Value) -> Value:
+    """The value under a key, or under a path if the key is an array."""
+    found: Value = object_(operand, "object.get", 1)
+    if key.__class__ is not list:
+        return found.get(freeze(key), default)
+    for step in key:
+        found = _step(found, step)
+        if found is UNDEFINED:
+            return default
+    return found
+
+
+def _step(composite: Value, key: Value) -> Value:
+    cls = composite.__class__
+    if cls is dict:
+        return composite.get(freeze(key), UNDEFINED)
+    if cls is list and key.__class__ in NUMBERS:
+        index = int64(key)
+        return composite[index] if index is not None and 0 <= index < len(composite) else UNDEFINED
+    if cls is Set:
+        return key if freeze(key) in composite.members else UNDEFINED
+    return UNDEFINED
+
+
+def keys(operand: Value) -> Value:
+    return Set.of(dict.fromkeys(object_(operand, "object.keys", 1)))
+
+
+def filter_(operand: Value, wanted: Value) -> Value:
+    source = object_(operand, "object.filter", 1)
+    chosen = _key_set(wanted, "object.filter")
+    return {key: value for key, value in source.items() if key in chosen}
+
+
+def remove(operand: Value, unwanted: Value) -> Value:
+    source = object_(operand, "object.remove", 1)
+    dropped = _key_set(unwanted, "object.remove")
+    return {key: value for key, value in source.items() if key not in dropped}
+
+
+def _key_set(operand: Value, name: str) -> Iterable[object] | Any:
+    """The frozen keys that an array, object or set names; only good for `in`."""
+    cls = operand.__class__
+    if cls is list:
+        return set(map(freeze, operand))
+    if cls is Set:
+        return operand.members
+    if cls is dict:
+        return operand
+    wrong(name, 2, operand, "object", "set", "array")
+
+
+def union_(first: Value, second: Value) -> Value:
+    """Both objects' keys; where both have one, objects are merged and otherwise the second's value is taken."""
+    a = object_(first, "object.union", 1)
+    b = object_(second, "object.union", 2)
+    # Of equal objects OPA returns the first, so that it is the first's `1.0` or `1` that is seen.
+    return a if equal(a, b) else _merge(a, b)
+
+
+def union_n(operand: Value) -> Value:
+    objects = array(operand, "object.union_n", 1)
+    for item in objects:
+        if item.__class__ is not dict:
+            wrong_element("object.union_n", 1, objects, item, "object")
+    return _merge_all(objects[::-1])
+
+
+def _merge_all(objects: list[dict[Any, Value]]) -> dict[Any, Value]:
+    """The union of objects given from last to first. Every key and value is looked at once, however many objects."""
+    columns: dict[Any, list[Value]] = {}
+    for item in objects:
+        for key, value in item.items():
+            columns.setdefault(key, []).append(value)
+    return {key: _latest(values) for key, values in columns.items()}
+
+
+def _latest(values: list[Value]) -> Value:
+    """The last value, merged with the objects right before it if it is an object. `values` go from last to first."""
+    run = 0
+    while run < len(values) and values[run].__class__ is dict:
+        run += 1
+    return _merge_all(values[:run]) if run > 1 else values[0]
+
+
+def _merge(a: dict[Any, Value], b: dict[Any, Value]) -> dict[Any, Value]:
+    merged = dict(a)
+    for key, value in b.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if old.__class__ is dict and value.__class__ is dict else value
+    return merged
+
+
+def subset(whole: Value, part: Value) -> Value:
+    """Whether `part` is in `whole`: keys of objects (recursively), members of sets, a run of an array."""
+    pair = (whole.__class__, part.__class__)
+    if pair == (list, Set):
+        # An empty set is found while looking at elements, so OPA does not find it in an empty array.
+        return bool(whole) and part.members.keys() <= set(map(freeze, whole))
+    if pair in _SAME:
+        return _contains(whole, part)
+    type_name(whole)
+    type_name(part)
+    raise BuiltinError(
+        "object.subset: both arguments object.subset must be of the same type or array and set", EVAL_TYPE_ERROR
+    )
+
+
+_SAME: Final = {(dict, dict), (Set, Set), (list, list)}
+
+
+def _contains(whole: Value, part: Value) -> bool:
+    pair = (whole.__class__, part.__class__)
+    if pair == (dict, dict):
+        return all(key in whole and _contains(whole[key], value) for key, value in part.items())
+    if pair == (Set, Set):
+        return part.members.keys() <= whole.members.keys()  # type: ignore[no-any-return]
+    if pair == (list, list):
+        return _has_run(list(map(freeze, whole)), list(map(freeze, part)))
+    return equal(whole, part)
+
+
+def _has_run(whole: list[object], part: list[object]) -> bool:
+    """Whether `part` is a contiguous part of `whole`, in linear time (Knuth, Morris, Pratt)."""
+    if not part:
+        return True
+    borders = [0] * len(part)
+    matched = 0
+    for i in range(1, len(part)):
+        while matched and part[i] != part[matched]:
+            matched = borders[matched - 1]
+        matched += part[i] == part[matched]
+        borders[i] = matched
+    matched = 0
+    for item in whole:
+        while matched and item != part[matched]:
+            matched = borders[matched - 1]
+        matched += item == part[matched]
+        if matched == len(part):
+            return True
+    return False
+
+
+_OBJECT: Final = object_of(ANY, ANY)
+_KEYS: Final = union(array_of(ANY), object_of(ANY, ANY), set_(ANY))
+
+BUILTINS: Final = (
+    Builtin("object.filter", Function((_OBJECT, _KEYS), _OBJECT), filter_),
+    Builtin("object.get", Function((_OBJECT, ANY, ANY), ANY), get),
+    Builtin("object.keys", Function((_OBJECT,), set_(ANY)), keys),
+    Builtin("object.remove", Function((_OBJECT, _KEYS), _OBJECT), remove),
+    Builtin("object.subset", Function((_KEYS, _KEYS), BOOLEAN), subset),
+    Builtin("object.union", Function((_OBJECT, _OBJECT), _OBJECT), union_),
+    Builtin("object.union_n", Function((array_of(_OBJECT),), _OBJECT), union_n),
+)
