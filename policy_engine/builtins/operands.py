@@ -51,7 +51,7 @@ def number(value: Value, name: str, position: int) -> int | float:
         wrong(name, position, value, "number")
     if value != value:
         foreign(value)
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def integer(value: Value, name: str, position: int) -> int:
@@ -65,7 +65,7 @@ def integer(value: Value, name: str, position: int) -> int:
 def int64(value: float) -> int | None:
     """The 64-bit integer that a number is *written* as: digits, at most with zeros behind a point."""
     if value.__class__ is int:
-        return value if INT64_MIN <= value <= INT64_MAX else None  # type: ignore[return-value]
+        return value if INT64_MIN <= value <= INT64_MAX else None
     whole, point, fraction = number_text(value).partition(".")
     if not point or fraction.strip("0") or len(whole) > 20:
         return None
