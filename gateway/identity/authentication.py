@@ -1,0 +1,41 @@
+"""From request headers to a principal (DESIGN.md section 7, step 3).
+
+A key may stand in any of the four headers that provider SDKs use, but in exactly one of them and once: where two
+parties could read two different identities out of one request, none is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.errors import Denied
+from gateway.identity import credentials
+from gateway.identity.principals import Principal, Principals
+
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+"""These never travel on to an upstream."""
+
+_MAX_LENGTH = 512  # of a header's value; a key has 69 characters
+
+
+def authenticate(headers: Iterable[tuple[bytes, bytes]], principals: Principals) -> Principal:
+    """The principal whose key the headers carry; raises `Denied`. Header names are in lower case, as in ASGI."""
+    presented = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
+    if not presented:
+        raise Denied("bad_credentials", "missing")
+    if len(presented) > 1:
+        names = ", ".join(sorted(name.decode() for name, _ in presented))
+        raise Denied("bad_request", f"several credentials: {names}")
+    name, value = presented[0]
+    if name == b"authorization":
+        scheme, _, value = value.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise Denied("bad_credentials", "not_bearer")
+    if len(value) > _MAX_LENGTH:
+        raise Denied("bad_credentials", "malformed")
+    credential = credentials.parse(value.strip(b" \t").decode("latin-1"))
+    if credential is None:
+        raise Denied("bad_credentials", "malformed")
+    if credential.kind != "agent":
+        raise Denied("bad_credentials", "operator_key")
+    return principals.get(credential)

@@ -1,0 +1,139 @@
+"""API keys: their form, their check digits and their hash (DESIGN.md section 9).
+
+    aig_sk_ 7Yp0c1QmZr8T _ (43 base62 digits of secret) (6 base62 digits of CRC-32)
+    kind    id             256 bits                      over everything before it
+
+A scanner recognises a leaked key by its prefix and check digits alone, and a mistyped one is refused before any
+database is asked. The registry stores `digest`: the HMAC-SHA-256 of kind, id and secret under a pepper that is not in
+the database. With 256 random bits a slow password hash would add nothing but a way to exhaust the gateway. Kind and id
+are under the HMAC as well, so that a hash moved to another row matches nothing there. The text is shown once and stored
+nowhere; `repr` of everything here is free of secrets.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gateway.errors import GatewayError
+from gateway.identity import secret_files
+
+Kind = Literal["agent", "operator"]
+
+PREFIXES: dict[Kind, str] = {"agent": "aig_sk_", "operator": "aig_op_"}
+ID_LENGTH = 12
+SECRET_LENGTH = 43
+CHECK_LENGTH = 6
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KINDS: dict[str, Kind] = {prefix: kind for kind, prefix in PREFIXES.items()}
+_FORM = re.compile(r"(aig_(?:sk|op)_)([0-9A-Za-z]{12})_[0-9A-Za-z]{43}([0-9A-Za-z]{6})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A well-formed key: which one it claims to be, and `material`, what its hash is made of."""
+
+    kind: Kind
+    id: str
+    material: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """A key that was just made. `text` is what its owner gets to see, once."""
+
+    credential: Credential
+    text: str = field(repr=False)
+
+
+def generate(kind: Kind) -> NewCredential:
+    """A fresh key of the kind, from the system's random source."""
+    identifier = _random(ID_LENGTH)
+    material = f"{PREFIXES[kind]}{identifier}_{_random(SECRET_LENGTH)}"
+    return NewCredential(Credential(kind, identifier, material.encode()), material + _check_digits(material.encode()))
+
+
+def parse(text: str) -> Credential | None:
+    """The key that `text` is, or None if it is none: wrong form or wrong check digits. No database is needed."""
+    form = _FORM.fullmatch(text)
+    if form is None:
+        return None
+    material = text[:-CHECK_LENGTH].encode()
+    if _check_digits(material) != form[3]:  # a checksum, not a secret: an ordinary comparison
+        return None
+    return Credential(_KINDS[form[1]], form[2], material)
+
+
+def label(kind: Kind, identifier: str) -> str:
+    """How a key is named in lists and logs, where its secret must not be: `aig_sk_7Yp0c1QmZr8T`."""
+    return PREFIXES[kind] + identifier
+
+
+def digest(credential: Credential, pepper: bytes) -> bytes:
+    """What the registry stores of a key."""
+    return hmac.digest(pepper, credential.material, "sha256")
+
+
+def matches(credential: Credential, stored: bytes, pepper: bytes) -> bool:
+    """Whether `stored` is this key's hash, in a time that does not depend on where they differ."""
+    return hmac.compare_digest(hmac.digest(pepper, credential.material, "sha256"), stored)
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_BASE62) for _ in range(length))
+
+
+def _check_digits(material: bytes) -> str:
+    number = zlib.crc32(material)
+    digits = ""
+    for _ in range(CHECK_LENGTH):
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits
+
+
+class Peppers:
+    """Peppers by version: new hashes use the newest, older ones are checked as long as their file is kept."""
+
+    def __init__(self, versions: Mapping[int, bytes]) -> None:
+        self._versions = dict(versions)
+        self.newest = max(self._versions)
+
+    def __repr__(self) -> str:
+        return f"Peppers({sorted(self._versions)})"
+
+    def get(self, version: int) -> bytes | None:
+        return self._versions.get(version)
+
+    @property
+    def current(self) -> bytes:
+        return self._versions[self.newest]
+
+    @classmethod
+    def create(cls, keys: Path) -> Peppers:
+        """Make the first pepper of a new gateway in its directory of keys."""
+        return cls({1: secret_files.create(keys / "pepper.1")})
+
+    @classmethod
+    def load(cls, keys: Path) -> Peppers:
+        """Read every `pepper.N`; a gateway without any cannot check a key, so that is an error."""
+        found = {
+            int(path.suffix[1:]): secret_files.read(path)
+            for path in sorted(keys.glob("pepper.*"))
+            if path.suffix[1:].isdecimal()
+        }
+        if not found:
+            raise GatewayError(
+                "key_file_unusable",
+                f"no pepper in `{keys}`: API keys cannot be checked",
+                subject=str(keys),
+                hint="restore `pepper.1` from a backup",
+            )
+        return cls(found)

@@ -1,0 +1,193 @@
+"""Principals: who is authenticated, and what may be cached of that (DESIGN.md section 9).
+
+`Principals` holds a bounded LRU of what the registry says about recently used keys. Every entry carries the *epoch* at
+which it was read. The epoch is a row that triggers bump in the same transaction that changes authority, and it is read
+afresh for every request; an entry of any other epoch is read again. So a revocation holds for every request that
+arrives after it returned, in every worker, without a message that could get lost. If the epoch cannot be read nobody is
+let in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import orjson
+
+from gateway.errors import Denied, PrincipalHint
+from gateway.identity.credentials import Credential, Peppers, matches
+
+if TYPE_CHECKING:
+    from gateway.registry.reader import CredentialRow
+
+Effect = Literal["grant", "guard"]
+
+METHOD = "api_key"
+STRENGTH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A bundle that judges this principal. `pinned` is a commit, or None to follow the activation in force."""
+
+    id: str
+    bundle: str
+    effect: Effect
+    pinned: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated agent as of one epoch, shared by all its requests: nobody mutates what is inside.
+
+    `key_id` names the key in logs, `credential_id` is the public part of its text; `document` is the input document's
+    `agent` member.
+    """
+
+    organization: str
+    agent_id: str
+    name: str
+    version: int
+    owner: str
+    team: str
+    environment: str
+    capabilities: tuple[str, ...]
+    labels: dict[str, str]
+    key_id: str
+    credential_id: str
+    method: str
+    strength: int
+    status: str
+    bindings: tuple[Binding, ...]
+    epoch: int
+    document: dict[str, Any]
+
+
+class PrincipalSource(Protocol):
+    """What `Principals` needs of the registry; `gateway.registry.reader.RegistryReader` is one."""
+
+    def epoch(self) -> int: ...
+
+    def credential(self, lookup: str) -> CredentialRow | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    principal: Principal
+    digest: bytes
+    pepper: bytes
+    expires_ns: int | None
+
+
+class Principals:
+    """The cache of one data worker; used from its event loop's thread only."""
+
+    def __init__(self, source: PrincipalSource, peppers: Peppers, capacity: int = 4096) -> None:
+        self._source = source
+        self._peppers = peppers
+        self._capacity = capacity
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # by the key's public id, oldest use first
+
+    def get(self, credential: Credential) -> Principal:
+        """The principal of a key, or `Denied`: `bad_credentials` whatever is wrong with it, `detail` saying what."""
+        # The epoch is read before the rows: a change in between leaves an entry with an old stamp, never a stale one
+        # with a new stamp.
+        epoch = self._source.epoch()
+        entry = self._entries.get(credential.id)
+        if entry is None or entry.principal.epoch != epoch:
+            return self._read(credential, epoch)
+        # The whole secret is checked on every request: finding an entry proves no more than knowing a public id.
+        if not matches(credential, entry.digest, entry.pepper):
+            raise Denied("bad_credentials", "wrong_secret")
+        if entry.expires_ns is not None and entry.expires_ns <= time.time_ns():
+            raise Denied("bad_credentials", "expired", principal_hint=_hint(entry.principal))
+        self._entries.move_to_end(credential.id)
+        return entry.principal
+
+    def refresh(self, principal: Principal) -> Principal:
+        """The same key's principal as of now: itself if nothing changed, read again otherwise, `Denied` if it is dead.
+
+        For the second look between reading a body and deciding (section 7, step 5). The secret was checked already,
+        and a key never changes its secret.
+        """
+        epoch = self._source.epoch()
+        if principal.epoch == epoch:
+            return principal
+        row = self._source.credential(principal.credential_id)
+        pepper = self._peppers.get(row.pepper) if row else None
+        if row is None or pepper is None:
+            raise Denied("bad_credentials", "unknown")
+        return self._admit(row, pepper, principal.credential_id, epoch)
+
+    def _read(self, credential: Credential, epoch: int) -> Principal:
+        row = self._source.credential(credential.id)
+        pepper = self._peppers.get(row.pepper) if row else None
+        if row is None or pepper is None:
+            # The same work as for a known key, so that the time does not tell which ids exist.
+            matches(credential, bytes(32), self._peppers.current)
+            raise Denied("bad_credentials", "unknown" if row is None else "pepper_missing")
+        if not matches(credential, row.digest, pepper):
+            raise Denied("bad_credentials", "wrong_secret")
+        return self._admit(row, pepper, credential.id, epoch)
+
+    def _admit(self, row: CredentialRow, pepper: bytes, credential_id: str, epoch: int) -> Principal:
+        """Cache the principal of a row whose secret is known to match, unless the key or its agent is dead."""
+        self._entries.pop(credential_id, None)
+        if row.revoked_ns is not None:
+            why = "revoked"
+        elif row.status != "active":
+            why = "agent_revoked"
+        elif row.expires_ns is not None and row.expires_ns <= time.time_ns():
+            why = "expired"
+        else:
+            principal = _principal(row, credential_id, epoch)
+            self._entries[credential_id] = _Entry(principal, row.digest, pepper, row.expires_ns)
+            if len(self._entries) > self._capacity:
+                self._entries.popitem(last=False)
+            return principal
+        raise Denied("bad_credentials", why, principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
+
+
+def _hint(principal: Principal) -> PrincipalHint:
+    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+
+
+def _principal(row: CredentialRow, credential_id: str, epoch: int) -> Principal:
+    capabilities: list[str] = orjson.loads(row.capabilities)
+    labels: dict[str, str] = orjson.loads(row.labels)
+    # Sorted by id, that is by age: the order in which bundles judge is the same in every worker.
+    bindings = tuple(Binding(*each) for each in sorted(orjson.loads(row.bindings)))
+    document = {
+        "id": row.agent_id,
+        "organization": row.organization,
+        "name": row.name,
+        "version": row.version,
+        "team": row.team,
+        "owner": row.owner,
+        "environment": row.environment,
+        "capabilities": capabilities,
+        "labels": labels,
+        "credential": {"id": row.key_id, "method": METHOD, "strength": STRENGTH},
+        "delegation": [],
+    }
+    return Principal(
+        organization=row.organization,
+        agent_id=row.agent_id,
+        name=row.name,
+        version=row.version,
+        owner=row.owner,
+        team=row.team,
+        environment=row.environment,
+        capabilities=tuple(capabilities),
+        labels=labels,
+        key_id=row.key_id,
+        credential_id=credential_id,
+        method=METHOD,
+        strength=STRENGTH,
+        status=row.status,
+        bindings=bindings,
+        epoch=epoch,
+        document=document,
+    )

@@ -1,0 +1,152 @@
+"""The registry's database file: making it, migrating it, sessions on it (DESIGN.md sections 9 and 13).
+
+For the command line and the control process. Data workers read the same file through `reader.py`, without an ORM.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from gateway.errors import GatewayError
+from gateway.registry.models import Deployment
+from gateway.registry.reader import REVISION
+from gateway.settings import DataDirectory
+
+# These shape the file and have no effect once it has content.
+_AT_CREATION = ("PRAGMA page_size = 4096", "PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = WAL")
+
+# A change is on disk before its command returns, and what was deleted (a sealed secret) is overwritten.
+_PER_CONNECTION = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 5000",
+)
+
+
+class Registry:
+    """The open registry. Threads may share it: every session has a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = _engine(path)
+        self._writing = self._engine.execution_options(write=True)
+
+    @classmethod
+    def create(cls, data: DataDirectory, deployment: str) -> Registry:
+        """Make the registry of a new gateway, readable by this user only."""
+        os.close(os.open(data.registry_db, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(data.registry_db, isolation_level=None)
+        for pragma in _AT_CREATION:
+            connection.execute(pragma)
+        connection.close()
+        registry = cls(data.registry_db)
+        registry.migrate()
+        with registry.write() as session:
+            session.add(Deployment(name=deployment, created_ns=time.time_ns()))
+        return registry
+
+    @classmethod
+    def open(cls, data: DataDirectory) -> Registry:
+        """Open the registry of an existing gateway; refuses one that another version of this program made."""
+        data.check()
+        registry = cls(data.registry_db)
+        found = registry.revision()
+        if found != REVISION:
+            registry.close()
+            raise wrong_revision(data.registry_db, found)
+        return registry
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state of the registry from its first query to its end."""
+        with _explained("read"), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that holds the write lock from its first query on: everything in it is committed, or nothing is."""
+        with _explained("written"), Session(self._writing) as session, session.begin():
+            yield session
+
+    def revision(self) -> str | None:
+        """Which migration this database is at."""
+        with self.read() as session:
+            connection = session.connection()
+            if not connection.dialect.has_table(connection, "alembic_version"):
+                return None
+            found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            return found
+
+    def migrate(self) -> None:
+        """Bring the tables up to this version, all in one transaction. The control process calls this at its start."""
+        config = _alembic()
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        found = self.revision()
+        if found is not None and found not in known:
+            raise wrong_revision(self.path, found)
+        with _explained("migrated"), self._writing.begin() as connection:
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+
+def wrong_revision(path: Path, found: str | None) -> GatewayError:
+    """The one error for a registry of another version."""
+    if found is None:
+        return GatewayError("registry_revision", f"`{path}` is not a gateway's registry", subject=str(path))
+    return GatewayError(
+        "registry_revision",
+        f"`{path}` was made by another version of the gateway (revision {found}, this one needs {REVISION})",
+        subject=str(path),
+        hint="use the version that made it, or start `gateway up` once to migrate an older one",
+    )
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+        for pragma in _PER_CONNECTION:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Python's own transaction handling begins too late. Taking the write lock at once means that a change reads
+        # what it decides on under that lock, and waits for another writer instead of failing half-way.
+        writing = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        message = f"the registry cannot be {what}: {error.orig}"
+        raise GatewayError("registry_unavailable", message, hint="try again, or check the disk") from error

@@ -1,0 +1,207 @@
+"""The registry's tables (DESIGN.md section 9). The command line and the control process use them; data workers do not.
+
+Three sorts of tables:
+
+- what has authority (`organization`, `agent`, `api_key`, `binding`, `upstream`, `activation_current`): every change of
+  a row bumps `epoch` by a trigger in the same transaction, so that all caches of it are read again;
+- what never changes once written (`agent_version`, `bundle`, `activation`, `activation_bundle`): history and content;
+- `outbox`: audit entries of committed changes that are not in the audit log yet.
+
+Tables that change without changing authority (last used, nonces) do not belong here but into `runtime.db`. Rows of an
+organization carry its id, and every query names it. Times are nanoseconds since 1970. The migrations, not this file,
+make the tables; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyConstraint, Index, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+SUBJECT_KINDS = ("agent", "team", "organization")
+EFFECTS = ("grant", "guard")
+AGENT_STATES = ("active", "revoked")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+def _live(name: str, *columns: str, where: str) -> Index:
+    """A unique index over the rows that are in force; rows kept as history do not count."""
+    return Index(name, *columns, unique=True, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class Deployment(SQLModel, table=True):
+    """One row: the name that `gateway init` gave. It is the origin of the audit logs and never changes."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    id: int = Field(default=1, primary_key=True)
+    name: str
+    created_ns: int = Field(sa_type=BigInteger)
+
+
+class Organization(SQLModel, table=True):
+    """A tenant. Its name is fixed as well: bindings, logs and policies refer to it."""
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    created_ns: int = Field(sa_type=BigInteger)
+
+
+class Agent(SQLModel, table=True):
+    """An agent as it is now. A revoked one stays, and its name becomes free."""
+
+    __table_args__ = (
+        _one_of("status", AGENT_STATES),
+        _live("agent_live_name", "organization_id", "name", where="status <> 'revoked'"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    version: int
+    owner: str
+    team: str
+    environment: str
+    capabilities: list[str] = Field(sa_type=JSON)
+    labels: dict[str, str] = Field(sa_type=JSON)
+    status: str
+    created_ns: int = Field(sa_type=BigInteger)
+    updated_ns: int = Field(sa_type=BigInteger)
+
+
+class AgentVersion(SQLModel, table=True):
+    """What an agent was from `since_ns` until its next version. Written once, never changed."""
+
+    __tablename__ = "agent_version"
+    agent_id: str = Field(primary_key=True, foreign_key="agent.id")
+    version: int = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    owner: str
+    team: str
+    environment: str
+    capabilities: list[str] = Field(sa_type=JSON)
+    labels: dict[str, str] = Field(sa_type=JSON)
+    status: str
+    actor: str
+    since_ns: int = Field(sa_type=BigInteger)
+
+
+class ApiKey(SQLModel, table=True):
+    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (Index("api_key_agent", "agent_id"),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    agent_id: str = Field(foreign_key="agent.id")
+    credential_id: str = Field(unique=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    pepper: int
+    created_ns: int = Field(sa_type=BigInteger)
+    expires_ns: int | None = Field(default=None, sa_type=BigInteger)
+    revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Binding(SQLModel, table=True):
+    """A subject and the bundle that judges it. `subject` is an agent's id, a team's name or an organization's id.
+
+    A change ends the row (`removed_ns`) and adds another, so that the bindings at any time can be told.
+    """
+
+    __table_args__ = (
+        _one_of("subject_kind", SUBJECT_KINDS),
+        _one_of("effect", EFFECTS),
+        _live("binding_live", "organization_id", "subject_kind", "subject", "bundle", where="removed_ns IS NULL"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    subject_kind: str
+    subject: str
+    bundle: str
+    effect: str
+    pinned: str | None = None
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Upstream(SQLModel, table=True):
+    """A destination and its sealed secret (`vault.py`); `version` counts its secrets. Removal deletes the row."""
+
+    __table_args__ = (
+        Index("upstream_name", "organization_id", "name", unique=True),
+        _live("upstream_default", "organization_id", where="is_default"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    provider: str
+    base_url: str
+    is_default: bool
+    secret: bytes | None = Field(default=None, sa_type=LargeBinary)
+    version: int
+    created_ns: int = Field(sa_type=BigInteger)
+    updated_ns: int = Field(sa_type=BigInteger)
+
+
+class Bundle(SQLModel, table=True):
+    """A bundle as one commit has it, recorded after its tests passed. Many commits may have the same digest."""
+
+    name: str = Field(primary_key=True)
+    revision: str = Field(primary_key=True)
+    digest: str
+    author: str
+    entrypoint: str
+    tested_ns: int = Field(sa_type=BigInteger)
+
+
+class Activation(SQLModel, table=True):
+    """A set of bundle revisions that was in force from `created_ns` until the next activation."""
+
+    id: str = Field(primary_key=True)
+    revision: str
+    actor: str
+    created_ns: int = Field(sa_type=BigInteger)
+
+
+class ActivationBundle(SQLModel, table=True):
+    """One member of an activation."""
+
+    __tablename__ = "activation_bundle"
+    __table_args__ = (ForeignKeyConstraint(["name", "revision"], ["bundle.name", "bundle.revision"]),)
+    activation_id: str = Field(primary_key=True, foreign_key="activation.id")
+    name: str = Field(primary_key=True)
+    revision: str
+
+
+class ActivationCurrent(SQLModel, table=True):
+    """One row, or none before the first activation: which activation is in force."""
+
+    __tablename__ = "activation_current"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    id: int = Field(default=1, primary_key=True)
+    activation_id: str = Field(foreign_key="activation.id")
+
+
+class Epoch(SQLModel, table=True):
+    """One row, bumped by triggers only."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    id: int = Field(default=1, primary_key=True)
+    value: int = Field(sa_type=BigInteger)
+
+
+class Outbox(SQLModel, table=True):
+    """An audit entry that belongs to a committed change, until it is in the log. Order of rows is order of changes."""
+
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    position: int | None = Field(default=None, primary_key=True)
+    event_id: str = Field(unique=True)
+    organization: str
+    kind: str
+    entry: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    epoch: int = Field(sa_type=BigInteger)
+    created_ns: int = Field(sa_type=BigInteger)

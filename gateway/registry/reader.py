@@ -1,0 +1,186 @@
+"""The registry as a data worker reads it: plain SQLite, prepared statements, no ORM (DESIGN.md section 9).
+
+The epoch has a connection of its own in autocommit, so that reading it always sees the latest commit and never shares a
+transaction with anything. Whatever goes wrong is `registry_unavailable`: a worker that cannot read who may do what lets
+nobody do anything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.errors import Denied, GatewayError
+
+REVISION = "0001"
+"""The migration that these statements are written for; a worker refuses any other."""
+
+
+class CredentialRow(NamedTuple):
+    """A key with everything that hangs on it, as stored. The last three are JSON text."""
+
+    key_id: str
+    digest: bytes
+    pepper: int
+    expires_ns: int | None
+    revoked_ns: int | None
+    agent_id: str
+    organization: str
+    name: str
+    version: int
+    owner: str
+    team: str
+    environment: str
+    status: str
+    capabilities: str
+    labels: str
+    bindings: str  # [[id, bundle, effect, pinned], …]
+
+
+class BundleRef(NamedTuple):
+    """One revision of a bundle: what to load, and what the log says was loaded."""
+
+    name: str
+    digest: str
+    commit: str
+    entrypoint: str
+
+
+class UpstreamRow(NamedTuple):
+    """A configured destination. `secret` is sealed (`vault.py`); None if the upstream needs none."""
+
+    id: str
+    organization: str
+    name: str
+    provider: str
+    base_url: str
+    default: bool
+    secret: bytes | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveSet:
+    """The bundle revisions in force as of one epoch; empty before the first activation: nothing can be granted."""
+
+    activation_id: str
+    commit: str
+    epoch: int
+    bundles: Mapping[str, BundleRef]
+    pinned: Mapping[tuple[str, str], BundleRef] = field(default_factory=dict)
+
+    def find(self, bundle: str, pinned: str | None) -> BundleRef | None:
+        """The revision that a binding means: the pinned commit's, or the one in force."""
+        return self.bundles.get(bundle) if pinned is None else self.pinned.get((bundle, pinned))
+
+
+_CREDENTIAL = """
+SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
+       a.id, o.name, a.name, a.version, a.owner, a.team, a.environment, a.status, a.capabilities, a.labels,
+       (SELECT json_group_array(json_array(b.id, b.bundle, b.effect, b.pinned))
+          FROM binding b
+         WHERE b.organization_id = a.organization_id AND b.removed_ns IS NULL
+           AND (b.subject_kind = 'agent' AND b.subject = a.id
+                OR b.subject_kind = 'organization' AND b.subject = a.organization_id
+                OR b.subject_kind = 'team' AND b.subject = a.team AND a.team <> ''))
+  FROM api_key k
+  JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
+  JOIN organization o ON o.id = a.organization_id
+ WHERE k.credential_id = ?
+"""
+
+_ACTIVE = """
+SELECT a.id, a.revision, b.name, b.digest, b.revision, b.entrypoint
+  FROM activation_current c
+  JOIN activation a ON a.id = c.activation_id
+  LEFT JOIN activation_bundle ab ON ab.activation_id = a.id
+  LEFT JOIN bundle b ON b.name = ab.name AND b.revision = ab.revision
+"""
+
+_PINNED = """
+SELECT DISTINCT b.name, b.digest, b.revision, b.entrypoint
+  FROM binding g JOIN bundle b ON b.name = g.bundle AND b.revision = g.pinned
+ WHERE g.removed_ns IS NULL AND g.pinned IS NOT NULL
+"""
+
+_UPSTREAMS = """
+SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.version
+  FROM upstream u JOIN organization o ON o.id = u.organization_id
+ ORDER BY u.id
+"""
+
+
+class RegistryReader:
+    """One worker's view of the registry; used from one thread. Every method reads afresh: callers cache by epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._epochs = _connect(path)
+            self._rows = _connect(path)
+            found = self._rows.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.Error as error:
+            raise GatewayError("registry_unavailable", f"cannot read `{path}`: {error}", subject=str(path)) from error
+        if found is None or found[0] != REVISION:
+            self.close()
+            raise GatewayError(
+                "registry_revision",
+                f"`{path}` is at revision {found[0] if found else 'none'}, this gateway needs {REVISION}",
+                subject=str(path),
+                hint="the control process migrates an older registry: restart `gateway up`",
+            )
+
+    def close(self) -> None:
+        self._epochs.close()
+        self._rows.close()
+
+    def epoch(self) -> int:
+        """The number that changes with every change of authority."""
+        try:
+            return self._epochs.execute("SELECT value FROM epoch").fetchone()[0]  # type: ignore[no-any-return]
+        except (sqlite3.Error, TypeError) as error:  # TypeError: the row is gone
+            raise Denied("registry_unavailable", f"epoch: {error}") from error
+
+    def credential(self, credential_id: str) -> CredentialRow | None:
+        """The key with this public id, dead or alive."""
+        rows = self._all(_CREDENTIAL, (credential_id,))
+        return CredentialRow._make(rows[0]) if rows else None
+
+    def active_bundles(self) -> ActiveSet:
+        """The activation in force, and the revisions that bindings pin. Carries the epoch to cache it under."""
+        # The epoch first: what is read after it may be newer than its stamp, never older.
+        epoch = self.epoch()
+        rows = self._all(_ACTIVE)
+        pinned = {(row[0], row[2]): BundleRef(*row) for row in self._all(_PINNED)}
+        if not rows:
+            return ActiveSet("", "", epoch, {}, pinned)
+        # An activation without bundles is one row of NULLs from the outer joins.
+        bundles = {row[2]: BundleRef(*row[2:]) for row in rows if row[2] is not None}
+        return ActiveSet(rows[0][0], rows[0][1], epoch, bundles, pinned)
+
+    def upstreams(self) -> list[UpstreamRow]:
+        """Every configured destination of every organization, oldest first."""
+        return [UpstreamRow(*row)._replace(default=bool(row[5])) for row in self._all(_UPSTREAMS)]
+
+    def deployment(self) -> str:
+        """The name that `gateway init` gave, the origin of the logs."""
+        rows = self._all("SELECT name FROM deployment")
+        if not rows:
+            raise Denied("registry_unavailable", "the deployment has no name")
+        return str(rows[0][0])
+
+    def _all(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        try:
+            return self._rows.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise Denied("registry_unavailable", f"rows: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # mode=rw: a missing file is an error, not an empty database; query_only: this process cannot write all the same.
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=1.0)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
