@@ -9,18 +9,28 @@ from __future__ import annotations
 from typing import Final
 
 from policy_engine.builtins import (
+    aggregates,
     arrays,
+    conversion,
     json_patch,
     json_paths,
     objects,
+    operators,
+    sets,
+    strings,
 )
 from policy_engine.builtins.table import Builtin
 
 FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
+    aggregates.BUILTINS,
     arrays.BUILTINS,
+    conversion.BUILTINS,
     json_patch.BUILTINS,
     json_paths.BUILTINS,
     objects.BUILTINS,
+    operators.BUILTINS,
+    sets.BUILTINS,
+    strings.BUILTINS,
 )
 
 TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}

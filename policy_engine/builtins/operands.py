@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NoReturn
 
+from policy_engine.builtins.table import Context
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
 from policy_engine.values import Number, Set, Value, foreign, number_text, type_name
 
@@ -106,3 +107,19 @@ def strings(value: Value, name: str, position: int) -> list[str]:
         if item.__class__ is not str:
             wrong_element(name, position, value, item, "string")
     return found
+
+
+def all_strings(name: str, *values: Value) -> None:
+    """Check that every operand is a string. The caller has seen that one is not, or does not mind the cost."""
+    for position, value in enumerate(values, 1):
+        string(value, name, position)
+
+
+def charge_text(ctx: Context, length: int) -> None:
+    """Take the making of a text of so many characters from the budget; short ones are part of the call's own step."""
+    if length > _FREE_CHARACTERS:
+        ctx.charge(length // _CHARACTERS_PER_STEP)
+
+
+_FREE_CHARACTERS: Final = 1024
+_CHARACTERS_PER_STEP: Final = 16

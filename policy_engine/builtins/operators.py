@@ -1,0 +1,207 @@
+"""What operators compile to: arithmetic, set algebra, comparison, membership; and what template strings are made of.
+
+Generated code specialises the common cases (integers, strings) and calls these for the rest, so each is also the
+function of its prefix form (`plus(1, 2)`). The number kernel is `arithmetic`; order and equality are those of `values`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy_engine import types as t
+from policy_engine.builtins import arithmetic
+from policy_engine.builtins.operands import NUMBERS, array, number, set_, wrong
+from policy_engine.builtins.table import Builtin
+from policy_engine.errors import EVAL_CONFLICT_ERROR, EVAL_INTERNAL_ERROR, BuiltinError, PolicyError
+from policy_engine.values import UNDEFINED, Set, Value, compare, equal, freeze, to_term, type_name
+
+
+def plus(x: Value, y: Value) -> int | float:
+    if x.__class__ is int and y.__class__ is int:
+        return x + y
+    number(x, "plus", 1)
+    number(y, "plus", 2)
+    return _sum(x, y, "plus")
+
+
+def _sum(x: float, y: float, name: str) -> int | float:
+    if (a := arithmetic.as_integer(x, name)) is not None and (b := arithmetic.as_integer(y, name)) is not None:
+        return a + b
+    return arithmetic.to_number(arithmetic.add(arithmetic.to_dyadic(x, name), arithmetic.to_dyadic(y, name)))
+
+
+def minus(x: Value, y: Value) -> Value:
+    """The difference of two numbers or of two sets."""
+    if x.__class__ is int and y.__class__ is int:
+        return x - y
+    if x.__class__ is Set and y.__class__ is Set:
+        return Set.of({member: None for member in x.members if member not in y.members})
+    if x.__class__ not in NUMBERS:
+        if x.__class__ is not Set:
+            wrong("minus", 1, x, "number", "set")
+        wrong("minus", 2, y, "set" if y.__class__ in NUMBERS else "number")
+    number(x, "minus", 1)
+    number(y, "minus", 2)
+    if (a := arithmetic.as_integer(x, "minus")) is not None and (b := arithmetic.as_integer(y, "minus")) is not None:
+        return a - b
+    return arithmetic.to_number(arithmetic.subtract(arithmetic.to_dyadic(x, "minus"), arithmetic.to_dyadic(y, "minus")))
+
+
+def mul(x: Value, y: Value) -> int | float:
+    number(x, "mul", 1)
+    number(y, "mul", 2)
+    if (a := arithmetic.as_integer(x, "mul")) is not None and (b := arithmetic.as_integer(y, "mul")) is not None:
+        return arithmetic.integer_product(a, b, "mul")
+    return arithmetic.to_number(arithmetic.multiply(arithmetic.to_dyadic(x, "mul"), arithmetic.to_dyadic(y, "mul")))
+
+
+def div(x: Value, y: Value) -> int | float:
+    number(x, "div", 1)
+    number(y, "div", 2)
+    divisor = arithmetic.to_dyadic(y, "div")
+    if not divisor.mantissa:
+        raise BuiltinError("div: divide by zero")
+    if (
+        x
+        and x.__class__ is int
+        and y.__class__ is int
+        and -_INT32 <= x < _INT32
+        and -_INT32 <= y < _INT32
+        and not x % y
+    ):
+        return x // y
+    return arithmetic.to_number(arithmetic.divide(arithmetic.to_dyadic(x, "div"), divisor))
+
+
+def rem(x: Value, y: Value) -> int:
+    """The remainder, with the sign of the dividend."""
+    number(x, "rem", 1)
+    number(y, "rem", 2)
+    a, b = arithmetic.as_integer(x, "rem"), arithmetic.as_integer(y, "rem")
+    if a is None or b is None:
+        raise BuiltinError("rem: modulo on floating-point number")
+    if not b:
+        raise BuiltinError("rem: modulo by zero")
+    size = abs(a) % abs(b)
+    return size if a >= 0 else -size
+
+
+_INT32: Final = 1 << 31
+"""OPA divides in integers only inside this window; beyond it, quotients are rounded to 64 bits."""
+
+
+def and_(x: Value, y: Value) -> Set:
+    """The intersection of two sets."""
+    members, others = set_(x, "and", 1).members, set_(y, "and", 2).members
+    return Set.of({member: None for member in members if member in others})
+
+
+def or_(x: Value, y: Value) -> Set:
+    """The union of two sets; of equal members, the first set's text stays."""
+    return Set.of(set_(x, "or", 1).members | set_(y, "or", 2).members)
+
+
+def neq(x: Value, y: Value) -> bool:
+    return not equal(x, y)
+
+
+def lt(x: Value, y: Value) -> bool:
+    return compare(x, y) < 0
+
+
+def lte(x: Value, y: Value) -> bool:
+    return compare(x, y) <= 0
+
+
+def gt(x: Value, y: Value) -> bool:
+    return compare(x, y) > 0
+
+
+def gte(x: Value, y: Value) -> bool:
+    return compare(x, y) >= 0
+
+
+def member_2(item: Value, collection: Value) -> bool:
+    """`item in collection`: among an array's elements, an object's values, a set's members."""
+    cls = collection.__class__
+    if cls is Set:
+        return item in collection
+    if cls is list:
+        return any(equal(item, element) for element in collection)
+    if cls is dict:
+        return any(equal(item, value) for value in collection.values())
+    type_name(collection)
+    return False
+
+
+def member_3(key: Value, item: Value, collection: Value) -> bool:
+    """`key, item in collection`: index and element, key and value; in a set a member is its own key."""
+    cls = collection.__class__
+    if cls is dict:
+        value = collection.get(freeze(key), UNDEFINED)
+        return value is not UNDEFINED and equal(item, value)
+    if cls is list:
+        if key.__class__ not in NUMBERS:
+            type_name(key)
+            return False
+        return any(equal(key, index) and equal(item, element) for index, element in enumerate(collection))
+    if cls is Set:
+        return key in collection and equal(key, item)
+    type_name(collection)
+    return False
+
+
+def text_of(value: Value) -> str:
+    """A value as template strings and `print` write it: strings bare, the rest as Rego text."""
+    return value if value.__class__ is str else to_term(value)
+
+
+def template_string(parts: Value) -> str:
+    """Scalars as they are; every other part is a set that holds an expression's value, or is empty: undefined."""
+    rows = cross_product(parts, "internal.template_string")
+    if len(rows) > 1:
+        raise PolicyError(EVAL_CONFLICT_ERROR, "template-strings must not produce multiple outputs")
+    return "".join(rows[0]) if rows else ""
+
+
+def cross_product(parts: Value, name: str) -> list[list[str]]:
+    """The texts of every combination of the parts' values."""
+    rows: list[list[str]] = [[]]
+    for part in array(parts, name, 1):
+        if part.__class__ is Set:
+            texts = [text_of(value) for value in part] or ["<undefined>"]
+        elif part.__class__ in (list, dict):
+            raise PolicyError(EVAL_INTERNAL_ERROR, f"illegal argument type: {type_name(part)}")
+        else:
+            texts = [text_of(part)]
+        rows = [[*row, text] for row in rows for text in texts]
+    return rows
+
+
+_ANY_SET: Final = t.set_(t.ANY)
+_NUMBER_OR_SET: Final = t.union(t.NUMBER, _ANY_SET)
+_ARITHMETIC: Final = t.Function((t.NUMBER, t.NUMBER), t.NUMBER)
+_COMPARISON: Final = t.Function((t.ANY, t.ANY), t.BOOLEAN)
+_SETS: Final = t.Function((_ANY_SET, _ANY_SET), _ANY_SET)
+
+BUILTINS: Final = (
+    Builtin("plus", _ARITHMETIC, plus, infix="+"),
+    Builtin("minus", t.Function((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET), minus, infix="-"),
+    Builtin("mul", _ARITHMETIC, mul, infix="*"),
+    Builtin("div", _ARITHMETIC, div, infix="/"),
+    Builtin("rem", _ARITHMETIC, rem, infix="%"),
+    Builtin("and", _SETS, and_, infix="&"),
+    Builtin("or", _SETS, or_, infix="|"),
+    # The compiler turns assignment and unification into bindings; what is left of them is a comparison.
+    Builtin("assign", _COMPARISON, equal, infix=":="),
+    Builtin("eq", _COMPARISON, equal, infix="="),
+    Builtin("equal", _COMPARISON, equal, infix="=="),
+    Builtin("neq", _COMPARISON, neq, infix="!="),
+    Builtin("lt", _COMPARISON, lt, infix="<"),
+    Builtin("lte", _COMPARISON, lte, infix="<="),
+    Builtin("gt", _COMPARISON, gt, infix=">"),
+    Builtin("gte", _COMPARISON, gte, infix=">="),
+    Builtin("internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, infix="in"),
+    Builtin("internal.member_3", t.Function((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, infix="in"),
+    Builtin("internal.template_string", t.Function((t.array(t.ANY),), t.STRING), template_string),
+)

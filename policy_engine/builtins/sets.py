@@ -1,0 +1,37 @@
+"""Set algebra over a set of sets. The infix operators are in `operators`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy_engine import types as t
+from policy_engine.builtins.operands import set_
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.values import Set, Value
+
+
+def _sets(sets: Value, name: str) -> list[dict[object, None]]:
+    return [set_(one, name, 1).members for one in set_(sets, name, 1)]
+
+
+def intersection(sets: Value) -> Set:
+    """What all the sets have in common; nothing if there are none."""
+    first, *others = _sets(sets, "intersection") or [{}]
+    return Set.of({member: None for member in first if all(member in other for other in others)})
+
+
+def union(ctx: Context, sets: Value) -> Set:
+    """What any of the sets has; of equal members (`1`, `1.0`) the first one's text."""
+    members: dict[object, None] = {}
+    for one in _sets(sets, "union"):
+        ctx.charge(len(one))
+        members |= one
+    return Set.of(members)
+
+
+_SETS: Final = t.Function((t.set_(t.set_(t.ANY)),), t.set_(t.ANY))
+
+BUILTINS: Final = (
+    Builtin("intersection", _SETS, intersection),
+    Builtin("union", _SETS, union, context=True),
+)
