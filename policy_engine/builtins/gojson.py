@@ -1,0 +1,343 @@
+"""JSON as Go's `encoding/json` reads and writes it, which is what policies see of OPA's.
+
+Reading is strict, keeps number text, lets the last of duplicate keys win, puts U+FFFD for half a surrogate pair, takes
+10,000 levels of nesting and reports errors in Go's words. Writing sorts keys, keeps number text and escapes `<`, `>`,
+`&`, U+2028 and U+2029. Neither recurses, so depth never meets Python's recursion limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from policy_engine.builtins.octets import SURROGATES, to_bytes
+from policy_engine.values import UNDEFINED, Set, Value, loads, number_text, parse_number, sorted_items, type_name
+
+MAX_DEPTH: Final = 10_000
+
+
+class JSONError(ValueError):
+    """Text that is not JSON; the message is Go's."""
+
+
+_LOOK_CLOSER: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
+
+def read(text: str) -> Value:
+    """The value that the text is. Raises `JSONError`."""
+    value = _quick(text)
+    if value is UNDEFINED:
+        reader = _Reader(text)
+        value = reader.document()
+        reader.end()
+    return value
+
+
+def is_valid(text: str) -> bool:
+    """Whether the text is one JSON document, by the letter."""
+    if _quick(text) is not UNDEFINED:
+        return True
+    reader = _Reader(text)
+    try:
+        reader.document()
+    except JSONError:
+        return False
+    return reader.at_end()
+
+
+def _quick(text: str) -> Value:
+    """The value as Python's parser reads it; `UNDEFINED` where it is too lenient, cannot go as deep, or finds an error.
+
+    `_Reader` reads what is only deep, and says in Go's words what is wrong.
+    """
+    if text.count("[") + text.count("{") > MAX_DEPTH or _LOOK_CLOSER.search(text):
+        return UNDEFINED
+    try:
+        return loads(text)
+    except (ValueError, RecursionError):
+        return UNDEFINED
+
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_STRING: Final = re.compile(r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
+_LITERALS: Final[dict[str, tuple[str, Value]]] = {
+    "t": ("true", True),
+    "f": ("false", False),
+    "n": ("null", None),
+}
+
+
+class _Reader:
+    """A position in a text. The open containers are on a stack of its own, innermost last."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def document(self) -> Value:
+        """One value of any depth."""
+        if not self._peek():
+            raise JSONError("EOF")
+        stack: list[Value] = []
+        keys: list[str] = []
+        while True:
+            value = self._scalar_or_open(len(stack))
+            if value.__class__ is list or value.__class__ is dict:
+                stack.append(value)
+                self.at += 1
+                if self._peek() != ("]" if value.__class__ is list else "}"):
+                    if value.__class__ is dict:
+                        keys.append(self._key())
+                    continue
+                self.at += 1
+                stack.pop()
+            while stack:
+                container = stack[-1]
+                if container.__class__ is list:
+                    container.append(value)
+                    closed = self._next("]", "after array element")
+                else:
+                    container[keys.pop()] = value
+                    closed = self._next("}", "after object key:value pair")
+                    if not closed:
+                        keys.append(self._key())
+                if not closed:
+                    break
+                value = stack.pop()
+            else:
+                return value
+
+    def at_end(self) -> bool:
+        return not self._peek()
+
+    def end(self) -> None:
+        """Only space may follow. OPA reads one more token to see that, and does not notice if it is `null`."""
+        char = self._peek()
+        if not char:
+            return
+        if char in "]}":
+            self._fail("looking for beginning of value")
+        token = char if char in "[{" else self._scalar_or_open(0)
+        if token is None:
+            return
+        if token.__class__ is str:
+            shown = token
+        else:
+            shown = f"%!s(bool={str(token).lower()})" if token.__class__ is bool else number_text(token)
+        raise JSONError(f"error: invalid character '{shown}' after top-level value")
+
+    def _scalar_or_open(self, depth: int) -> Value:
+        """The scalar that starts here; or an empty container for the bracket here, which is not skipped."""
+        char = self._peek()
+        if char == "[" or char == "{":
+            if depth >= MAX_DEPTH:
+                self._fail("exceeded max depth")
+            return [] if char == "[" else {}
+        if char == '"':
+            return self._string()
+        if char in _LITERALS and char:
+            return self._literal(*_LITERALS[char])
+        if char and (char == "-" or char in "0123456789"):
+            return self._number()
+        self._fail("looking for beginning of value")
+
+    def _next(self, closing: str, context: str) -> bool:
+        """Step over what follows an element; whether it closes the container."""
+        char = self._peek()
+        if char != closing and char != ",":
+            self._fail(context)
+        self.at += 1
+        return char == closing
+
+    def _key(self) -> str:
+        if self._peek() != '"':
+            self._fail("looking for beginning of object key string")
+        key = self._string()
+        if self._peek() != ":":
+            self._fail("after object key")
+        self.at += 1
+        return key
+
+    def _string(self) -> str:
+        found = _STRING.match(self.text, self.at)
+        if found is None:
+            self._bad_string()
+        self.at = found.end()
+        return SURROGATES.sub("\ufffd", json.loads(found.group()))
+
+    def _number(self) -> Value:
+        found = _NUMBER.match(self.text, self.at)
+        if found is None:
+            self.at += 1  # a lone minus
+            self._fail("in numeric literal")
+        self.at = found.end()
+        # A point or an exponent that has no digits: the number ends before it, the text does not.
+        char = self._char()
+        if char == "." and "." not in found.group() and not set(found.group()) & {"e", "E"}:
+            self.at += 1
+            self._fail("after decimal point in numeric literal")
+        if char and char in "eE" and not set(found.group()) & {"e", "E"}:
+            self.at += 1
+            if self._char() in ("+", "-"):
+                self.at += 1
+            self._fail("in exponent of numeric literal")
+        return parse_number(found.group())
+
+    def _literal(self, word: str, value: Value) -> Value:
+        for expected in word:
+            if self._char() != expected:
+                self._fail(f"in literal {word} (expecting '{expected}')")
+            self.at += 1
+        return value
+
+    def _bad_string(self) -> NoReturn:
+        """Find what is wrong with the string that starts here."""
+        self.at += 1
+        while self._char() not in ('"', ""):
+            if self._char() < " ":
+                self._fail("in string literal")
+            if self._char() == "\\":
+                self.at += 1
+                if self._char() == "u":
+                    for _ in range(4):
+                        self.at += 1
+                        if self._char() not in _HEX:
+                            self._fail("in \\u hexadecimal character escape")
+                elif self._char() not in _ESCAPED:
+                    self._fail("in string escape code")
+            self.at += 1
+        self._fail("")
+
+    def _char(self) -> str:
+        return self.text[self.at : self.at + 1]
+
+    def _peek(self) -> str:
+        """The next character that is no space; "" at the end."""
+        self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+        return self.text[self.at : self.at + 1]
+
+    def _fail(self, context: str) -> NoReturn:
+        char = self._char()
+        if not char:
+            raise JSONError("unexpected EOF")
+        raise JSONError(f"invalid character {_shown(char)} {context}")
+
+
+_HEX: Final = frozenset("0123456789abcdefABCDEF")
+_ESCAPED: Final = frozenset('"\\/bfnrt')
+_GO_ESCAPES: Final = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+
+
+def _shown(char: str) -> str:
+    """A character in quotes. Go looks at bytes: of one beyond ASCII it shows the first as if it were Latin-1."""
+    first = chr(to_bytes(char)[0])
+    if first in "'\\":
+        return f"'\\{first}'"
+    escaped = _GO_ESCAPES.get(first)
+    if escaped is None:
+        escaped = first if first.isprintable() else f"\\x{ord(first):02x}"
+    return f"'{escaped}'"
+
+
+def write(value: Value, charge: Callable[[int], None], layout: tuple[str, str] | None = None) -> str:
+    """JSON text. `charge` is told the work before it is done.
+
+    `layout` is a prefix for every line but the first, and what one level of nesting is indented by.
+    """
+    writer = _Writer(charge, layout)
+    writer.begin(value)
+    while writer.open:
+        writer.go_on()
+    return "".join(writer.written)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A container that is being written: what is left of it, and how it ends."""
+
+    members: Iterator[tuple[str | None, Value]]
+    closing: str
+    started: bool = False
+
+
+class _Writer:
+    """Text so far, and the containers that are open, innermost last."""
+
+    def __init__(self, charge: Callable[[int], None], layout: tuple[str, str] | None) -> None:
+        self.charge = charge
+        self.layout = layout
+        self.colon = ": " if layout else ":"
+        self.written: list[str] = []
+        self.open: list[_Open] = []
+
+    def begin(self, value: Value) -> None:
+        """Write a scalar or an empty container, or open a container."""
+        cls = value.__class__
+        if cls is not dict and cls is not list and cls is not Set:
+            self.written.append(_scalar(value))
+            return
+        opening, closing = "{}" if cls is dict else "[]"
+        self.written.append(opening)
+        if not len(value):
+            self.written.append(closing)
+            return
+        self.charge(len(value))
+        members = _members(value, self.charge) if cls is dict else [(None, item) for item in value]
+        self.open.append(_Open(iter(members), closing))
+
+    def go_on(self) -> None:
+        """Write what is left of the innermost container, up to and with its end or the beginning of another in it."""
+        container = self.open[-1]
+        for key, item in container.members:
+            if container.started:
+                self.written.append(",")
+            container.started = True
+            self._new_line()
+            if key is not None:
+                self.written += (quote(key), self.colon)
+            self.begin(item)
+            if self.open[-1] is not container:
+                return
+        self.open.pop()
+        self._new_line()
+        self.written.append(container.closing)
+
+    def _new_line(self) -> None:
+        if self.layout:
+            prefix, indent = self.layout
+            self.charge((len(prefix) + len(indent) * len(self.open)) // 64)
+            self.written.append(f"\n{prefix}{indent * len(self.open)}")
+
+
+def _members(obj: dict[Any, Value], charge: Callable[[int], None]) -> Iterable[tuple[str | None, Value]]:
+    """Members by their JSON keys, sorted. Of keys that become the same text the last in Rego's order wins."""
+    if all(key.__class__ is str for key in obj):
+        return sorted(obj.items())
+    by_text = {key if key.__class__ is str else write(key, charge): value for key, value in sorted_items(obj)}
+    return sorted(by_text.items())
+
+
+def _scalar(value: Value) -> str:
+    cls = value.__class__
+    if cls is str:
+        return quote(value)
+    if value is None or cls is bool:
+        return "null" if value is None else "true" if value else "false"
+    type_name(value)
+    return number_text(value)
+
+
+_ESCAPES: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
+_ESCAPED_OUT: Final = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+def quote(text: str) -> str:
+    """A string as a JSON literal, safe inside HTML."""
+    literal = json.dumps(text, ensure_ascii=False)
+    if not _ESCAPED_OUT.search(literal):
+        return literal
+    return SURROGATES.sub(r"\\ufffd", literal.translate(_ESCAPES))
