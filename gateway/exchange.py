@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that a call offers to the model: its type is kept, so that a hosted tool is not a function of that name."""
+    """A tool offered to the model. Its type is kept, so that a hosted tool is not a function of that name."""
 
     type: str
     name: str

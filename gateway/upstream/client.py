@@ -1,0 +1,108 @@
+"""The HTTP client to the upstreams: one aiohttp session per process, shared by all requests of its loop.
+
+It follows no redirect, keeps no cookie, reads no proxy or netrc from the environment and decodes nothing: what the
+data plane hands over is sent, what comes back is handed over. Failures leave as `Denied` with `upstream_error` or
+`upstream_timeout`; whether anything was sent to the client before is for the caller to know. Specification: section 7,
+steps 7 and 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+from yarl import URL
+
+from gateway.errors import Denied
+from gateway.settings import Settings
+
+# Response heads beyond these are an upstream's fault.
+_MAX_HEADER_BYTES = 16 * 1024
+_MAX_HEADERS = 128
+# aiohttp writes a larger body piece by piece only if it comes from a file.
+_LARGE_BODY = 512 * 1024
+
+
+class Answer:
+    """An upstream's response whose head has come; its body is read once, with `chunks`."""
+
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        # Names in lower case, as everywhere in the gateway.
+        self.headers = [(name.lower(), value) for name, value in response.raw_headers]
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a header, or nothing."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body was read; false may only mean that its end has not come yet."""
+        return self._response.content.at_eof()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes, nothing added to or taken from it."""
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise _failure(error) from error
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, close it otherwise."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class UpstreamClient:
+    """Owns the session and its connections. Make it inside the loop that uses it, close it before the loop ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._idle_timeout = settings.upstream_idle_timeout
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            # The time in all is limited by the caller, which also knows what to record then.
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                sock_connect=settings.upstream_connect_timeout,
+                sock_read=settings.upstream_first_byte_timeout,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            read_bufsize=256 * 1024,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
+
+    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send one request and wait for the head of its answer. Cancelling closes the connection."""
+        data = io.BytesIO(body) if len(body) > _LARGE_BODY else body or None
+        try:
+            response = await self._session.request(method, url, headers=headers, data=data, allow_redirects=False)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(error) from error
+        # The first byte is here; from now on another pause is allowed.
+        if (connection := response.connection) is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = self._idle_timeout
+        return Answer(response)
+
+    async def close(self) -> None:
+        await self._session.close()
+        # Closed transports finish in the next turn of the loop.
+        await asyncio.sleep(0)
+
+
+def _failure(error: Exception) -> Denied:
+    # The texts of these exceptions name hosts and ports, never headers or bodies.
+    code = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_error"
+    return Denied(code, f"{type(error).__name__}: {error}"[:512])

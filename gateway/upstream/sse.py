@@ -1,0 +1,66 @@
+"""Server-sent events, cut out of a byte stream without changing a byte (the WHATWG HTML standard, section 9.2).
+
+An event ends at a blank line; lines end with LF, CRLF or CR. This file only finds the boundaries and reads the `data`
+field; which event ends a stream is the business of the providers.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Atomic groups: without them CRLF would also match as CR followed by LF, an empty line that is not there.
+_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+class EventTooLargeError(Exception):
+    """An upstream sent more than `MAX_EVENT_BYTES` without ending an event."""
+
+
+class EventSplitter:
+    """Feed chunks as they come, get whole events (their bytes, terminator included); `rest` is the unfinished one.
+
+    Joined together, all events and the final `rest` are exactly the bytes that were fed.
+    """
+
+    __slots__ = ("_buffer", "_searched")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()  # grows in place: an event in a million pieces costs no more than one in a thousand
+        self._searched = 0
+
+    @property
+    def rest(self) -> bytes:
+        return bytes(self._buffer)
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        buffer = self._buffer
+        data: bytes | bytearray = chunk
+        if buffer:
+            buffer += chunk
+            data = buffer
+        events: list[bytes] = []
+        start, search = 0, self._searched
+        while (found := _BLANK_LINE.search(data, search)) is not None:
+            end = found.end()
+            events.append(bytes(data[start:end]))
+            start = search = end
+        if data is buffer:
+            del buffer[:start]
+        else:
+            buffer += data[start:]
+        # A terminator has at most four bytes, so only the last three may be the beginning of one.
+        self._searched = max(0, len(buffer) - 3)
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise EventTooLargeError
+        return events
+
+
+def data_of(event: bytes) -> bytes:
+    """The `data` field of one event: its lines joined with LF; empty for comments and events without data."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+        return event[6:-2]  # by far the most frequent shape
+    lines = (line for line in _LINE_END.split(event) if line.startswith(b"data:"))
+    return b"\n".join(line[6:] if line.startswith(b"data: ") else line[5:] for line in lines)

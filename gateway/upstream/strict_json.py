@@ -1,0 +1,128 @@
+"""Request bodies as JSON, read so strictly that no other parser can read something else into the same bytes.
+
+Common parsers take the last of two equal keys, some take the first; some accept NaN, a byte order mark or half of a
+surrogate pair. A policy must judge what the upstream will see, so everything on which parsers are known to differ is
+refused here: duplicate keys (also when one is written with escapes), NaN and the infinities, numbers beyond 64 bits or
+the range of a double, lone surrogates, a byte order mark, other encodings than UTF-8, and nesting or size beyond the
+caps. What a body means is the business of `gateway/upstream/providers/`. Specification: section 7, step 4.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, NoReturn
+
+from gateway.errors import Denied
+
+MAX_DEPTH = 64
+MAX_VALUES = 100_000
+
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LOWEST, _HIGHEST = -(2**63), 2**64 - 1
+_INFINITY = float("inf")
+
+
+class _DuplicateKeyError(Exception):
+    """Carries the key out of the decoder; never leaves this module."""
+
+
+def parse(raw: bytes) -> Any:
+    """The value written in `raw`, or `Denied` with `bad_request`, `duplicate_key` or `too_large`."""
+    if raw.startswith(_BYTE_ORDER_MARKS):
+        _refuse("the body begins with a byte order mark")
+    try:
+        value = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        _refuse("the body is not UTF-8")
+    except _DuplicateKeyError as error:
+        raise Denied("duplicate_key", reasons=[f"the key {shown(error.args[0])} appears twice in one object"]) from None
+    except JSONDecodeError as error:
+        _refuse(f"the body is not JSON: {_lower(error.msg)} at line {error.lineno} column {error.colno}")
+    except ValueError as error:
+        _refuse(str(error))
+    except RecursionError:
+        _refuse(f"the body is nested deeper than {MAX_DEPTH} levels")
+    _check_size(value)
+    if _SURROGATE_ESCAPE.search(raw):
+        _check_surrogates(value)
+    return value
+
+
+def dump(value: Any) -> bytes:
+    """`value` as compact JSON in UTF-8. Whatever `parse` returned comes back as the same value."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+
+
+def shown(text: str, limit: int = 64) -> str:
+    """Client text inside a message: escaped, quoted and cut."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    return "`" + json.dumps(cut)[1:-1] + "`"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return result
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"the body holds {text}, which is not JSON")
+
+
+def _integer(text: str) -> int:
+    # Twenty characters hold every 64-bit integer; a longer text is never given to int(), whose cost is quadratic.
+    if len(text) <= 20 and _LOWEST <= (number := int(text)) <= _HIGHEST:
+        return number
+    raise ValueError("the body holds an integer beyond 64 bits")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (_INFINITY, -_INFINITY):
+        raise ValueError("the body holds a number beyond the range of a double")
+    return number
+
+
+_DECODER = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float)
+
+
+def _check_size(value: Any) -> None:
+    """Walk the containers level by level: no recursion, and done as soon as a cap is passed."""
+    level = [value] if value.__class__ in (dict, list) else []
+    depth = count = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            _refuse(f"the body is nested deeper than {MAX_DEPTH} levels")
+        below: list[Any] = []
+        for container in level:
+            members = container.values() if container.__class__ is dict else container
+            count += len(container)
+            below += [member for member in members if member.__class__ is dict or member.__class__ is list]
+        if count > MAX_VALUES:
+            raise Denied("too_large", reasons=[f"the body holds more than {MAX_VALUES} values"])
+        level = below
+
+
+def _check_surrogates(value: Any) -> None:
+    """Escapes can spell half a surrogate pair, in keys and values; UTF-8 cannot, so encoding finds them all."""
+    try:
+        dump(value)
+    except UnicodeEncodeError:
+        _refuse("the body holds half of a surrogate pair")
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise Denied("bad_request", reasons=[reason])
