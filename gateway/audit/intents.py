@@ -150,7 +150,6 @@ class Recovered:
     """Close every open decision of one log that belongs to `boots`, with outcome `unknown`, and say so.
 
     One transaction does all of it, so each decision is closed exactly once however often recovery runs or is killed.
-    Without such decisions nothing is recorded.
     """
 
     kind: ClassVar[str] = "recovered"

@@ -1,0 +1,152 @@
+"""From an intent to the draft of an entry: complete, validated, everything but its time.
+
+A draft is made where the intent is submitted, before anything is queued, so that one bad intent never costs a batch and
+the writer's transaction has little left to do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.audit import entry as entries
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import (
+    Activation,
+    Change,
+    Checkpoint,
+    Completed,
+    Decided,
+    Intent,
+    Recovered,
+    Refused,
+)
+from gateway.identifiers import uuid7
+
+# Room for what the transaction may still change: the time has a fixed width, a reservation may turn `allow` around.
+_SLACK = 512
+_REASONS = 32
+_REASON_BYTES = 512
+_REASONS_BYTES = 16 * 1024
+_EVENT_ID = re.compile(r"[a-z]{3,4}_[0-9A-Za-z-]{1,56}")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One entry to be: `entry` lacks only the real time. `salt` and `private` are stored beside the log."""
+
+    intent: Intent
+    entry: entries.Entry
+    salt: bytes | None = None
+    private: bytes | None = None
+
+    @property
+    def organization(self) -> str:
+        return self.intent.organization
+
+
+def draft(intent: Intent, boot: str) -> Draft:
+    """The draft of this intent, recorded by the process `boot`; raises `bad_entry` if it cannot become an entry."""
+    entry: entries.Entry = {
+        "v": entries.VERSION,
+        "id": _event_id(intent),
+        "kind": intent.kind,
+        "time": entries.PLACEHOLDER_TIME,
+        "org": intent.organization,
+        "boot": boot,
+        "actor": entries.ACTOR_GATEWAY,
+        "epoch": intent.epoch,
+    }
+    salt = private = None
+    if isinstance(intent, Decided):
+        salt, private = _decided(intent, entry)
+    elif isinstance(intent, Completed):
+        _completed(intent, entry)
+    elif isinstance(intent, Refused):
+        entry |= {"agent": intent.agent, "key": intent.key, "reason": intent.reason, "count": intent.count}
+        entry |= {"first_ns": str(intent.first_ns), "last_ns": str(intent.last_ns)}
+        entry["actor"] = intent.agent or entries.ACTOR_GATEWAY
+    elif isinstance(intent, Change):
+        entry |= {"actor": intent.actor, "what": intent.what}
+    elif isinstance(intent, Activation):
+        entry |= {"actor": intent.actor, "activation": intent.activation, "outcome": intent.outcome}
+    elif isinstance(intent, Checkpoint):
+        entry |= {"origin": intent.origin, "size": intent.size, "root": intent.root}
+    else:
+        entry |= {"boots_json": entries.document(sorted(intent.boots)), "count": 0}
+    if not isinstance(intent, Recovered):
+        for name, value in intent.fields.items():
+            if entries.is_reserved(intent.kind, name) or name in entry:
+                raise AuditError("bad_entry", f"`{name}` is no free field of a `{intent.kind}` entry")
+            entry[name] = value
+    entries.check(entry)
+    size = len(entries.encode(entry))
+    if size > entries.MAX_LEAF - _SLACK:
+        raise AuditError("bad_entry", f"the entry would have {size} bytes, {entries.MAX_LEAF - _SLACK} are the most")
+    return Draft(intent, entry, salt, private)
+
+
+def _event_id(intent: Intent) -> str:
+    identifier = intent.event_id
+    if identifier is None:
+        return ("rfs_" if isinstance(intent, Refused) else "rcv_") + uuid7()
+    if not _EVENT_ID.fullmatch(identifier):
+        raise AuditError("bad_entry", f"`{identifier}` is not an event id: a prefix, `_`, then letters and digits")
+    decision = intent.decision_id if isinstance(intent, Completed) else identifier
+    if isinstance(intent, Decided | Completed) and not decision.startswith("dec_"):
+        raise AuditError("bad_entry", f"`{decision}` is not a decision id: it must begin with `dec_`")
+    return identifier
+
+
+def _decided(intent: Decided, entry: entries.Entry) -> tuple[bytes | None, bytes | None]:
+    if intent.open and not intent.allow:
+        raise AuditError("bad_entry", "a denial is never open")
+    entry |= {
+        "actor": intent.agent or entries.ACTOR_GATEWAY,
+        "agent": intent.agent,
+        "key": intent.key,
+        "allow": intent.allow,
+        "open": intent.open,
+        "reason": intent.reason,
+        "reasons_json": _reasons(intent.reasons),
+    }
+    if intent.reservation is not None:
+        entry["reservation_json"] = entries.document(dict(intent.reservation))
+    if intent.private is None and intent.salt is None:
+        return None, None
+    salt = intent.salt or os.urandom(entries.SALT_BYTES)
+    # Also without an input: the salt itself is then what can be checked.
+    entry["input_commitment"] = entries.commitment(salt, "input", intent.private or b"")
+    return salt, intent.private
+
+
+def _completed(intent: Completed, entry: entries.Entry) -> None:
+    entry |= {
+        "actor": intent.agent or entries.ACTOR_GATEWAY,
+        "agent": intent.agent,
+        "decision": intent.decision_id,
+        "outcome": intent.outcome,
+        "status": intent.status,
+        "input_tokens": intent.input_tokens,
+        "output_tokens": intent.output_tokens,
+    }
+
+
+def _reasons(reasons: Sequence[str]) -> str:
+    """What policies said, cut to a size that always fits: a policy must not keep its own denial out of the log."""
+    kept = [_clip(reason) for reason in reasons[:_REASONS]]
+    while True:
+        left_out = len(reasons) - len(kept)
+        text = entries.document([*kept, f"… and {left_out} more"] if left_out else kept)
+        if len(text) <= _REASONS_BYTES:
+            return text
+        kept.pop()  # escapes made it longer than it looked
+
+
+def _clip(text: str) -> str:
+    data = text.encode("utf-8", "replace")  # lone surrogates become question marks
+    if len(data) <= _REASON_BYTES:
+        return data.decode()
+    return data[:_REASON_BYTES].decode("utf-8", "ignore") + "…"

@@ -1,0 +1,220 @@
+"""One entry of the log: which members it has, and the leaf bytes that stand for it (pure, both directions).
+
+A leaf is one flat JSON object in RFC 8785 form. Because names are ASCII and numbers are integers within ±(2**53-1),
+sorted compact JSON *is* that form, and no reader needs a number formatter to reproduce it. The bytes are the evidence:
+they are stored and hashed as they are, never rewritten, and hold no index (the tree gives it). What is not here: which
+intent becomes which entry (`intents.py`), hashing (`merkle.py`), storage. Specification: DESIGN.md section 10.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, TypeAlias
+
+import orjson
+
+from gateway.audit.errors import AuditError
+
+Scalar: TypeAlias = str | int | bool | None
+Entry: TypeAlias = dict[str, Scalar]
+
+VERSION: Final = 1
+MAX_LEAF: Final = 65_535  # what the uint16 length prefix of an entry bundle can say (C2SP tlog-tiles)
+MAX_INTEGER: Final = 2**53 - 1
+MAX_STRING: Final = 4 * 1024
+MAX_DOCUMENT: Final = 48 * 1024  # for members whose name ends in `_json`
+MAX_MEMBERS: Final = 128
+SALT_BYTES: Final = 32
+ACTOR_GATEWAY: Final = "gateway"  # who acted, where it was neither an agent nor a person
+
+_STRING = (str,)
+_INTEGER = (int,)
+_BOOLEAN = (bool,)
+_STRING_OR_NULL = (str, type(None))
+_INTEGER_OR_NULL = (int, type(None))
+
+Members: TypeAlias = Mapping[str, tuple[type, ...]]
+
+COMMON: Final[Members] = {
+    "v": _INTEGER,
+    "id": _STRING,
+    "kind": _STRING,
+    "time": _STRING,
+    "org": _STRING,
+    "boot": _STRING,
+    "actor": _STRING,
+    "epoch": _INTEGER,
+}
+"""Every entry has these: `boot` is the process that wrote it, `epoch` the registry's, `time` nanoseconds since 1970."""
+
+KINDS: Final[Mapping[str, Members]] = {
+    "decided": {
+        "agent": _STRING_OR_NULL,
+        "key": _STRING_OR_NULL,
+        "allow": _BOOLEAN,
+        "open": _BOOLEAN,
+        "reason": _STRING,
+        "reasons_json": _STRING,
+    },
+    "completed": {
+        "agent": _STRING_OR_NULL,
+        "decision": _STRING,
+        "outcome": _STRING,
+        "status": _INTEGER_OR_NULL,
+        "input_tokens": _INTEGER_OR_NULL,
+        "output_tokens": _INTEGER_OR_NULL,
+    },
+    "change": {"what": _STRING},
+    "activation": {"activation": _STRING, "outcome": _STRING},
+    "refused": {
+        "agent": _STRING_OR_NULL,
+        "key": _STRING_OR_NULL,
+        "reason": _STRING,
+        "count": _INTEGER,
+        "first_ns": _STRING,
+        "last_ns": _STRING,
+    },
+    "recovered": {"boots_json": _STRING, "count": _INTEGER},
+    "checkpoint": {"origin": _STRING, "size": _INTEGER, "root": _STRING},
+    "erasure": {"decisions_json": _STRING, "count": _INTEGER},
+    "epoch": {"previous": _STRING, "size": _INTEGER, "root": _STRING, "reason": _STRING},
+}
+"""The kinds of version 1, and what each must have. Further members may follow, under the same rules."""
+
+_RESERVED: Final = {kind: frozenset(COMMON) | frozenset(members) for kind, members in KINDS.items()}
+
+# Short because they are names, not text: an index holds some of them, and a table shows them.
+_CAPS: Final[Mapping[str, int]] = {
+    "id": 64,
+    "org": 64,
+    "boot": 64,
+    "agent": 64,
+    "key": 64,
+    "decision": 64,
+    "actor": 256,
+    "what": 128,
+    "outcome": 64,
+    "reason": 128,
+    "origin": 256,
+}
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TIME = re.compile(r"[1-9][0-9]{18}")  # 2001 to 2286: always 19 digits, so the size of a leaf does not depend on it
+PLACEHOLDER_TIME: Final = "1" + "0" * 18
+
+
+def canonical(document: Any) -> bytes:
+    """`document` as RFC 8785 JSON; the caller has made sure that it holds no floats and only ASCII names."""
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        # Lone surrogates, integers beyond 64 bits, foreign types.
+        raise AuditError("bad_entry", f"not expressible as canonical JSON: {error}") from error
+
+
+def document(value: Any) -> str:
+    """`value` (lists, objects, strings, integers, booleans, null) as canonical JSON text for a `_json` member."""
+    _check_document(value, depth=0)
+    return canonical(value).decode()
+
+
+def _check_document(value: Any, depth: int) -> None:
+    kind = type(value)
+    if kind is dict and depth < 64:
+        for name, item in value.items():
+            if type(name) is not str or not name.isascii():
+                raise AuditError("bad_entry", "a document in the log has ASCII names only")
+            _check_document(item, depth + 1)
+    elif kind in (list, tuple) and depth < 64:
+        for item in value:
+            _check_document(item, depth + 1)
+    elif kind is int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise AuditError(
+                "bad_entry", "a document in the log has integers within ±(2**53-1) only, others as strings"
+            )
+    elif kind is not str and kind is not bool and value is not None:
+        raise AuditError("bad_entry", f"a document in the log cannot hold a {kind.__name__} here")
+
+
+def commitment(salt: bytes, name: str, value: bytes) -> str:
+    """The salted commitment to a value that is not in the leaf: HMAC-SHA-256(salt, name || 0x00 || value), in hex.
+
+    While the salt exists this proves the value; once it is erased nothing can be guessed from the commitment.
+    """
+    if len(salt) != SALT_BYTES:
+        raise AuditError("bad_entry", f"a commitment needs a salt of {SALT_BYTES} bytes")
+    return hmac.digest(salt, name.encode() + b"\x00" + value, hashlib.sha256).hex()
+
+
+def check(entry: Mapping[str, Any]) -> None:
+    """Raise `bad_entry` unless these are the members of an entry: the one rule book for writers and readers."""
+    kind = entry.get("kind")
+    if type(kind) is not str or kind not in KINDS:
+        _refuse(f"`{kind}` is not a kind of entry")
+    if type(entry.get("v")) is not int or not 1 <= entry["v"] <= VERSION:
+        _refuse("the entry is of a version that this program does not know")
+    for members in (COMMON, KINDS[kind]):
+        for name, types in members.items():
+            if name not in entry:
+                _refuse(f"a `{kind}` entry lacks `{name}`")
+            if type(entry[name]) not in types:
+                _refuse(f"`{name}` of a `{kind}` entry has the wrong type")
+    if len(entry) > MAX_MEMBERS:
+        _refuse(f"an entry has at most {MAX_MEMBERS} members")
+    if not _TIME.fullmatch(entry["time"]):
+        _refuse("`time` is not a number of nanoseconds since 1970 in 19 digits")
+    for name, value in entry.items():
+        _check_member(name, value)
+
+
+def _check_member(name: Any, value: Any) -> None:
+    if type(name) is not str or not _NAME.fullmatch(name):
+        _refuse(f"`{name}` is not a name for a member: lower case ASCII letters, digits and `_`")
+    kind = type(value)
+    if kind is str:
+        cap = _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
+        # A string has at least as many UTF-8 bytes as characters, so only others than ASCII must be encoded to know.
+        if len(value) > cap or (not value.isascii() and len(value.encode("utf-8", "surrogatepass")) > cap):
+            _refuse(f"`{name}` is longer than {cap} bytes")
+    elif kind is int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+            _refuse(f"`{name}` is beyond ±(2**53-1): give it as a string")
+    elif kind is not bool and value is not None:
+        _refuse(f"`{name}` is a {kind.__name__}: members are strings, integers, booleans or null")
+
+
+def is_reserved(kind: str, name: str) -> bool:
+    """Whether `name` already means something in entries of this kind, so that free fields may not use it."""
+    return name in _RESERVED[kind]
+
+
+def encode(entry: Mapping[str, Scalar]) -> bytes:
+    """The leaf of a checked entry."""
+    leaf = canonical(entry)
+    if len(leaf) > MAX_LEAF:
+        _refuse(f"an entry has at most {MAX_LEAF} bytes, this one has {len(leaf)}")
+    return leaf
+
+
+def decode(leaf: bytes) -> Entry:
+    """The entry that a leaf stands for; raises `bad_entry` for any bytes that `encode` would not have made."""
+    if len(leaf) > MAX_LEAF:
+        _refuse(f"a leaf has at most {MAX_LEAF} bytes")
+    try:
+        entry = orjson.loads(leaf)
+    except orjson.JSONDecodeError as error:
+        raise AuditError("bad_entry", f"the leaf is not JSON: {error}") from error
+    if type(entry) is not dict:
+        _refuse("the leaf is not a JSON object")
+    check(entry)
+    if canonical(entry) != leaf:  # spaces, order, escapes, repeated names
+        _refuse("the leaf is not in canonical form")
+    return entry
+
+
+def _refuse(text: str) -> NoReturn:
+    raise AuditError("bad_entry", text)

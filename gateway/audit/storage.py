@@ -1,0 +1,263 @@
+"""`audit.db`: its schema, how it is opened, and how the log is read back from it (SQLite).
+
+What is evidence and what is not: `entry.leaf` is the log; `tile`, `log` and `checkpoint` can be recomputed from the
+leaves and the signatures, and `verify.py` does so; the other columns of `entry` and all of `open_decision` are indexes
+that verification derives again from the leaves. `private` holds what must be erasable; a leaf only commits to it.
+Writing is not here: the one way in is `transaction.py`, and for checkpoints `signer.py`.
+
+Any number of processes of one machine may have the file open: readers never wait (WAL), writers take turns (`lock.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.audit import merkle, tiles
+from gateway.audit.errors import AuditError
+from gateway.settings import DataDirectory
+
+SCHEMA: Final = 1
+APPLICATION: Final = 0x61696761  # "aiga"
+PAGE_SIZE: Final = 4096
+BUSY_SECONDS: Final = 2.0  # only for programs that do not take `audit.lock`, such as an sqlite3 shell
+
+_TABLES = """
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    schema INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL
+) STRICT;
+
+-- One row per tree: its head. The frontier is all that appending needs to know of the tree.
+CREATE TABLE log (
+    id INTEGER PRIMARY KEY,
+    organization TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    origin TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    frontier BLOB NOT NULL,
+    time_ns INTEGER NOT NULL,
+    UNIQUE (organization, epoch)
+) STRICT;
+
+-- `id` is the order of insertion over all logs, `seq` the index in the tree.
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY,
+    log_id INTEGER NOT NULL REFERENCES log,
+    seq INTEGER NOT NULL,
+    event_id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    time_ns INTEGER NOT NULL,
+    agent TEXT,
+    leaf BLOB NOT NULL,
+    UNIQUE (log_id, seq)
+) STRICT;
+CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL;
+
+CREATE TABLE tile (
+    log_id INTEGER NOT NULL REFERENCES log,
+    level INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    PRIMARY KEY (log_id, level, number)
+) STRICT;
+
+CREATE TABLE checkpoint (
+    log_id INTEGER NOT NULL REFERENCES log,
+    size INTEGER NOT NULL,
+    note BLOB NOT NULL,
+    PRIMARY KEY (log_id, size)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE open_decision (
+    event_id TEXT PRIMARY KEY,
+    log_id INTEGER NOT NULL REFERENCES log,
+    boot TEXT NOT NULL,
+    agent TEXT,
+    reservation TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE private (
+    entry_id INTEGER PRIMARY KEY REFERENCES entry,
+    salt BLOB NOT NULL,
+    input BLOB
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A tree as the database says it is: how many entries, and the frontier over them."""
+
+    id: int
+    organization: str
+    epoch: int
+    origin: str
+    size: int
+    frontier: tuple[bytes, ...]
+    time_ns: int
+
+    @property
+    def root(self) -> bytes:
+        return merkle.frontier_root(self.frontier)
+
+
+def create(data: DataDirectory) -> None:
+    """Make an empty `audit.db` and its lock file. An existing one is refused: a log is never begun twice."""
+    path = data.audit_db
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(os.open(data.audit_lock, os.O_RDWR | os.O_CREAT, 0o600))
+    except FileExistsError as error:
+        raise AuditError("audit_exists", f"`{path}` exists already", subject=str(path)) from error
+    except OSError as error:
+        raise AuditError("audit_missing", f"cannot create `{path}`: {error.strerror}", subject=str(path)) from error
+    db = _open(path, "rw")
+    try:
+        # Both are fixed once the first table exists.
+        db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        _configure(db)
+        db.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION}; {_TABLES}")
+        db.execute("INSERT INTO meta (one, schema, created_ns) VALUES (1, ?, ?)", (SCHEMA, time.time_ns()))
+        db.execute("COMMIT")
+    finally:
+        db.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open an existing log for appending. Transactions are begun and ended explicitly."""
+    db = _open(path, "rw")
+    try:
+        _configure(db)
+        check_schema(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open an existing log for reading, beside a running gateway or as a copy without one.
+
+    A copy on a read-only disk has no place for the files that SQLite's readers share: it is read as it lies there.
+    """
+    db = _open(path, "ro")
+    try:
+        check_schema(db, path)
+    except AuditError:
+        db.close()
+        raise
+    except sqlite3.OperationalError:
+        db.close()
+        if path.with_name(path.name + "-wal").exists():  # it may hold entries, and could not be read
+            raise
+        db = _open(path, "ro", immutable=True)
+        check_schema(db, path)
+    return db
+
+
+def _open(path: Path, mode: str, *, immutable: bool = False) -> sqlite3.Connection:
+    if not path.is_file():
+        raise AuditError("audit_missing", f"there is no audit log at `{path}`", subject=str(path))
+    uri = f"{path.resolve().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
+    # Connections are handed to one thread and used there only; creating them elsewhere is allowed.
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+
+
+def _configure(db: sqlite3.Connection) -> None:
+    """What SQLite forgets when a connection closes."""
+    db.execute("PRAGMA synchronous = FULL")  # NORMAL may lose acknowledged commits when the power fails
+    db.execute("PRAGMA secure_delete = ON")  # an erased private row leaves no bytes behind
+
+
+def check_schema(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that is not this program's log, or of another version of it."""
+    try:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        row = db.execute("SELECT schema FROM meta").fetchone() if application == APPLICATION else None
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise AuditError("audit_schema", f"`{path}` is not an audit log: {error}", subject=str(path)) from error
+    if row is None:
+        raise AuditError("audit_schema", f"`{path}` is not an audit log", subject=str(path))
+    if row[0] != SCHEMA:
+        raise AuditError(
+            "audit_schema",
+            f"`{path}` has schema {row[0]}, this program reads and writes schema {SCHEMA}",
+            subject=str(path),
+            hint="use the version of the gateway that wrote it, or let `gateway up` migrate it",
+        )
+
+
+@contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Read everything from one moment, whatever is written meanwhile."""
+    db.execute("BEGIN")
+    try:
+        yield db
+    finally:
+        db.execute("ROLLBACK")
+
+
+def split_hashes(data: bytes) -> list[bytes]:
+    """Hashes that are stored side by side, as frontiers and tiles are."""
+    return [data[at : at + merkle.HASH_BYTES] for at in range(0, len(data), merkle.HASH_BYTES)]
+
+
+_HEAD = "SELECT id, organization, epoch, origin, size, frontier, time_ns FROM log"
+
+
+def heads(db: sqlite3.Connection) -> list[Head]:
+    """Every tree, in the order in which they were begun."""
+    return [_head(row) for row in db.execute(f"{_HEAD} ORDER BY id")]
+
+
+def head(db: sqlite3.Connection, organization: str) -> Head | None:
+    """The tree that an organization's entries go to now: the one of its latest epoch."""
+    row = db.execute(f"{_HEAD} WHERE organization = ? ORDER BY epoch DESC LIMIT 1", (organization,)).fetchone()
+    return _head(row) if row else None
+
+
+def _head(row: tuple[int, str, int, str, int, bytes, int]) -> Head:
+    identifier, organization, epoch, origin, size, frontier, time_ns = row
+    return Head(identifier, organization, epoch, origin, size, tuple(split_hashes(frontier)), time_ns)
+
+
+def tile_reader(db: sqlite3.Connection, log_id: int) -> tiles.Read:
+    """Fetches hash tiles of one log, and entry bundles where the level is `tiles.ENTRIES`."""
+
+    def read(tile: tiles.Tile) -> bytes:
+        if tile.level == tiles.ENTRIES:
+            first = tile.number * tiles.WIDTH
+            rows = db.execute(
+                "SELECT leaf FROM entry WHERE log_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
+                (log_id, first, first + tile.width),
+            ).fetchall()
+            if len(rows) == tile.width:
+                return tiles.encode_bundle(leaf for (leaf,) in rows)
+        else:
+            row = db.execute(
+                "SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?",
+                (log_id, tile.level, tile.number),
+            ).fetchone()
+            if row and len(row[0]) >= tile.width * merkle.HASH_BYTES:
+                return bytes(row[0][: tile.width * merkle.HASH_BYTES])
+        raise AuditError("bad_proof", f"the log has no `{tiles.path(tile)}`")
+
+    return read
+
+
+def newest_checkpoint(db: sqlite3.Connection, log_id: int) -> str | None:
+    """The note over the largest signed tree of a log, unverified."""
+    row = db.execute("SELECT note FROM checkpoint WHERE log_id = ? ORDER BY size DESC LIMIT 1", (log_id,)).fetchone()
+    return bytes(row[0]).decode("utf-8", "replace") if row else None

@@ -1,0 +1,208 @@
+"""One transaction of the log: drafts become entries, and the tree grows by them.
+
+This is the only code that appends. It runs under `audit.lock` and inside `BEGIN IMMEDIATE`, both held by its caller,
+and keeps nothing from one transaction to the next: another process may have appended meanwhile, and a commit that
+failed may still have happened. Everything an entry belongs with (its tiles, the log's head, its private row, the open
+decision) is written here too, so that after any crash all of it is there or none.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.audit import checkpoint, merkle, storage, tiles
+from gateway.audit import entry as entries
+from gateway.audit.draft import Draft, draft
+from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.intents import Completed, Decided, Recovered
+
+BACKWARD_NS = 5_000_000_000
+"""How far the clock may have gone back behind a log's last entry before the log stands still (DESIGN.md section 16)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An entry that is durable: where it is, and what it says."""
+
+    seq: int
+    time_ns: int
+    event_id: str
+    entry: entries.Entry
+
+
+@dataclass(slots=True)
+class _Log:
+    """One tree inside this transaction: the head as it was read, and what is to be appended to it."""
+
+    id: int
+    size: int  # grows with every entry
+    frontier: list[bytes]
+    time_ns: int
+    begin: int  # the size at the start of the transaction
+    hashes: list[bytes] = field(default_factory=list)  # of the leaves from `begin` on
+
+
+class Transaction:
+    """Owned by one `BEGIN IMMEDIATE`; after `finish` the caller commits. `record` raises before it has changed
+    anything, so a refused draft leaves the rest of the batch as it is."""
+
+    def __init__(self, db: sqlite3.Connection, deployment: str, clock: Callable[[], int]) -> None:
+        self._db = db
+        self._deployment = deployment
+        self._clock = clock
+        self._logs: dict[str, _Log] = {}
+
+    def record(self, item: Draft) -> Committed:
+        """Append one entry. An event that is in the log already is not repeated: the entry that says it is returned."""
+        known = self._find(item)
+        if known is not None:
+            return known
+        log = self._log(item.organization)
+        if isinstance(item.intent, Recovered):
+            return self._recover(log, item, item.intent)
+        if isinstance(item.intent, Completed):
+            self._close(log, item.intent.decision_id)
+        time_ns = self._time(log)
+        committed, entry_id = self._append(log, item.entry, time_ns)
+        if isinstance(item.intent, Decided):
+            self._keep(log, item, item.intent, entry_id)
+        return committed
+
+    def finish(self) -> None:
+        """Write the tiles and heads of every tree that grew."""
+        for log in self._logs.values():
+            if not log.hashes:
+                continue
+            read = storage.tile_reader(self._db, log.id)
+            partial = {tile.level: read(tile) for tile in tiles.edge(log.begin)}
+            self._db.executemany(
+                "INSERT OR REPLACE INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?)",
+                [
+                    (log.id, tile.level, tile.number, data)
+                    for tile, data in tiles.grow(partial, log.begin, log.hashes).items()
+                ],
+            )
+            self._db.execute(
+                "UPDATE log SET size = ?, frontier = ?, time_ns = ? WHERE id = ?",
+                (log.size, b"".join(log.frontier), log.time_ns, log.id),
+            )
+
+    def _find(self, item: Draft) -> Committed | None:
+        row = self._db.execute(
+            "SELECT seq, time_ns, leaf FROM entry WHERE event_id = ?", (item.entry["id"],)
+        ).fetchone()
+        if row is None:
+            return None
+        seq, time_ns, leaf = row
+        entry = entries.decode(leaf)
+        # The first closing of a decision stands, whatever later ones say. Anything else under the same id must be
+        # the same fact: a second attempt, perhaps by another process and with a fresh salt.
+        if not isinstance(item.intent, Completed) and _fact(entry) != _fact(item.entry):
+            raise AuditError(
+                "event_conflict",
+                f"`{item.entry['id']}` is in the log already and says something else",
+                subject=str(item.entry["id"]),
+            )
+        if isinstance(item.intent, Decided) and item.intent.open and not self._is_open(item.intent.event_id):
+            # Its first attempt failed closed and was settled: going on now would be a request that the log denies.
+            raise AuditError(
+                "event_conflict", f"`{item.intent.event_id}` has been closed already", subject=item.intent.event_id
+            )
+        return Committed(seq, time_ns, str(item.entry["id"]), entry)
+
+    def _log(self, organization: str) -> _Log:
+        log = self._logs.get(organization)
+        if log is None:
+            head = storage.head(self._db, organization) or self._begin_log(organization)
+            log = _Log(head.id, head.size, list(head.frontier), head.time_ns, head.size)
+            self._logs[organization] = log
+        return log
+
+    def _begin_log(self, organization: str) -> storage.Head:
+        """The first entry of an organization begins its log: the registry need not announce it."""
+        origin = checkpoint.origin(self._deployment, organization, 1)
+        cursor = self._db.execute(
+            "INSERT INTO log (organization, epoch, origin, size, frontier, time_ns) VALUES (?, 1, ?, 0, x'', 0)",
+            (organization, origin),
+        )
+        assert cursor.lastrowid is not None
+        return storage.Head(cursor.lastrowid, organization, 1, origin, 0, (), 0)
+
+    def _time(self, log: _Log) -> int:
+        now = self._clock()
+        if now < log.time_ns:
+            if log.time_ns - now > BACKWARD_NS:
+                behind = (log.time_ns - now) / 1e9
+                raise unavailable(f"the clock is {behind:.1f} s behind the last entry")
+            now = log.time_ns
+        return now
+
+    def _append(self, log: _Log, entry: entries.Entry, time_ns: int) -> tuple[Committed, int]:
+        entry = {**entry, "time": str(time_ns)}
+        leaf = entries.encode(entry)
+        event_id = str(entry["id"])
+        cursor = self._db.execute(
+            "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (log.id, log.size, event_id, entry["kind"], time_ns, entry.get("agent"), leaf),
+        )
+        hashed = merkle.leaf_hash(leaf)
+        merkle.extend(log.frontier, log.size, hashed)
+        log.hashes.append(hashed)
+        committed = Committed(log.size, time_ns, event_id, entry)
+        log.size += 1
+        log.time_ns = time_ns
+        assert cursor.lastrowid is not None
+        return committed, cursor.lastrowid
+
+    def _keep(self, log: _Log, item: Draft, intent: Decided, entry_id: int) -> None:
+        """What a decision leaves beside the log."""
+        if intent.open:
+            self._db.execute(
+                "INSERT INTO open_decision (event_id, log_id, boot, agent, reservation) VALUES (?, ?, ?, ?, ?)",
+                (intent.event_id, log.id, item.entry["boot"], intent.agent, item.entry.get("reservation_json")),
+            )
+        if item.salt is not None:
+            self._db.execute(
+                "INSERT INTO private (entry_id, salt, input) VALUES (?, ?, ?)", (entry_id, item.salt, item.private)
+            )
+
+    def _is_open(self, decision_id: str) -> bool:
+        found = self._db.execute("SELECT 1 FROM open_decision WHERE event_id = ?", (decision_id,)).fetchone()
+        return found is not None
+
+    def _close(self, log: _Log, decision_id: str) -> None:
+        cursor = self._db.execute("DELETE FROM open_decision WHERE event_id = ? AND log_id = ?", (decision_id, log.id))
+        if cursor.rowcount != 1:
+            raise AuditError(
+                "decision_not_open", f"`{decision_id}` is not an open decision of this log", subject=decision_id
+            )
+
+    def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
+        """Close what dead processes left open. The clock is asked once, before anything is changed."""
+        rows = [
+            (event_id, agent)
+            for event_id, boot, agent in self._db.execute(
+                "SELECT event_id, boot, agent FROM open_decision WHERE log_id = ? ORDER BY event_id", (log.id,)
+            ).fetchall()
+            if boot in intent.boots
+        ]
+        time_ns = self._time(log)
+        for event_id, agent in rows:
+            closing = Completed(
+                organization=intent.organization,
+                decision_id=event_id,
+                agent=agent,
+                outcome="unknown",
+                epoch=intent.epoch,
+            )
+            self._close(log, event_id)
+            self._append(log, draft(closing, str(item.entry["boot"])).entry, time_ns)
+        committed, _ = self._append(log, {**item.entry, "count": len(rows)}, time_ns)
+        return committed
+
+
+def _fact(entry: entries.Entry) -> entries.Entry:
+    """What two attempts to record the same event must agree on."""
+    return {name: value for name, value in entry.items() if name not in ("time", "boot", "input_commitment")}

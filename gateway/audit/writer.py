@@ -1,0 +1,249 @@
+"""The one writer of a process: a thread that takes all that waits, commits it with one fsync, and wakes who waited.
+
+*Group commit when free*: nobody waits for a timer. While one commit is on its way to the disk the next batch gathers
+behind it, so a lone client pays one fsync and a busy gateway shares it.
+
+What a failure means. Before COMMIT is attempted nothing was written. A COMMIT that reports an error is an *unknown
+outcome*: the waiters fail closed, the connection is thrown away, and nothing is believed until event ids have been
+looked up again. A `completed` that could not be recorded is *owed*: the writer keeps it and appends it with the next
+commit that succeeds; a decision that may have been recorded although its request was refused is closed the same way.
+What is still owed when the process dies is closed by recovery: the open decision is still in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from gateway.audit import storage
+from gateway.audit.draft import Draft, draft
+from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.intents import Completed, Decided, Intent
+from gateway.audit.lock import FileLock
+from gateway.audit.transaction import Committed, Transaction
+from gateway.settings import DataDirectory
+
+__all__ = ["AuditWriter", "Committed"]
+
+QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
+BATCH: Final = 512
+OWED: Final = 10_000  # closings kept in memory; beyond that recovery at the next start finds them
+LOCK_SECONDS: Final = 5.0
+OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One draft on its way, and who waits for it (nobody, if the writer owes it)."""
+
+    draft: Draft
+    waiter: Future[Committed] | asyncio.Future[Committed] | None
+    result: Committed | None = None
+    error: AuditError | None = None
+    in_doubt: bool = False  # whether it may be in the log although `error` is set
+
+
+class AuditWriter:
+    """Appends to the log of one data directory. Any thread and any event loop may submit; `close` when all have ended.
+
+    The thread owns the database connection and the lock; the queue is the only thing it shares with submitters.
+    """
+
+    def __init__(
+        self,
+        data: DataDirectory,
+        *,
+        boot: str,
+        deployment: str,
+        capacity: int = QUEUE,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.data = data
+        self.boot = boot
+        self.deployment = deployment
+        self._capacity = capacity
+        self._clock = clock
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._owed: dict[str, Draft] = {}  # closings by event id; shared with submitters under `_owed_guard`
+        self._owed_guard = threading.Lock()
+        self._lock = FileLock(data.audit_lock)
+        self._db: sqlite3.Connection | None = storage.connect(data.audit_db)  # a missing or foreign log shows here
+        self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
+        self._thread.start()
+
+    # -- submitting --------------------------------------------------------------------------------------------------
+
+    def submit(self, intent: Intent) -> Future[Committed]:
+        """Queue an intent. The future holds the entry once it is durable, or an `AuditError`.
+
+        Raises at once what needs no waiting: `bad_entry`, and `audit_unavailable` if the queue is full.
+        """
+        waiter: Future[Committed] = Future()
+        waiter.set_running_or_notify_cancel()  # what is queued will be written: there is no taking back
+        self._enqueue(_Job(draft(intent, self.boot), waiter))
+        return waiter
+
+    async def write(self, intent: Intent) -> Committed:
+        """Record an intent and return when it is durable. Being cancelled ends the wait, not the recording."""
+        waiter: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Job(draft(intent, self.boot), waiter))
+        return await waiter
+
+    def write_sync(self, intent: Intent) -> Committed:
+        """The same for callers without an event loop."""
+        return self.submit(intent).result()
+
+    def _enqueue(self, job: _Job) -> None:
+        if self._closed:
+            self._owe(job.draft)
+            raise unavailable("the writer has been closed")
+        if self._queue.qsize() >= self._capacity:
+            self._owe(job.draft)
+            raise unavailable(f"{self._capacity} entries wait already")
+        self._queue.put(job)
+
+    def close(self) -> None:
+        """Write what is queued and what is owed, then end. Later submissions fail. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        open_ended = True
+        while open_ended:
+            jobs, open_ended = self._take()
+            with self._owed_guard:
+                owed = [_Job(item, None) for item in islice(self._owed.values(), BATCH)]
+            jobs = owed + jobs
+            if jobs:
+                self._commit(jobs)
+                self._wake(jobs)
+        if self._db is not None:
+            self._db.close()
+        self._lock.close()
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """Everything that waits, at least one job unless something is owed; False after the last."""
+        jobs: list[_Job] = []
+        try:
+            job = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == BATCH:
+                    return jobs, True
+                job = self._queue.get_nowait()
+        except queue.Empty:
+            return jobs, True
+        return jobs, False
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
+        attempted = locked = False
+        try:
+            locked = self._lock.acquire(LOCK_SECONDS)
+            if not locked:
+                raise unavailable("another process holds its lock")
+            if self._db is None:
+                self._db = storage.connect(self.data.audit_db)
+            self._db.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._db, self.deployment, self._clock)
+            for job in jobs:
+                try:
+                    job.result = transaction.record(job.draft)
+                except AuditError as error:
+                    job.error = error
+            transaction.finish()
+            attempted = True
+            # Until this returns nobody has been told anything; when it has, the entries survive a power failure.
+            self._db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001  # whatever it is: this thread lives on and every waiter is told
+            self._fail(jobs, error, in_doubt=attempted)
+        finally:
+            if locked:
+                self._lock.release()
+        self._settle(jobs)
+
+    def _fail(self, jobs: list[_Job], error: Exception, *, in_doubt: bool) -> None:
+        """Nothing of this batch may be believed: every waiter fails closed."""
+        for job in jobs:
+            if in_doubt or job.error is None:
+                job.result, job.error, job.in_doubt = None, unavailable(str(error) or type(error).__name__), in_doubt
+        # Closing rolls back what was not committed; a connection that has failed once is not used again.
+        db, self._db = self._db, None
+        if db is not None:
+            try:
+                db.close()
+            except sqlite3.Error:
+                pass  # it is given up either way, and what it left behind the next connection cleans up
+
+    def _settle(self, jobs: list[_Job]) -> None:
+        """Closings that could not be recorded are owed from now on; those that were are not any more."""
+        for job in jobs:
+            if job.error is not None and job.error.code == "audit_unavailable":
+                self._owe(job.draft, in_doubt=job.in_doubt)
+            elif self._owed:
+                with self._owed_guard:
+                    self._owed.pop(str(job.draft.entry["id"]), None)
+
+    def _owe(self, item: Draft, *, in_doubt: bool = False) -> None:
+        """Remember what must still be recorded although its caller was told that it is not."""
+        intent = item.intent
+        if isinstance(intent, Completed):
+            late = Draft(intent, {**item.entry, "late": True})  # its client never saw the end of the answer
+        elif isinstance(intent, Decided) and intent.open and in_doubt:
+            # The request was refused. If the decision is in the log after all, it must not stay open.
+            late = draft(
+                Completed(
+                    organization=intent.organization,
+                    decision_id=intent.event_id,
+                    agent=intent.agent,
+                    outcome="not_forwarded",
+                    epoch=intent.epoch,
+                ),
+                self.boot,
+            )
+        else:
+            return
+        with self._owed_guard:
+            if len(self._owed) < OWED:
+                self._owed.setdefault(str(late.entry["id"]), late)
+
+    def _wake(self, jobs: list[_Job]) -> None:
+        """Tell every waiter, each event loop once per batch."""
+        loops: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in jobs:
+            if isinstance(job.waiter, Future):
+                _answer(job, job.waiter)
+            elif job.waiter is not None:
+                loops.setdefault(job.waiter.get_loop(), []).append(job)
+        for loop, waiting in loops.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, waiting)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits there any more
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    """In the loop's own thread: the futures of waiters that have not been cancelled."""
+    for job in jobs:
+        if job.waiter is not None and not job.waiter.done():
+            _answer(job, job.waiter)
+
+
+def _answer(job: _Job, waiter: Future[Committed] | asyncio.Future[Committed]) -> None:
+    if job.result is not None:
+        waiter.set_result(job.result)
+    else:
+        waiter.set_exception(job.error or unavailable("the writer lost the entry"))
