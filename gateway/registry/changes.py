@@ -1,0 +1,416 @@
+"""Every change of organizations, agents, keys, bindings and upstreams (DESIGN.md sections 9 and 10).
+
+Each function is one transaction: the change, its history and its audit entry in the outbox are committed together or
+not at all, and the triggers bump the epoch with them. When a function returns, the change is in force for the next
+request in every worker. Its entry reaches the audit log by `outbox.drain`, which callers run afterwards.
+
+`actor` says who does it: `local:<uid>` for the command line. Changes of policies are in `activations.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from sqlmodel import Session, select
+
+from gateway.audit.intents import Fields
+from gateway.errors import GatewayError
+from gateway.identifiers import new_id
+from gateway.identity import credentials
+from gateway.registry import names, outbox
+from gateway.registry.database import Registry
+from gateway.registry.models import EFFECTS, Agent, AgentVersion, ApiKey, Binding, Organization, Upstream
+from gateway.registry.queries import (
+    agent_record,
+    binding_record,
+    find_agent,
+    find_binding,
+    find_bundle,
+    find_key,
+    find_organization,
+    find_upstream,
+    key_record,
+    live_keys,
+    upstream_record,
+)
+from gateway.registry.records import (
+    AgentRecord,
+    BindingRecord,
+    Effect,
+    KeyRecord,
+    NewKey,
+    SubjectKind,
+    UpstreamRecord,
+)
+from gateway.registry.vault import Place, Vault
+
+MAX_LIVE_KEYS = 2
+"""One in use and one that replaces it."""
+
+
+def create_organization(registry: Registry, *, actor: str, name: str) -> str:
+    """A new tenant; returns its id."""
+    names.check_organization(name)
+    with registry.write() as session:
+        if session.exec(select(Organization).where(Organization.name == name)).first() is not None:
+            raise _taken("organization", name)
+        row = Organization(id=new_id("org"), name=name, created_ns=time.time_ns())
+        session.add(row)
+        fields: Fields = {"organization_id": row.id}
+        outbox.add_change(session, organization=name, actor=actor, what="organization.created", fields=fields)
+        return row.id
+
+
+def register_agent(
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    name: str,
+    owner: str = "",
+    team: str = "",
+    environment: str = "",
+    capabilities: Iterable[str] = (),
+    labels: Mapping[str, str] | None = None,
+) -> AgentRecord:
+    """A new agent at version 1. It has no key and no binding, so it can do nothing yet."""
+    names.check_name("agent", name)
+    if team:
+        names.check_name("team", team)
+    if environment:
+        names.check_name("environment", environment)
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        now = time.time_ns()
+        row = Agent(
+            id=new_id("agt"),
+            organization_id=tenant.id,
+            name=name,
+            version=1,
+            owner=names.check_text("owner", owner),
+            team=team,
+            environment=environment,
+            capabilities=names.check_capabilities(capabilities),
+            labels=names.check_labels(labels or {}),
+            status="active",
+            created_ns=now,
+            updated_ns=now,
+        )
+        _check_free(session, tenant, name)
+        session.add(row)
+        _remember(session, row, actor)
+        _record_agent(session, tenant, row, actor, "agent.registered")
+        return agent_record(tenant, row)
+
+
+def revoke_agent(registry: Registry, *, actor: str, organization: str, agent: str) -> AgentRecord | None:
+    """End an agent and all its keys, for good. None if it was revoked already; then nothing changes."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_agent(session, tenant, agent)
+        if row.status == "revoked":
+            return None
+        now = time.time_ns()
+        for key in live_keys(session, row, now):
+            key.revoked_ns = now
+        row.status = "revoked"
+        row.version += 1
+        row.updated_ns = now
+        _remember(session, row, actor)
+        _record_agent(session, tenant, row, actor, "agent.revoked")
+        return agent_record(tenant, row)
+
+
+def create_key(
+    registry: Registry,
+    peppers: credentials.Peppers,
+    *,
+    actor: str,
+    organization: str,
+    agent: str,
+    lifetime_ns: int | None = None,
+) -> NewKey:
+    """A key for an agent. What is returned is the only copy of its text."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        holder = find_agent(session, tenant, agent)
+        if holder.status != "active":
+            raise GatewayError("agent_revoked", f"agent `{holder.name}` is revoked", subject=holder.id)
+        now = time.time_ns()
+        live = live_keys(session, holder, now)
+        if len(live) >= MAX_LIVE_KEYS:
+            raise GatewayError(
+                "too_many_keys",
+                f"agent `{holder.name}` has {MAX_LIVE_KEYS} live keys already",
+                subject=holder.id,
+                hint=f"revoke one first: `gateway keys revoke {live[0].id}`",
+            )
+        made = credentials.generate("agent")
+        row = ApiKey(
+            id=new_id("key"),
+            organization_id=tenant.id,
+            agent_id=holder.id,
+            credential_id=made.credential.id,
+            digest=credentials.digest(made.credential, peppers.current),
+            pepper=peppers.newest,
+            created_ns=now,
+            expires_ns=None if lifetime_ns is None else now + lifetime_ns,
+        )
+        session.add(row)
+        _record_key(session, tenant, holder, row, actor, "key.created")
+        return NewKey(record=key_record(tenant, holder, row), text=made.text)
+
+
+def revoke_key(registry: Registry, *, actor: str, organization: str, key: str) -> KeyRecord | None:
+    """End one key, named by id or by the beginning of its text. None if it was revoked already."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_key(session, tenant, key)
+        if row.revoked_ns is not None:
+            return None
+        row.revoked_ns = time.time_ns()
+        holder = find_agent(session, tenant, row.agent_id)
+        _record_key(session, tenant, holder, row, actor, "key.revoked")
+        return key_record(tenant, holder, row)
+
+
+def bind(
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    kind: SubjectKind,
+    subject: str,
+    bundle: str,
+    effect: Effect = "grant",
+    pinned: str | None = None,
+) -> BindingRecord:
+    """Let a bundle judge a subject, from the next request on. `subject` is an agent, a team, or the organization.
+
+    A binding of the same two with another effect or commit is replaced in the same transaction: there is no moment
+    without one.
+    """
+    if effect not in EFFECTS:
+        raise GatewayError("invalid_effect", f"effect `{effect}` is neither grant nor guard", subject=effect)
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        stored, agent_name = _subject(session, tenant, kind, subject)
+        revision = find_bundle(session, bundle, pinned)
+        commit = revision.revision if pinned is not None else None
+        now = time.time_ns()
+        before = find_binding(session, tenant, kind, stored, bundle)
+        if before is not None:
+            if (before.effect, before.pinned) == (effect, commit):
+                raise GatewayError(
+                    "binding_exists",
+                    f"bundle `{bundle}` is bound to {kind} `{subject}` already, with this effect",
+                    subject=before.id,
+                )
+            before.removed_ns = now
+            session.flush()  # the old row must be out of the unique index before the new one enters
+        row = Binding(
+            id=new_id("bnd"),
+            organization_id=tenant.id,
+            subject_kind=kind,
+            subject=stored,
+            bundle=bundle,
+            effect=effect,
+            pinned=commit,
+            created_ns=now,
+        )
+        session.add(row)
+        replaced = before.id if before is not None else None
+        _record_binding(session, tenant, row, actor, "binding.created", replaced)
+        return binding_record(tenant, row, agent_name)
+
+
+def unbind(
+    registry: Registry, *, actor: str, organization: str, kind: SubjectKind, subject: str, bundle: str
+) -> BindingRecord:
+    """End a binding. For a guard this takes a protection away, for a grant a permission."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        stored, agent_name = _subject(session, tenant, kind, subject)
+        row = find_binding(session, tenant, kind, stored, bundle)
+        if row is None:
+            raise GatewayError(
+                "unknown_binding",
+                f"bundle `{bundle}` is not bound to {kind} `{subject}`",
+                subject=subject,
+                hint="type `gateway bindings list` to see the bindings",
+            )
+        row.removed_ns = time.time_ns()
+        _record_binding(session, tenant, row, actor, "binding.removed", None)
+        return binding_record(tenant, row, agent_name)
+
+
+def add_upstream(
+    registry: Registry,
+    vault: Vault,
+    *,
+    actor: str,
+    organization: str,
+    name: str,
+    provider: str,
+    base_url: str,
+    secret: str | None,
+    default: bool = False,
+    insecure: bool = False,
+    replace: bool = False,
+) -> UpstreamRecord:
+    """A destination with its secret, sealed; `replace` gives an existing one another secret or URL.
+
+    The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere.
+    """
+    names.check_name("upstream", name)
+    names.check_provider(provider)
+    base_url = names.check_base_url(base_url, insecure=insecure)
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_upstream(session, tenant, name)
+        if row is not None and not replace:
+            raise _taken("upstream", name, "say --replace to give it another secret or URL")
+        others = session.exec(
+            select(Upstream).where(Upstream.organization_id == tenant.id, Upstream.name != name)
+        ).all()
+        if default:
+            for other in others:
+                other.is_default = False
+            session.flush()  # out of the unique index before the new default enters
+        now = time.time_ns()
+        what = "upstream.added" if row is None else "upstream.replaced"
+        if row is None:
+            row = Upstream(
+                id=new_id("ups"),
+                organization_id=tenant.id,
+                name=name,
+                provider=provider,
+                base_url=base_url,
+                is_default=False,
+                version=0,
+                created_ns=now,
+                updated_ns=now,
+            )
+        row.provider, row.base_url, row.updated_ns = provider, base_url, now
+        row.is_default = default or row.is_default or not others
+        # The version is part of what the secret is bound to: an older ciphertext of this row is of no use.
+        row.version += 1
+        place = Place(tenant.name, provider, row.id, row.version)
+        row.secret = None if secret is None else vault.seal(secret, place)
+        session.add(row)
+        _record_upstream(session, tenant, row, actor, what)
+        return upstream_record(tenant, row)
+
+
+def remove_upstream(registry: Registry, *, actor: str, organization: str, name: str) -> UpstreamRecord:
+    """Delete a destination and its sealed secret. No other one becomes the default by itself."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_upstream(session, tenant, name)
+        if row is None:
+            raise GatewayError(
+                "unknown_upstream",
+                f"unknown upstream `{name}`",
+                subject=name,
+                hint="type `gateway upstreams list` to see the upstreams",
+            )
+        removed = upstream_record(tenant, row)
+        session.delete(row)
+        _record_upstream(session, tenant, row, actor, "upstream.removed")
+        return removed
+
+
+# --- within one transaction -------------------------------------------------------------------------------------------
+
+
+def _check_free(session: Session, tenant: Organization, name: str) -> None:
+    mine = select(Agent).where(Agent.organization_id == tenant.id, Agent.name == name, Agent.status != "revoked")
+    if session.exec(mine).first() is not None:
+        raise _taken("agent", name, "choose another name, or revoke that agent first")
+
+
+def _subject(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> tuple[str, str | None]:
+    """What a binding stores for its subject, and the name if that is an agent."""
+    if kind == "agent":
+        agent = find_agent(session, tenant, subject)
+        return agent.id, agent.name
+    return (tenant.id if kind == "organization" else names.check_name("team", subject)), None
+
+
+def _remember(session: Session, row: Agent, actor: str) -> None:
+    """Add the version that `row` now is to the history."""
+    session.flush()  # the agent's row first: the history refers to it
+    session.add(
+        AgentVersion(
+            agent_id=row.id,
+            version=row.version,
+            organization_id=row.organization_id,
+            name=row.name,
+            owner=row.owner,
+            team=row.team,
+            environment=row.environment,
+            capabilities=row.capabilities,
+            labels=row.labels,
+            status=row.status,
+            actor=actor,
+            since_ns=row.updated_ns,
+        )
+    )
+
+
+def _record_agent(session: Session, tenant: Organization, row: Agent, actor: str, what: str) -> None:
+    fields: Fields = {
+        "agent": row.id,
+        "agent_name": row.name,
+        "agent_version": row.version,
+        "owner": row.owner,
+        "team": row.team,
+        "environment": row.environment,
+        "capabilities_json": outbox.document(row.capabilities),
+        "labels_json": outbox.document(row.labels),
+    }
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
+
+
+def _record_key(session: Session, tenant: Organization, holder: Agent, row: ApiKey, actor: str, what: str) -> None:
+    fields: Fields = {
+        "agent": holder.id,
+        "agent_name": holder.name,
+        "key": row.id,
+        "credential": credentials.label("agent", row.credential_id),
+        "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
+    }
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
+
+
+def _record_binding(
+    session: Session, tenant: Organization, row: Binding, actor: str, what: str, replaced: str | None
+) -> None:
+    fields: Fields = {
+        "binding": row.id,
+        "subject_kind": row.subject_kind,
+        "subject": row.subject,
+        "bundle": row.bundle,
+        "effect": row.effect,
+        "pinned": row.pinned,
+        "replaced": replaced,
+    }
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
+
+
+def _record_upstream(session: Session, tenant: Organization, row: Upstream, actor: str, what: str) -> None:
+    fields: Fields = {
+        "upstream": row.id,
+        "upstream_name": row.name,
+        "provider": row.provider,
+        "base_url": row.base_url,
+        "is_default": row.is_default,
+        "has_secret": row.secret is not None,
+        "secret_version": row.version,
+    }
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
+
+
+def _taken(what: str, name: str, hint: str = "choose another name") -> GatewayError:
+    return GatewayError(f"{what}_exists", f"{what} `{name}` exists already", subject=name, hint=hint)

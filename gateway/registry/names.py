@@ -1,0 +1,132 @@
+"""Which names and texts the registry accepts (DESIGN.md sections 3 and 9).
+
+Names end up in policies, log lines, URLs and terminals, so they are plain: no spaces, no control characters, nothing
+that looks like an id. Everything is checked before it is written; nothing is repaired.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+from gateway.errors import GatewayError
+from gateway.identifiers import PREFIXES
+from gateway.settings import is_loopback
+
+RESERVED_ORGANIZATIONS = frozenset({"system"})
+"""The audit log of the deployment itself has this name."""
+
+PROVIDERS: dict[str, str] = {"openai": "https://api.openai.com/v1"}
+"""The API families that this gateway speaks, and where their makers serve them."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
+_MAX_TEXT = 200
+_MAX_ITEMS = 64
+_NAME_RULE = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or digit"
+
+
+def check_name(what: str, text: str) -> str:
+    """`text`, if it is a name; `what` says of what kind of thing."""
+    if not _NAME.fullmatch(text):
+        raise _bad(what, f"{what} `{_shown(text)}` is not a name", _NAME_RULE)
+    if text.startswith(PREFIXES):
+        raise _bad(what, f"{what} `{text}` begins like an id", f"names must not begin with {', '.join(PREFIXES)}")
+    return text
+
+
+def check_organization(text: str) -> str:
+    if text in RESERVED_ORGANIZATIONS:
+        raise _bad("organization", f"organization `{text}` is reserved", "choose another name")
+    return check_name("organization", text)
+
+
+def check_text(what: str, text: str) -> str:
+    """`text`, if it is one short line, possibly empty."""
+    if len(text) > _MAX_TEXT or not text.isprintable():
+        raise _bad(what, f"{what} `{_shown(text)}` is not acceptable", f"one line of at most {_MAX_TEXT} characters")
+    return text
+
+
+def check_capabilities(capabilities: Iterable[str]) -> list[str]:
+    """The distinct capabilities in order, so that the same set is always the same list."""
+    found = sorted({check_name("capability", each) for each in capabilities})
+    if len(found) > _MAX_ITEMS:
+        raise _bad("capability", "too many capabilities", f"at most {_MAX_ITEMS}")
+    return found
+
+
+def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    for name, value in labels.items():
+        if not _LABEL.fullmatch(name):
+            raise _bad("label", f"label `{_shown(name)}` is not a name", _NAME_RULE)
+        check_text(f"label {name}", value)
+    if len(labels) > _MAX_ITEMS:
+        raise _bad("label", "too many labels", f"at most {_MAX_ITEMS}")
+    return dict(sorted(labels.items()))
+
+
+def check_provider(text: str) -> str:
+    if text not in PROVIDERS:
+        raise _bad("provider", f"unknown provider `{_shown(text)}`", f"this gateway speaks: {', '.join(PROVIDERS)}")
+    return text
+
+
+def check_base_url(text: str, *, insecure: bool) -> str:
+    """An upstream's URL without its trailing slash. It gets a secret sent to it, so in clear only to this machine."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname, url.port
+    except ValueError as error:
+        raise _bad_url(text, str(error).lower()) from error
+    if (
+        url.scheme not in ("http", "https")
+        or not host
+        or not text.isascii()
+        or not text.isprintable()
+        or len(text) > 1000
+    ):
+        raise _bad_url(text, "it must be like https://api.example.com/v1")
+    if url.username is not None or url.password is not None:
+        raise _bad_url("", "it must not hold a user or password")  # not repeated: it is a secret
+    if "?" in text or "#" in text or " " in text or "\\" in text or port == 0:
+        raise _bad_url(text, "it must not hold a query, a fragment, spaces, backslashes or port 0")
+    if any(part in (".", "..") or "%" in part for part in url.path.split("/")) or "//" in url.path:
+        raise _bad_url(text, "its path must be plain")
+    if not _plain_host(host):
+        raise _bad_url(text, "its host must be a name or an address in the usual form")
+    if url.scheme == "http" and not insecure and not is_loopback(host):
+        raise GatewayError(
+            "insecure_url",
+            f"base URL `{text}` would send the secret in clear",
+            subject=text,
+            hint="use https, or say --insecure if the network is trusted",
+        )
+    return text.rstrip("/")
+
+
+def _plain_host(host: str) -> bool:
+    """A DNS name or a literal address; not `127.1` or `0x7f000001`, which some clients read as addresses."""
+    try:
+        ipaddress.ip_address(host)
+        return True
+    except ValueError:
+        last = host.rsplit(".", 1)[-1]
+        plain = re.fullmatch(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}", host)
+        return plain is not None and not last[0].isdigit()
+
+
+def _bad_url(text: str, why: str) -> GatewayError:
+    return _bad("base URL", f"base URL `{_shown(text)}` is not acceptable: {why}" if text else f"base URL: {why}", "")
+
+
+def _bad(what: str, message: str, hint: str) -> GatewayError:
+    return GatewayError("invalid_" + what.split()[0].lower(), message, subject=what, hint=hint)
+
+
+def _shown(text: str) -> str:
+    """`text` as one safe line of bounded length."""
+    plain = text if text.isprintable() else ascii(text)[1:-1]
+    return plain if len(plain) <= 80 else plain[:77] + "..."

@@ -1,0 +1,97 @@
+"""Audit entries on their way from the registry to the log (DESIGN.md section 10).
+
+The two databases cannot share a transaction. So a change writes its entry here, in its own transaction, and `drain`
+moves what is here into the log afterwards: at once, and again whenever a process starts. The event id makes that
+idempotent: a crash between the log's commit and the deletion here, or two processes that drain at the same time, leave
+one entry in the log. A change is in force even while its entry is still here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+from sqlmodel import Session, col, delete, select
+
+from gateway.audit.intents import SYSTEM, Activation, Change, Fields, Intent
+from gateway.identifiers import new_id
+from gateway.registry.database import Registry
+from gateway.registry.models import Epoch, Outbox
+
+_BATCH = 256
+
+
+class Log(Protocol):
+    """What draining needs of the audit log; `gateway.audit.writer.AuditWriter` is one."""
+
+    def write_sync(self, intent: Intent) -> object:
+        """Record durably, or raise; an event id that is recorded already with the same contents is fine."""
+
+
+def add_change(session: Session, *, organization: str, actor: str, what: str, fields: Fields) -> None:
+    """Put a change's entry beside the change. Call last: it records the epoch that the transaction ends with."""
+    _add(session, "change", new_id("chg"), organization, {"actor": actor, "what": what, "fields": dict(fields)})
+
+
+def add_activation(session: Session, *, actor: str, activation: str, outcome: str, fields: Fields) -> None:
+    """Put an activation's entry, or that of one which was refused (`activation` is empty then), beside the change."""
+    entry = {"actor": actor, "activation": activation, "outcome": outcome, "fields": dict(fields)}
+    _add(session, "activation", activation or new_id("act"), SYSTEM, entry)
+
+
+def document(value: list[Any] | dict[str, Any]) -> str:
+    """A whole document as the text of one field: canonical, so that equal documents are equal text."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def drain(registry: Registry, log: Log) -> int:
+    """Move every waiting entry into the log, oldest first; returns how many. Raises what the log raises.
+
+    What is in the log when that happens is removed here all the same; the rest waits for the next call.
+    """
+    moved = 0
+    while rows := _waiting(registry):
+        done: list[str] = []
+        try:
+            for row in rows:
+                log.write_sync(_INTENTS[row.kind](row))
+                done.append(row.event_id)
+        finally:
+            if done:
+                with registry.write() as session:
+                    session.exec(delete(Outbox).where(col(Outbox.event_id).in_(done)))
+        moved += len(done)
+    return moved
+
+
+def _waiting(registry: Registry) -> list[Outbox]:
+    with registry.read() as session:
+        return list(session.exec(select(Outbox).order_by(col(Outbox.position)).limit(_BATCH)))
+
+
+def _add(session: Session, kind: str, event_id: str, organization: str, entry: dict[str, Any]) -> None:
+    session.flush()  # only now have the triggers bumped the epoch
+    epoch = session.exec(select(Epoch.value)).one()
+    session.add(
+        Outbox(
+            event_id=event_id,
+            organization=organization,
+            kind=kind,
+            entry=entry,
+            epoch=epoch,
+            created_ns=time.time_ns(),
+        )
+    )
+
+
+def _change(row: Outbox) -> Intent:
+    return Change(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
+
+
+def _activation(row: Outbox) -> Intent:
+    return Activation(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
+
+
+_INTENTS: dict[str, Callable[[Outbox], Intent]] = {"change": _change, "activation": _activation}

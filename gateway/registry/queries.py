@@ -1,0 +1,328 @@
+"""Everything that the command line and the control process ask the registry (DESIGN.md section 9).
+
+The `find_*` functions work inside a caller's session and return rows; they are what changes build on. The others open a
+session themselves and return records. Each names the organization: there is no query across tenants but for those of
+the deployment as a whole (bundles, activations).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from sqlalchemy import or_
+from sqlmodel import Session, col, select
+
+from gateway.errors import GatewayError
+from gateway.identity.credentials import label
+from gateway.registry.database import Registry
+from gateway.registry.models import (
+    Activation,
+    ActivationBundle,
+    ActivationCurrent,
+    Agent,
+    AgentVersion,
+    ApiKey,
+    Binding,
+    Bundle,
+    Deployment,
+    Epoch,
+    Organization,
+    Upstream,
+)
+from gateway.registry.records import (
+    ActivationRecord,
+    AgentRecord,
+    BindingRecord,
+    BundleRecord,
+    Effect,
+    KeyRecord,
+    SubjectKind,
+    UpstreamRecord,
+)
+
+# --- rows, for changes ------------------------------------------------------------------------------------------------
+
+
+def find_organization(session: Session, name: str) -> Organization:
+    found = session.exec(select(Organization).where(Organization.name == name)).one_or_none()
+    if found is None:
+        raise _unknown("organization", name, "")
+    return found
+
+
+def find_agent(session: Session, organization: Organization, reference: str) -> Agent:
+    """The agent of this name or id. A name means the live agent that has it, or else the one that had it last."""
+    mine = select(Agent).where(Agent.organization_id == organization.id)
+    named = mine.where(or_(col(Agent.name) == reference, col(Agent.id) == reference))
+    found = session.exec(named.order_by(col(Agent.status) == "revoked", col(Agent.id).desc())).first()
+    if found is None:
+        raise _unknown("agent", reference, "type `gateway agents list` to see the agents")
+    return found
+
+
+def find_key(session: Session, organization: Organization, reference: str) -> ApiKey:
+    """The key with this id, or whose text begins like this (`aig_sk_…`). Its secret is not looked at."""
+    credential_id = reference.removeprefix(label("agent", ""))[:12]
+    mine = select(ApiKey).where(ApiKey.organization_id == organization.id)
+    found = session.exec(
+        mine.where(or_(col(ApiKey.id) == reference, col(ApiKey.credential_id) == credential_id))
+    ).first()
+    if found is None:
+        # A reference may hold a whole key: only its public part is repeated.
+        shown = label("agent", credential_id) if reference.startswith(label("agent", "")) else reference
+        raise _unknown("key", shown, "type `gateway keys list` to see the keys")
+    return found
+
+
+def find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
+    """A tested revision of a bundle; `pinned` may be the beginning of a commit id."""
+    revisions = session.exec(select(Bundle).where(Bundle.name == name).order_by(col(Bundle.tested_ns).desc())).all()
+    if not revisions:
+        known = sorted(set(session.exec(select(Bundle.name)).all()))
+        raise _unknown("bundle", name, f"known bundles: {', '.join(known)}" if known else "no bundle was activated yet")
+    if pinned is None:
+        return revisions[0]
+    matching = [each for each in revisions if len(pinned) >= 7 and each.revision.startswith(pinned)]
+    if len(matching) != 1:
+        why = "no tested revision" if not matching else "more than one revision"
+        raise GatewayError(
+            "unknown_revision",
+            f"bundle `{name}` has {why} at commit `{pinned}`",
+            subject=name,
+            hint="name a commit that was activated here, with at least 7 digits",
+        )
+    return matching[0]
+
+
+def find_upstream(session: Session, organization: Organization, name: str) -> Upstream | None:
+    mine = select(Upstream).where(Upstream.organization_id == organization.id)
+    return session.exec(mine.where(Upstream.name == name)).one_or_none()
+
+
+def live_keys(session: Session, agent: Agent, now_ns: int) -> list[ApiKey]:
+    """The keys of an agent that work now."""
+    mine = select(ApiKey).where(ApiKey.agent_id == agent.id, col(ApiKey.revoked_ns).is_(None))
+    return [key for key in session.exec(mine.order_by(ApiKey.id)) if key.expires_ns is None or key.expires_ns > now_ns]
+
+
+def find_binding(
+    session: Session, organization: Organization, kind: SubjectKind, subject: str, bundle: str
+) -> Binding | None:
+    """The binding in force; `subject` as stored: an id, or a team's name."""
+    return session.exec(
+        select(Binding).where(
+            Binding.organization_id == organization.id,
+            Binding.subject_kind == kind,
+            Binding.subject == subject,
+            Binding.bundle == bundle,
+            col(Binding.removed_ns).is_(None),
+        )
+    ).one_or_none()
+
+
+def current_activation(session: Session) -> ActivationRecord | None:
+    found = session.exec(
+        select(Activation).join(ActivationCurrent, col(ActivationCurrent.activation_id) == Activation.id)
+    ).one_or_none()
+    return None if found is None else _activation(session, found)
+
+
+def current_epoch(session: Session) -> int:
+    return session.exec(select(Epoch.value)).one()
+
+
+# --- records, for people ----------------------------------------------------------------------------------------------
+
+
+def deployment(registry: Registry) -> str:
+    """The name that `gateway init` gave."""
+    with registry.read() as session:
+        return session.exec(select(Deployment.name)).one()
+
+
+def organizations(registry: Registry) -> list[str]:
+    with registry.read() as session:
+        return list(session.exec(select(Organization.name).order_by(Organization.name)))
+
+
+def agents(registry: Registry, organization: str) -> list[AgentRecord]:
+    """Every agent, revoked ones too, by name."""
+    with registry.read() as session:
+        owner = find_organization(session, organization)
+        mine = select(Agent).where(Agent.organization_id == owner.id).order_by(Agent.name, Agent.id)
+        return [agent_record(owner, each) for each in session.exec(mine)]
+
+
+def agent(registry: Registry, organization: str, reference: str, at_ns: int | None = None) -> AgentRecord:
+    """An agent as it is, or as it was at a time: the newest version that had begun by then."""
+    with registry.read() as session:
+        owner = find_organization(session, organization)
+        found = find_agent(session, owner, reference)
+        if at_ns is None:
+            return agent_record(owner, found)
+        versions = select(AgentVersion).where(AgentVersion.agent_id == found.id, AgentVersion.since_ns <= at_ns)
+        version = session.exec(versions.order_by(col(AgentVersion.version).desc())).first()
+        if version is None:
+            raise GatewayError("not_yet", f"agent `{reference}` did not exist at that time", subject=found.id)
+        return _version_record(owner, version)
+
+
+def agent_versions(registry: Registry, organization: str, reference: str) -> list[AgentRecord]:
+    """All versions of an agent, oldest first."""
+    with registry.read() as session:
+        owner = find_organization(session, organization)
+        found = find_agent(session, owner, reference)
+        versions = select(AgentVersion).where(AgentVersion.agent_id == found.id).order_by(col(AgentVersion.version))
+        return [_version_record(owner, each) for each in session.exec(versions)]
+
+
+def keys(
+    registry: Registry, organization: str, agent_reference: str | None = None, at_ns: int | None = None
+) -> list[KeyRecord]:
+    """The keys of an organization or of one agent, oldest first; `at_ns` leaves out what was created later."""
+    with registry.read() as session:
+        owner = find_organization(session, organization)
+        mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == owner.id)
+        if agent_reference is not None:
+            mine = mine.where(ApiKey.agent_id == find_agent(session, owner, agent_reference).id)
+        if at_ns is not None:
+            mine = mine.where(ApiKey.created_ns <= at_ns)
+        return [key_record(owner, holder, key) for key, holder in session.exec(mine.order_by(ApiKey.id))]
+
+
+def bindings(
+    registry: Registry, organization: str, agent_reference: str | None = None, at_ns: int | None = None
+) -> list[BindingRecord]:
+    """The bindings in force, oldest first: all of an organization, or those that apply to one agent; now or then."""
+    with registry.read() as session:
+        owner = find_organization(session, organization)
+        named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
+        mine = named.where(Binding.organization_id == owner.id)
+        if at_ns is None:
+            mine = mine.where(col(Binding.removed_ns).is_(None))
+        else:
+            not_removed = or_(col(Binding.removed_ns).is_(None), col(Binding.removed_ns) > at_ns)
+            mine = mine.where(Binding.created_ns <= at_ns, not_removed)
+        if agent_reference is not None:
+            found = find_agent(session, owner, agent_reference)
+            # No team is named like an id, so a subject cannot be taken for one of another kind.
+            subjects = [found.id, owner.id] + ([found.team] if found.team else [])
+            mine = mine.where(col(Binding.subject).in_(subjects))
+        return [binding_record(owner, row, name) for row, name in session.exec(mine.order_by(Binding.id))]
+
+
+def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
+    with registry.read() as session:
+        owner = find_organization(session, organization)
+        mine = select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name)
+        return [upstream_record(owner, each) for each in session.exec(mine)]
+
+
+def activation(registry: Registry) -> ActivationRecord | None:
+    """The activation in force, if there was any yet."""
+    with registry.read() as session:
+        return current_activation(session)
+
+
+# --- rows to records --------------------------------------------------------------------------------------------------
+
+
+def agent_record(organization: Organization, row: Agent) -> AgentRecord:
+    return AgentRecord(
+        id=row.id,
+        organization=organization.name,
+        name=row.name,
+        version=row.version,
+        status=row.status,
+        owner=row.owner,
+        team=row.team,
+        environment=row.environment,
+        capabilities=row.capabilities,
+        labels=row.labels,
+        since_ns=row.updated_ns,
+    )
+
+
+def _version_record(organization: Organization, row: AgentVersion) -> AgentRecord:
+    return AgentRecord(
+        id=row.agent_id,
+        organization=organization.name,
+        name=row.name,
+        version=row.version,
+        status=row.status,
+        owner=row.owner,
+        team=row.team,
+        environment=row.environment,
+        capabilities=row.capabilities,
+        labels=row.labels,
+        since_ns=row.since_ns,
+    )
+
+
+def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
+    return KeyRecord(
+        id=row.id,
+        key=label("agent", row.credential_id),
+        organization=organization.name,
+        agent=holder.name,
+        agent_id=holder.id,
+        created_ns=row.created_ns,
+        expires_ns=row.expires_ns,
+        revoked_ns=row.revoked_ns,
+    )
+
+
+def binding_record(organization: Organization, row: Binding, agent_name: str | None) -> BindingRecord:
+    """`agent_name` is that of an agent which is the subject, and None for other subjects."""
+    subject = organization.name if row.subject_kind == "organization" else agent_name or row.subject
+    return BindingRecord(
+        id=row.id,
+        organization=organization.name,
+        subject_kind=cast(SubjectKind, row.subject_kind),
+        subject=subject,
+        bundle=row.bundle,
+        effect=cast(Effect, row.effect),
+        pinned=row.pinned,
+        created_ns=row.created_ns,
+    )
+
+
+def upstream_record(organization: Organization, row: Upstream) -> UpstreamRecord:
+    return UpstreamRecord(
+        id=row.id,
+        organization=organization.name,
+        name=row.name,
+        provider=row.provider,
+        base_url=row.base_url,
+        default=row.is_default,
+        has_secret=row.secret is not None,
+        version=row.version,
+        created_ns=row.created_ns,
+    )
+
+
+def _activation(session: Session, row: Activation) -> ActivationRecord:
+    members = session.exec(
+        select(Bundle)
+        .join(
+            ActivationBundle,
+            (col(ActivationBundle.name) == Bundle.name) & (col(ActivationBundle.revision) == Bundle.revision),
+        )
+        .where(ActivationBundle.activation_id == row.id)
+        .order_by(Bundle.name)
+    )
+    bundles = {
+        each.name: BundleRecord(
+            name=each.name,
+            commit=each.revision,
+            digest=each.digest,
+            author=each.author,
+            entrypoint=each.entrypoint,
+        )
+        for each in members
+    }
+    return ActivationRecord(id=row.id, commit=row.revision, actor=row.actor, created_ns=row.created_ns, bundles=bundles)
+
+
+def _unknown(what: str, reference: str, hint: str) -> GatewayError:
+    return GatewayError(f"unknown_{what}", f"unknown {what} `{reference}`", subject=reference, hint=hint)

@@ -1,0 +1,107 @@
+"""What queries and changes give back: plain frozen data, free of the ORM and of secrets.
+
+The field names are those of the command line's `--json` output. Times are nanoseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+SubjectKind = Literal["agent", "team", "organization"]
+Effect = Literal["grant", "guard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRecord:
+    """An agent as it is or, with `since_ns` in the past, as one of its versions was."""
+
+    id: str
+    organization: str
+    name: str
+    version: int
+    status: str
+    owner: str
+    team: str
+    environment: str
+    capabilities: list[str]
+    labels: dict[str, str]
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A key without its secret. `key` is the public part of its text."""
+
+    id: str
+    key: str
+    organization: str
+    agent: str
+    agent_id: str
+    created_ns: int
+    expires_ns: int | None
+    revoked_ns: int | None
+
+    def status(self, now_ns: int) -> str:
+        if self.revoked_ns is not None and self.revoked_ns <= now_ns:
+            return "revoked"
+        return "expired" if self.expires_ns is not None and self.expires_ns <= now_ns else "active"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key that was just created; `text` is shown to its owner once and kept nowhere."""
+
+    record: KeyRecord
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingRecord:
+    """`subject` is a name (of an agent, a team or the organization itself), `pinned` a commit."""
+
+    id: str
+    organization: str
+    subject_kind: SubjectKind
+    subject: str
+    bundle: str
+    effect: Effect
+    pinned: str | None
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRecord:
+    """`version` counts the secrets that this upstream has had."""
+
+    id: str
+    organization: str
+    name: str
+    provider: str
+    base_url: str
+    default: bool
+    has_secret: bool
+    version: int
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleRecord:
+    """A bundle as one commit has it."""
+
+    name: str
+    commit: str
+    digest: str
+    author: str
+    entrypoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationRecord:
+    """A set of bundles that is or was in force."""
+
+    id: str
+    commit: str
+    actor: str
+    created_ns: int
+    bundles: dict[str, BundleRecord]
