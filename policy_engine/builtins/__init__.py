@@ -12,6 +12,8 @@ from policy_engine.builtins import (
     aggregates,
     arrays,
     conversion,
+    crypto_hashes,
+    encoding_base64,
     encoding_json,
     json_patch,
     json_paths,
@@ -19,6 +21,7 @@ from policy_engine.builtins import (
     operators,
     sets,
     strings,
+    urlquery,
 )
 from policy_engine.builtins.table import Builtin
 
@@ -26,6 +29,8 @@ FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
     aggregates.BUILTINS,
     arrays.BUILTINS,
     conversion.BUILTINS,
+    crypto_hashes.BUILTINS,
+    encoding_base64.BUILTINS,
     encoding_json.BUILTINS,
     json_patch.BUILTINS,
     json_paths.BUILTINS,
@@ -33,6 +38,7 @@ FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
     operators.BUILTINS,
     sets.BUILTINS,
     strings.BUILTINS,
+    urlquery.BUILTINS,
 )
 
 TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}

@@ -121,7 +121,7 @@ class _Reader:
             return
         if char in "]}":
             self._fail("looking for beginning of value")
-        token = char if char in "[{" else self._scalar_or_open(0)
+        token: Value = char if char in "[{" else self._scalar_or_open(0)
         if token is None:
             return
         if token.__class__ is str:

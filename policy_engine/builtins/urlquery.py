@@ -1,0 +1,108 @@
+"""urlquery.*: the query part of a URL, as Go's `net/url` reads and writes it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from policy_engine.builtins import gojson
+from policy_engine.builtins.octets import from_bytes, to_bytes
+from policy_engine.builtins.operands import object_, operand_error, string
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.errors import BuiltinError
+from policy_engine.types import STRING, Function, set_, union
+from policy_engine.types import array as array_of
+from policy_engine.types import object_ as object_of
+from policy_engine.values import Set, Value, literal, sorted_items
+
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
+_ESCAPES: Final = [chr(octet) if octet in _UNRESERVED else f"%{octet:02X}" for octet in range(256)]
+_ESCAPES[ord(" ")] = "+"
+
+MAX_PARAMETERS: Final = 10_000
+"""Go's own limit (GODEBUG urlmaxqueryparams)."""
+
+
+class EscapeError(ValueError):
+    """A percent sign that is not followed by two hexadecimal digits; the message is Go's."""
+
+
+def escape(text: str) -> str:
+    return "".join([_ESCAPES[octet] for octet in to_bytes(text)])
+
+
+_ESCAPE: Final = re.compile(rb"%([0-9a-fA-F]{2})?")
+
+
+def unescape(text: str) -> str:
+    """The text that was escaped. Raises `EscapeError`."""
+    if "%" not in text:
+        return text.replace("+", " ")
+    octets = to_bytes(text).replace(b"+", b" ")
+
+    def octet(found: re.Match[bytes]) -> bytes:
+        if found.group(1) is None:
+            # Go shows what follows as it was given, plus signs and all.
+            shown = to_bytes(text)[found.start() : found.start() + 3]
+            raise EscapeError(f"invalid URL escape {literal(from_bytes(shown))}")
+        return bytes.fromhex(found.group(1).decode())
+
+    return from_bytes(_ESCAPE.sub(octet, octets))
+
+
+def decode(operand: Value) -> Value:
+    text = string(operand, "urlquery.decode", 1)
+    try:
+        return unescape(text)
+    except EscapeError as error:
+        raise BuiltinError(f"urlquery.decode: {error}") from None
+
+
+def encode(operand: Value) -> Value:
+    return escape(string(operand, "urlquery.encode", 1))
+
+
+def decode_object(operand: Value) -> Value:
+    """Parameters by name, each with all its values in order."""
+    query = string(operand, "urlquery.decode_object", 1)
+    if query.count("&") >= MAX_PARAMETERS:
+        raise BuiltinError("urlquery.decode_object: number of URL query parameters exceeded limit")
+    values: dict[str, Value] = {}
+    wrong = ""
+    for parameter in query.split("&"):
+        if ";" in parameter:
+            # Go reports the last semicolon rather than the first wrong escape.
+            wrong = "invalid semicolon separator in query"
+        elif parameter:
+            name, _, value = parameter.partition("=")
+            try:
+                values.setdefault(unescape(name), []).append(unescape(value))
+            except EscapeError as error:
+                wrong = wrong or str(error)
+    if wrong:
+        raise BuiltinError(f"urlquery.decode_object: {wrong}")
+    return values
+
+
+def encode_object(ctx: Context, operand: Value) -> Value:
+    """Parameters sorted by name; the values of an array or set in its order."""
+    name = "urlquery.encode_object"
+    parameters: dict[str, list[str]] = {}
+    for key, value in sorted_items(object_(operand, name, 1)):
+        many = value if value.__class__ is list else value.sorted() if value.__class__ is Set else [value]
+        for item in many:
+            if item.__class__ is not str:
+                operand_error(name, 1, "values must be string, array[string], or set[string]")
+        # As in all of JSON, a key that is no string counts as its JSON text.
+        parameters[key if key.__class__ is str else gojson.write(key, ctx.charge)] = many
+    return "&".join(f"{escape(key)}={escape(item)}" for key, many in sorted(parameters.items()) for item in many)
+
+
+_MANY: Final = union(STRING, array_of(STRING), set_(STRING))
+
+BUILTINS: Final = (
+    Builtin("urlquery.decode", Function((STRING,), STRING), decode),
+    Builtin("urlquery.decode_object", Function((STRING,), object_of(STRING, array_of(STRING))), decode_object),
+    Builtin("urlquery.encode", Function((STRING,), STRING), encode),
+    Builtin("urlquery.encode_object", Function((object_of(STRING, _MANY),), STRING), encode_object, context=True),
+)
