@@ -1,0 +1,32 @@
+package support.authz_test
+
+import data.support.authz
+import data.support.settings
+
+_request := {
+	"action": "chat.completions",
+	"resource": {"model": "gpt-4o-mini"},
+	"request": {"system_prompts": [settings.approved_prompts[0]]},
+}
+
+test_approved_request_is_allowed if {
+	authz.allow with input as _request
+	authz.deny == set() with input as _request
+}
+
+test_other_model_is_denied if {
+	request := object.union(_request, {"resource": {"model": "gpt-4o"}})
+	not authz.allow with input as request
+	authz.deny == {"this model is not open to customer service"} with input as request
+}
+
+test_other_prompt_is_denied if {
+	request := object.union(_request, {"request": {"system_prompts": ["00"]}})
+	not authz.allow with input as request
+	authz.deny == {"the system prompt is not an approved one"} with input as request
+}
+
+test_second_prompt_is_denied if {
+	prompts := [settings.approved_prompts[0], settings.approved_prompts[0]]
+	not authz.allow with input as object.union(_request, {"request": {"system_prompts": prompts}})
+}
