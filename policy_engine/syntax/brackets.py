@@ -1,0 +1,156 @@
+"""What each `{`, `|` and `-` means, once all brackets have found their mates.
+
+OPA's parser tries one reading, and when that fails goes back and tries the other. The outcome of those attempts can be
+told from a few tokens around each bracket, and that is what this file does, from the outside to the inside:
+
+- `|` is the bar of a comprehension if it is the first one inside and exactly one term stands before it (an object's: a
+  term, a colon, one term), unless a comma ends the supposed body: then OPA takes the collection with a union in it.
+- `{` after `if` is a body, except that `{}`, objects and comprehensions are terms, and so is what an operator follows.
+- `{` after a complete term is a body where a body can follow; `{` before or after `and` and `or` is an operand.
+- `-` is unary at most before a number or a name.
+"""
+
+from __future__ import annotations
+
+from policy_engine.syntax.lexer import OPERAND_END, OPERAND_START, Lexer, Token
+
+LOGICAL = frozenset(("?LAND", "?LOR"))
+CONTINUES = frozenset((
+    "RELATION", "PIPE", "AMPERSAND", "PLUS", "MINUS", "TIMES", "IN", "ASSIGN", "EQ", "COMMA", "FIELD", "LSQB_ADJ",
+    "LPAR_ADJ",
+))  # fmt: skip
+"""After the `}` behind `if`: the braces were only the beginning of a term."""
+ATOMS = frozenset(("NAME", "CONTAINS", "NUMBER", "STRING", "RAW", "TRUE", "FALSE", "NULL"))
+SIGNED = frozenset(("NUMBER", "NAME", "CONTAINS"))
+SUFFIXES = frozenset(("FIELD", "LSQB_ADJ", "LPAR_ADJ", "?LSQB", "?LPAR"))
+BODY_OPENERS = frozenset(("LBODY", "LBLOCK", "BAR", "SEMI", "LPAR", "NOT", "TOPEN"))
+"""Behind these a literal may begin."""
+
+
+def resolve(lexer: Lexer) -> list[Token]:
+    """The tokens of `lexer`, which has run, with braces, bars and signs decided."""
+    tokens = lexer.tokens
+    for index in lexer.minuses:
+        if tokens[index + 1].kind not in SIGNED:
+            tokens[index] = tokens[index]._replace(kind="SUB")
+    if lexer.braces:
+        _Resolver(lexer).run()
+    return tokens
+
+
+class _Resolver:
+    def __init__(self, lexer: Lexer) -> None:
+        self.lexer = lexer
+        self.tokens = lexer.tokens
+        self.mates = lexer.mates
+
+    def run(self) -> None:
+        tokens = self.tokens
+        for index in self.lexer.braces:
+            token = tokens[index]
+            kind = self.brace(index) if token.kind == "LBRACE" else token.kind
+            if kind != token.kind:
+                tokens[index] = token._replace(kind=kind)
+            elif index in self.lexer.bars and self.is_comprehension(index):
+                bar = self.lexer.bars[index]
+                tokens[bar] = tokens[bar]._replace(kind="BAR")
+
+    def brace(self, index: int) -> str:
+        """LBODY, LBLOCK or LBRACE."""
+        end = self.mates[index]
+        before = self.tokens[index - 1].kind if index else ""
+        after = self.tokens[end + 1].kind
+        if before == "IF":
+            return self.brace_after_if(index, end, after)
+        if before == "ELSE":
+            return "LBODY"
+        if before in LOGICAL or (before == "NOT" and index - 1 in self.lexer.negations):
+            return "LBLOCK"
+        if index in self.lexer.bodies:
+            return "LBODY"
+        starts_literal = before in BODY_OPENERS or before in OPERAND_END or not before
+        return "LBLOCK" if starts_literal and after in LOGICAL else "LBRACE"
+
+    def brace_after_if(self, index: int, end: int, after: str) -> str:
+        if index - 1 in self.lexer.else_ifs:
+            return "LBODY"
+        if after in LOGICAL:
+            return "LBLOCK"
+        if end == index + 1 or after in CONTINUES or self.is_object(index, end):
+            return "LBRACE"
+        return "LBRACE" if index in self.lexer.bars and self.is_comprehension(index) else "LBODY"
+
+    def skip(self, index: int) -> int:
+        """The index behind the token or the bracketed group at `index`."""
+        return self.mates.get(index, index) + 1
+
+    def is_object(self, index: int, end: int) -> bool:
+        position = index + 1
+        while position < end:
+            if self.tokens[position].kind == "COLON":
+                return True
+            position = self.skip(position)
+        return False
+
+    # ---- comprehensions
+
+    def is_comprehension(self, index: int) -> bool:
+        bar = self.lexer.bars[index]
+        start = index + 1
+        if self.tokens[index].kind == "LBRACE":
+            position = start
+            while position < bar:
+                kind = self.tokens[position].kind
+                if kind == "COMMA":
+                    return False
+                position = self.skip(position)
+                if kind == "COLON":
+                    start = position
+        return self.is_term(start, bar) and not self.comma_ends_body(bar, self.mates[index])
+
+    def is_term(self, start: int, end: int) -> bool:
+        """Exactly one term stands between the two."""
+        tokens = self.tokens
+        position = start + (tokens[start].kind == "MINUS")
+        kind = tokens[position].kind
+        if kind not in ATOMS and kind[0] != "?" and position not in self.mates:
+            return False
+        position = self.skip(position)
+        while position < end and tokens[position].kind in SUFFIXES:
+            position = self.skip(position)
+        return position == end
+
+    def comma_ends_body(self, bar: int, end: int) -> bool:
+        """A comma that no literal can take stands in what would be the body."""
+        tokens = self.tokens
+        declares = has_in = False
+        position = bar + 1
+        while position < end:
+            kind = tokens[position].kind
+            if kind in ("SOME", "EVERY"):
+                declares = True
+            elif kind == "IN":
+                has_in = True
+            elif kind in ("SEMI", "ASSIGN", "EQ", "AS"):
+                has_in = False
+                declares = declares and kind != "SEMI"
+            elif kind in OPERAND_START and tokens[position - 1].kind in OPERAND_END:
+                has_in = declares = False
+            elif kind == "COMMA" and not declares:
+                if has_in or not self.in_follows(position, end):
+                    return True
+                has_in = True
+            position = self.skip(position)
+        return False
+
+    def in_follows(self, comma: int, end: int) -> bool:
+        """`, value in …`: the comma is the one of `key, value in …`."""
+        position = comma + 1
+        while position < end:
+            kind = self.tokens[position].kind
+            if kind == "IN":
+                return True
+            if kind in ("COMMA", "SEMI", "ASSIGN", "EQ"):
+                return False
+            position = self.skip(position)
+        return False

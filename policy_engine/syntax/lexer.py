@@ -1,0 +1,371 @@
+"""Rego source text as tokens, each with the meaning that its surroundings give it.
+
+A context-free grammar cannot see white space, so the lexer looks for it: `a[0]` is a reference, `a [0]` is not; `.name`
+belongs to what it touches. And a few characters mean different things that only the text behind them can tell apart:
+
+- `{` opens a body, a set, an object or a comprehension (`LBODY`, `LBLOCK`, `LBRACE`);
+- `|` ends the head of a comprehension or unites sets (`BAR`, `PIPE`);
+- `-` may be unary before a number or a name only (`MINUS`, otherwise `SUB`);
+- a keyword that touches `.` or `[` may be a name, and so may an imported `and` or `or` (`?IF`, `?LAND`, …: the state of
+  the parser decides, see parser.py).
+
+This file cuts the text and matches brackets; brackets.py decides braces, bars and signs. Newlines are not tokens:
+whether two literals share a line is seen from their locations.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple, NoReturn
+
+from policy_engine.errors import PARSE_ERROR, PolicyError
+from policy_engine.location import Location
+from policy_engine.syntax.nodes import Comment
+
+MAX_BRACKETS = 200
+"""How deep brackets may nest."""
+
+KEYWORDS = {
+    "as": "AS", "contains": "CONTAINS", "default": "DEFAULT", "else": "ELSE", "every": "EVERY", "false": "FALSE",
+    "if": "IF", "import": "IMPORT", "in": "IN", "not": "NOT", "null": "NULL", "package": "PACKAGE", "some": "SOME",
+    "true": "TRUE", "with": "WITH",
+}  # fmt: skip
+FUTURE_KEYWORDS = ("and", "not", "or")
+PUNCTUATION = {
+    ":=": "ASSIGN", "=": "EQ", "==": "RELATION", "!=": "RELATION", "<=": "RELATION", ">=": "RELATION", "<": "RELATION",
+    ">": "RELATION", "|": "PIPE", "&": "AMPERSAND", "+": "PLUS", "-": "MINUS", "*": "TIMES", "/": "TIMES", "%": "TIMES",
+    "{": "LBRACE", "}": "RBRACE", "[": "LSQB", "]": "RSQB", "(": "LPAR", ")": "RPAR", ",": "COMMA", ";": "SEMI",
+    ":": "COLON",
+}  # fmt: skip
+CLOSES = {"}": "{", "]": "[", ")": "("}
+OPERAND_END = frozenset((
+    "NAME", "FIELD", "FIELD_FREE", "RSQB", "RPAR", "RBRACE", "NUMBER", "STRING", "RAW", "TRUE", "FALSE", "NULL", "TEND",
+    "CONTAINS",
+))  # fmt: skip
+OPERAND_START = frozenset((
+    "NAME", "NUMBER", "STRING", "RAW", "TRUE", "FALSE", "NULL", "TSTART", "LBRACE", "LSQB", "LPAR", "CONTAINS", "SOME",
+    "EVERY", "NOT", "DEFAULT", "IMPORT", "PACKAGE",
+))  # fmt: skip
+
+_TOKEN = re.compile(
+    r"""[ \t\r\n]*(?:
+    (?P<NAME>[A-Za-z_][A-Za-z_\d]*)
+    |(?P<FIELD>\.[A-Za-z_][A-Za-z_\d]*)
+    |(?P<PUNCTUATION>:=|[=!<>]=|[][(){},;:=<>+\-*/%&|])
+    |(?P<STRING>"[^"\\\n]*")
+    |(?P<NUMBER>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![A-Za-z_\d]|\.\d)
+    |(?P<ESCAPED>"(?:[^"\\\n]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")
+    |(?P<RAW>`[^`]*`)
+    |(?P<COMMENT>\#[^\n]*)
+    |(?P<TEMPLATE>\$["`])
+    |(?P<END>\Z)
+    )""",
+    re.VERBOSE,
+)
+_TEMPLATE_TEXT = {
+    '"': re.compile(r'(?:[^"\\{\n]|\\(?:["\\/bfnrt{]|u[0-9a-fA-F]{4}))*'),
+    "`": re.compile(r"(?:[^`{\\]|\\\{|\\(?!\{))*"),
+}
+_FORBIDDEN = re.compile("[\0\ud800-\udfff\ufeff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_NEWLINE = re.compile("\n")
+
+_new = tuple.__new__  # half the price of a NamedTuple's own constructor; this is the hottest loop of the parser
+
+
+class Token(NamedTuple):
+    """`kind` is a terminal of the grammar; `text` is as written (of a string: what it stands for)."""
+
+    kind: str
+    text: str
+    loc: Location
+
+
+class Frame:
+    """A bracket that is still open."""
+
+    __slots__ = ("bracket", "delimiter", "every", "index")
+
+    def __init__(self, index: int, bracket: str, delimiter: str = "") -> None:
+        self.index = index
+        self.bracket = bracket
+        self.delimiter = delimiter
+        """`\"` or `` ` `` if this is the expression of a template string."""
+        self.every = False
+        """An `every` waits for its body."""
+
+
+def fail(message: str, loc: Location, hint: str = "") -> NoReturn:
+    raise PolicyError(PARSE_ERROR, message, loc, hint=hint)
+
+
+class Lexer:
+    """Cuts one text. After `run` the attributes are what brackets.py works on."""
+
+    def __init__(self, source: str, file: str, *, query: bool) -> None:
+        self.source = source
+        self.file = file
+        self.query = query
+        """The text is one body; otherwise it is a module."""
+        self.tokens: list[Token] = []
+        self.comments: list[Comment] = []
+        self.mates: dict[int, int] = {}
+        """Index of an opening bracket, or of a template's start → index of what closes it."""
+        self.braces: list[int] = []
+        """Every `{` and every free `[`, in order."""
+        self.bars: dict[int, int] = {}
+        """Index of a bracket → index of the first `|` directly inside."""
+        self.minuses: list[int] = []
+        self.bodies: set[int] = set()
+        """Every `{` behind a complete term where only a body can follow: of `every`, or of one more rule."""
+        self.else_ifs: set[int] = set()
+        """Every `if` of an `else`."""
+        self.negations: set[int] = set()
+        """Every `not` behind `import future.keywords.not`."""
+        self.keywords = KEYWORDS
+        self.modern_not = False
+
+        self._frames = [Frame(-1, "")]
+        self._after_else = False
+        # Where the current line begins and ends, kept while the text is read from front to back.
+        self._breaks = [match.end() for match in _NEWLINE.finditer(source)]
+        self._breaks.append(len(source) + 2)
+        self._row = 1
+        self._line = 0
+        self._next_line = self._breaks[0]
+
+    def run(self) -> None:
+        source, tokens = self.source, self.tokens
+        self._check_characters()
+        match = _TOKEN.match
+        position = 1 if source.startswith("\ufeff") else 0
+        ends_operand = False  # the last token can end an operand
+        while True:
+            found = match(source, position)
+            if found is None:
+                self._illegal(position)
+            kind: str = found.lastgroup  # type: ignore[assignment]  # every alternative is a named group
+            start = found.start(kind)
+            glued = ends_operand and start == position
+            position = found.end()
+            text = source[start:position]
+            loc = self._locate(start, position)
+            if kind == "NAME":
+                if text in self.keywords:
+                    kind = self._keyword(text, position)
+            elif kind == "PUNCTUATION":
+                kind = PUNCTUATION[text]
+                if text in "{}[]()|-":
+                    kind = self._bracket(kind, text, loc, glued, ends_operand)
+                    if kind == "TCLOSE":
+                        tokens.append(_new(Token, (kind, text, loc)))
+                        position = self._template_text(position, self._frames.pop().delimiter)
+                        ends_operand = tokens[-1].kind == "TEND"
+                        continue
+            elif kind == "FIELD":
+                text = text[1:]
+                if text in FUTURE_KEYWORDS or text == "keywords":
+                    self._import_keyword(text, position)
+                if not glued:
+                    kind = "FIELD_FREE"
+            elif kind == "ESCAPED":
+                kind, text = "STRING", self._unescape(text, loc)
+            elif kind == "STRING" or kind == "RAW":
+                text = text[1:-1]
+            elif kind == "COMMENT":
+                self.comments.append(Comment(text[1:].removesuffix("\r"), loc=loc))
+                continue
+            elif kind == "TEMPLATE":
+                self._open_template(text, loc)
+                position = self._template_text(position, text[1])
+                ends_operand = tokens[-1].kind == "TEND"
+                continue
+            elif kind == "END":
+                break
+            if ends_operand and kind in OPERAND_START and not glued and len(self._frames) == 1:
+                self._after_else = False
+            tokens.append(_new(Token, (kind, text, loc)))
+            ends_operand = kind in OPERAND_END or kind[0] == "?"
+        if len(self._frames) > 1:
+            self._unclosed(self._frames[-1])
+        tokens.append(Token("$END", "", loc))
+
+    def _locate(self, start: int, end: int) -> Location:
+        while start >= self._next_line:
+            self._line = self._next_line
+            self._next_line = self._breaks[self._row]
+            self._row += 1
+        row, col = self._row, start - self._line + 1
+        while end > self._next_line:
+            self._line = self._next_line
+            self._next_line = self._breaks[self._row]
+            self._row += 1
+        return _new(Location, (self.file, row, col, self._row, end - self._line + 1))
+
+    # ---- words
+
+    def _keyword(self, text: str, end: int) -> str:
+        """The kind of a word that is a keyword, at least here and there."""
+        kind = self.keywords[text]
+        if self.tokens and self.tokens[-1].kind in ("PACKAGE", "IMPORT"):
+            return "NAME"
+        if self.source.startswith((".", "["), end) or kind in ("LAND", "LOR"):
+            return "?" + kind
+        index = len(self.tokens)
+        if kind == "EVERY":
+            self._frames[-1].every = True
+        elif kind == "ELSE":
+            self._after_else = True
+        elif kind == "IF" and self._after_else:
+            self.else_ifs.add(index)
+            self._after_else = False
+        elif kind == "NOT" and self.modern_not:
+            self.negations.add(index)
+        return kind
+
+    def _import_keyword(self, text: str, end: int) -> None:
+        """`import future.keywords` and `import future.keywords.and` hold from where they stand."""
+        before = [token.text for token in self.tokens[-3:]]
+        if text != "keywords" and before == ["import", "future", "keywords"]:
+            names: tuple[str, ...] = (text,)
+        elif text == "keywords" and before[-2:] == ["import", "future"] and not self.source.startswith(".", end):
+            names = FUTURE_KEYWORDS
+        else:
+            return
+        self.modern_not |= "not" in names
+        self.keywords = self.keywords | {name: "L" + name.upper() for name in names if name != "not"}
+
+    # ---- brackets
+
+    def _bracket(self, kind: str, text: str, loc: Location, glued: bool, ends_operand: bool) -> str:
+        index = len(self.tokens)
+        frames = self._frames
+        if text in CLOSES:
+            frame = frames[-1]
+            if frame.bracket != CLOSES[text]:
+                self._unmatched(frame, text, loc)
+            self.mates[frame.index] = index
+            if frame.delimiter:
+                return "TCLOSE"  # the frame is still needed for the text behind it
+            frames.pop()
+        elif text == "|":
+            if frames[-1].index not in self.bars:
+                self.bars[frames[-1].index] = index
+        elif text == "-":
+            self.minuses.append(index)
+        else:
+            if len(frames) > MAX_BRACKETS:
+                fail("nesting too deep", loc, f"brackets may nest {MAX_BRACKETS} deep")
+            if text == "{":
+                self.braces.append(index)
+                can_follow = frames[-1].every or (len(frames) == 1 and not self.query)
+                if ends_operand and can_follow and self.tokens[-1].kind != "CONTAINS":
+                    self.bodies.add(index)
+                    frames[-1].every = False
+            elif glued and (self.tokens[-1].kind == "CONTAINS" or self.tokens[-1].kind[0] == "?"):
+                kind = "?" + kind
+                if text == "[":
+                    self.braces.append(index)
+            elif glued:
+                kind += "_ADJ"
+            elif text == "[":
+                self.braces.append(index)
+            frames.append(Frame(index, text))
+        return kind
+
+    def _unmatched(self, frame: Frame, text: str, loc: Location) -> NoReturn:
+        if frame.bracket:
+            opened = self.tokens[frame.index].loc
+            where = f"row {opened.row}, column {opened.col}"
+            fail(f"unexpected {text} token", loc, f"the {frame.bracket} at {where} is still open")
+        fail(f"unexpected {text} token", loc, f"there is no {CLOSES[text]} that it could close")
+
+    def _unclosed(self, frame: Frame) -> NoReturn:
+        opened = self.tokens[frame.index].loc
+        close = {"{": "}", "[": "]", "(": ")"}[frame.bracket]
+        fail("unexpected end of text", opened, f"this {frame.bracket} is never closed, add a {close}")
+
+    # ---- strings
+
+    def _unescape(self, literal: str, loc: Location) -> str:
+        try:
+            text: str = json.loads(literal)
+        except ValueError:
+            fail("illegal string literal", loc, "control characters must be escaped in a string that has escapes")
+        return _SURROGATES.sub("\ufffd", text)  # what Go makes of half a surrogate pair
+
+    def _open_template(self, text: str, loc: Location) -> None:
+        self._frames.append(Frame(len(self.tokens), "$", text[1]))
+        if len(self._frames) > MAX_BRACKETS:
+            fail("nesting too deep", loc, f"brackets may nest {MAX_BRACKETS} deep")
+        self.tokens.append(Token("TSTART", text, loc))
+
+    def _template_text(self, position: int, delimiter: str) -> int:
+        """Read a template's text from `position` up to an expression or the end; where to go on."""
+        tokens = self.tokens
+        found = _TEMPLATE_TEXT[delimiter].match(self.source, position)
+        assert found is not None
+        end = found.end()
+        if end > position:
+            loc = self._locate(position, end)
+            text = found[0].replace("\\{", "{") if delimiter == "`" else self._template_unescape(found[0], loc)
+            tokens.append(Token("TTEXT", text, loc))
+        stop = self.source[end : end + 1]
+        loc = self._locate(end, end + 1)
+        if stop == delimiter:
+            self.mates[self._frames.pop().index] = len(tokens)
+            tokens.append(Token("TEND", stop, loc))
+        elif stop == "{":
+            self._frames.append(Frame(len(tokens), "{", delimiter))
+            tokens.append(Token("TOPEN", stop, loc))
+        else:
+            self._illegal_in_string(stop, self._locate(end, end), delimiter)
+        return end + 1
+
+    def _template_unescape(self, text: str, loc: Location) -> str:
+        if "\\" not in text:
+            return text
+        return self._unescape('"' + re.sub(r"\\(\{|.)", lambda m: "{" if m[1] == "{" else m[0], text) + '"', loc)
+
+    # ---- what is wrong
+
+    def _check_characters(self) -> None:
+        source = self.source
+        if source.isascii() and "\0" not in source:
+            return
+        found = _FORBIDDEN.search(source, 1 if source.startswith("\ufeff") else 0)
+        if found is None:
+            return
+        start = found.start()
+        row = source.count("\n", 0, start) + 1
+        col = start - source.rfind("\n", 0, start)
+        name = {"\0": "null character", "\ufeff": "byte-order mark"}.get(found[0], "utf-8 character")
+        fail(f"illegal {name}", Location(self.file, row, col, row, col + 1))
+
+    def _illegal_in_string(self, stop: str, loc: Location, delimiter: str) -> NoReturn:
+        if stop == "\\":
+            fail("illegal escape sequence", loc, r"legal are \" \\ \/ \b \f \n \r \t and \uXXXX; a raw string has none")
+        fail("non-terminated string", loc, f"close it with {delimiter} on the same line, or use `…`")
+
+    def _illegal(self, position: int) -> NoReturn:
+        source = self.source
+        gap = re.compile(r"[ \t\r\n]*").match(source, position)
+        start = gap.end() if gap else position
+        loc = self._locate(start, start + 1)
+        character = source[start]
+        if character == '"':
+            end = re.compile(r'"(?:[^"\\\n]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*').match(source, start)
+            at = end.end() if end else start
+            self._illegal_in_string(source[at : at + 1], loc, '"')
+        if character == "`":
+            fail("non-terminated string", loc, "close it with `")
+        if character.isdigit():
+            fail("illegal number format", loc)
+        hints = {
+            "'": 'strings are written with " or `',
+            "!": "negation is written `not`, inequality `!=`",
+            "$": 'a template string starts with $" or $`',
+            ".": "a `.name` touches what it belongs to; a number has a digit before its point",
+        }
+        fail(f"illegal {character} character" if character in hints else "illegal token", loc, hints.get(character, ""))

@@ -1,0 +1,141 @@
+"""Rego source text to a syntax tree: `parse_module`, `parse_query`, `parse_term`.
+
+    text ── lexer.py, brackets.py ──> tokens ── the table of grammar.lark (tables.py) ──> calls of builder.py, rules.py
+
+`_Parser.run` is the LALR(1) automaton. It is ours and not Lark's because a word such as `if` or `or` is a keyword or a
+name depending on the state, because errors are worded after OPA's, and because nothing of Lark has to be imported once
+the table is cached. Whatever the text, the only exception that leaves here is `PolicyError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from policy_engine.errors import PARSE_ERROR, PolicyError
+from policy_engine.location import Location
+from policy_engine.syntax import brackets
+from policy_engine.syntax.lexer import Lexer, Token, fail
+from policy_engine.syntax.nodes import Body, Import, Module, Package, Rule, Term
+from policy_engine.syntax.rules import RuleBuilder
+from policy_engine.syntax.tables import END, Table, table
+
+
+def parse_module(source: str, file: str = "") -> Module:
+    """The module that `source` is."""
+    statements, lexer = _parse(source, file, "module")
+    first = statements[0]
+    if not isinstance(first, Package):
+        loc = (first[0] if isinstance(first, list) else first).loc
+        fail("package expected", loc, "a module begins with `package name`")
+    imports: list[Import] = []
+    rules: list[Rule] = []
+    for statement in statements[1:]:
+        if isinstance(statement, list):
+            rules.extend(statement)
+        elif isinstance(statement, Import):
+            imports.append(statement)
+        elif isinstance(statement, Rule):
+            rules.append(statement)
+        else:
+            fail("unexpected package", statement.loc, "a module has one package; put this into a file of its own")
+    end = lexer.tokens[-1].loc
+    loc = Location(file, first.loc.row, first.loc.col, end.end_row, end.end_col)
+    return Module(first, tuple(imports), tuple(rules), tuple(lexer.comments), loc=loc)
+
+
+def parse_query(source: str, file: str = "") -> Body:
+    """The body that `source` is."""
+    return tuple(_parse(source, file, "query")[0])
+
+
+def parse_term(source: str) -> Term:
+    """The one term that `source` is."""
+    term: Term = _parse(source, "", "term")[0]
+    return term
+
+
+def _parse(source: str, file: str, start: str) -> tuple[Any, Lexer]:
+    lexer = Lexer(source, file, query=start != "module")
+    lexer.run()
+    tokens = brackets.resolve(lexer)
+    negations = {tokens[index].loc for index in lexer.negations}
+    return _Parser(table(), RuleBuilder(negations)).run(tokens, start), lexer
+
+
+class _Parser:
+    def __init__(self, table: Table, builder: RuleBuilder) -> None:
+        self.actions = table.states
+        self.starts = table.starts
+        self.rules: list[tuple[str, int, Any]] = [
+            (rule.symbol, rule.length, getattr(builder, rule.callback) if rule.callback else None)
+            for rule in table.rules
+        ]
+
+    def run(self, tokens: list[Token], start: str) -> Any:
+        actions, rules = self.actions, self.rules
+        states = [self.starts[start]]
+        values: list[Any] = []
+        for position, token in enumerate(tokens):
+            kind = token[0]
+            while True:
+                action = actions[states[-1]].get(kind)
+                if action is None:
+                    if kind[0] != "?":
+                        self._unexpected(tokens, position, states)
+                    kind = self._meaning(tokens, position, states)
+                elif action >= 0:
+                    if kind == END:
+                        return values[-1]
+                    states.append(action)
+                    values.append(token)
+                    break
+                else:
+                    symbol, length, callback = rules[~action]
+                    if length == 1:
+                        states.pop()
+                        if callback is not None:
+                            values[-1] = callback(values[-1])
+                    elif length:
+                        arguments = values[-length:]
+                        del values[-length:], states[-length:]
+                        values.append(callback(*arguments))
+                    else:
+                        values.append(callback())
+                    states.append(actions[states[-1]][symbol])
+        raise AssertionError("the last token ends the text")
+
+    def _accepts(self, kind: str, states: list[int]) -> bool:
+        """Whether a token of this kind can come next."""
+        states = states.copy()
+        while True:
+            action = self.actions[states[-1]].get(kind)
+            if action is None or action >= 0:
+                return action is not None
+            symbol, length, _ = self.rules[~action]
+            if length:
+                del states[-length:]
+            states.append(self.actions[states[-1]][symbol])
+
+    def _meaning(self, tokens: list[Token], position: int, states: list[int]) -> str:
+        """What a word is here that may be a keyword or a name, and a bracket behind such a word.
+
+        OPA asks at the beginning of each literal and statement, and only there, whether a keyword touches `.` or `[`;
+        anywhere, whether an imported `and` or `or` touches `(`.
+        """
+        kind = tokens[position].kind[1:]
+        after = tokens[position + 1].kind
+        if kind in ("LSQB", "LPAR"):
+            return kind + "_ADJ" if self._accepts(kind + "_ADJ", states) else kind
+        if kind in ("LAND", "LOR"):
+            if self._accepts(kind, states):
+                return kind
+            is_name = after in ("FIELD", "?LSQB", "?LPAR") or self._accepts("DEFAULT", states)
+            return "NAME" if is_name else kind
+        if after != "FIELD" and kind in ("AS", "IF", "CONTAINS") and self._accepts(kind, states):
+            return kind
+        begins = tokens[position - 1].kind == "DEFAULT" or self._accepts("SOME", states)
+        return "NAME" if begins or self._accepts("DEFAULT", states) else kind
+
+    def _unexpected(self, tokens: list[Token], position: int, states: list[int]) -> None:
+        token = tokens[position]
+        raise PolicyError(PARSE_ERROR, f"unexpected {token.text or 'end of text'} token", token.loc)

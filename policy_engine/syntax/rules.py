@@ -1,0 +1,310 @@
+"""Heads, rules, imports and packages: the rest of the methods that the parser calls (see builder.py)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from policy_engine.location import Location
+from policy_engine.syntax.builder import Arguments, Builder, Part, kind_of, span
+from policy_engine.syntax.lexer import KEYWORDS, Token, fail
+from policy_engine.syntax.nodes import (
+    Array,
+    Body,
+    Call,
+    Expr,
+    Head,
+    Import,
+    Object,
+    Package,
+    Ref,
+    Rule,
+    Scalar,
+    Set,
+    Template,
+    Term,
+    Var,
+)
+
+V0_HINT = "this looks like Rego v0; convert it with OPA's `opa fmt --write --v0-v1`"
+MAX_ELSE = 200
+IMPORTABLE = ("and", "contains", "every", "if", "in", "not", "or")
+
+
+class Name:
+    """The name of a rule that is being read."""
+
+    __slots__ = ("free", "loc", "parts", "variable")
+
+    def __init__(self, token: Token) -> None:
+        self.variable = Var(token.text, loc=token.loc)
+        self.parts: list[Term] = []
+        self.loc = token.loc
+        self.free = False
+        """White space stands between the name and what follows it: allowed only before a body."""
+
+    def add(self, part: Part) -> None:
+        self.parts.append(part.term)
+        self.loc = span(self, part)
+
+    def ref(self) -> Var | Ref:
+        return Ref(self.variable, tuple(self.parts), loc=self.loc) if self.parts else self.variable
+
+
+class HeadRead(NamedTuple):
+    """A head, and whether white space makes it one that needs a body."""
+
+    head: Head
+    free: bool
+
+    @property
+    def loc(self) -> Location:
+        return self.head.loc
+
+
+class Else(NamedTuple):
+    """One `else`."""
+
+    value: Term | None
+    assign: bool
+    body: Body
+    loc: Location
+
+
+class RuleBuilder(Builder):
+    # ---- heads
+
+    def name(self, token: Token) -> Name:
+        return Name(token)
+
+    def name_free_field(self, token: Token, field: Token) -> Name:
+        name = self.name_more(Name(token), self.field(field))
+        name.free = True
+        return name
+
+    def name_free_index(self, token: Token, left: Token, term: Term, right: Token) -> Name:
+        name = self.name_more(Name(token), self.index(left, term, right))
+        name.free = True
+        return name
+
+    def name_more(self, name: Name, part: Part) -> Name:
+        name.add(part)
+        return name
+
+    def parameters_free_none(self, left: Token, right: Token) -> Arguments:
+        return self.arguments_none(left, right)
+
+    def parameters_free(self, left: Token, terms: list[Term], right: Token) -> Arguments:
+        return self.arguments(left, terms, right)
+
+    def head(self, name: Name) -> HeadRead:
+        return HeadRead(Head(name.ref(), loc=name.loc), name.free)
+
+    def head_value(self, name: Name, assign: Token, value: Term) -> HeadRead:
+        head = Head(name.ref(), value=value, assign=assign.kind == "ASSIGN", loc=span(name, value))
+        return HeadRead(head, name.free)
+
+    def head_contains(self, name: Name, _contains: Token, key: Term) -> HeadRead:
+        return HeadRead(Head(name.ref(), key=key, loc=span(name, key)), False)
+
+    def head_function(self, name: Name, arguments: Arguments) -> HeadRead:
+        free = name.free or self._apart(name, arguments)
+        return HeadRead(Head(name.ref(), arguments.terms, loc=span(name, arguments)), free)
+
+    def head_function_value(self, name: Name, arguments: Arguments, assign: Token, value: Term) -> HeadRead:
+        free = name.free or self._apart(name, arguments)
+        loc = span(name, value)
+        return HeadRead(Head(name.ref(), arguments.terms, value=value, assign=assign.kind == "ASSIGN", loc=loc), free)
+
+    def _apart(self, name: Name, arguments: Arguments) -> bool:
+        apart = name.loc[3:5] != arguments.loc[1:3]
+        if apart and name.parts:
+            fail("unexpected ( token", arguments.loc, "the ( of a function touches its name")
+        return apart
+
+    # ---- rules
+
+    def fact(self, read: HeadRead) -> list[Rule]:
+        """A head alone. OPA reads it as an expression and asks whether that can be a rule."""
+        head = read.head
+        if read.free:
+            fail("unexpected white space in a rule without a body", head.loc, "let the name touch the [ or ( behind it")
+        if head.key is None and head.value is None:
+            if head.args is None:
+                if isinstance(head.ref, Var):
+                    fail("var cannot be used for rule name", head.loc, "a rule needs a value (`:=`) or a body (`if`)")
+                if len(head.ref.path) == 1:
+                    fail(
+                        "`contains` keyword is required for partial set rules", head.loc,
+                        "write `name contains value`; a v0 module is converted by OPA's `opa fmt --v0-v1`",
+                    )  # fmt: skip
+                fail("rule must have value assignment and/or body declaration", head.loc)
+            if not head.args:
+                fail("rule argument list must take at least one argument", head.loc)
+        return [Rule(head, loc=head.loc)]
+
+    def default(self, word: Token, read: HeadRead) -> Rule:
+        head = read.head
+        if head.key is not None:
+            fail("illegal default rule (must have a value)", head.loc)
+        if head.value is not None:
+            self._check_constant(head.value)
+        seen = set()
+        for arg in head.args or ():
+            if not isinstance(arg, Var):
+                fail(f"illegal default rule (arguments cannot contain {kind_of(arg)})", arg.loc, "use variables, or _")
+            if arg.name in seen:
+                fail(f"illegal default rule (arguments cannot be repeated {arg.name})", arg.loc)
+            seen.add(arg.name)
+        return Rule(head, default=True, loc=span(word, read))
+
+    def _check_constant(self, term: Term) -> None:
+        """A default value holds no variables; what stands inside a comprehension is its own affair."""
+        inner: tuple[Term, ...] = ()
+        if isinstance(term, Var | Ref | Call):
+            kind = "ref" if isinstance(term, Var) and term.name in ("input", "data") else kind_of(term)
+            fail(f"illegal default rule (value cannot contain {kind})", term.loc, "a default is a constant")
+        elif isinstance(term, Array | Set):
+            inner = term.items
+        elif isinstance(term, Object):
+            inner = tuple(item for pair in term.pairs for item in pair)
+        elif isinstance(term, Template):
+            inner = tuple(part.what for part in term.parts if isinstance(part, Expr))  # type: ignore[misc]
+        for item in inner:
+            self._check_constant(item)
+
+    def rule(self, read: HeadRead, _if: Token, body: tuple[Body, Location]) -> list[Rule]:
+        head = read.head
+        if head.args is not None and head.key is not None:
+            fail("unexpected contains keyword: functions have no `contains`", head.loc)
+        file, row, col, _, _ = head.loc
+        return [Rule(head, body[0], loc=Location(file, row, col, body[1].end_row, body[1].end_col))]
+
+    def body(self, left: Token, literals: list[Expr], right: Token) -> tuple[Body, Location]:
+        return tuple(literals), span(left, right)
+
+    def body_literal(self, literal: Expr) -> tuple[Body, Location]:
+        return (literal,), literal.loc
+
+    def rule_again(self, rules: list[Rule], left: Token, literals: list[Expr], right: Token) -> list[Rule]:
+        """`p if {…} {…}`: the head holds for the second body as well."""
+        head = rules[0].head
+        again = Head(head.ref, self._fresh(head.args), head.key, head.value, assign=head.assign, loc=head.loc)
+        rules.append(Rule(again, tuple(literals), loc=span(left, right)))
+        return rules
+
+    def _fresh(self, args: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
+        """A head that is used once more: each `_` among its arguments is a variable of its own."""
+        if args is None:
+            return None
+        return tuple(
+            Var(self.wildcard(), loc=arg.loc) if isinstance(arg, Var) and arg.is_wildcard else arg for arg in args
+        )
+
+    def otherwise(self, rules: list[Rule], part: Else) -> list[Rule]:
+        """Append an `else`. `rules` is one rule and, behind it, the last `else` of its chain."""
+        rule = rules[0]
+        if len(rules) > 1 and rule.else_ is None:
+            fail("unexpected else keyword", part.loc, "`else` cannot follow a second body")
+        head = rule.head
+        if head.key is not None:
+            fail("else keyword cannot be used on multi-value rules", part.loc)
+        if isinstance(head.ref, Ref) and not all(isinstance(term, Scalar) for term in head.ref.path):
+            self._check_ground(head.ref, part)
+        again = Head(head.ref, self._fresh(head.args), value=part.value, assign=part.assign, loc=part.loc)
+        rules[-1].else_ = Rule(again, part.body, loc=part.loc)
+        rule.loc = span(rule, part)
+        chain = [rule, *rules[1:], rules[-1].else_]
+        if len(chain) > MAX_ELSE:
+            fail("too many else branches", part.loc, f"a rule may have {MAX_ELSE}; use several rules or an object")
+        return chain
+
+    def _check_ground(self, ref: Ref, part: Else) -> None:
+        pending: list[Term] = list(ref.path)
+        while pending:
+            term = pending.pop()
+            if isinstance(term, Var):
+                fail("else keyword cannot be used on rules with variables in head", part.loc)
+            if isinstance(term, Array | Set):
+                pending.extend(term.items)
+            elif isinstance(term, Object):
+                pending.extend(item for pair in term.pairs for item in pair)
+
+    def else_(self, word: Token, _if: Token, body: tuple[Body, Location]) -> Else:
+        return Else(None, False, body[0], self._until(word, body[1]))
+
+    def else_value(self, word: Token, assign: Token, value: Term) -> Else:
+        return Else(value, assign.kind == "ASSIGN", (), span(word, value))
+
+    def else_value_if(self, word: Token, assign: Token, value: Term, _if: Token, body: tuple[Body, Location]) -> Else:
+        return Else(value, assign.kind == "ASSIGN", body[0], self._until(word, body[1]))
+
+    def _until(self, word: Token, end: Location) -> Location:
+        return Location(word.loc.file, word.loc.row, word.loc.col, end.end_row, end.end_col)
+
+    def rule_without_if(self, read: HeadRead, left: Token, _body: list[Expr], _right: Token) -> list[Rule]:
+        fail("`if` keyword is required before rule body", left.loc, V0_HINT)
+
+    def else_without_if(self, _word: Token, left: Token, _body: list[Expr], _right: Token) -> Else:
+        fail("`if` keyword is required before rule body", left.loc, V0_HINT)
+
+    def else_value_without_if(
+        self, _word: Token, _assign: Token, _value: Term, left: Token, _body: list[Expr], _right: Token
+    ) -> Else:
+        fail("`if` keyword is required before rule body", left.loc, V0_HINT)
+
+    # ---- packages and imports
+
+    def package(self, word: Token, name: Token, path: list[Part]) -> Package:
+        return Package((name.text, *self._strings(path)), loc=span(word, path[-1] if path else name))
+
+    def _strings(self, path: list[Part]) -> list[str]:
+        strings = []
+        for part in path:
+            if not (isinstance(part.term, Scalar) and isinstance(part.term.value, str)):
+                fail(f"unexpected {kind_of(part.term)} token: expecting string", part.term.loc)
+            strings.append(part.term.value)
+        return strings
+
+    def import_(self, word: Token, name: Token, path: list[Part]) -> Import:
+        imported = self._import(word, name, path, None, path[-1].loc if path else name.loc)
+        last = path[-1].term.value if path else name.text  # type: ignore[union-attr]
+        if last in KEYWORDS and name.text != "future":
+            fail(
+                f"unexpected import path, must not end with a keyword, got: {last}", imported.path.loc,
+                "import a different path or use an alias",
+            )  # fmt: skip
+        return imported
+
+    def import_as(self, word: Token, name: Token, path: list[Part], _as: Token, alias: Token) -> Import:
+        return self._import(word, name, path, alias.text, alias.loc)
+
+    def _import(self, word: Token, name: Token, path: list[Part], alias: str | None, end: Location) -> Import:
+        strings = self._strings(path)
+        loc = span(name, path[-1] if path else name)
+        variable = Var(name.text, loc=name.loc)
+        target = Ref(variable, tuple(part.term for part in path), loc=loc) if path else variable
+        if name.text == "future":
+            self._check_future(strings, path, alias, loc)
+        elif name.text == "rego":
+            if strings != ["v1"]:
+                fail("invalid import, must be `rego.v1`", loc)
+        elif name.text not in ("data", "input"):
+            fail(
+                "unexpected import path, must begin with one of: {data, future, input, rego}, got: " + name.text, loc,
+                f"a package is imported by its document: `import data.{name.text}`",
+            )  # fmt: skip
+        return Import(target, alias, loc=self._until(word, end))
+
+    def _check_future(self, strings: list[str], path: list[Part], alias: str | None, loc: Location) -> None:
+        if strings[:1] != ["keywords"]:
+            fail("invalid import, must be `future.keywords`", loc)
+        if alias is not None:
+            fail("`future` imports cannot be aliased", loc)
+        if len(strings) > 2 or (len(strings) == 2 and strings[1] not in IMPORTABLE):
+            fail(f"unexpected keyword, must be one of [{' '.join(IMPORTABLE)}]", loc)
+        if any(part.loc.col == part.term.loc.col for part in path) or any(
+            part.term.raw or part.loc.end_col != part.term.loc.end_col  # type: ignore[union-attr]
+            for part in path
+        ):
+            # The lexer must see at once which words become keywords; it looks for `.name` only.
+            fail("invalid import, must be written `future.keywords.x`", loc)
