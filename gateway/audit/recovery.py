@@ -1,0 +1,99 @@
+"""After a crash: is the log still what it claims to be, and what did dead processes leave open?
+
+`check` is the quick look at every start: it costs what was written since the last checkpoint, not what the log holds
+(that is `verify.py`). `recover` closes open decisions of processes that are gone; it reads only their table, so it
+serves a whole restart as well as one dead worker.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from gateway.audit import checkpoint as checkpoints
+from gateway.audit import merkle, note, storage, tiles
+from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.intents import Recovered
+from gateway.audit.writer import AuditWriter
+from gateway.settings import DataDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What recovery found and did: how many decisions it closed, and whose they were."""
+
+    closed: int
+    boots: frozenset[str]
+
+
+def recover(writer: AuditWriter, live_boots: Collection[str], *, epoch: int = 0) -> Recovery:
+    """Close every open decision whose process is not alive, with outcome `unknown`, each exactly once.
+
+    `live_boots` must hold every process that may have open decisions; the writer's own is added. At a start that is
+    nobody else. For one dead worker: take the list after the process has been reaped.
+    """
+    organizations: dict[str, set[str]] = {}
+    db = storage.connect_read_only(writer.data.audit_db)
+    try:
+        rows = db.execute(
+            "SELECT DISTINCT log.organization, open_decision.boot FROM open_decision JOIN log ON log.id = log_id"
+        ).fetchall()
+    except sqlite3.Error as error:
+        raise unavailable(str(error)) from error
+    finally:
+        db.close()
+    for organization, boot in rows:
+        if boot != writer.boot and boot not in live_boots:
+            organizations.setdefault(organization, set()).add(boot)
+    closed = 0
+    for organization, boots in sorted(organizations.items()):
+        committed = writer.write_sync(Recovered(organization=organization, boots=frozenset(boots), epoch=epoch))
+        closed += int(committed.entry["count"] or 0)
+    return Recovery(closed, frozenset(boot for boots in organizations.values() for boot in boots))
+
+
+def check(data: DataDirectory, verifier: note.Verifier) -> None:
+    """Raise `audit_damaged` if a head, its tiles, its newest entries or its newest checkpoint contradict each other."""
+    db = storage.connect_read_only(data.audit_db)
+    try:
+        with storage.snapshot(db):
+            for head in storage.heads(db):
+                try:
+                    _check_log(db, head, verifier)
+                except AuditError as error:
+                    raise AuditError(
+                        "audit_damaged",
+                        f"`{head.origin}`: {error.message}",
+                        subject=head.origin,
+                        hint="`gateway audit verify` says what is wrong; do not go on writing to this log",
+                    ) from error
+    except sqlite3.DatabaseError as error:
+        raise AuditError(
+            "audit_damaged", f"`{data.audit_db}` cannot be read: {error}", subject=str(data.audit_db)
+        ) from error
+    finally:
+        db.close()
+
+
+def _check_log(db: sqlite3.Connection, head: storage.Head, verifier: note.Verifier) -> None:
+    (last,) = db.execute("SELECT max(seq) FROM entry WHERE log_id = ?", (head.id,)).fetchone()
+    if (-1 if last is None else last) + 1 != head.size:
+        raise AuditError("bad_proof", f"its head counts {head.size} entries, its last one is {last}")
+    read = storage.tile_reader(db, head.id)
+    node = tiles.node_reader(head.size, read)
+    if merkle.root(head.size, node) != head.root:
+        raise AuditError("bad_proof", "its head and its tiles disagree")
+    stored = storage.newest_checkpoint(db, head.id)
+    signed = 0
+    if stored is not None:
+        checkpoint = checkpoints.verify(stored, verifier, head.origin)
+        signed = checkpoint.size
+        if signed > head.size:
+            raise AuditError("bad_proof", f"{signed} entries are signed, it has only {head.size}")
+        proof = merkle.consistency_proof(signed, head.size, node)
+        merkle.verify_consistency(signed, head.size, checkpoint.root, head.root, proof)
+    rows = db.execute("SELECT seq, leaf FROM entry WHERE log_id = ? AND seq >= ? ORDER BY seq", (head.id, signed))
+    for seq, leaf in rows:
+        if merkle.leaf_hash(leaf) != node(0, seq):
+            raise AuditError("bad_proof", f"entry {seq} is not the one that is in its tree")

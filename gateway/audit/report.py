@@ -1,0 +1,89 @@
+"""What verification found: plain data, and how grave it is. Who finds it is in `verify.py`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+VALID: Final = "valid"
+TAMPERED: Final = "tampered"
+INCOMPLETE: Final = "incomplete"
+
+EXIT_CODES: Final = {VALID: 0, TAMPERED: 1, INCOMPLETE: 3}  # 2 is a usage error
+
+MAX_PROBLEMS: Final = 100  # named one by one; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that no undisturbed log contains. `index` is the entry concerned, the first one of several."""
+
+    origin: str
+    index: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.origin}: " if self.origin else ""
+        return f"{where}{'' if self.index is None else f'entry {self.index}: '}{self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDecision:
+    """A decision that has not been closed. Of a live process it is a request on its way; otherwise recovery is due."""
+
+    event_id: str
+    index: int
+    boot: str
+    alive: bool | None
+    """None if it is not known which processes are alive, as with a copy of the log."""
+
+
+@dataclass(slots=True)
+class LogReport:
+    """One log: how far it was read, and how far it is signed."""
+
+    origin: str
+    organization: str
+    size: int = 0
+    signed: int = 0
+    checkpoints: int = 0
+    open: list[OpenDecision] = field(default_factory=list)
+
+    @property
+    def unsigned(self) -> int:
+        """Entries after the last checkpoint: they are in the tree, but nobody has vouched for it yet."""
+        return self.size - self.signed
+
+
+@dataclass(slots=True)
+class Report:
+    """The whole database. `more_problems` counts those beyond the first `MAX_PROBLEMS`."""
+
+    public_key: str
+    logs: list[LogReport] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    more_problems: int = 0
+    entries: int = 0
+    private_rows: int = 0
+
+    def add(self, problem: Problem) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.more_problems += 1
+
+    @property
+    def status(self) -> str:
+        if self.problems:
+            return TAMPERED
+        if any(log.unsigned or not all(each.alive for each in log.open) for log in self.logs):
+            return INCOMPLETE
+        return VALID
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.status]
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {"status": self.status, **asdict(self)}

@@ -1,0 +1,267 @@
+"""The signer: turns tree heads into signed checkpoints, and never contradicts itself.
+
+A log must not sign a checkpoint that is inconsistent with one it signed before. So the signer remembers, outside of the
+database, the newest checkpoint of every log (`signer-state`), and signs a larger tree only after a consistency proof
+from that one and from the newest one that is stored. A database that was rolled back to an old copy is thereby found
+here, before its second history gets a signature. Remembering comes first: a checkpoint that nobody can see is harmless,
+a second one for the same size is not.
+
+One process signs: whoever holds the lock on the key file. Who may call it and when is not decided here.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import orjson
+
+from gateway.audit import checkpoint as checkpoints
+from gateway.audit import intents, merkle, note, storage, tiles
+from gateway.audit.checkpoint import Checkpoint
+from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.lock import FileLock
+from gateway.audit.writer import AuditWriter
+from gateway.settings import DataDirectory
+
+LOCK_SECONDS: Final = 5.0
+
+
+def key_path(data: DataDirectory) -> Path:
+    return data.keys / "signing"
+
+
+def public_key_path(data: DataDirectory) -> Path:
+    return data.keys / "signing.pub"
+
+
+def create_key(data: DataDirectory, deployment: str) -> note.Verifier:
+    """Make the deployment's signing key, and its public half beside it for whoever will verify. Never overwrites."""
+    checkpoints.origin(deployment, intents.SYSTEM, 1)  # the name must be able to begin an origin
+    signer = note.Signer.generate(deployment)
+    _create(key_path(data), f"{signer.encode()}\n", 0o600)
+    _create(public_key_path(data), f"{signer.verifier}\n", 0o644)
+    return signer.verifier
+
+
+def load_verifier(source: str | Path) -> note.Verifier:
+    """A public key from a file, or written out as `<name>+<id>+<base64>`."""
+    if isinstance(source, str) and "+" in source and not os.path.exists(source):
+        return note.parse_verifier(source)
+    try:
+        text = Path(source).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not text"
+        raise AuditError("bad_key", f"cannot read the public key `{source}`: {reason}") from error
+    return note.parse_verifier(text)
+
+
+def load_state(data: DataDirectory) -> dict[str, str]:
+    """The newest checkpoint note of every log that this node has signed, by origin, unverified."""
+    try:
+        state = orjson.loads(data.signer_state.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise _damaged(data) from error
+    notes = state.get("notes") if isinstance(state, dict) and state.get("v") == 1 else None
+    if not isinstance(notes, dict) or not all(isinstance(text, str) for text in notes.values()):
+        raise _damaged(data)
+    return notes
+
+
+class Signer:
+    """Signs the heads of one data directory. Use it as a context manager, or `close` it; one thread at a time."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._data = data
+        path = key_path(data)
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise AuditError("bad_key", f"cannot read the signing key `{path}`: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._signer = note.parse_signer(path.read_text("utf-8"))
+            self._state = {origin: self._own(text, origin) for origin, text in load_state(data).items()}
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise AuditError("signer_refused", "another process signs with this key already") from error
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._verifier = self._signer.verifier
+
+    def __enter__(self) -> Signer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def sign_all(self, writer: AuditWriter) -> list[Checkpoint]:
+        """Sign every log that has grown, the system log last: it says what was signed of the others.
+
+        One log's contradiction does not keep the others unsigned; the first is raised at the end (`signer_refused`).
+        """
+        refused: list[AuditError] = []
+        signed = self._sign(refused, system=False)
+        for each in signed:
+            writer.write_sync(_announcement(each))
+        # Only now: a checkpoint that is stored is not looked at again, so its announcement would be lost.
+        self._store(signed)
+        system = self._sign(refused, system=True)
+        self._store(system)
+        if refused:
+            raise refused[0]
+        return [*signed, *system]
+
+    def _sign(self, refused: list[AuditError], *, system: bool) -> list[Checkpoint]:
+        """The new checkpoints of the system log, or of all the others; they are remembered when this returns."""
+        found: list[Checkpoint] = []
+        db = storage.connect_read_only(self._data.audit_db)
+        try:
+            with storage.snapshot(db):
+                for head in storage.heads(db):
+                    if (head.organization == intents.SYSTEM) is system and head.size:
+                        try:
+                            found += self._next(db, head)
+                        except AuditError as error:
+                            refused.append(error)
+        except sqlite3.Error as error:
+            raise unavailable(str(error)) from error
+        finally:
+            db.close()
+        if any(self._state.get(each.origin) != each for each in found):
+            self._state.update((each.origin, each) for each in found)
+            self._save_state()
+        return found
+
+    def _next(self, db: sqlite3.Connection, head: storage.Head) -> list[Checkpoint]:
+        """The checkpoint of this head, if it is not stored yet; raises `signer_refused` if it must not be signed."""
+        if head.origin != checkpoints.origin(self._signer.name, head.organization, head.epoch):
+            raise _refusal(head.origin, f"the key is for the logs of `{self._signer.name}`")
+        stored = storage.newest_checkpoint(db, head.id)
+        newest = None if stored is None else self._own(stored, head.origin)
+        remembered = self._state.get(head.origin)
+        node = tiles.node_reader(head.size, storage.tile_reader(db, head.id))
+        try:
+            if merkle.root(head.size, node) != head.root:
+                raise AuditError("bad_proof", "its head and its tiles disagree")
+            for earlier in (remembered, newest):
+                if earlier is None:
+                    continue
+                if earlier.size > head.size:
+                    raise AuditError("bad_proof", f"{earlier.size} entries are signed, the log has only {head.size}")
+                proof = merkle.consistency_proof(earlier.size, head.size, node)
+                merkle.verify_consistency(earlier.size, head.size, earlier.root, head.root, proof)
+        except AuditError as error:
+            raise _refusal(head.origin, error.message) from error
+        if newest is not None and newest.size == head.size:
+            return []
+        return [Checkpoint(head.origin, head.size, head.root)]
+
+    def _own(self, text: str, origin: str) -> Checkpoint:
+        """A checkpoint that this key signed earlier."""
+        try:
+            return checkpoints.verify(text, self._signer.verifier, origin)
+        except AuditError as error:
+            raise _refusal(origin, f"an earlier checkpoint cannot be trusted: {error.message}") from error
+
+    def _save_state(self) -> None:
+        """Replace the state file so that after a crash it is the old one or the new one, and durable when we go on."""
+        notes = {origin: checkpoints.sign(each, self._signer) for origin, each in self._state.items()}
+        path = self._data.signer_state
+        temporary = path.with_name(f"{path.name}.new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(orjson.dumps({"v": 1, "notes": notes}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_directory(path.parent)
+        except OSError as error:
+            raise AuditError("signer_refused", f"cannot write `{path}`: {error.strerror}", subject=str(path)) from error
+
+    def _store(self, signed: Iterable[Checkpoint]) -> None:
+        """Publish notes in the database. Signing is deterministic: a second attempt stores the same bytes."""
+        rows = [(checkpoints.sign(each, self._signer).encode(), each.size, each.origin) for each in signed]
+        if not rows:
+            return
+        lock = FileLock(self._data.audit_lock)
+        try:
+            if not lock.acquire(LOCK_SECONDS):
+                raise unavailable("another process holds its lock")
+            db = storage.connect(self._data.audit_db)
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany(
+                    "INSERT OR IGNORE INTO checkpoint (note, size, log_id) SELECT ?, ?, id FROM log WHERE origin = ?",
+                    rows,
+                )
+                db.execute("COMMIT")
+            finally:
+                db.close()
+        except sqlite3.Error as error:
+            raise unavailable(str(error)) from error
+        finally:
+            lock.close()
+
+
+def _announcement(signed: Checkpoint) -> intents.Checkpoint:
+    """The system log's entry about a checkpoint; its id follows from what it says, so that it is recorded once."""
+    name = hashlib.sha256(f"{signed.origin} {signed.size}".encode()).hexdigest()[:32]
+    return intents.Checkpoint(
+        event_id=f"ckp_{name}",
+        origin=signed.origin,
+        size=signed.size,
+        root=base64.b64encode(signed.root).decode(),
+    )
+
+
+def _refusal(origin: str, detail: str) -> AuditError:
+    return AuditError(
+        "signer_refused",
+        f"`{origin}` is not signed any more: {detail}",
+        subject=origin,
+        hint="see `gateway audit verify`; if the database was restored from a copy, its newer entries are lost",
+    )
+
+
+def _damaged(data: DataDirectory) -> AuditError:
+    path = str(data.signer_state)
+    return AuditError("signer_refused", f"`{path}` cannot be read as the signer's state", subject=path)
+
+
+def _create(path: Path, text: str, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(path.parent)
+    except FileExistsError as error:
+        raise AuditError("audit_exists", f"`{path}` exists already", subject=str(path)) from error
+    except OSError as error:
+        raise AuditError("bad_key", f"cannot write `{path}`: {error.strerror}", subject=str(path)) from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,239 @@
+"""Verification of a whole log, offline, with nothing but the database and a public key.
+
+Nothing that is stored is believed. In one pass over the leaves, in the order in which they were written:
+
+(0) the database is this program's, and each log's name belongs to the key's deployment
+(1) every leaf is an entry in canonical form, of this log, at the next index, not before its predecessor
+(2) the index columns beside the leaf say what the leaf says
+(3) the leaf's hash is the one in its tile
+(4) at every checkpoint the signature is the key's, and the root over the leaves is the signed one
+(5) a decision that was opened is closed once, by an entry of its own log, or is still listed as open
+(6) a private row is the one its entry commits to
+(7) what the system log says about checkpoints of other logs is true
+(8) at the end every tile and the head are those of the tree, and nothing else is stored
+(9) SQLite finds its own structures intact
+
+What cannot be seen from here is the loss of everything after some checkpoint, together with the system log's memory of
+it. Against that, give checkpoints that were kept elsewhere (`known`): they join (4).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gateway.audit import checkpoint as checkpoints
+from gateway.audit import entry as entries
+from gateway.audit import note, storage
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import SYSTEM, closing_id
+from gateway.audit.report import OpenDecision, Problem, Report
+from gateway.audit.tree_check import TreeCheck
+
+Progress = Callable[[int, int], None]
+"""Called now and then with the number of entries that are done, and of all."""
+
+_STEP = 2000
+_ENTRIES = "SELECT id, log_id, seq, event_id, kind, time_ns, agent, leaf FROM entry NOT INDEXED ORDER BY id"
+
+
+def verify(
+    path: Path,
+    verifier: note.Verifier,
+    *,
+    live_boots: Collection[str] | None = None,
+    known: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Verify the database at `path`. `known` are checkpoint notes from elsewhere that this log must contain.
+
+    `live_boots` are the processes that are running, if that is known. Whatever is wrong with the log is in the report;
+    raises only if there is none to verify, or if one of the `known` is not signed by this key.
+    """
+    db = storage.connect_read_only(path)
+    # A changed byte may make a text undecodable: that must be a difference, not an exception.
+    db.text_factory = lambda data: data.decode("utf-8", "replace")
+    report = Report(str(verifier))
+    try:
+        with storage.snapshot(db):
+            _Verification(db, verifier, report, live_boots).run(list(known), progress)
+    except sqlite3.DatabaseError as error:
+        report.add(Problem("", None, f"the database is damaged: {error}"))
+    except (TypeError, ValueError) as error:
+        # Only a changed file holds a value of another type than its column's.
+        report.add(Problem("", None, f"the database is damaged, a value has the wrong type: {error}"))
+    finally:
+        db.close()
+    return report
+
+
+class _Verification:
+    """One run. The trees are checked by a `TreeCheck` each; what concerns several tables or logs is here."""
+
+    def __init__(
+        self, db: sqlite3.Connection, verifier: note.Verifier, report: Report, live_boots: Collection[str] | None
+    ) -> None:
+        self._db = db
+        self._verifier = verifier
+        self._report = report
+        self._live = live_boots
+        self._trees: dict[int, TreeCheck] = {}
+        self._open: dict[str, tuple[int, int, entries.Entry]] = {}  # by decision: log, index, entry
+        self._private: Iterator[tuple[int, Any, Any]] = iter(())
+        self._next_private: tuple[int, Any, Any] | None = None
+
+    def run(self, known: list[str], progress: Progress | None) -> None:
+        self._begin(known)
+        (total,) = self._db.execute("SELECT count(*) FROM entry").fetchone()
+        self._private = self._db.execute("SELECT entry_id, salt, input FROM private ORDER BY entry_id")
+        self._next_private = next(self._private, None)
+        for row in self._db.execute(_ENTRIES):
+            self._entry(*row)
+            self._report.entries += 1
+            if progress and self._report.entries % _STEP == 0:
+                progress(self._report.entries, total)
+        if self._next_private is not None:
+            self._problem(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
+        for tree in self._trees.values():
+            tree.finish()
+        self._decisions()
+        self._structure()
+        if progress:
+            progress(self._report.entries, total)
+
+    def _begin(self, known: list[str]) -> None:
+        """(0) Which logs there are; checkpoints from elsewhere are given to the log that they name."""
+        for head in storage.heads(self._db):
+            tree = TreeCheck(self._db, head, self._verifier, self._report)
+            self._trees[head.id] = tree
+            self._report.logs.append(tree.log)
+            try:
+                proper = checkpoints.origin(self._verifier.name, head.organization, head.epoch)
+            except AuditError:
+                proper = ""
+            if head.origin != proper:
+                self._problem(head.id, None, f"this is not a log of `{self._verifier.name}`, whose key was given")
+        by_origin = {tree.head.origin: tree for tree in self._trees.values()}
+        for text in known:
+            origin = text.partition("\n")[0]
+            found = by_origin.get(origin)
+            checkpoint = checkpoints.verify(text, self._verifier, origin)
+            if found is not None:
+                found.expect(checkpoint)
+            elif checkpoint.size:
+                self._report.add(Problem(origin, 0, f"the log is missing; {checkpoint.size} entries of it are signed"))
+
+    def _entry(
+        self, row_id: int, log_id: int, seq: int, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: bytes
+    ) -> None:
+        private = self._private_of(row_id)
+        tree = self._trees.get(log_id)
+        if tree is None:
+            self._problem(None, None, f"entry `{event_id}` belongs to no log")
+            return
+        index = tree.append(seq, leaf)  # (1) the index, (3), (4)
+        try:
+            entry = entries.decode(leaf)  # (1)
+        except AuditError as error:
+            self._problem(log_id, index, f"its leaf is not an entry: {error.message}")
+            return
+        if entry["org"] != tree.head.organization:
+            self._problem(log_id, index, f"it was recorded for `{entry['org']}`, not for this log")
+        tree.time(index, int(str(entry["time"])))
+        columns = (event_id, kind, str(time_ns), agent)
+        if columns != (entry["id"], entry["kind"], entry["time"], entry.get("agent")):  # (2)
+            self._problem(log_id, index, "the index columns beside its leaf say something else")
+        if private is not None:
+            self._check_private(log_id, index, entry, *private)
+        if entry["kind"] == "decided" and entry["open"]:
+            self._open[str(entry["id"])] = (log_id, index, entry)
+        elif entry["kind"] == "completed":
+            self._close(log_id, index, entry)
+        elif entry["kind"] == "checkpoint":
+            self._announced(log_id, index, entry)
+
+    def _private_of(self, row_id: int) -> tuple[Any, Any] | None:
+        """The private row of the entry with this row id: both are read in that order."""
+        while self._next_private is not None and self._next_private[0] < row_id:
+            self._problem(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
+            self._next_private = next(self._private, None)
+        if self._next_private is None or self._next_private[0] != row_id:
+            return None
+        _, salt, value = self._next_private
+        self._next_private = next(self._private, None)
+        return salt, value
+
+    def _check_private(self, log_id: int, index: int, entry: entries.Entry, salt: Any, value: Any) -> None:
+        """(6)"""
+        self._report.private_rows += 1
+        commitment = entry.get("input_commitment")
+        if commitment is None or len(salt) != entries.SALT_BYTES:
+            self._problem(log_id, index, "its private row is not one that it commits to")
+        elif entries.commitment(salt, "input", value or b"") != commitment:
+            self._problem(log_id, index, "its private row was changed: it commits to another one")
+
+    def _close(self, log_id: int, index: int, entry: entries.Entry) -> None:
+        """(5) A closing ends exactly one open decision of the same log."""
+        decision = str(entry["decision"])
+        opened = self._open.get(decision)
+        if opened is None or opened[0] != log_id or entry["id"] != closing_id(decision):
+            self._problem(log_id, index, f"it closes `{decision}`, which is not open here")
+        else:
+            del self._open[decision]
+
+    def _announced(self, log_id: int, index: int, entry: entries.Entry) -> None:
+        """(7) A checkpoint that the system log tells of."""
+        if self._trees[log_id].head.organization != SYSTEM:
+            self._problem(log_id, index, "only the system log tells of checkpoints")
+            return
+        origin, size, root = str(entry["origin"]), int(entry["size"] or 0), str(entry["root"])
+        for tree in self._trees.values():
+            if tree.head.origin == origin:
+                fault = tree.contradicts(size, root)
+                if fault:
+                    self._problem(tree.head.id, size - 1, f"{fault} (entry {index} of the system log)")
+                return
+        self._problem(log_id, index, f"it tells of `{origin}`, a log that is missing")
+
+    def _decisions(self) -> None:
+        """(5) What is open according to the leaves is what the table of open decisions says."""
+        rows = self._db.execute(
+            "SELECT event_id, log_id, boot, agent, reservation FROM open_decision ORDER BY event_id"
+        )
+        for event_id, log_id, boot, agent, reservation in rows:
+            opened = self._open.pop(event_id, None)
+            if opened is None:
+                found = self._db.execute("SELECT log_id, seq FROM entry WHERE event_id = ?", (event_id,)).fetchone()
+                log, index = found or (log_id, None)
+                self._problem(log, index, f"`{event_id}` is listed as open, but is not an open decision")
+                continue
+            log, index, entry = opened
+            if (log_id, boot, agent, reservation) != (
+                log,
+                entry["boot"],
+                entry["agent"],
+                entry.get("reservation_json"),
+            ):
+                self._problem(log, index, "the list of open decisions says something else about it")
+            alive = None if self._live is None else boot in self._live
+            self._trees[log].log.open.append(OpenDecision(event_id, index, boot, alive))
+        for log, index, entry in self._open.values():
+            self._problem(log, index, f"`{entry['id']}` was opened, and is neither closed nor listed as open")
+
+    def _structure(self) -> None:
+        """(8) Rows that belong to no log, and (9)."""
+        logs = ",".join(str(log_id) for log_id in self._trees) or "NULL"
+        for table in ("tile", "checkpoint"):
+            query = f"SELECT count(*) FROM {table} WHERE log_id NOT IN ({logs})"  # noqa: S608  # our own integers
+            (foreign,) = self._db.execute(query).fetchone()
+            if foreign:
+                self._problem(None, None, f"{foreign} rows of `{table}` belong to no log")
+        for (text,) in self._db.execute("PRAGMA integrity_check(10)"):
+            if text != "ok":
+                self._problem(None, None, f"the database is damaged: {text}")
+
+    def _problem(self, log_id: int | None, index: int | None, message: str) -> None:
+        tree = None if log_id is None else self._trees.get(log_id)
+        self._report.add(Problem("" if tree is None else tree.head.origin, index, message))
