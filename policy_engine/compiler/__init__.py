@@ -1,0 +1,78 @@
+"""From syntax trees to a `Program`: the stages, in order.
+
+Each stage takes the program and a list it adds errors to; after a stage that found some, compilation stops. The order
+follows OPA's (v1/ast/compile.go): names before everything; calls are taken out of terms before safety is decided, refs
+and comprehensions after it; recursion is looked for in the bodies as they will run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from policy_engine.compiler import calls, expand, names, recursion, safety, tree
+from policy_engine.builtins.table import Builtin
+from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
+from policy_engine.compiler.terms import ROOTS, Names, is_generated
+from policy_engine.errors import PolicyError, combine
+from policy_engine.location import NOWHERE
+from policy_engine.syntax import nodes
+
+Stage = Callable[[Program, list[PolicyError]], None]
+
+
+def _safety(program: Program, errors: list[PolicyError]) -> None:
+    safety.check(program, calls.arity(program), errors)
+
+
+STAGES: Final[tuple[tuple[str, Stage], ...]] = (
+    ("names", names.resolve),  # what every name means; rules split into path, suffix, clauses
+    ("tree", tree.build),  # groups, and the tree of virtual documents: needs every rule's full path
+    ("calls", calls.check),  # functions exist, `with` targets make sense: needs the tree
+    ("expand", expand.calls),  # nested calls become expressions of their own
+    ("safety", _safety),  # bodies in an order that binds every variable before it is needed
+    ("dynamic", expand.dynamic),  # refs and comprehensions out of operands: must not change what safety sees
+    ("recursion", recursion.check),  # on normal form, so that nothing hides a reference
+)
+
+
+def compile_program(modules: Mapping[str, nodes.Module], builtins: Mapping[str, Builtin]) -> Program:
+    """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of a stage."""
+    infos = [ModuleInfo(file, module.package.path, module) for file, module in modules.items()]
+    program = Program(infos, Tree(()), [], [], Names(), builtins)
+    _run(program, STAGES)
+    return program
+
+
+def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Body, dict[str, str]]:
+    """A query against a compiled program.
+
+    The result is a program that differs only in what its `with` modifiers replace, the body in normal form, and the
+    query's variables: for each name as written, the name in the body.
+    """
+    errors: list[PolicyError] = []
+    query = Program([], program.tree, program.groups, [], program.names, program.builtins)
+    resolver = names.Resolver({}, names.function_names(program), program.names, errors)
+    info = ModuleInfo("", (), nodes.Module(nodes.Package(()), (), ()))
+    clause = Clause(None, resolver.body(body)[0])
+    query.rules.append(Rule((), (), None, None, [clause], False, NOWHERE, info))
+    if errors:
+        raise combine(errors)
+    variables = {}
+    for expr in clause.body:
+        for var in safety.expr_vars(expr):
+            if var.name not in ROOTS and not is_generated(var.name):
+                variables[var.name.split("'")[0]] = var.name
+    _run(query, STAGES[2:-1])
+    query.mocked |= program.mocked
+    query.masked |= program.masked
+    query.modules = program.modules
+    return query, clause.body, variables
+
+
+def _run(program: Program, stages: tuple[tuple[str, Stage], ...]) -> None:
+    for _, stage in stages:
+        errors: list[PolicyError] = []
+        stage(program, errors)
+        if errors:
+            raise combine(errors)

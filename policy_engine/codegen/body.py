@@ -1,0 +1,438 @@
+"""From a body in normal form to statements: nested loops, conditions that leave them, and an action at the innermost place.
+
+A body becomes a block that runs once (`while True: … break`, which costs nothing) with `for` loops nested in it. A
+condition that fails leaves to the next iteration (`continue`) or out of the block (`break`): the current `fail` statement.
+Loops never close before their body ends, so everything after a loop stands inside it.
+
+CPython allows 20 nested blocks in one function. Before that limit the rest of a body moves into a local function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from policy_engine.codegen.refs import Refs
+from policy_engine.compiler.terms import FunctionValue, builtin_name, function_path, pattern_vars
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Body, Expr, Term
+
+MAX_DEPTH = 14
+"""Nested blocks in one Python function before the rest moves into another one."""
+
+
+@dataclass(slots=True)
+class Action:
+    """What happens at each solution of a body.
+
+    `write` writes it. `stop` says that one solution is enough; `flag` is then a variable that is true after it, or ""
+    if the action returns from the function. `assigns` are the variables it rebinds.
+    """
+
+    write: Callable[[], None]
+    stop: bool = False
+    flag: str = ""
+    assigns: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Open:
+    """What a body has opened and must close: loops, and local functions with the name to call."""
+
+    kind: str
+    name: str
+    depth: int
+
+
+@dataclass(slots=True)
+class _Frame:
+    """One body being written."""
+
+    action: Action
+    opened: list[_Open] = field(default_factory=list)
+
+
+class BodyWriter(Refs):
+    """Writes bodies into one Python function."""
+
+    def solutions(self, body: Body, action: Action, given: Sequence[tuple[Term, str]] = ()) -> None:
+        """Write a block that runs `action` at the solutions of `body`. Variables it binds are unknown after it.
+
+        `given` are head terms with the Python names of the values they must equal.
+        """
+        if self.depth >= MAX_DEPTH:
+            name = self._begin_function((*action.assigns,))
+            depth, self.depth = self.depth, 0
+            self.solutions(body, action)
+            self.writer.indent -= 1
+            self.depth = depth
+            self.writer.line(f"{name}()")
+            return
+        frame = _Frame(action)
+        self.frames.append(frame)
+        with self.kept(), self.writer.block("while True:"):
+            self.depth += 1
+            self.fail = "break"
+            patterns = [pair for pair in given if _is_pattern(pair[0])]
+            for term, value in patterns:
+                self.match(term, value)
+            for expr in body:
+                self.expr(expr)
+            for term, value in given:
+                if not _is_pattern(term):
+                    self.compare(value, term)
+            action.write()
+            innermost = frame.opened[-1].kind if frame.opened else "block"
+            if innermost == "function":
+                self.writer.line("return NC")
+            elif action.flag and innermost == "loop":
+                self.writer.line("break")
+            self._close(frame)
+            if frame.opened or action.flag or not action.stop:
+                self.writer.line("break")
+            self.depth -= 1
+        self.frames.pop()
+
+    def _close(self, frame: _Frame) -> None:
+        """End what the body opened, inside out; a flag that is set leads out of every loop."""
+        action = frame.action
+        for number in range(len(frame.opened) - 1, -1, -1):
+            item = frame.opened[number]
+            outer = frame.opened[number - 1].kind if number else "block"
+            self.writer.indent -= 1
+            self.depth = item.depth
+            if item.kind == "function":
+                result = self.writer.name("z")
+                self.writer.line(f"{result} = {item.name}()")
+                if action.stop and not action.flag:
+                    self.writer.line(f"if {result} is not NC: return {result}")
+            if action.flag and outer != "block":
+                self.writer.line(f"if {action.flag}: {'break' if outer == 'loop' else 'return NC'}")
+            if outer == "function":
+                self.writer.line("return NC")
+
+    def loop(self, header: str) -> None:
+        """Open a `for`; what follows in this body stands inside."""
+        frame = self.frames[-1]
+        if self.depth >= MAX_DEPTH:
+            self._spill(frame)
+        self.writer.line(header)
+        frame.opened.append(_Open("loop", "", self.depth))
+        self.writer.indent += 1
+        self.depth += 1
+        self.fail = "continue"
+
+    def _spill(self, frame: _Frame) -> None:
+        """Move the rest of the body into a local function. It returns NC unless the action returned a value."""
+        depth = self.depth
+        frame.opened.append(_Open("function", self._begin_function(()), depth))
+        self.depth = 0
+        self.fail = "return NC"
+
+    def _begin_function(self, assigns: tuple[str, ...]) -> str:
+        name = self.writer.name("h")
+        self.writer.line(f"def {name}():")
+        self.writer.indent += 1
+        rebound = dict.fromkeys((*assigns, *(item for outer in self.frames for item in outer.action.assigns)))
+        if rebound:
+            self.writer.line(f"nonlocal {', '.join(rebound)}")
+        return name
+
+    # ---- expressions
+
+    def expr(self, expr: Expr) -> None:
+        """Write one expression: what follows runs once for each of its solutions."""
+        self.writer.mark(expr.loc)
+        if not expr.withs:
+            self._what(expr)
+            self._traced(expr)
+            return
+        outer, refs = self.ctx, self.refs
+        self.ctx = self._with(expr.withs)
+        self.refs = {}
+        self._what(expr)
+        self.ctx, self.refs = outer, refs
+        self._traced(expr)
+
+    def _traced(self, expr: Expr) -> None:
+        if self.unit.trace and expr.loc.row:
+            self.writer.line(f"q.run.hits.add({self.unit.constants.loc(expr.loc)})")
+
+    def _what(self, expr: Expr) -> None:
+        if expr.negated:
+            self._fail_if(self.exists((Expr(expr.what, loc=expr.loc),)))
+            return
+        match expr.what:
+            case nodes.Negation(body):
+                self._fail_if(self.exists(body))
+            case nodes.Conjunction(operands):
+                for operand in operands:
+                    self._fail_if("not " + self.exists(operand))
+            case nodes.Disjunction(operands):
+                self._disjunction(operands)
+            case nodes.Every():
+                self._every(expr.what)
+            case nodes.Call(nodes.Var("eq"), (left, right)):
+                self.unify(left, right)
+            case nodes.Call():
+                self._call_statement(expr.what)
+            case nodes.SomeDecl() | nodes.SomeIn():
+                raise AssertionError("declarations are gone after the names stage")
+            case term:
+                value = self.side(term)
+                self._fail_if(f"{value} is not True and falsy({value})")
+
+    def _fail_if(self, condition: str) -> None:
+        self.writer.line(f"if {condition}: {self.fail}")
+
+    def exists(self, body: Body) -> str:
+        """Write a search for one solution; the result is the variable that says whether there is one."""
+        flag = self.writer.name("n")
+        self.writer.line(f"{flag} = False")
+        self.solutions(body, Action(lambda: self.writer.line(f"{flag} = True"), True, flag, (flag,)))
+        return flag
+
+    def _disjunction(self, operands: Sequence[Body]) -> None:
+        flag = self.writer.name("n")
+        self.writer.line(f"{flag} = False")
+        action = Action(lambda: self.writer.line(f"{flag} = True"), True, flag, (flag,))
+        for number, operand in enumerate(operands):
+            if number:
+                self.writer.line(f"if not {flag}:")
+                self.writer.indent += 1
+            self.solutions(operand, action)
+            if number:
+                self.writer.indent -= 1
+        self._fail_if(f"not {flag}")
+
+    def _every(self, every: nodes.Every) -> None:
+        """`every` holds unless some member has no solution of the body."""
+        source = self.side(every.domain)
+        pairs, holds = self.writer.name("v"), self.writer.name("n")
+        self.writer.line(f"{pairs} = domain({self.ctx}, {source})")
+        self._fail_if(f"{pairs} is None")
+        self.writer.line(f"{holds} = True")
+        key, value = self.writer.name("v"), self.writer.name("v")
+        with self.kept(), self.writer.block(f"for {key}, {value} in {pairs}:"):
+            self.depth += 1
+            if every.key is not None:
+                self.env[every.key.name] = key
+            self.env[every.value.name] = value
+            found = self.exists(every.body)
+            self.writer.line(f"if not {found}:")
+            self.writer.line(f" {holds} = False")
+            self.writer.line(" break")
+            self.depth -= 1
+        self._fail_if(f"not {holds}")
+
+    def comprehension(self, term: Term) -> str:
+        """A comprehension: a collection that the solutions of its body fill."""
+        result, target = self.writer.name("v"), self.writer.name("c")
+        match term:
+            case nodes.ArrayComprehension(item, body):
+                self.writer.line(f"{target} = []")
+                action = lambda: self.writer.line(f"{target}.append({self.operand(item)})")  # noqa: E731
+                made = target
+            case nodes.SetComprehension(item, body):
+                self.writer.line(f"{target} = {{}}")
+                action = lambda: self.writer.line(f"{target}.setdefault(freeze({self.operand(item)}))")  # noqa: E731
+                made = f"Set.of({target})"
+            case nodes.ObjectComprehension(key, value, body):
+                loc = self.unit.constants.loc(term.loc)
+                self.writer.line(f"{target} = {{}}")
+                action = lambda: self.writer.line(  # noqa: E731
+                    f"put_pair({target}, {self.operand(key)}, {self.operand(value)}, {loc})"
+                )
+                made = target
+            case _:
+                raise AssertionError("not a comprehension")
+        self.solutions(body, Action(action))
+        self.writer.line(f"{result} = {made}")
+        return result
+
+    # ---- calls
+
+    def _call_statement(self, call: nodes.Call) -> None:
+        name = builtin_name(call)
+        arity = self.unit.arity(call)
+        if name is not None and self.unit.program.builtins[name].relation:
+            output = call.args[arity] if len(call.args) > arity else None
+            self._relation(call, output)
+            return
+        result = self.call_value(nodes.Call(call.operator, call.args[:arity], loc=call.loc))
+        if len(call.args) > arity:
+            self._fail_if(f"{result} is U")
+            self.match(call.args[arity], result)
+        else:
+            self._fail_if(f"{result} is not True and falsy({result})")
+
+    def _relation(self, call: nodes.Call, output: Term | None) -> None:
+        """`walk(x, [path, value])`: a loop over what the builtin yields."""
+        result = self.call_value(nodes.Call(call.operator, call.args[: self.unit.arity(call)], loc=call.loc))
+        item = self.writer.name("v")
+        self._fail_if(f"{result} is U")
+        self.loop(f"for {item} in {result}:")
+        if output is not None:
+            self.match(output, item)
+
+    # ---- unification
+
+    def unify(self, a: Term, b: Term) -> None:
+        """`a = b`: bind what is unbound, compare what is not."""
+        if self.is_open(b) and not self.is_open(a):
+            a, b = b, a
+        if not self.is_open(a):
+            if isinstance(a, nodes.Scalar):
+                a, b = b, a
+            self.compare(self.side(a), b)
+            return
+        if self.is_open(b) and isinstance(a, (nodes.Array, nodes.Object)) and type(a) is type(b):
+            self._unify_patterns(a, b)
+            return
+        if isinstance(b, nodes.Call) and (name := builtin_name(b)) is not None and self.unit.program.builtins[name].relation:
+            self._relation(b, a)
+            return
+        self.match(a, self.side(b))
+
+    def _unify_patterns(self, a: Term, b: Term) -> None:
+        """Two patterns with unbound variables on both sides, taken apart; in an order in which one side is known."""
+        pairs = self._pairs(a, b)
+        if pairs is None:
+            self.writer.line(f"if True: {self.fail}")
+            for var in (*pattern_vars(a), *pattern_vars(b)):
+                self.env.setdefault(var.name, "None")
+            return
+        while pairs:
+            ready = next((p for p in pairs if not (self.is_open(p[0]) and self.is_open(p[1]))), None)
+            if ready is None:
+                ready = next((p for p in pairs if type(p[0]) is type(p[1]) and not isinstance(p[0], nodes.Var)), pairs[0])
+            pairs.remove(ready)
+            self.unify(*ready)
+
+    def _pairs(self, a: Term, b: Term) -> list[tuple[Term, Term]] | None:
+        if isinstance(a, nodes.Array) and isinstance(b, nodes.Array):
+            return list(zip(a.items, b.items, strict=True)) if len(a.items) == len(b.items) else None
+        assert isinstance(a, nodes.Object)
+        assert isinstance(b, nodes.Object)
+        if len(a.pairs) != len(b.pairs):
+            return None
+        found: list[tuple[Term, Term]] = []
+        for key, value in a.pairs:
+            match = next((other for other_key, other in b.pairs if other_key == key), None)
+            if match is None:
+                return None
+            found.append((value, match))
+        return found
+
+    def match(self, pattern: Term, value: str) -> None:
+        """Match a value, which is no more undefined where it can be bound, against a pattern."""
+        if not self.is_open(pattern):
+            self.compare(value, pattern)
+            return
+        match pattern:
+            case nodes.Var(name):
+                if value in self.maybe:
+                    self._fail_if(f"{value} is U")
+                self.env[name] = value
+            case nodes.Array(items):
+                self._expect(f"{value}.__class__ is not list or len({value}) != {len(items)}", value)
+                for number, item in enumerate(items):
+                    self._match_part(item, f"{value}[{number}]")
+            case nodes.Object(pairs):
+                self._expect(f"{value}.__class__ is not dict or len({value}) != {len(pairs)}", value)
+                for key, item in pairs:
+                    part = self.writer.name("v")
+                    self.writer.line(f"{part} = {value}.get({self.key(key)}, U)")
+                    self._fail_if(f"{part} is U")
+                    self.match(item, part)
+            case _:
+                raise AssertionError("only arrays, objects and variables bind variables")
+
+    def _match_part(self, pattern: Term, source: str) -> None:
+        if isinstance(pattern, nodes.Var) and pattern.is_wildcard and pattern.name not in self.env:
+            return
+        part = self.writer.name("v")
+        self.writer.line(f"{part} = {source}")
+        self.match(pattern, part)
+
+    def _expect(self, condition: str, value: str) -> None:
+        self.writer.line(f"if {condition}:")
+        self.writer.line(f" known({value})")
+        self.writer.line(f" {self.fail}")
+
+    def compare(self, value: str, term: Term) -> None:
+        """Go on only if a value, which may be undefined, equals a term without unbound variables."""
+        if isinstance(term, nodes.Scalar):
+            constant = self.operand(term)
+            if term.value is None or isinstance(term.value, bool):
+                self._fail_if(f"{value} is not {constant} and differs({value}, {constant})")
+            elif isinstance(term.value, str):
+                self._fail_if(f"({value} != {constant}) if {value}.__class__ is str else differs({value}, {constant})")
+            else:
+                self._fail_if(f"differs({value}, {constant})")
+            return
+        other = self.side(term)
+        if isinstance(term, nodes.Ref):
+            self._fail_if(f"differs({value}, {other})")
+        else:
+            test = f"({value} != {other}) if {value}.__class__ is str and {other}.__class__ is str"
+            self._fail_if(f"{test} else differs({value}, {other})")
+
+    # ---- `with`
+
+    def _with(self, withs: tuple[nodes.With, ...]) -> str:
+        """Write the contexts that `with` makes, one of another; the result is the innermost one's variable."""
+        values = [None if isinstance(item.value, FunctionValue) else self._defined(item.value) for item in withs]
+        context = self.ctx
+        for item, value in zip(withs, values, strict=True):
+            target = item.target
+            head = target.head if isinstance(target, nodes.Ref) else target
+            steps = target.path if isinstance(target, nodes.Ref) else ()
+            assert isinstance(head, nodes.Var)
+            loc = self.unit.constants.loc(item.loc)
+            following = self.writer.name("q")
+            if head.name == "input":
+                path = self.tuple([self._defined(step) for step in steps])
+                self.writer.line(f"{following} = {context}.with_input({path}, {value}, {loc})")
+            elif head.name == "data" and (group := self.unit.function_at(target)) is None:
+                names = tuple(str(step.value) for step in steps if isinstance(step, nodes.Scalar))
+                path = self.unit.constants.object("p", names, names)
+                hidden = self.unit.hidden(names)
+                self.writer.line(f"{following} = {context}.with_data({path}, {value}, {hidden}, {loc})")
+            else:
+                name = head.name if head.name != "data" else ".".join(("data", *function_path(target)))  # type: ignore[arg-type]
+                slot = self.unit.mock_slots[name]
+                function = f"constant({value})"
+                if isinstance(item.value, FunctionValue):
+                    new = f"{context}.fns[{self.unit.mock_slots[str(item.value.value)]}]"
+                    function = f"redirect({slot}, {context}.fns[{slot}], {new})"
+                self.writer.line(f"{following} = {context}.with_function({slot}, {function})")
+            context = following
+        return context
+
+    def _defined(self, term: Term) -> str:
+        value = self.side(term)
+        if value in self.maybe:
+            self._fail_if(f"{value} is U")
+        return value
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is bound inside is unknown after it."""
+        env, refs, fail = dict(self.env), dict(self.refs), self.fail
+        yield
+        self.env, self.refs, self.fail = env, refs, fail
+
+
+def _is_pattern(term: Term) -> bool:
+    """Whether a value can be matched against a head term before the body has bound its variables."""
+    match term:
+        case nodes.Scalar() | nodes.Var():
+            return True
+        case nodes.Array(items):
+            return all(map(_is_pattern, items))
+        case nodes.Object(pairs):
+            return all(isinstance(key, nodes.Scalar) and _is_pattern(value) for key, value in pairs)
+        case _:
+            return False

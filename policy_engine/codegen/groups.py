@@ -1,0 +1,245 @@
+"""From a group of rules to Python functions: its whole document, and lookups of one part of it.
+
+A complete rule and a function give one value, a set its members, an object what its rules define below the group's path.
+A *lookup* knows the first steps of the path: rules whose heads cannot match are left out, and only the part at that path
+is built. Functions take the context `q` first; a lookup then the known steps, a rule's function its operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from policy_engine.codegen.body import Action, BodyWriter
+from policy_engine.codegen.refs import constant_value
+from policy_engine.codegen.writer import Writer
+from policy_engine.compiler.program import Clause, Group, Kind, Rule
+from policy_engine.compiler.recursion import compatible
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Term
+from policy_engine.values import equal
+
+if TYPE_CHECKING:
+    from policy_engine.codegen.unit import Unit
+
+COMPLETE_CONFLICT = "complete rules must not produce multiple outputs"
+FUNCTION_CONFLICT = "functions must not produce multiple outputs for same inputs"
+
+
+def write_group(unit: Unit, writer: Writer, group: Group) -> None:
+    """The function for a group's whole document, or for calls of it."""
+    params = [f"a{i}" for i in range(group.arity)] if group.kind is Kind.FUNCTION else []
+    with writer.block(f"def {unit.function_name(group)}({', '.join(['q', *params])}):"):
+        if group.kind is Kind.FUNCTION:
+            GroupWriter(unit, writer, group).one_value(group.rules, params, FUNCTION_CONFLICT)
+            return
+        _write_mask(unit, writer, group)
+        slot = unit.slot(group)
+        if group.kind is Kind.COMPLETE:
+            GroupWriter(unit, writer, group, slot).one_value(group.rules, [], COMPLETE_CONFLICT)
+        else:
+            GroupWriter(unit, writer, group, slot).collection(group.rules, ())
+
+
+def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: tuple[Term | None, ...]) -> None:
+    """The function for the part of a group's document at some known steps.
+
+    `pattern` has a constant for each step that every caller knows, None for those that are parameters.
+    """
+    params = [f"a{i}" for i, step in enumerate(pattern) if step is None]
+    with writer.block(f"def {name}({', '.join(['q', *params])}):"):
+        known = [f"a{i}" if step is None else unit.operand(step) for i, step in enumerate(pattern)]
+        _write_mask(unit, writer, group, known)
+        slot = unit.new_slot()
+        key = "(" + "".join(f"freeze({param}), " for param in params) + ")"
+        writer.line(f"m = q.memo[{slot}]")
+        writer.line(f"if m is NC: m = q.memo[{slot}] = {{}}")
+        writer.line(f"k = {key}")
+        writer.line("r = m.get(k, NC)")
+        writer.line("if r is not NC: return r")
+        rules = [rule for rule in group.rules if _can_match(rule, pattern)]
+        GroupWriter(unit, writer, group, keyed=True).collection(rules, tuple(known))
+
+
+def _can_match(rule: Rule, pattern: tuple[Term | None, ...]) -> bool:
+    head = _head(rule)
+    steps = tuple(step if step is not None else nodes.Var("$") for step in pattern)
+    return compatible(head, steps)
+
+
+def _write_mask(unit: Unit, writer: Writer, group: Group, known: list[str] | None = None) -> None:
+    """Where some `with` replaces the document, look whether this context does."""
+    if not unit.is_masked(group):
+        return
+    number = unit.node_number(group)
+    path = unit.constants.object("p", group.path, group.path)
+    value = f"base_at(q.data, {path})"
+    for step in known or ():
+        value = f"step({value}, {step})"
+    writer.line(f"if {number} in q.masked: return {value}")
+
+
+class GroupWriter(BodyWriter):
+    """Writes the body of one group's function."""
+
+    def __init__(self, unit: Unit, writer: Writer, group: Group, slot: int | None = None, *, keyed: bool = False) -> None:
+        super().__init__(unit, writer)
+        self.group = group
+        self.slot = slot
+        self.keyed = keyed
+
+    def give(self, value: str) -> None:
+        """Return a value from the function, remembered where it has a place to be."""
+        if self.keyed:
+            self.writer.line(f"m[k] = {value}")
+        elif self.slot is not None:
+            self.writer.line(f"q.memo[{self.slot}] = {value}")
+        self.writer.line(f"return {value}")
+
+    # ---- one value
+
+    def one_value(self, rules: list[Rule], params: list[str], conflict: str) -> None:
+        """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
+        constant = _one_constant(rules)
+        if constant is not None:
+            value = self.operand(constant)
+            for rule in rules:
+                clause = rule.clauses[0]
+                self._clause(rule, clause, params, Action(lambda: self.give(value), True))
+        else:
+            self.writer.line("r = NC")
+            for rule in rules:
+                self._chain(rule, params, conflict)
+            if rules:
+                self.writer.line("if r is not NC:")
+                self.writer.indent += 1
+                self.give("r")
+                self.writer.indent -= 1
+        default = self.group.defaults[0] if self.group.defaults else None
+        if default is None:
+            self.give("U")
+            return
+        self._clause(default, default.clauses[0], [], Action(lambda: self.give(self._value(default.clauses[0])), True))
+        self.give("U")
+
+    def _value(self, clause: Clause) -> str:
+        assert clause.value is not None
+        return self.named(self.operand(clause.value))
+
+    def _chain(self, rule: Rule, params: list[str], conflict: str) -> None:
+        """A rule and its `else` parts: the first that applies counts, its value must agree with other rules'."""
+        loc = self.unit.constants.loc(rule.loc)
+        text = self.unit.constants.value(conflict)
+        if len(rule.clauses) == 1:
+            self._agreeing(rule, rule.clauses[0], params, "r", loc, text)
+            return
+        chosen = self.writer.name("r")
+        self.writer.line(f"{chosen} = NC")
+        for number, clause in enumerate(rule.clauses):
+            if number:
+                self.writer.line(f"if {chosen} is NC:")
+                self.writer.indent += 1
+            self._agreeing(rule, clause, params, chosen, loc, text)
+            if number:
+                self.writer.indent -= 1
+        self.writer.line(f"if {chosen} is not NC: r = agree(r, {chosen}, {loc}, {text})")
+
+    def _agreeing(self, rule: Rule, clause: Clause, params: list[str], target: str, loc: str, text: str) -> None:
+        """Run one body and merge its values into `target`. A constant value needs one solution only."""
+        assert clause.value is not None
+        if constant_value(clause.value) is not None:
+            flag = self.writer.name("n")
+            self.writer.line(f"{flag} = False")
+
+            def found() -> None:
+                self.writer.line(f"{target} = agree({target}, {self._value(clause)}, {loc}, {text})")
+                self.writer.line(f"{flag} = True")
+
+            self._clause(rule, clause, params, Action(found, True, flag, (target, flag)))
+            return
+
+        def merged() -> None:
+            self.writer.line(f"{target} = agree({target}, {self._value(clause)}, {loc}, {text})")
+
+        self._clause(rule, clause, params, Action(merged, False, "", (target,)))
+
+    def _clause(self, rule: Rule, clause: Clause, params: list[str], action: Action) -> None:
+        """One body, run with the function's operands matched against the rule's arguments."""
+        self.solutions(clause.body, action, tuple(zip(rule.args or (), params, strict=False)))
+
+    # ---- collections
+
+    def collection(self, rules: list[Rule], known: tuple[str, ...]) -> None:
+        """A set's or object's document, or the part of it at the known steps."""
+        if known and all(len(_head(rule)) == len(known) for rule in rules):
+            self._one_part(rules, known)
+        elif self.group.kind is Kind.SET:
+            self.writer.line("c = {}")
+            for rule in rules:
+                self._collect(rule, known, self._add_member)
+            self.writer.line("r = Set.of(c)")
+        else:
+            self.writer.line("c = Partial()")
+            for rule in rules:
+                self._collect(rule, known, self._add_path)
+            for rule in self.group.defaults:
+                self._collect(rule, (), self._add_default)
+            self.writer.line("r = finish(c)")
+            for step in known:
+                self.writer.line(f"r = step(r, {step})")
+        self.give("r")
+
+    def _one_part(self, rules: list[Rule], known: tuple[str, ...]) -> None:
+        """Every rule defines just the thing asked for: a member, or the value at a key."""
+        self.writer.line("r = NC")
+        for rule in rules:
+            self._collect(rule, known, self._add_part, assigns=("r",))
+        self.writer.line("if r is NC: r = U")
+        self.give("r")
+
+    def _add_part(self, rule: Rule) -> None:
+        value = self._value(rule.clauses[0]) if rule.key is None else self.operand(rule.key)
+        loc, text = self.unit.constants.loc(rule.loc), self.unit.constants.value("object keys must be unique")
+        self.writer.line(f"r = agree(r, {value}, {loc}, {text})")
+
+    def _collect(
+        self, rule: Rule, known: tuple[str, ...], write: Callable[[Rule], None], assigns: tuple[str, ...] = ()
+    ) -> None:
+        before = tuple(zip(_head(rule), known, strict=False))
+        self.solutions(rule.clauses[0].body, Action(lambda: write(rule), False, "", assigns), before)
+
+    def _add_member(self, rule: Rule) -> None:
+        assert rule.key is not None
+        self.writer.line(f"c.setdefault(freeze({self.operand(rule.key)}))")
+
+    def _add_path(self, rule: Rule) -> None:
+        loc = self.unit.constants.loc(rule.loc)
+        steps = [self.operand(step) for step in rule.suffix]
+        if rule.key is not None:
+            self.writer.line(f"put_member(c, {self.tuple(steps)}, {self.operand(rule.key)}, {loc})")
+        else:
+            self.writer.line(f"put_path(c, {self.tuple(steps)}, {self._value(rule.clauses[0])}, {loc})")
+
+    def _add_default(self, rule: Rule) -> None:
+        steps = self.tuple([self.operand(step) for step in rule.suffix])
+        self.writer.line(f"put_default(c, {steps}, {self._value(rule.clauses[0])}, {self.unit.constants.loc(rule.loc)})")
+
+
+def _head(rule: Rule) -> tuple[Term, ...]:
+    """The steps below the group's path that a rule defines, a set's member included."""
+    return (*rule.suffix, *([rule.key] if rule.key is not None else []))
+
+
+def _one_constant(rules: list[Rule]) -> Term | None:
+    """The constant that every rule gives, if they all give the same one and none has an `else`."""
+    found: Term | None = None
+    for rule in rules:
+        value = rule.clauses[0].value
+        constant = constant_value(value) if value is not None else None
+        if constant is None or len(rule.clauses) > 1:
+            return None
+        if found is None:
+            found = value
+        elif not equal(constant[0], (constant_value(found) or (None,))[0]):
+            return None
+    return found

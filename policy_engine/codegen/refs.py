@@ -1,0 +1,296 @@
+"""From terms to expressions: constants, collections, calls, comprehensions, and references into input and data.
+
+Writing a term may write statements first; the result is a Python name or constant. A name in `maybe` can be undefined.
+A reference with unbound variables opens loops, so what follows runs once for each of its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from policy_engine.codegen.writer import Writer
+from policy_engine.compiler.program import Group, Kind, Tree
+from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, pattern_vars
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Term
+from policy_engine.values import Set, Value, freeze
+
+if TYPE_CHECKING:
+    from policy_engine.codegen.body import _Frame
+    from policy_engine.codegen.unit import Unit
+
+
+class Refs:
+    """The state of one Python function that is being written, and how terms are written into it."""
+
+    def __init__(self, unit: Unit, writer: Writer) -> None:
+        self.unit = unit
+        self.writer = writer
+        self.env: dict[str, str] = {}
+        """Rego variables that are bound, and the Python names they are bound to."""
+        self.refs: dict[object, str] = {}
+        """References that have been evaluated on the way here, so that they need not be again."""
+        self.maybe: set[str] = set()
+        self.ctx = "q"
+        self.fail = "return NC"
+        self.depth = 0
+        self.frames: list[_Frame] = []
+
+    if TYPE_CHECKING:
+
+        def loop(self, header: str) -> None: ...
+
+        def match(self, pattern: Term, value: str) -> None: ...
+
+        def comprehension(self, term: Term) -> str: ...
+
+        def _fail_if(self, condition: str) -> None: ...
+
+    # ---- plain terms
+
+    def is_open(self, term: Term) -> bool:
+        """Whether a term is a pattern with variables that are not bound yet."""
+        if isinstance(term, nodes.Var):
+            return term.name not in self.env and term.name not in ("input", "data")
+        if isinstance(term, (nodes.Array, nodes.Object)):
+            return any(var.name not in self.env for var in pattern_vars(term))
+        return False
+
+    def operand(self, term: Term) -> str:
+        """A term without refs in it: an expression for its value, which is defined."""
+        if (found := constant_value(term)) is not None:
+            return self.unit.constants.value(found[0])
+        match term:
+            case nodes.Var(name):
+                return self.env[name]
+            case nodes.Array(items):
+                return "[" + ", ".join([self.operand(item) for item in items]) + "]"
+            case nodes.Set(items):
+                return "new_set(" + ", ".join([self.operand(item) for item in items]) + ")"
+            case nodes.Object(pairs):
+                # Of two equal keys the last counts, and OPA puts constant keys before variables.
+                ordered = sorted(pairs, key=lambda pair: not isinstance(pair[0], nodes.Scalar))
+                return "{" + ", ".join([f"{self.key(key)}: {self.operand(value)}" for key, value in ordered]) + "}"
+            case _:
+                raise AssertionError(f"no operand: {type(term).__name__}")
+
+    def key(self, term: Term) -> str:
+        """An expression for a term as an object's key."""
+        if (found := constant_value(term)) is not None:
+            frozen = freeze(found[0])
+            return self.unit.constants.value(frozen)
+        return f"freeze({self.operand(term)})"
+
+    def tuple(self, items: Sequence[str]) -> str:
+        return "(" + "".join(f"{item}, " for item in items) + ")"
+
+    def named(self, expression: str) -> str:
+        """A Python name for an expression that is used more than once."""
+        if expression.isidentifier():
+            return expression
+        name = self.writer.name("v")
+        self.writer.line(f"{name} = {expression}")
+        return name
+
+    def side(self, term: Term) -> str:
+        """A side of `=` or a whole expression: the name of its value, which may be undefined (see `maybe`)."""
+        match term:
+            case nodes.Ref(head, path):
+                assert isinstance(head, nodes.Var)
+                return self.ref(head, path)
+            case nodes.Var("input"):
+                return self._maybe(self._root("input"))
+            case nodes.Var("data"):
+                return self.virtual(self.unit.program.tree, ())
+            case nodes.Call():
+                return self.call_value(term)
+            case _ if isinstance(term, COMPREHENSIONS):
+                return self.comprehension(term)
+            case _:
+                return self.named(self.operand(term))
+
+    def _maybe(self, name: str) -> str:
+        self.maybe.add(name)
+        return name
+
+    # ---- calls
+
+    def call_value(self, call: nodes.Call) -> str:
+        """The result of a call with exactly its operands; it may be undefined."""
+        args = [self.named(self._argument(arg)) for arg in call.args]
+        result = self._maybe(self.writer.name("v"))
+        name = builtin_name(call)
+        if name is None:
+            group = self.unit.group_of(call)
+            if group.name in self.unit.mock_slots:
+                function = f"{self.ctx}.fns[{self.unit.mock_slots[group.name]}]"
+            else:
+                function = self.unit.function_name(group)
+            self.writer.line(f"{result} = {function}({', '.join([self.ctx, *args])})")
+            return result
+        builtin = self.unit.program.builtins[name]
+        if name in self.unit.mock_slots:
+            function, args = f"{self.ctx}.fns[{self.unit.mock_slots[name]}]", [self.ctx, *args]
+        else:
+            function = self.unit.constants.object("b", name, builtin.function)
+            args = [f"{self.ctx}.run", *args] if builtin.context else args
+        self.writer.line(f"try: {result} = {function}({', '.join(args)})")
+        failed = f"{self.ctx}.failed(e, {self.unit.constants.loc(call.loc)})"
+        self.writer.line(f"except BuiltinError as e: {result} = {failed}")
+        if builtin.decl.result is None:
+            self.writer.line(f"if {result} is None: {result} = True")
+        return result
+
+    def _argument(self, term: Term) -> str:
+        if isinstance(term, nodes.Var) and term.name in ("input", "data"):
+            raise AssertionError("documents are taken out of operands")
+        return self.operand(term)
+
+    # ---- references
+
+    def _root(self, root: str) -> str:
+        """The input or data document of the current context."""
+        key = (self.ctx, root)
+        if key not in self.refs:
+            self.refs[key] = self.writer.name("v")
+            self.writer.line(f"{self.refs[key]} = {self.ctx}.{root}")
+        return self.refs[key]
+
+    def ref(self, head: nodes.Var, path: tuple[Term, ...]) -> str:
+        """A reference; loops over what its unbound variables range over."""
+        if head.name == "data":
+            return self._data(path)
+        if head.name == "input":
+            start, key = self._root("input"), (self.ctx, "input")
+        else:
+            start = self.env[head.name]
+            key = (start,)
+        return self.steps(start, path, key)
+
+    def steps(self, start: str, path: Sequence[Term], key: tuple[object, ...] | None) -> str:
+        """Follow a path from a value. `key` identifies the value for later references, None if nothing does."""
+        value = start
+        for number, step in enumerate(path):
+            if self.is_open(step):
+                value, key = self._iterate(value, step, number == len(path) - 1), None
+                key = (value,)
+                continue
+            element = self.operand(step)
+            key = (*key, element) if key is not None and (element.isidentifier()) else None
+            if key is not None and key in self.refs:
+                value = self.refs[key]
+                continue
+            found = self._maybe(self.writer.name("v"))
+            if isinstance(step, nodes.Scalar) and isinstance(step.value, str):
+                self.writer.line(
+                    f"{found} = {value}.get({element}, U) if {value}.__class__ is dict else step({value}, {element})"
+                )
+            else:
+                self.writer.line(f"{found} = step({value}, {element})")
+            value = found
+            if key is not None:
+                self.refs[key] = value
+        return value
+
+    def _iterate(self, value: str, step: Term, last: bool) -> str:
+        """Open a loop over a collection and match its keys; the result is the member."""
+        member = self.writer.name("v")
+        if isinstance(step, nodes.Var) and step.is_wildcard:
+            self.env[step.name] = "None"  # nothing can refer to it
+            self.loop(f"for {member} in members({self.ctx}, {value}):")
+            return member
+        key = self.writer.name("v")
+        self.loop(f"for {key}, {member} in items({self.ctx}, {value}):")
+        self.match(step, key)
+        return member
+
+    def _data(self, path: tuple[Term, ...]) -> str:
+        """A reference into data: walk the rules' tree as far as the path is constant."""
+        node: Tree | None = self.unit.program.tree
+        for number, step in enumerate(path):
+            assert node is not None
+            if node.group is not None:
+                return self._group(node.group, path[number:])
+            if not (isinstance(step, nodes.Scalar) and isinstance(step.value, str)):
+                if isinstance(step, nodes.Scalar):
+                    return self.steps(self._base(path[:number]), path[number:], None)
+                return self.virtual(node, path[number:])
+            child = node.children.get(step.value)
+            if child is None:
+                key = (self.ctx, "data", *(self.operand(item) for item in path[:number]))
+                return self.steps(self._base(path[:number]), path[number:], key)
+            node = child
+        assert node is not None
+        if node.group is not None:
+            return self._group(node.group, ())
+        return self.virtual(node, ())
+
+    def _base(self, path: tuple[Term, ...]) -> str:
+        return self.steps(self._root("data"), path, (self.ctx, "data"))
+
+    def virtual(self, node: Tree, path: tuple[Term, ...]) -> str:
+        """A reference that reaches a package or beyond: documents of rules and data, put together as needed."""
+        name = self.unit.node_name(node)
+        if not path:
+            value = self._maybe(self.writer.name("v"))
+            self.writer.line(f"{value} = extent({self.ctx}, {name})")
+            return value
+        value = self.writer.name("v")
+        self.writer.line(f"{value} = cursor({self.ctx}, {name})")
+        for step in path:
+            following = self._maybe(self.writer.name("v"))
+            if self.is_open(step):
+                key = self.writer.name("v")
+                self.loop(f"for {key}, {following} in cursor_items({self.ctx}, {value}):")
+                self.match(step, key)
+            else:
+                self.writer.line(f"{following} = cursor_step({self.ctx}, {value}, {self.operand(step)})")
+            value = following
+        result = self._maybe(self.writer.name("v"))
+        self.writer.line(f"{result} = full({self.ctx}, {value})")
+        return result
+
+    def _group(self, group: Group, path: tuple[Term, ...]) -> str:
+        """A reference to a rule's document, or to a part of it."""
+        if group.kind is Kind.FUNCTION:
+            result = self._maybe(self.writer.name("v"))
+            self.writer.line(f"{result} = U")
+            return result
+        known = 0
+        while known < min(group.depth, len(path)) and not self.is_open(path[known]):
+            known += 1
+        if known:
+            args = [self.operand(step) for step in path[:known]]
+            name, passed = self.unit.lookup_name(group, path[:known])
+            result = self._maybe(self.writer.name("v"))
+            self.writer.line(f"{result} = {name}({', '.join([self.ctx, *(args[i] for i in passed)])})")
+            return self.steps(result, path[known:], None)
+        key = (self.ctx, "group", group.number)
+        if key not in self.refs:
+            value = self._maybe(self.writer.name("v"))
+            self.writer.line(f"{value} = {self.ctx}.memo[{self.unit.slot(group)}]")
+            self.writer.line(f"if {value} is NC: {value} = {self.unit.function_name(group)}({self.ctx})")
+            self.refs[key] = value
+        return self.steps(self.refs[key], path, key)
+
+
+def constant_value(term: Term) -> tuple[Value] | None:
+    """The value of a term made of constants alone, in a tuple; None for any other."""
+    match term:
+        case nodes.Scalar(value):
+            return (value,)
+        case nodes.Array(items):
+            parts = [constant_value(item) for item in items]
+            return ([part[0] for part in parts if part],) if all(parts) else None
+        case nodes.Set(items):
+            parts = [constant_value(item) for item in items]
+            return (Set([part[0] for part in parts if part]),) if all(parts) else None
+        case nodes.Object(pairs):
+            keys = [constant_value(key) for key, _ in pairs]
+            values = [constant_value(value) for _, value in pairs]
+            if not all(keys) or not all(values):
+                return None
+            return ({freeze(key[0]): value[0] for key, value in zip(keys, values, strict=True) if key and value},)
+        case _:
+            return None

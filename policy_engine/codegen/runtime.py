@@ -1,0 +1,542 @@
+"""Every name that generated code may use, and the state of one query.
+
+Generated code sees nothing but the names in `EXPORTED`, its constants and its own functions. Values follow
+`policy_engine.values`; `U` is `UNDEFINED`, `NC` marks a memo slot that is not computed yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_CONFLICT_ERROR, BuiltinError, PolicyError
+from policy_engine.location import Location
+from policy_engine.values import (
+    RANK,
+    UNDEFINED,
+    Number,
+    Set,
+    Value,
+    compare,
+    equal,
+    foreign,
+    freeze,
+    order_key,
+    sorted_items,
+    thaw,
+)
+
+U: Final = UNDEFINED
+
+
+class NotComputed:
+    """The class of `NC`."""
+
+    __slots__ = ()
+
+
+NC: Final = NotComputed()
+
+
+class Limits:
+    """The budget of one decision: `seconds` of time, `work` steps (roughly: loop iterations), `output_bytes`.
+
+    A decision that exceeds one ends in `eval_cancel_error`. None means no limit.
+    """
+
+    __slots__ = ("output_bytes", "seconds", "work")
+
+    def __init__(
+        self, seconds: float | None = None, work: int | None = 50_000_000, output_bytes: int | None = 16_777_216
+    ) -> None:
+        self.seconds = seconds
+        self.work = work
+        self.output_bytes = output_bytes
+
+
+class Run:
+    """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins."""
+
+    __slots__ = (
+        "_left",
+        "_now",
+        "_replay",
+        "_seed",
+        "allow_network",
+        "cache",
+        "deadline",
+        "fired",
+        "hits",
+        "prints",
+        "recorded",
+        "sink",
+        "strict",
+        "work",
+    )
+
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        allow_network: bool = False,
+        limits: Limits | None = None,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        replay: Mapping[str, Value] | None = None,
+        sink: Callable[[str], None] | None = None,
+    ) -> None:
+        self.strict = strict
+        self.allow_network = allow_network
+        self.cache: dict[Any, Any] = {}
+        self.recorded: dict[str, Value] = {}
+        self.prints: list[str] = []
+        self.sink = sink
+        self.hits: set[Location] = set()
+        self.fired: list[str] = []
+        self._now = now_ns
+        self._seed = seed
+        self._replay = replay or {}
+        self.deadline = time.monotonic() + limits.seconds if limits is not None and limits.seconds is not None else None
+        self.work = limits.work if limits is not None else None
+        self._left = 4096 if self.work is None else min(self.work, 4096)
+
+    def now_ns(self) -> int:
+        if self._now is None:
+            self._now = time.time_ns()
+        return self._now
+
+    def random_bits(self, bits: int, key: str) -> int:
+        if self._seed is None:
+            self._seed = time.perf_counter_ns() ^ id(self)
+        stream = hashlib.shake_256(f"{self._seed}/{key}".encode()).digest((bits + 7) // 8)
+        return int.from_bytes(stream, "big") >> (-bits % 8)
+
+    def remember(self, name: str, args: tuple[Value, ...], compute: Callable[[], Value]) -> Value:
+        from policy_engine.values import dumps, to_json
+
+        key = name + dumps(to_json(list(args)))
+        value = self.recorded.get(key, U)
+        if value is U:
+            value = self._replay.get(key, U)
+            if value is U:
+                value = compute()
+            self.recorded[key] = value
+        return value
+
+    def charge(self, work: int) -> None:
+        """Take steps from the budget; every few thousand steps look at the clock."""
+        self._left -= work
+        if self._left < 0:
+            self._refill()
+
+    def _refill(self) -> None:
+        spent = 4096 - self._left
+        if self.work is not None:
+            self.work -= spent
+            if self.work < 0:
+                raise PolicyError(
+                    EVAL_CANCEL_ERROR,
+                    "the work budget of this decision is used up",
+                    hint="look for loops over loops, or raise `work` in the limits",
+                )
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise PolicyError(EVAL_CANCEL_ERROR, "the deadline of this decision has passed")
+        self._left = 4096
+
+    def print(self, message: str) -> None:
+        self.prints.append(message)
+        if self.sink is not None:
+            self.sink(message)
+
+
+class Query:
+    """One context of evaluation: documents, memo slots, and what `with` has replaced. A `with` makes a new one."""
+
+    __slots__ = ("code", "data", "fns", "input", "masked", "memo", "run")
+
+    def __init__(
+        self,
+        code: Code,
+        run: Run,
+        input: Value,  # noqa: A002  the word of the language
+        data: Value,
+        fns: tuple[Any, ...],
+        masked: frozenset[int],
+    ) -> None:
+        self.code = code
+        self.run = run
+        self.input = input
+        self.data = data
+        self.fns = fns
+        self.masked = masked
+        self.memo: list[Any] = [NC] * code.slots
+
+    def failed(self, error: BuiltinError, loc: Location) -> Any:
+        """What a call whose builtin failed gives: undefined, or the end of the decision under strict errors."""
+        if self.run.strict:
+            raise PolicyError(error.code, error.message, loc) from None
+        return U
+
+    def with_input(self, path: tuple[Value, ...], value: Value, loc: Location) -> Query:
+        return Query(self.code, self.run, patched(self.input, path, value, loc), self.data, self.fns, self.masked)
+
+    def with_data(self, path: tuple[str, ...], value: Value, hidden: frozenset[int], loc: Location) -> Query:
+        data = patched(self.data, path, value, loc)
+        return Query(self.code, self.run, self.input, data, self.fns, self.masked | hidden)
+
+    def with_function(self, slot: int, function: Callable[..., Any]) -> Query:
+        fns = (*self.fns[:slot], function, *self.fns[slot + 1 :])
+        return Query(self.code, self.run, self.input, self.data, fns, self.masked)
+
+
+class Code:
+    """The result of code generation that a query needs: how many memo slots there are, and the virtual documents."""
+
+    __slots__ = ("fns", "namespace", "slots", "tree")
+
+    def __init__(self, namespace: dict[str, Any], tree: Node) -> None:
+        self.namespace = namespace
+        self.tree = tree
+        self.slots = 0
+        self.fns: tuple[Any, ...] = ()
+
+
+class Node:
+    """A place in `data` where rules are: `rule` gives the document of a group, `children` lie below a package."""
+
+    __slots__ = ("children", "is_function", "number", "path", "rule")
+
+    def __init__(self, number: int, path: tuple[str, ...]) -> None:
+        self.number = number
+        self.path = path
+        self.rule: Callable[[Query], Value] | None = None
+        self.is_function = False
+        self.children: dict[str, Node] = {}
+
+
+class Cursor:
+    """A document that rules are a part of, not put together yet."""
+
+    __slots__ = ("base", "node")
+
+    def __init__(self, node: Node, base: Value) -> None:
+        self.node = node
+        self.base = base
+
+
+# ---- documents
+
+
+def patched(document: Value, path: tuple[Value, ...], value: Value, loc: Location) -> Value:
+    """A copy of a document with another value at a path. Scalars on the way become objects, arrays are an error."""
+    if not path:
+        return value
+    cls = document.__class__
+    if cls is list or cls is Set:
+        raise PolicyError(EVAL_CONFLICT_ERROR, "with keyword cannot replace a value: bad document path", loc)
+    base = dict(document) if cls is dict else {}
+    key = freeze(path[0])
+    base[key] = patched(base.get(key, U), path[1:], value, loc)
+    return base
+
+
+def base_at(document: Value, path: tuple[str, ...]) -> Value:
+    """The base document at a path of names."""
+    for step in path:
+        if document.__class__ is not dict:
+            return U
+        document = document.get(step, U)
+    return document
+
+
+def extent(q: Query, node: Node) -> Value:
+    """The whole document at a place where rules are."""
+    return full(q, Cursor(node, base_at(q.data, node.path)))
+
+
+def full(q: Query, value: Any) -> Value:
+    """A document that may be a `Cursor`, put together."""
+    if value.__class__ is not Cursor:
+        return value
+    node, base = value.node, value.base
+    if node.number in q.masked:
+        return base
+    if node.rule is not None:
+        return node.rule(q)
+    is_object = base.__class__ is dict
+    result: dict[Any, Value] = dict(base) if is_object else {}
+    for name, child in node.children.items():
+        if child.is_function:
+            continue
+        document = full(q, Cursor(child, base.get(name, U) if is_object else U))
+        if document is not U:
+            result[name] = document
+    return result
+
+
+def cursor(q: Query, node: Node) -> Cursor:
+    return Cursor(node, base_at(q.data, node.path))
+
+
+def cursor_step(q: Query, value: Any, key: Value) -> Any:
+    """One member of what may be a `Cursor`."""
+    if value.__class__ is not Cursor:
+        return step(value, key)
+    node, base = value.node, value.base
+    if node.number in q.masked:
+        return step(base, key)
+    below = step(base, key)
+    child = node.children.get(key) if key.__class__ is str else None
+    if child is None or child.is_function:
+        return below
+    if child.number in q.masked:
+        return below
+    if child.rule is not None:
+        return child.rule(q)
+    return Cursor(child, below)
+
+
+def cursor_items(q: Query, value: Any) -> Iterable[tuple[Value, Any]]:
+    """The members of what may be a `Cursor`: those of base data first, then those of rules, each in order."""
+    if value.__class__ is not Cursor or value.node.number in q.masked:
+        return items(q, value if value.__class__ is not Cursor else value.base)
+    node, base = value.node, value.base
+    names: list[Value] = [key for key, _ in sorted_items(base)] if base.__class__ is dict else []
+    seen = {name for name in names if name.__class__ is str}
+    names += [name for name in sorted(node.children) if name not in seen and not node.children[name].is_function]
+    q.run.charge(len(names))
+    found = ((name, cursor_step(q, value, name)) for name in names)
+    return [(name, item) for name, item in found if item is not U]
+
+
+# ---- references
+
+
+def step(value: Value, key: Value) -> Value:
+    """`value[key]`, or undefined."""
+    cls = value.__class__
+    if cls is dict:
+        return value.get(key if key.__class__ is str else freeze(key), U)
+    if cls is list:
+        kind = key.__class__
+        if kind is float or kind is Number:
+            key = int(key) if key == int(key) else -1
+        elif kind is not int:
+            return U
+        return value[key] if 0 <= key < len(value) else U
+    if cls is Set:
+        # A member is its own key; the stored one is given, because its text may differ from the one asked for.
+        return key if freeze(key) in value.members else U
+    if value is not U and cls not in RANK:
+        foreign(value)
+    return U
+
+
+def items(q: Query, value: Value) -> Iterable[tuple[Value, Value]]:
+    """(key, member) of a collection in Rego's order; nothing of anything else."""
+    cls = value.__class__
+    if cls is list:
+        q.run.charge(len(value))
+        return enumerate(value)
+    if cls is dict:
+        q.run.charge(len(value))
+        return sorted_items(value)
+    if cls is Set:
+        q.run.charge(len(value.members))
+        return [(member, member) for member in value.sorted()]
+    if value is not U and cls not in RANK:
+        foreign(value)
+    return ()
+
+
+def members(q: Query, value: Value) -> Iterable[Value]:
+    """The members of a collection in Rego's order; nothing of anything else."""
+    cls = value.__class__
+    if cls is list:
+        q.run.charge(len(value))
+        return value  # type: ignore[no-any-return]
+    if cls is dict:
+        q.run.charge(len(value))
+        return [item for _, item in sorted_items(value)]
+    if cls is Set:
+        q.run.charge(len(value.members))
+        return value.sorted()
+    if value is not U and cls not in RANK:
+        foreign(value)
+    return ()
+
+
+def domain(q: Query, value: Value) -> Iterable[tuple[Value, Value]] | None:
+    """What `every` ranges over; None for what is no collection."""
+    cls = value.__class__
+    return items(q, value) if cls is list or cls is dict or cls is Set else known(value)
+
+
+# ---- conditions
+
+
+def falsy(value: Any) -> bool:
+    """Whether a condition fails: on undefined and false, and on nothing else."""
+    if value is U or value is False:
+        return True
+    if value.__class__ not in RANK:
+        foreign(value)
+    return False
+
+
+def known(value: Any) -> None:
+    """Refuse what is no Rego value. Undefined passes."""
+    if value is not U and value.__class__ not in RANK:
+        foreign(value)
+
+
+def differs(a: Any, b: Any) -> bool:
+    """Whether two sides of `=` are not equal; undefined equals nothing."""
+    if a is U or b is U:
+        known(a)
+        known(b)
+        return True
+    return not equal(a, b)
+
+
+# ---- collections
+
+
+def new_set(*values: Value) -> Set:
+    return Set.of(dict.fromkeys(map(freeze, values)))
+
+
+def put_pair(target: dict[Any, Value], key: Value, value: Value, loc: Location) -> None:
+    """Add to an object comprehension or partial object; another value for a key is a conflict."""
+    frozen = key if key.__class__ is str else freeze(key)
+    old = target.get(frozen, U)
+    if old is not U and not equal(old, value):
+        raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
+    target[frozen] = value
+
+
+class Partial(dict[Any, Any]):
+    """An object that rules are building; unlike a plain dict it may still grow."""
+
+    __slots__ = ()
+
+
+class PartialSet(dict[Any, None]):
+    """The members of a set that rules are building."""
+
+    __slots__ = ()
+
+
+def put_path(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
+    """Define what is at a path of a partial object."""
+    target = _descend(root, keys[:-1], loc)
+    key = freeze(keys[-1])
+    old = target.get(key, U)
+    if old is not U and (old.__class__ is Partial or old.__class__ is PartialSet or not equal(old, value)):
+        raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
+    target[key] = value
+
+
+def put_member(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
+    """Add a member to the set at a path of a partial object."""
+    target = _descend(root, keys[:-1], loc)
+    members_ = target.setdefault(freeze(keys[-1]), PartialSet())
+    if members_.__class__ is not PartialSet:
+        raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
+    members_.setdefault(freeze(value))
+
+
+def put_default(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
+    """Define what is at a path unless something is there."""
+    target = _descend(root, keys[:-1], loc)
+    target.setdefault(freeze(keys[-1]), value)
+
+
+def _descend(target: Any, keys: Iterable[Value], loc: Location) -> Any:
+    for key in keys:
+        target = target.setdefault(freeze(key), Partial())
+        if target.__class__ is not Partial:
+            raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
+    return target
+
+
+def finish(value: Any) -> Value:
+    """A partial object as a value."""
+    if value.__class__ is Partial:
+        return {key: finish(item) for key, item in value.items()}
+    if value.__class__ is PartialSet:
+        return Set.of(dict(value))
+    return value
+
+
+def agree(old: Any, new: Value, loc: Location, text: str) -> Value:
+    """The one value of a complete rule or function; two different ones are a conflict."""
+    if old is not NC and not equal(old, new):
+        raise PolicyError(EVAL_CONFLICT_ERROR, text, loc)
+    return new if old is NC else old
+
+
+# ---- `with` on functions
+
+
+def constant(value: Value) -> Callable[..., Value]:
+    """A function that a plain value stands for."""
+    return lambda q, *args: value
+
+
+def redirect(slot: int, original: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that another one stands for; inside of that one the original is in force."""
+
+    def call(q: Query, *args: Value) -> Any:
+        return function(q.with_function(slot, original), *args)
+
+    return call
+
+
+def adapt(function: Callable[..., Any], context: bool) -> Callable[..., Any]:
+    """A builtin with the calling convention of a rule's function."""
+    if context:
+        return lambda q, *args: function(q.run, *args)
+    return lambda q, *args: function(*args)
+
+
+EXPORTED: Final[dict[str, Any]] = {
+    "BuiltinError": BuiltinError,
+    "NC": NC,
+    "Partial": Partial,
+    "Set": Set,
+    "U": U,
+    "agree": agree,
+    "base_at": base_at,
+    "compare": compare,
+    "constant": constant,
+    "cursor": cursor,
+    "cursor_items": cursor_items,
+    "cursor_step": cursor_step,
+    "dict": dict,
+    "differs": differs,
+    "domain": domain,
+    "extent": extent,
+    "falsy": falsy,
+    "finish": finish,
+    "freeze": freeze,
+    "full": full,
+    "items": items,
+    "known": known,
+    "len": len,
+    "list": list,
+    "members": members,
+    "new_set": new_set,
+    "order_key": order_key,
+    "put_default": put_default,
+    "put_member": put_member,
+    "put_pair": put_pair,
+    "put_path": put_path,
+    "redirect": redirect,
+    "step": step,
+    "str": str,
+    "thaw": thaw,
+    "tuple": tuple,
+}

@@ -1,0 +1,232 @@
+"""One compiled set of policies as Python: which functions exist, what they are called, and the namespace they live in.
+
+Functions are written when something first refers to them, so code exists only for what an entrypoint or query can reach.
+Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion.
+"""
+
+from __future__ import annotations
+
+import linecache
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from policy_engine.codegen.body import Action, BodyWriter
+from policy_engine.codegen.groups import write_group, write_lookup
+from policy_engine.codegen.refs import constant_value
+from policy_engine.codegen.runtime import EXPORTED, Code, Node, Query, adapt
+from policy_engine.codegen.writer import Constants, Writer
+from policy_engine.compiler import calls
+from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
+from policy_engine.compiler.terms import function_path
+from policy_engine.location import Location
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Body, Term
+from policy_engine.values import Value
+
+CHUNK = 200
+"""Functions in one source."""
+
+_numbers = iter(range(1, 1 << 62))
+
+
+class Unit:
+    """Code generation for one program. `trace` builds functions that note which expressions succeeded."""
+
+    def __init__(self, program: Program, *, trace: bool = False, mocked: frozenset[str] = frozenset()) -> None:
+        self.program = program
+        self.trace = trace
+        self.arity = calls.arity(program)
+        self.namespace: dict[str, Any] = {"__builtins__": {}, **EXPORTED}
+        self.constants = Constants(self.namespace)
+        self.code = Code(self.namespace, Node(program.tree.number, ()))
+        self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked | mocked))}
+        self.sources: list[str] = []
+        self._slots: dict[Group, int] = {}
+        self._nodes: dict[int, Node] = {}
+        self._lookups: dict[tuple[Group, tuple[object, ...]], str] = {}
+        self._masked = self._masked_numbers()
+        self._written: set[str] = set()
+        self._pending: list[Callable[[Writer], None]] = []
+        self._lock = threading.RLock()
+        self._tag = f"<policy {next(_numbers)}"
+        with self._lock:
+            self.code.fns = tuple(self._mock_default(name) for name in self.mock_slots)
+            self._flush()
+
+    # ---- entry points
+
+    def query(self, body: Body, names: tuple[str, ...]) -> Callable[[Query], list[tuple[Value, ...]]]:
+        """A function that gives the values of `names` at each solution of a body in normal form."""
+        with self._lock:
+            name = f"query{next(_numbers)}"
+
+            def write(writer: Writer) -> None:
+                with writer.block(f"def {name}(q):"):
+                    body_writer = BodyWriter(self, writer)
+                    writer.line("c = []")
+                    values = lambda: [body_writer.env[item] for item in names]  # noqa: E731
+                    action = Action(lambda: writer.line(f"c.append({body_writer.tuple(values())})"))
+                    body_writer.solutions(body, action)
+                    writer.line("return c")
+
+            self._pending.append(write)
+            self._flush()
+            return self.namespace[name]  # type: ignore[no-any-return]
+
+    def value(self, path: Path) -> Callable[[Query], Value]:
+        """A function that gives the document at a constant path below `data`, or undefined."""
+        with self._lock:
+            name = f"entry{next(_numbers)}"
+            ref = nodes.Ref(nodes.Var("data"), tuple([nodes.Scalar(step) for step in path]))
+
+            def write(writer: Writer) -> None:
+                with writer.block(f"def {name}(q):"):
+                    writer.line(f"return {BodyWriter(self, writer).side(ref if path else ref.head)}")
+
+            self._pending.append(write)
+            self._flush()
+            return self.namespace[name]  # type: ignore[no-any-return]
+
+    # ---- names, as the writers ask for them
+
+    def operand(self, term: Term) -> str:
+        """The expression for a constant term."""
+        found = constant_value(term)
+        assert found is not None
+        return self.constants.value(found[0])
+
+    def function_name(self, group: Group) -> str:
+        name = f"g{group.number}"
+        if name not in self._written:
+            self._written.add(name)
+            self._pending.append(lambda writer: write_group(self, writer, group))
+        return name
+
+    def lookup_name(self, group: Group, path: tuple[Term, ...]) -> tuple[str, list[int]]:
+        """The lookup for some known steps, and which of them it takes as parameters.
+
+        A constant is built into the function only where some rule's head has a constant at that place.
+        """
+        pattern: list[Term | None] = []
+        for number, step in enumerate(path):
+            heads = [(*rule.suffix, *([rule.key] if rule.key is not None else []))[number:][:1] for rule in group.rules]
+            matters = isinstance(step, nodes.Scalar) and any(isinstance(h[0], nodes.Scalar) for h in heads if h)
+            pattern.append(step if matters else None)
+        key = (group, tuple(None if step is None else self.operand(step) for step in pattern))
+        name = self._lookups.get(key)
+        if name is None:
+            name = self._lookups[key] = f"g{group.number}_{len(self._lookups)}"
+            fixed = tuple(pattern)
+            self._pending.append(lambda writer: write_lookup(self, writer, group, name, fixed))
+        return name, [number for number, step in enumerate(pattern) if step is None]
+
+    def slot(self, group: Group) -> int:
+        if group not in self._slots:
+            self._slots[group] = self.new_slot()
+        return self._slots[group]
+
+    def new_slot(self) -> int:
+        self.code.slots += 1
+        return self.code.slots - 1
+
+    def group_of(self, call: nodes.Call) -> Group:
+        group = calls.find_function(self.program, call)
+        assert group is not None
+        return group
+
+    def function_at(self, target: Term) -> Group | None:
+        """The function that a `with` target below data names."""
+        node = self.program.tree.find(function_path(target)) if isinstance(target, nodes.Ref) else None
+        found = node is not None and node.group is not None and node.group.kind is Kind.FUNCTION
+        return node.group if node is not None and found else None
+
+    def node_name(self, tree: Tree) -> str:
+        """The name of a place in the tree of virtual documents; everything below it is written too."""
+        return self.constants.object("d", tree.number, self._node(tree))
+
+    def _node(self, tree: Tree) -> Node:
+        node = self._nodes.get(tree.number)
+        if node is None:
+            node = self._nodes[tree.number] = Node(tree.number, tree.path)
+            if tree.group is not None:
+                node.is_function = tree.group.kind is Kind.FUNCTION
+                if not node.is_function:
+                    name, slot = self.function_name(tree.group), self.slot(tree.group)
+                    node.rule = _remembered(self.namespace, name, slot)
+            node.children = {name: self._node(child) for name, child in tree.children.items()}
+        return node
+
+    # ---- `with`
+
+    def _mock_default(self, name: str) -> Any:
+        if name.startswith("data."):
+            tree = self.program.tree.find(tuple(name.split(".")[1:]))
+            assert tree is not None
+            assert tree.group is not None
+            return _late(self.namespace, self.function_name(tree.group))
+        builtin = self.program.builtins[name]
+        return adapt(builtin.function, builtin.context)
+
+    def _masked_numbers(self) -> set[int]:
+        found: set[int] = set()
+        for path in self.program.masked:
+            tree = self.program.tree.find(path)
+            found |= _below(tree) if tree is not None else set()
+        return found
+
+    def is_masked(self, group: Group) -> bool:
+        return self.node_number(group) in self._masked
+
+    def node_number(self, group: Group) -> int:
+        tree = self.program.tree.find(group.path)
+        assert tree is not None
+        return tree.number
+
+    def hidden(self, path: Path) -> str:
+        """The rules that replacing a document hides, as a constant."""
+        tree = self.program.tree.find(path)
+        numbers = frozenset(_below(tree)) if tree is not None else frozenset()
+        return self.constants.object("f", numbers, numbers)
+
+    # ---- compiling
+
+    def _flush(self) -> None:
+        """Write and compile what is pending; writing may add more."""
+        while self._pending:
+            chunk, self._pending = self._pending[:CHUNK], self._pending[CHUNK:]
+            writer = Writer()
+            for write in chunk:
+                writer.indent = 0
+                write(writer)
+            source = "\n".join(writer.lines) + "\n"
+            self.sources.append(source)
+            name = f"{self._tag}.{len(self.sources)}>"
+            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+            exec(compile(source, name, "exec"), self.namespace)  # noqa: S102  our own text, see writer.py
+
+
+def _below(tree: Tree) -> set[int]:
+    found = {tree.number}
+    for child in tree.children.values():
+        found |= _below(child)
+    return found
+
+
+def _remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Query], Value]:
+    """A group's document, from its memo slot if it is there already."""
+    not_computed = namespace["NC"]
+
+    def rule(q: Query) -> Value:
+        value = q.memo[slot]
+        return namespace[name](q) if value is not_computed else value
+
+    return rule
+
+
+def _late(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
+    """A function that may not be compiled yet."""
+    return lambda q, *args: namespace[name](q, *args)
+
+
+__all__ = ["Location", "Unit"]

@@ -1,0 +1,166 @@
+"""Stage: calls out of terms (OPA's RewriteExprTerms), and refs and comprehensions out of operands (RewriteDynamicTerms).
+
+`f(g(x)) == 1` becomes `'1 = g(x); '2 = f('1); '2 = 1`. What is taken out of a negated expression stands before it and is
+not negated: that is why `not f(input.x)` is undefined, and not true, when `input.x` is undefined. The two halves are
+separate because safety is decided between them, on expressions that still show where a variable is bound.
+
+After `dynamic` a body is in normal form. Its expressions are `a = b`, a call of simple operands, or a term; an operand is
+a scalar, a variable, or a collection of operands; only a side of `=` and a whole expression may be a ref (with simple
+steps), a comprehension or, on one side of `=`, a call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from policy_engine.compiler.program import Program
+from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, Names, call, equality, map_closure, map_term
+from policy_engine.errors import PolicyError
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Body, Expr, Term
+
+
+def calls(program: Program, errors: list[PolicyError]) -> None:
+    """Take nested calls out of every body."""
+    expander = Calls(program.names)
+    for rule in program.rules:
+        for clause in rule.clauses:
+            clause.body = expander.body(clause.body)
+
+
+def dynamic(program: Program, errors: list[PolicyError]) -> None:
+    """Take refs and comprehensions out of operands. Bodies are ordered and safe already."""
+    hoister = Dynamic(program.names)
+    for rule in program.rules:
+        for clause in rule.clauses:
+            clause.body = hoister.body(clause.body)
+
+
+class Expander:
+    """What both halves share: walking bodies, and the list of expressions that go before the current one."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+
+    def body(self, body: Body) -> Body:
+        result: list[Expr] = []
+        for expr in body:
+            self.expr(expr, result)
+        return tuple(result)
+
+    def expr(self, expr: Expr, out: list[Expr]) -> None:
+        """Append what replaces `expr`."""
+        before: list[Expr] = []
+        withs = tuple([replace(item, value=self.operand(item.value, before)) for item in expr.withs])
+        out.extend(before)  # the values of `with` are evaluated outside of it
+        before = []
+        what = self.what(expr, before)
+        out.extend(replace(item, withs=withs) for item in before)
+        out.append(replace(expr, what=what, withs=withs))
+
+    def what(self, expr: Expr, before: list[Expr]) -> Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction:
+        match expr.what:
+            case nodes.Every(key, value, domain, body):
+                return nodes.Every(key, value, self.side(domain, before), self.body(body), loc=expr.what.loc)
+            case nodes.Negation(body):
+                return nodes.Negation(self.body(body), loc=expr.what.loc)
+            case nodes.Conjunction(operands):
+                return nodes.Conjunction(tuple([self.body(item) for item in operands]), loc=expr.what.loc)
+            case nodes.Disjunction(operands):
+                return nodes.Disjunction(tuple([self.body(item) for item in operands]), loc=expr.what.loc)
+            case nodes.Call(nodes.Var("eq" | "equal" as name), (left, right)):
+                # `==` binds nothing, which the safety stage has to see; after it the two are the same.
+                return call(self.equality(name), (self.side(left, before), self.side(right, before)), expr.what)
+            case nodes.Call(operator, args):
+                operands = tuple([self.operand(arg, before) for arg in args])
+                return nodes.Call(operator, operands, infix=expr.what.infix, loc=expr.what.loc)
+            case nodes.SomeDecl() | nodes.SomeIn():
+                raise AssertionError("declarations are gone after the names stage")
+            case term:
+                return self.side(term, before)
+
+    def operand(self, term: Term, before: list[Expr]) -> Term:
+        """A term that stands inside another one."""
+        raise NotImplementedError
+
+    def side(self, term: Term, before: list[Expr]) -> Term:
+        """A term that is a whole expression or a side of `=`."""
+        raise NotImplementedError
+
+    def equality(self, name: str) -> str:
+        """What becomes of the operator `=` or `==`."""
+        return name
+
+    def take_out(self, term: Term, before: list[Expr]) -> nodes.Var:
+        """Bind a term to a new variable before the current expression."""
+        local = self.names.fresh("", term)
+        before.append(equality(local, term, term))
+        return local
+
+
+class Calls(Expander):
+    """Takes out calls, and the heads of refs that are no variables."""
+
+    def operand(self, term: Term, before: list[Expr]) -> Term:
+        if isinstance(term, nodes.Call):
+            args = tuple([self.operand(arg, before) for arg in term.args])
+            return self.take_out(replace(term, args=args), before)
+        return self.side(term, before)
+
+    def side(self, term: Term, before: list[Expr]) -> Term:
+        match term:
+            case nodes.Scalar() | nodes.Var():
+                return term
+            case nodes.Call():
+                return self.operand(term, before)
+            case nodes.Ref(head, path):
+                start = self.operand(head, before)
+                if not isinstance(start, nodes.Var):
+                    start = self.take_out(start, before)
+                return nodes.Ref(start, tuple([self.operand(step, before) for step in path]), loc=term.loc)
+            case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension():
+                return self.comprehension(term)
+            case _:
+                return map_term(term, lambda item: self.operand(item, before))
+
+    def comprehension(self, term: Term) -> Term:
+        """Its head is evaluated at the end of its body."""
+        extra: list[Expr] = []
+        mapped = map_closure(term, lambda body: body, lambda head: self.head(head, extra))
+        return map_closure(mapped, lambda body: self.body((*body, *extra)))
+
+    def head(self, term: Term, extra: list[Expr]) -> Term:
+        if isinstance(term, (nodes.Scalar, nodes.Var)) and not _is_root(term):
+            return term
+        return self.take_out(term, extra)
+
+
+class Dynamic(Expander):
+    """Takes out refs and comprehensions, and makes `==` into `=`."""
+
+    def equality(self, name: str) -> str:
+        return "eq"
+
+    def operand(self, term: Term, before: list[Expr]) -> Term:
+        term = self.side(term, before)
+        if isinstance(term, (nodes.Ref, *COMPREHENSIONS)) or _is_root(term):
+            return self.take_out(term, before)
+        return term
+
+    def side(self, term: Term, before: list[Expr]) -> Term:
+        match term:
+            case nodes.Scalar() | nodes.Var():
+                return term
+            case nodes.Ref(head, path):
+                return nodes.Ref(head, tuple([self.operand(step, before) for step in path]), loc=term.loc)
+            case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension():
+                return map_closure(term, self.body)
+            case nodes.Call(operator, args):
+                operands = tuple([self.operand(arg, before) for arg in args])
+                return nodes.Call(operator, operands, infix=term.infix, loc=term.loc)
+            case _:
+                return map_term(term, lambda item: self.operand(item, before))
+
+
+def _is_root(term: Term) -> bool:
+    return isinstance(term, nodes.Var) and term.name in ROOTS

@@ -1,0 +1,135 @@
+"""What the compiler makes of modules: a tree of rule groups, every body in normal form.
+
+A *group* is all rules that share a ground path (`data.authz.allow`). Of a rule whose head is a reference with variables
+(`a.b[x].c := y`) the ground part is the path and the rest the rule's `suffix`. Groups hang in a tree that mirrors `data`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from policy_engine.builtins.table import Builtin
+from policy_engine.compiler.terms import Names
+from policy_engine.location import NOWHERE, Location
+from policy_engine.syntax import nodes
+
+Path = tuple[str, ...]
+"""A path below `data`."""
+
+
+@dataclass(slots=True)
+class Clause:
+    """A body and the value it gives: a rule, or one `else` of it. `value` is None for a member of a set."""
+
+    value: nodes.Term | None
+    body: nodes.Body
+    loc: Location = NOWHERE
+
+
+@dataclass(slots=True, eq=False)
+class Rule:
+    """One rule in normal form. `clauses` is the rule itself and then its `else` parts, in order.
+
+    `key` is the member term of `contains`. `args` is None unless the rule is a function.
+    """
+
+    path: Path
+    suffix: tuple[nodes.Term, ...]
+    args: tuple[nodes.Term, ...] | None
+    key: nodes.Term | None
+    clauses: list[Clause]
+    default: bool
+    loc: Location
+    module: ModuleInfo
+
+
+class Kind(enum.Enum):
+    """What a group's document is."""
+
+    COMPLETE = "complete"
+    SET = "set"
+    OBJECT = "object"
+    FUNCTION = "function"
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """All rules of one path. `number` is its place in the program; `defaults` give the values of last resort.
+
+    A complete rule or function has at most one default, an object one for each suffix.
+    """
+
+    number: int
+    path: Path
+    kind: Kind
+    rules: list[Rule] = field(default_factory=list)
+    defaults: list[Rule] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return ".".join(("data", *self.path))
+
+    @property
+    def loc(self) -> Location:
+        return min(rule.loc for rule in (*self.rules, *self.defaults))
+
+    @property
+    def arity(self) -> int:
+        return len((*self.rules, *self.defaults)[0].args or ())
+
+    @property
+    def depth(self) -> int:
+        """How many path elements below the group's own path its rules define, a set's member included."""
+        return max(len(rule.suffix) + (rule.key is not None) for rule in (*self.rules, *self.defaults))
+
+
+@dataclass(slots=True, eq=False)
+class Tree:
+    """A node of `data`: a group, or a package or other inner node. `number` is its place among the program's nodes."""
+
+    path: Path
+    number: int = -1
+    group: Group | None = None
+    children: dict[str, Tree] = field(default_factory=dict)
+
+    def find(self, path: Path) -> Tree | None:
+        """The node at `path` below this one."""
+        node: Tree | None = self
+        for step in path:
+            node = node.children.get(step) if node is not None else None
+        return node
+
+    def groups(self) -> Iterator[Group]:
+        """This node's group and all below it."""
+        if self.group is not None:
+            yield self.group
+        for child in self.children.values():
+            yield from child.groups()
+
+
+@dataclass(slots=True, eq=False)
+class ModuleInfo:
+    """A module as the compiler keeps it."""
+
+    file: str
+    package: Path
+    module: nodes.Module
+
+
+@dataclass(slots=True, eq=False)
+class Program:
+    """A compiled set of modules before code generation."""
+
+    modules: list[ModuleInfo]
+    tree: Tree
+    groups: list[Group]
+    rules: list[Rule]
+    names: Names
+    builtins: Mapping[str, Builtin]
+    """The builtins these modules may use: the engine's, less what capabilities exclude, and the host's."""
+    mocked: set[str] = field(default_factory=set)
+    """Names of functions (builtins by name, groups as `data.…`) that a `with` somewhere replaces."""
+    masked: set[Path] = field(default_factory=set)
+    """Paths of documents that a `with` somewhere replaces, where there are rules at or below them."""

@@ -1,0 +1,146 @@
+"""Stage: no rule depends on itself. Also: which groups a rule can reach, which code generation and facts build on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from policy_engine.compiler.program import Program, Rule, Tree
+from policy_engine.compiler.terms import (
+    FunctionValue,
+    bodies,
+    closures,
+    expr_terms,
+    function_path,
+    heads,
+    term_closures,
+    walk_terms,
+)
+from policy_engine.errors import RECURSION_ERROR, PolicyError
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Body, Term
+
+
+def check(program: Program, errors: list[PolicyError]) -> None:
+    """Report each rule that takes part in a cycle, once per cycle found."""
+    edges = {rule: sorted(set(dependencies(program, rule)), key=lambda r: r.loc) for rule in program.rules}
+    state: dict[Rule, int] = {}
+    for start in program.rules:
+        if start not in state:
+            _visit(start, edges, state, errors)
+
+
+def _visit(start: Rule, edges: dict[Rule, list[Rule]], state: dict[Rule, int], errors: list[PolicyError]) -> None:
+    """Depth first without Python's own recursion: chains of rules may be long. 1 is on the path, 2 is done."""
+    path: list[Rule] = []
+    pending: list[tuple[Rule, Iterator[Rule]]] = []
+
+    def enter(rule: Rule) -> None:
+        state[rule] = 1
+        path.append(rule)
+        pending.append((rule, iter(edges[rule])))
+
+    enter(start)
+    while pending:
+        rule, rest = pending[-1]
+        for target in rest:
+            if state.get(target) == 1:
+                cycle = [*path[path.index(target) :], target]
+                names = [".".join(("data", *item.path)) for item in cycle]
+                text = f"rule {names[0]} is recursive: {' -> '.join(names)}"
+                errors.append(PolicyError(RECURSION_ERROR, text, target.loc))
+            elif target not in state:
+                enter(target)
+                break
+        else:
+            pending.pop()
+            path.pop()
+            state[rule] = 2
+
+
+def dependencies(program: Program, rule: Rule) -> Iterator[Rule]:
+    """The rules one rule's document is made from, itself apart."""
+    for term in rule_terms(rule):
+        yield from term_dependencies(program, term)
+
+
+def term_dependencies(program: Program, term: Term) -> Iterator[Rule]:
+    """The rules that one term refers to or calls."""
+    if isinstance(term, nodes.Ref) and isinstance(term.head, nodes.Var) and term.head.name == "data":
+        yield from matching(program.tree, term.path)
+    elif isinstance(term, nodes.Var) and term.name == "data":
+        yield from matching(program.tree, ())
+    elif isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref):
+        yield from _function(program, function_path(term.operator))
+    elif isinstance(term, FunctionValue) and str(term.value).startswith("data."):
+        yield from _function(program, tuple(str(term.value).split(".")[1:]))
+
+
+def _function(program: Program, path: tuple[str, ...]) -> Iterator[Rule]:
+    node = program.tree.find(path)
+    if node is not None and node.group is not None:
+        yield from (*node.group.rules, *node.group.defaults)
+
+
+def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
+    """The rules whose documents a reference below `data` can touch. A step that is no constant matches anything."""
+    nodes_here = [tree]
+    for number, step in enumerate(path):
+        following: list[Tree] = []
+        for node in nodes_here:
+            if node.group is not None:
+                for rule in (*node.group.rules, *node.group.defaults):
+                    if rule.args is None and compatible(rule.suffix, path[number:]):
+                        yield rule
+                continue
+            if isinstance(step, nodes.Scalar):
+                child = node.children.get(step.value) if isinstance(step.value, str) else None
+                following += [child] if child is not None else []
+            else:
+                following += node.children.values()
+        nodes_here = following
+    for node in nodes_here:
+        for group in node.groups():
+            yield from (rule for rule in (*group.rules, *group.defaults) if rule.args is None)
+
+
+def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
+    """Whether a rule's head can lie on a path: no two constants differ."""
+    return all(
+        not (isinstance(a, nodes.Scalar) and isinstance(b, nodes.Scalar)) or a.value == b.value
+        for a, b in zip(suffix, path, strict=False)
+    )
+
+
+def rule_terms(rule: Rule) -> Iterator[Term]:
+    """Every term of a rule, at any depth."""
+    for head in (*rule.suffix, *([rule.key] if rule.key is not None else [])):
+        yield from all_terms(head)
+    for clause in rule.clauses:
+        if clause.value is not None:
+            yield from all_terms(clause.value)
+        yield from body_terms(clause.body)
+
+
+def body_terms(body: Body) -> Iterator[Term]:
+    """Every term of a body, at any depth."""
+    for expr in body:
+        if isinstance(expr.what, nodes.Call):
+            yield expr.what
+        for term in (*expr_terms(expr), *(item.value for item in expr.withs)):
+            yield from all_terms(term)
+        if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
+            for inner in bodies(expr.what):
+                yield from body_terms(inner)
+
+
+def all_terms(term: Term) -> Iterator[Term]:
+    """A term and every term in it, comprehensions included."""
+    yield from walk_terms(term)
+    for closure in term_closures(term):
+        for head in heads(closure):
+            yield from all_terms(head)
+        for body in bodies(closure):
+            yield from body_terms(body)
+
+
+__all__ = ["body_terms", "check", "closures", "compatible", "dependencies", "matching", "rule_terms", "term_dependencies"]

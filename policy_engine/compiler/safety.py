@@ -1,0 +1,348 @@
+"""Stage: every variable is bound before it is needed, by putting the expressions of each body in an order that does so.
+
+The algorithm, and so which bodies are refused, is OPA's (v1/ast/compile.go, reorderBodyForSafety and outputVarsForExpr;
+v1/ast/unify.go). Expressions keep their order where nothing forces another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from policy_engine.compiler.program import Program
+from policy_engine.compiler.terms import (
+    COMPREHENSIONS,
+    ROOTS,
+    bodies,
+    closures,
+    expr_terms,
+    heads,
+    map_closure,
+    map_term,
+    subterms,
+    term_closures,
+    walk_terms,
+)
+from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
+from policy_engine.location import Location
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Body, Expr, Term
+
+Arity = Callable[[nodes.Call], int]
+"""The number of operands a call's function takes, without the output; -1 for a function that does not exist."""
+
+
+def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
+    """Order every body, and report variables that nothing binds."""
+    checker = Safety(arity, errors)
+    for rule in program.rules:
+        safe = set(ROOTS)
+        for arg in rule.args or ():
+            safe |= {var.name for var in _all_vars(arg)}
+        for number, clause in enumerate(rule.clauses):
+            clause.body = checker.body(clause.body, safe)
+            bound = safe | {name for expr in clause.body for name in checker.own_vars(expr)}
+            terms = [clause.value] if clause.value is not None else []
+            if number == 0:
+                terms += [*rule.suffix, *([rule.key] if rule.key is not None else [])]
+            for term in terms:
+                checker.unbound(((var.name, var.loc) for var in _all_vars(term) if var.name not in bound))
+
+
+class Safety:
+    """Orders bodies. `errors` collects one error for each variable that stays unbound."""
+
+    def __init__(self, arity: Arity, errors: list[PolicyError]) -> None:
+        self.arity = arity
+        self.errors = errors
+
+    def unbound(self, found: Iterable[tuple[str, Location]]) -> None:
+        seen: set[str] = set()
+        for name, loc in found:
+            shown = name.split("'")[0]
+            if name.startswith("$"):
+                shown = "_"
+            if shown and shown not in seen:
+                seen.add(shown)
+                self.errors.append(PolicyError(UNSAFE_VAR_ERROR, f"var {shown} is unsafe", loc))
+
+    def body(self, body: Body, outside: set[str]) -> Body:
+        """The body in a safe order, closures in it too. `outside` are the variables bound around it."""
+        body_vars = {name for expr in body for name in self.own_vars(expr)}
+        safe = body_vars & outside | set(ROOTS)
+        missing = [{name for name in self.own_vars(expr) if name not in safe} for expr in body]
+        inner = [self.closure_vars(expr) for expr in body]
+        order: list[int] = []
+        placed = [False] * len(body)
+        while True:
+            before = len(order)
+            for i, expr in enumerate(body):
+                if placed[i]:
+                    continue
+                outputs = self.outputs(expr, safe)
+                if inner[i]:
+                    unsafe_inside = (inner[i] & body_vars) - outside - safe
+                    if unsafe_inside:
+                        if unsafe_inside == outputs:
+                            continue  # a closure over what the same expression binds
+                        missing[i] |= unsafe_inside
+                missing[i] -= outputs
+                missing[i] -= safe
+                if not missing[i]:
+                    placed[i] = True
+                    order.append(i)
+                    safe |= outputs
+            if len(order) == before:
+                break
+        if len(order) < len(body):
+            self.unbound(self._where(body, placed, missing))
+            return body
+        result: list[Expr] = []
+        seen = set(outside)
+        for i in order:
+            result.append(self._inside(body[i], seen))
+            seen |= set(self.own_vars(body[i]))
+        return tuple(result)
+
+    def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:
+        for i, expr in enumerate(body):
+            if placed[i]:
+                continue
+            spots = {var.name: var.loc for var in expr_vars(expr)}
+            for name in sorted(missing[i], key=lambda item: spots.get(item, expr.loc)):
+                if not name.startswith("'"):
+                    yield name, spots.get(name, expr.loc)
+            if all(name.startswith("'") for name in missing[i]):
+                # Only intermediate values are unbound: the variables behind them are reported where they stand.
+                continue
+
+    def _inside(self, expr: Expr, seen: set[str]) -> Expr:
+        """Order the bodies in an expression. What the expression itself binds is not bound inside them."""
+
+        def term(item: Term) -> Term:
+            if isinstance(item, COMPREHENSIONS):
+                return self._comprehension(item, seen)
+            return map_term(item, term)
+
+        what = expr.what
+        match what:
+            case nodes.Every(key, value, domain, body):
+                known = seen | {value.name} | ({key.name} if key is not None else set())
+                what = nodes.Every(key, value, term(domain), self.body(body, known), loc=what.loc)
+            case nodes.Negation(body):
+                what = replace(what, body=self.body(body, seen))
+            case nodes.Conjunction(operands) | nodes.Disjunction(operands):
+                what = replace(what, operands=tuple([self.body(item, seen) for item in operands]))
+            case nodes.SomeDecl() | nodes.SomeIn():
+                raise AssertionError("declarations are gone after the names stage")
+            case _:
+                what = term(what)
+        withs = tuple([replace(item, value=term(item.value)) for item in expr.withs])
+        return replace(expr, what=what, withs=withs)
+
+    def _comprehension(self, item: Term, seen: set[str]) -> Term:
+        result = map_closure(item, lambda body: self.body(body, seen))
+        (body,) = bodies(result)
+        bound = seen | {name for expr in body for name in self.own_vars(expr)} | set(ROOTS)
+        for head in heads(result):
+            self.unbound((var.name, var.loc) for var in _all_vars(head) if var.name not in bound)
+        return result
+
+    # ---- which variables an expression has
+
+    def own_vars(self, expr: Expr) -> set[str]:
+        """The variables an expression mentions outside of the bodies in it."""
+        return {var.name for var in expr_vars(expr)}
+
+    def closure_vars(self, expr: Expr) -> set[str]:
+        """The variables that occur in the bodies of an expression."""
+        found: set[str] = set()
+        for closure in closures(expr):
+            found |= self._names_inside(closure)
+            if isinstance(closure, nodes.Every):
+                found -= {closure.value.name} | ({closure.key.name} if closure.key is not None else set())
+        return found
+
+    def _names_inside(self, closure: nodes.Node) -> set[str]:
+        found = {var.name for head in heads(closure) for var in _all_vars(head)}
+        for head in heads(closure):
+            for inner in term_closures(head):
+                found |= self._names_inside(inner)
+        for body in bodies(closure):
+            for expr in body:
+                found |= self.own_vars(expr) | self.closure_vars(expr)
+        return found
+
+    # ---- what an expression binds
+
+    def outputs(self, expr: Expr, safe: set[str]) -> set[str]:
+        """The variables that evaluating `expr` binds, given those in `safe`."""
+        if expr.negated:
+            return set()
+        for item in expr.withs:
+            if any(var.name not in safe for var in _all_vars(item.value)):
+                return set()
+        match expr.what:
+            case nodes.Every(_, _, domain, _):
+                return _ref_outputs((domain,), safe) - safe
+            case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
+                return set()
+            case nodes.Call(nodes.Var("eq"), (left, right)):
+                known = _ref_outputs((left, right), safe) | safe
+                return (known | unify(known, left, right)) - safe
+            case nodes.Call(_, args) as what:
+                outputs = _ref_outputs(args, safe)
+                arity = self.arity(what)
+                if arity < 0 or arity >= len(args):
+                    return outputs - safe
+                needed = {var.name for arg in args[:arity] for var in _input_vars(arg)}
+                if needed - outputs - safe:
+                    return set()
+                return (outputs | {var.name for arg in args[arity:] for var in _input_vars(arg)}) - safe
+            case _:
+                return _ref_outputs(tuple(expr_terms(expr)), safe) - safe
+
+
+def expr_vars(expr: Expr) -> Iterable[nodes.Var]:
+    """The variables of an expression outside of the bodies in it, in the order they stand there."""
+    for term in expr_terms(expr):
+        yield from _all_vars(term)
+    for item in expr.withs:
+        yield from _all_vars(item.value)
+        if isinstance(item.target, nodes.Ref):
+            for step in item.target.path:
+                yield from _all_vars(step)
+
+
+def _all_vars(term: Term) -> Iterable[nodes.Var]:
+    """Every variable of a term outside closures; ref heads count, function names do not."""
+    return (item for item in walk_terms(term) if isinstance(item, nodes.Var))
+
+
+def _input_vars(term: Term) -> Iterable[nodes.Var]:
+    """The variables of a pattern: not those in sets, object keys, ref heads or closures."""
+    match term:
+        case nodes.Var():
+            yield term
+        case nodes.Ref(_, path):
+            for step in path:
+                yield from _input_vars(step)
+        case nodes.Array(items):
+            for item in items:
+                yield from _input_vars(item)
+        case nodes.Object(pairs):
+            for _, value in pairs:
+                yield from _input_vars(value)
+        case nodes.Call(_, args):
+            for arg in args:
+                yield from _input_vars(arg)
+
+
+def _ref_outputs(terms: Iterable[Term], safe: set[str]) -> set[str]:
+    """The variables in the steps of refs whose heads are bound: iterating a ref binds them."""
+    found: set[str] = set()
+    pending = list(terms)
+    while pending:
+        term = pending.pop()
+        if isinstance(term, COMPREHENSIONS):
+            continue
+        if isinstance(term, nodes.Ref):
+            if not _is_safe_head(term, safe):
+                continue
+            for step in term.path:
+                found |= {var.name for var in _pattern_steps(step)}
+        pending.extend(subterms(term))
+    return found
+
+
+def _pattern_steps(step: Term) -> Iterable[nodes.Var]:
+    if isinstance(step, nodes.Ref):
+        return
+    yield from (item for item in walk_terms(step) if isinstance(item, nodes.Var))
+
+
+def _is_safe_head(ref: nodes.Ref, safe: set[str]) -> bool:
+    return not isinstance(ref.head, nodes.Var) or ref.head.name in safe or ref.head.name in ROOTS
+
+
+def unify(safe: set[str], a: Term, b: Term) -> set[str]:
+    """The variables that `a = b` binds, given those in `safe`."""
+    unifier = _Unifier(safe)
+    unifier.unify(a, b)
+    return unifier.unified
+
+
+class _Unifier:
+    def __init__(self, safe: set[str]) -> None:
+        self.safe = safe
+        self.unified: set[str] = set()
+        self.waiting: dict[str, set[str]] = {}
+        """For a variable that is still unbound, those that become bound when all of the named ones are."""
+
+    def known(self, name: str) -> bool:
+        return name in self.safe or name in self.unified or name in ROOTS
+
+    def unify(self, a: Term, b: Term) -> None:
+        match a, b:
+            case nodes.Var(x), nodes.Var(y):
+                if self.known(y):
+                    self.mark(x)
+                elif self.known(x):
+                    self.mark(y)
+                else:
+                    self.wait(x, {y})
+                    self.wait(y, {x})
+            case nodes.Var(x), nodes.Array() | nodes.Object():
+                self._with_pattern(x, b)
+            case nodes.Array() | nodes.Object(), nodes.Var(y):
+                self._with_pattern(y, a)
+            case nodes.Array(left), nodes.Array(right):
+                if len(left) == len(right):
+                    for x_item, y_item in zip(left, right, strict=True):
+                        self.unify(x_item, y_item)
+            case nodes.Object(left_pairs), nodes.Object(right_pairs):
+                if len(left_pairs) == len(right_pairs):
+                    for key, value in left_pairs:
+                        for other_key, other in right_pairs:
+                            if key == other_key:
+                                self.unify(value, other)
+            case _:
+                self._with_value(a, b)
+                self._with_value(b, a)
+
+    def _with_value(self, value: Term, pattern: Term) -> None:
+        """`pattern` is matched against something that is known once evaluated."""
+        if isinstance(value, (nodes.Var, nodes.Array, nodes.Object)):
+            return
+        if isinstance(value, nodes.Ref) and not _is_safe_head(value, self.safe | self.unified):
+            return
+        if isinstance(value, nodes.Set) and any(not self.known(var.name) for var in _all_vars(value)):
+            return
+        for var in _input_vars(pattern) if isinstance(pattern, (nodes.Var, nodes.Array, nodes.Object)) else ():
+            self.mark(var.name)
+
+    def _with_pattern(self, name: str, pattern: Term) -> None:
+        if self.known(name):
+            for var in _input_vars(pattern):
+                self.mark(var.name)
+            return
+        unknown = {var.name for var in _all_vars(pattern) if not self.known(var.name)}
+        if unknown:
+            self.wait(name, unknown)
+        else:
+            self.mark(name)
+
+    def wait(self, name: str, needed: set[str]) -> None:
+        self.waiting.setdefault(name, set()).update(needed)
+
+    def mark(self, name: str) -> None:
+        if self.known(name):
+            return
+        self.unified.add(name)
+        for other, needed in list(self.waiting.items()):
+            if name in needed:
+                needed.discard(name)
+                if not needed:
+                    self.waiting.pop(other, None)
+                    self.mark(other)
+

@@ -1,0 +1,183 @@
+"""Walking and rebuilding terms and expressions inside the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Expr, Term
+
+COMPREHENSIONS = (nodes.ArrayComprehension, nodes.SetComprehension, nodes.ObjectComprehension)
+ROOTS = frozenset({"data", "input"})
+
+
+class Names:
+    """Makes variables that no policy can write: `__local0__` is legal Rego, `x'1` is not."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def fresh(self, base: str, like: nodes.Node) -> nodes.Var:
+        self._next += 1
+        return nodes.Var(f"{base}'{self._next}", loc=like.loc)
+
+
+class FunctionValue(nodes.Scalar):
+    """The value of `with f as g` where g is a function: its full name. A constant to every stage but code generation."""
+
+
+def is_generated(name: str) -> bool:
+    """Made by the compiler for an intermediate value (not for a variable the policy declares)."""
+    return name.startswith("'") or name.startswith("$")
+
+
+def builtin_name(call: nodes.Call) -> str | None:
+    """The builtin a resolved call names; None for a function of the policy, whose operator is a ref into `data`."""
+    return call.operator.name if isinstance(call.operator, nodes.Var) else None
+
+
+def function_path(operator: nodes.Ref) -> tuple[str, ...]:
+    """The path below `data` of a resolved call's function."""
+    return tuple(str(step.value) for step in operator.path if isinstance(step, nodes.Scalar))
+
+
+def call(name: str, args: tuple[Term, ...], like: nodes.Node) -> nodes.Call:
+    """A call of a builtin."""
+    return nodes.Call(nodes.Var(name, loc=like.loc), args, loc=like.loc)
+
+
+def equality(a: Term, b: Term, like: nodes.Node) -> Expr:
+    """The expression `a = b`."""
+    return Expr(call("eq", (a, b), like), loc=like.loc)
+
+
+def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
+    """`term` with `f` applied to its direct subterms. Bodies of comprehensions and templates are left alone."""
+    match term:
+        case nodes.Scalar() | nodes.Var() | nodes.Template():
+            return term
+        case nodes.Ref(head, path):
+            return nodes.Ref(f(head), tuple([f(step) for step in path]), loc=term.loc)
+        case nodes.Array(items):
+            return nodes.Array(tuple([f(item) for item in items]), loc=term.loc)
+        case nodes.Set(items):
+            return nodes.Set(tuple([f(item) for item in items]), loc=term.loc)
+        case nodes.Object(pairs):
+            return nodes.Object(tuple([(f(key), f(value)) for key, value in pairs]), loc=term.loc)
+        case nodes.Call(operator, args):
+            return nodes.Call(operator, tuple([f(arg) for arg in args]), infix=term.infix, loc=term.loc)
+        case _:
+            return term
+
+
+def subterms(term: Term) -> Iterable[Term]:
+    """The direct subterms; none of a comprehension or template (those hold bodies)."""
+    match term:
+        case nodes.Ref(head, path):
+            return (head, *path)
+        case nodes.Array(items) | nodes.Set(items):
+            return items
+        case nodes.Object(pairs):
+            return [part for pair in pairs for part in pair]
+        case nodes.Call(_, args):
+            return args
+        case _:
+            return ()
+
+
+def walk_terms(term: Term) -> Iterator[Term]:
+    """The term and everything in it, outside bodies."""
+    pending = [term]
+    while pending:
+        item = pending.pop()
+        yield item
+        pending.extend(reversed(list(subterms(item))))
+
+
+def expr_terms(expr: Expr) -> Iterable[Term]:
+    """The terms that stand directly in an expression (not its `with` modifiers, not in its bodies)."""
+    match expr.what:
+        case nodes.SomeDecl(symbols):
+            return symbols
+        case nodes.SomeIn(key, value, collection):
+            return (value, collection) if key is None else (key, value, collection)
+        case nodes.Every(_, _, domain, _):
+            return (domain,)
+        case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
+            return ()
+        case nodes.Call(_, args):
+            return args
+        case term:
+            return (term,)
+
+
+def closures(expr: Expr) -> Iterator[nodes.Node]:
+    """Everything in an expression that holds bodies: comprehensions, templates, `every`, `and`, `or`, `not {…}`."""
+    if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
+        yield expr.what
+    for term in (*expr_terms(expr), *(w.value for w in expr.withs)):
+        yield from term_closures(term)
+
+
+def term_closures(term: Term) -> Iterator[nodes.Node]:
+    """The comprehensions and templates of a term, outermost ones only."""
+    for item in walk_terms(term):
+        if isinstance(item, (*COMPREHENSIONS, nodes.Template)):
+            yield item
+
+
+def bodies(closure: nodes.Node) -> Iterator[nodes.Body]:
+    """The bodies a closure holds. A template's expressions count as a body each."""
+    match closure:
+        case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension():
+            yield closure.body
+        case nodes.Every() | nodes.Negation():
+            yield closure.body
+        case nodes.Conjunction(operands) | nodes.Disjunction(operands):
+            yield from operands
+        case nodes.Template(parts):
+            for part in parts:
+                if isinstance(part, Expr):
+                    yield (part,)
+
+
+def heads(closure: nodes.Node) -> tuple[Term, ...]:
+    """A comprehension's head terms; none of other closures."""
+    match closure:
+        case nodes.ArrayComprehension() | nodes.SetComprehension():
+            return (closure.term,)
+        case nodes.ObjectComprehension():
+            return (closure.key, closure.value)
+        case _:
+            return ()
+
+
+def map_closure(
+    closure: Term, body: Callable[[nodes.Body], nodes.Body], term: Callable[[Term], Term] = lambda t: t
+) -> Term:
+    """A comprehension or template with its bodies (and head terms) replaced."""
+    match closure:
+        case nodes.ArrayComprehension() | nodes.SetComprehension():
+            return replace(closure, term=term(closure.term), body=body(closure.body))
+        case nodes.ObjectComprehension():
+            return replace(closure, key=term(closure.key), value=term(closure.value), body=body(closure.body))
+        case _:
+            return closure
+
+
+def pattern_vars(term: Term) -> Iterator[nodes.Var]:
+    """The variables of a pattern that a match can bind: those in arrays and object values, not in refs or keys."""
+    match term:
+        case nodes.Var():
+            yield term
+        case nodes.Array(items):
+            for item in items:
+                yield from pattern_vars(item)
+        case nodes.Object(pairs):
+            for _, value in pairs:
+                yield from pattern_vars(value)
+        case _:
+            return
