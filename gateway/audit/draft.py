@@ -77,10 +77,10 @@ def draft(intent: Intent, boot: str) -> Draft:
     else:
         entry |= {"boots_json": entries.document(sorted(intent.boots)), "count": 0}
     if not isinstance(intent, Recovered):
-        for name, value in intent.fields.items():
-            if entries.is_reserved(intent.kind, name) or name in entry:
-                raise AuditError("bad_entry", f"`{name}` is no free field of a `{intent.kind}` entry")
-            entry[name] = value
+        if not entry.keys().isdisjoint(intent.fields):
+            taken = "`, `".join(sorted(entry.keys() & intent.fields.keys()))
+            raise AuditError("bad_entry", f"`{taken}` cannot be a free field of a `{intent.kind}` entry")
+        entry.update(intent.fields)
     entries.check(entry)
     size = len(entries.encode(entry))
     if size > entries.MAX_LEAF - _SLACK:

@@ -8,6 +8,7 @@ intent becomes which entry (`intents.py`), hashing (`merkle.py`), storage. Speci
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
@@ -83,8 +84,6 @@ KINDS: Final[Mapping[str, Members]] = {
     "epoch": {"previous": _STRING, "size": _INTEGER, "root": _STRING, "reason": _STRING},
 }
 """The kinds of version 1, and what each must have. Further members may follow, under the same rules."""
-
-_RESERVED: Final = {kind: frozenset(COMMON) | frozenset(members) for kind, members in KINDS.items()}
 
 # Short because they are names, not text: an index holds some of them, and a table shows them.
 _CAPS: Final[Mapping[str, int]] = {
@@ -171,12 +170,20 @@ def check(entry: Mapping[str, Any]) -> None:
         _check_member(name, value)
 
 
+@functools.lru_cache(maxsize=1024)
+def _cap(name: str) -> int:
+    """How many bytes a string under this name may have; 0 if it is no name for a member. Few names, asked for often."""
+    if not _NAME.fullmatch(name):
+        return 0
+    return _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
+
+
 def _check_member(name: Any, value: Any) -> None:
-    if type(name) is not str or not _NAME.fullmatch(name):
+    cap = _cap(name) if type(name) is str else 0
+    if not cap:
         _refuse(f"`{name}` is not a name for a member: lower case ASCII letters, digits and `_`")
     kind = type(value)
     if kind is str:
-        cap = _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
         # A string has at least as many UTF-8 bytes as characters, so only others than ASCII must be encoded to know.
         if len(value) > cap or (not value.isascii() and len(value.encode("utf-8", "surrogatepass")) > cap):
             _refuse(f"`{name}` is longer than {cap} bytes")
@@ -187,9 +194,10 @@ def _check_member(name: Any, value: Any) -> None:
         _refuse(f"`{name}` is a {kind.__name__}: members are strings, integers, booleans or null")
 
 
-def is_reserved(kind: str, name: str) -> bool:
-    """Whether `name` already means something in entries of this kind, so that free fields may not use it."""
-    return name in _RESERVED[kind]
+def agent_of(entry: Mapping[str, Scalar]) -> str | None:
+    """The agent that an entry concerns, of whatever kind it is: what the index finds it by."""
+    agent = entry.get("agent")
+    return agent if isinstance(agent, str) else None
 
 
 def encode(entry: Mapping[str, Scalar]) -> bytes:

@@ -145,7 +145,7 @@ class Transaction:
         event_id = str(entry["id"])
         cursor = self._db.execute(
             "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (log.id, log.size, event_id, entry["kind"], time_ns, entry.get("agent"), leaf),
+            (log.id, log.size, event_id, entry["kind"], time_ns, entries.agent_of(entry), leaf),
         )
         hashed = merkle.leaf_hash(leaf)
         merkle.extend(log.frontier, log.size, hashed)

@@ -143,7 +143,7 @@ class _Verification:
             self._problem(log_id, index, f"it was recorded for `{entry['org']}`, not for this log")
         tree.time(index, int(str(entry["time"])))
         columns = (event_id, kind, str(time_ns), agent)
-        if columns != (entry["id"], entry["kind"], entry["time"], entry.get("agent")):  # (2)
+        if columns != (entry["id"], entry["kind"], entry["time"], entries.agent_of(entry)):  # (2)
             self._problem(log_id, index, "the index columns beside its leaf say something else")
         if private is not None:
             self._check_private(log_id, index, entry, *private)
