@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from policy_engine import engine
 from policy_engine.codegen.runtime import Limits
-from policy_engine.engine import Declaration, Policies, compile
+from policy_engine.engine import Declaration, Policies
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.values import Value, loads
@@ -48,7 +49,7 @@ def load(
     Files named `*_test.rego` are left out unless `tests`. Raises `PolicyError`.
     """
     bundle = read(source, tests=tests)
-    return compile(
+    return engine.compile(
         bundle.modules,
         bundle.data,
         limits=limits,

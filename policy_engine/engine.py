@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from policy_engine import builtins as builtin_table
+from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.refs import constant_value
 from policy_engine.codegen.runtime import Limits, Query, Run, base_at
@@ -24,7 +24,7 @@ from policy_engine.errors import (
     combine,
 )
 from policy_engine.syntax import nodes, parser
-from policy_engine.types import Function
+from policy_engine.types import ANY, Function
 from policy_engine.values import UNDEFINED, Set, Value, number_text, to_json
 
 Declaration = Function | int
@@ -84,7 +84,7 @@ def from_modules(
             "strict mode and schemas are not supported by this version",
             hint="compile without `strict` and `schemas`",
         )
-    program = compile_program(trees, table if table is not None else builtin_table.TABLE)
+    program = compile_program(trees, table if table is not None else TABLE)
     documents = dict(data or {})
     _check_conflicts(program, documents)
     return Policies(program, documents, options, Units(program))
@@ -93,12 +93,14 @@ def from_modules(
 def _builtins(
     functions: Mapping[str, tuple[Declaration, Callable[..., Value]]], capabilities: Collection[str] | None
 ) -> dict[str, Builtin]:
-    table = dict(builtin_table.TABLE)
+    table = dict(TABLE)
     if capabilities is not None:
         # Operators have no other spelling, so capabilities do not take them away.
-        table = {name: item for name, item in table.items() if name in capabilities or item.infix or "internal." in name}
+        table = {
+            name: item for name, item in table.items() if name in capabilities or item.infix or "internal." in name
+        }
     for name, (declaration, function) in functions.items():
-        decl = declaration if isinstance(declaration, Function) else Function((builtin_table.ANY,) * declaration, builtin_table.ANY)
+        decl = declaration if isinstance(declaration, Function) else Function((ANY,) * declaration, ANY)
         table[name] = Builtin(name, decl, _guarded(name, function))
     return table
 
@@ -360,7 +362,9 @@ class PreparedQuery:
         program, normal, self._names = compile_query(policies._program, body)
         self._unit = policies._units.get(query=program)
         self._function = self._unit.query(normal, tuple(self._names.values()))
-        self._captured: tuple[Callable[[Query], list[tuple[Value, ...]]], tuple[str, ...], list[str | None]] | None = None
+        self._captured: tuple[Callable[[Query], list[tuple[Value, ...]]], tuple[str, ...], list[str | None]] | None = (
+            None
+        )
 
     def bindings(self, input: Value = UNDEFINED) -> list[dict[str, Value]]:  # noqa: A002
         """The query's variables at each of its solutions, as JSON values. Raises `PolicyError`."""
@@ -376,10 +380,10 @@ class PreparedQuery:
             assert program.mocked <= set(self._unit.mock_slots)
             function = self._unit.query(normal, tuple(names.values()))
             self._captured = (function, tuple(names), captures)
-        function, names, captures = self._captured
+        function, variables, captures = self._captured
         results = []
         for row in self._rows(function, input):
-            found = dict(zip(names, row, strict=True))
+            found = dict(zip(variables, row, strict=True))
             values = [True if name is None else found[name] for name in captures]
             results.append((values, {name: value for name, value in found.items() if name not in captures}))
         return results
@@ -406,7 +410,7 @@ def _capture(body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:
         )
         if isinstance(what, nodes.Call) and isinstance(what.operator, nodes.Var):
             valued = valued and what.operator.name not in ("assign", "eq", "print")
-        if valued:
+        if valued and isinstance(what, nodes.Term):
             equality = nodes.Call(nodes.Var("eq"), (nodes.Var(name), what), loc=expr.loc)
             result.append(nodes.Expr(equality, withs=expr.withs, loc=expr.loc))
         else:
@@ -470,6 +474,4 @@ def _constant_prefix(path: tuple[nodes.Term, ...]) -> Path:
 
 def _shortest(paths: set[Path]) -> tuple[Path, ...]:
     """The paths that no other one is the beginning of."""
-    return tuple(
-        path for path in sorted(paths) if not any(path[:length] in paths for length in range(len(path)))
-    )
+    return tuple(path for path in sorted(paths) if not any(path[:length] in paths for length in range(len(path))))

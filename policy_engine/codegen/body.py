@@ -1,8 +1,8 @@
-"""From a body in normal form to statements: nested loops, conditions that leave them, and an action at the innermost place.
+"""From a body in normal form to statements: nested loops, conditions that leave them, an action innermost.
 
 A body becomes a block that runs once (`while True: … break`, which costs nothing) with `for` loops nested in it. A
-condition that fails leaves to the next iteration (`continue`) or out of the block (`break`): the current `fail` statement.
-Loops never close before their body ends, so everything after a loop stands inside it.
+condition that fails leaves to the next iteration (`continue`) or out of the block (`break`): the current `fail`
+statement. Loops never close before their body ends, so everything after a loop stands inside it.
 
 CPython allows 20 nested blocks in one function. Before that limit the rest of a body moves into a local function.
 """
@@ -290,7 +290,11 @@ class BodyWriter(Refs):
         if self.is_open(b) and isinstance(a, (nodes.Array, nodes.Object)) and type(a) is type(b):
             self._unify_patterns(a, b)
             return
-        if isinstance(b, nodes.Call) and (name := builtin_name(b)) is not None and self.unit.program.builtins[name].relation:
+        if (
+            isinstance(b, nodes.Call)
+            and (name := builtin_name(b)) is not None
+            and self.unit.program.builtins[name].relation
+        ):
             self._relation(b, a)
             return
         self.match(a, self.side(b))
@@ -306,7 +310,9 @@ class BodyWriter(Refs):
         while pairs:
             ready = next((p for p in pairs if not (self.is_open(p[0]) and self.is_open(p[1]))), None)
             if ready is None:
-                ready = next((p for p in pairs if type(p[0]) is type(p[1]) and not isinstance(p[0], nodes.Var)), pairs[0])
+                ready = next(
+                    (p for p in pairs if type(p[0]) is type(p[1]) and not isinstance(p[0], nodes.Var)), pairs[0]
+                )
             pairs.remove(ready)
             self.unify(*ready)
 
@@ -332,9 +338,7 @@ class BodyWriter(Refs):
             return
         match pattern:
             case nodes.Var(name):
-                if value in self.maybe:
-                    self._fail_if(f"{value} is U")
-                self.env[name] = value
+                self.env[name] = self.definite(value)
             case nodes.Array(items):
                 self._expect(f"{value}.__class__ is not list or len({value}) != {len(items)}", value)
                 for number, item in enumerate(items):
@@ -393,15 +397,15 @@ class BodyWriter(Refs):
             loc = self.unit.constants.loc(item.loc)
             following = self.writer.name("q")
             if head.name == "input":
-                path = self.tuple([self._defined(step) for step in steps])
+                path = self.tuple_of([self._defined(step) for step in steps])
                 self.writer.line(f"{following} = {context}.with_input({path}, {value}, {loc})")
-            elif head.name == "data" and (group := self.unit.function_at(target)) is None:
+            elif head.name == "data" and self.unit.function_at(target) is None:
                 names = tuple(str(step.value) for step in steps if isinstance(step, nodes.Scalar))
-                path = self.unit.constants.object("p", names, names)
+                path = self.unit.constants.named("p", names, names)
                 hidden = self.unit.hidden(names)
                 self.writer.line(f"{following} = {context}.with_data({path}, {value}, {hidden}, {loc})")
             else:
-                name = head.name if head.name != "data" else ".".join(("data", *function_path(target)))  # type: ignore[arg-type]
+                name = ".".join((head.name, *function_path(target))) if isinstance(target, nodes.Ref) else head.name
                 slot = self.unit.mock_slots[name]
                 function = f"constant({value})"
                 if isinstance(item.value, FunctionValue):
@@ -412,17 +416,21 @@ class BodyWriter(Refs):
         return context
 
     def _defined(self, term: Term) -> str:
-        value = self.side(term)
+        return self.definite(self.side(term))
+
+    def definite(self, value: str) -> str:
+        """Go on only if a value is defined."""
         if value in self.maybe:
             self._fail_if(f"{value} is U")
+            self.maybe.discard(value)
         return value
 
     @contextmanager
     def kept(self) -> Iterator[None]:
         """What is bound inside is unknown after it."""
-        env, refs, fail = dict(self.env), dict(self.refs), self.fail
+        state = dict(self.env), dict(self.refs), set(self.maybe), self.fail
         yield
-        self.env, self.refs, self.fail = env, refs, fail
+        self.env, self.refs, self.maybe, self.fail = state
 
 
 def _is_pattern(term: Term) -> bool:

@@ -1,8 +1,9 @@
 """From a group of rules to Python functions: its whole document, and lookups of one part of it.
 
-A complete rule and a function give one value, a set its members, an object what its rules define below the group's path.
-A *lookup* knows the first steps of the path: rules whose heads cannot match are left out, and only the part at that path
-is built. Functions take the context `q` first; a lookup then the known steps, a rule's function its operands.
+A complete rule and a function give one value, a set its members, an object what its rules define below the group's
+path. A *lookup* knows the first steps of the path: rules whose heads cannot match are left out, and only the part at
+that path is built. Functions take the context `q` first; a lookup then the known steps, a rule's function its
+operands.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _write_mask(unit: Unit, writer: Writer, group: Group, known: list[str] | Non
     if not unit.is_masked(group):
         return
     number = unit.node_number(group)
-    path = unit.constants.object("p", group.path, group.path)
+    path = unit.constants.named("p", group.path, group.path)
     value = f"base_at(q.data, {path})"
     for step in known or ():
         value = f"step({value}, {step})"
@@ -82,7 +83,9 @@ def _write_mask(unit: Unit, writer: Writer, group: Group, known: list[str] | Non
 class GroupWriter(BodyWriter):
     """Writes the body of one group's function."""
 
-    def __init__(self, unit: Unit, writer: Writer, group: Group, slot: int | None = None, *, keyed: bool = False) -> None:
+    def __init__(
+        self, unit: Unit, writer: Writer, group: Group, slot: int | None = None, *, keyed: bool = False
+    ) -> None:
         super().__init__(unit, writer)
         self.group = group
         self.slot = slot
@@ -216,13 +219,15 @@ class GroupWriter(BodyWriter):
         loc = self.unit.constants.loc(rule.loc)
         steps = [self.operand(step) for step in rule.suffix]
         if rule.key is not None:
-            self.writer.line(f"put_member(c, {self.tuple(steps)}, {self.operand(rule.key)}, {loc})")
+            self.writer.line(f"put_member(c, {self.tuple_of(steps)}, {self.operand(rule.key)}, {loc})")
         else:
-            self.writer.line(f"put_path(c, {self.tuple(steps)}, {self._value(rule.clauses[0])}, {loc})")
+            self.writer.line(f"put_path(c, {self.tuple_of(steps)}, {self._value(rule.clauses[0])}, {loc})")
 
     def _add_default(self, rule: Rule) -> None:
-        steps = self.tuple([self.operand(step) for step in rule.suffix])
-        self.writer.line(f"put_default(c, {steps}, {self._value(rule.clauses[0])}, {self.unit.constants.loc(rule.loc)})")
+        steps = self.tuple_of([self.operand(step) for step in rule.suffix])
+        self.writer.line(
+            f"put_default(c, {steps}, {self._value(rule.clauses[0])}, {self.unit.constants.loc(rule.loc)})"
+        )
 
 
 def _head(rule: Rule) -> tuple[Term, ...]:

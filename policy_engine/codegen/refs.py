@@ -82,7 +82,7 @@ class Refs:
             return self.unit.constants.value(frozen)
         return f"freeze({self.operand(term)})"
 
-    def tuple(self, items: Sequence[str]) -> str:
+    def tuple_of(self, items: Sequence[str]) -> str:
         return "(" + "".join(f"{item}, " for item in items) + ")"
 
     def named(self, expression: str) -> str:
@@ -133,7 +133,7 @@ class Refs:
         if name in self.unit.mock_slots:
             function, args = f"{self.ctx}.fns[{self.unit.mock_slots[name]}]", [self.ctx, *args]
         else:
-            function = self.unit.constants.object("b", name, builtin.function)
+            function = self.unit.constants.named("b", name, builtin.function)
             args = [f"{self.ctx}.run", *args] if builtin.context else args
         self.writer.line(f"try: {result} = {function}({', '.join(args)})")
         failed = f"{self.ctx}.failed(e, {self.unit.constants.loc(call.loc)})"
@@ -162,14 +162,15 @@ class Refs:
         if head.name == "data":
             return self._data(path)
         if head.name == "input":
-            start, key = self._root("input"), (self.ctx, "input")
-        else:
-            start = self.env[head.name]
-            key = (start,)
-        return self.steps(start, path, key)
+            return self.steps(self._root("input"), path, (self.ctx, "input"))
+        start = self.env[head.name]
+        return self.steps(start, path, (start,))
 
-    def steps(self, start: str, path: Sequence[Term], key: tuple[object, ...] | None) -> str:
-        """Follow a path from a value. `key` identifies the value for later references, None if nothing does."""
+    def steps(self, start: str, path: Sequence[Term], key: tuple[object, ...] | None, base: bool = False) -> str:
+        """Follow a path from a value. `key` identifies the value for later references, None if nothing does.
+
+        `base` says that the value is base data, whose keys are all strings.
+        """
         value = start
         for number, step in enumerate(path):
             if self.is_open(step):
@@ -187,7 +188,7 @@ class Refs:
                     f"{found} = {value}.get({element}, U) if {value}.__class__ is dict else step({value}, {element})"
                 )
             else:
-                self.writer.line(f"{found} = step({value}, {element})")
+                self.writer.line(f"{found} = {'base_step' if base else 'step'}({value}, {element})")
             value = found
             if key is not None:
                 self.refs[key] = value
@@ -214,12 +215,12 @@ class Refs:
                 return self._group(node.group, path[number:])
             if not (isinstance(step, nodes.Scalar) and isinstance(step.value, str)):
                 if isinstance(step, nodes.Scalar):
-                    return self.steps(self._base(path[:number]), path[number:], None)
+                    return self.steps(self._base(path[:number]), path[number:], None, base=True)
                 return self.virtual(node, path[number:])
             child = node.children.get(step.value)
             if child is None:
                 key = (self.ctx, "data", *(self.operand(item) for item in path[:number]))
-                return self.steps(self._base(path[:number]), path[number:], key)
+                return self.steps(self._base(path[:number]), path[number:], key, base=True)
             node = child
         assert node is not None
         if node.group is not None:
@@ -227,7 +228,7 @@ class Refs:
         return self.virtual(node, ())
 
     def _base(self, path: tuple[Term, ...]) -> str:
-        return self.steps(self._root("data"), path, (self.ctx, "data"))
+        return self.steps(self._root("data"), path, (self.ctx, "data"), base=True)
 
     def virtual(self, node: Tree, path: tuple[Term, ...]) -> str:
         """A reference that reaches a package or beyond: documents of rules and data, put together as needed."""

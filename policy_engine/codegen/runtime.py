@@ -327,11 +327,17 @@ def step(value: Value, key: Value) -> Value:
             return U
         return value[key] if 0 <= key < len(value) else U
     if cls is Set:
-        # A member is its own key; the stored one is given, because its text may differ from the one asked for.
         return key if freeze(key) in value.members else U
     if value is not U and cls not in RANK:
         foreign(value)
     return U
+
+
+def base_step(value: Value, key: Value) -> Value:
+    """`value[key]` in base data. OPA's store turns a number in a path into text: `data.x[2]` finds the key "2"."""
+    if value.__class__ is dict and key.__class__ is int:
+        return value.get(str(key), U)
+    return step(value, key)
 
 
 def items(q: Query, value: Value) -> Iterable[tuple[Value, Value]]:
@@ -356,13 +362,15 @@ def members(q: Query, value: Value) -> Iterable[Value]:
     cls = value.__class__
     if cls is list:
         q.run.charge(len(value))
-        return value  # type: ignore[no-any-return]
+        found: list[Value] = value
+        return found
     if cls is dict:
         q.run.charge(len(value))
         return [item for _, item in sorted_items(value)]
     if cls is Set:
         q.run.charge(len(value.members))
-        return value.sorted()
+        ordered: list[Value] = value.sorted()
+        return ordered
     if value is not U and cls not in RANK:
         foreign(value)
     return ()
@@ -371,7 +379,10 @@ def members(q: Query, value: Value) -> Iterable[Value]:
 def domain(q: Query, value: Value) -> Iterable[tuple[Value, Value]] | None:
     """What `every` ranges over; None for what is no collection."""
     cls = value.__class__
-    return items(q, value) if cls is list or cls is dict or cls is Set else known(value)
+    if cls is list or cls is dict or cls is Set:
+        return items(q, value)
+    known(value)
+    return None
 
 
 # ---- conditions
@@ -510,6 +521,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "U": U,
     "agree": agree,
     "base_at": base_at,
+    "base_step": base_step,
     "compare": compare,
     "constant": constant,
     "cursor": cursor,

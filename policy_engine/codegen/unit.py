@@ -1,7 +1,7 @@
 """One compiled set of policies as Python: which functions exist, what they are called, and the namespace they live in.
 
-Functions are written when something first refers to them, so code exists only for what an entrypoint or query can reach.
-Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion.
+Functions are written when something first refers to them, so code exists only for what an entrypoint or query can
+reach. Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
 from policy_engine.compiler.terms import function_path
-from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Term
 from policy_engine.values import Value
@@ -64,10 +63,12 @@ class Unit:
             def write(writer: Writer) -> None:
                 with writer.block(f"def {name}(q):"):
                     body_writer = BodyWriter(self, writer)
+
+                    def row() -> None:
+                        writer.line(f"c.append({body_writer.tuple_of([body_writer.env[item] for item in names])})")
+
                     writer.line("c = []")
-                    values = lambda: [body_writer.env[item] for item in names]  # noqa: E731
-                    action = Action(lambda: writer.line(f"c.append({body_writer.tuple(values())})"))
-                    body_writer.solutions(body, action)
+                    body_writer.solutions(body, Action(row))
                     writer.line("return c")
 
             self._pending.append(write)
@@ -143,7 +144,7 @@ class Unit:
 
     def node_name(self, tree: Tree) -> str:
         """The name of a place in the tree of virtual documents; everything below it is written too."""
-        return self.constants.object("d", tree.number, self._node(tree))
+        return self.constants.named("d", tree.number, self._node(tree))
 
     def _node(self, tree: Tree) -> Node:
         node = self._nodes.get(tree.number)
@@ -187,7 +188,7 @@ class Unit:
         """The rules that replacing a document hides, as a constant."""
         tree = self.program.tree.find(path)
         numbers = frozenset(_below(tree)) if tree is not None else frozenset()
-        return self.constants.object("f", numbers, numbers)
+        return self.constants.named("f", numbers, numbers)
 
     # ---- compiling
 
@@ -227,6 +228,3 @@ def _remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Qu
 def _late(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
     """A function that may not be compiled yet."""
     return lambda q, *args: namespace[name](q, *args)
-
-
-__all__ = ["Location", "Unit"]

@@ -1,7 +1,7 @@
 """Lines of Python with indentation, and the table of constants they use.
 
-INVARIANT: nothing in the text comes from a policy. Names are made here from counters; every string, number, location and
-collection reaches the code through `Constants`.
+INVARIANT: nothing in the text comes from a policy. Names are made here from counters; every string, number, location
+and collection reaches the code through `Constants`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Constants:
     def loc(self, loc: Location) -> str:
         return self._add("l", ("loc", loc), loc)
 
-    def object(self, prefix: str, key: object, item: object) -> str:
+    def named(self, prefix: str, key: object, item: object) -> str:
         """A name for an object of the engine's own (a builtin, a node, a path)."""
         return self._add(prefix, (prefix, key), item)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.builtins.table import Builtin
+from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
 from policy_engine.compiler.terms import ROOTS, Names, is_generated
 from policy_engine.errors import PolicyError, combine

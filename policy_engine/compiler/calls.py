@@ -1,4 +1,4 @@
-"""Stage: every call names a function that exists, with as many operands as it takes; every `with` a target it can have."""
+"""Stage: every call names a function that exists, with as many operands as it takes; every `with` a fit target."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ class Checker:
             node = self.program.tree.find(tuple(name.split(".")[1:]))
             found = node.group.arity if node is not None and node.group is not None else expected
         if found != expected:
-            self._error(item, f"{name}: arity mismatch: the function it stands for takes {expected} operands", TYPE_ERROR)
+            self._error(
+                item, f"{name}: arity mismatch: the function it stands for takes {expected} operands", TYPE_ERROR
+            )
 
     def _error(self, node: nodes.Node, text: str, code: str, hint: str = "") -> None:
         self.errors.append(PolicyError(code, text, node.loc, hint=hint))

@@ -1,12 +1,12 @@
-"""Stage: calls out of terms (OPA's RewriteExprTerms), and refs and comprehensions out of operands (RewriteDynamicTerms).
+"""Stage: calls out of terms (OPA's RewriteExprTerms), refs and comprehensions out of operands (RewriteDynamicTerms).
 
-`f(g(x)) == 1` becomes `'1 = g(x); '2 = f('1); '2 = 1`. What is taken out of a negated expression stands before it and is
-not negated: that is why `not f(input.x)` is undefined, and not true, when `input.x` is undefined. The two halves are
-separate because safety is decided between them, on expressions that still show where a variable is bound.
+`f(g(x)) == 1` becomes `'1 = g(x); '2 = f('1); '2 = 1`. What is taken out of a negated expression stands before it and
+is not negated: that is why `not f(input.x)` is undefined, and not true, when `input.x` is undefined. The two halves
+are separate because safety is decided between them, on expressions that still show where a variable is bound.
 
-After `dynamic` a body is in normal form. Its expressions are `a = b`, a call of simple operands, or a term; an operand is
-a scalar, a variable, or a collection of operands; only a side of `=` and a whole expression may be a ref (with simple
-steps), a comprehension or, on one side of `=`, a call.
+After `dynamic` a body is in normal form. Its expressions are `a = b`, a call of simple operands, or a term; an
+operand is a scalar, a variable, or a collection of operands; only a side of `=` and a whole expression may be a ref
+(with simple steps), a comprehension or, on one side of `=`, a call.
 """
 
 from __future__ import annotations
@@ -58,22 +58,24 @@ class Expander:
         out.extend(replace(item, withs=withs) for item in before)
         out.append(replace(expr, what=what, withs=withs))
 
-    def what(self, expr: Expr, before: list[Expr]) -> Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction:
+    def what(
+        self, expr: Expr, before: list[Expr]
+    ) -> Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction:
         match expr.what:
             case nodes.Every(key, value, domain, body):
                 return nodes.Every(key, value, self.side(domain, before), self.body(body), loc=expr.what.loc)
             case nodes.Negation(body):
                 return nodes.Negation(self.body(body), loc=expr.what.loc)
             case nodes.Conjunction(operands):
-                return nodes.Conjunction(tuple([self.body(item) for item in operands]), loc=expr.what.loc)
+                return nodes.Conjunction(tuple(map(self.body, operands)), loc=expr.what.loc)
             case nodes.Disjunction(operands):
-                return nodes.Disjunction(tuple([self.body(item) for item in operands]), loc=expr.what.loc)
+                return nodes.Disjunction(tuple(map(self.body, operands)), loc=expr.what.loc)
             case nodes.Call(nodes.Var("eq" | "equal" as name), (left, right)):
                 # `==` binds nothing, which the safety stage has to see; after it the two are the same.
                 return call(self.equality(name), (self.side(left, before), self.side(right, before)), expr.what)
             case nodes.Call(operator, args):
-                operands = tuple([self.operand(arg, before) for arg in args])
-                return nodes.Call(operator, operands, infix=expr.what.infix, loc=expr.what.loc)
+                simple = tuple([self.operand(arg, before) for arg in args])
+                return nodes.Call(operator, simple, infix=expr.what.infix, loc=expr.what.loc)
             case nodes.SomeDecl() | nodes.SomeIn():
                 raise AssertionError("declarations are gone after the names stage")
             case term:

@@ -1,8 +1,8 @@
 """Stage: what every name means.
 
-After it a variable is either local to its rule (declared ones renamed apart: `x'3`), or the root `data` or `input`; every
-reference to a rule or import starts at a root; a call names a builtin (`Var`) or a function below `data` (`Ref`); template
-strings are calls of `internal.template_string`; rules are split into path, suffix and clauses.
+After it a variable is either local to its rule (declared ones renamed apart: `x'3`), or the root `data` or `input`;
+every reference to a rule or import starts at a root; a call names a builtin (`Var`) or a function below `data`
+(`Ref`); template strings are calls of `internal.template_string`; rules are split into path, suffix and clauses.
 
 The scoping rules are OPA's (v1/ast/compile.go, resolveAllRefs and rewriteLocalVars): a name declared in a body (`some`,
 `:=`, `every`, a function's argument) hides what is outside from there on; any other variable belongs to the outermost
@@ -15,7 +15,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule
-from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, FunctionValue, Names, call, equality, map_term, walk_terms
+from policy_engine.compiler.terms import (
+    COMPREHENSIONS,
+    ROOTS,
+    FunctionValue,
+    Names,
+    call,
+    equality,
+    map_term,
+    walk_terms,
+)
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
@@ -93,9 +102,7 @@ class Scope:
 class Resolver:
     """Resolves the rules of one module, or one query."""
 
-    def __init__(
-        self, table: dict[str, Term], functions: set[str], fresh: Names, errors: list[PolicyError]
-    ) -> None:
+    def __init__(self, table: dict[str, Term], functions: set[str], fresh: Names, errors: list[PolicyError]) -> None:
         self.table = table
         self.functions = functions
         self.fresh = fresh
@@ -115,17 +122,19 @@ class Resolver:
         path: Path = (*info.package, rule_name(rule), *names)
         self.scopes.append(Scope(set()))
         args = None
+        first: Body = ()
         if head.args is not None:
             for arg in head.args:
                 self._declare(arg, "arg")
-            args = tuple([self.term(arg) for arg in head.args])
+            # An argument that must be evaluated is compared before anything else of the body runs.
+            args, first = self._heads(head.args, ())
         clauses: list[Clause] = []
         suffix: tuple[Term, ...] = ()
         key: Term | None = None
         part: nodes.Rule | None = rule
         while part is not None:
             scope = self._open(part.body)
-            body = self._exprs(part.body)
+            body = (*first, *self._exprs(part.body))
             if part is rule:
                 suffix, body = self._heads(steps[ground:], body)
                 if head.key is not None:
@@ -192,7 +201,9 @@ class Resolver:
                 result.append(Expr(what, expr.negated, withs, loc=expr.loc))
         return tuple(result)
 
-    def _what(self, expr: Expr) -> nodes.Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction | None:
+    def _what(
+        self, expr: Expr
+    ) -> nodes.Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction | None:
         match expr.what:
             case nodes.SomeDecl(symbols):
                 for symbol in symbols:
@@ -245,9 +256,10 @@ class Resolver:
     def _named(self, name: Term) -> nodes.Var | nodes.Ref:
         """What a name in a place for documents and functions stands for; a builtin's is a dotted `Var`."""
         head = name.head if isinstance(name, nodes.Ref) else name
-        if isinstance(head, nodes.Var) and head.name not in self.table and head.name not in ROOTS:
-            if self._lookup(head.name) is None and _dotted(name) in self.functions:
-                return nodes.Var(_dotted(name), loc=name.loc)
+        assert isinstance(head, nodes.Var)
+        free = head.name not in self.table and head.name not in ROOTS and self._lookup(head.name) is None
+        if free and _dotted(name) in self.functions:
+            return nodes.Var(_dotted(name), loc=name.loc)
         target = self.term(name)
         assert isinstance(target, (nodes.Var, nodes.Ref))
         return target
@@ -268,7 +280,11 @@ class Resolver:
             if name in scope.occurred:
                 self.errors.append(PolicyError(COMPILE_ERROR, f"var {name} referenced above", var.loc))
             if name in ROOTS and how != "arg":
-                self.errors.append(PolicyError(COMPILE_ERROR, f"variables must not shadow {name} (use a different variable name)", var.loc))
+                self.errors.append(
+                    PolicyError(
+                        COMPILE_ERROR, f"variables must not shadow {name} (use a different variable name)", var.loc
+                    )
+                )
             scope.declared[name] = self.fresh.fresh(name, var)
             scope.pending.discard(name)
             if how in ("some", "every"):

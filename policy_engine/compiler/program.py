@@ -1,7 +1,8 @@
 """What the compiler makes of modules: a tree of rule groups, every body in normal form.
 
-A *group* is all rules that share a ground path (`data.authz.allow`). Of a rule whose head is a reference with variables
-(`a.b[x].c := y`) the ground part is the path and the rest the rule's `suffix`. Groups hang in a tree that mirrors `data`.
+A *group* is all rules that share a ground path (`data.authz.allow`). Of a rule whose head is a reference with
+variables (`a.b[x].c := y`) the ground part is the path and the rest the rule's `suffix`. Groups hang in a tree that
+mirrors `data`.
 """
 
 from __future__ import annotations

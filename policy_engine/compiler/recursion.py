@@ -8,7 +8,6 @@ from policy_engine.compiler.program import Program, Rule, Tree
 from policy_engine.compiler.terms import (
     FunctionValue,
     bodies,
-    closures,
     expr_terms,
     function_path,
     heads,
@@ -134,13 +133,11 @@ def body_terms(body: Body) -> Iterator[Term]:
 
 
 def all_terms(term: Term) -> Iterator[Term]:
-    """A term and every term in it, comprehensions included."""
-    yield from walk_terms(term)
+    """A term and every term in it, comprehensions included; not the variable that a reference starts with."""
+    heads_of_refs = {id(item.head) for item in walk_terms(term) if isinstance(item, nodes.Ref)}
+    yield from (item for item in walk_terms(term) if id(item) not in heads_of_refs)
     for closure in term_closures(term):
         for head in heads(closure):
             yield from all_terms(head)
         for body in bodies(closure):
             yield from body_terms(body)
-
-
-__all__ = ["body_terms", "check", "closures", "compatible", "dependencies", "matching", "rule_terms", "term_dependencies"]

@@ -46,7 +46,7 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
             if number == 0:
                 terms += [*rule.suffix, *([rule.key] if rule.key is not None else [])]
             for term in terms:
-                checker.unbound(((var.name, var.loc) for var in _all_vars(term) if var.name not in bound))
+                checker.unbound((var.name, var.loc) for var in _all_vars(term) if var.name not in bound)
 
 
 class Safety:
@@ -345,4 +345,3 @@ class _Unifier:
                 if not needed:
                     self.waiting.pop(other, None)
                     self.mark(other)
-

@@ -26,12 +26,12 @@ class Names:
 
 
 class FunctionValue(nodes.Scalar):
-    """The value of `with f as g` where g is a function: its full name. A constant to every stage but code generation."""
+    """The value of `with f as g` where g is a function: its full name. A constant to all but code generation."""
 
 
 def is_generated(name: str) -> bool:
     """Made by the compiler for an intermediate value (not for a variable the policy declares)."""
-    return name.startswith("'") or name.startswith("$")
+    return name.startswith(("'", "$"))
 
 
 def builtin_name(call: nodes.Call) -> str | None:

@@ -6,6 +6,8 @@ rules further down (`p.a.r := 0`) join it with a suffix of constants, so that on
 
 from __future__ import annotations
 
+import itertools
+
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
@@ -61,7 +63,7 @@ def _group(number: int, path: Path, rules: list[Rule], errors: list[PolicyError]
     if len(kinds) > 1 or len(arities) > 1:
         errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {name} found", min(rule.loc for rule in rules)))
     defaults = [rule for rule in rules if rule.default]
-    for earlier, later in zip(defaults, defaults[1:], strict=False):
+    for earlier, later in itertools.pairwise(defaults):
         if earlier.suffix == later.suffix:
             errors.append(PolicyError(TYPE_ERROR, f"multiple default rules {name} found", later.loc))
     ordinary = [rule for rule in rules if not rule.default]
