@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -95,7 +96,7 @@ class DataDirectory:
         """Raise unless this is a directory of a gateway that this user can read and write."""
         where = str(self.path)
         if not os.path.lexists(self.path):
-            flag = "" if self.path == DEFAULT_DATA else f" --data {where}"
+            flag = "" if self.path == DEFAULT_DATA else f" --data {shlex.quote(where)}"
             shown = where if self.path.is_absolute() else f"./{where}"
             raise GatewayError(
                 "data_missing", f"no gateway in {shown}", subject=where, hint=f"type `gateway init{flag}`"

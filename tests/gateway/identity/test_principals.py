@@ -1,0 +1,225 @@
+"""Principals: what a key stands for, what is cached of it, and for how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.errors import Denied, PrincipalHint
+from gateway.identity import principals as module
+from gateway.identity import secret_files
+from gateway.identity.credentials import Credential, Peppers, generate
+from gateway.identity.principals import Principals
+from gateway.registry import changes
+from gateway.registry.reader import CredentialRow, RegistryReader
+from tests.gateway.conftest import ACTOR, ORG, Home
+
+
+class Counting:
+    """A registry reader that counts how often a key's row is read."""
+
+    def __init__(self, reader: RegistryReader) -> None:
+        self.reader = reader
+        self.reads = 0
+
+    def epoch(self) -> int:
+        return self.reader.epoch()
+
+    def credential(self, credential_id: str) -> CredentialRow | None:
+        self.reads += 1
+        return self.reader.credential(credential_id)
+
+
+@pytest.fixture
+def source(home: Home) -> Iterator[Counting]:
+    reader = RegistryReader(home.data.registry_db)
+    yield Counting(reader)
+    reader.close()
+
+
+@pytest.fixture
+def principals(home: Home, source: Counting) -> Principals:
+    return Principals(source, home.peppers)
+
+
+def refusal(principals: Principals, credential: Credential) -> Denied:
+    with pytest.raises(Denied) as caught:
+        principals.get(credential)
+    assert caught.value.code == "bad_credentials"
+    return caught.value
+
+
+def test_a_principal_is_all_that_a_policy_sees(home: Home, principals: Principals) -> None:
+    agent = home.agent(owner="dana@acme.example", team="support", environment="prod", capabilities=["tools", "chat"])
+    home.activate("support", "baseline")
+    for kind, subject, name in (("agent", "bot", "support"), ("organization", ORG, "baseline")):
+        effect = "guard" if name == "baseline" else "grant"
+        changes.bind(
+            home.registry, actor=ACTOR, organization=ORG, kind=kind, subject=subject, bundle=name, effect=effect
+        )  # fmt: skip
+    found = principals.get(home.credential(home.key()))
+    assert found.document == {
+        "id": agent,
+        "organization": ORG,
+        "name": "bot",
+        "version": 1,
+        "team": "support",
+        "owner": "dana@acme.example",
+        "environment": "prod",
+        "capabilities": ["chat", "tools"],
+        "labels": {},
+        "credential": {"id": found.key_id, "method": "api_key", "strength": 1},
+        "delegation": [],
+    }
+    assert [(b.bundle, b.effect, b.pinned) for b in found.bindings] == [
+        ("support", "grant", None),
+        ("baseline", "guard", None),
+    ]
+    assert (found.agent_id, found.organization, found.status) == (agent, ORG, "active")
+
+
+def test_bindings_of_team_and_organization_apply(home: Home, principals: Principals) -> None:
+    home.agent("mine", team="support")
+    home.agent("other", team="analytics")
+    home.agent("lonely")
+    home.activate("a", "b", "c")
+    for kind, subject, name in (("team", "support", "a"), ("agent", "other", "b"), ("organization", ORG, "c")):
+        changes.bind(home.registry, actor=ACTOR, organization=ORG, kind=kind, subject=subject, bundle=name)
+    applied = {
+        name: [b.bundle for b in principals.get(home.credential(home.key(name))).bindings]
+        for name in ("mine", "other", "lonely")
+    }
+    assert applied == {"mine": ["a", "c"], "other": ["b", "c"], "lonely": ["c"]}
+
+
+def test_nothing_of_another_organization_applies(home: Home, principals: Principals) -> None:
+    changes.create_organization(home.registry, actor=ACTOR, name="acme")
+    home.agent(team="support")
+    home.activate("a", "b")
+    for kind, subject, name in (("team", "support", "a"), ("organization", "acme", "b")):
+        changes.bind(home.registry, actor=ACTOR, organization="acme", kind=kind, subject=subject, bundle=name)
+    assert principals.get(home.credential(home.key())).bindings == ()
+
+
+def test_rows_are_read_once_per_epoch(home: Home, source: Counting, principals: Principals) -> None:
+    home.agent()
+    credential = home.credential(home.key())
+    first = principals.get(credential)
+    assert principals.get(credential) is first
+    assert source.reads == 1
+    home.agent("somebody-else")  # any change of authority
+    second = principals.get(credential)
+    assert (source.reads, second.epoch > first.epoch) == (2, True)
+    assert second.document == first.document
+
+
+def test_a_cached_entry_admits_only_the_whole_secret(home: Home, principals: Principals) -> None:
+    home.agent()
+    real = home.credential(home.key())
+    principals.get(real)
+    # Everything but the last character of the secret is right (CVE-2026-35030: a cache keyed by a prefix).
+    forged = Credential("agent", real.id, real.material[:-1] + (b"A" if real.material[-1:] != b"A" else b"B"))
+    assert refusal(principals, forged).detail == "wrong_secret"
+    assert refusal(principals, forged).principal_hint is None  # knowing an id does not make it that agent's request
+    assert principals.get(real).name == "bot"
+
+
+def test_why_a_key_is_dead(home: Home, principals: Principals) -> None:
+    home.agent()
+    home.agent("gone")
+    revoked, expired, orphaned = home.key(), home.key(lifetime_ns=1), home.key("gone")
+    changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=revoked)
+    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="gone")
+    details = {}
+    for name, text in (("revoked", revoked), ("expired", expired), ("orphaned", orphaned)):
+        denied = refusal(principals, home.credential(text))
+        assert isinstance(denied.principal_hint, PrincipalHint)
+        assert denied.principal_hint.organization == ORG
+        details[name] = denied.detail
+    assert details == {"revoked": "revoked", "expired": "expired", "orphaned": "revoked"}
+    assert refusal(principals, generate("agent").credential).detail == "unknown"
+
+
+def test_revoked_holds_for_the_next_request(home: Home, principals: Principals) -> None:
+    home.agent()
+    home.agent("other")
+    dead, alive = home.credential(home.key()), home.credential(home.key("other"))
+    assert (principals.get(dead).name, principals.get(alive).name) == ("bot", "other")
+    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    assert refusal(principals, dead).detail == "revoked"
+    assert principals.get(alive).name == "other"
+
+
+def test_a_key_expires_in_the_cache_too(
+    home: Home, principals: Principals, source: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.agent()
+    credential = home.credential(home.key(lifetime_ns=3_600_000_000_000))
+    principals.get(credential)
+    later = time.time_ns() + 3_700_000_000_000
+    monkeypatch.setattr(module.time, "time_ns", lambda: later)
+    assert refusal(principals, credential).detail == "expired"
+    assert source.reads == 1
+
+
+def test_a_second_look_sees_what_changed(home: Home, principals: Principals, source: Counting) -> None:
+    home.agent()
+    found = principals.get(home.credential(home.key()))
+    assert principals.refresh(found) is found
+    home.activate("support")
+    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+    again = principals.refresh(found)
+    assert ([b.bundle for b in again.bindings], source.reads) == (["support"], 2)
+    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    with pytest.raises(Denied) as caught:
+        principals.refresh(again)
+    assert (caught.value.code, caught.value.detail) == ("bad_credentials", "revoked")
+
+
+def test_the_cache_is_bounded_and_forgets_the_oldest(home: Home, source: Counting) -> None:
+    principals = Principals(source, home.peppers, capacity=2)
+    made = []
+    for name in ("a", "b", "c"):
+        home.agent(name)
+        made.append(home.credential(home.key(name)))
+    for credential in (made[0], made[1], made[0], made[2], made[0]):  # b is the least recently used when c comes
+        principals.get(credential)
+    assert source.reads == 3
+    principals.get(made[1])
+    assert source.reads == 4
+
+
+def test_a_hash_moved_to_another_row_opens_nothing(home: Home, principals: Principals) -> None:
+    home.agent("victim")
+    home.agent("thief")
+    victim, thief = home.credential(home.key("victim")), home.credential(home.key("thief"))
+    with home.registry.write() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE api_key SET digest = (SELECT digest FROM api_key WHERE credential_id = ?) WHERE credential_id = ?",
+            (thief.id, victim.id),
+        )
+    moved = Credential("agent", victim.id, thief.material.replace(thief.id.encode(), victim.id.encode()))
+    assert refusal(principals, moved).detail == "wrong_secret"
+    assert refusal(principals, victim).detail == "wrong_secret"
+
+
+def test_keys_of_an_older_pepper_work_until_it_is_gone(home: Home, source: Counting) -> None:
+    home.agent()
+    credential = home.credential(home.key())
+    secret_files.create(home.data.keys / "pepper.2")
+    assert Principals(source, Peppers.load(home.data.keys)).get(credential).name == "bot"
+    (home.data.keys / "pepper.1").unlink()
+    assert refusal(Principals(source, Peppers.load(home.data.keys)), credential).detail == "pepper_missing"
+
+
+def test_without_an_epoch_nobody_is_let_in(home: Home, principals: Principals) -> None:
+    home.agent()
+    credential = home.credential(home.key())
+    principals.get(credential)
+    with home.registry.write() as session:
+        session.connection().exec_driver_sql("DELETE FROM epoch")
+    with pytest.raises(Denied) as caught:
+        principals.get(credential)
+    assert caught.value.code == "registry_unavailable"

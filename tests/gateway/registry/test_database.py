@@ -1,0 +1,206 @@
+"""The database file: how it is made, what its triggers promise, which versions are refused."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlmodel import SQLModel
+
+import gateway.registry.migrations
+from gateway.errors import Denied, GatewayError
+from gateway.registry import changes, queries
+from gateway.registry.database import Registry
+from gateway.registry.migrations.versions.r0001_initial import AUTHORITY, WRITTEN_ONCE
+from gateway.registry.reader import REVISION, RegistryReader
+from gateway.settings import DataDirectory
+from tests.gateway.conftest import ACTOR, ORG, Home
+
+
+def execute(home: Home, statement: str) -> int:
+    with home.registry.write() as session:
+        return session.connection().exec_driver_sql(statement).rowcount
+
+
+def epoch(home: Home) -> int:
+    with home.registry.read() as session:
+        return queries.current_epoch(session)
+
+
+def test_the_migrations_make_the_models_tables(home: Home) -> None:
+    with home.registry.read() as session:
+        context = MigrationContext.configure(session.connection())
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_the_reader_is_written_for_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(gateway.registry.migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_the_file_has_its_shape_from_the_beginning(home: Home) -> None:
+    connection = sqlite3.connect(home.data.registry_db)
+    found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("auto_vacuum", "journal_mode")}
+    connection.close()
+    assert found == {"auto_vacuum": 2, "journal_mode": "wal"}
+    with home.registry.read() as session:
+        pragma = session.connection().exec_driver_sql
+        assert pragma("PRAGMA synchronous").scalar() == 2
+        assert pragma("PRAGMA secure_delete").scalar() == 1
+        assert pragma("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_only_its_user_reads_the_file(home: Home) -> None:
+    for path in home.data.path.glob("registry.db*"):
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def fill(home: Home) -> None:
+    """At least one row in every table."""
+    home.agent()
+    home.key()
+    home.activate("support")
+    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+    changes.add_upstream(
+        home.registry, home.vault, actor=ACTOR, organization=ORG, name="openai", provider="openai",
+        base_url="https://api.example.com/v1", secret="sk-x",
+    )  # fmt: skip
+
+
+COLUMN = dict.fromkeys((*AUTHORITY, *WRITTEN_ONCE), "id") | {
+    "activation_current": "activation_id",
+    "agent_version": "agent_id",
+    "bundle": "name",
+    "activation_bundle": "name",
+}
+
+
+@pytest.mark.parametrize("table", AUTHORITY)
+def test_every_change_of_authority_moves_the_epoch(table: str, home: Home) -> None:
+    before = epoch(home)
+    fill(home)  # inserts
+    inserted = epoch(home)
+    assert inserted > before
+    assert execute(home, f"UPDATE {table} SET {COLUMN[table]} = {COLUMN[table]}") >= 1
+    updated = epoch(home)
+    assert updated > inserted
+    connection = sqlite3.connect(home.data.registry_db, isolation_level=None)  # foreign keys are off here
+    connection.execute(f"DELETE FROM {table}")
+    connection.close()
+    assert epoch(home) > updated
+
+
+def test_each_authority_table_has_a_trigger_of_its_own(home: Home) -> None:
+    """An insert into one table must not be covered by the trigger of another that is filled with it."""
+    with home.registry.read() as session:
+        rows = session.connection().exec_driver_sql("SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger'")
+        names = {tuple(row) for row in rows}
+    for table in AUTHORITY:
+        assert {(table, f"epoch_{table}_{event}") for event in ("insert", "update", "delete")} <= names
+
+
+@pytest.mark.parametrize("table", WRITTEN_ONCE)
+@pytest.mark.parametrize("statement", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
+def test_history_is_never_changed(table: str, statement: str, home: Home) -> None:
+    fill(home)
+    with pytest.raises(GatewayError, match="are never changed"):
+        execute(home, statement.format(table, COLUMN[table]))
+
+
+def test_what_has_no_authority_leaves_the_epoch_alone(home: Home) -> None:
+    fill(home)
+    before = epoch(home)
+    execute(home, "DELETE FROM outbox")
+    assert epoch(home) == before
+
+
+def test_a_failed_change_leaves_nothing(home: Home) -> None:
+    before = epoch(home)
+
+    def half() -> None:
+        with home.registry.write() as session:
+            session.connection().exec_driver_sql("UPDATE organization SET name = 'other'")
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        half()
+    assert queries.organizations(home.registry) == [ORG]
+    assert epoch(home) == before
+
+
+def test_writers_take_turns(home: Home) -> None:
+    """Eight threads register fifteen agents each: nobody fails, nothing is lost."""
+    failures: list[BaseException] = []
+
+    def register(number: int) -> None:
+        try:
+            for each in range(15):
+                home.agent(f"bot-{number}-{each}")
+        except GatewayError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=register, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(queries.agents(home.registry, ORG)) == 120
+
+
+def test_migrating_again_changes_nothing(home: Home) -> None:
+    home.registry.migrate()
+    assert home.registry.revision() == REVISION
+
+
+def test_another_version_is_refused(home: Home) -> None:
+    execute(home, "UPDATE alembic_version SET version_num = '9999'")
+    for attempt in (
+        lambda: Registry.open(home.data),
+        lambda: RegistryReader(home.data.registry_db),
+        home.registry.migrate,
+    ):
+        with pytest.raises(GatewayError) as caught:
+            attempt()
+        assert caught.value.code == "registry_revision"
+
+
+def test_what_is_no_registry_is_refused(home: Home, tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path / "other")
+    data.create()
+    sqlite3.connect(data.registry_db).close()
+    with pytest.raises(GatewayError, match="is not a gateway's registry"):
+        Registry.open(data)
+    data.registry_db.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(GatewayError, match="file is not a database"):
+        Registry.open(data)
+    with pytest.raises(GatewayError, match="file is not a database"):
+        RegistryReader(data.registry_db)
+    data.registry_db.unlink()
+    with pytest.raises(GatewayError, match="cannot read"):
+        RegistryReader(data.registry_db)
+    assert not data.registry_db.exists()
+
+
+def test_a_worker_cannot_write(home: Home) -> None:
+    reader = RegistryReader(home.data.registry_db)
+    with pytest.raises(Denied, match="registry_unavailable"):
+        reader._all("UPDATE epoch SET value = 0")
+    reader.close()
+
+
+def test_a_broken_registry_denies(home: Home) -> None:
+    reader = RegistryReader(home.data.registry_db)
+    execute(home, "ALTER TABLE api_key RENAME TO gone")
+    with pytest.raises(Denied) as caught:
+        reader.credential("x" * 12)
+    assert caught.value.code == "registry_unavailable"
+    reader.close()

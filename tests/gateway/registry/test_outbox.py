@@ -1,0 +1,140 @@
+"""The outbox: every change reaches the log once, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import select
+
+from gateway.audit import storage
+from gateway.audit.errors import unavailable
+from gateway.audit.intents import Activation, Change, Intent
+from gateway.audit.writer import AuditWriter
+from gateway.registry import activations, changes, outbox
+from gateway.registry.models import Outbox
+from tests.gateway.conftest import ACTOR, ORG, Home
+
+
+class Memory:
+    """A log that can be told to fail: before it records, or after (the answer is lost)."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Intent] = {}
+        self.fail_before: int | None = None
+        self.fail_after: int | None = None
+
+    def write_sync(self, intent: Intent) -> None:
+        number = len(self.entries)
+        if self.fail_before == number:
+            raise unavailable("the disk is full")
+        assert isinstance(intent, Change | Activation)
+        self.entries[intent.event_id] = intent
+        if self.fail_after == number:
+            raise unavailable("the answer is lost")
+
+
+def waiting(home: Home) -> int:
+    with home.registry.read() as session:
+        return len(session.exec(select(Outbox)).all())
+
+
+def whats(log: Memory) -> list[str]:
+    return [intent.what for intent in log.entries.values() if isinstance(intent, Change)]
+
+
+def test_everything_is_moved_in_order(home: Home) -> None:
+    home.agent("a")
+    home.agent("b")
+    home.activate("support")
+    log = Memory()
+    assert outbox.drain(home.registry, log) == 4
+    assert waiting(home) == 0
+    assert outbox.drain(home.registry, log) == 0
+    assert whats(log) == ["organization.created", "agent.registered", "agent.registered"]
+    *_, activation = log.entries.values()
+    assert isinstance(activation, Activation)
+    assert (activation.organization, activation.outcome) == ("system", "ok")
+    epochs = [intent.epoch for intent in log.entries.values()]
+    assert epochs == sorted(set(epochs))
+
+
+def test_more_than_a_batch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_BATCH", 3)
+    for number in range(7):
+        home.agent(f"bot-{number}")
+    log = Memory()
+    assert outbox.drain(home.registry, log) == 8
+    assert len(log.entries) == 8
+
+
+@pytest.mark.parametrize("where", ["fail_before", "fail_after"])
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_log_that_fails(where: str, position: int, home: Home) -> None:
+    home.agent("a")
+    home.agent("b")
+    log = Memory()
+    setattr(log, where, position)
+    with pytest.raises(Exception, match="audit_unavailable"):
+        outbox.drain(home.registry, log)
+    assert waiting(home) == 3 - position
+    log.fail_before = log.fail_after = None
+    outbox.drain(home.registry, log)
+    assert (waiting(home), len(log.entries)) == (0, 3)
+
+
+@pytest.fixture
+def writers(home: Home) -> Iterator[list[AuditWriter]]:
+    storage.create(home.data)
+    made = [AuditWriter(home.data, boot=f"boot_{n}", deployment="test") for n in range(2)]
+    yield made
+    for writer in made:
+        writer.close()
+
+
+def events(home: Home) -> list[str]:
+    connection = storage.connect(home.data.audit_db)
+    rows = connection.execute("SELECT event_id FROM entry ORDER BY id").fetchall()
+    connection.close()
+    return [row[0] for row in rows]
+
+
+def test_two_processes_drain_the_same_rows(home: Home, writers: list[AuditWriter]) -> None:
+    """The real log, and the crash that matters: recorded there, not yet removed here."""
+    home.agent("a")
+    with home.registry.read() as session:
+        rows = [row.model_dump() for row in session.exec(select(Outbox))]
+    outbox.drain(home.registry, writers[0])
+    with home.registry.write() as session:
+        for row in rows:
+            session.add(Outbox(**row))
+    assert outbox.drain(home.registry, writers[1]) == 2
+    assert events(home) == [row["event_id"] for row in rows]
+
+
+def test_every_kind_of_change_is_an_entry(home: Home, writers: list[AuditWriter]) -> None:
+    """The log accepts whatever the registry may put into a change: the longest texts, all optional fields."""
+    longest = {f"label-{number:02}": "ü" * 200 for number in range(64)}
+    home.agent(
+        "x" * 63, owner="ü" * 200, team="t" * 63, environment="e" * 63,
+        capabilities=[f"c{number:02}" + "x" * 60 for number in range(64)], labels=longest,
+    )  # fmt: skip
+    home.agent()
+    key = home.key(lifetime_ns=10**12)
+    home.activate(*(f"bundle-{number}" for number in range(50)))
+    given = {"actor": ACTOR, "organization": ORG}
+    for effect in ("grant", "guard"):  # the second replaces the first
+        changes.bind(home.registry, kind="agent", subject="bot", bundle="bundle-1", effect=effect, **given)
+    changes.unbind(home.registry, kind="agent", subject="bot", bundle="bundle-1", **given)
+    changes.add_upstream(
+        home.registry, home.vault, name="openai", provider="openai",
+        base_url="https://api.example.com/" + "v" * 900, secret="sk-x", **given,
+    )  # fmt: skip
+    changes.remove_upstream(home.registry, name="openai", **given)
+    changes.revoke_key(home.registry, key=key, **given)
+    changes.revoke_agent(home.registry, agent="bot", **given)
+    activations.refuse_activation(
+        home.registry, actor=ACTOR, commit="d" * 40, author="ü" * 900, outcome="tests_failed", detail="ü" * 9000
+    )
+    assert outbox.drain(home.registry, writers[0]) == 13
+    assert len(events(home)) == 13

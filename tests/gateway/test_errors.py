@@ -1,0 +1,53 @@
+"""The closed list of reason codes, and what errors do not say."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import REASONS, Denied, GatewayError, PrincipalHint
+
+# DESIGN.md section 15, as it stands there.
+CODES = {
+    400: "bad_request duplicate_key",
+    401: "bad_credentials",
+    403: "policy_denied no_policy policy_undefined policy_error policy_deadline policy_bad_decision policy_unsupported "
+    "foreign_reference approval_required",
+    404: "unknown_route",
+    413: "too_large",
+    415: "unsupported_encoding",
+    429: "limit_exceeded",
+    502: "upstream_error",
+    503: "registry_unavailable audit_unavailable policy_not_loaded overloaded",
+    504: "upstream_timeout",
+}
+
+
+def test_the_list_is_closed() -> None:
+    listed = {code: status for status, codes in CODES.items() for code in codes.split()}
+    assert {code: reason.status for code, reason in REASONS.items()} == listed
+
+
+def test_only_what_waiting_can_cure_may_be_retried() -> None:
+    assert {code for code, reason in REASONS.items() if reason.retry} == {
+        code for status in (429, 502, 503, 504) for code in CODES[status].split()
+    }
+
+
+@pytest.mark.parametrize("reason", REASONS.values(), ids=lambda reason: reason.code)
+def test_texts_fit_into_a_sentence(reason: object) -> None:
+    message = reason.message  # type: ignore[attr-defined]  # the parameter's type is pytest's business
+    assert message[0].islower()
+    assert not message.endswith(".")
+
+
+def test_a_denial_shows_its_public_text_only() -> None:
+    hint = PrincipalHint("default", "agt_1", "key_1")
+    denied = Denied("bad_credentials", "revoked", principal_hint=hint)
+    assert str(denied) == "bad_credentials: the credentials are missing or not valid"
+    assert (denied.detail, denied.principal_hint, denied.reason.status) == ("revoked", hint, 401)
+    assert isinstance(denied, GatewayError)
+
+
+def test_an_unlisted_code_cannot_be_raised() -> None:
+    with pytest.raises(KeyError):
+        Denied("because")

@@ -1,0 +1,129 @@
+"""Settings: precedence, types, and the refusal of whatever is not in the schema."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.settings import SCHEMA, DataDirectory, Settings, is_loopback, load_settings
+
+
+def refusal(flags: dict[str, object] | None = None, env: dict[str, str] | None = None, file: Path | None = None) -> str:
+    with pytest.raises(GatewayError) as caught:
+        load_settings(flags, env or {}, file)
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    settings = load_settings({}, {})
+    assert (settings.host, settings.port, settings.control_port, settings.workers) == ("127.0.0.1", 8080, 8081, 1)
+    assert settings.data.path == Path(".gateway")
+    assert settings.repository == Path(".gateway/policies")
+    assert settings.max_body_bytes == 10 * 1024 * 1024
+
+
+def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("port = 1\nworkers = 2\ncontrol_port = 3\n")
+    settings = load_settings({"port": 10, "workers": None}, {"GATEWAY_PORT": "20", "GATEWAY_WORKERS": "21"}, file)
+    assert (settings.port, settings.workers, settings.control_port) == (10, 21, 3)
+
+
+def test_the_file_is_found_in_the_data_directory(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text('port = 7\n[policies]\nref = "release"\nrepository = "../rego"\n')
+    settings = load_settings({"data": tmp_path}, {})
+    assert (settings.port, settings.policies_ref) == (7, "release")
+    # A path in a file is relative to that file.
+    assert settings.repository == tmp_path / "../rego"
+
+
+def test_the_environment_can_name_file_and_data(tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text("port = 8\n")
+    settings = load_settings({}, {"GATEWAY_CONFIG": str(file), "GATEWAY_DATA": "/srv/gateway", "HOME": "/x"})
+    assert (settings.port, settings.data) == (8, DataDirectory(Path("/srv/gateway")))
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "text", "expected"),
+    [
+        ({"prot": 1}, {}, "", "unknown setting `--prot`"),
+        ({}, {"GATEWAY_PROT": "1"}, "", "unknown setting `GATEWAY_PROT` in the environment"),
+        ({}, {}, "prot = 1", "unknown setting `prot` in"),
+        ({}, {}, "[policies]\nreff = 'x'", "unknown setting `policies.reff` in"),
+        ({}, {}, "port = 'many'", "must be a whole number from 0 to 65535"),
+        ({}, {}, "port = 80.5", "must be a whole number"),
+        ({}, {}, "port = true", "must be a whole number"),
+        ({"port": 65536}, {}, "", "--port is `65536`, but must be"),
+        ({}, {"GATEWAY_WORKERS": "0"}, "", "GATEWAY_WORKERS is `0`, but must be"),
+        ({}, {"GATEWAY_HEADER_TIMEOUT": "nan"}, "", "must be a number from"),
+        ({}, {"GATEWAY_INSECURE": "perhaps"}, "", "must be true or false"),
+        ({}, {}, "host = 5", "must be text"),
+        ({}, {}, "port = ", "is not TOML"),
+        ({"host": "0.0.0.0"}, {}, "", "not a loopback address"),
+        ({}, {"GATEWAY_CONTROL_HOST": "gateway.example"}, "", "not a loopback address"),
+    ],
+)
+def test_what_is_refused(
+    flags: dict[str, object], env: dict[str, str], text: str, expected: str, tmp_path: Path
+) -> None:
+    file = None
+    if text:
+        file = tmp_path / "gateway.toml"
+        file.write_text(text)
+    assert expected in refusal(flags, env, file)
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(file=tmp_path / "gateway.toml")
+
+
+def test_insecure_allows_other_addresses() -> None:
+    assert load_settings({"host": "0.0.0.0", "insecure": True}, {}).host == "0.0.0.0"
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for item in SCHEMA.values():
+        assert item.metadata["help"], item.name
+    numbers = [item for item in SCHEMA.values() if item.type in ("int", "float")]
+    assert all(item.metadata["low"] <= getattr(Settings(), item.name) <= item.metadata["high"] for item in numbers)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "127.1", "localhost.evil.example", "10.0.0.1", "127.0.0.1.x"])
+def test_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_a_data_directory_is_private(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path / "new" / "gateway")
+    data.create()
+    for path in (data.path, data.keys, data.bundles, data.cache):
+        assert path.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(GatewayError, match="exists already"):
+        data.create()
+
+
+def test_what_is_wrong_with_a_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def complaint(path: Path) -> str:
+        with pytest.raises(GatewayError) as caught:
+            DataDirectory(path).check()
+        return f"{caught.value.message}: {caught.value.hint}"
+
+    monkeypatch.chdir(tmp_path)
+    assert complaint(Path(".gateway")) == "no gateway in ./.gateway: type `gateway init`"
+    assert complaint(Path("/nowhere/at all")).endswith("type `gateway init --data '/nowhere/at all'`")
+    (tmp_path / "file").write_text("")
+    assert "not a directory" in complaint(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    assert "has no registry.db" in complaint(tmp_path / "empty")
+    if os.geteuid() != 0:  # root may write everywhere
+        (tmp_path / "empty").chmod(0o500)
+        assert "not readable and writable" in complaint(tmp_path / "empty")
