@@ -15,12 +15,16 @@ from policy_engine.builtins import (
     crypto_hashes,
     encoding_base64,
     encoding_json,
+    glob,
+    glob_intersection,
     json_patch,
     json_paths,
     objects,
     operators,
+    regex,
     sets,
     strings,
+    times,
     urlquery,
 )
 from policy_engine.builtins.table import Builtin
@@ -32,12 +36,16 @@ FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
     crypto_hashes.BUILTINS,
     encoding_base64.BUILTINS,
     encoding_json.BUILTINS,
+    glob.BUILTINS,
+    glob_intersection.BUILTINS,
     json_patch.BUILTINS,
     json_paths.BUILTINS,
     objects.BUILTINS,
     operators.BUILTINS,
+    regex.BUILTINS,
     sets.BUILTINS,
     strings.BUILTINS,
+    times.BUILTINS,
     urlquery.BUILTINS,
 )
 
