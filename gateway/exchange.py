@@ -3,7 +3,7 @@
 Two objects live here, and only plain data: the `Call` is the provider's view of a request, already parsed and never
 changed, which a policy judges and the log records; the `Exchange` is the mutable notebook of the data plane's nine
 steps. How a body becomes a `Call` is a matter of `gateway/upstream/providers/`; what a policy sees of it is
-`gateway/authorization.py`. Specification: sections 6 and 7.
+`gateway/authorization.py`; what the log says of it is `gateway/records.py`. Specification: sections 6 and 7.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool offered to the model. Its type is kept, so that a hosted tool is not a function of that name."""
+    """A tool offered to the model. Its type is kept, so that a hosted tool is not a function of that name.
+
+    A hosted tool, which the provider runs itself, has the empty name.
+    """
 
     type: str
     name: str
@@ -37,23 +40,25 @@ class Reference:
 class Call:
     """One request in the words of its provider. Immutable: an obligation makes a new one from the changed body.
 
-    `body` is the parsed object and `raw` the bytes it was parsed from. Both are shared with the policies and the
-    log and must not be mutated by anybody. A request without a body has `body=None` and `raw=b""`.
+    `body` is the parsed object and `raw` the bytes that say the same and will be forwarded. Both are shared with the
+    policies and the log and must not be mutated by anybody. A request without a body has `body=None` and `raw=b""`.
     """
 
     action: str
     upstream: str
     provider: str
     method: str
+    # Without the upstream's name, if the client wrote it.
     path: str
     raw: bytes
     body: dict[str, Any] | None
     model: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
-    # The output cap which the client asked for; None where it asked for none.
+    # The output cap which the call asks for; None where it asks for none.
     max_output_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
+    # The role of each message, in order.
     roles: tuple[str, ...] = ()
     messages: int = 0
     # SHA-256 (hex) of every system, developer or instructions text, in order.
@@ -73,26 +78,30 @@ class Usage:
 
 @dataclass(slots=True)
 class Exchange:
-    """The state of one request, owned by the task that serves it: filled from top to bottom as its steps pass."""
+    """The state of one request, owned by the task that serves it: filled from top to bottom as the steps pass."""
 
-    started_ns: int
     decision_id: str
-    # Step 2: the route's action and the names of provider and upstream, also for refusals before a call exists.
-    action: str = ""
-    upstream: str = ""
-    provider: str = ""
-    # Steps 3 to 6.
+    started_monotonic_ns: int
+    # For the salted digests of everything about this request; erasing it makes them say nothing.
+    salt: bytes
     principal: Principal | None = None
+    received: bytes = b""
     call: Call | None = None
-    authorization: Authorization | None = None
-    # What the gateway itself changed in the forwarded body, e.g. "max_output_tokens"; recorded with the decision.
+    # What the gateway changed in the body before forwarding it, in order: names of members.
     edits: list[str] = field(default_factory=list)
-    # True from the moment the `decided` entry is durable until its `completed` entry is.
+    authorization: Authorization | None = None
+    # The decision is, or may be, recorded. Nobody may be given its id before.
+    recorded: bool = False
+    # A decision to go on is recorded and its closing is not yet.
     open: bool = False
-    # Steps 7 to 9. `status` is the one the client saw; None until a head was sent.
+    # What the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
-    usage: Usage | None = None
+    first_byte_monotonic_ns: int | None = None
+    response_bytes: int = 0
+    response_commitment: str | None = None
     response_model: str | None = None
-    bytes_sent: int = 0
-    first_byte_ns: int | None = None
+    usage: Usage | None = None
+    client_gone: bool = False
+    # Why it went wrong, for the log alone.
+    detail: str = ""

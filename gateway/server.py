@@ -170,8 +170,12 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._in_body and not self.transport.is_closing():
-            # The rest of the body is read and dropped, so that the client gets to read the answer; not for ever.
-            self._arm()
+            if self.expect_100_continue and not self._body_bytes:
+                # The client was never told to send the body: whether it will is unknown, so nothing can follow.
+                self.transport.close()
+            else:
+                # The rest of the body is read and dropped, so that the client gets to read the answer; not for ever.
+                self._arm()
 
     # Refusing
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import aiohttp
 from yarl import URL
@@ -26,7 +26,7 @@ _LARGE_BODY = 512 * 1024
 
 
 class Answer:
-    """An upstream's response whose head has come; its body is read once, with `chunks`."""
+    """An upstream's response whose head has come; its body is read piece by piece."""
 
     __slots__ = ("_response", "headers", "status")
 
@@ -45,11 +45,10 @@ class Answer:
         """Whether the whole body was read; false may only mean that its end has not come yet."""
         return self._response.content.at_eof()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes, nothing added to or taken from it."""
+    async def read(self) -> bytes:
+        """The next piece of the body as it came, nothing added or taken; empty at the end."""
         try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
+            return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise _failure(error) from error
 

@@ -56,7 +56,13 @@ class OpenAI:
         Route("POST", "/chat/completions", CHAT_COMPLETIONS, has_body=True, request_headers=frozenset({b"accept"})),
         Route("GET", "/models", MODELS_LIST, has_body=False, request_headers=frozenset({b"accept"})),
     )
-    response_headers: Sequence[bytes] = (b"openai-*", b"x-ratelimit-*", b"x-request-id", b"retry-after", b"retry-after-ms")
+    response_headers: Sequence[bytes] = (
+        b"openai-*",
+        b"x-ratelimit-*",
+        b"x-request-id",
+        b"retry-after",
+        b"retry-after-ms",
+    )
 
     def parse_call(
         self, route: Route, *, upstream: str, path: str, params: Mapping[str, str], raw: bytes, body: Any
@@ -85,7 +91,7 @@ class OpenAI:
             stream=_stream(body),
             max_output_tokens=_output_limit(body),
             tools=_tools(body),
-            roles=tuple(dict.fromkeys(message["role"] for message in messages)),
+            roles=tuple(message["role"] for message in messages),
             messages=len(messages),
             system_prompts=tuple(_digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
             references=_references(messages),
@@ -201,7 +207,7 @@ def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
     tools = [_tool(item) for item in _objects(body.get("tools"), "tools", _TOOL_NAMES)]
     tools += [Tool("function", _name(item)) for item in _objects(body.get("functions"), "functions", _TOOL_NAMES)]
     if body.get("web_search_options") is not None:
-        tools.append(Tool("web_search", "web_search"))
+        tools.append(Tool("web_search", ""))
     return tuple(tools)
 
 
@@ -216,8 +222,8 @@ def _tool(item: dict[str, Any]) -> Tool:
             _refuse(f"a tool of type {kind} must have a member `{kind}`")
         _check_spelling(definition, _TOOL_NAMES)
         return Tool(kind, _name(definition))
-    # A hosted tool has no other name than its type.
-    return Tool(kind, kind)
+    # The provider runs it itself: its type says what it is.
+    return Tool(kind, "")
 
 
 def _name(definition: dict[str, Any]) -> str:

@@ -1,0 +1,91 @@
+"""Which processes of this gateway are alive: each holds a lock on a file of its own for as long as it lives.
+
+The kernel lets go of a lock however a process ends, and a number that was used before cannot be mistaken for it, as can
+happen with process ids. A data worker takes its lock before it records anything and keeps it until its last record is
+durable, so an open decision of a process without a lock is one that nobody will close any more.
+Specification: sections 10 (recovery) and 12.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from gateway.errors import GatewayError
+from gateway.settings import DataDirectory
+
+
+class Presence:
+    """This process is alive, from `__init__` to `close` or its end."""
+
+    def __init__(self, data: DataDirectory, boot: str) -> None:
+        self._path = _directory(data) / boot
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+class LiveBoots(Collection[str]):
+    """The boot ids of all processes that are alive at the moment when they are asked for."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._directory = _directory(data)
+
+    def __contains__(self, boot: object) -> bool:
+        try:
+            file = os.open(self._directory / str(boot), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(file)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names() if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def sweep(self) -> None:
+        """Remove the files of processes that were killed. A boot id is never used again."""
+        for name in self._names():
+            if name not in self:
+                (self._directory / name).unlink(missing_ok=True)
+
+    def _names(self) -> list[str]:
+        return sorted(os.listdir(self._directory)) if self._directory.is_dir() else []
+
+
+class OnlyOne:
+    """The right to run a gateway on a data directory: one at a time."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._file = os.open(data.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise GatewayError(
+                "already_running",
+                f"a gateway is running on `{data.path}` already",
+                subject=str(data.path),
+                hint="stop it first, or name another directory with --data",
+            ) from None
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _directory(data: DataDirectory) -> Path:
+    return data.cache / "processes"

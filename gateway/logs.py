@@ -1,0 +1,66 @@
+"""Log lines on standard error: for people on a terminal, otherwise one JSON object per line (DESIGN.md section 16).
+
+Whatever ends up in a message may come from a client, so it is escaped (a line stays a line, and no terminal is
+steered) and anything that looks like one of the gateway's keys is cut to its public part.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from typing import Any
+
+_KEY = re.compile(r"(aig_(?:sk|op)_[0-9A-Za-z]{12})_[0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# What uvicorn says about connections that the data plane closes on purpose.
+_QUIET = ("uvicorn.error", "uvicorn.access", "asyncio")
+
+
+def configure(process: str) -> None:
+    """Set up logging for this process; `process` names it in every line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Terminal(process) if sys.stderr.isatty() else _Json(process))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def clean(text: str) -> str:
+    """Text from anywhere as one harmless line without secrets."""
+    text = _KEY.sub(r"\1_…", text)
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class _Terminal(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        text = f"{clock} {record.levelname.lower():7} {self._process}: {clean(record.getMessage())}"
+        return text if not record.exc_info else f"{text}\n{self.formatException(record.exc_info)}"
+
+
+class _Json(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": clean(record.getMessage()),
+        }
+        if record.exc_info:
+            line["traceback"] = _KEY.sub(r"\1_…", self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)

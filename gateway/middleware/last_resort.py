@@ -1,0 +1,38 @@
+"""The end of the line for a fault of ours: it is logged, and the client learns that something failed, not what.
+
+An exception that reaches this far is none of the refusals of section 15, so its answer has no reason code. If the
+answer had begun, the connection is closed without an end, which no client can mistake for a whole answer.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("gateway.fault")
+
+_BODY = b'{"error":{"message":"the gateway failed","type":"server_error","param":null,"code":null}}'
+
+
+class LastResort:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            logger.exception("a request failed")
+            if started:
+                return
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]
+            await send({"type": "http.response.start", "status": 500, "headers": headers})
+            await send({"type": "http.response.body", "body": _BODY})

@@ -1,0 +1,392 @@
+"""The data plane: one request of an agent, as nine numbered steps (specification: section 7).
+
+    1 guard the head      4 read and parse the body   7 forward what was judged
+    2 route               5 decide                    8 relay the answer
+    3 authenticate        6 record `decided`          9 record `completed`
+
+`DataPlane.__call__` is those steps in order. Whatever fails before step 6 is a refusal and nothing has left the
+gateway; from step 6 on there is an open decision, and every way out of here, also a disconnect or a cancelled task,
+passes through step 9. Two laws:
+
+# INVARIANT: no byte goes upstream before `decided` is durable, and none that was not judged.
+# INVARIANT: the client sees the end of an answer only after `completed` is durable.
+
+Pure ASGI, messages made by hand: this is the hot path. What a head may hold is in `gateway/guards.py`, what a body
+means in `gateway/upstream/`, what policies say in `gateway/authorization.py`, what the log keeps in
+`gateway/records.py`, and what a connection may do in `gateway/server.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from gateway import guards, records
+from gateway.audit.errors import AuditError
+from gateway.audit.writer import AuditWriter
+from gateway.authorization import Authorization
+from gateway.errors import Denied, PrincipalHint
+from gateway.exchange import Call, Exchange
+from gateway.identifiers import new_id
+from gateway.identity.authentication import authenticate
+from gateway.identity.principals import Principal, Principals
+from gateway.refusals import Refusals
+from gateway.settings import Settings
+from gateway.upstream import routing, sse, strict_json
+from gateway.upstream.client import Answer, UpstreamClient
+from gateway.upstream.providers.base import Headers, Provider
+
+logger = logging.getLogger("gateway.proxy")
+
+# A stream whose terminal event has come may take this long to end its body; then it is closed.
+_AFTER_THE_END = 0.5
+
+
+class Authorizer(Protocol):
+    """What step 5 asks: every bundle's judgement on one call, as of the epoch of its principal."""
+
+    def decide(self, principal: Principal, call: Call, now_ns: int) -> Authorization: ...
+
+
+class Destinations(Protocol):
+    """What step 3 asks: the routes of all upstreams as of an epoch."""
+
+    def routes(self, epoch: int) -> routing.RouteTable: ...
+
+
+class DataPlane:
+    """The ASGI application of one data worker. Everything it is given belongs to the worker's event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        principals: Principals,
+        destinations: Destinations,
+        authorizer: Authorizer,
+        writer: AuditWriter,
+        refusals: Refusals,
+        client: UpstreamClient,
+    ) -> None:
+        self._settings = settings
+        self._principals = principals
+        self._destinations = destinations
+        self._authorizer = authorizer
+        self._writer = writer
+        self._refusals = refusals
+        self._client = client
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), os.urandom(32))
+        provider: Provider = routing.PROVIDERS["openai"]
+        try:
+            # 1 guard the head
+            headers = guards.head(scope)
+            # 2 route
+            target = routing.target(scope["method"], scope["raw_path"])
+            provider = target.provider
+            # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
+            exchange.principal = authenticate(scope["headers"], self._principals)
+            match = self._destinations.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
+            provider = match.upstream.provider
+            guards.query(scope["query_string"], match.route.query)
+            # 4 read the body, strictly: the provider's view of the call
+            if match.route.has_body:
+                guards.json_body(headers)
+                exchange.received = await self._read_body(headers, receive)
+            else:
+                guards.no_body(headers)
+            exchange.call = self._parse(exchange, match)
+            # 5 check the epoch again, then decide
+            exchange.principal = self._principals.refresh(exchange.principal)
+            self._decide(exchange, match)
+            # 6 record `decided`
+            await self._record_decided(exchange)
+            assert exchange.authorization is not None
+            if not exchange.authorization.allow:
+                raise Denied(exchange.authorization.code, reasons=exchange.authorization.reasons)
+        except Denied as denied:
+            await self._refuse(exchange, provider, denied, send)
+        except _ClientGoneError:
+            pass  # nothing was decided and nobody is there to be answered
+        else:
+            await self._carry_out(exchange, match, headers, receive, send)
+
+    # Steps 4 to 6
+
+    async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        limit = self._settings.max_body_bytes
+        too_large = Denied("too_large", reasons=[f"the body may have at most {limit} bytes"])
+        if int(headers.get(b"content-length", b"0")) > limit:
+            raise too_large
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.body_timeout):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _ClientGoneError
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    if size > limit:
+                        raise too_large
+                    if not message.get("more_body", False):
+                        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        except TimeoutError:
+            raise Denied("bad_request", reasons=["the body did not come in time"]) from None
+
+    def _parse(self, exchange: Exchange, match: routing.Match) -> Call:
+        if not match.route.has_body:
+            return _call(match, b"", None)
+        body = strict_json.parse(exchange.received)
+        call = _call(match, exchange.received, body)
+        # Streams report usage only when asked. The edit comes before the judgement: what is judged is what is sent.
+        if (asked := match.upstream.provider.ask_for_usage(body)) is not None:
+            exchange.edits.append("stream_options.include_usage")
+            call = _call(match, strict_json.dump(asked), asked)
+        return call
+
+    def _decide(self, exchange: Exchange, match: routing.Match) -> None:
+        """Judge the call; where that obliges the gateway to change it, change it and judge the result once more."""
+        principal, call = exchange.principal, exchange.call
+        assert principal is not None
+        assert call is not None
+        now_ns = time.time_ns()
+        first = self._authorizer.decide(principal, call, now_ns)
+        exchange.authorization = first
+        if not first.allow or first.max_output_tokens is None or call.body is None:
+            return
+        capped = match.upstream.provider.cap_output(call.body, first.max_output_tokens)
+        if capped is None:
+            return
+        exchange.edits.append("max_output_tokens")
+        exchange.call = _call(match, strict_json.dump(capped), capped)
+        second = self._authorizer.decide(principal, exchange.call, now_ns)
+        if second.allow and second.max_output_tokens is not None:
+            assert exchange.call.body is not None
+            if match.upstream.provider.cap_output(exchange.call.body, second.max_output_tokens) is not None:
+                # A cap that shrinks with every look has no end.
+                detail = "the second judgement asks for another change"
+                second = replace(second, allow=False, code="policy_bad_decision", detail=detail)
+        exchange.authorization = second
+
+    async def _record_decided(self, exchange: Exchange) -> None:
+        intent = records.decided(exchange)
+        # From here on it may be in the log, also if this task is cancelled while it waits.
+        exchange.open = intent.open
+        try:
+            await self._writer.write(intent)
+        except AuditError as error:
+            exchange.open = False
+            raise Denied("audit_unavailable", str(error)) from error
+        except asyncio.CancelledError:
+            if exchange.open:
+                await self._record_completed(exchange, "gateway_stopped")
+            raise
+        exchange.recorded = True
+
+    # Steps 7 to 9
+
+    async def _carry_out(
+        self, exchange: Exchange, match: routing.Match, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Forward and relay within the time one call may take, and close the record whatever happens."""
+        outcome = "gateway_error"
+        relay = _Relay(exchange, match.upstream.provider, send)
+        refusal: Denied | None = None
+        try:
+            async with asyncio.timeout(self._settings.upstream_total_timeout) as limit:
+                watcher = asyncio.create_task(_watch(receive, limit, exchange))
+                try:
+                    # 7 forward
+                    answer = await self._forward(exchange, match, headers)
+                    # 8 relay
+                    try:
+                        await relay.run(answer)
+                    finally:
+                        answer.close()
+                finally:
+                    watcher.cancel()
+            outcome = "upstream_error" if relay.failed else "ok"
+            exchange.status = answer.status
+        except TimeoutError:
+            outcome = "client_disconnected" if exchange.client_gone else "upstream_timeout"
+            refusal = Denied("upstream_timeout")
+        except Denied as denied:
+            outcome, exchange.detail, refusal = denied.code, denied.detail, denied
+        except asyncio.CancelledError:
+            outcome = "gateway_stopped"
+            raise
+        finally:
+            # 9 record `completed`
+            if refusal is not None and exchange.status is None and not exchange.client_gone:
+                exchange.status = refusal.reason.status
+            closed = await self._record_completed(exchange, outcome)
+        if exchange.client_gone:
+            return
+        if not closed:
+            refusal = Denied("audit_unavailable")
+        if refusal is None:
+            await relay.end()
+        elif not relay.begun:
+            await self._refuse(exchange, match.upstream.provider, refusal, send)
+        # Otherwise the head is out: returning without an end makes the server close the connection.
+
+    async def _forward(self, exchange: Exchange, match: routing.Match, headers: Mapping[bytes, bytes]) -> Answer:
+        call = exchange.call
+        assert call is not None
+        sent = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
+        for name in match.route.request_headers:
+            if name in headers:
+                sent[name.decode()] = headers[name].decode("latin-1")
+        if call.body is not None:
+            sent["Content-Type"] = "application/json"
+        if match.upstream.secret is not None:
+            name_of_credential, value = match.upstream.provider.credential(match.upstream.secret)
+            sent[name_of_credential] = value
+        answer = await self._client.send(call.method, match.url, sent, call.raw)
+        exchange.upstream_status = answer.status
+        try:
+            guards.answer(answer)
+        except Denied:
+            answer.close()
+            raise
+        return answer
+
+    async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
+        """Close the decision. Once begun it is finished, also if this task is cancelled meanwhile."""
+        recording = asyncio.ensure_future(self._writer.write(records.completed(exchange, outcome)))
+        try:
+            await asyncio.shield(recording)
+        except AuditError as error:
+            logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
+            return False
+        except asyncio.CancelledError:
+            await asyncio.wait([recording])
+            raise
+        exchange.open = False
+        return True
+
+    # Refusals
+
+    async def _refuse(self, exchange: Exchange, provider: Provider, denied: Denied, send: Send) -> None:
+        if not exchange.recorded:
+            self._refusals.add(denied, _owner(exchange.principal))
+        body = provider.error(denied)
+        headers: Headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+        ]
+        if exchange.recorded:
+            headers.append((b"x-decision-id", exchange.decision_id.encode()))
+        await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _Relay:
+    """Step 8 for one answer: bytes as they come, but for what the tap holds back until step 9 is done."""
+
+    def __init__(self, exchange: Exchange, provider: Provider, send: Send) -> None:
+        self._exchange = exchange
+        self._provider = provider
+        self._send = send
+        self._head: Headers = []
+        self._tail = b""
+        self.begun = False
+        self.failed = False
+
+    async def run(self, answer: Answer) -> None:
+        """Relay all but the end. Raises `Denied` where the upstream breaks off."""
+        exchange = self._exchange
+        events = answer.header(b"content-type").split(b";")[0].strip().lower() == b"text/event-stream"
+        hide_usage = "stream_options.include_usage" in exchange.edits
+        tap = self._provider.tap(events=events, hide_usage=hide_usage)
+        self._head = _response_head(exchange, self._provider, answer, events=events)
+        digest = records.ResponseDigest(exchange.salt)
+        if events:
+            await self._begin()
+        try:
+            while chunk := await answer.read():
+                if exchange.first_byte_monotonic_ns is None:
+                    exchange.first_byte_monotonic_ns = time.monotonic_ns()
+                exchange.response_bytes += len(chunk)
+                digest.update(chunk)
+                now = tap.feed(chunk, answer.complete)
+                if now:
+                    if not self.begun:
+                        await self._begin()
+                    await self._send({"type": "http.response.body", "body": now, "more_body": True})
+                if tap.ended and not answer.complete:
+                    await _drain(answer)
+                    break
+        except sse.EventTooLargeError:
+            raise Denied("upstream_error", "an event of the stream is too large") from None
+        finally:
+            self._tail = tap.finish()
+            self.failed = tap.failed
+            exchange.usage = tap.usage
+            exchange.response_model = tap.model
+            exchange.response_commitment = digest.hexdigest()
+
+    async def _begin(self) -> None:
+        self.begun = True
+        status = self._exchange.status = self._exchange.upstream_status
+        await self._send({"type": "http.response.start", "status": status, "headers": self._head})
+
+    async def end(self) -> None:
+        """Send what was held back: the closing record is durable."""
+        if not self.begun:
+            await self._begin()
+        await self._send({"type": "http.response.body", "body": self._tail, "more_body": False})
+
+
+class _ClientGoneError(Exception):
+    """The client closed the connection before it had sent its request."""
+
+
+async def _watch(receive: Receive, limit: asyncio.Timeout, exchange: Exchange) -> None:
+    """End the exchange as soon as the client is gone, so that the upstream does not go on for nobody."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    exchange.client_gone = True
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time())
+
+
+async def _drain(answer: Answer) -> None:
+    """Let a finished stream end by itself, which leaves the connection fit for reuse."""
+    try:
+        async with asyncio.timeout(_AFTER_THE_END):
+            while await answer.read():
+                pass
+    except (TimeoutError, Denied):
+        pass
+
+
+def _call(match: routing.Match, raw: bytes, body: object) -> Call:
+    provider = match.upstream.provider
+    path = provider.prefix + match.route.path
+    return provider.parse_call(match.route, upstream=match.upstream.name, path=path, params={}, raw=raw, body=body)
+
+
+def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, events: bool) -> Headers:
+    exact = {name for name in provider.response_headers if not name.endswith(b"*")} | {b"content-type"}
+    if not events:
+        exact.add(b"content-length")  # the body passes unchanged; of a stream events may be removed
+    prefixes = tuple(name[:-1] for name in provider.response_headers if name.endswith(b"*"))
+    headers = [(name, value) for name, value in answer.headers if name in exact or name.startswith(prefixes)]
+    headers.append((b"x-decision-id", exchange.decision_id.encode()))
+    return headers
+
+
+def _owner(principal: Principal | None) -> PrincipalHint | None:
+    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id) if principal else None
