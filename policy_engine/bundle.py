@@ -23,6 +23,8 @@ from policy_engine.values import Value, loads
 MAX_FILE = 64 * 1024 * 1024
 """Bytes of one file of a bundle; more is refused before it is read."""
 
+DATA_FILES = ("data.json", "data.yaml", "data.yml")
+
 Source = str | Path | tuple[str | Path, str, str]
 
 
@@ -82,11 +84,9 @@ def from_files(files: Iterable[tuple[str, bytes]], *, tests: bool = True) -> Bun
         path = tuple(directory.split("/")) if directory else ()
         if base.endswith(".rego"):
             if tests or not base.endswith("_test.rego"):
-                bundle.modules[name] = _text(name, content)
-        elif base == "data.json":
-            _merge(bundle.data, path, _json(name, content), name)
-        elif base in ("data.yaml", "data.yml"):
-            _merge(bundle.data, path, _yaml(name, content), name)
+                bundle.modules[name] = read_text(name, content)
+        elif base in DATA_FILES:
+            merge(bundle.data, path, read_document(name, content), name)
         elif name == ".manifest":
             manifest = _json(name, content)
             if not isinstance(manifest, dict):
@@ -128,7 +128,7 @@ def _leaf_paths(data: Mapping[str, Value], prefix: tuple[str, ...] = ()) -> Iter
             yield (*prefix, str(key))
 
 
-def _merge(target: dict[str, Value], path: tuple[str, ...], value: Value, name: str) -> None:
+def merge(target: dict[str, Value], path: tuple[str, ...], value: Value, name: str) -> None:
     """Put a data file's document at its directory's path."""
     if not path and not isinstance(value, dict):
         raise PolicyError(BUNDLE_ERROR, "data at the top of a bundle is not an object", Location(name, 1, 1))
@@ -140,14 +140,20 @@ def _merge(target: dict[str, Value], path: tuple[str, ...], value: Value, name: 
     items = value.items() if isinstance(value, dict) else [(path[-1], value)]
     for key, item in items:
         if isinstance(item, dict) and isinstance(node.get(key), dict):
-            _merge(node, (key,), item, name)
+            merge(node, (key,), item, name)
         elif key in node:
             raise PolicyError(BUNDLE_ERROR, f"data files overlap at {'/'.join((*path, key))!r}", Location(name, 1, 1))
         else:
             node[key] = item
 
 
-def _text(name: str, content: bytes) -> str:
+def read_document(name: str, content: bytes) -> Value:
+    """The value of a JSON or YAML file. Raises `PolicyError`."""
+    return _json(name, content) if name.endswith(".json") else _yaml(name, content)
+
+
+def read_text(name: str, content: bytes) -> str:
+    """The text of a file. Raises `PolicyError` if it is not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -157,7 +163,7 @@ def _text(name: str, content: bytes) -> str:
 
 def _json(name: str, content: bytes) -> Value:
     try:
-        return loads(_text(name, content))
+        return loads(read_text(name, content))
     except ValueError as error:
         row = getattr(error, "lineno", 1)
         raise PolicyError(BUNDLE_ERROR, f"the file is not JSON: {error}", Location(name, row, 1)) from None
@@ -169,7 +175,7 @@ def _yaml(name: str, content: bytes) -> Value:
     from policy_engine import yaml_reader
 
     try:
-        return yaml_reader.load(_text(name, content))
+        return yaml_reader.load(read_text(name, content))
     except ValueError as error:
         raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error}", Location(name, 1, 1)) from None
 
@@ -241,4 +247,4 @@ def _git_files(repository: str | Path, commit: str, path: str) -> Iterable[tuple
 
 def _counts(name: str) -> bool:
     base = name.rpartition("/")[2]
-    return base.endswith(".rego") or base in ("data.json", "data.yaml", "data.yml") or name == ".manifest"
+    return base.endswith(".rego") or base in DATA_FILES or name == ".manifest"
