@@ -70,20 +70,23 @@ class DataDirectory:
     def settings_file(self) -> Path:
         return self.path / FILE_NAME
 
-    def create(self) -> None:
-        """Make the directory and its parts, for this user only; an existing one is refused, never taken over."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.mkdir(mode=0o700)
-            for part in (self.keys, self.bundles, self.cache):
-                part.mkdir(mode=0o700)
-        except FileExistsError as error:
+    def check_absent(self) -> None:
+        """Raise if there is anything: an existing directory is never taken over."""
+        if os.path.lexists(self.path):
             raise GatewayError(
                 "data_exists",
                 f"`{self.path}` exists already",
                 subject=str(self.path),
                 hint="choose another directory with --data, or go on with `gateway up`",
-            ) from error
+            )
+
+    def create(self) -> None:
+        """Make the directory and its parts, for this user only."""
+        self.check_absent()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for part in (self.path, self.keys, self.bundles, self.cache):
+                part.mkdir(mode=0o700)
         except OSError as error:
             raise GatewayError(
                 "data_not_writable",

@@ -1,0 +1,103 @@
+"""The `gateway` command line: one file per noun, put together here (DESIGN.md sections 1 and 2).
+
+Importing a noun costs nothing but its options: what it works with (the ORM, the log, git, the server) is imported
+inside its commands, so that `gateway --help` is instant and a data worker never sees any of it.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage. Every error is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from gateway.cli import agents, audit, bindings, init, keys, output, upstreams
+from gateway.errors import GatewayError
+
+ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
+
+Begin with `gateway init`, then `gateway up`."""
+
+
+def build() -> typer.Typer:
+    """The root command with all its nouns, in the order in which a newcomer needs them."""
+    app = typer.Typer(
+        help=ABOUT,
+        no_args_is_help=True,
+        add_completion=False,
+        # Boxes and colours are for a terminal; a pipe gets plain text.
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command("init")(init.init)
+    app.add_typer(agents.app, name="agents")
+    app.add_typer(keys.app, name="keys")
+    app.command("bind")(bindings.bind)
+    app.command("unbind")(bindings.unbind)
+    app.add_typer(bindings.app, name="bindings")
+    app.add_typer(upstreams.app, name="upstreams")
+    app.add_typer(audit.app, name="audit")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Nothing a command raises ends in a traceback, unless `--debug` asks."""
+    sys.excepthook = _last_words
+    try:
+        code = get_command(build())(arguments, prog_name="gateway", standalone_mode=False)
+        sys.stdout.flush()
+    except GatewayError as error:
+        output.complain(error.message, error.hint)
+        return 1
+    except typer.TyperException as error:
+        output.complain_usage(error)
+        return error.exit_code
+    except typer.Abort:
+        output.complain("aborted")
+        return 1
+    except BrokenPipeError:
+        # The reader has gone (`gateway agents list | head`). Nothing is wrong, and nothing may be written any more,
+        # not even by the interpreter when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("agent-identity-gateway")
+        except PackageNotFoundError:  # run from a source tree that was never installed
+            found = "(not installed)"
+        typer.echo(f"gateway {found}")
+        raise typer.Exit
+
+
+def _debug(wanted: bool) -> None:
+    if wanted:
+        sys.excepthook = sys.__excepthook__
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback if the gateway itself fails.", callback=_debug)
+    ] = False,
+) -> None:
+    """Carries the options of the program itself."""
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What is left when nothing expected the error: a fault of ours or of the machine."""
+    output.complain(f"internal error: {kind.__name__}: {error}", "`gateway --debug …` shows where; please report it")

@@ -1,0 +1,144 @@
+"""`gateway agents`: who there is, and since when."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import local, output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError
+
+app = typer.Typer(no_args_is_help=True, help="Register, show and revoke agents.")
+
+Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
+
+
+@app.command()
+def register(
+    name: Annotated[str, typer.Argument(help="The new agent's name.")],
+    owner: Annotated[str, typer.Option("--owner", help="Who answers for it, such as an e-mail address.")] = "",
+    team: Annotated[str, typer.Option("--team", help="The team it belongs to; bundles can be bound to teams.")] = "",
+    environment: Annotated[str, typer.Option("--environment", "--env", help="Such as dev or prod.")] = "dev",
+    capability: Annotated[
+        list[str] | None, typer.Option("--capability", help="A capability that policies can ask for; may be repeated.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label; may be repeated.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Register an agent. It can do nothing until it has a key and a binding."""
+    from gateway.registry import changes
+
+    labels = _labels(label or [])
+    with local.changing(data) as registry:
+        agent = changes.register_agent(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            name=name,
+            owner=owner,
+            team=team,
+            environment=environment,
+            capabilities=capability or [],
+            labels=labels,
+        )
+        if as_json:
+            output.print_json(agent)
+        else:
+            typer.echo(f"registered agent {agent.name} ({agent.id})")
+            output.note(f"next: `gateway keys create {agent.name}` and `gateway bind {agent.name} BUNDLE`")
+
+
+@app.command("list")
+def list_agents(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """List all agents, revoked ones too."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        agents = queries.agents(registry, organization)
+    if as_json:
+        output.print_json(agents)
+        return
+    output.print_table(
+        ("NAME", "STATUS", "VERSION", "TEAM", "ENVIRONMENT", "OWNER", "ID"),
+        [(a.name, a.status, str(a.version), a.team, a.environment, a.owner, a.id) for a in agents],
+        empty="no agents yet: type `gateway agents register NAME`",
+    )
+
+
+@app.command()
+def show(
+    agent: Agent,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="As of this time, such as 2026-11-25T14:00:00Z.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Show an agent with its keys and the bindings that apply to it, now or at an earlier time."""
+    from gateway.registry import queries
+
+    at_ns = None if at is None else output.parse_time(at)
+    with local.reading(data) as registry:
+        found = queries.agent(registry, organization, agent, at_ns)
+        keys = queries.keys(registry, organization, found.id, at_ns)
+        bindings = queries.bindings(registry, organization, found.id, at_ns)
+        versions = queries.agent_versions(registry, organization, found.id)
+    now_ns = output.now_ns() if at_ns is None else at_ns
+    if as_json:
+        shown_keys = [output.plain(each) | {"status": each.status(now_ns)} for each in keys]
+        output.print_json(
+            output.plain(found) | {"keys": shown_keys, "bindings": bindings, "versions": versions},
+        )
+        return
+    output.print_fields(
+        [
+            ("name", found.name),
+            ("id", found.id),
+            ("organization", found.organization),
+            ("status", found.status),
+            ("version", f"{found.version} since {output.timestamp(found.since_ns)}"),
+            ("team", found.team),
+            ("environment", found.environment),
+            ("owner", found.owner),
+            ("capabilities", ", ".join(found.capabilities)),
+            ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
+            *(("key", f"{each.key}…  {each.status(now_ns)}  ({each.id})") for each in keys),
+            *(
+                ("binding", f"{b.effect} {b.bundle}{'@' + b.pinned if b.pinned else ''}  by {b.subject_kind}")
+                for b in bindings
+            ),
+        ]
+    )
+
+
+@app.command()
+def revoke(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """Revoke an agent and all its keys, for good. Its next request is refused."""
+    from gateway.registry import changes
+
+    with local.changing(data, restriction=True) as registry:
+        revoked = changes.revoke_agent(registry, actor=local.actor(), organization=organization, agent=agent)
+        if as_json:
+            output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})
+        elif revoked is None:
+            typer.echo(f"agent {agent} was revoked already")
+        else:
+            typer.echo(f"revoked agent {revoked.name} ({revoked.id}) and its keys")
+
+
+def _labels(texts: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name in found:
+            why = "is given twice" if name in found else "must be NAME=VALUE"
+            raise GatewayError("invalid_label", f"label `{text}` {why}")
+        found[name] = value
+    return found

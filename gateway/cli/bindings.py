@@ -1,0 +1,126 @@
+"""`gateway bind`, `gateway unbind` and `gateway bindings`: which bundles judge whom."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import local, output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.registry.records import SubjectKind
+
+app = typer.Typer(no_args_is_help=True, help="Show which policy bundles judge whom.")
+
+
+class Effect(StrEnum):
+    """What a bundle's answer counts for."""
+
+    GRANT = "grant"
+    GUARD = "guard"
+
+
+Subject = Annotated[
+    str,
+    typer.Argument(help="An agent's name or id, `team:NAME`, or `org:NAME` for a whole organization."),
+]
+Bundle = Annotated[str, typer.Argument(help="A policy bundle's name.")]
+
+
+def bind(
+    subject: Subject,
+    bundle: Bundle,
+    effect: Annotated[
+        Effect,
+        typer.Option("--effect", help="`grant`: may allow, and all grants must; `guard`: can only deny and limit."),
+    ] = Effect.GRANT,
+    pin: Annotated[
+        str | None, typer.Option("--pin", metavar="COMMIT", help="Stay at this commit instead of following the ref.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let a policy bundle judge an agent, a team or an organization, from the next request on."""
+    from gateway.registry import changes
+
+    kind, name, organization = _subject(subject, organization)
+    with local.changing(data) as registry:
+        binding = changes.bind(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=kind,
+            subject=name,
+            bundle=bundle,
+            effect=effect.value,
+            pinned=pin,
+        )
+        if as_json:
+            output.print_json(binding)
+        else:
+            where = f" at commit {binding.pinned}" if binding.pinned else ""
+            typer.echo(f"bundle {bundle}{where} now judges {kind} {binding.subject} as a {binding.effect}")
+
+
+def unbind(
+    subject: Subject,
+    bundle: Bundle,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """End a binding, from the next request on."""
+    from gateway.registry import changes
+
+    kind, name, organization = _subject(subject, organization)
+    with local.changing(data) as registry:
+        binding = changes.unbind(
+            registry, actor=local.actor(), organization=organization, kind=kind, subject=name, bundle=bundle
+        )
+        if as_json:
+            output.print_json(binding)
+        else:
+            typer.echo(f"bundle {bundle} no longer judges {kind} {binding.subject}")
+
+
+@app.command("list")
+def list_bindings(
+    agent: Annotated[str | None, typer.Argument(help="Only those that apply to this agent.")] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """List the bindings in force."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        bindings = queries.bindings(registry, organization, agent)
+    if as_json:
+        output.print_json(bindings)
+        return
+    output.print_table(
+        ("SUBJECT", "KIND", "BUNDLE", "EFFECT", "PINNED", "ID"),
+        [(b.subject, b.subject_kind, b.bundle, b.effect, b.pinned or "", b.id) for b in bindings],
+        empty="no bindings: type `gateway bind AGENT BUNDLE`",
+    )
+
+
+def _subject(text: str, organization: str) -> tuple[SubjectKind, str, str]:
+    """Kind, name and organization of a subject. Names hold no colon, so the forms cannot be confused."""
+    kind, separator, name = text.partition(":")
+    if not separator:
+        return "agent", text, organization
+    if kind == "team" and name:
+        return "team", name, organization
+    if kind == "org" and name:
+        if organization not in ("default", name):
+            raise GatewayError("invalid_subject", f"`{text}` and --organization {organization} contradict each other")
+        return "organization", name, name
+    raise GatewayError(
+        "invalid_subject", f"`{text}` is not a subject", hint="write an agent's name, team:NAME or org:NAME"
+    )

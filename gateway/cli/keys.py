@@ -1,0 +1,100 @@
+"""`gateway keys`: the credentials of agents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import local, output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.settings import DataDirectory
+
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke agents' keys.")
+
+
+@app.command()
+def create(
+    agent: Annotated[str, typer.Argument(help="An agent's name or id.")],
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="DURATION", help="End it by itself: 90s, 15m, 12h or 30d.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Create a key. It is printed once, alone on standard output, and cannot be shown again.
+
+    An agent may have two live keys, so that one can replace the other without a gap.
+    """
+    from gateway.identity.credentials import Peppers
+    from gateway.registry import changes
+
+    lifetime_ns = None if expires is None else output.parse_duration(expires)
+    with local.changing(data) as registry:
+        made = changes.create_key(
+            registry,
+            Peppers.load(DataDirectory(data).keys),
+            actor=local.actor(),
+            organization=organization,
+            agent=agent,
+            lifetime_ns=lifetime_ns,
+        )
+        if as_json:
+            output.print_json(output.plain(made.record) | {"text": made.text})
+        else:
+            typer.echo(made.text)
+            output.note(f"{made.record.id} for agent {made.record.agent}; this is the only time the key is shown")
+
+
+@app.command("list")
+def list_keys(
+    agent: Annotated[str | None, typer.Argument(help="Only this agent's keys.")] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """List keys, dead ones too, without their secrets."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        keys = queries.keys(registry, organization, agent)
+    now_ns = output.now_ns()
+    if as_json:
+        output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in keys])
+        return
+    output.print_table(
+        ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ID"),
+        [
+            (
+                k.key,
+                k.agent,
+                k.status(now_ns),
+                output.timestamp(k.created_ns),
+                "" if k.expires_ns is None else output.timestamp(k.expires_ns),
+                k.id,
+            )
+            for k in keys
+        ],
+        empty="no keys yet: type `gateway keys create AGENT`",
+    )
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="A key's id (key_…), or the beginning of its text.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Revoke a key, for good. The next request with it is refused."""
+    from gateway.registry import changes
+
+    with local.changing(data, restriction=True) as registry:
+        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
+        if as_json:
+            output.print_json({"key": key[:40], "revoked": True, "changed": revoked is not None})
+        elif revoked is None:
+            typer.echo("the key was revoked already")
+        else:
+            typer.echo(f"revoked key {revoked.key} ({revoked.id}) of agent {revoked.agent}")

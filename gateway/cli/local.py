@@ -1,0 +1,72 @@
+"""How a command works on a data directory, with or without a gateway running beside it (DESIGN.md sections 8 and 10).
+
+A command is its own process with the rights of its user: it opens the registry itself and acts as `local:<uid>`. A
+change is in force as soon as its transaction is committed; a running gateway sees it at its next request, by the epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError
+from gateway.identifiers import new_id
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.registry.database import Registry
+
+
+def actor() -> str:
+    """Who the log says it was."""
+    return f"local:{os.getuid()}"
+
+
+@contextmanager
+def reading(data: Path) -> Iterator[Registry]:
+    """The registry in a data directory, or the one line that says what is wrong with it."""
+    from gateway.registry.database import Registry
+
+    registry = Registry.open(DataDirectory(data))
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+@contextmanager
+def changing(data: Path, *, restriction: bool = False) -> Iterator[Registry]:
+    """The registry, for one change; its entry is in the audit log when this ends.
+
+    Nothing is granted that could not be recorded: without a log to write to the change is refused beforehand. A
+    `restriction` takes effect all the same. If recording fails after the change, it stays in force and in the outbox,
+    and the error says so.
+    """
+    with reading(data) as registry:
+        if not restriction:
+            publish(registry, DataDirectory(data))
+        yield registry
+        try:
+            publish(registry, DataDirectory(data))
+        except GatewayError as error:
+            raise GatewayError(
+                error.code,
+                f"the change is in force, but not in the audit log yet: {error.message}",
+                subject=error.subject,
+                hint="it is recorded by the next command, or start of the gateway, that can write the log",
+            ) from error
+
+
+def publish(registry: Registry, data: DataDirectory) -> None:
+    """Move what waits in the outbox into the audit log."""
+    from gateway.audit.writer import AuditWriter
+    from gateway.registry import outbox, queries
+
+    writer = AuditWriter(data, boot=new_id("boot"), deployment=queries.deployment(registry))
+    try:
+        outbox.drain(registry, writer)
+    finally:
+        writer.close()

@@ -1,0 +1,122 @@
+"""How the command line speaks: aligned columns and JSON on standard output, one line per error on standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def complain(message: str, hint: str = "") -> None:
+    """The one line of an error: what is wrong, and what to do."""
+    line = " ".join(f"{message}: {hint}".split() if hint else message.split())
+    typer.echo(typer.style("error", fg="red", bold=True) + f": {line}", err=True)
+
+
+def complain_usage(error: typer.TyperException) -> None:
+    """A usage error in the same shape; a group without a command gets its help text instead."""
+    message = error.format_message().replace("Value error, ", "")
+    if not message or message.startswith("Usage: "):
+        # The help text of a group; on a terminal it was printed already when the error was made.
+        typer.echo(message, err=True)
+        return
+    context = getattr(error, "ctx", None)
+    complain(message[:1].lower() + message[1:].rstrip("."), f"see `{context.command_path} --help`" if context else "")
+
+
+def note(text: str) -> None:
+    """A remark beside the result: on standard error, so that the result alone can be piped."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: DataclassInstance | Sequence[DataclassInstance] | dict[str, Any]) -> None:
+    """A record or a list of them as JSON. Times become RFC 3339 and lose the `_ns` of their names."""
+    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """Records as JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return dict(_member(name, item) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _member(name: str, value: Any) -> tuple[str, Any]:
+    if name.endswith("_ns"):
+        return name.removesuffix("_ns"), None if value is None else timestamp(value)
+    return name, plain(value)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
+    """Aligned columns under a heading; `empty` is said (beside the result) where there are no rows."""
+    lines = [tuple(cell or "-" for cell in row) for row in rows]
+    if not lines:
+        note(empty)
+        return
+    widths = [max(len(line[i]) for line in [tuple(columns), *lines]) for i in range(len(columns))]
+    typer.echo(typer.style(_aligned(columns, widths), bold=True))
+    for line in lines:
+        typer.echo(_aligned(line, widths))
+
+
+def print_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """One thing, a line per field."""
+    shown = [(name, value or "-") for name, value in fields]
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
+        typer.echo(typer.style(name.ljust(width), bold=True) + "  " + value)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def timestamp(time_ns: int) -> str:
+    """A time for people and programs: UTC, to the millisecond."""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds from an RFC 3339 time or a date; without a zone it is UTC."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise GatewayError("invalid_time", f"`{text}` is not a time", hint="write 2026-11-25T14:00:00Z") from error
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MAX_SECONDS = 100 * 366 * 86400
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds from a number and a unit: `90s`, `15m`, `12h`, `30d`."""
+    number, unit = text[:-1], text[-1:]
+    if unit in _UNITS and number.isascii() and number.isdecimal():
+        seconds = int(number) * _UNITS[unit]
+        if 0 < seconds <= _MAX_SECONDS:
+            return seconds * 1_000_000_000
+    raise GatewayError("invalid_duration", f"`{text}` is not a duration", hint="write 90s, 15m, 12h or 30d")
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def now_ns() -> int:
+    return time.time_ns()

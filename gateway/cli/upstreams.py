@@ -1,0 +1,128 @@
+"""`gateway upstreams`: where requests go, and the secrets that open it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from gateway.cli import local, output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError
+from gateway.settings import DataDirectory
+
+app = typer.Typer(no_args_is_help=True, help="Add, list and remove the providers that requests go to.")
+
+_MAX_SECRET = 4096
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Its name: the first part of its path, `/NAME/v1/…`.")],
+    key_env: Annotated[
+        str | None,
+        typer.Option("--key-env", metavar="VARIABLE", help="The environment variable that holds the provider's key."),
+    ] = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help="This upstream needs no key.")] = False,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="The API it speaks; by default the one named like it, or openai.")
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", metavar="URL", help="Where its API begins, version included, as SDKs have it."),
+    ] = None,
+    default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…`, too.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Give an existing one another key or URL.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Add an upstream. Its key is read from the environment, sealed at rest and never printed."""
+    from gateway.registry import changes
+    from gateway.registry.names import PROVIDERS
+    from gateway.registry.vault import Vault
+
+    speaks = provider or (name if name in PROVIDERS else "openai")
+    # A provider's own URL is only guessed for an upstream of its name: a key must not go where nobody sent it.
+    url = base_url or PROVIDERS.get(name, "")
+    if not url:
+        raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint="say --base-url URL")
+    secret = _secret(key_env, no_key)
+    with local.changing(data) as registry:
+        upstream = changes.add_upstream(
+            registry,
+            Vault.load(DataDirectory(data).keys),
+            actor=local.actor(),
+            organization=organization,
+            name=name,
+            provider=speaks,
+            base_url=url,
+            secret=secret,
+            default=default,
+            insecure=insecure,
+            replace=replace,
+        )
+        if as_json:
+            output.print_json(upstream)
+        else:
+            served = f"/{upstream.name}/v1/…" + (" and /v1/…" if upstream.default else "")
+            typer.echo(f"upstream {upstream.name} at {upstream.base_url}, served under {served}")
+
+
+@app.command("list")
+def list_upstreams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """List the upstreams, without their keys."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        upstreams = queries.upstreams(registry, organization)
+    if as_json:
+        output.print_json(upstreams)
+        return
+    output.print_table(
+        ("NAME", "PROVIDER", "BASE URL", "DEFAULT", "KEY", "ID"),
+        [
+            (u.name, u.provider, u.base_url, "yes" if u.default else "", "sealed" if u.has_secret else "none", u.id)
+            for u in upstreams
+        ],
+        empty="no upstreams yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY`",
+    )
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The upstream's name.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Remove an upstream and delete its sealed key."""
+    from gateway.registry import changes
+
+    with local.changing(data, restriction=True) as registry:
+        removed = changes.remove_upstream(registry, actor=local.actor(), organization=organization, name=name)
+        if as_json:
+            output.print_json(removed)
+        else:
+            typer.echo(f"removed upstream {removed.name}")
+
+
+def _secret(variable: str | None, no_key: bool) -> str | None:
+    if (variable is not None) == no_key:
+        raise GatewayError("invalid_key", "say either --key-env VARIABLE or --no-key")
+    if variable is None:
+        return None
+    secret = os.environ.get(variable, "").strip()
+    if not secret:
+        raise GatewayError(
+            "unknown_variable",
+            f"environment variable `{variable}` is not set" + (" to anything" if variable in os.environ else ""),
+            subject=variable,
+            hint=f"type `export {variable}=…` first",
+        )
+    # It becomes a header's value. The text itself is not shown.
+    if not (secret.isascii() and secret.isprintable()) or " " in secret or len(secret) > _MAX_SECRET:
+        raise GatewayError("invalid_key", f"what `{variable}` holds is not a key", subject=variable)
+    return secret
