@@ -9,11 +9,11 @@ from typing import Any
 
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.refs import constant_value
 from policy_engine.codegen.runtime import Limits, Query, Run, base_at
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler import compile_program, compile_query, recursion
 from policy_engine.compiler.program import Kind, Path, Program, Rule
+from policy_engine.compiler.terms import constant_value
 from policy_engine.errors import (
     COMPILE_ERROR,
     EVAL_CANCEL_ERROR,
@@ -122,7 +122,7 @@ def _guarded(name: str, function: Callable[..., Value]) -> Callable[..., Value]:
 def _check_conflicts(program: Program, data: Mapping[str, Value]) -> None:
     """Base data at or below a rule's path would hide one of the two: an error when loading."""
     errors = [
-        PolicyError(COMPILE_ERROR, f"conflicting rule for data path {'/'.join(group.path)} found", group.loc)
+        PolicyError(COMPILE_ERROR, f"conflicting rule for data path {'/'.join(map(str, group.path))} found", group.loc)
         for group in program.groups
         if group.kind is not Kind.FUNCTION and base_at(data, group.path) is not UNDEFINED
     ]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from policy_engine.codegen.refs import Refs
-from policy_engine.compiler.terms import FunctionValue, builtin_name, function_path, pattern_vars
+from policy_engine.compiler.terms import FunctionValue, bodies, builtin_name, function_path, pattern_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
@@ -164,13 +164,14 @@ class BodyWriter(Refs):
             self._fail_if(self.exists((Expr(expr.what, loc=expr.loc),)))
             return
         match expr.what:
-            case nodes.Negation(body):
-                self._fail_if(self.exists(body))
-            case nodes.Conjunction(operands):
-                for operand in operands:
-                    self._fail_if("not " + self.exists(operand))
-            case nodes.Disjunction(operands):
-                self._disjunction(operands)
+            case nodes.Negation() as what:
+                for body in bodies(what):
+                    self._fail_if(self.exists(body))
+            case nodes.Conjunction() as what:
+                for body in bodies(what):
+                    self._fail_if("not " + self.exists(body))
+            case nodes.Disjunction() as what:
+                self._disjunction(tuple(bodies(what)))
             case nodes.Every():
                 self._every(expr.what)
             case nodes.Call(nodes.Var("eq"), (left, right)):

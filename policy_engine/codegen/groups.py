@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from policy_engine.codegen.body import Action, BodyWriter
-from policy_engine.codegen.refs import constant_value
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Kind, Rule
 from policy_engine.compiler.recursion import compatible
+from policy_engine.compiler.terms import constant_value
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
 from policy_engine.values import equal

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
-from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, pattern_vars
+from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, constant_value, pattern_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
-from policy_engine.values import Set, Value, freeze
+from policy_engine.values import freeze
 
 if TYPE_CHECKING:
     from policy_engine.codegen.body import _Frame
@@ -213,11 +213,10 @@ class Refs:
             assert node is not None
             if node.group is not None:
                 return self._group(node.group, path[number:])
-            if not (isinstance(step, nodes.Scalar) and isinstance(step.value, str)):
-                if isinstance(step, nodes.Scalar):
-                    return self.steps(self._base(path[:number]), path[number:], None, base=True)
+            constant = constant_value(step)
+            if constant is None:
                 return self.virtual(node, path[number:])
-            child = node.children.get(step.value)
+            child = node.children.get(freeze(constant[0]))
             if child is None:
                 key = (self.ctx, "data", *(self.operand(item) for item in path[:number]))
                 return self.steps(self._base(path[:number]), path[number:], key, base=True)
@@ -274,24 +273,3 @@ class Refs:
             self.writer.line(f"if {value} is NC: {value} = {self.unit.function_name(group)}({self.ctx})")
             self.refs[key] = value
         return self.steps(self.refs[key], path, key)
-
-
-def constant_value(term: Term) -> tuple[Value] | None:
-    """The value of a term made of constants alone, in a tuple; None for any other."""
-    match term:
-        case nodes.Scalar(value):
-            return (value,)
-        case nodes.Array(items):
-            parts = [constant_value(item) for item in items]
-            return ([part[0] for part in parts if part],) if all(parts) else None
-        case nodes.Set(items):
-            parts = [constant_value(item) for item in items]
-            return (Set([part[0] for part in parts if part]),) if all(parts) else None
-        case nodes.Object(pairs):
-            keys = [constant_value(key) for key, _ in pairs]
-            values = [constant_value(value) for _, value in pairs]
-            if not all(keys) or not all(values):
-                return None
-            return ({freeze(key[0]): value[0] for key, value in zip(keys, values, strict=True) if key and value},)
-        case _:
-            return None

@@ -24,6 +24,7 @@ from policy_engine.values import (
     foreign,
     freeze,
     order_key,
+    sort,
     sorted_items,
     thaw,
 )
@@ -213,7 +214,7 @@ class Node:
         self.path = path
         self.rule: Callable[[Query], Value] | None = None
         self.is_function = False
-        self.children: dict[str, Node] = {}
+        self.children: dict[object, Node] = {}
 
 
 class Cursor:
@@ -288,7 +289,7 @@ def cursor_step(q: Query, value: Any, key: Value) -> Any:
     if node.number in q.masked:
         return step(base, key)
     below = step(base, key)
-    child = node.children.get(key) if key.__class__ is str else None
+    child = node.children.get(freeze(key))
     if child is None or child.is_function:
         return below
     if child.number in q.masked:
@@ -304,8 +305,8 @@ def cursor_items(q: Query, value: Any) -> Iterable[tuple[Value, Any]]:
         return items(q, value if value.__class__ is not Cursor else value.base)
     node, base = value.node, value.base
     names: list[Value] = [key for key, _ in sorted_items(base)] if base.__class__ is dict else []
-    seen = {name for name in names if name.__class__ is str}
-    names += [name for name in sorted(node.children) if name not in seen and not node.children[name].is_function]
+    rules = [key for key, child in node.children.items() if not child.is_function and step(base, thaw(key)) is U]
+    names += sort(list(map(thaw, rules)))
     q.run.charge(len(names))
     found = ((name, cursor_step(q, value, name)) for name in names)
     return [(name, item) for name, item in found if item is not U]

@@ -13,12 +13,11 @@ from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.groups import write_group, write_lookup
-from policy_engine.codegen.refs import constant_value
 from policy_engine.codegen.runtime import EXPORTED, Code, Node, Query, adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
-from policy_engine.compiler.terms import function_path
+from policy_engine.compiler.terms import constant_value, function_path
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Term
 from policy_engine.values import Value

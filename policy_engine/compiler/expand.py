@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policy_engine.compiler.program import Program
-from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, Names, call, equality, map_closure, map_term
+from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, Names, call, constant_value, equality, map_closure, map_operands, map_term
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -48,10 +48,17 @@ class Expander:
             self.expr(expr, result)
         return tuple(result)
 
+    def inner(self, operand: Body | Expr) -> Body | Expr:
+        """An operand of `not`, `and` or `or`: what is taken out of it stays inside."""
+        if not isinstance(operand, Expr):
+            return self.body(operand)
+        body = self.body((operand,))
+        return body[0] if len(body) == 1 else body
+
     def expr(self, expr: Expr, out: list[Expr]) -> None:
         """Append what replaces `expr`."""
         before: list[Expr] = []
-        withs = tuple([replace(item, value=self.operand(item.value, before)) for item in expr.withs])
+        withs = tuple([replace(item, value=self.replacement(item.value, before)) for item in expr.withs])
         out.extend(before)  # the values of `with` are evaluated outside of it
         before = []
         what = self.what(expr, before)
@@ -64,12 +71,8 @@ class Expander:
         match expr.what:
             case nodes.Every(key, value, domain, body):
                 return nodes.Every(key, value, self.side(domain, before), self.body(body), loc=expr.what.loc)
-            case nodes.Negation(body):
-                return nodes.Negation(self.body(body), loc=expr.what.loc)
-            case nodes.Conjunction(operands):
-                return nodes.Conjunction(tuple(map(self.body, operands)), loc=expr.what.loc)
-            case nodes.Disjunction(operands):
-                return nodes.Disjunction(tuple(map(self.body, operands)), loc=expr.what.loc)
+            case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
+                return map_operands(expr.what, self.inner)
             case nodes.Call(nodes.Var("eq" | "equal" as name), (left, right)):
                 # `==` binds nothing, which the safety stage has to see; after it the two are the same.
                 return call(self.equality(name), (self.side(left, before), self.side(right, before)), expr.what)
@@ -84,6 +87,12 @@ class Expander:
     def operand(self, term: Term, before: list[Expr]) -> Term:
         """A term that stands inside another one."""
         raise NotImplementedError
+
+    def replacement(self, term: Term, before: list[Expr]) -> Term:
+        """The value of a `with`: evaluated on its own, before the expression it modifies."""
+        term = self.operand(term, before)
+        plain = isinstance(term, nodes.Scalar) or (isinstance(term, nodes.Var) and not _is_root(term))
+        return term if plain or constant_value(term) is not None else self.take_out(term, before)
 
     def side(self, term: Term, before: list[Expr]) -> Term:
         """A term that is a whole expression or a side of `=`."""

@@ -21,7 +21,9 @@ from policy_engine.compiler.terms import (
     FunctionValue,
     Names,
     call,
+    constant_value,
     equality,
+    map_operands,
     map_term,
     walk_terms,
 )
@@ -29,6 +31,7 @@ from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
+from policy_engine.values import freeze
 
 
 def resolve(program: Program, errors: list[PolicyError]) -> None:
@@ -116,9 +119,10 @@ class Resolver:
         head = rule.head
         steps = head.ref.path if isinstance(head.ref, nodes.Ref) else ()
         ground = 0
-        while ground < len(steps) and _is_string(steps[ground]):
+        names: list[object] = []
+        while ground < len(steps) and (constant := constant_value(steps[ground])) is not None:
+            names.append(freeze(constant[0]))
             ground += 1
-        names = [str(step.value) for step in steps[:ground] if isinstance(step, nodes.Scalar)]
         path: Path = (*info.package, rule_name(rule), *names)
         self.scopes.append(Scope(set()))
         args = None
@@ -231,18 +235,17 @@ class Resolver:
                 renamed_key = scope.declared.get(key.name, key) if key is not None else None
                 renamed_value = scope.declared.get(value.name, value)
                 return nodes.Every(renamed_key, renamed_value, source, exprs, loc=expr.what.loc)
-            case nodes.Negation(body):
-                return nodes.Negation(self.body(body)[0], loc=expr.what.loc)
-            case nodes.Conjunction(operands):
-                return nodes.Conjunction(tuple([self.body(item)[0] for item in operands]), loc=expr.what.loc)
-            case nodes.Disjunction(operands):
-                return nodes.Disjunction(tuple([self.body(item)[0] for item in operands]), loc=expr.what.loc)
+            case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
+                return map_operands(expr.what, self._operand)
             case nodes.Call(nodes.Var("assign"), (target, value)) if expr.what.infix:
                 source = self.term(value)
                 self._declare(target, "assign")
                 return call("eq", (self.term(target), source), expr.what)
             case term:
                 return self.term(term)
+
+    def _operand(self, operand: Body | Expr) -> Body | Expr:
+        return self._exprs((operand,))[0] if isinstance(operand, Expr) else self.body(operand)[0]
 
     def _with(self, item: nodes.With) -> nodes.With:
         target = self._named(item.target)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.terms import Names
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
+from policy_engine.values import thaw, to_term
 
-Path = tuple[str, ...]
-"""A path below `data`."""
+Path = tuple[Any, ...]
+"""A path below `data`: each step the frozen form of a constant, nearly always a string."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,11 @@ class Rule:
     module: ModuleInfo
 
 
+def dotted(path: Path) -> str:
+    """A path as people write it."""
+    return "".join(["data", *(f".{step}" if isinstance(step, str) else f"[{to_term(thaw(step))}]" for step in path)])
+
+
 class Kind(enum.Enum):
     """What a group's document is."""
 
@@ -70,7 +77,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        return ".".join(("data", *self.path))
+        return dotted(self.path)
 
     @property
     def loc(self) -> Location:
@@ -93,7 +100,7 @@ class Tree:
     path: Path
     number: int = -1
     group: Group | None = None
-    children: dict[str, Tree] = field(default_factory=dict)
+    children: dict[object, Tree] = field(default_factory=dict)
 
     def find(self, path: Path) -> Tree | None:
         """The node at `path` below this one."""

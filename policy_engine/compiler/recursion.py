@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policy_engine.compiler.program import Program, Rule, Tree
+from policy_engine.compiler.program import Program, Rule, Tree, dotted
 from policy_engine.compiler.terms import (
     FunctionValue,
     bodies,
+    constant_value,
     expr_terms,
     function_path,
     heads,
@@ -17,6 +18,7 @@ from policy_engine.compiler.terms import (
 from policy_engine.errors import RECURSION_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Term
+from policy_engine.values import equal, freeze
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
@@ -44,7 +46,7 @@ def _visit(start: Rule, edges: dict[Rule, list[Rule]], state: dict[Rule, int], e
         for target in rest:
             if state.get(target) == 1:
                 cycle = [*path[path.index(target) :], target]
-                names = [".".join(("data", *item.path)) for item in cycle]
+                names = [dotted(item.path) for item in cycle]
                 text = f"rule {names[0]} is recursive: {' -> '.join(names)}"
                 errors.append(PolicyError(RECURSION_ERROR, text, target.loc))
             elif target not in state:
@@ -91,8 +93,9 @@ def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
                     if rule.args is None and compatible(rule.suffix, path[number:]):
                         yield rule
                 continue
-            if isinstance(step, nodes.Scalar):
-                child = node.children.get(step.value) if isinstance(step.value, str) else None
+            constant = constant_value(step)
+            if constant is not None:
+                child = node.children.get(freeze(constant[0]))
                 following += [child] if child is not None else []
             else:
                 following += node.children.values()
@@ -104,10 +107,8 @@ def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
 
 def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
     """Whether a rule's head can lie on a path: no two constants differ."""
-    return all(
-        not (isinstance(a, nodes.Scalar) and isinstance(b, nodes.Scalar)) or a.value == b.value
-        for a, b in zip(suffix, path, strict=False)
-    )
+    constants = ((constant_value(a), constant_value(b)) for a, b in zip(suffix, path, strict=False))
+    return all(a is None or b is None or equal(a[0], b[0]) for a, b in constants)
 
 
 def rule_terms(rule: Rule) -> Iterator[Term]:

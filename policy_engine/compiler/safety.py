@@ -18,6 +18,8 @@ from policy_engine.compiler.terms import (
     expr_terms,
     heads,
     map_closure,
+    map_operands,
+    operands,
     map_term,
     subterms,
     term_closures,
@@ -129,16 +131,17 @@ class Safety:
             case nodes.Every(key, value, domain, body):
                 known = seen | {value.name} | ({key.name} if key is not None else set())
                 what = nodes.Every(key, value, term(domain), self.body(body, known), loc=what.loc)
-            case nodes.Negation(body):
-                what = replace(what, body=self.body(body, seen))
-            case nodes.Conjunction(operands) | nodes.Disjunction(operands):
-                what = replace(what, operands=tuple([self.body(item, seen) for item in operands]))
+            case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
+                what = map_operands(what, lambda operand: self._operand(operand, seen))
             case nodes.SomeDecl() | nodes.SomeIn():
                 raise AssertionError("declarations are gone after the names stage")
             case _:
                 what = term(what)
         withs = tuple([replace(item, value=term(item.value)) for item in expr.withs])
         return replace(expr, what=what, withs=withs)
+
+    def _operand(self, operand: Body | Expr, seen: set[str]) -> Body | Expr:
+        return self._inside(operand, seen) if isinstance(operand, Expr) else self.body(operand, seen)
 
     def _comprehension(self, item: Term, seen: set[str]) -> Term:
         result = map_closure(item, lambda body: self.body(body, seen))
@@ -207,6 +210,10 @@ def expr_vars(expr: Expr) -> Iterable[nodes.Var]:
     """The variables of an expression outside of the bodies in it, in the order they stand there."""
     for term in expr_terms(expr):
         yield from _all_vars(term)
+    if isinstance(expr.what, (nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
+        for operand in operands(expr.what):
+            if isinstance(operand, Expr):
+                yield from expr_vars(operand)
     for item in expr.withs:
         yield from _all_vars(item.value)
         if isinstance(item.target, nodes.Ref):

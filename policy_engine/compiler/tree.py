@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 
-from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
+from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree, dotted
+from policy_engine.compiler.terms import constant_term
 from policy_engine.errors import TYPE_ERROR, PolicyError
-from policy_engine.syntax import nodes
+from policy_engine.values import thaw
 
 
 def build(program: Program, errors: list[PolicyError]) -> None:
@@ -37,7 +38,7 @@ def _move_up(rule: Rule, open_ended: set[Path]) -> None:
     """Make a rule below an open-ended one part of that one's group."""
     for length in range(1, len(rule.path)):
         if rule.path[:length] in open_ended:
-            below = tuple([nodes.Scalar(step, loc=rule.loc) for step in rule.path[length:]])
+            below = tuple([constant_term(thaw(step), rule.loc) for step in rule.path[length:]])
             rule.path, rule.suffix = rule.path[:length], (*below, *rule.suffix)
             return
 
@@ -59,7 +60,7 @@ def _group(number: int, path: Path, rules: list[Rule], errors: list[PolicyError]
     """One group. Rules that cannot stand beside each other are reported where the first one begins."""
     kinds = {_kind(rule) for rule in rules}
     arities = {len(rule.args) for rule in rules if rule.args is not None}
-    name = ".".join(("data", *path))
+    name = dotted(path)
     if len(kinds) > 1 or len(arities) > 1:
         errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {name} found", min(rule.loc for rule in rules)))
     defaults = [rule for rule in rules if rule.default]

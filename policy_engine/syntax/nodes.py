@@ -181,23 +181,27 @@ class Every(Node):
 
 @dataclass(slots=True)
 class Negation(Node):
-    """`not` as `import future.keywords.not` has it: the body as a whole has no solution, hoisted parts included."""
+    """`not` as `import future.keywords.not` has it: the body as a whole has no solution, hoisted parts included.
 
-    body: Body
+    An operand of `not`, `and` and `or` is a `Body` if it is written in braces: a scope of its own. Without braces it is
+    an `Expr`, and binds no variables.
+    """
+
+    body: Body | Expr
 
 
 @dataclass(slots=True)
 class Conjunction(Node):
-    """`a and b` (`import future.keywords.and`). Each operand is a body."""
+    """`a and b` (`import future.keywords.and`)."""
 
-    operands: tuple[Body, ...]
+    operands: tuple[Body | Expr, ...]
 
 
 @dataclass(slots=True)
 class Disjunction(Node):
-    """`a or b` (`import future.keywords.or`). Each operand is a body."""
+    """`a or b` (`import future.keywords.or`)."""
 
-    operands: tuple[Body, ...]
+    operands: tuple[Body | Expr, ...]
 
 
 @dataclass(slots=True)

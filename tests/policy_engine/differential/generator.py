@@ -1,0 +1,226 @@
+"""Random Rego programs: modules, data and an input that have a fair chance to mean something.
+
+Programs are made for disagreement: few names, so that references meet; values that are equal in Python and not in Rego;
+undefined parts everywhere; iteration over what may be an array, object, set or nothing. Values come from `input` and
+`data` for the most part, because OPA's type checker refuses what it can see to be ill-typed.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+SCALARS = ["null", "true", "false", "0", "1", "2", "1.0", "1.5", "-1", '"a"', '"b"', '""', '"1"']
+KEYS = ["a", "b", "c"]
+CALLS = {
+    "count": 1, "sum": 1, "max": 1, "min": 1, "sort": 1, "is_number": 1, "is_string": 1, "is_array": 1, "type_name": 1,
+    "to_number": 1, "abs": 1, "lower": 1, "upper": 1, "startswith": 2, "contains": 2, "concat": 2, "array.concat": 2,
+    "object.get": 3, "object.keys": 1, "union": 1, "json.marshal": 1, "array.reverse": 1, "product": 1, "is_set": 1,
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Program:
+    """What a run compares: each rule's document under one input."""
+
+    modules: dict[str, str]
+    data: Any
+    input: Any
+    paths: list[str] = field(default_factory=list)
+
+
+class Generator:
+    """One program from one random source."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.rules: list[tuple[str, str]] = []
+        """(name, kind) of the rules so far; a rule refers to earlier ones only, mostly."""
+        self.functions: list[tuple[str, int]] = []
+
+    def program(self) -> Program:
+        lines = ["package t", ""]
+        if self.rng.random() < 0.25:
+            lines.insert(1, "import future.keywords.not")
+        for number in range(self.rng.randint(2, 6)):
+            lines += [*self._rule(number), ""]
+        paths = [f"data.t.{name}" for name, _ in self.rules]
+        other = "package u\n\nq := 1 if input.a\n\nr contains x if some x in input.b\n"
+        paths += ["data.t"]
+        return Program({"t.rego": "\n".join(lines), "u.rego": other}, self._data(), self._value(3), paths)
+
+    def _pick(self, items: Any) -> Any:
+        return self.rng.choice(items)
+
+    def _data(self) -> Any:
+        return {"d": self._value(3), "e": {key: self._value(2) for key in KEYS}, "u": {"base": self._value(1)}}
+
+    def _value(self, depth: int) -> Any:
+        roll = self.rng.random()
+        if depth == 0 or roll < 0.3:
+            return self._pick([None, True, False, 0, 1, 2, 1.5, -1, "a", "b", "", "1", 10])
+        if roll < 0.6:
+            return [self._value(depth - 1) for _ in range(self.rng.randint(0, 3))]
+        return {key: self._value(depth - 1) for key in KEYS if self.rng.random() < 0.7}
+
+    # ---- rules
+
+    def _rule(self, number: int) -> list[str]:
+        kind = self._pick(["complete", "complete", "set", "object", "function", "else", "default", "deep"])
+        name = f"p{number}"
+        lines: list[str] = []
+        for _ in range(self.rng.randint(1, 2) if kind != "else" else 1):
+            scope: list[str] = []
+            if kind == "function":
+                arity = next((n for f, n in self.functions if f == name), self.rng.randint(1, 2))
+                args = [self._pick(["x", "y", "1", '"a"', "[x, y]", "_"]) for _ in range(arity)]
+                scope += [v for v in ("x", "y") if any(v in arg for arg in args)]
+                body = self._body(scope, self.rng.randint(1, 2))
+                lines.append(f"{name}({', '.join(args)}) := {self._term(scope, 1)} if {{ {body} }}")
+                if (name, arity) not in self.functions:
+                    self.functions.append((name, arity))
+                continue
+            body = self._body(scope, self.rng.randint(1, 3))
+            value = self._term(scope, 1)
+            if kind == "set":
+                lines.append(f"{name} contains {value} if {{ {body} }}")
+            elif kind == "object":
+                lines.append(f"{name}[{self._key(scope)}] := {value} if {{ {body} }}")
+            elif kind == "deep":
+                lines.append(f"{name}[{self._key(scope)}].{self._pick(KEYS)} := {value} if {{ {body} }}")
+            elif kind == "else":
+                inner: list[str] = []
+                other = self._body(inner, 1)
+                lines.append(f"{name} := {value} if {{ {body} }} else := {self._term(inner, 1)} if {{ {other} }}")
+            else:
+                head = f"{name} := {value}" if self.rng.random() < 0.6 else name
+                lines.append(f"{head} if {{ {body} }}")
+        if kind == "default":
+            lines.insert(0, f"default {name} := {self._pick(SCALARS)}")
+        if kind != "function":
+            self.rules.append((name, kind))
+        return lines
+
+    def _key(self, scope: list[str]) -> str:
+        return self._pick([*scope, *scope, '"a"', '"b"', "input.a", "1"])
+
+    def _body(self, scope: list[str], length: int) -> str:
+        literals = [self._literal(scope) for _ in range(length)]
+        if self.rng.random() < 0.2:
+            self.rng.shuffle(literals)
+        return "; ".join(literals)
+
+    def _literal(self, scope: list[str]) -> str:
+        roll = self.rng.random()
+        modifiers = ""
+        if self.rng.random() < 0.12:
+            target = self._pick(["input", "input.a", "input.b.c", "data.d", "data.e.a", "data.u.q", "data.u"])
+            modifiers = f" with {target} as {self._term(scope, 1)}"
+        if roll < 0.14:
+            name = self._new(scope)
+            text = f"{name} := {self._term(scope, 2)}"
+            scope.append(name)
+            return text + modifiers
+        if roll < 0.32:
+            source = self._collection(scope)
+            name = self._new(scope)
+            if self.rng.random() < 0.3:
+                key = self._new([*scope, name])
+                scope += [name, key]
+                return f"some {key}, {name} in {source}{modifiers}"
+            scope.append(name)
+            return f"some {name} in {source}{modifiers}"
+        if roll < 0.42:
+            name = self._new(scope)
+            text = f"{self._ref(scope)}[{name}] = {self._term(scope, 1)}" if self.rng.random() < 0.3 else ""
+            text = text or f"{self._pick(['input', 'data.e', self._ref(scope)])}[{name}]"
+            scope.append(name)
+            return text + modifiers
+        if roll < 0.5:
+            return self._every(scope)
+        if roll < 0.68:
+            return f"not {self._condition(scope)}{modifiers}"
+        if roll < 0.74:
+            name = self._new(scope)
+            pattern = self._pick([f"[{name}, _]", f'{{"a": {name}}}', f"[{name}]", name])
+            text = f"{pattern} = {self._ref(scope) if pattern != name else self._term(scope, 2)}"
+            scope.append(name)
+            return text + modifiers
+        return self._condition(scope) + modifiers
+
+    def _every(self, scope: list[str]) -> str:
+        name = self._new(scope)
+        inner = [*scope, name]
+        return f"every {name} in {self._collection(scope)} {{ {name} != 7; {self._condition(inner)} }}"
+
+    def _condition(self, scope: list[str]) -> str:
+        roll = self.rng.random()
+        if roll < 0.35:
+            operator = self._pick(["==", "!=", "<", "<=", ">", ">=", "="])
+            return f"{self._ref(scope)} {operator} {self._term(scope, 1)}"
+        if roll < 0.55:
+            return self._ref(scope)
+        if roll < 0.7:
+            return f"{self._ref(scope)} in {self._collection(scope)}"
+        return self._call(scope, 1)
+
+    def _new(self, scope: list[str]) -> str:
+        return next(name for name in ("v", "w", "k", "m", "n", "o", "s", "z", "vv", "ww", "kk", "mm") if name not in scope)
+
+    # ---- terms
+
+    def _term(self, scope: list[str], depth: int) -> str:
+        roll = self.rng.random()
+        if scope and roll < 0.25:
+            return self._pick(scope)
+        if depth == 0 or roll < 0.4:
+            return self._pick(SCALARS)
+        if roll < 0.62:
+            return self._ref(scope)
+        if roll < 0.7:
+            return self._call(scope, depth - 1)
+        if roll < 0.76:
+            items = [self._term(scope, depth - 1) for _ in range(self.rng.randint(0, 2))]
+            return f"[{', '.join(items)}]"
+        if roll < 0.8:
+            return f'{{"a": {self._term(scope, depth - 1)}, {self._pick(["1", "input.b"])}: 2}}'
+        if roll < 0.84:
+            return f"{{{self._term(scope, depth - 1)}, {self._term(scope, depth - 1)}}}"
+        if roll < 0.93:
+            return self._comprehension(scope)
+        if roll < 0.96:
+            return f'$"<{{{self._term(scope, 0)}}}>"'
+        operator = self._pick(["+", "-", "*", "/", "%", "|", "&"])
+        return f"({self._ref(scope)} {operator} {self._ref(scope)})"
+
+    def _comprehension(self, scope: list[str]) -> str:
+        inner = list(scope)
+        body = self._body(inner, self.rng.randint(1, 2))
+        head = self._pick([name for name in inner if name not in scope] or inner or ["1"])
+        form = self._pick(["[{0} | {1}]", "{{{0} | {1}}}", "{{{0}: 1 | {1}}}", '{{"k": {0} | {1}}}'])
+        return str(form.format(head, body))
+
+    def _call(self, scope: list[str], depth: int) -> str:
+        if self.functions and self.rng.random() < 0.4:
+            name, arity = self._pick(self.functions)
+            return f"{name}({', '.join(self._term(scope, depth) for _ in range(arity))})"
+        name = self._pick(list(CALLS))
+        if name in ("startswith", "contains", "concat", "array.concat", "object.get"):
+            args = [self._ref(scope) for _ in range(CALLS[name])]
+        else:
+            args = [self._ref(scope)]
+        return f"{name}({', '.join(args)})"
+
+    def _collection(self, scope: list[str]) -> str:
+        return self._pick([self._ref(scope), self._ref(scope), "[1, true, 1.0]", '{"a", 1}', '{"b": 1, "a": 2}', *scope])
+
+    def _ref(self, scope: list[str]) -> str:
+        roots = ["input", "input", "input", "data.d", "data.e", *self._pick([["data.u"], [n for n, _ in self.rules], scope])]
+        text = self._pick(roots)
+        for _ in range(self.rng.randint(0 if text not in ("input",) else 1, 2)):
+            step = self._pick([".a", ".b", ".c", "[0]", "[1]", '["a"]', "[_]", *[f"[{v}]" for v in scope]])
+            if step == "[_]" and self.rng.random() < 0.6:
+                step = ".a"
+            text += step
+        return str(text)
