@@ -64,7 +64,7 @@ class _Resolver:
             return self.brace_after_if(index, end, after)
         if before == "ELSE":
             return "LBODY"
-        if before in LOGICAL or (before == "NOT" and index - 1 in self.lexer.negations):
+        if before in LOGICAL or (before == "NOT" and index > self.lexer.modern_not):
             return "LBLOCK"
         if index in self.lexer.bodies:
             return "LBODY"

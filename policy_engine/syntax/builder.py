@@ -9,7 +9,7 @@ the methods for heads, rules, imports and packages.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.location import Location
@@ -91,6 +91,8 @@ class Group(NamedTuple):
 
     expr: Expr
     loc: Location
+    alone: bool
+    """It may be a literal, and not only part of one."""
 
 
 class Block(NamedTuple):
@@ -109,19 +111,42 @@ def member(term: Term) -> tuple[Term, ...] | None:
     return term.args if isinstance(term, Call) and term.infix and isinstance(term.operator, Ref) else None
 
 
-def in_parentheses(variable: Var) -> bool:
-    """Parentheses leave no node, but they widen the location of what they hold."""
-    loc = variable.loc
-    return loc.end_col - loc.col != (1 if variable.is_wildcard else len(variable.name)) or loc.row != loc.end_row
+def in_parentheses(term: Term) -> bool:
+    """Of variables and calls. Parentheses leave no node, but they widen the location of what they hold."""
+    loc = term.loc
+    if isinstance(term, Var):
+        return loc.end_col - loc.col != (1 if term.is_wildcard else len(term.name)) or loc.row != loc.end_row
+    if isinstance(term, Call):
+        first = term.args[0] if term.infix else term.operator
+        return loc[1:3] != first.loc[1:3]
+    return False
+
+
+def is_infix(term: object, *names: str) -> bool:
+    """Whether `term` is `a <operator> b`, for the operators of which these are the builtins."""
+    return isinstance(term, Call) and term.infix and isinstance(term.operator, Var) and term.operator.name in names
+
+
+class Surroundings(NamedTuple):
+    """What the builder must know of the text. Positions are (row, column)."""
+
+    modern_not: tuple[int, int]
+    """Where `import future.keywords.not` begins to hold."""
+    logical: tuple[int, int]
+    """Where an import of `and` or `or` begins to hold."""
+    curly: frozenset[tuple[int, int]]
+    """Where terms begin with `{`; of interest only where `and` or `or` are imported."""
 
 
 class Builder:
     """The tree of one text. Holds what is numbered through it."""
 
-    def __init__(self, negations: set[Location]) -> None:
-        self.negations = negations
-        """Where each `not` stands that `import future.keywords.not` has changed."""
+    def __init__(self, surroundings: Surroundings) -> None:
+        self.modern_not, self.logical, self.curly = surroundings
         self.wildcards = 0
+        self.longest_chain = 0
+        """The largest number of infix operators that hang from each other; brackets begin anew."""
+        self._chains: dict[int, int] = {}  # by the id of an infix call, which its tree keeps alive
 
     # ---- lists
 
@@ -154,7 +179,7 @@ class Builder:
         return Scalar(False, loc=token.loc)
 
     def number(self, token: Token) -> Scalar:
-        text = token.text
+        text = token.text if token.text[0] != "." else "0" + token.text  # `.5` is no JSON number
         if text[0] == "0" and text[1:2].isdigit():
             fail("unexpected number token: expected number without leading zero", token.loc)
         if len(text) > 1000 or "e" in text or "E" in text:
@@ -181,7 +206,15 @@ class Builder:
 
     def infix(self, left: Term, operator: Token, right: Term) -> Call:
         name = Var(OPERATORS[operator.text], loc=operator.loc)
-        return Call(name, (left, right), infix=True, loc=span(left, right))
+        return self._chain(Call(name, (left, right), infix=True, loc=span(left, right)))
+
+    def _chain(self, call: Call) -> Call:
+        chains = self._chains
+        length = 1 + max([chains.get(id(arg), 0) for arg in call.args])
+        chains[id(call)] = length
+        if length > self.longest_chain:
+            self.longest_chain = length
+        return call
 
     def minus(self, sign: Token, term: Term) -> Term:
         loc = span(sign, term)
@@ -198,7 +231,7 @@ class Builder:
     def _member(self, name: str, word: Token, args: tuple[Term, ...]) -> Call:
         loc = word.loc
         operator = Ref(Var("internal", loc=loc), (Scalar(name, loc=loc),), loc=loc)
-        return Call(operator, args, infix=True, loc=span(args[0], args[-1]))
+        return self._chain(Call(operator, args, infix=True, loc=span(args[0], args[-1])))
 
     def parentheses(self, left: Token, term: Term, right: Token) -> Term:
         term.loc = span(left, right)
@@ -240,6 +273,8 @@ class Builder:
     def call(self, operator: Term, arguments: Arguments) -> Call | Set:
         self._check_head(operator)
         loc = span(operator, arguments)
+        if isinstance(operator, Call) and not in_parentheses(operator):
+            fail("unexpected ( token", arguments.loc, "the result of a call cannot be called")
         if not isinstance(operator, Var):
             raise PolicyError(TYPE_ERROR, f"undefined function: {kind_of(operator)} cannot be called", loc)
         if operator.name == "set" and not arguments.terms:
@@ -314,16 +349,18 @@ class Builder:
     def template_expression(self, _left: Token, expr: Expr, _right: Token) -> Expr:
         what = expr.what
         wrong = ""
-        if expr.negated or isinstance(what, Negation):
+        if expr.negated:
             wrong = "negation (`not`)"
         elif isinstance(what, SomeDecl | SomeIn):
             wrong = "`some`"
         elif isinstance(what, Every):
             wrong = "`every`"
-        elif isinstance(what, Call) and what.infix and isinstance(what.operator, Var):
-            wrong = {"assign": "assignment (`:=`)", "eq": "unification (`=`)"}.get(what.operator.name, "")
-        elif isinstance(what, Conjunction | Disjunction):
-            raise PolicyError(COMPILE_ERROR, "unexpected `and` or `or` in template-string expression", expr.loc)
+        elif is_infix(what, "assign"):
+            wrong = "assignment (`:=`)"
+        elif is_infix(what, "eq"):
+            wrong = "unification (`=`)"
+        elif isinstance(what, Conjunction | Disjunction | Negation):
+            raise PolicyError(COMPILE_ERROR, "unexpected `and`, `or` or `not` in template-string expression", expr.loc)
         if wrong:
             fail(f"unexpected {wrong} in template-string expression", expr.loc)
         return expr
@@ -332,67 +369,113 @@ class Builder:
 
     def literal_on_new_line(self, body: list[Expr], literal: Expr) -> list[Expr]:
         if literal.loc.row == body[-1].loc.end_row:
-            fail(
-                "unexpected expression: expected \\n or ; or }", literal.loc, "separate expressions by ; or a new line"
-            )
+            hint = "separate expressions by ; or a new line; the ( of a call and the [ of a reference touch their name"
+            if isinstance(literal.what, Var) and literal.what.name in ("and", "or"):
+                hint = f"`{literal.what.name}` is a keyword only behind `import future.keywords.{literal.what.name}`"
+            fail("unexpected expression: expected \\n or ; or }", literal.loc, hint)
         body.append(literal)
         return body
 
     def literal(self, operand: Operand) -> Expr:
         if isinstance(operand, Block):
             fail("unexpected { token: a body is no expression", operand.loc)
-        return operand.expr if isinstance(operand, Group) else operand
+        if isinstance(operand, Group):
+            if not operand.alone:
+                self._not_a_term(operand.loc)
+            return operand.expr
+        return operand
 
     def literal_with(self, operand: Operand, withs: list[With]) -> Expr:
         expr = self.literal(operand)
-        if expr.withs:  # `(a with …) with …`: the inner ones belong to the group
-            expr = Expr(Conjunction(((expr,),), loc=expr.loc), loc=expr.loc)
+        if expr.withs:  # `(a or b with …) with …`: the inner ones belong to the group
+            expr = Expr(Conjunction((expr,), loc=expr.loc), loc=expr.loc)
         return Expr(expr.what, expr.negated, tuple(withs), loc=span(operand, withs[-1]))
+
+    def every_with(self, expr: Expr, withs: list[With]) -> Expr:
+        return Expr(expr.what, expr.negated, tuple(withs), loc=span(expr, withs[-1]))
+
+    def with_(self, word: Token, target: Term, _as: Token, value: Term) -> With:
+        head = target.head if isinstance(target, Ref) else target
+        if not isinstance(head, Var) or in_parentheses(head) or head.name == "contains":
+            fail("unexpected with target: expected input, data or the name of a function", target.loc)
+        return With(target, value, loc=span(word, value))  # type: ignore[arg-type]
+
+    # ---- and, or, not
 
     def operand(self, term: Term) -> Expr:
         return Expr(term, loc=term.loc)
 
-    def _body(self, operand: Operand) -> Body:
+    def operand_group(self, group: Group) -> Group:
+        if group.loc[1:3] < self.logical:
+            self._not_a_term(group.loc)
+        return group
+
+    def _not_a_term(self, loc: Location) -> NoReturn:
+        fail(
+            "non-terminated expression", loc, "only a term can stand in parentheses, or operands of `and`, `or`, `not`"
+        )
+
+    def conjunction(self, left: Operand, word: Token, right: Operand) -> Expr:
+        loc = span(left, right)
+        operands = self._operands(Conjunction, left, word, right)
+        return Expr(Conjunction(operands, loc=loc), loc=loc)
+
+    def disjunction(self, left: Operand, word: Token, right: Operand) -> Expr:
+        loc = span(left, right)
+        operands = self._operands(Disjunction, left, word, right)
+        return Expr(Disjunction(operands, loc=loc), loc=loc)
+
+    def _operands(
+        self, kind: type[Conjunction | Disjunction], left: Operand, word: Token, right: Operand
+    ) -> tuple[Body | Expr, ...]:
+        before: tuple[Body, ...] = (self._body(left, word),)
+        if isinstance(left, Expr) and isinstance(left.what, kind):
+            before = left.what.operands  # `a and b and c` is one conjunction
+        return (*before, self._body(right, word))
+
+    def _body(self, operand: Operand, word: Token) -> Body | Expr:
         if isinstance(operand, Block):
             return operand.body
-        return (operand.expr if isinstance(operand, Group) else operand,)
-
-    def conjunction(self, left: Operand, _word: Token, right: Operand) -> Expr:
-        loc = span(left, right)
-        before: tuple[Body, ...] = (self._body(left),)
-        if isinstance(left, Expr) and isinstance(left.what, Conjunction):
-            before = left.what.operands
-        return Expr(Conjunction((*before, self._body(right)), loc=loc), loc=loc)
-
-    def disjunction(self, left: Operand, _word: Token, right: Operand) -> Expr:
-        loc = span(left, right)
-        before: tuple[Body, ...] = (self._body(left),)
-        if isinstance(left, Expr) and isinstance(left.what, Disjunction):
-            before = left.what.operands
-        return Expr(Disjunction((*before, self._body(right)), loc=loc), loc=loc)
+        if isinstance(operand, Group):
+            return operand.expr
+        if operand.loc[1:3] in self.curly:
+            hint = "wrap a set or an object in parentheses: `({...})`"
+            fail(f"operand of `{word.text}` cannot begin with {{ unless the braces hold a body", operand.loc, hint)
+        return operand
 
     def group(self, left: Token, operand: Operand, right: Token) -> Group:
         self._check_group(operand)
-        return Group(self.literal(operand), span(left, right))
+        expr = self.literal(operand)
+        is_term = not (expr.negated or isinstance(expr.what, Negation | Conjunction | Disjunction))
+        if is_term and isinstance(operand, Expr):  # an assignment or a unification, or the grammar had made it a term
+            self._not_a_term(operand.loc)
+        return Group(expr, span(left, right), alone=True)
 
     def group_with(self, left: Token, operand: Operand, withs: list[With], right: Token) -> Group:
         self._check_group(operand)
-        return Group(self.literal_with(operand, withs), span(left, right))
+        alone = isinstance(operand, Expr) and isinstance(operand.what, Conjunction | Disjunction)
+        return Group(self.literal_with(operand, withs), span(left, right), alone)
 
     def _check_group(self, operand: Operand) -> None:
         if isinstance(operand, Block):
             fail("`(...)` in an operand position cannot contain a body", operand.loc, "drop the parentheses")
 
     def block(self, left: Token, body: list[Expr], right: Token) -> Block:
+        first = body[0].what
+        if is_infix(first, "or") and not in_parentheses(first):  # type: ignore[arg-type]
+            hint = "wrap the union in parentheses, or the comprehension: `({...})`"
+            fail("ambiguous `{ ... | ... }` operand: a union of sets or a comprehension", left.loc, hint)
         return Block(tuple(body), span(left, right))
 
     def not_expression(self, word: Token, term: Term) -> Expr:
         loc = span(word, term)
-        if word.loc in self.negations:
-            return Expr(Negation((Expr(term, loc=term.loc),), loc=loc), loc=loc)
-        return Expr(term, negated=True, loc=loc)
+        if word.loc[1:3] < self.modern_not:
+            return Expr(term, negated=True, loc=loc)
+        return Expr(Negation(Expr(term, loc=term.loc), loc=loc), loc=loc)
 
     def not_group(self, word: Token, group: Group) -> Expr:
+        if word.loc[1:3] < self.modern_not:
+            self._not_a_term(group.loc)
         return self._negation(word, (group.expr,), group)
 
     def not_block(self, word: Token, block: Block) -> Expr:
@@ -401,6 +484,8 @@ class Builder:
     def _negation(self, word: Token, body: Body, operand: Operand) -> Expr:
         loc = span(word, operand)
         return Expr(Negation(body, loc=loc), loc=loc)
+
+    # ---- some and every
 
     def some(self, word: Token, term: Term) -> Expr:
         loc = span(word, term)
@@ -419,7 +504,7 @@ class Builder:
     def _some(self, word: Token, symbols: list[Term]) -> Expr:
         variables = []
         for symbol in symbols:
-            if not isinstance(symbol, Var) or in_parentheses(symbol):
+            if not isinstance(symbol, Var) or in_parentheses(symbol) or symbol.name == "contains":
                 fail("expected `x in xs` or `x, y in xs` expression, or variables", symbol.loc)
             variables.append(symbol)
         loc = span(word, symbols[-1])
@@ -442,15 +527,6 @@ class Builder:
             fail("expected value to be a variable", value.loc)
         loc = span(word, right)
         return Expr(Every(key, value, domain, tuple(body), loc=loc), loc=loc)
-
-    def every_with(self, expr: Expr, withs: list[With]) -> Expr:
-        return Expr(expr.what, expr.negated, tuple(withs), loc=span(expr, withs[-1]))
-
-    def with_(self, word: Token, target: Term, _as: Token, value: Term) -> With:
-        head = target.head if isinstance(target, Ref) else target
-        if not isinstance(head, Var) or in_parentheses(head):
-            fail("unexpected with target: expected input, data or the name of a function", target.loc)
-        return With(target, value, loc=span(word, value))  # type: ignore[arg-type]
 
 
 def kind_of(term: Term) -> str:

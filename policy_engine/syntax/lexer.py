@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import NamedTuple, NoReturn
 
 from policy_engine.errors import PARSE_ERROR, PolicyError
@@ -25,6 +26,7 @@ from policy_engine.syntax.nodes import Comment
 
 MAX_BRACKETS = 200
 """How deep brackets may nest."""
+NEVER = sys.maxsize
 
 KEYWORDS = {
     "as": "AS", "contains": "CONTAINS", "default": "DEFAULT", "else": "ELSE", "every": "EVERY", "false": "FALSE",
@@ -54,7 +56,7 @@ _TOKEN = re.compile(
     |(?P<FIELD>\.[A-Za-z_][A-Za-z_\d]*)
     |(?P<PUNCTUATION>:=|[=!<>]=|[][(){},;:=<>+\-*/%&|])
     |(?P<STRING>"[^"\\\n]*")
-    |(?P<NUMBER>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![A-Za-z_\d]|\.\d)
+    |(?P<NUMBER>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?![A-Za-z_\d.])
     |(?P<ESCAPED>"(?:[^"\\\n]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")
     |(?P<RAW>`[^`]*`)
     |(?P<COMMENT>\#[^\n]*)
@@ -121,11 +123,14 @@ class Lexer:
         """Every `{` behind a complete term where only a body can follow: of `every`, or of one more rule."""
         self.else_ifs: set[int] = set()
         """Every `if` of an `else`."""
-        self.negations: set[int] = set()
-        """Every `not` behind `import future.keywords.not`."""
-        self.keywords = KEYWORDS
-        self.modern_not = False
+        self.modern_not = NEVER
+        """Index of the first token behind `import future.keywords.not`."""
+        self.logical = NEVER
+        """The same of `import future.keywords.and` or `.or`, whichever comes first."""
+        self.deepest = 0
+        """How deep brackets nest."""
 
+        self._keywords = KEYWORDS
         self._frames = [Frame(-1, "")]
         self._after_else = False
         # Where the current line begins and ends, kept while the text is read from front to back.
@@ -152,7 +157,7 @@ class Lexer:
             text = source[start:position]
             loc = self._locate(start, position)
             if kind == "NAME":
-                if text in self.keywords:
+                if text in self._keywords:
                     kind = self._keyword(text, position)
             elif kind == "PUNCTUATION":
                 kind = PUNCTUATION[text]
@@ -207,7 +212,7 @@ class Lexer:
 
     def _keyword(self, text: str, end: int) -> str:
         """The kind of a word that is a keyword, at least here and there."""
-        kind = self.keywords[text]
+        kind = self._keywords[text]
         if self.tokens and self.tokens[-1].kind in ("PACKAGE", "IMPORT"):
             return "NAME"
         if self.source.startswith((".", "["), end) or kind in ("LAND", "LOR"):
@@ -220,8 +225,6 @@ class Lexer:
         elif kind == "IF" and self._after_else:
             self.else_ifs.add(index)
             self._after_else = False
-        elif kind == "NOT" and self.modern_not:
-            self.negations.add(index)
         return kind
 
     def _import_keyword(self, text: str, end: int) -> None:
@@ -233,8 +236,13 @@ class Lexer:
             names = FUTURE_KEYWORDS
         else:
             return
-        self.modern_not |= "not" in names
-        self.keywords = self.keywords | {name: "L" + name.upper() for name in names if name != "not"}
+        index = len(self.tokens)
+        if "not" in names:
+            self.modern_not = min(self.modern_not, index)
+        logical = {name: "L" + name.upper() for name in names if name != "not"}
+        if logical:
+            self.logical = min(self.logical, index)
+            self._keywords = self._keywords | logical
 
     # ---- brackets
 
@@ -255,8 +263,7 @@ class Lexer:
         elif text == "-":
             self.minuses.append(index)
         else:
-            if len(frames) > MAX_BRACKETS:
-                fail("nesting too deep", loc, f"brackets may nest {MAX_BRACKETS} deep")
+            self._check_depth(loc)
             if text == "{":
                 self.braces.append(index)
                 can_follow = frames[-1].every or (len(frames) == 1 and not self.query)
@@ -273,6 +280,11 @@ class Lexer:
                 self.braces.append(index)
             frames.append(Frame(index, text))
         return kind
+
+    def _check_depth(self, loc: Location) -> None:
+        self.deepest = max(self.deepest, len(self._frames))
+        if self.deepest > MAX_BRACKETS:
+            fail("nesting too deep", loc, f"brackets may nest {MAX_BRACKETS} deep")
 
     def _unmatched(self, frame: Frame, text: str, loc: Location) -> NoReturn:
         if frame.bracket:
@@ -296,9 +308,8 @@ class Lexer:
         return _SURROGATES.sub("\ufffd", text)  # what Go makes of half a surrogate pair
 
     def _open_template(self, text: str, loc: Location) -> None:
+        self._check_depth(loc)
         self._frames.append(Frame(len(self.tokens), "$", text[1]))
-        if len(self._frames) > MAX_BRACKETS:
-            fail("nesting too deep", loc, f"brackets may nest {MAX_BRACKETS} deep")
         self.tokens.append(Token("TSTART", text, loc))
 
     def _template_text(self, position: int, delimiter: str) -> int:

@@ -14,10 +14,17 @@ from typing import Any
 from policy_engine.errors import PARSE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import brackets
-from policy_engine.syntax.lexer import Lexer, Token, fail
+from policy_engine.syntax.builder import Surroundings
+from policy_engine.syntax.lexer import NEVER, Lexer, Token, fail
 from policy_engine.syntax.nodes import Body, Import, Module, Package, Rule, Term
 from policy_engine.syntax.rules import RuleBuilder
 from policy_engine.syntax.tables import END, Table, table
+from policy_engine.syntax.visitor import depth
+
+MAX_DEPTH = 250
+"""How many nodes may stand above each other. What reads a tree may then recurse without fear of Python's own limit."""
+NODES_PER_BRACKET = 4
+"""At most so many nodes stand between two brackets, not counting infix operators (`(a and b or c)`)."""
 
 
 def parse_module(source: str, file: str = "") -> Module:
@@ -58,8 +65,31 @@ def _parse(source: str, file: str, start: str) -> tuple[Any, Lexer]:
     lexer = Lexer(source, file, query=start != "module")
     lexer.run()
     tokens = brackets.resolve(lexer)
-    negations = {tokens[index].loc for index in lexer.negations}
-    return _Parser(table(), RuleBuilder(negations)).run(tokens, start), lexer
+    builder = RuleBuilder(_surroundings(lexer))
+    result = _Parser(table(), builder).run(tokens, start)
+    if lexer.deepest * (NODES_PER_BRACKET + builder.longest_chain) > MAX_DEPTH:
+        _check_depth(result)
+    return result, lexer
+
+
+def _surroundings(lexer: Lexer) -> Surroundings:
+    tokens = lexer.tokens
+
+    def position(index: int) -> tuple[int, int]:
+        return tokens[index].loc[1:3] if index < len(tokens) else (NEVER, NEVER)
+
+    curly = frozenset(
+        tokens[index].loc[1:3] for index in lexer.braces if lexer.logical != NEVER and tokens[index].kind == "LBRACE"
+    )
+    return Surroundings(position(lexer.modern_not), position(lexer.logical), curly)
+
+
+def _check_depth(result: Any) -> None:
+    for node in result if isinstance(result, list) else [result]:
+        if isinstance(node, list):
+            _check_depth(node)
+        elif depth(node) > MAX_DEPTH:
+            fail("nesting too deep", node.loc, f"a tree may be {MAX_DEPTH} nodes deep; give parts of it names")
 
 
 class _Parser:
@@ -126,15 +156,16 @@ class _Parser:
         after = tokens[position + 1].kind
         if kind in ("LSQB", "LPAR"):
             return kind + "_ADJ" if self._accepts(kind + "_ADJ", states) else kind
+        begins = tokens[position - 1].kind == "DEFAULT" or any(self._accepts(k, states) for k in ("SOME", "DEFAULT"))
         if kind in ("LAND", "LOR"):
+            if after in ("FIELD", "?LSQB"):
+                return "NAME" if begins else kind
             if self._accepts(kind, states):
                 return kind
-            is_name = after in ("FIELD", "?LSQB", "?LPAR") or self._accepts("DEFAULT", states)
-            return "NAME" if is_name else kind
+            return "NAME" if after == "?LPAR" or self._accepts("DEFAULT", states) else kind
         if after != "FIELD" and kind in ("AS", "IF", "CONTAINS") and self._accepts(kind, states):
             return kind
-        begins = tokens[position - 1].kind == "DEFAULT" or self._accepts("SOME", states)
-        return "NAME" if begins or self._accepts("DEFAULT", states) else kind
+        return "NAME" if begins else kind
 
     def _unexpected(self, tokens: list[Token], position: int, states: list[int]) -> None:
         token = tokens[position]

@@ -9,17 +9,20 @@ from policy_engine.syntax.builder import Arguments, Builder, Part, kind_of, span
 from policy_engine.syntax.lexer import KEYWORDS, Token, fail
 from policy_engine.syntax.nodes import (
     Array,
+    ArrayComprehension,
     Body,
     Call,
     Expr,
     Head,
     Import,
     Object,
+    ObjectComprehension,
     Package,
     Ref,
     Rule,
     Scalar,
     Set,
+    SetComprehension,
     Template,
     Term,
     Var,
@@ -27,6 +30,7 @@ from policy_engine.syntax.nodes import (
 
 V0_HINT = "this looks like Rego v0; convert it with OPA's `opa fmt --write --v0-v1`"
 MAX_ELSE = 200
+DOCUMENTS = ("input", "data")
 IMPORTABLE = ("and", "contains", "every", "if", "in", "not", "or")
 
 
@@ -54,11 +58,8 @@ class HeadRead(NamedTuple):
     """A head, and whether white space makes it one that needs a body."""
 
     head: Head
-    free: bool
-
-    @property
-    def loc(self) -> Location:
-        return self.head.loc
+    loc: Location
+    free: bool = False
 
 
 class Else(NamedTuple):
@@ -71,6 +72,8 @@ class Else(NamedTuple):
 
 
 class RuleBuilder(Builder):
+    _last_head: Head
+
     # ---- heads
 
     def name(self, token: Token) -> Name:
@@ -97,23 +100,27 @@ class RuleBuilder(Builder):
         return self.arguments(left, terms, right)
 
     def head(self, name: Name) -> HeadRead:
-        return HeadRead(Head(name.ref(), loc=name.loc), name.free)
+        return self._head(Head(name.ref(), loc=name.loc), name.free)
 
     def head_value(self, name: Name, assign: Token, value: Term) -> HeadRead:
         head = Head(name.ref(), value=value, assign=assign.kind == "ASSIGN", loc=span(name, value))
-        return HeadRead(head, name.free)
+        return self._head(head, name.free)
 
     def head_contains(self, name: Name, _contains: Token, key: Term) -> HeadRead:
-        return HeadRead(Head(name.ref(), key=key, loc=span(name, key)), False)
+        return self._head(Head(name.ref(), key=key, loc=span(name, key)), False)
 
     def head_function(self, name: Name, arguments: Arguments) -> HeadRead:
-        free = name.free or self._apart(name, arguments)
-        return HeadRead(Head(name.ref(), arguments.terms, loc=span(name, arguments)), free)
+        head = Head(name.ref(), arguments.terms, loc=span(name, arguments))
+        return self._head(head, name.free or self._apart(name, arguments))
 
     def head_function_value(self, name: Name, arguments: Arguments, assign: Token, value: Term) -> HeadRead:
-        free = name.free or self._apart(name, arguments)
         loc = span(name, value)
-        return HeadRead(Head(name.ref(), arguments.terms, value=value, assign=assign.kind == "ASSIGN", loc=loc), free)
+        head = Head(name.ref(), arguments.terms, value=value, assign=assign.kind == "ASSIGN", loc=loc)
+        return self._head(head, name.free or self._apart(name, arguments))
+
+    def _head(self, head: Head, free: bool) -> HeadRead:
+        self._last_head = head
+        return HeadRead(head, head.loc, free)
 
     def _apart(self, name: Name, arguments: Arguments) -> bool:
         apart = name.loc[3:5] != arguments.loc[1:3]
@@ -131,7 +138,10 @@ class RuleBuilder(Builder):
         if head.key is None and head.value is None:
             if head.args is None:
                 if isinstance(head.ref, Var):
-                    fail("var cannot be used for rule name", head.loc, "a rule needs a value (`:=`) or a body (`if`)")
+                    hint = "a rule needs a value (`:=`) or a body (`if`)"
+                    if head.ref.name in ("and", "or"):
+                        hint = f"`{head.ref.name}` is a keyword only behind `import future.keywords.{head.ref.name}`"
+                    fail("var cannot be used for rule name", head.loc, hint)
                 if len(head.ref.path) == 1:
                     fail(
                         "`contains` keyword is required for partial set rules", head.loc,
@@ -161,7 +171,7 @@ class RuleBuilder(Builder):
         """A default value holds no variables; what stands inside a comprehension is its own affair."""
         inner: tuple[Term, ...] = ()
         if isinstance(term, Var | Ref | Call):
-            kind = "ref" if isinstance(term, Var) and term.name in ("input", "data") else kind_of(term)
+            kind = "ref" if isinstance(term, Var) and term.name in DOCUMENTS else kind_of(term)
             fail(f"illegal default rule (value cannot contain {kind})", term.loc, "a default is a constant")
         elif isinstance(term, Array | Set):
             inner = term.items
@@ -185,11 +195,14 @@ class RuleBuilder(Builder):
     def body_literal(self, literal: Expr) -> tuple[Body, Location]:
         return (literal,), literal.loc
 
-    def rule_again(self, rules: list[Rule], left: Token, literals: list[Expr], right: Token) -> list[Rule]:
-        """`p if {…} {…}`: the head holds for the second body as well."""
-        head = rules[0].head
+    def again(self, left: Token) -> HeadRead:
+        """`p if {…} {…}`: the head holds for the second body as well. Its wildcards are numbered before the body's."""
+        head = self._last_head
         again = Head(head.ref, self._fresh(head.args), head.key, head.value, assign=head.assign, loc=head.loc)
-        rules.append(Rule(again, tuple(literals), loc=span(left, right)))
+        return HeadRead(again, left.loc)
+
+    def rule_again(self, rules: list[Rule], again: HeadRead, literals: list[Expr], right: Token) -> list[Rule]:
+        rules.append(Rule(again.head, tuple(literals), loc=span(again, right)))
         return rules
 
     def _fresh(self, args: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
@@ -206,10 +219,12 @@ class RuleBuilder(Builder):
         if len(rules) > 1 and rule.else_ is None:
             fail("unexpected else keyword", part.loc, "`else` cannot follow a second body")
         head = rule.head
+        if len(rules) > 1 and not rules[-1].body:
+            fail("unexpected else keyword", part.loc, "the `else` before this one has no `if`: it always holds")
         if head.key is not None:
             fail("else keyword cannot be used on multi-value rules", part.loc)
-        if isinstance(head.ref, Ref) and not all(isinstance(term, Scalar) for term in head.ref.path):
-            self._check_ground(head.ref, part)
+        if isinstance(head.ref, Ref):
+            self._check_ground(head.ref, head, part)
         again = Head(head.ref, self._fresh(head.args), value=part.value, assign=part.assign, loc=part.loc)
         rules[-1].else_ = Rule(again, part.body, loc=part.loc)
         rule.loc = span(rule, part)
@@ -218,16 +233,14 @@ class RuleBuilder(Builder):
             fail("too many else branches", part.loc, f"a rule may have {MAX_ELSE}; use several rules or an object")
         return chain
 
-    def _check_ground(self, ref: Ref, part: Else) -> None:
-        pending: list[Term] = list(ref.path)
-        while pending:
-            term = pending.pop()
-            if isinstance(term, Var):
-                fail("else keyword cannot be used on rules with variables in head", part.loc)
-            if isinstance(term, Array | Set):
-                pending.extend(term.items)
-            elif isinstance(term, Object):
-                pending.extend(item for pair in term.pairs for item in pair)
+    def _check_ground(self, ref: Ref, head: Head, part: Else) -> None:
+        """OPA allows `else` behind `p[1]`, even behind `p.q[input.x]`, but not behind `p[x]` and `p[input.x]`."""
+        if not all(map(is_ground, ref.path)):
+            fail("else keyword cannot be used on rules with variables in head", part.loc)
+        key = ref.path[0]
+        is_ref = isinstance(key, Ref) or (isinstance(key, Var) and key.name in DOCUMENTS)
+        if len(ref.path) == 1 and is_ref and head.args is None:
+            fail("else keyword cannot be used on multi-value rules", part.loc)
 
     def else_(self, word: Token, _if: Token, body: tuple[Body, Location]) -> Else:
         return Else(None, False, body[0], self._until(word, body[1]))
@@ -308,3 +321,24 @@ class RuleBuilder(Builder):
         ):
             # The lexer must see at once which words become keywords; it looks for `.name` only.
             fail("invalid import, must be written `future.keywords.x`", loc)
+
+
+def is_ground(term: Term) -> bool:
+    """No variable has to be bound for the term to have a value. (A reference is where its path is.)"""
+    pending = [term]
+    while pending:
+        term = pending.pop()
+        if isinstance(term, Var):
+            if term.name not in DOCUMENTS:
+                return False
+        elif isinstance(term, ArrayComprehension | SetComprehension | ObjectComprehension):
+            return False
+        elif isinstance(term, Ref):
+            pending.extend(term.path)
+        elif isinstance(term, Array | Set):
+            pending.extend(term.items)
+        elif isinstance(term, Object):
+            pending.extend(item for pair in term.pairs for item in pair)
+        elif isinstance(term, Call):
+            pending.extend(term.args)
+    return True
