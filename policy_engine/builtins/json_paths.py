@@ -66,7 +66,9 @@ def _filtered(value: Value, tree: Tree | None) -> Value:
         return value
     cls = value.__class__
     if cls is dict:
-        return {key: _filtered(item, tree[key]) for key, item in value.items() if key in tree}
+        # OPA walks the longer of the two, so it is from there that a number's text (`1` or `1.0`) comes.
+        longer = tree if len(value) < len(tree) else value
+        return {key: _filtered(value[key], tree[key]) for key in longer if key in value and key in tree}
     if cls is list:
         indexed = ((str(index), item) for index, item in enumerate(value))
         return [_filtered(item, tree[index]) for index, item in indexed if index in tree]

@@ -5,7 +5,6 @@ Keys stay in their frozen form (see `values`), in which Python's own lookup is R
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from policy_engine.builtins.operands import NUMBERS, array, int64, object_, wrong, wrong_element
@@ -48,7 +47,9 @@ def keys(operand: Value) -> Value:
 def filter_(operand: Value, wanted: Value) -> Value:
     source = object_(operand, "object.filter", 1)
     chosen = _key_set(wanted, "object.filter")
-    return {key: value for key, value in source.items() if key in chosen}
+    # OPA walks the longer of the two, so it is from there that a number's text (`1` or `1.0`) comes.
+    longer = chosen if len(source) < len(chosen) else source
+    return {key: source[key] for key in longer if key in source and key in chosen}
 
 
 def remove(operand: Value, unwanted: Value) -> Value:
@@ -57,15 +58,15 @@ def remove(operand: Value, unwanted: Value) -> Value:
     return {key: value for key, value in source.items() if key not in dropped}
 
 
-def _key_set(operand: Value, name: str) -> Iterable[object] | Any:
-    """The frozen keys that an array, object or set names; only good for `in`."""
+def _key_set(operand: Value, name: str) -> dict[object, Any]:
+    """The frozen keys that an array, object or set names, as the keys of a dict."""
     cls = operand.__class__
     if cls is list:
-        return set(map(freeze, operand))
+        return dict.fromkeys(map(freeze, operand))
     if cls is Set:
-        return operand.members
+        return operand.members  # type: ignore[no-any-return]
     if cls is dict:
-        return operand
+        return operand  # type: ignore[no-any-return]
     wrong(name, 2, operand, "object", "set", "array")
 
 
