@@ -1,0 +1,151 @@
+"""`policy eval`: ask policies a question."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from policy_engine import bundle
+from policy_engine import compile as compile_policies
+from policy_engine.cli import loading
+from policy_engine.cli.diagnostics import show, standard_error, text_at
+from policy_engine.errors import BUNDLE_ERROR, PolicyError
+from policy_engine.syntax import nodes, parser
+from policy_engine.values import UNDEFINED, Value, dumps, quote
+
+
+class Format(enum.StrEnum):
+    JSON = "json"
+    PRETTY = "pretty"
+
+
+Query = Annotated[str, typer.Argument(metavar="QUERY", show_default=False, help="Any Rego query: data.authz.allow")]
+Data = Annotated[
+    list[Path],
+    typer.Option(
+        "--data", "-d", metavar="PATH", show_default=False, help="Policies and data: file, directory, bundle."
+    ),
+]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", "-i", metavar="FILE", show_default=False, help="The input document, JSON or YAML."),
+]
+StdinInput = Annotated[bool, typer.Option("--stdin-input", "-I", help="Read the input document from standard input.")]
+Output = Annotated[Format, typer.Option("--format", "-f", help="For programs, or for people.")]
+Strict = Annotated[
+    bool, typer.Option("--strict-builtin-errors", help="A builtin's error is an error, as in the gateway.")
+]
+Fail = Annotated[bool, typer.Option("--fail", help="Exit with 1 if the query is undefined.")]
+FailDefined = Annotated[bool, typer.Option("--fail-defined", help="Exit with 1 if the query has a result.")]
+
+
+def evaluate(
+    query: Query,
+    *,
+    data: Data = (),  # type: ignore[assignment]
+    input_file: Input = None,
+    stdin_input: StdinInput = False,
+    output_format: Output = Format.JSON,
+    strict: Strict = False,
+    fail: Fail = False,
+    fail_defined: FailDefined = False,
+) -> None:
+    """Evaluate a query against policies, data and an input document.
+
+    Without an input document, input is undefined. What policies print goes to standard error. Exits with 2 if something
+    cannot be loaded or evaluated.
+    """
+    if input_file and stdin_input:
+        raise typer.BadParameter("--input and --stdin-input exclude each other")
+    sources = {"": query}
+    try:
+        unit = loading.load_as_one(data)
+        sources.update(unit.modules)
+        document = _input(input_file, stdin_input)
+        policies = compile_policies(unit.modules, unit.data, print=_print)
+        answers = _answers(query, policies.prepare(query, strict_builtin_errors=strict).results(document))
+    except PolicyError as error:
+        if output_format is Format.JSON:
+            typer.echo(_indented({"errors": [_error(single) for single in error.errors]}))
+        else:
+            show(standard_error(), error, sources)
+        raise typer.Exit(2) from None
+    typer.echo(_indented({"result": answers} if answers else {}) if output_format is Format.JSON else _pretty(answers))
+    if (fail and not answers) or (fail_defined and answers):
+        raise typer.Exit(1)
+
+
+def _input(file: Path | None, from_stdin: bool) -> Value:
+    if from_stdin:
+        return bundle.read_document("<stdin>.json", sys.stdin.buffer.read())
+    if file is None:
+        return UNDEFINED
+    try:
+        return bundle.read_document(str(file), file.read_bytes())
+    except OSError as error:
+        raise PolicyError(BUNDLE_ERROR, f"cannot read `{file}`: {error.strerror}") from None
+
+
+def _print(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _answers(query: str, results: list[tuple[list[Value], dict[str, Value]]]) -> list[dict[str, Any]]:
+    """The results in the shape of `opa eval`."""
+    expressions = [expr for expr in parser.parse_query(query) if not isinstance(expr.what, nodes.SomeDecl)]
+    answers: list[dict[str, Any]] = []
+    for values, bindings in results:
+        described = [
+            {"value": value, "text": text_at(query, expr.loc), "location": {"row": expr.loc.row, "col": expr.loc.col}}
+            for value, expr in zip(values, expressions, strict=True)
+        ]
+        answers.append({"expressions": described} | ({"bindings": bindings} if bindings else {}))
+    return answers
+
+
+def _error(error: PolicyError) -> dict[str, Any]:
+    document: dict[str, Any] = {"message": error.message, "code": error.code}
+    if where := error.location:
+        document["location"] = {"file": where.file, "row": where.row, "col": where.col}
+    return document
+
+
+def _pretty(answers: list[dict[str, Any]]) -> str:
+    """The bare value if there is just one, otherwise a table with a line for each result."""
+    if not answers:
+        return "undefined"
+    first = answers[0]
+    if len(answers) == 1 and "bindings" not in first and len(first["expressions"]) == 1:
+        return _indented(first["expressions"][0]["value"])
+    names = sorted(first.get("bindings", {}))
+    # An expression that only binds or tests is always true: beside bindings its column says nothing.
+    shown = [
+        number
+        for number in range(len(first["expressions"]))
+        if not names or any(answer["expressions"][number]["value"] is not True for answer in answers)
+    ]
+    rows = [[*names, *(first["expressions"][number]["text"] for number in shown)]]
+    for answer in answers:
+        values = [answer["bindings"][name] for name in names]
+        values += [answer["expressions"][number]["value"] for number in shown]
+        rows.append([dumps(value) for value in values])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _indented(value: Value, margin: str = "\n") -> str:
+    """JSON text for people. The standard library's would rewrite numbers whose text matters (1.50)."""
+    inner = margin + "  "
+    if isinstance(value, dict) and value:
+        members = (f"{quote(key)}: {_indented(value[key], inner)}" for key in value)
+        return "{" + inner + ("," + inner).join(members) + margin + "}"
+    if isinstance(value, list) and value:
+        return "[" + inner + ("," + inner).join(_indented(item, inner) for item in value) + margin + "]"
+    return dumps(value)

@@ -1,0 +1,147 @@
+"""From the paths on a command line to what has to be compiled together.
+
+A unit is one set of modules and data. Every bundle is a unit of its own, because the gateway compiles each on its own:
+a directory with a `.manifest`, a `.tar.gz`, and every such directory below one that is no bundle itself, so that
+`policies/` stands for the bundles in it. All other files given form one unit together, as in OPA: `*.rego` are modules,
+every JSON and YAML file is data at the path of its directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from policy_engine import bundle
+from policy_engine.errors import BUNDLE_ERROR, PolicyError, combine
+from policy_engine.location import Location
+from policy_engine.values import Value
+
+MANIFEST = ".manifest"
+DATA = (".json", ".yaml", ".yml")
+ARCHIVES = (".tar.gz", ".tgz")
+
+
+@dataclass(slots=True)
+class Unit:
+    """What is compiled together. `modules` are named as a person would find them from here."""
+
+    name: str
+    modules: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Value] = field(default_factory=dict)
+
+
+def load(paths: Sequence[Path]) -> list[Unit]:
+    """The units that `paths` stand for. Raises `PolicyError` with everything that cannot be read."""
+    units: list[Unit] = []
+    loose: list[tuple[Path, str]] = []
+    errors: list[PolicyError] = []
+    for path in paths:
+        try:
+            for found in _find(path):
+                if isinstance(found, Path):
+                    units.append(_bundle(found))
+                else:
+                    loose.append(found)
+        except PolicyError as error:
+            errors.append(error)
+    try:
+        # Data files alone are nothing to test or check; a directory of bundles has many that are not meant as data.
+        if any(path.suffix == ".rego" for path, _ in loose):
+            units.insert(0, _files(loose))
+    except PolicyError as error:
+        errors.append(error)
+    if errors:
+        raise combine(errors)
+    return units
+
+
+def load_as_one(paths: Sequence[Path]) -> Unit:
+    """All of it together, for a query. Raises `PolicyError`, also where two units have data at the same place."""
+    loose = [found for path in paths for found in _find(path)]
+    units = [_bundle(found) for found in loose if isinstance(found, Path)]
+    units.append(_files([found for found in loose if not isinstance(found, Path)]))
+    one = Unit(", ".join(str(path) for path in paths))
+    modules: dict[str, str] = {}
+    data: dict[str, Value] = {}
+    for unit in units:
+        modules.update(unit.modules)
+        bundle.merge(data, (), unit.data, unit.name)
+    one.modules, one.data = modules, data
+    return one
+
+
+def _find(path: Path) -> Iterator[Path | tuple[Path, str]]:
+    """The bundles and loose files that a path stands for; a loose file comes with its name below that path."""
+    if path.name.endswith(ARCHIVES):
+        yield _existing(path)
+    elif _existing(path).is_dir():
+        yield from _walk(path, path)
+    elif path.suffix == ".rego" or path.suffix in DATA:
+        yield path, path.name
+    else:
+        hint = "give .rego, .json or .yaml files, directories, or .tar.gz bundles"
+        raise PolicyError(BUNDLE_ERROR, f"`{path}` is neither a policy nor data", hint=hint)
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise PolicyError(BUNDLE_ERROR, f"no such file or directory: `{path}`")
+    return path
+
+
+def _walk(directory: Path, top: Path) -> Iterator[Path | tuple[Path, str]]:
+    if (directory / MANIFEST).is_file():
+        yield directory
+        return
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except OSError as error:
+        raise PolicyError(BUNDLE_ERROR, f"cannot read `{directory}`: {error.strerror}") from None
+    for entry in entries:
+        path = directory / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(path, top)
+        elif entry.is_file() and path.suffix in (".rego", *DATA):
+            yield path, path.relative_to(top).as_posix()
+
+
+def _bundle(path: Path) -> Unit:
+    """A bundle, its files named from here."""
+    prefix = f"{path}:" if path.name.endswith(ARCHIVES) else f"{path}/"
+    try:
+        content = bundle.read(path)
+    except PolicyError as error:
+        raise combine(_below(prefix, single) for single in error.errors) from None
+    return Unit(str(path), {prefix + name: source for name, source in content.modules.items()}, content.data)
+
+
+def _files(loose: Sequence[tuple[Path, str]]) -> Unit:
+    modules: dict[str, str] = {}
+    data: dict[str, Value] = {}
+    errors: list[PolicyError] = []
+    for path, name in loose:
+        shown = str(path)
+        try:
+            content = path.read_bytes()
+            if path.suffix == ".rego":
+                modules[shown] = bundle.read_text(shown, content)
+            else:
+                bundle.merge(data, tuple(name.split("/")[:-1]), bundle.read_document(shown, content), shown)
+        except OSError as error:
+            errors.append(PolicyError(BUNDLE_ERROR, f"cannot read `{path}`: {error.strerror}"))
+        except PolicyError as error:
+            errors.append(error)
+    if errors:
+        raise combine(errors)
+    return Unit("", modules, data)
+
+
+def _below(prefix: str, error: PolicyError) -> PolicyError:
+    """An error whose file name is relative to a bundle, with the name from here."""
+    where = error.location or Location()
+    where = where._replace(file=prefix + where.file if where.file else prefix.rstrip("/:"))
+    return PolicyError(error.code, error.message, where, hint=error.hint)

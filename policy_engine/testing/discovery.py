@@ -1,0 +1,197 @@
+"""Which rules are tests, and what has to be done to a module before they can be told apart.
+
+A test is a rule with a name that starts with `test_`; one that starts with `todo_test_` is listed and skipped. The name
+is the first such part of the rule's reference: `a.test_x` and `test_x[note]` are both tests, and in the second every
+member of the object is a case of its own.
+
+Two things are rewritten, on the syntax tree and in test modules only, as OPA does:
+
+- Rules of one name would be alternatives, and one that holds would hide one that does not. From the second on they are
+  renamed: `test_x#01`, `test_x#02`.
+- A case that fails leaves no member behind, so its name would be lost. Each parametrised rule gets a companion, a set
+  of the names of all its cases: the rule's own body, cut off as soon as the variables of the name are bound.
+
+Not here: running anything (runner.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from policy_engine.location import Location
+from policy_engine.syntax.nodes import (
+    Array,
+    Body,
+    Call,
+    Expr,
+    Head,
+    Module,
+    Node,
+    Ref,
+    Rule,
+    Scalar,
+    SomeDecl,
+    Term,
+    Var,
+)
+from policy_engine.values import quote
+
+PREFIX = "test_"
+SKIPPED_PREFIX = "todo_test_"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Test:
+    """One test rule. `path` leads to it below `data`, `cases` to the set of its cases' names (empty: there is none)."""
+
+    package: str
+    name: str
+    path: tuple[str, ...]
+    location: Location
+    skipped: bool = False
+    parametrised: bool = False
+    cases: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.package}.{self.name}"
+
+
+def discover(
+    modules: Mapping[str, Module], *, unnamed: Collection[Location] = ()
+) -> tuple[dict[str, Module], list[Test]]:
+    """The modules as they must be compiled for testing, and the tests in them in source order.
+
+    Rules that stand around one of the locations `unnamed` get no companion: their cases have no names when they fail.
+    """
+    seen: dict[tuple[str, ...], int] = {}
+    rewritten: dict[str, Module] = {}
+    tests: list[Test] = []
+    for file, module in modules.items():
+        rules: list[Rule] = []
+        for rule in module.rules:
+            parts = _name_of_test(rule)
+            if not parts:
+                rules.append(rule)
+                continue
+            path = (*module.package.path, *parts)
+            count = seen.get(path, 0)
+            seen[path] = count + 1
+            if count:
+                parts = (*parts[:-1], f"{parts[-1]}#{count:02}")
+                path = (*module.package.path, *parts)
+                rule = _renamed(rule, parts)
+            key = _terms(rule.head.ref)[len(parts) :]
+            companion = [_companion(rule, parts, key)] if key and not _around(rule, unnamed) else []
+            rules += [rule, *companion]
+            tests.append(
+                Test(
+                    package=dotted(("data", *module.package.path)),
+                    name=dotted(parts),
+                    path=path,
+                    location=rule.loc,
+                    skipped=parts[-1].startswith(SKIPPED_PREFIX),
+                    parametrised=bool(key),
+                    cases=(*path[:-1], _companion_name(parts)) if companion else (),
+                )
+            )
+        rewritten[file] = dataclasses.replace(module, rules=tuple(rules))
+    return rewritten, tests
+
+
+def _name_of_test(rule: Rule) -> tuple[str, ...]:
+    """The parts of the rule's reference up to the one that makes it a test; empty if it is none.
+
+    A function is never a test: there is nothing to call it with. Nor is a `default`: it belongs to the rule it is for.
+    """
+    if rule.head.args is not None or rule.default:
+        return ()
+    parts: list[str] = []
+    for term in _terms(rule.head.ref):
+        name = term.name if isinstance(term, Var) and not parts else term.value if isinstance(term, Scalar) else None
+        if not isinstance(name, str):
+            return ()
+        parts.append(name)
+        if name.startswith((PREFIX, SKIPPED_PREFIX)):
+            return tuple(parts)
+    return ()
+
+
+def _around(rule: Rule, places: Collection[Location]) -> bool:
+    loc = rule.loc
+    return any(place.file == loc.file and loc.row <= place.row <= loc.end_row for place in places)
+
+
+def _terms(ref: Var | Ref) -> tuple[Term, ...]:
+    return (ref.head, *ref.path) if isinstance(ref, Ref) else (ref,)
+
+
+def _ref(parts: tuple[str, ...], rest: tuple[Term, ...], loc: Location) -> Var | Ref:
+    path = (*(Scalar(part, loc=loc) for part in parts[1:]), *rest)
+    head = Var(parts[0], loc=loc)
+    return Ref(head, path, loc=loc) if path else head
+
+
+def _renamed(rule: Rule, parts: tuple[str, ...]) -> Rule:
+    ref = rule.head.ref
+    head = dataclasses.replace(rule.head, ref=_ref(parts, _terms(ref)[len(parts) :], ref.loc))
+    other = _renamed(rule.else_, parts) if rule.else_ else None
+    return dataclasses.replace(rule, head=head, else_=other)
+
+
+def _companion_name(parts: tuple[str, ...]) -> str:
+    return f"{parts[-1]}#cases"  # `#` cannot stand in a name that is written
+
+
+def _companion(rule: Rule, parts: tuple[str, ...], key: tuple[Term, ...]) -> Rule:
+    """The rule that collects the names of a parametrised test's cases."""
+    ref = _ref((*parts[:-1], _companion_name(parts)), (), rule.loc)
+    body = _until_bound(rule.body, set(_variables(key)) - {"data", "input"})
+    return Rule(Head(ref, key=Array(key, loc=rule.loc), loc=rule.head.loc), body, loc=rule.loc)
+
+
+def _until_bound(body: Body, names: set[str]) -> Body:
+    """The shortest beginning of `body` that mentions every one of `names`, without its calls of `print`.
+
+    Declaring a variable is not mentioning it: `some tc` binds nothing yet. A name that no expression mentions is not
+    bound by the body (it is imported, or a rule), and cuts nothing off.
+    """
+    end = 0
+    wanted = set(names)
+    for index, expr in enumerate(body):
+        if not isinstance(expr.what, SomeDecl) and not wanted.isdisjoint(mentioned := set(_variables(expr))):
+            wanted -= mentioned
+            end = index + 1
+    kept = [expr for expr in body[:end] if not (isinstance(expr.what, Call) and expr.what.operator == Var("print"))]
+    used = {name for expr in kept if not isinstance(expr.what, SomeDecl) for name in _variables(expr)}
+    return tuple(_declaring_only(expr, used) for expr in kept)
+
+
+def _declaring_only(expr: Expr, used: set[str]) -> Expr:
+    """A declaration without the variables that only the cut off part uses: an unused one is an error."""
+    if not isinstance(expr.what, SomeDecl):
+        return expr
+    symbols = tuple(symbol for symbol in expr.what.symbols if symbol.name in used)
+    return dataclasses.replace(expr, what=dataclasses.replace(expr.what, symbols=symbols))
+
+
+def _variables(node: object) -> Iterator[str]:
+    """The names of all variables in a tree, closures included."""
+    if isinstance(node, Var):
+        yield node.name
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from _variables(item)
+    elif isinstance(node, Node):
+        for field in dataclasses.fields(node):
+            yield from _variables(getattr(node, field.name))
+
+
+def dotted(path: tuple[str, ...]) -> str:
+    """A reference as text: dots where the part is a name, brackets where it is not."""
+    first, *rest = path
+    return first + "".join(f".{part}" if _NAME.fullmatch(part) else f"[{quote(part)}]" for part in rest)

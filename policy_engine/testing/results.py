@@ -1,0 +1,59 @@
+"""What running a test can give."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from policy_engine.errors import PolicyError
+from policy_engine.testing.discovery import Test
+
+
+class Outcome(enum.Enum):
+    """What a test came to. PASS: the rule is true. FAIL: it has another value, or none. ERROR: it has no answer."""
+
+    PASSED = "PASS"
+    FAILED = "FAIL"
+    ERROR = "ERROR"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a parametrised test, or a group of them: a group passes if all of its cases do."""
+
+    name: str
+    passed: bool
+    cases: Mapping[str, Case] = field(default_factory=dict)
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, Case]]:
+        """This case and all below it, each with its depth, by name."""
+        yield depth, self
+        for name in sorted(self.cases):
+            yield from self.cases[name].walk(depth + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What happened to one test. `prints` are the lines it printed, `error` says why it could not be evaluated."""
+
+    test: Test
+    outcome: Outcome
+    duration_ns: int = 0
+    error: PolicyError | None = None
+    prints: tuple[str, ...] = ()
+    cases: Mapping[str, Case] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[tuple[int, Case]]:
+        for name in sorted(self.cases):
+            yield from self.cases[name].walk()
+
+    def counts(self) -> Iterator[Outcome]:
+        """What this adds to the totals: one outcome, or one for each case."""
+        if self.cases and self.outcome in (Outcome.PASSED, Outcome.FAILED):
+            for _, case in self.walk():
+                if not case.cases:
+                    yield Outcome.PASSED if case.passed else Outcome.FAILED
+        else:
+            yield self.outcome

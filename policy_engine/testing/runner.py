@@ -1,0 +1,130 @@
+"""Running tests: each test rule is a decision of its own, within a time limit, and its answer an outcome.
+
+Builtin errors are undefined by default, as in `opa test`; `strict` makes them errors, as the gateway does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import re2
+
+from policy_engine.codegen.runtime import Limits
+from policy_engine.engine import Options, Policies, from_modules
+from policy_engine.errors import PolicyError, combine
+from policy_engine.location import Location
+from policy_engine.syntax import parser
+from policy_engine.syntax.nodes import Module
+from policy_engine.testing.discovery import Test, discover, dotted
+from policy_engine.testing.results import Case, Outcome, Result
+from policy_engine.values import UNDEFINED, Value, dumps
+
+TIMEOUT = 5.0
+"""Seconds for one test, as in `opa test`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Policies compiled for testing, and the tests in them. `printed` receives what the running test prints."""
+
+    policies: Policies
+    tests: tuple[Test, ...]
+    printed: list[str]
+
+
+def prepare(modules: Mapping[str, str], data: Mapping[str, Value] | None = None) -> Suite:
+    """Parse and compile modules (file name → source) and find their tests. Raises `PolicyError`."""
+    trees: dict[str, Module] = {}
+    errors: list[PolicyError] = []
+    for file, source in modules.items():
+        try:
+            trees[file] = parser.parse_module(source, file)
+        except PolicyError as error:
+            errors.append(error)
+    if errors:
+        raise combine(errors)
+    printed: list[str] = []
+    options = Options(print=printed.append)
+    unnamed: set[Location] = set()
+    while True:
+        rewritten, tests = discover(trees, unnamed=unnamed)
+        try:
+            policies = from_modules(rewritten, data, options=options)
+            break
+        except PolicyError as error:
+            # A body whose expressions do not stand in the order of their bindings can leave the rule that names its
+            # cases without one. Then its cases go unnamed when they fail. A real error is still there the next time.
+            places = {single.location for single in error.errors if single.location}
+            if places <= unnamed:
+                raise
+            unnamed |= places
+    return Suite(policies, tuple(tests), printed)
+
+
+def run(suite: Suite, *, matching: str = "", timeout: float = TIMEOUT, strict: bool = False) -> Iterator[Result]:
+    """Run the tests whose full name (`data.authz_test.test_x`) has a match of the RE2 expression `matching`, in order.
+
+    Each result is given when it is there. Raises `PolicyError` only before the first test. An invalid expression
+    raises `ValueError`.
+    """
+    try:
+        pattern = re2.compile(matching)
+    except re2.error as error:
+        raise ValueError(f"`{matching}` is not a regular expression: {_text(error)}") from None
+    for test in suite.tests:
+        if pattern.search(test.full_name):
+            yield (
+                Result(test, Outcome.SKIPPED) if test.skipped else _run(suite, test, Limits(timeout, work=None), strict)
+            )
+
+
+def _run(suite: Suite, test: Test, limits: Limits, strict: bool) -> Result:
+    suite.printed.clear()
+    entrypoint = suite.policies.entrypoint(dotted(("data", *test.path)), strict_builtin_errors=strict)
+    start = time.perf_counter_ns()
+    try:
+        value = entrypoint.decide(limits=limits).value
+    except PolicyError as error:
+        return Result(test, Outcome.ERROR, time.perf_counter_ns() - start, error, tuple(suite.printed))
+    took = time.perf_counter_ns() - start
+    prints = tuple(suite.printed)
+    if not test.parametrised:
+        return Result(test, Outcome.PASSED if value is True else Outcome.FAILED, took, prints=prints)
+    cases = _cases(value, _announced(suite, test, limits))
+    passed = value is not UNDEFINED and all(case.passed for case in cases.values())
+    return Result(test, Outcome.PASSED if passed else Outcome.FAILED, took, prints=prints, cases=cases)
+
+
+def _announced(suite: Suite, test: Test, limits: Limits) -> list[list[str]]:
+    """The names of all cases of a parametrised test, those that fail included."""
+    if not test.cases:
+        return []
+    try:
+        names = suite.policies.entrypoint(dotted(("data", *test.cases))).decide(limits=limits).value
+    except PolicyError:
+        return []  # what is wrong shows in the test itself; only names would be lost
+    return [[part if isinstance(part, str) else dumps(part) for part in name] for name in names]
+
+
+def _cases(value: Value, announced: list[list[str]]) -> dict[str, Case]:
+    """One case per member of the test's object, and a failed one for each name that has none."""
+    members = value if isinstance(value, dict) else {}
+    inner: dict[str, list[list[str]]] = {name: [] for name in members}
+    for first, *rest in announced:
+        inner.setdefault(first, []).extend([rest] if rest else [])
+    cases = {}
+    for name, names in inner.items():
+        member = members.get(name, UNDEFINED)
+        if isinstance(member, dict) or names:
+            below = _cases(member, names)
+            cases[name] = Case(name, bool(below) and all(case.passed for case in below.values()), below)
+        else:
+            cases[name] = Case(name, member is True)
+    return cases
+
+
+def _text(error: Exception) -> str:
+    reason = error.args[0] if error.args else error
+    return reason.decode() if isinstance(reason, bytes) else str(reason)

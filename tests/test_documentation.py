@@ -1,0 +1,76 @@
+"""What the documentation says is true: its commands are the ones that CI runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("policies/**/*.md")])
+
+
+def shell(page: Path) -> list[str]:
+    """The lines of a page's shell examples, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [re.sub(r"\s+# .*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_first_two_commands_are_complete() -> None:
+    """A reader who copies them on a bare machine needs nothing else, and either works without the other."""
+    demo, tests = shell(ROOT / "README.md")[:2]
+    for command in (demo, tests):
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert demo.endswith(" && .venv/bin/gateway demo")
+    assert tests.endswith(" && .venv/bin/pytest")
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    (declared,) = re.findall(r"^TEST_COMMAND='(.*)'$", (ROOT / ".ci/run").read_text("utf-8"), flags=re.MULTILINE)
+    assert declared == shell(ROOT / "README.md")[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    local = [target for target in targets if target and "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each different command of our own that a page shows, up to its first argument, with its options."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        for line in shell(page):
+            for part in re.split(r"\s*(?:&&|\||;)\s*", line):
+                words = part.removeprefix(".venv/bin/").split()
+                if words and words[0] in ("policy", "gateway"):
+                    found.setdefault(" ".join(words), f"{page.relative_to(ROOT)}")
+    return sorted(found.items())
+
+
+@pytest.mark.parametrize(("command", "page"), commands(), ids=lambda value: value)
+def test_commands_exist(command: str, page: str) -> None:
+    """Every command a page shows has a help page that knows each option shown: no example outlives its option."""
+    program, *words = command.split()
+    verbs = []
+    for word in words:
+        if not re.fullmatch(r"[a-z][a-z-]*", word) or len(verbs) == 2:
+            break
+        verbs.append(word)
+    options = [word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)]
+    package = {"policy": "policy_engine.cli", "gateway": "gateway.cli"}[program]
+    for length in (len(verbs), 1):  # the second word may be a verb or already an argument
+        run = [sys.executable, "-c", f"from {package} import main; main()", *verbs[:length], "--help"]
+        answer = subprocess.run(run, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200"})
+        if answer.returncode == 0:
+            break
+    assert answer.returncode == 0, f"{page}: {answer.stderr}"
+    assert [option for option in options if option not in answer.stdout] == [], (
+        f"{page} shows options unknown to --help"
+    )
