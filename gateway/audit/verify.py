@@ -81,6 +81,7 @@ class _Verification:
         self._live = live_boots
         self._trees: dict[int, TreeCheck] = {}
         self._open: dict[str, tuple[int, int, entries.Entry]] = {}  # by decision: log, index, entry
+        self._unreadable: set[str] = set()  # decisions that the index names, but whose leaves are no entries any more
         self._private: Iterator[tuple[int, Any, Any]] = iter(())
         self._next_private: tuple[int, Any, Any] | None = None
 
@@ -138,6 +139,7 @@ class _Verification:
             entry = entries.decode(leaf)  # (1)
         except AuditError as error:
             self._problem(log_id, index, f"its leaf is not an entry: {error.message}")
+            self._unreadable.add(event_id)
             return
         if entry["org"] != tree.head.organization:
             self._problem(log_id, index, f"it was recorded for `{entry['org']}`, not for this log")
@@ -178,6 +180,8 @@ class _Verification:
         """(5) A closing ends exactly one open decision of the same log."""
         decision = str(entry["decision"])
         opened = self._open.get(decision)
+        if decision in self._unreadable:
+            return
         if opened is None or opened[0] != log_id or entry["id"] != closing_id(decision):
             self._problem(log_id, index, f"it closes `{decision}`, which is not open here")
         else:
@@ -204,6 +208,8 @@ class _Verification:
         )
         for event_id, log_id, boot, agent, reservation in rows:
             opened = self._open.pop(event_id, None)
+            if opened is None and event_id in self._unreadable:
+                continue
             if opened is None:
                 found = self._db.execute("SELECT log_id, seq FROM entry WHERE event_id = ?", (event_id,)).fetchone()
                 log, index = found or (log_id, None)

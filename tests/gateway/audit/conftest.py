@@ -1,0 +1,147 @@
+"""A log to try things on: a data directory with a key, its writers, and the full verification of what came out."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.audit import note, signer, storage, verify
+from gateway.audit.intents import Change, Completed, Decided
+from gateway.audit.report import Report
+from gateway.audit.writer import AuditWriter
+from gateway.identifiers import new_id
+from gateway.settings import DataDirectory
+
+DEPLOYMENT = "test"
+
+
+class Log:
+    """One data directory. Writers made here are closed with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.data = DataDirectory(path)
+        self.data.create()
+        storage.create(self.data)
+        self.verifier: note.Verifier = signer.create_key(self.data, DEPLOYMENT)
+        self._writers: list[AuditWriter] = []
+
+    def writer(self, **options: Any) -> AuditWriter:
+        options = {"boot": new_id("boot"), "deployment": DEPLOYMENT} | options
+        writer = AuditWriter(self.data, **options)
+        self._writers.append(writer)
+        return writer
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+    def sign(self) -> None:
+        writer = self.writer()
+        with signer.Signer(self.data) as each:
+            each.sign_all(writer)
+        writer.close()
+
+    def verify(self, **options: Any) -> Report:
+        return verify.verify(self.data.audit_db, self.verifier, **options)
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        db = sqlite3.connect(self.data.audit_db)
+        try:
+            return db.execute(query, parameters).fetchall()
+        finally:
+            db.close()
+
+    def tamper(self, query: str, *parameters: object) -> None:
+        """What somebody with write access to the file could do."""
+        db = sqlite3.connect(self.data.audit_db)
+        try:
+            assert db.execute(query, parameters).rowcount > 0, "nothing was changed"
+            db.commit()
+        finally:
+            db.close()
+
+    def entries(self, organization: str = "default") -> list[dict[str, Any]]:
+        query = "SELECT leaf FROM entry JOIN log ON log.id = log_id WHERE organization = ? ORDER BY seq"
+        return [json.loads(leaf) for (leaf,) in self.rows(query, organization)]
+
+
+def decided(**members: Any) -> Decided:
+    """An allowed decision that stays open, unless told otherwise."""
+    return Decided(
+        **{
+            "organization": "default",
+            "event_id": new_id("dec"),
+            "agent": "agt_one",
+            "key": "key_one",
+            "allow": True,
+            "reason": "allowed",
+            "open": True,
+            "fields": {"model": "gpt-4o-mini"},
+            "private": b'{"agent":{"id":"agt_one"}}',
+        }
+        | members
+    )
+
+
+def completed(decision: Decided, **members: Any) -> Completed:
+    return Completed(
+        **{
+            "organization": decision.organization,
+            "decision_id": decision.event_id,
+            "agent": decision.agent,
+            "outcome": "ok",
+            "status": 200,
+            "input_tokens": 12,
+            "output_tokens": 34,
+        }
+        | members
+    )
+
+
+def change(**members: Any) -> Change:
+    return Change(
+        **{
+            "organization": "default",
+            "event_id": new_id("chg"),
+            "actor": "local:1000",
+            "what": "agent.created",
+            "fields": {"name": "support-bot"},
+        }
+        | members
+    )
+
+
+class Make:
+    """The three intents that most tests need, with every member optional."""
+
+    decided = staticmethod(decided)
+    completed = staticmethod(completed)
+    change = staticmethod(change)
+
+
+@pytest.fixture(scope="session")
+def make() -> type[Make]:
+    return Make
+
+
+@pytest.fixture
+def new_log(tmp_path: Path) -> Iterator[Callable[[], Log]]:
+    logs: list[Log] = []
+
+    def create() -> Log:
+        logs.append(Log(tmp_path / f"data-{len(logs)}"))
+        return logs[-1]
+
+    yield create
+    for log in logs:
+        log.close()
+
+
+@pytest.fixture
+def log(new_log: Callable[[], Log]) -> Log:
+    return new_log()

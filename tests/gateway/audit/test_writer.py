@@ -1,0 +1,377 @@
+"""What a writer promises to those who wait: durable when told so, once per event, in order, never a bad neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.audit import entry as entries
+from gateway.audit import writer as writers
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import Activation, Recovered, Refused
+from gateway.audit.writer import AuditWriter, Committed
+
+if TYPE_CHECKING:
+    from tests.gateway.audit.conftest import Log, Make
+
+SECOND = 1_000_000_000
+NOW = 1_764_000_000 * SECOND
+
+
+def code_of(waiter: Future[Committed]) -> str:
+    error = waiter.exception(timeout=10)
+    assert isinstance(error, AuditError)
+    return error.code
+
+
+def test_an_entry_is_in_the_file_when_the_writer_says_so(log: Log, make: Make) -> None:
+    writer = log.writer(boot="boot_a")
+    decision = make.decided(fields={"model": "gpt-4o-mini", "now_ns": "12"}, reasons=["fine"], epoch=9)
+    committed = writer.write_sync(decision)
+    [entry] = log.entries()
+    assert entry == committed.entry
+    assert committed == Committed(0, int(entry["time"]), decision.event_id, entry)
+    salt, value = log.rows("SELECT salt, input FROM private")[0]
+    commitment = entry.pop("input_commitment")
+    assert commitment == entries.commitment(salt, "input", value)
+    assert value == decision.private
+    assert abs(int(entry.pop("time")) - time.time_ns()) < 10 * SECOND
+    assert entry == {
+        "v": 1,
+        "id": decision.event_id,
+        "kind": "decided",
+        "org": "default",
+        "boot": "boot_a",
+        "actor": "agt_one",
+        "epoch": 9,
+        "agent": "agt_one",
+        "key": "key_one",
+        "allow": True,
+        "open": True,
+        "reason": "allowed",
+        "reasons_json": '["fine"]',
+        "model": "gpt-4o-mini",
+        "now_ns": "12",
+    }
+
+
+def test_every_kind_of_intent_becomes_an_entry(log: Log, make: Make) -> None:
+    writer = log.writer()
+    decision = make.decided(reservation={"tokens": 512})
+    writer.write_sync(decision)
+    writer.write_sync(make.completed(decision))
+    writer.write_sync(make.change())
+    writer.write_sync(Activation(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "abc"}))
+    writer.write_sync(Refused(reason="bad_credentials", count=3, first_ns=NOW, last_ns=NOW + 1))
+    writer.write_sync(Recovered(organization="default", boots=frozenset({"boot_x"})))
+    assert [entry["kind"] for entry in log.entries()] == ["decided", "completed", "change", "recovered"]
+    assert [entry["kind"] for entry in log.entries("system")] == ["activation", "refused"]
+    assert log.entries()[0]["reservation_json"] == '{"tokens":512}'
+    log.sign()
+    assert log.verify().status == "valid"
+
+
+def test_an_event_is_recorded_once(log: Log, make: Make) -> None:
+    writer = log.writer()
+    event = make.change()
+    first = writer.write_sync(event)
+    assert writer.write_sync(event) == first
+    assert log.writer(boot="boot_other").write_sync(event) == first, "another process may drain the same outbox"
+    assert len(log.entries()) == 1
+
+
+def test_an_event_id_stands_for_one_fact(log: Log, make: Make) -> None:
+    writer = log.writer()
+    event = make.change()
+    writer.write_sync(event)
+    assert code_of(writer.submit(make.change(event_id=event.event_id, what="agent.revoked"))) == "event_conflict"
+    assert len(log.entries()) == 1
+
+
+def test_a_decision_that_was_closed_is_not_opened_again(log: Log, make: Make) -> None:
+    writer = log.writer()
+    decision = make.decided()
+    assert writer.write_sync(decision) == writer.write_sync(decision)
+    writer.write_sync(make.completed(decision))
+    assert code_of(writer.submit(decision)) == "event_conflict"
+
+
+def test_the_first_closing_stands(log: Log, make: Make) -> None:
+    writer = log.writer()
+    decision = make.decided()
+    writer.write_sync(decision)
+    first = writer.write_sync(make.completed(decision))
+    assert writer.write_sync(make.completed(decision, outcome="client_disconnected", status=None)) == first
+    assert len(log.entries()) == 2
+
+
+@pytest.mark.parametrize("changes", [{"allow": False, "open": False, "reason": "policy_denied"}, {"open": False}])
+def test_only_an_open_decision_can_be_closed(log: Log, make: Make, changes: dict[str, Any]) -> None:
+    writer = log.writer()
+    decision = make.decided(**changes)
+    assert code_of(writer.submit(make.completed(decision))) == "decision_not_open"
+    writer.write_sync(decision)
+    assert code_of(writer.submit(make.completed(decision))) == "decision_not_open"
+    other = make.decided(organization="acme")
+    writer.write_sync(other)
+    assert code_of(writer.submit(make.completed(other, organization="default"))) == "decision_not_open"
+    assert [entry["kind"] for entry in log.entries()] == ["decided"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"event_id": "chg_1"},
+        {"event_id": "dec_"},
+        {"event_id": "dec_ä"},
+        {"event_id": "dec_" + "1" * 70},
+        {"allow": False, "open": True},
+        {"fields": {"allow": True}},
+        {"fields": {"id": "dec_2"}},
+        {"fields": {"Money": 1}},
+        {"fields": {"money": 0.1}},
+        {"fields": {"count": 2**53}},
+        {"fields": {"text": "x" * 5000}},
+        {"fields": {"text": "\ud800"}},
+        {"fields": {"a_json": "x" * 40_000, "b_json": "x" * 40_000}},
+        {"reservation": {"spend": 0.5}},
+        {"salt": b"short"},
+        {"epoch": 2**53},
+        {"organization": "x" * 65},
+    ],
+)
+def test_what_cannot_become_an_entry_is_refused_before_it_is_queued(
+    log: Log, make: Make, members: dict[str, Any]
+) -> None:
+    writer = log.writer()
+    with pytest.raises(AuditError) as caught:
+        writer.submit(make.decided(**members))
+    assert caught.value.code == "bad_entry"
+    assert log.entries() == []
+
+
+def test_what_only_the_transaction_can_refuse_does_not_cost_the_batch(log: Log, make: Make) -> None:
+    """Held back by the lock, all of these are one batch."""
+    writer = log.writer()
+    with held_lock(log):
+        good = [writer.submit(make.change()) for _ in range(3)]
+        bad = [
+            writer.submit(make.change(organization="no/log")),
+            writer.submit(make.completed(make.decided())),
+            writer.submit(make.change(event_id=(event := make.change()).event_id)),
+            writer.submit(make.change(event_id=event.event_id, what="other")),
+        ]
+        good += [writer.submit(make.change()) for _ in range(3)]
+    assert sorted(each.result(10).seq for each in [*good, bad[2]]) == list(range(7))
+    assert [code_of(each) for each in (bad[0], bad[1], bad[3])] == ["bad_entry", "decision_not_open", "event_conflict"]
+    log.sign()
+    assert log.verify().status == "valid"
+
+
+def test_reasons_are_cut_never_refused(log: Log, make: Make) -> None:
+    reasons = ["\x01" * 5000, "ä" * 5000, "\ud800", *(f"reason {number} " + "y" * 600 for number in range(500))]
+    log.writer().write_sync(make.decided(allow=False, open=False, reason="policy_denied", reasons=reasons))
+    [entry] = log.entries()
+    assert len(entry["reasons_json"]) <= 16 * 1024
+    assert "more" in entry["reasons_json"]
+
+
+def test_each_organization_has_its_own_tree(log: Log, make: Make) -> None:
+    writer = log.writer()
+    for organization in ("acme", "default", "acme", "system", "acme"):
+        writer.write_sync(make.change(organization=organization))
+    assert log.rows("SELECT origin, size FROM log ORDER BY origin") == [
+        ("test/acme/audit/1", 3),
+        ("test/default/audit/1", 1),
+        ("test/system/audit/1", 1),
+    ]
+    log.sign()
+    assert log.verify().status == "valid"
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+
+def test_time_never_runs_backwards_in_a_log(log: Log, make: Make) -> None:
+    clock = [NOW]
+    writer = log.writer(clock=lambda: clock[0])
+    times = []
+    for offset in (0, -1, -5 * SECOND, 1):
+        clock[0] = NOW + offset
+        times.append(writer.write_sync(make.change()).time_ns)
+    assert times == [NOW, NOW, NOW, NOW + 1]
+
+
+def test_a_clock_that_jumps_back_stops_the_log_until_it_has_caught_up(log: Log, make: Make) -> None:
+    clock = [NOW]
+    writer = log.writer(clock=lambda: clock[0])
+    writer.write_sync(make.change())
+    clock[0] = NOW - 5 * SECOND - 1
+    assert code_of(writer.submit(make.change())) == "audit_unavailable"
+    writer.write_sync(make.change(organization="acme"))  # nothing there is younger
+    clock[0] = NOW - 4 * SECOND
+    assert writer.write_sync(make.change()).seq == 1
+
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+
+
+class held_lock:
+    """Another process that is in the middle of appending."""
+
+    def __init__(self, log: Log) -> None:
+        self._path = log.data.audit_lock
+
+    def __enter__(self) -> None:
+        self._file = os.open(self._path, os.O_RDWR)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._file)
+
+
+def test_a_full_queue_turns_away_at_once(log: Log, make: Make) -> None:
+    writer = log.writer(capacity=3)
+    with held_lock(log):
+        waiting = [writer.submit(make.change())]
+        while writer._queue.qsize():  # until the writer stands before the lock with it
+            time.sleep(0.001)
+        waiting += [writer.submit(make.change()) for _ in range(3)]
+        with pytest.raises(AuditError) as caught:
+            writer.submit(make.change())
+        assert caught.value.code == "audit_unavailable"
+    assert sorted(each.result(10).seq for each in waiting) == [0, 1, 2, 3]
+
+
+def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "LOCK_SECONDS", 0.05)
+    writer = log.writer()
+    with held_lock(log):
+        began = time.monotonic()
+        assert code_of(writer.submit(make.change())) == "audit_unavailable"
+        assert code_of(writer.submit(make.change())) == "audit_unavailable"
+        assert time.monotonic() - began < 2
+    assert writer.write_sync(make.change()).seq == 0
+
+
+def test_closing_while_the_lock_is_held_by_another_process(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "LOCK_SECONDS", 0.05)
+    writer = log.writer()
+    with held_lock(log):
+        waiting = writer.submit(make.change())
+        writer.close()
+        assert code_of(waiting) == "audit_unavailable"
+    # The abandoned wait gets the lock and lets go of it, or nobody could ever write again.
+    monkeypatch.setattr(writers, "LOCK_SECONDS", 5)
+    assert log.writer().write_sync(make.change()).seq == 0
+
+
+def test_closing_writes_what_is_queued(log: Log, make: Make) -> None:
+    writer = log.writer()
+    waiting = [writer.submit(make.change()) for _ in range(1000)]
+    writer.close()
+    assert [each.result(0).seq for each in waiting] == list(range(1000))
+    with pytest.raises(AuditError) as caught:
+        writer.submit(make.change())
+    assert caught.value.code == "audit_unavailable"
+    writer.close()
+
+
+def test_many_tasks_share_the_commits(log: Log, make: Make) -> None:
+    writer = log.writer()
+    commits = count_commits(writer)
+
+    async def client(name: str) -> list[int]:
+        return [(await writer.write(make.change(fields={"client": name}))).seq for _ in range(20)]
+
+    async def run() -> list[list[int]]:
+        return await asyncio.gather(*(client(f"c{number}") for number in range(32)))
+
+    seqs = asyncio.run(run())
+    assert sorted(seq for each in seqs for seq in each) == list(range(640))
+    assert all(each == sorted(each) for each in seqs)
+    assert commits() < 320
+    log.sign()
+    assert log.verify().status == "valid"
+
+
+def count_commits(writer: AuditWriter) -> Any:
+    seen = [0]
+
+    def trace(statement: str) -> None:
+        seen[0] += statement == "COMMIT"
+
+    assert writer._db is not None
+    writer._db.set_trace_callback(trace)
+    return lambda: seen[0]
+
+
+def test_a_cancelled_wait_does_not_take_the_entry_back(log: Log, make: Make) -> None:
+    writer = log.writer()
+
+    async def run() -> None:
+        with held_lock(log):
+            task = asyncio.create_task(writer.write(make.change()))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await writer.write(make.change())
+
+    asyncio.run(run())
+    assert len(log.entries()) == 2
+
+
+def test_a_waiter_whose_loop_has_ended_disturbs_nobody(log: Log, make: Make) -> None:
+    writer = log.writer()
+
+    async def leave() -> None:
+        asyncio.ensure_future(writer.write(make.change()))  # noqa: RUF006  # abandoned on purpose
+        await asyncio.sleep(0)
+
+    with held_lock(log):
+        asyncio.run(leave())
+    assert writer.write_sync(make.change()).seq == 1
+
+
+def test_errors_reach_the_task_that_waits(log: Log, make: Make) -> None:
+    writer = log.writer()
+
+    async def run() -> str:
+        with pytest.raises(AuditError) as caught:
+            await writer.write(make.completed(make.decided()))
+        return caught.value.code
+
+    assert asyncio.run(run()) == "decision_not_open"
+
+
+def test_writers_of_several_threads(log: Log, make: Make) -> None:
+    writer = log.writer()
+    threads = [threading.Thread(target=lambda: [writer.write_sync(make.change()) for _ in range(25)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(log.entries()) == 200
+
+
+def test_a_leaf_is_built_in_microseconds(make: Make) -> None:
+    """Loose by a factor of ten: this is about the order of magnitude, on whatever machine runs it."""
+    entry = {"v": 1, "id": "chg_1", "kind": "change", "time": "1764000000000000000", "org": "default", "boot": "b"}
+    entry |= {"actor": "local:0", "epoch": 1, "what": "x"} | {f"field_{number}": "value" for number in range(15)}
+    began = time.perf_counter()
+    for _ in range(1000):
+        entries.check(entry)
+        entries.encode(entry)
+    assert (time.perf_counter() - began) / 1000 < 100e-6
