@@ -448,7 +448,7 @@ def put_path(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location
     old = target.get(key, U)
     if old is not U and (old.__class__ is Partial or old.__class__ is PartialSet or not equal(old, value)):
         raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
-    target[key] = value
+    target.setdefault(key, value)  # of two equal numbers the first one's text stays
 
 
 def put_member(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policy_engine.compiler.program import Program
-from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, Names, call, constant_value, equality, map_closure, map_operands, map_term
+from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, Names, Plain, call, constant_value, equality, map_closure, map_operands, map_term
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -53,7 +53,7 @@ class Expander:
         if not isinstance(operand, Expr):
             return self.body(operand)
         body = self.body((operand,))
-        return body[0] if len(body) == 1 else body
+        return body[0] if len(body) == 1 else Plain(body)
 
     def expr(self, expr: Expr, out: list[Expr]) -> None:
         """Append what replaces `expr`."""

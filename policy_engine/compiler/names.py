@@ -93,13 +93,15 @@ def _last_step(path: Term) -> str:
 class Scope:
     """The names one body declares. `pending` are those it declares further down."""
 
-    __slots__ = ("declared", "occurred", "pending", "unused")
+    __slots__ = ("declared", "inline", "occurred", "pending", "unused")
 
-    def __init__(self, pending: set[str]) -> None:
+    def __init__(self, pending: set[str], inline: bool = False) -> None:
         self.declared: dict[str, nodes.Var] = {}
         self.occurred: set[str] = set()
         self.pending = pending
         self.unused: dict[str, Location] = {}
+        self.inline = inline
+        """What occurs here has occurred in the body around too (a template's expression)."""
 
 
 class Resolver:
@@ -300,7 +302,7 @@ class Resolver:
                 scope.unused.pop(name, None)
                 return var
             if name in scope.pending:
-                if scope is self.scopes[-1]:
+                if all(inner.inline for inner in self.scopes[self.scopes.index(scope) + 1 :]):
                     scope.occurred.add(name)
                 return nodes.Var(name)
         return None
@@ -378,7 +380,9 @@ class Resolver:
             what = item.what if isinstance(item, Expr) else item
             assert isinstance(what, Term)
             withs = item.withs if isinstance(item, Expr) else ()
-            body, _ = self.body((Expr(call("eq", (local, what), item), withs=withs, loc=item.loc),))
+            self.scopes.append(Scope(set(), inline=True))
+            body = self._exprs((Expr(call("eq", (local, what), item), withs=withs, loc=item.loc),))
+            self._close(self.scopes[-1])
             result.append(nodes.SetComprehension(local, body, loc=item.loc))
         return nodes.Array(tuple(result), loc=like.loc)
 

@@ -17,6 +17,7 @@ from policy_engine.compiler.terms import (
     closures,
     expr_terms,
     heads,
+    Plain,
     map_closure,
     map_operands,
     operands,
@@ -212,8 +213,9 @@ def expr_vars(expr: Expr) -> Iterable[nodes.Var]:
         yield from _all_vars(term)
     if isinstance(expr.what, (nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
         for operand in operands(expr.what):
-            if isinstance(operand, Expr):
-                yield from expr_vars(operand)
+            if isinstance(operand, (Expr, Plain)):
+                for inner in (operand,) if isinstance(operand, Expr) else operand:
+                    yield from (var for var in expr_vars(inner) if not var.name.startswith("'"))
     for item in expr.withs:
         yield from _all_vars(item.value)
         if isinstance(item.target, nodes.Ref):

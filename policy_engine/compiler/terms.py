@@ -147,6 +147,12 @@ def bodies(closure: nodes.Node) -> Iterator[nodes.Body]:
                     yield (part,)
 
 
+class Plain(tuple[Expr, ...]):
+    """An operand without braces after calls are taken out of it: its variables are bound outside, as before."""
+
+    __slots__ = ()
+
+
 def operands(expr: nodes.Negation | nodes.Conjunction | nodes.Disjunction) -> tuple[Body | Expr, ...]:
     """What `not`, `and` or `or` is applied to: bodies in braces, with a scope of their own, or plain expressions."""
     return (expr.body,) if isinstance(expr, nodes.Negation) else expr.operands

@@ -51,7 +51,7 @@ def differences(program: Program, oracle: Oracle, *, strict: bool) -> list[Diffe
         opa = f"error {answer.code}" if answer.code else (answer.bindings[0]["x"] if answer.bindings else "undefined")
         engine = f"error {failure}" if failure else _evaluate(policies, query, program.input, strict)
         if opa != engine:
-            errors = opa.startswith("error eval_") != engine.startswith("error eval_")
+            errors = opa.startswith("error eval_") or engine.startswith("error eval_")
             found.append(Difference(path, strict, opa, engine, errors))
     return found
 

@@ -15,7 +15,7 @@ SCALARS = ["null", "true", "false", "0", "1", "2", "1.0", "1.5", "-1", '"a"', '"
 KEYS = ["a", "b", "c"]
 CALLS = {
     "count": 1, "sum": 1, "max": 1, "min": 1, "sort": 1, "is_number": 1, "is_string": 1, "is_array": 1, "type_name": 1,
-    "to_number": 1, "abs": 1, "lower": 1, "upper": 1, "startswith": 2, "contains": 2, "concat": 2, "array.concat": 2,
+    "to_number": 1, "lower": 1, "upper": 1, "startswith": 2, "contains": 2, "concat": 2, "array.concat": 2,
     "object.get": 3, "object.keys": 1, "union": 1, "json.marshal": 1, "array.reverse": 1, "product": 1, "is_set": 1,
 }  # fmt: skip
 
@@ -128,9 +128,9 @@ class Generator:
             if self.rng.random() < 0.3:
                 key = self._new([*scope, name])
                 scope += [name, key]
-                return f"some {key}, {name} in {source}{modifiers}"
+                return f"some {key}, {name} in {source}"
             scope.append(name)
-            return f"some {name} in {source}{modifiers}"
+            return f"some {name} in {source}"
         if roll < 0.42:
             name = self._new(scope)
             text = f"{self._ref(scope)}[{name}] = {self._term(scope, 1)}" if self.rng.random() < 0.3 else ""
