@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
@@ -96,7 +93,14 @@ class Registry:
 
     def migrate(self) -> None:
         """Bring the tables up to this version, all in one transaction. The control process calls this at its start."""
-        config = _alembic()
+        # Imported here: a quarter of a second that every other command can do without.
+        import alembic.command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("path_separator", "os")
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         found = self.revision()
         if found is not None and found not in known:
@@ -116,13 +120,6 @@ def wrong_revision(path: Path, found: str | None) -> GatewayError:
         subject=str(path),
         hint="use the version that made it, or start `gateway up` once to migrate an older one",
     )
-
-
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    return config
 
 
 def _engine(path: Path) -> Engine:

@@ -1,10 +1,15 @@
-"""A gateway's data directory for tests: real files, the real registry, no processes."""
+"""A gateway's data directory for tests, with the real registry in it, and the command line as a process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +22,9 @@ from gateway.settings import DataDirectory
 
 ACTOR = "local:0"
 ORG = "default"
+
+_MAIN = "import sys; from gateway.cli import main; sys.exit(main())"
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -72,3 +80,53 @@ def home(tmp_path: Path) -> Iterator[Home]:
     changes.create_organization(registry, actor=ACTOR, name=ORG)
     yield Home(data, registry, Peppers.create(data.keys), Vault.create(data.keys))
     registry.close()
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+    def complains(self, code: int = 1) -> str:
+        """The one line of its error; fails if there was none, or more, or a traceback."""
+        assert (self.code, self.out) == (code, ""), (self.out, self.err)
+        assert self.err.startswith("error: "), self.err
+        assert self.err.count("\n") == 1, self.err
+        return self.err.removeprefix("error: ").rstrip("\n")
+
+
+Run = Callable[..., Done]
+
+
+def environment(**more: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return clean | {"PYTHONPATH": str(_ROOT)} | more
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run `gateway` with these arguments in an empty working directory."""
+    place = tmp_path / "cwd"
+    place.mkdir()
+
+    def gateway(*arguments: str, **variables: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-c", _MAIN, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=place,
+            env=environment(**variables),
+            timeout=60,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return gateway

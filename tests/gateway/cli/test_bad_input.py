@@ -1,0 +1,142 @@
+"""Bad input ends in one clear line and the right exit code, never in a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.conftest import Home, Run, environment
+
+
+def test_no_gateway_here(run: Run) -> None:
+    assert run("agents", "list").complains() == "no gateway in ./.gateway: type `gateway init`"
+    assert run("keys", "list", "--data", "x").complains() == "no gateway in ./x: type `gateway init --data x`"
+
+
+def test_data_that_is_no_data(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is not a directory" in run("agents", "list", "--data", str(tmp_path / "file")).complains()
+    (tmp_path / "empty").mkdir()
+    assert "has no registry.db" in run("agents", "list", "--data", str(tmp_path / "empty")).complains()
+    (tmp_path / "empty" / "registry.db").write_bytes(b"\x00garbage" * 1000)
+    assert "file is not a database" in run("agents", "list", "--data", str(tmp_path / "empty")).complains()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_data_that_cannot_be_written(at: Run, home: Home) -> None:
+    home.data.path.chmod(0o500)
+    assert "is not readable and writable" in at("agents", "list").complains()
+    home.data.path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--nope"], "no such option: --nope"),
+        (["nope"], "no such command 'nope'"),
+        (["agents", "lst"], "Did you mean 'list'?"),
+        (["agents", "list", "--nope"], "no such option: --nope"),
+        (["agents", "list", "extra"], "unexpected extra argument"),
+        (["agents", "register"], "missing argument"),
+        (["bind", "bot", "support", "--effect", "allow"], "'allow' is not one of 'grant', 'guard'"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], expected: str, run: Run) -> None:
+    line = run(*arguments).complains(code=2)
+    assert expected in line
+    assert "--help`" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["agents", "show", "nobody"], "unknown agent `nobody`: type `gateway agents list` to see the agents"),
+        (["agents", "revoke", "nobody"], "unknown agent `nobody`"),
+        (["agents", "register", "bot"], "agent `bot` exists already: choose another name, or revoke that agent first"),
+        (["agents", "register", "a b"], "agent `a b` is not a name"),
+        (["agents", "register", "x\x1b[31m"], "agent `x\\x1b[31m` is not a name"),
+        (["agents", "register", "x", "--label", "y"], "label `y` must be NAME=VALUE"),
+        (["agents", "list", "--org", "acme"], "unknown organization `acme`"),
+        (["agents", "show", "bot", "--at", "yesterday"], "`yesterday` is not a time"),
+        (["agents", "show", "bot", "--at", "1999-01-01"], "did not exist at that time"),
+        (["keys", "create", "nobody"], "unknown agent `nobody`"),
+        (["keys", "create", "bot", "--expires", "soon"], "`soon` is not a duration: write 90s, 15m, 12h or 30d"),
+        (["keys", "revoke", "key_x"], "unknown key `key_x`"),
+        (["bind", "bot", "support"], "unknown bundle `support`: no bundle was activated yet"),
+        (["unbind", "bot", "support"], "bundle `support` is not bound to agent `bot`"),
+        (["upstreams", "remove", "openai"], "unknown upstream `openai`"),
+    ],
+)
+def test_what_is_refused(arguments: list[str], expected: str, at: Run, home: Home) -> None:
+    home.agent()
+    assert expected in at(*arguments).complains()
+
+
+def test_help_everywhere(run: Run) -> None:
+    assert "Commands:" in run("--help").out
+    for noun in ("agents", "keys", "bindings", "upstreams", "audit"):
+        assert run(noun, "--help").code == 0
+        bare = run(noun)
+        assert (bare.code, bare.out) == (2, "")
+        assert "Commands:" in bare.err
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out.startswith("gateway ")
+
+
+def test_a_reader_that_leaves_is_no_error(home: Home) -> None:
+    for number in range(3):
+        home.agent(f"bot-{number}")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())", "agents", "list"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=environment(GATEWAY_DATA=str(home.data.path)),
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == b""
+
+
+HEAVY = "sqlmodel sqlalchemy alembic jinja2 dulwich rich aiohttp uvicorn cryptography lark"
+
+
+def loaded(statement: str) -> set[str]:
+    """Which of the heavy packages are in memory after this statement, in a fresh process."""
+    script = f"import sys\n{statement}\nprint(*({HEAVY.split()!r} & sys.modules.keys()))".replace("[", "{").replace(
+        "]", "}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), timeout=60, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    begun = time.perf_counter()
+    found = loaded("from gateway.cli import build; build()")
+    assert found == set()
+    assert time.perf_counter() - begun < 5
+
+
+def test_what_a_data_worker_reads_with_is_light() -> None:
+    modules = (
+        "gateway.identity.authentication, gateway.identity.credentials, gateway.identity.principals, "
+        "gateway.registry.reader, gateway.registry.vault"
+    )
+    script = f"import {modules}"
+    assert loaded(script) <= {"cryptography"}
+    assert loaded(f"{script}, sys\nassert 'typer' not in sys.modules") <= {"cryptography"}
+
+
+def test_the_counting_can_fail() -> None:
+    assert "sqlmodel" in loaded("import gateway.registry.models")

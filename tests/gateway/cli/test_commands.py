@@ -1,0 +1,223 @@
+"""The nouns: what they do, what they print, and what they leave in the audit log."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import orjson
+import pytest
+
+from gateway.audit import storage
+from gateway.errors import Denied
+from gateway.identity.principals import Principals
+from gateway.registry.reader import RegistryReader
+from gateway.registry.vault import Place
+from tests.gateway.conftest import Home, Run
+
+
+def logged(home: Home) -> list[tuple[str, str]]:
+    """Organization and content of every change in the audit log, in order."""
+    connection = storage.connect(home.data.audit_db)
+    leaves = [orjson.loads(row[0]) for row in connection.execute("SELECT leaf FROM entry ORDER BY id")]
+    connection.close()
+    return [(leaf["org"], leaf.get("what", leaf["kind"])) for leaf in leaves]
+
+
+def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:
+    registered = at("agents", "register", "support-bot", "--team", "support", "--label", "tier=1", "--capability", "x")
+    assert (registered.code, "registered agent support-bot (agt_" in registered.out) == (0, True)
+    created = at("keys", "create", "support-bot")
+    key = created.out.strip()  # standard output is the key and nothing else
+    assert key.startswith("aig_sk_")
+    assert "only time" in created.err
+    reader = RegistryReader(home.data.registry_db)
+    principals = Principals(reader, home.peppers)
+    assert principals.get(home.credential(key)).name == "support-bot"
+    # Revoked by another process: the next request is refused, here as in every worker.
+    assert at("agents", "revoke", "support-bot").out.startswith("revoked agent support-bot (agt_")
+    with pytest.raises(Denied) as caught:
+        principals.get(home.credential(key))
+    assert caught.value.detail == "revoked"
+    reader.close()
+    assert at("agents", "revoke", "support-bot").out == "agent support-bot was revoked already\n"
+    assert logged(home) == [
+        ("default", what) for what in ("organization.created", "agent.registered", "key.created", "agent.revoked")
+    ]
+
+
+def test_every_list_and_creation_speaks_json(at: Run, home: Home) -> None:
+    agent = at("agents", "register", "bot", "--json").json
+    assert (agent["name"], agent["version"], agent["environment"]) == ("bot", 1, "dev")
+    key = at("keys", "create", "bot", "--expires", "1h", "--json").json
+    assert key["text"].startswith(key["key"] + "_")
+    home.activate("support")
+    binding = at("bind", "bot", "support", "--json").json
+    assert (binding["subject"], binding["effect"], binding["pinned"]) == ("bot", "grant", None)
+    upstream = at("upstreams", "add", "openai", "--key-env", "KEY", "--json", KEY="sk-x").json
+    assert (upstream["default"], upstream["base_url"]) == (True, "https://api.openai.com/v1")
+    assert [each["id"] for each in at("agents", "list", "--json").json] == [agent["id"]]
+    assert [each["status"] for each in at("keys", "list", "--json").json] == ["active"]
+    assert at("bindings", "list", "bot", "--json").json == [binding]
+    assert at("upstreams", "list", "--json").json == [upstream]
+    shown = at("agents", "show", "bot", "--json").json
+    assert [each["id"] for each in shown["keys"]] == [key["id"]]
+    assert shown["bindings"] == [binding]
+    assert shown["versions"] == [agent]
+    assert "text" not in shown["keys"][0]
+
+
+def test_the_tables(at: Run, home: Home) -> None:
+    assert (at("agents", "list").out, "no agents yet" in at("agents", "list").err) == ("", True)
+    home.agent("a", team="support")
+    home.agent("a-longer-name")
+    key = home.key("a")
+    home.activate("support")
+    assert at("bind", "team:support", "support").code == 0
+    heading, first, second = at("agents", "list").out.splitlines()
+    assert heading.split() == ["NAME", "STATUS", "VERSION", "TEAM", "ENVIRONMENT", "OWNER", "ID"]
+    assert first.startswith("a              active  1        support")
+    assert second.startswith("a-longer-name  active  1        -")
+    keys = at("keys", "list", "a").out
+    assert key[:19] in keys
+    assert key[20:] not in keys
+    assert "team" in at("bindings", "list").out
+    shown = at("agents", "show", "a").out
+    assert "grant support  by team" in shown
+    assert key[20:] not in shown
+
+
+def test_what_an_agent_was(at: Run, home: Home) -> None:
+    home.agent()
+    home.key()
+    home.activate("support")
+    at("bind", "bot", "support")
+    time.sleep(0.01)
+    then = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9 // 10**6:03}Z"
+    time.sleep(0.01)
+    at("unbind", "bot", "support")
+    at("agents", "revoke", "bot")
+    now, before = at("agents", "show", "bot", "--json").json, at("agents", "show", "bot", "--at", then, "--json").json
+    assert (now["status"], now["version"], len(now["bindings"]), now["keys"][0]["status"]) == (
+        "revoked",
+        2,
+        0,
+        "revoked",
+    )
+    assert (before["status"], before["version"], len(before["bindings"])) == ("active", 1, 1)
+    assert before["keys"][0]["status"] == "active"
+
+
+def test_keys_rotate_without_a_gap(at: Run, home: Home) -> None:
+    home.agent()
+    first = at("keys", "create", "bot").out.strip()
+    second = at("keys", "create", "bot", "--json").json
+    assert "has 2 live keys already: revoke one first" in at("keys", "create", "bot").complains()
+    # A key is named by the beginning of its text, or by its id.
+    assert first[:19] in at("keys", "revoke", first[:19]).out
+    assert at("keys", "revoke", first[:19]).out == "the key was revoked already\n"
+    assert at("keys", "revoke", second["id"]).code == 0
+    assert [each["status"] for each in at("keys", "list", "bot", "--json").json] == ["revoked", "revoked"]
+
+
+def test_binding(at: Run, home: Home) -> None:
+    home.agent()
+    home.activate("support", "baseline", commit="a" * 40)
+    assert "now judges agent bot as a grant" in at("bind", "bot", "support").out
+    assert "is bound to agent `bot` already" in at("bind", "bot", "support").complains()
+    assert at("bind", "bot", "support", "--pin", "a" * 12).code == 0
+    assert at("bind", "org:default", "baseline", "--effect", "guard").code == 0
+    found = {each["bundle"]: each for each in at("bindings", "list", "--json").json}
+    assert (found["support"]["pinned"], found["baseline"]["subject_kind"]) == ("a" * 40, "organization")
+    assert at("unbind", "org:default", "baseline").out == "bundle baseline no longer judges organization default\n"
+    assert "unknown bundle `nothing`: known bundles: baseline, support" in at("bind", "bot", "nothing").complains()
+    assert "no tested revision" in at("bind", "bot", "support", "--pin", "b" * 40).complains()
+    assert "unknown agent `nobody`" in at("bind", "nobody", "support").complains()
+    assert "is not a subject" in at("bind", "user:x", "support").complains()
+
+
+def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None:
+    secret = "sk-very-secret"
+    said = [
+        at("upstreams", "add", "openai", "--key-env", "OPENAI_API_KEY", OPENAI_API_KEY=secret),
+        at("upstreams", "add", "local", "--no-key", "--base-url", "http://127.0.0.1:9/v1"),
+        at("upstreams", "list"),
+        at("upstreams", "list", "--json"),
+        at("audit", "list", "--json"),
+    ]
+    assert [done.code for done in said] == [0] * len(said)
+    assert not any(secret in done.out + done.err for done in said)
+    reader = RegistryReader(home.data.registry_db)
+    row = next(each for each in reader.upstreams() if each.name == "openai")
+    reader.close()
+    place = Place(row.organization, row.provider, row.id, row.version)
+    assert home.vault.open(row.secret or b"", place) == secret
+    assert at("upstreams", "remove", "openai").out == "removed upstream openai\n"
+    assert [each["name"] for each in at("upstreams", "list", "--json").json] == ["local"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["openai"], "say either --key-env VARIABLE or --no-key"),
+        (
+            ["openai", "--key-env", "NOT_SET"],
+            "environment variable `NOT_SET` is not set: type `export NOT_SET=…` first",
+        ),
+        (["openai", "--key-env", "EMPTY"], "is not set to anything"),
+        (["openai", "--key-env", "ODD"], "what `ODD` holds is not a key"),
+        (["other", "--key-env", "KEY"], "upstream `other` needs a URL: say --base-url URL"),
+        (["other", "--key-env", "KEY", "--base-url", "http://10.0.0.1/v1"], "would send the secret in clear"),
+        (["other", "--key-env", "KEY", "--base-url", "nowhere"], "it must be like https://api.example.com/v1"),
+        (["other", "--key-env", "KEY", "--provider", "nobody"], "needs a URL"),
+        (["openai", "--key-env", "KEY", "--provider", "nobody"], "unknown provider `nobody`: this gateway speaks"),
+    ],
+)
+def test_upstreams_that_are_refused(arguments: list[str], expected: str, at: Run, home: Home) -> None:
+    done = at("upstreams", "add", *arguments, KEY="sk-secret", EMPTY=" ", ODD="two words")
+    line = done.complains()
+    assert expected in line
+    assert "sk-secret" not in line
+    assert "two words" not in line
+
+
+def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:
+    agent = home.agent()
+    key = home.credential(home.key())
+    reader = RegistryReader(home.data.registry_db)
+    principals = Principals(reader, home.peppers)
+    principals.get(key)
+    away = home.data.audit_db.rename(home.data.path / "away.db")
+    done = at("agents", "revoke", "bot")
+    assert done.code == 1
+    assert "revoked agent bot" in done.out
+    assert "the change is in force, but not in the audit log yet" in done.err
+    with pytest.raises(Denied):
+        principals.get(key)
+    reader.close()
+    # What would give somebody more is refused before it happens.
+    assert "audit" in at("agents", "register", "other").complains()
+    assert [each["id"] for each in at("agents", "list", "--json").json] == [agent]
+    # The entry waits and is recorded by the next command that can.
+    away.rename(home.data.audit_db)
+    assert at("agents", "register", "other").code == 0
+    assert [what for _, what in logged(home)] == [
+        "organization.created", "agent.registered", "key.created", "agent.revoked", "agent.registered",
+    ]  # fmt: skip
+
+
+def test_changes_are_made_by_the_local_user(at: Run, home: Home) -> None:
+    at("agents", "register", "bot")
+    connection = storage.connect(home.data.audit_db)
+    leaf = orjson.loads(connection.execute("SELECT leaf FROM entry ORDER BY id DESC LIMIT 1").fetchone()[0])
+    connection.close()
+    assert leaf["actor"] == f"local:{os.getuid()}"
+    assert leaf["epoch"] > 1
+
+
+def test_files_stay_private(at: Run, home: Home) -> None:
+    at("agents", "register", "bot")
+    for path in home.data.path.rglob("*"):
+        if path.is_file():
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
