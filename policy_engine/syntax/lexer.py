@@ -267,7 +267,7 @@ class Lexer:
             if text == "{":
                 self.braces.append(index)
                 can_follow = frames[-1].every or (len(frames) == 1 and not self.query)
-                if ends_operand and can_follow and self.tokens[-1].kind != "CONTAINS":
+                if ends_operand and can_follow and not self._behind_contains():
                     self.bodies.add(index)
                     frames[-1].every = False
             elif glued and (self.tokens[-1].kind == "CONTAINS" or self.tokens[-1].kind[0] == "?"):
@@ -280,6 +280,11 @@ class Lexer:
                 self.braces.append(index)
             frames.append(Frame(index, text))
         return kind
+
+    def _behind_contains(self) -> bool:
+        """The last token is the keyword of `p contains x`, not a variable of that name."""
+        tokens = self.tokens
+        return len(tokens) > 1 and tokens[-1].kind == "CONTAINS" and tokens[-2].kind in OPERAND_END
 
     def _check_depth(self, loc: Location) -> None:
         self.deepest = max(self.deepest, len(self._frames))
@@ -296,7 +301,7 @@ class Lexer:
     def _unclosed(self, frame: Frame) -> NoReturn:
         opened = self.tokens[frame.index].loc
         close = {"{": "}", "[": "]", "(": ")"}[frame.bracket]
-        fail("unexpected end of text", opened, f"this {frame.bracket} is never closed, add a {close}")
+        fail("unexpected eof token", opened, f"this {frame.bracket} is never closed, add a {close}")
 
     # ---- strings
 

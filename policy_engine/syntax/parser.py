@@ -1,6 +1,6 @@
 """Rego source text to a syntax tree: `parse_module`, `parse_query`, `parse_term`.
 
-    text ── lexer.py, brackets.py ──> tokens ── the table of grammar.lark (tables.py) ──> calls of builder.py, rules.py
+    text ── lexer.py, brackets.py ──> tokens ── the table of grammar.lark (tables.py) ──> calls of `RuleBuilder`, nodes
 
 `_Parser.run` is the LALR(1) automaton. It is ours and not Lark's because a word such as `if` or `or` is a keyword or a
 name depending on the state, because errors are worded after OPA's, and because nothing of Lark has to be imported once
@@ -9,12 +9,12 @@ the table is cached. Whatever the text, the only exception that leaves here is `
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from policy_engine.errors import PARSE_ERROR, PolicyError
 from policy_engine.location import Location
-from policy_engine.syntax import brackets
-from policy_engine.syntax.builder import Surroundings
+from policy_engine.syntax import brackets, messages
+from policy_engine.syntax.bodies import Surroundings
 from policy_engine.syntax.lexer import NEVER, Lexer, Token, fail
 from policy_engine.syntax.nodes import Body, Import, Module, Package, Rule, Term
 from policy_engine.syntax.rules import RuleBuilder
@@ -111,7 +111,7 @@ class _Parser:
                 action = actions[states[-1]].get(kind)
                 if action is None:
                     if kind[0] != "?":
-                        self._unexpected(tokens, position, states)
+                        raise messages.unexpected(tokens, position, partial(self._accepts, states))
                     kind = self._meaning(tokens, position, states)
                 elif action >= 0:
                     if kind == END:
@@ -134,7 +134,7 @@ class _Parser:
                     states.append(actions[states[-1]][symbol])
         raise AssertionError("the last token ends the text")
 
-    def _accepts(self, kind: str, states: list[int]) -> bool:
+    def _accepts(self, states: list[int], kind: str) -> bool:
         """Whether a token of this kind can come next."""
         states = states.copy()
         while True:
@@ -155,18 +155,15 @@ class _Parser:
         kind = tokens[position].kind[1:]
         after = tokens[position + 1].kind
         if kind in ("LSQB", "LPAR"):
-            return kind + "_ADJ" if self._accepts(kind + "_ADJ", states) else kind
-        begins = tokens[position - 1].kind == "DEFAULT" or any(self._accepts(k, states) for k in ("SOME", "DEFAULT"))
+            return kind + "_ADJ" if self._accepts(states, kind + "_ADJ") else kind
+        begins = tokens[position - 1].kind == "DEFAULT" or any(self._accepts(states, k) for k in ("SOME", "DEFAULT"))
         if kind in ("LAND", "LOR"):
             if after in ("FIELD", "?LSQB"):
                 return "NAME" if begins else kind
-            if self._accepts(kind, states):
+            if self._accepts(states, kind):
                 return kind
-            return "NAME" if after == "?LPAR" or self._accepts("DEFAULT", states) else kind
-        if after != "FIELD" and kind in ("AS", "IF", "CONTAINS") and self._accepts(kind, states):
-            return kind
+            return "NAME" if after == "?LPAR" or self._accepts(states, "DEFAULT") else kind
+        if after != "FIELD" and kind in ("AS", "IF", "CONTAINS") and self._accepts(states, kind):
+            # Behind the value of a head OPA looks for a name again.
+            return "NAME" if kind == "IF" and not self._accepts(states, "ASSIGN") else kind
         return "NAME" if begins else kind
-
-    def _unexpected(self, tokens: list[Token], position: int, states: list[int]) -> None:
-        token = tokens[position]
-        raise PolicyError(PARSE_ERROR, f"unexpected {token.text or 'end of text'} token", token.loc)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from policy_engine.location import Location
-from policy_engine.syntax.builder import Arguments, Builder, Part, kind_of, span
+from policy_engine.syntax.bodies import BodyBuilder
+from policy_engine.syntax.builder import Arguments, Part, kind_of, span
 from policy_engine.syntax.lexer import KEYWORDS, Token, fail
+from policy_engine.syntax.messages import V0
 from policy_engine.syntax.nodes import (
     Array,
     ArrayComprehension,
@@ -28,7 +30,6 @@ from policy_engine.syntax.nodes import (
     Var,
 )
 
-V0_HINT = "this looks like Rego v0; convert it with OPA's `opa fmt --write --v0-v1`"
 MAX_ELSE = 200
 DOCUMENTS = ("input", "data")
 IMPORTABLE = ("and", "contains", "every", "if", "in", "not", "or")
@@ -71,7 +72,7 @@ class Else(NamedTuple):
     loc: Location
 
 
-class RuleBuilder(Builder):
+class RuleBuilder(BodyBuilder):
     _last_head: Head
 
     # ---- heads
@@ -110,10 +111,12 @@ class RuleBuilder(Builder):
         return self._head(Head(name.ref(), key=key, loc=span(name, key)), False)
 
     def head_function(self, name: Name, arguments: Arguments) -> HeadRead:
+        self._check_function(name, arguments)
         head = Head(name.ref(), arguments.terms, loc=span(name, arguments))
         return self._head(head, name.free or self._apart(name, arguments))
 
     def head_function_value(self, name: Name, arguments: Arguments, assign: Token, value: Term) -> HeadRead:
+        self._check_function(name, arguments)
         loc = span(name, value)
         head = Head(name.ref(), arguments.terms, value=value, assign=assign.kind == "ASSIGN", loc=loc)
         return self._head(head, name.free or self._apart(name, arguments))
@@ -121,6 +124,10 @@ class RuleBuilder(Builder):
     def _head(self, head: Head, free: bool) -> HeadRead:
         self._last_head = head
         return HeadRead(head, head.loc, free)
+
+    def _check_function(self, name: Name, arguments: Arguments) -> None:
+        if name.variable.name == "set" and not name.parts and not arguments.terms:
+            fail("set cannot be used for rule name", name.loc, "`set()` is the empty set")
 
     def _apart(self, name: Name, arguments: Arguments) -> bool:
         apart = name.loc[3:5] != arguments.loc[1:3]
@@ -143,10 +150,7 @@ class RuleBuilder(Builder):
                         hint = f"`{head.ref.name}` is a keyword only behind `import future.keywords.{head.ref.name}`"
                     fail("var cannot be used for rule name", head.loc, hint)
                 if len(head.ref.path) == 1:
-                    fail(
-                        "`contains` keyword is required for partial set rules", head.loc,
-                        "write `name contains value`; a v0 module is converted by OPA's `opa fmt --v0-v1`",
-                    )  # fmt: skip
+                    fail("`contains` keyword is required for partial set rules", head.loc, V0)
                 fail("rule must have value assignment and/or body declaration", head.loc)
             if not head.args:
                 fail("rule argument list must take at least one argument", head.loc)
@@ -255,15 +259,15 @@ class RuleBuilder(Builder):
         return Location(word.loc.file, word.loc.row, word.loc.col, end.end_row, end.end_col)
 
     def rule_without_if(self, read: HeadRead, left: Token, _body: list[Expr], _right: Token) -> list[Rule]:
-        fail("`if` keyword is required before rule body", left.loc, V0_HINT)
+        fail("`if` keyword is required before rule body", left.loc, V0)
 
     def else_without_if(self, _word: Token, left: Token, _body: list[Expr], _right: Token) -> Else:
-        fail("`if` keyword is required before rule body", left.loc, V0_HINT)
+        fail("`if` keyword is required before rule body", left.loc, V0)
 
     def else_value_without_if(
         self, _word: Token, _assign: Token, _value: Term, left: Token, _body: list[Expr], _right: Token
     ) -> Else:
-        fail("`if` keyword is required before rule body", left.loc, V0_HINT)
+        fail("`if` keyword is required before rule body", left.loc, V0)
 
     # ---- packages and imports
 
