@@ -11,7 +11,7 @@ from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.runtime import Limits, Query, Run, base_at
 from policy_engine.codegen.unit import Unit
-from policy_engine.compiler import compile_program, compile_query, recursion
+from policy_engine.compiler import compile_program, compile_query, recursion, terms
 from policy_engine.compiler.program import Kind, Path, Program, Rule
 from policy_engine.compiler.terms import constant_value
 from policy_engine.errors import (
@@ -373,7 +373,10 @@ class PreparedQuery:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def results(self, input: Value = UNDEFINED) -> list[tuple[list[Value], dict[str, Value]]]:  # noqa: A002
-        """Like `bindings`, with the value of each expression; one that is false is a result here, as in `opa eval`."""
+        """Like `bindings`, with the value of each expression, as in `opa eval`.
+
+        A query that is one expression and does not iterate has a result even if that is false.
+        """
         if self._captured is None:
             body, captures = _capture(self._body)
             program, normal, names = compile_query(self._policies._program, body)
@@ -381,11 +384,13 @@ class PreparedQuery:
             function = self._unit.query(normal, tuple(names.values()))
             self._captured = (function, tuple(names), captures)
         function, variables, captures = self._captured
+        lone = len(self._body) == 1 and not _iterates(self._body[0])
         results = []
         for row in self._rows(function, input):
             found = dict(zip(variables, row, strict=True))
             values = [True if name is None else found[name] for name in captures]
-            results.append((values, {name: value for name, value in found.items() if name not in captures}))
+            if lone or not any(value is False for value in values):
+                results.append((values, {name: value for name, value in found.items() if name not in captures}))
         return results
 
     def _rows(self, function: Callable[[Query], list[tuple[Value, ...]]], value: Value) -> list[tuple[Value, ...]]:
@@ -393,6 +398,15 @@ class PreparedQuery:
         limits = policies._options.limits
         rows = _evaluate(function, policies.query(self._unit, policies.run(self._strict), value))
         return [tuple([_export(item, limits) for item in row]) for row in rows]
+
+
+def _iterates(expr: nodes.Expr) -> bool:
+    """Whether a reference in an expression has a variable in it (OPA: v1/rego, `iteration`)."""
+    return any(
+        isinstance(item, nodes.Ref) and any(isinstance(step, nodes.Var) for step in item.path)
+        for term in terms.expr_terms(expr)
+        for item in terms.walk_terms(term)
+    )
 
 
 def _capture(body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:

@@ -100,11 +100,22 @@ def _answers(query: str, results: list[tuple[list[Value], dict[str, Value]]]) ->
     answers: list[dict[str, Any]] = []
     for values, bindings in results:
         described = [
-            {"value": value, "text": text_at(query, expr.loc), "location": {"row": expr.loc.row, "col": expr.loc.col}}
+            {
+                "value": _ordered(value),
+                "text": text_at(query, expr.loc),
+                "location": {"row": expr.loc.row, "col": expr.loc.col},
+            }
             for value, expr in zip(values, expressions, strict=True)
         ]
-        answers.append({"expressions": described} | ({"bindings": bindings} if bindings else {}))
+        answers.append({"expressions": described} | ({"bindings": _ordered(bindings)} if bindings else {}))
     return answers
+
+
+def _ordered(value: Value) -> Value:
+    """The value with the keys of its objects sorted, as OPA prints them."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def _error(error: PolicyError) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from policy_engine.location import Location
 from policy_engine.syntax.nodes import (
@@ -36,6 +36,7 @@ from policy_engine.syntax.nodes import (
     Term,
     Var,
 )
+from policy_engine.syntax.visitor import walk
 from policy_engine.values import quote
 
 PREFIX = "test_"
@@ -150,7 +151,7 @@ def _companion_name(parts: tuple[str, ...]) -> str:
 def _companion(rule: Rule, parts: tuple[str, ...], key: tuple[Term, ...]) -> Rule:
     """The rule that collects the names of a parametrised test's cases."""
     ref = _ref((*parts[:-1], _companion_name(parts)), (), rule.loc)
-    body = _until_bound(rule.body, set(_variables(key)) - {"data", "input"})
+    body = _until_bound(rule.body, {name for term in key for name in _variables(term)} - {"data", "input"})
     return Rule(Head(ref, key=Array(key, loc=rule.loc), loc=rule.head.loc), body, loc=rule.loc)
 
 
@@ -163,7 +164,7 @@ def _until_bound(body: Body, names: set[str]) -> Body:
     end = 0
     wanted = set(names)
     for index, expr in enumerate(body):
-        if not isinstance(expr.what, SomeDecl) and not wanted.isdisjoint(mentioned := set(_variables(expr))):
+        if not isinstance(expr.what, SomeDecl) and not wanted.isdisjoint(mentioned := _variables(expr)):
             wanted -= mentioned
             end = index + 1
     kept = [expr for expr in body[:end] if not (isinstance(expr.what, Call) and expr.what.operator == Var("print"))]
@@ -179,16 +180,9 @@ def _declaring_only(expr: Expr, used: set[str]) -> Expr:
     return dataclasses.replace(expr, what=dataclasses.replace(expr.what, symbols=symbols))
 
 
-def _variables(node: object) -> Iterator[str]:
+def _variables(node: Node) -> set[str]:
     """The names of all variables in a tree, closures included."""
-    if isinstance(node, Var):
-        yield node.name
-    elif isinstance(node, tuple):
-        for item in node:
-            yield from _variables(item)
-    elif isinstance(node, Node):
-        for field in dataclasses.fields(node):
-            yield from _variables(getattr(node, field.name))
+    return {found.name for found in walk(node) if isinstance(found, Var)}
 
 
 def dotted(path: tuple[str, ...]) -> str:
