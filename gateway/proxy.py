@@ -24,20 +24,21 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from gateway import guards, records
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
-from gateway.authorization import Authorization
+from gateway.authorization import confirm, decide
 from gateway.errors import Denied, PrincipalHint
 from gateway.exchange import Call, Exchange
 from gateway.identifiers import new_id
 from gateway.identity.authentication import authenticate
 from gateway.identity.principals import Principal, Principals
+from gateway.policies import PolicyCache
 from gateway.refusals import Refusals
+from gateway.registry_view import RegistryView
 from gateway.settings import Settings
 from gateway.upstream import routing, sse, strict_json
 from gateway.upstream.client import Answer, UpstreamClient
@@ -49,18 +50,6 @@ logger = logging.getLogger("gateway.proxy")
 _AFTER_THE_END = 0.5
 
 
-class Authorizer(Protocol):
-    """What step 5 asks: every bundle's judgement on one call, as of the epoch of its principal."""
-
-    def decide(self, principal: Principal, call: Call, now_ns: int) -> Authorization: ...
-
-
-class Destinations(Protocol):
-    """What step 3 asks: the routes of all upstreams as of an epoch."""
-
-    def routes(self, epoch: int) -> routing.RouteTable: ...
-
-
 class DataPlane:
     """The ASGI application of one data worker. Everything it is given belongs to the worker's event loop."""
 
@@ -69,16 +58,16 @@ class DataPlane:
         settings: Settings,
         *,
         principals: Principals,
-        destinations: Destinations,
-        authorizer: Authorizer,
+        registry: RegistryView,
+        policies: PolicyCache,
         writer: AuditWriter,
         refusals: Refusals,
         client: UpstreamClient,
     ) -> None:
         self._settings = settings
         self._principals = principals
-        self._destinations = destinations
-        self._authorizer = authorizer
+        self._registry = registry
+        self._policies = policies
         self._writer = writer
         self._refusals = refusals
         self._client = client
@@ -94,7 +83,7 @@ class DataPlane:
             provider = target.provider
             # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
             exchange.principal = authenticate(scope["headers"], self._principals)
-            match = self._destinations.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
+            match = self._registry.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
             provider = match.upstream.provider
             guards.query(scope["query_string"], match.route.query)
             # 4 read the body, strictly: the provider's view of the call
@@ -159,24 +148,22 @@ class DataPlane:
         principal, call = exchange.principal, exchange.call
         assert principal is not None
         assert call is not None
-        now_ns = time.time_ns()
-        first = self._authorizer.decide(principal, call, now_ns)
+        active = self._registry.active(principal.epoch)
+        deadline_ms = self._settings.policy_deadline_ms
+        first = decide(principal, call, active, self._policies, time.time_ns(), deadline_ms=deadline_ms)
         exchange.authorization = first
-        if not first.allow or first.max_output_tokens is None or call.body is None:
+        if not first.allow:
             return
-        capped = match.upstream.provider.cap_output(call.body, first.max_output_tokens)
-        if capped is None:
-            return
-        exchange.edits.append("max_output_tokens")
-        exchange.call = _call(match, strict_json.dump(capped), capped)
-        second = self._authorizer.decide(principal, exchange.call, now_ns)
-        if second.allow and second.max_output_tokens is not None:
-            assert exchange.call.body is not None
-            if match.upstream.provider.cap_output(exchange.call.body, second.max_output_tokens) is not None:
-                # A cap that shrinks with every look has no end.
-                detail = "the second judgement asks for another change"
-                second = replace(second, allow=False, code="policy_bad_decision", detail=detail)
-        exchange.authorization = second
+        if call.references:
+            # No route of this gateway lets an agent create such state yet, so none of it can be this agent's own.
+            detail = ", ".join(sorted({each.kind for each in call.references}))
+            exchange.authorization = replace(first, allow=False, code="foreign_reference", detail=detail)
+        elif first.max_output_tokens is not None and call.body is not None:
+            capped = match.upstream.provider.cap_output(call.body, first.max_output_tokens)
+            if capped is not None:
+                exchange.edits.append("max_output_tokens")
+                exchange.call = _call(match, strict_json.dump(capped), capped)
+                exchange.authorization = confirm(first, principal, exchange.call, deadline_ms=deadline_ms)
 
     async def _record_decided(self, exchange: Exchange) -> None:
         intent = records.decided(exchange)

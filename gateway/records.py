@@ -36,19 +36,13 @@ def decided(exchange: Exchange) -> Decided:
         "method": call.method,
         "path": call.path,
         "stream": call.stream,
-        "activation": authorization.activation,
-        "bundles_json": document([bundle._asdict() for bundle in authorization.bundles]),
-        "engine": authorization.engine,
-        "now_ns": str(authorization.now_ns),
-        "seed": str(authorization.seed),
+        **authorization.fields(),
         "request_bytes": len(exchange.received),
         "request_commitment": commitment(exchange.salt, "request_body", exchange.received),
     }
     if call.raw != exchange.received:
         fields["edits_json"] = document(exchange.edits)
         fields["forwarded_commitment"] = commitment(exchange.salt, "forwarded_body", call.raw)
-    if authorization.detail:
-        fields["detail"] = authorization.detail[:_DETAIL]
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,

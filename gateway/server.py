@@ -29,6 +29,7 @@ from gateway.settings import Settings
 from gateway.upstream.providers.openai import OpenAI
 
 MAX_HEADERS = 100
+BACKLOG = 2048
 # Chunked framing may cost this much beside the body itself: one-byte chunks pass, endless extensions do not.
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
@@ -258,7 +259,7 @@ async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limit
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=math.ceil(settings.keep_alive),
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
     )
@@ -275,6 +276,13 @@ async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limit
         watcher.cancel()
         if server.server_state.tasks:
             await asyncio.wait(server.server_state.tasks, timeout=settings.drain_timeout)
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that takes connections from now on, also while nobody accepts them yet."""
+    listener = bind(host, port, shared=shared)
+    listener.listen(BACKLOG)
+    return listener
 
 
 def bind(host: str, port: int, *, shared: bool) -> socket.socket:

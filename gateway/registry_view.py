@@ -1,7 +1,8 @@
-"""A worker's view of the upstreams: the registry's rows, with their secrets opened, as of an epoch.
+"""What the registry says to a data worker beside who somebody is: the upstreams with their secrets opened, and the
+policies in force, both as of an epoch.
 
-The table is read again when the epoch has changed, as principals are. A secret that cannot be opened makes its own
-upstream unusable and no other. Specification: sections 7 (step 2) and 9.
+Like principals they are read again when the epoch has changed, and only then. A secret that cannot be opened makes its
+own upstream unusable and no other. Specification: DESIGN.md sections 7 (step 2), 9 and 11.
 """
 
 from __future__ import annotations
@@ -9,33 +10,40 @@ from __future__ import annotations
 import logging
 
 from gateway.errors import GatewayError
-from gateway.registry.reader import RegistryReader, UpstreamRow
+from gateway.registry.reader import ActiveSet, RegistryReader, UpstreamRow
 from gateway.registry.vault import Place, Vault
 from gateway.upstream.routing import PROVIDERS, RouteTable, Upstream
 
 logger = logging.getLogger("gateway.upstreams")
 
 
-class Destinations:
-    """The routes of one worker; used from its event loop's thread only."""
+class RegistryView:
+    """One worker's view; used from its event loop's thread only."""
 
     def __init__(self, reader: RegistryReader, vault: Vault) -> None:
         self._reader = reader
         self._vault = vault
-        self._epoch = -1
+        self._table_epoch = -1
         self._table = RouteTable([])
+        self._active: ActiveSet | None = None
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
         self._secrets: dict[tuple[str, int], tuple[str | None, str]] = {}
 
     def routes(self, epoch: int) -> RouteTable:
         """The table as of this epoch or a later one."""
-        if epoch != self._epoch:
+        if epoch != self._table_epoch:
             # What is read now is at least as new as the epoch that the caller has seen.
             rows = [row for row in self._reader.upstreams() if row.provider in PROVIDERS]
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
             self._table = RouteTable(self._upstream(row) for row in rows)
-            self._epoch = epoch
+            self._table_epoch = epoch
         return self._table
+
+    def active(self, epoch: int) -> ActiveSet:
+        """The policy revisions in force as of this epoch or a later one."""
+        if self._active is None or self._active.epoch != epoch:
+            self._active = self._reader.active_bundles()
+        return self._active
 
     def _secret(self, row: UpstreamRow) -> tuple[str | None, str]:
         known = self._secrets.get((row.id, row.version))

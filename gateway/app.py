@@ -1,0 +1,175 @@
+"""The composition roots: what a data worker and what the control process are made of, put together here and only here.
+
+`python -m gateway.app data|control BOOT [DESCRIPTOR]`, started by `gateway/supervisor.py`: settings come as the first
+line of standard input, whose end is the order to stop; one line on standard output says `ready` or why not. A data
+worker imports no ORM, no git and no command line: it is half as large without them, and none of their code is near an
+agent's request. What only the control process needs is therefore imported inside `_control`. See DESIGN.md section 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import uvloop
+
+from gateway import logs, server
+from gateway.audit.writer import AuditWriter
+from gateway.errors import Denied, GatewayError
+from gateway.settings import Settings, load_settings
+
+logger = logging.getLogger("gateway.app")
+
+Ready = Callable[[dict[str, Any]], None]
+
+
+async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready) -> None:
+    """A data worker, from nothing to its end."""
+    from gateway.handover import Follower, Handover
+    from gateway.identity.credentials import Peppers
+    from gateway.identity.principals import Principals
+    from gateway.liveness import Presence
+    from gateway.middleware.health import Health
+    from gateway.middleware.last_resort import LastResort
+    from gateway.policies import PolicyCache
+    from gateway.proxy import DataPlane
+    from gateway.refusals import Refusals
+    from gateway.registry.reader import RegistryReader
+    from gateway.registry.vault import Vault
+    from gateway.registry_view import RegistryView
+    from gateway.upstream.client import UpstreamClient
+
+    data = settings.data
+    async with AsyncExitStack() as stack:
+        # Ends in reverse order: the presence last, when every record of this process is durable.
+        presence = Presence(data, boot)
+        stack.callback(presence.close)
+        reader = RegistryReader(data.registry_db)
+        stack.callback(reader.close)
+        writer = AuditWriter(data, boot=boot, deployment=reader.deployment())
+        stack.push_async_callback(asyncio.to_thread, writer.close)
+        client = UpstreamClient(settings)
+        stack.push_async_callback(client.close)
+        refusals = Refusals(writer)
+        stack.callback(refusals.flush)
+        counting = asyncio.create_task(refusals.run())
+        stack.callback(counting.cancel)
+        policies = PolicyCache(data.bundles)
+        handover = Handover(data.runtime_db)
+        stack.callback(handover.close)
+        follower = Follower(handover, reader, policies, boot)
+        await follower.begin()
+        stack.callback(follower.close)
+        following = asyncio.create_task(follower.run())
+        stack.callback(following.cancel)
+        plane = DataPlane(
+            settings,
+            principals=Principals(reader, Peppers.load(data.keys)),
+            registry=RegistryView(reader, Vault.load(data.keys)),
+            policies=policies,
+            writer=writer,
+            refusals=refusals,
+            client=client,
+        )
+
+        def healthy() -> bool:
+            try:
+                return reader.epoch() >= 0
+            except Denied:
+                return False
+
+        listener = server.listen(settings.host, settings.port, shared=True)
+        limits = server.Limits.of(settings, refusals.add_code)
+        serving = asyncio.create_task(
+            server.serve(Health(LastResort(plane), healthy), listener, settings, limits, stop)
+        )
+        ready({})
+        await serving
+
+
+async def _control(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready, descriptor: int) -> None:
+    """The control process, from nothing to its end."""
+    from gateway.duties import Duties
+    from gateway.middleware.health import Health
+
+    listener = socket.socket(fileno=descriptor)
+    listener.listen(server.BACKLOG)
+    duties = await asyncio.to_thread(Duties, settings, boot)
+    try:
+        state = await asyncio.to_thread(duties.begin)
+        limits = server.Limits.of(settings)
+        serving = asyncio.create_task(server.serve(Health(_nothing, duties.healthy), listener, settings, limits, stop))
+        ready(state)
+        await duties.run(stop)
+        await serving
+    finally:
+        await asyncio.to_thread(duties.close)
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """The control plane before it has an API: only health."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_stopped(stop: asyncio.Event) -> None:
+    """Set `stop` when standard input ends: the supervisor is gone, or wants this process to go."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass
+    stop.set()
+
+
+async def _main(run: Callable[[asyncio.Event, Ready], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    lifeline = asyncio.create_task(_until_stopped(stop))
+    await run(stop, _say)
+    lifeline.cancel()
+    with suppress(asyncio.CancelledError):
+        await lifeline
+
+
+def _say(document: dict[str, Any]) -> None:
+    """One line to the supervisor."""
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str]) -> int:
+    kind, boot, *rest = arguments
+    # Read unbuffered: what follows the first line must stay in the pipe for the loop to see.
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    logs.configure(kind)
+    try:
+        settings = load_settings(json.loads(line), env={})
+
+        async def run(stop: asyncio.Event, ready: Ready) -> None:
+            if kind == "control":
+                await _control(settings, boot, stop, ready, int(rest[0]))
+            else:
+                await _data(settings, boot, stop, ready)
+
+        uvloop.run(_main(run))
+    except GatewayError as error:
+        _say({"error": error.code, "message": error.message, "hint": error.hint})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

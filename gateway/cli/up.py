@@ -1,0 +1,53 @@
+"""`gateway up`: run the gateway in the foreground until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli.options import DATA, Data
+
+
+def up(
+    data: Data = DATA,
+    host: Annotated[str | None, typer.Option("--host", help="Address of the data plane, where agents connect.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port of the data plane; 0 takes a free one.")] = None,
+    control_host: Annotated[str | None, typer.Option("--control-host", help="Address of the control plane.")] = None,
+    control_port: Annotated[int | None, typer.Option("--control-port", help="Port of the control plane.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="How many processes serve agents.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Allow plain HTTP on an address that is not loopback.")
+    ] = None,
+) -> None:
+    """Run the gateway: its control process and its data workers. Ctrl-C lets running requests end, then stops it.
+
+    Everything else is set in gateway.toml in the data directory, or by GATEWAY_… variables.
+    """
+    import uvloop
+
+    from gateway import logs
+    from gateway.cli.init import make_empty
+    from gateway.settings import DataDirectory, load_settings
+    from gateway.supervisor import Supervisor
+
+    flags = {
+        "data": data,
+        "host": host,
+        "port": port,
+        "control_host": control_host,
+        "control_port": control_port,
+        "workers": workers,
+        "insecure": insecure,
+    }
+    settings = load_settings(flags)
+    if not data.exists():
+        make_empty(data)
+        typer.echo(f"there was no gateway in {data}: made an empty one")
+    DataDirectory(data).check()
+    logs.configure("supervisor")
+    uvloop.run(Supervisor(settings, _announce).run())
+
+
+def _announce(line: str) -> None:
+    typer.echo(line)

@@ -1,0 +1,127 @@
+"""What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log.
+
+Each duty is an ordinary function with its own interval and runs in a thread; one that fails says so once, keeps the
+process alive and is tried again. `begin` does all of them once before the first worker starts, and there a failure to
+recover or a damaged log ends the start: nothing may be appended to it. See DESIGN.md sections 10 to 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from gateway.audit import recovery, signer
+from gateway.audit.writer import AuditWriter
+from gateway.errors import GatewayError
+from gateway.liveness import LiveBoots, Presence
+from gateway.policy_sync import PolicySync
+from gateway.registry import outbox, queries
+from gateway.registry.database import Registry
+from gateway.settings import Settings
+
+logger = logging.getLogger("gateway.duties")
+
+RECOVERY_SECONDS = 1.0
+OUTBOX_SECONDS = 2.0
+
+
+class Duties:
+    """Owns the control process's registry, writer and signer. Its methods block: call them from a thread."""
+
+    def __init__(self, settings: Settings, boot: str) -> None:
+        self._settings = settings
+        self._registry = Registry(settings.data.registry_db)
+        self._registry.migrate()
+        self._presence = Presence(settings.data, boot)
+        self._writer = AuditWriter(settings.data, boot=boot, deployment=queries.deployment(self._registry))
+        self._signer = signer.Signer(settings.data)
+        self._live = LiveBoots(settings.data)
+        self._policies = PolicySync.of(settings, self._registry, self._live)
+        self._complaints: dict[str, str] = {}
+
+    def begin(self) -> dict[str, Any]:
+        """Everything that must be done before a request is served; returns what the operator should know."""
+        data = self._settings.data
+        recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
+        self._live.sweep()
+        self._recover()
+        self._publish()
+        # Without a readable repository what was in force stays in force; that is no reason not to serve.
+        self._try("policies", self._follow)
+        self._publish()
+        self._sign()
+        organizations = queries.organizations(self._registry)
+        active = queries.activation(self._registry)
+        return {
+            "agents": sum(len(queries.agents(self._registry, name)) for name in organizations),
+            "upstreams": sum(len(queries.upstreams(self._registry, name)) for name in organizations),
+            "bundles": len(active.bundles) if active else 0,
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do every duty at its interval until `stop` is set."""
+        settings = self._settings
+        duties: list[tuple[str, float, Callable[[], None]]] = [
+            ("recovery", RECOVERY_SECONDS, self._recover),
+            ("outbox", OUTBOX_SECONDS, self._publish),
+            ("policies", settings.policies_poll, self._follow),
+            ("signing", settings.checkpoint_seconds, self._sign),
+        ]
+        tasks = [asyncio.create_task(self._repeat(*duty)) for duty in duties]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        # A duty that is at work in its thread is waited for: it owns the registry and the signer until it ends.
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def healthy(self) -> bool:
+        """Whether every duty was done when it was last due."""
+        return not self._complaints
+
+    def close(self) -> None:
+        """The last round: close what workers left open, publish, and sign the final heads."""
+        for name, duty in (("recovery", self._recover), ("outbox", self._publish), ("signing", self._sign)):
+            self._try(name, duty)
+        self._signer.close()
+        self._writer.close()
+        self._registry.close()
+        self._presence.close()
+
+    async def _repeat(self, name: str, seconds: float, duty: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            work = asyncio.create_task(asyncio.to_thread(self._try, name, duty))
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await work
+                raise
+
+    def _try(self, name: str, duty: Callable[[], None]) -> None:
+        try:
+            duty()
+        except GatewayError as error:
+            if self._complaints.get(name) != error.message:
+                logger.error("%s: %s", name, error.message)
+            self._complaints[name] = error.message
+        else:
+            if self._complaints.pop(name, None) is not None:
+                logger.info("%s: working again", name)
+
+    def _recover(self) -> None:
+        with self._registry.read() as session:
+            epoch = queries.current_epoch(session)
+        found = recovery.recover(self._writer, self._live, epoch=epoch)
+        if found.closed:
+            logger.warning("%d requests of processes that died were closed with outcome `unknown`", found.closed)
+
+    def _publish(self) -> None:
+        outbox.drain(self._registry, self._writer)
+
+    def _follow(self) -> None:
+        self._policies.step()
+
+    def _sign(self) -> None:
+        self._signer.sign_all(self._writer)

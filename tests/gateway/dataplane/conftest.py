@@ -1,0 +1,366 @@
+"""A data plane in this process: the real server, registry, policies and log, and an upstream that a test controls.
+
+Everything runs in one event loop on real sockets; only the processes are missing (see `test_processes.py` for those).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway import policy_bundle, server
+from gateway.audit import storage
+from gateway.audit.entry import decode
+from gateway.audit.writer import AuditWriter
+from gateway.identity.credentials import Peppers
+from gateway.identity.principals import Principals
+from gateway.liveness import Presence
+from gateway.middleware.health import Health
+from gateway.middleware.last_resort import LastResort
+from gateway.policies import PolicyCache, digests
+from gateway.proxy import DataPlane
+from gateway.refusals import Refusals
+from gateway.registry import activations, changes
+from gateway.registry.database import Registry
+from gateway.registry.reader import RegistryReader
+from gateway.registry.records import BundleRecord
+from gateway.registry.vault import Vault
+from gateway.registry_view import RegistryView
+from gateway.settings import DataDirectory, Settings
+from gateway.upstream.client import UpstreamClient
+
+ORG = "default"
+ACTOR = "local:0"
+UPSTREAM_KEY = "sk-upstream-secret"
+
+POLICY = """\
+package bot.authz
+
+default allow := false
+
+allow if input.action == "models.list"
+
+allow if startswith(input.resource.model, "gpt-")
+
+allow if startswith(input.resource.model, "mock-")
+
+deny contains "no secrets, please" if input.resource.model == "gpt-secret"
+
+obligations := {"max_output_tokens": 50} if input.resource.model == "gpt-capped"
+"""
+
+MANIFEST = orjson.dumps({"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz"}}})
+
+
+@dataclass
+class Seen:
+    """One request as it reached the upstream."""
+
+    head: bytes
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+Handler = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answer(document: object, status: int = 200, **headers: str) -> Handler:
+    """An upstream's ordinary answer."""
+    body = document if isinstance(document, bytes) else orjson.dumps(document)
+    lines = {"content-type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
+
+    async def handle(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\n"
+        head += "".join(f"{name}: {text}\r\n" for name, text in lines.items())
+        writer.write(head.encode() + b"\r\n" + body)
+
+    return handle
+
+
+def stream(*chunks: bytes | float, end: bool = True) -> Handler:
+    """An event stream in these chunks; a number is a pause in seconds, and without `end` the connection breaks."""
+
+    async def handle(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for chunk in chunks:
+            if isinstance(chunk, float):
+                await writer.drain()
+                await asyncio.sleep(chunk)
+            else:
+                writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        if end:
+            writer.write(b"0\r\n\r\n")
+        else:
+            await writer.drain()
+            writer.close()
+
+    return handle
+
+
+COMPLETION = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4o-2024",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+}
+
+
+class Upstream:
+    """A raw HTTP server: it keeps what it was sent, byte for byte, and answers as the test says."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.handler: Handler = answer(COMPLETION)
+        self.connections = 0
+        self.closed = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen = Seen(head, b"")
+                seen.body = await reader.readexactly(int(seen.headers.get("content-length", "0")))
+                self.seen.append(seen)
+                await self.handler(seen, writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except asyncio.CancelledError:
+            pass  # the test is over; an uncaught one would be logged by the stream's own callback
+        finally:
+            self._tasks.discard(task)
+            self.closed += 1
+            writer.close()
+
+
+@dataclass
+class Reply:
+    """A response as it came over the wire. `complete` is false if the connection ended before the body did."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    complete: bool
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @property
+    def code(self) -> str | None:
+        code = self.json["error"]["code"]
+        return None if code is None else str(code)
+
+
+@dataclass
+class Gateway:
+    """The running data plane, and what a test does with it."""
+
+    data: DataDirectory
+    registry: Registry
+    peppers: Peppers
+    upstream: Upstream
+    port: int
+    key: str
+    writer: AuditWriter
+    plane: DataPlane
+    stop: asyncio.Event
+    serving: asyncio.Task[None]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def request(
+        self, body: bytes | dict[str, Any] | None = None, *lines: str, path: str = "", method: str = ""
+    ) -> bytes:
+        """One request as bytes. Further `lines` are headers; a `Host`, the key and a content type are there already."""
+        raw = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
+        method = method or ("GET" if body is None else "POST")
+        path = path or ("/v1/models" if body is None else "/v1/chat/completions")
+        given = {line.split(":")[0].lower() for line in lines}
+        head = [f"{method} {path} HTTP/1.1", *lines]
+        defaults = {"Host": "gateway", "Authorization": f"Bearer {self.key}"}
+        if body is not None:
+            defaults |= {"Content-Type": "application/json", "Content-Length": str(len(raw))}
+        head += [f"{name}: {text}" for name, text in defaults.items() if name.lower() not in given]
+        return "\r\n".join(line for line in head if not line.endswith(": omit")).encode("latin-1") + b"\r\n\r\n" + raw
+
+    async def send(self, data: bytes) -> Reply:
+        """Send bytes on a connection of their own and read one response."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            return await read_reply(reader)
+        finally:
+            writer.close()
+
+    async def chat(self, model: str = "gpt-4o", *lines: str, **members: Any) -> Reply:
+        return await self.send(self.request(chat(model, **members), *lines))
+
+    async def entries(self, kind: str = "") -> list[dict[str, Any]]:
+        """The entries of the organization's log, once nothing is on its way into it."""
+        await asyncio.to_thread(self.settle)
+        return [entry for entry in self.log(ORG) if not kind or entry["kind"] == kind]
+
+    def settle(self) -> None:
+        """Wait for all that was submitted before."""
+        from gateway.audit.intents import Refused
+
+        self.writer.write_sync(Refused(reason="bad_request", count=1, first_ns=1, last_ns=1, fields={"marker": True}))
+
+    def log(self, organization: str) -> list[dict[str, Any]]:
+        db = storage.connect_read_only(self.data.audit_db)
+        try:
+            rows = db.execute(
+                "SELECT leaf FROM entry JOIN log ON log.id = log_id WHERE organization = ? ORDER BY seq",
+                (organization,),
+            )
+            entries = [dict(decode(leaf)) for (leaf,) in rows]
+        finally:
+            db.close()
+        return [entry for entry in entries if "marker" not in entry]
+
+    def open_decisions(self) -> int:
+        db = storage.connect_read_only(self.data.audit_db)
+        try:
+            return int(db.execute("SELECT count(*) FROM open_decision").fetchone()[0])
+        finally:
+            db.close()
+
+
+def chat(model: str = "gpt-4o", **members: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "hello"}], **members}
+
+
+async def read_reply(reader: asyncio.StreamReader) -> Reply:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    status_line, *lines = head.strip().split("\r\n")
+    headers = {name.lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
+    body, complete = b"", True
+    try:
+        if headers.get("transfer-encoding") == "chunked":
+            while size := int(await reader.readline() or b"x", 16):
+                body += await reader.readexactly(size)
+                await reader.readexactly(2)
+            await reader.readline()
+        else:
+            body = await reader.readexactly(int(headers["content-length"]))
+    except asyncio.IncompleteReadError as error:
+        body, complete = body + error.partial, False
+    except ValueError:
+        complete = False
+    return Reply(int(status_line.split()[1]), headers, body, complete)
+
+
+def _prepare(path: Path, upstream_port: int) -> tuple[DataDirectory, Registry, Peppers, Vault, str]:
+    data = DataDirectory(path / "data")
+    data.create()
+    storage.create(data)
+    registry = Registry.create(data, "test")
+    peppers, vault = Peppers.create(data.keys), Vault.create(data.keys)
+    changes.create_organization(registry, actor=ACTOR, name=ORG)
+    digest = policy_bundle.publish(data.bundles, {".manifest": MANIFEST, "authz.rego": POLICY.encode()})
+    bundle = BundleRecord(name="bot", commit="c" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
+    activations.activate(registry, actor=ACTOR, commit="c" * 40, author="dana", bundles=[bundle])
+    agent = changes.register_agent(registry, actor=ACTOR, organization=ORG, name="bot")
+    changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+    key = changes.create_key(registry, peppers, actor=ACTOR, organization=ORG, agent=agent.id)
+    changes.add_upstream(
+        registry,
+        vault,
+        actor=ACTOR,
+        organization=ORG,
+        name="openai",
+        provider="openai",
+        base_url=f"http://127.0.0.1:{upstream_port}/v1",
+        secret=UPSTREAM_KEY,
+        default=True,
+    )
+    return data, registry, peppers, vault, key.text
+
+
+async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: dict[str, Any]) -> None:
+    async with AsyncExitStack() as stack:
+        upstream = Upstream()
+        upstream_port = await upstream.start()
+        stack.push_async_callback(upstream.stop)
+        data, registry, peppers, vault, key = await asyncio.to_thread(_prepare, path, upstream_port)
+        stack.callback(registry.close)
+        settings = replace(Settings(data=data, drain_timeout=1.0), **changed)
+        presence = Presence(data, "boot_test")
+        stack.callback(presence.close)
+        reader = RegistryReader(data.registry_db)
+        stack.callback(reader.close)
+        writer = AuditWriter(data, boot="boot_test", deployment="test")
+        stack.push_async_callback(asyncio.to_thread, writer.close)
+        client = UpstreamClient(settings)
+        stack.push_async_callback(client.close)
+        refusals = Refusals(writer)
+        policies = PolicyCache(data.bundles)
+        assert policies.follow(digests(reader.active_bundles())) == {}
+        plane = DataPlane(
+            settings,
+            principals=Principals(reader, peppers),
+            registry=RegistryView(reader, vault),
+            policies=policies,
+            writer=writer,
+            refusals=refusals,
+            client=client,
+        )
+        listener = server.listen("127.0.0.1", 0)
+        stop = asyncio.Event()
+        app = Health(LastResort(plane), lambda: True)
+        limits = server.Limits.of(settings, refusals.add_code)
+        serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
+        gateway = Gateway(
+            data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
+        )
+        try:
+            async with asyncio.timeout(30):
+                await test(gateway)
+        finally:
+            refusals.flush()
+            stop.set()
+            await serving
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., None]:
+    """Run a coroutine function against a fresh data plane; keywords change its settings."""
+
+    def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
+        asyncio.run(_run(tmp_path, test, changed))
+
+    return start
