@@ -30,3 +30,7 @@ test_second_prompt_is_denied if {
 	prompts := [settings.approved_prompts[0], settings.approved_prompts[0]]
 	not authz.allow with input as object.union(_request, {"request": {"system_prompts": prompts}})
 }
+
+test_answers_are_capped if {
+	authz.obligations == {"max_output_tokens": 256} with input as _request
+}

@@ -1,0 +1,177 @@
+"""What a bundle is made of: its files, its manifest, its content digest, and its place on disk (sections 6, 11, 13).
+
+`bundles/<digest>/` holds exactly what can decide: the manifest, the modules and the data, without tests and texts. The
+digest names that content, so a change to a test makes no new revision, and a directory that was meddled with is noticed
+when it is read. Nothing here knows git, the registry or the engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+
+from gateway.errors import GatewayError
+
+MANIFEST = ".manifest"
+Files: TypeAlias = dict[str, bytes]
+"""A bundle's files: contents by path inside the bundle, with slashes."""
+
+_DATA = frozenset({"data.json", "data.yaml", "data.yml"})
+_TEST = "_test.rego"
+_ROOT = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", re.ASCII)
+_ENTRYPOINT = re.compile(r"data(\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What the gateway needs of a `.manifest`: which parts of `data` the bundle owns, and the package to ask."""
+
+    roots: tuple[str, ...]
+    entrypoint: str
+
+
+def belongs(path: str) -> bool:
+    """Whether a file is part of a bundle at all: manifest, modules (tests too) and data. READMEs are not."""
+    name = path.rpartition("/")[2]
+    return path == MANIFEST or name.endswith(".rego") or name in _DATA
+
+
+def decides(path: str) -> bool:
+    """Whether a file can influence a decision, and so is published and part of the digest."""
+    return belongs(path) and not path.endswith(_TEST)
+
+
+def check_path(path: str) -> None:
+    """Refuse a path out of a git tree unless it can only mean a file below its directory, on every file system."""
+    parts = path.split("/")
+    # Bytes that are no UTF-8 arrive as lone surrogates, which are not printable.
+    if not path.isprintable() or "\\" in path or any(part in ("", ".", "..") or part[-1] in " ." for part in parts):
+        shown = ascii(path)[1:-1][:80]
+        raise GatewayError("policies_file", f"the path `{shown}` is not acceptable in a bundle", subject=shown)
+
+
+def manifest(content: bytes, bundle: str) -> Manifest:
+    """The manifest in `content` (schemas/manifest.schema.json), or an error that names the member at fault."""
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise _bad_manifest(bundle, f"is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise _bad_manifest(bundle, "is not an object")
+    version = document.get("rego_version", 1)
+    if version.__class__ is not int or version != 1:
+        raise _bad_manifest(bundle, "must say `rego_version` 1 or nothing of it")
+    roots = document.get("roots")
+    if not isinstance(roots, list) or not roots or not all(isinstance(r, str) and _ROOT.fullmatch(r) for r in roots):
+        raise _bad_manifest(bundle, "must list the bundle's `roots`, such as `acme/support`")
+    if any(overlap(one, other) for i, one in enumerate(roots) for other in roots[:i]):
+        raise _bad_manifest(bundle, "has `roots` that overlap")
+    return Manifest(tuple(roots), _entrypoint(document, roots, bundle))
+
+
+def _entrypoint(document: dict[str, Any], roots: list[str], bundle: str) -> str:
+    metadata = document.get("metadata")
+    settings = metadata.get("gateway") if isinstance(metadata, dict) else None
+    entrypoint = settings.get("entrypoint") if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(entrypoint, str) or not _ENTRYPOINT.fullmatch(entrypoint):
+        raise _bad_manifest(bundle, "must name the package to ask in `metadata.gateway.entrypoint`, as data.x.y")
+    if settings.keys() != {"entrypoint"}:
+        raise _bad_manifest(bundle, "has an unknown member in `metadata.gateway`")
+    path = entrypoint.removeprefix("data.").replace(".", "/")
+    if not any(path == root or path.startswith(f"{root}/") for root in roots):
+        raise _bad_manifest(bundle, f"names the entrypoint `{entrypoint}`, which is in none of its `roots`")
+    return entrypoint
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one root is or contains the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """The digest of what decides: the SHA-256 of what `sha256sum` prints for those files, in order of their paths."""
+    lines = (f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files) if decides(path))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def publish(bundles: Path, files: Mapping[str, bytes]) -> str:
+    """Put what decides of `files` at `bundles/<digest>/` and return the digest; whoever sees the name sees all of it.
+
+    A crash leaves at most a directory with a temporary name, which nobody reads.
+    """
+    name = digest(files)
+    target = bundles / name
+    if target.exists():
+        try:
+            read(target)
+            return name
+        except GatewayError:
+            shutil.rmtree(target)  # damaged: what is in memory goes on, what is loaded next is whole again
+    staging = bundles / f".new-{secrets.token_hex(8)}"
+    write(staging, {path: content for path, content in files.items() if decides(path)})
+    try:
+        staging.rename(target)
+    except OSError:
+        shutil.rmtree(staging)
+        read(target)  # another process was faster, which is fine if it put the same there
+    _sync(bundles)
+    return name
+
+
+def write(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write files durably into a new directory for this user only."""
+    directory.mkdir(mode=0o700)
+    for path, content in files.items():
+        target = directory / path
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(target, "xb", opener=_private) as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    for inner in {(directory / path).parent for path in files} | {directory}:
+        _sync(inner)
+
+
+def read(directory: Path) -> Files:
+    """The files of a published bundle, or `bundle_damaged` unless they are what the directory's name says."""
+    where = str(directory)
+    try:
+        files = {
+            path.relative_to(directory).as_posix(): path.read_bytes()
+            for path in sorted(directory.rglob("*"))
+            if not path.is_dir()
+        }
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise GatewayError("bundle_missing", f"cannot read bundle `{where}`: {reason}", subject=where) from error
+    if not _DIGEST.fullmatch(directory.name) or MANIFEST not in files:
+        raise GatewayError("bundle_missing", f"there is no bundle in `{where}`", subject=where)
+    if not all(map(decides, files)) or digest(files) != directory.name:
+        raise GatewayError("bundle_damaged", f"the files in `{where}` are not those that were published", subject=where)
+    return files
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _bad_manifest(bundle: str, problem: str) -> GatewayError:
+    return GatewayError("bad_manifest", f"the `{MANIFEST}` of bundle `{bundle}` {problem}", subject=bundle)
