@@ -47,6 +47,10 @@ LAYERS: dict[str, int] = {
     "gateway.logs": 1,
     "gateway.decision": 2,
     "gateway.policies": 2,
+    "gateway.policy_bundle": 1,
+    "gateway.policy_check": 2,
+    "gateway.policy_source": 2,
+    "gateway.handover": 2,
     "gateway.policy_sync": 2,
     "gateway.authorization": 2,
     "gateway.guards": 2,
@@ -65,7 +69,7 @@ LAYERS: dict[str, int] = {
     "gateway.cli": 4,
 }
 
-ENGINE_DOORS = {"gateway.policies", "gateway.policy_sync", "gateway.authorization"}
+ENGINE_DOORS = {"gateway.policies", "gateway.policy_check", "gateway.policy_sync", "gateway.authorization"}
 PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
 HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "jinja2", "typer", "rich", "dulwich"}
 
@@ -153,7 +157,9 @@ def test_every_file_has_a_layer() -> None:
 
 
 def test_imports_point_down_or_sideways() -> None:
-    upward = [each for each in internal() if layer(each.target) > layer(each.source)]
+    # Each package has layers of its own; who may cross from one to the other is the next tests' matter.
+    within_one = [each for each in internal() if each.source.split(".")[0] == each.target.split(".")[0]]
+    upward = [each for each in within_one if layer(each.target) > layer(each.source)]
     assert upward == [], violations(upward)
 
 
