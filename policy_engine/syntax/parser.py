@@ -9,6 +9,7 @@ the table is cached. Whatever the text, the only exception that leaves here is `
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -16,8 +17,8 @@ from policy_engine.location import Location
 from policy_engine.syntax import brackets, messages
 from policy_engine.syntax.bodies import Surroundings
 from policy_engine.syntax.lexer import NEVER, Lexer, Token, fail
-from policy_engine.syntax.nodes import Body, Import, Module, Package, Rule, Term
-from policy_engine.syntax.rules import RuleBuilder
+from policy_engine.syntax.nodes import Body, Import, Module, Node, Package, Rule, Term
+from policy_engine.syntax.rules import Chain, RuleBuilder
 from policy_engine.syntax.tables import END, Table, table
 from policy_engine.syntax.visitor import depth
 
@@ -29,47 +30,61 @@ NODES_PER_BRACKET = 4
 
 def parse_module(source: str, file: str = "") -> Module:
     """The module that `source` is."""
-    statements, lexer = _parse(source, file, "module")
-    first = statements[0]
+    text = _Text(source, file, "module")
+    first, *statements = text.result
     if not isinstance(first, Package):
-        loc = (first[0] if isinstance(first, list) else first).loc
-        fail("package expected", loc, "a module begins with `package name`")
+        fail("package expected", text.tokens[0].loc, "a module begins with `package name`")
     imports: list[Import] = []
     rules: list[Rule] = []
-    for statement in statements[1:]:
+    for statement in statements:
         if isinstance(statement, list):
             rules.extend(statement)
         elif isinstance(statement, Import):
             imports.append(statement)
         elif isinstance(statement, Rule):
             rules.append(statement)
+        elif isinstance(statement, Chain):
+            rules.append(statement.rule)
         else:
             fail("unexpected package", statement.loc, "a module has one package; put this into a file of its own")
-    end = lexer.tokens[-1].loc
-    loc = Location(file, first.loc.row, first.loc.col, end.end_row, end.end_col)
-    return Module(first, tuple(imports), tuple(rules), tuple(lexer.comments), loc=loc)
+    text.check_depth(rules)
+    loc = Location(file, *first.loc[1:3], *text.tokens[-1].loc[3:5])
+    return Module(first, tuple(imports), tuple(rules), tuple(text.comments), loc=loc)
 
 
 def parse_query(source: str, file: str = "") -> Body:
     """The body that `source` is."""
-    return tuple(_parse(source, file, "query")[0])
+    text = _Text(source, file, "query")
+    text.check_depth(text.result)
+    return tuple(text.result)
 
 
 def parse_term(source: str) -> Term:
     """The one term that `source` is."""
-    term: Term = _parse(source, "", "term")[0]
+    text = _Text(source, "", "term")
+    text.check_depth([text.result])
+    term: Term = text.result
     return term
 
 
-def _parse(source: str, file: str, start: str) -> tuple[Any, Lexer]:
-    lexer = Lexer(source, file, query=start != "module")
-    lexer.run()
-    tokens = brackets.resolve(lexer)
-    builder = RuleBuilder(_surroundings(lexer))
-    result = _Parser(table(), builder).run(tokens, start)
-    if lexer.deepest * (NODES_PER_BRACKET + builder.longest_chain) > MAX_DEPTH:
-        _check_depth(result)
-    return result, lexer
+class _Text:
+    """One text, read. `result` is what the method of the start symbol returned."""
+
+    def __init__(self, source: str, file: str, start: str) -> None:
+        lexer = Lexer(source, file, query=start != "module")
+        lexer.run()
+        self.tokens = brackets.resolve(lexer)
+        self.comments = lexer.comments
+        builder = RuleBuilder(_surroundings(lexer))
+        self.result: Any = _Parser(table(), builder).run(self.tokens, start)
+        self._deepest = lexer.deepest * (NODES_PER_BRACKET + builder.longest_chain)
+
+    def check_depth(self, trees: Iterable[Node]) -> None:
+        """Measures only where an upper bound leaves it open."""
+        if self._deepest > MAX_DEPTH:
+            for tree in trees:
+                if depth(tree) > MAX_DEPTH:
+                    fail("nesting too deep", tree.loc, f"a tree may be {MAX_DEPTH} nodes deep; give parts of it names")
 
 
 def _surroundings(lexer: Lexer) -> Surroundings:
@@ -82,14 +97,6 @@ def _surroundings(lexer: Lexer) -> Surroundings:
         tokens[index].loc[1:3] for index in lexer.braces if lexer.logical != NEVER and tokens[index].kind == "LBRACE"
     )
     return Surroundings(position(lexer.modern_not), position(lexer.logical), curly)
-
-
-def _check_depth(result: Any) -> None:
-    for node in result if isinstance(result, list) else [result]:
-        if isinstance(node, list):
-            _check_depth(node)
-        elif depth(node) > MAX_DEPTH:
-            fail("nesting too deep", node.loc, f"a tree may be {MAX_DEPTH} nodes deep; give parts of it names")
 
 
 class _Parser:

@@ -72,6 +72,17 @@ class Else(NamedTuple):
     loc: Location
 
 
+class Chain:
+    """A rule with its `else` branches, the last of which is at hand."""
+
+    __slots__ = ("last", "length", "others", "rule")
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self.rule, *self.others = rules
+        self.last = self.rule
+        self.length = 0
+
+
 class RuleBuilder(BodyBuilder):
     _last_head: Head
 
@@ -217,24 +228,25 @@ class RuleBuilder(BodyBuilder):
             Var(self.wildcard(), loc=arg.loc) if isinstance(arg, Var) and arg.is_wildcard else arg for arg in args
         )
 
-    def otherwise(self, rules: list[Rule], part: Else) -> list[Rule]:
-        """Append an `else`. `rules` is one rule and, behind it, the last `else` of its chain."""
-        rule = rules[0]
-        if len(rules) > 1 and rule.else_ is None:
+    def otherwise(self, before: list[Rule] | Chain, part: Else) -> Chain:
+        """Append an `else` to a rule, or to the last `else` of its chain."""
+        chain = before if isinstance(before, Chain) else Chain(before)
+        rule, last = chain.rule, chain.last
+        if chain.others:
             fail("unexpected else keyword", part.loc, "`else` cannot follow a second body")
-        head = rule.head
-        if len(rules) > 1 and not rules[-1].body:
+        if last is not rule and not last.body:
             fail("unexpected else keyword", part.loc, "the `else` before this one has no `if`: it always holds")
+        head = rule.head
         if head.key is not None:
             fail("else keyword cannot be used on multi-value rules", part.loc)
         if isinstance(head.ref, Ref):
             self._check_ground(head.ref, head, part)
-        again = Head(head.ref, self._fresh(head.args), value=part.value, assign=part.assign, loc=part.loc)
-        rules[-1].else_ = Rule(again, part.body, loc=part.loc)
-        rule.loc = span(rule, part)
-        chain = [rule, *rules[1:], rules[-1].else_]
-        if len(chain) > MAX_ELSE:
+        chain.length += 1
+        if chain.length > MAX_ELSE:
             fail("too many else branches", part.loc, f"a rule may have {MAX_ELSE}; use several rules or an object")
+        again = Head(head.ref, self._fresh(head.args), value=part.value, assign=part.assign, loc=part.loc)
+        last.else_ = chain.last = Rule(again, part.body, loc=part.loc)
+        rule.loc = span(rule, part)
         return chain
 
     def _check_ground(self, ref: Ref, head: Head, part: Else) -> None:
