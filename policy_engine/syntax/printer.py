@@ -172,9 +172,12 @@ def _expr(node: Expr) -> str:
 
 def _expr_in_braces(node: Expr) -> str:
     """The first expression of a body in braces: `{ a | b }` would be a comprehension, or refused as ambiguous."""
-    if isinstance(node.what, nodes.Call) and _shows_bar(node.what) and not node.negated:
-        return " ".join([f"({to_text(node.what)})", *map(_with, node.withs)])
-    return _expr(node)
+    what = node.what
+    text = _expr(node)
+    if not isinstance(what, nodes.Call) or node.negated:
+        return text
+    wrapped: Term = what.args[0] if is_infix(what, "assign", "eq") else what
+    return f"({to_text(wrapped)}){text[len(to_text(wrapped)) :]}" if _shows_bar(wrapped) else text
 
 
 def _with(node: nodes.With) -> str:
