@@ -89,7 +89,7 @@ class Signer:
             raise AuditError("bad_key", f"cannot read the signing key `{path}`: {error.strerror}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._signer = note.parse_signer(path.read_text("utf-8"))
+            self._signer = note.parse_signer(path.read_text("utf-8", "replace"))
             self._state = {origin: self._own(text, origin) for origin, text in load_state(data).items()}
         except BlockingIOError as error:
             os.close(self._file)

@@ -137,8 +137,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open an existing log for appending. Transactions are begun and ended explicitly."""
     db = _open(path, "rw")
     try:
-        _configure(db)
         check_schema(db, path)
+        _configure(db)
     except BaseException:
         db.close()
         raise

@@ -75,8 +75,12 @@ class AuditWriter:
         self._closed = False
         self._owed: dict[str, Draft] = {}  # closings by event id; shared with submitters under `_owed_guard`
         self._owed_guard = threading.Lock()
-        self._lock = FileLock(data.audit_lock)
-        self._db: sqlite3.Connection | None = storage.connect(data.audit_db)  # a missing or foreign log shows here
+        self._db: sqlite3.Connection | None
+        try:
+            self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._lock = FileLock(data.audit_lock)
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(str(error)) from error
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._thread.start()
 
