@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from gateway.cli import agents, audit, bindings, init, keys, output, upstreams
+from gateway.cli import agents, audit, bindings, init, keys, mock_provider, output, up, upstreams
 from gateway.errors import GatewayError
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
@@ -37,6 +37,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("init")(init.init)
+    app.command("up")(up.up)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
     app.command("bind")(bindings.bind)
@@ -44,6 +45,7 @@ def build() -> typer.Typer:
     app.add_typer(bindings.app, name="bindings")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
+    app.command("mock-provider")(mock_provider.mock_provider)
     return app
 
 

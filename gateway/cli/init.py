@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,10 @@ from gateway.cli import local, output
 from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
 from gateway.settings import SCHEMA, DataDirectory, load_settings
+
+if TYPE_CHECKING:
+    from gateway.identity.credentials import Peppers
+    from gateway.registry.database import Registry
 
 ORGANIZATION = "default"
 
@@ -66,28 +70,24 @@ def init(
         _tell(made, data)
 
 
+def make_empty(final: Path) -> None:
+    """A gateway without agents, for `gateway up` where nobody typed `gateway init`: it runs and denies everything."""
+    with _new_directory(final) as data:
+        registry, _, _ = _make_base(data, _default_name())
+        try:
+            local.publish(registry, data)
+        finally:
+            registry.close()
+
+
 def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: str) -> Made:
     """The numbered steps; `data` is where it is made, `final` where it will be."""
-    from gateway import policy_source, policy_sync
-    from gateway.audit import signer, storage
-    from gateway.identity.credentials import Peppers
+    from gateway import policy_source
     from gateway.registry import changes
-    from gateway.registry.database import Registry
-    from gateway.registry.vault import Vault
 
-    # 1. Secrets: without them nothing below could be sealed, hashed or signed.
-    peppers = Peppers.create(data.keys)
-    Vault.create(data.keys)
-    signer.create_key(data, deployment)
-    # 2. The audit log, so that all of the following is in it.
-    storage.create(data)
-    # 3. The registry with its first organization.
-    registry = Registry.create(data, deployment)
+    # 1 to 4. What every gateway has.
+    registry, peppers, commit = _make_base(data, deployment)
     try:
-        changes.create_organization(registry, actor=local.actor(), name=ORGANIZATION)
-        # 4. The policies: a repository with the starter bundle, tested and put into force.
-        policy_source.create_repository(data.policies, policy_source.starter_files(), "Start with the starter bundle")
-        commit = policy_sync.activate_head(registry, data)
         # 5. The first agent.
         made_agent = changes.register_agent(
             registry,
@@ -106,8 +106,7 @@ def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: st
             bundle=policy_source.STARTER_BUNDLE,
         )
         key = changes.create_key(registry, peppers, actor=local.actor(), organization=ORGANIZATION, agent=made_agent.id)
-        # 6. Settings to change, and the entries of all this in the log.
-        data.settings_file.write_text(settings_template(), "utf-8")
+        # 6. The entries of all this in the log.
         local.publish(registry, data)
     finally:
         registry.close()
@@ -122,6 +121,34 @@ def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: st
         base_url=url,
         api_key=key.text,
     )
+
+
+def _make_base(data: DataDirectory, deployment: str) -> tuple[Registry, Peppers, str]:
+    """A gateway without agents: its open registry, its peppers and the commit of the starter policies."""
+    from gateway import policy_source, policy_sync
+    from gateway.audit import signer, storage
+    from gateway.identity.credentials import Peppers
+    from gateway.registry import changes
+    from gateway.registry.database import Registry
+    from gateway.registry.vault import Vault
+
+    # 1. Secrets: without them nothing below could be sealed, hashed or signed.
+    peppers = Peppers.create(data.keys)
+    Vault.create(data.keys)
+    signer.create_key(data, deployment)
+    # 2. The audit log, so that all of the following is in it.
+    storage.create(data)
+    # 3. The registry with its first organization, and settings to change.
+    registry = Registry.create(data, deployment)
+    data.settings_file.write_text(settings_template(), "utf-8")
+    try:
+        changes.create_organization(registry, actor=local.actor(), name=ORGANIZATION)
+        # 4. The policies: a repository with the starter bundle, tested and put into force.
+        policy_source.create_repository(data.policies, policy_source.starter_files(), "Start with the starter bundle")
+        return registry, peppers, policy_sync.activate_head(registry, data)
+    except BaseException:
+        registry.close()
+        raise
 
 
 @contextmanager
