@@ -394,7 +394,7 @@ def to_term(value: Value) -> str:
     """A value as Rego text on one line, as OPA prints it: `{"a": [1, 2]}`, `{1, 2}`, `set()`."""
     cls = value.__class__
     if cls is str:
-        return quote(value)
+        return literal(value)
     if value is None or cls is bool:
         return "null" if value is None else "true" if value else "false"
     if cls is list:
@@ -406,6 +406,36 @@ def to_term(value: Value) -> str:
     if RANK.get(cls) != 2 or value != value:
         foreign(value)
     return number_text(value)
+
+
+def literal(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
+    """A string as OPA prints it, which is Go's `strconv.Quote`: `\\x00` and `\\u2028` for what is not printable.
+
+    Not always JSON, nor Rego: those are what `quote` writes.
+    """
+    if text.isascii() and text.isprintable() and mark not in text and "\\" not in text:
+        return f"{mark}{text}{mark}"
+    return mark + "".join(_escaped(char, mark, ascii_only) for char in text) + mark
+
+
+_ESCAPES: Final = {
+    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\",
+}  # fmt: skip
+
+
+def _escaped(char: str, mark: str, ascii_only: bool) -> str:
+    if char == mark:
+        return f"\\{char}"
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    if char.isprintable() and (char.isascii() or not ascii_only):
+        return char
+    code = ord(char)
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no part of valid UTF-8 (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def quote(text: str) -> str:

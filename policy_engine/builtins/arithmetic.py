@@ -28,7 +28,7 @@ MAX_BITS: Final = 200_000
 """No integer result is longer. OPA reads literals up to 100,000 bits; C code cannot be interrupted at a deadline."""
 
 MAX_EXPONENT: Final = 30_103
-"""Decimal exponents beyond it (2^100,000) are not computed with: OPA's parser refuses them, a document may hold them."""
+"""Decimal exponents beyond it (2^100,000) are not computed with: OPA's parser refuses them, documents may hold them."""
 
 
 class Dyadic(NamedTuple):
@@ -76,7 +76,11 @@ def to_dyadic(number: float, name: str) -> Dyadic:
     """The number rounded to 64 bits."""
     if number.__class__ is int:
         return round_quotient(number, 1, PRECISION)
-    value = _decimal(number, name)
+    return decimal_to_dyadic(_decimal(number, name))
+
+
+def decimal_to_dyadic(value: Decimal) -> Dyadic:
+    """The decimal rounded to 64 bits. Its exponent is not beyond `MAX_EXPONENT`."""
     if not value:
         return Dyadic(0, 0, value.is_signed())
     sign, digits, power = value.as_tuple()

@@ -9,11 +9,10 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins.arithmetic import MAX_EXPONENT, too_big
-from policy_engine.builtins.gotext import quote
 from policy_engine.builtins.operands import number, operand_error, wrong
 from policy_engine.builtins.table import Builtin
 from policy_engine.errors import BuiltinError
-from policy_engine.values import Value, number_text, parse_number, type_name
+from policy_engine.values import Value, literal, number_text, parse_number, type_name
 
 
 def to_number(value: Value) -> int | float:
@@ -66,7 +65,7 @@ def _json_text(text: str) -> str:
 
 
 def _failed(text: str, why: str) -> BuiltinError:
-    return BuiltinError(f"to_number: strconv.ParseFloat: parsing {quote(text)}: {why}")
+    return BuiltinError(f"to_number: strconv.ParseFloat: parsing {literal(text)}: {why}")
 
 
 def _is(name: str) -> Builtin:

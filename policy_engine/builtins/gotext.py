@@ -1,4 +1,4 @@
-"""Text as Go treats it where Python differs: quoting, simple case mapping, white space."""
+"""Text as Go treats it where Python differs: simple case mapping, white space."""
 
 from __future__ import annotations
 
@@ -10,30 +10,6 @@ WHITE_SPACE: Final = (
     "\u2028\u2029\u202f\u205f\u3000"
 )
 """Unicode's White_Space; Python strips U+001C to U+001F besides."""
-
-_ESCAPES: Final = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\",
-}  # fmt: skip
-
-
-def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
-    """A string literal of Go (`strconv.Quote`): what is not printable becomes an escape."""
-    if text.isascii() and text.isprintable() and mark not in text and "\\" not in text:
-        return f"{mark}{text}{mark}"
-    return mark + "".join(_escaped(char, mark, ascii_only) for char in text) + mark
-
-
-def _escaped(char: str, mark: str, ascii_only: bool) -> str:
-    if char == mark:
-        return f"\\{char}"
-    if char in _ESCAPES:
-        return _ESCAPES[char]
-    if char.isprintable() and (char.isascii() or not ascii_only):
-        return char
-    code = ord(char)
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def upper(text: str) -> str:
@@ -59,3 +35,11 @@ def _upper(char: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _lower(char: str) -> str:
     return char.lower()[0]
+
+
+def utf8(text: str) -> bytes:
+    """The text's bytes. A lone surrogate, which Python takes from JSON and Go does not, becomes U+FFFD as in Go."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text).encode()

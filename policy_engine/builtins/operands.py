@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NoReturn
 
+from policy_engine.builtins.arithmetic import as_integer
 from policy_engine.builtins.table import Context
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
 from policy_engine.values import Number, Set, Value, foreign, number_text, type_name
@@ -61,6 +62,16 @@ def integer(value: Value, name: str, position: int) -> int:
     if found is None:
         operand_error(name, position, "must be integer number but got floating-point number")
     return found
+
+
+def big_integer(value: Value, name: str, position: int) -> int:
+    """An integer of any size, however it is written (`2.0`, `1e3`)."""
+    if value.__class__ not in NUMBERS:
+        wrong(name, position, value, "integer")
+    whole = as_integer(number(value, name, position), name)
+    if whole is None:
+        operand_error(name, position, "must be integer number but got floating-point number")
+    return whole
 
 
 def int64(value: float) -> int | None:

@@ -92,8 +92,14 @@ _INT32: Final = 1 << 31
 
 def and_(x: Value, y: Value) -> Set:
     """The intersection of two sets."""
-    members, others = set_(x, "and", 1).members, set_(y, "and", 2).members
-    return Set.of({member: None for member in members if member in others})
+    return Set.of(common(set_(x, "and", 1).members, set_(y, "and", 2).members))
+
+
+def common(members: dict[object, None], others: dict[object, None]) -> dict[object, None]:
+    """The members of both; of equal ones (`1`, `1.0`) the smaller set's, the first one's if none is smaller."""
+    if len(others) < len(members):
+        members, others = others, members
+    return {member: None for member in members if member in others}
 
 
 def or_(x: Value, y: Value) -> Set:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins.operands import set_
+from policy_engine.builtins.operators import common
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.values import Set, Value
 
@@ -16,8 +18,7 @@ def _sets(sets: Value, name: str) -> list[dict[object, None]]:
 
 def intersection(sets: Value) -> Set:
     """What all the sets have in common; nothing if there are none."""
-    first, *others = _sets(sets, "intersection") or [{}]
-    return Set.of({member: None for member in first if all(member in other for other in others)})
+    return Set.of(functools.reduce(common, _sets(sets, "intersection") or [{}]))
 
 
 def union(ctx: Context, sets: Value) -> Set:

@@ -6,7 +6,6 @@ the budget before it is built.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -124,16 +123,9 @@ def upper(text: Value) -> str:
 def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
     all_strings("replace", text, old, new)
     if not old:
-        return _between_bytes(ctx, text, new)
-    places = text.count(old)
-    charge_text(ctx, len(text) + places * max(len(new) - len(old), 0))
+        return _replace_pairs(ctx, text, [(old, new)])
+    charge_text(ctx, len(text) + text.count(old) * max(len(new) - len(old), 0))
     return text.replace(old, new)  # type: ignore[no-any-return]
-
-
-def _between_bytes(ctx: Context, text: str, new: str) -> str:
-    # An empty pattern matches between bytes in Go, and so takes characters apart that are not ASCII.
-    charge_text(ctx, (len(text) + 1) * (len(new) + 1))
-    return text.encode("utf-8", "replace").replace(b"", new.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def replace_n(ctx: Context, patterns: Value, text: Value) -> str:
@@ -145,14 +137,31 @@ def replace_n(ctx: Context, patterns: Value, text: Value) -> str:
             operand_error("strings.replace_n", 1, "non-string key found in pattern object")
         if new.__class__ is not str:
             operand_error("strings.replace_n", 1, "non-string value found in pattern object")
-    if not pairs:
-        return text  # type: ignore[no-any-return]
-    longest = max(len(new) for _, new in pairs)
-    charge_text(ctx, (len(text) + 1) * (longest + 1))
-    replacements = dict(pairs)
-    # The alternation of literals tries them in order, as Go's replacer does, and is linear in text and patterns.
-    pattern = "|".join(re.escape(old) for old, _ in pairs)
-    return re.sub(pattern, lambda match: replacements[match[0]], text)
+    return _replace_pairs(ctx, text, pairs)
+
+
+def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]]) -> str:
+    # RE2's alternation of literals prefers the first that fits, and is linear in the text whatever the patterns are.
+    import re2
+
+    replacements = {gotext.utf8(old): gotext.utf8(new) for old, new in pairs}
+    filler = replacements.pop(b"", None)
+    data = gotext.utf8(text)
+    charge_text(ctx, (len(data) + 1) * (1 + max(map(len, (*replacements.values(), filler or b"")))))
+    pieces, end = [], 0
+    if replacements:
+        for match in re2.finditer(b"|".join(map(re2.escape, replacements)), data):
+            pieces += [data[end : match.start()], replacements[match[0]]]
+            end = match.end()
+    pieces.append(data[end:])
+    if filler is None:
+        return b"".join(pieces).decode()
+    # An empty pattern stands before, between and behind what the others leave, byte for byte: Go takes characters
+    # apart that are not ASCII.
+    tokens = [bytes((byte,)) for byte in pieces[0]]
+    for replacement, rest in zip(pieces[1::2], pieces[2::2], strict=True):
+        tokens += [replacement, *(bytes((byte,)) for byte in rest)]
+    return (filler + filler.join(tokens) + filler if tokens else filler).decode("utf-8", "replace")
 
 
 def reverse(text: Value) -> str:

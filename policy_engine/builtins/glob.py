@@ -1,0 +1,176 @@
+"""Glob patterns: `glob.match` and `glob.quote_meta`.
+
+The syntax is that of github.com/gobwas/glob, its leniency included: an open `{` ends with the pattern, a backslash at
+the end is dropped. A pattern becomes a regular expression for RE2, so matching is linear in the text.
+
+    *      any characters but delimiters      [abc]  one of them; [!abc] none of them
+    **     any characters                     [a-c]  one between them; [!a-c] none between them
+    ?      one character but a delimiter      {a,b*} either pattern
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, Final
+
+from policy_engine import types as t
+from policy_engine.builtins import gotext
+from policy_engine.builtins.operands import charge_text, string, wrong, wrong_element
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.errors import BuiltinError
+from policy_engine.values import Value
+
+_GLOBS: Final = 512
+"""Compiled patterns to keep."""
+
+
+def match(ctx: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
+    """Whether the whole text matches. Delimiters: null for none; an empty array means `.`."""
+    string(pattern, "glob.match", 1)
+    separators = _delimiters(delimiters)
+    string(text, "glob.match", 3)
+    charge_text(ctx, len(text))
+    return _compile(pattern, separators).search(gotext.utf8(text)) is not None
+
+
+def _delimiters(value: Value) -> str:
+    if value is None:
+        return ""
+    if value.__class__ is not list:
+        wrong("glob.match", 2, value, "array", "null")
+    for item in value:
+        if item.__class__ is not str:
+            wrong_element("glob.match", 2, value, item, "string")
+        if len(item) != 1:
+            wrong_element("glob.match", 2, value, item, "rune")
+    return "".join(value) or "."
+
+
+def quote_meta(text: Value) -> str:
+    """The pattern that matches exactly this text."""
+    return "".join(f"\\{char}" if char in _SPECIAL else char for char in string(text, "glob.quote_meta", 1))
+
+
+_SPECIAL: Final = frozenset("*?\\[]{}")
+
+
+@functools.lru_cache(maxsize=_GLOBS)
+def _compile(pattern: str, separators: str) -> Any:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(gotext.utf8(_to_regex(pattern, separators)), options)
+    except re2.error:
+        raise BuiltinError("glob.match: pattern is too large, make it shorter") from None
+
+
+def _to_regex(pattern: str, separators: str) -> str:
+    # For the original, a NUL is the end of the pattern.
+    source = _Source(pattern.partition("\0")[0])
+    one = f"[^{''.join(map(_literal, separators))}]" if separators else "."
+    pieces, depth = [r"(?s)\A"], 0
+    for char in source:
+        if char == "*":
+            if source.take("*"):
+                pieces.append(".*")
+            else:
+                pieces.append(f"{one}*")
+        elif char == "?":
+            pieces.append(one)
+        elif char == "[":
+            pieces.append(_character_class(source))
+        elif char == "{":
+            depth += 1
+            pieces.append("(?:")
+        elif char == "," and depth:
+            pieces.append("|")
+        elif char == "}" and depth:
+            depth -= 1
+            pieces.append(")")
+        elif char == "\\":
+            pieces.append(_literal(source.next()))
+        else:
+            pieces.append(_literal(char))
+    return "".join((*pieces, ")" * depth, r"\z"))
+
+
+class _Source(Iterator[str]):
+    """The characters of a pattern, from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def __next__(self) -> str:
+        char = self.next()
+        if not char:
+            raise StopIteration
+        return char
+
+    def next(self) -> str:
+        """The next character, "" at the end."""
+        char = self.peek()
+        if char == "\ufffd":
+            # What Go's decoder answers for bytes that are no UTF-8; the original cannot tell the two apart.
+            raise BuiltinError("glob.match: could not read rune")
+        self._at += 1
+        return char
+
+    def peek(self) -> str:
+        return self._text[self._at : self._at + 1]
+
+    def take(self, char: str) -> bool:
+        """Step over this character if it comes next."""
+        taken = self.peek() == char
+        self._at += taken
+        return taken
+
+
+def _character_class(source: _Source) -> str:
+    """What stands behind `[`: a list of characters or one range, up to `]`."""
+    negated = "^" if source.take("!") else ""
+    first = _needed(source)
+    if source.peek() == "-":
+        source.next()
+        last = _needed(source)
+        if _needed(source) != "]":
+            raise BuiltinError("glob.match: expected close range character")
+        if last < first:
+            raise BuiltinError(f"glob.match: hi character '{last}' should be greater than lo '{first}'")
+        return f"[{negated}{_literal(first)}-{_literal(last)}]"
+    listed = []
+    char = first
+    while char != "]":
+        listed.append(_literal(_needed(source) if char == "\\" else char))
+        char = _needed(source)
+    if not listed:
+        raise BuiltinError("glob.match: could not parse range")
+    return f"[{negated}{''.join(listed)}]"
+
+
+def _needed(source: _Source) -> str:
+    char = source.next()
+    if not char:
+        raise BuiltinError("glob.match: unexpected end of input")
+    return char
+
+
+def _literal(char: str) -> str:
+    """A character as RE2 writes it anywhere; nothing for the backslash at a pattern's end."""
+    if not char or char.isalnum():
+        return char
+    return f"\\x{{{ord(char):x}}}"
+
+
+BUILTINS: Final = (
+    Builtin(
+        "glob.match",
+        t.Function((t.STRING, t.union(t.NULL, t.array(t.STRING)), t.STRING), t.BOOLEAN),
+        match,
+        context=True,
+    ),
+    Builtin("glob.quote_meta", t.Function((t.STRING,), t.STRING), quote_meta),
+)

@@ -1,0 +1,114 @@
+"""Graphs as objects from a node to its neighbours, and `walk` over a whole document.
+
+Nothing here recurses: documents and paths may be deeper than Python's stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from policy_engine import types as t
+from policy_engine.builtins.operands import object_, wrong
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.values import UNDEFINED, Set, Value, freeze, sorted_items, type_name
+
+
+def _start(value: Value, name: str) -> list[Value]:
+    if value.__class__ is not list and value.__class__ is not Set:
+        wrong(name, 2, value, "{array, set}")
+    return list(value)
+
+
+def _neighbours(edges: Value) -> list[Value]:
+    """The nodes that edges lead to; what is no array or set leads nowhere."""
+    if edges.__class__ is list:
+        return edges
+    if edges.__class__ is Set:
+        return edges.sorted()
+    type_name(edges)
+    return []
+
+
+def reachable(ctx: Context, graph: Value, initial: Value) -> Set:
+    """The nodes of the graph that can be reached from the initial ones, these included."""
+    edges = object_(graph, "graph.reachable", 1)
+    queue = _start(initial, "graph.reachable")
+    seen: set[object] = set()
+    reached: dict[object, None] = {}
+    for node in queue:
+        key = freeze(node)
+        if key in seen:
+            continue
+        seen.add(key)
+        found = edges.get(key, UNDEFINED)
+        if found is UNDEFINED:
+            continue
+        reached[key] = None
+        onward = _neighbours(found)
+        ctx.charge(len(onward) + 1)
+        queue.extend(onward)
+    return Set.of(reached)
+
+
+def reachable_paths(ctx: Context, graph: Value, initial: Value) -> Set:
+    """The paths from the initial nodes to where they end: at a dead end, before a missing node, or before a cycle."""
+    edges = object_(graph, "graph.reachable_paths", 1)
+    paths: dict[object, None] = {}
+    for node in _start(initial, "graph.reachable_paths"):
+        found = edges.get(freeze(node), UNDEFINED)
+        if found is UNDEFINED:
+            continue
+        onward = _neighbours(found)
+        if not onward:
+            paths.setdefault(freeze([node]))
+        # Each is a node to go to, the path to it, and the path's nodes.
+        pending = [(neighbour, [node], frozenset((freeze(node),))) for neighbour in reversed(onward)]
+        while pending:
+            at, path, passed = pending.pop()
+            found = edges.get(freeze(at), UNDEFINED)
+            if found is UNDEFINED:
+                paths.setdefault(freeze(path))
+                continue
+            path = [*path, at]
+            passed = passed | {freeze(at)}
+            onward = _neighbours(found)
+            # The number of paths can be exponential in the size of the graph.
+            ctx.charge(len(path) * (len(onward) + 1))
+            ahead = [neighbour for neighbour in onward if freeze(neighbour) not in passed]
+            if not onward or len(ahead) < len(onward):
+                paths.setdefault(freeze(path))
+            pending.extend((neighbour, path, passed) for neighbour in reversed(ahead))
+    return Set.of(paths)
+
+
+def walk(ctx: Context, value: Value) -> Iterator[list[Value]]:
+    """Every `[path, value]` in a document, each container before what it holds; a set's members are their own keys."""
+    pending: list[tuple[list[Value], Value]] = [([], value)]
+    while pending:
+        path, node = pending.pop()
+        yield [path, node]
+        cls = node.__class__
+        if cls is list:
+            children = list(enumerate(node))
+        elif cls is dict:
+            children = sorted_items(node)
+        elif cls is Set:
+            children = [(member, member) for member in node]
+        else:
+            type_name(node)
+            continue
+        ctx.charge(len(children))
+        pending.extend(([*path, key], child) for key, child in reversed(children))
+
+
+_NODES: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
+_GRAPH: Final = t.object_(t.ANY, _NODES)
+
+BUILTINS: Final = (
+    Builtin("graph.reachable", t.Function((_GRAPH, _NODES), t.set_(t.ANY)), reachable, context=True),
+    Builtin(
+        "graph.reachable_paths", t.Function((_GRAPH, _NODES), t.set_(t.array(t.ANY))), reachable_paths, context=True
+    ),
+    Builtin("walk", t.Function((t.ANY,), t.Array((t.array(t.ANY), t.ANY))), walk, context=True, relation=True),
+)

@@ -1,0 +1,282 @@
+"""Regular expressions, on RE2: linear in the text whatever the pattern, with the syntax and meaning of Go's `regexp`.
+
+Patterns are compiled once and kept in a bounded cache. Everything runs on UTF-8 bytes, where offsets cost nothing.
+`re2` is imported when the first pattern is compiled. Not here: `regex.globs_match`, which is no regular expression
+but glob intersection (`glob_intersection`), and `glob`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from policy_engine import types as t
+from policy_engine.builtins import gotext
+from policy_engine.builtins.operands import all_strings, charge_text, integer
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.errors import BuiltinError
+from policy_engine.values import Value, literal, type_name
+
+Span = tuple[int, int]
+
+_PATTERNS: Final = 512
+"""Compiled patterns to keep; a policy set rarely has more, and a pattern made from input must not fill the memory."""
+
+_BYTES_PER_PATTERN: Final = 4 << 20
+"""RE2's bound for a pattern's program and its states together."""
+
+
+def match(ctx: Context, pattern: Value, text: Value) -> bool:
+    """Whether the pattern matches anywhere in the text."""
+    return match_as("regex.match", ctx, pattern, text)
+
+
+def match_as(name: str, ctx: Context, pattern: Value, text: Value) -> bool:
+    """`match` under the name that errors shall begin with."""
+    if pattern.__class__ is not str or text.__class__ is not str:
+        all_strings(name, pattern, text)
+    charge_text(ctx, len(text))
+    return _compiled(pattern, name).search(gotext.utf8(text)) is not None
+
+
+def is_valid(pattern: Value) -> bool:
+    if pattern.__class__ is not str:
+        type_name(pattern)
+        return False
+    return _compile(pattern).__class__ is not str
+
+
+def find_n(ctx: Context, pattern: Value, text: Value, limit: Value) -> list[str]:
+    """The first `limit` matches, all of them if it is negative."""
+    all_strings("regex.find_n", pattern, text)
+    size = integer(limit, "regex.find_n", 3)
+    regex, data = _compiled(pattern, "regex.find_n"), gotext.utf8(text)
+    return [data[start:end].decode() for (start, end), *_ in _matches(ctx, regex, data, size)]
+
+
+def find_all_string_submatch_n(ctx: Context, pattern: Value, text: Value, limit: Value) -> list[list[str]]:
+    """The first `limit` matches, each with its groups; a group that took no part is empty."""
+    name = "regex.find_all_string_submatch_n"
+    all_strings(name, pattern, text)
+    size = integer(limit, name, 3)
+    regex, data = _compiled(pattern, name), gotext.utf8(text)
+    return [[_cut(data, span) for span in spans] for spans in _matches(ctx, regex, data, size)]
+
+
+def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> str:
+    """Replace every match by the template: `$1`, `$name` and `${name}` are groups, `$$` is a dollar sign."""
+    all_strings("regex.replace", text, pattern, replacement)
+    regex, data = _compiled(pattern, "regex.replace"), gotext.utf8(text)
+    template = _parse_template(replacement)
+    groups = {group.decode(): index for group, index in regex.groupindex.items()}
+    pieces, end = [], 0
+    for spans in _matches(ctx, regex, data, -1):
+        pieces.append(data[end : spans[0][0]])
+        for part, is_group in template:
+            piece = _group(data, spans, part, groups) if is_group else gotext.utf8(part)
+            charge_text(ctx, len(piece))
+            pieces.append(piece)
+        end = spans[0][1]
+    pieces.append(data[end:])
+    return b"".join(pieces).decode()
+
+
+def split(ctx: Context, pattern: Value, text: Value) -> list[str]:
+    """The pieces between the matches."""
+    all_strings("regex.split", pattern, text)
+    regex, data = _compiled(pattern, "regex.split"), gotext.utf8(text)
+    if pattern and not data:
+        return [""]
+    pieces, start, end = [], 0, 0
+    for (at, behind), *_ in _matches(ctx, regex, data, -1):
+        end = at
+        # An empty match at the very start separates nothing.
+        if behind:
+            pieces.append(data[start:at].decode())
+        start = behind
+    if end != len(data):
+        pieces.append(data[start:].decode())
+    return pieces
+
+
+def template_match(pattern: Value, text: Value, start: Value, end: Value) -> bool:
+    """Whether the whole text matches a template: literal text with regular expressions between delimiters."""
+    name = "regex.template_match"
+    all_strings(name, pattern, text, start, end)
+    size = len(start.encode())
+    if size != 1:
+        raise BuiltinError(f"{name}: start delimiter has to be exactly one character long but is {size} long")
+    if len(end.encode()) != 1:
+        # OPA's text names the length of the other delimiter.
+        raise BuiltinError(f"{name}: end delimiter has to be exactly one character long but is {size} long")
+    return _compiled(_template_pattern(pattern, start, end), name).search(gotext.utf8(text)) is not None
+
+
+def _template_pattern(template: str, start: str, end: str) -> str:
+    """The regular expression a template stands for. Delimiters nest; each expression must also be one by itself."""
+    name = "regex.template_match"
+    pattern, level, literal_from, expression_from = ["^"], 0, 0, 0
+    for at, char in enumerate(template):
+        if char == start:
+            level += 1
+            if level == 1:
+                expression_from = at
+        elif char == end:
+            level -= 1
+            if level < 0:
+                break
+            if level == 0:
+                expression = template[expression_from + 1 : at]
+                pattern.append(f"{quote_meta(template[literal_from:expression_from])}({expression})")
+                literal_from = at + 1
+                _compiled(f"^{expression}$", name)
+    if level:
+        raise BuiltinError(f"{name}: unbalanced braces in {literal(template)}")
+    return "".join((*pattern, quote_meta(template[literal_from:]), "$"))
+
+
+def quote_meta(text: str) -> str:
+    """The pattern that matches exactly this text."""
+    return "".join(f"\\{char}" if char in _META else char for char in text)
+
+
+_META: Final = frozenset("\\.+*?()|[]{}^$")
+
+
+def _compiled(pattern: str, name: str) -> Any:
+    compiled = _compile(pattern)
+    if compiled.__class__ is str:
+        raise BuiltinError(f"{name}: error parsing regexp: {compiled}")
+    return compiled
+
+
+@functools.lru_cache(maxsize=_PATTERNS)
+def _compile(pattern: str) -> Any:
+    """A compiled pattern, or Go's text for what is wrong with it, which costs as much and is kept as well."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _BYTES_PER_PATTERN
+    try:
+        compiled = re2.compile(gotext.utf8(pattern), options)
+    except re2.error as error:
+        return _go_error(error.args[0].decode("utf-8", "replace"), pattern)
+    return _beyond_go(pattern) or compiled
+
+
+def _beyond_go(pattern: str) -> str:
+    r"""What RE2 accepts and Go does not: a byte of a character (`\C`), and group names that are not ASCII."""
+    if "\\C" not in pattern and pattern.isascii():
+        return ""
+    for found in _ESCAPE_OR_GROUP.finditer(pattern):
+        if found[1] == "C":
+            return "invalid escape sequence: `\\C`"
+        if found[2] and not found[2].isascii():
+            return f"invalid named capture: `{found[0]}`"
+    return ""
+
+
+_ESCAPE_OR_GROUP: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\(.)|\(\?P?<([^>]*)>", re.DOTALL)
+
+_GO_TEXTS: Final = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "trailing \\": "trailing backslash at end of expression",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+}
+"""RE2's words for an error, and Go's; where there is no row they are the same."""
+
+
+def _go_error(text: str, pattern: str) -> str:
+    what, _, where = text.partition(": ")
+    if what == "invalid perl operator" and where == "(?<":
+        # Go takes every `(?<` for the beginning of a name.
+        what, where = "invalid named capture group", pattern[pattern.index("(?<") :]
+    return f"{_GO_TEXTS.get(what, what)}: `{where}`"
+
+
+def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequence[Span]]:
+    """The spans (match, then groups) of at most `limit` matches (negative: all), as Go's `FindAll` finds them.
+
+    An empty match right behind a match does not count. Each step is charged, because a pattern may have to look at all
+    of the rest to find a match of one byte.
+    """
+    at, previous_end = 0, -1
+    while limit and at <= len(data):
+        found = regex.search(data, at)
+        if found is None:
+            return
+        ctx.charge(1)
+        spans = [found.span(group) for group in range(regex.groups + 1)]
+        start, end = spans[0]
+        if end > at:
+            at, accepted = end, True
+        else:
+            at, accepted = at + _width(data, at), start != previous_end
+        previous_end = end
+        if accepted:
+            limit -= 1
+            yield spans
+
+
+def _width(data: bytes, at: int) -> int:
+    """The bytes of the character that begins here."""
+    end = at + 1
+    while end < len(data) and data[end] & 0xC0 == 0x80:
+        end += 1
+    return end - at
+
+
+def _cut(data: bytes, span: Span) -> str:
+    return data[span[0] : span[1]].decode() if span[0] >= 0 else ""
+
+
+def _parse_template(template: str) -> list[tuple[str, bool]]:
+    """A replacement as literal texts and group names, in order. A `$` that starts no name is itself."""
+    parts, end = [], 0
+    for found in _REFERENCE.finditer(template):
+        parts.append((template[end : found.start()], False))
+        end = found.end()
+        name = found["braced"] or found["name"]
+        parts.append((name, True) if name else ("$", False))
+    return [*parts, (template[end:], False)]
+
+
+_REFERENCE: Final = re.compile(r"\$(?:\$|\{(?P<braced>\w+)\}|(?P<name>\w+))")
+
+
+def _group(data: bytes, spans: Sequence[Span], name: str, groups: dict[str, int]) -> bytes:
+    """A group's text; nothing if there is no such group or it took no part."""
+    if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0") and len(name) < 10:
+        index = int(name)
+    else:
+        index = groups.get(name, -1)
+    if not 0 <= index < len(spans):
+        return b""
+    start, end = spans[index]
+    return data[start:end] if start >= 0 else b""
+
+
+_TEXTS: Final = t.array(t.STRING)
+
+BUILTINS: Final = (
+    Builtin(
+        "regex.find_all_string_submatch_n",
+        t.Function((t.STRING, t.STRING, t.NUMBER), t.array(_TEXTS)),
+        find_all_string_submatch_n,
+        context=True,
+    ),
+    Builtin("regex.find_n", t.Function((t.STRING, t.STRING, t.NUMBER), _TEXTS), find_n, context=True),
+    Builtin("regex.is_valid", t.Function((t.STRING,), t.BOOLEAN), is_valid),
+    Builtin("regex.match", t.Function((t.STRING, t.STRING), t.BOOLEAN), match, context=True),
+    Builtin("regex.replace", t.Function((t.STRING, t.STRING, t.STRING), t.STRING), replace, context=True),
+    Builtin("regex.split", t.Function((t.STRING, t.STRING), _TEXTS), split, context=True),
+    Builtin("regex.template_match", t.Function((t.STRING,) * 4, t.BOOLEAN), template_match),
+)
