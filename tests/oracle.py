@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import select
 import shutil
 import struct
 import subprocess
@@ -27,7 +28,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from policy_engine.values import UNDEFINED, Value, dumps, to_term
+from policy_engine.values import UNDEFINED, Set, Value, dumps, sorted_items
+
+_SECONDS: Final = 20.0
+"""How long OPA may think about one query."""
 
 _FLAG_SYMBOL: Final = b"main.evalCommon.func1.StrictBuiltinErrors.3"
 _FLAG_LOAD: Final = bytes.fromhex("0fb64a08")  # movzbl 8(%rdx), %ecx: read the option's value
@@ -105,21 +109,37 @@ class Oracle:
         assert self._child.stdout is not None
         self._child.stdin.write(json.dumps(request) + "\n")
         self._child.stdin.flush()
-        line = self._child.stdout.readline()
+        # One answer to each request, so nothing of the next one can hide in a buffer.
+        ready, _, _ = select.select([self._child.stdout], [], [], _SECONDS)
+        line = self._child.stdout.readline() if ready else ""
         if not line:
-            raise RuntimeError(f"OPA died of the query {query!r}")
+            self._child.kill()
+            raise RuntimeError(f"OPA {'died' if ready else 'hangs'}; the query was {query!r}")
         return Answer(**json.loads(line))
 
     def call(self, name: str, *args: Value) -> Answer:
         """Call a builtin, the types of whose operands the compiler cannot see.
 
-        The one binding is `text`: the result inside an array, as Rego text. No binding: undefined.
+        The one binding is `text`: the result inside an array, as Rego text. No binding: undefined; several: a relation.
         """
-        # `walk` yields values of any type, so this hides every operand's type, sets included.
-        hidden = f'walk({{"hidden": {to_term(list(args))}}}, [["hidden"], args])'
+        # `walk` yields values of any type, so this hides every operand's type, sets included. Inside a comprehension
+        # nothing but the text is bound, so nothing else has to survive the way through JSON.
+        hidden = f'walk({{"hidden": {_source(list(args))}}}, [["hidden"], args])'
         operands = ", ".join(f"args[{i}]" for i in range(len(args)))
-        answer = self.query(f'{hidden}; x := {name}({operands}); text := $"{{[x]}}"')
-        return Answer([{"text": one["text"]} for one in answer.bindings], answer.code, answer.message)
+        answer = self.query(f'texts := [text | {hidden}; x := {name}({operands}); text := $"{{[x]}}"]')
+        texts = [{"text": text} for one in answer.bindings for text in one["texts"]]
+        return Answer(texts, answer.code, answer.message, answer.prints)
+
+
+def _source(value: Value) -> str:
+    """A value as Rego source."""
+    if value.__class__ is list:
+        return "[" + ", ".join(map(_source, value)) + "]"
+    if value.__class__ is dict:
+        return "{" + ", ".join(f"{_source(key)}: {_source(item)}" for key, item in sorted_items(value)) + "}"
+    if value.__class__ is Set:
+        return "{" + ", ".join(map(_source, value)) + "}" if value.members else "set()"
+    return dumps(value)
 
 
 @contextlib.contextmanager

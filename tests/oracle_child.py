@@ -41,6 +41,9 @@ def serve() -> None:
             parts = EVAL_ERROR.split(error.message, maxsplit=1)
             code, message = (parts[1], parts[2]) if len(parts) == 3 else (error.code, error.message)
             answer = {"code": code, "message": message}
+        except ValueError as error:
+            # Some of OPA's numbers are no JSON (`to_number("+1")`).
+            answer = {"code": "not_json", "message": str(error)}
         print(json.dumps(answer), flush=True)
 
 
@@ -55,5 +58,6 @@ def new_engine(request: dict[str, Any]) -> engine.OpaEngine:
 
 
 if __name__ == "__main__":
+    sys.set_int_max_str_digits(0)
     _native._LIB_PATH = Path(sys.argv[1])
     serve()

@@ -1,0 +1,78 @@
+"""Calling one builtin, here and in the real OPA, with outcomes that can be compared as text."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from policy_engine.builtins import TABLE
+from policy_engine.errors import EVAL_CANCEL_ERROR, BuiltinError, PolicyError
+from policy_engine.values import UNDEFINED, Value, to_term
+from tests.oracle import Answer, Oracle, OracleUnavailable
+
+Outcome = str
+"""A value as Rego text inside an array (several of a relation), `undefined`, or `code: message`."""
+
+
+class Query:
+    """A query's state, as far as builtins see it: a budget, a clock that stands, randomness that repeats."""
+
+    def __init__(self, budget: int = 10_000_000) -> None:
+        self.cache: dict[Any, Any] = {}
+        self.allow_network = False
+        self.budget = budget
+        self.prints: list[str] = []
+        self.remembered: dict[tuple[str, str], Value] = {}
+
+    def now_ns(self) -> int:
+        return 1_700_000_000_123_456_789
+
+    def random_bits(self, bits: int, key: str) -> int:
+        return random.Random(key).getrandbits(bits)
+
+    def remember(self, name: str, args: tuple[Value, ...], compute: Callable[[], Value]) -> Value:
+        key = (name, to_term(list(args)))
+        if key not in self.remembered:
+            self.remembered[key] = compute()
+        return self.remembered[key]
+
+    def charge(self, work: int) -> None:
+        self.budget -= work
+        if self.budget < 0:
+            raise PolicyError(EVAL_CANCEL_ERROR, "caller cancelled query execution")
+
+    def print(self, message: str) -> None:
+        self.prints.append(message)
+
+
+def outcome(name: str, *args: Value, query: Query | None = None) -> Outcome:
+    """What this engine's builtin does with the operands."""
+    builtin = TABLE[name]
+    operands = (query or Query(), *args) if builtin.context else args
+    try:
+        value = builtin.function(*operands)
+    except (BuiltinError, PolicyError) as error:
+        return f"{error.code}: {error.message}"
+    values = [value for value in (value if builtin.relation else [value]) if value is not UNDEFINED]
+    return " ".join(to_term([value]) for value in values) or "undefined"
+
+
+def opa_outcome(answer: Answer) -> Outcome:
+    """The same for an answer of `Oracle.call`."""
+    if answer.code:
+        return f"{answer.code}: {answer.message}"
+    return " ".join(one["text"] for one in answer.bindings) or "undefined"
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Iterator[Oracle]:
+    """The real OPA in strict mode; skips where it is not installed."""
+    try:
+        opa = Oracle()
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+    with opa:
+        yield opa

@@ -1,0 +1,35 @@
+"""The table says of every builtin what OPA's capabilities file says: its types, and its marks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy_engine import types
+from policy_engine.builtins import FAMILIES, TABLE
+
+
+@pytest.fixture(scope="module")
+def capabilities(conformance_dir: Path) -> dict[str, dict[str, Any]]:
+    (file,) = conformance_dir.glob("opa-*-capabilities.json")
+    return {builtin["name"]: builtin for builtin in json.loads(file.read_text())["builtins"]}
+
+
+def test_every_builtin_is_one_of_opas(capabilities: dict[str, dict[str, Any]]) -> None:
+    assert not TABLE.keys() - capabilities.keys()
+
+
+def test_no_name_is_in_two_families() -> None:
+    assert sum(map(len, FAMILIES)) == len(TABLE)
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_declaration(name: str, capabilities: dict[str, dict[str, Any]]) -> None:
+    builtin, theirs = TABLE[name], capabilities[name]
+    assert types.to_json(builtin.decl) == theirs["decl"]
+    assert builtin.infix == theirs.get("infix", "")
+    for mark in ("nondeterministic", "relation", "deprecated"):
+        assert getattr(builtin, mark) == theirs.get(mark, False), mark
