@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
-
-ABSENT: Any = object()
+from tests.oracle import Oracle
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,10 +28,10 @@ class Case:
     query: str
     modules: tuple[str, ...] = ()
     data: Any = None
-    input: Any = ABSENT
+    input: Any = pe.UNDEFINED
     input_term: str = ""
     strict: bool = False
-    want_result: Any = ABSENT
+    want_result: Any = pe.UNDEFINED
     want_error: str = ""
     want_error_code: str = ""
     sort_bindings: bool = False
@@ -45,7 +44,7 @@ class Case:
         if "strict_error" in known:
             known["strict"] = known.pop("strict_error")
         case = cls(**known)
-        if case.want_result is ABSENT and not case.want_error and not case.want_error_code:
+        if case.want_result is pe.UNDEFINED and not case.want_error and not case.want_error_code:
             raise pytest.UsageError(f"case `{case.note}` expects nothing")
         return case
 
@@ -66,13 +65,31 @@ class Case:
         same = self._canonical(_parse(pe.dumps(got))) == self._canonical(_parse(want))
         assert same, f"another result\n  want {want}\n  got  {pe.dumps(got)}"
 
+    def check_oracle(self, oracle: Oracle) -> None:
+        """Raises `AssertionError` if OPA itself answers anything else than what is wanted.
+
+        The oracle tells an error's code but not its place, and numbers as floats: only so much is compared.
+        """
+        # Through its API a query that is one expression has a result even if that is false.
+        answer = oracle.query(f"true; {self.query}", modules=self._files(), data=self.data or {}, input=self._input())
+        if self.want_error or self.want_error_code:
+            assert answer.code, f"OPA has no error, but {answer.bindings}"
+            assert self.want_error_code in f"{answer.code} {answer.message}", f"OPA has another error: {answer.message}"
+            return
+        assert not answer.code, f"OPA has an error: {answer.message}"
+        want = self.want_result if isinstance(self.want_result, str) else pe.dumps(self.want_result)
+        same = self._canonical(_floats(json.dumps(answer.bindings))) == self._canonical(_floats(want))
+        assert same, f"OPA has another result\n  want {want}\n  OPA  {answer.bindings}"
+
+    def _files(self) -> dict[str, str]:
+        return {f"test-{number}.rego": source for number, source in enumerate(self.modules)}
+
+    def _input(self) -> Any:
+        return pe.parse_value(self.input_term) if self.input_term else self.input
+
     def _evaluate(self) -> list[dict[str, Any]]:
-        modules = {f"test-{number}.rego": source for number, source in enumerate(self.modules)}
-        policies = pe.compile(modules, data={} if self.data is None else self.data)
-        query = policies.prepare(self.query, strict_builtin_errors=self.strict)
-        if self.input_term:
-            return query.bindings(pe.parse_value(self.input_term))
-        return query.bindings() if self.input is ABSENT else query.bindings(self.input)
+        policies = pe.compile(self._files(), data=self.data or {})
+        return policies.prepare(self.query, strict_builtin_errors=self.strict).bindings(self._input())
 
     def _canonical(self, bindings: Iterable[dict[str, Any]]) -> frozenset[Hashable]:
         return frozenset(
@@ -88,6 +105,10 @@ class Case:
 def _parse(text: str) -> Any:
     """JSON with every digit of its numbers."""
     return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
+def _floats(text: str) -> Any:
+    return json.loads(text, parse_int=float)
 
 
 def canonical(value: Any, *, unordered: bool = False) -> Hashable:

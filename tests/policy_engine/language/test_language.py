@@ -1,18 +1,20 @@
 """The language, as data: every `*.yaml` beside this file is a list of cases, `note` first, one behaviour each.
 
-A case that states what OPA does says so by agreeing with it; one that guards an opinion of this engine says why in a
-comment. What the fields mean: ../conftest.py. `want_result` may also be JSON text, for numbers with more digits than
-YAML keeps.
+Each case runs on this engine and, where it is installed, on OPA itself: a case that OPA does not agree with is wrong.
+The few where the two are meant to differ say so: `opa_differs: reason`. What the other fields mean: ../conftest.py.
+`want_result` may also be JSON text, for numbers with more digits than YAML keeps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.oracle import Oracle, OracleUnavailable, both_modes
 
 CASES = [
     (path.stem, fields)
@@ -21,9 +23,36 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("fields", [pytest.param(f, id=f"{area}: {f['note']}") for area, f in CASES])
+ALL = [pytest.param(fields, id=f"{area}: {fields['note']}") for area, fields in CASES]
+
+
+@pytest.mark.parametrize("fields", ALL)
 def test_case(fields: dict[str, Any], read_case: Callable[[dict[str, Any]], Any]) -> None:
-    read_case(fields).check()
+    read_case(without_remarks(fields)).check()
+
+
+@pytest.fixture(scope="module")
+def oracles() -> Iterator[dict[bool, Oracle]]:
+    """strict → OPA in that mode."""
+    try:
+        with both_modes() as (strict, default):
+            yield {True: strict, False: default}
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("fields", ALL)
+def test_opa_agrees(
+    fields: dict[str, Any], read_case: Callable[[dict[str, Any]], Any], oracles: dict[bool, Oracle]
+) -> None:
+    if "opa_differs" in fields:
+        pytest.skip(f"OPA differs: {fields['opa_differs']}")
+    case = read_case(without_remarks(fields))
+    case.check_oracle(oracles[case.strict])
+
+
+def without_remarks(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "opa_differs"}
 
 
 def test_notes_are_unique() -> None:
