@@ -77,15 +77,15 @@ class ActiveSet:
         return self.bundles.get(bundle) if pinned is None else self.pinned.get((bundle, pinned))
 
 
+# Every step is a search in an index, whatever the tables hold; written with OR, SQLite would scan all bindings.
 _CREDENTIAL = """
 SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
        a.id, o.name, a.name, a.version, a.owner, a.team, a.environment, a.status, a.capabilities, a.labels,
        (SELECT json_group_array(json_array(b.id, b.bundle, b.effect, b.pinned))
           FROM binding b
          WHERE b.organization_id = a.organization_id AND b.removed_ns IS NULL
-           AND (b.subject_kind = 'agent' AND b.subject = a.id
-                OR b.subject_kind = 'organization' AND b.subject = a.organization_id
-                OR b.subject_kind = 'team' AND b.subject = a.team AND a.team <> ''))
+           AND (b.subject_kind, b.subject)
+               IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id)))
   FROM api_key k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
   JOIN organization o ON o.id = a.organization_id

@@ -1,0 +1,58 @@
+"""The worker's view of the registry: what it costs, and what it says when it cannot be read.
+
+What is read is tested where it matters: principals in `identity/`, activations and upstreams in `test_changes.py`.
+"""
+
+from __future__ import annotations
+
+import timeit
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Denied
+from gateway.registry import reader as module
+from gateway.registry.reader import RegistryReader
+from tests.gateway.conftest import Home
+
+
+def test_a_credential_is_found_without_scanning(home: Home) -> None:
+    """The cost of a request must not grow with the number of agents, keys and bindings."""
+    with home.registry.read() as session:
+        plan = [
+            row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {module._CREDENTIAL}", ("x",))
+        ]
+    assert [step for step in plan if step.startswith("SCAN")] == ["SCAN 3 CONSTANT ROWS"]
+    assert sum(step.startswith("SEARCH") for step in plan) == 4  # key, agent, organization, bindings
+
+
+def test_the_epoch_is_read_in_a_moment(home: Home) -> None:
+    """Generous by a factor of fifty: this only notices a connection or a transaction per call."""
+    reader = RegistryReader(home.data.registry_db)
+    assert min(timeit.repeat(reader.epoch, number=1000, repeat=5)) / 1000 < 200e-6
+    reader.close()
+
+
+def test_a_closed_registry_denies(home: Home) -> None:
+    reader = RegistryReader(home.data.registry_db)
+    reader.close()
+    for read in (reader.epoch, reader.active_bundles, reader.upstreams, reader.deployment):
+        with pytest.raises(Denied) as caught:
+            read()
+        assert caught.value.code == "registry_unavailable"
+
+
+def test_the_deployments_name(home: Home) -> None:
+    reader = RegistryReader(home.data.registry_db)
+    assert reader.deployment() == "test"
+    reader.close()
+
+
+def test_a_path_with_odd_characters(home: Home, tmp_path: Path) -> None:
+    """The path becomes a URI, in which `?`, `#` and `%` mean something."""
+    odd = tmp_path / "a?b#c%20d é"
+    home.registry.close()
+    home.data.path.rename(odd)
+    reader = RegistryReader(odd / "registry.db")
+    assert reader.epoch() >= 1
+    reader.close()
