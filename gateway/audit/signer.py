@@ -130,26 +130,29 @@ class Signer:
     def _sign(self, refused: list[AuditError], *, system: bool) -> list[Checkpoint]:
         """The new checkpoints of the system log, or of all the others; they are remembered when this returns."""
         found: list[Checkpoint] = []
+        remembered = dict(self._state)
         db = storage.connect_read_only(self._data.audit_db)
         try:
             with storage.snapshot(db):
                 for head in storage.heads(db):
                     if (head.organization == intents.SYSTEM) is system and head.size:
                         try:
-                            found += self._next(db, head)
+                            checkpoint, is_stored = self._next(db, head)
+                            remembered[head.origin] = checkpoint
+                            if not is_stored:
+                                found.append(checkpoint)
                         except AuditError as error:
                             refused.append(error)
         except sqlite3.Error as error:
             raise unavailable(str(error)) from error
         finally:
             db.close()
-        if any(self._state.get(each.origin) != each for each in found):
-            self._state.update((each.origin, each) for each in found)
-            self._save_state()
+        if remembered != self._state:
+            self._save_state(remembered)
         return found
 
-    def _next(self, db: sqlite3.Connection, head: storage.Head) -> list[Checkpoint]:
-        """The checkpoint of this head, if it is not stored yet; raises `signer_refused` if it must not be signed."""
+    def _next(self, db: sqlite3.Connection, head: storage.Head) -> tuple[Checkpoint, bool]:
+        """The checkpoint of this head, and whether it is stored; raises `signer_refused` if it must not be signed."""
         if head.origin != checkpoints.origin(self._signer.name, head.organization, head.epoch):
             raise _refusal(head.origin, f"the key is for the logs of `{self._signer.name}`")
         stored = storage.newest_checkpoint(db, head.id)
@@ -168,9 +171,7 @@ class Signer:
                 merkle.verify_consistency(earlier.size, head.size, earlier.root, head.root, proof)
         except AuditError as error:
             raise _refusal(head.origin, error.message) from error
-        if newest is not None and newest.size == head.size:
-            return []
-        return [Checkpoint(head.origin, head.size, head.root)]
+        return Checkpoint(head.origin, head.size, head.root), newest is not None and newest.size == head.size
 
     def _own(self, text: str, origin: str) -> Checkpoint:
         """A checkpoint that this key signed earlier."""
@@ -179,9 +180,9 @@ class Signer:
         except AuditError as error:
             raise _refusal(origin, f"an earlier checkpoint cannot be trusted: {error.message}") from error
 
-    def _save_state(self) -> None:
+    def _save_state(self, state: dict[str, Checkpoint]) -> None:
         """Replace the state file so that after a crash it is the old one or the new one, and durable when we go on."""
-        notes = {origin: checkpoints.sign(each, self._signer) for origin, each in self._state.items()}
+        notes = {origin: checkpoints.sign(each, self._signer) for origin, each in state.items()}
         path = self._data.signer_state
         temporary = path.with_name(f"{path.name}.new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -192,6 +193,7 @@ class Signer:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             _sync_directory(path.parent)
+            self._state = state
         except OSError as error:
             raise AuditError("signer_refused", f"cannot write `{path}`: {error.strerror}", subject=str(path)) from error
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from gateway.audit import note, signer, storage, verify
@@ -18,6 +19,10 @@ from gateway.identifiers import new_id
 from gateway.settings import DataDirectory
 
 DEPLOYMENT = "test"
+
+# How long one example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 class Log:

@@ -1,0 +1,428 @@
+"""Verification finds any change of anything that is stored, and names the entry.
+
+The log of these tests has two organizations, full and partial tiles on two levels, checkpoints at several sizes,
+decisions and private rows. `TAMPERING` is a table of what somebody could do to it with SQL; after it, single bytes are
+changed wherever a blob or text is stored, and at random places of the file itself.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.audit import checkpoint as checkpoints
+from gateway.audit import entry as entries
+from gateway.audit import merkle, note, signer, storage, tiles, verify
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import SYSTEM
+from gateway.audit.report import Report
+from gateway.audit.writer import AuditWriter
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from tests.gateway.audit.conftest import Log, Make
+
+DEFAULT = 1  # the id of the log `test/default/audit/1`
+SIZE = 600  # entries in it: two full tiles and a partial one, and so two hashes on level 1
+CHANGES = 520
+
+
+class Original:
+    """One good log for all tests of this file; each works on a copy."""
+
+    def __init__(self, path: Path, make: Make) -> None:
+        self.data = DataDirectory(path)
+        self.data.create()
+        storage.create(self.data)
+        self.verifier = signer.create_key(self.data, "test")
+        writer = AuditWriter(self.data, boot="boot_one", deployment="test")
+        with signer.Signer(self.data) as each:
+            for count in (100, 156, CHANGES - 256):
+                for waiting in [writer.submit(make.change()) for _ in range(count)]:
+                    waiting.result(10)
+                writer.write_sync(make.change(organization="acme"))
+                each.sign_all(writer)
+            self.decisions = [make.decided(reservation={"tokens": 5}) for _ in range(40)]
+            for decision in self.decisions:
+                writer.write_sync(decision)
+                writer.write_sync(make.completed(decision))
+            each.sign_all(writer)
+        writer.close()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, make: Make) -> Original:
+    return Original(tmp_path_factory.mktemp("verify") / "data", make)
+
+
+class Copy:
+    """A copy to tamper with."""
+
+    def __init__(self, path: Path, original: Original) -> None:
+        self.path = path
+        self._verifier = original.verifier
+        shutil.copyfile(original.data.audit_db, path)
+
+    def tamper(self, query: str, *parameters: object) -> None:
+        db = sqlite3.connect(self.path)
+        try:
+            assert db.execute(query, parameters).rowcount > 0, "nothing was changed"
+            db.commit()
+        finally:
+            db.close()
+
+    def value(self, query: str, *parameters: object) -> Any:
+        db = sqlite3.connect(self.path)
+        try:
+            return db.execute(query, parameters).fetchone()[0]
+        finally:
+            db.close()
+
+    def verify(self, **options: Any) -> Report:
+        return verify.verify(self.path, self._verifier, **options)
+
+
+@pytest.fixture
+def copy(original: Original, tmp_path: Path) -> Copy:
+    return Copy(tmp_path / "audit.db", original)
+
+
+def found(report: Report) -> set[tuple[str, int | None]]:
+    return {(each.origin.split("/")[1] if each.origin else "", each.index) for each in report.problems}
+
+
+def test_the_log_is_valid(copy: Copy) -> None:
+    report = copy.verify()
+    assert report.problems == []
+    assert (report.status, report.exit_code) == ("valid", 0)
+    sizes = {each.organization: (each.size, each.signed, each.checkpoints) for each in report.logs}
+    assert sizes == {"default": (SIZE, SIZE, 4), "acme": (3, 3, 3), "system": (7, 7, 4)}
+    assert report.entries == SIZE + 3 + 7
+    assert report.private_rows == 40
+
+
+def leaf_of(copy: Copy, index: int) -> dict[str, Any]:
+    leaf = copy.value("SELECT leaf FROM entry WHERE log_id = ? AND seq = ?", DEFAULT, index)
+    found: dict[str, Any] = json.loads(leaf)
+    return found
+
+
+ENTRY = f"log_id = {DEFAULT} AND seq = 7"
+LOG = f"id = {DEFAULT}"
+
+# What is done, and the entry that must be named (`None` where no entry is concerned).
+TAMPERING: list[tuple[str, int | None]] = [
+    (f"DELETE FROM entry WHERE {ENTRY}", 7),
+    (f"DELETE FROM entry WHERE log_id = {DEFAULT} AND seq = 0", 0),
+    (f"DELETE FROM entry WHERE log_id = {DEFAULT} AND seq = {SIZE - 1}", SIZE - 1),
+    (f"DELETE FROM entry WHERE log_id = {DEFAULT} AND seq >= 300", 300),
+    (f"DELETE FROM entry WHERE log_id = {DEFAULT}", 0),
+    (f"UPDATE entry SET seq = 100000 WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET log_id = 2, seq = 77 WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET log_id = 99 WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET event_id = 'chg_x' WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET kind = 'refused' WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET time_ns = time_ns + 1 WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET agent = 'agt_other' WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET agent = NULL WHERE log_id = {DEFAULT} AND kind = 'decided'", CHANGES),
+    (f"UPDATE entry SET leaf = zeroblob(0) WHERE {ENTRY}", 7),
+    (f"UPDATE entry SET leaf = (SELECT leaf FROM entry WHERE log_id = {DEFAULT} AND seq = 8) WHERE {ENTRY}", 7),
+    (f"DELETE FROM tile WHERE log_id = {DEFAULT} AND level = 0 AND number = 1", 256),
+    (f"DELETE FROM tile WHERE log_id = {DEFAULT} AND level = 0 AND number = 2", 512),
+    (f"DELETE FROM tile WHERE log_id = {DEFAULT} AND level = 1", 0),
+    (f"INSERT INTO tile VALUES ({DEFAULT}, 2, 0, zeroblob(32))", None),
+    ("INSERT INTO tile VALUES (99, 0, 0, zeroblob(32))", None),
+    (f"UPDATE tile SET number = 3 WHERE log_id = {DEFAULT} AND level = 0 AND number = 2", 512),
+    (f"UPDATE log SET size = {SIZE - 1} WHERE {LOG}", SIZE - 1),
+    (f"UPDATE log SET size = {SIZE + 1} WHERE {LOG}", SIZE),
+    (f"UPDATE log SET time_ns = time_ns + 1 WHERE {LOG}", SIZE - 1),
+    (f"UPDATE log SET frontier = zeroblob(32) WHERE {LOG}", 0),
+    (f"UPDATE log SET organization = 'other' WHERE {LOG}", 0),
+    (f"UPDATE log SET epoch = 2 WHERE {LOG}", None),
+    (f"UPDATE log SET origin = 'test/other/audit/1' WHERE {LOG}", 99),
+    (f"UPDATE log SET id = 50 WHERE {LOG}", None),
+    (f"DELETE FROM log WHERE {LOG}", None),
+    (f"UPDATE checkpoint SET size = 101 WHERE log_id = {DEFAULT} AND size = 100", 100),
+    (f"UPDATE checkpoint SET log_id = 2 WHERE log_id = {DEFAULT} AND size = 100", 99),
+    ("INSERT INTO checkpoint VALUES (99, 1, zeroblob(5))", None),
+    (f"INSERT INTO open_decision VALUES ('dec_x', {DEFAULT}, 'boot_one', NULL, NULL)", None),
+    ("DELETE FROM private WHERE entry_id = 0 OR entry_id IN (SELECT max(entry_id) FROM private)", -1),
+    ("UPDATE private SET input = NULL WHERE entry_id IN (SELECT max(entry_id) FROM private)", SIZE - 2),
+    ("UPDATE private SET salt = zeroblob(32) WHERE entry_id IN (SELECT max(entry_id) FROM private)", SIZE - 2),
+    ("INSERT INTO private VALUES (1, zeroblob(32), NULL)", 0),
+    ("INSERT INTO private VALUES (999999, zeroblob(32), NULL)", None),
+]
+
+
+@pytest.mark.parametrize(("query", "index"), TAMPERING)
+def test_tampering(copy: Copy, query: str, index: int | None) -> None:
+    copy.tamper(query)
+    report = copy.verify()
+    if index == -1:  # the one thing that is no tampering: private rows can be erased
+        assert report.status == "valid"
+        return
+    assert (report.status, report.exit_code) == ("tampered", 1)
+    assert index in {where for _, where in found(report)}, report.problems
+
+
+# Every column that holds text or bytes, each value of which is changed in one byte.
+STORED = [
+    ("entry", "leaf"),
+    ("entry", "event_id"),
+    ("entry", "kind"),
+    ("entry", "agent"),
+    ("tile", "hashes"),
+    ("checkpoint", "note"),
+    ("log", "frontier"),
+    ("log", "organization"),
+    ("log", "origin"),
+    ("private", "salt"),
+    ("private", "input"),
+]
+
+
+@pytest.mark.parametrize(("table", "column"), STORED)
+def test_one_changed_byte_anywhere(copy: Copy, table: str, column: str) -> None:
+    """Rows and bytes drawn at random, the same ones in every run; each change is taken back again."""
+    draw = random.Random(f"{table}.{column}")
+    key = {"entry": "id", "log": "id", "private": "entry_id"}.get(table, "rowid")
+    key = "(log_id, size)" if table == "checkpoint" else key
+    keys = "log_id, size" if table == "checkpoint" else key
+    db = sqlite3.connect(copy.path)
+    rows = db.execute(f"SELECT {keys} FROM {table} WHERE length({column}) > 0").fetchall()
+    for row in draw.sample(rows, min(len(rows), 12)):
+        where = f"{key} = (VALUES ({', '.join(map(str, row))}))" if table == "checkpoint" else f"{key} = {row[0]}"
+        kind, value = db.execute(
+            f"SELECT typeof({column}), CAST({column} AS BLOB) FROM {table} WHERE {where}"
+        ).fetchone()
+        changed = bytearray(value)
+        changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(7)
+        update = f"UPDATE {table} SET {column} = CAST(? AS {kind}) WHERE {where}"
+        db.execute(update, (bytes(changed),))
+        db.commit()
+        report = copy.verify()
+        assert report.status == "tampered", (row, value, bytes(changed))
+        if table in ("entry", "tile", "checkpoint", "private"):
+            expected = expected_index(db, table, row, value, changed)
+            assert expected in {where for _, where in found(report)}, (expected, report.problems)
+        db.execute(update, (value,))
+        db.commit()
+    db.close()
+    assert copy.verify().problems == []
+
+
+def expected_index(db: sqlite3.Connection, table: str, row: tuple[int, ...], value: bytes, changed: bytearray) -> int:
+    """The entry that a changed byte of this row concerns."""
+    if table == "checkpoint":
+        return row[1] - 1
+    if table == "tile":
+        level, number = db.execute("SELECT level, number FROM tile WHERE rowid = ?", row).fetchone()
+        at = next(at for at in range(len(value)) if value[at] != changed[at])
+        first: int = (number * tiles.WIDTH + at // merkle.HASH_BYTES) << tiles.HEIGHT * level
+        return first
+    (seq,) = db.execute("SELECT seq FROM entry WHERE id = ?", row).fetchone()
+    return int(seq)
+
+
+def test_changed_bytes_of_the_file_itself(copy: Copy) -> None:
+    """Wherever a byte of the file is changed: it is found, or it was in a place that holds nothing."""
+    draw = random.Random(6962)
+    good = copy.path.read_bytes()
+    contents = dump(copy.path)
+    unnoticed = 0
+    for _ in range(150):
+        at = draw.randrange(100, len(good))
+        copy.path.write_bytes(good[:at] + bytes([good[at] ^ 1 << draw.randrange(8)]) + good[at + 1 :])
+        try:
+            status = copy.verify().status
+        except AuditError:
+            continue
+        if status == "valid":
+            assert dump(copy.path) == contents, f"byte {at} was changed unnoticed"
+            unnoticed += 1
+    assert unnoticed < 75, "most bytes hold something"
+
+
+def dump(path: Path) -> list[str]:
+    db = sqlite3.connect(path)
+    try:
+        return list(db.iterdump())
+    finally:
+        db.close()
+
+
+def test_a_rewritten_entry_with_a_matching_tree_contradicts_the_signature(copy: Copy) -> None:
+    """By somebody who can write everything but has no key: all that is stored agrees, the signed root does not."""
+    rewrite(copy, DEFAULT, 200, what="agent.forged")
+    report = copy.verify()
+    assert report.exit_code == 1
+    assert ("default", 100) in found(report), "the first entry after the last checkpoint that is right"
+    assert "up to entry 255" in str(report.problems[0])
+
+
+def test_a_rewritten_tail_is_found_by_a_checkpoint_that_was_kept(copy: Copy, original: Original) -> None:
+    """Whoever deletes the checkpoints too leaves a log that only looks unsigned; what was kept elsewhere shows it."""
+    kept = bytes(copy.value("SELECT note FROM checkpoint WHERE log_id = ? ORDER BY size DESC", DEFAULT)).decode()
+    rewrite(copy, DEFAULT, 590, outcome="client_disconnected")
+    copy.tamper("DELETE FROM checkpoint WHERE log_id = ? AND size > 520", DEFAULT)
+    report = copy.verify()
+    assert ("default", SIZE - 1) in found(report), "the system log remembers it"
+    copy.tamper("DELETE FROM entry WHERE log_id = (SELECT id FROM log WHERE organization = 'system')")
+    copy.tamper("DELETE FROM tile WHERE log_id = (SELECT id FROM log WHERE organization = 'system')")
+    copy.tamper("DELETE FROM checkpoint WHERE log_id = (SELECT id FROM log WHERE organization = 'system')")
+    copy.tamper("DELETE FROM log WHERE organization = 'system'")
+    assert copy.verify().status == "incomplete"
+    report = copy.verify(known=[kept])
+    assert ("default", CHANGES) in found(report)
+    state = list(signer.load_state(original.data).values())
+    assert (SYSTEM, 0) in found(copy.verify(known=state)), "and a whole log that is missing"
+
+
+def rewrite(copy: Copy, log_id: int, index: int, **members: Any) -> None:
+    """Change an entry and make everything that needs no key fit again."""
+    db = sqlite3.connect(copy.path)
+    leaves = [leaf for (leaf,) in db.execute("SELECT leaf FROM entry WHERE log_id = ? ORDER BY seq", (log_id,))]
+    leaves[index] = entries.encode(json.loads(leaves[index]) | members)
+    db.execute("UPDATE entry SET leaf = ? WHERE log_id = ? AND seq = ?", (leaves[index], log_id, index))
+    hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+    frontier: list[bytes] = []
+    for size, each in enumerate(hashes):
+        merkle.extend(frontier, size, each)
+    db.execute("UPDATE log SET frontier = ? WHERE id = ?", (b"".join(frontier), log_id))
+    for tile, data in tiles.grow({}, 0, hashes).items():
+        where = (data, log_id, tile.level, tile.number)
+        db.execute("UPDATE tile SET hashes = ? WHERE log_id = ? AND level = ? AND number = ?", where)
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"), [("leaf", "its leaf was changed"), ("tile", "the hash in its tile was changed")]
+)
+def test_it_says_which_of_leaf_and_tile_was_changed(copy: Copy, kind: str, verdict: str) -> None:
+    if kind == "leaf":
+        leaf = entries.encode(leaf_of(copy, 130) | {"what": "agent.forged"})
+        copy.tamper("UPDATE entry SET leaf = ? WHERE log_id = ? AND seq = 130", leaf, DEFAULT)
+    else:
+        hashes = bytearray(copy.value("SELECT hashes FROM tile WHERE log_id = ? AND number = 0 AND level = 0", DEFAULT))
+        hashes[130 * 32] ^= 1
+        copy.tamper("UPDATE tile SET hashes = ? WHERE log_id = ? AND number = 0 AND level = 0", bytes(hashes), DEFAULT)
+    [problem] = copy.verify().problems
+    assert problem.index == 130
+    assert verdict in problem.message
+
+
+def test_another_key_verifies_nothing(copy: Copy) -> None:
+    other = note.Signer.generate("test").verifier
+    report = verify.verify(copy.path, other)
+    assert report.exit_code == 1
+    assert ("default", 99) in found(report)
+    renamed = verify.verify(copy.path, note.Signer.generate("other").verifier)
+    assert any("not a log of `other`" in each.message for each in renamed.problems)
+
+
+def test_a_checkpoint_that_this_key_did_not_sign_is_no_evidence(copy: Copy) -> None:
+    head = checkpoints.Checkpoint("test/default/audit/1", 5, bytes(32))
+    forged = checkpoints.sign(head, note.Signer.generate("test"))
+    with pytest.raises(AuditError):
+        copy.verify(known=[forged])
+
+
+def test_a_long_list_of_findings_is_cut(copy: Copy) -> None:
+    copy.tamper("UPDATE entry SET kind = 'x'")
+    report = copy.verify()
+    assert len(report.problems) == 100
+    assert report.more_problems >= 500
+
+
+def test_progress_is_reported(copy: Copy) -> None:
+    seen: list[tuple[int, int]] = []
+    copy.verify(progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (SIZE + 10, SIZE + 10)
+
+
+# -- logs that are not finished ----------------------------------------------------------------------------------------
+
+
+def test_an_unsigned_tail_is_said_and_is_no_tampering(log: Log, make: Make) -> None:
+    log.writer().write_sync(make.change())
+    log.sign()
+    log.writer().write_sync(make.change())
+    report = log.verify()
+    assert (report.status, report.exit_code, report.problems) == ("incomplete", 3, [])
+    assert {each.organization: each.unsigned for each in report.logs} == {"default": 1, "system": 0}
+
+
+@pytest.mark.parametrize(
+    ("live", "status", "alive"),
+    [({"boot_a"}, "valid", True), ({"boot_b"}, "incomplete", False), (None, "incomplete", None)],
+)
+def test_an_open_decision_is_reported(
+    log: Log, make: Make, live: set[str] | None, status: str, alive: bool | None
+) -> None:
+    decision = make.decided()
+    log.writer(boot="boot_a").write_sync(decision)
+    log.sign()
+    report = log.verify(live_boots=live)
+    assert (report.status, report.problems) == (status, [])
+    [[opened]] = [each.open for each in report.logs if each.open]
+    assert (opened.event_id, opened.index, opened.boot, opened.alive) == (decision.event_id, 0, "boot_a", alive)
+
+
+OPEN_TAMPERING = [
+    "DELETE FROM open_decision",
+    "UPDATE open_decision SET event_id = 'dec_other'",
+    "UPDATE open_decision SET log_id = 2",
+    "UPDATE open_decision SET boot = 'boot_b'",
+    "UPDATE open_decision SET agent = NULL",
+    "UPDATE open_decision SET reservation = '{\"tokens\":1}'",
+]
+
+
+@pytest.mark.parametrize("query", OPEN_TAMPERING)
+def test_tampering_with_an_open_decision(log: Log, make: Make, query: str) -> None:
+    writer = log.writer(boot="boot_a")
+    writer.write_sync(make.change())
+    writer.write_sync(make.decided(reservation={"tokens": 500}))
+    log.sign()
+    log.tamper(query)
+    report = log.verify(live_boots={"boot_a", "boot_b"})
+    assert report.exit_code == 1
+    assert ("default", 1) in found(report)
+
+
+def test_an_empty_log_is_valid(log: Log) -> None:
+    report = log.verify()
+    assert (report.status, report.entries, report.logs) == ("valid", 0, [])
+
+
+def test_a_copy_on_a_read_only_disk_is_verified(copy: Copy) -> None:
+    copy.path.chmod(0o400)
+    copy.path.parent.chmod(0o500)
+    try:
+        assert copy.verify().status == "valid"
+    finally:
+        copy.path.parent.chmod(0o700)
+
+
+def test_verifying_beside_a_writer_sees_one_moment(log: Log, make: Make) -> None:
+    """The log grows while it is read: what is verified is one state of it, and that state is sound."""
+    writer = log.writer()
+    for _ in range(3000):
+        waiting = writer.submit(make.change())
+    waiting.result(20)
+    grown: list[int] = []
+
+    def grow(done: int, total: int) -> None:
+        writer.write_sync(make.change())
+        grown.append(total)
+
+    report = log.verify(progress=grow)
+    assert report.problems == []
+    assert (report.entries, set(grown)) == (3000, {3000})
