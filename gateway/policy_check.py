@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import gateway
@@ -81,17 +81,17 @@ def problems_of(bundles: Mapping[str, Files]) -> Iterator[Problem]:
     for name, files in bundles.items():
         try:
             roots[name] = policy_bundle.manifest(files[policy_bundle.MANIFEST], name).roots
-            yield from _problems(name, files, roots[name])
         except GatewayError as error:
             yield Problem(error.code, name, error.message)
+    for (one, its), (other, others) in combinations(roots.items(), 2):
+        for root, rival in product(its, others):
+            if policy_bundle.overlap(root, rival):
+                yield Problem("roots_overlap", one, f"its root `{root}` overlaps `{rival}` of bundle {other}")
+    for name in roots:
+        try:
+            yield from _problems(name, bundles[name], roots[name])
         except pe.PolicyError as error:
             yield Problem("compile_failed", name, str(error))
-    for (one, its), (other, others) in combinations(roots.items(), 2):
-        for root in its:
-            for rival in others:
-                if policy_bundle.overlap(root, rival):
-                    detail = f"its root `{root}` overlaps `{rival}` of bundle {other}"
-                    yield Problem("roots_overlap", one, detail)
 
 
 def _problems(name: str, files: Files, roots: tuple[str, ...]) -> Iterator[Problem]:

@@ -50,8 +50,8 @@ def test_the_manifests_of_this_repository(path: Path) -> None:
     assert VALIDATOR.is_valid(json.loads(path.read_text("utf-8")))
 
 
-NAMES = st.sampled_from(["b", "b/c", "c", "", "/b", "b/", "b\n", "data", "ä", "b-c", 1, None])
-ENTRYPOINTS = st.sampled_from(["data.b.authz", "data.b", "data", "b.authz", "data.b-c", "data.b.authz\n", "data.b.", 1])
+NAMES = st.sampled_from(["b", "b/c", "c", "", "/b", "b/", "data", "ä", "b-c", 1, None])
+ENTRYPOINTS = st.sampled_from(["data.b.authz", "data.b", "data", "b.authz", "data.b-c", "data.b.", 1])
 DOCUMENTS = st.fixed_dictionaries(
     {},
     optional={
@@ -78,6 +78,13 @@ def test_reading_agrees_with_the_schema(document: Any) -> None:
         inside = any(f"{entrypoint}/".startswith(f"{root}/") for root in roots)
         apart = not any(overlap(a, b) for i, a in enumerate(roots) for b in roots[:i])
         assert not (inside and apart)
+
+
+@pytest.mark.parametrize("text", ["data.b.authz\n", "data.b.authz ", "data.b.Authz\u0661"])
+def test_an_entrypoint_with_something_behind_it(text: str) -> None:
+    """Python's `$` also matches in front of a line feed; a schema's does not, and neither does the reader."""
+    assert not accepted(GOOD | {"metadata": {"gateway": {"entrypoint": text}}})
+    assert not accepted(GOOD | {"roots": ["b\n"]})
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"roots": ["b"]', b"\xff", b'"x"'])
