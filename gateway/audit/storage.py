@@ -156,10 +156,16 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     except AuditError:
         db.close()
         raise
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         db.close()
-        if path.with_name(path.name + "-wal").exists():  # it may hold entries, and could not be read
-            raise
+        wal = path.with_name(f"{path.name}-wal")
+        if wal.exists() and wal.stat().st_size:  # it holds entries, which would be overlooked
+            raise AuditError(
+                "audit_damaged",
+                f"`{path}` cannot be read together with `{wal.name}` beside it",
+                subject=str(path),
+                hint="copy both to a place that can be written to",
+            ) from error
         db = _open(path, "ro", immutable=True)
         check_schema(db, path)
     return db

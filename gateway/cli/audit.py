@@ -98,10 +98,14 @@ def verify(
     try:
         verifier = _verifier(directory, database, public_key)
         known = [_read_checkpoint(path) for path in known_checkpoint or []]
+        live = None
         if database is None:
             known += _remembered(directory)
+            live = _live_boots(directory)
         with _progress() as progress:
-            report = verification.verify(database or directory.audit_db, verifier, known=known, progress=progress)
+            report = verification.verify(
+                database or directory.audit_db, verifier, live_boots=live, known=known, progress=progress
+            )
     except GatewayError as error:
         # Exit code 1 is kept for the one answer that matters.
         output.complain(error.message, error.hint)
@@ -248,6 +252,16 @@ def _remembered(directory: DataDirectory) -> list[str]:
     from gateway.audit import signer
 
     return list(signer.load_state(directory).values())
+
+
+def _live_boots(directory: DataDirectory) -> frozenset[str] | None:
+    """Which processes are running: open decisions of theirs are requests on their way."""
+    from gateway.liveness import LiveBoots
+
+    try:
+        return frozenset(LiveBoots(directory))
+    except OSError:
+        return None  # somebody else's directory: then it is not known
 
 
 @contextmanager
