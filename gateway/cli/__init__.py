@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage. Every error is one line 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,8 @@ def build() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Nothing a command raises ends in a traceback, unless `--debug` asks."""
     sys.excepthook = _last_words
+    # A command says itself what went wrong, once; `gateway up` sets up logging for its processes.
+    logging.getLogger("gateway").addHandler(logging.NullHandler())
     try:
         code = get_command(build())(arguments, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()

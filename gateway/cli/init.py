@@ -6,6 +6,7 @@ gateway, whatever goes wrong. The steps come in the order in which each needs th
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -174,7 +175,8 @@ def _new_directory(final: Path) -> Iterator[DataDirectory]:
 
 
 def _cannot_create(final: Path, error: OSError) -> GatewayError:
-    reason = (error.strerror or type(error).__name__).lower()
+    # What exists where a parent should be is a file.
+    reason = "not a directory" if isinstance(error, FileExistsError) else str(error.strerror).lower()
     return GatewayError(
         "data_not_writable",
         f"cannot create `{final}`: {reason}",
@@ -221,9 +223,9 @@ def settings_template() -> str:
     ]
     for item in SCHEMA.values():
         if item.name != "data":  # this file is in it
-            default = "false" if item.default is False else '""' if item.default is None else item.default
-            shown = f'"{default}"' if item.type == "str" else default
-            lines += [f"# {item.metadata['help']}", f"# {item.name} = {shown}", ""]
+            default = "policies" if item.name == "policies_repository" else item.default
+            # JSON's texts, numbers and booleans are TOML's.
+            lines += [f"# {item.metadata['help']}", f"# {item.name} = {json.dumps(default)}", ""]
     return "\n".join(lines)
 
 
