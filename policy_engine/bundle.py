@@ -7,6 +7,7 @@ their directory; `.manifest` says which parts of `data` belong to the bundle. Ev
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -172,12 +173,14 @@ def _json(name: str, content: bytes) -> Value:
 
 
 def _yaml(name: str, content: bytes) -> Value:
-    from policy_engine import yaml_reader
+    from policy_engine.builtins import goyaml
 
     try:
-        return yaml_reader.load(read_text(name, content))
-    except ValueError as error:
-        raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error}", Location(name, 1, 1)) from None
+        return goyaml.read(read_text(name, content))
+    except goyaml.YAMLError as error:
+        line = re.search(r"line (\d+)", str(error))
+        where = Location(name, int(line[1]) if line else 1, 1)
+        raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error}", where) from None
 
 
 # ---- where files come from
