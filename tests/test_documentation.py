@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from policy_engine.cli.app import run as policy
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("policies/**/*.md")])
 
@@ -42,6 +44,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def named_files(page: Path) -> dict[str, str]:
+    """The files that a page shows whole: a path in backticks, alone on its line, and a block."""
+    text = page.read_text("utf-8")
+    return dict(re.findall(r"^`(\S+/\S+)`\n\n```\w+\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if named_files(p)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_policies_shown_pass_the_tests_shown(page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content in named_files(page).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, "utf-8")
+    assert policy(["test", "--strict-builtin-errors", "--fail-on-empty", str(tmp_path)]) == 0, capsys.readouterr()
+
+
 def commands() -> list[tuple[str, str]]:
     """Each different command of our own that a page shows, up to its first argument, with its options."""
     found: dict[str, str] = {}
@@ -65,8 +82,9 @@ def test_commands_exist(command: str, page: str) -> None:
         verbs.append(word)
     options = [word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)]
     package = {"policy": "policy_engine.cli", "gateway": "gateway.cli"}[program]
+    start = f"import sys; from {package} import main; sys.exit(main())"
     for length in (len(verbs), 1):  # the second word may be a verb or already an argument
-        run = [sys.executable, "-c", f"from {package} import main; main()", *verbs[:length], "--help"]
+        run = [sys.executable, "-c", start, *verbs[:length], "--help"]
         answer = subprocess.run(run, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200"})
         if answer.returncode == 0:
             break
