@@ -34,6 +34,8 @@ class Group(NamedTuple):
 
     expr: Expr
     loc: Location
+    plain: bool
+    """It holds an expression and its `with`: an operand, but neither a literal nor a group in a group."""
     alone: bool
     """It may be a literal, and not only part of one."""
 
@@ -52,6 +54,11 @@ def member(term: Term) -> tuple[Term, ...] | None:
     """The operands of `x in xs` (2) or `k, v in xs` (3); None if `term` is something else."""
     # No other infix operator has a dotted name.
     return term.args if isinstance(term, Call) and term.infix and isinstance(term.operator, Ref) else None
+
+
+def is_logical(expr: Expr) -> bool:
+    """`not`, `and` or `or` at the top."""
+    return expr.negated or isinstance(expr.what, Negation | Conjunction | Disjunction)
 
 
 class Surroundings(NamedTuple):
@@ -151,21 +158,23 @@ class BodyBuilder(Builder):
         return operand
 
     def group(self, left: Token, operand: Operand, right: Token) -> Group:
-        self._check_group(operand)
-        expr = self.literal(operand)
-        is_term = not (expr.negated or isinstance(expr.what, Negation | Conjunction | Disjunction))
-        if is_term and isinstance(operand, Expr):  # an assignment or a unification, or the grammar had made it a term
-            self._not_a_term(operand.loc)
-        return Group(expr, span(left, right), alone=True)
+        inner = self._grouped(operand)
+        if inner.plain if isinstance(inner, Group) else not is_logical(inner):
+            self._not_a_term(inner.loc)
+        return Group(inner.expr if isinstance(inner, Group) else inner, span(left, right), plain=False, alone=True)
 
     def group_with(self, left: Token, operand: Operand, withs: list[With], right: Token) -> Group:
-        self._check_group(operand)
-        alone = isinstance(operand, Expr) and isinstance(operand.what, Conjunction | Disjunction)
-        return Group(self.literal_with(operand, withs), span(left, right), alone)
+        inner = self._grouped(operand)
+        plain = isinstance(inner, Expr) and not is_logical(inner)
+        alone = isinstance(inner, Expr) and isinstance(inner.what, Conjunction | Disjunction)
+        return Group(self.literal_with(inner, withs), span(left, right), plain, alone)
 
-    def _check_group(self, operand: Operand) -> None:
+    def _grouped(self, operand: Operand) -> Expr | Group:
         if isinstance(operand, Block):
             fail("`(...)` in an operand position cannot contain a body", operand.loc, "drop the parentheses")
+        if isinstance(operand, Expr) and operand.loc[1:3] in self.curly and not is_logical(operand):
+            self._not_a_term(operand.loc)
+        return operand
 
     def block(self, left: Token, body: list[Expr], right: Token) -> Block:
         first = body[0].what

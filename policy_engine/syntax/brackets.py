@@ -16,14 +16,14 @@ from policy_engine.syntax.lexer import OPERAND_END, OPERAND_START, Lexer, Token
 
 LOGICAL = frozenset(("?LAND", "?LOR"))
 CONTINUES = frozenset((
-    "RELATION", "PIPE", "AMPERSAND", "PLUS", "MINUS", "TIMES", "IN", "ASSIGN", "EQ", "COMMA", "FIELD", "LSQB_ADJ",
-    "LPAR_ADJ",
+    "RELATION", "PIPE", "AMPERSAND", "PLUS", "MINUS", "SUB", "TIMES", "IN", "ASSIGN", "EQ", "COMMA", "FIELD",
+    "LSQB_ADJ", "LPAR_ADJ",
 ))  # fmt: skip
 """After the `}` behind `if`: the braces were only the beginning of a term."""
 ATOMS = frozenset(("NAME", "CONTAINS", "NUMBER", "STRING", "RAW", "TRUE", "FALSE", "NULL"))
-SIGNED = frozenset(("NUMBER", "NAME", "CONTAINS"))
+SIGNED = frozenset(("NUMBER", "NAME", "CONTAINS", "?CONTAINS"))
 SUFFIXES = frozenset(("FIELD", "LSQB_ADJ", "LPAR_ADJ", "?LSQB", "?LPAR"))
-BODY_OPENERS = frozenset(("LBODY", "LBLOCK", "BAR", "SEMI", "LPAR", "NOT", "TOPEN"))
+BODY_OPENERS = frozenset(("LBODY", "LBLOCK", "BAR", "SEMI", "LPAR", "TOPEN"))
 """Behind these a literal may begin."""
 
 

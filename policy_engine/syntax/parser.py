@@ -16,7 +16,7 @@ from typing import Any
 from policy_engine.location import Location
 from policy_engine.syntax import brackets, messages
 from policy_engine.syntax.bodies import Surroundings
-from policy_engine.syntax.lexer import NEVER, Lexer, Token, fail
+from policy_engine.syntax.lexer import NEVER, OPERAND_END, Lexer, Token, fail
 from policy_engine.syntax.nodes import Body, Import, Module, Node, Package, Rule, Term
 from policy_engine.syntax.rules import Chain, RuleBuilder
 from policy_engine.syntax.tables import END, Table, table
@@ -163,14 +163,17 @@ class _Parser:
         after = tokens[position + 1].kind
         if kind in ("LSQB", "LPAR"):
             return kind + "_ADJ" if self._accepts(states, kind + "_ADJ") else kind
-        begins = tokens[position - 1].kind == "DEFAULT" or any(self._accepts(states, k) for k in ("SOME", "DEFAULT"))
+        before = tokens[position - 1].kind
+        begins = before == "DEFAULT" or any(self._accepts(states, start) for start in ("SOME", "DEFAULT"))
         if kind in ("LAND", "LOR"):
             if after in ("FIELD", "?LSQB"):
-                return "NAME" if begins else kind
-            if self._accepts(states, kind):
+                return "NAME" if begins or before in OPERAND_END else kind
+            if self._accepts(states, kind) or self._accepts(states, "IF"):  # behind a head it would be its value's
                 return kind
             return "NAME" if after == "?LPAR" or self._accepts(states, "DEFAULT") else kind
-        if after != "FIELD" and kind in ("AS", "IF", "CONTAINS") and self._accepts(states, kind):
+        if kind == "AS" and self._accepts(states, kind):
+            return kind
+        if after != "FIELD" and kind in ("IF", "CONTAINS") and self._accepts(states, kind):
             # Behind the value of a head OPA looks for a name again.
             return "NAME" if kind == "IF" and not self._accepts(states, "ASSIGN") else kind
         return "NAME" if begins else kind

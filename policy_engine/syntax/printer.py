@@ -32,7 +32,8 @@ LEVELS = {name: level for level, names in enumerate(_BY_LEVEL) for name in names
 """How tightly an operator binds. What is no operator binds at `UNARY`."""
 VALUE, RELATION, UNARY = LEVELS["member"], LEVELS["equal"], len(_BY_LEVEL)
 NAME = re.compile(r"[A-Za-z_][A-Za-z_\d]*")
-_LEADING_NUMBER = re.compile(r"^-[0-9][0-9.]*(?:[eE][+-]?[0-9]+)?")
+_CONTINUES = ("-", "and(", "or(")
+"""What is an operator at the beginning of a line if it can be one."""
 
 
 def to_text(node: Node) -> str:
@@ -172,12 +173,22 @@ def _expr(node: Expr) -> str:
 
 def _expr_in_braces(node: Expr) -> str:
     """The first expression of a body in braces: `{ a | b }` would be a comprehension, or refused as ambiguous."""
-    what = node.what
     text = _expr(node)
-    if not isinstance(what, nodes.Call) or node.negated:
-        return text
-    wrapped: Term = what.args[0] if is_infix(what, "assign", "eq") else what
-    return f"({to_text(wrapped)}){text[len(to_text(wrapped)) :]}" if _shows_bar(wrapped) else text
+    what = _first_term(node)
+    return f"({to_text(what)}){text[len(to_text(what)) :]}" if what is not None and _shows_bar(what) else text
+
+
+def _first_term(node: Expr) -> Term | None:
+    """The term that the text of the expression begins with, up to `:=`, `=`, `and` or `or`."""
+    what = node.what
+    while isinstance(what, nodes.Conjunction | nodes.Disjunction):
+        operand = what.operands[0]
+        if isinstance(operand, tuple) or operand.negated or operand.withs:
+            return None
+        what = operand.what
+    if node.negated or not isinstance(what, nodes.Call):
+        return None
+    return what.args[0] if is_infix(what, "assign", "eq") else what
 
 
 def _with(node: nodes.With) -> str:
@@ -227,6 +238,9 @@ def _operand(operand: Body | Expr, kind: type[Node]) -> str:
         return "{ " + "; ".join([_expr_in_braces(first), *map(_expr, rest)]) + " }"
     text = _expr(operand)
     what = nodes.Negation if operand.negated else operand.what.__class__
+    if text.startswith("{") and is_infix(operand.what, "assign", "eq"):
+        left = to_text(operand.what.args[0])  # type: ignore[union-attr]
+        return f"({left}){text[len(left) :]}"
     alone = _BINDS.get(what, 3) > _BINDS[kind] and not operand.withs
     starts_with_brace = text.startswith("{") and what not in _BINDS
     return text if alone and not starts_with_brace else f"({text})"
@@ -237,11 +251,12 @@ def _operand(operand: Body | Expr, kind: type[Node]) -> str:
 
 def _block(body: Body) -> str:
     """A rule's body in braces, a line for each expression."""
-    lines = []
-    for index, expr in enumerate(body):
-        text = _expr(expr) if index else _expr_in_braces(expr)
-        # A minus at the beginning of a line goes on with the line before.
-        lines.append("\t" + _LEADING_NUMBER.sub(r"(\g<0>)", text, count=1))
+    lines: list[str] = []
+    for expr in body:
+        text = _expr(expr) if lines else _expr_in_braces(expr)
+        if lines and text.startswith(_CONTINUES):
+            lines[-1] += ";"  # or the line would go on with the one before
+        lines.append("\t" + text)
     return "{\n" + "\n".join(lines) + "\n}"
 
 
