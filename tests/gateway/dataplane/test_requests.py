@@ -198,7 +198,7 @@ def test_state_of_the_provider_is_foreign(run: Run) -> None:
 def test_a_revoked_key_is_refused_at_the_next_request(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         assert (await gateway.chat()).status == 200
-        (key,) = [row for row in await asyncio.to_thread(_keys, gateway)]
+        (key,) = await asyncio.to_thread(_keys, gateway)
         await asyncio.to_thread(lambda: changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key))
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (401, "bad_credentials")

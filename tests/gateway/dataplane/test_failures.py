@@ -1,0 +1,338 @@
+"""What goes wrong on the way: every failure has its answer, its record, and exactly one of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.audit.errors import unavailable
+from gateway.audit.intents import Completed, Decided
+
+from .conftest import COMPLETION, ORG, Gateway, answer, chat, stream
+from .test_requests import DONE, HELLO, USAGE
+
+Run = Callable[..., None]
+
+
+async def outcome(gateway: Gateway) -> dict[str, Any]:
+    """The closing of the only decision."""
+    decided, completed = await gateway.entries()
+    assert decided["id"] == completed["decision"]
+    assert gateway.open_decisions() == 0
+    return completed
+
+
+def test_the_providers_own_errors_pass(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        error = {"error": {"message": "slow down", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
+        gateway.upstream.handler = answer(error, 429, retry_after="7", x_ratelimit_remaining_requests="0")
+        reply = await gateway.chat()
+        assert (reply.status, reply.json) == (429, error)
+        assert reply.headers["retry-after"] == "7"
+        assert reply.headers["x-ratelimit-remaining-requests"] == "0"
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == ("ok", 429, 429)
+
+    run(test)
+
+
+def test_upstream_down(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.upstream.stop()
+        await asyncio.sleep(0.05)
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (502, "upstream_error")
+        assert reply.headers["x-should-retry"] == "true"
+        completed = await outcome(gateway)
+        assert completed["decision"] == reply.headers["x-decision-id"]
+        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == (
+            "upstream_error",
+            502,
+            None,
+        )
+        assert "ClientConnectorError" in completed["detail"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"])
+def test_upstream_does_not_speak_http(run: Run, garbage: bytes) -> None:
+    async def test(gateway: Gateway) -> None:
+        async def handle(seen: object, writer: asyncio.StreamWriter) -> None:
+            writer.write(garbage)
+            writer.close()
+
+        gateway.upstream.handler = handle
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (502, "upstream_error")
+        assert (await outcome(gateway))["outcome"] == "upstream_error"
+        assert len(gateway.upstream.seen) == 1  # what may have been carried out is not sent again
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "headers"),
+    [
+        ({"error": {"message": "Incorrect API key provided: sk-upst***cret"}}, 401, {}),
+        ({}, 302, {"location": "http://127.0.0.1:1/"}),
+        ({}, 304, {}),
+        (b"\x1f\x8b", 200, {"content_encoding": "gzip"}),
+        ({}, 200, {"x_large": "x" * 40_000}),
+    ],
+    ids=["its view of our credential", "redirect", "not modified", "compressed", "large head"],
+)
+def test_answers_that_must_not_pass(run: Run, document: Any, status: int, headers: dict[str, str]) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer(document, status, **headers)
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (502, "upstream_error")
+        assert b"sk-" not in reply.body
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["status"]) == ("upstream_error", 502)
+
+    run(test)
+
+
+def test_no_first_byte_in_time(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        async def handle(seen: object, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(30)
+
+        gateway.upstream.handler = handle
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (504, "upstream_timeout")
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["status"]) == ("upstream_timeout", 504)
+
+    run(test, upstream_first_byte_timeout=0.2)
+
+
+def test_a_pause_within_an_answer(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, 30.0, DONE)
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO)
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["status"]) == ("upstream_timeout", 200)
+
+    run(test, upstream_idle_timeout=0.2)
+
+
+def test_too_long_in_all(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(*[HELLO, 0.05] * 100, DONE)
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.complete) == (200, False)
+        assert (await outcome(gateway))["outcome"] == "upstream_timeout"
+
+    run(test, upstream_total_timeout=0.3)
+
+
+def test_a_stream_that_breaks_off(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, USAGE, end=False)
+        reply = await gateway.chat(stream=True, stream_options={"include_usage": True})
+        assert (reply.complete, reply.body) == (False, HELLO + USAGE)
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["input_tokens"]) == ("upstream_error", 7)
+
+    run(test)
+
+
+def test_a_document_that_breaks_off(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        async def handle(seen: object, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+            await writer.drain()
+            writer.close()
+
+        gateway.upstream.handler = handle
+        reply = await gateway.chat()
+        # Only the byte that is held back had come, so nothing was sent yet: the client gets a proper answer.
+        assert (reply.status, reply.code) == (502, "upstream_error")
+        assert (await outcome(gateway))["outcome"] == "upstream_error"
+
+    run(test)
+
+
+def test_a_failure_inside_a_stream(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        failure = b'data: {"error":{"message":"overloaded"}}\n\n'
+        gateway.upstream.handler = stream(HELLO, failure)
+        reply = await gateway.chat(stream=True)
+        assert (reply.complete, reply.body) == (True, HELLO + failure)
+        assert (await outcome(gateway))["outcome"] == "upstream_error"
+
+    run(test)
+
+
+def test_a_stream_that_does_not_close_after_its_end(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, DONE, 30.0)
+        started = time.monotonic()
+        reply = await gateway.chat(stream=True)
+        assert (reply.complete, reply.body) == (True, HELLO + DONE)
+        assert time.monotonic() - started < 3
+        assert (await outcome(gateway))["outcome"] == "ok"
+
+    run(test)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_client_that_leaves_ends_the_upstream_call(run: Run, streaming: bool) -> None:
+    async def test(gateway: Gateway) -> None:
+        pause = asyncio.Event()
+
+        async def handle(seen: object, writer: asyncio.StreamWriter) -> None:
+            if streaming:
+                await stream(HELLO, 0.01, end=True)(seen, writer)  # type: ignore[arg-type]  # it ignores it
+            pause.set()
+            await asyncio.sleep(30)
+
+        async def endless(seen: object, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(b"%x\r\n%s\r\n" % (len(HELLO), HELLO))
+            pause.set()
+            await asyncio.sleep(30)
+
+        gateway.upstream.handler = endless if streaming else handle
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(gateway.request(chat(stream=streaming)))
+        await pause.wait()
+        if streaming:
+            await reader.readuntil(HELLO)
+        writer.close()
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            if gateway.open_decisions() == 0 and len(gateway.log(ORG)) == 2:
+                break
+        completed = await outcome(gateway)
+        assert completed["outcome"] == "client_disconnected"
+        assert completed["status"] == (200 if streaming else None)
+
+    run(test)
+
+
+class FailingWriter:
+    """Stands before the real writer and fails for one kind of intent, as a full disk would."""
+
+    def __init__(self, gateway: Gateway, kind: type) -> None:
+        self._real = gateway.writer
+        self._kind = kind
+        gateway.plane._writer = self  # type: ignore[assignment]
+
+    async def write(self, intent: Any) -> Any:
+        if isinstance(intent, self._kind):
+            raise unavailable("no space left on device")
+        return await self._real.write(intent)
+
+
+def test_no_decision_without_a_record(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        FailingWriter(gateway, Decided)
+        for model in ("gpt-4o", "o3"):
+            reply = await gateway.chat(model)
+            assert (reply.status, reply.code) == (503, "audit_unavailable")
+            assert reply.headers["x-should-retry"] == "true"
+            assert "x-decision-id" not in reply.headers
+        assert gateway.upstream.connections == 0
+
+    run(test)
+
+
+def test_no_end_without_a_record(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        FailingWriter(gateway, Completed)
+        gateway.upstream.handler = stream(HELLO, DONE)
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO)
+        # Of a document nothing was sent yet, so there is an answer that says why.
+        gateway.upstream.handler = answer(COMPLETION)
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (503, "audit_unavailable")
+        assert "x-decision-id" in reply.headers
+        # And one that had begun stops before its last byte.
+        body = b'{"pad":"' + b"x" * 300_000 + b'"}'
+
+        async def slowly(seen: object, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+            for at in range(0, len(body), 100_000):
+                writer.write(body[at : at + 100_000])
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+        gateway.upstream.handler = slowly
+        reply = await gateway.chat()
+        assert (reply.status, reply.complete) == (200, False)
+        assert len(reply.body) < len(body)
+        assert body.startswith(reply.body)
+
+    run(test)
+
+
+def test_the_registry_cannot_be_read(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        assert (await gateway.chat()).status == 200
+        reader = gateway.plane._principals._source
+        reader._epochs.close()  # type: ignore[attr-defined]
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (503, "registry_unavailable")
+        assert len(gateway.upstream.seen) == 1
+
+    run(test)
+
+
+def test_a_stop_lets_running_requests_end(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, 0.5, DONE)
+        request = asyncio.create_task(gateway.chat(stream=True))
+        await asyncio.sleep(0.2)
+        gateway.stop.set()
+        reply = await request
+        assert (reply.complete, reply.body) == (True, HELLO + DONE)
+        await gateway.serving
+        assert (await outcome(gateway))["outcome"] == "ok"
+        with pytest.raises(ConnectionRefusedError):
+            await gateway.chat()
+
+    run(test)
+
+
+def test_what_does_not_end_in_time_is_cut_and_recorded(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, 30.0, DONE)
+        request = asyncio.create_task(gateway.chat(stream=True))
+        await asyncio.sleep(0.2)
+        gateway.stop.set()
+        reply = await request
+        assert (reply.complete, reply.body) == (False, HELLO)
+        await gateway.serving
+        assert (await outcome(gateway))["outcome"] == "gateway_stopped"
+
+    run(test, drain_timeout=1.0)
+
+
+def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(gateway: Gateway) -> None:
+        monkeypatch.setattr("gateway.proxy.decide", lambda *_, **__: 1 / 0)
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (500, None)
+        assert b"division" not in reply.body
+        assert gateway.upstream.seen == []
+
+    run(test)
+
+
+def test_a_fault_of_ours_after_the_decision_closes_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(gateway: Gateway) -> None:
+        monkeypatch.setattr("gateway.proxy._response_head", lambda *_, **__: 1 / 0)
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (500, None)
+        assert (await outcome(gateway))["outcome"] == "gateway_error"
+
+    run(test)
