@@ -18,6 +18,7 @@ from gateway.audit.intents import Fields
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.identity import credentials
+from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import EFFECTS, Agent, AgentVersion, ApiKey, Binding, Organization, Upstream
@@ -57,8 +58,7 @@ def create_organization(registry: Registry, *, actor: str, name: str) -> str:
             raise _taken("organization", name)
         row = Organization(id=new_id("org"), name=name, created_ns=time.time_ns())
         session.add(row)
-        fields: Fields = {"organization_id": row.id}
-        outbox.add_change(session, organization=name, actor=actor, what="organization.created", fields=fields)
+        _record(session, row, actor, "organization.created", {"organization_id": row.id})
         return row.id
 
 
@@ -100,7 +100,7 @@ def register_agent(
         _check_free(session, tenant, name)
         session.add(row)
         _remember(session, row, actor)
-        _record_agent(session, tenant, row, actor, "agent.registered")
+        _record(session, tenant, actor, "agent.registered", entries.agent(row))
         return agent_record(tenant, row)
 
 
@@ -118,7 +118,7 @@ def revoke_agent(registry: Registry, *, actor: str, organization: str, agent: st
         row.version += 1
         row.updated_ns = now
         _remember(session, row, actor)
-        _record_agent(session, tenant, row, actor, "agent.revoked")
+        _record(session, tenant, actor, "agent.revoked", entries.agent(row))
         return agent_record(tenant, row)
 
 
@@ -158,7 +158,7 @@ def create_key(
             expires_ns=None if lifetime_ns is None else now + lifetime_ns,
         )
         session.add(row)
-        _record_key(session, tenant, holder, row, actor, "key.created")
+        _record(session, tenant, actor, "key.created", entries.key(holder, row))
         return NewKey(record=key_record(tenant, holder, row), text=made.text)
 
 
@@ -171,7 +171,7 @@ def revoke_key(registry: Registry, *, actor: str, organization: str, key: str) -
             return None
         row.revoked_ns = time.time_ns()
         holder = find_agent(session, tenant, row.agent_id)
-        _record_key(session, tenant, holder, row, actor, "key.revoked")
+        _record(session, tenant, actor, "key.revoked", entries.key(holder, row))
         return key_record(tenant, holder, row)
 
 
@@ -220,8 +220,7 @@ def bind(
             created_ns=now,
         )
         session.add(row)
-        replaced = before.id if before is not None else None
-        _record_binding(session, tenant, row, actor, "binding.created", replaced)
+        _record(session, tenant, actor, "binding.created", entries.binding(row, replaced=before))
         return binding_record(tenant, row, agent_name)
 
 
@@ -241,7 +240,7 @@ def unbind(
                 hint="type `gateway bindings list` to see the bindings",
             )
         row.removed_ns = time.time_ns()
-        _record_binding(session, tenant, row, actor, "binding.removed", None)
+        _record(session, tenant, actor, "binding.removed", entries.binding(row))
         return binding_record(tenant, row, agent_name)
 
 
@@ -299,7 +298,7 @@ def add_upstream(
         place = Place(tenant.name, provider, row.id, row.version)
         row.secret = None if secret is None else vault.seal(secret, place)
         session.add(row)
-        _record_upstream(session, tenant, row, actor, what)
+        _record(session, tenant, actor, what, entries.upstream(row))
         return upstream_record(tenant, row)
 
 
@@ -317,7 +316,7 @@ def remove_upstream(registry: Registry, *, actor: str, organization: str, name: 
             )
         removed = upstream_record(tenant, row)
         session.delete(row)
-        _record_upstream(session, tenant, row, actor, "upstream.removed")
+        _record(session, tenant, actor, "upstream.removed", entries.upstream(row))
         return removed
 
 
@@ -359,56 +358,7 @@ def _remember(session: Session, row: Agent, actor: str) -> None:
     )
 
 
-def _record_agent(session: Session, tenant: Organization, row: Agent, actor: str, what: str) -> None:
-    fields: Fields = {
-        "agent": row.id,
-        "agent_name": row.name,
-        "agent_version": row.version,
-        "owner": row.owner,
-        "team": row.team,
-        "environment": row.environment,
-        "capabilities_json": outbox.document(row.capabilities),
-        "labels_json": outbox.document(row.labels),
-    }
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
-
-
-def _record_key(session: Session, tenant: Organization, holder: Agent, row: ApiKey, actor: str, what: str) -> None:
-    fields: Fields = {
-        "agent": holder.id,
-        "agent_name": holder.name,
-        "key": row.id,
-        "credential": credentials.label("agent", row.credential_id),
-        "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
-    }
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
-
-
-def _record_binding(
-    session: Session, tenant: Organization, row: Binding, actor: str, what: str, replaced: str | None
-) -> None:
-    fields: Fields = {
-        "binding": row.id,
-        "subject_kind": row.subject_kind,
-        "subject": row.subject,
-        "bundle": row.bundle,
-        "effect": row.effect,
-        "pinned": row.pinned,
-        "replaced": replaced,
-    }
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
-
-
-def _record_upstream(session: Session, tenant: Organization, row: Upstream, actor: str, what: str) -> None:
-    fields: Fields = {
-        "upstream": row.id,
-        "upstream_name": row.name,
-        "provider": row.provider,
-        "base_url": row.base_url,
-        "is_default": row.is_default,
-        "has_secret": row.secret is not None,
-        "secret_version": row.version,
-    }
+def _record(session: Session, tenant: Organization, actor: str, what: str, fields: Fields) -> None:
     outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
 
 

@@ -1,0 +1,60 @@
+"""What the audit entry of a change says of the thing that was changed (DESIGN.md section 10).
+
+The names of these fields are read by people and programs long after the rows are gone: they are added to, never
+renamed. No secret is among them, nor anything made from one.
+"""
+
+from __future__ import annotations
+
+from gateway.audit.intents import Fields
+from gateway.identity.credentials import label
+from gateway.registry.models import Agent, ApiKey, Binding, Upstream
+from gateway.registry.outbox import document
+
+
+def agent(row: Agent) -> Fields:
+    return {
+        "agent": row.id,
+        "agent_name": row.name,
+        "agent_version": row.version,
+        "owner": row.owner,
+        "team": row.team,
+        "environment": row.environment,
+        "capabilities_json": document(row.capabilities),
+        "labels_json": document(row.labels),
+    }
+
+
+def key(holder: Agent, row: ApiKey) -> Fields:
+    return {
+        "agent": holder.id,
+        "agent_name": holder.name,
+        "key": row.id,
+        "credential": label("agent", row.credential_id),
+        "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
+    }
+
+
+def binding(row: Binding, replaced: Binding | None = None) -> Fields:
+    """`replaced` is the binding that this one took the place of, in the same transaction."""
+    return {
+        "binding": row.id,
+        "subject_kind": row.subject_kind,
+        "subject": row.subject,
+        "bundle": row.bundle,
+        "effect": row.effect,
+        "pinned": row.pinned,
+        "replaced": None if replaced is None else replaced.id,
+    }
+
+
+def upstream(row: Upstream) -> Fields:
+    return {
+        "upstream": row.id,
+        "upstream_name": row.name,
+        "provider": row.provider,
+        "base_url": row.base_url,
+        "is_default": row.is_default,
+        "has_secret": row.secret is not None,
+        "secret_version": row.version,
+    }
