@@ -1,11 +1,11 @@
 """The parse table: made by Lark from grammar.lark, kept on disk so that start-up does not make it again.
 
 Making it costs about 120 ms (of which importing Lark is a quarter), reading it back 2 ms. What is kept is JSON: reading
-it runs nothing. But whoever can write it decides how a policy is read, so it is believed only if this user wrote it:
-the directory and the file must be his, and closed to everybody else, as judged by `fstat` on what was opened. Anything
-amiss (foreign, corrupted, unwritable) means the table is made anew, silently; a cache is never a reason to fail.
+it runs nothing. But whoever can write it decides how a policy is read, so it is believed only if nobody but this user
+can have written it: directory and file are his and not writable for others, as judged by `fstat` on what was opened.
+Anything amiss (foreign, damaged, unwritable) means the table is made anew, silently; a cache is no reason to fail.
 
-The key in the file's name covers everything the table depends on: the grammar, Lark, Python and this format.
+The key in the file's name covers all that the table depends on: the grammar, Lark, Python and the format.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
 import stat
 import sys
-import tempfile
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 FORMAT = 1
-"""Raise it when `_make` writes something else from the same grammar."""
+"""Raise it when `_make` writes something else for the same grammar."""
 
 STARTS = ("module", "query", "term")
 END = "$END"
@@ -49,7 +47,7 @@ class Table(NamedTuple):
 @functools.cache
 def table() -> Table:
     """The table, from the cache or made anew."""
-    grammar = resources.files(__package__).joinpath("grammar.lark").read_text("utf-8")
+    grammar = Path(__file__).with_name("grammar.lark").read_text("utf-8")
     directory = _directory()
     name = f"rego-{_key(grammar)}.json"
     raw = _read(directory, name) if directory else None
@@ -61,8 +59,11 @@ def table() -> Table:
 
 
 def _key(grammar: str) -> str:
-    parts = (str(FORMAT), grammar, importlib.metadata.version("lark"), sys.version)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    # Lark's file instead of its version: importlib.metadata takes longer to import than the table to read.
+    spec = find_spec("lark")
+    lark = os.stat(spec.origin) if spec and spec.origin else None
+    parts = (FORMAT, grammar, sys.version, lark and (lark.st_mtime_ns, lark.st_size, lark.st_ino))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def _make(grammar: str) -> dict[str, Any]:
@@ -133,44 +134,40 @@ def _read(directory: Path, name: str) -> dict[str, Any] | None:
     try:
         if not _own(os.fstat(folder)):
             return None
-        # Opened through the directory that was just judged: a path could lead elsewhere by now.
+        # Opened through the directory that was just judged: its path could lead elsewhere by now.
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
             status = os.fstat(file.fileno())
             if not (stat.S_ISREG(status.st_mode) and _own(status)):
                 return None
-            raw = json.loads(file.read())
-        return raw if _well_formed(raw) else None
-    except (OSError, ValueError, RecursionError):
+            digest, _, content = file.read().partition(b"\n")
+    except OSError:
         return None
     finally:
         os.close(folder)
+    if digest != _digest(content):
+        return None
+    raw: dict[str, Any] = json.loads(content)
+    return raw
 
 
-def _well_formed(raw: Any) -> bool:
-    """A cut or half-overwritten file must not become a strange error later."""
-    try:
-        states, rules, starts = raw["states"], raw["rules"], raw["starts"]
-        return (
-            set(starts) == set(STARTS)
-            and all(0 <= start < len(states) for start in starts.values())
-            and all(len(rule) == 3 for rule in rules)
-            and all(-len(rules) <= action < len(states) for state in states for action in state.values())
-        )
-    except (TypeError, KeyError, AttributeError):
-        return False
+def _digest(content: bytes) -> bytes:
+    """Not against an attacker, who could compute it too: against a file that was cut or damaged."""
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _write(directory: Path, name: str, raw: dict[str, Any]) -> None:
     """Put the table there in one step: a reader finds the whole file or none."""
+    content = json.dumps(raw, separators=(",", ":")).encode()
+    temporary = directory / f"{name}.{os.getpid()}"
     with contextlib.suppress(OSError):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _own(os.stat(directory, follow_symlinks=False)):
             return
-        handle, temporary = tempfile.mkstemp(dir=directory, prefix=name)  # made with mode 0600
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with open(handle, "w", encoding="ascii") as file:
-                json.dump(raw, file, separators=(",", ":"))
-            os.replace(temporary, Path(directory, name))
+            with open(handle, "wb") as file:
+                file.write(_digest(content) + b"\n" + content)
+            os.replace(temporary, directory / name)
         except OSError:
             os.unlink(temporary)
             raise
