@@ -49,8 +49,9 @@ def list_entries(
     """List the newest entries, oldest first."""
     from gateway.audit import search, storage
 
+    directory = _directory(data)
     agent = _agent_id(agent, organization or "default", data)
-    with _open(DataDirectory(data).audit_db) as db:
+    with _open(directory.audit_db) as db:
         with storage.snapshot(db):
             position = search.last_position(db)
             found = search.newest(db, limit, organization, agent)
@@ -94,8 +95,8 @@ def verify(
     """
     from gateway.audit import verify as verification
 
-    directory = DataDirectory(data)
     try:
+        directory = _directory(data) if database is None else DataDirectory(data)
         verifier = _verifier(directory, database, public_key)
         known = [_read_checkpoint(path) for path in known_checkpoint or []]
         live = None
@@ -115,6 +116,14 @@ def verify(
     else:
         _print_report(report)
     raise typer.Exit(report.exit_code)
+
+
+def _directory(data: Path) -> DataDirectory:
+    """The data directory, if it has a log. Nothing else must be in it: it may be a copy that was made as evidence."""
+    directory = DataDirectory(data)
+    if not directory.audit_db.is_file():
+        directory.check()
+    return directory
 
 
 # -- list --------------------------------------------------------------------------------------------------------------
@@ -286,14 +295,14 @@ def _print_report(report: Report) -> None:
         typer.echo(typer.style("✗", fg="red") + f" {_printable(str(problem))}")
     if report.more_problems:
         typer.echo(typer.style("✗", fg="red") + f" and {report.more_problems} more")
-    entries = f"{report.entries:,} entries in {len(report.logs)} logs"
+    entries = f"{_count(report.entries, 'entry', 'entries')} in {_count(len(report.logs), 'log', 'logs')}"
     if report.status == "tampered":
         typer.echo(typer.style("✗ the log was tampered with", fg="red", bold=True) + f" ({entries})")
     elif report.status == "incomplete":
-        missing = [f"{sum(log.unsigned for log in report.logs):,} entries are not signed yet"]
+        unsigned = sum(log.unsigned for log in report.logs)
         waiting = sum(1 for log in report.logs for each in log.open if not each.alive)
-        if waiting:
-            missing.append(f"{waiting:,} decisions are open")
+        missing = [f"{_count(unsigned, 'entry is', 'entries are')} not signed yet"] if unsigned else []
+        missing += [f"{_count(waiting, 'decision is', 'decisions are')} open"] if waiting else []
         typer.echo(typer.style("! valid as far as it is signed", fg="yellow", bold=True) + f": {', '.join(missing)}")
     else:
         typer.echo(typer.style("✓ the log is valid", fg="green", bold=True) + f" ({entries})")
@@ -301,7 +310,13 @@ def _print_report(report: Report) -> None:
 
 
 def _log_line(log: LogReport) -> str:
-    parts = [f"{log.size:,} entries", f"signed to {log.signed:,} by {log.checkpoints:,} checkpoints"]
+    parts = [_count(log.size, "entry", "entries")]
+    if log.checkpoints:
+        parts.append(f"signed to {log.signed:,} by {_count(log.checkpoints, 'checkpoint', 'checkpoints')}")
     if log.open:
-        parts.append(f"{len(log.open):,} decisions open")
+        parts.append(f"{_count(len(log.open), 'decision', 'decisions')} open")
     return ", ".join(parts)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

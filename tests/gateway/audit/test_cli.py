@@ -1,0 +1,240 @@
+"""`gateway audit list` and `gateway audit verify`: what they print, and the exit codes that are their answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from gateway.audit.intents import Activation, Recovered, Refused
+from gateway.cli import main
+
+if TYPE_CHECKING:
+    from tests.gateway.audit.conftest import Log, Make
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def gateway(log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs `gateway audit …` on the log, in this process."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
+    monkeypatch.setenv("GATEWAY_DATA", str(log.data.path))
+
+    def run(*arguments: object) -> Done:
+        code = main(["audit", *map(str, arguments)])
+        shown = capsys.readouterr()
+        return Done(code, shown.out, shown.err)
+
+    return run
+
+
+def fill(log: Log, make: Make) -> None:
+    """One entry of every kind that a gateway writes, in three logs."""
+    writer = log.writer()
+    allowed = make.decided(fields={"agent_name": "support-bot", "action": "chat.completions", "model": "gpt-4o-mini"})
+    denied = make.decided(
+        allow=False,
+        open=False,
+        reason="policy_denied",
+        reasons=["no \x1b[31mred\n", "other"],
+        agent="agt_two",
+        fields={"agent_name": "analyst", "action": "chat.completions", "model": "gpt-4o"},
+    )
+    for intent in (
+        make.change(),
+        allowed,
+        make.completed(allowed),
+        denied,
+        make.change(organization="acme", what="agent.revoked"),
+        Activation(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "0a1b2c"}),
+        Refused(reason="bad_credentials", count=3, first_ns=1, last_ns=2),
+        Recovered(organization="default", boots=frozenset()),
+    ):
+        writer.write_sync(intent)
+
+
+def lines(done: Done) -> list[list[str]]:
+    assert done.code == 0, done.err
+    return [line.split() for line in done.out.splitlines()]
+
+
+def test_the_list_is_a_table_oldest_first(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    fill(log, make)
+    heading, *rows = lines(gateway("list"))
+    assert heading == ["TIME", "ORGANIZATION", "ENTRY", "KIND", "WHO", "WHAT"]
+    assert [" ".join(row[1:]) for row in rows] == [
+        "default 0 change local:1000 agent.created name=support-bot",
+        "default 1 decided support-bot allowed: chat.completions gpt-4o-mini",
+        "default 2 completed support-bot ok 200 12+34 tokens",
+        "default 3 decided analyst denied policy_denied: chat.completions gpt-4o (no \\x1b[31mred\\n; other)",
+        "acme 0 change local:1000 agent.revoked name=support-bot",
+        "system 0 activation local:0 act_1 ok 0a1b2c",
+        "system 1 refused gateway bad_credentials x3",
+        "default 4 recovered gateway closed 0 decisions that a dead process had left open",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--limit", 2], [("system", 1), ("default", 4)]),
+        (["--organization", "acme"], [("acme", 0)]),
+        (["--organization", "default", "-n", 2], [("default", 3), ("default", 4)]),
+        (["--agent", "agt_one"], [("default", 1), ("default", 2)]),
+        (["--agent", "agt_one", "-n", 1], [("default", 2)]),
+        (["--agent", "agt_one", "--organization", "acme"], []),
+        (["--organization", "nobody"], []),
+    ],
+)
+def test_what_is_listed_can_be_chosen(
+    log: Log, make: Make, gateway: Callable[..., Done], arguments: list[object], expected: list[tuple[str, int]]
+) -> None:
+    fill(log, make)
+    done = gateway("list", "--json", *arguments)
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert [(each["organization"], each["seq"]) for each in found] == expected
+    assert done.code == 0
+
+
+def test_json_lines_hold_the_entry_as_it_is(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    fill(log, make)
+    found = [json.loads(line)["entry"] for line in gateway("list", "--json", "--org", "default").out.splitlines()]
+    assert found == log.entries()
+
+
+def test_an_empty_list_says_so_beside_the_result(gateway: Callable[..., Done]) -> None:
+    assert gateway("list") == (0, "", "no entries\n")
+    assert gateway("list", "--json") == (0, "", "")
+
+
+def test_following_shows_what_is_written_meanwhile(log: Log, make: Make, tmp_path: Path) -> None:
+    writer = log.writer()
+    writer.write_sync(make.change(what="before"))
+    output = tmp_path / "output"
+    command = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())", "audit", "list"]
+    with output.open("wb") as file:
+        process = subprocess.Popen([*command, "--follow", "--json", "--data", log.data.path], stdout=file)
+    try:
+        wait_for(output, "before")
+        writer.write_sync(make.change(what="meanwhile"))
+        wait_for(output, "meanwhile")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert [json.loads(line)["entry"]["what"] for line in output.read_text().splitlines()] == ["before", "meanwhile"]
+
+
+def wait_for(output: Path, text: str) -> None:
+    deadline = time.monotonic() + 20
+    while text not in output.read_text():
+        assert time.monotonic() < deadline, f"`{text}` was not shown"
+        time.sleep(0.02)
+
+
+# -- verify ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_valid_log(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    fill(log, make)
+    log.sign()
+    done = gateway("verify")
+    assert done.code == 0
+    assert "test/default/audit/1: 5 entries, signed to 5 by 1 checkpoint\n" in done.out
+    assert "✓ the log is valid" in done.out
+    assert f"checked with the key {log.verifier}" in done.out
+    assert done.err == ""
+
+
+def test_a_changed_byte_is_named(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    fill(log, make)
+    log.sign()
+    log.tamper(
+        "UPDATE entry SET leaf = CAST(replace(leaf, 'gpt-4o-mini', 'gpt-5o-mini') AS BLOB) WHERE agent = 'agt_one'"
+    )
+    done = gateway("verify")
+    assert done.code == 1
+    assert "✗ test/default/audit/1: entry 1: its leaf was changed" in done.out
+    assert "✗ the log was tampered with" in done.out
+    report = json.loads(gateway("verify", "--json").out)
+    assert (report["status"], report["exit_code"]) == ("tampered", 1)
+    assert {(each["origin"], each["index"]) for each in report["problems"]} == {("test/default/audit/1", 1)}
+
+
+def test_an_unsigned_tail_has_its_own_exit_code(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    log.writer().write_sync(make.decided())
+    done = gateway("verify")
+    assert done.code == 3
+    assert "! valid as far as it is signed: 1 entry is not signed yet, 1 decision is open" in done.out
+
+
+def test_a_copy_is_checked_with_a_key_from_elsewhere(
+    log: Log, make: Make, gateway: Callable[..., Done], tmp_path: Path
+) -> None:
+    """The auditor's way: one file, one key, nothing of the gateway's directory."""
+    fill(log, make)
+    log.sign()
+    log.close()
+    copy = shutil.copyfile(log.data.audit_db, tmp_path / "copy.db")
+    shutil.rmtree(log.data.path)
+    assert gateway("verify", "--database", copy, "--public-key", str(log.verifier)).code == 0
+    (tmp_path / "key").write_text(f"{log.verifier}\n")
+    assert gateway("verify", "--database", copy, "--public-key", tmp_path / "key").code == 0
+    assert gateway("verify", "--database", copy).code == 2
+
+
+def test_a_database_that_was_rolled_back(log: Log, make: Make, gateway: Callable[..., Done], tmp_path: Path) -> None:
+    """It is sound in itself; the signer's memory shows it, or a checkpoint that somebody has kept."""
+    log.writer().write_sync(make.change())
+    log.sign()
+    log.close()
+    old = log.data.audit_db.read_bytes()
+    log.writer().write_sync(make.change())
+    log.sign()
+    log.close()
+    kept = tmp_path / "checkpoint"
+    kept.write_bytes(log.rows("SELECT note FROM checkpoint WHERE log_id = 1 AND size = 2")[0][0])
+    log.data.audit_db.write_bytes(old)
+    assert "entry 1: it is missing: 2 entries are signed" in gateway("verify").out
+    log.data.signer_state.unlink()
+    assert gateway("verify").code == 0
+    done = gateway("verify", "--known-checkpoint", kept)
+    assert (done.code, "entry 1: it is missing" in done.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--data", "nowhere"], "no gateway in ./nowhere"),
+        (["--database", "nowhere.db", "--public-key", "KEY"], "there is no audit log at `nowhere.db`"),
+        (["--public-key", "nowhere"], "cannot read the public key `nowhere`"),
+        (["--public-key", "a+b"], "a verifier key is written"),
+        (["--known-checkpoint", "nowhere"], "cannot read the checkpoint `nowhere`"),
+        (["--database", __file__, "--public-key", "KEY"], "is not an audit log"),
+        (["--frobnicate"], "no such option"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line_and_exit_code_2(
+    log: Log, gateway: Callable[..., Done], arguments: list[str], complaint: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = gateway("verify", *(str(log.verifier) if each == "KEY" else each for each in arguments))
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert complaint in done.err
