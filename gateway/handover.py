@@ -72,6 +72,7 @@ class Handover:
 
     def wait(self, wanted: Collection[str], live: Collection[str], seconds: float) -> None:
         """Return when every live worker has loaded `wanted`. Raises `GatewayError` (`not_loaded`) if one cannot."""
+        self._forget_dead(live)
         ends = time.monotonic() + seconds
         while True:
             missing, problems = self.waiting_for(wanted, live)
@@ -82,6 +83,13 @@ class Handover:
             if time.monotonic() > ends:
                 raise GatewayError("not_loaded", f"{len(missing)} workers did not load the policies in time")
             time.sleep(POLL_SECONDS)
+
+    def _forget_dead(self, live: Collection[str]) -> None:
+        """Workers that were killed did not leave. A boot id is never used again."""
+        with self._explained():
+            joined = [boot for (boot,) in self._rows.execute("SELECT boot FROM policy_worker")]
+            dead = [(boot,) for boot in joined if boot not in live]
+            self._rows.executemany("DELETE FROM policy_worker WHERE boot = ?", dead)
 
     # A data worker
 
@@ -143,13 +151,17 @@ class Follower:
         await self.step()
 
     async def run(self) -> None:
-        """Keep up until cancelled."""
+        """Keep up until cancelled. Not even a defect ends this: a worker that stopped following would never know."""
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
-            await self.step()
+            try:
+                await self.step()
+            except Exception:
+                logger.exception("policies: following failed")
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def step(self) -> None:
-        """One look at what is wanted. Never raises: a worker that cannot keep up says so and refuses requests."""
+        """One look at what is wanted. What cannot be read or loaded is said, not raised; requests are refused then."""
         try:
             # In this order: what is announced no more when it is read has been activated before the next line.
             announced = self._handover.announced()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway import handover as handover_module
 from gateway.errors import GatewayError
 from gateway.handover import Follower, Handover
 from gateway.policies import PolicyCache
@@ -65,6 +66,7 @@ def test_a_dead_worker_is_not_waited_for(handover: Handover) -> None:
     handover.join("boot_1")
     handover.announce({"1"})
     handover.wait({"1"}, set(), 0)
+    assert handover.waiting_for({"1"}, {"boot_1"}) == (set(), []), "and is forgotten: its id is never used again"
 
 
 def test_a_worker_that_left_is_not_waited_for(handover: Handover) -> None:
@@ -162,6 +164,36 @@ def test_a_registry_that_cannot_be_read(home: Home, caplog: pytest.LogCaptureFix
     asyncio.run(worker.step())
     assert cache.loaded == {digest}, "nothing is dropped for want of knowledge"
     assert caplog.records
+
+
+def test_a_defect_does_not_end_following(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(handover_module, "FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr(handover_module, "RETRY_SECONDS", 0.01)
+    digest = published(home)
+    activate(home, digest, "c" * 40)
+    worker, cache, _ = follower(home, "boot_1")
+    follow, defects = cache.follow, [RuntimeError("a defect")]
+    followed = threading.Event()
+
+    def once_wrong(wanted: set[str]) -> dict[str, str]:
+        if defects:
+            raise defects.pop()
+        failed = follow(wanted)
+        followed.set()
+        return failed
+
+    monkeypatch.setattr(cache, "follow", once_wrong)
+
+    async def run() -> None:
+        running = asyncio.create_task(worker.run())
+        assert await asyncio.to_thread(followed.wait, 10)
+        running.cancel()
+
+    asyncio.run(run())
+    assert cache.loaded == {digest}
+    assert "a defect" in caplog.text
 
 
 def test_two_workers_and_a_waiting_control_process(home: Home) -> None:
