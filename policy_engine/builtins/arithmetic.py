@@ -168,13 +168,13 @@ def to_number(a: Dyadic, bits: int = PRECISION) -> int | float:
 def general_text(digits: str, point: int) -> str:
     """Digits with the decimal point behind the `point`-th, as Go's `%g` writes a shortest decimal."""
     exponent = point - 1
-    # The threshold is 6 where the precision was "shortest", but never less than the digits that are there anyway.
-    threshold = len(digits) if len(digits) >= point and len(digits) < 6 else 6
-    if exponent < -4 or exponent >= threshold:
+    if exponent < -4 or exponent >= 6:
         fraction = f".{digits[1:]}" if len(digits) > 1 else ""
         return f"{digits[0]}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
     if point <= 0:
         return "0." + "0" * -point + digits
+    if point >= len(digits):
+        return digits.ljust(point, "0")
     return f"{digits[:point]}.{digits[point:]}"
 
 

@@ -78,8 +78,9 @@ def int64(value: float) -> int | None:
     """The 64-bit integer that a number is *written* as: digits, at most with zeros behind a point."""
     if value.__class__ is int:
         return value if INT64_MIN <= value <= INT64_MAX else None
-    whole, point, fraction = number_text(value).partition(".")
-    if not point or fraction.strip("0") or len(whole) > 20:
+    whole, _, fraction = number_text(value).partition(".")
+    # `-0` is no int here but digits all the same.
+    if fraction.strip("0") or len(whole) > 20 or not whole.lstrip("-").isdigit():
         return None
     return int(whole) if INT64_MIN <= int(whole) <= INT64_MAX else None
 

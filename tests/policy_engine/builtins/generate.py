@@ -282,3 +282,22 @@ nodes: Final = either(array_of(_NODES, 3), set_of(_NODES, 3))
 
 def graph(rnd: random.Random) -> Value:
     return {freeze(_NODES(rnd)): either(nodes, nodes, nodes, any_value)(rnd) for _ in range(rnd.randint(0, 5))}
+
+
+def format_string(rnd: random.Random) -> Value:
+    return "".join(
+        _directive(rnd) if rnd.random() < 0.8 else rnd.choice(("é", "x", "%%", " ")) for _ in range(rnd.randint(0, 4))
+    )
+
+
+def _directive(rnd: random.Random) -> str:
+    if rnd.random() < 0.1:
+        return "%" + "".join(rnd.choice("[]123*.-+# 0dvsx%é") for _ in range(rnd.randint(0, 5)))
+    flags = "".join(rnd.choice("#0+- ") for _ in range(rnd.choice((0, 0, 1, 1, 2))))
+    width = rnd.choice(("", "", "1", "6", "12", "*"))
+    precision = rnd.choice(("", "", "", ".", ".0", ".2", ".5", ".20", ".*"))
+    index = rnd.choice(("",) * 8 + ("[1]", "[2]", "[9]", "[x]", "["))
+    return f"%{flags}{width}{precision}{index}{rnd.choice('vvddsqxXobOcUeEfFgGtTz')}"
+
+
+format_arguments: Final = array_of(either(integer, integer, number, number, text, any_value), 5)

@@ -59,6 +59,7 @@ SIGNATURES: Final[dict[str, tuple[Operand, ...]]] = {
     "strings.split_n": (g.text, g.short, g.integer),
     "substring": (g.text, g.integer, g.integer),
     **dict.fromkeys(("strings.any_prefix_match", "strings.any_suffix_match"), (_texts, _texts)),
+    "sprintf": (g.format_string, g.format_arguments),
     "regex.match": (g.pattern, g.subject),
     "regex.is_valid": (g.pattern,),
     **dict.fromkeys(("regex.find_n", "regex.find_all_string_submatch_n"), (g.pattern, g.subject, g.integer)),

@@ -1,0 +1,191 @@
+"""`sprintf`: Go's format strings, with indexes, stars and error texts as Go writes them into the result.
+
+How one value looks under a verb is in `goformat`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from policy_engine import types as t
+from policy_engine.builtins.goformat import Argument, Spec, format_value, type_name
+from policy_engine.builtins.operands import NUMBERS, array, charge_text, int64, string
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.values import Value, foreign, number_text, to_term
+
+_LARGEST: Final = 1_000_000
+"""Go gives up on widths, precisions and indexes beyond (give or take a digit)."""
+
+
+def sprintf(ctx: Context, template: Value, values: Value) -> str:
+    text = string(template, "sprintf", 1)
+    return _Formatter(ctx, text, [_argument(value) for value in array(values, "sprintf", 2)]).format()
+
+
+def _argument(value: Value) -> Argument:
+    """What OPA hands to Go: numbers as int64, big.Int or float64, everything else as text."""
+    if value.__class__ is str:
+        return value
+    if value.__class__ not in NUMBERS:
+        return to_term(value)
+    if value != value:
+        foreign(value)
+    whole = int64(value)
+    if whole is not None:
+        return whole
+    if value.__class__ is int:
+        return value
+    text = number_text(value)
+    # A number written with an exponent and no point stays what is written.
+    number = float(text)
+    return number if "." in text and math.isfinite(number) else text
+
+
+class _Formatter:
+    """One run over a format string. Reads from left to right; `_next` is the argument that comes next."""
+
+    def __init__(self, ctx: Context, template: str, arguments: Sequence[Argument]) -> None:
+        self._ctx = ctx
+        self._template = template
+        self._arguments = arguments
+        self._at = 0
+        self._next = 0
+        self._reordered = False
+        self._good_index = True
+        self._pieces: list[str] = []
+
+    def format(self) -> str:
+        while True:
+            percent = self._template.find("%", self._at)
+            if percent < 0:
+                break
+            self._pieces.append(self._template[self._at : percent])
+            self._at = percent + 1
+            self._directive()
+        self._pieces.append(self._template[self._at :])
+        if not self._reordered and self._next < len(self._arguments):
+            extra = ", ".join(f"{type_name(one)}={format_value(Spec(), 'v', one)}" for one in self._rest())
+            self._pieces.append(f"%!(EXTRA {extra})")
+        return "".join(self._pieces)
+
+    def _rest(self) -> Sequence[Argument]:
+        return self._arguments[self._next :]
+
+    def _directive(self) -> None:
+        """`%`, flags, width, precision, verb."""
+        spec = Spec()
+        self._good_index = True
+        while (char := self._peek()) and char in _FLAGS:
+            setattr(spec, _FLAGS[char], True)
+            self._at += 1
+        after_index = self._index()
+        after_index = self._width(spec, after_index)
+        if self._peek() == "." and self._at + 1 < len(self._template):
+            self._at += 1
+            after_index = self._precision(spec, after_index)
+        if not after_index:
+            self._index()
+        verb = self._peek()
+        self._at += 1
+        if not verb:
+            self._pieces.append("%!(NOVERB)")
+        elif verb == "%":
+            self._pieces.append("%")
+        elif not self._good_index:
+            self._pieces.append(f"%!{verb}(BADINDEX)")
+        elif self._next >= len(self._arguments):
+            self._pieces.append(f"%!{verb}(MISSING)")
+        else:
+            if verb in ("v", "w"):
+                spec.for_value()
+            charge_text(self._ctx, max(spec.width or 0, spec.precision or 0))
+            self._pieces.append(format_value(spec, verb, self._arguments[self._next]))
+            self._next += 1
+
+    def _peek(self) -> str:
+        return self._template[self._at : self._at + 1]
+
+    def _width(self, spec: Spec, after_index: bool) -> bool:
+        if self._peek() == "*":
+            self._at += 1
+            spec.width = self._star()
+            if spec.width is None:
+                self._pieces.append("%!(BADWIDTH)")
+            elif spec.width < 0:
+                spec.width, spec.minus = -spec.width, True
+            return False
+        spec.width = self._number()
+        if after_index and spec.width is not None:
+            self._good_index = False
+        return after_index
+
+    def _precision(self, spec: Spec, after_index: bool) -> bool:
+        if after_index:
+            self._good_index = False
+        after_index = self._index()
+        if self._peek() == "*":
+            self._at += 1
+            spec.precision = self._star()
+            if spec.precision is None or spec.precision < 0:
+                spec.precision = None
+                self._pieces.append("%!(BADPREC)")
+            return False
+        spec.precision = self._number() or 0
+        return after_index
+
+    def _star(self) -> int | None:
+        """The next argument as a width or precision; None if it cannot be one."""
+        if self._next >= len(self._arguments):
+            return None
+        value = self._arguments[self._next]
+        self._next += 1
+        return value if value.__class__ is int and abs(value) <= _LARGEST else None
+
+    def _number(self) -> int | None:
+        """Digits in the template. Of too many, nothing comes but the end of the template."""
+        found = _DIGITS.match(self._template, self._at)
+        assert found is not None
+        if not found[0]:
+            return None
+        if _too_large(found[0]):
+            self._at = len(self._template)
+            return None
+        self._at = found.end()
+        return int(found[0])
+
+    def _index(self) -> bool:
+        """`[3]`: take the third argument next. Returns whether something like that was there."""
+        if self._peek() != "[":
+            return False
+        self._reordered = True
+        close = self._template.find("]", self._at + 1)
+        if close < 0 or len(self._template) - self._at < 3:
+            self._good_index = False
+            self._at += 1
+            return False
+        digits = self._template[self._at + 1 : close]
+        self._at = close + 1
+        if not _DIGITS.fullmatch(digits) or not digits or _too_large(digits):
+            self._good_index = False
+            return False
+        index = int(digits) - 1
+        if 0 <= index < len(self._arguments):
+            self._next = index
+        else:
+            self._good_index = False
+        return True
+
+
+_FLAGS: Final = {"#": "sharp", "0": "zero", "+": "plus", "-": "minus", " ": "space"}
+_DIGITS: Final = re.compile(r"[0-9]*", re.ASCII)
+
+
+def _too_large(digits: str) -> bool:
+    # Go looks before it takes the next digit, so one more than fits may get through.
+    return any(int(digits[:end]) > _LARGEST for end in range(1, min(len(digits), 16)))
+
+
+BUILTINS: Final = (Builtin("sprintf", t.Function((t.STRING, t.array(t.ANY)), t.STRING), sprintf, context=True),)

@@ -1,0 +1,257 @@
+"""One value under one verb of Go's `fmt`: `%-8.3f`, `%#x`, `%q`, and what Go writes for a verb that does not fit.
+
+The arguments that `sprintf` has are int (`int64`, or `*big.Int` beyond 64 bits), float (`float64`) and str (`string`).
+Reading a format string is `formatting`'s business. See Go's packages fmt, strconv and math/big.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from policy_engine.builtins import gotext
+from policy_engine.builtins.arithmetic import general_text
+from policy_engine.builtins.operands import INT64_MAX, INT64_MIN
+from policy_engine.values import int_text, literal
+
+Argument = int | float | str
+
+_LAST_CODE_POINT: Final = 0x10FFFF
+_REPLACEMENT: Final = "\ufffd"
+
+
+@dataclass(slots=True)
+class Spec:
+    """The flags, width and precision in front of a verb. `%v` has its own meaning for two flags: see `for_value`."""
+
+    sharp: bool = False
+    zero: bool = False
+    plus: bool = False
+    minus: bool = False
+    space: bool = False
+    go_syntax: bool = False
+    field_names: bool = False
+    width: int | None = None
+    precision: int | None = None
+
+    def for_value(self) -> None:
+        """What `%v` makes of the flags: `#` asks for Go syntax, `+` for field names (of which there are none here)."""
+        self.go_syntax, self.sharp = self.sharp, False
+        self.field_names, self.plus = self.plus, False
+
+    def pad(self, text: str, *, zeros: bool = True) -> str:
+        """Fill up to the width: with spaces, or zeros on the left if that flag is set."""
+        if self.width is None or len(text) >= self.width:
+            return text
+        if self.minus:
+            return text.ljust(self.width)
+        return text.rjust(self.width, "0" if self.zero and zeros else " ")
+
+    def sign(self, negative: bool) -> str:
+        return "-" if negative else "+" if self.plus else " " if self.space else ""
+
+
+def type_name(argument: Argument) -> str:
+    """The argument's type in Go."""
+    if argument.__class__ is str:
+        return "string"
+    if argument.__class__ is float:
+        return "float64"
+    return "int64" if _is_int64(argument) else "*big.Int"  # type: ignore[arg-type]
+
+
+def _is_int64(number: int) -> bool:
+    return INT64_MIN <= number <= INT64_MAX
+
+
+def format_value(spec: Spec, verb: str, argument: Argument) -> str:
+    """The argument under the verb."""
+    if verb == "T":
+        return spec.pad(_truncated(spec, type_name(argument)))
+    if argument.__class__ is str:
+        text = _format_string(spec, verb, argument)
+    elif argument.__class__ is float:
+        text = _format_float(spec, verb, argument)
+    elif _is_int64(argument):  # type: ignore[arg-type]
+        text = _format_int64(spec, verb, argument)  # type: ignore[arg-type]
+    else:
+        text = _format_big(spec, verb, argument)  # type: ignore[arg-type]
+    # Go shows the value as `%v` would, under the same flags.
+    return f"%!{verb}({type_name(argument)}={format_value(spec, 'v', argument)})" if text is None else text
+
+
+def _format_string(spec: Spec, verb: str, text: str) -> str | None:
+    if verb == "s" or (verb == "v" and not spec.go_syntax):
+        return spec.pad(_truncated(spec, text))
+    if verb in ("q", "v"):
+        return spec.pad(_quoted(spec, _truncated(spec, text)))
+    if verb in ("x", "X"):
+        return _hex_of_bytes(spec, gotext.utf8(text)[: spec.precision], upper=verb == "X")
+    return None
+
+
+def _truncated(spec: Spec, text: str) -> str:
+    return text if spec.precision is None else text[: spec.precision]
+
+
+def _quoted(spec: Spec, text: str) -> str:
+    if spec.sharp and not any(char in "`\x7f\ufeff" or (char < " " and char != "\t") for char in text):
+        return f"`{text}`"
+    return literal(text, ascii_only=spec.plus)
+
+
+def _hex_of_bytes(spec: Spec, data: bytes, *, upper: bool) -> str:
+    prefix = "0x" if spec.sharp else ""
+    pairs = [f"{octet:02x}" for octet in data]
+    text = " ".join(prefix + pair for pair in pairs) if spec.space else (prefix if pairs else "") + "".join(pairs)
+    return spec.pad(text.upper() if upper else text)
+
+
+_BASES: Final = {"b": 2, "o": 8, "O": 8, "d": 10, "v": 10, "x": 16, "X": 16}
+
+
+def _digits(size: int, base: int) -> str:
+    if base == 10:
+        return int_text(size)
+    return format(size, {2: "b", 8: "o", 16: "x"}[base])
+
+
+def _format_int64(spec: Spec, verb: str, number: int) -> str | None:
+    if verb == "c":
+        return spec.pad(_character(number))
+    if verb == "q":
+        return spec.pad(literal(_character(number), "'", ascii_only=spec.plus))
+    if verb == "U":
+        return _code_point(spec, number)
+    base = _BASES.get(verb)
+    if base is None:
+        return None
+    digits = _digits(abs(number), base)
+    wanted = spec.precision
+    if wanted is not None:
+        if wanted == 0 and number == 0:
+            return " " * (spec.width or 0)
+    elif spec.zero and not spec.minus and spec.width is not None:
+        # Zeros up to the width count as precision; a sign takes one of their places, a prefix does not.
+        wanted = spec.width - len(spec.sign(number < 0))
+    digits = digits.rjust(wanted or 0, "0")
+    text = spec.sign(number < 0) + _prefix(spec, verb, digits) + digits
+    return spec.pad(text.upper() if verb == "X" else text, zeros=False)
+
+
+def _prefix(spec: Spec, verb: str, digits: str) -> str:
+    octal = "0" if spec.sharp and verb in "oO" and not digits.startswith("0") else ""
+    if verb in "oO":
+        return f"0o{octal}" if verb == "O" else octal
+    return {"b": "0b", "x": "0x", "X": "0x"}.get(verb, "") if spec.sharp else ""
+
+
+def _character(number: int) -> str:
+    if not 0 <= number <= _LAST_CODE_POINT or 0xD800 <= number < 0xE000:
+        return _REPLACEMENT
+    return chr(number)
+
+
+def _code_point(spec: Spec, number: int) -> str:
+    digits = f"{number % (1 << 64):X}".rjust(max(4, spec.precision or 0), "0")
+    text = f"U+{digits}"
+    if spec.sharp and 0 <= number <= _LAST_CODE_POINT and chr(number).isprintable():
+        text += f" '{chr(number)}'"
+    return spec.pad(text, zeros=False)
+
+
+def _format_big(spec: Spec, verb: str, number: int) -> str | None:
+    """`big.Int` formats itself, by rules of its own: it takes `%s`, and a verb it does not know is no error of Go's."""
+    if verb in ("w", "p"):
+        return None
+    base = 10 if verb == "s" else _BASES.get(verb)
+    if base is None:
+        return f"%!{verb}(big.Int={int_text(number)})"
+    digits = _digits(abs(number), base).rjust(spec.precision or 0, "0")
+    # It does not tell `%+d` from `%+v`.
+    sign = "+" if spec.field_names and number > 0 else spec.sign(number < 0)
+    prefix = "0o" if verb == "O" else "0" if verb == "o" and spec.sharp else _prefix(spec, verb, digits)
+    if spec.zero and not spec.minus and spec.precision is None:
+        digits = digits.rjust((spec.width or 0) - len(sign) - len(prefix), "0")
+    text = sign + prefix + digits
+    return spec.pad(text.upper() if verb == "X" else text, zeros=False)
+
+
+def _format_float(spec: Spec, verb: str, number: float) -> str | None:
+    if verb not in "vbgGxXfFeE":
+        return None
+    style = {"v": "g", "F": "f"}.get(verb, verb)
+    precision = spec.precision
+    if precision is None and style in "feE":
+        precision = 6
+    text = _unsigned_float(abs(number), style, precision)
+    if spec.sharp and style != "b":
+        text = _with_point(text, style, spec.precision)
+    sign = spec.sign(math.copysign(1.0, number) < 0)
+    if sign and spec.zero and not spec.minus and spec.width is not None:
+        # The sign stands before the zeros.
+        return sign + text.rjust(spec.width - len(sign), "0")
+    return spec.pad(sign + text)
+
+
+def _unsigned_float(number: float, style: str, precision: int | None) -> str:
+    """As `strconv.FormatFloat` writes it; without a precision, the shortest text that reads back."""
+    if style == "b":
+        fraction, exponent = math.frexp(number)
+        return f"{int(fraction * (1 << 53))}p{exponent - 53:+d}"
+    if style in "xX":
+        text = _hex_float(number, precision)
+    elif precision is not None:
+        return format(number, f".{precision}{style}")
+    elif number:
+        _, digits, power = _shortest(number)
+        text = general_text(digits, power + len(digits))
+    else:
+        text = "0"
+    return text.upper() if style.isupper() else text
+
+
+def _shortest(number: float) -> tuple[float, str, int]:
+    """The number's shortest digits, and the power of ten that the last of them counts."""
+    mantissa, _, exponent = f"{number!r}".partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    digits = (whole + fraction).lstrip("0")
+    trimmed = digits.rstrip("0")
+    return number, trimmed, int(exponent or 0) - len(fraction) + len(digits) - len(trimmed)
+
+
+def _hex_float(number: float, precision: int | None) -> str:
+    """`0x1.8p+00`: one hexadecimal digit before the point, a power of two with at least two digits."""
+    fraction, exponent = math.frexp(number)
+    mantissa, exponent = (int(fraction * (1 << 53)), exponent - 1) if number else (0, 0)
+    digits = 13
+    if precision is not None and precision < digits:
+        drop = 4 * (digits - precision)
+        kept, rest = mantissa >> drop, mantissa & ((1 << drop) - 1)
+        half = 1 << (drop - 1)
+        mantissa = kept + (rest > half or (rest == half and kept & 1))
+        digits = precision
+        if mantissa >> (4 * digits) == 2:
+            mantissa, exponent = mantissa >> 1, exponent + 1
+    whole, tail = mantissa >> (4 * digits), mantissa & ((1 << 4 * digits) - 1)
+    shown = f"{tail:0{digits}x}" if digits else ""
+    shown = shown.rstrip("0") if precision is None else shown.ljust(precision, "0")
+    return f"0x{whole}{'.' if shown else ''}{shown}p{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def _with_point(text: str, style: str, precision: int | None) -> str:
+    """What `#` asks for: always a decimal point, and no trailing zeros removed."""
+    mark = "p" if style in "xX" else "e"
+    at = text.lower().find(mark)
+    number, tail = (text[:at], text[at:]) if at >= 0 else (text, "")
+    wanted = 0
+    if style in "gGx":
+        wanted = 6 if precision is None else precision
+        # Digits count from the first that is not zero. (Go counts the 0 of `0x` and the x as well.)
+        counted = number.replace(".", "")
+        wanted -= len(counted.lstrip("0"))
+        if "." not in number and number == "0":
+            wanted -= 1
+    return number + ("" if "." in number else ".") + "0" * max(wanted, 0) + tail
