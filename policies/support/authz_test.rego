@@ -61,6 +61,7 @@ test_other_models_are_denied if {
 		"gpt-4o-mini-realtime",
 		"gpt-4o-mini-2024-07-18-evil",
 		"gpt-4o-mini-",
+		"2024-07-18",
 		"gpt-4o-mini\n",
 		"GPT-4o-mini",
 		"ft:gpt-4o-mini:acme::abc123",

@@ -34,3 +34,7 @@ test_second_prompt_is_denied if {
 test_answers_are_capped if {
 	authz.obligations == {"max_output_tokens": 256} with input as _request
 }
+
+test_other_actions_are_denied if {
+	not authz.allow with input as object.union(_request, {"action": "embeddings"})
+}

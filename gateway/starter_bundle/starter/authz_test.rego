@@ -30,6 +30,7 @@ test_answers_are_capped if {
 
 test_models_may_be_listed if {
 	authz.allow with input as {"action": "models.list"}
+	authz.deny == set() with input as {"action": "models.list"}
 }
 
 test_anything_else_is_denied if {
