@@ -135,13 +135,8 @@ def create(data: DataDirectory) -> None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open an existing log for appending. Transactions are begun and ended explicitly."""
-    db = _open(path, "rw")
-    try:
-        check_schema(db, path)
-        _configure(db)
-    except BaseException:
-        db.close()
-        raise
+    db = _checked(_open(path, "rw"), path)
+    _configure(db)
     return db
 
 
@@ -150,24 +145,29 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
     A copy on a read-only disk has no place for the files that SQLite's readers share: it is read as it lies there.
     """
-    db = _open(path, "ro")
     try:
-        check_schema(db, path)
-    except AuditError:
-        db.close()
-        raise
+        return _checked(_open(path, "ro"), path)
     except sqlite3.OperationalError as error:
-        db.close()
         wal = path.with_name(f"{path.name}-wal")
         if wal.exists() and wal.stat().st_size:  # it holds entries, which would be overlooked
             raise AuditError(
                 "audit_damaged",
-                f"`{path}` cannot be read together with `{wal.name}` beside it",
+                f"`{path}` cannot be read together with `{wal.name}` beside it: {error}",
                 subject=str(path),
                 hint="copy both to a place that can be written to",
             ) from error
-        db = _open(path, "ro", immutable=True)
+    try:
+        return _checked(_open(path, "ro", immutable=True), path)
+    except sqlite3.OperationalError as error:
+        raise AuditError("audit_missing", f"cannot read `{path}`: {error}", subject=str(path)) from error
+
+
+def _checked(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    try:
         check_schema(db, path)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -189,9 +189,11 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
     """Refuse a database that is not this program's log, or of another version of it."""
     try:
         (application,) = db.execute("PRAGMA application_id").fetchone()
-        row = db.execute("SELECT schema FROM meta").fetchone() if application == APPLICATION else None
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        known = application == APPLICATION and "meta" in tables
+        row = db.execute("SELECT schema FROM meta").fetchone() if known else None
     except sqlite3.OperationalError:
-        raise
+        raise  # it cannot be opened at all
     except sqlite3.DatabaseError as error:
         raise AuditError("audit_schema", f"`{path}` is not an audit log: {error}", subject=str(path)) from error
     if row is None:

@@ -78,7 +78,8 @@ class Transaction:
             read = storage.tile_reader(self._db, log.id)
             partial = {tile.level: read(tile) for tile in tiles.edge(log.begin)}
             self._db.executemany(
-                "INSERT OR REPLACE INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?)",
+                "INSERT INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
                 [
                     (log.id, tile.level, tile.number, data)
                     for tile, data in tiles.grow(partial, log.begin, log.hashes).items()

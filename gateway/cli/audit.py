@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import local, output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.settings import DataDirectory
 
@@ -68,6 +68,22 @@ def list_entries(
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pass  # the way to end it
+
+
+@app.command()
+def checkpoint(organization: Organization = "default", data: Data = DATA) -> None:
+    """Print the newest signed checkpoint of a log, to be kept elsewhere and given to `verify --known-checkpoint`."""
+    from gateway.audit import storage
+
+    with _open(_directory(data).audit_db) as db:
+        head = storage.head(db, organization)
+        note = None if head is None else storage.newest_checkpoint(db, head.id)
+    if note is None:
+        what = "has no log yet" if head is None else "is not signed yet"
+        raise GatewayError(
+            "no_checkpoint", f"`{organization}` {what}", hint="a running gateway signs every few seconds"
+        )
+    typer.echo(note, nl=False)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from gateway.audit import checkpoint as checkpoints
 from gateway.audit.intents import Activation, Recovered, Refused
 from gateway.cli import main
 
@@ -207,13 +208,23 @@ def test_a_database_that_was_rolled_back(log: Log, make: Make, gateway: Callable
     log.sign()
     log.close()
     kept = tmp_path / "checkpoint"
-    kept.write_bytes(log.rows("SELECT note FROM checkpoint WHERE log_id = 1 AND size = 2")[0][0])
+    kept.write_text(gateway("checkpoint").out)
     log.data.audit_db.write_bytes(old)
     assert "entry 1: it is missing: 2 entries are signed" in gateway("verify").out
     log.data.signer_state.unlink()
     assert gateway("verify").code == 0
     done = gateway("verify", "--known-checkpoint", kept)
     assert (done.code, "entry 1: it is missing" in done.out) == (1, True)
+
+
+def test_a_checkpoint_can_be_taken_away(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    assert gateway("checkpoint").err.startswith("error: `default` has no log yet")
+    log.writer().write_sync(make.change())
+    assert gateway("checkpoint").err.startswith("error: `default` is not signed yet")
+    log.sign()
+    done = gateway("checkpoint")
+    assert (done.code, done.err) == (0, "")
+    assert checkpoints.verify(done.out, log.verifier, "test/default/audit/1").size == 1
 
 
 @pytest.mark.parametrize(
