@@ -1,0 +1,228 @@
+"""uri.parse and uri.is_valid: URLs as Go's `net/url` takes them apart, with its errors.
+
+Text is looked at byte by byte. Inside this file a byte is a character of Latin-1, which is what "octets" means here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from policy_engine.builtins.octets import from_bytes, to_bytes
+from policy_engine.builtins.operands import string
+from policy_engine.builtins.table import Builtin
+from policy_engine.errors import BuiltinError
+from policy_engine.types import BOOLEAN, STRING, Function
+from policy_engine.types import object_ as object_of
+from policy_engine.values import Value, literal, type_name
+
+
+class URIError(ValueError):
+    """Text that is no URL; the message is Go's."""
+
+
+@dataclass(frozen=True, slots=True)
+class URI:
+    """The parts of a URL, decoded, as text of octets."""
+
+    scheme: str = ""
+    hostname: str = ""
+    port: str = ""
+    path: str = ""
+    raw_path: str = ""
+    raw_query: str = ""
+    fragment: str = ""
+
+
+def parse(operand: Value) -> Value:
+    """The parts that are there."""
+    text = string(operand, "uri.parse", 1)
+    try:
+        uri = split(text)
+    except URIError as error:
+        raise BuiltinError(f"uri.parse: {error}") from None
+    parts = {name: getattr(uri, name) for name in URI.__slots__}
+    return {name: from_bytes(part.encode("latin-1")) for name, part in parts.items() if part}
+
+
+def is_valid(operand: Value) -> Value:
+    """Whether it is a string that is a URL and not empty; anything but a string is not."""
+    if operand.__class__ is not str:
+        type_name(operand)
+        return False
+    try:
+        split(operand)
+    except URIError:
+        return False
+    return operand != ""
+
+
+def split(text: str) -> URI:
+    """The parts of a URL. Raises `URIError`."""
+    octets = to_bytes(text).decode("latin-1")
+    before, _, fragment = octets.partition("#")
+    try:
+        uri = _split(before)
+    except URIError as error:
+        raise _parse_error(before, error) from None
+    try:
+        fragment = _unescape(fragment)
+    except URIError as error:
+        raise _parse_error(octets, error) from None
+    return URI(uri.scheme, uri.hostname, uri.port, uri.path, uri.raw_path, uri.raw_query, fragment)
+
+
+def _parse_error(octets: str, error: URIError) -> URIError:
+    return URIError(f"parse {_quoted(octets)}: {error}")
+
+
+def _quoted(octets: str) -> str:
+    return literal(from_bytes(octets.encode("latin-1")))
+
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+
+
+def _split(octets: str) -> URI:
+    if _CONTROL.search(octets):
+        raise URIError("net/url: invalid control character in URL")
+    if octets == "*":
+        return URI(path="*", raw_path="*")
+    if octets[:1] == ":":
+        raise URIError("missing protocol scheme")
+    found = _SCHEME.fullmatch(octets)
+    scheme, rest = (found.group(1).lower(), found.group(2)) if found else ("", octets)
+    rest, _, query = rest.partition("?")
+    if not rest.startswith("/"):
+        if scheme:
+            return URI(scheme=scheme, raw_query=query)  # opaque, as in mailto:
+        if ":" in rest.partition("/")[0]:
+            raise URIError("first path segment in URL cannot contain colon")
+    hostname = port = ""
+    if rest.startswith("//") and (scheme or not rest.startswith("///")):
+        authority, slash, rest = rest[2:].partition("/")
+        rest = slash + rest
+        hostname, port = _split_authority(authority, scheme)
+    path = _unescape(rest)
+    # As OPA has it, the raw path is only raw where it is not what Go would write for the path anyway.
+    raw_path = path if _PATH_ESCAPE.sub(_escaped, path) == rest else rest
+    return URI(scheme, hostname, port, path, raw_path, query)
+
+
+_PATH_ESCAPE: Final = re.compile(r"[^A-Za-z0-9._~$&+,/:;=@-]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"%{ord(found.group()):02X}"
+
+
+_USER: Final = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
+
+
+def _split_authority(authority: str, scheme: str) -> tuple[str, str]:
+    user, at, host = authority.rpartition("@")
+    host = _host(host, scheme)
+    if at:
+        if not _USER.fullmatch(user):
+            raise URIError("net/url: invalid userinfo")
+        _unescape(user)
+    name, colon, port = host.rpartition(":")
+    if not colon or not _is_port(port):
+        name, port = host, ""
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    return name, port
+
+
+def _host(host: str, scheme: str) -> str:
+    """The decoded host with its port, checked. Only for the web's schemes may there be no second colon."""
+    bracket = host.rfind("[")
+    if bracket > 0:
+        raise URIError("invalid IP-literal")
+    if bracket < 0:
+        _, colon, port = host.partition(":") if scheme in ("http", "https") else host.rpartition(":")
+        if colon and not _is_port(port):
+            raise URIError(f"invalid port {_quoted(colon + port)} after host")
+        return _unescape_host(host)
+    end = host.rfind("]")
+    if end < 0:
+        raise URIError("missing ']' in host")
+    port = host[end + 1 :]
+    if port and not (port[0] == ":" and _is_port(port[1:])):
+        raise URIError(f"invalid port {_quoted(port)} after host")
+    address, percent, zone = host[1:end].partition("%25")
+    decoded = _unescape_host(address) + _ESCAPE.sub(_zone_octet, percent + zone)
+    _check_ip_literal(decoded)
+    return f"[{decoded}]{port}"
+
+
+def _check_ip_literal(text: str) -> None:
+    """Refuse what is not an IPv6 address, maybe with a zone (RFC 6874)."""
+    from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+    address, percent, zone = text.partition("%")
+    try:
+        IPv6Address(address)
+    except AddressValueError:
+        try:
+            IPv4Address(address)
+        except AddressValueError:
+            raise URIError(f"invalid host: ParseAddr({_quoted(text)}): unable to parse IP") from None
+        raise URIError("invalid IP-literal") from None
+    if percent and not zone:
+        raise URIError(f"invalid host: ParseAddr({_quoted(text)}): zone must be a non-empty string")
+
+
+def _is_port(text: str) -> bool:
+    return not text.strip("0123456789")
+
+
+_HOST_CHARACTERS: Final = "A-Za-z0-9._~!$&'()*+,;=:\\[\\]<>\"\\-"
+_IN_HOST: Final = re.compile(f"[{_HOST_CHARACTERS}]")
+_ESCAPE: Final = re.compile(rf"%([0-9A-Fa-f]{{2}})?|[^{_HOST_CHARACTERS}\x80-\xff]")
+
+
+def _unescape(octets: str) -> str:
+    """Paths, fragments and user names: every octet may be escaped."""
+    return _PERCENT.sub(_octet, octets)
+
+
+_PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
+
+
+def _octet(found: re.Match[str]) -> str:
+    if found.group(1) is None:
+        raise URIError(f"invalid URL escape {_quoted(found.string[found.start() : found.start() + 3])}")
+    return chr(int(found.group(1), 16))
+
+
+def _unescape_host(octets: str) -> str:
+    return _ESCAPE.sub(_host_octet, octets)
+
+
+def _host_octet(found: re.Match[str]) -> str:
+    """In a host only octets beyond ASCII may be escaped, and the percent sign of a zone."""
+    if found.group()[0] != "%":
+        raise URIError(f"invalid character {_quoted(found.group())} in host name")
+    octet = _octet(found)
+    if octet < "\x80" and octet != "%":
+        raise URIError(f"invalid URL escape {_quoted(found.group())}")
+    return octet
+
+
+def _zone_octet(found: re.Match[str]) -> str:
+    """In a zone octets may be escaped that may also be written, the percent sign, and the space."""
+    if found.group()[0] != "%":
+        raise URIError(f"invalid character {_quoted(found.group())} in host name")
+    octet = _octet(found)
+    if octet not in "% " and not _IN_HOST.fullmatch(octet):
+        raise URIError(f"invalid URL escape {_quoted(found.group())}")
+    return octet
+
+
+BUILTINS: Final = (
+    Builtin("uri.is_valid", Function((STRING,), BOOLEAN), is_valid),
+    Builtin("uri.parse", Function((STRING,), object_of(STRING, STRING)), parse),
+)
