@@ -70,7 +70,7 @@ class Expander:
     ) -> Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction:
         match expr.what:
             case nodes.Every(key, value, domain, body):
-                return nodes.Every(key, value, self.side(domain, before), self.body(body), loc=expr.what.loc)
+                return nodes.Every(key, value, self.domain(domain, before), self.body(body), loc=expr.what.loc)
             case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
                 return map_operands(expr.what, self.inner)
             case nodes.Call(nodes.Var("eq" | "equal" as name), (left, right)):
@@ -97,6 +97,11 @@ class Expander:
     def side(self, term: Term, before: list[Expr]) -> Term:
         """A term that is a whole expression or a side of `=`."""
         raise NotImplementedError
+
+    def domain(self, term: Term, before: list[Expr]) -> Term:
+        """What `every` ranges over: always evaluated before it."""
+        term = self.operand(term, before)
+        return term if isinstance(term, nodes.Var) and not _is_root(term) else self.take_out(term, before)
 
     def equality(self, name: str) -> str:
         """What becomes of the operator `=` or `==`."""
@@ -148,6 +153,11 @@ class Calls(Expander):
 
 class Dynamic(Expander):
     """Takes out refs and comprehensions, and makes `==` into `=`."""
+
+    def domain(self, term: Term, before: list[Expr]) -> Term:
+        """What `every` ranges over: always evaluated before it."""
+        term = self.operand(term, before)
+        return term if isinstance(term, nodes.Var) and not _is_root(term) else self.take_out(term, before)
 
     def equality(self, name: str) -> str:
         return "eq"

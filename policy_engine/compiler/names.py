@@ -200,9 +200,12 @@ class Resolver:
     def _exprs(self, body: Body) -> Body:
         result: list[Expr] = []
         for expr in body:
-            # `with` values and targets belong to the scope the expression stands in.
-            withs = tuple([self._with(item) for item in expr.withs])
+            # The values of `with` do not see what the expression declares.
+            declares = isinstance(expr.what, nodes.Call) and expr.what.infix and expr.what.operator == nodes.Var("assign")
+            withs = tuple([self._with(item) for item in expr.withs]) if declares else ()
             what = self._what(expr)
+            if not declares:
+                withs = tuple([self._with(item) for item in expr.withs])
             if what is not None:
                 result.append(Expr(what, expr.negated, withs, loc=expr.loc))
         return tuple(result)
@@ -303,9 +306,14 @@ class Resolver:
                 return var
             if name in scope.pending:
                 if all(inner.inline for inner in self.scopes[self.scopes.index(scope) + 1 :]):
-                    scope.occurred.add(name)
+                    self._occurs(name, scope)
                 return nodes.Var(name)
         return None
+
+    def _occurs(self, name: str, scope: Scope) -> None:
+        """Note that a scope uses a name it has not declared; the outermost use is the one that counts."""
+        if not any(name in outer.occurred for outer in self.scopes):
+            scope.occurred.add(name)
 
     # ---- terms
 
@@ -347,7 +355,7 @@ class Resolver:
         target = self.table.get(name)
         if target is None:
             if name not in ROOTS and self.scopes:
-                self.scopes[-1].occurred.add(name)
+                self._occurs(name, self.scopes[-1])
             return term
         return replace(target, loc=term.loc)
 

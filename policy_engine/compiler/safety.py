@@ -84,11 +84,13 @@ class Safety:
                     continue
                 outputs = self.outputs(expr, safe)
                 if inner[i]:
-                    unsafe_inside = (inner[i] & body_vars) - outside - safe
-                    if unsafe_inside:
-                        if unsafe_inside == outputs:
-                            continue  # a closure over what the same expression binds
-                        missing[i] |= unsafe_inside
+                    closed_over = (inner[i] & body_vars) - outside
+                    if closed_over:
+                        # A closure over just what the same expression iterates is never safe in OPA, even where
+                        # something before has bound it: `some v in xs; xs[v] == [v | true]`.
+                        if closed_over == outputs:
+                            continue
+                        missing[i] = set(closed_over)  # and no longer what the expression itself lacks: so does OPA
                 missing[i] -= outputs
                 missing[i] -= safe
                 if not missing[i]:
@@ -180,7 +182,7 @@ class Safety:
     # ---- what an expression binds
 
     def outputs(self, expr: Expr, safe: set[str]) -> set[str]:
-        """The variables that evaluating `expr` binds, given those in `safe`."""
+        """The variables that evaluating `expr` binds, given those in `safe`; it may name some that are bound already."""
         if expr.negated:
             return set()
         for item in expr.withs:
@@ -188,7 +190,7 @@ class Safety:
                 return set()
         match expr.what:
             case nodes.Every(_, _, domain, _):
-                return _ref_outputs((domain,), safe) - safe
+                return _ref_outputs((domain,), safe)
             case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
                 return set()
             case nodes.Call(nodes.Var("eq"), (left, right)):
@@ -198,13 +200,13 @@ class Safety:
                 outputs = _ref_outputs(args, safe)
                 arity = self.arity(what)
                 if arity < 0 or arity >= len(args):
-                    return outputs - safe
+                    return outputs
                 needed = {var.name for arg in args[:arity] for var in _input_vars(arg)}
                 if needed - outputs - safe:
                     return set()
-                return (outputs | {var.name for arg in args[arity:] for var in _input_vars(arg)}) - safe
+                return outputs | {var.name for arg in args[arity:] for var in _input_vars(arg)}
             case _:
-                return _ref_outputs(tuple(expr_terms(expr)), safe) - safe
+                return _ref_outputs(tuple(expr_terms(expr)), safe)
 
 
 def expr_vars(expr: Expr) -> Iterable[nodes.Var]:

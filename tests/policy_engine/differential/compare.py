@@ -61,4 +61,6 @@ def _evaluate(policies: Any, query: str, value: Any, strict: bool) -> str:
         rows = policies.prepare(query, strict_builtin_errors=strict).bindings(value)
     except pe.PolicyError as error:
         return f"error {error.code}"
+    except Exception as error:  # a defect: shown like any other difference
+        return f"CRASH {error!r}"
     return rows[0]["x"] if rows else "undefined"
