@@ -26,8 +26,7 @@ from gateway.policies import CONTENT_PATHS, InputPath, Panel, PolicyCache
 if TYPE_CHECKING:
     from gateway.exchange import Call
     from gateway.identity.principals import Principal
-    from gateway.registry.reader import ActiveSet, RegistryReader
-    from gateway.settings import Settings
+    from gateway.registry.reader import ActiveSet
 
 DEADLINE_MS: Final = 100
 _MAX_WORK: Final = 10_000_000
@@ -99,32 +98,6 @@ class Authorization:
             "max_output_tokens": self.max_output_tokens,
             "detail": self.detail,
         }
-
-
-class Authorizer:
-    """What one data worker decides with: the policies in memory and the activation in force.
-
-    Used from its event loop's thread only. A decision waits for nothing but the registry's rows, which are read again
-    when the epoch has changed.
-    """
-
-    def __init__(self, settings: Settings, reader: RegistryReader) -> None:
-        self.cache = PolicyCache(settings.data.bundles)
-        self._reader = reader
-        self._deadline_ms = settings.policy_deadline_ms
-        self._active: ActiveSet | None = None
-
-    def decide(
-        self, principal: Principal, call: Call, now_ns: int, *, usage: Mapping[str, Any] | None = None
-    ) -> Authorization:
-        """`decide` under the activation in force at the principal's epoch, or a later one."""
-        if self._active is None or self._active.epoch != principal.epoch:
-            self._active = self._reader.active_bundles()
-        return decide(principal, call, self._active, self.cache, now_ns, usage=usage, deadline_ms=self._deadline_ms)
-
-    def confirm(self, first: Authorization, principal: Principal, call: Call) -> Authorization:
-        """`confirm` under the activation of the first judgement."""
-        return confirm(first, principal, call, deadline_ms=self._deadline_ms)
 
 
 def decide(

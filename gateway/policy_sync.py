@@ -97,7 +97,7 @@ class PolicySync:
             self.registry, actor=self.actor, commit=revision.commit, author=revision.author, bundles=records
         )
         self._retract()
-        logger.info("policies: commit %s is in force (%d bundles)", revision.commit[:12], len(records))
+        logger.info("policies: commit %s is in force: %s", revision.commit[:12], ", ".join(sorted(bundles)))
         return Outcome(revision.commit, "activated")
 
     def _missing(self, bundles: dict[str, Files]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""A worker's authorizer on a real registry: who is bound, what is in force, and when that is read again."""
+"""Decisions on a real registry: what it says of who is bound and what is in force, as a worker reads it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from gateway.authorization import Authorizer, build_input
-from gateway.errors import Denied
+from gateway.authorization import Authorization, build_input, decide
 from gateway.exchange import Call
 from gateway.identity.principals import Principal, Principals
+from gateway.policies import PolicyCache
 from gateway.policy_bundle import publish
 from gateway.registry import activations, changes
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
-from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Home
@@ -29,18 +28,21 @@ ACTOR = "local:0"
 
 
 class Desk:
-    """An agent with a key, and the authorizer it meets."""
+    """An agent with a key, and what a worker decides with when it asks."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.reader = RegistryReader(home.data.registry_db)
-        self.authorizer = Authorizer(load_settings({"data": str(home.data.path)}, env={}), self.reader)
+        self.cache = PolicyCache(home.data.bundles)
         home.agent("bot", team="support", capabilities=["chat"])
         self._credential = home.credential(home.key("bot"))
         self._principals = Principals(self.reader, home.peppers)
 
     def principal(self) -> Principal:
         return self._principals.get(self._credential)
+
+    def decide(self, asked: Call) -> Authorization:
+        return decide(self.principal(), asked, self.reader.active_bundles(), self.cache, NOW_NS)
 
     def activate(self, commit: str, **rules: str) -> list[str]:
         """Publish bundles and put them into force; returns their digests. Nothing is loaded by this."""
@@ -83,28 +85,27 @@ def test_a_real_principals_input_is_what_the_schema_says(desk: Desk, make_call: 
 
 
 def test_before_anything_was_activated(desk: Desk, make_call: Callable[..., Call]) -> None:
-    refused = desk.authorizer.decide(desk.principal(), make_call(), NOW_NS)
+    refused = desk.decide(make_call())
     assert (refused.code, refused.activation) == ("no_policy", "")
 
 
 def test_bound_but_not_loaded_and_then_loaded(desk: Desk, make_call: Callable[..., Call]) -> None:
     digests = desk.activate("c" * 40, b="allow := true")
     desk.bind("b")
-    assert desk.authorizer.decide(desk.principal(), make_call(), NOW_NS).code == "policy_not_loaded"
-    desk.authorizer.cache.follow(digests)
-    allowed = desk.authorizer.decide(desk.principal(), make_call(), NOW_NS)
+    assert desk.decide(make_call()).code == "policy_not_loaded"
+    desk.cache.follow(digests)
+    allowed = desk.decide(make_call())
     assert allowed.allow
-    assert desk.authorizer.confirm(allowed, desk.principal(), make_call()).allow
 
 
 def test_the_next_request_meets_the_new_activation(desk: Desk, make_call: Callable[..., Call]) -> None:
-    desk.authorizer.cache.follow(desk.activate("c" * 40, b="allow := true"))
+    desk.cache.follow(desk.activate("c" * 40, b="allow := true"))
     desk.bind("b")
-    first = desk.authorizer.decide(desk.principal(), make_call(), NOW_NS)
+    first = desk.decide(make_call())
     newer = desk.activate("d" * 40, b='default allow := false\n\ndeny contains "no more"')
-    assert desk.authorizer.decide(desk.principal(), make_call(), NOW_NS).code == "policy_not_loaded"
-    desk.authorizer.cache.follow(newer)
-    second = desk.authorizer.decide(desk.principal(), make_call(), NOW_NS)
+    assert desk.decide(make_call()).code == "policy_not_loaded"
+    desk.cache.follow(newer)
+    second = desk.decide(make_call())
     assert (first.allow, second.code, second.reasons) == (True, "policy_denied", ("no more",))
     assert first.activation != second.activation
     assert second.bundles[0].commit == "d" * 40
@@ -112,27 +113,8 @@ def test_the_next_request_meets_the_new_activation(desk: Desk, make_call: Callab
 
 @pytest.mark.parametrize(("kind", "subject"), [("agent", "bot"), ("team", "support"), ("organization", "default")])
 def test_a_guard_of_any_subject(desk: Desk, make_call: Callable[..., Call], kind: str, subject: str) -> None:
-    desk.authorizer.cache.follow(desk.activate("c" * 40, b="allow := true", g='deny contains "guarded"'))
+    desk.cache.follow(desk.activate("c" * 40, b="allow := true", g='deny contains "guarded"'))
     desk.bind("b")
-    assert desk.authorizer.decide(desk.principal(), make_call(), NOW_NS).allow
+    assert desk.decide(make_call()).allow
     desk.bind("g", "guard", kind, subject)
-    assert desk.authorizer.decide(desk.principal(), make_call(), NOW_NS).reasons == ("guarded",)
-
-
-def test_rows_are_read_once_per_epoch(
-    desk: Desk, make_call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk.authorizer.cache.follow(desk.activate("c" * 40, b="allow := true"))
-    desk.bind("b")
-    desk.authorizer.decide(desk.principal(), make_call(), NOW_NS)
-    with monkeypatch.context() as patch:
-        patch.setattr(desk.reader, "active_bundles", lambda: pytest.fail("the epoch has not changed"))
-        assert desk.authorizer.decide(desk.principal(), make_call(), NOW_NS).allow
-
-
-def test_an_unreadable_registry(desk: Desk, make_call: Callable[..., Call]) -> None:
-    asker = desk.principal()
-    desk.reader.close()
-    with pytest.raises(Denied) as refusal:
-        desk.authorizer.decide(asker, make_call(), NOW_NS)
-    assert refusal.value.code == "registry_unavailable"
+    assert desk.decide(make_call()).reasons == ("guarded",)
