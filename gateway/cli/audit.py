@@ -32,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log.")
 
 _POLL_SECONDS = 0.25
 _WIDTHS = (24, 14, 7, 10, 24)
+_UNTOLD = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name"}  # of a change
 _COLUMNS = ("TIME", "ORGANIZATION", "ENTRY", "KIND", "WHO", "WHAT")
 
 
@@ -203,10 +204,12 @@ def _printable(text: str) -> str:
 
 
 def _who(db: sqlite3.Connection, found: Found, names: dict[str, str]) -> str:
-    """The agent by name where a decision tells it, otherwise whoever acted."""
+    """Whoever acted; an agent by its name where a decision tells it."""
     from gateway.audit import search
 
     entry = found.entry
+    if found.kind == "change":
+        return str(entry.get("actor") or "")
     decision = entry.get("decision")
     if isinstance(decision, str):
         if decision not in names:
@@ -239,8 +242,11 @@ def _what(found: Found) -> str:
         tokens = f"{get('input_tokens')}+{get('output_tokens')} tokens" if get("input_tokens") else ""
         return " ".join(filter(None, (get("outcome"), get("status"), tokens)))
     if kind == "change":
-        common = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent"}
-        return " ".join([get("what", ""), *(f"{name}={value}" for name, value in values.items() if name not in common)])
+        shown = values | {"agent": get("agent_name") or get("agent", "")}
+        told = [
+            f"{name}={shown[name]}" for name in shown if name not in _UNTOLD and shown[name] not in ("", "[]", "{}")
+        ]
+        return " ".join([get("what", ""), *told])
     if kind == "refused":
         return f"{get('reason')} x{get('count')}"
     if kind == "activation":
