@@ -10,7 +10,9 @@ import typer
 from policy_engine import compile as compile_policies
 from policy_engine.cli import loading
 from policy_engine.cli.diagnostics import show, standard_error
-from policy_engine.errors import PolicyError
+from policy_engine.errors import BUNDLE_ERROR, PolicyError, combine
+from policy_engine.syntax import parser
+from policy_engine.testing.discovery import dotted
 
 Paths = Annotated[
     list[Path],
@@ -36,8 +38,28 @@ def check(paths: Paths) -> None:
     for unit in units:
         try:
             compile_policies(unit.modules, unit.data)
+            _check_roots(unit)
         except PolicyError as error:
             show(console, error, unit.modules)
             found = True
     if found:
         raise typer.Exit(1)
+
+
+def _check_roots(unit: loading.Unit) -> None:
+    """A module outside of its bundle's roots could define what another bundle owns. The gateway refuses it, too."""
+    if unit.roots is None:
+        return
+    roots = [tuple(part for part in root.split("/") if part) for root in unit.roots]
+    errors = [
+        PolicyError(
+            BUNDLE_ERROR,
+            f"package `{dotted(package.path)}` is in none of the manifest's roots",
+            package.loc,
+            hint=f"rename the package, or add `{'/'.join(package.path)}` to `roots` in {unit.name}/.manifest",
+        )
+        for package in (parser.parse_module(source, file).package for file, source in unit.modules.items())
+        if not any(package.path[: len(root)] == root for root in roots)
+    ]
+    if errors:
+        raise combine(errors)

@@ -25,11 +25,15 @@ ARCHIVES = (".tar.gz", ".tgz")
 
 @dataclass(slots=True)
 class Unit:
-    """What is compiled together. `modules` are named as a person would find them from here."""
+    """What is compiled together. `modules` are named as a person would find them from here.
+
+    `roots` are the parts of `data` that a bundle's manifest claims; None where it claims all, or where there is none.
+    """
 
     name: str
     modules: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Value] = field(default_factory=dict)
+    roots: tuple[str, ...] | None = None
 
 
 def load(paths: Sequence[Path]) -> list[Unit]:
@@ -116,7 +120,9 @@ def _bundle(path: Path) -> Unit:
         content = bundle.read(path)
     except PolicyError as error:
         raise combine(_below(prefix, single) for single in error.errors) from None
-    return Unit(str(path), {prefix + name: source for name, source in content.modules.items()}, content.data)
+    modules = {prefix + name: source for name, source in content.modules.items()}
+    roots = content.manifest.get("roots")
+    return Unit(str(path), modules, content.data, None if roots is None else tuple(roots))
 
 
 def _files(loose: Sequence[tuple[Path, str]]) -> Unit:

@@ -151,6 +151,17 @@ def test_check_stops_listing_after_ten(policy) -> None:
     assert "error limit reached" in err
 
 
+def test_check_keeps_a_bundle_inside_its_roots(policy) -> None:
+    write("b/.manifest", '{"roots": ["authz", "team/a"]}')
+    write("b/authz.rego", "package authz.http\n")
+    write("b/team.rego", "package team.a\n")
+    assert policy("check", "b")[0] == 0
+    write("b/other.rego", "package team.b\n")
+    code, _, err = policy("check", "b")
+    assert code == 1
+    assert err.startswith("b/other.rego:1:1: bundle_error: package `team.b` is in none of the manifest's roots\n")
+
+
 # ---- policy eval
 
 
