@@ -93,7 +93,10 @@ class Registry:
 
     def migrate(self) -> None:
         """Bring the tables up to this version, all in one transaction. The control process calls this at its start."""
-        # Imported here: a quarter of a second that every other command can do without.
+        found = self.revision()
+        if found == REVISION:
+            return
+        # Imported here: a quarter of a second that everything else can do without.
         import alembic.command
         from alembic.config import Config
         from alembic.script import ScriptDirectory
@@ -102,7 +105,6 @@ class Registry:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.set_main_option("path_separator", "os")
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        found = self.revision()
         if found is not None and found not in known:
             raise wrong_revision(self.path, found)
         with _explained("migrated"), self._writing.begin() as connection:

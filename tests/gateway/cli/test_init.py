@@ -50,12 +50,12 @@ def test_everything_is_there(made: tuple[Done, DataDirectory], run: Run) -> None
     reader.close()
     Vault.load(data.keys)
     # All of it is in the log, and the log is sound.
-    whats = [line["what"] for line in _lines(run("audit", "list", "--org", "default", "--json"))]
+    whats = [line["entry"]["what"] for line in _lines(run("audit", "list", "--org", "default", "--json"))]
     assert whats == ["organization.created", "agent.registered", "binding.created", "key.created"]
     assert run("audit", "verify").code in (0, 3)  # 3: nothing is signed before the gateway ran
 
 
-def _lines(done: Done) -> list[dict[str, str]]:
+def _lines(done: Done) -> list[dict[str, dict[str, str]]]:
     return [json.loads(line) for line in done.out.splitlines()]
 
 

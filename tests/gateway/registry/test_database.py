@@ -161,6 +161,18 @@ def test_migrating_again_changes_nothing(home: Home) -> None:
     assert home.registry.revision() == REVISION
 
 
+def test_a_migration_that_fails_leaves_nothing(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "half.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE outbox (x)")  # the last table that the migration makes
+    registry = Registry(path)
+    with pytest.raises(GatewayError, match="cannot be migrated: table outbox already exists"):
+        registry.migrate()
+    registry.close()
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("outbox",)]
+    connection.close()
+
+
 def test_another_version_is_refused(home: Home) -> None:
     execute(home, "UPDATE alembic_version SET version_num = '9999'")
     for attempt in (
