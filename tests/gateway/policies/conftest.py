@@ -10,7 +10,7 @@ from dulwich.config import StackedConfig
 from dulwich.objects import Blob
 from dulwich.repo import Repo
 
-from gateway.policy_source import create_repository
+from gateway.policy_source import GitSource, create_repository
 
 AUTHOR = "Dana Example <dana@acme.example>"
 
@@ -18,10 +18,9 @@ AUTHOR = "Dana Example <dana@acme.example>"
 class Repository:
     """A repository with a working tree; `commit` writes files, removes those given as None, and commits."""
 
-    def __init__(self, path: Path, files: Mapping[str, bytes | str]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        content = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
-        self.first = create_repository(path, content, "Start").commit
+        self.first = GitSource(path).head().commit
 
     def commit(self, files: Mapping[str, bytes | str | None], branch: str = "main") -> str:
         with Repo(str(self.path)) as repo:
@@ -69,4 +68,11 @@ def bundle() -> dict[str, str]:
 
 @pytest.fixture
 def repository(tmp_path: Path, bundle: dict[str, str]) -> Repository:
-    return Repository(tmp_path / "policies", bundle)
+    create_repository(tmp_path / "policies", {name: text.encode() for name, text in bundle.items()}, "Start")
+    return Repository(tmp_path / "policies")
+
+
+@pytest.fixture
+def open_repository() -> type[Repository]:
+    """Make a `Repository` of one that exists."""
+    return Repository
