@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -73,7 +72,7 @@ class DataPlane:
         self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), os.urandom(32))
+        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), records.new_salt())
         provider: Provider = routing.PROVIDERS["openai"]
         try:
             # 1 guard the head
@@ -117,20 +116,16 @@ class DataPlane:
             raise too_large
         pieces: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(self._settings.body_timeout):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _ClientGoneError
-                    pieces.append(message.get("body", b""))
-                    size += len(pieces[-1])
-                    if size > limit:
-                        raise too_large
-                    if not message.get("more_body", False):
-                        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        except TimeoutError:
-            raise Denied("bad_request", reasons=["the body did not come in time"]) from None
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientGoneError
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            if size > limit:
+                raise too_large
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _parse(self, exchange: Exchange, match: routing.Match) -> Call:
         if not match.route.has_body:
@@ -188,14 +183,16 @@ class DataPlane:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         outcome = "gateway_error"
         relay = _Relay(exchange, match.upstream.provider, send)
+        started = asyncio.get_running_loop().time()
         refusal: Denied | None = None
         try:
-            async with asyncio.timeout(self._settings.upstream_total_timeout) as limit:
+            async with asyncio.timeout(self._settings.upstream_first_byte_timeout) as limit:
                 watcher = asyncio.create_task(_watch(receive, limit, exchange))
                 try:
                     # 7 forward
                     answer = await self._forward(exchange, match, headers)
-                    # 8 relay
+                    # 8 relay; pauses within the answer are limited by the upstream client
+                    limit.reschedule(started + self._settings.upstream_total_timeout)
                     try:
                         await relay.run(answer)
                     finally:
@@ -249,16 +246,12 @@ class DataPlane:
         return answer
 
     async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
-        """Close the decision. Once begun it is finished, also if this task is cancelled meanwhile."""
-        recording = asyncio.ensure_future(self._writer.write(records.completed(exchange, outcome)))
+        """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
         try:
-            await asyncio.shield(recording)
+            await self._writer.write(records.completed(exchange, outcome))
         except AuditError as error:
             logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
             return False
-        except asyncio.CancelledError:
-            await asyncio.wait([recording])
-            raise
         exchange.open = False
         return True
 

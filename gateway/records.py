@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import time
 
-from gateway.audit.entry import commitment, document
+from gateway.audit.entry import SALT_BYTES, commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.exchange import Exchange
 
+_salts: list[bytes] = []  # not used yet; owned by the event loop's thread
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
+
+
+def new_salt() -> bytes:
+    """A fresh salt. They are drawn in bulk: the system call costs more than anything else here."""
+    if not _salts:
+        drawn = os.urandom(SALT_BYTES * 64)
+        _salts.extend(drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES))
+    return _salts.pop()
 
 
 def decided(exchange: Exchange) -> Decided:

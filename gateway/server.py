@@ -1,7 +1,7 @@
 """The HTTP listener: uvicorn's httptools protocol with the guards that no ASGI application can see in time.
 
-What stands here works on the connection: a cap and a deadline for the head, one request at a time, a deadline for what
-is left of a body nobody reads any more, a cap on connections, and no parser leniency. What can be judged from a whole
+What stands here works on the connection: a cap and a deadline for the head, a deadline for the body, one request at a
+time, a cap on connections, and no parser leniency. What can be judged from a whole
 head (Host, Content-Length, the path) is step 1 of `gateway/proxy.py`. Specification: section 7 and section 2
 (`server.py`).
 
@@ -43,12 +43,19 @@ class Limits:
 
     header_bytes: int
     header_seconds: float
+    body_seconds: float
     connections: int
     refused: Callable[[str], None] = lambda code: None
 
     @classmethod
     def of(cls, settings: Settings, refused: Callable[[str], None] = lambda code: None) -> Limits:
-        return cls(settings.max_header_bytes, settings.header_timeout, settings.max_connections, refused)
+        return cls(
+            settings.max_header_bytes,
+            settings.header_timeout,
+            settings.body_timeout,
+            settings.max_connections,
+            refused,
+        )
 
 
 class _RefusedError(Exception):
@@ -82,7 +89,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.connections) > self.limits.connections:
             self._refuse(Denied("overloaded"))
         else:
-            self._arm()
+            self._arm(self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -108,6 +115,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._raw_bytes += len(data)
             if self._raw_bytes - self._body_bytes > _FRAMING_BYTES + _FRAMING_PER_BYTE * self._body_bytes:
                 self._refuse(Denied("bad_request", reasons=["the body's framing is larger than the body"]))
+            elif self._deadline is None:
+                self._arm(self.limits.body_seconds)
             return
         if head_goes_on and self._in_head:
             self._head_bytes += len(data)
@@ -117,7 +126,7 @@ class GuardedProtocol(HttpToolsProtocol):
         # Whoever sent something owes a whole head in time, were it only empty lines.
         idle = self.cycle is None or self.cycle.response_complete
         if idle and self._deadline is None and self.timeout_keep_alive_task is None:
-            self._arm()
+            self._arm(self.limits.header_seconds)
 
     # Callbacks of the parser
 
@@ -176,7 +185,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.transport.close()
             else:
                 # The rest of the body is read and dropped, so that the client gets to read the answer; not for ever.
-                self._arm()
+                self._arm(self.limits.header_seconds)
 
     # Refusing
 
@@ -201,9 +210,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
-    def _arm(self) -> None:
+    def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(self.limits.header_seconds, self._late)
+        self._deadline = self.loop.call_later(seconds, self._late)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -214,6 +223,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline = None
         if self._in_head:
             self._refuse(Denied("bad_request", reasons=["the request's head did not come in time"]))
+        elif self._in_body and not self.cycle.response_complete:
+            self._refuse(Denied("bad_request", reasons=["the request's body did not come in time"]))
         else:
             self.transport.close()
 

@@ -64,11 +64,10 @@ class UpstreamClient:
     """Owns the session and its connections. Make it inside the loop that uses it, close it before the loop ends."""
 
     def __init__(self, settings: Settings) -> None:
-        self._first_byte_timeout = settings.upstream_first_byte_timeout
         self._idle_timeout = settings.upstream_idle_timeout
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-            # The time in all is limited by the caller, which also knows what to record then.
+            # The wait for the head and the time in all are limited by the caller, which knows what to record then.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -84,8 +83,7 @@ class UpstreamClient:
         """Send one request and wait for the head of its answer. Cancelling closes the connection."""
         data = io.BytesIO(body) if len(body) > _LARGE_BODY else body or None
         try:
-            async with asyncio.timeout(self._first_byte_timeout):
-                response = await self._session.request(method, url, headers=headers, data=data, allow_redirects=False)
+            response = await self._session.request(method, url, headers=headers, data=data, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(error) from error
         # From now on pauses are limited. A connection is gone already if the whole answer came with its head.
