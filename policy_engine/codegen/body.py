@@ -410,8 +410,7 @@ class BodyWriter(Refs):
                 slot = self.unit.mock_slots[name]
                 function = f"constant({value})"
                 if isinstance(item.value, FunctionValue):
-                    new = f"{context}.fns[{self.unit.mock_slots[str(item.value.value)]}]"
-                    function = f"redirect({slot}, {context}.fns[{slot}], {new})"
+                    function = f"redirect({context}.code.fns[{self.unit.mock_slots[str(item.value.value)]}])"
                 self.writer.line(f"{following} = {context}.with_function({slot}, {function})")
             context = following
         return context

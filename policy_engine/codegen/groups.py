@@ -103,12 +103,11 @@ class GroupWriter(BodyWriter):
 
     def one_value(self, rules: list[Rule], params: list[str], conflict: str) -> None:
         """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
-        constant = _one_constant(rules)
-        if constant is not None:
-            value = self.operand(constant)
+        if _same_constant(rules):
             for rule in rules:
                 clause = rule.clauses[0]
-                self._clause(rule, clause, params, Action(lambda: self.give(value), True))
+                action = Action(lambda clause=clause: self.give(self._value(clause)), True)  # type: ignore[misc]
+                self._clause(rule, clause, params, action)
         else:
             self.writer.line("r = NC")
             for rule in rules:
@@ -235,16 +234,11 @@ def _head(rule: Rule) -> tuple[Term, ...]:
     return (*rule.suffix, *([rule.key] if rule.key is not None else []))
 
 
-def _one_constant(rules: list[Rule]) -> Term | None:
-    """The constant that every rule gives, if they all give the same one and none has an `else`."""
-    found: Term | None = None
-    for rule in rules:
-        value = rule.clauses[0].value
-        constant = constant_value(value) if value is not None else None
-        if constant is None or len(rule.clauses) > 1:
-            return None
-        if found is None:
-            found = value
-        elif not equal(constant[0], (constant_value(found) or (None,))[0]):
-            return None
-    return found
+def _same_constant(rules: list[Rule]) -> bool:
+    """Whether every rule gives the same constant and none has an `else`: then the first solution decides."""
+    values = [constant_value(rule.clauses[0].value) if rule.clauses[0].value is not None else None for rule in rules]
+    first = values[0] if values else None
+    return first is not None and all(
+        value is not None and equal(value[0], first[0]) and len(rule.clauses) == 1
+        for value, rule in zip(values, rules, strict=True)
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
 from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, constant_value, pattern_vars
+from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
 from policy_engine.values import freeze
@@ -63,6 +64,9 @@ class Refs:
             return self.unit.constants.value(found[0])
         match term:
             case nodes.Var(name):
+                if name not in self.env:
+                    # The same gap, where there is no reading of it: refuse.
+                    raise PolicyError(UNSAFE_VAR_ERROR, "var " + name.partition("'")[0] + " is unsafe", term.loc)
                 return self.env[name]
             case nodes.Array(items):
                 return "[" + ", ".join([self.operand(item) for item in items]) + "]"
@@ -163,7 +167,11 @@ class Refs:
             return self._data(path)
         if head.name == "input":
             return self.steps(self._root("input"), path, (self.ctx, "input"))
-        start = self.env[head.name]
+        start = self.env.get(head.name)
+        if start is None:
+            # `f(v.a, xs[v])` passes OPA's safety check because xs[v] binds v; v.a before it is undefined.
+            start = self._maybe(self.writer.name("v"))
+            self.writer.line(f"{start} = U")
         return self.steps(start, path, (start,))
 
     def steps(self, start: str, path: Sequence[Term], key: tuple[object, ...] | None, base: bool = False) -> str:

@@ -498,11 +498,11 @@ def constant(value: Value) -> Callable[..., Value]:
     return lambda q, *args: value
 
 
-def redirect(slot: int, original: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that another one stands for; inside of that one the original is in force."""
+def redirect(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that another one stands for; inside of that one no function is replaced."""
 
     def call(q: Query, *args: Value) -> Any:
-        return function(q.with_function(slot, original), *args)
+        return function(Query(q.code, q.run, q.input, q.data, q.code.fns, q.masked), *args)
 
     return call
 

@@ -14,7 +14,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policy_engine.compiler.program import Program
-from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, Names, Plain, call, constant_value, equality, map_closure, map_operands, map_term
+from policy_engine.compiler.terms import (
+    COMPREHENSIONS,
+    ROOTS,
+    Names,
+    Plain,
+    call,
+    constant_value,
+    equality,
+    map_closure,
+    map_operands,
+    map_term,
+)
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term

@@ -201,7 +201,9 @@ class Resolver:
         result: list[Expr] = []
         for expr in body:
             # The values of `with` do not see what the expression declares.
-            declares = isinstance(expr.what, nodes.Call) and expr.what.infix and expr.what.operator == nodes.Var("assign")
+            declares = (
+                isinstance(expr.what, nodes.Call) and expr.what.infix and expr.what.operator == nodes.Var("assign")
+            )
             withs = tuple([self._with(item) for item in expr.withs]) if declares else ()
             what = self._what(expr)
             if not declares:
@@ -255,7 +257,7 @@ class Resolver:
     def _with(self, item: nodes.With) -> nodes.With:
         target = self._named(item.target)
         value: Term | None = None
-        if _dotted(target) in self.functions and isinstance(item.value, (nodes.Var, nodes.Ref)):
+        if _dotted(target) in self.functions and _dotted(item.value):
             name = self._named(item.value)
             if _dotted(name) in self.functions:
                 value = FunctionValue(_dotted(name), loc=item.value.loc)
@@ -264,7 +266,7 @@ class Resolver:
     def _named(self, name: Term) -> nodes.Var | nodes.Ref:
         """What a name in a place for documents and functions stands for; a builtin's is a dotted `Var`."""
         head = name.head if isinstance(name, nodes.Ref) else name
-        assert isinstance(head, nodes.Var)
+        assert isinstance(head, nodes.Var)  # a parsed name, of a target or a dotted value
         free = head.name not in self.table and head.name not in ROOTS and self._lookup(head.name) is None
         if free and _dotted(name) in self.functions:
             return nodes.Var(_dotted(name), loc=name.loc)

@@ -13,15 +13,15 @@ from policy_engine.compiler.program import Program
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
     ROOTS,
+    Plain,
     bodies,
     closures,
     expr_terms,
     heads,
-    Plain,
     map_closure,
     map_operands,
-    operands,
     map_term,
+    operands,
     subterms,
     term_closures,
     walk_terms,
@@ -182,7 +182,7 @@ class Safety:
     # ---- what an expression binds
 
     def outputs(self, expr: Expr, safe: set[str]) -> set[str]:
-        """The variables that evaluating `expr` binds, given those in `safe`; it may name some that are bound already."""
+        """The variables that evaluating `expr` binds, given those in `safe`; some may be bound already."""
         if expr.negated:
             return set()
         for item in expr.withs:
