@@ -22,7 +22,12 @@ _LARGEST: Final = 1_000_000
 
 def sprintf(ctx: Context, template: Value, values: Value) -> str:
     text = string(template, "sprintf", 1)
-    return _Formatter(ctx, text, [_argument(value) for value in array(values, "sprintf", 2)]).format()
+    return format_text(ctx, text, [_argument(value) for value in array(values, "sprintf", 2)])
+
+
+def format_text(ctx: Context, template: str, arguments: Sequence[Argument]) -> str:
+    """Go's `fmt.Sprintf`."""
+    return _Formatter(ctx, template, arguments).format()
 
 
 def _argument(value: Value) -> Argument:
@@ -67,12 +72,9 @@ class _Formatter:
             self._directive()
         self._pieces.append(self._template[self._at :])
         if not self._reordered and self._next < len(self._arguments):
-            extra = ", ".join(f"{type_name(one)}={format_value(Spec(), 'v', one)}" for one in self._rest())
+            extra = ", ".join(map(_extra, self._arguments[self._next :]))
             self._pieces.append(f"%!(EXTRA {extra})")
         return "".join(self._pieces)
-
-    def _rest(self) -> Sequence[Argument]:
-        return self._arguments[self._next :]
 
     def _directive(self) -> None:
         """`%`, flags, width, precision, verb."""
@@ -177,6 +179,10 @@ class _Formatter:
         else:
             self._good_index = False
         return True
+
+
+def _extra(argument: Argument) -> str:
+    return "<nil>" if argument is None else f"{type_name(argument)}={format_value(Spec(), 'v', argument)}"
 
 
 _FLAGS: Final = {"#": "sharp", "0": "zero", "+": "plus", "-": "minus", " ": "space"}

@@ -1,21 +1,29 @@
 """One value under one verb of Go's `fmt`: `%-8.3f`, `%#x`, `%q`, and what Go writes for a verb that does not fit.
 
-The arguments that `sprintf` has are int (`int64`, or `*big.Int` beyond 64 bits), float (`float64`) and str (`string`).
-Reading a format string is `formatting`'s business. See Go's packages fmt, strconv and math/big.
+The arguments that `sprintf` has are int (`int64`, or `*big.Int` beyond 64 bits), float (`float64`) and str (`string`);
+templates also have bool, None (nil), lists, maps and `JsonNumber`. Reading a format string is `formatting`'s business.
+See Go's packages fmt, strconv and math/big.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from policy_engine.builtins import gotext
 from policy_engine.builtins.arithmetic import general_text
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN
 from policy_engine.values import int_text, literal
 
-Argument = int | float | str
+Argument: TypeAlias = int | float | str | bool | list[Any] | dict[str, Any] | None
+
+
+class JsonNumber(str):
+    """A number as its JSON text, which is what Go's decoder makes of it: a string with a name."""
+
+    __slots__ = ()
+
 
 _LAST_CODE_POINT: Final = 0x10FFFF
 _REPLACEMENT: Final = "\ufffd"
@@ -54,11 +62,20 @@ class Spec:
 
 def type_name(argument: Argument) -> str:
     """The argument's type in Go."""
-    if argument.__class__ is str:
-        return "string"
-    if argument.__class__ is float:
-        return "float64"
-    return "int64" if _is_int64(argument) else "*big.Int"  # type: ignore[arg-type]
+    if argument.__class__ is int:
+        return "int64" if _is_int64(argument) else "*big.Int"
+    return _TYPE_NAMES[argument.__class__]
+
+
+_TYPE_NAMES: Final[dict[type, str]] = {
+    str: "string",
+    float: "float64",
+    bool: "bool",
+    JsonNumber: "json.Number",
+    list: "[]interface {}",
+    dict: "map[string]interface {}",
+    type(None): "<nil>",
+}
 
 
 def _is_int64(number: int) -> bool:
@@ -69,16 +86,28 @@ def format_value(spec: Spec, verb: str, argument: Argument) -> str:
     """The argument under the verb."""
     if verb == "T":
         return spec.pad(_truncated(spec, type_name(argument)))
-    if argument.__class__ is str:
+    if isinstance(argument, str):
         text = _format_string(spec, verb, argument)
-    elif argument.__class__ is float:
+    elif argument is None:
+        return spec.pad("<nil>") if verb == "v" else f"%!{verb}(<nil>)"
+    elif isinstance(argument, bool):
+        text = spec.pad("true" if argument else "false") if verb in "tv" else None
+    elif isinstance(argument, float):
         text = _format_float(spec, verb, argument)
-    elif _is_int64(argument):  # type: ignore[arg-type]
-        text = _format_int64(spec, verb, argument)  # type: ignore[arg-type]
+    elif isinstance(argument, int):
+        text = (_format_int64 if _is_int64(argument) else _format_big)(spec, verb, argument)
     else:
-        text = _format_big(spec, verb, argument)  # type: ignore[arg-type]
+        return _format_composite(spec, verb, argument)
     # Go shows the value as `%v` would, under the same flags.
     return f"%!{verb}({type_name(argument)}={format_value(spec, 'v', argument)})" if text is None else text
+
+
+def _format_composite(spec: Spec, verb: str, composite: list[Any] | dict[str, Any]) -> str:
+    """Each element under the verb."""
+    if isinstance(composite, list):
+        return "[" + " ".join(format_value(spec, verb, item) for item in composite) + "]"
+    pairs = (f"{format_value(spec, verb, key)}:{format_value(spec, verb, item)}" for key, item in composite.items())
+    return "map[" + " ".join(pairs) + "]"
 
 
 def _format_string(spec: Spec, verb: str, text: str) -> str | None:

@@ -301,3 +301,78 @@ def _directive(rnd: random.Random) -> str:
 
 
 format_arguments: Final = array_of(either(integer, integer, number, number, text, any_value), 5)
+
+
+def template(rnd: random.Random) -> Value:
+    return _template(rnd, 2)
+
+
+def _template(rnd: random.Random, depth: int) -> str:
+    return "".join(_template_node(rnd, depth) for _ in range(rnd.randint(0, 3)))
+
+
+def _template_node(rnd: random.Random, depth: int) -> str:
+    kind = rnd.randrange(10)
+    if kind < 2:
+        return rnd.choice(("x", " y ", "\n", "<é>", "{"))
+    left, right = rnd.choice(("{{", "{{", "{{- ")), rnd.choice(("}}", "}}", " -}}"))
+    if kind < 7 or not depth:
+        return left + rnd.choice(("", "", "", "$v := ", "$w = ")) + _template_pipe(rnd) + right
+    if kind == 7:
+        return left + "/* c */" + right
+    word = rnd.choice(("if ", "with ", "range ", "range $i, $v := ", "range $v := "))
+    otherwise = "{{else}}" + _template(rnd, depth - 1) if rnd.random() < 0.3 else ""
+    return left + word + _template_pipe(rnd) + right + _template(rnd, depth - 1) + otherwise + "{{end}}"
+
+
+def _template_pipe(rnd: random.Random) -> str:
+    first = rnd.choice(_TEMPLATE_VALUES) if rnd.random() < 0.6 else _template_call(rnd)
+    return " | ".join((first, *(_template_call(rnd) for _ in range(rnd.choice((0, 0, 0, 1))))))
+
+
+_TEMPLATE_FUNCTIONS: Final = (
+    "len",
+    "index",
+    "eq",
+    "ne",
+    "lt",
+    "and",
+    "or",
+    "not",
+    "print",
+    "println",
+    "html",
+    "js",
+    "urlquery",
+    "slice",
+    'printf "%v|%q"',
+)
+
+
+def _template_call(rnd: random.Random) -> str:
+    return " ".join(
+        (rnd.choice(_TEMPLATE_FUNCTIONS), *(rnd.choice(_TEMPLATE_VALUES) for _ in range(rnd.randint(0, 2))))
+    )
+
+
+_TEMPLATE_VALUES: Final = (
+    ".a",
+    ".b",
+    ".list",
+    ".map",
+    ".map.k",
+    ".gone",
+    ".",
+    "$",
+    "$.a",
+    "1",
+    '"s"',
+    "true",
+    "nil",
+    "(len .a)",
+    "$v",
+)
+
+template_data: Final = object_of(
+    one_of("a", "b", "list", "map"), either(one_of("x", "", 1, 2.50, True, None, [1, "b"], [], {"k": 1}, {}, "<é'>")), 5
+)

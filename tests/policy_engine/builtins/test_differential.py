@@ -60,6 +60,7 @@ SIGNATURES: Final[dict[str, tuple[Operand, ...]]] = {
     "substring": (g.text, g.integer, g.integer),
     **dict.fromkeys(("strings.any_prefix_match", "strings.any_suffix_match"), (_texts, _texts)),
     "sprintf": (g.format_string, g.format_arguments),
+    "strings.render_template": (g.template, g.template_data),
     "regex.match": (g.pattern, g.subject),
     "regex.is_valid": (g.pattern,),
     **dict.fromkeys(("regex.find_n", "regex.find_all_string_submatch_n"), (g.pattern, g.subject, g.integer)),
@@ -97,9 +98,18 @@ DIFFERENT_ON_PURPOSE: Final[dict[str, Callable[[list[Value]], bool]]] = {
     # of it in JSON.
     "replace": lambda operands: operands[1] == "",
     "strings.replace_n": lambda operands: "" in operands[0],
+    # OPA reads its own text of the data as JSON, and fails over control characters.
+    "strings.render_template": lambda operands: "\\x" in to_term(operands[1]),
     # OPA's library takes its own message for a format.
     "regex.globs_match": lambda operands: any("%" in operand for operand in operands),
 }
+
+SAME_CODE_ONLY: Final = frozenset(("strings.render_template",))
+"""Errors of templates have Go's words where an author is likely to see them, not everywhere."""
+
+
+def _code(result: str) -> str:
+    return result.partition(":")[0] if result.startswith("eval_") else result
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -111,4 +121,6 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
         if got.startswith(EVAL_CANCEL_ERROR):
             continue  # over the budget here; OPA would go on for minutes
         want = opa_outcome(oracle.call(name, *operands))
+        if name in SAME_CODE_ONLY:
+            got, want = _code(got), _code(want)
         assert got == want or differs(operands), f"{name}({', '.join(map(to_term, operands))})"
