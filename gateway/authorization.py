@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -40,15 +40,6 @@ _HOUR_NS: Final = 3600 * 10**9
 _NOBODY: Final = Panel("", "", (), "[]", (), reads_content=False, nondeterministic=False)
 
 
-class BundleUse(NamedTuple):
-    """A bundle that judged: what the log says of it."""
-
-    name: str
-    digest: str
-    commit: str
-    effect: Effect
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
     """The answer to one request, and all that is needed to explain or repeat it.
@@ -72,17 +63,6 @@ class Authorization:
     now_ns: int
     seed: int | None
     nondeterministic: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def activation(self) -> str:
-        """The id of the activation that was in force; empty if there was none."""
-        return self.panel.activation_id
-
-    @property
-    def bundles(self) -> tuple[BundleUse, ...]:
-        return tuple(
-            BundleUse(each.ref.name, each.ref.digest, each.ref.commit, each.effect) for each in self.panel.members
-        )
 
     def fields(self) -> dict[str, str | int | bool | None]:
         """What the `decided` entry says of the decision, so that it can be explained and computed again."""

@@ -96,15 +96,13 @@ def test_a_grant(court: Court) -> None:
     court.seat("a", 'allow if input.resource.model == "gpt-4o-mini"')
     allowed = court.decide()
     assert (allowed.allow, allowed.code, allowed.reasons, allowed.detail) == (True, "allowed", (), "")
-    assert [use._asdict() for use in allowed.bundles] == [
-        {"name": "a", "digest": court.refs["a"].digest, "commit": "c" * 40, "effect": "grant"}
-    ]
-    assert allowed.activation == "act_1"
+    assert [(member.ref, member.effect) for member in allowed.panel.members] == [(court.refs["a"], "grant")]
 
 
 def test_no_binding(court: Court) -> None:
     refused = court.decide()
-    assert (refused.allow, refused.code, refused.bundles, refused.restricted_input) == (False, "no_policy", (), b"{}")
+    assert (refused.allow, refused.code, refused.restricted_input) == (False, "no_policy", b"{}")
+    assert refused.fields()["bundles_json"] == "[]"
 
 
 def test_only_guards(court: Court) -> None:
@@ -139,7 +137,7 @@ def test_a_pinned_revision(court: Court) -> None:
     court.cache.load(old.digest)
     allowed = court.decide()
     assert allowed.allow
-    assert allowed.bundles[0].commit == "d" * 40
+    assert allowed.panel.members[0].ref.commit == "d" * 40
 
 
 def test_a_pinned_revision_that_nobody_knows(court: Court) -> None:
@@ -171,7 +169,7 @@ def test_the_same_bundle_as_grant_and_guard(court: Court) -> None:
     court.seat("a", "allow := true")
     court.bind("a", "guard")
     assert court.decide().allow
-    assert [use.effect for use in court.decide().bundles] == ["grant", "guard"]
+    assert [member.effect for member in court.decide().panel.members] == ["grant", "guard"]
 
 
 @pytest.mark.parametrize(

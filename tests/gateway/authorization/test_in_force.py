@@ -86,7 +86,7 @@ def test_a_real_principals_input_is_what_the_schema_says(desk: Desk, make_call: 
 
 def test_before_anything_was_activated(desk: Desk, make_call: Callable[..., Call]) -> None:
     refused = desk.decide(make_call())
-    assert (refused.code, refused.activation) == ("no_policy", "")
+    assert (refused.code, refused.fields()["activation"]) == ("no_policy", "")
 
 
 def test_bound_but_not_loaded_and_then_loaded(desk: Desk, make_call: Callable[..., Call]) -> None:
@@ -107,8 +107,8 @@ def test_the_next_request_meets_the_new_activation(desk: Desk, make_call: Callab
     desk.cache.follow(newer)
     second = desk.decide(make_call())
     assert (first.allow, second.code, second.reasons) == (True, "policy_denied", ("no more",))
-    assert first.activation != second.activation
-    assert second.bundles[0].commit == "d" * 40
+    assert first.fields()["activation"] != second.fields()["activation"]
+    assert second.panel.members[0].ref.commit == "d" * 40
 
 
 @pytest.mark.parametrize(("kind", "subject"), [("agent", "bot"), ("team", "support"), ("organization", "default")])
