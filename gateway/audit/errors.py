@@ -2,10 +2,10 @@
 
     code               what it means for the caller
     audit_unavailable  nothing is known to be written: fail closed; a retry with the same event id is safe
-    bad_entry          this intent can never become an entry; nothing was queued
+    bad_entry          this intent can never become an entry (nothing was queued), or this leaf is none
     event_conflict     the event id is in the log already, with different contents
     decision_not_open  a `completed` for a decision that was never recorded as open
-    bad_proof          a proof, tile, note, checkpoint or leaf is not in its one valid form, or does not verify
+    bad_proof          a proof, tile, note or checkpoint is not in its one valid form, or does not verify
     bad_key            a signing or verifier key cannot be read or has the wrong form
     audit_missing      there is no log where one was expected
     audit_exists       a log or key is there already: it is never overwritten

@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
+from gateway.audit.entry import Scalar
+
 SYSTEM = "system"
 """The log of the deployment itself. No organization may have this name."""
 
-Scalar: TypeAlias = str | int | bool | None
 Fields: TypeAlias = Mapping[str, Scalar]
 
 

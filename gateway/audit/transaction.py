@@ -45,8 +45,10 @@ class _Log:
 
 
 class Transaction:
-    """Owned by one `BEGIN IMMEDIATE`; after `finish` the caller commits. `record` raises before it has changed
-    anything, so a refused draft leaves the rest of the batch as it is."""
+    """Owned by one `BEGIN IMMEDIATE`; after `finish` the caller commits.
+
+    INVARIANT: `record` raises before it has changed anything, so a refused draft leaves the rest of the batch as it is.
+    """
 
     def __init__(self, db: sqlite3.Connection, deployment: str, clock: Callable[[], int]) -> None:
         self._db = db
@@ -62,9 +64,9 @@ class Transaction:
         log = self._log(item.organization)
         if isinstance(item.intent, Recovered):
             return self._recover(log, item, item.intent)
+        time_ns = self._time(log)
         if isinstance(item.intent, Completed):
             self._close(log, item.intent.decision_id)
-        time_ns = self._time(log)
         committed, entry_id = self._append(log, item.entry, time_ns)
         if isinstance(item.intent, Decided):
             self._keep(log, item, item.intent, entry_id)

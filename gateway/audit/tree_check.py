@@ -7,8 +7,10 @@ tiles of it differ as a consequence; only the cause is reported, and every furth
 from __future__ import annotations
 
 import base64
+import heapq
 import sqlite3
-from collections import deque
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import merkle, note, storage, tiles
@@ -23,7 +25,14 @@ _BYTES = merkle.HASH_BYTES
 class TreeCheck:
     """Fed with the leaves of one log in order, then finished."""
 
-    def __init__(self, db: sqlite3.Connection, head: storage.Head, verifier: note.Verifier, report: Report) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        head: storage.Head,
+        verifier: note.Verifier,
+        known: Iterable[Checkpoint],
+        report: Report,
+    ) -> None:
         self.head = head
         self.log = LogReport(head.origin, head.organization)
         self._db = db
@@ -40,11 +49,13 @@ class TreeCheck:
         self._last_time = 0
         self._roots: dict[int, bytes] = {}  # at signed sizes that the system log has not told of yet
         self._sound = 0  # the largest size whose root was signed and right
-        self._expected = self._signed(verifier)
+        by_size = attrgetter("size")
+        kept = sorted((each for each in known if each.size), key=by_size)
+        self._signed = heapq.merge(self._stored_checkpoints(verifier), kept, key=by_size)
+        self._due = next(self._signed, None)  # the signed tree that is reached next
 
-    def _signed(self, verifier: note.Verifier) -> deque[Checkpoint]:
-        """(4) The stored checkpoints whose signatures are good, by size."""
-        found: deque[Checkpoint] = deque()
+    def _stored_checkpoints(self, verifier: note.Verifier) -> Iterator[Checkpoint]:
+        """(4) Those whose signatures are good, by size; there may be millions."""
         rows = self._db.execute("SELECT size, note FROM checkpoint WHERE log_id = ? ORDER BY size", (self.head.id,))
         for size, text in rows:
             try:
@@ -56,13 +67,7 @@ class TreeCheck:
                 self._problem(max(size - 1, 0), f"the checkpoint at size {size} is one of size {checkpoint.size}")
             else:
                 self.log.checkpoints += 1
-                found.append(checkpoint)
-        return found
-
-    def expect(self, checkpoint: Checkpoint) -> None:
-        """A signed tree from elsewhere that must be one of this log's."""
-        if checkpoint.size:
-            self._expected = deque(sorted([*self._expected, checkpoint], key=lambda each: each.size))
+                yield checkpoint
 
     def append(self, seq: int, leaf: bytes) -> int:
         """(1, 3, 4) The next leaf; returns its index."""
@@ -85,8 +90,9 @@ class TreeCheck:
             self._pending.append(hashed)
             if slot == tiles.WIDTH - 1:
                 self._grow()
-            while self._expected and self._expected[0].size == self._next:
-                self._compare_root(self._expected.popleft())
+            while self._due and self._due.size <= self._next:
+                self._compare_root(self._due)
+                self._due = next(self._signed, None)
         return seq
 
     def time(self, index: int, time_ns: int) -> None:
@@ -117,8 +123,9 @@ class TreeCheck:
         if self._pending and not self._gap:
             self._grow()
         self._settle_disputes(None)
-        if self._expected and self._expected[-1].size > self._next:
-            self._problem(self._next, f"it is missing: {self._expected[-1].size} entries are signed")
+        largest = max((each.size for each in (self._due, *self._signed) if each), default=0)
+        if largest > self._next:
+            self._problem(self._next, f"it is missing: {largest} entries are signed")
         if self.head.size != self.log.size:
             self._problem(
                 min(self.head.size, self._next), f"the head counts {self.head.size} entries, {self.log.size} are here"
@@ -159,10 +166,10 @@ class TreeCheck:
         self._disputed.clear()
 
     def _grow(self) -> None:
-        """(8) A tile of level 0 is complete, or the last one: compare the higher tiles that it completes."""
+        """(8) A tile of level 0 is complete, or the last one: compare it, and the higher tiles that it completes."""
         begin = self.log.size - len(self._pending)
         for tile, data in tiles.grow(self._partial, begin, self._pending).items():
-            if tile.level and tile.width == tiles.WIDTH:
+            if tile.width == tiles.WIDTH:
                 self._compare_tile(tile, data)
         self._pending.clear()
 
@@ -189,14 +196,12 @@ class TreeCheck:
         stored = self._stored_tile(tile.level, tile.number)
         if stored == computed or self._broken:
             return
-        slot = next(
-            (
-                at
-                for at in range(tile.width)
-                if stored[at * _BYTES : (at + 1) * _BYTES] != computed[at * _BYTES :][:_BYTES]
-            ),
-            tile.width - 1,  # equal as far as the tree goes: the stored one is too long
-        )
+        # The hashes of level 0 have been compared one by one (3): only a tile that is too long is news there.
+        slots = range(tile.width) if tile.level else range(0)
+        differing = (at for at in slots if stored[at * _BYTES :][:_BYTES] != computed[at * _BYTES :][:_BYTES])
+        slot = next(differing, tile.width - 1)
+        if tile.level == 0 and len(stored) <= len(computed):
+            return
         first = (tile.number * tiles.WIDTH + slot) << tiles.HEIGHT * tile.level
         self._problem(first, f"`{tiles.path(tile)}` was changed: its hash over this entry is not the tree's")
 

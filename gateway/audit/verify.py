@@ -27,6 +27,7 @@ from typing import Any
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import entry as entries
 from gateway.audit import note, storage
+from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
 from gateway.audit.report import OpenDecision, Problem, Report
@@ -80,6 +81,7 @@ class _Verification:
         self._report = report
         self._live = live_boots
         self._trees: dict[int, TreeCheck] = {}
+        self._origins: dict[str, TreeCheck] = {}  # the same ones
         self._open: dict[str, tuple[int, int, entries.Entry]] = {}  # by decision: log, index, entry
         self._unreadable: set[str] = set()  # decisions that the index names, but whose leaves are no entries any more
         self._private: Iterator[tuple[int, Any, Any]] = iter(())
@@ -106,9 +108,14 @@ class _Verification:
 
     def _begin(self, known: list[str]) -> None:
         """(0) Which logs there are; checkpoints from elsewhere are given to the log that they name."""
+        by_origin: dict[str, list[Checkpoint]] = {}
+        for text in known:
+            origin = text.partition("\n")[0]
+            by_origin.setdefault(origin, []).append(checkpoints.verify(text, self._verifier, origin))
         for head in storage.heads(self._db):
-            tree = TreeCheck(self._db, head, self._verifier, self._report)
+            tree = TreeCheck(self._db, head, self._verifier, by_origin.pop(head.origin, ()), self._report)
             self._trees[head.id] = tree
+            self._origins[head.origin] = tree
             self._report.logs.append(tree.log)
             try:
                 proper = checkpoints.origin(self._verifier.name, head.organization, head.epoch)
@@ -116,15 +123,9 @@ class _Verification:
                 proper = ""
             if head.origin != proper:
                 self._problem(head.id, None, f"this is not a log of `{self._verifier.name}`, whose key was given")
-        by_origin = {tree.head.origin: tree for tree in self._trees.values()}
-        for text in known:
-            origin = text.partition("\n")[0]
-            found = by_origin.get(origin)
-            checkpoint = checkpoints.verify(text, self._verifier, origin)
-            if found is not None:
-                found.expect(checkpoint)
-            elif checkpoint.size:
-                self._report.add(Problem(origin, 0, f"the log is missing; {checkpoint.size} entries of it are signed"))
+        for origin, lost in by_origin.items():
+            if size := max(checkpoint.size for checkpoint in lost):
+                self._report.add(Problem(origin, 0, f"the log is missing; {size} entries of it are signed"))
 
     def _entry(
         self, row_id: int, log_id: int, seq: int, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: bytes
@@ -134,6 +135,8 @@ class _Verification:
         if tree is None:
             self._problem(None, None, f"entry `{event_id}` belongs to no log")
             return
+        if type(leaf) is not bytes:  # the type of a stored value is a byte that can be changed, too
+            leaf = str(leaf).encode()
         index = tree.append(seq, leaf)  # (1) the index, (3), (4)
         try:
             entry = entries.decode(leaf)  # (1)
@@ -193,13 +196,11 @@ class _Verification:
             self._problem(log_id, index, "only the system log tells of checkpoints")
             return
         origin, size, root = str(entry["origin"]), int(entry["size"] or 0), str(entry["root"])
-        for tree in self._trees.values():
-            if tree.head.origin == origin:
-                fault = tree.contradicts(size, root)
-                if fault:
-                    self._problem(tree.head.id, size - 1, f"{fault} (entry {index} of the system log)")
-                return
-        self._problem(log_id, index, f"it tells of `{origin}`, a log that is missing")
+        tree = self._origins.get(origin)
+        if tree is None:
+            self._problem(log_id, index, f"it tells of `{origin}`, a log that is missing")
+        elif fault := tree.contradicts(size, root):
+            self._problem(tree.head.id, size - 1, f"{fault} (entry {index} of the system log)")
 
     def _decisions(self) -> None:
         """(5) What is open according to the leaves is what the table of open decisions says."""

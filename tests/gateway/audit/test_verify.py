@@ -318,6 +318,15 @@ def test_it_says_which_of_leaf_and_tile_was_changed(copy: Copy, kind: str, verdi
     assert verdict in problem.message
 
 
+@pytest.mark.parametrize(("level", "number", "last"), [(0, 1, 511), (0, 2, SIZE - 1), (1, 0, 256)])
+def test_a_tile_that_is_too_long_is_found(copy: Copy, level: int, number: int, last: int) -> None:
+    where = (DEFAULT, level, number)
+    hashes = copy.value("SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?", *where)
+    query = "UPDATE tile SET hashes = ? WHERE log_id = ? AND level = ? AND number = ?"
+    copy.tamper(query, hashes + b"x", *where)
+    assert found(copy.verify()) == {("default", last)}
+
+
 def test_another_key_verifies_nothing(copy: Copy) -> None:
     other = note.Signer.generate("test").verifier
     report = verify.verify(copy.path, other)

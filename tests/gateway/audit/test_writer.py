@@ -220,6 +220,24 @@ def test_a_clock_that_jumps_back_stops_the_log_until_it_has_caught_up(log: Log, 
     assert writer.write_sync(make.change()).seq == 1
 
 
+def test_a_closing_that_the_clock_holds_up_leaves_its_decision_open(log: Log, make: Make) -> None:
+    """It shares a batch with an entry of another log that goes through."""
+    clock = [NOW]
+    writer = log.writer(clock=lambda: clock[0])
+    decision = make.decided()
+    writer.write_sync(decision)
+    clock[0] = NOW - 60 * SECOND
+    with held_lock(log):
+        held_up, other = writer.submit(make.completed(decision)), writer.submit(make.change(organization="acme"))
+    assert code_of(held_up) == "audit_unavailable"
+    other.result(10)
+    assert log.rows("SELECT event_id FROM open_decision") == [(decision.event_id,)]
+    assert log.verify().problems == []
+    clock[0] = NOW
+    writer.write_sync(make.change())
+    assert log.entries()[1]["late"] is True, "and is closed as soon as the clock allows"
+
+
 # -- waiting -----------------------------------------------------------------------------------------------------------
 
 
