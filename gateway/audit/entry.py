@@ -96,7 +96,7 @@ _CAPS: Final[Mapping[str, int]] = {
     "actor": 256,
     "what": 128,
     "outcome": 64,
-    "reason": 128,
+    "reason": 1024,
     "origin": 256,
 }
 
