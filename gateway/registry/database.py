@@ -61,10 +61,13 @@ class Registry:
         """Open the registry of an existing gateway; refuses one that another version of this program made."""
         data.check()
         registry = cls(data.registry_db)
-        found = registry.revision()
-        if found != REVISION:
+        try:
+            found = registry.revision()
+            if found != REVISION:
+                raise wrong_revision(data.registry_db, found)
+        except GatewayError:
             registry.close()
-            raise wrong_revision(data.registry_db, found)
+            raise
         return registry
 
     def close(self) -> None:
@@ -129,8 +132,12 @@ def _engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: Any) -> None:
-        for pragma in _PER_CONNECTION:
-            connection.execute(pragma)
+        try:
+            for pragma in _PER_CONNECTION:
+                connection.execute(pragma)
+        except sqlite3.Error:
+            connection.close()  # the pool never sees it
+            raise
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

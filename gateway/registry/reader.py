@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,21 +118,14 @@ class RegistryReader:
     """One worker's view of the registry; used from one thread. Every method reads afresh: callers cache by epoch."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         try:
-            self._epochs = _connect(path)
-            self._rows = _connect(path)
-            found = self._rows.execute("SELECT version_num FROM alembic_version").fetchone()
+            with ExitStack() as opened:
+                self._epochs = opened.enter_context(closing(_connect(path)))
+                self._rows = opened.enter_context(closing(_connect(path)))
+                _check_revision(path, self._rows)
+                opened.pop_all()  # all is well: they stay open until `close`
         except sqlite3.Error as error:
             raise GatewayError("registry_unavailable", f"cannot read `{path}`: {error}", subject=str(path)) from error
-        if found is None or found[0] != REVISION:
-            self.close()
-            raise GatewayError(
-                "registry_revision",
-                f"`{path}` is at revision {found[0] if found else 'none'}, this gateway needs {REVISION}",
-                subject=str(path),
-                hint="the control process migrates an older registry: restart `gateway up`",
-            )
 
     def close(self) -> None:
         self._epochs.close()
@@ -182,5 +176,16 @@ class RegistryReader:
 def _connect(path: Path) -> sqlite3.Connection:
     # mode=rw: a missing file is an error, not an empty database; query_only: this process cannot write all the same.
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=1.0)
-    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA query_only = ON")  # touches no file yet: it cannot fail
     return connection
+
+
+def _check_revision(path: Path, connection: sqlite3.Connection) -> None:
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if found is None or found[0] != REVISION:
+        raise GatewayError(
+            "registry_revision",
+            f"`{path}` is at revision {found[0] if found else 'none'}, this gateway needs {REVISION}",
+            subject=str(path),
+            hint="the control process migrates an older registry: restart `gateway up`",
+        )
