@@ -299,6 +299,8 @@ def equal(a: Value, b: Value) -> bool:
     if rb is None:
         foreign(b)
     if ra != rb:
+        if (ca is float and a != a) or (cb is float and b != b):
+            foreign(a if ca is float and a != a else b)
         return False
     if ra == 2:
         return compare_numbers(a, b) == 0

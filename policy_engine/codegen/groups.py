@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Clause, Group, Kind, Rule
+from policy_engine.compiler.program import Clause, Group, Kind, Rule, dotted
 from policy_engine.compiler.recursion import compatible
 from policy_engine.compiler.terms import constant_value
 from policy_engine.syntax import nodes
@@ -167,7 +167,21 @@ class GroupWriter(BodyWriter):
 
     def _clause(self, rule: Rule, clause: Clause, params: list[str], action: Action) -> None:
         """One body, run with the function's operands matched against the rule's arguments."""
+        self._explain(rule, clause, action)
         self.solutions(clause.body, action, tuple(zip(rule.args or (), params, strict=False)))
+
+    def _explain(self, rule: Rule, clause: Clause, action: Action) -> None:
+        """In the traced build: note that a rule has given a value."""
+        if not self.unit.trace:
+            return
+        write = action.write
+        note = self.unit.constants.value(f"{dotted(rule.path)} at {clause.loc}")
+
+        def noted() -> None:
+            self.writer.line(f"q.run.fired.append({note})")
+            write()
+
+        action.write = noted
 
     # ---- collections
 
@@ -208,7 +222,9 @@ class GroupWriter(BodyWriter):
         self, rule: Rule, known: tuple[str, ...], write: Callable[[Rule], None], assigns: tuple[str, ...] = ()
     ) -> None:
         before = tuple(zip(_head(rule), known, strict=False))
-        self.solutions(rule.clauses[0].body, Action(lambda: write(rule), False, "", assigns), before)
+        action = Action(lambda: write(rule), False, "", assigns)
+        self._explain(rule, rule.clauses[0], action)
+        self.solutions(rule.clauses[0].body, action, before)
 
     def _add_member(self, rule: Rule) -> None:
         assert rule.key is not None

@@ -329,8 +329,7 @@ def step(value: Value, key: Value) -> Value:
         return value[key] if 0 <= key < len(value) else U
     if cls is Set:
         return key if freeze(key) in value.members else U
-    if value is not U and cls not in RANK:
-        foreign(value)
+    known(value)
     return U
 
 
@@ -353,8 +352,7 @@ def items(q: Query, value: Value) -> Iterable[tuple[Value, Value]]:
     if cls is Set:
         q.run.charge(len(value.members))
         return [(member, member) for member in value.sorted()]
-    if value is not U and cls not in RANK:
-        foreign(value)
+    known(value)
     return ()
 
 
@@ -372,8 +370,7 @@ def members(q: Query, value: Value) -> Iterable[Value]:
         q.run.charge(len(value.members))
         ordered: list[Value] = value.sorted()
         return ordered
-    if value is not U and cls not in RANK:
-        foreign(value)
+    known(value)
     return ()
 
 
@@ -393,14 +390,14 @@ def falsy(value: Any) -> bool:
     """Whether a condition fails: on undefined and false, and on nothing else."""
     if value is U or value is False:
         return True
-    if value.__class__ not in RANK:
-        foreign(value)
+    known(value)
     return False
 
 
 def known(value: Any) -> None:
     """Refuse what is no Rego value. Undefined passes."""
-    if value is not U and value.__class__ not in RANK:
+    cls = value.__class__
+    if (cls not in RANK and value is not U) or (cls is float and value != value):
         foreign(value)
 
 

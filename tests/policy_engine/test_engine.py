@@ -1,0 +1,390 @@
+"""The public objects: what a caller may rely on beyond the language itself."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import policy_engine as pe
+
+AUTHZ = """package authz
+
+default allow := false
+
+allow if {
+	input.role == "admin"
+	not input.suspended
+}
+
+deny contains reason if some reason in input.reasons
+
+limits := {"requests_per_minute": data.limits[input.role]}
+"""
+
+
+@pytest.fixture(scope="module")
+def policies() -> pe.Policies:
+    return pe.compile({"authz.rego": AUTHZ}, {"limits": {"admin": 60}})
+
+
+def test_an_entrypoint_gives_the_document(policies: pe.Policies) -> None:
+    allow = policies.entrypoint("data.authz.allow")
+    assert allow({"role": "admin"}) is True
+    assert allow({"role": "admin", "suspended": True}) is False
+    assert policies.entrypoint("data.authz")({"role": "admin", "reasons": ["b", "a"]}) == {
+        "allow": True,
+        "deny": ["a", "b"],
+        "limits": {"requests_per_minute": 60},
+    }
+
+
+def test_undefined_is_neither_null_nor_false() -> None:
+    entry = pe.compile({"t.rego": "package t\np := input.x\nq if input == null\nr if not input"}).entrypoint
+    assert entry("data.t.p")({}) is pe.UNDEFINED
+    assert entry("data.t.p")({"x": None}) is None
+    assert entry("data.t.p")() is pe.UNDEFINED
+    assert entry("data.t.q")(None) is True
+    assert entry("data.t.q")() is pe.UNDEFINED
+    assert entry("data.t.r")() is True
+    with pytest.raises(TypeError):
+        bool(pe.UNDEFINED)
+
+
+def test_input_and_data_are_not_changed_and_results_are_fresh() -> None:
+    source = 'package t\np := input.a\nq := data.d\nr := {"k": [1]}\ns := object.union(input.a, {"z": x}) if x := data.one with data.one as 1'
+    data = {"d": {"list": [1, 2]}}
+    kept = copy.deepcopy(data)
+    value = {"a": {"b": [1], "c": {}}}
+    before = copy.deepcopy(value)
+    policies = pe.compile({"t.rego": source}, data)
+    everything = policies.entrypoint("data.t")
+    first = everything(value)
+    for member in first.values():
+        member["changed"] = True
+    first["p"]["b"].append(9)
+    first["q"]["list"].append(9)
+    first["r"]["k"].append(9)
+    assert (value, data) == (before, kept)
+    assert everything(value) == {
+        "p": {"b": [1], "c": {}},
+        "q": {"list": [1, 2]},
+        "r": {"k": [1]},
+        "s": {"b": [1], "c": {}, "z": 1},
+    }
+
+
+class Role(enum.StrEnum):
+    ADMIN = "admin"
+
+
+class Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"role": Role.ADMIN},
+        {"role": Text("admin")},
+        {"role": ("admin",)},
+        {"role": float("nan")},
+        {"role": b"admin"},
+        OrderedDict(role="admin"),
+        {"role": {"admin"}},
+    ],
+    ids=["StrEnum", "str subclass", "tuple", "NaN", "bytes", "OrderedDict", "set"],
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        'input.role == "admin"',
+        'not input.role == "admin"',
+        "not input.role",
+        "input.role",
+        'not input.role in ["x"]',
+        "not is_string(input.role)",
+        "not input.role[0] == 1",
+        "every x in input.role { x == 1 }",
+        "not input.role < 1",
+    ],
+)
+def test_foreign_values_are_refused_where_they_are_touched(value: Any, body: str) -> None:
+    allow = pe.compile({"t.rego": f"package t\nallow if {{ {body} }}"}).entrypoint("data.t.allow")
+    with pytest.raises(pe.PolicyError) as caught:
+        allow(value)
+    assert caught.value.code == "invalid_input"
+
+
+def test_check_looks_at_the_whole_value() -> None:
+    pe.check({"a": [1, 1.5, None, True, "x", pe.Set([1])]})
+    with pytest.raises(pe.PolicyError, match="tuple"):
+        pe.check({"a": [{"b": ()}]})
+    with pytest.raises(pe.PolicyError, match="NaN"):
+        pe.check([float("nan")])
+
+
+def test_a_decision_can_be_repeated_from_what_it_recorded() -> None:
+    source = 'package t\np := [time.now_ns(), rand.intn("x", 1000000), uuid.rfc4122("y")]\nq := [p, time.now_ns()]'
+    entry = pe.compile({"t.rego": source}).entrypoint("data.t.q")
+    first = entry.decide()
+    assert first.value[0][0] == first.value[1]
+    assert entry.decide(replay=first.nondeterministic).value == first.value
+    assert entry.decide(now_ns=5, seed=7).value == entry.decide(now_ns=5, seed=7).value
+    assert entry.decide(now_ns=5).value[1] == 5
+
+
+def test_what_a_decision_printed() -> None:
+    lines: list[str] = []
+    policies = pe.compile({"t.rego": 'package t\np if { print("x is", input.x, input.y); true }'}, print=lines.append)
+    decision = policies.entrypoint("data.t.p").decide({"x": [1]})
+    assert decision.value is True
+    assert decision.prints == ("x is [1] <undefined>",)
+    assert lines == ["x is [1] <undefined>"]
+
+
+def test_a_traced_decision_says_why(policies: pe.Policies) -> None:
+    decision = policies.entrypoint("data.authz.allow").decide({"role": "admin"}, trace=True)
+    assert decision.value is True
+    assert decision.coverage == {"authz.rego": (6, 7)}
+    assert decision.why == ("data.authz.allow at authz.rego:5",)
+    denied = policies.entrypoint("data.authz.allow").decide({"role": "user"}, trace=True)
+    assert denied.value is False
+    assert denied.why == ("data.authz.allow at authz.rego:3",)
+
+
+def test_facts(policies: pe.Policies) -> None:
+    facts = policies.facts("data.authz")
+    assert facts.input_paths == (("reasons",), ("role",), ("suspended",))
+    assert facts.data_paths == (("limits",),)
+    assert facts.nondeterministic == ()
+    other = pe.compile({"t.rego": "package t\np if { x := input[_]; x.y }\nq := time.now_ns()\nr := data.t.q"})
+    assert other.facts("data.t.p").input_paths == ((),)
+    assert other.facts("data.t.r").nondeterministic == ("time.now_ns",)
+    assert other.facts("data.t.q").input_paths == ()
+
+
+def test_other_data_for_the_same_code(policies: pe.Policies) -> None:
+    other = policies.with_data({"limits": {"admin": 1}})
+    assert other.entrypoint("data.authz.limits")({"role": "admin"}) == {"requests_per_minute": 1}
+    assert policies.entrypoint("data.authz.limits")({"role": "admin"}) == {"requests_per_minute": 60}
+    with pytest.raises(pe.PolicyError, match="conflicting rule for data path authz/allow found"):
+        policies.with_data({"authz": {"allow": True}})
+
+
+def test_queries_bind_variables(policies: pe.Policies) -> None:
+    query = policies.prepare("data.authz.deny[msg]; x := count(msg); some i in [x]")
+    assert query.bindings({"reasons": ["bb", "a"]}) == [
+        {"msg": "a", "x": 1, "i": 1},
+        {"msg": "bb", "x": 2, "i": 2},
+    ]
+    assert query.bindings() == []
+    assert policies.prepare("data.authz.deny").bindings({"reasons": []}) == [{}]
+    assert policies.prepare("1 == 2").results() == [([False], {})]
+
+
+def test_parse_value_takes_ground_terms_only() -> None:
+    value = pe.parse_value('{"roles": {"a", "b"}, "n": [1, null]}')
+    assert value == {"roles": pe.Set(["b", "a"]), "n": [1, None]}
+    with pytest.raises(pe.PolicyError, match="not ground"):
+        pe.parse_value("[x]")
+
+
+@pytest.mark.parametrize(
+    ("source", "limits"),
+    [
+        ("p := count([1 | some a in input.xs; some b in input.xs; some c in input.xs])", pe.Limits(work=100_000)),
+        ("p := count([1 | some a in input.xs; some b in input.xs; some c in input.xs])", pe.Limits(seconds=0.02)),
+        ("p := [input.xs | some a in input.xs]", pe.Limits(output_bytes=1000)),
+        ("p := count(numbers.range(1, 1000000000))", pe.Limits(work=1000)),
+    ],
+    ids=["work", "seconds", "output", "range"],
+)
+def test_budgets_end_a_decision(source: str, limits: pe.Limits) -> None:
+    entry = pe.compile({"t.rego": f"package t\n{source}"}, limits=limits).entrypoint("data.t.p")
+    with pytest.raises(pe.PolicyError) as caught:
+        entry({"xs": list(range(1000))})
+    assert caught.value.code == "eval_cancel_error"
+
+
+def test_a_hosts_own_functions_and_capabilities() -> None:
+    policies = pe.compile(
+        {"t.rego": 'package t\np := org.lookup(input.x)\nq := org.lookup("boom")'},
+        functions={"org.lookup": (1, {"a": 1}.__getitem__)},
+    )
+    assert policies.entrypoint("data.t.p")({"x": "a"}) == 1
+    assert policies.entrypoint("data.t.q")() is pe.UNDEFINED
+    with pytest.raises(pe.PolicyError, match="org.lookup"):
+        policies.entrypoint("data.t.q", strict_builtin_errors=True)()
+    with pytest.raises(pe.PolicyError, match=r"undefined function count"):
+        pe.compile({"t.rego": "package t\np := count([1])"}, capabilities=["sum"])
+
+
+def test_unknown_builtins_are_refused_when_a_policy_is_loaded() -> None:
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile({"a.rego": "package a\n\np if nosuch.builtin(1)"})
+    assert str(caught.value) == "a.rego:3: rego_type_error: undefined function nosuch.builtin"
+
+
+def test_all_parse_errors_come_together() -> None:
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile({"b.rego": "package b\np := ", "a.rego": "package a\nq := ]"})
+    assert [error.location.file for error in caught.value.errors if error.location] == ["a.rego", "b.rego"]
+
+
+ATTACKS = [
+    '"); import os; os.system("x")  #',
+    "\\n import os",
+    "'''",
+    '"""',
+    "{q.run}",
+    "__import__('os')",
+    "\u2028import os",
+    "k0 = 1",
+]
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_no_text_of_a_policy_reaches_the_generated_source(text: str) -> None:
+    quoted = pe.dumps(text)
+    source = f"""package t
+# {text.replace(chr(10), " ")}
+p[{quoted}] := {quoted} if {{
+	import_os := {quoted}
+	import_os == input[{quoted}]
+	x := $"{{import_os}}"
+	{quoted} in {{{quoted}, `{text.replace("`", "")}`}}
+}}
+"""
+    policies = pe.compile({f"{text}.rego": source})
+    generated = policies.python_source()
+    assert "os" not in generated.replace("is_closed", "")
+    assert text not in generated
+    assert policies.entrypoint("data.t.p")({text: text}) == {text: text}
+
+
+def test_one_policy_set_serves_many_threads(policies: pe.Policies) -> None:
+    everything = policies.entrypoint("data.authz")
+    wrong: list[Any] = []
+
+    def work(role: str, want: bool) -> None:
+        for _ in range(500):
+            got = everything({"role": role, "reasons": [role]})
+            if got["allow"] is not want or got["deny"] != [role]:
+                wrong.append(got)
+
+    threads = [threading.Thread(target=work, args=(role, role == "admin")) for role in ("admin", "user") * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_deeply_nested_loops() -> None:
+    names = [f"x{i}" for i in range(40)]
+    body = "; ".join(f"some {name} in input" for name in names)
+    source = f"package t\np := [{', '.join(names)}] if {{ {body} }}\nq if {{ {body}; x39 == 2 }}\nr := [x0 | {body}]"
+    source += f"\ns if {{ not u }}\nu if {{ {body}; x39 == 3 }}\nf(y) := z if {{ {body}; z := x39 + y }}\nt := f(1)"
+    policies = pe.compile({"t.rego": source})
+    assert policies.entrypoint("data.t")([1]) == {"p": [1] * 40, "r": [1], "s": True, "t": 2}
+    assert policies.entrypoint("data.t.q")([1]) is pe.UNDEFINED
+    assert policies.entrypoint("data.t.q")([2]) is True
+
+
+def test_deeply_nested_comprehensions() -> None:
+    term = "input.x"
+    for _ in range(30):
+        term = f"[v | v := {term}]"
+    deep = pe.compile({"t.rego": f"package t\np := {term}"}).entrypoint("data.t.p")
+    value = deep({"x": 7})
+    for _ in range(30):
+        (value,) = value
+    assert value == 7
+
+
+def test_values_nested_too_deeply_are_an_error() -> None:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+    entry = pe.compile({"t.rego": "package t\np := input\nq if input == data.x"}, {"x": value}).entrypoint
+    for path in ("data.t.p", "data.t.q"):
+        with pytest.raises(pe.PolicyError) as caught:
+            entry(path)(value)
+        assert caught.value.code == "eval_cancel_error"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_a_value_comes_out_as_it_went_in(value: Any) -> None:
+    assert pe.dumps(IDENTITY(value)) == pe.dumps(value)
+    assert pe.loads(pe.dumps(value)) == value
+
+
+@given(JSON, JSON)
+def test_equality_is_an_equivalence_that_order_agrees_with(a: Any, b: Any) -> None:
+    got = COMPARE({"a": a, "b": b})
+    assert [got["less"], got["equal"], got["more"]].count(True) == 1
+    assert got["equal"] is (pe.dumps(a) == pe.dumps(b) or (got["in_set"] and got["equal"]))
+    assert got["in_set"] is got["equal"]
+
+
+IDENTITY = pe.compile({"t.rego": "package t\np := input"}).entrypoint("data.t.p")
+COMPARE = pe.compile(
+    {
+        "t.rego": "package t\n"
+        'p := {"less": input.a < input.b, "equal": input.a == input.b, "more": input.a > input.b, '
+        '"in_set": input.a in {input.b}}'
+    }
+).entrypoint("data.t.p")
+
+
+def test_bundles(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / ".manifest").write_text('{"roots": ["t", "lib"]}')
+    (tmp_path / "t.rego").write_text("package t\np := data.lib.values.x")
+    (tmp_path / "t_test.rego").write_text("package t_test\ntest_p if data.t.p == 1")
+    (tmp_path / "lib" / "data.yaml").write_text("values: {x: 1}\n")
+    policies = pe.load(tmp_path)
+    assert policies.entrypoint("data.t.p")() == 1
+    assert policies.entrypoint("data.t_test.test_p")() is pe.UNDEFINED
+    (tmp_path / "data.json").write_text('{"other": 1}')
+    with pytest.raises(pe.PolicyError, match="outside of the manifest's roots"):
+        pe.load(tmp_path)
+    with pytest.raises(pe.PolicyError, match="there is no bundle at"):
+        pe.load(tmp_path / "nowhere")
+
+
+def test_annotations() -> None:
+    source = (
+        "# METADATA\n# title: T\npackage t\n\n# METADATA\n# description: says yes\n# custom:\n#   owner: me\np := 1\n"
+    )
+    assert pe.compile({"t.rego": source}).annotations() == [
+        {
+            "path": ["t"],
+            "location": {"file": "t.rego", "row": 3, "col": 1},
+            "annotations": {"title": "T", "scope": "package"},
+        },
+        {
+            "path": ["t", "p"],
+            "location": {"file": "t.rego", "row": 9, "col": 1},
+            "annotations": {"description": "says yes", "custom": {"owner": "me"}, "scope": "rule"},
+        },
+    ]
+
+
+def test_the_public_names() -> None:
+    assert sorted(pe.__all__) == sorted(name for name in pe.__all__ if hasattr(pe, name))
