@@ -1,0 +1,243 @@
+"""Keys of signatures, as policies hold them: PEM certificates and public keys, and JWK (RFC 7517) or sets of them.
+
+A key is an object of the `cryptography` package, or bytes for a shared secret. A key that is well-formed but that no
+signature here can be checked with (a tiny RSA modulus, a key for encryption) is `UNUSABLE`: nothing verifies under it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from policy_engine.builtins import gojson, pem
+from policy_engine.builtins.encoding_base64 import Base64Error, decode_url
+from policy_engine.values import Value
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+    PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+class Unusable:
+    """The class of `UNUSABLE`."""
+
+    __slots__ = ()
+
+
+UNUSABLE: Final = Unusable()
+
+ALGORITHMS: Final = frozenset(
+    (
+        "RS256",
+        "RS384",
+        "RS512",
+        "PS256",
+        "PS384",
+        "PS512",
+        "ES256",
+        "ES384",
+        "ES512",
+        "HS256",
+        "HS384",
+        "HS512",
+        "EdDSA",
+    )
+)
+"""The names of RFC 7518 that tokens may be signed with."""
+
+
+class KeyFormatError(ValueError):
+    """Text that holds no key."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A key and, if it came from a JWK, the algorithm and the id that it is for ("" if it does not say)."""
+
+    key: Any
+    algorithm: str = ""
+    id: str = ""
+
+
+_CACHED: Final = 16_384
+"""Longer texts are not kept between queries; a certificate has about 2,000 characters."""
+
+
+def verification_keys(text: str) -> tuple[VerificationKey, ...]:
+    """The keys in a PEM certificate, a PEM public key, a JWK or a JWK set. Raises `KeyFormatError`."""
+    return _cached_keys(text) if len(text) <= _CACHED else _keys(text)
+
+
+def _keys(text: str) -> tuple[VerificationKey, ...]:
+    block = pem.first_block(text)
+    if block is None:
+        keys = jwk_set(text)
+        return tuple(key for key in keys if not key.algorithm or key.algorithm in ALGORITHMS)
+    if block.rest:
+        raise KeyFormatError("extra data after a PEM certificate block")
+    if block.label == "CERTIFICATE":
+        return (VerificationKey(_certificate_key(block.content)),)
+    if block.label == "PUBLIC KEY":
+        return (VerificationKey(_public_key(block.content)),)
+    raise KeyFormatError("failed to extract a Key from the PEM certificate")
+
+
+_cached_keys = functools.lru_cache(maxsize=64)(_keys)
+
+
+def _certificate_key(der: bytes) -> Any:
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return _for_signatures(x509.load_der_x509_certificate(der).public_key())
+    except UnsupportedAlgorithm:
+        return UNUSABLE
+    except ValueError:
+        raise KeyFormatError("failed to parse a PEM certificate: x509: malformed certificate") from None
+
+
+def _public_key(der: bytes) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        return _for_signatures(load_der_public_key(der))
+    except UnsupportedAlgorithm:
+        return UNUSABLE
+    except ValueError:
+        raise KeyFormatError("failed to parse a PEM public key: asn1: structure error") from None
+
+
+def _for_signatures(key: object) -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    known = (rsa.RSAPublicKey, ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey)
+    return key if isinstance(key, known) else UNUSABLE
+
+
+def jwk_set(text: str) -> list[VerificationKey]:
+    """The keys of a JWK, or of a set, private ones as private keys. Raises `KeyFormatError`."""
+    try:
+        document = gojson.read(text)
+    except gojson.JSONError as error:
+        raise KeyFormatError(f"failed to parse a JWK key (set): {error}") from None
+    members = [document]
+    if document.__class__ is dict and "keys" in document:
+        members = document["keys"]
+        if members.__class__ is not list:
+            raise KeyFormatError('failed to parse a JWK key (set): failed to decode "keys": expected an array')
+    try:
+        return [_from_jwk(member) for member in members]
+    except KeyFormatError as error:
+        raise KeyFormatError(f"failed to parse a JWK key (set): {error}") from None
+
+
+def _from_jwk(jwk: Value) -> VerificationKey:
+    if jwk.__class__ is not dict:
+        raise KeyFormatError("a JWK must be an object")
+    kind = _text(jwk, "kty")
+    makers = {"oct": _secret, "RSA": _rsa, "EC": _elliptic, "OKP": _edwards}
+    if kind not in makers:
+        raise KeyFormatError(f"invalid key type from JSON ({kind})")
+    algorithm = _text(jwk, "alg")
+    if algorithm and algorithm not in ALGORITHMS and not _OTHER_ALGORITHMS.fullmatch(algorithm):
+        raise KeyFormatError(f'invalid algorithm "{algorithm}"')
+    _text(jwk, "use")  # is not looked at, but has to be sound
+    if jwk.get("key_ops", []).__class__ is not list:
+        raise KeyFormatError("the member `key_ops` of a JWK must be an array")
+    return VerificationKey(makers[kind](jwk), algorithm, _text(jwk, "kid"))
+
+
+_OTHER_ALGORITHMS: Final = re.compile(
+    r"none|dir|ES256K|Ed25519|Ed448|RSA1_5|RSA-OAEP(-256|-384|-512)?|A(128|192|256)(GCM)?KW"
+    r"|ECDH-ES(\+A(128|192|256)KW)?|PBES2-HS(256\+A128|384\+A192|512\+A256)KW"
+)
+"""What else a JWK may be for. Its key is skipped, not refused."""
+
+
+def _text(jwk: dict[Any, Value], name: str) -> str:
+    value = jwk.get(name, "")
+    if value.__class__ is not str:
+        raise KeyFormatError(f"the member `{name}` of a JWK must be a string")
+    return value
+
+
+def _octets(jwk: dict[Any, Value], name: str) -> bytes:
+    text = _text(jwk, name)
+    if not text:
+        raise KeyFormatError(f'missing "{name}" value')
+    try:
+        return decode_url(text)
+    except Base64Error:
+        raise KeyFormatError(f"the member `{name}` of a JWK must be base64url") from None
+
+
+def _number(jwk: dict[Any, Value], name: str) -> int:
+    return int.from_bytes(_octets(jwk, name), "big")
+
+
+def _secret(jwk: dict[Any, Value]) -> bytes:
+    return _octets(jwk, "k")
+
+
+def _rsa(jwk: dict[Any, Value]) -> Any:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    public = rsa.RSAPublicNumbers(_number(jwk, "e"), _number(jwk, "n"))
+    try:
+        if "d" not in jwk:
+            return public.public_key()
+        d, p, q = (_number(jwk, name) for name in ("d", "p", "q"))
+        numbers = rsa.RSAPrivateNumbers(
+            p, q, d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q), public
+        )
+        return numbers.private_key()
+    except KeyFormatError:
+        raise
+    except ValueError:
+        return UNUSABLE
+
+
+def _elliptic(jwk: dict[Any, Value]) -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    curves: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+    name = _text(jwk, "crv")
+    if name not in curves:
+        raise KeyFormatError(f'unknown EllipticCurveAlgorithm: "{name}"')
+    curve = curves[name]
+    size = (curve.key_size + 7) // 8
+    for coordinate in ("x", "y"):
+        if len(_octets(jwk, coordinate)) != size:
+            raise KeyFormatError(f'invalid "{coordinate}" length for curve "{name}"')
+    try:
+        public = ec.EllipticCurvePublicNumbers(_number(jwk, "x"), _number(jwk, "y"), curve)
+        if "d" not in jwk:
+            return public.public_key()
+        return ec.EllipticCurvePrivateNumbers(_number(jwk, "d"), public).private_key()
+    except KeyFormatError:
+        raise
+    except ValueError:
+        raise KeyFormatError("invalid ECDSA public key: point not on curve") from None
+
+
+def _edwards(jwk: dict[Any, Value]) -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    name = _text(jwk, "crv")
+    if name not in ("Ed25519", "X25519"):
+        raise KeyFormatError(f"invalid curve algorithm {name}")
+    public = _octets(jwk, "x")
+    private = _octets(jwk, "d") if "d" in jwk else None
+    if len(public) != 32 or (private is not None and len(private) != 32):
+        raise KeyFormatError("ed25519: wrong public key size")
+    if name == "X25519":
+        return UNUSABLE
+    if private is not None:
+        return ed25519.Ed25519PrivateKey.from_private_bytes(private)
+    return ed25519.Ed25519PublicKey.from_public_bytes(public)
