@@ -187,9 +187,9 @@ class Policies:
 
     def annotations(self) -> list[dict[str, Value]]:
         """The metadata annotations of all modules, in order (OPA: docs/policy-language, "Metadata")."""
-        from policy_engine.syntax.metadata import annotations
+        from policy_engine.syntax import metadata
 
-        return [item for info in self._program.modules for item in annotations(info.module, info.file)]
+        return [item for info in self._program.modules for item in metadata.read(info.module, info.file)]
 
     def python_source(self, *paths: str) -> str:
         """The Python that the policies (or what `paths` need) compile to. For people; constants are names in it."""

@@ -16,7 +16,7 @@ from policy_engine.values import Value
 SCOPES = {"rule", "document", "package", "subpackages"}
 
 
-def annotations(module: Module, file: str) -> list[dict[str, Value]]:
+def read(module: Module, file: str) -> list[dict[str, Value]]:
     """Each annotation of a module: `path` (of the rule or package, below data), `location`, `annotations`.
 
     Raises `PolicyError` for a block that is not a YAML object, or has a scope that is none or has nothing to speak of.
