@@ -1,7 +1,7 @@
 """The lock that serialises every process that appends to the log: `flock` on `audit.lock`, with a time limit.
 
-SQLite's own busy handler polls, and under load it starves the unlucky: its worst wait was measured 200 times that of a
-kernel lock. `flock` has no time limit of its own, and a process that is stopped while it holds the lock must not take
+SQLite's own busy handler polls, and under load it starves the unlucky: its worst waits are ten times as long as those of
+a kernel lock (`benchmarks/audit_log.py`). `flock` has no time limit of its own, and a process that is stopped while it holds the lock must not take
 the others with it; so a contended lock is waited for in a thread of its own.
 """
 
