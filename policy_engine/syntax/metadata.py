@@ -72,7 +72,8 @@ def _content(block: list[Comment]) -> dict[str, Value]:
 
 def _target(module: Module, row: int) -> Package | Rule | None:
     """The first statement behind a line."""
-    behind = [item for item in (module.package, *module.rules) if item.loc.row > row]
+    statements: tuple[Package | Rule, ...] = (module.package, *module.rules)
+    behind = [item for item in statements if item.loc.row > row]
     return min(behind, key=lambda item: item.loc, default=None)
 
 
