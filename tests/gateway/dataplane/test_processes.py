@@ -1,0 +1,406 @@
+"""End to end: real processes, real HTTP, and the `openai` package as the agents have it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from .processes import POLICY, Live, environment, write_policy
+
+HELLO: Any = [{"role": "user", "content": "hello there"}]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One gateway with two workers that all tests of this module share; none leaves it stopped."""
+    found = Live(tmp_path_factory.mktemp("live"))
+    try:
+        found.start("--workers", "2")
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def client(live: Live) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=live.base_url, api_key=live.key, max_retries=0, timeout=20) as made:
+        yield made
+
+
+# -- the SDK, with nothing changed but its base URL and its key
+
+
+def test_an_answer(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+    assert answer.choices[0].message.content == "You said: hello there"
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 6
+
+
+def test_a_stream(client: openai.OpenAI) -> None:
+    with client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True) as stream:
+        chunks = list(stream)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "You said: hello there"
+    assert all(chunk.usage is None for chunk in chunks)
+
+
+def test_a_stream_with_usage(client: openai.OpenAI) -> None:
+    options: Any = {"include_usage": True}
+    with client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True, stream_options=options) as stream:
+        chunks = list(stream)
+    assert chunks[-1].usage is not None
+    assert chunks[-1].choices == []
+
+
+def test_the_models(client: openai.OpenAI) -> None:
+    assert "gpt-4o" in [model.id for model in client.models.list()]
+
+
+def test_async_and_many_at_once(live: Live) -> None:
+    async def run() -> None:
+        async with openai.AsyncOpenAI(base_url=live.base_url, api_key=live.key, max_retries=0) as client:
+
+            async def ask(number: int) -> str:
+                stream = await client.chat.completions.create(
+                    model="gpt-4o", messages=[{"role": "user", "content": str(number)}], stream=True
+                )
+                return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+            answers = await asyncio.gather(*(ask(number) for number in range(40)))
+            assert answers == [f"You said: {number}" for number in range(40)]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "status", "code"),
+    [
+        ("o3", openai.PermissionDeniedError, 403, "policy_denied"),
+        ("mock-status-400", openai.BadRequestError, 400, None),
+        ("mock-status-404", openai.NotFoundError, 404, None),
+        ("mock-status-409", openai.ConflictError, 409, None),
+        ("mock-status-422", openai.UnprocessableEntityError, 422, None),
+        ("mock-status-429", openai.RateLimitError, 429, None),
+        ("mock-status-500", openai.InternalServerError, 500, None),
+        # Says something about the gateway's own credential, which is no business of the agent's.
+        ("mock-status-401", openai.InternalServerError, 502, "upstream_error"),
+    ],
+)
+def test_exceptions_are_the_ones_that_users_expect(
+    client: openai.OpenAI, model: str, error: type[openai.APIStatusError], status: int, code: str | None
+) -> None:
+    with pytest.raises(error) as caught:
+        client.chat.completions.create(model=model, messages=HELLO)
+    assert caught.value.status_code == status
+    assert caught.value.code == code
+    assert caught.value.response.headers["x-decision-id"].startswith("dec_")
+
+
+def test_a_denial_says_why(client: openai.OpenAI) -> None:
+    prompts: Any = [{"role": "system", "content": "a"}, {"role": "developer", "content": "b"}]
+    with pytest.raises(openai.PermissionDeniedError, match="one system prompt at most"):
+        client.chat.completions.create(model="gpt-4o", messages=prompts)
+
+
+def test_a_refusal_is_not_tried_again(live: Live) -> None:
+    """The SDK's own retries stay out of the way where waiting cures nothing."""
+    before = len(live.entries())
+    with (
+        openai.OpenAI(base_url=live.base_url, api_key=live.key) as client,
+        pytest.raises(openai.PermissionDeniedError),
+    ):
+        client.chat.completions.create(model="o3", messages=HELLO)
+    assert len(live.entries()) == before + 1
+
+
+@pytest.mark.parametrize("key", ["nonsense", "aig_sk_" + "0" * 12 + "_" + "0" * 49])
+def test_a_wrong_key(live: Live, key: str) -> None:
+    with (
+        openai.OpenAI(base_url=live.base_url, api_key=key, max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        client.models.list()
+    assert caught.value.code == "bad_credentials"
+
+
+def test_an_unknown_route(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.embeddings.create(model="text-embedding-3-small", input="x")
+    assert caught.value.code == "unknown_route"
+
+
+def test_an_answer_that_breaks_off_raises(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIConnectionError):
+        client.chat.completions.create(model="mock-cut", messages=HELLO)
+
+
+def test_a_stream_that_breaks_off_raises(client: openai.OpenAI) -> None:
+    with (
+        client.chat.completions.create(model="mock-cut", messages=HELLO, stream=True) as stream,
+        pytest.raises(openai.APIError),
+    ):
+        list(stream)
+
+
+def test_leaving_a_stream_early_is_recorded(live: Live, client: openai.OpenAI) -> None:
+    with client.chat.completions.create(model="mock-pause-100", messages=HELLO, stream=True) as stream:
+        next(iter(stream))
+        decision = stream.response.headers["x-decision-id"]
+
+    def closing() -> list[str]:
+        found = [entry for entry in live.entries() if entry.get("decision") == decision]
+        return [entry["outcome"] for entry in found]
+
+    live.wait(lambda: closing() == ["client_disconnected"])
+
+
+# -- the processes
+
+
+def test_a_revocation_holds_in_every_worker_at_once(live: Live) -> None:
+    live.run("agents", "register", "leaver")
+    live.run("bind", "leaver", "starter")
+    made = json.loads(live.run("keys", "create", "leaver", "--json"))
+    request = _request(made["text"])
+    # Enough connections that the kernel has given some to each worker.
+    connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(24)]
+    try:
+        assert {_status(each, request) for each in connections} == {200}
+        live.run("keys", "revoke", made["id"])
+        assert {_status(each, request) for each in connections} == {401}
+    finally:
+        for each in connections:
+            each.close()
+    boots = {entry["boot"] for entry in live.entries() if entry["kind"] == "decided"}
+    assert len(boots) >= 2
+
+
+def test_a_killed_worker_is_replaced_and_its_decisions_closed(live: Live) -> None:
+    workers = live.children()
+    assert len(workers) == 2
+    before = len([entry for entry in live.entries() if entry.get("outcome") == "unknown"])
+    streams = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(12)]
+    try:
+        for each in streams:
+            each.sendall(_request(live.key, "mock-delay-5000"))
+        live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(12,)])
+        os.kill(workers[0], signal.SIGKILL)
+        live.wait(lambda: len(live.children()) == 2 and workers[0] not in live.children())
+
+        def unknown() -> int:
+            return len([entry for entry in live.entries() if entry.get("outcome") == "unknown"]) - before
+
+        # Those of the dead worker are closed as unknown; those of the other end by themselves.
+        live.wait(lambda: unknown() > 0)
+        live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(0,)])
+        assert 0 < unknown() < 12
+    finally:
+        for each in streams:
+            each.close()
+    live.wait(lambda: _status_of_new(live) == 200)
+
+
+def test_a_killed_control_process_is_replaced(live: Live) -> None:
+    (control,) = live.children("control")
+    os.kill(control, signal.SIGKILL)
+    live.wait(lambda: len(live.children("control")) == 1 and live.children("control") != [control])
+    assert _status_of_new(live) == 200
+
+
+def test_a_new_commit_comes_into_force_and_a_broken_one_does_not(live: Live, client: openai.OpenAI) -> None:
+    def allowed(model: str) -> bool:
+        try:
+            client.chat.completions.create(model=model, messages=HELLO)
+        except openai.PermissionDeniedError:
+            return False
+        return True
+
+    assert not allowed("o3")
+    write_policy(live.data / "policies", POLICY.replace("^(gpt-4o|mock-)", "^(gpt-4o|mock-|o3)"))
+    live.wait(lambda: allowed("o3"))
+    write_policy(live.data / "policies", "package bot.authz\n\nallow if {")
+    live.wait(lambda: any(e["kind"] == "activation" and e["outcome"] != "ok" for e in live.entries("system")))
+    assert allowed("o3")
+    write_policy(live.data / "policies", POLICY)
+    live.wait(lambda: not allowed("o3"))
+
+
+def test_command_line_and_workers_append_at_the_same_time(live: Live) -> None:
+    """No gap, no fork, and nobody waits long for the other."""
+    latencies: list[float] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with socket.create_connection(("127.0.0.1", live.port)) as connection:
+            while not stop.is_set():
+                started = time.perf_counter()
+                assert _status(connection, _request(live.key)) == 200
+                latencies.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for number in range(4):
+        live.run("agents", "register", f"beside-{number}")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    sequences = [
+        seq
+        for (seq,) in live.rows("SELECT seq FROM entry JOIN log ON log.id = log_id WHERE organization = ?", "default")
+    ]
+    assert sorted(sequences) == list(range(len(sequences)))
+    assert len(latencies) > 50
+    # Milliseconds, on a machine that does nothing else; the bound only tells waiting apart from starving.
+    assert statistics.quantiles(latencies, n=100)[98] < 1.0
+
+
+def test_a_worker_imports_nothing_heavy(live: Live) -> None:
+    """Run the worker's own composition root in a process of its own, and look at what it has imported."""
+    program = """
+import asyncio, json, sys
+from gateway import app
+from gateway.settings import load_settings
+
+async def main():
+    stop = asyncio.Event()
+    await app._data(load_settings({"data": sys.argv[1], "port": 0}, env={}), "boot_look", stop, lambda said: stop.set())
+
+asyncio.run(main())
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(live.data)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    modules = set(json.loads(done.stdout))
+    assert {"gateway", "policy_engine", "aiohttp", "uvicorn"} <= modules
+    heavy = {"sqlmodel", "sqlalchemy", "alembic", "pydantic", "typer", "rich", "dulwich", "jinja2", "lark", "yaml"}
+    assert modules & heavy == set()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--port", "TAKEN", "--control-port", "0", "--data", "OTHER"], "address already in use"),
+        (["--port", "0", "--control-port", "0"], "a gateway is running on"),
+        (["--host", "0.0.0.0"], "is not a loopback address"),
+        (["--port", "70000"], "from 0 to 65535"),
+    ],
+)
+def test_what_keeps_a_gateway_from_starting(live: Live, flags: list[str], says: str) -> None:
+    given = [flag.replace("TAKEN", str(live.port)).replace("OTHER", str(live.directory / "other")) for flag in flags]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())", "up", *given],
+        cwd=live.directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+# Last of all, because it stops the shared gateway and leaves a fresh one.
+
+
+def test_killed_altogether_and_started_again(live: Live) -> None:
+    assert live.up is not None
+    connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(10)]
+    for each in connections:
+        each.sendall(_request(live.key, "mock-delay-3000"))
+    live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(10,)])
+    everything = [live.up.process.pid, *live.children(), *live.children("control")]
+    for process in everything:
+        os.kill(process, signal.SIGKILL)
+    live.up.process.wait()
+    for each in connections:
+        each.close()
+    live.start("--workers", "2")
+    assert live.rows("SELECT count(*) FROM open_decision") == [(0,)]
+    assert _status_of_new(live) == 200
+    live.stop()
+    live.check_log()
+    live.start()
+
+
+def test_a_supervisor_that_is_killed_takes_its_children_with_it(live: Live) -> None:
+    assert live.up is not None
+    children = live.children() + live.children("control")
+    live.up.process.kill()
+    live.up.process.wait()
+    live.wait(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    live.start()
+    live.stop()
+    live.check_log()
+    live.start()
+
+
+def _request(key: str, model: str = "gpt-4o") -> bytes:
+    body = json.dumps({"model": model, "messages": HELLO}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    return head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _status(connection: socket.socket, request: bytes) -> int:
+    connection.settimeout(20)
+    connection.sendall(request)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return int(head.split(b" ")[1])
+
+
+def _status_of_new(live: Live) -> int:
+    with socket.create_connection(("127.0.0.1", live.port)) as connection:
+        return _status(connection, _request(live.key))
+
+
+def test_without_init(tmp_path: Path) -> None:
+    """It makes an empty gateway, says what is missing, and denies."""
+    empty = Live.__new__(Live)
+    empty.directory, empty.data, empty.up = tmp_path, tmp_path / ".gateway", None
+    try:
+        empty.start()
+        assert empty.up is not None
+        said = empty.up.line("no upstream").string
+        assert "there was no gateway in .gateway" in said
+        assert "gateway agents register" in said
+        made = json.loads(empty.run("agents", "register", "bot", "--json"))
+        key = json.loads(empty.run("keys", "create", "bot", "--json"))["text"]
+        assert made["name"] == "bot"
+        empty.run("upstreams", "add", "openai", "--no-key", "--base-url", "http://127.0.0.1:1/v1", "--default")
+        with (
+            openai.OpenAI(base_url=empty.base_url, api_key=key, max_retries=0) as client,
+            pytest.raises(openai.PermissionDeniedError) as caught,
+        ):
+            client.models.list()
+        assert caught.value.code == "no_policy"
+    finally:
+        if empty.up is not None:
+            empty.up.stop()
