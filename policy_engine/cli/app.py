@@ -23,7 +23,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="policy",
         help=ABOUT,
-        no_args_is_help=True,
+        invoke_without_command=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         # Boxes and colours are for a terminal; a pipe gets plain text.
@@ -66,11 +66,15 @@ def _version(wanted: bool) -> None:
 
 
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Keeps the program a group of verbs."""
+    """`policy` alone gets the help text; it is wrong usage all the same."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def _last_words(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -80,11 +84,8 @@ def _last_words(kind: type[BaseException], error: BaseException, traceback: Trac
 
 
 def _complain_usage(error: typer.TyperException) -> None:
-    """A usage error in the shape of all others; `policy` alone gets the help text instead."""
+    """A usage error in the shape of all others."""
     context = getattr(error, "ctx", None)
     message = error.format_message()
-    if context is not None and message == context.get_help():
-        typer.echo(message, err=True)
-        return
     hint = f"see `{context.command_path} --help`" if context is not None else ""
     complain(standard_error(), message[:1].lower() + message[1:].rstrip("."), hint)

@@ -36,7 +36,9 @@ Matching = Annotated[
     str,
     typer.Option("--run", "-r", metavar="REGEX", help="Only tests whose full name (data.pkg.test_x) has a match."),
 ]
-Timeout = Annotated[float, typer.Option(parser=parse_duration, metavar="DURATION", help="Time limit of one test.")]
+Timeout = Annotated[
+    float, typer.Option(parser=parse_duration, metavar="DURATION", show_default="5s", help="Time limit of one test.")
+]
 Output = Annotated[Format, typer.Option("--format", "-f", help="For people, or for programs.")]
 Strict = Annotated[
     bool, typer.Option("--strict-builtin-errors", help="A builtin's error is an error, as in the gateway.")
@@ -60,8 +62,8 @@ def run_tests(
 ) -> None:
     """Run the tests of policies: rules whose names start with test_.
 
-    A test passes if its value is true. test_x[note] is a test with one case per note; todo_test_x is skipped. Each
-    bundle is compiled and tested on its own.
+    A test passes if its value is true. A test that has names in brackets behind its own has one case per name. Rules
+    whose names start with todo_test_ are listed and skipped. Each bundle is compiled and tested on its own.
 
     Exits with 1 if a test fails, has an error or is skipped, with 2 if the policies cannot be loaded.
     """

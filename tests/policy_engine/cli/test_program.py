@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -264,6 +265,19 @@ def test_help_is_plain_text_when_it_is_piped(policy, verb: tuple[str, ...]) -> N
     assert out.startswith(" ".join(["Usage: policy", *verb]))
     assert "\x1b" not in out
     assert "│" not in out
+
+
+PROGRAM = [sys.executable, "-c", "import sys; from policy_engine.cli import main; sys.exit(main())"]
+
+
+def test_on_a_terminal_there_are_colours_and_still_one_clear_error() -> None:
+    terminal, inner = pty.openpty()
+    subprocess.run([*PROGRAM, "evl"], stdout=inner, stderr=inner, env={"TERM": "xterm"}, timeout=60, check=False)
+    os.close(inner)
+    text = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert "\x1b[1;31merror\x1b[0m: no such command 'evl'" in text
+    assert len(text.splitlines()) == 2
 
 
 def test_a_closed_pipe_is_no_error() -> None:
