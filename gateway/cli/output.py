@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -112,10 +111,6 @@ def parse_duration(text: str) -> int:
         if 0 < seconds <= _MAX_SECONDS:
             return seconds * 1_000_000_000
     raise GatewayError("invalid_duration", f"`{text}` is not a duration", hint="write 90s, 15m, 12h or 30d")
-
-
-def is_terminal() -> bool:
-    return sys.stdout.isatty()
 
 
 def now_ns() -> int:

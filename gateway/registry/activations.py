@@ -20,18 +20,12 @@ from gateway.registry.queries import current_activation
 from gateway.registry.records import ActivationRecord, BundleRecord
 
 
-def record_bundle(registry: Registry, bundle: BundleRecord) -> None:
-    """Remember a tested revision, so that it can be activated or pinned. Recording it again changes nothing."""
-    with registry.write() as session:
-        _record(session, bundle)
-
-
 def activate(
     registry: Registry, *, actor: str, commit: str, author: str, bundles: Iterable[BundleRecord]
 ) -> ActivationRecord:
     """Put a set of tested revisions into force, all at once, for the next request in every worker.
 
-    Revisions that are not recorded yet are recorded. If exactly this set is in force already, nothing changes.
+    Each revision is remembered, so that bindings can be pinned to it later. If exactly this set is in force already, nothing changes.
     """
     members = sorted(bundles, key=lambda each: each.name)
     with registry.write() as session:

@@ -239,10 +239,13 @@ def test_activation_switches_as_one(home: Home) -> None:
 
 
 def test_a_commit_has_one_content(home: Home) -> None:
-    activations.record_bundle(home.registry, bundle("support"))
-    activations.record_bundle(home.registry, bundle("support"))
+    before = home.activate("support")
+    changed = replace(bundle("support"), digest="other")
     with refusal("bundle_conflict"):
-        activations.record_bundle(home.registry, replace(bundle("support"), digest="other"))
+        activations.activate(home.registry, actor=ACTOR, commit="c" * 40, author="dana", bundles=[changed])
+    found = queries.activation(home.registry)
+    assert found is not None
+    assert found.id == before
 
 
 def test_a_refused_commit_is_put_on_record(home: Home) -> None:
