@@ -1,8 +1,8 @@
 """The lock that serialises every process that appends to the log: `flock` on `audit.lock`, with a time limit.
 
-SQLite's own busy handler polls, and under load it starves the unlucky: its worst waits are ten times as long as those of
-a kernel lock (`benchmarks/audit_log.py`). `flock` has no time limit of its own, and a process that is stopped while it holds the lock must not take
-the others with it; so a contended lock is waited for in a thread of its own.
+SQLite's own busy handler polls, and under load it starves the unlucky: its worst waits are ten times as long as those
+of a kernel lock (`benchmarks/audit_log.py`). `flock` has no time limit of its own, and a process that is stopped while
+it holds the lock must not take the others with it; so a contended lock is waited for in a thread of its own.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ class FileLock:
         self._waiting: _Waiting | None = None
 
     def acquire(self, timeout: float) -> bool:
-        """Take the lock; False if that took longer than `timeout` seconds. The wait goes on in the background then,
-        and the next call joins it."""
+        """Take the lock; False if that took longer than `timeout` seconds.
+
+        The wait goes on in the background then, and the next call joins it.
+        """
         if self._waiting is None:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -54,7 +54,7 @@ class _Job:
 class AuditWriter:
     """Appends to the log of one data directory. Any thread and any event loop may submit; `close` when all have ended.
 
-    The thread owns the database connection and the lock; the queue is the only thing it shares with submitters.
+    The thread owns the database connection and the lock; submitters share its queue and what it owes.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class AuditWriter:
         self._capacity = capacity
         self._clock = clock
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._closed = False
-        self._owed: dict[str, Draft] = {}  # closings by event id; shared with submitters under `_owed_guard`
-        self._owed_guard = threading.Lock()
+        self._guard = threading.Lock()  # for what submitters and the thread share: the next two
+        self._closed = False  # nothing is queued after the last job
+        self._owed: dict[str, Draft] = {}  # closings by event id
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
@@ -107,19 +107,20 @@ class AuditWriter:
         return self.submit(intent).result()
 
     def _enqueue(self, job: _Job) -> None:
-        if self._closed:
-            self._owe(job.draft)
-            raise unavailable("the writer has been closed")
-        if self._queue.qsize() >= self._capacity:
-            self._owe(job.draft)
-            raise unavailable(f"{self._capacity} entries wait already")
-        self._queue.put(job)
+        with self._guard:
+            full = self._queue.qsize() >= self._capacity
+            if not self._closed and not full:
+                self._queue.put(job)
+                return
+        self._owe(job.draft)
+        raise unavailable(f"{self._capacity} entries wait already" if full else "the writer has been closed")
 
     def close(self) -> None:
         """Write what is queued and what is owed, then end. Later submissions fail. Safe to call twice."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
+        with self._guard:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         self._thread.join()
 
     # -- the thread --------------------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ class AuditWriter:
         open_ended = True
         while open_ended:
             jobs, open_ended = self._take()
-            with self._owed_guard:
+            with self._guard:
                 owed = [_Job(item, None) for item in islice(self._owed.values(), BATCH)]
             jobs = owed + jobs
             if jobs:
@@ -198,7 +199,7 @@ class AuditWriter:
             if job.error is not None and job.error.code == "audit_unavailable":
                 self._owe(job.draft, in_doubt=job.in_doubt)
             elif self._owed:
-                with self._owed_guard:
+                with self._guard:
                     self._owed.pop(str(job.draft.entry["id"]), None)
 
     def _owe(self, item: Draft, *, in_doubt: bool = False) -> None:
@@ -220,7 +221,7 @@ class AuditWriter:
             )
         else:
             return
-        with self._owed_guard:
+        with self._guard:
             if len(self._owed) < OWED:
                 self._owed.setdefault(str(late.entry["id"]), late)
 
