@@ -25,7 +25,8 @@ def activate(
 ) -> ActivationRecord:
     """Put a set of tested revisions into force, all at once, for the next request in every worker.
 
-    Each revision is remembered, so that bindings can be pinned to it later. If exactly this set is in force already, nothing changes.
+    Each revision is remembered, so that bindings can be pinned to it later. If exactly this set is in force already,
+    nothing changes.
     """
     members = sorted(bundles, key=lambda each: each.name)
     with registry.write() as session:
