@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway import handover as handover_module
 from gateway import policy_check, policy_sync
 from gateway.errors import GatewayError
 from gateway.handover import Handover
@@ -198,23 +198,30 @@ def test_a_revision_that_was_damaged_is_published_again(home: Home, repository: 
     PolicyCache(home.data.bundles).load(active.bundles["b"].digest)
 
 
-def test_workers_load_it_before_it_is_in_force(
-    home: Home, repository: Repository, sync: PolicySync, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_load_it_before_it_is_in_force(home: Home, repository: Repository, sync: PolicySync) -> None:
     sync.step()
     sync.live = {"boot_1"}
     worker = Handover(home.data.runtime_db)
     worker.join("boot_1")
     second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     seen: list[str | None] = []
+    done = threading.Event()
 
-    def answer(_: float) -> None:
-        """What the worker does while the control process sleeps."""
+    def work() -> None:
+        """A worker that needs a moment, and looks around before it answers."""
+        while not (announced := worker.announced()) and not done.wait(0.01):
+            pass
+        done.wait(0.2)
         seen.append(in_force(home))
-        worker.answer("boot_1", dict.fromkeys(worker.announced(), ""))
+        worker.answer("boot_1", dict.fromkeys(announced, ""))
 
-    monkeypatch.setattr(handover_module.time, "sleep", answer)
-    assert sync.step().outcome == "activated"
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert sync.step().outcome == "activated"
+    finally:
+        done.set()
+        thread.join(10)
     assert seen == [repository.first], "nothing was in force before the worker had it"
     assert in_force(home) == second
     assert worker.announced() == set(), "nobody is asked for it any more"
