@@ -108,7 +108,7 @@ class Supervisor:
             *command if child.descriptor is None else [*command, str(child.descriptor)],
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=_environment(),
+            env=environment(),
             pass_fds=() if child.descriptor is None else (child.descriptor,),
             start_new_session=True,
         )
@@ -223,7 +223,7 @@ def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The children import this very package, wherever they are started. Settings come through the pipe alone."""
     source = str(Path(gateway.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}

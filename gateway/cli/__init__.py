@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from gateway.cli import agents, audit, bindings, init, keys, mock_provider, output, up, upstreams
+from gateway.cli import agents, audit, bindings, demo, init, keys, mock_provider, output, up, upstreams
 from gateway.errors import GatewayError
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
@@ -37,6 +37,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
+    app.command("demo")(demo.demo)
     app.command("init")(init.init)
     app.command("up")(up.up)
     app.add_typer(agents.app, name="agents")

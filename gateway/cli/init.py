@@ -14,7 +14,7 @@ import shlex
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,10 +71,13 @@ def init(
         _tell(made, data)
 
 
-def make_empty(final: Path) -> None:
-    """A gateway without agents, for `gateway up` where nobody typed `gateway init`: it runs and denies everything."""
+def make_empty(final: Path, policies: Mapping[str, bytes] | None = None) -> None:
+    """A gateway without agents, for `gateway up` where nobody typed `gateway init`: it runs and denies everything.
+
+    `policies` are the files of its policies repository, instead of the starter bundle.
+    """
     with _new_directory(final) as data:
-        registry, _, _ = _make_base(data, _default_name())
+        registry, _, _ = _make_base(data, _default_name(), policies)
         try:
             local.publish(registry, data)
         finally:
@@ -124,8 +127,10 @@ def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: st
     )
 
 
-def _make_base(data: DataDirectory, deployment: str) -> tuple[Registry, Peppers, str]:
-    """A gateway without agents: its open registry, its peppers and the commit of the starter policies."""
+def _make_base(
+    data: DataDirectory, deployment: str, policies: Mapping[str, bytes] | None = None
+) -> tuple[Registry, Peppers, str]:
+    """A gateway without agents: its open registry, its peppers and the commit of its first policies."""
     from gateway import policy_source, policy_sync
     from gateway.audit import signer, storage
     from gateway.identity.credentials import Peppers
@@ -145,7 +150,8 @@ def _make_base(data: DataDirectory, deployment: str) -> tuple[Registry, Peppers,
     try:
         changes.create_organization(registry, actor=local.actor(), name=ORGANIZATION)
         # 4. The policies: a repository with the starter bundle, tested and put into force.
-        policy_source.create_repository(data.policies, policy_source.starter_files(), "Start with the starter bundle")
+        files = policy_source.starter_files() if policies is None else policies
+        policy_source.create_repository(data.policies, files, "Start with these policies")
         return registry, peppers, policy_sync.activate_head(registry, data)
     except BaseException:
         registry.close()

@@ -1,0 +1,24 @@
+"""`gateway demo`: the whole loop in a few seconds, on this machine alone."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import output
+
+
+def demo() -> None:
+    """Show the whole loop: two agents, their policies, a gateway, a mock provider and the audit log.
+
+    Everything happens in a temporary directory and on 127.0.0.1. Exits with 0 only if every step came out as it should.
+    """
+    from gateway.demo import Demo
+
+    def show(ok: bool, text: str) -> None:
+        mark = typer.style("✓", fg="green") if ok else typer.style("✗", fg="red", bold=True)
+        typer.echo(f"{mark} {text}")
+
+    failed = Demo(typer.echo, show).run()
+    if failed:
+        output.complain(f"{failed} of the steps above did not come out as they should")
+        raise typer.Exit(1)

@@ -1,0 +1,41 @@
+"""`gateway demo` is what a stranger sees first: every line as it should be, in time, and nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from gateway.demo import Demo, Step
+
+from .processes import COMMAND, environment
+
+
+def test_every_line_is_as_it_should_be(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, "demo"],
+        cwd=tmp_path,
+        env=environment(TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - started < 20
+    marked = [line for line in done.stdout.splitlines() if line[:1] in "✓✗"]
+    assert len(marked) == 8
+    assert all(line.startswith("✓") for line in marked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_fails_is_shown_and_counted() -> None:
+    shown: list[tuple[bool, str]] = []
+
+    def broken() -> str:
+        raise RuntimeError("out of order\nindeed")
+
+    demo = Demo(lambda line: None, lambda ok, text: shown.append((ok, text)))
+    assert not demo._do(Step("something", broken))
+    assert demo._do(Step("something else", lambda: "fine"))
+    assert shown == [(False, "something: RuntimeError: out of order indeed"), (True, "something else: fine")]
