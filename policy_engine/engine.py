@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.runtime import Limits, Query, Run, base_at
+from policy_engine.codegen.runtime import Code, Limits, Options, Query, Run, base_at
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler import compile_program, compile_query, recursion, terms
 from policy_engine.compiler.program import Kind, Path, Program, Rule
@@ -130,13 +130,8 @@ def _check_conflicts(program: Program, data: Mapping[str, Value]) -> None:
         raise combine(errors)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What holds for every decision of a policy set."""
-
-    limits: Limits = field(default_factory=Limits)
-    allow_network: bool = False
-    print: Callable[[str], None] | None = None
+NOTHING: Final[frozenset[int]] = frozenset()
+"""No rule is hidden by a `with`."""
 
 
 class Units:
@@ -198,16 +193,6 @@ class Policies:
             unit.value(_path(path))
         return "\n".join(unit.sources)
 
-    def query(self, unit: Unit, run: Run, input: Value) -> Query:  # noqa: A002
-        """The context in which generated code runs."""
-        return Query(unit.code, run, input, self._data, unit.code.fns, frozenset())
-
-    def run(self, strict: bool, **overrides: Any) -> Run:
-        """The state of one decision."""
-        options = self._options
-        limits = overrides.pop("limits", None) or options.limits
-        return Run(strict=strict, allow_network=options.allow_network, limits=limits, sink=options.print, **overrides)
-
 
 def parse_value(text: str) -> Value:
     """The value of a ground Rego term, usable as input or data; sets are allowed. Raises `PolicyError`."""
@@ -233,17 +218,14 @@ def _path(text: str) -> Path:
     return names
 
 
-def _evaluate(function: Callable[[Query], Any], query: Query) -> Any:
-    """Run generated code. Whatever happens in it ends in a result or a `PolicyError`."""
-    try:
-        return function(query)
-    except PolicyError:
-        raise
-    except RecursionError:
-        raise PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply") from None
-    except Exception as error:
-        text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
-        raise PolicyError(EVAL_INTERNAL_ERROR, text) from error
+def _failure(error: Exception) -> PolicyError:
+    """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
+    if isinstance(error, PolicyError):
+        return error
+    if isinstance(error, RecursionError):
+        return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
+    text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
+    return PolicyError(EVAL_INTERNAL_ERROR, text)
 
 
 def _export(value: Value, limits: Limits) -> Value:
@@ -283,22 +265,30 @@ class Entrypoint:
     """A document of a policy set, ready to be asked for many times."""
 
     def __init__(self, policies: Policies, path: Path, strict: bool) -> None:
-        self._policies = policies
+        self._units = policies._units
+        self._data = policies._data
+        self._options = policies._options
         self._path = path
         self._strict = strict
-        self._unit = policies._units.get()
-        self._function = self._unit.value(path)
-        self._traced: tuple[Unit, Callable[[Query], Value]] | None = None
+        unit = self._units.get()
+        self._code = unit.code
+        self._function = unit.value(path)
+        self._traced: tuple[Code, Callable[[Query], Value]] | None = None
 
     def __call__(self, input: Value = UNDEFINED) -> Value:  # noqa: A002
         """The document for an input: a JSON value, or `UNDEFINED`. Without an argument `input` is undefined.
 
         Raises `PolicyError`: conflicts, budgets, values that are no JSON, and builtin errors under strict.
         """
-        policies = self._policies
-        run = policies.run(self._strict)
-        value = _evaluate(self._function, policies.query(self._unit, run, input))
-        return _export(value, policies._options.limits)
+        options, code = self._options, self._code
+        run = Run(options, self._strict, options.limits)
+        try:
+            value = self._function(Query(code, run, input, self._data, code.fns, NOTHING))
+        except Exception as error:
+            raise _failure(error) from error
+        if value is True or value is False or value is UNDEFINED:
+            return value
+        return _export(value, options.limits)
 
     def decide(
         self,
@@ -314,19 +304,23 @@ class Entrypoint:
 
         `now_ns` sets the clock, `seed` the random source; `replay` takes a former decision's `nondeterministic`.
         """
-        policies = self._policies
-        unit, function = self._unit, self._function
+        code, function = self._code, self._function
         if trace:
             if self._traced is None:
-                traced = policies._units.get(trace=True)
-                self._traced = (traced, traced.value(self._path))
-            unit, function = self._traced
-        run = policies.run(self._strict, now_ns=now_ns, seed=seed, replay=replay, limits=limits)
-        value = _evaluate(function, policies.query(unit, run, input))
-        exported = _export(value, limits or policies._options.limits)
+                unit = self._units.get(trace=True)
+                self._traced = (unit.code, unit.value(self._path))
+            code, function = self._traced
+        limits = limits or self._options.limits
+        run = Run(self._options, self._strict, limits)
+        run.now, run.seed, run.replay = now_ns, seed, replay
+        try:
+            value = function(Query(code, run, input, self._data, code.fns, NOTHING))
+        except Exception as error:
+            raise _failure(error) from error
+        exported = _export(value, limits)
         coverage = _coverage(run) if trace else None
-        why = tuple(run.fired) if trace else None
-        return Decision(exported, dict(run.recorded), tuple(run.prints), coverage, why)
+        why = tuple(run.fired or ()) if trace else None
+        return Decision(exported, run.recorded, tuple(run.prints), coverage, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,9 +388,13 @@ class PreparedQuery:
         return results
 
     def _rows(self, function: Callable[[Query], list[tuple[Value, ...]]], value: Value) -> list[tuple[Value, ...]]:
-        policies = self._policies
-        limits = policies._options.limits
-        rows = _evaluate(function, policies.query(self._unit, policies.run(self._strict), value))
+        options, code = self._policies._options, self._unit.code
+        limits = options.limits
+        query = Query(code, Run(options, self._strict, limits), value, self._policies._data, code.fns, NOTHING)
+        try:
+            rows = function(query)
+        except Exception as error:
+            raise _failure(error) from error
         return [tuple([_export(item, limits) for item in row]) for row in rows]
 
 

@@ -178,7 +178,7 @@ class GroupWriter(BodyWriter):
         note = self.unit.constants.value(f"{dotted(rule.path)} at {clause.loc}")
 
         def noted() -> None:
-            self.writer.line(f"q.run.fired.append({note})")
+            self.writer.line(f"q.run.fire({note})")
             write()
 
         action.write = noted

@@ -7,8 +7,10 @@ Generated code sees nothing but the names in `EXPORTED`, its constants and its o
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_CONFLICT_ERROR, BuiltinError, PolicyError
@@ -20,6 +22,7 @@ from policy_engine.values import (
     Set,
     Value,
     compare,
+    dumps,
     equal,
     foreign,
     freeze,
@@ -27,6 +30,7 @@ from policy_engine.values import (
     sort,
     sorted_items,
     thaw,
+    to_json,
 )
 
 U: Final = UNDEFINED
@@ -39,6 +43,10 @@ class NotComputed:
 
 
 NC: Final = NotComputed()
+
+
+SLICE: Final = 4096
+"""Steps between two looks at the clock."""
 
 
 class Limits:
@@ -57,70 +65,102 @@ class Limits:
         self.output_bytes = output_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for every decision of a policy set."""
+
+    limits: Limits = field(default_factory=Limits)
+    allow_network: bool = False
+    print: Callable[[str], None] | None = None
+
+
 class Run:
-    """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins."""
+    """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
+
+    One is made for every decision, so it holds little and makes containers when they are first used.
+    """
 
     __slots__ = (
+        "_cache",
+        "_hits",
         "_left",
-        "_now",
-        "_replay",
-        "_seed",
-        "allow_network",
-        "cache",
+        "_prints",
+        "_recorded",
         "deadline",
         "fired",
-        "hits",
-        "prints",
-        "recorded",
-        "sink",
+        "now",
+        "options",
+        "replay",
+        "seed",
         "strict",
         "work",
     )
 
-    def __init__(
-        self,
-        *,
-        strict: bool = False,
-        allow_network: bool = False,
-        limits: Limits | None = None,
-        now_ns: int | None = None,
-        seed: int | None = None,
-        replay: Mapping[str, Value] | None = None,
-        sink: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, options: Options, strict: bool, limits: Limits) -> None:
+        self.options = options
         self.strict = strict
-        self.allow_network = allow_network
-        self.cache: dict[Any, Any] = {}
-        self.recorded: dict[str, Value] = {}
-        self.prints: list[str] = []
-        self.sink = sink
-        self.hits: set[Location] = set()
-        self.fired: list[str] = []
-        self._now = now_ns
-        self._seed = seed
-        self._replay = replay or {}
-        self.deadline = time.monotonic() + limits.seconds if limits is not None and limits.seconds is not None else None
-        self.work = limits.work if limits is not None else None
-        self._left = 4096 if self.work is None else min(self.work, 4096)
+        self.now: int | None = None
+        self.seed: int | None = None
+        self.replay: Mapping[str, Value] | None = None
+        self._cache: dict[Any, Any] | None = None
+        self._recorded: dict[str, Value] | None = None
+        self._prints: list[str] | None = None
+        self._hits: set[Location] | None = None
+        self.fired: list[str] | None = None
+        self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self.work = limits.work
+        self._left = SLICE if limits.work is None or limits.work > SLICE else limits.work
+
+    @property
+    def allow_network(self) -> bool:
+        return self.options.allow_network
+
+    @property
+    def cache(self) -> dict[Any, Any]:
+        if self._cache is None:
+            self._cache = {}
+        return self._cache
+
+    @property
+    def recorded(self) -> dict[str, Value]:
+        if self._recorded is None:
+            self._recorded = {}
+        return self._recorded
+
+    @property
+    def prints(self) -> list[str]:
+        if self._prints is None:
+            self._prints = []
+        return self._prints
+
+    @property
+    def hits(self) -> set[Location]:
+        if self._hits is None:
+            self._hits = set()
+        return self._hits
+
+    def fire(self, rule: str) -> None:
+        """In the traced build: a rule has given a value."""
+        if self.fired is None:
+            self.fired = []
+        self.fired.append(rule)
 
     def now_ns(self) -> int:
-        if self._now is None:
-            self._now = time.time_ns()
-        return self._now
+        if self.now is None:
+            self.now = time.time_ns()
+        return self.now
 
     def random_bits(self, bits: int, key: str) -> int:
-        if self._seed is None:
-            self._seed = time.perf_counter_ns() ^ id(self)
-        stream = hashlib.shake_256(f"{self._seed}/{key}".encode()).digest((bits + 7) // 8)
+        if self.seed is None:
+            self.seed = secrets.randbits(64)
+        stream = hashlib.shake_256(f"{self.seed}/{key}".encode()).digest((bits + 7) // 8)
         return int.from_bytes(stream, "big") >> (-bits % 8)
 
     def remember(self, name: str, args: tuple[Value, ...], compute: Callable[[], Value]) -> Value:
-        from policy_engine.values import dumps, to_json
-
         key = name + dumps(to_json(list(args)))
         value = self.recorded.get(key, U)
         if value is U:
-            value = self._replay.get(key, U)
+            value = U if self.replay is None else self.replay.get(key, U)
             if value is U:
                 value = compute()
             self.recorded[key] = value
@@ -133,9 +173,9 @@ class Run:
             self._refill()
 
     def _refill(self) -> None:
-        spent = 4096 - self._left
         if self.work is not None:
-            self.work -= spent
+            # The slice that is used up was min(SLICE, work) long, and `_left` is below zero by what went beyond it.
+            self.work -= min(SLICE, self.work) - self._left
             if self.work < 0:
                 raise PolicyError(
                     EVAL_CANCEL_ERROR,
@@ -144,12 +184,12 @@ class Run:
                 )
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise PolicyError(EVAL_CANCEL_ERROR, "the deadline of this decision has passed")
-        self._left = 4096
+        self._left = SLICE if self.work is None or self.work > SLICE else self.work
 
     def print(self, message: str) -> None:
         self.prints.append(message)
-        if self.sink is not None:
-            self.sink(message)
+        if self.options.print is not None:
+            self.options.print(message)
 
 
 class Query:
@@ -254,15 +294,18 @@ def base_at(document: Value, path: tuple[str, ...]) -> Value:
 
 def extent(q: Query, node: Node) -> Value:
     """The whole document at a place where rules are."""
-    return full(q, Cursor(node, base_at(q.data, node.path)))
+    return together(q, node, base_at(q.data, node.path))
 
 
 def full(q: Query, value: Any) -> Value:
     """A document that may be a `Cursor`, put together."""
-    if value.__class__ is not Cursor:
-        return value
-    node, base = value.node, value.base
-    if node.number in q.masked:
+    return together(q, value.node, value.base) if value.__class__ is Cursor else value
+
+
+def together(q: Query, node: Node, base: Value) -> Value:
+    """What rules say at a place and below it, over the base document there."""
+    masked = q.masked
+    if node.number in masked:
         return base
     if node.rule is not None:
         return node.rule(q)
@@ -271,7 +314,10 @@ def full(q: Query, value: Any) -> Value:
     for name, child in node.children.items():
         if child.is_function:
             continue
-        document = full(q, Cursor(child, base.get(name, U) if is_object else U))
+        if child.rule is not None and child.number not in masked:
+            document = child.rule(q)
+        else:
+            document = together(q, child, base.get(name, U) if is_object else U)
         if document is not U:
             result[name] = document
     return result

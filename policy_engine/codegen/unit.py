@@ -13,7 +13,7 @@ from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.groups import write_group, write_lookup
-from policy_engine.codegen.runtime import EXPORTED, Code, Node, Query, adapt
+from policy_engine.codegen.runtime import EXPORTED, NC, Code, Node, Query, adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
@@ -215,11 +215,16 @@ def _below(tree: Tree) -> set[int]:
 
 def _remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Query], Value]:
     """A group's document, from its memo slot if it is there already."""
-    not_computed = namespace["NC"]
+    function: Callable[[Query], Value] | None = None
 
     def rule(q: Query) -> Value:
+        nonlocal function
         value = q.memo[slot]
-        return namespace[name](q) if value is not_computed else value
+        if value is not NC:
+            return value
+        if function is None:
+            function = namespace[name]
+        return function(q)
 
     return rule
 
