@@ -192,12 +192,12 @@ class BodyBuilder(Builder):
     def not_group(self, word: Token, group: Group) -> Expr:
         if word.loc[1:3] < self.modern_not:
             self._not_a_term(group.loc)
-        return self._negation(word, (group.expr,), group)
+        return self._negation(word, group.expr, group)
 
     def not_block(self, word: Token, block: Block) -> Expr:
         return self._negation(word, block.body, block)
 
-    def _negation(self, word: Token, body: Body, operand: Operand) -> Expr:
+    def _negation(self, word: Token, body: Body | Expr, operand: Operand) -> Expr:
         loc = span(word, operand)
         return Expr(Negation(body, loc=loc), loc=loc)
 
@@ -260,7 +260,8 @@ class BodyBuilder(Builder):
         elif is_infix(what, "eq"):
             wrong = "unification (`=`)"
         elif isinstance(what, Conjunction | Disjunction | Negation):
-            raise PolicyError(COMPILE_ERROR, "unexpected `and`, `or` or `not` in template-string expression", expr.loc)
+            message = "unexpected `and`, `or` or `not` in template-string expression"
+            self.compile_errors.append(PolicyError(COMPILE_ERROR, message, expr.loc))
         if wrong:
             fail(f"unexpected {wrong} in template-string expression", expr.loc)
         return expr

@@ -100,6 +100,8 @@ class Builder:
 
     def __init__(self) -> None:
         self.wildcards = 0
+        self.compile_errors: list[PolicyError] = []
+        """What OPA's compiler refuses and no tree can hold; of interest only if the rest of the text parses."""
         self.longest_chain = 0
         """The largest number of infix operators that hang from each other; brackets begin anew."""
         self._chains: dict[int, int] = {}  # by the id of an infix call, which its tree keeps alive
@@ -232,18 +234,22 @@ class Builder:
         if isinstance(operator, Call) and not in_parentheses(operator):
             fail("unexpected ( token", arguments.loc, "the result of a call cannot be called")
         if not isinstance(operator, Var):
-            raise PolicyError(TYPE_ERROR, f"undefined function: {kind_of(operator)} cannot be called", loc)
+            operator = self._undefined(f"{kind_of(operator)} cannot be called", loc)
         if operator.name == "set" and not arguments.terms:
             return Set((), loc=loc)
         return Call(operator, arguments.terms, loc=loc)
 
     def call_ref(self, path: Path, arguments: Arguments) -> Call:
-        operator = self.ref(path)
+        operator: Ref | Var = self.ref(path)
         if not isinstance(path.head, Var) or not all(
             isinstance(part, Scalar) and isinstance(part.value, str) for part in path.parts
         ):
-            raise PolicyError(TYPE_ERROR, "undefined function: a function's name consists of names", operator.loc)
+            operator = self._undefined("a function's name consists of names", operator.loc)
         return Call(operator, arguments.terms, loc=span(path.head, arguments))
+
+    def _undefined(self, why: str, loc: Location) -> Var:
+        self.compile_errors.append(PolicyError(TYPE_ERROR, f"undefined function: {why}", loc))
+        return Var("", loc=loc)
 
     # ---- collections
 

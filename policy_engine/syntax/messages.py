@@ -15,7 +15,7 @@ NAMES = {
 }  # fmt: skip
 CLOSE = (("RBRACE", "}"), ("RSQB", "]"), ("RPAR", ")"), ("TCLOSE", "}"))
 SEPARATORS = (("COLON", ":"), ("COMMA", ","), ("LBODY", "{"))
-WORDS = (("AS", "as"), ("IN", "in"), ("ASSIGN", ":="), ("IF", "if"), ("NAME", "a name"))
+WORDS = (("AS", "as"), ("NAME", "a name"))
 V0 = "Rego v1 has `if` before each body and `contains` in partial sets; OPA's `opa fmt --write --v0-v1` converts v0"
 
 Accepts = Callable[[str], bool]
@@ -39,7 +39,9 @@ def _expected(accepts: Accepts) -> list[str]:
         return ["\\n", ";", *close]
     if accepts("NUMBER"):
         return ["a term", *close]
-    return [text for kind, text in SEPARATORS if accepts(kind)] + close or [t for k, t in WORDS if accepts(k)]
+    if accepts("IF"):  # a { there would be version 0
+        return [text for kind, text in (("ASSIGN", ":="), ("IF", "if")) if accepts(kind)]
+    return [text for kind, text in (*SEPARATORS, *CLOSE, *WORDS) if accepts(kind)]
 
 
 def _hint(tokens: list[Token], position: int, accepts: Accepts) -> str:
@@ -62,15 +64,38 @@ def _hint(tokens: list[Token], position: int, accepts: Accepts) -> str:
         return V0
     if kind == "ELSE":
         return "`else` follows a rule that has a body"
+    if kind in ("SOME", "ASSIGN", "EQ", "SEMI") and _behind_bar(tokens, position):
+        return "the head of a comprehension is one term; put an expression in parentheses"
+    if kind in ("NOT", "SOME", "EVERY"):
+        return f"`{text}` stands at the beginning of an expression only"
     if text in KEYWORDS and kind not in NAMES and accepts("NAME"):
         return f"`{text}` is a keyword and cannot be a name by itself; as part of a reference it can (`input.{text}`)"
     if kind in ("ASSIGN", "EQ") and accepts("RELATION"):
         return "inside a term values are compared with =="
     if kind == "RELATION" and accepts("ASSIGN"):
         return "a rule gets its value with :="
+    if kind == "SUB" and accepts("NUMBER"):
+        return "a minus stands before a number or a name; write `0 - x` for anything else"
     if kind == "COMMA" and accepts("SEMI"):
         return "the expressions of a body are separated by ; or a new line"
+    if kind == "RBRACE" and accepts("LBODY"):
+        return "`every` needs a body: `every x in xs { ... }`"
     return ""
+
+
+def _behind_bar(tokens: list[Token], position: int) -> bool:
+    """The last bracket that is open holds a union: most likely it was meant to be a comprehension."""
+    depth = 0
+    for token in reversed(tokens[:position]):
+        if token.text in ("}", "]", ")"):
+            depth += 1
+        elif token.text in ("{", "[", "("):
+            depth -= 1
+        if depth < 0:
+            return False
+        if depth == 0 and token.kind == "PIPE":
+            return True
+    return False
 
 
 def _borrowed(operator: str) -> str:

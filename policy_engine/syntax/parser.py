@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from policy_engine.errors import combine
 from policy_engine.location import Location
 from policy_engine.syntax import brackets, messages
 from policy_engine.syntax.bodies import Surroundings
@@ -61,7 +62,7 @@ def parse_query(source: str, file: str = "") -> Body:
 
 def parse_term(source: str) -> Term:
     """The one term that `source` is."""
-    text = _Text(source, "", "term")
+    text = _Text(source, "", "value")
     text.check_depth([text.result])
     term: Term = text.result
     return term
@@ -74,10 +75,14 @@ class _Text:
         lexer = Lexer(source, file, query=start != "module")
         lexer.run()
         self.tokens = brackets.resolve(lexer)
+        if len(self.tokens) == 1:
+            fail(f"empty {start}", self.tokens[0].loc)
         self.comments = lexer.comments
         builder = RuleBuilder(_surroundings(lexer))
         self.result: Any = _Parser(table(), builder).run(self.tokens, start)
-        self._deepest = lexer.deepest * (NODES_PER_BRACKET + builder.longest_chain)
+        if builder.compile_errors:
+            raise combine(builder.compile_errors)
+        self._deepest = (lexer.deepest + 1) * (NODES_PER_BRACKET + builder.longest_chain)
 
     def check_depth(self, trees: Iterable[Node]) -> None:
         """Measures only where an upper bound leaves it open."""

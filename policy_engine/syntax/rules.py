@@ -132,6 +132,9 @@ class RuleBuilder(BodyBuilder):
         head = Head(name.ref(), arguments.terms, value=value, assign=assign.kind == "ASSIGN", loc=loc)
         return self._head(head, name.free or self._apart(name, arguments))
 
+    def head_function_contains(self, _name: Name, _arguments: Arguments, word: Token, _value: Term) -> HeadRead:
+        fail("unexpected contains keyword: a function has one value", word.loc, "let it return a set, with :=")
+
     def _head(self, head: Head, free: bool) -> HeadRead:
         self._last_head = head
         return HeadRead(head, head.loc, free)
@@ -199,8 +202,6 @@ class RuleBuilder(BodyBuilder):
 
     def rule(self, read: HeadRead, _if: Token, body: tuple[Body, Location]) -> list[Rule]:
         head = read.head
-        if head.args is not None and head.key is not None:
-            fail("unexpected contains keyword: functions have no `contains`", head.loc)
         file, row, col, _, _ = head.loc
         return [Rule(head, body[0], loc=Location(file, row, col, body[1].end_row, body[1].end_col))]
 

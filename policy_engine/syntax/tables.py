@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 FORMAT = 1
 """Raise it when `_make` writes something else for the same grammar."""
 
-STARTS = ("module", "query", "term")
+STARTS = ("module", "query", "value")
 END = "$END"
 
 
@@ -62,7 +62,7 @@ def _key(grammar: str) -> str:
     # Lark's file instead of its version: importlib.metadata takes longer to import than the table to read.
     spec = find_spec("lark")
     lark = os.stat(spec.origin) if spec and spec.origin else None
-    parts = (FORMAT, grammar, sys.version, lark and (lark.st_mtime_ns, lark.st_size, lark.st_ino))
+    parts = (FORMAT, STARTS, grammar, sys.version, lark and (lark.st_mtime_ns, lark.st_size, lark.st_ino))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -81,29 +81,36 @@ def _make(grammar: str) -> dict[str, Any]:
 
     lark = Lark(grammar, parser="lalr", lexer=NoLexer, start=list(STARTS))
     data, memo = lark.memo_serialize([TerminalDef, LarkRule])
-    lalr = data["parser"]["parser"]
-    numbers = {state: number for number, state in enumerate(lalr["states"])}
+    return _renumber(data["parser"]["parser"], memo)
+
+
+def _renumber(lalr: dict[str, Any], memo: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """States and rules in the order in which they are met. Lark's own numbers differ from one run to the next."""
+    symbols, found = lalr["tokens"], lalr["states"]
+    order = [lalr["start_states"][name] for name in STARTS]
+    numbers = {state: number for number, state in enumerate(order)}
     rules: dict[int, int] = {}
-    written: list[tuple[str, int, str]] = []
-    states = []
-    for actions in lalr["states"].values():
-        state = {}
-        for token, (is_reduce, argument) in actions.items():
-            if not is_reduce:
-                action = numbers[argument]
+    states: list[dict[str, int]] = []
+    for state in order:
+        actions = {}
+        for token in sorted(found[state], key=symbols.__getitem__):
+            is_reduce, argument = found[state][token]
+            if is_reduce:
+                action = ~rules.setdefault(argument["@"], len(rules))
             else:
-                reference = argument["@"]
-                if reference not in rules:
-                    rules[reference] = len(written)
-                    rule = memo[reference]
-                    written.append((rule["origin"]["name"], len(rule["expansion"]), rule["alias"] or ""))
-                action = ~rules[reference]
-            state[lalr["tokens"][token]] = action
-        states.append(state)
+                if argument not in numbers:
+                    numbers[argument] = len(order)
+                    order.append(argument)
+                action = numbers[argument]
+            actions[symbols[token]] = action
+        states.append(actions)
     for state in lalr["end_states"].values():
         states[numbers[state]][END] = 0  # any state to go to: the text is read
-    starts = {name: numbers[state] for name, state in lalr["start_states"].items()}
-    return {"states": states, "rules": written, "starts": starts}
+    written = [
+        (rule["origin"]["name"], len(rule["expansion"]), rule["alias"] or "")
+        for rule in (memo[number] for number in rules)
+    ]
+    return {"states": states, "rules": written, "starts": {name: number for number, name in enumerate(STARTS)}}
 
 
 # ---- the cache
@@ -135,7 +142,8 @@ def _read(directory: Path, name: str) -> dict[str, Any] | None:
         if not _own(os.fstat(folder)):
             return None
         # Opened through the directory that was just judged: its path could lead elsewhere by now.
-        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would wait for its writer
+        with open(os.open(name, flags, dir_fd=folder), "rb") as file:
             status = os.fstat(file.fileno())
             if not (stat.S_ISREG(status.st_mode) and _own(status)):
                 return None

@@ -13,14 +13,14 @@ from typing import Any
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Node
 
-_WITHOUT_NODES = frozenset(("loc", "raw", "infix", "negated", "assign", "default", "name", "alias", "value:Scalar"))
+_LEAVES = {nodes.Scalar, nodes.Var, nodes.Package, nodes.Comment}
+_WITHOUT_NODES = frozenset(("loc", "raw", "infix", "negated", "assign", "default", "alias", "comments"))
 
 
 def _fields(cls: type[Node]) -> tuple[str, ...]:
-    names = (field.name for field in dataclasses.fields(cls))
-    return tuple(
-        name for name in names if name not in _WITHOUT_NODES and f"{name}:{cls.__name__}" not in _WITHOUT_NODES
-    )
+    if cls in _LEAVES:
+        return ()
+    return tuple(field.name for field in dataclasses.fields(cls) if field.name not in _WITHOUT_NODES)
 
 
 FIELDS: dict[type, tuple[str, ...]] = {
@@ -28,7 +28,10 @@ FIELDS: dict[type, tuple[str, ...]] = {
     for cls in vars(nodes).values()
     if isinstance(cls, type) and issubclass(cls, Node) and cls is not Node
 }
-"""Class → the fields that hold nodes, or tuples of them however nested, in the order of the text."""
+"""Class → the fields that hold nodes, or tuples of them however nested, in the order of the text.
+
+A module's comments are not among them: they stand beside the tree, not in it.
+"""
 
 
 def children(node: Node) -> list[Node]:

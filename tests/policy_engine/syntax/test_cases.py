@@ -1,0 +1,91 @@
+"""The grammar, as data: `cases/*.yaml`, one text and its tree or its error each.
+
+A case has a `note`, a text and what is wanted. The text's field says what stands around it: `term` (the value of a
+rule), `body` (in the braces of a rule), `logic` (the same behind `import future.keywords`), `rules` (behind a package),
+`module` (nothing). `want` is the tree as tree.py writes it; `error` is `row:column message` and `hint` what to do.
+
+Each tree must survive being printed and read again. Where OPA is installed it must agree that the text parses or does
+not, unless `opa_differs` says why not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from policy_engine.errors import PARSE_ERROR, PolicyError
+from policy_engine.syntax.nodes import Module
+from policy_engine.syntax.parser import parse_module
+from policy_engine.syntax.printer import to_text
+from tests.policy_engine.syntax.tree import dump
+from tests.policy_engine.syntax.verdicts import opa_verdicts
+
+AROUND = {
+    "term": "package t\np := {}",
+    "body": "package t\np if {{\n{}\n}}",
+    "logic": "package t\nimport future.keywords\np if {{\n{}\n}}",
+    "rules": "package t\n{}",
+    "module": "{}",
+}
+FIELDS = {"note", "want", "error", "hint", "opa_differs", *AROUND}
+CASES = [
+    pytest.param(fields, id=f"{path.stem}: {fields['note']}")
+    for path in sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml"))
+    for fields in yaml.safe_load(path.read_text("utf-8"))["cases"]
+]
+
+
+def source_of(fields: dict[str, Any]) -> tuple[str, str]:
+    assert set(fields) <= FIELDS, f"unknown fields: {set(fields) - FIELDS}"
+    assert ("want" in fields) != ("error" in fields), "a case wants a tree or an error"
+    (place,) = AROUND.keys() & fields.keys()
+    return place, AROUND[place].format(fields[place])
+
+
+def part(place: str, module: Module) -> str:
+    if place == "module":
+        return dump(module)
+    if place == "rules":
+        return " ".join(map(dump, module.rules))
+    rule = module.rules[0]
+    return dump(rule.head.value) if place == "term" else dump(rule.body)
+
+
+@pytest.mark.parametrize("fields", CASES)
+def test_case(fields: dict[str, Any]) -> None:
+    place, source = source_of(fields)
+    if "error" in fields:
+        with pytest.raises(PolicyError) as raised:
+            parse_module(source, "t.rego")
+        error = raised.value
+        assert error.location is not None
+        assert f"{error.location.row}:{error.location.col} {error.message}" == fields["error"]
+        assert error.hint == fields.get("hint", "")
+        assert error.location.file == "t.rego"
+        return
+    module = parse_module(source)
+    assert part(place, module) == fields["want"]
+    assert parse_module(to_text(module)) == module, to_text(module)
+
+
+def test_opa_agrees() -> None:
+    cases = [case.values[0] for case in CASES if "opa_differs" not in case.values[0]]  # type: ignore[operator,union-attr]
+    sources = [source_of(fields)[1] for fields in cases]  # type: ignore[arg-type]
+    differ = []
+    for source, opa in zip(sources, opa_verdicts(sources), strict=True):
+        try:
+            parse_module(source)
+            ours = ""
+        except PolicyError as error:
+            ours = str(error) if error.code == PARSE_ERROR else ""
+        if bool(opa) != bool(ours):
+            differ.append(f"{source!r}\n  OPA  {opa or 'parses'}\n  here {ours or 'parses'}")
+    assert not differ, "\n".join(differ)
+
+
+def test_notes_are_unique() -> None:
+    notes = [case.id for case in CASES]
+    assert len(notes) == len(set(notes)), [note for note in notes if notes.count(note) > 1]
