@@ -9,7 +9,7 @@ from typing import Final
 
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.runtime import Code, Limits, Options, Query, Run, base_at
+from policy_engine.codegen.runtime import Code, Limits, Options, Query, Run, base_at, known
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler import compile_program, compile_query, recursion, terms
 from policy_engine.compiler.program import Kind, Path, Program, Rule
@@ -25,7 +25,7 @@ from policy_engine.errors import (
 )
 from policy_engine.syntax import nodes, parser
 from policy_engine.types import ANY, Function
-from policy_engine.values import UNDEFINED, Set, Value, number_text, to_json
+from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items, to_json
 
 Declaration = Function | int
 """A host function's type, or just how many operands it takes."""
@@ -234,31 +234,50 @@ def _export(value: Value, limits: Limits) -> Value:
     if cls is bool or value is None or value is UNDEFINED:
         return value
     try:
-        if limits.output_bytes is not None:
-            _measure(value, limits.output_bytes)
-        return to_json(value)
+        return _Export(limits.output_bytes).json(value)
     except RecursionError:
         raise PolicyError(EVAL_CANCEL_ERROR, "the result is nested too deeply") from None
 
 
-def _measure(value: Value, budget: int) -> int:
-    """Take about as many bytes as a value's JSON text has from a budget."""
-    cls = value.__class__
-    if cls is str:
-        budget -= len(value) + 2
-    elif cls is list or cls is Set:
-        budget -= 2
-        for item in value if cls is list else value.members:
-            budget = _measure(item, budget - 1)
-    elif cls is dict:
-        budget -= 2
-        for key, item in value.items():
-            budget = _measure(item, _measure(key, budget - 2))
-    else:
-        budget -= len(number_text(value)) if cls is not bool and cls in (int, float) else 8
-    if budget < 0:
-        raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
-    return budget
+class _Export:
+    """One pass that copies a value and counts about as many bytes as its JSON text has."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, budget: int | None) -> None:
+        self.left: float = float("inf") if budget is None else budget
+
+    def json(self, value: Value) -> Value:
+        cls = value.__class__
+        if cls is str:
+            self.left -= len(value) + 3
+        elif cls is dict:
+            self.left -= 2 + 2 * len(value)
+            result = {}
+            for key, item in value.items():
+                if key.__class__ is not str:
+                    return self.json({_key_text(name): item for name, item in sorted_items(value)})
+                self.left -= len(key) + 2
+                result[key] = self.json(item)
+            return result
+        elif cls is list or cls is Set:
+            self.left -= 2 + len(value)
+            return [self.json(item) for item in value]
+        elif cls is bool or value is None:
+            self.left -= 5
+        elif cls is int:
+            self.left -= 1 + value.bit_length() // 3
+        else:
+            known(value)
+            self.left -= len(number_text(value))
+        if self.left < 0:
+            raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
+        return value
+
+
+def _key_text(key: Value) -> str:
+    """An object's key in JSON: text as it is, everything else as its JSON text."""
+    return key if key.__class__ is str else dumps(to_json(key))
 
 
 class Entrypoint:

@@ -237,7 +237,7 @@ class BodyWriter(Refs):
                 made = target
             case nodes.SetComprehension(item, body):
                 self.writer.line(f"{target} = {{}}")
-                action = lambda: self.writer.line(f"{target}.setdefault(freeze({self.operand(item)}))")  # noqa: E731
+                action = lambda: self.writer.line(f"{target}.setdefault({self.key(item)})")  # noqa: E731
                 made = f"Set.of({target})"
             case nodes.ObjectComprehension(key, value, body):
                 loc = self.unit.constants.loc(term.loc)

@@ -121,8 +121,10 @@ class GroupWriter(BodyWriter):
         if default is None:
             self.give("U")
             return
-        self._clause(default, default.clauses[0], [], Action(lambda: self.give(self._value(default.clauses[0])), True))
-        self.give("U")
+        clause = default.clauses[0]
+        self._clause(default, clause, [], Action(lambda: self.give(self._value(clause)), True))
+        if clause.body:
+            self.give("U")
 
     def _value(self, clause: Clause) -> str:
         assert clause.value is not None
@@ -228,7 +230,7 @@ class GroupWriter(BodyWriter):
 
     def _add_member(self, rule: Rule) -> None:
         assert rule.key is not None
-        self.writer.line(f"c.setdefault(freeze({self.operand(rule.key)}))")
+        self.writer.line(f"c.setdefault({self.key(rule.key)})")
 
     def _add_path(self, rule: Rule) -> None:
         loc = self.unit.constants.loc(rule.loc)
