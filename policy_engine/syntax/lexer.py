@@ -57,7 +57,7 @@ _TOKEN = re.compile(
     |(?P<PUNCTUATION>:=|[=!<>]=|[][(){},;:=<>+\-*/%&|])
     |(?P<STRING>"[^"\\\n]*")
     |(?P<NUMBER>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?![A-Za-z_\d.])
-    |(?P<ESCAPED>"(?:[^"\\\n]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")
+    |(?P<ESCAPED>"[^"\\\n]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\n]*)*")
     |(?P<RAW>`[^`]*`)
     |(?P<COMMENT>\#[^\n]*)
     |(?P<TEMPLATE>\$["`])
@@ -66,9 +66,10 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _TEMPLATE_TEXT = {
-    '"': re.compile(r'(?:[^"\\{\n]|\\(?:["\\/bfnrt{]|u[0-9a-fA-F]{4}))*'),
-    "`": re.compile(r"(?:[^`{\\]|\\\{|\\(?!\{))*"),
+    '"': re.compile(r'[^"\\{\n]*(?:\\(?:["\\/bfnrt{]|u[0-9a-fA-F]{4})[^"\\{\n]*)*'),
+    "`": re.compile(r"[^`{\\]*(?:\\\{?[^`{\\]*)*"),
 }
+_STRING_START = re.compile(r'"[^"\\\n]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\n]*)*')
 _FORBIDDEN = re.compile("[\0\ud800-\udfff\ufeff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NEWLINE = re.compile("\n")
@@ -178,6 +179,9 @@ class Lexer:
                 kind, text = "STRING", self._unescape(text, loc)
             elif kind == "STRING" or kind == "RAW":
                 text = text[1:-1]
+            elif kind == "NUMBER":
+                if glued and text[0] == ".":
+                    fail("unexpected number token: expected identifier", loc, 'write ["1"] or [1]')
             elif kind == "COMMENT":
                 self.comments.append(Comment(text[1:].removesuffix("\r"), loc=loc))
                 continue
@@ -366,12 +370,11 @@ class Lexer:
 
     def _illegal(self, position: int) -> NoReturn:
         source = self.source
-        gap = re.compile(r"[ \t\r\n]*").match(source, position)
-        start = gap.end() if gap else position
+        start = len(source) - len(source[position:].lstrip(" \t\r\n"))
         loc = self._locate(start, start + 1)
         character = source[start]
         if character == '"':
-            end = re.compile(r'"(?:[^"\\\n]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*').match(source, start)
+            end = _STRING_START.match(source, start)
             at = end.end() if end else start
             self._illegal_in_string(source[at : at + 1], loc, '"')
         if character == "`":

@@ -36,7 +36,7 @@ def read(module: Module, file: str) -> list[dict[str, Value]]:
             )
         path = list(module.package.path)
         if isinstance(target, Rule):
-            path += _names(target)
+            path += names(target)
         location = {"file": file, "row": target.loc.row, "col": target.loc.col}
         found.append({"path": path, "location": location, "annotations": content})
     return found
@@ -77,7 +77,8 @@ def _target(module: Module, row: int) -> Package | Rule | None:
     return min(behind, key=lambda item: item.loc, default=None)
 
 
-def _names(rule: Rule) -> list[str]:
+def names(rule: Rule) -> list[str]:
+    """The constant parts of a rule's name."""
     ref = rule.head.ref
     if isinstance(ref, Var):
         return [ref.name]
