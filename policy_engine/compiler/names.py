@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
@@ -21,6 +22,7 @@ from policy_engine.compiler.terms import (
     FunctionValue,
     Names,
     call,
+    constant_term,
     constant_value,
     equality,
     map_operands,
@@ -40,8 +42,10 @@ def resolve(program: Program, errors: list[PolicyError]) -> None:
     for info in program.modules:
         names.setdefault(info.package, set()).update(map(rule_name, info.module.rules))
     functions = function_names(program)
+    annotations = Annotations(program)
     for info in program.modules:
         resolver = Resolver(global_names(info, names[info.package], errors), functions, program.names, errors)
+        resolver.annotations = annotations
         for rule in info.module.rules:
             program.rules.append(resolver.rule(info, rule))
 
@@ -113,11 +117,15 @@ class Resolver:
         self.fresh = fresh
         self.errors = errors
         self.scopes: list[Scope] = []
+        self.annotations: Annotations | None = None
+        self.current: tuple[ModuleInfo, nodes.Rule] | None = None
+        """The rule that is being resolved, which `rego.metadata` speaks of; None in a query."""
 
     # ---- rules
 
     def rule(self, info: ModuleInfo, rule: nodes.Rule) -> Rule:
         """A rule in the compiler's form."""
+        self.current = (info, rule)
         head = rule.head
         steps = head.ref.path if isinstance(head.ref, nodes.Ref) else ()
         ground = 0
@@ -334,6 +342,8 @@ class Resolver:
                 return nodes.Ref(start, steps, loc=term.loc)
             case nodes.Call(nodes.Var("print"), args) if "print" not in self.table:
                 return call("internal.print", (self._optional(args, term),), term)
+            case nodes.Call(operator, ()) if (name := _dotted(operator)).startswith("rego.metadata."):
+                return self._metadata(name, term)
             case nodes.Call(operator, args):
                 resolved = tuple([self.term(arg) for arg in args])
                 return nodes.Call(self._operator(operator), resolved, infix=term.infix, loc=term.loc)
@@ -378,6 +388,17 @@ class Resolver:
     def _template(self, term: nodes.Template, parts: tuple[str | Expr, ...]) -> Term:
         items = [nodes.Scalar(part, loc=term.loc) if isinstance(part, str) else part for part in parts]
         return call("internal.template_string", (self._optional(items, term),), term)
+
+    def _metadata(self, name: str, call_: nodes.Call) -> Term:
+        """A call of `rego.metadata.*`: the constant it stands for."""
+        assert self.annotations is not None or self.current is None
+        if self.current is None or self.annotations is None or "rego" in self.table:
+            return nodes.Call(self._operator(call_.operator), (), loc=call_.loc)
+        if name == "rego.metadata.rule":
+            return constant_term(self.annotations.rule(*self.current), call_.loc)
+        if name == "rego.metadata.chain":
+            return constant_term(self.annotations.chain(*self.current), call_.loc)
+        return nodes.Call(self._operator(call_.operator), (), loc=call_.loc)
 
     def _optional(self, items: Iterable[Term | Expr], like: nodes.Node) -> Term:
         """An array in which every term but a constant is a set comprehension: undefined shows as an empty set."""

@@ -14,6 +14,10 @@ from policy_engine.syntax.nodes import Comment, Module, Package, Ref, Rule, Scal
 from policy_engine.values import Value
 
 SCOPES = {"rule", "document", "package", "subpackages"}
+MEMBERS = {
+    "authors", "compile", "custom", "description", "entrypoint", "organizations", "related_resources", "schemas", "scope",
+    "title",
+}  # fmt: skip
 
 
 def read(module: Module, file: str) -> list[dict[str, Value]]:
@@ -27,7 +31,9 @@ def read(module: Module, file: str) -> list[dict[str, Value]]:
         target = _target(module, block[-1].loc.row)
         if target is None:
             raise PolicyError(PARSE_ERROR, "annotation block is not followed by a package or rule", block[0].loc)
-        scope = content.setdefault("scope", "package" if isinstance(target, Package) else "rule")
+        # An entrypoint is a document, whichever of its rules says so.
+        usual = "package" if isinstance(target, Package) else "document" if content.get("entrypoint") else "rule"
+        scope = content.setdefault("scope", usual)
         if scope not in SCOPES:
             raise PolicyError(PARSE_ERROR, f"invalid annotation scope `{scope}`", block[0].loc)
         if isinstance(target, Package) != (scope in ("package", "subpackages")):
@@ -67,7 +73,26 @@ def _content(block: list[Comment]) -> dict[str, Value]:
         raise PolicyError(PARSE_ERROR, f"the annotation is not YAML: {error}", block[0].loc) from None
     if not isinstance(content, dict) or not content:
         raise PolicyError(PARSE_ERROR, "expected METADATA block, found whitespace", block[0].loc)
+    content = {name: value for name, value in content.items() if name in MEMBERS}
+    for name, read_entry in (("authors", _author), ("related_resources", _resource)):
+        if isinstance(content.get(name), list):
+            content[name] = [read_entry(item) for item in content[name]]
     return content
+
+
+def _author(item: Value) -> Value:
+    """`Jane Doe <jane@acme.example>` as an object; an object as it is."""
+    if not isinstance(item, str):
+        return item
+    words = item.split()
+    if words and words[-1].startswith("<") and words[-1].endswith(">"):
+        email = {"email": words.pop()[1:-1]}
+        return {**email, "name": " ".join(words)} if words else email
+    return {"name": " ".join(words)}
+
+
+def _resource(item: Value) -> Value:
+    return {"ref": item} if isinstance(item, str) else item
 
 
 def _target(module: Module, row: int) -> Package | Rule | None:
