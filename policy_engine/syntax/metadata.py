@@ -15,8 +15,8 @@ from policy_engine.values import Value
 
 SCOPES = {"rule", "document", "package", "subpackages"}
 MEMBERS = {
-    "authors", "compile", "custom", "description", "entrypoint", "organizations", "related_resources", "schemas", "scope",
-    "title",
+    "authors", "compile", "custom", "description", "entrypoint", "organizations", "related_resources", "schemas",
+    "scope", "title",
 }  # fmt: skip
 
 
