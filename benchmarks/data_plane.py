@@ -1,4 +1,4 @@
-"""What the gateway costs: requests per second through it, beside a bare pass-through and the provider itself, in one run.
+"""What the gateway costs: requests per second through it, beside a bare pass-through and the provider, in one run.
 
     python benchmarks/data_plane.py [--rounds 3] [--seconds 2]
 

@@ -9,9 +9,11 @@ agent's request. What only the control process needs is therefore imported insid
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -91,6 +93,10 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready
         serving = asyncio.create_task(
             server.serve(Health(LastResort(plane), healthy), listener, settings, limits, stop)
         )
+        # What is there now stays: the collector need not look at it again, and what a request leaves behind is little.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         ready({})
         await serving
 
@@ -155,6 +161,9 @@ def main(arguments: list[str]) -> int:
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
     logs.configure(kind)
+    # Every connection is a file, on both sides: take what this user may have.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         settings = load_settings(json.loads(line), env={})
 

@@ -45,7 +45,6 @@ class Duties:
         """Everything that must be done before a request is served; returns what the operator should know."""
         data = self._settings.data
         recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
-        self._live.sweep()
         self._recover()
         self._publish()
         # Without a readable repository what was in force stays in force; that is no reason not to serve.
@@ -116,6 +115,7 @@ class Duties:
         found = recovery.recover(self._writer, self._live, epoch=epoch)
         if found.closed:
             logger.warning("%d requests of processes that died were closed with outcome `unknown`", found.closed)
+        self._live.sweep()
 
     def _publish(self) -> None:
         outbox.drain(self._registry, self._writer)

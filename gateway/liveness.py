@@ -23,8 +23,18 @@ class Presence:
     def __init__(self, data: DataDirectory, boot: str) -> None:
         self._path = _directory(data) / boot
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        # Between opening and locking, a sweep may take the file for a dead process's and remove it: then begin again.
+        while not self._lock():
+            os.close(self._file)
+
+    def _lock(self) -> bool:
+        """Lock the file; false if it is not the one under its name any more."""
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -38,18 +48,7 @@ class LiveBoots(Collection[str]):
         self._directory = _directory(data)
 
     def __contains__(self, boot: object) -> bool:
-        try:
-            file = os.open(self._directory / str(boot), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(file)
+        return self._alive(str(boot))
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._names() if name in self)
@@ -60,8 +59,25 @@ class LiveBoots(Collection[str]):
     def sweep(self) -> None:
         """Remove the files of processes that were killed. A boot id is never used again."""
         for name in self._names():
-            if name not in self:
-                (self._directory / name).unlink(missing_ok=True)
+            self._alive(name, remove=True)
+
+    def _alive(self, name: str, *, remove: bool = False) -> bool:
+        """Whether a process holds the lock of this name; `remove` takes the file of a dead one away, under its lock."""
+        path = self._directory / name
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            if remove:
+                path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(file)
 
     def _names(self) -> list[str]:
         return sorted(os.listdir(self._directory)) if self._directory.is_dir() else []

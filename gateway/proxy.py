@@ -19,6 +19,7 @@ means in `gateway/upstream/`, what policies say in `gateway/authorization.py`, w
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Mapping
@@ -111,9 +112,8 @@ class DataPlane:
 
     async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         limit = self._settings.max_body_bytes
-        too_large = Denied("too_large", reasons=[f"the body may have at most {limit} bytes"])
         if int(headers.get(b"content-length", b"0")) > limit:
-            raise too_large
+            raise _too_large(limit)
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -123,7 +123,7 @@ class DataPlane:
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
             if size > limit:
-                raise too_large
+                raise _too_large(limit)
             if not message.get("more_body", False):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -229,7 +229,7 @@ class DataPlane:
         assert call is not None
         sent = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
         for name in match.route.request_headers:
-            if name in headers:
+            if name in headers and headers[name].isascii():
                 sent[name.decode()] = headers[name].decode("latin-1")
         if call.body is not None:
             sent["Content-Type"] = "application/json"
@@ -266,6 +266,8 @@ class DataPlane:
             (b"content-length", b"%d" % len(body)),
             (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
         ]
+        if denied.reason.status == 503:
+            headers.append((b"retry-after", b"1"))
         if exchange.recorded:
             headers.append((b"x-decision-id", exchange.decision_id.encode()))
         await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
@@ -359,13 +361,27 @@ def _call(match: routing.Match, raw: bytes, body: object) -> Call:
 
 
 def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, events: bool) -> Headers:
-    exact = {name for name in provider.response_headers if not name.endswith(b"*")} | {b"content-type"}
-    if not events:
-        exact.add(b"content-length")  # the body passes unchanged; of a stream events may be removed
-    prefixes = tuple(name[:-1] for name in provider.response_headers if name.endswith(b"*"))
-    headers = [(name, value) for name, value in answer.headers if name in exact or name.startswith(prefixes)]
+    """The headers that reach the client. Of a stream events may be removed, so only other bodies keep their length."""
+    exact, prefixes = _passing(provider.response_headers)
+    headers = [
+        (name, value)
+        for name, value in answer.headers
+        if (name in exact or name.startswith(prefixes)) and not (events and name == b"content-length")
+    ]
     headers.append((b"x-decision-id", exchange.decision_id.encode()))
     return headers
+
+
+@functools.cache
+def _passing(patterns: tuple[bytes, ...]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+    """Whole names and prefixes of the response headers that may pass."""
+    exact = {name for name in patterns if not name.endswith(b"*")}
+    prefixes = tuple(name[:-1] for name in patterns if name.endswith(b"*"))
+    return frozenset(exact | {b"content-type", b"content-length"}), prefixes
+
+
+def _too_large(limit: int) -> Denied:
+    return Denied("too_large", reasons=[f"the body may have at most {limit} bytes"])
 
 
 def _owner(principal: Principal | None) -> PrincipalHint | None:

@@ -43,7 +43,7 @@ class Provider(Protocol):
     prefix: str
     routes: Sequence[Route]
     # Names of response headers that reach the client, besides the content type; a trailing `*` stands for any rest.
-    response_headers: Sequence[bytes]
+    response_headers: tuple[bytes, ...]
 
     def parse_call(
         self, route: Route, *, upstream: str, path: str, params: Mapping[str, str], raw: bytes, body: Any

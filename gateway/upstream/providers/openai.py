@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import orjson
@@ -56,7 +55,7 @@ class OpenAI:
         Route("POST", "/chat/completions", CHAT_COMPLETIONS, has_body=True, request_headers=frozenset({b"accept"})),
         Route("GET", "/models", MODELS_LIST, has_body=False, request_headers=frozenset({b"accept"})),
     )
-    response_headers: Sequence[bytes] = (
+    response_headers: tuple[bytes, ...] = (
         b"openai-*",
         b"x-ratelimit-*",
         b"x-request-id",
@@ -67,7 +66,15 @@ class OpenAI:
     def parse_call(
         self, route: Route, *, upstream: str, path: str, params: Mapping[str, str], raw: bytes, body: Any
     ) -> Call:
-        call = Call(
+        if not route.has_body:
+            return Call(route.action, upstream, self.name, route.method, path, raw, None, params=params)
+        if not isinstance(body, dict):
+            _refuse("the body must be an object")
+        _check_spelling(body, _CALL_NAMES)
+        if selectors := sorted(_SELECTORS & body.keys()):
+            _refuse(f"`{selectors[0]}` is not supported: one request names one model and its own tools")
+        messages = _messages(body.get("messages"))
+        return Call(
             action=route.action,
             upstream=upstream,
             provider=self.name,
@@ -76,17 +83,6 @@ class OpenAI:
             params=params,
             raw=raw,
             body=body,
-        )
-        if not route.has_body:
-            return call
-        if not isinstance(body, dict):
-            _refuse("the body must be an object")
-        _check_spelling(body, _CALL_NAMES)
-        if selectors := sorted(_SELECTORS & body.keys()):
-            _refuse(f"`{selectors[0]}` is not supported: one request names one model and its own tools")
-        messages = _messages(body.get("messages"))
-        return replace(
-            call,
             model=_model(body.get("model")),
             stream=_stream(body),
             max_output_tokens=_output_limit(body),

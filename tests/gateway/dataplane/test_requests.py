@@ -313,6 +313,26 @@ def test_connections_are_kept_on_both_sides(run: Run) -> None:
     run(test)
 
 
+def test_a_large_body_passes_unchanged(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "ä" * 1_500_000}]})
+        assert (await gateway.send(gateway.request(body))).status == 200
+        assert gateway.upstream.seen[0].body == body
+
+    run(test)
+
+
+def test_an_idle_upstream_connection_is_not_cut_by_the_limit_of_pauses(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, 0.01, DONE)
+        for _ in range(3):
+            assert (await gateway.chat(stream=True)).complete
+            await asyncio.sleep(0.4)
+        assert gateway.upstream.connections == 1
+
+    run(test, upstream_idle_timeout=0.2)
+
+
 def test_health(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         reply = await gateway.send(gateway.request(None, "Authorization: omit", path="/healthz"))
