@@ -13,7 +13,6 @@ from policy_engine.codegen.runtime import Code, Limits, Options, Query, Run, bas
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler import compile_program, compile_query, recursion, terms
 from policy_engine.compiler.program import Kind, Path, Program, Rule
-from policy_engine.compiler.terms import constant_value
 from policy_engine.errors import (
     COMPILE_ERROR,
     EVAL_CANCEL_ERROR,
@@ -24,6 +23,7 @@ from policy_engine.errors import (
     combine,
 )
 from policy_engine.syntax import nodes, parser
+from policy_engine.syntax.constants import constant_value
 from policy_engine.types import ANY, Function
 from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items, to_json
 

@@ -1,6 +1,7 @@
-"""rego.metadata.rule and rego.metadata.chain: the compiler puts constants in the place of their calls.
+"""What policies may know of policies: rego.parse_module, rego.metadata.rule, rego.metadata.chain.
 
-Where there is no rule to speak of, in a query, they have nothing to say.
+The compiler puts constants in the place of the metadata calls. Where there is no rule to speak of, in a query, they
+have nothing to say.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 from policy_engine import types as t
+from policy_engine.builtins.operands import string
 from policy_engine.builtins.table import Builtin
-from policy_engine.errors import BuiltinError
+from policy_engine.errors import BuiltinError, PolicyError
+from policy_engine.values import Value
 
 
 def _outside(name: str) -> NoReturn:
@@ -24,7 +27,20 @@ def chain() -> NoReturn:
     _outside("rego.metadata.chain")
 
 
+def parse_module(file: Value, source: Value) -> Value:
+    """A module's syntax tree in OPA's JSON form."""
+    from policy_engine.syntax import opa_json, parser
+
+    string(file, "rego.parse_module", 1)
+    string(source, "rego.parse_module", 2)
+    try:
+        return opa_json.module(parser.parse_module(source, file))
+    except PolicyError as error:
+        raise BuiltinError(f"rego.parse_module: {len(error.errors)} error occurred: {error}") from None
+
+
 BUILTINS: Final = (
     Builtin("rego.metadata.chain", t.Function((), t.array(t.ANY)), chain),
     Builtin("rego.metadata.rule", t.Function((), t.ANY), rule),
+    Builtin("rego.parse_module", t.Function((t.STRING, t.STRING), t.object_(t.STRING, t.ANY)), parse_module),
 )

@@ -15,8 +15,8 @@ from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Kind, Rule, dotted
 from policy_engine.compiler.recursion import compatible
-from policy_engine.compiler.terms import constant_value
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
 from policy_engine.values import equal
 

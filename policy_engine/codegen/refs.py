@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
-from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, constant_value, pattern_vars
+from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, pattern_vars
 from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
 from policy_engine.values import freeze
 

@@ -17,8 +17,9 @@ from policy_engine.codegen.runtime import EXPORTED, NC, Code, Node, Query, adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
-from policy_engine.compiler.terms import constant_value, function_path
+from policy_engine.compiler.terms import function_path
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
 from policy_engine.values import Value
 

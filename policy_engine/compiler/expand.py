@@ -20,7 +20,6 @@ from policy_engine.compiler.terms import (
     Names,
     Plain,
     call,
-    constant_value,
     equality,
     map_closure,
     map_operands,
@@ -28,6 +27,7 @@ from policy_engine.compiler.terms import (
 )
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Expr, Term
 
 

@@ -22,8 +22,6 @@ from policy_engine.compiler.terms import (
     FunctionValue,
     Names,
     call,
-    constant_term,
-    constant_value,
     equality,
     map_operands,
     map_term,
@@ -32,6 +30,7 @@ from policy_engine.compiler.terms import (
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_term, constant_value
 from policy_engine.syntax.nodes import Body, Expr, Term
 from policy_engine.values import freeze
 

@@ -8,7 +8,6 @@ from policy_engine.compiler.program import Program, Rule, Tree, dotted
 from policy_engine.compiler.terms import (
     FunctionValue,
     bodies,
-    constant_value,
     expr_terms,
     function_path,
     heads,
@@ -17,6 +16,7 @@ from policy_engine.compiler.terms import (
 )
 from policy_engine.errors import RECURSION_ERROR, PolicyError
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
 from policy_engine.values import equal, freeze
 

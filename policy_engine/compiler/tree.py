@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree, dotted
-from policy_engine.compiler.terms import constant_term
 from policy_engine.errors import TYPE_ERROR, PolicyError
+from policy_engine.syntax.constants import constant_term
 from policy_engine.values import thaw
 
 

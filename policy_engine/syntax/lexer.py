@@ -381,6 +381,8 @@ class Lexer:
             fail("non-terminated string", loc, "close it with `")
         if character.isdigit():
             fail("illegal number format", loc)
+        if character == "." and not source[start + 1 :].strip():
+            fail("unexpected eof token: expected identifier", loc, "a name belongs behind the point")
         hints = {
             "'": 'strings are written with " or `',
             "!": "negation is written `not`, inequality `!=`",

@@ -1,0 +1,192 @@
+"""A module as OPA's JSON syntax tree (v1/ast/policy.go, term_marshal.go): what `rego.parse_module` gives.
+
+Locations are left out, as OPA does unless asked; comments carry theirs.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
+from policy_engine.syntax.nodes import Body, Expr, Term
+from policy_engine.values import Value, order_key, type_name
+
+Json = dict[str, Value]
+
+
+def module(tree: nodes.Module) -> Json:
+    """The whole module. Members that would be empty are absent."""
+    result: Json = {"package": {"path": [_var("data"), *map(_string, tree.package.path)]}}
+    if tree.imports:
+        result["imports"] = [_import(item) for item in tree.imports]
+    if tree.rules:
+        result["rules"] = [_rule(item) for item in tree.rules]
+    if tree.comments:
+        result["comments"] = [_comment(item) for item in tree.comments]
+    return result
+
+
+def _var(name: str) -> Json:
+    return {"type": "var", "value": name}
+
+
+def _string(text: str) -> Json:
+    return {"type": "string", "value": text}
+
+
+def _import(item: nodes.Import) -> Json:
+    path = {"path": _reference(item.path)}
+    return {**path, "alias": item.alias} if item.alias else path
+
+
+def _comment(item: nodes.Comment) -> Json:
+    location = {"file": item.loc.file, "row": item.loc.row, "col": item.loc.col}
+    return {"Location": location, "Text": base64.b64encode(item.text.encode()).decode()}
+
+
+def _rule(rule: nodes.Rule) -> Json:
+    result: Json = {"head": _head(rule.head), "body": _body(rule.body)}
+    if rule.default:
+        result["default"] = True
+    if rule.else_ is not None:
+        otherwise = _rule(rule.else_)
+        if rule.head.assign:
+            otherwise["head"]["assign"] = True  # OPA copies it from the rule
+        result["else"] = otherwise
+    return result
+
+
+def _head(head: nodes.Head) -> Json:
+    ref = head.ref
+    steps = ref.path if isinstance(ref, nodes.Ref) else ()
+    start = ref.head if isinstance(ref, nodes.Ref) else ref
+    assert isinstance(start, nodes.Var)
+    result: Json = {"ref": [_var(start.name), *map(term, steps)]}
+    one_key = len(steps) == 1 and head.key is None and head.args is None and not _is_field(steps[0])
+    if not steps or (one_key and head.value is not None):
+        result["name"] = start.name
+    if head.key is not None or one_key:
+        result["key"] = term(head.key if head.key is not None else steps[0])
+    if head.args is not None:
+        result["args"] = list(map(term, head.args))
+    if head.key is None:
+        result["value"] = term(head.value) if head.value is not None else {"type": "boolean", "value": True}
+    if head.assign:
+        result["assign"] = True
+    return result
+
+
+def _is_field(step: Term) -> bool:
+    """Whether a constant step was written with a dot (`a.b`): its span then begins at the name, and has no quotes."""
+    return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and _width(step) == len(step.value)
+
+
+def _width(node: nodes.Node) -> int:
+    return node.loc.end_col - node.loc.col
+
+
+def _body(body: Body) -> list[Json]:
+    return [_expr(item, index) for index, item in enumerate(body or (Expr(nodes.Scalar(True)),))]
+
+
+def _expr(expr: Expr, index: int) -> Json:
+    result: Json = {"index": index, "terms": _terms(expr)}
+    if expr.negated:
+        result["negated"] = True
+    if expr.withs:
+        result["with"] = [{"target": _reference(item.target), "value": term(item.value)} for item in expr.withs]
+    return result
+
+
+def _terms(expr: Expr) -> Any:
+    match expr.what:
+        case nodes.SomeDecl(symbols):
+            return {"symbols": list(map(term, symbols))}
+        case nodes.SomeIn(key, value, collection):
+            name = "member_2" if key is None else "member_3"
+            operands = [item for item in (key, value, collection) if item is not None]
+            operator = {"type": "ref", "value": [_var("internal"), _string(name)]}
+            return {"symbols": [{"type": "call", "value": [operator, *map(term, operands)]}]}
+        case nodes.Every(key, value, domain, body):
+            named = {"key": term(key)} if key is not None else {"key": None}
+            return {**named, "value": term(value), "domain": term(domain), "body": _body(body)}
+        case nodes.Negation(body):
+            return {"type": "not", "body": _operand(body), "explicit_body": not isinstance(body, Expr)}
+        case nodes.Conjunction(operands):
+            return _chain("and", operands)
+        case nodes.Disjunction(operands):
+            return _chain("or", operands)
+        case nodes.Call() as call:
+            return _call(call)
+        case other:
+            return term(other)
+
+
+def _operand(operand: Body | Expr) -> list[Json]:
+    return _body((operand,) if isinstance(operand, Expr) else operand)
+
+
+def _chain(kind: str, operands: tuple[Body | Expr, ...]) -> Json:
+    """`a and b and c` as OPA nests it: to the left."""
+    *before, last = operands
+    left = _operand(before[0]) if len(before) == 1 else [{"index": 0, "terms": _chain(kind, tuple(before))}]
+    result: Json = {"type": kind, "lhs": left, "rhs": _operand(last)}
+    if len(before) == 1 and not isinstance(before[0], Expr):
+        result["explicit_lhs"] = True
+    if not isinstance(last, Expr):
+        result["explicit_rhs"] = True
+    return result
+
+
+def _call(call: nodes.Call) -> list[Json]:
+    return [_reference(call.operator), *map(term, call.args)]
+
+
+def _reference(name: Term) -> Json:
+    """A name as a ref, also where it is a single variable."""
+    if isinstance(name, nodes.Var):
+        return {"type": "ref", "value": [_var(name.name)]}
+    return term(name)
+
+
+def _in_order(items: tuple[Term, ...]) -> list[Term]:
+    """Members of a set, or keys of an object, as OPA keeps them: constants in Rego's order, then everything else."""
+    known = [(item, constant_value(item)) for item in items]
+    constants = sorted(((item, value[0]) for item, value in known if value), key=lambda pair: order_key(pair[1]))
+    return [*(item for item, _ in constants), *(item for item, value in known if value is None)]
+
+
+def term(item: Term) -> Json:
+    """One term."""
+    match item:
+        case nodes.Scalar(value):
+            return {"type": type_name(value), "value": {} if value is None else value}
+        case nodes.Var("input" | "data" as name):
+            return {"type": "ref", "value": [_var(name)]}
+        case nodes.Var(name):
+            return _var(name)
+        case nodes.Ref(head, path):
+            start = _var(head.name) if isinstance(head, nodes.Var) else term(head)
+            return {"type": "ref", "value": [start, *map(term, path)]}
+        case nodes.Array(items):
+            return {"type": "array", "value": list(map(term, items))}
+        case nodes.Set(items):
+            return {"type": "set", "value": [term(item) for item in _in_order(items)]}
+        case nodes.Object(pairs):
+            values = {id(key): value for key, value in pairs}
+            ordered = _in_order(tuple([key for key, _ in pairs]))
+            return {"type": "object", "value": [[term(key), term(values[id(key)])] for key in ordered]}
+        case nodes.ArrayComprehension(head, body):
+            return {"type": "arraycomprehension", "value": {"term": term(head), "body": _body(body)}}
+        case nodes.SetComprehension(head, body):
+            return {"type": "setcomprehension", "value": {"term": term(head), "body": _body(body)}}
+        case nodes.ObjectComprehension(key, value, body):
+            parts = {"key": term(key), "value": term(value), "body": _body(body)}
+            return {"type": "objectcomprehension", "value": parts}
+        case nodes.Call():
+            return {"type": "call", "value": _call(item)}
+        case nodes.Template(parts):
+            shown = [_string(part) if isinstance(part, str) else _expr(part, 0) for part in parts]
+            return {"type": "templatestring", "value": {"parts": shown, "multi_line": item.raw}}
