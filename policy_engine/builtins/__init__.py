@@ -42,6 +42,7 @@ from policy_engine.builtins import (
     uri,
     urlquery,
     uuid,
+    x509,
 )
 from policy_engine.builtins.table import Builtin
 
@@ -79,6 +80,7 @@ FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
     uri.BUILTINS,
     urlquery.BUILTINS,
     uuid.BUILTINS,
+    x509.BUILTINS,
 )
 
 TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}

@@ -6,7 +6,7 @@ Text is looked at byte by byte. Inside this file a byte is a character of Latin-
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from policy_engine.builtins.octets import from_bytes, to_bytes
@@ -24,15 +24,33 @@ class URIError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class URI:
-    """The parts of a URL, decoded, as text of octets."""
+    """The parts of a URL, decoded, as text of octets.
+
+    `opaque` is all of one that is no path (mailto:a@b); `raw_path` the path as it was given, "" if it was given as Go
+    would write it.
+    """
 
     scheme: str = ""
-    hostname: str = ""
-    port: str = ""
+    opaque: str = ""
+    user: str | None = None
+    host: str = ""
     path: str = ""
     raw_path: str = ""
-    raw_query: str = ""
+    query: str = ""
     fragment: str = ""
+
+    @property
+    def hostname(self) -> str:
+        name = self._split_host()[0]
+        return name[1:-1] if name.startswith("[") and name.endswith("]") else name
+
+    @property
+    def port(self) -> str:
+        return self._split_host()[1]
+
+    def _split_host(self) -> tuple[str, str]:
+        name, colon, port = self.host.rpartition(":")
+        return (name, port) if colon and _is_port(port) else (self.host, "")
 
 
 def parse(operand: Value) -> Value:
@@ -42,7 +60,15 @@ def parse(operand: Value) -> Value:
         uri = split(text)
     except URIError as error:
         raise BuiltinError(f"uri.parse: {error}") from None
-    parts = {name: getattr(uri, name) for name in URI.__slots__}
+    parts = {
+        "scheme": uri.scheme,
+        "hostname": uri.hostname,
+        "port": uri.port,
+        "path": uri.path,
+        "raw_path": uri.raw_path or uri.path,
+        "raw_query": uri.query,
+        "fragment": uri.fragment,
+    }
     return {name: from_bytes(part.encode("latin-1")) for name, part in parts.items() if part}
 
 
@@ -70,7 +96,7 @@ def split(text: str) -> URI:
         fragment = _unescape(fragment)
     except URIError as error:
         raise _parse_error(octets, error) from None
-    return URI(uri.scheme, uri.hostname, uri.port, uri.path, uri.raw_path, uri.raw_query, fragment)
+    return replace(uri, fragment=fragment)
 
 
 def _parse_error(octets: str, error: URIError) -> URIError:
@@ -89,7 +115,7 @@ def _split(octets: str) -> URI:
     if _CONTROL.search(octets):
         raise URIError("net/url: invalid control character in URL")
     if octets == "*":
-        return URI(path="*", raw_path="*")
+        return URI(path="*")
     if octets[:1] == ":":
         raise URIError("missing protocol scheme")
     found = _SCHEME.fullmatch(octets)
@@ -97,18 +123,17 @@ def _split(octets: str) -> URI:
     rest, _, query = rest.partition("?")
     if not rest.startswith("/"):
         if scheme:
-            return URI(scheme=scheme, raw_query=query)  # opaque, as in mailto:
+            return URI(scheme=scheme, opaque=rest, query=query)
         if ":" in rest.partition("/")[0]:
             raise URIError("first path segment in URL cannot contain colon")
-    hostname = port = ""
+    user, host = None, ""
     if rest.startswith("//") and (scheme or not rest.startswith("///")):
         authority, slash, rest = rest[2:].partition("/")
         rest = slash + rest
-        hostname, port = _split_authority(authority, scheme)
+        user, host = _split_authority(authority, scheme)
     path = _unescape(rest)
-    # As OPA has it, the raw path is only raw where it is not what Go would write for the path anyway.
-    raw_path = path if _PATH_ESCAPE.sub(_escaped, path) == rest else rest
-    return URI(scheme, hostname, port, path, raw_path, query)
+    raw_path = "" if _PATH_ESCAPE.sub(_escaped, path) == rest else rest
+    return URI(scheme, "", user, host, path, raw_path, query)
 
 
 _PATH_ESCAPE: Final = re.compile(r"[^A-Za-z0-9._~$&+,/:;=@-]")
@@ -121,19 +146,15 @@ def _escaped(found: re.Match[str]) -> str:
 _USER: Final = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
 
 
-def _split_authority(authority: str, scheme: str) -> tuple[str, str]:
+def _split_authority(authority: str, scheme: str) -> tuple[str | None, str]:
+    """User (None if there is none) and host with port."""
     user, at, host = authority.rpartition("@")
     host = _host(host, scheme)
-    if at:
-        if not _USER.fullmatch(user):
-            raise URIError("net/url: invalid userinfo")
-        _unescape(user)
-    name, colon, port = host.rpartition(":")
-    if not colon or not _is_port(port):
-        name, port = host, ""
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    return name, port
+    if not at:
+        return None, host
+    if not _USER.fullmatch(user):
+        raise URIError("net/url: invalid userinfo")
+    return _unescape(user), host
 
 
 def _host(host: str, scheme: str) -> str:
