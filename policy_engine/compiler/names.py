@@ -104,7 +104,7 @@ class Scope:
         self.pending = pending
         self.unused: dict[str, Location] = {}
         self.inline = inline
-        """What occurs here has occurred in the body around too (a template's expression)."""
+        """What occurs here has occurred in the body around too: a template's expression, an operand in braces."""
 
 
 class Resolver:
@@ -176,15 +176,15 @@ class Resolver:
 
     # ---- bodies
 
-    def body(self, body: Body, outer: Iterable[Term] = ()) -> tuple[Body, tuple[Term, ...]]:
+    def body(self, body: Body, outer: Iterable[Term] = (), *, inline: bool = False) -> tuple[Body, tuple[Term, ...]]:
         """A body in a scope of its own, and the terms (a comprehension's head) that see what it declares."""
-        scope = self._open(body)
+        scope = self._open(body, inline)
         exprs = self._exprs(body)
         terms = tuple([self.term(term) for term in outer])
         self._close(scope)
         return exprs, terms
 
-    def _open(self, body: Body) -> Scope:
+    def _open(self, body: Body, inline: bool = False) -> Scope:
         pending: set[str] = set()
         for expr in body:
             match expr.what:
@@ -194,7 +194,7 @@ class Resolver:
                     pending.update(var.name for term in (key, value) if term for var in _declarable(term))
                 case nodes.Call(nodes.Var("assign"), args):
                     pending.update(var.name for var in _declarable(args[0]))
-        scope = Scope(pending)
+        scope = Scope(pending, inline)
         self.scopes.append(scope)
         return scope
 
@@ -259,7 +259,7 @@ class Resolver:
                 return self.term(term)
 
     def _operand(self, operand: Body | Expr) -> Body | Expr:
-        return self._exprs((operand,))[0] if isinstance(operand, Expr) else self.body(operand)[0]
+        return self._exprs((operand,))[0] if isinstance(operand, Expr) else self.body(operand, inline=True)[0]
 
     def _with(self, item: nodes.With) -> nodes.With:
         target = self._named(item.target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policy_engine.compiler.program import Program, Rule, Tree, dotted
+from policy_engine.compiler.program import Kind, Program, Rule, Tree, dotted
 from policy_engine.compiler.terms import (
     FunctionValue,
     bodies,
@@ -101,6 +101,8 @@ def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
                 following += node.children.values()
         nodes_here = following
     for node in nodes_here:
+        if node.group is not None and node.group.kind is Kind.FUNCTION:
+            yield from (*node.group.rules, *node.group.defaults)
         for group in node.groups():
             yield from (rule for rule in (*group.rules, *group.defaults) if rule.args is None)
 
@@ -128,6 +130,8 @@ def body_terms(body: Body) -> Iterator[Term]:
             yield expr.what
         for term in (*expr_terms(expr), *(item.value for item in expr.withs)):
             yield from all_terms(term)
+        # To replace a document or function is to depend on it.
+        yield from (item.target for item in expr.withs if isinstance(item.target, nodes.Ref))
         if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
             for inner in bodies(expr.what):
                 yield from body_terms(inner)

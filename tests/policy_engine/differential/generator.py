@@ -38,15 +38,20 @@ class Generator:
         self.rules: list[tuple[str, str]] = []
         """(name, kind) of the rules so far; a rule refers to earlier ones only, mostly."""
         self.functions: list[tuple[str, int]] = []
+        self.logic = False
 
     def program(self) -> Program:
         lines = ["package t", ""]
-        if self.rng.random() < 0.25:
-            lines.insert(1, "import future.keywords.not")
+        self.logic = self.rng.random() < 0.25
+        if self.logic:
+            lines[1:1] = [f"import future.keywords.{word}" for word in ("and", "or", "not")]
         for number in range(self.rng.randint(2, 6)):
             lines += [*self._rule(number), ""]
         paths = [f"data.t.{name}" for name, _ in self.rules]
-        other = "package u\n\nq := 1 if input.a\n\nr contains x if some x in input.b\n"
+        other = (
+            "package u\n\nq := 1 if input.a\n\nr contains x if some x in input.b\n\n"
+            "s[k].m := v if some k, v in input\n\ns.a.n := 7\n\ng(x) := [x, input.a]\n\nw.x.y := input.b\n"
+        )
         paths += ["data.t"]
         return Program({"t.rego": "\n".join(lines), "u.rego": other}, self._data(), self._value(3), paths)
 
@@ -114,7 +119,9 @@ class Generator:
     def _literal(self, scope: list[str]) -> str:
         roll = self.rng.random()
         modifiers = ""
-        if self.rng.random() < 0.12:
+        if self.rng.random() < 0.06:
+            modifiers = self._mock(scope)
+        elif self.rng.random() < 0.12:
             target = self._pick(["input", "input.a", "input.b.c", "data.d", "data.e.a", "data.u.q", "data.u"])
             modifiers = f" with {target} as {self._term(scope, 1)}"
         if roll < 0.14:
@@ -149,6 +156,13 @@ class Generator:
             return text + modifiers
         return self._condition(scope) + modifiers
 
+    def _mock(self, scope: list[str]) -> str:
+        """Replace a function, by a value or by another function."""
+        target = self._pick(["count", "data.u.g", "type_name", *(name for name, arity in self.functions if arity == 1)])
+        names = ["upper", "data.u.g", *(name for name, arity in self.functions if arity == 1)]
+        value = self._pick([self._term(scope, 0), self._pick(names)])
+        return f" with {target} as {value}"
+
     def _every(self, scope: list[str]) -> str:
         name = self._new(scope)
         inner = [*scope, name]
@@ -156,6 +170,13 @@ class Generator:
 
     def _condition(self, scope: list[str]) -> str:
         roll = self.rng.random()
+        if self.logic and roll < 0.1:
+            word = self._pick(["and", "or"])
+            sides = [
+                self._condition(scope) if self.rng.random() < 0.5 else f"{{ {self._body(list(scope), 2)} }}"
+                for _ in "ab"
+            ]
+            return f"{sides[0]} {word} {sides[1]}"
         if roll < 0.35:
             operator = self._pick(["==", "!=", "<", "<=", ">", ">=", "="])
             return f"{self._ref(scope)} {operator} {self._term(scope, 1)}"
@@ -166,7 +187,9 @@ class Generator:
         return self._call(scope, 1)
 
     def _new(self, scope: list[str]) -> str:
-        return next(name for name in ("v", "w", "k", "m", "n", "o", "s", "z", "vv", "ww", "kk", "mm") if name not in scope)
+        return next(
+            name for name in ("v", "w", "k", "m", "n", "o", "s", "z", "vv", "ww", "kk", "mm") if name not in scope
+        )
 
     # ---- terms
 
@@ -205,6 +228,8 @@ class Generator:
         if self.functions and self.rng.random() < 0.4:
             name, arity = self._pick(self.functions)
             return f"{name}({', '.join(self._term(scope, depth) for _ in range(arity))})"
+        if self.rng.random() < 0.1:
+            return f"data.u.g({self._ref(scope)})"
         name = self._pick(list(CALLS))
         if name in ("startswith", "contains", "concat", "array.concat", "object.get"):
             args = [self._ref(scope) for _ in range(CALLS[name])]
@@ -213,10 +238,19 @@ class Generator:
         return f"{name}({', '.join(args)})"
 
     def _collection(self, scope: list[str]) -> str:
-        return self._pick([self._ref(scope), self._ref(scope), "[1, true, 1.0]", '{"a", 1}', '{"b": 1, "a": 2}', *scope])
+        return self._pick(
+            [self._ref(scope), self._ref(scope), "[1, true, 1.0]", '{"a", 1}', '{"b": 1, "a": 2}', *scope]
+        )
 
     def _ref(self, scope: list[str]) -> str:
-        roots = ["input", "input", "input", "data.d", "data.e", *self._pick([["data.u"], [n for n, _ in self.rules], scope])]
+        roots = [
+            "input",
+            "input",
+            "input",
+            "data.d",
+            "data.e",
+            *self._pick([["data.u"], [n for n, _ in self.rules], scope]),
+        ]
         text = self._pick(roots)
         for _ in range(self.rng.randint(0 if text not in ("input",) else 1, 2)):
             step = self._pick([".a", ".b", ".c", "[0]", "[1]", '["a"]', "[_]", *[f"[{v}]" for v in scope]])

@@ -18,7 +18,9 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=10, help="stop after this many programs with differences")
-    parser.add_argument("--order", action="store_true", help="show differences that only the order of evaluation explains")
+    parser.add_argument(
+        "--order", action="store_true", help="show differences that only the order of evaluation explains"
+    )
     options = parser.parse_args()
     shown = order = 0
     started = time.monotonic()
