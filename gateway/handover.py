@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from gateway.errors import Denied, GatewayError
@@ -42,11 +42,13 @@ class Handover:
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self._path = path
-        with self._explained():
-            self._rows = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
-            self._rows.execute("PRAGMA journal_mode = WAL")
-            self._rows.execute("PRAGMA synchronous = NORMAL")
-            self._rows.executescript(_TABLES)
+        with self._explained(), ExitStack() as opened:
+            rows = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+            self._rows = opened.enter_context(closing(rows))
+            rows.execute("PRAGMA journal_mode = WAL")
+            rows.execute("PRAGMA synchronous = NORMAL")
+            rows.executescript(_TABLES)
+            opened.pop_all()  # all is well: it stays open until `close`
 
     def close(self) -> None:
         self._rows.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import orjson
@@ -56,9 +58,7 @@ def test_the_commitments_can_be_checked(run: Run) -> None:
         body = orjson.dumps(chat())
         reply = await gateway.send(gateway.request(body))
         decided, completed = await gateway.entries()
-        import sqlite3
-
-        with sqlite3.connect(gateway.data.audit_db) as db:
+        with closing(sqlite3.connect(gateway.data.audit_db)) as db:
             ((salt, document),) = db.execute("SELECT salt, input FROM private").fetchall()
         assert decided["request_commitment"] == commitment(salt, "request_body", body)
         assert completed["response_commitment"] == commitment(salt, "response_body", reply.body)

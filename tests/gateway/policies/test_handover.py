@@ -6,6 +6,8 @@ import asyncio
 import json
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +27,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def handover(tmp_path: Path) -> Handover:
-    return Handover(tmp_path / "runtime.db")
+def handover(tmp_path: Path) -> Iterator[Handover]:
+    with closing(Handover(tmp_path / "runtime.db")) as made:
+        yield made
+
+
+@pytest.fixture
+def control(home: Home) -> Iterator[Handover]:
+    """What a control process holds beside the workers."""
+    with closing(Handover(home.data.runtime_db)) as made:
+        yield made
 
 
 def published(home: Home, rules: str = "allow := true") -> str:
@@ -40,9 +50,11 @@ def activate(home: Home, digest: str, commit: str) -> None:
     activations.activate(home.registry, actor="local:0", commit=commit, author="x", bundles=[record])
 
 
-def follower(home: Home, boot: str) -> tuple[Follower, PolicyCache, Handover]:
-    handover, cache = Handover(home.data.runtime_db), PolicyCache(home.data.bundles)
-    return Follower(handover, RegistryReader(home.data.registry_db), cache, boot), cache, handover
+@contextmanager
+def follower(home: Home, boot: str) -> Iterator[tuple[Follower, PolicyCache, Handover]]:
+    cache = PolicyCache(home.data.bundles)
+    with closing(Handover(home.data.runtime_db)) as handover, closing(RegistryReader(home.data.registry_db)) as reader:
+        yield Follower(handover, reader, cache, boot), cache, handover
 
 
 def test_nobody_to_wait_for(handover: Handover) -> None:
@@ -110,60 +122,60 @@ def test_the_database_is_private(home: Home) -> None:
 def test_a_worker_begins_with_what_is_in_force(home: Home) -> None:
     digest = published(home)
     activate(home, digest, "c" * 40)
-    worker, cache, _ = follower(home, "boot_1")
-    asyncio.run(worker.begin())
-    assert cache.loaded == {digest}
+    with follower(home, "boot_1") as (worker, cache, _):
+        asyncio.run(worker.begin())
+        assert cache.loaded == {digest}
 
 
 def test_a_worker_keeps_what_is_announced_until_it_is_in_force(home: Home) -> None:
     old, new = published(home), published(home, "allow := false")
     activate(home, old, "c" * 40)
-    worker, cache, control = follower(home, "boot_1")
+    with follower(home, "boot_1") as (worker, cache, control):
 
-    async def switch() -> None:
-        await worker.begin()
-        control.announce({new})
-        await worker.step()
-        assert cache.loaded == {old, new}
-        control.wait({new}, {"boot_1"}, 0)
-        activate(home, new, "d" * 40)
-        await worker.step()
-        assert new in cache.loaded
-        control.announce(())
-        await worker.step()
-        assert cache.loaded == {new}
+        async def switch() -> None:
+            await worker.begin()
+            control.announce({new})
+            await worker.step()
+            assert cache.loaded == {old, new}
+            control.wait({new}, {"boot_1"}, 0)
+            activate(home, new, "d" * 40)
+            await worker.step()
+            assert new in cache.loaded
+            control.announce(())
+            await worker.step()
+            assert cache.loaded == {new}
 
-    asyncio.run(switch())
+        asyncio.run(switch())
 
 
 def test_a_revision_that_cannot_be_loaded(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     old, bad = published(home), "0" * 64
     activate(home, old, "c" * 40)
-    worker, cache, control = follower(home, "boot_1")
+    with follower(home, "boot_1") as (worker, cache, control):
 
-    async def meet() -> None:
-        await worker.begin()
-        control.announce({bad})
-        for _ in range(3):
-            await worker.step()
+        async def meet() -> None:
+            await worker.begin()
+            control.announce({bad})
+            for _ in range(3):
+                await worker.step()
 
-    asyncio.run(meet())
-    assert cache.loaded == {old}, "what works goes on"
-    with pytest.raises(GatewayError, match="cannot load"):
-        control.wait({bad}, {"boot_1"}, 60)
-    assert len(caplog.records) == 1, "said once, not at every look"
+        asyncio.run(meet())
+        assert cache.loaded == {old}, "what works goes on"
+        with pytest.raises(GatewayError, match="cannot load"):
+            control.wait({bad}, {"boot_1"}, 60)
+        assert len(caplog.records) == 1, "said once, not at every look"
 
 
 def test_a_registry_that_cannot_be_read(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     digest = published(home)
     activate(home, digest, "c" * 40)
-    worker, cache, _ = follower(home, "boot_1")
-    asyncio.run(worker.begin())
-    with sqlite3.connect(home.data.registry_db) as connection:
-        connection.execute("DROP TABLE epoch")
-    asyncio.run(worker.step())
-    assert cache.loaded == {digest}, "nothing is dropped for want of knowledge"
-    assert caplog.records
+    with follower(home, "boot_1") as (worker, cache, _):
+        asyncio.run(worker.begin())
+        with closing(sqlite3.connect(home.data.registry_db)) as connection:
+            connection.execute("DROP TABLE epoch")
+        asyncio.run(worker.step())
+        assert cache.loaded == {digest}, "nothing is dropped for want of knowledge"
+        assert caplog.records
 
 
 def test_a_defect_does_not_end_following(
@@ -173,45 +185,44 @@ def test_a_defect_does_not_end_following(
     monkeypatch.setattr(handover_module, "RETRY_SECONDS", 0.01)
     digest = published(home)
     activate(home, digest, "c" * 40)
-    worker, cache, _ = follower(home, "boot_1")
-    follow, defects = cache.follow, [RuntimeError("a defect")]
-    followed = threading.Event()
+    with follower(home, "boot_1") as (worker, cache, _):
+        follow, defects = cache.follow, [RuntimeError("a defect")]
+        followed = threading.Event()
 
-    def once_wrong(wanted: set[str]) -> dict[str, str]:
-        if defects:
-            raise defects.pop()
-        failed = follow(wanted)
-        followed.set()
-        return failed
+        def once_wrong(wanted: set[str]) -> dict[str, str]:
+            if defects:
+                raise defects.pop()
+            failed = follow(wanted)
+            followed.set()
+            return failed
 
-    monkeypatch.setattr(cache, "follow", once_wrong)
+        monkeypatch.setattr(cache, "follow", once_wrong)
 
-    async def run() -> None:
-        running = asyncio.create_task(worker.run())
-        assert await asyncio.to_thread(followed.wait, 10)
-        running.cancel()
+        async def run() -> None:
+            running = asyncio.create_task(worker.run())
+            assert await asyncio.to_thread(followed.wait, 10)
+            running.cancel()
 
-    asyncio.run(run())
-    assert cache.loaded == {digest}
-    assert "a defect" in caplog.text
+        asyncio.run(run())
+        assert cache.loaded == {digest}
+        assert "a defect" in caplog.text
 
 
-def test_two_workers_and_a_waiting_control_process(home: Home) -> None:
+def test_two_workers_and_a_waiting_control_process(home: Home, control: Handover) -> None:
     old, new = published(home), published(home, "allow := false")
     activate(home, old, "c" * 40)
-    control = Handover(home.data.runtime_db)
     ready = threading.Barrier(3)
     done = threading.Event()
 
     def work(boot: str) -> None:
         async def run() -> None:
-            worker, _, _ = follower(home, boot)
-            await worker.begin()
-            ready.wait(10)
-            running = asyncio.create_task(worker.run())
-            await asyncio.to_thread(done.wait, 20)
-            running.cancel()
-            worker.close()
+            with follower(home, boot) as (worker, _, _):
+                await worker.begin()
+                ready.wait(10)
+                running = asyncio.create_task(worker.run())
+                await asyncio.to_thread(done.wait, 20)
+                running.cancel()
+                worker.close()
 
         asyncio.run(run())
 

@@ -6,6 +6,8 @@ import json
 import shutil
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +37,17 @@ def sync(home: Home, repository: Repository) -> PolicySync:
     return PolicySync(home.registry, home.data, GitSource(repository.path), actor=ACTOR)
 
 
+@pytest.fixture
+def worker(home: Home) -> Iterator[Handover]:
+    """A worker's side of the hand-over; it has joined."""
+    with closing(Handover(home.data.runtime_db)) as made:
+        made.join("boot_1")
+        yield made
+
+
 def entries(home: Home) -> list[dict[str, Any]]:
     """The activation entries that wait for the log, oldest first."""
-    with sqlite3.connect(home.data.registry_db) as connection:
+    with closing(sqlite3.connect(home.data.registry_db)) as connection:
         rows = connection.execute("SELECT entry FROM outbox WHERE kind = 'activation' ORDER BY position").fetchall()
     return [json.loads(entry) for (entry,) in rows]
 
@@ -198,11 +208,11 @@ def test_a_revision_that_was_damaged_is_published_again(home: Home, repository: 
     PolicyCache(home.data.bundles).load(active.bundles["b"].digest)
 
 
-def test_workers_load_it_before_it_is_in_force(home: Home, repository: Repository, sync: PolicySync) -> None:
+def test_workers_load_it_before_it_is_in_force(
+    home: Home, repository: Repository, sync: PolicySync, worker: Handover
+) -> None:
     sync.step()
     sync.live = {"boot_1"}
-    worker = Handover(home.data.runtime_db)
-    worker.join("boot_1")
     second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     seen: list[str | None] = []
     done = threading.Event()
@@ -228,13 +238,11 @@ def test_workers_load_it_before_it_is_in_force(home: Home, repository: Repositor
 
 
 def test_a_worker_that_cannot_load_it(
-    home: Home, repository: Repository, sync: PolicySync, monkeypatch: pytest.MonkeyPatch
+    home: Home, repository: Repository, sync: PolicySync, worker: Handover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy_sync, "LOAD_SECONDS", 0.0)
     sync.step()
     sync.live = {"boot_1"}
-    worker = Handover(home.data.runtime_db)
-    worker.join("boot_1")
     second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     for _ in range(2):
         found = sync.step()
