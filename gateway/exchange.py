@@ -1,14 +1,15 @@
 """What one request is while it passes through the gateway: the call it makes and the state around it.
 
-Two objects live here, and only plain data: the `Call` is the provider's view of a request, already parsed and never
-changed, which a policy judges and the log records; the `Exchange` is the mutable notebook of the data plane's nine
-steps. How a body becomes a `Call` is a matter of `gateway/upstream/providers/`; what a policy sees of it is
-`gateway/authorization.py`; what the log says of it is `gateway/records.py`. Specification: sections 6 and 7.
+Only plain data lives here: the `Call` is the provider's view of a request, already parsed and never changed, which a
+policy judges and the log records; the `Exchange` is the mutable notebook of the data plane's nine steps; `Departure` is
+how the listener tells it that the client has gone. How a body becomes a `Call` is a matter of
+`gateway/upstream/providers/`; what a policy sees of it is `gateway/authorization.py`; what the log says of it is
+`gateway/records.py`. Specification: sections 6 and 7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,26 @@ class Exchange:
     response_commitment: str | None = None
     response_model: str | None = None
     usage: Usage | None = None
-    client_gone: bool = False
     # Why it went wrong, for the log alone.
     detail: str = ""
+
+
+class Departure:
+    """Whether the client of one request has closed its connection. Owned by the event loop's thread.
+
+    The listener puts one into every request's scope, under `Departure.KEY`, and calls `happened`; the data plane sets
+    `tell`. A task that waits for ASGI's disconnect message would do the same at ten times the price.
+    """
+
+    KEY = "gateway.departure"
+
+    __slots__ = ("gone", "tell")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.tell: Callable[[], None] | None = None
+
+    def happened(self) -> None:
+        self.gone = True
+        if self.tell is not None:
+            self.tell()

@@ -32,7 +32,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.authorization import confirm, decide
 from gateway.errors import Denied, PrincipalHint
-from gateway.exchange import Call, Exchange
+from gateway.exchange import Call, Departure, Exchange
 from gateway.identifiers import new_id
 from gateway.identity.authentication import authenticate
 from gateway.identity.principals import Principal, Principals
@@ -106,7 +106,7 @@ class DataPlane:
         except _ClientGoneError:
             pass  # nothing was decided and nobody is there to be answered
         else:
-            await self._carry_out(exchange, match, headers, receive, send)
+            await self._carry_out(exchange, match, headers, scope[Departure.KEY], send)
 
     # Steps 4 to 6
 
@@ -178,31 +178,32 @@ class DataPlane:
     # Steps 7 to 9
 
     async def _carry_out(
-        self, exchange: Exchange, match: routing.Match, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+        self, exchange: Exchange, match: routing.Match, headers: Mapping[bytes, bytes], client: Departure, send: Send
     ) -> None:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         outcome = "gateway_error"
         relay = _Relay(exchange, match.upstream.provider, send)
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         refusal: Denied | None = None
         try:
             async with asyncio.timeout(self._settings.upstream_first_byte_timeout) as limit:
-                watcher = asyncio.create_task(_watch(receive, limit, exchange))
+                # A client that leaves ends the call at once: the upstream must not go on for nobody.
+                client.tell = functools.partial(_end_now, limit, loop)
+                if client.gone:
+                    client.tell()
+                # 7 forward
+                answer = await self._forward(exchange, match, headers)
+                # 8 relay; pauses within the answer are limited by the upstream client
+                limit.reschedule(started + self._settings.upstream_total_timeout)
                 try:
-                    # 7 forward
-                    answer = await self._forward(exchange, match, headers)
-                    # 8 relay; pauses within the answer are limited by the upstream client
-                    limit.reschedule(started + self._settings.upstream_total_timeout)
-                    try:
-                        await relay.run(answer)
-                    finally:
-                        answer.close()
+                    await relay.run(answer)
                 finally:
-                    watcher.cancel()
+                    answer.close()
             outcome = "upstream_error" if relay.failed else "ok"
             exchange.status = answer.status
         except TimeoutError:
-            outcome = "client_disconnected" if exchange.client_gone else "upstream_timeout"
+            outcome = "client_disconnected" if client.gone else "upstream_timeout"
             refusal = Denied("upstream_timeout")
         except Denied as denied:
             outcome, exchange.detail, refusal = denied.code, denied.detail, denied
@@ -211,10 +212,11 @@ class DataPlane:
             raise
         finally:
             # 9 record `completed`
-            if refusal is not None and exchange.status is None and not exchange.client_gone:
+            client.tell = None
+            if refusal is not None and exchange.status is None and not client.gone:
                 exchange.status = refusal.reason.status
             closed = await self._record_completed(exchange, outcome)
-        if exchange.client_gone:
+        if client.gone:
             return
         if not closed:
             refusal = Denied("audit_unavailable")
@@ -335,13 +337,9 @@ class _ClientGoneError(Exception):
     """The client closed the connection before it had sent its request."""
 
 
-async def _watch(receive: Receive, limit: asyncio.Timeout, exchange: Exchange) -> None:
-    """End the exchange as soon as the client is gone, so that the upstream does not go on for nobody."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    exchange.client_gone = True
+def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
     if not limit.expired():
-        limit.reschedule(asyncio.get_running_loop().time())
+        limit.reschedule(loop.time())
 
 
 async def _drain(answer: Answer) -> None:

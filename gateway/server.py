@@ -17,7 +17,7 @@ import math
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import uvicorn
@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import Denied
+from gateway.exchange import Departure
 from gateway.settings import Settings
 from gateway.upstream.providers.openai import OpenAI
 
@@ -81,6 +82,8 @@ class GuardedProtocol(HttpToolsProtocol):
         # Set once nothing more is to be read from this peer.
         self._deaf = False
         self._deadline: asyncio.TimerHandle | None = None
+        # Of the newest request; there is only ever one that is not answered yet.
+        self._departure: Departure | None = None
 
     # The connection
 
@@ -94,6 +97,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+        if self._departure is not None:
+            self._departure.happened()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -161,6 +166,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_body = True
         self._raw_bytes = self._body_bytes = 0
         self._disarm()
+        self._departure = cast("dict[str, Any]", self.scope)[Departure.KEY] = Departure()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

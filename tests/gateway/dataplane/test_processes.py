@@ -196,7 +196,7 @@ def test_a_killed_worker_is_replaced_and_its_decisions_closed(live: Live) -> Non
     streams = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(12)]
     try:
         for each in streams:
-            each.sendall(_request(live.key, "mock-delay-5000"))
+            each.sendall(_request(live.key, "mock-delay-2500"))
         live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(12,)])
         os.kill(workers[0], signal.SIGKILL)
         live.wait(lambda: len(live.children()) == 2 and workers[0] not in live.children())
