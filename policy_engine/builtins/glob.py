@@ -21,7 +21,7 @@ from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Value
 
-_GLOBS: Final = 512
+_GLOBS: Final = 128
 """Compiled patterns to keep."""
 
 

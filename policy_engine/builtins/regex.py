@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from policy_engine import types as t
@@ -21,8 +21,8 @@ from policy_engine.values import Value, literal, type_name
 
 Span = tuple[int, int]
 
-_PATTERNS: Final = 512
-"""Compiled patterns to keep; a policy set rarely has more, and a pattern made from input must not fill the memory."""
+_PATTERNS: Final = 128
+"""Compiled patterns to keep: enough for a policy set, and patterns made from input must not fill the memory."""
 
 _BYTES_PER_PATTERN: Final = 4 << 20
 """RE2's bound for a pattern's program and its states together."""
@@ -152,6 +152,22 @@ def _compiled(pattern: str, name: str) -> Any:
     return compiled
 
 
+def compile_literals(texts: Iterable[bytes], name: str) -> Any:
+    """A pattern that matches any of the texts, the first one that fits."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _BYTES_FOR_LITERALS
+    try:
+        return re2.compile(b"|".join(map(re2.escape, texts)), options)
+    except re2.error:
+        raise BuiltinError(f"{name}: the patterns are too large together") from None
+
+
+_BYTES_FOR_LITERALS: Final = 64 << 20
+
+
 @functools.lru_cache(maxsize=_PATTERNS)
 def _compile(pattern: str) -> Any:
     """A compiled pattern, or Go's text for what is wrong with it, which costs as much and is kept as well."""
@@ -181,6 +197,7 @@ def _beyond_go(pattern: str) -> str:
 
 _ESCAPE_OR_GROUP: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\(.)|\(\?P?<([^>]*)>", re.DOTALL)
 
+_TOO_LARGE: Final = "pattern too large - compile failed"
 _GO_TEXTS: Final = {
     "missing ]": "missing closing ]",
     "missing )": "missing closing )",
@@ -190,6 +207,7 @@ _GO_TEXTS: Final = {
     "invalid repetition size": "invalid repeat count",
     "invalid perl operator": "invalid or unsupported Perl syntax",
     "invalid named capture group": "invalid named capture",
+    _TOO_LARGE: "expression too large",
 }
 """RE2's words for an error, and Go's; where there is no row they are the same."""
 
@@ -199,7 +217,7 @@ def _go_error(text: str, pattern: str) -> str:
     if what == "invalid perl operator" and where == "(?<":
         # Go takes every `(?<` for the beginning of a name.
         what, where = "invalid named capture group", pattern[pattern.index("(?<") :]
-    return f"{_GO_TEXTS.get(what, what)}: `{where}`"
+    return f"{_GO_TEXTS.get(what, what)}: `{where or (pattern if what == _TOO_LARGE else '')}`"
 
 
 def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequence[Span]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from policy_engine import types as t
-from policy_engine.builtins import gotext
+from policy_engine.builtins import gotext, regex
 from policy_engine.builtins.arithmetic import to_dyadic, truncate
 from policy_engine.builtins.operands import (
     all_strings,
@@ -123,7 +123,7 @@ def upper(text: Value) -> str:
 def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
     all_strings("replace", text, old, new)
     if not old:
-        return _replace_pairs(ctx, text, [(old, new)])
+        return _replace_pairs(ctx, text, [(old, new)], "replace")
     charge_text(ctx, len(text) + text.count(old) * max(len(new) - len(old), 0))
     return text.replace(old, new)  # type: ignore[no-any-return]
 
@@ -137,20 +137,18 @@ def replace_n(ctx: Context, patterns: Value, text: Value) -> str:
             operand_error("strings.replace_n", 1, "non-string key found in pattern object")
         if new.__class__ is not str:
             operand_error("strings.replace_n", 1, "non-string value found in pattern object")
-    return _replace_pairs(ctx, text, pairs)
+    return _replace_pairs(ctx, text, pairs, "strings.replace_n")
 
 
-def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]]) -> str:
+def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]], name: str) -> str:
     # RE2's alternation of literals prefers the first that fits, and is linear in the text whatever the patterns are.
-    import re2
-
     replacements = {gotext.utf8(old): gotext.utf8(new) for old, new in pairs}
     filler = replacements.pop(b"", None)
     data = gotext.utf8(text)
     charge_text(ctx, (len(data) + 1) * (1 + max(map(len, (*replacements.values(), filler or b"")))))
     pieces, end = [], 0
     if replacements:
-        for match in re2.finditer(b"|".join(map(re2.escape, replacements)), data):
+        for match in regex.compile_literals(replacements, name).finditer(data):
             pieces += [data[end : match.start()], replacements[match[0]]]
             end = match.end()
     pieces.append(data[end:])
@@ -158,9 +156,9 @@ def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]]) -> str
         return b"".join(pieces).decode()
     # An empty pattern stands before, between and behind what the others leave, byte for byte: Go takes characters
     # apart that are not ASCII.
-    tokens = [bytes((byte,)) for byte in pieces[0]]
+    tokens = [bytes((octet,)) for octet in pieces[0]]
     for replacement, rest in zip(pieces[1::2], pieces[2::2], strict=True):
-        tokens += [replacement, *(bytes((byte,)) for byte in rest)]
+        tokens += [replacement, *(bytes((octet,)) for octet in rest)]
     return (filler + filler.join(tokens) + filler if tokens else filler).decode("utf-8", "replace")
 
 

@@ -130,6 +130,8 @@ class Evaluation:
             self._fail(node.pipe.commands[0], f"range can't iterate over {shown(value)}")
         depth, dot, empty = len(self._scope), self._dot, True
         for key, item in items:
+            # Here too, because a body may be empty.
+            self._ctx.charge(1)
             empty = False
             del self._scope[depth:]
             names = node.pipe.names
