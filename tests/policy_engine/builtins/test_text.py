@@ -1,0 +1,40 @@
+"""Characters one by one: case, white space and quoting, for everything that Unicode 3.2 had.
+
+Later characters depend on the Unicode version of Python on one side and of Go on the other.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from policy_engine.builtins.strings import lower, trim_space, upper
+from policy_engine.values import literal
+from tests.oracle import Oracle
+
+CHARACTERS: Final = [
+    char for char in map(chr, range(0x110000)) if unicodedata.ucd_3_2_0.category(char) not in ("Cn", "Cs", "Co", "Lo")
+]
+
+
+@pytest.mark.parametrize(("expression", "function"), [("upper(s)", upper), ("lower(s)", lower)])
+def test_case(expression: str, function: Callable[[str], str], oracle: Oracle) -> None:
+    assert _differing(CHARACTERS, expression, function, oracle) == []
+
+
+def test_white_space(oracle: Oracle) -> None:
+    texts = [f"{char}x{char}" for char in CHARACTERS]
+    assert _differing(texts, "trim_space(s)", trim_space, oracle) == []
+
+
+def test_quoting(oracle: Oracle) -> None:
+    assert _differing(CHARACTERS, '$"{[s]}"', lambda char: f"[{literal(char)}]", oracle) == []
+
+
+def _differing(texts: list[str], expression: str, function: Callable[[str], str], oracle: Oracle) -> list[str]:
+    answer = oracle.query(f"x := [{expression} | some s in input]", input=texts)
+    assert not answer.code, answer.message
+    return [text for text, want in zip(texts, answer.bindings[0]["x"], strict=True) if function(text) != want]
