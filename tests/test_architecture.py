@@ -65,6 +65,7 @@ LAYERS: dict[str, int] = {
     "gateway.server": 4,
     "gateway.supervisor": 4,
     "gateway.app": 4,
+    "gateway.demo": 4,
     "gateway.duties": 4,
     "gateway.cli": 4,
 }
@@ -164,11 +165,15 @@ def test_imports_point_down_or_sideways() -> None:
 
 
 def test_builtins_know_nothing_but_values() -> None:
-    """A builtin sees values and errors, never syntax trees: it could run in any engine."""
+    """A builtin sees values and errors, never syntax trees: it could run in any engine.
+
+    But for the ones that are about policies (rego.parse_module): those have to read them.
+    """
     wrong = [
         each
         for each in internal()
         if within(each.source, "policy_engine.builtins")
+        and each.source != "policy_engine.builtins.reflection"
         and not within(each.target, "policy_engine.builtins")
         and layer(each.target) > 0
     ]
