@@ -32,19 +32,23 @@ def _items(collection: Value, name: str) -> list[Value]:
     wrong(name, 1, collection, "set", "array")
 
 
-def max_(collection: Value) -> Value:
+def max_(ctx: Context, collection: Value) -> Value:
     """The greatest item; of equal ones (`1`, `1.0`) the last. Undefined if there is none."""
     found: Value = UNDEFINED
-    for item in _items(collection, "max"):
+    items = _items(collection, "max")
+    ctx.charge(len(items))
+    for item in items:
         if found is UNDEFINED or compare(found, item) <= 0:
             found = item
     return found
 
 
-def min_(collection: Value) -> Value:
+def min_(ctx: Context, collection: Value) -> Value:
     """The least item; of equal ones the last. Undefined if there is none."""
     found: Value = UNDEFINED
-    for item in _items(collection, "min"):
+    items = _items(collection, "min")
+    ctx.charge(len(items))
+    for item in items:
         if found is UNDEFINED or compare(found, item) >= 0:
             found = item
     return found
@@ -113,8 +117,8 @@ _COUNTABLE: Final = t.union(t.STRING, t.array(t.ANY), t.object_(), t.set_(t.ANY)
 
 BUILTINS: Final = (
     Builtin("count", t.Function((_COUNTABLE,), t.NUMBER), count),
-    Builtin("max", t.Function((_ITEMS,), t.ANY), max_),
-    Builtin("min", t.Function((_ITEMS,), t.ANY), min_),
+    Builtin("max", t.Function((_ITEMS,), t.ANY), max_, context=True),
+    Builtin("min", t.Function((_ITEMS,), t.ANY), min_, context=True),
     Builtin("product", t.Function((_NUMBERS,), t.NUMBER), product, context=True),
     Builtin("sort", t.Function((_ITEMS,), t.array(t.ANY)), sort_, context=True),
     Builtin("sum", t.Function((_NUMBERS,), t.NUMBER), sum_, context=True),

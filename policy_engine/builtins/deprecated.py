@@ -34,8 +34,9 @@ def re_match(ctx: Context, pattern: Value, text: Value) -> bool:
     return regex.match_as("re_match", ctx, pattern, text)
 
 
-def set_diff(x: Value, y: Value) -> Set:
+def set_diff(ctx: Context, x: Value, y: Value) -> Set:
     members, others = set_(x, "set_diff", 1).members, set_(y, "set_diff", 2).members
+    ctx.charge(len(members))
     return Set.of({member: None for member in members if member not in others})
 
 
@@ -61,5 +62,5 @@ BUILTINS: Final = (
     Builtin("cast_set", t.Function((t.ANY,), _ANY_SET), cast_set, deprecated=True),
     _cast("string", t.STRING),
     Builtin("re_match", t.Function((t.STRING, t.STRING), t.BOOLEAN), re_match, context=True, deprecated=True),
-    Builtin("set_diff", t.Function((_ANY_SET, _ANY_SET), _ANY_SET), set_diff, deprecated=True),
+    Builtin("set_diff", t.Function((_ANY_SET, _ANY_SET), _ANY_SET), set_diff, context=True, deprecated=True),
 )

@@ -128,7 +128,11 @@ def all_strings(name: str, *values: Value) -> None:
 
 
 def charge_text(ctx: Context, length: int) -> None:
-    """Take the making of a text of so many characters from the budget; short ones are part of the call's own step."""
+    """Take reading or making a text of so many characters from the budget.
+
+    A loop is charged by its length when it is entered, so the work of a call inside it must not depend on how long its
+    operands are. Short texts are part of the call's own step.
+    """
     if length > _FREE_CHARACTERS:
         ctx.charge(length // _CHARACTERS_PER_STEP)
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins import arithmetic
-from policy_engine.builtins.operands import NUMBERS, array, number, set_, wrong
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.operands import NUMBERS, array, int64, number, set_, wrong
+from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import EVAL_CONFLICT_ERROR, EVAL_INTERNAL_ERROR, BuiltinError, PolicyError
 from policy_engine.values import UNDEFINED, Set, Value, compare, equal, freeze, to_term, type_name
 
@@ -30,11 +30,12 @@ def _sum(x: float, y: float, name: str) -> int | float:
     return arithmetic.to_number(arithmetic.add(arithmetic.to_dyadic(x, name), arithmetic.to_dyadic(y, name)))
 
 
-def minus(x: Value, y: Value) -> Value:
+def minus(ctx: Context, x: Value, y: Value) -> Value:
     """The difference of two numbers or of two sets."""
     if x.__class__ is int and y.__class__ is int:
         return x - y
     if x.__class__ is Set and y.__class__ is Set:
+        ctx.charge(len(x))
         return Set.of({member: None for member in x.members if member not in y.members})
     if x.__class__ not in NUMBERS:
         if x.__class__ is not Set:
@@ -90,9 +91,11 @@ _INT32: Final = 1 << 31
 """OPA divides in integers only inside this window; beyond it, quotients are rounded to 64 bits."""
 
 
-def and_(x: Value, y: Value) -> Set:
+def and_(ctx: Context, x: Value, y: Value) -> Set:
     """The intersection of two sets."""
-    return Set.of(common(set_(x, "and", 1).members, set_(y, "and", 2).members))
+    members, others = set_(x, "and", 1).members, set_(y, "and", 2).members
+    ctx.charge(min(len(members), len(others)))
+    return Set.of(common(members, others))
 
 
 def common(members: dict[object, None], others: dict[object, None]) -> dict[object, None]:
@@ -102,9 +105,11 @@ def common(members: dict[object, None], others: dict[object, None]) -> dict[obje
     return {member: None for member in members if member in others}
 
 
-def or_(x: Value, y: Value) -> Set:
+def or_(ctx: Context, x: Value, y: Value) -> Set:
     """The union of two sets; of equal members, the first set's text stays."""
-    return Set.of(set_(x, "or", 1).members | set_(y, "or", 2).members)
+    members, others = set_(x, "or", 1).members, set_(y, "or", 2).members
+    ctx.charge(len(members) + len(others))
+    return Set.of(members | others)
 
 
 def neq(x: Value, y: Value) -> bool:
@@ -127,14 +132,16 @@ def gte(x: Value, y: Value) -> bool:
     return compare(x, y) >= 0
 
 
-def member_2(item: Value, collection: Value) -> bool:
+def member_2(ctx: Context, item: Value, collection: Value) -> bool:
     """`item in collection`: among an array's elements, an object's values, a set's members."""
     cls = collection.__class__
     if cls is Set:
         return item in collection
     if cls is list:
+        ctx.charge(len(collection))
         return any(equal(item, element) for element in collection)
     if cls is dict:
+        ctx.charge(len(collection))
         return any(equal(item, value) for value in collection.values())
     type_name(collection)
     return False
@@ -150,7 +157,8 @@ def member_3(key: Value, item: Value, collection: Value) -> bool:
         if key.__class__ not in NUMBERS:
             type_name(key)
             return False
-        return any(equal(key, index) and equal(item, element) for index, element in enumerate(collection))
+        index = int64(number(key, "internal.member_3", 1))
+        return index is not None and 0 <= index < len(collection) and equal(item, collection[index])
     if cls is Set:
         return key in collection and equal(key, item)
     type_name(collection)
@@ -192,12 +200,12 @@ _SETS: Final = t.Function((_ANY_SET, _ANY_SET), _ANY_SET)
 
 BUILTINS: Final = (
     Builtin("plus", _ARITHMETIC, plus, infix="+"),
-    Builtin("minus", t.Function((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET), minus, infix="-"),
+    Builtin("minus", t.Function((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET), minus, context=True, infix="-"),
     Builtin("mul", _ARITHMETIC, mul, infix="*"),
     Builtin("div", _ARITHMETIC, div, infix="/"),
     Builtin("rem", _ARITHMETIC, rem, infix="%"),
-    Builtin("and", _SETS, and_, infix="&"),
-    Builtin("or", _SETS, or_, infix="|"),
+    Builtin("and", _SETS, and_, context=True, infix="&"),
+    Builtin("or", _SETS, or_, context=True, infix="|"),
     # The compiler turns assignment and unification into bindings; what is left of them is a comparison.
     Builtin("assign", _COMPARISON, equal, infix=":="),
     Builtin("eq", _COMPARISON, equal, infix="="),
@@ -207,7 +215,7 @@ BUILTINS: Final = (
     Builtin("lte", _COMPARISON, lte, infix="<="),
     Builtin("gt", _COMPARISON, gt, infix=">"),
     Builtin("gte", _COMPARISON, gte, infix=">="),
-    Builtin("internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, infix="in"),
+    Builtin("internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, context=True, infix="in"),
     Builtin("internal.member_3", t.Function((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, infix="in"),
     Builtin("internal.template_string", t.Function((t.array(t.ANY),), t.STRING), template_string),
 )

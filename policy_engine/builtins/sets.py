@@ -16,9 +16,11 @@ def _sets(sets: Value, name: str) -> list[dict[object, None]]:
     return [set_(one, name, 1).members for one in set_(sets, name, 1)]
 
 
-def intersection(sets: Value) -> Set:
+def intersection(ctx: Context, sets: Value) -> Set:
     """What all the sets have in common; nothing if there are none."""
-    return Set.of(functools.reduce(common, _sets(sets, "intersection") or [{}]))
+    members = _sets(sets, "intersection")
+    ctx.charge(sum(map(len, members)))
+    return Set.of(functools.reduce(common, members or [{}]))
 
 
 def union(ctx: Context, sets: Value) -> Set:
@@ -33,6 +35,6 @@ def union(ctx: Context, sets: Value) -> Set:
 _SETS: Final = t.Function((t.set_(t.set_(t.ANY)),), t.set_(t.ANY))
 
 BUILTINS: Final = (
-    Builtin("intersection", _SETS, intersection),
+    Builtin("intersection", _SETS, intersection, context=True),
     Builtin("union", _SETS, union, context=True),
 )

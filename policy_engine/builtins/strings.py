@@ -6,7 +6,7 @@ the budget before it is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import bisect
 from typing import Final
 
 from policy_engine import types as t
@@ -37,9 +37,10 @@ def concat(ctx: Context, delimiter: Value, collection: Value) -> str:
     return delimiter.join(parts)  # type: ignore[no-any-return]
 
 
-def contains(haystack: Value, needle: Value) -> bool:
+def contains(ctx: Context, haystack: Value, needle: Value) -> bool:
     if haystack.__class__ is not str or needle.__class__ is not str:
         all_strings("contains", haystack, needle)
+    charge_text(ctx, len(haystack))
     return needle in haystack
 
 
@@ -55,20 +56,28 @@ def endswith(text: Value, suffix: Value) -> bool:
     return text.endswith(suffix)  # type: ignore[no-any-return]
 
 
-def any_prefix_match(texts: Value, prefixes: Value) -> bool:
+def any_prefix_match(ctx: Context, texts: Value, prefixes: Value) -> bool:
     """Whether any of the texts starts with any of the prefixes."""
-    return _any(texts, prefixes, "strings.any_prefix_match", str.startswith)
+    name = "strings.any_prefix_match"
+    return _any_prefix(ctx, _one_or_many(texts, name, 1), _one_or_many(prefixes, name, 2))
 
 
-def any_suffix_match(texts: Value, suffixes: Value) -> bool:
+def any_suffix_match(ctx: Context, texts: Value, suffixes: Value) -> bool:
     """Whether any of the texts ends with any of the suffixes."""
-    return _any(texts, suffixes, "strings.any_suffix_match", str.endswith)
+    name = "strings.any_suffix_match"
+    candidates, wanted = _one_or_many(texts, name, 1), _one_or_many(suffixes, name, 2)
+    return _any_prefix(ctx, [text[::-1] for text in candidates], [text[::-1] for text in wanted])
 
 
-def _any(texts: Value, parts: Value, name: str, test: Callable[[str, tuple[str, ...]], bool]) -> bool:
-    candidates = _one_or_many(texts, name, 1)
-    wanted = tuple(_one_or_many(parts, name, 2))
-    return any(test(candidate, wanted) for candidate in candidates)
+def _any_prefix(ctx: Context, texts: list[str], prefixes: list[str]) -> bool:
+    ctx.charge(len(texts) + len(prefixes))
+    # Sorted, the texts with a prefix stand together, beginning where the prefix would stand.
+    ordered = sorted(texts)
+    for prefix in prefixes:
+        at = bisect.bisect_left(ordered, prefix)
+        if at < len(ordered) and ordered[at].startswith(prefix):
+            return True
+    return False
 
 
 def _one_or_many(value: Value, name: str, position: int) -> list[str]:
@@ -90,9 +99,9 @@ def format_int(value: Value, base: Value) -> str:
     return int_text(whole) if style == "d" else format(whole, style)
 
 
-def indexof(haystack: Value, needle: Value) -> int:
+def indexof(ctx: Context, haystack: Value, needle: Value) -> int:
     """Where the needle stands first, -1 if it does not."""
-    all_strings("indexof", haystack, needle)
+    _pair(ctx, "indexof", haystack, needle)
     if not needle:
         raise BuiltinError("indexof: empty search character")
     return haystack.find(needle)  # type: ignore[no-any-return]
@@ -107,17 +116,18 @@ def indexof_n(ctx: Context, haystack: Value, needle: Value) -> list[int]:
     while at >= 0:
         found.append(at)
         # Overlapping finds of a long needle are quadratic.
+        ctx.charge(1)
         charge_text(ctx, len(needle))
         at = haystack.find(needle, at + 1)
     return found
 
 
-def lower(text: Value) -> str:
-    return gotext.lower(string(text, "lower", 1))
+def lower(ctx: Context, text: Value) -> str:
+    return gotext.lower(_text(ctx, text, "lower"))
 
 
-def upper(text: Value) -> str:
-    return gotext.upper(string(text, "upper", 1))
+def upper(ctx: Context, text: Value) -> str:
+    return gotext.upper(_text(ctx, text, "upper"))
 
 
 def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
@@ -162,8 +172,8 @@ def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]], name: 
     return (filler + filler.join(tokens) + filler if tokens else filler).decode("utf-8", "replace")
 
 
-def reverse(text: Value) -> str:
-    return string(text, "strings.reverse", 1)[::-1]
+def reverse(ctx: Context, text: Value) -> str:
+    return _text(ctx, text, "strings.reverse")[::-1]
 
 
 def split(ctx: Context, text: Value, delimiter: Value) -> list[str]:
@@ -185,9 +195,9 @@ def split_n(ctx: Context, text: Value, delimiter: Value, limit: Value) -> list[s
     return pieces[:size] if size >= 0 else pieces[size:]
 
 
-def count(text: Value, part: Value) -> int:
+def count(ctx: Context, text: Value, part: Value) -> int:
     """How often the part occurs, without overlaps."""
-    all_strings("strings.count", text, part)
+    _pair(ctx, "strings.count", text, part)
     return text.count(part)  # type: ignore[no-any-return]
 
 
@@ -200,33 +210,46 @@ def substring(text: Value, offset: Value, length: Value) -> str:
     return text[start:] if size < 0 else text[start : start + size]  # type: ignore[no-any-return]
 
 
-def trim(text: Value, characters: Value) -> str:
-    all_strings("trim", text, characters)
+def trim(ctx: Context, text: Value, characters: Value) -> str:
+    _pair(ctx, "trim", text, characters)
     return text.strip(characters)  # type: ignore[no-any-return]
 
 
-def trim_left(text: Value, characters: Value) -> str:
-    all_strings("trim_left", text, characters)
+def trim_left(ctx: Context, text: Value, characters: Value) -> str:
+    _pair(ctx, "trim_left", text, characters)
     return text.lstrip(characters)  # type: ignore[no-any-return]
 
 
-def trim_right(text: Value, characters: Value) -> str:
-    all_strings("trim_right", text, characters)
+def trim_right(ctx: Context, text: Value, characters: Value) -> str:
+    _pair(ctx, "trim_right", text, characters)
     return text.rstrip(characters)  # type: ignore[no-any-return]
 
 
-def trim_prefix(text: Value, prefix: Value) -> str:
-    all_strings("trim_prefix", text, prefix)
+def trim_prefix(ctx: Context, text: Value, prefix: Value) -> str:
+    _pair(ctx, "trim_prefix", text, prefix)
     return text.removeprefix(prefix)  # type: ignore[no-any-return]
 
 
-def trim_suffix(text: Value, suffix: Value) -> str:
-    all_strings("trim_suffix", text, suffix)
+def trim_suffix(ctx: Context, text: Value, suffix: Value) -> str:
+    _pair(ctx, "trim_suffix", text, suffix)
     return text.removesuffix(suffix)  # type: ignore[no-any-return]
 
 
-def trim_space(text: Value) -> str:
-    return string(text, "trim_space", 1).strip(gotext.WHITE_SPACE)
+def trim_space(ctx: Context, text: Value) -> str:
+    return _text(ctx, text, "trim_space").strip(gotext.WHITE_SPACE)
+
+
+def _text(ctx: Context, value: Value, name: str) -> str:
+    """An operand that will be looked at, or copied, as a whole."""
+    text = string(value, name, 1)
+    charge_text(ctx, len(text))
+    return text
+
+
+def _pair(ctx: Context, name: str, text: Value, other: Value) -> None:
+    """Two operands, the first of which will be looked at, or copied, as a whole."""
+    all_strings(name, text, other)
+    charge_text(ctx, len(text))
 
 
 _TEXT: Final = t.Function((t.STRING,), t.STRING)
@@ -239,27 +262,27 @@ _PATTERNS: Final = t.object_(t.STRING, t.STRING)
 
 BUILTINS: Final = (
     Builtin("concat", t.Function((t.STRING, _COLLECTION), t.STRING), concat, context=True),
-    Builtin("contains", _TEST, contains),
+    Builtin("contains", _TEST, contains, context=True),
     Builtin("endswith", _TEST, endswith),
     Builtin("format_int", t.Function((t.NUMBER, t.NUMBER), t.STRING), format_int),
-    Builtin("indexof", t.Function((t.STRING, t.STRING), t.NUMBER), indexof),
+    Builtin("indexof", t.Function((t.STRING, t.STRING), t.NUMBER), indexof, context=True),
     Builtin("indexof_n", t.Function((t.STRING, t.STRING), t.array(t.NUMBER)), indexof_n, context=True),
-    Builtin("lower", _TEXT, lower),
+    Builtin("lower", _TEXT, lower, context=True),
     Builtin("replace", t.Function((t.STRING, t.STRING, t.STRING), t.STRING), replace, context=True),
     Builtin("split", t.Function((t.STRING, t.STRING), t.array(t.STRING)), split, context=True),
     Builtin("startswith", _TEST, startswith),
-    Builtin("strings.any_prefix_match", _ANY_MATCH, any_prefix_match),
-    Builtin("strings.any_suffix_match", _ANY_MATCH, any_suffix_match),
-    Builtin("strings.count", t.Function((t.STRING, t.STRING), t.NUMBER), count),
+    Builtin("strings.any_prefix_match", _ANY_MATCH, any_prefix_match, context=True),
+    Builtin("strings.any_suffix_match", _ANY_MATCH, any_suffix_match, context=True),
+    Builtin("strings.count", t.Function((t.STRING, t.STRING), t.NUMBER), count, context=True),
     Builtin("strings.replace_n", t.Function((_PATTERNS, t.STRING), t.STRING), replace_n, context=True),
-    Builtin("strings.reverse", _TEXT, reverse),
+    Builtin("strings.reverse", _TEXT, reverse, context=True),
     Builtin("strings.split_n", t.Function((t.STRING, t.STRING, t.NUMBER), t.array(t.STRING)), split_n, context=True),
     Builtin("substring", t.Function((t.STRING, t.NUMBER, t.NUMBER), t.STRING), substring),
-    Builtin("trim", _TEXTS, trim),
-    Builtin("trim_left", _TEXTS, trim_left),
-    Builtin("trim_prefix", _TEXTS, trim_prefix),
-    Builtin("trim_right", _TEXTS, trim_right),
-    Builtin("trim_space", _TEXT, trim_space),
-    Builtin("trim_suffix", _TEXTS, trim_suffix),
-    Builtin("upper", _TEXT, upper),
+    Builtin("trim", _TEXTS, trim, context=True),
+    Builtin("trim_left", _TEXTS, trim_left, context=True),
+    Builtin("trim_prefix", _TEXTS, trim_prefix, context=True),
+    Builtin("trim_right", _TEXTS, trim_right, context=True),
+    Builtin("trim_space", _TEXT, trim_space, context=True),
+    Builtin("trim_suffix", _TEXTS, trim_suffix, context=True),
+    Builtin("upper", _TEXT, upper, context=True),
 )

@@ -54,10 +54,10 @@ def outcome(name: str, *args: Value, query: Query | None = None) -> Outcome:
     operands = (query or Query(), *args) if builtin.context else args
     try:
         value = builtin.function(*operands)
+        values = list(value) if builtin.relation else [value]
     except (BuiltinError, PolicyError) as error:
         return f"{error.code}: {error.message}"
-    values = [value for value in (value if builtin.relation else [value]) if value is not UNDEFINED]
-    return " ".join(to_term([value]) for value in values) or "undefined"
+    return " ".join(to_term([value]) for value in values if value is not UNDEFINED) or "undefined"
 
 
 def opa_outcome(answer: Answer) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from policy_engine.builtins import arithmetic, operators
+from policy_engine.builtins import arithmetic
 from policy_engine.values import Value, exact, number_text
 from tests.oracle import Oracle
 from tests.policy_engine.builtins import generate as g
@@ -27,7 +27,7 @@ def test_thousands_of_operations(name: str, oracle: Oracle) -> None:
         answer = oracle.query(f'text := $"{{[{terms}]}}"')
         assert not answer.code, answer.message
         want = answer.bindings[0]["text"].strip("[]").split(", ")
-        got = [number_text(getattr(operators, name)(a, b)) for a, b in pairs]
+        got = [outcome(name, a, b).strip("[]") for a, b in pairs]
         wrong = [(a, b, x, y) for (a, b), x, y in zip(pairs, got, want, strict=True) if x != y]
         assert not wrong, f"{name}: operands, got, want: {wrong[0]}"
 
