@@ -127,7 +127,8 @@ def parse_number(text: str) -> int | float:
         try:
             return int(text) if text != "-0" else Number("-0")
         except ValueError:
-            return int(Decimal(text))
+            # Over 4,300 digits. Making an int of them is quadratic in CPython; the text says the same.
+            return Number(text)
     value = float(text)
     return value if float.__repr__(value) == text else Number(text)
 

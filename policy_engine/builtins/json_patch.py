@@ -133,6 +133,9 @@ class _Edit:
         sets = [depth for depth, node in enumerate(nodes) if node.__class__ is Set]
         free = sets[0] if sets else len(nodes)
         changed = self._copy(nodes[-1], len(nodes) <= free)
+        if changed.__class__ in _COMPOSITES:
+            # An array moves what is behind the place, a set is made anew.
+            self.ctx.charge(len(changed) // (16 if changed.__class__ is Set else 256))
         changed = _delete(changed, path[-1]) if value is UNDEFINED else _insert(changed, path[-1], value)
         for depth in range(len(nodes) - 2, -1, -1):
             parent = self._copy(nodes[depth], depth < free)

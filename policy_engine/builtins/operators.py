@@ -10,7 +10,7 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins import arithmetic
-from policy_engine.builtins.operands import NUMBERS, array, int64, number, set_, wrong
+from policy_engine.builtins.operands import NUMBERS, array, charge_text, int64, number, set_, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import EVAL_CONFLICT_ERROR, EVAL_INTERNAL_ERROR, BuiltinError, PolicyError
 from policy_engine.values import UNDEFINED, Set, Value, compare, equal, freeze, to_term, type_name
@@ -170,12 +170,14 @@ def text_of(value: Value) -> str:
     return value if value.__class__ is str else to_term(value)
 
 
-def template_string(parts: Value) -> str:
+def template_string(ctx: Context, parts: Value) -> str:
     """Scalars as they are; every other part is a set that holds an expression's value, or is empty: undefined."""
     rows = cross_product(parts, "internal.template_string")
     if len(rows) > 1:
         raise PolicyError(EVAL_CONFLICT_ERROR, "template-strings must not produce multiple outputs")
-    return "".join(rows[0]) if rows else ""
+    text = "".join(rows[0]) if rows else ""
+    charge_text(ctx, len(text))
+    return text
 
 
 def cross_product(parts: Value, name: str) -> list[list[str]]:
@@ -217,5 +219,5 @@ BUILTINS: Final = (
     Builtin("gte", _COMPARISON, gte, infix=">="),
     Builtin("internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, context=True, infix="in"),
     Builtin("internal.member_3", t.Function((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, infix="in"),
-    Builtin("internal.template_string", t.Function((t.array(t.ANY),), t.STRING), template_string),
+    Builtin("internal.template_string", t.Function((t.array(t.ANY),), t.STRING), template_string, context=True),
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Kind, Rule, dotted
-from policy_engine.compiler.recursion import compatible
+from policy_engine.compiler.recursion import compatible, rule_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
@@ -32,6 +32,8 @@ def write_group(unit: Unit, writer: Writer, group: Group) -> None:
     params = [f"a{i}" for i in range(group.arity)] if group.kind is Kind.FUNCTION else []
     with writer.block(f"def {unit.function_name(group)}({', '.join(['q', *params])}):"):
         if group.kind is Kind.FUNCTION:
+            if _calls_functions(group):
+                writer.line("q.run.charge(1)")  # loops charge the rest; this is what ends calls that double
             GroupWriter(unit, writer, group).one_value(group.rules, params, FUNCTION_CONFLICT)
             return
         _write_mask(unit, writer, group)
@@ -245,6 +247,15 @@ class GroupWriter(BodyWriter):
         self.writer.line(
             f"put_default(c, {steps}, {self._value(rule.clauses[0])}, {self.unit.constants.loc(rule.loc)})"
         )
+
+
+def _calls_functions(group: Group) -> bool:
+    """Whether a function calls another function of the policies."""
+    return any(
+        isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref)
+        for rule in group.rules
+        for term in rule_terms(rule)
+    )
 
 
 def _head(rule: Rule) -> tuple[Term, ...]:

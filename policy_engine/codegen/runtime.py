@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_CONFLICT_ERROR, BuiltinError, PolicyError
@@ -49,6 +50,10 @@ SLICE: Final = 4096
 """Steps between two looks at the clock."""
 
 
+LONG: Final = 512
+"""Members of a collection that are looped over between two charges."""
+
+
 class Limits:
     """The budget of one decision: `seconds` of time, `work` steps (roughly: loop iterations), `output_bytes`.
 
@@ -58,7 +63,7 @@ class Limits:
     __slots__ = ("output_bytes", "seconds", "work")
 
     def __init__(
-        self, seconds: float | None = None, work: int | None = 50_000_000, output_bytes: int | None = 16_777_216
+        self, seconds: float | None = None, work: int | None = 20_000_000, output_bytes: int | None = 16_777_216
     ) -> None:
         self.seconds = seconds
         self.work = work
@@ -386,18 +391,34 @@ def base_step(value: Value, key: Value) -> Value:
     return step(value, key)
 
 
+def _in_slices(run: Run, values: list[Any]) -> Iterable[Any]:
+    """A long list to loop over, charged as the loop goes: what it does at each member may be slow."""
+    return chain.from_iterable(_slices(run, values))
+
+
+def _slices(run: Run, values: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(values), LONG):
+        run.charge(LONG)
+        yield values[start : start + LONG]
+
+
+def _loop(run: Run, values: list[Any]) -> Iterable[Any]:
+    """A list to loop over. Work is charged here, by length: a counter in each iteration would double its cost."""
+    if len(values) > LONG:
+        return _in_slices(run, values)
+    run.charge(len(values))
+    return values
+
+
 def items(q: Query, value: Value) -> Iterable[tuple[Value, Value]]:
     """(key, member) of a collection in Rego's order; nothing of anything else."""
     cls = value.__class__
     if cls is list:
-        q.run.charge(len(value))
-        return enumerate(value)
+        return enumerate(_loop(q.run, value))
     if cls is dict:
-        q.run.charge(len(value))
-        return sorted_items(value)
+        return _loop(q.run, sorted_items(value))
     if cls is Set:
-        q.run.charge(len(value.members))
-        return [(member, member) for member in value.sorted()]
+        return _loop(q.run, [(member, member) for member in value.sorted()])
     known(value)
     return ()
 
@@ -406,16 +427,11 @@ def members(q: Query, value: Value) -> Iterable[Value]:
     """The members of a collection in Rego's order; nothing of anything else."""
     cls = value.__class__
     if cls is list:
-        q.run.charge(len(value))
-        found: list[Value] = value
-        return found
+        return _loop(q.run, value)
     if cls is dict:
-        q.run.charge(len(value))
-        return [item for _, item in sorted_items(value)]
+        return _loop(q.run, [item for _, item in sorted_items(value)])
     if cls is Set:
-        q.run.charge(len(value.members))
-        ordered: list[Value] = value.sorted()
-        return ordered
+        return _loop(q.run, value.sorted())
     known(value)
     return ()
 
