@@ -33,7 +33,8 @@ def deep(levels):
 for line in sys.stdin:
     case = json.loads(line)
     value = eval(case["input"])
-    entry = pe.compile({"h.rego": "package h\\n" + case["rule"]}, limits=pe.Limits(seconds=seconds)).entrypoint("data.h.p")
+    limits = pe.Limits(seconds=seconds)
+    entry = pe.compile({"h.rego": "package h\\n" + case["rule"]}, limits=limits).entrypoint("data.h.p")
     started = time.process_time()
     try:
         entry(value)
