@@ -1,7 +1,8 @@
 """Glob patterns: `glob.match` and `glob.quote_meta`.
 
 The syntax is that of github.com/gobwas/glob, its leniency included: an open `{` ends with the pattern, a backslash at
-the end is dropped. A pattern becomes a regular expression for RE2, so matching is linear in the text.
+the end is dropped. A pattern becomes a regular expression for RE2, so matching is linear in the text, and means what
+its description says where the original's rearranging of patterns loses a match or finds one too many.
 
     *      any characters but delimiters      [abc]  one of them; [!abc] none of them
     **     any characters                     [a-c]  one between them; [!a-c] none between them
