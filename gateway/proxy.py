@@ -46,6 +46,8 @@ from gateway.upstream.providers.base import Headers, Provider
 
 logger = logging.getLogger("gateway.proxy")
 
+# How the log names the one edit that the gateway makes of its own accord.
+_USAGE_EDIT = "stream_options.include_usage"
 # A stream whose terminal event has come may take this long to end its body; then it is closed.
 _AFTER_THE_END = 0.5
 
@@ -134,7 +136,7 @@ class DataPlane:
         call = _call(match, exchange.received, body)
         # Streams report usage only when asked. The edit comes before the judgement: what is judged is what is sent.
         if (asked := match.upstream.provider.ask_for_usage(body)) is not None:
-            exchange.edits.append("stream_options.include_usage")
+            exchange.edits.append(_USAGE_EDIT)
             call = _call(match, strict_json.dump(asked), asked)
         return call
 
@@ -165,7 +167,7 @@ class DataPlane:
         # From here on it may be in the log, also if this task is cancelled while it waits.
         exchange.open = intent.open
         try:
-            await self._writer.write(intent)
+            committed = await self._writer.write(intent)
         except AuditError as error:
             exchange.open = False
             raise Denied("audit_unavailable", str(error)) from error
@@ -174,6 +176,10 @@ class DataPlane:
                 await self._record_completed(exchange, "gateway_stopped")
             raise
         exchange.recorded = True
+        if intent.allow and committed.entry["allow"] is not True:
+            # The log has the last word: a reservation can turn an allow around inside its transaction.
+            exchange.open = False
+            raise Denied(str(committed.entry["reason"]))
 
     # Steps 7 to 9
 
@@ -207,6 +213,7 @@ class DataPlane:
             refusal = Denied("upstream_timeout")
         except Denied as denied:
             outcome, exchange.detail, refusal = denied.code, denied.detail, denied
+            logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
         except asyncio.CancelledError:
             outcome = "gateway_stopped"
             raise
@@ -292,7 +299,7 @@ class _Relay:
         """Relay all but the end. Raises `Denied` where the upstream breaks off."""
         exchange = self._exchange
         events = answer.header(b"content-type").split(b";")[0].strip().lower() == b"text/event-stream"
-        hide_usage = "stream_options.include_usage" in exchange.edits
+        hide_usage = _USAGE_EDIT in exchange.edits
         tap = self._provider.tap(events=events, hide_usage=hide_usage)
         self._head = _response_head(exchange, self._provider, answer, events=events)
         digest = records.ResponseDigest(exchange.salt)

@@ -40,6 +40,9 @@ _MESSAGE_NAMES = frozenset({"role", "content", "audio"})
 _TOOL_NAMES = frozenset({"type", "name", "function", "custom"})
 _PART_NAMES = frozenset({"type", "file", "file_id"})
 
+# Policies may give any number of reasons; an error that nobody can read explains nothing.
+_MAX_REASONS = 4000
+
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
@@ -110,7 +113,7 @@ class OpenAI:
     def error(self, denied: Denied) -> bytes:
         message = denied.message
         if denied.reasons:
-            message += ": " + "; ".join(denied.reasons)
+            message += ": " + "; ".join(denied.reasons)[:_MAX_REASONS]
         kind = _ERROR_TYPES.get(denied.reason.status, "server_error")
         return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": denied.code}})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -240,6 +241,26 @@ def test_no_decision_without_a_record(run: Run) -> None:
             assert (reply.status, reply.code) == (503, "audit_unavailable")
             assert reply.headers["x-should-retry"] == "true"
             assert "x-decision-id" not in reply.headers
+        assert gateway.upstream.connections == 0
+
+    run(test)
+
+
+def test_the_log_has_the_last_word(run: Run) -> None:
+    """A reservation may turn an allow around inside the transaction; then nothing goes upstream."""
+
+    async def test(gateway: Gateway) -> None:
+        class Turning:
+            async def write(self, intent: Any) -> Any:
+                denial = replace(intent, allow=False, open=False, reason="limit_exceeded")
+                return await gateway.writer.write(denial)
+
+        gateway.plane._writer = Turning()  # type: ignore[assignment]
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (429, "limit_exceeded")
+        assert reply.headers["x-should-retry"] == "true"
+        (decided,) = await gateway.entries()
+        assert (decided["id"], decided["allow"]) == (reply.headers["x-decision-id"], False)
         assert gateway.upstream.connections == 0
 
     run(test)
