@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from policy_engine.codegen.body import Action, BodyWriter
+from policy_engine.codegen.index import Index, find
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Kind, Rule, dotted
 from policy_engine.compiler.recursion import compatible, rule_terms
@@ -105,7 +106,10 @@ class GroupWriter(BodyWriter):
 
     def one_value(self, rules: list[Rule], params: list[str], conflict: str) -> None:
         """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
-        if _same_constant(rules):
+        index = None if self.unit.trace else find(rules)
+        if index is not None:
+            self._one_of_many(rules, params, conflict, index)
+        elif _same_constant(rules):
             for rule in rules:
                 clause = rule.clauses[0]
                 action = Action(lambda clause=clause: self.give(self._value(clause)), True)  # type: ignore[misc]
@@ -127,6 +131,56 @@ class GroupWriter(BodyWriter):
         self._clause(default, clause, [], Action(lambda: self.give(self._value(clause)), True))
         if clause.body:
             self.give("U")
+
+    def _one_of_many(self, rules: list[Rule], params: list[str], conflict: str, index: Index) -> None:
+        """Like `one_value`, for rules that an index chooses from: each rule is a function that gives a value or NC."""
+
+        def write_rule(rule: Rule) -> Callable[[Writer], None]:
+            def write(writer: Writer) -> None:
+                GroupWriter(self.unit, writer, self.group).one_rule(rule, params, conflict)
+
+            return write
+
+        table, rest = self.unit.dispatch(self.group, params, [write_rule(rule) for rule in rules], index)
+        chosen = self._look_up(index, params, table, rest)
+        call = f"f({', '.join(['q', *params])})"
+        self.writer.line("r = NC")
+        if _same_constant(rules):
+            with self.writer.block(f"for f in {chosen}:"):
+                self.writer.line(f"r = {call}")
+                self.writer.line("if r is not NC: break")
+        else:
+            loc, text = self.unit.constants.loc(self.group.loc), self.unit.constants.value(conflict)
+            with self.writer.block(f"for f in {chosen}:"):
+                self.writer.line(f"v = {call}")
+                self.writer.line(f"if v is not NC: r = agree(r, v, {loc}, {text})")
+        with self.writer.block("if r is not NC:"):
+            self.give("r")
+
+    def one_rule(self, rule: Rule, params: list[str], conflict: str) -> None:
+        """One rule's value, or NC."""
+        clause = rule.clauses[0]
+        if len(rule.clauses) == 1 and clause.value is not None and constant_value(clause.value) is not None:
+            self._clause(rule, clause, params, Action(lambda: self.give(self._value(clause)), True))
+            self.writer.line("return NC")
+            return
+        self.writer.line("r = NC")
+        self._chain(rule, params, conflict)
+        self.writer.line("return r")
+
+    def _look_up(self, index: Index, params: list[str], table: str, rest: str) -> str:
+        """The functions of the rules that may apply."""
+        if isinstance(index.place, int):
+            place = params[index.place]
+        else:
+            steps = tuple([nodes.Scalar(step) for step in index.place])
+            place = self.side(nodes.Ref(nodes.Var("input"), steps))
+        chosen = self.writer.name("f")
+        self.writer.line(f"if {place}.__class__ is str: {chosen} = {table}.get({place}, {rest})")
+        with self.writer.block("else:"):
+            self.writer.line(f"known({place})")
+            self.writer.line(f"{chosen} = {rest}")
+        return chosen
 
     def _value(self, clause: Clause) -> str:
         assert clause.value is not None
@@ -195,8 +249,12 @@ class GroupWriter(BodyWriter):
             self._one_part(rules, known)
         elif self.group.kind is Kind.SET:
             self.writer.line("c = {}")
-            for rule in rules:
-                self._collect(rule, known, self._add_member)
+            index = None if self.unit.trace else find(rules)
+            if index is not None:
+                self._members_of_many(rules, index)
+            else:
+                for rule in rules:
+                    self._collect(rule, known, self._add_member)
             self.writer.line("r = Set.of(c)")
         else:
             self.writer.line("c = Partial()")
@@ -208,6 +266,21 @@ class GroupWriter(BodyWriter):
             for step in known:
                 self.writer.line(f"r = step(r, {step})")
         self.give("r")
+
+    def _members_of_many(self, rules: list[Rule], index: Index) -> None:
+        """The members of a set whose rules an index chooses from: each rule is a function that adds to `c`."""
+
+        def write_rule(rule: Rule) -> Callable[[Writer], None]:
+            def write(writer: Writer) -> None:
+                rule_writer = GroupWriter(self.unit, writer, self.group)
+                rule_writer._collect(rule, (), rule_writer._add_member)
+
+            return write
+
+        table, rest = self.unit.dispatch(self.group, ["c"], [write_rule(rule) for rule in rules], index)
+        chosen = self._look_up(index, [], table, rest)
+        with self.writer.block(f"for f in {chosen}:"):
+            self.writer.line("f(q, c)")
 
     def _one_part(self, rules: list[Rule], known: tuple[str, ...]) -> None:
         """Every rule defines just the thing asked for: a member, or the value at a key."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.groups import write_group, write_lookup
+from policy_engine.codegen.index import Index
 from policy_engine.codegen.runtime import EXPORTED, NC, Code, Node, Query, adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
@@ -47,6 +48,7 @@ class Unit:
         self._masked = self._masked_numbers()
         self._written: set[str] = set()
         self._pending: list[Callable[[Writer], None]] = []
+        self._tables: list[tuple[str, dict[str, tuple[str, ...]], tuple[str, ...]]] = []
         self._lock = threading.RLock()
         self._tag = f"<policy {next(_numbers)}"
         with self._lock:
@@ -121,6 +123,28 @@ class Unit:
             fixed = tuple(pattern)
             self._pending.append(lambda writer: write_lookup(self, writer, group, name, fixed))
         return name, [number for number, step in enumerate(pattern) if step is None]
+
+    def dispatch(
+        self, group: Group, params: list[str], writers: list[Callable[[Writer], None]], index: Index
+    ) -> tuple[str, str]:
+        """Functions for a group's rules one by one, and the table to choose from: its name, and that of the rest.
+
+        Each of `writers` writes the body of one rule's function, which takes the context and `params`.
+        """
+        functions = []
+        for number, write in enumerate(writers):
+            name = f"g{group.number}_r{number}"
+            functions.append(name)
+
+            def write_function(writer: Writer, name: str = name, write: Callable[[Writer], None] = write) -> None:
+                with writer.block(f"def {name}({', '.join(['q', *params])}):"):
+                    write(writer)
+
+            self._pending.append(write_function)
+        table = f"t{group.number}"
+        chosen = {text: tuple([functions[number] for number in numbers]) for text, numbers in index.table.items()}
+        self._tables.append((table, chosen, tuple([functions[number] for number in index.rest])))
+        return table, f"{table}_rest"
 
     def slot(self, group: Group) -> int:
         if group not in self._slots:
@@ -205,6 +229,11 @@ class Unit:
             name = f"{self._tag}.{len(self.sources)}>"
             linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
             exec(compile(source, name, "exec"), self.namespace)  # noqa: S102  our own text, see writer.py
+        for table, chosen, rest in self._tables:
+            namespace = self.namespace
+            namespace[table] = {text: tuple([namespace[item] for item in items]) for text, items in chosen.items()}
+            namespace[f"{table}_rest"] = tuple([namespace[item] for item in rest])
+        self._tables.clear()
 
 
 def _below(tree: Tree) -> set[int]:

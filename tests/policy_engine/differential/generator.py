@@ -170,6 +170,10 @@ class Generator:
 
     def _condition(self, scope: list[str]) -> str:
         roll = self.rng.random()
+        if self.rng.random() < 0.1:
+            return self._pick(
+                ['input.a == "a"', '"b" == input.a', 'input.a in {"a", "b"}', 'input.b.a = "a"', 'input.a == "b"']
+            )
         if self.logic and roll < 0.1:
             word = self._pick(["and", "or"])
             sides = [

@@ -8,6 +8,7 @@ import random
 import sys
 import time
 
+from policy_engine.codegen import index
 from tests.oracle import Oracle
 from tests.policy_engine.differential.compare import differences
 from tests.policy_engine.differential.generator import Generator
@@ -21,7 +22,10 @@ def main() -> int:
     parser.add_argument(
         "--order", action="store_true", help="show differences that only the order of evaluation explains"
     )
+    parser.add_argument("--index", action="store_true", help="index every group of two rules or more")
     options = parser.parse_args()
+    if options.index:
+        index.FEWEST = 2
     shown = order = 0
     started = time.monotonic()
     with Oracle() as strict, Oracle(strict=False) as default:
