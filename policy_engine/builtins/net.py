@@ -44,6 +44,10 @@ def _address(text: str) -> tuple[int, int] | None:
         return None
 
 
+def is_address(text: str) -> bool:
+    return _address(text) is not None
+
+
 _LONGEST: Final = 64
 """No address with a prefix is longer, which also keeps what the caches hold small."""
 
