@@ -154,7 +154,7 @@ class _Edit:
         return copy
 
 
-_COMPOSITES: Final = frozenset((dict, list, Set))
+_COMPOSITES: Final[frozenset[type[Any]]] = frozenset((dict, list, Set))
 
 
 def _contents(composite: Value) -> list[Value]:
