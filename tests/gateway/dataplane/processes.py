@@ -80,12 +80,16 @@ class Live:
         self.directory = directory
         self.data = directory / ".gateway"
         self.provider = Background("mock-provider", "--port", "0", cwd=directory, output=directory / "provider.txt")
-        provider_url = self.provider.line(r"base URL (\S+)")[1]
-        self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["api_key"]
-        write_policy(self.data / "policies", POLICY)
-        self.run("upstreams", "add", "mock", "--base-url", provider_url, "--no-key", "--default")
         self.up: Background | None = None
         self.base_url = ""
+        try:
+            provider_url = self.provider.line(r"base URL (\S+)")[1]
+            self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["api_key"]
+            write_policy(self.data / "policies", POLICY)
+            self.run("upstreams", "add", "mock", "--base-url", provider_url, "--no-key", "--default")
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None) -> str:
         """One command to its end; returns what it wrote on standard output."""
