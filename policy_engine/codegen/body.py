@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from policy_engine.codegen.refs import Refs
+from policy_engine.codegen.conditions import Conditions
 from policy_engine.compiler.terms import FunctionValue, bodies, builtin_name, function_path, pattern_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -53,7 +53,7 @@ class _Frame:
     opened: list[_Open] = field(default_factory=list)
 
 
-class BodyWriter(Refs):
+class BodyWriter(Conditions):
     """Writes bodies into one Python function."""
 
     def solutions(self, body: Body, action: Action, given: Sequence[tuple[Term, str]] = ()) -> None:
@@ -261,6 +261,8 @@ class BodyWriter(Refs):
             output = call.args[arity] if len(call.args) > arity else None
             self._relation(call, output)
             return
+        if len(call.args) == arity and self.operator(call):
+            return
         result = self.call_value(nodes.Call(call.operator, call.args[:arity], loc=call.loc))
         if len(call.args) > arity:
             self._fail_if(f"{result} is U")
@@ -365,24 +367,6 @@ class BodyWriter(Refs):
         self.writer.line(f"if {condition}:")
         self.writer.line(f" known({value})")
         self.writer.line(f" {self.fail}")
-
-    def compare(self, value: str, term: Term) -> None:
-        """Go on only if a value, which may be undefined, equals a term without unbound variables."""
-        if isinstance(term, nodes.Scalar):
-            constant = self.operand(term)
-            if term.value is None or isinstance(term.value, bool):
-                self._fail_if(f"{value} is not {constant} and differs({value}, {constant})")
-            elif isinstance(term.value, str):
-                self._fail_if(f"({value} != {constant}) if {value}.__class__ is str else differs({value}, {constant})")
-            else:
-                self._fail_if(f"differs({value}, {constant})")
-            return
-        other = self.side(term)
-        if isinstance(term, nodes.Ref):
-            self._fail_if(f"differs({value}, {other})")
-        else:
-            test = f"({value} != {other}) if {value}.__class__ is str and {other}.__class__ is str"
-            self._fail_if(f"{test} else differs({value}, {other})")
 
     # ---- `with`
 

@@ -198,26 +198,41 @@ class Run:
 
 
 class Query:
-    """One context of evaluation: documents, memo slots, and what `with` has replaced. A `with` makes a new one."""
+    """One context of evaluation: documents, memo slots, and what `with` has replaced. A `with` makes a new one.
 
-    __slots__ = ("code", "data", "fns", "input", "masked", "memo", "run")
+    `run` is made when it is first asked for, by `start`: many decisions need no budget, no clock, no context.
+    """
+
+    __slots__ = ("code", "data", "fns", "input", "masked", "memo", "run", "start")
+    run: Run
 
     def __init__(
         self,
         code: Code,
-        run: Run,
+        start: Callable[[], Run],
         input: Value,  # noqa: A002  the word of the language
         data: Value,
         fns: tuple[Any, ...],
         masked: frozenset[int],
     ) -> None:
         self.code = code
-        self.run = run
+        self.start = start
         self.input = input
         self.data = data
         self.fns = fns
         self.masked = masked
         self.memo: list[Any] = [NC] * code.slots
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached while the slot `run` is empty.
+        if name != "run":
+            raise AttributeError(name)
+        self.run = self.start()
+        return self.run
+
+    def _derived(self, input: Value, data: Value, fns: tuple[Any, ...], masked: frozenset[int]) -> Query:  # noqa: A002
+        run = self.run
+        return Query(self.code, lambda: run, input, data, fns, masked)
 
     def failed(self, error: BuiltinError, loc: Location) -> Any:
         """What a call whose builtin failed gives: undefined, or the end of the decision under strict errors."""
@@ -226,15 +241,19 @@ class Query:
         return U
 
     def with_input(self, path: tuple[Value, ...], value: Value, loc: Location) -> Query:
-        return Query(self.code, self.run, patched(self.input, path, value, loc), self.data, self.fns, self.masked)
+        return self._derived(patched(self.input, path, value, loc), self.data, self.fns, self.masked)
 
     def with_data(self, path: tuple[str, ...], value: Value, hidden: frozenset[int], loc: Location) -> Query:
         data = patched(self.data, path, value, loc)
-        return Query(self.code, self.run, self.input, data, self.fns, self.masked | hidden)
+        return self._derived(self.input, data, self.fns, self.masked | hidden)
 
     def with_function(self, slot: int, function: Callable[..., Any]) -> Query:
         fns = (*self.fns[:slot], function, *self.fns[slot + 1 :])
-        return Query(self.code, self.run, self.input, self.data, fns, self.masked)
+        return self._derived(self.input, self.data, fns, self.masked)
+
+    def unmocked(self) -> Query:
+        """The same context with every function as it is defined."""
+        return self._derived(self.input, self.data, self.code.fns, self.masked)
 
 
 class Code:
@@ -386,9 +405,10 @@ def step(value: Value, key: Value) -> Value:
 
 def base_step(value: Value, key: Value) -> Value:
     """`value[key]` in base data. OPA's store turns a number in a path into text: `data.x[2]` finds the key "2"."""
-    if value.__class__ is dict and key.__class__ is int:
+    found = step(value, key)
+    if found is U and value.__class__ is dict and key.__class__ is int:
         return value.get(str(key), U)
-    return step(value, key)
+    return found
 
 
 def _in_slices(run: Run, values: list[Any]) -> Iterable[Any]:
@@ -561,7 +581,7 @@ def redirect(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that another one stands for; inside of that one no function is replaced."""
 
     def call(q: Query, *args: Value) -> Any:
-        return function(Query(q.code, q.run, q.input, q.data, q.code.fns, q.masked), *args)
+        return function(q.unmocked(), *args)
 
     return call
 
@@ -608,6 +628,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "put_path": put_path,
     "redirect": redirect,
     "step": step,
+    "int": int,
     "str": str,
     "thaw": thaw,
     "tuple": tuple,

@@ -1,0 +1,72 @@
+"""From comparisons to conditions: the common cases in place, everything else through a helper.
+
+Strings compare with strings and integers with integers by Python's own operators, which agree with Rego there. Any
+other pair goes to a function that knows Rego's order, and refuses what is no Rego value. An operand may be undefined
+only in `compare`; those of operators are not.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy_engine.codegen.refs import Refs
+from policy_engine.compiler.terms import builtin_name
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
+from policy_engine.syntax.nodes import Term
+from policy_engine.values import Set
+
+ORDER: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+class Conditions(Refs):
+    """Writes conditions: what follows runs only where they hold."""
+
+    def compare(self, value: str, term: Term) -> None:
+        """Go on only if a value, which may be undefined, equals a term without unbound variables."""
+        if not isinstance(term, nodes.Scalar):
+            other = self.side(term)
+            strings = f"{value}.__class__ is str and {other}.__class__ is str"
+            self._fail_if(f"({value} != {other}) if {strings} else differs({value}, {other})")
+            return
+        constant = self.operand(term)
+        if term.value is None or isinstance(term.value, bool):
+            self._fail_if(f"{value} is not {constant} and differs({value}, {constant})")
+        elif isinstance(term.value, (str, int)):
+            kind = "str" if isinstance(term.value, str) else "int"
+            self._fail_if(f"({value} != {constant}) if {value}.__class__ is {kind} else differs({value}, {constant})")
+        else:
+            self._fail_if(f"differs({value}, {constant})")
+
+    def operator(self, call: nodes.Call) -> bool:
+        """Write a call of an operator as a condition; false if it is none of those that have a form of their own."""
+        name = builtin_name(call)
+        if name in ORDER:
+            left, right = (self.named(self.operand(arg)) for arg in call.args)
+            integers = f"{left}.__class__ is int and {right}.__class__ is int"
+            sign = ORDER[name]
+            self._fail_if(f"not (({left} {sign} {right}) if {integers} else compare({left}, {right}) {sign} 0)")
+            return True
+        if name == "neq":
+            left, right = (self.named(self.operand(arg)) for arg in call.args)
+            strings = f"{left}.__class__ is str and {right}.__class__ is str"
+            self._fail_if(f"({left} == {right}) if {strings} else not differs({left}, {right})")
+            return True
+        return name == "internal.member_2" and self._member(*call.args)
+
+    def _member(self, item: Term, collection: Term) -> bool:
+        """`item in {"a", "b"}`: only a string can be in a collection of strings."""
+        members = constant_value(collection)
+        if (
+            members is None
+            or members[0].__class__ not in (list, Set)
+            or not all(isinstance(m, str) for m in members[0])
+        ):
+            return False
+        texts = frozenset(members[0])
+        value = self.named(self.operand(item))
+        table = self.unit.constants.named("s", texts, texts)
+        self.writer.line(f"if {value}.__class__ is not str or {value} not in {table}:")
+        self.writer.line(f" known({value})")
+        self.writer.line(f" {self.fail}")
+        return True
