@@ -78,13 +78,9 @@ def from_modules(
     schemas: Mapping[str, Value] | None = None,
 ) -> Policies:
     """Compile syntax trees."""
-    if strict or schemas:
-        raise PolicyError(
-            COMPILE_ERROR,
-            "strict mode and schemas are not supported by this version",
-            hint="compile without `strict` and `schemas`",
-        )
-    program = compile_program(trees, table if table is not None else TABLE)
+    if schemas:
+        raise PolicyError(COMPILE_ERROR, "schemas are not supported by this version", hint="compile without `schemas`")
+    program = compile_program(trees, table if table is not None else TABLE, strict=strict)
     documents = dict(data or {})
     _check_conflicts(program, documents)
     return Policies(program, documents, options, Units(program))
@@ -299,15 +295,18 @@ class Entrypoint:
 
         Raises `PolicyError`: conflicts, budgets, values that are no JSON, and builtin errors under strict.
         """
-        options, code = self._options, self._code
-        run = Run(options, self._strict, options.limits)
+        code = self._code
         try:
-            value = self._function(Query(code, run, input, self._data, code.fns, NOTHING))
+            value = self._function(Query(code, self._start, input, self._data, code.fns, NOTHING))
         except Exception as error:
             raise _failure(error) from error
         if value is True or value is False or value is UNDEFINED:
             return value
-        return _export(value, options.limits)
+        return _export(value, self._options.limits)
+
+    def _start(self) -> Run:
+        options = self._options
+        return Run(options, self._strict, options.limits)
 
     def decide(
         self,
@@ -333,7 +332,7 @@ class Entrypoint:
         run = Run(self._options, self._strict, limits)
         run.now, run.seed, run.replay = now_ns, seed, replay
         try:
-            value = function(Query(code, run, input, self._data, code.fns, NOTHING))
+            value = function(Query(code, lambda: run, input, self._data, code.fns, NOTHING))
         except Exception as error:
             raise _failure(error) from error
         exported = _export(value, limits)
@@ -409,7 +408,8 @@ class PreparedQuery:
     def _rows(self, function: Callable[[Query], list[tuple[Value, ...]]], value: Value) -> list[tuple[Value, ...]]:
         options, code = self._policies._options, self._unit.code
         limits = options.limits
-        query = Query(code, Run(options, self._strict, limits), value, self._policies._data, code.fns, NOTHING)
+        run = Run(options, self._strict, limits)
+        query = Query(code, lambda: run, value, self._policies._data, code.fns, NOTHING)
         try:
             rows = function(query)
         except Exception as error:

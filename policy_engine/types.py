@@ -63,13 +63,19 @@ class Named:
     description: str = ""
 
 
-Type: TypeAlias = Scalar | Array | Object | Set | Any_ | Function | Named
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The type of something that the type checker knows nothing about, yet. No declaration has it."""
+
+
+Type: TypeAlias = Scalar | Array | Object | Set | Any_ | Function | Named | Unknown
 
 NULL: Final = Scalar("null")
 BOOLEAN: Final = Scalar("boolean")
 NUMBER: Final = Scalar("number")
 STRING: Final = Scalar("string")
 ANY: Final = Any_()
+UNKNOWN: Final = Unknown()
 
 
 def array(of: Type) -> Array:
@@ -121,6 +127,8 @@ def to_json(type_: Type) -> Mapping[str, Any]:
             if properties:
                 result["static"] = [{"key": key, "value": to_json(value)} for key, value in properties]
             return result
+        case Unknown():
+            raise ValueError("a declaration has no unknown types")
         case Function(args, returned, variadic):
             result = {"type": "function"}
             if args:

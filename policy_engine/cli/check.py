@@ -20,7 +20,13 @@ Paths = Annotated[
 ]
 
 
-def check(paths: Paths) -> None:
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", "-S", help="Also report imports, arguments and assigned variables that nothing uses."),
+]
+
+
+def check(paths: Paths, strict: Strict = False) -> None:
     """Parse and compile policies, and show what is wrong with them.
 
     Tests are compiled too. Shows at most ten errors of a bundle. Exits with 1 if there are any, with 2 if something
@@ -37,7 +43,7 @@ def check(paths: Paths) -> None:
     found = False
     for unit in units:
         try:
-            compile_policies(unit.modules, unit.data)
+            compile_policies(unit.modules, unit.data, strict=strict)
             _check_roots(unit)
         except PolicyError as error:
             show(console, error, unit.modules)

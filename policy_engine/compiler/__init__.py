@@ -14,6 +14,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
 from policy_engine.compiler.terms import ROOTS, Names, is_generated
+from policy_engine.compiler.typecheck import rules as typecheck
 from policy_engine.errors import PolicyError, combine
 from policy_engine.location import NOWHERE
 from policy_engine.syntax import nodes
@@ -33,13 +34,26 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     ("safety", _safety),  # bodies in an order that binds every variable before it is needed
     ("dynamic", expand.dynamic),  # refs and comprehensions out of operands: must not change what safety sees
     ("recursion", recursion.check),  # on normal form, so that nothing hides a reference
+    ("types", typecheck.check),  # in the order of dependencies, which recursion has found
 )
 
+QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
+    *STAGES[2:5],
+    ("dynamic", expand.query_dynamic),
+    ("types", typecheck.check_query),  # against the types of the rules' documents
+)
+"""A query's names are resolved on their own; nothing depends on it, so that no recursion goes through it."""
 
-def compile_program(modules: Mapping[str, nodes.Module], builtins: Mapping[str, Builtin]) -> Program:
-    """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of a stage."""
+
+def compile_program(
+    modules: Mapping[str, nodes.Module], builtins: Mapping[str, Builtin], *, strict: bool = False
+) -> Program:
+    """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of a stage.
+
+    `strict` reports unused imports, arguments and assigned variables too.
+    """
     infos = [ModuleInfo(file, module.package.path, module) for file, module in modules.items()]
-    program = Program(infos, Tree(()), [], [], Names(), builtins)
+    program = Program(infos, Tree(()), [], [], Names(), builtins, strict)
     _run(program, STAGES)
     return program
 
@@ -52,6 +66,7 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     """
     errors: list[PolicyError] = []
     query = Program([], program.tree, program.groups, [], program.names, program.builtins)
+    query.dependencies, query.documents = program.dependencies, program.documents
     resolver = names.Resolver({}, names.function_names(program), program.names, errors)
     info = ModuleInfo("", (), nodes.Module(nodes.Package(()), (), ()))
     clause = Clause(None, resolver.body(body)[0])
@@ -63,7 +78,7 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
         for var in safety.expr_vars(expr):
             if var.name not in ROOTS and not is_generated(var.name):
                 variables[var.name.split("'")[0]] = var.name
-    _run(query, STAGES[2:-1])
+    _run(query, QUERY_STAGES)
     query.mocked |= program.mocked
     query.masked |= program.masked
     query.modules = program.modules

@@ -41,7 +41,15 @@ def calls(program: Program, errors: list[PolicyError]) -> None:
 
 def dynamic(program: Program, errors: list[PolicyError]) -> None:
     """Take refs and comprehensions out of operands. Bodies are ordered and safe already."""
-    hoister = Dynamic(program.names)
+    _hoist(program, Dynamic(program.names))
+
+
+def query_dynamic(query: Program, errors: list[PolicyError]) -> None:
+    """The same for a query, where `==` stays the call that it is: its operands are taken out, too."""
+    _hoist(query, QueryDynamic(query.names))
+
+
+def _hoist(program: Program, hoister: Dynamic) -> None:
     for rule in program.rules:
         for clause in rule.clauses:
             clause.body = hoister.body(clause.body)
@@ -49,6 +57,9 @@ def dynamic(program: Program, errors: list[PolicyError]) -> None:
 
 class Expander:
     """What both halves share: walking bodies, and the list of expressions that go before the current one."""
+
+    equalities = frozenset({"eq", "equal"})
+    """The calls whose operands may be anything that can be a whole expression."""
 
     def __init__(self, names: Names) -> None:
         self.names = names
@@ -84,7 +95,7 @@ class Expander:
                 return nodes.Every(key, value, self.domain(domain, before), self.body(body), loc=expr.what.loc)
             case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
                 return map_operands(expr.what, self.inner)
-            case nodes.Call(nodes.Var("eq" | "equal" as name), (left, right)):
+            case nodes.Call(nodes.Var(name), (left, right)) if name in self.equalities:
                 # `==` binds nothing, which the safety stage has to see; after it the two are the same.
                 return call(self.equality(name), (self.side(left, before), self.side(right, before)), expr.what)
             case nodes.Call(operator, args):
@@ -192,6 +203,12 @@ class Dynamic(Expander):
                 return nodes.Call(operator, operands, infix=term.infix, loc=term.loc)
             case _:
                 return map_term(term, lambda item: self.operand(item, before))
+
+
+class QueryDynamic(Dynamic):
+    """OPA has no RewriteEquals for queries: if `input.x` is undefined, so is `not input.x == 1`; in a rule it is true."""
+
+    equalities = frozenset({"eq"})
 
 
 def _is_root(term: Term) -> bool:

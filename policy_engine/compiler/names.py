@@ -45,8 +45,20 @@ def resolve(program: Program, errors: list[PolicyError]) -> None:
     for info in program.modules:
         resolver = Resolver(global_names(info, names[info.package], errors), functions, program.names, errors)
         resolver.annotations = annotations
+        resolver.strict = program.strict
         for rule in info.module.rules:
             program.rules.append(resolver.rule(info, rule))
+        if program.strict:
+            _unused_imports(info, resolver.used, errors)
+
+
+def _unused_imports(info: ModuleInfo, used: set[str], errors: list[PolicyError]) -> None:
+    for item in info.module.imports:
+        alias = item.alias or _last_step(item.path)
+        head = item.path.head if isinstance(item.path, nodes.Ref) else item.path
+        if isinstance(head, nodes.Var) and head.name in ROOTS and alias not in used:
+            written = f"import {_dotted(item.path)}" + (f" as {item.alias}" if item.alias else "")
+            errors.append(PolicyError(COMPILE_ERROR, f"{written} unused", item.loc, hint="remove it"))
 
 
 def function_names(program: Program) -> set[str]:
@@ -102,7 +114,8 @@ class Scope:
         self.declared: dict[str, nodes.Var] = {}
         self.occurred: set[str] = set()
         self.pending = pending
-        self.unused: dict[str, Location] = {}
+        self.unused: dict[str, tuple[str, Location]] = {}
+        """Declared names that nothing has used yet, with what to say about them if nothing does."""
         self.inline = inline
         """What occurs here has occurred in the body around too: a template's expression, an operand in braces."""
 
@@ -116,6 +129,10 @@ class Resolver:
         self.fresh = fresh
         self.errors = errors
         self.scopes: list[Scope] = []
+        self.strict = False
+        """Report what is declared, assigned, imported or taken as an argument and never used (`opa check --strict`)."""
+        self.used: set[str] = set()
+        """The names of the table that something refers to."""
         self.annotations: Annotations | None = None
         self.current: tuple[ModuleInfo, nodes.Rule] | None = None
         """The rule that is being resolved, which `rego.metadata` speaks of; None in a query."""
@@ -141,6 +158,10 @@ class Resolver:
                 self._declare(arg, "arg")
             # An argument that must be evaluated is compared before anything else of the body runs.
             args, first = self._heads(head.args, ())
+            if self.strict and not rule.default:
+                hint = "(hint: use _ (wildcard variable) instead)"
+                for name in self.scopes[-1].declared:
+                    self.scopes[-1].unused[name] = (f"unused argument {name}. {hint}", rule.loc)
         clauses: list[Clause] = []
         suffix: tuple[Term, ...] = ()
         key: Term | None = None
@@ -201,8 +222,8 @@ class Resolver:
     def _close(self, scope: Scope) -> None:
         assert self.scopes[-1] is scope
         self.scopes.pop()
-        for name, loc in scope.unused.items():
-            self.errors.append(PolicyError(COMPILE_ERROR, f"declared var {name} unused", loc))
+        for text, loc in scope.unused.values():
+            self.errors.append(PolicyError(COMPILE_ERROR, text, loc))
 
     def _exprs(self, body: Body) -> Body:
         result: list[Expr] = []
@@ -254,7 +275,10 @@ class Resolver:
             case nodes.Call(nodes.Var("assign"), (target, value)) if expr.what.infix:
                 source = self.term(value)
                 self._declare(target, "assign")
-                return call("eq", (self.term(target), source), expr.what)
+                resolved = self.term(target)
+                for var in _declarable(target) if self.strict else ():
+                    self.scopes[-1].unused[var.name] = (f"assigned var {var.name} unused", var.loc)
+                return call("eq", (resolved, source), expr.what)
             case term:
                 return self.term(term)
 
@@ -305,7 +329,7 @@ class Resolver:
             scope.declared[name] = self.fresh.fresh(name, var)
             scope.pending.discard(name)
             if how in ("some", "every"):
-                scope.unused[name] = var.loc
+                scope.unused[name] = (f"declared var {name} unused", var.loc)
 
     def _lookup(self, name: str) -> nodes.Var | None:
         """The local a name stands for; a plain variable if a body around declares it later."""
@@ -368,6 +392,7 @@ class Resolver:
             if name not in ROOTS and self.scopes:
                 self._occurs(name, self.scopes[-1])
             return term
+        self.used.add(name)
         return replace(target, loc=term.loc)
 
     def _operator(self, operator: nodes.Var | nodes.Ref) -> nodes.Var | nodes.Ref:
@@ -378,6 +403,7 @@ class Resolver:
             return nodes.Var(_dotted(operator), loc=operator.loc)
         target = self.table.get(head.name)
         if target is not None and isinstance(target, nodes.Ref):
+            self.used.add(head.name)
             path = operator.path if isinstance(operator, nodes.Ref) else ()
             return nodes.Ref(target.head, (*target.path, *path), loc=operator.loc)
         if head.name == "data":

@@ -14,6 +14,7 @@ from typing import Any
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.terms import Names
+from policy_engine.compiler.typecheck.documents import Documents, Node
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
 from policy_engine.values import thaw, to_term
@@ -137,7 +138,15 @@ class Program:
     names: Names
     builtins: Mapping[str, Builtin]
     """The builtins these modules may use: the engine's, less what capabilities exclude, and the host's."""
+    strict: bool = False
+    """Report unused names too."""
     mocked: set[str] = field(default_factory=set)
     """Names of functions (builtins by name, groups as `data.…`) that a `with` somewhere replaces."""
     masked: set[Path] = field(default_factory=set)
     """Paths of documents that a `with` somewhere replaces, where there are rules at or below them."""
+    dependencies: dict[Rule, list[Rule]] = field(default_factory=dict)
+    """For each rule those that its document is made from. Filled when recursion is looked for, like `ordered`."""
+    ordered: list[Rule] = field(default_factory=list)
+    """All rules, each behind those that it depends on."""
+    documents: Documents = field(default_factory=lambda: Documents(Node()))
+    """The types of the rules' documents, for checking queries."""

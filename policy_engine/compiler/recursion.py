@@ -1,4 +1,7 @@
-"""Stage: no rule depends on itself. Also: which groups a rule can reach, which code generation and facts build on."""
+"""Stage: no rule depends on itself; and the order of rules that follows from it.
+
+Also: which groups a rule can reach, which code generation and facts build on.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,14 @@ def check(program: Program, errors: list[PolicyError]) -> None:
     state: dict[Rule, int] = {}
     for start in program.rules:
         if start not in state:
-            _visit(start, edges, state, errors)
+            program.ordered += _visit(start, edges, state, errors)
+    program.dependencies = edges
 
 
-def _visit(start: Rule, edges: dict[Rule, list[Rule]], state: dict[Rule, int], errors: list[PolicyError]) -> None:
+def _visit(start: Rule, edges: dict[Rule, list[Rule]], state: dict[Rule, int], errors: list[PolicyError]) -> list[Rule]:
     """Depth first without Python's own recursion: chains of rules may be long. 1 is on the path, 2 is done."""
     path: list[Rule] = []
+    done: list[Rule] = []
     pending: list[tuple[Rule, Iterator[Rule]]] = []
 
     def enter(rule: Rule) -> None:
@@ -55,7 +60,9 @@ def _visit(start: Rule, edges: dict[Rule, list[Rule]], state: dict[Rule, int], e
         else:
             pending.pop()
             path.pop()
+            done.append(rule)
             state[rule] = 2
+    return done
 
 
 def dependencies(program: Program, rule: Rule) -> Iterator[Rule]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from policy_engine.compiler.program import Program
 from policy_engine.compiler.terms import (
@@ -283,6 +284,17 @@ def unify(safe: set[str], a: Term, b: Term) -> set[str]:
     return unifier.unified
 
 
+_MATCH_RIGHT: Final[dict[type, tuple[type, ...]]] = {
+    nodes.Array: (nodes.Ref, nodes.Call, *COMPREHENSIONS),
+    nodes.Object: (nodes.Ref, nodes.Call),
+}
+_MATCH_LEFT: Final[dict[type, tuple[type, ...]]] = {
+    nodes.Array: (nodes.Ref, nodes.Call, nodes.ArrayComprehension),
+    nodes.Object: (nodes.Ref, nodes.Call, nodes.ObjectComprehension),
+}
+"""What binds the variables of a pattern, on the other side of `=`: behind the pattern, and before it."""
+
+
 class _Unifier:
     def __init__(self, safe: set[str]) -> None:
         self.safe = safe
@@ -318,12 +330,14 @@ class _Unifier:
                             if key == other_key:
                                 self.unify(value, other)
             case _:
-                self._with_value(a, b)
-                self._with_value(b, a)
+                self._with_value(b, a, _MATCH_RIGHT)
+                self._with_value(a, b, _MATCH_LEFT)
 
-    def _with_value(self, value: Term, pattern: Term) -> None:
+    def _with_value(self, value: Term, pattern: Term, matches: dict[type, tuple[type, ...]]) -> None:
         """`pattern` is matched against something that is known once evaluated."""
         if isinstance(value, (nodes.Var, nodes.Array, nodes.Object)):
+            return
+        if not isinstance(value, matches.get(pattern.__class__, nodes.Node)):
             return
         if isinstance(value, nodes.Ref) and not _is_safe_head(value, self.safe | self.unified):
             return

@@ -234,6 +234,29 @@ def test_unknown_builtins_are_refused_when_a_policy_is_loaded() -> None:
     assert str(caught.value) == "a.rego:3: rego_type_error: undefined function nosuch.builtin"
 
 
+def test_strict_mode_reports_what_is_never_used() -> None:
+    source = """package t
+
+import data.a.b as c
+import data.used
+import input.x
+
+p := x if used.y
+f(a, b) := a if { z := 1; y := 2; y == a }
+q := [k | some k in [1]; [v, w] := [k, k]; v == 1]
+default f(_, _) := 1
+"""
+    pe.compile({"t.rego": source})
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile({"t.rego": source}, strict=True)
+    assert [(error.location.row, error.message) for error in caught.value.errors if error.location] == [
+        (3, "import data.a.b as c unused"),
+        (8, "unused argument b. (hint: use _ (wildcard variable) instead)"),
+        (8, "assigned var z unused"),
+        (9, "assigned var w unused"),
+    ]
+
+
 def test_all_parse_errors_come_together() -> None:
     with pytest.raises(pe.PolicyError) as caught:
         pe.compile({"b.rego": "package b\np := ", "a.rego": "package a\nq := ]"})

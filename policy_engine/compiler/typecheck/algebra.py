@@ -1,0 +1,237 @@
+"""Operations on types: their union and order, and what a reference takes out of one.
+
+A type that nothing is known of is `UNKNOWN`; it can also be part of a type (`[x, 1]` before `x` has one). Keys of
+objects are JSON values in their frozen form, as OPA has them (a set as a key counts as an array).
+
+The rules are those of OPA's v1/types. What types *fit* each other is the business of unify.py.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+from typing import Any, Final
+
+from policy_engine.types import (
+    ANY,
+    BOOLEAN,
+    NULL,
+    NUMBER,
+    STRING,
+    UNKNOWN,
+    Any_,
+    Array,
+    Function,
+    Named,
+    Object,
+    Scalar,
+    Set,
+    Type,
+    Unknown,
+    unnamed,
+)
+from policy_engine.values import Value, freeze, order_key, thaw, to_json
+
+_RANKS: Final = {"null": 0, "boolean": 1, "number": 2, "string": 3}
+_NOTHING: Final = (-1,)
+_MAX_INDEX: Final = 2**63
+
+
+def key_of(value: Value) -> object:
+    """A constant as the key of an object type."""
+    return value if value.__class__ is str else freeze(to_json(value))
+
+
+def of_key(key: object) -> Type:
+    """The type of a key; a step of a path that is no constant has none."""
+    if key.__class__ is str:
+        return STRING
+    return UNKNOWN if key is UNKNOWN else of_json(thaw(key))
+
+
+def of_json(value: Value) -> Type:
+    """The type of a JSON value, with every element and property."""
+    cls = value.__class__
+    if cls is str:
+        return STRING
+    if value is None:
+        return NULL
+    if cls is bool:
+        return BOOLEAN
+    if cls is list:
+        return Array(tuple([of_json(item) for item in value]))
+    if cls is dict:
+        return object_type([(key_of(key), of_json(item)) for key, item in value.items()], None)
+    return NUMBER
+
+
+def object_type(properties: list[tuple[Any, Type]], rest: tuple[Type, Type] | None) -> Object:
+    """An object type; properties are kept in the order of their keys."""
+    if all(key.__class__ is str for key, _ in properties):
+        properties.sort(key=lambda item: item[0])
+    else:
+        properties.sort(key=lambda item: order_key(thaw(item[0])))
+    return Object(tuple(properties), rest)
+
+
+def order(type_: Type) -> tuple[Any, ...]:
+    """A sort key: types compare as their keys do, and equal types have equal keys."""
+    match unnamed(type_):
+        case Scalar(name):
+            return (_RANKS[name],)
+        case Array(static, rest):
+            return (4, _NOTHING if rest is None else order(rest), tuple([order(item) for item in static]))
+        case Object(static, rest):
+            dynamic = () if rest is None else (order(rest[0]), order(rest[1]))
+            return (5, dynamic, tuple([(order_key(thaw(key)), order(value)) for key, value in static]))
+        case Set(of):
+            return (6, order(of))
+        case Any_(of):
+            return (7, tuple([order(item) for item in of]))
+        case Function(args, result, variadic):
+            tail = [_NOTHING if item is None else order(item) for item in (result, variadic)]
+            return (8, len(args), tuple([order(item) for item in args]), *tail)
+        case _:
+            return _NOTHING
+
+
+def is_any(type_: Type) -> bool:
+    """Whether this is the type of every value."""
+    return type_ is ANY or (type_.__class__ is Any_ and not type_.of)
+
+
+def either(a: Type, b: Type) -> Type:
+    """The union of two types. What is unknown adds nothing."""
+    if a is b:
+        return a
+    a, b = unnamed(a), unnamed(b)
+    if a is UNKNOWN:
+        return b
+    if b is UNKNOWN:
+        return a
+    if isinstance(a, Function) or isinstance(b, Function):
+        return _either_function(a, b)
+    if isinstance(b, Any_) and not isinstance(a, Any_):
+        a, b = b, a
+    if isinstance(a, Any_):
+        return _merged(a, b.of if isinstance(b, Any_) else (b,)) if not isinstance(b, Any_) or b.of else b
+    if a == b:
+        return a
+    return Any_(tuple(sorted((a, b), key=order)))
+
+
+def _merged(union: Any_, others: tuple[Type, ...]) -> Any_:
+    if not union.of:
+        return union
+    members: list[Type] | None = None
+    for other in others:
+        if other not in (members or union.of):
+            members = members or list(union.of)
+            bisect.insort(members, other, key=order)
+    return union if members is None else Any_(tuple(members))
+
+
+def _either_function(a: Type, b: Type) -> Type:
+    if not isinstance(a, Function) or not isinstance(b, Function) or len(a.args) != len(b.args):
+        return UNKNOWN
+    args = tuple([either(x, y) for x, y in zip(a.args, b.args, strict=True)])
+    result = either(a.result or UNKNOWN, b.result or UNKNOWN)
+    return Function(args, None if result is UNKNOWN else result)
+
+
+def union(types: Iterable[Type]) -> Type:
+    """The union of any number of types; of none it is unknown."""
+    result: Type = UNKNOWN
+    for item in types:
+        result = either(result, item)
+    return result
+
+
+def contains(a: Type, b: Type) -> bool:
+    """Whether `a` is `b`, or a union that has it as a member."""
+    a = unnamed(a)
+    if isinstance(a, Any_):
+        return not isinstance(b, Function) and (not a.of or b in a.of)
+    return a == b
+
+
+def keys(type_: Type) -> Type:
+    """The type of what enumerates a collection: indices, keys, members. Unknown if it is none."""
+    match type_:
+        case Array():
+            return NUMBER
+        case Object(static, rest):
+            found = union(of_key(key) for key, _ in static)
+            return found if rest is None else either(found, rest[0])
+        case Set(of):
+            return of
+        case Any_(of):
+            return union(keys(item) for item in of) if of else ANY
+        case _:
+            return UNKNOWN
+
+
+def values(type_: Type) -> Type:
+    """The type of the values of a collection. Unknown if it is none."""
+    match type_:
+        case Array(static, rest):
+            found = union(static)
+            return found if rest is None else either(found, rest)
+        case Object(static, rest):
+            found = union(value for _, value in static)
+            return found if rest is None else either(found, rest[1])
+        case Set(of):
+            return of
+        case Any_(of):
+            return union(values(item) for item in of) if of else ANY
+        case _:
+            return UNKNOWN
+
+
+def select(type_: Type, key: Any) -> Type:
+    """The type of what a constant key finds in a collection. Unknown if it finds nothing."""
+    match type_:
+        case Array():
+            return element(type_, key) if key.__class__ is int else UNKNOWN
+        case Object(static, rest):
+            for name, value in static:
+                if name == key:
+                    return value
+            return rest[1] if rest is not None and contains(rest[0], of_key(key)) else UNKNOWN
+        case Set(of):
+            found = of_key(key)
+            return found if of == found or (isinstance(of, Any_) and contains(of, found)) else UNKNOWN
+        case Any_(of):
+            return union(select(item, key) for item in of) if of else ANY
+        case _:
+            return UNKNOWN
+
+
+def element(type_: Array, index: int) -> Type:
+    """The type of an array's element."""
+    if not 0 <= index < _MAX_INDEX:
+        return UNKNOWN
+    if index < len(type_.static):
+        return type_.static[index]
+    return UNKNOWN if type_.dynamic is None else type_.dynamic
+
+
+def is_unknown(type_: Type) -> bool:
+    """Whether nothing is known of a type or of a part of it. What a union says of its members is known."""
+    match type_:
+        case Scalar() | Any_():
+            return False
+        case Array(static, rest):
+            return any(map(is_unknown, static)) or (rest is not None and is_unknown(rest))
+        case Object(static, rest):
+            return any(is_unknown(value) for _, value in static) or (
+                rest is not None and (is_unknown(rest[0]) or is_unknown(rest[1]))
+            )
+        case Set(of):
+            return is_unknown(of)
+        case Function(args, result, _):
+            return result is None or any(map(is_unknown, args)) or is_unknown(result)
+        case Named(_, inner):
+            return is_unknown(inner)
+        case Unknown():
+            return True

@@ -1,0 +1,286 @@
+"""The expressions of a body: what they say about the types of variables, and which cannot hold.
+
+OPA's CheckBody (v1/ast/check.go). What it looks at, and so what is refused, is uneven, and the same here:
+
+- calls and equalities are checked where they stand in a body or in a comprehension's; in the bodies of `every`, `and`,
+  `or` and `not {…}` only references and comprehensions are.
+- a comprehension inside another one is checked twice: with what its own body says, and once more with nothing known of
+  the variables between it and the outer expression. The second look can refuse what the first one found nothing wrong
+  with: `[x | v := input.v; x := [1 | v + 1 == 2; upper(v) == "A"]]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from policy_engine.builtins.table import Builtin
+from policy_engine.compiler.program import Path, dotted
+from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, FunctionValue, bodies, closures, function_path, heads
+from policy_engine.compiler.typecheck import algebra, messages, references
+from policy_engine.compiler.typecheck.documents import Node
+from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.compiler.typecheck.unify import fit, learn, meet
+from policy_engine.errors import PolicyError
+from policy_engine.location import Location
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Expr, Term
+from policy_engine.types import ANY, UNKNOWN, Array, Function, Object, Set, Type, unnamed
+from policy_engine.values import freeze
+
+Dependents = Callable[[Path], Iterable[Path]]
+"""The paths of rules whose documents change when the document or function at a path is replaced."""
+
+_MAX_NESTING = 6
+"""Comprehensions nested deeper are checked once: with the second look, the time doubles with every level."""
+
+_WITH_BODIES: Final = frozenset((nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction))
+
+_Failure = tuple[PolicyError, bool]
+"""An error of an expression, and whether an unknown type caused it: then a more precise error is likely known."""
+
+
+class Bodies:
+    """Checks bodies against the types of documents and builtins."""
+
+    def __init__(self, builtins: Mapping[str, Builtin], dependents: Dependents) -> None:
+        self.builtins = builtins
+        self.dependents = dependents
+        self._wanted: dict[str, tuple[Type, ...]] = {}
+
+    def check(self, scope: Scope) -> list[PolicyError]:
+        """The errors of a scope's body; afterwards the scope knows the types of its variables."""
+        errors: list[PolicyError] = []
+        for expr in scope.body:
+            if expr.withs:
+                errors += self._expr(expr, self._replaced(expr, scope))
+            else:
+                errors += self._expr(expr, scope)
+        return errors
+
+    def _expr(self, expr: Expr, scope: Scope) -> list[PolicyError]:
+        """Closures first, then references, then the expression itself: each can use what the ones before found."""
+        what = expr.what
+        if what.__class__ in _WITH_BODIES:
+            return [*self._closures(expr, scope), *self._references(expr, scope)]
+        sides = what.args if isinstance(what, nodes.Call) else (what,)
+        errors: list[PolicyError] = []
+        checked: list[tuple[Term, Scope]] = []
+        known = len(scope.types)
+        for side in sides:
+            if side.__class__ in COMPREHENSIONS:
+                errors = self._closures(expr, scope, checked)
+                break
+        errors += self._references(expr, scope)
+        if checked and len(scope.types) > known:
+            self._again(scope, checked, set(list(scope.types)[known:]))
+        failure = self._withs(expr, scope) if expr.withs else None
+        if failure is None and isinstance(what, nodes.Call):
+            failure = self._call(what, scope, expr.loc)
+        if failure is not None and not (errors and failure[1]):
+            errors.append(failure[0])
+        return errors
+
+    # ---- comprehensions
+
+    def _closures(self, expr: Expr, scope: Scope, checked: list[tuple[Term, Scope]] | None = None) -> list[PolicyError]:
+        """The errors of the comprehensions of an expression: of the last one that has any."""
+        errors: list[PolicyError] = []
+        for comprehension in _comprehensions(expr):
+            (body,) = bodies(comprehension)
+            inner = Scope(body, scope.documents, scope)
+            found = self._comprehension(comprehension, scope, inner)
+            if checked is not None:
+                checked.append((comprehension, inner))
+            if not found and _height(comprehension, _MAX_NESTING) < _MAX_NESTING:
+                for nested in inner.body:
+                    found = self._closures(nested, scope) or found
+            errors = found or errors
+        return errors
+
+    def _comprehension(self, term: Term, scope: Scope, inner: Scope) -> list[PolicyError]:
+        """Check a comprehension's body, and note its type."""
+        errors = self.check(inner)
+        scope.results[id(term)] = UNKNOWN if errors else _type_of_heads(term, inner)
+        return errors
+
+    def _again(self, scope: Scope, checked: list[tuple[Term, Scope]], learnt: set[str]) -> None:
+        """Type comprehensions anew that use variables which the expression's own references gave a type."""
+        for term, before in checked:
+            if before.missed and not before.missed.isdisjoint(learnt):
+                self._comprehension(term, scope, Scope(before.body, scope.documents, scope))
+
+    # ---- references
+
+    def _references(self, expr: Expr, scope: Scope) -> Iterator[PolicyError]:
+        """The errors of the references in an expression and in its bodies; not in comprehensions.
+
+        What `with` names counts only around `every`, and a function is no document there.
+        """
+        what = expr.what
+        if what.__class__ in _WITH_BODIES:
+            for body in bodies(what):
+                for inner in body:
+                    yield from self._references(inner, scope)
+            if isinstance(what, nodes.Every):
+                for item in expr.withs:
+                    yield from self._named_functions(item, scope)
+            return
+        for side in what.args if isinstance(what, nodes.Call) else (what,):
+            if isinstance(side, nodes.Ref):
+                error = references.check(scope, side)
+                if error is not None:
+                    yield error
+
+    def _named_functions(self, item: nodes.With, scope: Scope) -> Iterator[PolicyError]:
+        names = [_target_name(item.target)]
+        if isinstance(item.value, FunctionValue):
+            names.append(str(item.value.value))
+        for name in names:
+            found = self._function_type(name, scope)
+            if found is not None:
+                yield messages.function_error(item.loc, name, found)
+
+    # ---- calls and equalities
+
+    def _call(self, call: nodes.Call, scope: Scope, loc: Location) -> _Failure | None:
+        operator = call.operator
+        if isinstance(operator, nodes.Var):
+            if operator.name == "eq" and len(call.args) == 2:
+                return self._equality(call.args, scope, loc)
+            return self._builtin(operator.name, call.args, scope, loc)
+        return self._function(operator, call.args, scope, loc)
+
+    def _equality(self, sides: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
+        a, b = sides
+        if isinstance(b, nodes.Call):
+            return self._call(nodes.Call(b.operator, (*b.args, a)), scope, loc)
+        if isinstance(a, nodes.Call):
+            return self._call(nodes.Call(a.operator, (*a.args, b)), scope, loc)
+        a_type, b_type = scope.type_of(a), scope.type_of(b)
+        if meet(scope, a, a_type, b, b_type):
+            return None
+        unknown = algebra.is_unknown(a_type) or algebra.is_unknown(b_type)
+        return messages.match_error(loc, a_type, b_type), unknown
+
+    def _builtin(self, name: str, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
+        if name == "internal.print":
+            return None  # its operand is the compiler's own, and has constants that the declaration does not know of
+        decl = self.builtins[name].decl
+        wanted = self._wanted.get(name)
+        if wanted is None:
+            wanted = self._wanted[name] = tuple([unnamed(arg) for arg in _with_result(decl)])
+        if _operands_fit(scope, args, wanted):
+            return None
+        return _call_failure(scope, name, args, _with_result(decl), loc)
+
+    def _function(self, operator: nodes.Ref, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
+        found = scope.documents.find("data", operator.path)
+        if not isinstance(found, Function):
+            return None  # an error in the function, or a `with` that may change it, makes it anything
+        wanted = _with_result(found)
+        if _operands_fit(scope, args, wanted):
+            return None
+        return _call_failure(scope, dotted(function_path(operator)), args, wanted, loc)
+
+    # ---- with
+
+    def _replaced(self, expr: Expr, scope: Scope) -> Scope:
+        """The scope under an expression's `with`: a replaced document may be what it was or what replaces it.
+
+        Documents of rules that depend on what is replaced may be anything.
+        """
+        layer = Node()
+        for item in expr.withs:
+            target = item.target
+            root, path = (target.name, ()) if isinstance(target, nodes.Var) else (_root(target), target.path)
+            if root not in ROOTS:
+                continue  # a builtin's results are not looked at again
+            names = tuple([freeze(step.value) for step in path if isinstance(step, nodes.Scalar)])
+            before = scope.documents.find(root, path)
+            if not isinstance(before, Function):
+                layer.put((root, *names), algebra.either(before, scope.type_of(item.value)))
+            if root == "data":
+                for dependent in self.dependents(names):
+                    layer.put((root, *dependent), ANY)
+        return scope.over(scope.documents.under(layer)) if layer.children else scope
+
+    def _withs(self, expr: Expr, scope: Scope) -> _Failure | None:
+        """The first function that is replaced by one that does not take the same operands."""
+        for item in expr.withs:
+            if not isinstance(item.value, FunctionValue):
+                continue
+            name = _target_name(item.target)
+            replaced, other = self._function_type(name, scope), self._function_type(str(item.value.value), scope)
+            if replaced is None or other is None:
+                continue
+            have = [unnamed(arg) for arg in other.args]
+            wanted = [unnamed(arg) for arg in replaced.args]
+            if len(have) != len(wanted) or not all(map(fit, wanted, have)):
+                error = messages.call_error(item.loc, name, "arity mismatch", have, replaced.args, replaced.variadic)
+                return error, False
+        return None
+
+    def _function_type(self, name: str, scope: Scope) -> Function | None:
+        if name in self.builtins:
+            return self.builtins[name].decl
+        steps = tuple([nodes.Scalar(step) for step in name.split(".")[1:]])
+        found = scope.documents.find("data", steps)
+        return found if isinstance(found, Function) else None
+
+
+def _target_name(target: nodes.Var | nodes.Ref) -> str:
+    """The full name of a function that a `with` replaces."""
+    return target.name if isinstance(target, nodes.Var) else dotted(function_path(target))
+
+
+def _root(ref: nodes.Ref) -> str:
+    return ref.head.name if isinstance(ref.head, nodes.Var) else ""
+
+
+def _with_result(decl: Function) -> tuple[Type, ...]:
+    """The types of a function's operands and, last, of its output."""
+    return decl.args if decl.result is None else (*decl.args, decl.result)
+
+
+def _operands_fit(scope: Scope, args: tuple[Term, ...], wanted: tuple[Type, ...]) -> bool:
+    """Match the operands of a call, and its output if it has one, with their types; nothing behind one that fails."""
+    return all(learn(scope, arg, want) for arg, want in zip(args, wanted, strict=False))
+
+
+def _call_failure(scope: Scope, name: str, args: tuple[Term, ...], wanted: tuple[Type, ...], loc: Location) -> _Failure:
+    have = [scope.type_of(arg) for arg in args]
+    error = messages.call_error(loc, name, "invalid argument(s)", have, wanted)
+    return error, any(map(algebra.is_unknown, have))
+
+
+def _type_of_heads(term: Term, scope: Scope) -> Type:
+    """The type of a comprehension whose body has been checked."""
+    types = [scope.type_of(head) for head in heads(term)]
+    match term:
+        case nodes.ArrayComprehension():
+            return Array((), None if types[0] is UNKNOWN else types[0])
+        case nodes.SetComprehension():
+            return Set(types[0])
+        case _:
+            return Object((), (types[0], types[1]))
+
+
+def _comprehensions(expr: Expr) -> Iterator[Term]:
+    """The outermost comprehensions of an expression, those in its bodies too."""
+    for closure in closures(expr):
+        if isinstance(closure, COMPREHENSIONS):
+            yield closure
+        else:
+            for body in bodies(closure):
+                for inner in body:
+                    yield from _comprehensions(inner)
+
+
+def _height(term: Term, limit: int) -> int:
+    """How many comprehensions are nested in this one, at most `limit`."""
+    if limit == 0:
+        return 0
+    (body,) = bodies(term)
+    inner = [_height(nested, limit - 1) for expr in body for nested in _comprehensions(expr)]
+    return 1 + max(inner) if inner else 0

@@ -1,0 +1,171 @@
+"""The types of documents: a tree of rule types that mirrors `data`, `input`, and what a `with` puts over them.
+
+OPA's TypeEnv (v1/ast/env.go) without variables. Base data has no types: what no rule defines may be anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from policy_engine.compiler.typecheck import algebra
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
+from policy_engine.syntax.nodes import Term
+from policy_engine.types import ANY, STRING, UNKNOWN, Any_, Object, Set, Type
+from policy_engine.values import freeze, thaw
+
+Path = tuple[object, ...]
+"""Steps from a root down, in their frozen form; `UNKNOWN` is a step that is no constant."""
+
+
+class Node:
+    """A place in a tree of documents: a rule's document if it has a type, a package or part of a path otherwise."""
+
+    __slots__ = ("_extent", "children", "type")
+
+    def __init__(self) -> None:
+        self.children: dict[object, Node] = {}
+        self.type: Type | None = None
+        self._extent: Object | None = None
+
+    def child(self, step: Term) -> Node | None:
+        """The node that a constant step of a reference leads to."""
+        if isinstance(step, nodes.Scalar):
+            return self.children.get(freeze(step.value))
+        constant = constant_value(step)
+        return self.children.get(freeze(constant[0])) if constant is not None else None
+
+    def extent(self) -> Type:
+        """The type of everything from here on. Base documents may lie beside those of rules."""
+        if self.type is not None:
+            return self.type
+        if self._extent is None:
+            parts = [(key, node.extent()) for key, node in self.children.items() if _shows(key)]
+            self._extent = algebra.object_type(parts, (STRING, ANY))
+        return self._extent
+
+    def walk(self, path: Path) -> Iterator[Node]:
+        """The nodes on a path, made where they are missing. Their extents will change."""
+        node = self
+        for step in path:
+            node._extent = None
+            following = node.children.get(step)
+            if following is None:
+                following = node.children[step] = Node()
+            node = following
+            yield node
+        node._extent = None
+
+    def put(self, path: Path, type_: Type) -> None:
+        """Set the type at a path."""
+        *_, node = self.walk(path)
+        node.type = type_
+
+    def leaves(self) -> Iterator[tuple[Path, Type]]:
+        """The paths of the documents below this node, and their types."""
+        for key, child in self.children.items():
+            if child.type is not None:
+                yield (key,), child.type
+            else:
+                yield from (((key, *path), type_) for path, type_ in child.leaves())
+
+    def insert(self, path: Path, type_: Type) -> None:
+        """Add a rule's type to what other rules of its path have, and to the objects that it is a part of."""
+        node = self
+        for number, node in enumerate(self.walk(path), 1):
+            if isinstance(node.type, Object) and number < len(path):
+                node.type = _with_part(node.type, path[number:], type_)
+        if node.type is ANY:
+            return  # a rule with an error is among those of this path
+        node.type = type_ if node.type is None else merge(node.type, type_)
+        if isinstance(type_, Object):
+            for below, part in node.leaves():
+                if isinstance(node.type, Object):
+                    node.type = _with_part(node.type, below, part)
+
+
+def _shows(key: object) -> bool:
+    """Whether a step of a path shows as a property: strings, numbers and booleans do."""
+    return key.__class__ is str or (key is not UNKNOWN and thaw(key) is not None)
+
+
+def _with_part(whole: Object, path: Path, type_: Type) -> Object:
+    """An object type, with a value of a type somewhere below it."""
+    value = type_ if len(path) == 1 else _with_part(Object(), path[1:], type_)
+    key = algebra.of_key(path[0])
+    if whole.dynamic is not None:
+        key, value = algebra.either(whole.dynamic[0], key), algebra.either(whole.dynamic[1], value)
+    return Object(whole.static, (key, value))
+
+
+def merge(a: Type, b: Type) -> Type:
+    """The type of a document that two rules define together."""
+    if a is b:
+        return a
+    if isinstance(a, Any_) and not isinstance(b, Any_):
+        a, b = b, a
+    if isinstance(a, Set) and isinstance(b, Set):
+        return Set(algebra.either(a.of, b.of))
+    if isinstance(a, Object) and not a.static and a.dynamic is not None:
+        if isinstance(b, Object) and not b.static and b.dynamic is not None:
+            return Object((), (algebra.either(a.dynamic[0], b.dynamic[0]), merge(a.dynamic[1], b.dynamic[1])))
+        if isinstance(b, Any_):
+            for number, item in enumerate(b.of):
+                if isinstance(item, Object) and not item.static and item.dynamic is not None:
+                    key = algebra.either(item.dynamic[0], a.dynamic[0])
+                    value = algebra.either(item.dynamic[1], a.dynamic[1])
+                    return Any_((*b.of[:number], Object((), (key, value)), *b.of[number + 1 :]))
+    return algebra.either(a, b)
+
+
+def along(type_: Type, path: tuple[Term, ...]) -> Type:
+    """The type of what a reference's path finds in a value; a step that is no constant finds any of its values."""
+    for step in path:
+        if type_ is ANY or type_ is UNKNOWN:
+            return type_
+        if isinstance(step, nodes.Scalar):
+            type_ = algebra.select(type_, algebra.key_of(step.value))
+        else:
+            type_ = algebra.values(type_)
+    return type_
+
+
+class Documents:
+    """Layers of trees with `data` and `input` at their roots; an upper one hides what it has a type for."""
+
+    __slots__ = ("layers",)
+
+    def __init__(self, *layers: Node) -> None:
+        self.layers = layers
+
+    def under(self, layer: Node) -> Documents:
+        """These documents with another layer above."""
+        return Documents(layer, *self.layers)
+
+    def roots(self, root: str) -> Iterator[Node]:
+        """The layers' nodes of `data` or `input`."""
+        for layer in self.layers:
+            node = layer.children.get(root)
+            if node is not None:
+                yield node
+
+    def find(self, root: str, path: tuple[Term, ...]) -> Type:
+        """The type of a reference; anything where no rule and no schema says otherwise."""
+        for node in self.roots(root):
+            found = _find(node, path)
+            if found is not None:
+                return found
+        return ANY
+
+
+def _find(node: Node, path: tuple[Term, ...]) -> Type | None:
+    """The type of a reference in one layer; None if the layer does not have it."""
+    for number, step in enumerate(path):
+        constant = isinstance(step, nodes.Scalar) or constant_value(step) is not None
+        following = node.child(step) if constant else None
+        if following is None:
+            if node.type is not None:
+                return along(node.type, path[number:])
+            return None if constant else along(node.extent(), path[number:])
+        node = following
+    return node.extent()

@@ -1,0 +1,143 @@
+"""Types and type errors as OPA words them, in the names that the policy has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from policy_engine.compiler.terms import bodies, closures, is_generated, map_term
+from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.errors import TYPE_ERROR, PolicyError
+from policy_engine.location import Location
+from policy_engine.syntax import nodes, printer
+from policy_engine.syntax.nodes import Body, Term
+from policy_engine.types import UNKNOWN, Any_, Array, Function, Named, Object, Scalar, Set, Type, unnamed
+from policy_engine.values import Value, number_text, order_key, sorted_items, thaw, to_term
+
+
+def type_text(type_: Type | None) -> str:
+    """A type as OPA writes it; `???` for what is unknown."""
+    match type_:
+        case Scalar(name):
+            return name
+        case Named(name, inner):
+            return f"{name}: {type_text(inner)}"
+        case Array(static, rest):
+            return f"array{_listed(map(type_text, static))}{'' if rest is None else f'[{type_text(rest)}]'}"
+        case Object(static, rest):
+            properties = [f"{_key_text(thaw(key))}: {type_text(value)}" for key, value in static]
+            tail = "" if rest is None else f"[{type_text(rest[0])}: {type_text(rest[1])}]"
+            return f"object{_listed(properties)}{tail}"
+        case Set(of):
+            return f"set[{type_text(of)}]"
+        case Any_(of):
+            return f"any{_listed(map(type_text, of))}"
+        case Function(args, result, variadic):
+            wanted = args_text([unnamed(arg) for arg in args], None if variadic is None else unnamed(variadic))
+            return f"{wanted} => {type_text(None if result is None else unnamed(result))}"
+        case _:
+            return "???"
+
+
+def _listed(parts: Iterable[str]) -> str:
+    text = ", ".join(parts)
+    return f"<{text}>" if text else ""
+
+
+def args_text(args: Sequence[Type], variadic: Type | None = None) -> str:
+    """The types of operands, in parentheses."""
+    parts = [type_text(arg) for arg in args]
+    if variadic is not None:
+        parts.append(f"{type_text(variadic)}...")
+    return f"({', '.join(parts)})"
+
+
+def _key_text(key: Value) -> str:
+    """A key as Go prints a value."""
+    if key.__class__ is str:
+        return str(key)
+    if key is None or isinstance(key, bool):
+        return "<nil>" if key is None else str(key).lower()
+    if isinstance(key, list):
+        return f"[{' '.join(map(_key_text, key))}]"
+    if isinstance(key, dict):
+        return f"map[{' '.join(f'{_key_text(name)}:{_key_text(value)}' for name, value in sorted_items(key))}]"
+    return number_text(key)
+
+
+def match_error(loc: Location, left: Type, right: Type) -> PolicyError:
+    """The two sides of an equality can never be equal."""
+    return _error(loc, "match error", f"left  : {type_text(left)}", f"right : {type_text(right)}")
+
+
+def call_error(
+    loc: Location, name: str, what: str, have: Sequence[Type], wanted: Sequence[Type], variadic: Type | None = None
+) -> PolicyError:
+    """A function's operands are not what it takes."""
+    return _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
+
+
+def function_error(loc: Location, name: str, found: Function) -> PolicyError:
+    """A function is used as if it were a document."""
+    text = f"function {name} used as reference, not called"
+    return _error(loc, text, name, "^" * len(name), f"have: {type_text(found)}")
+
+
+def unsupported_error(scope: Scope, ref: nodes.Ref, position: int, have: Type) -> PolicyError:
+    """What stands before step `position` of a reference has nothing below it."""
+    text = term_text(scope, ref)
+    before = term_text(scope, nodes.Ref(ref.head, ref.path[:position]))
+    return _error(ref.loc, f"undefined ref: {text}", text, "^" * len(before), f"have: {type_text(have)}")
+
+
+def step_error(
+    scope: Scope, ref: nodes.Ref, position: int, have: Type | None, want: Type, one_of: Iterable[object] = ()
+) -> PolicyError:
+    """Step `position` of a reference finds nothing in what stands before it. `have` is None for a constant step."""
+    text = term_text(scope, ref)
+    before = term_text(scope, nodes.Ref(ref.head, ref.path[:position]))
+    pad = " " * (len(before) + 1)
+    step = term_text(scope, ref.path[position])
+    given = f"have: {step}" if have is None else f"have (type): {type_text(have)}"
+    shown = [key for key in one_of if key is not UNKNOWN]
+    allowed = " ".join(to_term(value) for value in sorted(map(thaw, shown), key=order_key))
+    wanted = f"want (one of): [{allowed}]" if allowed else f"want (type): {type_text(want)}"
+    return _error(ref.loc, f"undefined ref: {text}", text, f"{pad}^", f"{pad}{given}", f"{pad}{wanted}")
+
+
+def _error(loc: Location, message: str, *details: str) -> PolicyError:
+    return PolicyError(TYPE_ERROR, "\n\t".join((message, *details)), loc)
+
+
+def term_text(scope: Scope, term: Term) -> str:
+    """A term as the policy's author wrote it: what the compiler took out of it is put back."""
+    return printer.to_text(_original(scope, term))
+
+
+def _original(scope: Scope, term: Term) -> Term:
+    if isinstance(term, nodes.Var):
+        if is_generated(term.name):
+            found = next((expr for expr in _definitions(scope) if _defines(expr, term.name)), None)
+            return term if found is None else _original(scope, found.args[1])
+        return nodes.Var(term.name.partition("'")[0])
+    return map_term(term, lambda item: _original(scope, item))
+
+
+def _defines(call: nodes.Call, name: str) -> bool:
+    target = call.args[0]
+    return isinstance(target, nodes.Var) and target.name == name
+
+
+def _definitions(scope: Scope | None) -> Iterator[nodes.Call]:
+    """The equalities of a body and of those around it."""
+    while scope is not None:
+        yield from _equalities(scope.body)
+        scope = scope.outer
+
+
+def _equalities(body: Body) -> Iterator[nodes.Call]:
+    for expr in body:
+        if isinstance(expr.what, nodes.Call) and expr.what.operator == nodes.Var("eq"):
+            yield expr.what
+        for closure in closures(expr):
+            for inner in bodies(closure):
+                yield from _equalities(inner)

@@ -1,0 +1,113 @@
+"""Stage: rules are well typed. Each rule is checked after all that it depends on, and then has a type itself.
+
+A rule with an error may be anything from then on, so that the rules that use it are not blamed.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from policy_engine.compiler import recursion
+from policy_engine.compiler.program import Clause, Path, Program, Rule
+from policy_engine.compiler.terms import walk_terms
+from policy_engine.compiler.typecheck.bodies import Bodies
+from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.errors import PolicyError
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_term
+from policy_engine.syntax.nodes import Term
+from policy_engine.types import ANY, UNKNOWN, Function, Object, Set, Type
+from policy_engine.values import freeze, thaw
+
+
+def check(program: Program, errors: list[PolicyError]) -> None:
+    """Check every rule; `program.documents` holds the types of their documents afterwards."""
+    checker = Bodies(program.builtins, Dependents(program).paths)
+    (tree,) = program.documents.layers
+    for rule in program.ordered:
+        for clause in rule.clauses:
+            scope = Scope(clause.body, program.documents)
+            found = checker.check(scope)
+            errors += found
+            ground, below = _split(rule, scope)
+            if found:
+                tree.put(("data", *ground, *[UNKNOWN] * len(below)), ANY)
+                continue
+            type_ = _type(rule, clause, scope)
+            for key in reversed(below):
+                type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
+            if type_ is not UNKNOWN:
+                tree.insert(("data", *ground), type_)
+
+
+def check_query(query: Program, errors: list[PolicyError]) -> None:
+    """Check a query's body against the documents of a program that has been checked."""
+    checker = Bodies(query.builtins, Dependents(query).paths)
+    for rule in query.rules:
+        for clause in rule.clauses:
+            errors += checker.check(Scope(clause.body, query.documents))
+
+
+def _steps(rule: Rule) -> list[Term]:
+    """The whole path of a rule's head below `data`."""
+    return [*(constant_term(thaw(step), rule.loc) for step in rule.path), *rule.suffix]
+
+
+def _scalars(steps: list[Term]) -> Path:
+    """The steps before the first one that is no scalar: only these are part of the tree of documents."""
+    plain = itertools.takewhile(lambda step: isinstance(step, nodes.Scalar), steps)
+    return tuple([freeze(step.value) for step in plain if isinstance(step, nodes.Scalar)])
+
+
+def _split(rule: Rule, scope: Scope) -> tuple[Path, list[Type]]:
+    """A rule's path up to the first step that is no scalar, and the types of the steps from there on."""
+    steps = _steps(rule)
+    ground = _scalars(steps)
+    return ground, [scope.type_of(step) for step in steps[len(ground) :]]
+
+
+def _type(rule: Rule, clause: Clause, scope: Scope) -> Type:
+    """The type of the value that one clause gives, or of the set or function that it is a part of."""
+    if rule.key is not None:
+        member = scope.type_of(rule.key)
+        return UNKNOWN if member is UNKNOWN else Set(member)
+    assert clause.value is not None
+    if rule.args is None:
+        return scope.type_of(clause.value)
+    for arg in rule.args:
+        for term in walk_terms(arg):
+            if isinstance(term, nodes.Var) and scope.find(term.name) is UNKNOWN:
+                scope.bind(term.name, ANY)
+    result = scope.type_of(clause.value)
+    return Function(tuple([scope.type_of(arg) for arg in rule.args]), None if result is UNKNOWN else result)
+
+
+class Dependents:
+    """Which rules' documents change when one is replaced. Worked out when a `with` first asks."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._users: dict[Rule, list[Rule]] | None = None
+
+    def paths(self, target: Path) -> set[Path]:
+        """The ground paths of all rules that depend on rules at or below a path, but for those rules themselves."""
+        users = self._all_users()
+        steps = tuple([nodes.Scalar(step) for step in target])
+        replaced = set(recursion.matching(self._program.tree, steps))
+        node = self._program.tree.find(target)
+        if node is not None and node.group is not None:
+            replaced.update((*node.group.rules, *node.group.defaults))
+        pending, found = list(replaced), set(replaced)
+        while pending:
+            new = set(users.get(pending.pop(), ())) - found
+            found |= new
+            pending += new
+        return {_scalars(_steps(rule)) for rule in found - replaced}
+
+    def _all_users(self) -> dict[Rule, list[Rule]]:
+        if self._users is None:
+            self._users = {}
+            for rule, used in self._program.dependencies.items():
+                for item in used:
+                    self._users.setdefault(item, []).append(rule)
+        return self._users

@@ -1,0 +1,116 @@
+"""The types of a body's variables, and of terms in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from policy_engine.compiler.terms import ROOTS
+from policy_engine.compiler.typecheck import algebra
+from policy_engine.compiler.typecheck.documents import Documents, along
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
+from policy_engine.syntax.nodes import Body, Term
+from policy_engine.types import ANY, BOOLEAN, NULL, NUMBER, STRING, UNKNOWN, Array, Object, Set, Type
+
+
+class Scope:
+    """What is known inside one body. The body of a comprehension has a scope of its own inside the outer one.
+
+    `types` are those of the variables seen first in this body. `results` holds the types of the comprehensions that
+    stand in the expression being checked, by identity. `missed` are names that were looked for and had no type; None
+    where nobody asks.
+    """
+
+    __slots__ = ("body", "documents", "missed", "outer", "results", "types")
+
+    def __init__(self, body: Body, documents: Documents, outer: Scope | None = None) -> None:
+        self.body = body
+        self.documents = documents
+        self.outer = outer
+        self.types: dict[str, Type] = {}
+        self.results: dict[int, Type] = {}
+        self.missed: set[str] | None = None if outer is None else set()
+
+    def over(self, documents: Documents) -> Scope:
+        """This scope with other documents: the variables are the same ones."""
+        scope = Scope(self.body, documents, self.outer)
+        scope.types, scope.results, scope.missed = self.types, self.results, self.missed
+        return scope
+
+    def find(self, name: str) -> Type:
+        """The type of a variable."""
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope.types.get(name)
+            if found is not None:
+                return found
+            scope = scope.outer
+        scope = self
+        while scope is not None and scope.missed is not None:
+            scope.missed.add(name)
+            scope = scope.outer
+        return UNKNOWN
+
+    def bind(self, name: str, type_: Type) -> None:
+        self.types[name] = type_
+
+    def type_of(self, term: Term) -> Type:
+        """The type of a term in normal form; of a comprehension, what checking it has found."""
+        match term:
+            case nodes.Scalar(value):
+                return of_scalar(value)
+            case nodes.Var(name):
+                return self.documents.find(name, ()) if name in ROOTS else self.find(name)
+            case nodes.Ref(nodes.Var(name), path):
+                if name in ROOTS:
+                    return self.documents.find(name, path)
+                return along(self.find(name), path)
+            case nodes.Array(items):
+                return Array(tuple([self.type_of(item) for item in items]), None if items else ANY)
+            case nodes.Set(items):
+                found = algebra.union(self.type_of(item) for item in items)
+                return Set(ANY if found is UNKNOWN else found)
+            case nodes.Object(pairs):
+                return self._object(pairs)
+            case _:
+                return self.results.get(id(term), UNKNOWN)
+
+    def _object(self, pairs: Iterable[tuple[Term, Term]]) -> Object:
+        static: dict[object, Type] = {}
+        dynamic: tuple[tuple[int, int, str], Term, Term] | None = None
+        for key, value in pairs:
+            constant = constant_value(key)
+            if constant is not None:
+                static[algebra.key_of(constant[0])] = self.type_of(value)
+            elif dynamic is None or _place(key) >= dynamic[0]:
+                dynamic = _place(key), key, value
+        if dynamic is not None:
+            return algebra.object_type(list(static.items()), (self.type_of(dynamic[1]), self.type_of(dynamic[2])))
+        return algebra.object_type(list(static.items()), None if static else (ANY, ANY))
+
+
+def of_scalar(value: None | bool | str | float) -> Type:
+    """The type of a constant."""
+    cls = value.__class__
+    if cls is str:
+        return STRING
+    if cls is bool:
+        return BOOLEAN
+    return NULL if value is None else NUMBER
+
+
+def _place(key: Term) -> tuple[int, int, str]:
+    """Where a key stands among those of an object that are no constants. OPA types an object by the last of them.
+
+    Variables come first, declared ones in the order of their declarations; then collections.
+    """
+    match key:
+        case nodes.Var(name):
+            base, _, number = name.partition("'")
+            return (0, int(number), "") if number else (1, 0, base)
+        case nodes.Array():
+            return (2, 0, "")
+        case nodes.Object():
+            return (3, 0, "")
+        case _:
+            return (4, 0, "")

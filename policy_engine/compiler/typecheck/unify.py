@@ -1,0 +1,158 @@
+"""Which types fit each other, and what a pattern learns from a type.
+
+Two types fit if some value may be of both. A variable without a type gets the one it meets; OPA's unify1 and unify2
+(v1/ast/check.go) are `learn` and `meet` here.
+"""
+
+from __future__ import annotations
+
+from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS
+from policy_engine.compiler.typecheck import algebra
+from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
+from policy_engine.syntax.nodes import Term
+from policy_engine.types import ANY, UNKNOWN, Any_, Array, Function, Object, Scalar, Set, Type
+
+
+def fit(a: Type, b: Type) -> bool:
+    """Whether a value may be of both types. What is unknown fits nothing."""
+    if a.__class__ is Scalar and b.__class__ is Scalar:
+        return a == b
+    if a is UNKNOWN or b is UNKNOWN:
+        return False
+    if isinstance(a, Any_):
+        return _fits_union(a, b) or (isinstance(b, Any_) and _fits_union(b, a))
+    if isinstance(b, Any_):
+        return _fits_union(b, a)
+    match a, b:
+        case Array(), Array():
+            return _arrays_fit(a, b)
+        case Object(), Object():
+            return _objects_fit(a, b)
+        case Set(x), Set(y):
+            return fit(x, y)
+        case Function(x_args), Function(y_args):
+            return len(x_args) == len(y_args) and all(map(fit, x_args, y_args))
+        case _:
+            return False
+
+
+def _fits_union(union: Any_, other: Type) -> bool:
+    if isinstance(other, Function):
+        return False
+    return not union.of or any(fit(item, other) for item in union.of)
+
+
+def _arrays_fit(a: Array, b: Array) -> bool:
+    for index in range(max(len(a.static), len(b.static))):
+        if not fit(algebra.element(a, index), algebra.element(b, index)):
+            return False
+    return a.dynamic is None or b.dynamic is None or fit(a.dynamic, b.dynamic)
+
+
+def _objects_fit(a: Object, b: Object) -> bool:
+    for x, y in ((a, b), (b, a)):
+        if not all(fit(value, algebra.select(y, key)) for key, value in x.static):
+            return False
+    return a.dynamic is None or b.dynamic is None or fit(a.dynamic[1], b.dynamic[1])
+
+
+def learn(scope: Scope, term: Term, type_: Type, *, union: bool = False) -> bool:
+    """Match a term with a type: whether they fit. Variables of the term without a type get theirs.
+
+    `union`: the type is one of several that the term is matched with, and a variable collects them.
+    """
+    cls = term.__class__
+    if isinstance(term, nodes.Var) and term.name not in ROOTS:
+        known = scope.find(term.name)
+        if union:
+            scope.bind(term.name, algebra.either(known, type_))
+        elif known is UNKNOWN:
+            scope.bind(term.name, type_)
+        else:
+            return fit(known, type_)
+        return True
+    if cls is nodes.Array or cls is nodes.Object or cls is nodes.Set:
+        return _learn_collection(scope, term, type_, union)
+    return fit(scope.type_of(term), type_)
+
+
+def _learn_collection(scope: Scope, term: Term, type_: Type, union: bool) -> bool:
+    if isinstance(type_, Any_):
+        if type_.of:
+            # No shortcut: a variable collects the types of all members that fit.
+            fits = [learn(scope, term, item, union=True) for item in type_.of]
+            return any(fits)
+        for item in _members(term):
+            learn(scope, item, ANY, union=True)
+        return True
+    match term, type_:
+        case nodes.Array(items), Array(static, rest):
+            if len(items) != len(static) and rest is None:
+                return False
+            return all(learn(scope, item, algebra.element(type_, i), union=union) for i, item in enumerate(items))
+        case nodes.Set(items), Set(of):
+            return all(learn(scope, item, of, union=union) for item in items)
+        case nodes.Object(), Object():
+            return _learn_object(scope, term, type_, union)
+        case _:
+            return False
+
+
+def _learn_object(scope: Scope, term: nodes.Object, type_: Object, union: bool) -> bool:
+    if len(term.pairs) != len(type_.static) and type_.dynamic is None:
+        return False
+    for key, value in term.pairs:
+        constant = constant_value(key)
+        if constant is None:
+            # Any property could be meant.
+            learn(scope, value, ANY, union=union)
+            continue
+        found = algebra.select(type_, algebra.key_of(constant[0]))
+        if found is UNKNOWN or not learn(scope, value, found, union=union):
+            return False
+    return True
+
+
+def _members(term: Term) -> tuple[Term, ...]:
+    match term:
+        case nodes.Array(items) | nodes.Set(items):
+            return items
+        case nodes.Object(pairs):
+            return tuple([part for pair in pairs for part in pair])
+        case _:
+            return ()
+
+
+def meet(scope: Scope, a: Term, a_type: Type, b: Term, b_type: Type) -> bool:
+    """Match two terms with each other: whether their types fit. A variable without a type gets the other side's."""
+    a_unknown, b_unknown = algebra.is_unknown(a_type), algebra.is_unknown(b_type)
+    if a_unknown and not b_unknown:
+        return learn(scope, a, b_type)
+    if b_unknown and not a_unknown:
+        return learn(scope, b, a_type)
+    if not a_unknown:
+        return fit(a_type, b_type)
+    match a, b:
+        case (nodes.Array(xs), nodes.Array(ys)) if len(xs) == len(ys):
+            return all(meet(scope, x, scope.type_of(x), y, scope.type_of(y)) for x, y in zip(xs, ys, strict=True))
+        case nodes.Object(), nodes.Object():
+            return _meet_objects(scope, a, b)
+        case (nodes.Array() | nodes.Object() | nodes.Var(), nodes.Var()):
+            return learn(scope, a, ANY) and learn(scope, b, scope.type_of(a))
+        case nodes.Var(), (nodes.Array() | nodes.Object()):
+            return learn(scope, b, ANY) and learn(scope, a, scope.type_of(b))
+        case nodes.Var(), _ if isinstance(b, COMPREHENSIONS):
+            return learn(scope, a, b_type)  # of a head that is only known to be something
+        case _, nodes.Var() if isinstance(a, COMPREHENSIONS):
+            return learn(scope, b, a_type)
+        case _:
+            return False
+
+
+def _meet_objects(scope: Scope, a: nodes.Object, b: nodes.Object) -> bool:
+    shared = [(x, y) for key, x in a.pairs for other, y in b.pairs if key == other]
+    if not len(a.pairs) == len(b.pairs) == len(shared):
+        return False
+    return all(meet(scope, x, scope.type_of(x), y, scope.type_of(y)) for x, y in shared)
