@@ -21,7 +21,8 @@ from policy_engine.builtins import TABLE
 
 GAPS = yaml.safe_load((Path(__file__).parent / "known_gaps.yaml").read_text("utf-8"))
 MISSING = {name: group["reason"] for group in GAPS["builtins"] for name in group["names"]}
-CALLS_MISSING = re.compile(r"(?<![\w.])(" + "|".join(map(re.escape, sorted(MISSING, reverse=True))) + r")(?![\w.])")
+ABSENT = sorted(MISSING.keys() - TABLE.keys(), reverse=True)
+CALLS_ABSENT = re.compile(r"(?<![\w.])(" + "|".join(map(re.escape, ABSENT)) + r")(?![\w.])")
 
 
 def load() -> dict[str, list[tuple[str, dict[str, Any]]]]:
@@ -42,7 +43,7 @@ def gap(note: str) -> str:
     if note in GAPS["cases"]:
         return str(GAPS["cases"][note])
     for _, fields in CASES[note]:
-        if MISSING and (found := CALLS_MISSING.search("\n".join([*(fields.get("modules") or ()), fields["query"]]))):
+        if ABSENT and (found := CALLS_ABSENT.search("\n".join([*(fields.get("modules") or ()), fields["query"]]))):
             return f"{found[1]}: {MISSING[found[1]]}"
     return ""
 
