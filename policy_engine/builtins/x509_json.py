@@ -28,8 +28,8 @@ def certificates(octets: bytes) -> list[x509.Certificate]:
 
     try:
         with warnings.catch_warnings():
-            # The library announces that it will refuse some old certificates (a serial number of zero). Until then a
-            # policy may look at them, as in OPA, and standard error is no place to tell it.
+            # The library announces that it will refuse certificates with a serial number of zero. Until then a policy
+            # may look at them, as in OPA, and standard error is no place to tell it.
             warnings.simplefilter("ignore")
             return [x509.load_der_x509_certificate(node.raw) for node in der.nodes(octets)]
     except ValueError:
@@ -47,7 +47,7 @@ def _certificate_json(certificate: x509.Certificate, with_uri_strings: bool) -> 
     tbs = der.nodes(certificate.tbs_certificate_bytes)[0]
     parts = der.nodes(tbs.content)
     # The version, if it is there, comes first with a tag of its own; then serial number, algorithm, issuer, validity.
-    _, _, issuer, _, subject, key_info, *optional = parts[1:] if parts[0].tag == 0xA0 else parts
+    serial, _, issuer, _, subject, key_info, *optional = parts[1:] if parts[0].tag == 0xA0 else parts
     raw_extensions = [node for node in optional if node.tag == 0xA3]
     result: dict[str, Value] = {
         "Raw": b64(_encoded(certificate)),
@@ -59,7 +59,7 @@ def _certificate_json(certificate: x509.Certificate, with_uri_strings: bool) -> 
         "SignatureAlgorithm": _signature_algorithm(certificate),
         **public_key_json(certificate),
         "Version": certificate.version.value + 1,
-        "SerialNumber": certificate.serial_number,
+        "SerialNumber": int.from_bytes(serial.content, "big", signed=True),
         "Issuer": _name(certificate.issuer),
         "Subject": _name(certificate.subject),
         "NotBefore": _time(certificate.not_valid_before_utc),
