@@ -10,6 +10,7 @@ from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Call, Expr, Ref, Rule, Scalar, Var
 from policy_engine.syntax.parser import MAX_DEPTH, parse_module, parse_query, parse_term
 from policy_engine.syntax.visitor import depth, walk
+from policy_engine.values import number_text
 from tests.policy_engine.syntax.tree import dump
 
 
@@ -147,8 +148,7 @@ class TestLimits:
     def test_integers_of_any_length(self) -> None:
         number = parse_term("7" * 20_000)
         assert isinstance(number, Scalar)
-        assert isinstance(number.value, int)
-        assert number.value % 10 == 7
+        assert number_text(number.value) == "7" * 20_000
         with pytest.raises(PolicyError, match="number too big"):
             parse_term("7" * 40_000)
 
