@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,21 +53,37 @@ def compile(  # noqa: A001  the verb of the language, used as `pe.compile`
     """
     trees: dict[str, nodes.Module] = {}
     errors: list[PolicyError] = []
-    for file, source in modules.items():
-        try:
-            trees[file] = parser.parse_module(source, file)
-        except PolicyError as error:
-            errors.append(error)
-    if errors:
-        raise combine(errors)
-    return from_modules(
-        trees,
-        data,
-        strict=strict,
-        schemas=schemas,
-        options=Options(limits or Limits(), allow_network, print),
-        table=_builtins(functions or {}, capabilities),
-    )
+    with _no_collection():
+        for file, source in modules.items():
+            try:
+                trees[file] = parser.parse_module(source, file)
+            except PolicyError as error:
+                errors.append(error)
+        if errors:
+            raise combine(errors)
+        return from_modules(
+            trees,
+            data,
+            strict=strict,
+            schemas=schemas,
+            options=Options(limits or Limits(), allow_network, print),
+            table=_builtins(functions or {}, capabilities),
+        )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Compiling makes very many objects that live on and no cycles: the collector would only walk them again and again.
+
+    With it the cost of a rule grows with the number of rules.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def from_modules(
@@ -285,9 +303,10 @@ class Entrypoint:
         self._options = policies._options
         self._path = path
         self._strict = strict
-        unit = self._units.get()
-        self._code = unit.code
-        self._function = unit.value(path)
+        with _no_collection():
+            unit = self._units.get()
+            self._code = unit.code
+            self._function = unit.value(path)
         self._traced: tuple[Code, Callable[[Query], Value]] | None = None
 
     def __call__(self, input: Value = UNDEFINED) -> Value:  # noqa: A002
