@@ -3,7 +3,7 @@
     python benchmarks/principals.py [AGENTS]
 
 Claims that rest on this: the epoch is read in 3 to 4 µs, a principal that is not cached in about 15 µs, and neither
-grows with the number of agents (DESIGN.md section 9). Times are medians of interleaved rounds, in one run.
+grows with the number of agents (docs/architecture.md, section 9). Times are medians of interleaved rounds, in one run.
 """
 
 from __future__ import annotations

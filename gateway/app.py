@@ -3,7 +3,8 @@
 `python -m gateway.app data|control BOOT [DESCRIPTOR]`, started by `gateway/supervisor.py`: settings come as the first
 line of standard input, whose end is the order to stop; one line on standard output says `ready` or why not. A data
 worker imports no ORM, no git and no command line: it is half as large without them, and none of their code is near an
-agent's request. What only the control process needs is therefore imported inside `_control`. See DESIGN.md section 12.
+agent's request. What only the control process needs is therefore imported inside `_control`.
+Specification: docs/architecture.md, section 12.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Principal + call → input document → decision (DESIGN.md sections 4, 6 and 10; schemas/input.schema.json).
+"""Principal + call → input document → decision (docs/architecture.md, sections 4, 6 and 10; schemas/input.schema.json).
 
 `decide` is the whole of it: who judges (`policies.PolicyCache.panel`), what they see (`build_input`), what they answer
 (`decision.read`) and what that comes to (`decision.combine`). `confirm` is the second look after an obligation changed

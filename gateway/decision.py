@@ -1,8 +1,9 @@
-"""What policies answer, and what several answers come to (DESIGN.md section 6; schemas/decision.schema.json).
+"""What policies answer, and what several answers come to.
 
 Pure: documents in, verdicts out; evaluation and its failures are `gateway/authorization.py`. `read` judges one bundle's
 decision document, which is closed: nothing in it is ever ignored, so a misspelt `obligation` denies instead of
 silently not applying. `combine` joins the verdicts of all bundles that are bound to an agent.
+Specification: docs/architecture.md, section 6; schemas/decision.schema.json.
 
 # INVARIANT: `combine` answers `ALLOWED` only if there is a grant, every grant's verdict is `ALLOWED` and so is every
 # guard's. Each code path that is not proven to be that ends in a reason code.

@@ -2,7 +2,7 @@
 
 Each duty is an ordinary function with its own interval and runs in a thread; one that fails says so once, keeps the
 process alive and is tried again. `begin` does all of them once before the first worker starts, and there a failure to
-recover or a damaged log ends the start: nothing may be appended to it. See DESIGN.md sections 10 to 12.
+recover or a damaged log ends the start: nothing may be appended to it. See docs/architecture.md, sections 10 to 12.
 """
 
 from __future__ import annotations

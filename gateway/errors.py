@@ -73,7 +73,7 @@ REASONS: dict[str, Reason] = {
         Reason("upstream_timeout", 504, True, "the upstream did not answer in time"),
     )
 }
-"""The closed list of DESIGN.md section 15. A code that is not here cannot leave the gateway."""
+"""The closed list of docs/architecture.md, section 15. A code that is not here cannot leave the gateway."""
 
 
 class PrincipalHint(NamedTuple):

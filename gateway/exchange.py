@@ -4,7 +4,7 @@ Only plain data lives here: the `Call` is the provider's view of a request, alre
 policy judges and the log records; the `Exchange` is the mutable notebook of the data plane's nine steps; `Departure` is
 how the listener tells it that the client has gone. How a body becomes a `Call` is a matter of
 `gateway/upstream/providers/`; what a policy sees of it is `gateway/authorization.py`; what the log says of it is
-`gateway/records.py`. Specification: sections 6 and 7.
+`gateway/records.py`. Specification: docs/architecture.md, sections 6 and 7.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 They refuse whatever two parties could read differently, so that the gateway and everybody behind it see one request.
 Their place in the order of things is `gateway/proxy.py` (steps 1, 4 and 7); what must be seen before a head is complete
-is `gateway/server.py`. Specification: section 7.
+is `gateway/server.py`. Specification: docs/architecture.md, section 7.
 """
 
 from __future__ import annotations

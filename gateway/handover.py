@@ -1,4 +1,4 @@
-"""How a new activation reaches the data workers without a gap (DESIGN.md sections 11 and 13).
+"""How a new activation reaches the data workers without a gap (docs/architecture.md, sections 11 and 13).
 
 The control process announces revisions; every live worker loads them and says so; only then is the activation written,
 and its epoch bump switches all workers with their next request. All of that passes through `runtime.db`, which holds

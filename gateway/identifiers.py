@@ -1,4 +1,4 @@
-"""Identifiers: a prefix that says what it names, and a UUIDv7 (DESIGN.md section 14; RFC 9562 section 5.7).
+"""Identifiers: a prefix that says what it names, and a UUIDv7 (docs/architecture.md, section 14; RFC 9562 section 5.7).
 
 Ids made by one process are strictly increasing, so that they sort in the order of what they name and index locality is
 kept. They are names, not secrets: 62 bits are random, the rest is the clock.

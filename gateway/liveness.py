@@ -3,7 +3,7 @@
 The kernel lets go of a lock however a process ends, and a number that was used before cannot be mistaken for it, as can
 happen with process ids. A data worker takes its lock before it records anything and keeps it until its last record is
 durable, so an open decision of a process without a lock is one that nobody will close any more.
-Specification: sections 10 (recovery) and 12.
+Specification: docs/architecture.md, sections 10 (recovery) and 12.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Compiled policies: loading published bundles, and which of them judge an agent (DESIGN.md sections 4, 6 and 11).
+"""Compiled policies: loading published bundles, and which of them judge an agent.
 
 Everything a data worker needs of a bundle is worked out here, once per revision: the callable, the paths of the input
 it can read, whether it reads content. How revisions come to be published and activated is `policy_sync.py`, what is
 asked of them `authorization.py`. A worker loads revisions beside its event loop (`PolicyCache.follow`); a request finds
-them in memory or is refused with `policy_not_loaded`.
+them in memory or is refused with `policy_not_loaded`. Specification: docs/architecture.md, sections 4, 6 and 11.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What a bundle is made of: its files, its manifest, its content digest, and its place on disk (sections 6, 11, 13).
+"""What a bundle is made of: its files, its manifest, its content digest, and its place on disk.
 
 `bundles/<digest>/` holds exactly what can decide: the manifest, the modules and the data, without tests and texts. The
 digest names that content, so a change to a test makes no new revision, and a directory that was meddled with is noticed
 when it is read. Nothing here knows git, the registry or the engine.
+Specification: docs/architecture.md, sections 6, 11 and 13.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a commit's bundles may be put into force: they compile, answer with decisions, and pass their own tests.
 
 That is other people's code at work, so it happens in a child process with limits on time and memory, never on a loop or
-in a process that serves (DESIGN.md section 11). `check` starts the child and reads its report; `python -m
+in a process that serves (docs/architecture.md, section 11). `check` starts the child and reads its report; `python -m
 gateway.policy_check` is the child: bundles on standard input, problems on standard output, both JSON. Whatever else
 happens to the child is a problem too.
 """

@@ -1,8 +1,9 @@
-"""Where policies come from: a git repository, read with dulwich, so that no git program is needed (section 11).
+"""Where policies come from: a git repository, read with dulwich, so that no git program is needed.
 
 Reads commits and makes the first one; what a bundle's content means is `policy_bundle.py`, what happens to a new commit
 `policy_sync.py`. The control process and the command line use this, data workers never do. Only the object database is
 read: what lies uncommitted in a working tree does not exist for the gateway.
+Specification: docs/architecture.md, section 11.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a commit to policies in force: read, check, publish, hand over, activate (DESIGN.md section 11).
+"""From a commit to policies in force: read, check, publish, hand over, activate (docs/architecture.md, section 11).
 
 For the control process, which follows the repository, and for `gateway init`. Whatever is wrong with a commit, what is
 in force stays in force, and the audit log says why it was refused. A crash between any two steps leaves the former

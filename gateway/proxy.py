@@ -1,4 +1,4 @@
-"""The data plane: one request of an agent, as nine numbered steps (specification: section 7).
+"""The data plane: one request of an agent, as nine numbered steps (docs/architecture.md, section 7).
 
     1 guard the head      4 read and parse the body   7 forward what was judged
     2 route               5 decide                    8 relay the answer

@@ -2,7 +2,7 @@
 
 Only the shape of the evidence is here: which fact goes under which name. When they are written, and what happens if
 they cannot be, is the order of steps in `gateway/proxy.py`; how they become leaves is `gateway/audit/`. Bodies never
-enter the log: their salted commitments do. Specification: section 10.
+enter the log: their salted commitments do. Specification: docs/architecture.md, section 10.
 """
 
 from __future__ import annotations

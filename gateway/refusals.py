@@ -4,7 +4,7 @@ Two rules. Without a principal (an unknown key, a malformed request) only counte
 interval in the `system` log. A key that is known but dead, or whose request never got as far as a decision, belongs to
 its organization's log: the first ten a minute one by one, the rest in aggregate. Recording a refusal holds nobody up:
 the answer is a refusal either way, and counters that could not be written are kept for the next time.
-Specification: section 10.
+Specification: docs/architecture.md, section 10.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 policies in force, both as of an epoch.
 
 Like principals they are read again when the epoch has changed, and only then. A secret that cannot be opened makes its
-own upstream unusable and no other. Specification: DESIGN.md sections 7 (step 2), 9 and 11.
+own upstream unusable and no other. Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
 """
 
 from __future__ import annotations

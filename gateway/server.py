@@ -2,7 +2,7 @@
 
 What stands here works on the connection: a cap and a deadline for the head, a deadline for the body, one request at a
 time, a cap on connections, and no parser leniency. What can be judged from a whole head (Host, Content-Length, path) is
-step 1 of `gateway/proxy.py`. Specification: section 7 and section 2 (`server.py`).
+step 1 of `gateway/proxy.py`. Specification: docs/architecture.md, section 7.
 
 It stands on the insides of uvicorn's protocol class, whose names may change with any release; the tests of framing
 would say so. Refusals made here carry the OpenAI error shape, because at this point no provider is known yet. The

@@ -1,4 +1,4 @@
-"""Settings and the data directory (DESIGN.md sections 13 and 16; layer 0).
+"""Settings and the data directory (docs/architecture.md, sections 13 and 16; layer 0).
 
 One schema, the fields of `Settings`, and three places that may set them: a flag beats the environment (`GATEWAY_PORT`)
 beats the file (`gateway.toml`) beats the default. In the file a table is a prefix: `[policies] ref = "main"` sets

@@ -1,9 +1,10 @@
-"""`gateway up`: one process that starts the others, keeps them running and ends them in order (DESIGN.md section 12).
+"""`gateway up`: one process that starts the others, keeps them running and ends them in order.
 
 It serves nothing itself. First the control process, which migrates, recovers and activates; then N data workers, each
 with a socket of its own for the same address, so that the kernel spreads connections over them. A child that dies is
 started again after a growing pause. Children live in sessions of their own and get their signals from here alone; the
 pipe to their standard input is their life line: when it closes, however this process ended, they drain and end.
+Specification: docs/architecture.md, section 12.
 """
 
 from __future__ import annotations

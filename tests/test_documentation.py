@@ -44,6 +44,24 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def test_the_architecture_is_that_of_the_code() -> None:
+    """Each section that a docstring cites is there, each file that the page names too, and no module goes unnamed."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    cited: set[str] = set()
+    for folder in ("gateway", "policy_engine", "tests", "benchmarks"):
+        for source in (ROOT / folder).rglob("*.py"):
+            text = source.read_text("utf-8")
+            for numbers in re.findall(r"architecture\.md,\s+sections?\s+(\d+(?:(?:, | and )\d+)*)", text):
+                cited.update(re.findall(r"\d+", numbers))
+    assert cited
+    assert cited <= set(re.findall(r"^## (\d+)\. ", page, flags=re.MULTILINE))
+    named = set(re.findall(r"`(?:\w+/)*(\w+\.py)`", page))
+    there = {path.name for package in ("gateway", "policy_engine") for path in (ROOT / package).rglob("*.py")}
+    assert named - there == {"test_architecture.py"}
+    unnamed = {path.name for path in (ROOT / "gateway").glob("*.py")} - {"__init__.py"} - named
+    assert not unnamed, "give each a place in docs/architecture.md, section 2"
+
+
 def named_files(page: Path) -> dict[str, str]:
     """The files that a page shows whole: a path in backticks, alone on its line, and a block."""
     text = page.read_text("utf-8")

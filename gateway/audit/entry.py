@@ -3,7 +3,8 @@
 A leaf is one flat JSON object in RFC 8785 form. Because names are ASCII and numbers are integers within ±(2**53-1),
 sorted compact JSON *is* that form, and no reader needs a number formatter to reproduce it. The bytes are the evidence:
 they are stored and hashed as they are, never rewritten, and hold no index (the tree gives it). What is not here: which
-intent becomes which entry (`intents.py`), hashing (`merkle.py`), storage. Specification: DESIGN.md section 10.
+intent becomes which entry (`intents.py`), hashing (`merkle.py`), storage.
+Specification: docs/architecture.md, section 10.
 """
 
 from __future__ import annotations

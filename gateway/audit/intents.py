@@ -1,7 +1,7 @@
 """What the rest of the gateway asks the audit log to record: one frozen dataclass per kind of entry.
 
 An intent is not an entry: the writer adds what only its transaction knows (the time, and what an open decision says).
-How an intent becomes a leaf is in `entry.py` and `writer.py`. Specification: DESIGN.md section 10.
+How an intent becomes a leaf is in `entry.py` and `writer.py`. Specification: docs/architecture.md, section 10.
 
 `organization` names the log: an organization's own, or `SYSTEM` for what belongs to the deployment as a whole.
 `event_id` makes recording idempotent: the same intent under the same id is recorded once, however often it is

@@ -19,7 +19,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Completed, Decided, Recovered
 
 BACKWARD_NS = 5_000_000_000
-"""How far the clock may have gone back behind a log's last entry before the log stands still (DESIGN.md section 16)."""
+"""How far the clock may go back behind a log's last entry before it stands still (docs/architecture.md, section 16)."""
 
 
 @dataclass(frozen=True, slots=True)

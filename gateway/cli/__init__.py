@@ -1,4 +1,4 @@
-"""The `gateway` command line: one file per noun, put together here (DESIGN.md sections 1 and 2).
+"""The `gateway` command line: one file per noun, put together here (docs/architecture.md, sections 1 and 2).
 
 Importing a noun costs nothing but its options: what it works with (the ORM, the log, git, the server) is imported
 inside its commands, so that `gateway --help` is instant and a data worker never sees any of it.

@@ -1,4 +1,4 @@
-"""`gateway init`: a new gateway in one step (DESIGN.md sections 11 and 13).
+"""`gateway init`: a new gateway in one step (docs/architecture.md, sections 11 and 13).
 
 Everything is made in a directory beside the final one and renamed into place when it is whole: there is no half-made
 gateway, whatever goes wrong. The steps come in the order in which each needs the one before.

@@ -1,4 +1,4 @@
-"""From request headers to a principal (DESIGN.md section 7, step 3).
+"""From request headers to a principal (docs/architecture.md, section 7, step 3).
 
 A key may stand in any of the four headers that provider SDKs use, but in exactly one of them and once: where two
 parties could read two different identities out of one request, none is right.

@@ -1,4 +1,4 @@
-"""API keys: their form, their check digits and their hash (DESIGN.md section 9).
+"""API keys: their form, their check digits and their hash (docs/architecture.md, section 9).
 
     aig_sk_ 7Yp0c1QmZr8T _ (43 base62 digits of secret) (6 base62 digits of CRC-32)
     kind    id             256 bits                      over everything before it

@@ -1,4 +1,4 @@
-"""Principals: who is authenticated, and what may be cached of that (DESIGN.md section 9).
+"""Principals: who is authenticated, and what may be cached of that (docs/architecture.md, section 9).
 
 `Principals` holds a bounded LRU of what the registry says about recently used keys. Every entry carries the *epoch* at
 which it was read. The epoch is a row that triggers bump in the same transaction that changes authority, and it is read
@@ -109,7 +109,7 @@ class Principals:
     def refresh(self, principal: Principal) -> Principal:
         """The same key's principal as of now: itself if nothing changed, read again otherwise, `Denied` if it is dead.
 
-        For the second look between reading a body and deciding (section 7, step 5). The secret was checked already,
+        For the second look between reading a body and deciding (step 5 of a request). The secret was checked already,
         and a key never changes its secret.
         """
         epoch = self._source.epoch()

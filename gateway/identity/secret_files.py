@@ -1,4 +1,4 @@
-"""Key material in files: raw bytes, mode 0600, read whole (DESIGN.md section 13).
+"""Key material in files: raw bytes, mode 0600, read whole (docs/architecture.md, section 13).
 
 Peppers and the key-encryption key are stored this way. A file that others may read is refused rather than used: its
 secret must be taken as known.

@@ -1,4 +1,4 @@
-"""What the audit entry of a change says of the thing that was changed (DESIGN.md section 10).
+"""What the audit entry of a change says of the thing that was changed (docs/architecture.md, section 10).
 
 The names of these fields are read by people and programs long after the rows are gone: they are added to, never
 renamed. No secret is among them, nor anything made from one.

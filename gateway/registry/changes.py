@@ -1,4 +1,4 @@
-"""Every change of organizations, agents, keys, bindings and upstreams (DESIGN.md sections 9 and 10).
+"""Every change of organizations, agents, keys, bindings and upstreams (docs/architecture.md, sections 9 and 10).
 
 Each function is one transaction: the change, its history and its audit entry in the outbox are committed together or
 not at all, and the triggers bump the epoch with them. When a function returns, the change is in force for the next

@@ -1,6 +1,6 @@
-"""The registry's tables (DESIGN.md section 9). The command line and the control process use them; data workers do not.
+"""The registry's tables (docs/architecture.md, section 9).
 
-Three sorts of tables:
+The command line and the control process use them; data workers do not. There are three sorts:
 
 - what has authority (`organization`, `agent`, `api_key`, `binding`, `upstream`, `activation_current`): every change of
   a row bumps `epoch` by a trigger in the same transaction, so that all caches of it are read again;

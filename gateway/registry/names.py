@@ -1,4 +1,4 @@
-"""Which names and texts the registry accepts (DESIGN.md sections 3 and 9).
+"""Which names and texts the registry accepts (docs/architecture.md, sections 3 and 9).
 
 Names end up in policies, log lines, URLs and terminals, so they are plain: no spaces, no control characters, nothing
 that looks like an id. Everything is checked before it is written; nothing is repaired.

@@ -1,4 +1,4 @@
-"""Provider secrets at rest: AES-256-GCM in an envelope (DESIGN.md section 9).
+"""Provider secrets at rest: AES-256-GCM in an envelope (docs/architecture.md, section 9).
 
 Each secret has a data key of its own, and that key is wrapped by the key-encryption key in `keys/kek`. Both layers are
 bound to organization, provider, row and version as associated data: a ciphertext that somebody copies into another row

@@ -2,8 +2,8 @@
 
 It follows no redirect, keeps no cookie, reads no proxy or netrc from the environment and decodes nothing: what the
 data plane hands over is sent, what comes back is handed over. Failures leave as `Denied` with `upstream_error` or
-`upstream_timeout`; whether anything was sent to the client before is for the caller to know. Specification: section 7,
-steps 7 and 8.
+`upstream_timeout`; whether anything was sent to the client before is for the caller to know.
+Specification: docs/architecture.md, section 7, steps 7 and 8.
 """
 
 from __future__ import annotations

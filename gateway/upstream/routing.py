@@ -4,7 +4,7 @@
 organization. The path is compared as it came, byte by byte: no decoding, no folding, no dot segments, so that no two
 parties can read it differently. The URL that is called is built from the table, never from the request. An upstream
 belongs to an organization, so a path is matched in two halves: what it asks for before authentication, where that goes
-after it. Specification: section 7, step 2.
+after it. Specification: docs/architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Common parsers take the last of two equal keys, some take the first; some accept
 surrogate pair. A policy must judge what the upstream will see, so everything on which parsers are known to differ is
 refused here: duplicate keys (also when one is written with escapes), NaN and the infinities, numbers beyond 64 bits or
 the range of a double, lone surrogates, a byte order mark, other encodings than UTF-8, and nesting or size beyond the
-caps. What a body means is the business of `gateway/upstream/providers/`. Specification: section 7, step 4.
+caps. What a body means is the business of `gateway/upstream/providers/`.
+Specification: docs/architecture.md, section 7, step 4.
 """
 
 from __future__ import annotations

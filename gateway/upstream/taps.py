@@ -3,8 +3,9 @@
 A tap answers two questions while the bytes go by: which of them may be sent now, and what did the provider report
 (usage, model). What `feed` holds back comes out of `finish`, after the closing record is durable: a stream's terminal
 event, or the last byte of any other body. So a client that saw the end of an answer can rely on its record.
-Nothing else is held, except the unfinished part of an event, which no client could use. Specification: section 7,
-steps 8 and 9. Which event is terminal and where usage stands is said by the provider that makes the tap.
+Nothing else is held, except the unfinished part of an event, which no client could use. Which event is terminal and
+where usage stands is said by the provider that makes the tap.
+Specification: docs/architecture.md, section 7, steps 8 and 9.
 """
 
 from __future__ import annotations

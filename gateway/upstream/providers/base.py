@@ -2,7 +2,7 @@
 
 A provider is data and pure functions: its routes, how a body becomes a `Call`, how a cap is written into a body, how a
 credential is presented, what an error looks like, and which tap reads an answer. It does no I/O and knows no policy.
-Specification: sections 6 and 7.
+Specification: docs/architecture.md, sections 6 and 7.
 """
 
 from __future__ import annotations

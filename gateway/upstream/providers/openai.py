@@ -2,7 +2,7 @@
 
 Strict where upstreams are known to differ: a member that a policy relies on must have its one documented type and its
 one spelling (some servers match names regardless of case), a role must be one that exists, and one request names one
-model. Members that no policy relies on pass as they are. Specification: section 6 (`request`, `resource`), section 7.
+model. Members that no policy relies on pass as they are. Specification: docs/architecture.md, sections 6 and 7.
 """
 
 from __future__ import annotations

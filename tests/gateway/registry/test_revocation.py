@@ -1,4 +1,7 @@
-"""Revoked means revoked for the next request, in every process, however it was revoked (DESIGN.md section 9)."""
+"""Revoked means revoked for the next request, in every process, however it was revoked.
+
+Specification: docs/architecture.md, section 9.
+"""
 
 from __future__ import annotations
 
