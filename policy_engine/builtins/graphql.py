@@ -1,0 +1,141 @@
+"""graphql.*: parsing GraphQL queries and schemas, and asking whether a schema allows a query.
+
+Parsing (`graphql_parser`, `graphql_schema_parser`) and checking schemas (`graphql_schema`) are here; validating queries
+is graphql-core's, imported when a policy first does it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Final
+
+from policy_engine import types as t
+from policy_engine.builtins.graphql_objects import read_query, read_schema
+from policy_engine.builtins.graphql_parser import Document, GraphQLError, parse_query
+from policy_engine.builtins.graphql_schema import load_schema
+from policy_engine.builtins.graphql_schema_parser import parse_schema
+from policy_engine.builtins.operands import charge_text, string, wrong
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.errors import BuiltinError
+from policy_engine.values import Value, type_name
+
+if TYPE_CHECKING:
+    from graphql import GraphQLSchema
+
+_SCHEMAS: Final = 16
+"""Schemas to keep: they come with policies, and making one takes longer than most queries."""
+
+
+def parse(ctx: Context, query: Value, schema: Value) -> Value:
+    """The syntax trees of a query and of the schema that allows it."""
+    name = "graphql.parse"
+    for position, operand in enumerate((query, schema)):
+        if operand.__class__ is not str and operand.__class__ is not dict:
+            wrong(name, position, operand, "string", "object")
+    try:
+        return [*_verified(ctx, query, schema)]
+    except GraphQLError as error:
+        raise BuiltinError(f"{name}: {error}") from None
+
+
+def parse_and_verify(ctx: Context, query: Value, schema: Value) -> Value:
+    """Whether the schema allows the query, and both syntax trees if it does."""
+    try:
+        return [True, *_verified(ctx, query, schema)]
+    except GraphQLError:
+        return [False, {}, {}]
+
+
+def is_valid(ctx: Context, query: Value, schema: Value) -> Value:
+    try:
+        _verified(ctx, query, schema)
+    except GraphQLError:
+        return False
+    return True
+
+
+def query_tree(ctx: Context, operand: Value) -> Value:
+    name = "graphql.parse_query"
+    text = string(operand, name, 1)
+    charge_text(ctx, len(text))
+    try:
+        return parse_query(text).tree
+    except GraphQLError as error:
+        raise BuiltinError(f"{name}: {error}") from None
+
+
+def schema_tree(ctx: Context, operand: Value) -> Value:
+    name = "graphql.parse_schema"
+    text = string(operand, name, 1)
+    charge_text(ctx, len(text))
+    try:
+        return parse_schema(text).tree
+    except GraphQLError as error:
+        raise BuiltinError(f"{name}: {error}") from None
+
+
+def schema_is_valid(ctx: Context, schema: Value) -> Value:
+    try:
+        load_schema(_schema(ctx, schema))
+    except GraphQLError:
+        return False
+    return True
+
+
+def _query(ctx: Context, operand: Value) -> Document:
+    if operand.__class__ is str:
+        charge_text(ctx, len(operand))
+        return parse_query(operand)
+    if operand.__class__ is dict:
+        return read_query(operand, ctx.charge)
+    raise GraphQLError(f"neither text nor object but {type_name(operand)}")
+
+
+def _schema(ctx: Context, operand: Value) -> Document:
+    if operand.__class__ is str:
+        charge_text(ctx, len(operand))
+        return parse_schema(operand)
+    if operand.__class__ is dict:
+        return read_schema(operand, ctx.charge)
+    raise GraphQLError(f"neither text nor object but {type_name(operand)}")
+
+
+def _verified(ctx: Context, query: Value, schema: Value) -> tuple[Value, Value]:
+    """Both syntax trees. Raises `GraphQLError` if one is wrong or the schema does not allow the query."""
+    from policy_engine.builtins import graphql_validation
+
+    document = _query(ctx, query)
+    if schema.__class__ is str:
+        charge_text(ctx, len(schema))
+        tree, built = _built(schema)
+    else:
+        source = _schema(ctx, schema)
+        tree, built = source.tree, graphql_validation.build(load_schema(source))
+    graphql_validation.validate(built, document, ctx.charge)
+    return document.tree, tree
+
+
+@functools.lru_cache(maxsize=_SCHEMAS)
+def _built(text: str) -> tuple[Value, GraphQLSchema]:
+    from policy_engine.builtins import graphql_validation
+
+    source = parse_schema(text)
+    return source.tree, graphql_validation.build(load_schema(source))
+
+
+_DOCUMENT: Final = t.union(t.STRING, t.object_())
+_TREE: Final = t.object_()
+
+BUILTINS: Final = (
+    Builtin("graphql.is_valid", t.Function((_DOCUMENT, _DOCUMENT), t.BOOLEAN), is_valid, context=True),
+    Builtin("graphql.parse", t.Function((_DOCUMENT, _DOCUMENT), t.Array((_TREE, _TREE))), parse, context=True),
+    Builtin(
+        "graphql.parse_and_verify",
+        t.Function((_DOCUMENT, _DOCUMENT), t.Array((t.BOOLEAN, _TREE, _TREE))),
+        parse_and_verify,
+        context=True,
+    ),
+    Builtin("graphql.parse_query", t.Function((t.STRING,), _TREE), query_tree, context=True),
+    Builtin("graphql.parse_schema", t.Function((t.STRING,), _TREE), schema_tree, context=True),
+    Builtin("graphql.schema_is_valid", t.Function((_DOCUMENT,), t.BOOLEAN), schema_is_valid, context=True),
+)
