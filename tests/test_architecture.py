@@ -39,6 +39,7 @@ LAYERS: dict[str, int] = {
     "gateway.settings": 0,
     "gateway.exchange": 0,
     "gateway.identifiers": 0,
+    "gateway.opened_file": 0,
     "gateway.identity": 1,
     "gateway.registry": 1,
     "gateway.audit": 1,

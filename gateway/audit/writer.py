@@ -8,6 +8,9 @@ outcome*: the waiters fail closed, the connection is thrown away, and nothing is
 looked up again. A `completed` that could not be recorded is *owed*: the writer keeps it and appends it with the next
 commit that succeeds; a decision that may have been recorded although its request was refused is closed the same way.
 What is still owed when the process dies is closed by recovery: the open decision is still in the database.
+
+One process appends to one file: if another one, or none, has its name now, nothing is recorded until it is back. A log
+that was put there from a backup is for a restart to look at, and what goes into a deleted file is not durable.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Completed, Decided, Intent
 from gateway.audit.lock import FileLock
 from gateway.audit.transaction import Committed, Transaction
+from gateway.opened_file import OpenedFile
 from gateway.settings import DataDirectory
 
 __all__ = ["AuditWriter", "Committed"]
@@ -78,6 +82,7 @@ class AuditWriter:
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._file = OpenedFile(data.audit_db)
             self._lock = FileLock(data.audit_lock)
         except (sqlite3.Error, OSError) as error:
             raise unavailable(str(error)) from error
@@ -137,6 +142,7 @@ class AuditWriter:
                 self._wake(jobs)
         if self._db is not None:
             self._db.close()
+        self._file.close()
         self._lock.close()
 
     def _take(self) -> tuple[list[_Job], bool]:
@@ -160,6 +166,8 @@ class AuditWriter:
             locked = self._lock.acquire(LOCK_SECONDS)
             if not locked:
                 raise unavailable("another process holds its lock")
+            if not self._file.in_place():
+                raise unavailable("its file was moved, deleted or replaced")
             if self._db is None:
                 self._db = storage.connect(self.data.audit_db)
             self._db.execute("BEGIN IMMEDIATE")
@@ -182,9 +190,10 @@ class AuditWriter:
 
     def _fail(self, jobs: list[_Job], error: Exception, *, in_doubt: bool) -> None:
         """Nothing of this batch may be believed: every waiter fails closed."""
+        told = _told(error)
         for job in jobs:
             if in_doubt or job.error is None:
-                job.result, job.error, job.in_doubt = None, unavailable(str(error) or type(error).__name__), in_doubt
+                job.result, job.error, job.in_doubt = None, told, in_doubt
         # Closing rolls back what was not committed; a connection that has failed once is not used again.
         db, self._db = self._db, None
         if db is not None:
@@ -238,6 +247,13 @@ class AuditWriter:
                 loop.call_soon_threadsafe(_resolve, waiting)
             except RuntimeError:
                 pass  # the loop is closed: nobody waits there any more
+
+
+def _told(error: Exception) -> AuditError:
+    """What the waiters of a failed batch are told, whatever it was."""
+    if not isinstance(error, AuditError):
+        return unavailable(str(error) or type(error).__name__)
+    return error if error.code == "audit_unavailable" else unavailable(error.message)
 
 
 def _resolve(jobs: list[_Job]) -> None:

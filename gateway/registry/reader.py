@@ -1,4 +1,4 @@
-"""The registry as a data worker reads it: plain SQLite, prepared statements, no ORM (DESIGN.md section 9).
+"""The registry as a data worker reads it: plain SQLite, prepared statements, no ORM (docs/architecture.md, section 9).
 
 The epoch has a connection of its own in autocommit, so that reading it always sees the latest commit and never shares a
 transaction with anything. Whatever goes wrong is `registry_unavailable`: a worker that cannot read who may do what lets
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.errors import Denied, GatewayError
+from gateway.opened_file import OpenedFile
 
 REVISION = "0001"
 """The migration that these statements are written for; a worker refuses any other."""
@@ -115,24 +116,32 @@ SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.v
 
 
 class RegistryReader:
-    """One worker's view of the registry; used from one thread. Every method reads afresh: callers cache by epoch."""
+    """One worker's view of the registry; used from one thread. Every method reads afresh: callers cache by epoch.
+
+    # INVARIANT: once the file has been moved, deleted or replaced there is no epoch any more, so nobody is let in. A
+    revocation would be written to the file that has its name now.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
             with ExitStack() as opened:
+                self._file = opened.enter_context(closing(OpenedFile(path)))
                 self._epochs = opened.enter_context(closing(_connect(path)))
                 self._rows = opened.enter_context(closing(_connect(path)))
                 _check_revision(path, self._rows)
                 opened.pop_all()  # all is well: they stay open until `close`
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise GatewayError("registry_unavailable", f"cannot read `{path}`: {error}", subject=str(path)) from error
 
     def close(self) -> None:
         self._epochs.close()
         self._rows.close()
+        self._file.close()
 
     def epoch(self) -> int:
         """The number that changes with every change of authority."""
+        if not self._file.in_place():
+            raise Denied("registry_unavailable", "its file was moved, deleted or replaced: restart the gateway")
         try:
             return self._epochs.execute("SELECT value FROM epoch").fetchone()[0]  # type: ignore[no-any-return]
         except (sqlite3.Error, TypeError) as error:  # TypeError: the row is gone

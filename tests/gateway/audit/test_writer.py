@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -279,6 +281,24 @@ def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(
         assert code_of(writer.submit(make.change())) == "audit_unavailable"
         assert time.monotonic() - began < 2
     assert writer.write_sync(make.change()).seq == 0
+
+
+def test_a_log_that_was_moved_or_replaced_is_not_written(log: Log, make: Make, tmp_path: Path) -> None:
+    """SQLite would go on writing into the old file, and every decision would be recorded where nobody looks."""
+    writer = log.writer()
+    decision = make.decided()
+    writer.write_sync(decision)
+    path, away = log.data.audit_db, tmp_path / "away.db"
+    path.rename(away)
+    assert code_of(writer.submit(make.decided())) == "audit_unavailable"
+    shutil.copyfile(away, path)
+    error = writer.submit(make.completed(decision)).exception(timeout=10)
+    assert str(error) == (
+        "audit_unavailable: the audit log cannot be written: its file was moved, deleted or replaced"
+    )
+    away.replace(path)
+    writer.close()  # the closing is owed, and can be recorded again
+    assert [entry["kind"] for entry in log.entries()] == ["decided", "completed"]
 
 
 def test_closing_while_the_lock_is_held_by_another_process(

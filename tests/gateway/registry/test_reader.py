@@ -5,6 +5,7 @@ What is read is tested where it matters: principals in `identity/`, activations 
 
 from __future__ import annotations
 
+import shutil
 import timeit
 from pathlib import Path
 
@@ -40,6 +41,24 @@ def test_a_closed_registry_denies(home: Home) -> None:
         with pytest.raises(Denied) as caught:
             read()
         assert caught.value.code == "registry_unavailable"
+
+
+def test_a_registry_that_was_replaced_denies(home: Home, tmp_path: Path) -> None:
+    """Whoever restores a backup beside a running gateway changes another file from then on."""
+    path = home.data.registry_db
+    reader = RegistryReader(path)
+    away = tmp_path / "away.db"
+    path.rename(away)
+    for replaced in (False, True):
+        if replaced:
+            shutil.copyfile(away, path)
+        for read in (reader.epoch, reader.active_bundles):
+            with pytest.raises(Denied, match="registry_unavailable") as caught:
+                read()
+            assert "restart the gateway" in caught.value.detail
+    away.replace(path)
+    assert reader.epoch() >= 1  # the same file is back
+    reader.close()
 
 
 def test_the_deployments_name(home: Home) -> None:

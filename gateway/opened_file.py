@@ -1,0 +1,41 @@
+"""Whether a file that is kept open is still the one that its name leads to (layer 0).
+
+SQLite goes on with a database that was moved, deleted or replaced behind its back: reads answer from a file that nobody
+can change any more, and what is committed is on no disk that anybody will look at. So who decides by a database, or
+records in one, asks here first.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Linux: a descriptor that only stands for the file. An ordinary one works too, but closing it would drop the locks
+# that SQLite holds on the file in this process.
+_MODE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
+
+
+class OpenedFile:
+    """The file under a name at the moment when this is made. A question costs one `stat`.
+
+    It is held until `close`, so that its inode's number cannot be given to another file meanwhile.
+    """
+
+    __slots__ = ("_descriptor", "_identity", "_path")
+
+    def __init__(self, path: Path) -> None:
+        self._path = os.fspath(path.absolute())
+        self._descriptor = os.open(self._path, _MODE)
+        found = os.fstat(self._descriptor)
+        self._identity = found.st_dev, found.st_ino
+
+    def in_place(self) -> bool:
+        """Whether the name still leads to it."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
+
+    def close(self) -> None:
+        os.close(self._descriptor)
