@@ -1,4 +1,4 @@
-"""Audit entries on their way from the registry to the log (DESIGN.md section 10).
+"""Audit entries on their way from the registry to the log (docs/architecture.md, section 10).
 
 The two databases cannot share a transaction. So a change writes its entry here, in its own transaction, and `drain`
 moves what is here into the log afterwards: at once, and again whenever a process starts. The event id makes that
@@ -15,7 +15,10 @@ from typing import Any, Protocol
 import orjson
 from sqlmodel import Session, col, delete, select
 
+from gateway.audit.draft import draft
+from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, Activation, Change, Fields, Intent
+from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry.database import Registry
 from gateway.registry.models import Epoch, Outbox
@@ -74,16 +77,22 @@ def _waiting(registry: Registry) -> list[Outbox]:
 def _add(session: Session, kind: str, event_id: str, organization: str, entry: dict[str, Any]) -> None:
     session.flush()  # only now have the triggers bumped the epoch
     epoch = session.exec(select(Epoch.value)).one()
-    session.add(
-        Outbox(
-            event_id=event_id,
-            organization=organization,
-            kind=kind,
-            entry=entry,
-            epoch=epoch,
-            created_ns=time.time_ns(),
-        )
+    row = Outbox(
+        event_id=event_id,
+        organization=organization,
+        kind=kind,
+        entry=entry,
+        epoch=epoch,
+        created_ns=time.time_ns(),
     )
+    try:
+        # An entry that the log cannot hold would stay here for good, and with it every later one: so the whole change
+        # is refused instead.
+        draft(_INTENTS[kind](row), new_id("boot"))
+    except AuditError as error:
+        message = f"the change cannot be recorded in the audit log: {error.message}"
+        raise GatewayError("not_recordable", message, subject=organization) from error
+    session.add(row)
 
 
 def _change(row: Outbox) -> Intent:

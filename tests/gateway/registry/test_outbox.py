@@ -11,7 +11,8 @@ from gateway.audit import storage
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Activation, Change, Intent
 from gateway.audit.writer import AuditWriter
-from gateway.registry import activations, changes, outbox
+from gateway.errors import GatewayError
+from gateway.registry import activations, changes, outbox, queries
 from gateway.registry.models import Outbox
 from tests.gateway.conftest import ACTOR, ORG, Home
 
@@ -57,6 +58,21 @@ def test_everything_is_moved_in_order(home: Home) -> None:
     assert (activation.organization, activation.outcome) == ("system", "ok")
     epochs = [intent.epoch for intent in log.entries.values()]
     assert epochs == sorted(set(epochs))
+
+
+def test_what_the_log_cannot_hold_is_refused_with_its_change(home: Home, writers: list[AuditWriter]) -> None:
+    """Otherwise its entry, and every later one behind it, would wait in the outbox for good."""
+    emoji = chr(0x1F600)
+    with pytest.raises(GatewayError, match="not_recordable") as caught:
+        home.agent("large", labels={f"label{number}": emoji * 200 for number in range(64)})
+    assert "labels_json" in caught.value.message
+    with pytest.raises(GatewayError, match="not_recordable"):
+        home.activate(*[f"bundle{number}" for number in range(400)])
+    assert queries.agents(home.registry, ORG) == []
+    assert queries.activation(home.registry) is None
+    home.agent("large", labels={f"label{number}": emoji * 100 for number in range(64)})
+    assert outbox.drain(home.registry, writers[0]) == 2
+    assert waiting(home) == 0
 
 
 def test_more_than_a_batch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
