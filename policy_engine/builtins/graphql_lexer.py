@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from policy_engine.builtins.octets import SURROGATES, to_bytes
 
 INVALID, EOF, SPREAD = "<Invalid>", "<EOF>", "..."
-NAME, INT, FLOAT, STRING, BLOCK_STRING = "Name", "Int", "Float", "String", "BlockString"
+NAME, INT, FLOAT, STRING, BLOCK_STRING, COMMENT = "Name", "Int", "Float", "String", "BlockString", "Comment"
 
 
 class Token(NamedTuple):
@@ -22,7 +22,7 @@ class Token(NamedTuple):
     value: str
     line: int
     column: int
-    comments: tuple[str, ...]
+    comments: tuple[Token, ...]
 
 
 _PUNCTUATION: Final = frozenset("!$&():=@[]{}|")
@@ -40,7 +40,7 @@ class Lexer:
         self.at = 0
         self.line = 1
         self.line_start = 0
-        self._comments: tuple[str, ...] = ()
+        self._comments: tuple[Token, ...] = ()
 
     def read(self) -> Token:
         """The next token; `EOF` again and again behind the last."""
@@ -71,7 +71,8 @@ class Lexer:
         return self._token(INVALID, reason, at)
 
     def _skip_blank(self) -> None:
-        comments: list[str] = []
+        comments: list[Token] = []
+        self._comments = ()
         while self.at < len(self.text):
             char = self.text[self.at]
             if char in "\r\n":
@@ -81,8 +82,8 @@ class Lexer:
             elif found := _BLANK.match(self.text, self.at):
                 self.at = found.end()
             elif found := _COMMENT.match(self.text, self.at):
+                comments.append(self._token(COMMENT, _clean(found.group()), self.at))
                 self.at = found.end()
-                comments.append(_clean(found.group()))
             else:
                 break
         self._comments = tuple(comments)

@@ -128,7 +128,7 @@ class Parser:
 
 def comments(token: Token) -> Tree | None:
     """The comments before a token, as a field of a node."""
-    return {"List": [{"Value": text} for text in token.comments]} if token.comments else None
+    return {"List": [{"Value": comment.value} for comment in token.comments]} if token.comments else None
 
 
 def _shown(token: Token) -> str:

@@ -45,7 +45,7 @@ class _SchemaParser(QueryParser):
             word = self.token.value
             if word == "extend":
                 if about["Description"]:
-                    self.unexpected(self.previous)
+                    self.unexpected((self.previous, *self.token.comments)[-1])
                 self.next()
                 name, part = self.extension({**about, "BeforeDescriptionComment": None})
             elif word in _KINDS:
