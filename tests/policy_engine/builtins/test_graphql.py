@@ -1,0 +1,349 @@
+"""graphql.* against the real OPA: syntax trees, parse errors, schemas that are none, and what schemas allow."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import pytest
+
+from policy_engine.builtins.graphql_parser import parse_query
+from policy_engine.builtins.graphql_schema_parser import parse_schema
+from policy_engine.values import Value
+from tests.oracle import Oracle
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+
+ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "300"))
+
+QUERY, SCHEMA, PARSE = "graphql.parse_query", "graphql.parse_schema", "graphql.parse"
+VALID, SCHEMA_VALID, VERIFY = "graphql.is_valid", "graphql.schema_is_valid", "graphql.parse_and_verify"
+
+
+def check(oracle: Oracle, cases: Iterable[tuple[str, list[Value]]]) -> None:
+    differ = []
+    for name, args in cases:
+        got, expected = outcome(name, *args), opa_outcome(oracle.call(name, *args))
+        if got != expected and not expected.startswith("panic: "):
+            differ.append((name, args, got, expected))
+    assert differ == []
+
+
+QUERIES: Final = (
+    "query($a:[Int!]!=[1] @x){a:b(c:1)@d(e:2){...f ...on X @y{z} ...@k{l}}} fragment f($x:Int) on X @d {y}",
+    '{a(x:"""\n   b\n     c\n\n""" y:"\\ud83d\\u00e9\\n\\"" z:[1 2.5e-3 true null E $v {a:-1 b:""}])}',
+    "# c\r\nmutation M { a }\n\tsubscription { b, }",
+    '{a(x:"é" y:{})}',
+    'query q($a: A = "on", $b: [[B]!]) @a(b:$c) {a}',
+)
+SCHEMAS: Final = (
+    '"d" type A implements & B & C @x { "f" a("g" b: Int = 1 @d): [Int!]! @e }',
+    'enum E @x { "d" A @y B } input I { "x" a: Int = {a:[1]} @q }',
+    ' union U @x = | A | B "dd" directive @d("x" a: Int = 1 @z) repeatable on | FIELD | QUERY',
+    " schema @x { query: A mutation: B } extend schema @y {query:B} extend union U = C extend enum E { B }",
+    " scalar S @x interface F implements G { a: Int } extend interface X {a:Int} extend input I @x(a:$b)",
+    '"""\n b\n  c\n""" type X extend type T implements X',
+)
+PIECES: Final = (
+    *("{", "}", "(", ")", "[", "]", '"', '"""', "\\", "\n", "\r\n", "\r", " ", "on", "...", "@x", "$", "$a", ":", "="),
+    *(
+        "!",
+        "&",
+        "|",
+        "1",
+        "-",
+        "0",
+        ".",
+        "e",
+        "é",
+        "#",
+        "implements",
+        "extend",
+        "query",
+        "type",
+        '"on"',
+        "null",
+        "\x01",
+    ),
+    *("\\u12ab", '\\"""', '"a"', "a", "fragment", "schema", "repeatable", "{a}", "=1", ",", "#c\n"),
+)
+
+
+def _commented(text: str) -> str:
+    return "".join(f"#{number}\n{token} " for number, token in enumerate(text.split())) + "#end\n#end"
+
+
+def _mutated(text: str, made: random.Random) -> str:
+    for _ in range(made.randint(1, 4)):
+        at, choice = made.randint(0, len(text)), made.random()
+        if choice < 0.5:
+            text = text[:at] + made.choice(PIECES) + text[at:]
+        else:
+            text = text[:at] + ("" if choice > 0.8 else text[at + made.randint(1, 4) :])
+    return text
+
+
+def test_syntax_trees_are_those_of_opa(oracle: Oracle) -> None:
+    check(oracle, ((QUERY, [text]) for text in (*QUERIES, "", *map(_commented, QUERIES[::4]))))
+    check(oracle, ((SCHEMA, [text]) for text in (*SCHEMAS, "", *map(_commented, SCHEMAS[:5]))))
+
+
+def test_comments_stay_with_what_they_stand_before(oracle: Oracle) -> None:
+    for name, text in (
+        (QUERY, "{ a : b ( c : 1 d : [ 2 { e : $f } ] ) @ g ( h : true ) { ... i @ j ... on K { m } ... { n } } }"),
+        (QUERY, "query q ( $ v : [ Int ! ] ! = 1 @ d ) @ e { a } fragment f ( $ x : Int ) on T @ g { h }"),
+        (SCHEMA, '"d" type A implements B & C @ d ( x : 1 ) { "e" f ( "g" h : Int = 1 @ i ) : [ Int ] @ j }'),
+        (SCHEMA, '"d" schema @ a { query : Q } extend schema { query : Q } "q" directive @ d ( "x" a : Int ) on FIELD'),
+        (SCHEMA, '"d" enum E { "a" A @ b B } "c" input I { "d" e : Int = 1 } "u" union U = | A extend enum E { D }'),
+    ):
+        check(oracle, [(name, [_commented(text)])])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "query() {a}",
+            "{a(x:[] y:{})}",
+            '{a(x:"""""")}',
+            '{a(x:"""""""")}',
+            '{a(x:""""a""")}',
+            "{...on}",
+            '{..."on"}',
+        ),
+        *('{... "on" X {a}}', 'fragment "on" on X {a}', 'query "a" {b}', '{a(x:"\\u00")}', '{a(x:"\\u0041', '{a(x:"\\'),
+        *("{a(x:1.)}", "{a(x:01)}", "{a(x:-)}", "{a(x:1e)}", "'", "..", "{a}#\x01", "\r\n\r\n  ?", "é", '"a\x01"'),
+    ],
+)
+def test_queries_at_the_edge_of_the_grammar(oracle: Oracle, text: str) -> None:
+    check(oracle, [(QUERY, [text])])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('type A "implements" B {a:Int}', "schema {", "schema { -", "schema { 01", "schema { 1. }", 'schema { "a\\q'),
+        *('schema { "a\\u12', 'schema { "\\', "schema { '", "schema { \x01", 'schema { """a\x02', 'schema { "a\x02'),
+        *('schema { "a\n', "schema { x", "schema { é", '""type A', '#c\n"" type A{a:Int}', 'type A {#a\n""#b\na:Int}'),
+        *('"""d""" extend type A @x', '"" extend type A @x', "directive @a on X", "directive @a() on FIELD"),
+        *("type A {a():Int}", "type A {}", "union A", "union A =", "enum A", "scalar", "extend foo", 'extend "a"'),
+        *("extend", '"a"', '"a" #c\n extend type A @x', '"a" "b" type A', '"""a\n b\n\n""" extend type Q {a:Int}'),
+    ],
+)
+def test_schemas_at_the_edge_of_the_grammar(oracle: Oracle, text: str) -> None:
+    check(oracle, [(SCHEMA, [text])])
+
+
+def test_mutated_documents(oracle: Oracle) -> None:
+    made = random.Random(21)
+    texts = [(QUERY, _mutated(made.choice(QUERIES), made)) for _ in range(ROUNDS)]
+    texts += [(SCHEMA, _mutated(made.choice(SCHEMAS) + made.choice(SCHEMAS), made)) for _ in range(ROUNDS)]
+    check(oracle, ((name, [text]) for name, text in texts))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "type Query { a: Foo }",
+        "type Query { a: Int } type Query { b: Int }",
+        "enum E {A true A}",
+        "enum E {A A}",
+        "enum E {A @skip(if:true)}",
+        "enum E {__A}",
+        "union U = A | A type A @d {a: Int}",
+        "union U = I interface I {a: Int}",
+        "type A {a: Int a: Int}",
+        "type A {a(x: Query): Int} type Query {a: Int}",
+        "type A {a: N} input N {a: Int}",
+        "type A",
+        "input N {a: A} type A {a: Int}",
+        "scalar Int",
+        "type __A {a: Int}",
+        "type A {__a: Int}",
+        "type A {a(__x: Int): Int}",
+        "extend type __Type {a: Int}",
+        "extend type I {a: Int} interface I {b: Int}",
+        "extend type A {a: Int}",
+        "schema {query: A query: A} type A {a: Int}",
+        "schema {query: A} schema {query: A} type A {a: Int}",
+        "schema {query: B} type A {a: Int}",
+        "schema @x {query: A} type A {a: Int}",
+        "directive @d on SCHEMA schema @d @d {query: A} type A {a: Int}",
+        "directive @d on FIELD directive @d on FIELD",
+        "directive @include on FIELD",
+        "directive @d(a: Int @d) on FIELD | ARGUMENT_DEFINITION",
+        "directive @d(a: Query) on FIELD type Query {a: Int}",
+        "type A {a: Int @deprecated @deprecated}",
+        "type A {a: Int @deprecated(foo: 1)}",
+        "directive @d on OBJECT type A @d @d {a: Int}",
+        "directive @d(x: Int!) on OBJECT type A @d(x: null) {a: Int}",
+        "scalar S @specifiedBy",
+        "type A implements Z {a: Int}",
+        "type A implements A {a: Int}",
+        "type A implements I {b: Int} interface I {a: Int}",
+        "interface I {a: Int} type A implements I {a: Int!}",
+        "interface I {a: Int!} type A implements I {a: Int}",
+        "interface I {a: [Int]} type A implements I {a: Int}",
+        "interface I {a: I} type A implements I {a: A}",
+        "union U = B type B {a: Int} interface I {a: U} type A implements I {a: B}",
+        "interface I {a(x: Int): Int} type A implements I {a(x: Int!): Int}",
+        "interface I {a(x: Int): Int} type A implements I {a: Int}",
+        "interface I {a: Int} type A implements I {a(x: Int!): Int}",
+        "interface I implements J {a: Int} interface J implements I {a: Int}",
+        "type A implements I {a: Int} interface I implements J {a: Int} interface J {a: Int}",
+    ],
+)
+def test_schemas_are_checked_as_opa_checks_them(oracle: Oracle, text: str) -> None:
+    check(
+        oracle, [(SCHEMA_VALID, [text]), (SCHEMA_VALID, [parse_schema(text).tree]), (PARSE, ["{ __typename }", text])]
+    )
+
+
+RICH: Final = """
+type A implements I { a: Int b: A id(x: Int): ID } type B { a: String c: B id: ID }
+type C implements I & J { id(x: Int): ID a: Int j(e: E!): [B!] } interface I { id(x: Int): ID } interface J { a: Int }
+union U = A | B enum E { X Y } input N { x: Int y: Int! = 3 n: N l: [Int!] z: ID f: Float }
+input O @oneOf { a: Int b: String } scalar S directive @d(r: Int!) on FIELD | QUERY | FRAGMENT_SPREAD
+directive @rep(x: Int) repeatable on FIELD type Mutation { m(n: N!): A } type Subscription { s: A t: B }
+type Query {
+  a(x: Int!): A b(n: N, e: E, o: O): B u: U i: I s: S l: [A!]! e: E j: J c: C
+  w(x: [Int!], y: Boolean, z: ID, f: Float, s: String, c: S): Int
+}
+"""
+ALLOWED: Final = (
+    "{ a(x: 1) { a b { id } } }",
+    "{ b(n: {x: 1, l: [1,2]}) { a c { id } } }",
+    "{ u { ... on A { a } ... on B { c { a } } } }",
+    "query q($v: Int!) { a(x: $v) { a } }",
+    "query q($v: N) { b(n: $v) { a } }",
+    '{ w(x: [1], y: true, z: 1, f: 1, s: "x") }',
+    "mutation { m(n: {}) { a } }",
+    "subscription { s { a } }",
+    "{ ...F } fragment F on Query { s }",
+    "{ b(o: {a: 1}) { a } }",
+    "query($v: [Int!] = [1]) { w(x: $v) }",
+    "{ __schema { types { name fields { name } } } }",
+)
+
+
+class Queries:
+    """Random queries of the schema, few of them valid, and valid ones with a word changed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def one(self, *texts: str) -> str:
+        return self.random.choice(texts)
+
+    def some(self, part: Callable[[], str], most: int) -> str:
+        return " ".join(part() for _ in range(self.random.randint(1, most)))
+
+    def value(self, depth: int = 2) -> str:
+        sort = self.random.random()
+        if depth and sort < 0.15:
+            return f"{{{self.some(lambda: self.argument('xynlzab', depth - 1), 2)}}}"
+        if depth and sort < 0.3:
+            return f"[{self.some(lambda: self.value(depth - 1), 2)}]"
+        return self.one("1", "-5", "2147483648", "1.5", '"x"', '"1"', "true", "null", "X", "Z", "$v", "$w", "$q")
+
+    def argument(self, names: str, depth: int) -> str:
+        return f"{self.one(*names)}: {self.value(depth)}"
+
+    def arguments(self) -> str:
+        if self.random.random() < 0.55:
+            return ""
+        return f"({self.some(lambda: self.argument('xneyzfsoc', 2), 2)})"
+
+    def directives(self) -> str:
+        if self.random.random() < 0.6:
+            return ""
+        return self.one("@d(r:1)", "@d", "@skip(if:$v)", "@rep @rep(x:1)", "@d(r:1) @d(r:2)", "@zz", "@defer")
+
+    def selection(self, depth: int) -> str:
+        sort = self.random.random()
+        if sort < 0.15:
+            condition = self.one("A", "B", "C", "I", "U", "E", "Zz")
+            return f"... on {condition} {self.directives()} {self.selections(depth - 1)}"
+        if sort < 0.25:
+            return f"...{self.one('F', 'G')} {self.directives()}"
+        name = self.one(*"abuisejlctmw", "id", "__typename", "zz")
+        inner = self.selections(depth - 1) if depth > 0 and self.random.random() < 0.6 else ""
+        return f"{self.one('', '', 'a: ')}{name}{self.arguments()} {self.directives()} {inner}"
+
+    def selections(self, depth: int) -> str:
+        return f"{{ {self.some(lambda: self.selection(depth), 3)} }}"
+
+    def query(self) -> str:
+        if self.random.random() < 0.6:
+            return self.changed(self.one(*ALLOWED))
+        types = ("Int", "Int!", "[Int!]", "Boolean!", "N", "E", "A", "Zz")
+        variables = self.some(lambda: f"${self.one('v', 'w')}: {self.one(*types)}{self.one('', ' = 1', ' = null')}", 2)
+        text = self.one("", "query", f"query q({variables})", "mutation", "subscription") + self.selections(2)
+        for name in "FG":
+            if self.random.random() < 0.35:
+                text += f" fragment {name} on {self.one('A', 'I', 'Query', 'E')} {self.selections(2)}"
+        return text
+
+    def changed(self, text: str) -> str:
+        words = text.split(" ")
+        at, sort = self.random.randrange(len(words)), self.random.random()
+        if sort < 0.5:
+            words[at] = self.one("a", "b", "x:", "1", '"x"', "$v", "null", "Int", "A", "{", "}", "s", "[1]", "X")
+        elif sort < 0.7:
+            words.insert(at, self.one("a", "s", "...F", "@d(r:1)", "x: a"))
+        return " ".join(words)
+
+
+def test_schemas_allow_what_they_allow_in_opa(oracle: Oracle) -> None:
+    queries = Queries(seed=22)
+    made = [queries.query() for _ in range(ROUNDS)]
+    check(oracle, ((VALID, [query, RICH]) for query in (*ALLOWED, *made)))
+    verdicts = {outcome(VALID, query, RICH) for query in made}
+    assert verdicts == {"[true]", "[false]"}
+
+
+def test_syntax_trees_are_taken_where_text_is(oracle: Oracle) -> None:
+    rich = parse_schema(RICH).tree
+    for query in ALLOWED:
+        tree = parse_query(query).tree
+        assert outcome(VERIFY, tree, rich) == outcome(VERIFY, query, RICH)
+        # OPA takes every selection of a tree for a field.
+        if "..." not in query:
+            check(oracle, [(VERIFY, [tree, rich]), (PARSE, [tree, RICH])])
+
+
+@pytest.mark.parametrize("query", ["{ zz }", "{ zz yy }", "{ a }", "{ ...F }", "mutation { m }", "{ s(x: 1) }"])
+def test_what_is_wrong_with_a_query_is_said(query: str) -> None:
+    assert outcome(PARSE, query, RICH).startswith("eval_builtin_error: graphql.parse: ")
+    assert outcome(VERIFY, query, RICH) == "[[false, {}, {}]]"
+
+
+def test_an_unknown_field_is_named_in_opas_words(oracle: Oracle) -> None:
+    check(oracle, [(PARSE, ["{ zz }", RICH]), (PARSE, ["{ zz yy }", RICH])])
+    check(oracle, ((name, [operand, RICH]) for name in (PARSE, VALID, VERIFY) for operand in (1, "{", None, {}, [])))
+    check(oracle, ((name, ["{ s }", operand]) for name in (PARSE, VALID, VERIFY) for operand in (1, "{", "", {})))
+    check(oracle, ((name, [operand]) for name in (QUERY, SCHEMA, SCHEMA_VALID) for operand in (1, None, {}, [])))
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"Operations": 1},
+        {"Operations": [{"Operation": "query", "SelectionSet": [{"Name": "s } query x { zz", "Alias": "s"}]}]},
+        {"Operations": [{"Operation": "nonsense", "SelectionSet": [{"Name": "s", "Alias": "s"}]}]},
+        {"Operations": [{"Operation": "query", "SelectionSet": [{"Name": "s", "Alias": "s", "Arguments": [1]}]}]},
+    ],
+)
+def test_trees_that_no_parser_made_are_not_valid(tree: Value) -> None:
+    assert outcome(VALID, tree, RICH) == "[false]"
+    assert outcome(PARSE, tree, RICH).startswith("eval_builtin_error: graphql.parse: ")
+
+
+def test_depth_and_quadratic_comparisons_are_bounded() -> None:
+    deep = "{a" * 5_000 + "}" * 5_000
+    assert "nested more than 64 levels deep" in outcome(QUERY, deep)
+    assert "nested more than 64 levels deep" in outcome(QUERY, "{a(x:" + "[" * 5_000)
+    assert "nested more than 64 levels deep" in outcome(SCHEMA, "type A {a:" + "[" * 5_000)
+    wide = "{" + "s " * 5_000 + "}"
+    assert outcome(VALID, wide, RICH, query=Query(budget=1_000_000)).startswith("eval_cancel_error: ")
