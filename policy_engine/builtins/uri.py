@@ -48,6 +48,13 @@ class URI:
     def port(self) -> str:
         return self._split_host()[1]
 
+    @property
+    def escaped_path(self) -> str:
+        """The path as it goes over the wire: as it was given, unless that has characters that must be escaped."""
+        if self.raw_path and not _NOT_IN_PATHS.search(self.raw_path):
+            return self.raw_path
+        return self.path if self.path == "*" else _PATH_ESCAPE.sub(_escaped, self.path)
+
     def _split_host(self) -> tuple[str, str]:
         name, colon, port = self.host.rpartition(":")
         return (name, port) if colon and _is_port(port) else (self.host, "")
@@ -136,6 +143,7 @@ def _split(octets: str) -> URI:
     return URI(scheme, "", user, host, path, raw_path, query)
 
 
+_NOT_IN_PATHS: Final = re.compile(r"[^A-Za-z0-9._~$&+,/:;=@!'()*\[\]%-]")
 _PATH_ESCAPE: Final = re.compile(r"[^A-Za-z0-9._~$&+,/:;=@-]")
 
 
