@@ -1,0 +1,36 @@
+"""`policy capabilities`: what this engine offers policies, in the form of OPA's capabilities file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from policy_engine import types
+from policy_engine.builtins import TABLE
+from policy_engine.builtins.table import Builtin
+
+FUTURE_KEYWORDS = ["and", "not", "or"]
+FEATURES = ["keywords_in_refs", "rego_v1", "template_strings"]
+
+
+def capabilities() -> None:
+    """Print the builtins with their types, the opt-in keywords and the language features, as JSON.
+
+    The form is that of `opa capabilities`, so that the two can be compared.
+    """
+    document = {
+        "builtins": [_builtin(TABLE[name]) for name in sorted(TABLE)],
+        "future_keywords": FUTURE_KEYWORDS,
+        "features": FEATURES,
+    }
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _builtin(builtin: Builtin) -> dict[str, Any]:
+    marks = ("relation", "nondeterministic", "deprecated")
+    result: dict[str, Any] = {"name": builtin.name, "decl": types.to_json(builtin.decl)}
+    if builtin.infix:
+        result["infix"] = builtin.infix
+    return {**result, **{mark: True for mark in marks if getattr(builtin, mark)}}
