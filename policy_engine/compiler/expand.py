@@ -21,13 +21,14 @@ from policy_engine.compiler.terms import (
     Plain,
     call,
     equality,
+    is_generated,
     map_closure,
     map_operands,
     map_term,
+    walk_terms,
 )
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
-from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Expr, Term
 
 
@@ -95,6 +96,10 @@ class Expander:
                 return nodes.Every(key, value, self.domain(domain, before), self.body(body), loc=expr.what.loc)
             case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
                 return map_operands(expr.what, self.inner)
+            case nodes.Call(nodes.Var("eq"), (nodes.Var(name) as left, nodes.Call() as right)) if is_generated(name):
+                # The value of a head, which has a variable of its own already.
+                args = tuple([self.operand(arg, before) for arg in right.args])
+                return call("eq", (left, replace(right, args=args)), expr.what)
             case nodes.Call(nodes.Var(name), (left, right)) if name in self.equalities:
                 # `==` binds nothing, which the safety stage has to see; after it the two are the same.
                 return call(self.equality(name), (self.side(left, before), self.side(right, before)), expr.what)
@@ -111,10 +116,9 @@ class Expander:
         raise NotImplementedError
 
     def replacement(self, term: Term, before: list[Expr]) -> Term:
-        """The value of a `with`: evaluated on its own, before the expression it modifies."""
+        """The value of a `with`: what is to be evaluated of it is, before the expression that it modifies."""
         term = self.operand(term, before)
-        plain = isinstance(term, nodes.Scalar) or (isinstance(term, nodes.Var) and not _is_root(term))
-        return term if plain or constant_value(term) is not None else self.take_out(term, before)
+        return self.take_out(term, before) if _is_evaluated(term) else term
 
     def side(self, term: Term, before: list[Expr]) -> Term:
         """A term that is a whole expression or a side of `=`."""
@@ -168,9 +172,8 @@ class Calls(Expander):
         return map_closure(mapped, lambda body: self.body((*body, *extra)))
 
     def head(self, term: Term, extra: list[Expr]) -> Term:
-        if isinstance(term, (nodes.Scalar, nodes.Var)) and not _is_root(term):
-            return term
-        return self.take_out(term, extra)
+        term = self.operand(term, extra)
+        return self.take_out(term, extra) if _is_evaluated(term) else term
 
 
 class Dynamic(Expander):
@@ -206,9 +209,14 @@ class Dynamic(Expander):
 
 
 class QueryDynamic(Dynamic):
-    """OPA has no RewriteEquals for queries: if `input.x` is undefined, so is `not input.x == 1`; in a rule it is true."""
+    """OPA has no RewriteEquals for queries: with `input.x` undefined so is `not input.x == 1`, and in a rule true."""
 
     equalities = frozenset({"eq"})
+
+
+def _is_evaluated(term: Term) -> bool:
+    """Whether a term without calls has references or comprehensions in it."""
+    return any(isinstance(item, (nodes.Ref, *COMPREHENSIONS)) or _is_root(item) for item in walk_terms(term))
 
 
 def _is_root(term: Term) -> bool:

@@ -30,7 +30,7 @@ from policy_engine.compiler.terms import (
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
-from policy_engine.syntax.constants import constant_term, constant_value
+from policy_engine.syntax.constants import constant_term
 from policy_engine.syntax.nodes import Body, Expr, Term
 from policy_engine.values import freeze
 
@@ -146,8 +146,9 @@ class Resolver:
         steps = head.ref.path if isinstance(head.ref, nodes.Ref) else ()
         ground = 0
         names: list[object] = []
-        while ground < len(steps) and (constant := constant_value(steps[ground])) is not None:
-            names.append(freeze(constant[0]))
+        # A constant collection is no part of the path: like a variable it makes the rule one of an object.
+        while ground < len(steps) and isinstance(step := steps[ground], nodes.Scalar):
+            names.append(freeze(step.value))
             ground += 1
         path: Path = (*info.package, rule_name(rule), *names)
         self.scopes.append(Scope(set()))
@@ -411,8 +412,16 @@ class Resolver:
         return nodes.Var(_dotted(operator), loc=operator.loc)
 
     def _template(self, term: nodes.Template, parts: tuple[str | Expr, ...]) -> Term:
-        items = [nodes.Scalar(part, loc=term.loc) if isinstance(part, str) else part for part in parts]
-        return call("internal.template_string", (self._optional(items, term),), term)
+        items = [nodes.Scalar(part, loc=term.loc) if isinstance(part, str) else self._shown(part) for part in parts]
+        return call("internal.template_string", (nodes.Array(tuple(items), loc=term.loc),), term)
+
+    def _shown(self, part: Expr) -> Term:
+        """An expression of a template string as a set: of its value, or empty. Variables are bound in any case."""
+        if isinstance(part.what, nodes.Var) and not part.what.is_wildcard:
+            var = self.term(part.what)
+            if isinstance(var, nodes.Var) and var.name not in ROOTS:
+                return nodes.Set((var,), loc=part.loc)
+        return self._captured(part)
 
     def _metadata(self, name: str, call_: nodes.Call) -> Term:
         """A call of `rego.metadata.*`: the constant it stands for."""
@@ -425,22 +434,21 @@ class Resolver:
             return constant_term(self.annotations.chain(*self.current), call_.loc)
         return nodes.Call(self._operator(call_.operator), (), loc=call_.loc)
 
-    def _optional(self, items: Iterable[Term | Expr], like: nodes.Node) -> Term:
+    def _optional(self, items: Iterable[Term], like: nodes.Node) -> Term:
         """An array in which every term but a constant is a set comprehension: undefined shows as an empty set."""
-        result: list[Term] = []
-        for item in items:
-            if isinstance(item, nodes.Scalar):
-                result.append(item)
-                continue
-            local = self.fresh.fresh("", item)
-            what = item.what if isinstance(item, Expr) else item
-            assert isinstance(what, Term)
-            withs = item.withs if isinstance(item, Expr) else ()
-            self.scopes.append(Scope(set(), inline=True))
-            body = self._exprs((Expr(call("eq", (local, what), item), withs=withs, loc=item.loc),))
-            self._close(self.scopes[-1])
-            result.append(nodes.SetComprehension(local, body, loc=item.loc))
-        return nodes.Array(tuple(result), loc=like.loc)
+        parts = [item if isinstance(item, nodes.Scalar) else self._captured(item) for item in items]
+        return nodes.Array(tuple(parts), loc=like.loc)
+
+    def _captured(self, item: Term | Expr) -> Term:
+        """The set comprehension of all values of a term."""
+        local = self.fresh.fresh("", item)
+        what = item.what if isinstance(item, Expr) else item
+        assert isinstance(what, Term)
+        withs = item.withs if isinstance(item, Expr) else ()
+        self.scopes.append(Scope(set(), inline=True))
+        body = self._exprs((Expr(call("eq", (local, what), item), withs=withs, loc=item.loc),))
+        self._close(self.scopes[-1])
+        return nodes.SetComprehension(local, body, loc=item.loc)
 
 
 def _declarable(pattern: Term) -> Iterable[nodes.Var]:

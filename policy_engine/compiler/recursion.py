@@ -115,9 +115,9 @@ def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
 
 
 def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
-    """Whether a rule's head can lie on a path: no two constants differ."""
-    constants = ((constant_value(a), constant_value(b)) for a, b in zip(suffix, path, strict=False))
-    return all(a is None or b is None or equal(a[0], b[0]) for a, b in constants)
+    """Whether a rule's head can lie on a path: no two constants differ. A collection in a head counts as a variable."""
+    pairs = ((a.value, constant_value(b)) for a, b in zip(suffix, path, strict=False) if isinstance(a, nodes.Scalar))
+    return all(b is None or equal(a, b[0]) for a, b in pairs)
 
 
 def rule_terms(rule: Rule) -> Iterator[Term]:

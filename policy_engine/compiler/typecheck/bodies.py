@@ -47,6 +47,9 @@ class Bodies:
         self.builtins = builtins
         self.dependents = dependents
         self._wanted: dict[str, tuple[Type, ...]] = {}
+        self._relaxing = True
+        self._relaxed = 0
+        """How often a document of a rule became anything because of a `with`."""
 
     def check(self, scope: Scope) -> list[PolicyError]:
         """The errors of a scope's body; afterwards the scope knows the types of its variables."""
@@ -62,6 +65,8 @@ class Bodies:
         """Closures first, then references, then the expression itself: each can use what the ones before found."""
         what = expr.what
         if what.__class__ in _WITH_BODIES:
+            if isinstance(what, nodes.Every):
+                learn(scope, what.domain, ANY)
             return [*self._closures(expr, scope), *self._references(expr, scope)]
         sides = what.args if isinstance(what, nodes.Call) else (what,)
         errors: list[PolicyError] = []
@@ -100,8 +105,16 @@ class Bodies:
 
     def _comprehension(self, term: Term, scope: Scope, inner: Scope) -> list[PolicyError]:
         """Check a comprehension's body, and note its type."""
+        relaxed = self._relaxed
         errors = self.check(inner)
-        scope.results[id(term)] = UNKNOWN if errors else _type_of_heads(term, inner)
+        failed = bool(errors)
+        if self._relaxed > relaxed and not errors:
+            # For the type alone OPA looks again, and then does not know which documents a `with` inside changes.
+            inner = Scope(inner.body, scope.documents, scope)
+            self._relaxing = False
+            failed = bool(self.check(inner))
+            self._relaxing = True
+        scope.results[id(term)] = UNKNOWN if failed else _type_of_heads(term, inner)
         return errors
 
     def _again(self, scope: Scope, checked: list[tuple[Term, Scope]], learnt: set[str]) -> None:
@@ -170,18 +183,14 @@ class Bodies:
         wanted = self._wanted.get(name)
         if wanted is None:
             wanted = self._wanted[name] = tuple([unnamed(arg) for arg in _with_result(decl)])
-        if _operands_fit(scope, args, wanted):
-            return None
-        return _call_failure(scope, name, args, _with_result(decl), loc)
+        return _operands(scope, name, args, wanted, _with_result(decl), loc)
 
     def _function(self, operator: nodes.Ref, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
         found = scope.documents.find("data", operator.path)
         if not isinstance(found, Function):
             return None  # an error in the function, or a `with` that may change it, makes it anything
         wanted = _with_result(found)
-        if _operands_fit(scope, args, wanted):
-            return None
-        return _call_failure(scope, dotted(function_path(operator)), args, wanted, loc)
+        return _operands(scope, dotted(function_path(operator)), args, wanted, wanted, loc)
 
     # ---- with
 
@@ -199,10 +208,12 @@ class Bodies:
             names = tuple([freeze(step.value) for step in path if isinstance(step, nodes.Scalar)])
             before = scope.documents.find(root, path)
             if not isinstance(before, Function):
-                layer.put((root, *names), algebra.either(before, scope.type_of(item.value)))
-            if root == "data":
+                after = scope.type_of(item.value)
+                layer.put((root, *names), ANY if after is UNKNOWN else algebra.either(before, after))
+            if root == "data" and self._relaxing:
                 for dependent in self.dependents(names):
                     layer.put((root, *dependent), ANY)
+                    self._relaxed += 1
         return scope.over(scope.documents.under(layer)) if layer.children else scope
 
     def _withs(self, expr: Expr, scope: Scope) -> _Failure | None:
@@ -243,15 +254,20 @@ def _with_result(decl: Function) -> tuple[Type, ...]:
     return decl.args if decl.result is None else (*decl.args, decl.result)
 
 
-def _operands_fit(scope: Scope, args: tuple[Term, ...], wanted: tuple[Type, ...]) -> bool:
-    """Match the operands of a call, and its output if it has one, with their types; nothing behind one that fails."""
-    return all(learn(scope, arg, want) for arg, want in zip(args, wanted, strict=False))
+def _operands(
+    scope: Scope, name: str, args: tuple[Term, ...], wanted: tuple[Type, ...], declared: tuple[Type, ...], loc: Location
+) -> _Failure | None:
+    """Match the operands of a call, and its output if it has one, with their types; nothing behind one that fails.
 
-
-def _call_failure(scope: Scope, name: str, args: tuple[Term, ...], wanted: tuple[Type, ...], loc: Location) -> _Failure:
+    Matched with a union, the variables of a pattern take what they meet: what they were before the call counts first.
+    """
     have = [scope.type_of(arg) for arg in args]
-    error = messages.call_error(loc, name, "invalid argument(s)", have, wanted)
-    return error, any(map(algebra.is_unknown, have))
+    for arg, before, want in zip(args, have, wanted, strict=False):
+        misfit = before is not UNKNOWN and not fit(before, want) and not algebra.is_unknown(before)
+        if misfit or not learn(scope, arg, want):
+            error = messages.call_error(loc, name, "invalid argument(s)", have, declared)
+            return error, any(map(algebra.is_unknown, have))
+    return None
 
 
 def _type_of_heads(term: Term, scope: Scope) -> Type:

@@ -98,8 +98,8 @@ def step_error(
     pad = " " * (len(before) + 1)
     step = term_text(scope, ref.path[position])
     given = f"have: {step}" if have is None else f"have (type): {type_text(have)}"
-    shown = [key for key in one_of if key is not UNKNOWN]
-    allowed = " ".join(to_term(value) for value in sorted(map(thaw, shown), key=order_key))
+    shown = [thaw(key) for key in one_of if key is not UNKNOWN]
+    allowed = " ".join(map(to_term, sorted(shown, key=order_key)))
     wanted = f"want (one of): [{allowed}]" if allowed else f"want (type): {type_text(want)}"
     return _error(ref.loc, f"undefined ref: {text}", text, f"{pad}^", f"{pad}{given}", f"{pad}{wanted}")
 

@@ -29,12 +29,14 @@ def check(program: Program, errors: list[PolicyError]) -> None:
             scope = Scope(clause.body, program.documents)
             found = checker.check(scope)
             errors += found
-            ground, below = _split(rule, scope)
+            steps = _steps(rule)
             if found:
-                tree.put(("data", *ground, *[UNKNOWN] * len(below)), ANY)
+                tree.put(("data", *map(_key, steps)), ANY)
                 continue
+            ground = _scalars(steps)
             type_ = _type(rule, clause, scope)
-            for key in reversed(below):
+            for step in reversed(steps[len(ground) :]):
+                key = scope.type_of(step)
                 type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
             if type_ is not UNKNOWN:
                 tree.insert(("data", *ground), type_)
@@ -54,16 +56,13 @@ def _steps(rule: Rule) -> list[Term]:
 
 
 def _scalars(steps: list[Term]) -> Path:
-    """The steps before the first one that is no scalar: only these are part of the tree of documents."""
-    plain = itertools.takewhile(lambda step: isinstance(step, nodes.Scalar), steps)
-    return tuple([freeze(step.value) for step in plain if isinstance(step, nodes.Scalar)])
+    """The steps before the first one that is no scalar: what is behind them is part of their document's type."""
+    return tuple(itertools.takewhile(lambda key: key is not UNKNOWN, map(_key, steps)))
 
 
-def _split(rule: Rule, scope: Scope) -> tuple[Path, list[Type]]:
-    """A rule's path up to the first step that is no scalar, and the types of the steps from there on."""
-    steps = _steps(rule)
-    ground = _scalars(steps)
-    return ground, [scope.type_of(step) for step in steps[len(ground) :]]
+def _key(step: Term) -> object:
+    """A step in the tree of documents."""
+    return freeze(step.value) if isinstance(step, nodes.Scalar) else UNKNOWN
 
 
 def _type(rule: Rule, clause: Clause, scope: Scope) -> Type:

@@ -6,7 +6,7 @@ Two types fit if some value may be of both. A variable without a type gets the o
 
 from __future__ import annotations
 
-from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS
+from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import algebra
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.syntax import nodes
@@ -52,10 +52,20 @@ def _arrays_fit(a: Array, b: Array) -> bool:
 
 
 def _objects_fit(a: Object, b: Object) -> bool:
+    # Where one of the two may have more properties than are known, one that the other lacks says nothing.
+    a_rest, b_rest = _rest(a), _rest(b)
+    closed = a_rest is UNKNOWN and b_rest is UNKNOWN
     for x, y in ((a, b), (b, a)):
-        if not all(fit(value, algebra.select(y, key)) for key, value in x.static):
-            return False
-    return a.dynamic is None or b.dynamic is None or fit(a.dynamic[1], b.dynamic[1])
+        for key, value in x.static:
+            other = algebra.select(y, key)
+            if closed if other is UNKNOWN else not fit(value, other):
+                return False
+    return a_rest is UNKNOWN or b_rest is UNKNOWN or fit(a_rest, b_rest)
+
+
+def _rest(type_: Object) -> Type:
+    """The type of an object's other values; unknown if there are none."""
+    return UNKNOWN if type_.dynamic is None else type_.dynamic[1]
 
 
 def learn(scope: Scope, term: Term, type_: Type, *, union: bool = False) -> bool:
@@ -101,7 +111,7 @@ def _learn_collection(scope: Scope, term: Term, type_: Type, union: bool) -> boo
 
 
 def _learn_object(scope: Scope, term: nodes.Object, type_: Object, union: bool) -> bool:
-    if len(term.pairs) != len(type_.static) and type_.dynamic is None:
+    if len(term.pairs) != len(type_.static) and _rest(type_) is UNKNOWN:
         return False
     for key, value in term.pairs:
         constant = constant_value(key)
@@ -143,9 +153,9 @@ def meet(scope: Scope, a: Term, a_type: Type, b: Term, b_type: Type) -> bool:
             return learn(scope, a, ANY) and learn(scope, b, scope.type_of(a))
         case nodes.Var(), (nodes.Array() | nodes.Object()):
             return learn(scope, b, ANY) and learn(scope, a, scope.type_of(b))
-        case nodes.Var(), _ if isinstance(b, COMPREHENSIONS):
-            return learn(scope, a, b_type)  # of a head that is only known to be something
-        case _, nodes.Var() if isinstance(a, COMPREHENSIONS):
+        case nodes.Var(), _ if b_type is not UNKNOWN:
+            return learn(scope, a, b_type)  # as much as is known of it
+        case _, nodes.Var() if a_type is not UNKNOWN:
             return learn(scope, b, a_type)
         case _:
             return False
