@@ -111,11 +111,12 @@ async def _control(settings: Settings, boot: str, stop: asyncio.Event, ready: Re
     listener.listen(server.BACKLOG)
     duties = await asyncio.to_thread(Duties, settings, boot)
     try:
-        state = await asyncio.to_thread(duties.begin)
+        await asyncio.to_thread(duties.begin)
         limits = server.Limits.of(settings)
         serving = asyncio.create_task(server.serve(Health(_nothing, duties.healthy), listener, settings, limits, stop))
-        ready(state)
-        await duties.run(stop)
+        working = asyncio.create_task(duties.run(stop))
+        ready(await duties.state())
+        await working
         await serving
     finally:
         await asyncio.to_thread(duties.close)

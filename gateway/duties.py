@@ -1,8 +1,9 @@
 """What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log.
 
 Each duty is an ordinary function with its own interval and runs in a thread; one that fails says so once, keeps the
-process alive and is tried again. `begin` does all of them once before the first worker starts, and there a failure to
-recover or a damaged log ends the start: nothing may be appended to it. See docs/architecture.md, sections 10 to 12.
+process alive and is tried again. `begin` recovers and signs before the first worker starts, and there a failure to
+recover or a damaged log ends the start: nothing may be appended to it. No policy can do that: what was in force stays
+in force until the new commit has been looked at. See docs/architecture.md, sections 10 to 12.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from gateway.audit import recovery, signer
@@ -25,10 +27,12 @@ logger = logging.getLogger("gateway.duties")
 
 RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
+LOOK_SECONDS = 10.0
+"""How long a start waits for the first look at the policies, so that they are in force with the first request."""
 
 
 class Duties:
-    """Owns the control process's registry, writer and signer. Its methods block: call them from a thread."""
+    """Owns the control process's registry, writer and signer. What is not `async` blocks: call it from a thread."""
 
     def __init__(self, settings: Settings, boot: str) -> None:
         self._settings = settings
@@ -40,17 +44,38 @@ class Duties:
         self._live = LiveBoots(settings.data)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._complaints: dict[str, str] = {}
+        self._looked = asyncio.Event()
 
-    def begin(self) -> dict[str, Any]:
-        """Everything that must be done before a request is served; returns what the operator should know."""
+    def begin(self) -> None:
+        """Everything that must be done before a request is served."""
         data = self._settings.data
         recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
         self._recover()
-        self._publish()
-        # Without a readable repository what was in force stays in force; that is no reason not to serve.
-        self._try("policies", self._follow)
-        self._publish()
+        self._try("outbox", self._publish)
         self._sign()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do every duty at its interval until `stop` is set, the policies first of all."""
+        tasks = [
+            asyncio.create_task(self._follow_policies()),
+            asyncio.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
+            asyncio.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
+            asyncio.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
+        ]
+        await stop.wait()
+        self._policies.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def state(self) -> dict[str, Any]:
+        """What the operator should know at a start, once `run` has looked at the policies or that takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._looked.wait()
+        return await asyncio.to_thread(self._count)
+
+    def _count(self) -> dict[str, Any]:
         organizations = queries.organizations(self._registry)
         active = queries.activation(self._registry)
         return {
@@ -58,22 +83,6 @@ class Duties:
             "upstreams": sum(len(queries.upstreams(self._registry, name)) for name in organizations),
             "bundles": len(active.bundles) if active else 0,
         }
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Do every duty at its interval until `stop` is set."""
-        settings = self._settings
-        duties: list[tuple[str, float, Callable[[], None]]] = [
-            ("recovery", RECOVERY_SECONDS, self._recover),
-            ("outbox", OUTBOX_SECONDS, self._publish),
-            ("policies", settings.policies_poll, self._follow),
-            ("signing", settings.checkpoint_seconds, self._sign),
-        ]
-        tasks = [asyncio.create_task(self._repeat(*duty)) for duty in duties]
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
-        # A duty that is at work in its thread is waited for: it owns the registry and the signer until it ends.
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def healthy(self) -> bool:
         """Whether every duty was done when it was last due."""
@@ -88,23 +97,35 @@ class Duties:
         self._registry.close()
         self._presence.close()
 
+    async def _follow_policies(self) -> None:
+        while True:
+            await self._do("policies", self._follow)
+            self._looked.set()
+            await asyncio.sleep(self._settings.policies_poll)
+
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], None]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            work = asyncio.create_task(asyncio.to_thread(self._try, name, duty))
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                await work
-                raise
+            await self._do(name, duty)
+
+    async def _do(self, name: str, duty: Callable[[], None]) -> None:
+        """One duty, once. Being cancelled waits for its thread: it owns the registry and the signer until it ends."""
+        work = asyncio.create_task(asyncio.to_thread(self._try, name, duty))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await work
+            raise
 
     def _try(self, name: str, duty: Callable[[], None]) -> None:
         try:
             duty()
-        except GatewayError as error:
-            if self._complaints.get(name) != error.message:
-                logger.error("%s: %s", name, error.message)
-            self._complaints[name] = error.message
+        except Exception as error:  # whatever it is: nobody would miss a duty that ended for good
+            expected = isinstance(error, GatewayError | OSError)
+            text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+            if self._complaints.get(name) != text:
+                logger.error("%s: %s", name, text, exc_info=None if expected else error)
+            self._complaints[name] = text
         else:
             if self._complaints.pop(name, None) is not None:
                 logger.info("%s: working again", name)
@@ -121,7 +142,8 @@ class Duties:
         outbox.drain(self._registry, self._writer)
 
     def _follow(self) -> None:
-        self._policies.step()
+        if self._policies.step().outcome != "unchanged":
+            self._publish()
 
     def _sign(self) -> None:
         self._signer.sign_all(self._writer)

@@ -14,7 +14,11 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -26,6 +30,7 @@ from gateway.decision import read
 from gateway.errors import GatewayError
 from gateway.policies import CompiledBundle, compile_bundle
 from gateway.policy_bundle import Files
+from gateway.registry import names
 from policy_engine.bundle import from_files
 from policy_engine.syntax.parser import parse_module
 from policy_engine.testing import runner
@@ -33,6 +38,7 @@ from policy_engine.testing.results import Outcome
 
 SECONDS = 60.0
 _MEMORY = 2 * 1024 * 1024 * 1024
+_PATIENCE = 0.1  # between two looks at the clock and the order to stop
 _MAX_LISTED = 10  # failed tests named in one problem
 _PROBE = pe.Limits(1.0)
 
@@ -49,36 +55,57 @@ class Problem:
         return f"bundle {self.bundle}: {self.detail}" if self.bundle else self.detail
 
 
-def check(bundles: Mapping[str, Files], seconds: float = SECONDS) -> list[Problem]:
-    """Everything that is wrong with these bundles; nothing if they may be put into force. Blocks; never raises."""
+def check(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None) -> list[Problem]:
+    """Everything that is wrong with these bundles; nothing if they may be put into force. Blocks.
+
+    Raises `GatewayError` (`check_stopped`) soon after `stop` is set, and nothing else.
+    """
     content = {
         name: {path: base64.b64encode(data).decode() for path, data in files.items()} for name, files in bundles.items()
     }
     command = [sys.executable, "-P", "-m", "gateway.policy_check", str(int(seconds) + 1)]
     try:
-        child = subprocess.run(  # noqa: S603  # no shell, and nothing in it comes from outside
-            command,
-            input=json.dumps(content).encode(),
-            capture_output=True,
-            timeout=seconds,
-            env=_environment(),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return [Problem("check_timeout", "", f"compiling and testing took more than {seconds:g} s")]
+        with tempfile.TemporaryFile() as stream:  # not a pipe: nobody need go on feeding it
+            stream.write(json.dumps(content).encode())
+            stream.seek(0)
+            child = subprocess.Popen(  # noqa: S603  # no shell, and nothing in it comes from outside
+                command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
+            )
     except OSError as error:
         return [Problem("check_failed", "", f"the check could not be started: {error.strerror}")]
+    output = _await(child, seconds, stop or threading.Event())
+    if output is None:
+        return [Problem("check_timeout", "", f"compiling and testing took more than {seconds:g} s")]
+    said, complained = output
     try:
-        return [Problem(**each) for each in json.loads(child.stdout)]
+        return [Problem(**each) for each in json.loads(said)]
     except (ValueError, TypeError):
-        last = child.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+        last = complained.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         return [Problem("check_failed", "", f"the check ended with exit code {child.returncode}: {last}")]
+
+
+def _await(child: subprocess.Popen[bytes], seconds: float, stop: threading.Event) -> tuple[bytes, bytes] | None:
+    """What the child wrote until its end; None if that took too long. It is gone when this returns or raises."""
+    ends = time.monotonic() + seconds
+    with child:
+        while not stop.is_set() and time.monotonic() < ends:
+            with suppress(subprocess.TimeoutExpired):
+                return child.communicate(timeout=_PATIENCE)
+        child.kill()
+    if stop.is_set():
+        raise GatewayError("check_stopped", "the check of a new commit was stopped")
+    return None
 
 
 def problems_of(bundles: Mapping[str, Files]) -> Iterator[Problem]:
     """What `check` reports, found in this process."""
     roots: dict[str, tuple[str, ...]] = {}
     for name, files in bundles.items():
+        try:
+            names.check_name("bundle", name)
+        except GatewayError as error:
+            yield Problem("bad_name", name, f"{error.message}: {error.hint}")
+            continue
         try:
             roots[name] = policy_bundle.manifest(files[policy_bundle.MANIFEST], name).roots
         except GatewayError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -58,6 +59,9 @@ class PolicySync:
     # with a version that can do more, gives it another chance.
     _refused: Outcome | None = None
     _unloaded: str = ""
+    # The last commit that passed: one that waits for a worker is not compiled and tested at every look.
+    _fit: str = ""
+    _stopped: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def of(cls, settings: Settings, registry: Registry, live: Collection[str] = _NOBODY) -> PolicySync:
@@ -80,9 +84,12 @@ class PolicySync:
             if error.code == "policies_unreadable":
                 raise  # that is the repository's state, not the commit's: another look may help
             return self._refuse(revision, [Problem(error.code, "", error.message)])
-        problems = self._missing(bundles) or policy_check.check(bundles)
+        problems = self._missing(bundles)
+        if not problems and self._fit != revision.commit:
+            problems = policy_check.check(bundles, stop=self._stopped)
         if problems:
             return self._refuse(revision, problems)
+        self._fit = revision.commit
         # 3. Make it loadable: complete and durable before anything refers to it.
         records = [_record(self.data, name, files, revision) for name, files in sorted(bundles.items())]
         # 4. Let every live worker load it.
@@ -93,12 +100,21 @@ class PolicySync:
                 raise
             return self._postpone(revision, error.message)
         # 5. One row and an epoch bump switch all of them.
-        activations.activate(
-            self.registry, actor=self.actor, commit=revision.commit, author=revision.author, bundles=records
-        )
+        try:
+            activations.activate(
+                self.registry, actor=self.actor, commit=revision.commit, author=revision.author, bundles=records
+            )
+        except GatewayError as error:
+            if error.code != "not_recordable":
+                raise
+            return self._refuse(revision, [Problem("not_recordable", "", error.message)])
         self._retract()
         logger.info("policies: commit %s is in force: %s", revision.commit[:12], ", ".join(sorted(bundles)))
         return Outcome(revision.commit, "activated")
+
+    def stop(self) -> None:
+        """End a check that is under way in another thread, and every later one: this process ends."""
+        self._stopped.set()
 
     def _missing(self, bundles: dict[str, Files]) -> list[Problem]:
         """A commit without a bundle that somebody is bound to would refuse all of their requests."""

@@ -190,8 +190,8 @@ class Signer:
         notes = {origin: checkpoints.sign(each, self._signer) for origin, each in state.items()}
         path = self._data.signer_state
         temporary = path.with_name(f"{path.name}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(orjson.dumps({"v": 1, "notes": notes}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
                 file.flush()

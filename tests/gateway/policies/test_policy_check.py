@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from gateway import policy_check
+from gateway.errors import GatewayError
 from gateway.policy_bundle import Files
 from gateway.policy_check import Problem, check, problems_of
 from gateway.policy_source import demo_files, starter_files
@@ -108,6 +110,12 @@ def test_a_bad_manifest() -> None:
     assert outcomes(b=bundle(authz="allow := true") | {".manifest": b"{}"}) == [("b", "bad_manifest")]
 
 
+@pytest.mark.parametrize("name", ["my bundle", "bündel", "agt_x", "-x", "b" * 64])
+def test_a_name_that_no_binding_could_say(name: str) -> None:
+    [problem] = problems_of({name: bundle(authz="allow := true")})
+    assert (problem.outcome, problem.bundle) == ("bad_name", name)
+
+
 def test_tests_that_fail() -> None:
     tests = "import data.b.authz\n\ntest_good if authz.allow\n\ntest_bad if not authz.allow\n\ntodo_test_later := false"
     [problem] = problems_of({"b": bundle(authz="allow := true", authz_test=tests)})
@@ -138,6 +146,23 @@ def test_a_check_that_takes_too_long() -> None:
     [problem] = check({"b": bundle(authz="allow := true", authz_test=slow)}, seconds=1.0)
     assert (problem.outcome, problem.bundle) == ("check_timeout", "")
     assert time.monotonic() - start < 10
+
+
+def test_a_check_that_is_stopped() -> None:
+    """A gateway that ends does not wait for other people's tests."""
+    endless = "test_slow if count([1 | numbers.range(1, 99999)[_]; numbers.range(1, 99999)[_]]) > 0"
+    stop = threading.Event()
+    timer = threading.Timer(0.3, stop.set)
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(GatewayError, match="check_stopped"):
+        check({"b": bundle(authz="allow := true", authz_test=endless)}, stop=stop)
+    assert time.monotonic() - start < 3
+    timer.join()
+
+
+def test_more_than_a_pipe_holds() -> None:
+    assert check({"b": bundle(authz=f'allow := true\n_x := "{"x" * 3_000_000}"')}) == []
 
 
 def test_a_child_that_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_a_commit_that_changes_no_decision(home: Home, repository: Repository, s
         ({"b/.manifest": None}, "no_bundles"),
         ({"c/.manifest": '{"roots": ["b"], "metadata": {"gateway": {"entrypoint": "data.b"}}}'}, "roots_overlap"),
         ({"b/inner/.manifest": "{}"}, "policies_layout"),
+        ({"my bundle/.manifest": '{"roots": ["c"], "metadata": {"gateway": {"entrypoint": "data.c"}}}'}, "bad_name"),
         ({"b/data.json": '{"b": {"authz": {"allow": true}}}'}, "compile_failed"),
     ],
 )
@@ -147,7 +148,7 @@ def test_a_refusal_is_recorded_once_and_cured_by_the_next_commit(
     repository.commit({"b/authz.rego": DENYING})
     sync.step()
     with monkeypatch.context() as patch:
-        patch.setattr(policy_check, "check", lambda bundles: pytest.fail("it was looked at already"))
+        patch.setattr(policy_check, "check", lambda *_, **__: pytest.fail("it was looked at already"))
         assert sync.step().outcome == "tests_failed"
     assert len(entries(home)) == 2
     good = repository.commit({"b/authz_test.rego": DENYING_TEST})
@@ -246,11 +247,36 @@ def test_a_worker_that_cannot_load_it(
     second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     for _ in range(2):
         found = sync.step()
+        # Looking again every two seconds must not cost a compilation and all tests each time.
+        monkeypatch.setattr(policy_check, "check", lambda *_, **__: pytest.fail("it was checked already"))
         assert (found.commit, found.outcome, found.refused) == (second, "not_loaded", True)
         assert in_force(home) == repository.first
     assert [entry["outcome"] for entry in entries(home)] == ["ok", "not_loaded"], "tried again, but told once"
     worker.leave("boot_1")
     assert sync.step().outcome == "activated"
+
+
+def test_more_bundles_than_the_log_can_name(home: Home, repository: Repository, sync: PolicySync) -> None:
+    sync.step()
+    names = [f"bundle{number}" for number in range(300)]
+    more = {f"{name}/{path[2:]}": text.replace("b.authz", f"{name}.authz").replace('["b"]', f'["{name}"]')
+            for name in names for path, text in BUNDLE.items() if "_test" not in path}  # fmt: skip
+    many = repository.commit(more)
+    for _ in range(2):
+        assert sync.step().outcome == "not_recordable"
+    assert [entry["fields"]["commit"] for entry in entries(home)] == [repository.first, many]
+    assert in_force(home) == repository.first
+
+
+def test_a_check_that_is_stopped_decides_nothing(home: Home, repository: Repository, sync: PolicySync) -> None:
+    sync.step()
+    repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
+    sync.stop()
+    with pytest.raises(GatewayError, match="check_stopped"):
+        sync.step()
+    assert len(entries(home)) == 1
+    again = PolicySync(home.registry, home.data, sync.source, actor=ACTOR)
+    assert again.step().outcome == "activated"
 
 
 def test_following_the_settings(home: Home, tmp_path: Path) -> None:
