@@ -293,9 +293,7 @@ def test_a_log_that_was_moved_or_replaced_is_not_written(log: Log, make: Make, t
     assert code_of(writer.submit(make.decided())) == "audit_unavailable"
     shutil.copyfile(away, path)
     error = writer.submit(make.completed(decision)).exception(timeout=10)
-    assert str(error) == (
-        "audit_unavailable: the audit log cannot be written: its file was moved, deleted or replaced"
-    )
+    assert str(error) == ("audit_unavailable: the audit log cannot be written: its file was moved, deleted or replaced")
     away.replace(path)
     writer.close()  # the closing is owed, and can be recorded again
     assert [entry["kind"] for entry in log.entries()] == ["decided", "completed"]
