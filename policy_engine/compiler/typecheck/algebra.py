@@ -123,12 +123,26 @@ def either(a: Type, b: Type) -> Type:
 def _merged(union: Any_, others: tuple[Type, ...]) -> Any_:
     if not union.of:
         return union
-    members: list[Type] | None = None
+    members, places = list(union.of), list(_places(union))
     for other in others:
-        if other not in (members or union.of):
-            members = members or list(union.of)
-            bisect.insort(members, other, key=order)
-    return union if members is None else Any_(tuple(members))
+        place = order(other)
+        index = bisect.bisect_left(places, place)
+        if index == len(places) or places[index] != place:
+            members.insert(index, other)
+            places.insert(index, place)
+    if len(members) == len(union.of):
+        return union
+    result = Any_(tuple(members))
+    result.memo["places"] = places
+    return result
+
+
+def _places(union: Any_) -> list[tuple[Any, ...]]:
+    """The sort keys of a union's members."""
+    places: list[tuple[Any, ...]] | None = union.memo.get("places")
+    if places is None:
+        places = union.memo["places"] = [order(item) for item in union.of]
+    return places
 
 
 def _either_function(a: Type, b: Type) -> Type:
@@ -160,32 +174,45 @@ def keys(type_: Type) -> Type:
     match type_:
         case Array():
             return NUMBER
-        case Object(static, rest):
-            found = union(of_key(key) for key, _ in static)
-            return found if rest is None else either(found, rest[0])
         case Set(of):
             return of
-        case Any_(of):
-            return union(keys(item) for item in of) if of else ANY
+        case Object() | Any_():
+            found: Type | None = type_.memo.get("keys")
+            if found is None:
+                found = type_.memo["keys"] = _keys(type_)
+            return found
         case _:
             return UNKNOWN
+
+
+def _keys(type_: Object | Any_) -> Type:
+    if isinstance(type_, Any_):
+        return union(keys(item) for item in type_.of) if type_.of else ANY
+    found = union(of_key(key) for key, _ in type_.static)
+    return found if type_.dynamic is None else either(found, type_.dynamic[0])
 
 
 def values(type_: Type) -> Type:
     """The type of the values of a collection. Unknown if it is none."""
     match type_:
-        case Array(static, rest):
-            found = union(static)
-            return found if rest is None else either(found, rest)
-        case Object(static, rest):
-            found = union(value for _, value in static)
-            return found if rest is None else either(found, rest[1])
         case Set(of):
             return of
-        case Any_(of):
-            return union(values(item) for item in of) if of else ANY
+        case Array() | Object() | Any_():
+            found: Type | None = type_.memo.get("values")
+            if found is None:
+                found = type_.memo["values"] = _values(type_)
+            return found
         case _:
             return UNKNOWN
+
+
+def _values(type_: Array | Object | Any_) -> Type:
+    if isinstance(type_, Any_):
+        return union(values(item) for item in type_.of) if type_.of else ANY
+    if isinstance(type_, Array):
+        return union(type_.static if type_.dynamic is None else (*type_.static, type_.dynamic))
+    found = union(value for _, value in type_.static)
+    return found if type_.dynamic is None else either(found, type_.dynamic[1])
 
 
 def select(type_: Type, key: Any) -> Type:
@@ -193,18 +220,31 @@ def select(type_: Type, key: Any) -> Type:
     match type_:
         case Array():
             return element(type_, key) if key.__class__ is int else UNKNOWN
-        case Object(static, rest):
-            for name, value in static:
-                if name == key:
-                    return value
-            return rest[1] if rest is not None and contains(rest[0], of_key(key)) else UNKNOWN
+        case Object():
+            return _property(type_, key)
         case Set(of):
             found = of_key(key)
             return found if of == found or (isinstance(of, Any_) and contains(of, found)) else UNKNOWN
         case Any_(of):
-            return union(select(item, key) for item in of) if of else ANY
+            if not of:
+                return ANY
+            selected: Type | None = type_.memo.get(("select", key))
+            if selected is None:
+                selected = type_.memo["select", key] = union(select(item, key) for item in of)
+            return selected
         case _:
             return UNKNOWN
+
+
+def _property(type_: Object, key: Any) -> Type:
+    properties: dict[Any, Type] | None = type_.memo.get("properties")
+    if properties is None:
+        properties = type_.memo["properties"] = dict(type_.static)
+    found = properties.get(key)
+    if found is not None:
+        return found
+    rest = type_.dynamic
+    return rest[1] if rest is not None and contains(rest[0], of_key(key)) else UNKNOWN
 
 
 def element(type_: Array, index: int) -> Type:
@@ -221,12 +261,11 @@ def is_unknown(type_: Type) -> bool:
     match type_:
         case Scalar() | Any_():
             return False
-        case Array(static, rest):
-            return any(map(is_unknown, static)) or (rest is not None and is_unknown(rest))
-        case Object(static, rest):
-            return any(is_unknown(value) for _, value in static) or (
-                rest is not None and (is_unknown(rest[0]) or is_unknown(rest[1]))
-            )
+        case Array() | Object():
+            found: bool | None = type_.memo.get("unknown")
+            if found is None:
+                found = type_.memo["unknown"] = any(map(is_unknown, _parts(type_)))
+            return found
         case Set(of):
             return is_unknown(of)
         case Function(args, result, _):
@@ -235,3 +274,9 @@ def is_unknown(type_: Type) -> bool:
             return is_unknown(inner)
         case Unknown():
             return True
+
+
+def _parts(type_: Array | Object) -> Iterable[Type]:
+    if isinstance(type_, Array):
+        return type_.static if type_.dynamic is None else (*type_.static, type_.dynamic)
+    return (*(value for _, value in type_.static), *(type_.dynamic or ()))

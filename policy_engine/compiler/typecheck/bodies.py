@@ -11,7 +11,7 @@ OPA's CheckBody (v1/ast/check.go). What it looks at, and so what is refused, is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from policy_engine.builtins.table import Builtin
@@ -28,8 +28,8 @@ from policy_engine.syntax.nodes import Expr, Term
 from policy_engine.types import ANY, UNKNOWN, Array, Function, Object, Set, Type, unnamed
 from policy_engine.values import freeze
 
-Dependents = Callable[[Path], Iterable[Path]]
-"""The paths of rules whose documents change when the document or function at a path is replaced."""
+Dependents = Callable[[Path], Node | None]
+"""The documents that depend on one, typed as anything; None if there are none."""
 
 _MAX_NESTING = 6
 """Comprehensions nested deeper are checked once: with the second look, the time doubles with every level."""
@@ -200,6 +200,7 @@ class Bodies:
         Documents of rules that depend on what is replaced may be anything.
         """
         layer = Node()
+        changed: list[Node] = []
         for item in expr.withs:
             target = item.target
             root, path = (target.name, ()) if isinstance(target, nodes.Var) else (_root(target), target.path)
@@ -211,10 +212,16 @@ class Bodies:
                 after = scope.type_of(item.value)
                 layer.put((root, *names), ANY if after is UNKNOWN else algebra.either(before, after))
             if root == "data" and self._relaxing:
-                for dependent in self.dependents(names):
-                    layer.put((root, *dependent), ANY)
+                dependents = self.dependents(names)
+                if dependents is not None:
+                    changed.append(dependents)
                     self._relaxed += 1
-        return scope.over(scope.documents.under(layer)) if layer.children else scope
+        if not layer.children and not changed:
+            return scope
+        documents = scope.documents.under(layer)
+        for dependents in changed:
+            documents = documents.under(dependents)
+        return scope.over(documents)
 
     def _withs(self, expr: Expr, scope: Scope) -> _Failure | None:
         """The first function that is replaced by one that does not take the same operands."""

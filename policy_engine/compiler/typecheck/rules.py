@@ -11,6 +11,7 @@ from policy_engine.compiler import recursion
 from policy_engine.compiler.program import Clause, Path, Program, Rule
 from policy_engine.compiler.terms import walk_terms
 from policy_engine.compiler.typecheck.bodies import Bodies
+from policy_engine.compiler.typecheck.documents import Node
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
@@ -22,7 +23,7 @@ from policy_engine.values import freeze, thaw
 
 def check(program: Program, errors: list[PolicyError]) -> None:
     """Check every rule; `program.documents` holds the types of their documents afterwards."""
-    checker = Bodies(program.builtins, Dependents(program).paths)
+    checker = Bodies(program.builtins, Dependents(program).layer)
     (tree,) = program.documents.layers
     for rule in program.ordered:
         for clause in rule.clauses:
@@ -44,7 +45,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
 
 def check_query(query: Program, errors: list[PolicyError]) -> None:
     """Check a query's body against the documents of a program that has been checked."""
-    checker = Bodies(query.builtins, Dependents(query).paths)
+    checker = Bodies(query.builtins, Dependents(query).layer)
     for rule in query.rules:
         for clause in rule.clauses:
             errors += checker.check(Scope(clause.body, query.documents))
@@ -87,8 +88,20 @@ class Dependents:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._users: dict[Rule, list[Rule]] | None = None
+        self._known: dict[Path, Node | None] = {}
 
-    def paths(self, target: Path) -> set[Path]:
+    def layer(self, target: Path) -> Node | None:
+        """Documents that may be anything once a target is replaced, as a layer; None if there are none."""
+        if target not in self._known:
+            paths = self._paths(target)
+            layer = Node() if paths else None
+            for path in paths:
+                assert layer is not None
+                layer.put(("data", *path), ANY)
+            self._known[target] = layer
+        return self._known[target]
+
+    def _paths(self, target: Path) -> set[Path]:
         """The ground paths of all rules that depend on rules at or below a path, but for those rules themselves."""
         users = self._all_users()
         steps = tuple([nodes.Scalar(step) for step in target])

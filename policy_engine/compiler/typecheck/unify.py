@@ -53,6 +53,8 @@ def _arrays_fit(a: Array, b: Array) -> bool:
 
 def _objects_fit(a: Object, b: Object) -> bool:
     # Where one of the two may have more properties than are known, one that the other lacks says nothing.
+    if _is_any_object(a) or _is_any_object(b):
+        return not algebra.is_unknown(a) and not algebra.is_unknown(b)
     a_rest, b_rest = _rest(a), _rest(b)
     closed = a_rest is UNKNOWN and b_rest is UNKNOWN
     for x, y in ((a, b), (b, a)):
@@ -61,6 +63,10 @@ def _objects_fit(a: Object, b: Object) -> bool:
             if closed if other is UNKNOWN else not fit(value, other):
                 return False
     return a_rest is UNKNOWN or b_rest is UNKNOWN or fit(a_rest, b_rest)
+
+
+def _is_any_object(type_: Object) -> bool:
+    return not type_.static and type_.dynamic == (ANY, ANY)
 
 
 def _rest(type_: Object) -> Type:
