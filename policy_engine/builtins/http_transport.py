@@ -106,8 +106,12 @@ def _exchange(options: Options, end: float) -> Response:
     context = _context(options.tls) if target.scheme == "https" or options.tls.texts else None
     connection = _Connection(options, int(port), context if target.scheme == "https" else None, end)
     try:
-        with _cut_off(connection, end):
-            return _converse(connection, options, headers)
+        with _cut_off(connection, end) as over:
+            response = _converse(connection, options, headers)
+        if over.is_set():
+            # What was read until then looks like the end of an answer.
+            raise TimeoutError
+        return response
     except (OSError, http.client.HTTPException, ValueError) as error:
         if time.monotonic() >= end or isinstance(error, TimeoutError):
             raise _failure(options, "request timed out") from None
@@ -157,10 +161,12 @@ class _Connection(http.client.HTTPConnection):
 
 
 @contextlib.contextmanager
-def _cut_off(connection: _Connection, end: float) -> Iterator[None]:
-    """Shut the connection down when time is over: each step alone may be within it for ever."""
+def _cut_off(connection: _Connection, end: float) -> Iterator[threading.Event]:
+    """Shut the connection down when time is over, and say so: each step alone may be within it for ever."""
+    over = threading.Event()
 
     def stop() -> None:
+        over.set()
         with contextlib.suppress(OSError, AttributeError):
             connection.sock.shutdown(socket.SHUT_RDWR)
 
@@ -168,7 +174,7 @@ def _cut_off(connection: _Connection, end: float) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield over
     finally:
         timer.cancel()
 
@@ -190,6 +196,8 @@ def _converse(connection: _Connection, options: Options, headers: dict[str, str]
     body = answer.read(LARGEST_BODY + 1)
     if len(body) > LARGEST_BODY:
         raise http.client.HTTPException(f"the answer is larger than {LARGEST_BODY} bytes")
+    if answer.length:
+        raise http.client.IncompleteRead(body, answer.length)
     return Response(answer.status, answer.reason, answer.getheaders(), body)
 
 
