@@ -6,7 +6,7 @@ A type is immutable and hashable. `ANY` without members is every value. There is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 
@@ -18,7 +18,14 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Array:
+class Compound:
+    """A type that has others in it. `memo` is what has been worked out about it, and no part of what it is."""
+
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Array(Compound):
     """`static` types come first, by position; `dynamic` is the type of the rest (None: nothing may follow)."""
 
     static: tuple[Type, ...] = ()
@@ -26,7 +33,7 @@ class Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
+class Object(Compound):
     """`static` properties by key, and the types of all other keys and values (None: there are no others)."""
 
     static: tuple[tuple[Any, Type], ...] = ()
@@ -39,7 +46,7 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True)
-class Any_:
+class Any_(Compound):
     """A union; without members, anything."""
 
     of: tuple[Type, ...] = ()

@@ -35,6 +35,8 @@ from policy_engine.values import Value, freeze, order_key, thaw, to_json
 _RANKS: Final = {"null": 0, "boolean": 1, "number": 2, "string": 3}
 _NOTHING: Final = (-1,)
 _MAX_INDEX: Final = 2**63
+_MANY: Final = 8
+"""From so many members on, what a union has under a key is remembered. No declaration is that long."""
 
 
 def key_of(value: Value) -> object:
@@ -228,6 +230,8 @@ def select(type_: Type, key: Any) -> Type:
         case Any_(of):
             if not of:
                 return ANY
+            if len(of) < _MANY:
+                return union(select(item, key) for item in of)
             selected: Type | None = type_.memo.get(("select", key))
             if selected is None:
                 selected = type_.memo["select", key] = union(select(item, key) for item in of)

@@ -6,13 +6,17 @@ Two types fit if some value may be of both. A variable without a type gets the o
 
 from __future__ import annotations
 
+from typing import Final
+
 from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import algebra
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
-from policy_engine.types import ANY, UNKNOWN, Any_, Array, Function, Object, Scalar, Set, Type
+from policy_engine.types import ANY, UNKNOWN, Any_, Array, Function, Object, Scalar, Set, Type, object_
+
+_ANY_OBJECT: Final = object_()
 
 
 def fit(a: Type, b: Type) -> bool:
@@ -53,8 +57,8 @@ def _arrays_fit(a: Array, b: Array) -> bool:
 
 def _objects_fit(a: Object, b: Object) -> bool:
     # Where one of the two may have more properties than are known, one that the other lacks says nothing.
-    if _is_any_object(a) or _is_any_object(b):
-        return not algebra.is_unknown(a) and not algebra.is_unknown(b)
+    if a == _ANY_OBJECT or b == _ANY_OBJECT:
+        return all(value is not UNKNOWN for _, value in (*a.static, *b.static))  # just what follows, at once
     a_rest, b_rest = _rest(a), _rest(b)
     closed = a_rest is UNKNOWN and b_rest is UNKNOWN
     for x, y in ((a, b), (b, a)):
@@ -63,10 +67,6 @@ def _objects_fit(a: Object, b: Object) -> bool:
             if closed if other is UNKNOWN else not fit(value, other):
                 return False
     return a_rest is UNKNOWN or b_rest is UNKNOWN or fit(a_rest, b_rest)
-
-
-def _is_any_object(type_: Object) -> bool:
-    return not type_.static and type_.dynamic == (ANY, ANY)
 
 
 def _rest(type_: Object) -> Type:
