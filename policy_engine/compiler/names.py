@@ -188,13 +188,25 @@ class Resolver:
         result: list[Term] = []
         extra: list[Expr] = []
         for term in terms:
-            resolved = self.term(term)
+            resolved = self._without_calls(self.term(term), extra)
             if not _is_plain(resolved):
                 local = self.fresh.fresh("", term)
                 extra.append(equality(local, resolved, term))
                 resolved = local
             result.append(resolved)
         return tuple(result), (*body, *extra)
+
+    def _without_calls(self, term: Term, extra: list[Expr]) -> Term:
+        """A head term in which a variable stands for each call: what is left may need no evaluation of its own."""
+        match term:
+            case nodes.Call():
+                local = self.fresh.fresh("", term)
+                extra.append(equality(local, term, term))
+                return local
+            case nodes.Array() | nodes.Object() | nodes.Set():
+                return map_term(term, lambda item: self._without_calls(item, extra))
+            case _:
+                return term
 
     # ---- bodies
 

@@ -270,10 +270,12 @@ def _operands(
     """
     have = [scope.type_of(arg) for arg in args]
     for arg, before, want in zip(args, have, wanted, strict=False):
-        misfit = before is not UNKNOWN and not fit(before, want) and not algebra.is_unknown(before)
-        if misfit or not learn(scope, arg, want):
-            error = messages.call_error(loc, name, "invalid argument(s)", have, declared)
-            return error, any(map(algebra.is_unknown, have))
+        if before is UNKNOWN or fit(before, want) or algebra.is_unknown(before):
+            if learn(scope, arg, want):
+                continue
+            have = [scope.type_of(arg) for arg in args]
+        error = messages.call_error(loc, name, "invalid argument(s)", have, declared)
+        return error, any(map(algebra.is_unknown, have))
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from policy_engine.compiler.terms import bodies, closures, is_generated, map_term
+from policy_engine.compiler.terms import bodies, closures, is_generated, map_term, subterms
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
@@ -119,7 +119,23 @@ def _original(scope: Scope, term: Term) -> Term:
             found = next((expr for expr in _definitions(scope) if _defines(expr, term.name)), None)
             return term if found is None else _original(scope, found.args[1])
         return nodes.Var(term.name.partition("'")[0])
+    if isinstance(term, nodes.Call) and term.operator == nodes.Var("internal.template_string"):
+        return nodes.Template(tuple([_original_part(scope, part) for part in subterms(term.args[0])]))
     return map_term(term, lambda item: _original(scope, item))
+
+
+def _original_part(scope: Scope, part: Term) -> str | nodes.Expr:
+    """A part of a template string, of what the compiler has made of it: a text, or the set of an expression's value."""
+    part = _original(scope, part)
+    match part:
+        case nodes.Scalar(value):
+            return str(value)
+        case nodes.Set((var,)):
+            return nodes.Expr(var)
+        case nodes.SetComprehension(_, (nodes.Expr(nodes.Call(_, (_, shown))), *_)):
+            return nodes.Expr(_original(scope, shown))
+        case _:
+            return nodes.Expr(part)
 
 
 def _defines(call: nodes.Call, name: str) -> bool:
