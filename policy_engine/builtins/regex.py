@@ -105,10 +105,10 @@ def template_match(pattern: Value, text: Value, start: Value, end: Value) -> boo
     """Whether the whole text matches a template: literal text with regular expressions between delimiters."""
     name = "regex.template_match"
     all_strings(name, pattern, text, start, end)
-    size = len(start.encode())
+    size = len(gotext.utf8(start))
     if size != 1:
         raise BuiltinError(f"{name}: start delimiter has to be exactly one character long but is {size} long")
-    if len(end.encode()) != 1:
+    if len(gotext.utf8(end)) != 1:
         # OPA's text names the length of the other delimiter.
         raise BuiltinError(f"{name}: end delimiter has to be exactly one character long but is {size} long")
     return _compiled(_template_pattern(pattern, start, end), name).search(gotext.utf8(text)) is not None
