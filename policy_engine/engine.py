@@ -11,10 +11,10 @@ from typing import Final
 
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.runtime import Code, Limits, Options, Query, Run, base_at, known
+from policy_engine.codegen.runtime import Code, Limits, Options, Query, Run, known
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler import compile_program, compile_query, recursion, terms
-from policy_engine.compiler.program import Kind, Path, Program, Rule
+from policy_engine.compiler.program import Path, Program, Rule
 from policy_engine.errors import (
     COMPILE_ERROR,
     EVAL_CANCEL_ERROR,
@@ -133,15 +133,28 @@ def _guarded(name: str, function: Callable[..., Value]) -> Callable[..., Value]:
     return call
 
 
-def _check_conflicts(program: Program, data: Mapping[str, Value]) -> None:
-    """Base data at or below a rule's path would hide one of the two: an error when loading."""
+def _check_conflicts(program: Program, data: dict[str, Value]) -> None:
+    """Base data at, above (unless it is an object) or below a rule's path would hide one of the two: an error."""
     errors = [
         PolicyError(COMPILE_ERROR, f"conflicting rule for data path {'/'.join(map(str, group.path))} found", group.loc)
         for group in program.groups
-        if group.kind is not Kind.FUNCTION and base_at(data, group.path) is not UNDEFINED
+        if _is_taken(data, group.path)
     ]
     if errors:
         raise combine(errors)
+
+
+def _is_taken(data: Value, path: Path) -> bool:
+    """Whether base data leaves no room for a rule's document. It has no places but those that strings name."""
+    if not all(isinstance(step, str) for step in path):
+        return False
+    for step in path:
+        if data.__class__ is not dict:
+            return True
+        if step not in data:
+            return False
+        data = data[step]
+    return True
 
 
 NOTHING: Final[frozenset[int]] = frozenset()
@@ -187,8 +200,9 @@ class Policies:
 
     def with_data(self, data: Mapping[str, Value]) -> Policies:
         """The same policies over other base data; code is shared. Raises `PolicyError` if data lies where a rule is."""
-        _check_conflicts(self._program, data)
-        return Policies(self._program, dict(data), self._options, self._units)
+        documents = dict(data)
+        _check_conflicts(self._program, documents)
+        return Policies(self._program, documents, self._options, self._units)
 
     def facts(self, path: str) -> Facts:
         """What a decision at `path` can depend on, decided from the policies alone."""

@@ -260,8 +260,6 @@ class GroupWriter(BodyWriter):
             self.writer.line("c = Partial()")
             for rule in rules:
                 self._collect(rule, known, self._add_path)
-            for rule in self.group.defaults:
-                self._collect(rule, (), self._add_default)
             self.writer.line("r = finish(c)")
             for step in known:
                 self.writer.line(f"r = step(r, {step})")
@@ -314,12 +312,6 @@ class GroupWriter(BodyWriter):
             self.writer.line(f"put_member(c, {self.tuple_of(steps)}, {self.operand(rule.key)}, {loc})")
         else:
             self.writer.line(f"put_path(c, {self.tuple_of(steps)}, {self._value(rule.clauses[0])}, {loc})")
-
-    def _add_default(self, rule: Rule) -> None:
-        steps = self.tuple_of([self.operand(step) for step in rule.suffix])
-        self.writer.line(
-            f"put_default(c, {steps}, {self._value(rule.clauses[0])}, {self.unit.constants.loc(rule.loc)})"
-        )
 
 
 def _calls_functions(group: Group) -> bool:

@@ -158,7 +158,7 @@ class Run:
     def random_bits(self, bits: int, key: str) -> int:
         if self.seed is None:
             self.seed = secrets.randbits(64)
-        stream = hashlib.shake_256(f"{self.seed}/{key}".encode()).digest((bits + 7) // 8)
+        stream = hashlib.shake_256(f"{self.seed}/{key}".encode("utf-8", "surrogatepass")).digest((bits + 7) // 8)
         return int.from_bytes(stream, "big") >> (-bits % 8)
 
     def remember(self, name: str, args: tuple[Value, ...], compute: Callable[[], Value]) -> Value:
@@ -301,6 +301,7 @@ def patched(document: Value, path: tuple[Value, ...], value: Value, loc: Locatio
     cls = document.__class__
     if cls is list or cls is Set:
         raise PolicyError(EVAL_CONFLICT_ERROR, "with keyword cannot replace a value: bad document path", loc)
+    known(document)
     base = dict(document) if cls is dict else {}
     key = freeze(path[0])
     base[key] = patched(base.get(key, U), path[1:], value, loc)
@@ -311,6 +312,7 @@ def base_at(document: Value, path: tuple[str, ...]) -> Value:
     """The base document at a path of names."""
     for step in path:
         if document.__class__ is not dict:
+            known(document)
             return U
         document = document.get(step, U)
     return document
@@ -333,15 +335,15 @@ def together(q: Query, node: Node, base: Value) -> Value:
         return base
     if node.rule is not None:
         return node.rule(q)
-    is_object = base.__class__ is dict
-    result: dict[Any, Value] = dict(base) if is_object else {}
+    if base is U:
+        base = {}
+    elif base.__class__ is not dict:
+        return base
+    result: dict[Any, Value] = dict(base)
     for name, child in node.children.items():
         if child.is_function:
             continue
-        if child.rule is not None and child.number not in masked:
-            document = child.rule(q)
-        else:
-            document = together(q, child, base.get(name, U) if is_object else U)
+        document = together(q, child, base.get(name, U))
         if document is not U:
             result[name] = document
     return result
@@ -374,6 +376,7 @@ def cursor_items(q: Query, value: Any) -> Iterable[tuple[Value, Any]]:
     if value.__class__ is not Cursor or value.node.number in q.masked:
         return items(q, value if value.__class__ is not Cursor else value.base)
     node, base = value.node, value.base
+    known(base)
     names: list[Value] = [key for key, _ in sorted_items(base)] if base.__class__ is dict else []
     rules = [key for key, child in node.children.items() if not child.is_function and step(base, thaw(key)) is U]
     names += sort(list(map(thaw, rules)))
@@ -539,12 +542,6 @@ def put_member(root: Partial, keys: tuple[Value, ...], value: Value, loc: Locati
     members_.setdefault(freeze(value))
 
 
-def put_default(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
-    """Define what is at a path unless something is there."""
-    target = _descend(root, keys[:-1], loc)
-    target.setdefault(freeze(keys[-1]), value)
-
-
 def _descend(target: Any, keys: Iterable[Value], loc: Location) -> Any:
     for key in keys:
         target = target.setdefault(freeze(key), Partial())
@@ -622,7 +619,6 @@ EXPORTED: Final[dict[str, Any]] = {
     "members": members,
     "new_set": new_set,
     "order_key": order_key,
-    "put_default": put_default,
     "put_member": put_member,
     "put_pair": put_pair,
     "put_path": put_path,

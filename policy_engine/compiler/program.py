@@ -65,9 +65,9 @@ class Kind(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """All rules of one path. `number` is its place in the program; `defaults` give the values of last resort.
+    """All rules of one path. `number` is its place in the program; `defaults` is what gives the value of last resort.
 
-    A complete rule or function has at most one default, an object one for each suffix.
+    A complete rule or function has at most one default, a set or object none.
     """
 
     number: int

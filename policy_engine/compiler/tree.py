@@ -6,8 +6,6 @@ rules further down (`p.a.r := 0`) join it with a suffix of constants, so that on
 
 from __future__ import annotations
 
-import itertools
-
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree, dotted
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.syntax.constants import constant_term
@@ -16,6 +14,12 @@ from policy_engine.values import thaw
 
 def build(program: Program, errors: list[PolicyError]) -> None:
     """Fill `program.groups` and `program.tree`."""
+    written: dict[Path, list[Rule]] = {}
+    for rule in program.rules:
+        written.setdefault(rule.path, []).append(rule)
+    for path, rules in written.items():
+        _check_kinds(path, rules, errors)
+    _check_overlaps(program, written, errors)
     open_ended = {rule.path for rule in program.rules if rule.args is None and (rule.suffix or rule.key is not None)}
     by_path: dict[Path, list[Rule]] = {}
     for rule in program.rules:
@@ -25,13 +29,26 @@ def build(program: Program, errors: list[PolicyError]) -> None:
     for info in program.modules:
         _node(program.tree, info.package)
     for path, rules in by_path.items():
-        group = _group(len(program.groups), path, rules, errors)
+        ordinary = [rule for rule in rules if not rule.default]
+        # Of an object OPA never reads the defaults of single members.
+        defaults = [rule for rule in rules if rule.default and not rule.suffix]
+        group = Group(len(program.groups), path, _kind(rules[0]), ordinary, defaults)
         program.groups.append(group)
-        node = _node(program.tree, path)
-        node.group = group
-    _check_overlaps(program.tree, errors)
+        _node(program.tree, path).group = group
     for number, node in enumerate(_walk(program.tree)):
         node.number = number
+
+
+def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> None:
+    """Rules of one path that cannot stand beside each other are reported where the first one begins."""
+    kinds = {_kind(rule) for rule in rules}
+    members = {rule.key is not None for rule in rules}
+    arities = {len(rule.args) for rule in rules if rule.args is not None}
+    name = dotted(path)
+    if len(kinds) > 1 or len(members) > 1 or len(arities) > 1:
+        errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {name} found", min(rule.loc for rule in rules)))
+    defaults = [rule.loc for rule in rules if rule.default]
+    errors.extend(PolicyError(TYPE_ERROR, f"multiple default rules {name} found", loc) for loc in defaults[1:])
 
 
 def _move_up(rule: Rule, open_ended: set[Path]) -> None:
@@ -56,21 +73,6 @@ def _walk(tree: Tree) -> list[Tree]:
     return found
 
 
-def _group(number: int, path: Path, rules: list[Rule], errors: list[PolicyError]) -> Group:
-    """One group. Rules that cannot stand beside each other are reported where the first one begins."""
-    kinds = {_kind(rule) for rule in rules}
-    arities = {len(rule.args) for rule in rules if rule.args is not None}
-    name = dotted(path)
-    if len(kinds) > 1 or len(arities) > 1:
-        errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {name} found", min(rule.loc for rule in rules)))
-    defaults = [rule for rule in rules if rule.default]
-    for earlier, later in itertools.pairwise(defaults):
-        if earlier.suffix == later.suffix:
-            errors.append(PolicyError(TYPE_ERROR, f"multiple default rules {name} found", later.loc))
-    ordinary = [rule for rule in rules if not rule.default]
-    return Group(number, path, _kind(rules[0]), ordinary, defaults)
-
-
 def _kind(rule: Rule) -> Kind:
     if rule.args is not None:
         return Kind.FUNCTION
@@ -79,15 +81,23 @@ def _kind(rule: Rule) -> Kind:
     return Kind.SET if rule.key is not None else Kind.COMPLETE
 
 
-def _check_overlaps(tree: Tree, errors: list[PolicyError]) -> None:
-    """Report a complete rule, set or function with rules below its path."""
-    for node in _walk(tree):
-        if node.group is None or not node.children:
-            continue
-        for child in node.children.values():
-            for group in child.groups():
-                if node.group.kind is Kind.FUNCTION or group.kind is Kind.FUNCTION:
-                    continue
-                text = f"rule {node.group.name} conflicts with [{group.name}]"
-                errors.append(PolicyError(TYPE_ERROR, text, node.group.loc))
-                break
+def _check_overlaps(program: Program, written: dict[Path, list[Rule]], errors: list[PolicyError]) -> None:
+    """Report what lies below the path of a rule whose document cannot hold it.
+
+    A head with variables makes an object, which has room for other rules but not for functions.
+    """
+    open_ended = {path for path, rules in written.items() if any(rule.suffix for rule in rules)}
+    below: dict[Path, list[Path]] = {}
+    for path, rules in written.items():
+        for length in range(1, len(path)):
+            above = path[:length]
+            if above in written and (above not in open_ended or rules[0].args is not None):
+                below.setdefault(above, []).append(path)
+    for path, found in below.items():
+        names = ", ".join(map(dotted, found))
+        errors.append(PolicyError(TYPE_ERROR, f"rule {dotted(path)} conflicts with [{names}]", written[path][0].loc))
+    for info in program.modules:
+        if info.package in written and info.package not in open_ended:
+            rule = written[info.package][0]
+            text = f"package {dotted(info.package)} conflicts with the rule of that name at {rule.loc}"
+            errors.append(PolicyError(TYPE_ERROR, text, info.module.package.loc))
