@@ -11,6 +11,10 @@ import fcntl
 import os
 import threading
 from pathlib import Path
+from typing import Final
+
+LOCK_SECONDS: Final = 5.0
+"""How long anybody waits for the lock: longer, and whoever waits behind it is better told."""
 
 
 class FileLock:

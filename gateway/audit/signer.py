@@ -27,11 +27,9 @@ from gateway.audit import checkpoint as checkpoints
 from gateway.audit import intents, merkle, note, storage, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.lock import FileLock
 from gateway.audit.writer import AuditWriter
 from gateway.settings import DataDirectory
 
-LOCK_SECONDS: Final = 5.0
 _TOGETHER: Final = 256  # announcements that share a commit, far fewer than the writer lets wait
 
 
@@ -207,24 +205,10 @@ class Signer:
         rows = [(checkpoints.sign(each, self._signer).encode(), each.size, each.origin) for each in signed]
         if not rows:
             return
-        lock = FileLock(self._data.audit_lock)
-        try:
-            if not lock.acquire(LOCK_SECONDS):
-                raise unavailable("another process holds its lock")
-            db = storage.connect(self._data.audit_db)
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                db.executemany(
-                    "INSERT OR IGNORE INTO checkpoint (note, size, log_id) SELECT ?, ?, id FROM log WHERE origin = ?",
-                    rows,
-                )
-                db.execute("COMMIT")
-            finally:
-                db.close()
-        except sqlite3.Error as error:
-            raise unavailable(str(error)) from error
-        finally:
-            lock.close()
+        with storage.exclusive(self._data) as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO checkpoint (note, size, log_id) SELECT ?, ?, id FROM log WHERE origin = ?", rows
+            )
 
 
 def _announcement(signed: Checkpoint) -> intents.Checkpoint:

@@ -14,13 +14,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gateway.audit import merkle, tiles
-from gateway.audit.errors import AuditError
+from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.lock import LOCK_SECONDS, FileLock
 from gateway.settings import DataDirectory
 
 SCHEMA: Final = 1
@@ -160,6 +161,24 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         return _checked(_open(path, "ro", immutable=True), path)
     except sqlite3.OperationalError as error:
         raise AuditError("audit_missing", f"cannot read `{path}`: {error}", subject=str(path)) from error
+
+
+@contextmanager
+def exclusive(data: DataDirectory) -> Iterator[sqlite3.Connection]:
+    """One transaction under `audit.lock`, for who is not the writer; committed unless the block raises.
+
+    Raises `audit_unavailable` if the log cannot be written.
+    """
+    try:
+        with closing(FileLock(data.audit_lock)) as lock:
+            if not lock.acquire(LOCK_SECONDS):
+                raise unavailable("another process holds its lock")
+            with closing(connect(data.audit_db)) as db:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+    except (sqlite3.Error, OSError) as error:
+        raise unavailable(str(error)) from error
 
 
 def _checked(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:

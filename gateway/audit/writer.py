@@ -30,7 +30,7 @@ from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Completed, Decided, Intent
-from gateway.audit.lock import FileLock
+from gateway.audit.lock import LOCK_SECONDS, FileLock
 from gateway.audit.transaction import Committed, Transaction
 from gateway.opened_file import OpenedFile
 from gateway.settings import DataDirectory
@@ -40,7 +40,6 @@ __all__ = ["AuditWriter", "Committed"]
 QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
 BATCH: Final = 512
 OWED: Final = 10_000  # closings kept in memory; beyond that recovery at the next start finds them
-LOCK_SECONDS: Final = 5.0
 OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
 
 

@@ -88,12 +88,13 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a key, for good. The next request with it is refused."""
+    from gateway.identity.credentials import public_part
     from gateway.registry import changes
 
     with local.changing(data, restriction=True) as registry:
         revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
         if as_json:
-            output.print_json({"key": key[:40], "revoked": True, "changed": revoked is not None})
+            output.print_json({"key": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:
             typer.echo("the key was revoked already")
         else:

@@ -48,6 +48,7 @@ def changing(data: Path, *, restriction: bool = False) -> Iterator[Registry]:
     """
     with reading(data) as registry:
         if not restriction:
+            _check_log(DataDirectory(data))
             publish(registry, DataDirectory(data))
         yield registry
         try:
@@ -59,6 +60,14 @@ def changing(data: Path, *, restriction: bool = False) -> Iterator[Registry]:
                 subject=error.subject,
                 hint="it is recorded by the next command, or start of the gateway, that can write the log",
             ) from error
+
+
+def _check_log(data: DataDirectory) -> None:
+    """Raise unless an entry could be recorded now. An empty outbox says nothing about that."""
+    from gateway.audit import storage
+
+    with storage.exclusive(data):
+        pass
 
 
 def publish(registry: Registry, data: DataDirectory) -> None:

@@ -76,6 +76,12 @@ def label(kind: Kind, identifier: str) -> str:
     return PREFIXES[kind] + identifier
 
 
+def public_part(text: str) -> str:
+    """What of `text` may be shown if it is, or begins like, a key: everything but the secret."""
+    prefix = next((prefix for prefix in _KINDS if text.startswith(prefix)), "")
+    return text[: len(prefix) + ID_LENGTH] if prefix else text
+
+
 def digest(credential: Credential, pepper: bytes) -> bytes:
     """What the registry stores of a key."""
     return hmac.digest(pepper, credential.material, "sha256")

@@ -13,7 +13,7 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.identity.credentials import label
+from gateway.identity.credentials import label, public_part
 from gateway.registry.database import Registry
 from gateway.registry.models import (
     Activation,
@@ -68,9 +68,7 @@ def find_key(session: Session, organization: Organization, reference: str) -> Ap
         mine.where(or_(col(ApiKey.id) == reference, col(ApiKey.credential_id) == credential_id))
     ).first()
     if found is None:
-        # A reference may hold a whole key: only its public part is repeated.
-        shown = label("agent", credential_id) if reference.startswith(label("agent", "")) else reference
-        raise _unknown("key", shown, "type `gateway keys list` to see the keys")
+        raise _unknown("key", public_part(reference), "type `gateway keys list` to see the keys")
     return found
 
 

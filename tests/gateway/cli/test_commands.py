@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import time
@@ -205,6 +206,27 @@ def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:
     assert [what for _, what in logged(home)] == [
         "organization.created", "agent.registered", "key.created", "agent.revoked", "agent.registered",
     ]  # fmt: skip
+
+
+def test_nothing_is_granted_while_the_log_is_held(at: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nothing waits in the outbox, which would have to be written first."""
+    home.agent()
+    assert at("agents", "register", "other").code == 0
+    monkeypatch.setattr(storage, "LOCK_SECONDS", 0.05)
+    with home.data.audit_lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another process holds its lock" in at("keys", "create", "bot").complains()
+        assert "another process holds its lock" in at("agents", "register", "third").complains()
+    assert at("keys", "list", "--json").json == []
+    assert len(at("agents", "list", "--json").json) == 2
+
+
+def test_a_key_that_is_revoked_by_its_text_is_not_shown(at: Run, home: Home) -> None:
+    home.agent()
+    text = home.key()
+    for changed in (True, False):
+        done = at("keys", "revoke", text, "--json")
+        assert done.json == {"key": text[:19], "revoked": True, "changed": changed}
 
 
 def test_changes_are_made_by_the_local_user(at: Run, home: Home) -> None:
