@@ -304,9 +304,11 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 def bind(host: str, port: int, *, shared: bool) -> socket.socket:
     """A bound socket. `shared` lets other sockets of this user bind there too; the kernel spreads connections."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:
+        raise OSError(f"`{host}` is not a host name") from None
+    family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -188,7 +188,7 @@ def load_settings(
     config = file or (Path(config_name) if (config_name := environment.pop("config", None)) else None)
     if config is None:
         data = Path(str(given.get("data") or environment.get("data") or DEFAULT_DATA))
-        config = found if (found := data / FILE_NAME).exists() else None
+        config = found if os.path.exists(found := data / FILE_NAME) else None
     if config is not None:
         values.update(_from_file(config))
     for name, text in environment.items():

@@ -56,8 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.excepthook = _last_words
     # A command says itself what went wrong, once; `gateway up` sets up logging for its processes.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not all(map(_is_text, given)):
+        output.complain("the arguments are not UTF-8")
+        return 2
     try:
-        code = get_command(build())(arguments, prog_name="gateway", standalone_mode=False)
+        code = get_command(build())(given, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()
     except GatewayError as error:
         output.complain(error.message, error.hint)
@@ -74,6 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _is_text(argument: str) -> bool:
+    """Bytes that are no UTF-8 arrive as lone surrogates, which neither a database nor a document can hold."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ open decisions of processes that are not known to be alive).
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
 import time
@@ -138,7 +139,7 @@ def verify(
 def _directory(data: Path) -> DataDirectory:
     """The data directory, if it has a log. Nothing else must be in it: it may be a copy that was made as evidence."""
     directory = DataDirectory(data)
-    if not directory.audit_db.is_file():
+    if not os.path.isfile(directory.audit_db):
         directory.check()
     return directory
 
@@ -192,15 +193,8 @@ def _table(db: sqlite3.Connection, *, heading: bool) -> Callable[[Iterable[Found
 
 
 def _row(cells: Iterable[str]) -> str:
-    *columns, last = map(_printable, cells)
+    *columns, last = map(output.printable, cells)
     return "  ".join([*(cell.ljust(width) for cell, width in zip(columns, _WIDTHS, strict=True)), last]).rstrip()
-
-
-def _printable(text: str) -> str:
-    """Names and reasons come from outside: nothing in them may move the cursor or forge a line."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def _who(db: sqlite3.Connection, found: Found, names: dict[str, str]) -> str:
@@ -314,7 +308,7 @@ def _print_report(report: Report) -> None:
     for log in report.logs:
         typer.echo(f"  {log.origin}: {_log_line(log)}")
     for problem in report.problems:
-        typer.echo(typer.style("✗", fg="red") + f" {_printable(str(problem))}")
+        typer.echo(typer.style("✗", fg="red") + f" {output.printable(str(problem))}")
     if report.more_problems:
         typer.echo(typer.style("✗", fg="red") + f" and {report.more_problems} more")
     entries = f"{_count(report.entries, 'entry', 'entries')} in {_count(len(report.logs), 'log', 'logs')}"

@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+_MAX_LINE = 1000
+
+
 def complain(message: str, hint: str = "") -> None:
     """The one line of an error: what is wrong, and what to do."""
-    line = " ".join(f"{message}: {hint}".split() if hint else message.split())
+    line = printable(" ".join(f"{message}: {hint}".split() if hint else message.split()))
+    if len(line) > _MAX_LINE:  # somebody's text is in it; what to do comes last
+        line = f"{line[: _MAX_LINE // 2]} … {line[-_MAX_LINE // 2 :]}"
     typer.echo(typer.style("error", fg="red", bold=True) + f": {line}", err=True)
+
+
+def printable(text: str) -> str:
+    """Names and reasons come from outside: nothing in them may move the cursor, turn the line or forge another one."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def complain_usage(error: typer.TyperException) -> None:
@@ -95,8 +107,15 @@ def parse_time(text: str) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
-        raise GatewayError("invalid_time", f"`{text}` is not a time", hint="write 2026-11-25T14:00:00Z") from error
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
+        raise _bad_time(text) from error
+    time_ns = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
+    if not 0 <= time_ns < 2**63:  # what the registry can compare with
+        raise _bad_time(text)
+    return time_ns
+
+
+def _bad_time(text: str) -> GatewayError:
+    return GatewayError("invalid_time", f"`{text}` is not a time", hint="write 2026-11-25T14:00:00Z")
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -106,7 +125,7 @@ _MAX_SECONDS = 100 * 366 * 86400
 def parse_duration(text: str) -> int:
     """Nanoseconds from a number and a unit: `90s`, `15m`, `12h`, `30d`."""
     number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.isascii() and number.isdecimal():
+    if unit in _UNITS and number.isascii() and number.isdecimal() and len(number) <= 10:
         seconds = int(number) * _UNITS[unit]
         if 0 < seconds <= _MAX_SECONDS:
             return seconds * 1_000_000_000

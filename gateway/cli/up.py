@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -41,7 +42,7 @@ def up(
         "insecure": insecure,
     }
     settings = load_settings(flags)
-    if not data.exists():
+    if not os.path.lexists(data):
         make_empty(data)
         typer.echo(f"there was no gateway in {data}: made an empty one")
     DataDirectory(data).check()

@@ -64,8 +64,12 @@ def test_wrong_usage(arguments: list[str], expected: str, run: Run) -> None:
         (["agents", "list", "--org", "acme"], "unknown organization `acme`"),
         (["agents", "show", "bot", "--at", "yesterday"], "`yesterday` is not a time"),
         (["agents", "show", "bot", "--at", "1999-01-01"], "did not exist at that time"),
+        (["agents", "show", "bot", "--at", "0001-01-01"], "`0001-01-01` is not a time"),
+        (["agents", "show", "bot", "--at", "9999-12-31"], "`9999-12-31` is not a time"),
+        (["agents", "show", "bot\u202e\x1b[2J"], "unknown agent `bot\\u202e\\x1b[2J`"),
         (["keys", "create", "nobody"], "unknown agent `nobody`"),
         (["keys", "create", "bot", "--expires", "soon"], "`soon` is not a duration: write 90s, 15m, 12h or 30d"),
+        (["keys", "create", "bot", "--expires", "9" * 5000 + "d"], "9d` is not a duration: write 90s"),
         (["keys", "revoke", "key_x"], "unknown key `key_x`"),
         (["bind", "bot", "support"], "unknown bundle `support`: no bundle was activated yet"),
         (["unbind", "bot", "support"], "bundle `support` is not bound to agent `bot`"),
@@ -75,6 +79,23 @@ def test_wrong_usage(arguments: list[str], expected: str, run: Run) -> None:
 def test_what_is_refused(arguments: list[str], expected: str, at: Run, home: Home) -> None:
     home.agent()
     assert expected in at(*arguments).complains()
+
+
+def test_an_error_is_a_line_that_somebody_can_read(at: Run, home: Home) -> None:
+    assert len(at("agents", "show", "x" * 100_000).complains()) < 2100
+
+
+def test_arguments_that_are_no_text(run: Run) -> None:
+    assert run("agents", "show", "x\udcff").complains(code=2) == "the arguments are not UTF-8"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+@pytest.mark.parametrize("command", [["up"], ["init"], ["audit", "verify"], ["agents", "list"]])
+def test_a_place_where_one_may_not_look(command: list[str], run: Run, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    line = run(*command, "--data", str(closed / "data")).complains(code=2 if command[-1] == "verify" else 1)
+    assert "internal error" not in line
 
 
 def test_help_everywhere(run: Run) -> None:
