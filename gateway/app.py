@@ -20,6 +20,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -167,7 +168,8 @@ def main(arguments: list[str]) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        settings = load_settings(json.loads(line), env={})
+        # Nothing else counts: the file may have been edited since the gateway was started.
+        settings = load_settings(json.loads(line), env={}, file=Path(os.devnull))
 
         async def run(stop: asyncio.Event, ready: Ready) -> None:
             if kind == "control":
@@ -178,6 +180,10 @@ def main(arguments: list[str]) -> int:
         uvloop.run(_main(run))
     except GatewayError as error:
         _say({"error": error.code, "message": error.message, "hint": error.hint})
+        return 1
+    except OSError as error:
+        logger.error("the process cannot run: %s", error)
+        _say({"error": "start_failed", "message": f"the {kind} process cannot run: {error}", "hint": ""})
         return 1
     return 0
 

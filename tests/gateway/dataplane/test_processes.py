@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -214,10 +215,27 @@ def test_a_killed_worker_is_replaced_and_its_decisions_closed(live: Live) -> Non
     live.wait(lambda: _status_of_new(live) == 200)
 
 
+def _healthy(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_a_killed_control_process_is_replaced(live: Live) -> None:
     (control,) = live.children("control")
-    os.kill(control, signal.SIGKILL)
-    live.wait(lambda: len(live.children("control")) == 1 and live.children("control") != [control])
+    assert live.up is not None
+    address = live.up.line(r"control plane (\S+)\)")[1]
+    # What counts are the settings of the start: a file that somebody is editing must not keep a process down.
+    file = live.data / "gateway.toml"
+    saved = file.read_text()
+    file.write_text("prot = 1\n")
+    try:
+        os.kill(control, signal.SIGKILL)
+        live.wait(lambda: len(live.children("control")) == 1 and live.children("control") != [control])
+        live.wait(lambda: _healthy(address))
+    finally:
+        file.write_text(saved)
     assert _status_of_new(live) == 200
 
 
@@ -304,6 +322,7 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
         (["--port", "0", "--control-port", "0"], "a gateway is running on"),
         (["--host", "0.0.0.0"], "is not a loopback address"),
         (["--port", "70000"], "from 0 to 65535"),
+        (["--host", "a" * 80, "--insecure", "--data", "OTHER"], "is not a host name"),
     ],
 )
 def test_what_keeps_a_gateway_from_starting(live: Live, flags: list[str], says: str) -> None:
