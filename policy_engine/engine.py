@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -279,6 +280,7 @@ class _Export:
         cls = value.__class__
         if cls is str:
             self.left -= len(value) + 3
+            value = _text(value)
         elif cls is dict:
             self.left -= 2 + 2 * len(value)
             result = {}
@@ -286,7 +288,7 @@ class _Export:
                 if key.__class__ is not str:
                     return self.json({_key_text(name): item for name, item in sorted_items(value)})
                 self.left -= len(key) + 2
-                result[key] = self.json(item)
+                result[_text(key)] = self.json(item)
             return result
         elif cls is list or cls is Set:
             self.left -= 2 + len(value)
@@ -301,6 +303,14 @@ class _Export:
         if self.left < 0:
             raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
         return value
+
+
+def _text(text: str) -> str:
+    """A string as JSON can carry it: lone surrogates, which stand for bytes that are no text, become U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def _key_text(key: Value) -> str:

@@ -122,7 +122,10 @@ def int_text(number: int) -> str:
 
 
 def parse_number(text: str) -> int | float:
-    """The value of a JSON number's text: int, float where its repr is the same text, `Number` otherwise."""
+    """The value of a JSON number's text: int, float where its repr is the same text, `Number` otherwise.
+
+    Raises `ValueError` for an exponent of 18 digits or more, which decimals do not have.
+    """
     if text.lstrip("-").isdigit():
         try:
             return int(text) if text != "-0" else Number("-0")
@@ -130,7 +133,11 @@ def parse_number(text: str) -> int | float:
             # Over 4,300 digits. Making an int of them is quadratic in CPython; the text says the same.
             return Number(text)
     value = float(text)
-    return value if float.__repr__(value) == text else Number(text)
+    if float.__repr__(value) == text:
+        return value
+    if len(text.lower().partition("e")[2].lstrip("+-0")) > 17:
+        raise ValueError("number too big")
+    return Number(text)
 
 
 class Key:

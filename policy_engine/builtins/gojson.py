@@ -185,7 +185,10 @@ class _Reader:
             if self._char() in ("+", "-"):
                 self.at += 1
             self._fail("in exponent of numeric literal")
-        return parse_number(found.group())
+        try:
+            return parse_number(found.group())
+        except ValueError:
+            raise JSONError("number too big") from None
 
     def _literal(self, word: str, value: Value) -> Value:
         for expected in word:

@@ -9,7 +9,7 @@ Each class adds to the one before: `Builder` (here), `BodyBuilder` (bodies.py), 
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from policy_engine.errors import TYPE_ERROR, PolicyError
@@ -141,7 +141,10 @@ class Builder:
         if text[0] == "0" and text[1:2].isdigit():
             fail("unexpected number token: expected number without leading zero", token.loc)
         if len(text) > 1000 or "e" in text or "E" in text:
-            size = Decimal(text)
+            try:
+                size = Decimal(text)
+            except InvalidOperation:  # an exponent that even decimals do not have
+                fail("number too big", token.loc)
             if size and not NUMBER_LEAST <= size <= NUMBER_MOST:
                 fail("number too big", token.loc)
         return Scalar(parse_number(text), loc=token.loc)

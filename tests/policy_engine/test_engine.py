@@ -334,6 +334,22 @@ def test_deeply_nested_comprehensions() -> None:
     assert value == 7
 
 
+def test_bytes_that_are_no_text_do_not_leave_the_engine() -> None:
+    entry = pe.compile({"t.rego": 'package t\np := {base64.decode("/w=="): [base64.decode("gIE="), "é"]}'}).entrypoint
+    assert entry("data.t.p")() == {"\ufffd": ["\ufffd\ufffd", "é"]}
+
+
+def test_exponents_that_no_number_has() -> None:
+    with pytest.raises(ValueError, match="number too big"):
+        pe.loads("1e999999999999999999999")
+    with pytest.raises(pe.PolicyError, match="number too big"):
+        pe.compile({"t.rego": "package t\np := 1e999999999999999999999"})
+    value = pe.loads("1e99999999999")
+    entry = pe.compile({"t.rego": "package t\np if input > 1\nq := input * 2"}).entrypoint
+    assert entry("data.t.p")(value) is True
+    assert entry("data.t.q")(value) is pe.UNDEFINED
+
+
 def test_values_nested_too_deeply_are_an_error() -> None:
     value: Any = 1
     for _ in range(100_000):
