@@ -14,12 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from policy_engine.codegen.conditions import Conditions
-from policy_engine.compiler.terms import FunctionValue, bodies, builtin_name, function_path, pattern_vars
+from policy_engine.compiler.calls import constant_path
+from policy_engine.compiler.program import dotted
+from policy_engine.compiler.terms import FunctionValue, bodies, builtin_name, same_key
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
 MAX_DEPTH = 14
 """Nested blocks in one Python function before the rest moves into another one."""
+
+
+Demand = tuple[Term, str]
+"""A term, and the Python name of the value that it must equal."""
 
 
 @dataclass(slots=True)
@@ -56,15 +62,17 @@ class _Frame:
 class BodyWriter(Conditions):
     """Writes bodies into one Python function."""
 
-    def solutions(self, body: Body, action: Action, given: Sequence[tuple[Term, str]] = ()) -> None:
+    def solutions(
+        self, body: Body, action: Action, before: Sequence[Demand] = (), after: Sequence[Demand] = ()
+    ) -> None:
         """Write a block that runs `action` at the solutions of `body`. Variables it binds are unknown after it.
 
-        `given` are head terms with the Python names of the values they must equal.
+        `before` are patterns to match before the body, `after` terms to compare when it has bound their variables.
         """
         if self.depth >= MAX_DEPTH:
             name = self._begin_function((*action.assigns,))
             depth, self.depth = self.depth, 0
-            self.solutions(body, action)
+            self.solutions(body, action, before, after)
             self.writer.indent -= 1
             self.depth = depth
             self.writer.line(f"{name}()")
@@ -74,14 +82,12 @@ class BodyWriter(Conditions):
         with self.kept(), self.writer.block("while True:"):
             self.depth += 1
             self.fail = "break"
-            patterns = [pair for pair in given if _is_pattern(pair[0])]
-            for term, value in patterns:
+            for term, value in before:
                 self.match(term, value)
             for expr in body:
                 self.expr(expr)
-            for term, value in given:
-                if not _is_pattern(term):
-                    self.compare(value, term)
+            for term, value in after:
+                self.compare(value, term)
             action.write()
             innermost = frame.opened[-1].kind if frame.opened else "block"
             if innermost == "function":
@@ -306,9 +312,7 @@ class BodyWriter(Conditions):
         """Two patterns with unbound variables on both sides, taken apart; in an order in which one side is known."""
         pairs = self._pairs(a, b)
         if pairs is None:
-            self.writer.line(f"if True: {self.fail}")
-            for var in (*pattern_vars(a), *pattern_vars(b)):
-                self.env.setdefault(var.name, "None")
+            self._give_up(a, b)
             return
         while pairs:
             ready = next((p for p in pairs if not (self.is_open(p[0]) and self.is_open(p[1]))), None)
@@ -328,11 +332,17 @@ class BodyWriter(Conditions):
             return None
         found: list[tuple[Term, Term]] = []
         for key, value in a.pairs:
-            match = next((other for other_key, other in b.pairs if other_key == key), None)
+            match = next((other for other_key, other in b.pairs if same_key(other_key, key)), None)
             if match is None:
                 return None
             found.append((value, match))
         return found
+
+    def _give_up(self, *patterns: Term) -> None:
+        """Go on never. What is written behind it may still mention the patterns' variables."""
+        self.writer.line(f"if True: {self.fail}")
+        for pattern in patterns:
+            self.env.update(dict.fromkeys(self.unbound(pattern), "None"))
 
     def match(self, pattern: Term, value: str) -> None:
         """Match a value, which is no more undefined where it can be bound, against a pattern."""
@@ -346,15 +356,19 @@ class BodyWriter(Conditions):
                 self._expect(f"{value}.__class__ is not list or len({value}) != {len(items)}", value)
                 for number, item in enumerate(items):
                     self._match_part(item, f"{value}[{number}]")
-            case nodes.Object(pairs):
+            case nodes.Object(pairs) if not any(self.is_open(key) for key, _ in pairs):
                 self._expect(f"{value}.__class__ is not dict or len({value}) != {len(pairs)}", value)
-                for key, item in pairs:
+                keys = [self.named(self.key(key)) for key, _ in pairs]
+                if not all(isinstance(key, nodes.Scalar) for key, _ in pairs):
+                    self._fail_if(f"len({{{', '.join(keys)}}}) != {len(keys)}")
+                for key, (_, item) in zip(keys, pairs, strict=True):
                     part = self.writer.name("v")
-                    self.writer.line(f"{part} = {value}.get({self.key(key)}, U)")
+                    self.writer.line(f"{part} = {value}.get({key}, U)")
                     self._fail_if(f"{part} is U")
                     self.match(item, part)
             case _:
-                raise AssertionError("only arrays, objects and variables bind variables")
+                # Arguments may be so: the variables of sets and of keys are bound by what stands before, or never.
+                self._give_up(pattern)
 
     def _match_part(self, pattern: Term, source: str) -> None:
         if isinstance(pattern, nodes.Var) and pattern.is_wildcard and pattern.name not in self.env:
@@ -375,29 +389,29 @@ class BodyWriter(Conditions):
         values = [None if isinstance(item.value, FunctionValue) else self._defined(item.value) for item in withs]
         context = self.ctx
         for item, value in zip(withs, values, strict=True):
-            target = item.target
-            head = target.head if isinstance(target, nodes.Ref) else target
-            steps = target.path if isinstance(target, nodes.Ref) else ()
-            assert isinstance(head, nodes.Var)
-            loc = self.unit.constants.loc(item.loc)
             following = self.writer.name("q")
-            if head.name == "input":
-                path = self.tuple_of([self._defined(step) for step in steps])
-                self.writer.line(f"{following} = {context}.with_input({path}, {value}, {loc})")
-            elif head.name == "data" and self.unit.function_at(target) is None:
-                names = tuple(str(step.value) for step in steps if isinstance(step, nodes.Scalar))
-                path = self.unit.constants.named("p", names, names)
-                hidden = self.unit.hidden(names)
-                self.writer.line(f"{following} = {context}.with_data({path}, {value}, {hidden}, {loc})")
-            else:
-                name = ".".join((head.name, *function_path(target))) if isinstance(target, nodes.Ref) else head.name
-                slot = self.unit.mock_slots[name]
-                function = f"constant({value})"
-                if isinstance(item.value, FunctionValue):
-                    function = f"redirect({context}.code.fns[{self.unit.mock_slots[str(item.value.value)]}])"
-                self.writer.line(f"{following} = {context}.with_function({slot}, {function})")
+            self.writer.line(f"{following} = {self._replaced(context, item, value)}")
             context = following
         return context
+
+    def _replaced(self, context: str, item: nodes.With, value: str | None) -> str:
+        """An expression for the context that one `with` makes of another."""
+        head = item.target.head if isinstance(item.target, nodes.Ref) else item.target
+        assert isinstance(head, nodes.Var)
+        loc = self.unit.constants.loc(item.loc)
+        names = constant_path(item.target)
+        if names is None:
+            return f"bad_path({loc})"
+        name = head.name if head.name != "data" else dotted(names)
+        if name in self.unit.mock_slots:
+            function = f"constant({value})"
+            if isinstance(item.value, FunctionValue):
+                function = f"redirect({context}.code.fns[{self.unit.mock_slots[str(item.value.value)]}])"
+            return f"{context}.with_function({self.unit.mock_slots[name]}, {function})"
+        path = self.unit.constants.named("p", names, names)
+        if head.name == "input":
+            return f"{context}.with_input({path}, {value}, {loc})"
+        return f"{context}.with_data({path}, {value}, {self.unit.hidden(names)}, {loc})"
 
     def _defined(self, term: Term) -> str:
         return self.definite(self.side(term))
@@ -415,16 +429,3 @@ class BodyWriter(Conditions):
         state = dict(self.env), dict(self.refs), set(self.maybe), self.fail
         yield
         self.env, self.refs, self.maybe, self.fail = state
-
-
-def _is_pattern(term: Term) -> bool:
-    """Whether a value can be matched against a head term before the body has bound its variables."""
-    match term:
-        case nodes.Scalar() | nodes.Var():
-            return True
-        case nodes.Array(items):
-            return all(map(_is_pattern, items))
-        case nodes.Object(pairs):
-            return all(isinstance(key, nodes.Scalar) and _is_pattern(value) for key, value in pairs)
-        case _:
-            return False

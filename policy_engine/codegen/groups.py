@@ -296,10 +296,12 @@ class GroupWriter(BodyWriter):
     def _collect(
         self, rule: Rule, known: tuple[str, ...], write: Callable[[Rule], None], assigns: tuple[str, ...] = ()
     ) -> None:
-        before = tuple(zip(_head(rule), known, strict=False))
+        demands = tuple(zip(_head(rule), known, strict=False))
         action = Action(lambda: write(rule), False, "", assigns)
         self._explain(rule, rule.clauses[0], action)
-        self.solutions(rule.clauses[0].body, action, before)
+        before = [demand for demand in demands if _is_pattern(demand[0])]
+        after = [demand for demand in demands if not _is_pattern(demand[0])]
+        self.solutions(rule.clauses[0].body, action, before, after)
 
     def _add_member(self, rule: Rule) -> None:
         assert rule.key is not None
@@ -321,6 +323,19 @@ def _calls_functions(group: Group) -> bool:
         for rule in group.rules
         for term in rule_terms(rule)
     )
+
+
+def _is_pattern(term: Term) -> bool:
+    """Whether a value can be matched against a head term before the body has bound its variables."""
+    match term:
+        case nodes.Scalar() | nodes.Var():
+            return True
+        case nodes.Array(items):
+            return all(map(_is_pattern, items))
+        case nodes.Object(pairs):
+            return all(isinstance(key, nodes.Scalar) and _is_pattern(value) for key, value in pairs)
+        case _:
+            return False
 
 
 def _head(rule: Rule) -> tuple[Term, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
-from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, pattern_vars
+from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, walk_terms
 from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -55,9 +55,11 @@ class Refs:
         """Whether a term is a pattern with variables that are not bound yet."""
         if isinstance(term, nodes.Var):
             return term.name not in self.env and term.name not in ("input", "data")
-        if isinstance(term, (nodes.Array, nodes.Object)):
-            return any(var.name not in self.env for var in pattern_vars(term))
-        return False
+        return isinstance(term, (nodes.Array, nodes.Object, nodes.Set)) and bool(self.unbound(term))
+
+    def unbound(self, term: Term) -> list[str]:
+        """The variables in a term that are not bound yet."""
+        return [item.name for item in walk_terms(term) if isinstance(item, nodes.Var) and item.name not in self.env]
 
     def operand(self, term: Term) -> str:
         """A term without refs in it: an expression for its value, which is defined."""

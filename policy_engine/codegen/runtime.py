@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_CONFLICT_ERROR, BuiltinError, PolicyError
 from policy_engine.location import Location
@@ -300,12 +300,17 @@ def patched(document: Value, path: tuple[Value, ...], value: Value, loc: Locatio
         return value
     cls = document.__class__
     if cls is list or cls is Set:
-        raise PolicyError(EVAL_CONFLICT_ERROR, "with keyword cannot replace a value: bad document path", loc)
+        bad_path(loc)
     known(document)
     base = dict(document) if cls is dict else {}
     key = freeze(path[0])
     base[key] = patched(base.get(key, U), path[1:], value, loc)
     return base
+
+
+def bad_path(loc: Location) -> NoReturn:
+    """Refuse a `with` whose target is no place in a document: a path of other things than strings, or into an array."""
+    raise PolicyError(EVAL_CONFLICT_ERROR, "with keyword cannot replace a value: bad document path", loc)
 
 
 def base_at(document: Value, path: tuple[str, ...]) -> Value:
@@ -597,6 +602,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "Set": Set,
     "U": U,
     "agree": agree,
+    "bad_path": bad_path,
     "base_at": base_at,
     "base_step": base_step,
     "compare": compare,

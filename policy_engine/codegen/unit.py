@@ -18,7 +18,6 @@ from policy_engine.codegen.runtime import EXPORTED, NC, Code, Node, Query, adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
-from policy_engine.compiler.terms import function_path
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
@@ -160,12 +159,6 @@ class Unit:
         assert group is not None
         return group
 
-    def function_at(self, target: Term) -> Group | None:
-        """The function that a `with` target below data names."""
-        node = self.program.tree.find(function_path(target)) if isinstance(target, nodes.Ref) else None
-        found = node is not None and node.group is not None and node.group.kind is Kind.FUNCTION
-        return node.group if node is not None and found else None
-
     def node_name(self, tree: Tree) -> str:
         """The name of a place in the tree of virtual documents; everything below it is written too."""
         return self.constants.named("d", tree.number, self._node(tree))
@@ -185,11 +178,8 @@ class Unit:
     # ---- `with`
 
     def _mock_default(self, name: str) -> Any:
-        if name.startswith("data."):
-            tree = self.program.tree.find(tuple(name.split(".")[1:]))
-            assert tree is not None
-            assert tree.group is not None
-            return _late(self.namespace, self.function_name(tree.group))
+        if name in self.program.functions:
+            return _late(self.namespace, self.function_name(self.program.functions[name]))
         builtin = self.program.builtins[name]
         return adapt(builtin.function, builtin.context)
 

@@ -67,6 +67,7 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     errors: list[PolicyError] = []
     query = Program([], program.tree, program.groups, [], program.names, program.builtins)
     query.dependencies, query.documents = program.dependencies, program.documents
+    query.functions = program.functions
     resolver = names.Resolver({}, names.function_names(program), program.names, errors)
     info = ModuleInfo("", (), nodes.Module(nodes.Package(()), (), ()))
     clause = Clause(None, resolver.body(body)[0])

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from policy_engine.builtins.table import Builtin
-from policy_engine.compiler.program import Group, Kind, Path, Program
+from policy_engine.compiler.program import Group, Kind, Path, Program, dotted
 from policy_engine.compiler.terms import (
-    ROOTS,
     FunctionValue,
     bodies,
     builtin_name,
@@ -106,10 +105,9 @@ class Checker:
         if head.name != "data":
             self._with_builtin(item, head.name)
             return
-        path = _constant_path(target)
+        path = constant_path(target)
         if path is None:
-            self._error(item, "with keyword target must be a ground reference", TYPE_ERROR)
-            return
+            return  # an error when it is evaluated, as in OPA
         node = self.program.tree
         for length, step in enumerate(path):
             if node.group is not None:
@@ -144,8 +142,7 @@ class Checker:
         if name in self.program.builtins:
             found = len(self.program.builtins[name].decl.args)
         else:
-            node = self.program.tree.find(tuple(name.split(".")[1:]))
-            found = node.group.arity if node is not None and node.group is not None else expected
+            found = self.program.functions[name].arity
         if found != expected:
             self._error(
                 item, f"{name}: arity mismatch: the function it stands for takes {expected} operands", TYPE_ERROR
@@ -163,7 +160,8 @@ def _terms(term: Term) -> Iterator[Term]:
             yield from _terms(head)
 
 
-def _constant_path(target: Term) -> Path | None:
+def constant_path(target: Term) -> Path | None:
+    """The path of a `with` target's steps; None if they are not all strings."""
     steps = target.path if isinstance(target, nodes.Ref) else ()
     if not all(isinstance(step, nodes.Scalar) and isinstance(step.value, str) for step in steps):
         return None
@@ -172,7 +170,5 @@ def _constant_path(target: Term) -> Path | None:
 
 def _operator_text(call: nodes.Call) -> str:
     assert isinstance(call.operator, nodes.Ref)
-    return ".".join(("data", *function_path(call.operator)))
+    return dotted(function_path(call.operator))
 
-
-__all__ = ["ROOTS", "arity", "check", "find_function"]

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from policy_engine.compiler.annotations import Annotations
-from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule
+from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule, dotted
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
     ROOTS,
@@ -27,7 +27,7 @@ from policy_engine.compiler.terms import (
     map_term,
     walk_terms,
 )
-from policy_engine.errors import COMPILE_ERROR, PolicyError
+from policy_engine.errors import COMPILE_ERROR, UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_term
@@ -67,7 +67,9 @@ def function_names(program: Program) -> set[str]:
     for info in program.modules:
         for rule in info.module.rules:
             if rule.head.args is not None:
-                functions.add(".".join(("data", *info.package, _dotted(rule.head.ref))))
+                steps = rule.head.ref.path if isinstance(rule.head.ref, nodes.Ref) else ()
+                names = [step.value for step in steps if isinstance(step, nodes.Scalar)]
+                functions.add(dotted((*info.package, rule_name(rule), *names)))
     return functions
 
 
@@ -263,9 +265,7 @@ class Resolver:
                 return None
             case nodes.SomeIn(key, value, collection):
                 source = self.term(collection)
-                for term in (key, value):
-                    if term is not None:
-                        self._declare(term, "in")
+                self._declare(value if key is None else nodes.Array((key, value)), "in")
                 step = self.term(key) if key is not None else self.fresh.fresh("$", collection)
                 item = nodes.Ref(source, (step,), loc=collection.loc)
                 if isinstance(source, nodes.Ref):
@@ -300,6 +300,11 @@ class Resolver:
 
     def _with(self, item: nodes.With) -> nodes.With:
         target = self._named(item.target)
+        for step in item.target.path if isinstance(item.target, nodes.Ref) else ():
+            # OPA does not rename the declared variables of a target: there they are other, unbound ones.
+            for var in _declarable(step):
+                if any(var.name in scope.declared for scope in self.scopes):
+                    self.errors.append(PolicyError(UNSAFE_VAR_ERROR, f"var {var.name} is unsafe", var.loc))
         value: Term | None = None
         if _dotted(target) in self.functions and _dotted(item.value):
             name = self._named(item.value)
@@ -323,23 +328,23 @@ class Resolver:
     def _declare(self, pattern: Term, how: str) -> None:
         """Give each variable of a pattern a name of its own from here on."""
         scope = self.scopes[-1]
+        here: set[str] = set()
         for var in _declarable(pattern):
             name = var.name
             if name in scope.declared:
-                if how == "arg":
-                    continue  # `f(x, x)`: the same value twice
+                if how == "arg" or (how == "in" and name in here):
+                    continue  # `f(x, x)`, `some x, x in xs`: the same value twice
                 text = "assigned" if how == "assign" else "declared"
                 self.errors.append(PolicyError(COMPILE_ERROR, f"var {name} {text} above", var.loc))
                 continue
             if name in scope.occurred:
                 self.errors.append(PolicyError(COMPILE_ERROR, f"var {name} referenced above", var.loc))
-            if name in ROOTS and how != "arg":
-                self.errors.append(
-                    PolicyError(
-                        COMPILE_ERROR, f"variables must not shadow {name} (use a different variable name)", var.loc
-                    )
-                )
+            if name in ROOTS:
+                what = "args" if how == "arg" else "variables"
+                text = f"{what} must not shadow {name} (use a different variable name)"
+                self.errors.append(PolicyError(COMPILE_ERROR, text, var.loc))
             scope.declared[name] = self.fresh.fresh(name, var)
+            here.add(name)
             scope.pending.discard(name)
             if how in ("some", "every"):
                 scope.unused[name] = (f"declared var {name} unused", var.loc)
@@ -489,4 +494,4 @@ def _dotted(name: Term) -> str:
         return name.name
     if not isinstance(name, nodes.Ref) or not all(map(_is_string, name.path)):
         return ""
-    return ".".join([_dotted(name.head), *(str(step.value) for step in name.path if isinstance(step, nodes.Scalar))])
+    return dotted(tuple([step.value for step in name.path if isinstance(step, nodes.Scalar)]), _dotted(name.head))

@@ -8,9 +8,10 @@ mirrors `data`.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.terms import Names
@@ -49,9 +50,15 @@ class Rule:
     module: ModuleInfo
 
 
-def dotted(path: Path) -> str:
-    """A path as people write it."""
-    return "".join(["data", *(f".{step}" if isinstance(step, str) else f"[{to_term(thaw(step))}]" for step in path)])
+_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def dotted(path: Path, root: str = "data") -> str:
+    """A path as people write it. Different paths have different texts, so that this can be a function's name."""
+    steps = [
+        f".{step}" if isinstance(step, str) and _NAME.fullmatch(step) else f"[{to_term(thaw(step))}]" for step in path
+    ]
+    return "".join((root, *steps))
 
 
 class Kind(enum.Enum):
@@ -142,6 +149,8 @@ class Program:
     """Report unused names too."""
     mocked: set[str] = field(default_factory=set)
     """Names of functions (builtins by name, groups as `data.…`) that a `with` somewhere replaces."""
+    functions: dict[str, Group] = field(default_factory=dict)
+    """The functions of the policies by their full names."""
     masked: set[Path] = field(default_factory=set)
     """Paths of documents that a `with` somewhere replaces, where there are rules at or below them."""
     dependencies: dict[Rule, list[Rule]] = field(default_factory=dict)

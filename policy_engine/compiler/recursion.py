@@ -78,15 +78,15 @@ def term_dependencies(program: Program, term: Term) -> Iterator[Rule]:
     elif isinstance(term, nodes.Var) and term.name == "data":
         yield from matching(program.tree, ())
     elif isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref):
-        yield from _function(program, function_path(term.operator))
-    elif isinstance(term, FunctionValue) and str(term.value).startswith("data."):
-        yield from _function(program, tuple(str(term.value).split(".")[1:]))
+        yield from _function(program, dotted(function_path(term.operator)))
+    elif isinstance(term, FunctionValue):
+        yield from _function(program, str(term.value))
 
 
-def _function(program: Program, path: tuple[str, ...]) -> Iterator[Rule]:
-    node = program.tree.find(path)
-    if node is not None and node.group is not None:
-        yield from (*node.group.rules, *node.group.defaults)
+def _function(program: Program, name: str) -> Iterator[Rule]:
+    group = program.functions.get(name)
+    if group is not None:
+        yield from (*group.rules, *group.defaults)
 
 
 def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
@@ -137,8 +137,8 @@ def body_terms(body: Body) -> Iterator[Term]:
             yield expr.what
         for term in (*expr_terms(expr), *(item.value for item in expr.withs)):
             yield from all_terms(term)
-        # To replace a document or function is to depend on it.
-        yield from (item.target for item in expr.withs if isinstance(item.target, nodes.Ref))
+        # To replace a document or function is to depend on it; to replace `input` is not to read it.
+        yield from (item.target for item in expr.withs if item.target != nodes.Var("input"))
         if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
             for inner in bodies(expr.what):
                 yield from body_terms(inner)

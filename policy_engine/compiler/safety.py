@@ -23,6 +23,7 @@ from policy_engine.compiler.terms import (
     map_operands,
     map_term,
     operands,
+    same_key,
     subterms,
     term_closures,
     walk_terms,
@@ -300,7 +301,7 @@ class _Unifier:
         self.safe = safe
         self.unified: set[str] = set()
         self.waiting: dict[str, set[str]] = {}
-        """For a variable that is still unbound, those that become bound when all of the named ones are."""
+        """For a variable that is still unbound, those that it is made of: either side binds the other."""
 
     def known(self, name: str) -> bool:
         return name in self.safe or name in self.unified or name in ROOTS
@@ -327,7 +328,7 @@ class _Unifier:
                 if len(left_pairs) == len(right_pairs):
                     for key, value in left_pairs:
                         for other_key, other in right_pairs:
-                            if key == other_key:
+                            if same_key(key, other_key):
                                 self.unify(value, other)
             case _:
                 self._with_value(b, a, _MATCH_RIGHT)
@@ -364,6 +365,8 @@ class _Unifier:
         if self.known(name):
             return
         self.unified.add(name)
+        for part in self.waiting.pop(name, ()):
+            self.mark(part)
         for other, needed in list(self.waiting.items()):
             if name in needed:
                 needed.discard(name)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Expr, Term
+from policy_engine.values import equal
 
 COMPREHENSIONS = (nodes.ArrayComprehension, nodes.SetComprehension, nodes.ObjectComprehension)
 ROOTS = frozenset({"data", "input"})
@@ -187,6 +189,14 @@ def map_closure(
             return replace(closure, key=term(closure.key), value=term(closure.value), body=body(closure.body))
         case _:
             return closure
+
+
+def same_key(a: Term, b: Term) -> bool:
+    """Whether two keys of object patterns are the same one: the same variable, or constants that are equal."""
+    if a == b:
+        return True
+    x, y = constant_value(a), constant_value(b)
+    return x is not None and y is not None and equal(x[0], y[0])
 
 
 def pattern_vars(term: Term) -> Iterator[nodes.Var]:

@@ -34,6 +34,8 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         defaults = [rule for rule in rules if rule.default and not rule.suffix]
         group = Group(len(program.groups), path, _kind(rules[0]), ordinary, defaults)
         program.groups.append(group)
+        if group.kind is Kind.FUNCTION:
+            program.functions[group.name] = group
         _node(program.tree, path).group = group
     for number, node in enumerate(_walk(program.tree)):
         node.number = number
