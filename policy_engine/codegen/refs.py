@@ -74,7 +74,9 @@ class Refs:
             case nodes.Array(items):
                 return "[" + ", ".join([self.operand(item) for item in items]) + "]"
             case nodes.Set(items):
-                return "new_set(" + ", ".join([self.operand(item) for item in items]) + ")"
+                # Of two equal members the first counts, and OPA puts constants before variables.
+                members = sorted(items, key=lambda item: not isinstance(item, nodes.Scalar))
+                return "new_set(" + ", ".join([self.operand(item) for item in members]) + ")"
             case nodes.Object(pairs):
                 # Of two equal keys the last counts, and OPA puts constant keys before variables.
                 ordered = sorted(pairs, key=lambda pair: not isinstance(pair[0], nodes.Scalar))
