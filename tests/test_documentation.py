@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import policy_engine
+from policy_engine import errors
 from policy_engine.cli.app import run as policy
+from policy_engine.compiler import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("policies/**/*.md")])
@@ -60,6 +64,31 @@ def test_the_architecture_is_that_of_the_code() -> None:
     assert named - there == {"test_architecture.py"}
     unnamed = {path.name for path in (ROOT / "gateway").glob("*.py")} - {"__init__.py"} - named
     assert not unnamed, "give each a place in docs/architecture.md, section 2"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "```pycon" in p.read_text("utf-8")], ids=lambda page: page.name)
+def test_examples_in_python_run(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a page shows as typed into Python gives what it shows, at the root of a clone."""
+    monkeypatch.chdir(ROOT)
+    failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert tried
+    assert failed == 0, capsys.readouterr().out
+
+
+def test_the_engines_page_is_complete() -> None:
+    page = (ROOT / "docs" / "policy-engine.md").read_text("utf-8")
+
+    def rows(heading: str) -> list[str]:
+        """The names in the first column of the table under this heading of a column."""
+        table = page[page.index(f"| {heading} |") :].split("\n\n")[0].splitlines()[2:]
+        return [name for row in table for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+    assert sorted(rows("name")) == sorted(policy_engine.__all__)
+    assert rows("stage") == [name for name, _ in STAGES]
+    codes = {value for name, value in vars(errors).items() if name.endswith("_ERROR") or name == "INVALID_INPUT"}
+    assert sorted(rows("code")) == sorted(codes)
 
 
 def named_files(page: Path) -> dict[str, str]:
