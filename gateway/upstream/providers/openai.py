@@ -16,6 +16,7 @@ import orjson
 
 from gateway.errors import Denied
 from gateway.exchange import Call, Reference, Tool, Usage
+from gateway.identity.credentials import PREFIXES
 from gateway.upstream.providers.base import Route
 from gateway.upstream.strict_json import shown
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
@@ -26,19 +27,30 @@ MODELS_LIST = "models.list"
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _TOKEN_LIMITS = ("max_completion_tokens", "max_tokens")
+_MAX_LIMIT = 2**64 - 1  # what a request can say, and an input document hold
+_MAX_ANSWERS = 128
 
-# Members by which routers of many models choose another one than `model`, or add tools: a policy could not see it.
-_SELECTORS = frozenset({"engine", "fallbacks", "models", "plugins", "preset", "route"})
+# Members by which compatible servers do what no policy could see, and why that is refused.
+_ONE_MODEL = "one request names one model and its own tools"
+_ONE_LIMIT = "the output limit is `max_tokens` or `max_completion_tokens`"
+_UNSEEN = {
+    **dict.fromkeys(("engine", "fallbacks", "models", "plugins", "preset", "route"), _ONE_MODEL),
+    # Where such a name is known it beats the documented ones, and with them a policy's cap.
+    **dict.fromkeys(("max_new_tokens", "n_predict", "num_predict"), _ONE_LIMIT),
+    "chat_template": "prompts are written in `messages`",
+}
 
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "functions", "web_search_options", "n"}
     | set(_TOKEN_LIMITS)
-    | _SELECTORS
+    | _UNSEEN.keys()
 )
 _MESSAGE_NAMES = frozenset({"role", "content", "audio"})
-_TOOL_NAMES = frozenset({"type", "name", "function", "custom"})
+_DEFINITIONS = frozenset({"function", "custom"})
+_TOOL_NAMES = frozenset({"type", "name"}) | _DEFINITIONS
 _PART_NAMES = frozenset({"type", "file", "file_id"})
+_OPTION_NAMES = frozenset({"include_usage"})
 
 # Policies may give any number of reasons; an error that nobody can read explains nothing.
 _MAX_REASONS = 4000
@@ -74,8 +86,8 @@ class OpenAI:
         if not isinstance(body, dict):
             _refuse("the body must be an object")
         _check_spelling(body, _CALL_NAMES)
-        if selectors := sorted(_SELECTORS & body.keys()):
-            _refuse(f"`{selectors[0]}` is not supported: one request names one model and its own tools")
+        if unseen := sorted(_UNSEEN.keys() & body.keys()):
+            _refuse(f"`{unseen[0]}` is not supported: {_UNSEEN[unseen[0]]}")
         messages = _messages(body.get("messages"))
         return Call(
             action=route.action,
@@ -103,8 +115,10 @@ class OpenAI:
         return {**body, "stream_options": {**(options or {}), "include_usage": True}}
 
     def cap_output(self, body: dict[str, Any], cap: int) -> dict[str, Any] | None:
+        # Each of several answers gets its share. If there are more answers than tokens, the second judgement says no.
+        share = max(1, cap // _answers(body))
         named = [name for name in _TOKEN_LIMITS if body.get(name) is not None]
-        changed = {name: cap for name in named or _TOKEN_LIMITS[:1] if not named or body[name] > cap}
+        changed = {name: share for name in named or _TOKEN_LIMITS[:1] if not named or body[name] > share}
         return {**body, **changed} if changed else None
 
     def credential(self, secret: str) -> tuple[str, str]:
@@ -156,6 +170,9 @@ def _model(value: object) -> str:
     # No folding of any kind: the exact text is judged and forwarded, so it must look like what it is.
     if len(value) > 256 or not value.isascii() or not value.isprintable() or " " in value:
         _refuse("`model` must be at most 256 printable ASCII characters without spaces")
+    # The model's name is recorded and shown in many places, where no secret may be.
+    if any(prefix in value for prefix in PREFIXES.values()):
+        _refuse("`model` holds a key of this gateway")
     return value
 
 
@@ -166,21 +183,34 @@ def _stream(body: dict[str, Any]) -> bool:
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         _refuse("`stream_options` must be an object")
+    _check_spelling(options or {}, _OPTION_NAMES)
     include = (options or {}).get("include_usage")
     if include is not None and include.__class__ is not bool:
         _refuse("`stream_options.include_usage` must be true or false")
     return bool(stream)
 
 
+def _answers(body: dict[str, Any]) -> int:
+    """How many answers are asked for; each of them may be as long as the limit says."""
+    answers = body.get("n")
+    if answers is None:
+        return 1
+    if answers.__class__ is not int or not 1 <= answers <= _MAX_ANSWERS:
+        _refuse(f"`n` must be a whole number from 1 to {_MAX_ANSWERS}")
+    return int(answers)
+
+
 def _output_limit(body: dict[str, Any]) -> int | None:
+    """The limit of all answers together."""
+    answers = _answers(body)
     limits = set()
     for name in _TOKEN_LIMITS:
         value = body.get(name)
         if value is None:
             continue
-        if value.__class__ is not int or value < 1:
-            _refuse(f"`{name}` must be a whole number of at least 1")
-        limits.add(value)
+        if value.__class__ is not int or not 1 <= value <= _MAX_LIMIT // answers:
+            _refuse(f"`{name}` must be a whole number from 1 to {_MAX_LIMIT // answers}")
+        limits.add(value * answers)
     if len(limits) > 1:
         _refuse("`max_tokens` and `max_completion_tokens` contradict each other: name one of them")
     return limits.pop() if limits else None
@@ -215,8 +245,13 @@ def _tool(item: dict[str, Any]) -> Tool:
     kind = item.get("type", "function" if "function" in item else None)
     if not isinstance(kind, str) or not kind:
         _refuse("`type` of a tool must be a string")
+    # Some servers look for a function whatever the type says: what is called must not have two names.
+    if more := sorted(item.keys() & (_DEFINITIONS - {kind})):
+        _refuse(f"a tool of type {shown(kind)} must not have a member `{more[0]}`")
     definition = item.get(kind)
-    if kind in ("function", "custom"):
+    if kind in _DEFINITIONS:
+        if "name" in item:
+            _refuse(f"the name of a tool of type {kind} stands in its member `{kind}`")
         if not isinstance(definition, dict):
             _refuse(f"a tool of type {kind} must have a member `{kind}`")
         _check_spelling(definition, _TOOL_NAMES)
@@ -236,15 +271,21 @@ def _references(messages: list[dict[str, Any]]) -> tuple[Reference, ...]:
     """What a message can name of the provider's state: uploaded files, and the audio of an earlier answer."""
     found: list[Reference] = []
     for message in messages:
-        if isinstance(audio := message.get("audio"), dict):
-            found.append(Reference("audio", _id(audio.get("id"))))
+        if (audio := message.get("audio")) is not None:
+            found.append(Reference("audio", _id(_object(audio, "audio").get("id"))))
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
-            if isinstance(file := part.get("file"), dict):
-                _check_spelling(file, _PART_NAMES)
-                if file.get("file_id") is not None:
-                    found.append(Reference("file", _id(file["file_id"])))
+            # Some servers take the id from the part itself.
+            holders = [part] if part.get("file") is None else [part, _object(part["file"], "file")]
+            found += [Reference("file", _id(each["file_id"])) for each in holders if each.get("file_id") is not None]
     return tuple(found)
+
+
+def _object(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        _refuse(f"`{name}` must be an object")
+    _check_spelling(value, _PART_NAMES)
+    return value
 
 
 def _id(value: object) -> str:

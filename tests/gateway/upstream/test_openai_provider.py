@@ -92,11 +92,12 @@ def test_references() -> None:
             "messages": [
                 {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}, {"type": "text"}]},
                 {"role": "user", "content": [{"type": "file", "file": {"file_data": "data:…", "filename": "x"}}]},
+                {"role": "user", "content": [{"type": "input_file", "file_id": "file-2", "file": None}]},
                 {"role": "assistant", "audio": {"id": "audio-1"}, "content": None},
             ],
         }
     )
-    assert found.references == (Reference("file", "file-1"), Reference("audio", "audio-1"))
+    assert found.references == (Reference("file", "file-1"), Reference("file", "file-2"), Reference("audio", "audio-1"))
 
 
 @pytest.mark.parametrize(
@@ -130,11 +131,40 @@ def test_references() -> None:
         ({"model": "m", "messages": [USER], "max_tokens": 1.0}, "`max_tokens` must be a whole number"),
         ({"model": "m", "messages": [USER], "max_tokens": "9"}, "`max_tokens` must be a whole number"),
         ({"model": "m", "messages": [USER], "max_tokens": 1, "max_completion_tokens": 2}, "contradict"),
+        ({"model": "m", "messages": [USER], "max_tokens": 2**63, "n": 3}, "`max_tokens` must be a whole number"),
+        ({"model": "m", "messages": [USER], "n": 0}, "`n` must be a whole number from 1 to 128"),
+        ({"model": "m", "messages": [USER], "n": 129}, "`n` must be a whole number from 1 to 128"),
+        ({"model": "m", "messages": [USER], "n": 2.0}, "`n` must be a whole number from 1 to 128"),
+        ({"model": "m", "messages": [USER], "n": "2"}, "`n` must be a whole number from 1 to 128"),
+        ({"model": "aig_sk_x", "messages": [USER]}, "`model` holds a key"),
+        ({"model": "m", "messages": [{"role": "assistant", "audio": "audio_1"}]}, "`audio` must be an object"),
+        ({"model": "m", "messages": [{"role": "user", "content": [{"file": ["f"]}]}]}, "`file` must be an object"),
         ({"model": "m", "messages": [USER], "tools": {}}, "`tools` must be a list"),
         ({"model": "m", "messages": [USER], "tools": [{}]}, "`type` of a tool"),
         ({"model": "m", "messages": [USER], "tools": [{"type": "function"}]}, "must have a member `function`"),
         ({"model": "m", "messages": [USER], "tools": [{"type": "function", "function": {}}]}, "`name` of a tool"),
         ({"model": "m", "messages": [USER], "functions": [{}]}, "`name` of a tool"),
+        # Tools that a server which looks for functions alone would take for others.
+        (
+            {"model": "m", "messages": [USER], "tools": [{"type": "web_search", "function": {"name": "rm"}}]},
+            "must not have a member `function`",
+        ),
+        (
+            {
+                "model": "m",
+                "messages": [USER],
+                "tools": [{"type": "custom", "custom": {"name": "a"}, "function": {"name": "rm"}}],
+            },
+            "must not have a member `function`",
+        ),
+        (
+            {
+                "model": "m",
+                "messages": [USER],
+                "tools": [{"type": "function", "name": "rm", "function": {"name": "a"}}],
+            },
+            "stands in its member `function`",
+        ),
         # Other spellings that some servers take for the documented ones.
         ({"model": "m", "Model": "n", "messages": [USER]}, "`Model` must be spelled `model`"),
         ({"model": "m", "MAX_TOKENS": 9, "messages": [USER]}, "must be spelled `max_tokens`"),
@@ -149,6 +179,14 @@ def test_references() -> None:
         # Members by which a router would choose another model or add tools of its own.
         ({"model": "m", "models": ["n"], "messages": [USER]}, "`models` is not supported"),
         ({"model": "m", "plugins": [], "messages": [USER]}, "`plugins` is not supported"),
+        # Members by which a server would overrule an output limit or a system prompt.
+        ({"model": "m", "n_predict": 9, "max_tokens": 1, "messages": [USER]}, "`n_predict` is not supported"),
+        ({"model": "m", "chat_template": "x", "messages": [USER]}, "`chat_template` is not supported"),
+        ({"model": "m", "N_Predict": 9, "messages": [USER]}, "must be spelled `n_predict`"),
+        (
+            {"model": "m", "messages": [USER], "stream_options": {"Include_Usage": False, "include_usage": True}},
+            "must be spelled `include_usage`",
+        ),
         ({"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "x": 0.5}]}]}, "whole numbers"),
         ({"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "ä": 1}]}]}, "ASCII"),
     ],
@@ -170,6 +208,10 @@ def test_refused(body: Any, says: str) -> None:
         ({"max_tokens": 500, "max_completion_tokens": 500}, 100, {"max_tokens": 100, "max_completion_tokens": 100}),
         ({"max_tokens": 100}, 100, None),
         ({"max_completion_tokens": 7}, 100, None),
+        # Of several answers each gets its share: what a policy caps is what all of them cost.
+        ({"n": 4}, 100, {"n": 4, "max_completion_tokens": 25}),
+        ({"n": 4, "max_tokens": 26}, 100, {"n": 4, "max_tokens": 25}),
+        ({"n": 4, "max_tokens": 25}, 100, None),
     ],
 )
 def test_capping_the_output(given: dict[str, Any], cap: int, wanted: dict[str, Any] | None) -> None:
@@ -182,6 +224,12 @@ def test_capping_the_output(given: dict[str, Any], cap: int, wanted: dict[str, A
         # What was capped is a fixed point, and the provider's view says so.
         assert PROVIDER.cap_output(capped, cap) is None
         assert call(capped).max_output_tokens == cap
+
+
+def test_the_limit_of_several_answers_is_that_of_all() -> None:
+    assert call({"model": "m", "messages": [USER], "max_tokens": 100, "n": 8}).max_output_tokens == 800
+    assert call({"model": "m", "messages": [USER], "max_tokens": 100, "n": None}).max_output_tokens == 100
+    assert call({"model": "m", "messages": [USER], "n": 8}).max_output_tokens is None
 
 
 @pytest.mark.parametrize(
