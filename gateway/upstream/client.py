@@ -99,6 +99,10 @@ class UpstreamClient:
 
 
 def _failure(error: Exception) -> Denied:
-    # The texts of these exceptions name hosts and ports, never headers or bodies.
     code = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_error"
-    return Denied(code, f"{type(error).__name__}: {error}"[:512])
+    # Most of these texts name hosts and ports. That of a malformed answer goes on with what was in it, which may be
+    # anything, also the credential that the upstream was sent.
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        text = text.partition(":")[0]
+    return Denied(code, f"{type(error).__name__}: {text}"[:512])

@@ -111,7 +111,7 @@ class EventTap:
             return b""
         now: list[bytes] = []
         for position, event in enumerate(events):
-            if sse.data_of(event) == self._terminal:
+            if self._is_terminal(event):
                 self.ended = True
                 self._held = b"".join(events[position:])
                 break
@@ -122,16 +122,20 @@ class EventTap:
     def finish(self) -> bytes:
         # A stream may end without the blank line that would have ended its last event.
         rest = self._splitter.rest
-        if rest and not self.ended and sse.data_of(rest) == self._terminal:
+        if rest and not self.ended and self._is_terminal(rest):
             self.ended = True
         if rest and not self.ended and not self._keep(rest):
             rest = b""
         return self._held + rest
 
+    def _is_terminal(self, event: bytes) -> bool:
+        # As SDKs see it: for them a stream has ended with whatever begins like that.
+        return sse.data_of(event).lstrip().startswith(self._terminal)
+
     def _keep(self, event: bytes) -> bool:
         """Read what the event reports; False if the client must not see it."""
         # Most events report nothing: look before parsing.
-        reports = b'"usage"' in event and b'"usage":null' not in event
+        reports = event.count(b'"usage"') > event.count(b'"usage":null')
         if not reports and self.model is not None and b'"error"' not in event:
             return True
         document = _object(sse.data_of(event))

@@ -87,6 +87,22 @@ def test_an_end_without_its_blank_line() -> None:
     assert tap.ended
 
 
+@pytest.mark.parametrize(
+    "end", [b"data: [DONE] \n\n", b"data:  [DONE]\n\n", b"data:[DONE]\r\n\r\n", b"data: [DONE]!\n\n"]
+)
+def test_an_end_is_what_clients_take_for_one(end: bytes) -> None:
+    """The SDKs stop at any data that begins with the word: it must not reach them before the closing record."""
+    tap = OpenAI().tap(events=True, hide_usage=False)
+    assert run(tap, [FIRST + end, b": bye\n\n"]) == (FIRST, end + b": bye\n\n")
+
+
+def test_usage_is_found_beside_another_that_is_null() -> None:
+    both = event(chunk(choices=[], details={"usage": None}, usage=USAGE))
+    tap = OpenAI().tap(events=True, hide_usage=True)
+    assert run(tap, [FIRST + both + DONE]) == (FIRST, DONE)
+    assert tap.usage == Usage(7, 3)
+
+
 def test_hidden_usage_without_its_blank_line_stays_hidden() -> None:
     tap = OpenAI().tap(events=True, hide_usage=True)
     assert run(tap, [FIRST + USAGE_ONLY[:-1]]) == (FIRST, b"")
