@@ -23,6 +23,7 @@ import functools
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
@@ -94,9 +95,10 @@ class DataPlane:
                 exchange.received = await self._read_body(headers, receive)
             else:
                 guards.no_body(headers)
-            exchange.call = self._parse(exchange, match)
-            # 5 check the epoch again, then decide
+            # 5 check the epoch again, then decide: whom and where this is about may have changed while the body came
             exchange.principal = self._principals.refresh(exchange.principal)
+            match = self._registry.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
+            exchange.call = self._parse(exchange, match)
             self._decide(exchange, match)
             # 6 record `decided`
             await self._record_decided(exchange)
@@ -228,10 +230,12 @@ class DataPlane:
         if not closed:
             refusal = Denied("audit_unavailable")
         if refusal is None:
-            await relay.end()
+            with suppress(TimeoutError):  # of a client that has stopped reading
+                async with asyncio.timeout_at(started + self._settings.upstream_total_timeout):
+                    await relay.end()
         elif not relay.begun:
             await self._refuse(exchange, match.upstream.provider, refusal, send)
-        # Otherwise the head is out: returning without an end makes the server close the connection.
+        # Otherwise a part is out: returning without an end makes the server close the connection.
 
     async def _forward(self, exchange: Exchange, match: routing.Match, headers: Mapping[bytes, bytes]) -> Answer:
         call = exchange.call

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway import proxy
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
 
@@ -60,7 +61,16 @@ def test_upstream_down(run: Run) -> None:
     run(test)
 
 
-@pytest.mark.parametrize("garbage", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx-echo: Bearer sk-upstream-secret\x00\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nsk-upstream-secret\r\n",
+    ],
+)
 def test_upstream_does_not_speak_http(run: Run, garbage: bytes) -> None:
     async def test(gateway: Gateway) -> None:
         async def handle(seen: object, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +80,9 @@ def test_upstream_does_not_speak_http(run: Run, garbage: bytes) -> None:
         gateway.upstream.handler = handle
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (502, "upstream_error")
-        assert (await outcome(gateway))["outcome"] == "upstream_error"
+        closing = await outcome(gateway)
+        assert closing["outcome"] == "upstream_error"
+        assert "secret" not in closing["detail"]  # what an upstream echoes is not repeated
         assert len(gateway.upstream.seen) == 1  # what may have been carried out is not sent again
 
     run(test)
@@ -130,6 +142,25 @@ def test_too_long_in_all(run: Run) -> None:
         reply = await gateway.chat(stream=True)
         assert (reply.status, reply.complete) == (200, False)
         assert (await outcome(gateway))["outcome"] == "upstream_timeout"
+
+    run(test, upstream_total_timeout=0.3)
+
+
+def test_a_client_that_stops_reading_is_not_waited_for_forever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is closed by then; the connection must not stay open for as long as the client likes."""
+
+    async def stuck(relay: object) -> None:
+        await asyncio.sleep(20)
+
+    monkeypatch.setattr(proxy._Relay, "end", stuck)
+
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, USAGE, DONE)
+        started = time.monotonic()
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.complete) == (200, False)
+        assert 0.3 <= time.monotonic() - started < 5
+        assert (await outcome(gateway))["outcome"] == "ok"
 
     run(test, upstream_total_timeout=0.3)
 

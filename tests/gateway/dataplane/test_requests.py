@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -221,7 +222,17 @@ def _keys(gateway: Gateway) -> list[str]:
     return [row.id for row in queries.keys(gateway.registry, ORG)]
 
 
-def test_a_revocation_while_the_body_is_on_its_way(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (functools.partial(changes.revoke_agent, agent="bot"), b"401"),
+        (functools.partial(changes.remove_upstream, name="openai"), b"404"),
+    ],
+    ids=["agent", "upstream"],
+)
+def test_what_is_taken_away_while_the_body_is_on_its_way(
+    run: Run, change: Callable[..., object], status: bytes
+) -> None:
     """Step 5 looks again: what was true when the head came is not enough."""
 
     async def test(gateway: Gateway) -> None:
@@ -229,11 +240,9 @@ def test_a_revocation_while_the_body_is_on_its_way(run: Run) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(data[:-10])
         await asyncio.sleep(0.1)
-        await asyncio.to_thread(
-            lambda: changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-        )
+        await asyncio.to_thread(change, gateway.registry, actor=ACTOR, organization=ORG)
         writer.write(data[-10:])
-        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 " + status)
         writer.close()
         assert gateway.upstream.seen == []
 
