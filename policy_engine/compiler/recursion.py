@@ -5,6 +5,7 @@ Also: which groups a rule can reach, which code generation and facts build on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from policy_engine.compiler.program import Kind, Program, Rule, Tree, dotted
@@ -26,7 +27,9 @@ from policy_engine.values import equal, freeze
 
 def check(program: Program, errors: list[PolicyError]) -> None:
     """Report each rule that takes part in a cycle, once per cycle found."""
-    edges = {rule: sorted(set(dependencies(program, rule)), key=lambda r: r.loc) for rule in program.rules}
+    edges = {
+        rule: sorted(set(dependencies(program, rule, functions=True)), key=lambda r: r.loc) for rule in program.rules
+    }
     state: dict[Rule, int] = {}
     for start in program.rules:
         if start not in state:
@@ -65,18 +68,22 @@ def _visit(start: Rule, edges: dict[Rule, list[Rule]], state: dict[Rule, int], e
     return done
 
 
-def dependencies(program: Program, rule: Rule) -> Iterator[Rule]:
-    """The rules one rule's document is made from, itself apart."""
+def dependencies(program: Program, rule: Rule, *, functions: bool = False) -> Iterator[Rule]:
+    """The rules one rule's document is made from, itself apart.
+
+    With `functions` also those of a package that it refers to as a whole: they are no part of the document, but OPA
+    looks for recursion through them, and the package's type has them.
+    """
     for term in rule_terms(rule):
-        yield from term_dependencies(program, term)
+        yield from term_dependencies(program, term, functions)
 
 
-def term_dependencies(program: Program, term: Term) -> Iterator[Rule]:
+def term_dependencies(program: Program, term: Term, functions: bool) -> Iterator[Rule]:
     """The rules that one term refers to or calls."""
     if isinstance(term, nodes.Ref) and isinstance(term.head, nodes.Var) and term.head.name == "data":
-        yield from matching(program.tree, term.path)
+        yield from matching(program.tree, term.path, functions)
     elif isinstance(term, nodes.Var) and term.name == "data":
-        yield from matching(program.tree, ())
+        yield from matching(program.tree, (), functions)
     elif isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref):
         yield from _function(program, dotted(function_path(term.operator)))
     elif isinstance(term, FunctionValue):
@@ -89,15 +96,18 @@ def _function(program: Program, name: str) -> Iterator[Rule]:
         yield from (*group.rules, *group.defaults)
 
 
-def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
-    """The rules whose documents a reference below `data` can touch. A step that is no constant matches anything."""
+def matching(tree: Tree, path: tuple[Term, ...], functions: bool = False) -> Iterator[Rule]:
+    """The rules whose documents a reference below `data` can touch. A step that is no constant matches anything.
+
+    `functions` below the path are among them only if asked for.
+    """
     nodes_here = [tree]
     for number, step in enumerate(path):
         following: list[Tree] = []
         for node in nodes_here:
             if node.group is not None:
                 for rule in (*node.group.rules, *node.group.defaults):
-                    if rule.args is None and compatible(rule.suffix, path[number:]):
+                    if rule.args is None and compatible(_ground(rule.suffix), path[number:]):
                         yield rule
                 continue
             constant = constant_value(step)
@@ -111,7 +121,12 @@ def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
         if node.group is not None and node.group.kind is Kind.FUNCTION:
             yield from (*node.group.rules, *node.group.defaults)
         for group in node.groups():
-            yield from (rule for rule in (*group.rules, *group.defaults) if rule.args is None)
+            yield from (rule for rule in (*group.rules, *group.defaults) if functions or rule.args is None)
+
+
+def _ground(suffix: tuple[Term, ...]) -> tuple[Term, ...]:
+    """The constants that a suffix starts with. Behind them a rule may define anything, as far as OPA looks."""
+    return tuple(itertools.takewhile(lambda step: isinstance(step, nodes.Scalar), suffix))
 
 
 def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:

@@ -128,14 +128,14 @@ class Bodies:
     def _references(self, expr: Expr, scope: Scope) -> Iterator[PolicyError]:
         """The errors of the references in an expression and in its bodies; not in comprehensions.
 
-        What `with` names counts only around `every`, and a function is no document there.
+        What `with` names counts only around `every`, `and` and `or`, and a function is no document there.
         """
         what = expr.what
         if what.__class__ in _WITH_BODIES:
             for body in bodies(what):
                 for inner in body:
                     yield from self._references(inner, scope)
-            if isinstance(what, nodes.Every):
+            if not isinstance(what, nodes.Negation):
                 for item in expr.withs:
                     yield from self._named_functions(item, scope)
             return
