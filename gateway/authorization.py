@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import logging
 import secrets
 import time
 from collections.abc import Mapping
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from gateway.identity.principals import Principal
     from gateway.registry.reader import ActiveSet
 
+logger = logging.getLogger("gateway.policies")
+
 DEADLINE_MS: Final = 100
 _MAX_WORK: Final = 10_000_000
 _MAX_OUTPUT: Final = 1024 * 1024
 _MAX_DETAIL: Final = 500
-_MAX_RECORDED: Final = 32 * 1024  # what policies drew from clock and chance must fit into the log's entry
+# What policies drew from clock and chance, as it stands in the log's entry, where their reasons need room as well.
+_MAX_RECORDED: Final = 24 * 1024
 
 _WEEKDAYS: Final = ("Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday")  # since 1970-01-01
 _HOUR_NS: Final = 3600 * 10**9
@@ -187,6 +191,9 @@ def _judge(panel: Panel, document: dict[str, Any], now_ns: int, seed: int | None
         except pe.PolicyError as error:
             code = "policy_deadline" if error.code == "eval_cancel_error" else "policy_error"
             verdict = Verdict(code, detail=f"{member.ref.name}: {error}")
+        except Exception as error:  # a defect of the engine: a refusal, and on record like any other
+            logger.exception("bundle %s cannot be evaluated", member.ref.name)
+            verdict = Verdict("policy_error", detail=f"{member.ref.name}: {type(error).__name__}: {error}")
         else:
             undefined = answer.value is pe.UNDEFINED
             verdict = Verdict("policy_undefined") if undefined else read(answer.value, member.effect)
@@ -209,7 +216,7 @@ def _authorization(
     kept = b"{}"
     try:
         kept = restricted(document, panel.input_paths)
-        if recorded and len(pe.dumps(dict(recorded))) > _MAX_RECORDED:
+        if recorded and len(orjson.dumps(pe.dumps(dict(recorded)))) > _MAX_RECORDED:
             raise ValueError("policies drew too many values from clock and chance")
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: what orjson cannot express
         # A decision that the log cannot hold must not be made.

@@ -140,9 +140,9 @@ def _reasons(reasons: Sequence[str]) -> str:
     while True:
         left_out = len(reasons) - len(kept)
         text = entries.document([*kept, f"… and {left_out} more"] if left_out else kept)
-        if len(text) <= _REASONS_BYTES:
+        if len(entries.canonical(text)) <= _REASONS_BYTES:
             return text
-        kept.pop()  # escapes made it longer than it looked
+        kept.pop()  # escapes, which are escaped once more in the leaf, made it longer than it looked
 
 
 def _clip(text: str) -> str:

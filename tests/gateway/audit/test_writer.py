@@ -185,6 +185,14 @@ def test_reasons_are_cut_never_refused(log: Log, make: Make) -> None:
     assert "more" in entry["reasons_json"]
 
 
+def test_reasons_leave_room_for_everything_else_of_a_decision(log: Log, make: Make) -> None:
+    """A policy must not be able to keep its own denial out of the log, whatever is escaped in it."""
+    fields = {"nondeterministic_json": '"' * (12 * 1024), "bundles_json": '{"name":"b"}' * 1000, "detail": "d" * 2000}
+    denial = make.decided(allow=False, open=False, reason="policy_denied", reasons=['"\\' * 200] * 32, fields=fields)
+    log.writer().write_sync(denial)
+    assert len(log.entries()) == 1
+
+
 def test_each_organization_has_its_own_tree(log: Log, make: Make) -> None:
     writer = log.writer()
     for organization in ("acme", "default", "acme", "system", "acme"):

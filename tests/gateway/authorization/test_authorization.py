@@ -287,6 +287,36 @@ def test_chance_and_clock_are_recorded(court: Court) -> None:
     assert pe.loads(str(first.fields()["nondeterministic_json"])) == first.nondeterministic
 
 
+def test_more_than_the_log_can_hold_is_an_error(court: Court) -> None:
+    draws = (
+        """
+_draws := [rand.intn(sprintf("%s%d", [`"""
+        """""`, number]), 9) | some number in numbers.range(1, NUMBER)]
+
+allow if count(_draws) == NUMBER
+"""
+    )
+    court.seat("a", draws.replace("NUMBER", "20"))
+    assert court.decide().allow
+    court.seat("b", draws.replace("NUMBER", "2000"))
+    refused = court.decide()
+    assert (refused.code, refused.nondeterministic) == ("policy_error", {})
+    assert "too many values" in refused.detail
+
+
+def test_a_defect_of_the_engine_is_a_refusal(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    court.seat("a", "allow := true")
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    member = court.decide().panel.members[0]
+    monkeypatch.setattr(court.cache, "get", lambda digest: replace(member.bundle, decide=fail))
+    court.bind("a", "guard")  # another panel
+    refused = court.decide()
+    assert (refused.code, refused.detail) == ("policy_error", "a: ZeroDivisionError: oops; a: ZeroDivisionError: oops")
+
+
 def test_without_chance_no_seed_is_drawn(court: Court) -> None:
     court.seat("a", "allow := true")
     assert court.decide().seed is None
