@@ -2,21 +2,19 @@
 
 Each rule's document is compared as text (a template string shows sets and number text), undefined as such, errors by
 code. What may differ: whether an evaluation error surfaces at all where only the order of evaluation decides it (one
-side has an error, the other a result): `explained` says so, and `Difference.order` marks it.
+side has an error, the other a result): `Difference.order` marks it. The traced build must agree with the fast one.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import policy_engine as pe
 from tests.oracle import Oracle
 from tests.policy_engine.differential.generator import Program
-
-UNCHECKED = {"rego_type_error"}
-"""Codes of OPA's static type checker, which this engine does not have yet."""
 
 
 @dataclass(slots=True)
@@ -29,8 +27,8 @@ class Difference:
     """Only the order of evaluation decides between the two: an error on one side, a result on the other."""
 
 
-def differences(program: Program, oracle: Oracle, *, strict: bool) -> list[Difference]:
-    """Every path on which the two disagree."""
+def differences(program: Program, oracle: Oracle, *, strict: bool, types: bool = True) -> list[Difference]:
+    """Every path on which the two disagree. Without `types`, what OPA finds ill-typed is not compared."""
     found: list[Difference] = []
     policies: Any = None
     failure = ""
@@ -42,25 +40,47 @@ def differences(program: Program, oracle: Oracle, *, strict: bool) -> list[Diffe
         query = f'x := $"{{[{path}]}}"'
         answer = oracle.query(query, modules=program.modules, data=program.data, input=program.input)
         codes = set(re.findall(r"rego_[a-z_]+_error", answer.message)) if answer.code == "prepare_error" else set()
-        if codes & UNCHECKED:
-            return []
         if codes:
-            if failure not in codes:
+            if failure not in codes and (types or "rego_type_error" not in codes):
                 found.append(Difference(path, strict, f"error {answer.message}", f"error {failure or 'none'}"))
             return found
         opa = f"error {answer.code}" if answer.code else (answer.bindings[0]["x"] if answer.bindings else "undefined")
         engine = f"error {failure}" if failure else _evaluate(policies, query, program.input, strict)
         if opa != engine:
-            errors = opa.startswith("error eval_") or engine.startswith("error eval_")
-            found.append(Difference(path, strict, opa, engine, errors))
+            found.append(Difference(path, strict, opa, engine, _only_order(opa, engine)))
+        if not failure:
+            fast, traced = _builds(policies, path, program.input, strict)
+            if fast != traced:
+                found.append(Difference(f"{path}, fast and traced", strict, fast, traced, _only_order(fast, traced)))
     return found
 
 
+def _only_order(one: str, other: str) -> bool:
+    return one.startswith("error eval_") or other.startswith("error eval_")
+
+
 def _evaluate(policies: Any, query: str, value: Any, strict: bool) -> str:
-    try:
+    def text() -> str:
         rows = policies.prepare(query, strict_builtin_errors=strict).bindings(value)
+        return str(rows[0]["x"]) if rows else "undefined"
+
+    return _outcome(text)
+
+
+def _builds(policies: Any, path: str, value: Any, strict: bool) -> tuple[str, str]:
+    """What the two builds of the policies answer, as JSON."""
+    entry = policies.entrypoint(path, strict_builtin_errors=strict)
+    return _outcome(lambda: _json(entry(value))), _outcome(lambda: _json(entry.decide(value, trace=True).value))
+
+
+def _json(value: Any) -> str:
+    return "undefined" if value is pe.UNDEFINED else pe.dumps(value)
+
+
+def _outcome(evaluate: Callable[[], str]) -> str:
+    try:
+        return evaluate()
     except pe.PolicyError as error:
-        return f"error {error.code}"
+        return f"error {error.code}" if error.code != "eval_internal_error" else f"CRASH {error}"
     except Exception as error:  # a defect: shown like any other difference
         return f"CRASH {error!r}"
-    return rows[0]["x"] if rows else "undefined"
