@@ -398,10 +398,9 @@ class BodyWriter(Conditions):
         """An expression for the context that one `with` makes of another."""
         head = item.target.head if isinstance(item.target, nodes.Ref) else item.target
         assert isinstance(head, nodes.Var)
-        loc = self.unit.constants.loc(item.loc)
         names = constant_path(item.target)
         if names is None:
-            return f"bad_path({loc})"
+            return f"bad_path({self.unit.constants.loc(item.loc)})"
         name = head.name if head.name != "data" else dotted(names)
         if name in self.unit.mock_slots:
             function = f"constant({value})"
@@ -410,8 +409,8 @@ class BodyWriter(Conditions):
             return f"{context}.with_function({self.unit.mock_slots[name]}, {function})"
         path = self.unit.constants.named("p", names, names)
         if head.name == "input":
-            return f"{context}.with_input({path}, {value}, {loc})"
-        return f"{context}.with_data({path}, {value}, {self.unit.hidden(names)}, {loc})"
+            return f"{context}.with_input({path}, {value})"
+        return f"{context}.with_data({path}, {value}, {self.unit.hidden(names)})"
 
     def _defined(self, term: Term) -> str:
         return self.definite(self.side(term))

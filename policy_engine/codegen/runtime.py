@@ -240,11 +240,11 @@ class Query:
             raise PolicyError(error.code, error.message, loc) from None
         return U
 
-    def with_input(self, path: tuple[Value, ...], value: Value, loc: Location) -> Query:
-        return self._derived(patched(self.input, path, value, loc), self.data, self.fns, self.masked)
+    def with_input(self, path: tuple[str, ...], value: Value) -> Query:
+        return self._derived(patched(self.input, path, value), self.data, self.fns, self.masked)
 
-    def with_data(self, path: tuple[str, ...], value: Value, hidden: frozenset[int], loc: Location) -> Query:
-        data = patched(self.data, path, value, loc)
+    def with_data(self, path: tuple[str, ...], value: Value, hidden: frozenset[int]) -> Query:
+        data = patched(self.data, path, value)
         return self._derived(self.input, data, self.fns, self.masked | hidden)
 
     def with_function(self, slot: int, function: Callable[..., Any]) -> Query:
@@ -294,22 +294,18 @@ class Cursor:
 # ---- documents
 
 
-def patched(document: Value, path: tuple[Value, ...], value: Value, loc: Location) -> Value:
-    """A copy of a document with another value at a path. Scalars on the way become objects, arrays are an error."""
+def patched(document: Value, path: tuple[str, ...], value: Value) -> Value:
+    """A copy of a document with another value at a path. What is no object on the way becomes one."""
     if not path:
         return value
-    cls = document.__class__
-    if cls is list or cls is Set:
-        bad_path(loc)
     known(document)
-    base = dict(document) if cls is dict else {}
-    key = freeze(path[0])
-    base[key] = patched(base.get(key, U), path[1:], value, loc)
+    base = dict(document) if document.__class__ is dict else {}
+    base[path[0]] = patched(base.get(path[0], U), path[1:], value)
     return base
 
 
 def bad_path(loc: Location) -> NoReturn:
-    """Refuse a `with` whose target is no place in a document: a path of other things than strings, or into an array."""
+    """Refuse a `with` whose target is no place in a document: a path of other things than strings."""
     raise PolicyError(EVAL_CONFLICT_ERROR, "with keyword cannot replace a value: bad document path", loc)
 
 

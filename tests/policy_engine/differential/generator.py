@@ -19,6 +19,8 @@ CALLS = {
     "object.get": 3, "object.keys": 1, "union": 1, "json.marshal": 1, "array.reverse": 1, "product": 1, "is_set": 1,
 }  # fmt: skip
 
+ARGUMENTS = ["x", "x", "y", "1", '"a"', "true", "[x, y]", "[x, x]", '{"a": x}', "_", '["a", x]']
+
 
 @dataclass(slots=True)
 class Program:
@@ -39,6 +41,8 @@ class Generator:
         """(name, kind) of the rules so far; a rule refers to earlier ones only, mostly."""
         self.functions: list[tuple[str, int]] = []
         self.logic = False
+        self.negated = 0
+        self.fresh = 0
 
     def program(self) -> Program:
         lines = ["package t", ""]
@@ -50,7 +54,8 @@ class Generator:
         paths = [f"data.t.{name}" for name, _ in self.rules]
         other = (
             "package u\n\nq := 1 if input.a\n\nr contains x if some x in input.b\n\n"
-            "s[k].m := v if some k, v in input\n\ns.a.n := 7\n\ng(x) := [x, input.a]\n\nw.x.y := input.b\n"
+            "s[k].m := v if some k, v in input\n\ns.a.n := 7\n\ns.a.l contains v if some v in input.b\n\n"
+            "g(x) := [x, input.a]\n\nw.x.y := input.b\n"
         )
         paths += ["data.t"]
         return Program({"t.rego": "\n".join(lines), "u.rego": other}, self._data(), self._value(3), paths)
@@ -59,7 +64,9 @@ class Generator:
         return self.rng.choice(items)
 
     def _data(self) -> Any:
-        return {"d": self._value(3), "e": {key: self._value(2) for key in KEYS}, "u": {"base": self._value(1)}}
+        kept = {"xs": [1, True, 1.5, [1, 2], [2, 2], {"a": 1}, "a"], "o": {"b": 1, "a": "2"}}
+        data = {"d": self._value(3), "e": {key: self._value(2) for key in KEYS}, "u": {"base": self._value(1)}}
+        return {**data, "k": kept}
 
     def _value(self, depth: int) -> Any:
         roll = self.rng.random()
@@ -72,14 +79,22 @@ class Generator:
     # ---- rules
 
     def _rule(self, number: int) -> list[str]:
-        kind = self._pick(["complete", "complete", "set", "object", "function", "else", "default", "deep"])
+        kind = self._pick(
+            ["complete", "complete", "set", "object", "function", "else", "default", "deep", "mixed", "many", "chain"]
+        )
         name = f"p{number}"
         lines: list[str] = []
+        if kind == "many":
+            return self._many(name)
+        if kind == "mixed":
+            return self._mixed(name)
+        if kind == "chain":
+            return self._chain(name)
         for _ in range(self.rng.randint(1, 2) if kind != "else" else 1):
             scope: list[str] = []
             if kind == "function":
                 arity = next((n for f, n in self.functions if f == name), self.rng.randint(1, 2))
-                args = [self._pick(["x", "y", "1", '"a"', "[x, y]", "_"]) for _ in range(arity)]
+                args = [self._pick(ARGUMENTS) for _ in range(arity)]
                 scope += [v for v in ("x", "y") if any(v in arg for arg in args)]
                 body = self._body(scope, self.rng.randint(1, 2))
                 lines.append(f"{name}({', '.join(args)}) := {self._term(scope, 1)} if {{ {body} }}")
@@ -107,6 +122,88 @@ class Generator:
             self.rules.append((name, kind))
         return lines
 
+    def _many(self, name: str) -> list[str]:
+        """Enough rules that begin alike for an index: on a part of the input, or on an argument."""
+        heads = {
+            "value": f"{name} := {{value}} if {{{{ {{test}}; {{body}} }}}}",
+            "true": f"{name} if {{{{ {{test}}; {{body}} }}}}",
+            "set": f"{name} contains {{value}} if {{{{ {{test}}; {{body}} }}}}",
+            "function": f"{name}({{arg}}) := {{value}} if {{{{ {{body}} }}}}",
+            "pattern": f"{name}({{arg}}) := {{value}} if {{{{ {{test}}; {{body}} }}}} else := 9",
+        }
+        kind = self._pick(list(heads))
+        place = self._pick(["input.a", "input.b.a", "input.c"])
+        lines = [f"default {name} := {self._pick(SCALARS)}"] if kind in ("value", "true") and self._chance(0.4) else []
+        for _ in range(self.rng.randint(2, 7)):
+            text = self._pick(['"a"', '"b"', '""', '"1"', '"a"', "1", "true", "null"])
+            tests = [
+                f"{place} == {text}",
+                f"{text} = {place}",
+                f'{place} in {{{text}, "b"}}',
+                f'{place} in ["a", {text}]',
+                f"m := {place}; m == {text}",
+                f"some m in [{text}]; m == {place}",
+                f"not {place} == {text}",
+                f"{place} == {text} with {place} as {text}",
+                "true",
+            ]
+            test = self._pick(tests)
+            scope: list[str] = []
+            body = self._body(scope, 1)
+            arg = self._pick([text, text, "x", "[_, x]"])
+            value = self._pick(["true", '"a"', "1"]) if self._chance(0.7) else self._term(scope, 1)
+            lines.append(heads[kind].format(test=test, body=body, value=value, arg=arg))
+        if kind in ("function", "pattern"):
+            self.functions.append((name, 1))
+        else:
+            self.rules.append((name, "complete"))
+        return lines
+
+    def _mixed(self, name: str) -> list[str]:
+        """Rules for parts of one object, at various depths."""
+        lines = []
+        for _ in range(self.rng.randint(2, 4)):
+            scope: list[str] = []
+            body = self._body(scope, self.rng.randint(1, 2))
+            keys = [self._key(scope) for _ in range(3)]
+            a, b = self._pick(KEYS), self._pick(KEYS)
+            heads = [
+                f"[{keys[0]}]",
+                f".{a}",
+                f".{a}.{b}",
+                f"[{keys[0]}].{b}",
+                f"[{keys[0]}][{keys[1]}]",
+                f".{a}[{keys[0]}]",
+                f"[{keys[0]}][{keys[1]}].{b}",
+                f"[1].{b}",
+            ]
+            head = self._pick(heads)
+            value = self._term(scope, 1)
+            verb = f" contains {value}" if self._chance(0.25) else f" := {value}"
+            lines.append(f"{name}{head}{verb} if {{ {body} }}")
+        if self._chance(0.15):
+            lines.insert(0, f"default {name}.{self._pick(KEYS)} := {self._pick(SCALARS)}")
+        self.rules.append((name, "object"))
+        return lines
+
+    def _chain(self, name: str) -> list[str]:
+        """A rule or function with several `else`."""
+        arg = self._pick(["", "(x)", "([x, _])"])
+        outer = ["x"] if arg else []
+        parts = []
+        for _ in range(self.rng.randint(2, 4)):
+            scope = list(outer)
+            body = self._body(scope, 1)
+            parts.append(f":= {self._term(scope, 1)} if {{ {body} }}")
+        if arg:
+            self.functions.append((name, 1))
+        else:
+            self.rules.append((name, "else"))
+        return [f"{name}{arg} " + " else ".join(parts)]
+
+    def _chance(self, share: float) -> bool:
+        return self.rng.random() < share
+
     def _key(self, scope: list[str]) -> str:
         return self._pick([*scope, *scope, '"a"', '"b"', "input.a", "1"])
 
@@ -122,24 +219,26 @@ class Generator:
         if self.rng.random() < 0.06:
             modifiers = self._mock(scope)
         elif self.rng.random() < 0.12:
-            target = self._pick(["input", "input.a", "input.b.c", "data.d", "data.e.a", "data.u.q", "data.u"])
-            modifiers = f" with {target} as {self._term(scope, 1)}"
+            modifiers = self._with(scope) + (self._with(scope) if self._chance(0.2) else "")
         if roll < 0.14:
-            name = self._new(scope)
+            name = self._new()
             text = f"{name} := {self._term(scope, 2)}"
             scope.append(name)
             return text + modifiers
         if roll < 0.32:
             source = self._collection(scope)
-            name = self._new(scope)
+            name = self._new()
             if self.rng.random() < 0.3:
-                key = self._new([*scope, name])
+                key = self._new()
                 scope += [name, key]
                 return f"some {key}, {name} in {source}"
             scope.append(name)
+            if self._chance(0.25):
+                shape = self._pick([f"[{name}, _]", f'{{"a": {name}}}', f"[{name}, {name}]"])
+                return f"some {shape} in {self._pick(['input', 'data.e', 'data.k.xs', 'input.a'])}"
             return f"some {name} in {source}"
         if roll < 0.42:
-            name = self._new(scope)
+            name = self._new()
             text = f"{self._ref(scope)}[{name}] = {self._term(scope, 1)}" if self.rng.random() < 0.3 else ""
             text = text or f"{self._pick(['input', 'data.e', self._ref(scope)])}[{name}]"
             scope.append(name)
@@ -147,14 +246,28 @@ class Generator:
         if roll < 0.5:
             return self._every(scope)
         if roll < 0.68:
-            return f"not {self._condition(scope)}{modifiers}"
-        if roll < 0.74:
-            name = self._new(scope)
-            pattern = self._pick([f"[{name}, _]", f'{{"a": {name}}}', f"[{name}]", name])
+            self.negated += 1
+            text = f"not {self._condition(scope)}{modifiers}"
+            self.negated -= 1
+            return text
+        if roll < 0.7:
+            return self._output(scope) + modifiers
+        if roll < 0.75:
+            name = self._new()
+            pattern = self._pick(
+                [f"[{name}, _]", f'{{"a": {name}}}', f"[{name}]", name, f"[{name}, {name}]", f'{{"a": _, "b": {name}}}']
+            )
             text = f"{pattern} = {self._ref(scope) if pattern != name else self._term(scope, 2)}"
             scope.append(name)
             return text + modifiers
         return self._condition(scope) + modifiers
+
+    def _with(self, scope: list[str]) -> str:
+        rules = [f"data.t.{name}" for name, kind in self.rules if kind != "function"]
+        target = self._pick(
+            ["input", "input.a", "input.b.c", "data.d", "data.e.a", "data.u.q", "data.u", "data.u.w", *rules]
+        )
+        return f" with {target} as {self._term(scope, 1)}"
 
     def _mock(self, scope: list[str]) -> str:
         """Replace a function, by a value or by another function."""
@@ -163,8 +276,22 @@ class Generator:
         value = self._pick([self._term(scope, 0), self._pick(names)])
         return f" with {target} as {value}"
 
+    def _output(self, scope: list[str]) -> str:
+        """A call whose last operand takes the result, or a relation."""
+        name = self._new()
+        calls = [
+            f"count({self._ref(scope)}, {name})",
+            f"walk({self._ref(scope)}, [_, {name}])",
+            f'walk({self._ref(scope)}, [["a"], {name}])',
+            f'object.get({self._ref(scope)}, "a", 1, {name})',
+            *(f"{function}({self._term(scope, 1)}, {name})" for function, arity in self.functions if arity == 1),
+        ]
+        call = self._pick(calls)
+        scope.append(name)
+        return str(call)
+
     def _every(self, scope: list[str]) -> str:
-        name = self._new(scope)
+        name = self._new()
         inner = [*scope, name]
         return f"every {name} in {self._collection(scope)} {{ {name} != 7; {self._condition(inner)} }}"
 
@@ -190,10 +317,9 @@ class Generator:
             return f"{self._ref(scope)} in {self._collection(scope)}"
         return self._call(scope, 1)
 
-    def _new(self, scope: list[str]) -> str:
-        return next(
-            name for name in ("v", "w", "k", "m", "n", "o", "s", "z", "vv", "ww", "kk", "mm") if name not in scope
-        )
+    def _new(self) -> str:
+        self.fresh += 1
+        return f"v{self.fresh}"
 
     # ---- terms
 
@@ -243,7 +369,7 @@ class Generator:
 
     def _collection(self, scope: list[str]) -> str:
         return self._pick(
-            [self._ref(scope), self._ref(scope), "[1, true, 1.0]", '{"a", 1}', '{"b": 1, "a": 2}', *scope]
+            [self._ref(scope), self._ref(scope), "[1, true, 1.0]", '{"a", 1}', "data.k.xs", "data.k.o", *scope]
         )
 
     def _ref(self, scope: list[str]) -> str:
@@ -253,12 +379,13 @@ class Generator:
             "input",
             "data.d",
             "data.e",
-            *self._pick([["data.u"], [n for n, _ in self.rules], scope]),
+            "data.k",
+            *self._pick([["data.u", "data.u.s", "data.u.s"], [n for n, _ in self.rules], scope]),
         ]
         text = self._pick(roots)
         for _ in range(self.rng.randint(0 if text not in ("input",) else 1, 2)):
             step = self._pick([".a", ".b", ".c", "[0]", "[1]", '["a"]', "[_]", *[f"[{v}]" for v in scope]])
-            if step == "[_]" and self.rng.random() < 0.6:
+            if step == "[_]" and (self.negated or self.rng.random() < 0.6):
                 step = ".a"
             text += step
         return str(text)

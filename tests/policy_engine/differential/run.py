@@ -8,7 +8,7 @@ import random
 import sys
 import time
 
-from policy_engine.codegen import index
+from policy_engine.codegen import body, index
 from tests.oracle import Oracle
 from tests.policy_engine.differential.compare import differences
 from tests.policy_engine.differential.generator import Generator
@@ -23,7 +23,10 @@ def main() -> int:
         "--order", action="store_true", help="show differences that only the order of evaluation explains"
     )
     parser.add_argument("--index", action="store_true", help="index every group of two rules or more")
+    parser.add_argument("--depth", type=int, default=body.MAX_DEPTH, help="nested blocks in one Python function")
+    parser.add_argument("--no-types", action="store_true", help="leave out programs that OPA's type checker refuses")
     options = parser.parse_args()
+    body.MAX_DEPTH = options.depth
     if options.index:
         index.FEWEST = 2
     shown = order = 0
@@ -32,7 +35,7 @@ def main() -> int:
         for number in range(options.programs):
             program = Generator(random.Random(f"{options.seed}/{number}")).program()
             for oracle, mode in ((strict, True), (default, False)):
-                found = differences(program, oracle, strict=mode)
+                found = differences(program, oracle, strict=mode, types=not options.no_types)
                 order += sum(item.order for item in found)
                 real = [item for item in found if options.order or not item.order]
                 if real:
