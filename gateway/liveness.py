@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from gateway.errors import GatewayError
 from gateway.settings import DataDirectory
@@ -21,7 +20,7 @@ class Presence:
     """This process is alive, from `__init__` to `close` or its end."""
 
     def __init__(self, data: DataDirectory, boot: str) -> None:
-        self._path = _directory(data) / boot
+        self._path = data.processes / boot
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         # Between opening and locking, a sweep may take the file for a dead process's and remove it: then begin again.
         while not self._lock():
@@ -45,7 +44,7 @@ class LiveBoots(Collection[str]):
     """The boot ids of all processes that are alive at the moment when they are asked for."""
 
     def __init__(self, data: DataDirectory) -> None:
-        self._directory = _directory(data)
+        self._directory = data.processes
 
     def __contains__(self, boot: object) -> bool:
         return self._alive(str(boot))
@@ -101,7 +100,3 @@ class OnlyOne:
 
     def close(self) -> None:
         os.close(self._file)
-
-
-def _directory(data: DataDirectory) -> Path:
-    return data.cache / "processes"

@@ -54,8 +54,8 @@ class DataDirectory:
         return self.path / "bundles"
 
     @property
-    def cache(self) -> Path:
-        return self.path / "cache"
+    def processes(self) -> Path:
+        return self.path / "processes"
 
     @property
     def signer_state(self) -> Path:
@@ -85,7 +85,7 @@ class DataDirectory:
         self.check_absent()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for part in (self.path, self.keys, self.bundles, self.cache):
+            for part in (self.path, self.keys, self.bundles, self.processes):
                 part.mkdir(mode=0o700)
         except OSError as error:
             raise GatewayError(

@@ -54,9 +54,9 @@ def test_a_killed_process_is_dead_at_once(data: DataDirectory) -> None:
         child.send_signal(signal.SIGKILL)
         child.wait()
         assert list(live) == []
-        assert len(os.listdir(data.cache / "processes")) == 1
+        assert len(os.listdir(data.processes)) == 1
         live.sweep()
-        assert os.listdir(data.cache / "processes") == []
+        assert os.listdir(data.processes) == []
 
 
 def test_a_sweep_never_takes_the_place_of_a_process_that_begins(data: DataDirectory) -> None:

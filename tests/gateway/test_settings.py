@@ -105,7 +105,7 @@ def test_not_loopback(host: str) -> None:
 def test_a_data_directory_is_private(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "new" / "gateway")
     data.create()
-    for path in (data.path, data.keys, data.bundles, data.cache):
+    for path in (data.path, data.keys, data.bundles, data.processes):
         assert path.stat().st_mode & 0o777 == 0o700
     with pytest.raises(GatewayError, match="exists already"):
         data.create()
