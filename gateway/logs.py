@@ -15,7 +15,8 @@ import time
 from typing import Any
 
 _KEY = re.compile(r"(aig_(?:sk|op)_[0-9A-Za-z]{12})_[0-9A-Za-z]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters, other ends of lines, and what turns the direction of a text around.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # What uvicorn says about connections that the data plane closes on purpose.
 _QUIET = ("uvicorn.error", "uvicorn.access", "asyncio")
 
@@ -45,7 +46,9 @@ class _Terminal(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         text = f"{clock} {record.levelname.lower():7} {self._process}: {clean(record.getMessage())}"
-        return text if not record.exc_info else f"{text}\n{self.formatException(record.exc_info)}"
+        if record.exc_info:
+            text += "".join(f"\n{clean(line)}" for line in self.formatException(record.exc_info).splitlines())
+        return text
 
 
 class _Json(logging.Formatter):

@@ -55,6 +55,21 @@ def test_people_get_a_short_line(stream: io.StringIO, monkeypatch: pytest.Monkey
     assert stream.getvalue().rstrip("\n").endswith("error   control: a\\nb")
 
 
+def test_nothing_in_a_traceback_steers_a_terminal(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = generate("agent").text
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    logs.configure("control")
+    try:
+        raise ValueError(f"\x1b[2J\u202e{key}")
+    except ValueError:
+        logging.getLogger("gateway.x").exception("failed")
+    shown = stream.getvalue()
+    assert "ValueError: \\x1b[2J\\u202eaig_sk_" in shown
+    assert key[20:] not in shown
+    assert len(shown.splitlines()) > 3
+
+
 def test_what_uvicorn_says_is_not_ours(stream: io.StringIO) -> None:
     logging.getLogger("uvicorn.error").error("ASGI callable returned without completing response.")
     assert stream.getvalue() == ""
