@@ -280,6 +280,15 @@ def is_unknown(type_: Type) -> bool:
             return True
 
 
+def has_values(type_: Object) -> bool:
+    """Whether the properties of an object are all values: none is a function of a package, or unknown."""
+    found: bool | None = type_.memo.get("values only")
+    if found is None:
+        found = not any(isinstance(value, (Unknown, Function)) for _, value in type_.static)
+        type_.memo["values only"] = found
+    return found
+
+
 def _parts(type_: Array | Object) -> Iterable[Type]:
     if isinstance(type_, Array):
         return type_.static if type_.dynamic is None else (*type_.static, type_.dynamic)

@@ -14,7 +14,7 @@ from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
-from policy_engine.types import ANY, UNKNOWN, Any_, Array, Function, Object, Scalar, Set, Type, Unknown, object_
+from policy_engine.types import ANY, UNKNOWN, Any_, Array, Function, Object, Scalar, Set, Type, object_
 
 _ANY_OBJECT: Final = object_()
 
@@ -58,8 +58,7 @@ def _arrays_fit(a: Array, b: Array) -> bool:
 def _objects_fit(a: Object, b: Object) -> bool:
     # Where one of the two may have more properties than are known, one that the other lacks says nothing.
     if a == _ANY_OBJECT or b == _ANY_OBJECT:
-        # What follows, at once.
-        return not any(isinstance(value, (Unknown, Function)) for _, value in (*a.static, *b.static))
+        return algebra.has_values(a) and algebra.has_values(b)  # what follows, at once
     a_rest, b_rest = _rest(a), _rest(b)
     closed = a_rest is UNKNOWN and b_rest is UNKNOWN
     for x, y in ((a, b), (b, a)):

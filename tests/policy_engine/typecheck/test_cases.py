@@ -1,0 +1,75 @@
+"""What the type checker refuses, as data: `cases/*.yaml`, each a module (or a query against it) and its errors.
+
+An error has its `row` and either the whole `text` or what it `starts` with. Where OPA is installed it must report errors
+in the same rows, with the same first lines; what it may word in its own way says so: `opa_text` is its first line,
+`opa_shows` is something that stands only in its text, `opa_row: none` says that it gives no place at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import policy_engine as pe
+from tests.oracle import Oracle, OracleUnavailable
+
+CASES = [
+    pytest.param(case, id=f"{path.stem}: {case['note']}")
+    for path in sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml"))
+    for case in yaml.safe_load(path.read_text("utf-8"))["cases"]
+]
+OPA_ERROR = re.compile(r"(?:(?:t\.rego:)?(\d+)(?::\d+)?: )?rego_type_error: ([^\n]*)")
+
+
+def modules(case: dict[str, Any]) -> dict[str, str]:
+    return {"t.rego": f"package t\n{case['module']}"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(case: dict[str, Any]) -> None:
+    errors: list[pe.PolicyError] = []
+    try:
+        policies = pe.compile(modules(case))
+        policies.prepare(case.get("query", "true"))
+    except pe.PolicyError as error:
+        errors = list(error.errors)
+    assert {error.code for error in errors} <= {"rego_type_error"}
+    want = case.get("errors", [])
+    assert [error.location.row for error in errors if error.location] == [item["row"] for item in want], errors
+    for error, item in zip(errors, want, strict=True):
+        if "text" in item:
+            assert error.message == item["text"]
+        else:
+            assert error.message.startswith(item["starts"]), error.message
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    try:
+        with Oracle() as found:
+            yield found
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_opa_agrees(case: dict[str, Any], oracle: Oracle) -> None:
+    answer = oracle.query(case.get("query", "true"), modules=modules(case), data={}, input={})
+    found = OPA_ERROR.findall(answer.message)
+    want = case.get("errors", [])
+    assert bool(answer.code) == bool(want), answer.message
+    rows = [int(row) if row else None for row, _ in found]
+    assert rows == [None if case.get("opa_row") == "none" else item["row"] for item in want], answer.message
+    for (_, line), item in zip(found, want, strict=True):
+        if case.get("opa_shows", "\0") not in line:
+            assert line == case.get("opa_text", item.get("text", item.get("starts")).split("\n")[0])
+
+
+def test_notes_are_unique() -> None:
+    names = [case.id for case in CASES]
+    assert sorted(names) == sorted(set(names))

@@ -1,0 +1,37 @@
+"""OPA and this engine refuse the same random modules, with the same codes in the same rows.
+
+A short run; `python -m tests.policy_engine.differential.refusals` makes it as long as you like.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.oracle import Oracle, OracleUnavailable
+from tests.policy_engine.differential.ill_typed import IllTyped
+from tests.policy_engine.differential.refusals import OTHER, disagreement, engine_says, opa_says
+
+PROGRAMS = 250
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    try:
+        with Oracle() as found:
+            yield found
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_random_modules(oracle: Oracle) -> None:
+    refused = 0
+    for number in range(PROGRAMS):
+        source = IllTyped(random.Random(f"test/{number}")).module()
+        modules = {"t.rego": source, "u.rego": OTHER}
+        opa = opa_says(modules, oracle)
+        refused += bool(opa)
+        assert not (found := disagreement(opa, engine_says(modules))), f"test/{number}: {found}\n{source}\n{opa}"
+    assert PROGRAMS // 4 < refused < PROGRAMS, "the generator makes only one kind of modules"
