@@ -108,25 +108,38 @@ def digest(files: Mapping[str, bytes]) -> str:
 def publish(bundles: Path, files: Mapping[str, bytes]) -> str:
     """Put what decides of `files` at `bundles/<digest>/` and return the digest; whoever sees the name sees all of it.
 
-    A crash leaves at most a directory with a temporary name, which nobody reads.
+    A crash leaves at most a directory with a temporary name, which nobody reads. Raises `GatewayError` if the disk does
+    not take it.
     """
     name = digest(files)
+    try:
+        bundles.mkdir(mode=0o700, exist_ok=True)
+        _publish(bundles, name, files)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        message = f"cannot write bundle {name[:12]} into `{bundles}`: {reason}"
+        raise GatewayError("bundle_not_written", message, subject=name) from error
+    return name
+
+
+def _publish(bundles: Path, name: str, files: Mapping[str, bytes]) -> None:
     target = bundles / name
     if target.exists():
         try:
             read(target)
-            return name
+            return
         except GatewayError:
             shutil.rmtree(target)  # damaged: what is in memory goes on, what is loaded next is whole again
     staging = bundles / f".new-{secrets.token_hex(8)}"
-    write(staging, {path: content for path, content in files.items() if decides(path)})
     try:
+        write(staging, {path: content for path, content in files.items() if decides(path)})
         staging.rename(target)
     except OSError:
-        shutil.rmtree(staging)
+        shutil.rmtree(staging, ignore_errors=True)  # on a full disk it would be one more at every attempt
+        if not target.exists():
+            raise
         read(target)  # another process was faster, which is fine if it put the same there
     _sync(bundles)
-    return name
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -128,6 +129,20 @@ def test_publishing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).stat().st_mode & 0o077 == 0
     assert (tmp_path / name / "authz.rego").stat().st_mode & 0o077 == 0
+
+
+def test_a_disk_that_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    bundles = tmp_path / "bundles"  # somebody has removed it
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(GatewayError, match="bundle_not_written") as error:
+            publish(bundles, FILES)
+    assert error.value.message.endswith("no space left on device")
+    assert list(bundles.iterdir()) == [], "nothing is left over"
+    assert publish(bundles, FILES) == digest(FILES)
 
 
 def test_two_processes_publish_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
