@@ -16,6 +16,7 @@ that was put there from a backup is for a restart to look at, and what goes into
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -36,6 +37,8 @@ from gateway.opened_file import OpenedFile
 from gateway.settings import DataDirectory
 
 __all__ = ["AuditWriter", "Committed"]
+
+logger = logging.getLogger("gateway.audit")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
 BATCH: Final = 512
@@ -78,6 +81,7 @@ class AuditWriter:
         self._guard = threading.Lock()  # for what submitters and the thread share: the next two
         self._closed = False  # nothing is queued after the last job
         self._owed: dict[str, Draft] = {}  # closings by event id
+        self._complaint = ""  # why nothing can be written, as it was said last
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
@@ -180,6 +184,7 @@ class AuditWriter:
             attempted = True
             # Until this returns nobody has been told anything; when it has, the entries survive a power failure.
             self._db.execute("COMMIT")
+            self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread lives on and every waiter is told
             self._fail(jobs, error, in_doubt=attempted)
         finally:
@@ -190,6 +195,7 @@ class AuditWriter:
     def _fail(self, jobs: list[_Job], error: Exception, *, in_doubt: bool) -> None:
         """Nothing of this batch may be believed: every waiter fails closed."""
         told = _told(error)
+        self._complain(told.message)
         for job in jobs:
             if in_doubt or job.error is None:
                 job.result, job.error, job.in_doubt = None, told, in_doubt
@@ -200,6 +206,12 @@ class AuditWriter:
                 db.close()
             except sqlite3.Error:
                 pass  # it is given up either way, and what it left behind the next connection cleans up
+
+    def _complain(self, text: str) -> None:
+        """Say once why nothing can be written, and once that it can again: until then every request is refused."""
+        if text != self._complaint:
+            logger.log(logging.ERROR if text else logging.WARNING, text or "the audit log can be written again")
+        self._complaint = text
 
     def _settle(self, jobs: list[_Job]) -> None:
         """Closings that could not be recorded are owed from now on; those that were are not any more."""

@@ -291,7 +291,9 @@ def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(
     assert writer.write_sync(make.change()).seq == 0
 
 
-def test_a_log_that_was_moved_or_replaced_is_not_written(log: Log, make: Make, tmp_path: Path) -> None:
+def test_a_log_that_was_moved_or_replaced_is_not_written(
+    log: Log, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """SQLite would go on writing into the old file, and every decision would be recorded where nobody looks."""
     writer = log.writer()
     decision = make.decided()
@@ -305,6 +307,11 @@ def test_a_log_that_was_moved_or_replaced_is_not_written(log: Log, make: Make, t
     away.replace(path)
     writer.close()  # the closing is owed, and can be recorded again
     assert [entry["kind"] for entry in log.entries()] == ["decided", "completed"]
+    # Whoever runs the gateway is told once, not with every request.
+    assert [record.getMessage() for record in caplog.records] == [
+        "the audit log cannot be written: its file was moved, deleted or replaced",
+        "the audit log can be written again",
+    ]
 
 
 def test_closing_while_the_lock_is_held_by_another_process(
