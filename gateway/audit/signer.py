@@ -85,8 +85,12 @@ class Signer:
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise AuditError("bad_key", f"cannot read the signing key `{path}`: {error.strerror}") from error
+            reason = (error.strerror or type(error).__name__).lower()
+            raise AuditError("bad_key", f"cannot read the signing key `{path}`: {reason}") from error
         try:
+            if os.fstat(self._file).st_mode & 0o077:
+                hint = f"type `chmod 600 {path}`; if others read it, they can forge this log"
+                raise AuditError("bad_key", f"the signing key `{path}` is open to other users", hint=hint)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._signer = note.parse_signer(path.read_text("utf-8", "replace"))
             self._state = {origin: self._own(text, origin) for origin, text in load_state(data).items()}

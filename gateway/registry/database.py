@@ -51,7 +51,7 @@ class Registry:
             connection.execute(pragma)
         connection.close()
         registry = cls(data.registry_db)
-        registry.migrate()
+        registry._make_tables(None)
         with registry.write() as session:
             session.add(Deployment(name=deployment, created_ns=time.time_ns()))
         return registry
@@ -95,10 +95,18 @@ class Registry:
             return found
 
     def migrate(self) -> None:
-        """Bring the tables up to this version, all in one transaction. The control process calls this at its start."""
+        """Bring an older registry up to this version. The control process calls this at its start.
+
+        An empty file is none: it has lost its content, and must not become a registry in which nobody is known.
+        """
         found = self.revision()
-        if found == REVISION:
-            return
+        if found is None:
+            raise wrong_revision(self.path, None)
+        if found != REVISION:
+            self._make_tables(found)
+
+    def _make_tables(self, found: str | None) -> None:
+        """From the revision `found` to this one, all in one transaction."""
         # Imported here: a quarter of a second that everything else can do without.
         import alembic.command
         from alembic.config import Config

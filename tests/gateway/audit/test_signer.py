@@ -199,6 +199,14 @@ def test_keys_are_created_once_and_for_their_owner_only(log: Log) -> None:
     assert signer.load_verifier(signer.public_key_path(log.data)) == log.verifier
 
 
+def test_a_key_that_others_may_read_is_not_used(log: Log) -> None:
+    signer.key_path(log.data).chmod(0o640)
+    with pytest.raises(AuditError, match="open to other users"):
+        signer.Signer(log.data)
+    signer.key_path(log.data).chmod(0o600)
+    signer.Signer(log.data).close()
+
+
 def test_a_deployment_that_cannot_begin_an_origin_gets_no_key(log: Log) -> None:
     shutil.rmtree(log.data.keys)
     log.data.keys.mkdir()

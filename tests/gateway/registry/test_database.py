@@ -167,7 +167,7 @@ def test_a_migration_that_fails_leaves_nothing(home: Home, tmp_path: Path) -> No
     connection.execute("CREATE TABLE outbox (x)")  # the last table that the migration makes
     registry = Registry(path)
     with pytest.raises(GatewayError, match="cannot be migrated: table outbox already exists"):
-        registry.migrate()
+        registry._make_tables(None)
     registry.close()
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("outbox",)]
     connection.close()
@@ -191,6 +191,11 @@ def test_what_is_no_registry_is_refused(home: Home, tmp_path: Path) -> None:
     sqlite3.connect(data.registry_db).close()
     with pytest.raises(GatewayError, match="is not a gateway's registry"):
         Registry.open(data)
+    emptied = Registry(data.registry_db)
+    with pytest.raises(GatewayError, match="is not a gateway's registry"):
+        emptied.migrate()
+    emptied.close()
+    assert data.registry_db.stat().st_size == 0
     data.registry_db.write_bytes(b"something else entirely" * 100)
     with pytest.raises(GatewayError, match="file is not a database"):
         Registry.open(data)
