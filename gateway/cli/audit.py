@@ -226,12 +226,10 @@ def _what(found: Found) -> str:
     get = values.get
     kind = found.kind
     if kind == "decided":
-        reasons = json.loads(get("reasons_json", "[]"))
+        reasons = _reasons(get("reasons_json", ""))
         call = " ".join(filter(None, (get("action"), get("model"))))
         verdict = "allowed" if entry["allow"] else f"denied {get('reason')}"
-        return " ".join(
-            filter(None, (f"{verdict}:" if call else verdict, call, f"({'; '.join(reasons)})" if reasons else ""))
-        )
+        return " ".join(filter(None, (f"{verdict}:" if call else verdict, call, f"({reasons})" if reasons else "")))
     if kind == "completed":
         tokens = f"{get('input_tokens')}+{get('output_tokens')} tokens" if get("input_tokens") else ""
         return " ".join(filter(None, (get("outcome"), get("status"), tokens)))
@@ -250,6 +248,14 @@ def _what(found: Found) -> str:
     if kind == "checkpoint":
         return f"{get('origin')} signed at size {get('size')}"
     return " ".join(f"{name}={get(name)}" for name in ("reason", "count", "previous") if get(name))
+
+
+def _reasons(text: str) -> str:
+    """What policies said; the text itself where a leaf was changed and it is no list any more."""
+    try:
+        return "; ".join(json.loads(text))
+    except (ValueError, TypeError):
+        return text
 
 
 # -- verify ------------------------------------------------------------------------------------------------------------

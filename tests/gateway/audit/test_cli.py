@@ -88,6 +88,17 @@ def test_the_list_is_a_table_oldest_first(log: Log, make: Make, gateway: Callabl
     ]
 
 
+@pytest.mark.parametrize("reasons", ["{", "[1]", "7", ""])
+def test_an_entry_that_was_changed_is_listed_all_the_same(
+    log: Log, make: Make, gateway: Callable[..., Done], reasons: str
+) -> None:
+    log.writer().write_sync(make.decided(allow=False, open=False, reason="policy_denied"))
+    log.tamper("UPDATE entry SET leaf = CAST(replace(leaf, '\"[]\"', ?) AS BLOB)", f'"{reasons}"')
+    done = gateway("list")
+    assert (done.code, done.err) == (0, "")
+    assert "denied policy_denied" in done.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
