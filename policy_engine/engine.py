@@ -28,7 +28,7 @@ from policy_engine.errors import (
 from policy_engine.syntax import nodes, parser
 from policy_engine.syntax.constants import constant_value
 from policy_engine.types import ANY, Function
-from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items, to_json
+from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items
 
 Declaration = Function | int
 """A host function's type, or just how many operands it takes."""
@@ -257,24 +257,32 @@ def _failure(error: Exception) -> PolicyError:
     return PolicyError(EVAL_INTERNAL_ERROR, text)
 
 
-def _export(value: Value, limits: Limits) -> Value:
-    """A fresh JSON value within the output budget; undefined stays as it is."""
+def _export(value: Value, limits: Limits, query: Query) -> Value:
+    """A fresh JSON value within the output budget and the deadline; undefined stays as it is."""
     cls = value.__class__
     if cls is bool or value is None or value is UNDEFINED:
         return value
-    try:
-        return _Export(limits.output_bytes).json(value)
-    except RecursionError:
-        raise PolicyError(EVAL_CANCEL_ERROR, "the result is nested too deeply") from None
+    return _Export(limits, query).value(value)
 
 
 class _Export:
-    """One pass that copies a value and counts about as many bytes as its JSON text has."""
+    """Copies values and counts about as many bytes as their JSON text has."""
 
-    __slots__ = ("left",)
+    __slots__ = ("budget", "left", "limits", "query")
 
-    def __init__(self, budget: int | None) -> None:
-        self.left: float = float("inf") if budget is None else budget
+    def __init__(self, limits: Limits, query: Query) -> None:
+        self.limits = limits
+        self.query = query
+        self.budget: float = float("inf") if limits.output_bytes is None else limits.output_bytes
+        self.left = 0.0
+        self._go_on()
+
+    def value(self, value: Value) -> Value:
+        """A fresh JSON value. Raises `PolicyError`."""
+        try:
+            return self.json(value)
+        except RecursionError:
+            raise PolicyError(EVAL_CANCEL_ERROR, "the result is nested too deeply") from None
 
     def json(self, value: Value) -> Value:
         cls = value.__class__
@@ -286,13 +294,13 @@ class _Export:
             result = {}
             for key, item in value.items():
                 if key.__class__ is not str:
-                    return self.json({_key_text(name): item for name, item in sorted_items(value)})
+                    return self.json({self.key(name): item for name, item in sorted_items(value)})
                 self.left -= len(key) + 2
                 result[_text(key)] = self.json(item)
-            return result
+            value = result
         elif cls is list or cls is Set:
             self.left -= 2 + len(value)
-            return [self.json(item) for item in value]
+            value = [self.json(item) for item in value]
         elif cls is bool or value is None:
             self.left -= 5
         elif cls is int:
@@ -301,8 +309,26 @@ class _Export:
             known(value)
             self.left -= len(number_text(value))
         if self.left < 0:
-            raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
+            self._go_on()
         return value
+
+    def key(self, key: Value) -> str:
+        """An object's key in JSON: text as it is, everything else as its JSON text."""
+        return key if key.__class__ is str else dumps(self.json(key))
+
+    def _go_on(self) -> None:
+        """Take the next slice of the budget, if there is one and time is left."""
+        self.budget += self.left
+        if self.budget < 0:
+            raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
+        if self.limits.seconds is not None:
+            self.query.run.look_at_clock()
+        self.left = min(self.budget, _SLICE)
+        self.budget -= self.left
+
+
+_SLICE: Final = 65536
+"""Bytes of a result between two looks at the clock."""
 
 
 def _text(text: str) -> str:
@@ -311,11 +337,6 @@ def _text(text: str) -> str:
 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-def _key_text(key: Value) -> str:
-    """An object's key in JSON: text as it is, everything else as its JSON text."""
-    return key if key.__class__ is str else dumps(to_json(key))
 
 
 class Entrypoint:
@@ -339,13 +360,14 @@ class Entrypoint:
         Raises `PolicyError`: conflicts, budgets, values that are no JSON, and builtin errors under strict.
         """
         code = self._code
+        query = Query(code, self._start, input, self._data, code.fns, NOTHING)
         try:
-            value = self._function(Query(code, self._start, input, self._data, code.fns, NOTHING))
+            value = self._function(query)
         except Exception as error:
             raise _failure(error) from error
         if value is True or value is False or value is UNDEFINED:
             return value
-        return _export(value, self._options.limits)
+        return _export(value, self._options.limits, query)
 
     def _start(self) -> Run:
         options = self._options
@@ -374,11 +396,12 @@ class Entrypoint:
         limits = limits or self._options.limits
         run = Run(self._options, self._strict, limits)
         run.now, run.seed, run.replay = now_ns, seed, replay
+        query = Query(code, lambda: run, input, self._data, code.fns, NOTHING)
         try:
-            value = function(Query(code, lambda: run, input, self._data, code.fns, NOTHING))
+            value = function(query)
         except Exception as error:
             raise _failure(error) from error
-        exported = _export(value, limits)
+        exported = _export(value, limits, query)
         coverage = _coverage(run) if trace else None
         why = tuple(run.fired or ()) if trace else None
         return Decision(exported, run.recorded, tuple(run.prints), coverage, why)
@@ -457,7 +480,8 @@ class PreparedQuery:
             rows = function(query)
         except Exception as error:
             raise _failure(error) from error
-        return [tuple([_export(item, limits) for item in row]) for row in rows]
+        export = _Export(limits, query)
+        return [tuple([export.value(item) for item in row]) for row in rows]
 
 
 def _iterates(expr: nodes.Expr) -> bool:

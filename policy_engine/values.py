@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
@@ -29,6 +29,10 @@ from policy_engine.errors import INVALID_INPUT, PolicyError
 
 Value = Any
 """None | bool | int | float | str | list[Value] | dict[object, Value] | Set; mypy cannot say it."""
+
+
+Charge = Callable[[int], None]
+"""Takes steps from the budget of a decision. Raises `PolicyError` when it is used up."""
 
 
 class Undefined:
@@ -87,9 +91,7 @@ class Number(float):
     def __hash__(self) -> int:
         # Equal numbers must hash alike whichever class holds them: integral ones as int, the rest as float.
         value = exact(self)
-        return (
-            hash(int(value)) if value.adjusted() < 400 and value == value.to_integral_value() else float.__hash__(self)
-        )
+        return hash(value) if value == value.to_integral_value() else float.__hash__(self)
 
     def __reduce__(self) -> tuple[type[Number], tuple[str]]:
         return Number, (self.text,)
@@ -145,9 +147,9 @@ class Key:
 
     __slots__ = ("_hash", "value")
 
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Value, charge: Charge | None = None) -> None:
         self.value = value
-        self._hash = _structural_hash(value)
+        self._hash = Walk(charge).hash(value)
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is Key and equal(self.value, other.value)
@@ -163,8 +165,8 @@ TRUE_KEY: Final = Key.__new__(Key)
 FALSE_KEY: Final = Key.__new__(Key)
 
 
-def freeze(value: Value) -> object:
-    """`value` as an object key or set member."""
+def freeze(value: Value, charge: Charge | None = None) -> object:
+    """`value` as an object key or set member. Hashing a large one is charged, if that is wanted."""
     cls = value.__class__
     if cls is str or cls is int or value is None:
         return value
@@ -176,7 +178,7 @@ def freeze(value: Value) -> object:
         return _integral(value)
     if cls is Number:
         return value
-    return Key(value)
+    return Key(value, charge)
 
 
 def thaw(key: Any) -> Value:
@@ -191,21 +193,6 @@ def _integral(value: float) -> float:
     if -_EXACT <= value <= _EXACT or value in (float("inf"), float("-inf")):
         return value
     return Number(float.__repr__(value))
-
-
-def _structural_hash(value: Value) -> int:
-    cls = value.__class__
-    if cls is list:
-        return hash(("array", *map(freeze, value)))
-    if cls is dict:
-        return hash(("object", frozenset((key, freeze(item)) for key, item in value.items())))
-    if cls is Set:
-        return hash(("set", frozenset(value.members)))
-    if cls is bool:
-        return 3 if value else 2
-    if cls is str or cls is int or cls is float or cls is Number or value is None:
-        return hash(freeze(value))
-    foreign(value)
 
 
 class Set:
@@ -254,15 +241,17 @@ class Set:
         return f"Set({self.sorted()!r})"
 
 
-for _key, _value in ((TRUE_KEY, True), (FALSE_KEY, False)):
-    _key.value = _value
-    _key._hash = _structural_hash(_value)
+TRUE_KEY.value, TRUE_KEY._hash = True, 3
+FALSE_KEY.value, FALSE_KEY._hash = False, 2
 
 
 RANK: Final[dict[type, int]] = {
     type(None): 0, bool: 1, int: 2, float: 2, Number: 2, str: 3, list: 4, dict: 5, Set: 6,
 }  # fmt: skip
 """Rego's order of types. A class that is not here is not a Rego value."""
+
+CONTAINERS: Final = frozenset({list, dict, Set})
+"""The classes of values that hold others."""
 
 TYPE_NAMES: Final = ("null", "boolean", "number", "string", "array", "object", "set")
 
@@ -286,21 +275,13 @@ def foreign(value: object) -> NoReturn:
     )
 
 
-def equal(a: Value, b: Value) -> bool:
-    """Rego's `==`: by value and type, so `1 == 1.0` but `true != 1`."""
+def equal(a: Value, b: Value, charge: Charge | None = None) -> bool:
+    """Rego's `==`: by value and type, so `1 == 1.0` but `true != 1`. See `Walk` for `charge`."""
     ca, cb = a.__class__, b.__class__
     if ca is str and cb is str:
         return a == b  # type: ignore[no-any-return]
-    if ca is list and cb is list:
-        return len(a) == len(b) and all(map(equal, a, b))
-    if ca is dict and cb is dict:
-        if len(a) != len(b):
-            return False
-        for key, value in a.items():
-            other = b.get(key, UNDEFINED)
-            if other is UNDEFINED or not equal(value, other):
-                return False
-        return True
+    if ca is cb and ca in CONTAINERS:
+        return Walk(charge).equal(a, b)
     ra, rb = RANK.get(ca), RANK.get(cb)
     if ra is None:
         foreign(a)
@@ -312,7 +293,7 @@ def equal(a: Value, b: Value) -> bool:
         return False
     if ra == 2:
         return compare_numbers(a, b) == 0
-    return a == b  # type: ignore[no-any-return]
+    return a is b  # null or a boolean
 
 
 _EXACT: Final = 9007199254740992.0
@@ -331,10 +312,12 @@ def compare_numbers(a: float, b: float) -> int:
     return (a > b) - (a < b)
 
 
-def compare(a: Value, b: Value) -> int:
+def compare(a: Value, b: Value, charge: Charge | None = None) -> int:
     """-1, 0 or 1 in Rego's order: null < boolean < number < string < array < object < set."""
-    ca, cb = a.__class__, b.__class__
-    ra, rb = RANK.get(ca), RANK.get(cb)
+    ca = a.__class__
+    if ca is b.__class__ and ca in CONTAINERS:
+        return Walk(charge).compare(a, b)
+    ra, rb = RANK.get(ca), RANK.get(b.__class__)
     if ra is None:
         foreign(a)
     if rb is None:
@@ -343,30 +326,121 @@ def compare(a: Value, b: Value) -> int:
         return -1 if ra < rb else 1
     if ra == 2:
         return compare_numbers(a, b)
-    if ra == 4:
-        return _compare_sequences(a, b)
-    if ra == 5:
-        return _compare_objects(a, b)
-    if ra == 6:
-        return _compare_sequences(a.sorted(), b.sorted())
     if ra == 0:
         return 0
     return int(a > b) - int(a < b)
 
 
-def _compare_sequences(a: list[Value], b: list[Value]) -> int:
-    for x, y in zip(a, b, strict=False):
-        if result := compare(x, y):
-            return result
-    return (len(a) > len(b)) - (len(a) < len(b))
+class Walk:
+    """One look at all that is in values which may be large: for equality, order, or a hash.
+
+    Values share parts: of `[x, x]`, where x is `[y, y]` and so on, there is little in memory, and no end of looking at
+    it. So from the second slice of members on, what is found about containers of some size is remembered, which makes
+    the work proportional to what is in memory. `charge` takes a slice from the budget of a decision.
+    """
+
+    # Most walks are short: what they do not change they need not have.
+    _seen = 0
+    """Members seen so far."""
+    _paid = 0
+    _limit = 1024
+    """Members that may be seen before anything is charged or remembered."""
+    _found: dict[object, int] | None = None
+    """For pairs of containers their order, for single ones their hash; None up to the limit."""
+
+    def __init__(self, charge: Charge | None = None) -> None:
+        self._charge = charge
+
+    def equal(self, a: Value, b: Value) -> bool:
+        cls = a.__class__
+        if cls is not b.__class__ or cls not in CONTAINERS:
+            return a == b if cls is str and b.__class__ is str else equal(a, b)
+        if a is b:
+            return True
+        if len(a) != len(b):
+            return False
+        start = self._seen
+        self._seen = start + len(a)
+        if self._seen > self._limit and (order := self._look_up((id(a), id(b)))) is not None:
+            return order == 0
+        if cls is list:
+            same = all(map(self.equal, a, b))
+        else:
+            for key in a if cls is dict else a.members:
+                # Looking for a `Key` compares it, and would do so without knowing what has been found here.
+                if key.__class__ is Key:
+                    return self.compare(a, b) == 0
+            same = self._pairs_equal(a, b) if cls is dict else a.members.keys() == b.members.keys()
+        if same and self._found is not None:
+            self._remember(start, (id(a), id(b)), 0)
+        return same
+
+    def _pairs_equal(self, a: dict[Any, Value], b: dict[Any, Value]) -> bool:
+        for key, value in a.items():
+            other = b.get(key, UNDEFINED)
+            if other is UNDEFINED or not self.equal(value, other):
+                return False
+        return True
+
+    def compare(self, a: Value, b: Value) -> int:
+        cls = a.__class__
+        if cls is not b.__class__ or cls not in CONTAINERS:
+            return compare(a, b)
+        if a is b:
+            return 0
+        start = self._seen
+        self._seen = start + len(a)
+        if self._seen > self._limit and (found := self._look_up((id(a), id(b)))) is not None:
+            return found
+        if cls is dict:
+            # OPA walks both sorted key lists in step: a smaller key decides before a value does.
+            pairs = zip(sorted_items(a, self.compare), sorted_items(b, self.compare), strict=False)
+            parts = (self.compare(x[part], y[part]) for x, y in pairs for part in (0, 1))
+        else:
+            parts = map(self.compare, a, b)  # type: ignore[assignment]
+        order = next(filter(None, parts), 0) or (len(a) > len(b)) - (len(a) < len(b))
+        if self._found is not None:
+            self._remember(start, (id(a), id(b)), order)
+        return order
+
+    def hash(self, value: Value) -> int:
+        """Equal for equal values. The members of a set and the keys of an object have theirs already."""
+        cls = value.__class__
+        if cls not in CONTAINERS:
+            if cls not in RANK:
+                foreign(value)
+            return hash(value if cls is str else freeze(value))
+        start = self._seen
+        self._seen = start + len(value)
+        if self._seen > self._limit and (found := self._look_up(id(value))) is not None:
+            return found
+        if cls is list:
+            result = hash(("array", *map(self.hash, value)))
+        elif cls is dict:
+            result = hash(("object", frozenset([(key, self.hash(item)) for key, item in value.items()])))
+        else:
+            result = hash(("set", frozenset(value.members)))
+        if self._found is not None:
+            self._remember(start, id(value), result)
+        return result
+
+    def _look_up(self, what: object) -> int | None:
+        """What has been found before, from now on; and pay for the members seen."""
+        if self._found is None:
+            self._found, self._limit = {}, 0
+        if self._charge is not None and self._seen - self._paid > _LARGE:
+            self._charge(self._seen - self._paid)
+            self._paid = self._seen
+        return self._found.get(what)
+
+    def _remember(self, start: int, what: object, found: int) -> None:
+        # The ids stay theirs: what is walked holds every container in it.
+        if self._found is not None and self._seen - start > _LARGE:
+            self._found[what] = found
 
 
-def _compare_objects(a: dict[Any, Value], b: dict[Any, Value]) -> int:
-    # OPA walks both sorted key lists in step: a smaller key decides before a value does.
-    for x, y in zip(sorted_items(a), sorted_items(b), strict=False):
-        if result := compare(x[0], y[0]) or compare(x[1], y[1]):
-            return result
-    return (len(a) > len(b)) - (len(a) < len(b))
+_LARGE: Final = 64
+"""Members, at any depth, that are worth being charged, and remembering what was found about their container."""
 
 
 order_key = functools.cmp_to_key(compare)
@@ -381,7 +455,7 @@ def sort(values: list[Value]) -> list[Value]:
     return sorted(values, key=order_key)
 
 
-def sorted_items(obj: dict[Any, Value]) -> list[tuple[Value, Value]]:
+def sorted_items(obj: dict[Any, Value], order: Callable[[Value, Value], int] = compare) -> list[tuple[Value, Value]]:
     """(key, value) pairs in Rego's order, keys thawed."""
     classes = {key.__class__ for key in obj}
     if classes <= {str}:
@@ -390,7 +464,11 @@ def sorted_items(obj: dict[Any, Value]) -> list[tuple[Value, Value]]:
         for key in obj:
             if key.__class__ not in _KEY_CLASSES:
                 foreign(key)
-    return sorted(((thaw(key), value) for key, value in obj.items()), key=lambda item: order_key(item[0]))
+
+    def by_key(x: tuple[Value, Value], y: tuple[Value, Value]) -> int:
+        return order(x[0], y[0])
+
+    return sorted(((thaw(key), value) for key, value in obj.items()), key=functools.cmp_to_key(by_key))
 
 
 _KEY_CLASSES: Final = {str, int, float, Number, type(None), Key}
@@ -400,19 +478,24 @@ def _first(item: tuple[Any, Value]) -> Any:
     return item[0]
 
 
-def to_term(value: Value) -> str:
-    """A value as Rego text on one line, as OPA prints it: `{"a": [1, 2]}`, `{1, 2}`, `set()`."""
+def to_term(value: Value, charge: Charge | None = None) -> str:
+    """A value as Rego text on one line, as OPA prints it: `{"a": [1, 2]}`, `{1, 2}`, `set()`.
+
+    `charge` takes the members from a budget: the text of values that share their parts can be endless.
+    """
     cls = value.__class__
     if cls is str:
         return literal(value)
     if value is None or cls is bool:
         return "null" if value is None else "true" if value else "false"
-    if cls is list:
-        return "[" + ", ".join(map(to_term, value)) + "]"
-    if cls is dict:
-        return "{" + ", ".join(f"{to_term(key)}: {to_term(item)}" for key, item in sorted_items(value)) + "}"
-    if cls is Set:
-        return "{" + ", ".join(map(to_term, value)) + "}" if value.members else "set()"
+    if cls in CONTAINERS:
+        if charge is not None:
+            charge(len(value))
+        if cls is dict:
+            pairs = [f"{to_term(key, charge)}: {to_term(item, charge)}" for key, item in sorted_items(value)]
+            return "{" + ", ".join(pairs) + "}"
+        texts = ", ".join([to_term(item, charge) for item in value])
+        return f"[{texts}]" if cls is list else f"{{{texts}}}" if value.members else "set()"
     if RANK.get(cls) != 2 or value != value:
         foreign(value)
     return number_text(value)

@@ -22,7 +22,7 @@ _LARGEST: Final = 1_000_000
 
 def sprintf(ctx: Context, template: Value, values: Value) -> str:
     text = string(template, "sprintf", 1)
-    return format_text(ctx, text, [_argument(value) for value in array(values, "sprintf", 2)])
+    return format_text(ctx, text, [_argument(ctx, value) for value in array(values, "sprintf", 2)])
 
 
 def format_text(ctx: Context, template: str, arguments: Sequence[Argument]) -> str:
@@ -30,12 +30,12 @@ def format_text(ctx: Context, template: str, arguments: Sequence[Argument]) -> s
     return _Formatter(ctx, template, arguments).format()
 
 
-def _argument(value: Value) -> Argument:
+def _argument(ctx: Context, value: Value) -> Argument:
     """What OPA hands to Go: numbers as int64, big.Int or float64, everything else as text."""
     if value.__class__ is str:
         return value
     if value.__class__ not in NUMBERS:
-        return to_term(value)
+        return to_term(value, ctx.charge)
     if value != value:
         foreign(value)
     whole = int64(value)

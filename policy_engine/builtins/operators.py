@@ -139,10 +139,10 @@ def member_2(ctx: Context, item: Value, collection: Value) -> bool:
         return item in collection
     if cls is list:
         ctx.charge(len(collection))
-        return any(equal(item, element) for element in collection)
+        return any(equal(item, element, ctx.charge) for element in collection)
     if cls is dict:
         ctx.charge(len(collection))
-        return any(equal(item, value) for value in collection.values())
+        return any(equal(item, value, ctx.charge) for value in collection.values())
     type_name(collection)
     return False
 
@@ -165,14 +165,14 @@ def member_3(key: Value, item: Value, collection: Value) -> bool:
     return False
 
 
-def text_of(value: Value) -> str:
+def text_of(ctx: Context, value: Value) -> str:
     """A value as template strings and `print` write it: strings bare, the rest as Rego text."""
-    return value if value.__class__ is str else to_term(value)
+    return value if value.__class__ is str else to_term(value, ctx.charge)
 
 
 def template_string(ctx: Context, parts: Value) -> str:
     """Scalars as they are; every other part is a set that holds an expression's value, or is empty: undefined."""
-    rows = cross_product(parts, "internal.template_string")
+    rows = cross_product(ctx, parts, "internal.template_string")
     if len(rows) > 1:
         raise PolicyError(EVAL_CONFLICT_ERROR, "template-strings must not produce multiple outputs")
     text = "".join(rows[0]) if rows else ""
@@ -180,16 +180,17 @@ def template_string(ctx: Context, parts: Value) -> str:
     return text
 
 
-def cross_product(parts: Value, name: str) -> list[list[str]]:
+def cross_product(ctx: Context, parts: Value, name: str) -> list[list[str]]:
     """The texts of every combination of the parts' values."""
     rows: list[list[str]] = [[]]
     for part in array(parts, name, 1):
         if part.__class__ is Set:
-            texts = [text_of(value) for value in part] or ["<undefined>"]
+            texts = [text_of(ctx, value) for value in part] or ["<undefined>"]
         elif part.__class__ in (list, dict):
             raise PolicyError(EVAL_INTERNAL_ERROR, f"illegal argument type: {type_name(part)}")
         else:
-            texts = [text_of(part)]
+            texts = [text_of(ctx, part)]
+        ctx.charge(len(rows) * len(texts))
         rows = [[*row, text] for row in rows for text in texts]
     return rows
 

@@ -13,13 +13,13 @@ from policy_engine.values import UNDEFINED, Value
 
 def print_(ctx: Context, *values: Value) -> bool:
     """One message of all values; `UNDEFINED` may be among them."""
-    ctx.print(" ".join("<undefined>" if value is UNDEFINED else text_of(value) for value in values))
+    ctx.print(" ".join("<undefined>" if value is UNDEFINED else text_of(ctx, value) for value in values))
     return True
 
 
 def print_sets(ctx: Context, operands: Value) -> bool:
     """What `print` becomes in compiled modules: each operand is a set of its values, empty if it is undefined."""
-    for texts in cross_product(operands, "internal.print"):
+    for texts in cross_product(ctx, operands, "internal.print"):
         ctx.print(" ".join(texts))
     return True
 

@@ -249,7 +249,7 @@ class BodyWriter(Conditions):
                 loc = self.unit.constants.loc(term.loc)
                 self.writer.line(f"{target} = {{}}")
                 action = lambda: self.writer.line(  # noqa: E731
-                    f"put_pair({target}, {self.operand(key)}, {self.operand(value)}, {loc})"
+                    f"put_pair({self.ctx}, {target}, {self.operand(key)}, {self.operand(value)}, {loc})"
                 )
                 made = target
             case _:

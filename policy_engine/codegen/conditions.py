@@ -24,19 +24,18 @@ class Conditions(Refs):
 
     def compare(self, value: str, term: Term) -> None:
         """Go on only if a value, which may be undefined, equals a term without unbound variables."""
+        other = self.side(term)
+        differs = f"differs({self.ctx}, {value}, {other})"
         if not isinstance(term, nodes.Scalar):
-            other = self.side(term)
             strings = f"{value}.__class__ is str and {other}.__class__ is str"
-            self._fail_if(f"({value} != {other}) if {strings} else differs({value}, {other})")
-            return
-        constant = self.operand(term)
-        if term.value is None or isinstance(term.value, bool):
-            self._fail_if(f"{value} is not {constant} and differs({value}, {constant})")
+            self._fail_if(f"({value} != {other}) if {strings} else {differs}")
+        elif term.value is None or isinstance(term.value, bool):
+            self._fail_if(f"{value} is not {other} and {differs}")
         elif isinstance(term.value, (str, int)):
             kind = "str" if isinstance(term.value, str) else "int"
-            self._fail_if(f"({value} != {constant}) if {value}.__class__ is {kind} else differs({value}, {constant})")
+            self._fail_if(f"({value} != {other}) if {value}.__class__ is {kind} else {differs}")
         else:
-            self._fail_if(f"differs({value}, {constant})")
+            self._fail_if(differs)
 
     def operator(self, call: nodes.Call) -> bool:
         """Write a call of an operator as a condition; false if it is none of those that have a form of their own."""
@@ -45,12 +44,13 @@ class Conditions(Refs):
             left, right = (self.named(self.operand(arg)) for arg in call.args)
             integers = f"{left}.__class__ is int and {right}.__class__ is int"
             sign = ORDER[name]
-            self._fail_if(f"not (({left} {sign} {right}) if {integers} else compare({left}, {right}) {sign} 0)")
+            order = f"order({self.ctx}, {left}, {right}) {sign} 0"
+            self._fail_if(f"not (({left} {sign} {right}) if {integers} else {order})")
             return True
         if name == "neq":
             left, right = (self.named(self.operand(arg)) for arg in call.args)
             strings = f"{left}.__class__ is str and {right}.__class__ is str"
-            self._fail_if(f"({left} == {right}) if {strings} else not differs({left}, {right})")
+            self._fail_if(f"({left} == {right}) if {strings} else not differs({self.ctx}, {left}, {right})")
             return True
         return name == "internal.member_2" and self._member(*call.args)
 

@@ -55,7 +55,7 @@ def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: t
         known = [f"a{i}" if step is None else unit.operand(step) for i, step in enumerate(pattern)]
         _write_mask(unit, writer, group, known)
         slot = unit.new_slot()
-        key = "(" + "".join(f"freeze({param}), " for param in params) + ")"
+        key = "(" + "".join(f"frozen(q, {param}), " for param in params) + ")"
         writer.line(f"m = q.memo[{slot}]")
         writer.line(f"if m is NC: m = q.memo[{slot}] = {{}}")
         writer.line(f"k = {key}")
@@ -79,7 +79,7 @@ def _write_mask(unit: Unit, writer: Writer, group: Group, known: list[str] | Non
     path = unit.constants.named("p", group.path, group.path)
     value = f"base_at(q.data, {path})"
     for step in known or ():
-        value = f"step({value}, {step})"
+        value = f"step(q, {value}, {step})"
     writer.line(f"if {number} in q.masked: return {value}")
 
 
@@ -153,7 +153,7 @@ class GroupWriter(BodyWriter):
             loc, text = self.unit.constants.loc(self.group.loc), self.unit.constants.value(conflict)
             with self.writer.block(f"for f in {chosen}:"):
                 self.writer.line(f"v = {call}")
-                self.writer.line(f"if v is not NC: r = agree(r, v, {loc}, {text})")
+                self.writer.line(f"if v is not NC: r = agree(q, r, v, {loc}, {text})")
         with self.writer.block("if r is not NC:"):
             self.give("r")
 
@@ -202,7 +202,7 @@ class GroupWriter(BodyWriter):
             self._agreeing(rule, clause, params, chosen, loc, text)
             if number:
                 self.writer.indent -= 1
-        self.writer.line(f"if {chosen} is not NC: r = agree(r, {chosen}, {loc}, {text})")
+        self.writer.line(f"if {chosen} is not NC: r = agree(q, r, {chosen}, {loc}, {text})")
 
     def _agreeing(self, rule: Rule, clause: Clause, params: list[str], target: str, loc: str, text: str) -> None:
         """Run one body and merge its values into `target`. A constant value needs one solution only."""
@@ -212,14 +212,14 @@ class GroupWriter(BodyWriter):
             self.writer.line(f"{flag} = False")
 
             def found() -> None:
-                self.writer.line(f"{target} = agree({target}, {self._value(clause)}, {loc}, {text})")
+                self.writer.line(f"{target} = agree(q, {target}, {self._value(clause)}, {loc}, {text})")
                 self.writer.line(f"{flag} = True")
 
             self._clause(rule, clause, params, Action(found, True, flag, (target, flag)))
             return
 
         def merged() -> None:
-            self.writer.line(f"{target} = agree({target}, {self._value(clause)}, {loc}, {text})")
+            self.writer.line(f"{target} = agree(q, {target}, {self._value(clause)}, {loc}, {text})")
 
         self._clause(rule, clause, params, Action(merged, False, "", (target,)))
 
@@ -262,7 +262,7 @@ class GroupWriter(BodyWriter):
                 self._collect(rule, known, self._add_path)
             self.writer.line("r = finish(c)")
             for step in known:
-                self.writer.line(f"r = step(r, {step})")
+                self.writer.line(f"r = step(q, r, {step})")
         self.give("r")
 
     def _members_of_many(self, rules: list[Rule], index: Index) -> None:
@@ -291,7 +291,7 @@ class GroupWriter(BodyWriter):
     def _add_part(self, rule: Rule) -> None:
         value = self._value(rule.clauses[0]) if rule.key is None else self.operand(rule.key)
         loc, text = self.unit.constants.loc(rule.loc), self.unit.constants.value("object keys must be unique")
-        self.writer.line(f"r = agree(r, {value}, {loc}, {text})")
+        self.writer.line(f"r = agree(q, r, {value}, {loc}, {text})")
 
     def _collect(
         self, rule: Rule, known: tuple[str, ...], write: Callable[[Rule], None], assigns: tuple[str, ...] = ()
@@ -311,9 +311,9 @@ class GroupWriter(BodyWriter):
         loc = self.unit.constants.loc(rule.loc)
         steps = [self.operand(step) for step in rule.suffix]
         if rule.key is not None:
-            self.writer.line(f"put_member(c, {self.tuple_of(steps)}, {self.operand(rule.key)}, {loc})")
+            self.writer.line(f"put_member(q, c, {self.tuple_of(steps)}, {self.operand(rule.key)}, {loc})")
         else:
-            self.writer.line(f"put_path(c, {self.tuple_of(steps)}, {self._value(rule.clauses[0])}, {loc})")
+            self.writer.line(f"put_path(q, c, {self.tuple_of(steps)}, {self._value(rule.clauses[0])}, {loc})")
 
 
 def _calls_functions(group: Group) -> bool:

@@ -76,7 +76,7 @@ class Refs:
             case nodes.Set(items):
                 # Of two equal members the first counts, and OPA puts constants before variables.
                 members = sorted(items, key=lambda item: not isinstance(item, nodes.Scalar))
-                return "new_set(" + ", ".join([self.operand(item) for item in members]) + ")"
+                return f"new_set({', '.join([self.ctx, *(self.operand(item) for item in members)])})"
             case nodes.Object(pairs):
                 # Of two equal keys the last counts, and OPA puts constant keys before variables.
                 ordered = sorted(pairs, key=lambda pair: not isinstance(pair[0], nodes.Scalar))
@@ -89,7 +89,7 @@ class Refs:
         if (found := constant_value(term)) is not None:
             frozen = freeze(found[0])
             return self.unit.constants.value(frozen)
-        return f"freeze({self.operand(term)})"
+        return f"frozen({self.ctx}, {self.operand(term)})"
 
     def tuple_of(self, items: Sequence[str]) -> str:
         return "(" + "".join(f"{item}, " for item in items) + ")"
@@ -196,12 +196,10 @@ class Refs:
                 value = self.refs[key]
                 continue
             found = self._maybe(self.writer.name("v"))
+            member = f"{'base_step' if base else 'step'}({self.ctx}, {value}, {element})"
             if isinstance(step, nodes.Scalar) and isinstance(step.value, str):
-                self.writer.line(
-                    f"{found} = {value}.get({element}, U) if {value}.__class__ is dict else step({value}, {element})"
-                )
-            else:
-                self.writer.line(f"{found} = {'base_step' if base else 'step'}({value}, {element})")
+                member = f"{value}.get({element}, U) if {value}.__class__ is dict else {member}"
+            self.writer.line(f"{found} = {member}")
             value = found
             if key is not None:
                 self.refs[key] = value

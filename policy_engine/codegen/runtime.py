@@ -27,7 +27,6 @@ from policy_engine.values import (
     equal,
     foreign,
     freeze,
-    order_key,
     sort,
     sorted_items,
     thaw,
@@ -187,9 +186,13 @@ class Run:
                     "the work budget of this decision is used up",
                     hint="look for loops over loops, or raise `work` in the limits",
                 )
+        self.look_at_clock()
+        self._left = SLICE if self.work is None or self.work > SLICE else self.work
+
+    def look_at_clock(self) -> None:
+        """Raises `PolicyError` if the deadline has passed."""
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise PolicyError(EVAL_CANCEL_ERROR, "the deadline of this decision has passed")
-        self._left = SLICE if self.work is None or self.work > SLICE else self.work
 
     def print(self, message: str) -> None:
         self.prints.append(message)
@@ -230,8 +233,14 @@ class Query:
         self.run = self.start()
         return self.run
 
+    def charge(self, work: int) -> None:
+        """Take steps from the decision's budget."""
+        self.run.charge(work)
+
     def _derived(self, input: Value, data: Value, fns: tuple[Any, ...], masked: frozenset[int]) -> Query:  # noqa: A002
+        # What is remembered is not taken along, so contexts in contexts can double the work with each rule.
         run = self.run
+        run.charge(1 + self.code.slots // 256)
         return Query(self.code, lambda: run, input, data, fns, masked)
 
     def failed(self, error: BuiltinError, loc: Location) -> Any:
@@ -241,10 +250,10 @@ class Query:
         return U
 
     def with_input(self, path: tuple[str, ...], value: Value) -> Query:
-        return self._derived(patched(self.input, path, value), self.data, self.fns, self.masked)
+        return self._derived(patched(self, self.input, path, value), self.data, self.fns, self.masked)
 
     def with_data(self, path: tuple[str, ...], value: Value, hidden: frozenset[int]) -> Query:
-        data = patched(self.data, path, value)
+        data = patched(self, self.data, path, value)
         return self._derived(self.input, data, self.fns, self.masked | hidden)
 
     def with_function(self, slot: int, function: Callable[..., Any]) -> Query:
@@ -294,14 +303,20 @@ class Cursor:
 # ---- documents
 
 
-def patched(document: Value, path: tuple[str, ...], value: Value) -> Value:
+def patched(q: Query, document: Value, path: tuple[str, ...], value: Value) -> Value:
     """A copy of a document with another value at a path. What is no object on the way becomes one."""
     if not path:
         return value
     known(document)
-    base = dict(document) if document.__class__ is dict else {}
-    base[path[0]] = patched(base.get(path[0], U), path[1:], value)
+    base = _copied(q, document) if document.__class__ is dict else {}
+    base[path[0]] = patched(q, base.get(path[0], U), path[1:], value)
     return base
+
+
+def _copied(q: Query, obj: dict[Any, Value]) -> dict[Any, Value]:
+    if len(obj) > LONG:
+        q.charge(len(obj) // 16)
+    return dict(obj)
 
 
 def bad_path(loc: Location) -> NoReturn:
@@ -340,7 +355,7 @@ def together(q: Query, node: Node, base: Value) -> Value:
         base = {}
     elif base.__class__ is not dict:
         return base
-    result: dict[Any, Value] = dict(base)
+    result = _copied(q, base)
     for name, child in node.children.items():
         if child.is_function:
             continue
@@ -357,12 +372,12 @@ def cursor(q: Query, node: Node) -> Cursor:
 def cursor_step(q: Query, value: Any, key: Value) -> Any:
     """One member of what may be a `Cursor`."""
     if value.__class__ is not Cursor:
-        return step(value, key)
+        return step(q, value, key)
     node, base = value.node, value.base
     if node.number in q.masked:
-        return step(base, key)
-    below = step(base, key)
-    child = node.children.get(freeze(key))
+        return step(q, base, key)
+    below = step(q, base, key)
+    child = node.children.get(frozen(q, key))
     if child is None or child.is_function:
         return below
     if child.number in q.masked:
@@ -379,7 +394,7 @@ def cursor_items(q: Query, value: Any) -> Iterable[tuple[Value, Any]]:
     node, base = value.node, value.base
     known(base)
     names: list[Value] = [key for key, _ in sorted_items(base)] if base.__class__ is dict else []
-    rules = [key for key, child in node.children.items() if not child.is_function and step(base, thaw(key)) is U]
+    rules = [key for key, child in node.children.items() if not child.is_function and step(q, base, thaw(key)) is U]
     names += sort(list(map(thaw, rules)))
     q.run.charge(len(names))
     found = ((name, cursor_step(q, value, name)) for name in names)
@@ -389,27 +404,27 @@ def cursor_items(q: Query, value: Any) -> Iterable[tuple[Value, Any]]:
 # ---- references
 
 
-def step(value: Value, key: Value) -> Value:
+def step(q: Query, value: Value, key: Value) -> Value:
     """`value[key]`, or undefined."""
     cls = value.__class__
     if cls is dict:
-        return value.get(key if key.__class__ is str else freeze(key), U)
+        return value.get(key if key.__class__ is str else frozen(q, key), U)
     if cls is list:
-        kind = key.__class__
-        if kind is float or kind is Number:
-            key = int(key) if key == int(key) else -1
-        elif kind is not int:
-            return U
+        if key.__class__ is not int:
+            known(key)
+            if key.__class__ is not float and key.__class__ is not Number:
+                return U
+            key = int(key) if 0 <= key < len(value) and key == int(key) else -1
         return value[key] if 0 <= key < len(value) else U
     if cls is Set:
-        return key if freeze(key) in value.members else U
+        return key if frozen(q, key) in value.members else U
     known(value)
     return U
 
 
-def base_step(value: Value, key: Value) -> Value:
+def base_step(q: Query, value: Value, key: Value) -> Value:
     """`value[key]` in base data. OPA's store turns a number in a path into text: `data.x[2]` finds the key "2"."""
-    found = step(value, key)
+    found = step(q, value, key)
     if found is U and value.__class__ is dict and key.__class__ is int:
         return value.get(str(key), U)
     return found
@@ -487,29 +502,39 @@ def known(value: Any) -> None:
         foreign(value)
 
 
-def differs(a: Any, b: Any) -> bool:
+def differs(q: Query, a: Any, b: Any) -> bool:
     """Whether two sides of `=` are not equal; undefined equals nothing."""
     if a is U or b is U:
         known(a)
         known(b)
         return True
-    return not equal(a, b)
+    return not equal(a, b, q.charge)
+
+
+def order(q: Query, a: Value, b: Value) -> int:
+    """-1, 0 or 1 in Rego's order."""
+    return compare(a, b, q.charge)
+
+
+def frozen(q: Query, value: Value) -> object:
+    """A value as an object's key or a set's member."""
+    return value if value.__class__ is str else freeze(value, q.charge)
 
 
 # ---- collections
 
 
-def new_set(*values: Value) -> Set:
-    return Set.of(dict.fromkeys(map(freeze, values)))
+def new_set(q: Query, *values: Value) -> Set:
+    return Set.of(dict.fromkeys([frozen(q, value) for value in values]))
 
 
-def put_pair(target: dict[Any, Value], key: Value, value: Value, loc: Location) -> None:
-    """Add to an object comprehension or partial object; another value for a key is a conflict."""
-    frozen = key if key.__class__ is str else freeze(key)
-    old = target.get(frozen, U)
-    if old is not U and not equal(old, value):
+def put_pair(q: Query, target: dict[Any, Value], key: Value, value: Value, loc: Location) -> None:
+    """Add to an object comprehension; another value for a key is a conflict."""
+    place = frozen(q, key)
+    old = target.get(place, U)
+    if old is not U and not equal(old, value, q.charge):
         raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
-    target[frozen] = value
+    target[place] = value
 
 
 class Partial(dict[Any, Any]):
@@ -524,28 +549,28 @@ class PartialSet(dict[Any, None]):
     __slots__ = ()
 
 
-def put_path(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
+def put_path(q: Query, root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
     """Define what is at a path of a partial object."""
-    target = _descend(root, keys[:-1], loc)
-    key = freeze(keys[-1])
+    target = _descend(q, root, keys[:-1], loc)
+    key = frozen(q, keys[-1])
     old = target.get(key, U)
-    if old is not U and (old.__class__ is Partial or old.__class__ is PartialSet or not equal(old, value)):
+    if old is not U and (old.__class__ is Partial or old.__class__ is PartialSet or not equal(old, value, q.charge)):
         raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
     target.setdefault(key, value)  # of two equal numbers the first one's text stays
 
 
-def put_member(root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
+def put_member(q: Query, root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
     """Add a member to the set at a path of a partial object."""
-    target = _descend(root, keys[:-1], loc)
-    members_ = target.setdefault(freeze(keys[-1]), PartialSet())
+    target = _descend(q, root, keys[:-1], loc)
+    members_ = target.setdefault(frozen(q, keys[-1]), PartialSet())
     if members_.__class__ is not PartialSet:
         raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
-    members_.setdefault(freeze(value))
+    members_.setdefault(frozen(q, value))
 
 
-def _descend(target: Any, keys: Iterable[Value], loc: Location) -> Any:
+def _descend(q: Query, target: Any, keys: Iterable[Value], loc: Location) -> Any:
     for key in keys:
-        target = target.setdefault(freeze(key), Partial())
+        target = target.setdefault(frozen(q, key), Partial())
         if target.__class__ is not Partial:
             raise PolicyError(EVAL_CONFLICT_ERROR, "object keys must be unique", loc)
     return target
@@ -560,9 +585,9 @@ def finish(value: Any) -> Value:
     return value
 
 
-def agree(old: Any, new: Value, loc: Location, text: str) -> Value:
+def agree(q: Query, old: Any, new: Value, loc: Location, text: str) -> Value:
     """The one value of a complete rule or function; two different ones are a conflict."""
-    if old is not NC and not equal(old, new):
+    if old is not NC and not equal(old, new, q.charge):
         raise PolicyError(EVAL_CONFLICT_ERROR, text, loc)
     return new if old is NC else old
 
@@ -601,7 +626,6 @@ EXPORTED: Final[dict[str, Any]] = {
     "bad_path": bad_path,
     "base_at": base_at,
     "base_step": base_step,
-    "compare": compare,
     "constant": constant,
     "cursor": cursor,
     "cursor_items": cursor_items,
@@ -612,7 +636,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "extent": extent,
     "falsy": falsy,
     "finish": finish,
-    "freeze": freeze,
+    "frozen": frozen,
     "full": full,
     "items": items,
     "known": known,
@@ -620,7 +644,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "list": list,
     "members": members,
     "new_set": new_set,
-    "order_key": order_key,
+    "order": order,
     "put_member": put_member,
     "put_pair": put_pair,
     "put_path": put_path,
@@ -628,6 +652,4 @@ EXPORTED: Final[dict[str, Any]] = {
     "step": step,
     "int": int,
     "str": str,
-    "thaw": thaw,
-    "tuple": tuple,
 }

@@ -351,13 +351,14 @@ def test_exponents_that_no_number_has() -> None:
 
 
 def test_values_nested_too_deeply_are_an_error() -> None:
-    value: Any = 1
-    for _ in range(100_000):
-        value = [value]
-    entry = pe.compile({"t.rego": "package t\np := input\nq if input == data.x"}, {"x": value}).entrypoint
-    for path in ("data.t.p", "data.t.q"):
+    deep: list[Any] = [1, 1]
+    for number in (0, 1):
+        for _ in range(100_000):
+            deep[number] = [deep[number]]
+    entry = pe.compile({"t.rego": "package t\np := input\nq if input == data.x\nr := {input}"}, {"x": deep[0]}).entrypoint
+    for path in ("data.t.p", "data.t.q", "data.t.r"):
         with pytest.raises(pe.PolicyError) as caught:
-            entry(path)(value)
+            entry(path)(deep[1])
         assert caught.value.code == "eval_cancel_error"
 
 
