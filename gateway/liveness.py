@@ -83,18 +83,29 @@ class LiveBoots(Collection[str]):
 
 
 class OnlyOne:
-    """The right to run a gateway on a data directory: one at a time."""
+    """The right to run a gateway on a data directory: one at a time, and its owner's."""
 
     def __init__(self, data: DataDirectory) -> None:
-        self._file = os.open(data.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        where = str(data.path)
+        try:
+            owner = os.stat(data.path).st_uid
+            if owner != os.geteuid():
+                # Above all root: what it leaves there its owner could not open any more.
+                raise GatewayError(
+                    "data_foreign", f"`{where}` belongs to user {owner}", subject=where, hint="run as that user"
+                )
+            self._file = os.open(data.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise GatewayError("data_not_writable", f"cannot write to `{where}`: {reason}", subject=where) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._file)
             raise GatewayError(
                 "already_running",
-                f"a gateway is running on `{data.path}` already",
-                subject=str(data.path),
+                f"a gateway is running on `{where}` already",
+                subject=where,
                 hint="stop it first, or name another directory with --data",
             ) from None
 

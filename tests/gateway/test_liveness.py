@@ -85,3 +85,18 @@ def test_one_gateway_per_directory(data: DataDirectory) -> None:
     assert caught.value.code == "already_running"
     first.close()
     OnlyOne(data).close()
+
+
+def test_a_gateway_is_run_by_its_owner(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What root leaves in somebody's directory its owner could not open any more."""
+    monkeypatch.setattr(os, "geteuid", lambda: data.path.stat().st_uid + 1)
+    with pytest.raises(GatewayError, match="belongs to user"):
+        OnlyOne(data)
+    assert not (data.path / "up.lock").exists()
+
+
+def test_a_directory_that_takes_no_more(data: DataDirectory) -> None:
+    (data.path / "up.lock").mkdir()
+    with pytest.raises(GatewayError, match="cannot write to") as caught:
+        OnlyOne(data)
+    assert caught.value.code == "data_not_writable"
