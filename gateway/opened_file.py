@@ -1,8 +1,8 @@
 """Whether a file that is kept open is still the one that its name leads to (layer 0).
 
 SQLite goes on with a database that was moved, deleted or replaced behind its back: reads answer from a file that nobody
-can change any more, and what is committed is on no disk that anybody will look at. So who decides by a database, or
-records in one, asks here first.
+can change any more, and what is committed is on no disk that anybody will look at. The same goes for the write-ahead
+log beside it. So who decides by a database, or records in one, asks here first.
 """
 
 from __future__ import annotations
@@ -39,3 +39,9 @@ class OpenedFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def write_ahead_log(database: Path) -> Path:
+    """Where SQLite keeps what is committed but not in the database yet; there for as long as somebody is connected."""
+    real = database.resolve()
+    return real.with_name(f"{real.name}-wal")

@@ -9,8 +9,8 @@ looked up again. A `completed` that could not be recorded is *owed*: the writer 
 commit that succeeds; a decision that may have been recorded although its request was refused is closed the same way.
 What is still owed when the process dies is closed by recovery: the open decision is still in the database.
 
-One process appends to one file: if another one, or none, has its name now, nothing is recorded until it is back. A log
-that was put there from a backup is for a restart to look at, and what goes into a deleted file is not durable.
+One process appends to one database: if another file, or none, has its name now, nothing is recorded until it is back. A
+log that was put there from a backup is for a restart to look at, and what goes into a deleted file is not durable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Completed, Decided, Intent
 from gateway.audit.lock import LOCK_SECONDS, FileLock
 from gateway.audit.transaction import Committed, Transaction
-from gateway.opened_file import OpenedFile
+from gateway.opened_file import OpenedFile, write_ahead_log
 from gateway.settings import DataDirectory
 
 __all__ = ["AuditWriter", "Committed"]
@@ -81,11 +81,13 @@ class AuditWriter:
         self._guard = threading.Lock()  # for what submitters and the thread share: the next two
         self._closed = False  # nothing is queued after the last job
         self._owed: dict[str, Draft] = {}  # closings by event id
+        self._lost = False  # recent entries may be, so nothing may follow them
         self._complaint = ""  # why nothing can be written, as it was said last
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
             self._file = OpenedFile(data.audit_db)
+            self._wal = OpenedFile(write_ahead_log(data.audit_db))
             self._lock = FileLock(data.audit_lock)
         except (sqlite3.Error, OSError) as error:
             raise unavailable(str(error)) from error
@@ -146,6 +148,7 @@ class AuditWriter:
         if self._db is not None:
             self._db.close()
         self._file.close()
+        self._wal.close()
         self._lock.close()
 
     def _take(self) -> tuple[list[_Job], bool]:
@@ -171,10 +174,9 @@ class AuditWriter:
                 raise unavailable("another process holds its lock")
             if not self._file.in_place():
                 raise unavailable("its file was moved, deleted or replaced")
-            if self._db is None:
-                self._db = storage.connect(self.data.audit_db)
-            self._db.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(self._db, self.deployment, self._clock)
+            db = self._connected()
+            db.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
                 try:
                     job.result = transaction.record(job.draft)
@@ -183,7 +185,7 @@ class AuditWriter:
             transaction.finish()
             attempted = True
             # Until this returns nobody has been told anything; when it has, the entries survive a power failure.
-            self._db.execute("COMMIT")
+            db.execute("COMMIT")
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread lives on and every waiter is told
             self._fail(jobs, error, in_doubt=attempted)
@@ -191,6 +193,20 @@ class AuditWriter:
             if locked:
                 self._lock.release()
         self._settle(jobs)
+
+    def _connected(self) -> sqlite3.Connection:
+        """The connection, made anew if the last one failed."""
+        if self._db is None:
+            self._db = storage.connect(self.data.audit_db)
+            # While nobody was connected SQLite may have removed the write-ahead log and made another one.
+            self._wal.close()
+            self._wal = OpenedFile(write_ahead_log(self.data.audit_db))
+        elif not self._wal.in_place():
+            # What was committed lately may be lost already: only a restart can tell.
+            self._lost = True
+        if self._lost:
+            raise unavailable("its write-ahead log was deleted: restart the gateway")
+        return self._db
 
     def _fail(self, jobs: list[_Job], error: Exception, *, in_doubt: bool) -> None:
         """Nothing of this batch may be believed: every waiter fails closed."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.errors import Denied, GatewayError
-from gateway.opened_file import OpenedFile
+from gateway.opened_file import OpenedFile, write_ahead_log
 
 REVISION = "0001"
 """The migration that these statements are written for; a worker refuses any other."""
@@ -118,7 +118,7 @@ SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.v
 class RegistryReader:
     """One worker's view of the registry; used from one thread. Every method reads afresh: callers cache by epoch.
 
-    # INVARIANT: once the file has been moved, deleted or replaced there is no epoch any more, so nobody is let in. A
+    # INVARIANT: once a file has been moved, deleted or replaced there is no epoch any more, so nobody is let in. A
     revocation would be written to the file that has its name now.
     """
 
@@ -129,6 +129,7 @@ class RegistryReader:
                 self._epochs = opened.enter_context(closing(_connect(path)))
                 self._rows = opened.enter_context(closing(_connect(path)))
                 _check_revision(path, self._rows)
+                self._wal = opened.enter_context(closing(OpenedFile(write_ahead_log(path))))
                 opened.pop_all()  # all is well: they stay open until `close`
         except (sqlite3.Error, OSError) as error:
             raise GatewayError("registry_unavailable", f"cannot read `{path}`: {error}", subject=str(path)) from error
@@ -136,12 +137,13 @@ class RegistryReader:
     def close(self) -> None:
         self._epochs.close()
         self._rows.close()
+        self._wal.close()
         self._file.close()
 
     def epoch(self) -> int:
         """The number that changes with every change of authority."""
-        if not self._file.in_place():
-            raise Denied("registry_unavailable", "its file was moved, deleted or replaced: restart the gateway")
+        if not self._file.in_place() or not self._wal.in_place():
+            raise Denied("registry_unavailable", "its files were moved, deleted or replaced: restart the gateway")
         try:
             return self._epochs.execute("SELECT value FROM epoch").fetchone()[0]  # type: ignore[no-any-return]
         except (sqlite3.Error, TypeError) as error:  # TypeError: the row is gone

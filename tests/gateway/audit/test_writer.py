@@ -18,7 +18,9 @@ from gateway.audit import entry as entries
 from gateway.audit import writer as writers
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Activation, Recovered, Refused
+from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
+from gateway.opened_file import write_ahead_log
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -312,6 +314,32 @@ def test_a_log_that_was_moved_or_replaced_is_not_written(
         "the audit log cannot be written: its file was moved, deleted or replaced",
         "the audit log can be written again",
     ]
+
+
+def test_without_its_write_ahead_log_nothing_is_written_any_more(log: Log, make: Make) -> None:
+    """What it held may be lost, and a new connection would go on from before that."""
+    writer = log.writer()
+    writer.write_sync(make.decided())
+    write_ahead_log(log.data.audit_db).unlink()
+    for _ in range(2):
+        error = writer.submit(make.decided()).exception(timeout=10)
+        assert "its write-ahead log was deleted: restart the gateway" in str(error)
+    writer.close()
+    log.writer().write_sync(make.decided())  # a restart goes on from what is there
+
+
+def test_a_write_ahead_log_that_sqlite_made_anew_is_its_own(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When every connection has failed nobody is connected, and SQLite tidies up."""
+    writer = log.writer()
+    writer.write_sync(make.decided())
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "finish", lambda transaction: 1 / 0)
+        assert code_of(writer.submit(make.decided())) == "audit_unavailable"
+    assert not write_ahead_log(log.data.audit_db).exists()
+    writer.write_sync(make.decided())
+    writer.write_sync(make.decided())
 
 
 def test_closing_while_the_lock_is_held_by_another_process(

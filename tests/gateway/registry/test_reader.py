@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Denied
+from gateway.opened_file import write_ahead_log
 from gateway.registry import reader as module
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import Home
@@ -58,6 +59,20 @@ def test_a_registry_that_was_replaced_denies(home: Home, tmp_path: Path) -> None
             assert "restart the gateway" in caught.value.detail
     away.replace(path)
     assert reader.epoch() >= 1  # the same file is back
+    reader.close()
+
+
+def test_a_registry_without_its_write_ahead_log_denies(home: Home) -> None:
+    """Somebody has cleaned up beside a running gateway: what others commit from then on is never seen here."""
+    path = home.data.registry_db
+    reader = RegistryReader(path)
+    home.registry.close()
+    reader.close()
+    reader = RegistryReader(path)  # which SQLite removed when nobody was connected, and made again
+    assert reader.epoch() >= 1
+    write_ahead_log(path).unlink()
+    with pytest.raises(Denied, match="registry_unavailable"):
+        reader.epoch()
     reader.close()
 
 
