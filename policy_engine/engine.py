@@ -220,7 +220,7 @@ class Policies:
         unit = Unit(self._program)
         for path in paths or [".".join(("data", *info.package)) for info in self._program.modules]:
             unit.value(_path(path))
-        return "\n".join(unit.sources)
+        return "\n".join(unit.sources.values())
 
 
 def parse_value(text: str) -> Value:

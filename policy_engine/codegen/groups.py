@@ -28,6 +28,10 @@ COMPLETE_CONFLICT = "complete rules must not produce multiple outputs"
 FUNCTION_CONFLICT = "functions must not produce multiple outputs for same inputs"
 
 
+MANY = 64
+"""Rules in one Python function. CPython's memory use for one huge function is out of proportion."""
+
+
 def write_group(unit: Unit, writer: Writer, group: Group) -> None:
     """The function for a group's whole document, or for calls of it."""
     params = [f"a{i}" for i in range(group.arity)] if group.kind is Kind.FUNCTION else []
@@ -107,7 +111,7 @@ class GroupWriter(BodyWriter):
     def one_value(self, rules: list[Rule], params: list[str], conflict: str) -> None:
         """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
         index = None if self.unit.trace else find(rules)
-        if index is not None:
+        if index is not None or len(rules) > MANY:
             self._one_of_many(rules, params, conflict, index)
         elif _same_constant(rules):
             for rule in rules:
@@ -132,8 +136,8 @@ class GroupWriter(BodyWriter):
         if clause.body:
             self.give("U")
 
-    def _one_of_many(self, rules: list[Rule], params: list[str], conflict: str, index: Index) -> None:
-        """Like `one_value`, for rules that an index chooses from: each rule is a function that gives a value or NC."""
+    def _one_of_many(self, rules: list[Rule], params: list[str], conflict: str, index: Index | None) -> None:
+        """Like `one_value`, for rules that an index chooses from, or many: each is a function for a value or NC."""
 
         def write_rule(rule: Rule) -> Callable[[Writer], None]:
             def write(writer: Writer) -> None:
@@ -168,8 +172,10 @@ class GroupWriter(BodyWriter):
         self._chain(rule, params, conflict)
         self.writer.line("return r")
 
-    def _look_up(self, index: Index, params: list[str], table: str, rest: str) -> str:
+    def _look_up(self, index: Index | None, params: list[str], table: str, rest: str) -> str:
         """The functions of the rules that may apply."""
+        if index is None:
+            return rest
         if isinstance(index.place, int):
             place = params[index.place]
         else:
@@ -249,29 +255,27 @@ class GroupWriter(BodyWriter):
             self._one_part(rules, known)
         elif self.group.kind is Kind.SET:
             self.writer.line("c = {}")
-            index = None if self.unit.trace else find(rules)
-            if index is not None:
-                self._members_of_many(rules, index)
-            else:
-                for rule in rules:
-                    self._collect(rule, known, self._add_member)
+            self._members(rules, known, None if self.unit.trace else find(rules))
             self.writer.line("r = Set.of(c)")
         else:
             self.writer.line("c = Partial()")
-            for rule in rules:
-                self._collect(rule, known, self._add_path)
+            self._members(rules, known, None)
             self.writer.line("r = finish(c)")
             for step in known:
                 self.writer.line(f"r = step(q, r, {step})")
         self.give("r")
 
-    def _members_of_many(self, rules: list[Rule], index: Index) -> None:
-        """The members of a set whose rules an index chooses from: each rule is a function that adds to `c`."""
+    def _members(self, rules: list[Rule], known: tuple[str, ...], index: Index | None) -> None:
+        """Collect in `c` what the rules define: one by one, or by functions that an index chooses from, or of many."""
+        if known or (index is None and len(rules) <= MANY):
+            for rule in rules:
+                self._collect(rule, known, self._add)
+            return
 
         def write_rule(rule: Rule) -> Callable[[Writer], None]:
             def write(writer: Writer) -> None:
                 rule_writer = GroupWriter(self.unit, writer, self.group)
-                rule_writer._collect(rule, (), rule_writer._add_member)
+                rule_writer._collect(rule, (), rule_writer._add)
 
             return write
 
@@ -303,11 +307,12 @@ class GroupWriter(BodyWriter):
         after = [demand for demand in demands if not _is_pattern(demand[0])]
         self.solutions(rule.clauses[0].body, action, before, after)
 
-    def _add_member(self, rule: Rule) -> None:
-        assert rule.key is not None
-        self.writer.line(f"c.setdefault({self.key(rule.key)})")
-
-    def _add_path(self, rule: Rule) -> None:
+    def _add(self, rule: Rule) -> None:
+        """Add to `c`: a member of a set, or what is at a path of an object."""
+        if not rule.suffix:
+            assert rule.key is not None
+            self.writer.line(f"c.setdefault({self.key(rule.key)})")
+            return
         loc = self.unit.constants.loc(rule.loc)
         steps = [self.operand(step) for step in rule.suffix]
         if rule.key is not None:

@@ -6,8 +6,10 @@ reach. Sources are compiled in chunks: CPython's memory use for one huge module 
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +28,7 @@ from policy_engine.values import Value
 CHUNK = 200
 """Functions in one source."""
 
-_numbers = iter(range(1, 1 << 62))
+_numbers = itertools.count(1)
 
 
 class Unit:
@@ -40,7 +42,7 @@ class Unit:
         self.constants = Constants(self.namespace)
         self.code = Code(self.namespace, Node(program.tree.number, ()))
         self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked | mocked))}
-        self.sources: list[str] = []
+        self.sources: dict[str, str] = {}
         self._slots: dict[Group, int] = {}
         self._nodes: dict[int, Node] = {}
         self._lookups: dict[tuple[Group, tuple[object, ...]], str] = {}
@@ -49,7 +51,7 @@ class Unit:
         self._pending: list[Callable[[Writer], None]] = []
         self._tables: list[tuple[str, dict[str, tuple[str, ...]], tuple[str, ...]]] = []
         self._lock = threading.RLock()
-        self._tag = f"<policy {next(_numbers)}"
+        weakref.finalize(self, _forget, self.sources)
         with self._lock:
             self.code.fns = tuple(self._mock_default(name) for name in self.mock_slots)
             self._flush()
@@ -58,37 +60,39 @@ class Unit:
 
     def query(self, body: Body, names: tuple[str, ...]) -> Callable[[Query], list[tuple[Value, ...]]]:
         """A function that gives the values of `names` at each solution of a body in normal form."""
-        with self._lock:
-            name = f"query{next(_numbers)}"
 
-            def write(writer: Writer) -> None:
-                with writer.block(f"def {name}(q):"):
-                    body_writer = BodyWriter(self, writer)
+        def write(writer: Writer) -> None:
+            body_writer = BodyWriter(self, writer)
 
-                    def row() -> None:
-                        writer.line(f"c.append({body_writer.tuple_of([body_writer.env[item] for item in names])})")
+            def row() -> None:
+                writer.line(f"c.append({body_writer.tuple_of([body_writer.env[item] for item in names])})")
 
-                    writer.line("c = []")
-                    body_writer.solutions(body, Action(row))
-                    writer.line("return c")
+            writer.line("c = []")
+            body_writer.solutions(body, Action(row))
+            writer.line("return c")
 
-            self._pending.append(write)
-            self._flush()
-            return self.namespace[name]  # type: ignore[no-any-return]
+        return self._entry(write)
 
     def value(self, path: Path) -> Callable[[Query], Value]:
         """A function that gives the document at a constant path below `data`, or undefined."""
+        ref = nodes.Ref(nodes.Var("data"), tuple([nodes.Scalar(step) for step in path]))
+        return self._entry(
+            lambda writer: writer.line(f"return {BodyWriter(self, writer).side(ref if path else ref.head)}")
+        )
+
+    def _entry(self, write: Callable[[Writer], None]) -> Callable[[Query], Any]:
+        """A new function of a context, and all that it needs. It lives only as long as its caller keeps it."""
+
+        def write_function(writer: Writer) -> None:
+            with writer.block("def entry(q):"):
+                write(writer)
+
         with self._lock:
-            name = f"entry{next(_numbers)}"
-            ref = nodes.Ref(nodes.Var("data"), tuple([nodes.Scalar(step) for step in path]))
-
-            def write(writer: Writer) -> None:
-                with writer.block(f"def {name}(q):"):
-                    writer.line(f"return {BodyWriter(self, writer).side(ref if path else ref.head)}")
-
-            self._pending.append(write)
-            self._flush()
-            return self.namespace[name]  # type: ignore[no-any-return]
+            self._pending.append(write_function)
+            source = self._flush()
+            function = self.namespace.pop("entry")
+        weakref.finalize(function, _forget, self.sources, source)
+        return function  # type: ignore[no-any-return]
 
     # ---- names, as the writers ask for them
 
@@ -124,11 +128,12 @@ class Unit:
         return name, [number for number, step in enumerate(pattern) if step is None]
 
     def dispatch(
-        self, group: Group, params: list[str], writers: list[Callable[[Writer], None]], index: Index
+        self, group: Group, params: list[str], writers: list[Callable[[Writer], None]], index: Index | None
     ) -> tuple[str, str]:
         """Functions for a group's rules one by one, and the table to choose from: its name, and that of the rest.
 
-        Each of `writers` writes the body of one rule's function, which takes the context and `params`.
+        Each of `writers` writes the body of one rule's function, which takes the context and `params`. Without an
+        index the rest is all of them.
         """
         functions = []
         for number, write in enumerate(writers):
@@ -141,8 +146,9 @@ class Unit:
 
             self._pending.append(write_function)
         table = f"t{group.number}"
-        chosen = {text: tuple([functions[number] for number in numbers]) for text, numbers in index.table.items()}
-        self._tables.append((table, chosen, tuple([functions[number] for number in index.rest])))
+        chosen, rest = ({}, range(len(writers))) if index is None else (index.table, index.rest)
+        named = {text: tuple([functions[number] for number in numbers]) for text, numbers in chosen.items()}
+        self._tables.append((table, named, tuple([functions[number] for number in rest])))
         return table, f"{table}_rest"
 
     def slot(self, group: Group) -> int:
@@ -202,28 +208,51 @@ class Unit:
         """The rules that replacing a document hides, as a constant."""
         tree = self.program.tree.find(path)
         numbers = frozenset(_below(tree)) if tree is not None else frozenset()
-        return self.constants.named("f", numbers, numbers)
+        return self.constants.named("x", numbers, numbers)
 
     # ---- compiling
 
-    def _flush(self) -> None:
-        """Write and compile what is pending; writing may add more."""
-        while self._pending:
-            chunk, self._pending = self._pending[:CHUNK], self._pending[CHUNK:]
-            writer = Writer()
-            for write in chunk:
-                writer.indent = 0
-                write(writer)
-            source = "\n".join(writer.lines) + "\n"
-            self.sources.append(source)
-            name = f"{self._tag}.{len(self.sources)}>"
-            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-            exec(compile(source, name, "exec"), self.namespace)  # noqa: S102  our own text, see writer.py
+    def _flush(self) -> str:
+        """Write and compile what is pending; writing may add more. The result is the first source's name.
+
+        A failure leaves no function half there.
+        """
+        names = []
+        before = set(self._written), dict(self._lookups), dict(self._nodes)
+        try:
+            while self._pending:
+                chunk, self._pending = self._pending[:CHUNK], self._pending[CHUNK:]
+                names.append(self._compile(chunk))
+        except BaseException:
+            self._written, self._lookups, self._nodes = before
+            self._pending.clear()
+            self._tables.clear()
+            raise
         for table, chosen, rest in self._tables:
             namespace = self.namespace
             namespace[table] = {text: tuple([namespace[item] for item in items]) for text, items in chosen.items()}
             namespace[f"{table}_rest"] = tuple([namespace[item] for item in rest])
         self._tables.clear()
+        return names[0] if names else ""
+
+    def _compile(self, chunk: list[Callable[[Writer], None]]) -> str:
+        writer = Writer()
+        for write in chunk:
+            writer.indent = 0
+            write(writer)
+        source = "\n".join(writer.lines) + "\n"
+        name = f"<policy {next(_numbers)}>"
+        exec(compile(source, name, "exec"), self.namespace)  # noqa: S102  our own text, see writer.py
+        self.sources[name] = source
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for tracebacks
+        return name
+
+
+def _forget(sources: dict[str, str], *names: str) -> None:
+    """Let go of sources whose functions nobody can call any more; without names, of all of them."""
+    for name in names or tuple(sources):
+        linecache.cache.pop(name, None)
+        sources.pop(name, None)
 
 
 def _below(tree: Tree) -> set[int]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from policy_engine.location import Location
+from policy_engine.errors import COMPILE_ERROR, PolicyError
+from policy_engine.location import NOWHERE, Location
 from policy_engine.values import Key, Number, Set, Value
 
 
@@ -58,21 +59,28 @@ def _identity(value: Value) -> object:
     return (cls.__name__, value)
 
 
+MAX_INDENT: Final = 98
+"""CPython reads no source that is indented more often. Loops in loops and functions come to that."""
+
+
 class Writer:
-    """Collects lines. `marks` pairs a line's number in the output with the place in the policy it comes from."""
+    """Collects lines. `place` is what they come from in the policy."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.marks: list[tuple[int, Location]] = []
         self.indent = 0
+        self.place = NOWHERE
         self._next = 0
 
     def line(self, text: str) -> None:
+        if self.indent > MAX_INDENT:
+            raise PolicyError(
+                COMPILE_ERROR,
+                "iterations are nested too deeply here",
+                self.place,
+                hint="move some of them into a rule or function of their own",
+            )
         self.lines.append(" " * self.indent + text)
-
-    def mark(self, loc: Location) -> None:
-        """What is written next comes from `loc`."""
-        self.marks.append((len(self.lines) + 1, loc))
 
     def name(self, prefix: str) -> str:
         """A new local variable."""

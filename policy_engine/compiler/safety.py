@@ -73,10 +73,12 @@ class Safety:
 
     def body(self, body: Body, outside: set[str]) -> Body:
         """The body in a safe order, closures in it too. `outside` are the variables bound around it."""
-        body_vars = {name for expr in body for name in self.own_vars(expr)}
+        own = [self.own_vars(expr) for expr in body]
+        body_vars = set().union(*own)
         safe = body_vars & outside | set(ROOTS)
-        missing = [{name for name in self.own_vars(expr) if name not in safe} for expr in body]
+        missing = [names - safe for names in own]
         inner = [self.closure_vars(expr) for expr in body]
+        outputs: dict[tuple[int, int], set[str]] = {}  # for an expression, and how many of its variables are safe
         order: list[int] = []
         placed = [False] * len(body)
         while True:
@@ -84,21 +86,23 @@ class Safety:
             for i, expr in enumerate(body):
                 if placed[i]:
                     continue
-                outputs = self.outputs(expr, safe)
+                known = own[i] & safe
+                if (i, len(known)) not in outputs:
+                    outputs[i, len(known)] = self.outputs(expr, known)
+                bound = outputs[i, len(known)]
                 if inner[i]:
                     closed_over = (inner[i] & body_vars) - outside
                     if closed_over:
                         # A closure over just what the same expression iterates is never safe in OPA, even where
                         # something before has bound it: `some v in xs; xs[v] == [v | true]`.
-                        if closed_over == outputs:
+                        if closed_over == bound:
                             continue
                         missing[i] = set(closed_over)  # and no longer what the expression itself lacks: so does OPA
-                missing[i] -= outputs
-                missing[i] -= safe
+                missing[i] = missing[i] - bound - safe
                 if not missing[i]:
                     placed[i] = True
                     order.append(i)
-                    safe |= outputs
+                    safe |= bound
             if len(order) == before:
                 break
         if len(order) < len(body):
@@ -108,7 +112,7 @@ class Safety:
         seen = set(outside)
         for i in order:
             result.append(self._inside(body[i], seen))
-            seen |= set(self.own_vars(body[i]))
+            seen |= own[i]
         return tuple(result)
 
     def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -17,14 +18,13 @@ ROOTS = frozenset({"data", "input"})
 class Names:
     """Makes variables that no policy can write: `__local0__` is legal Rego, `x'1` is not."""
 
-    __slots__ = ("_next",)
+    __slots__ = ("_numbers",)
 
     def __init__(self) -> None:
-        self._next = 0
+        self._numbers = itertools.count(1)  # threads that compile queries share it
 
     def fresh(self, base: str, like: nodes.Node) -> nodes.Var:
-        self._next += 1
-        return nodes.Var(f"{base}'{self._next}", loc=like.loc)
+        return nodes.Var(f"{base}'{next(self._numbers)}", loc=like.loc)
 
 
 class FunctionValue(nodes.Scalar):

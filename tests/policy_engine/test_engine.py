@@ -355,7 +355,8 @@ def test_values_nested_too_deeply_are_an_error() -> None:
     for number in (0, 1):
         for _ in range(100_000):
             deep[number] = [deep[number]]
-    entry = pe.compile({"t.rego": "package t\np := input\nq if input == data.x\nr := {input}"}, {"x": deep[0]}).entrypoint
+    module = "package t\np := input\nq if input == data.x\nr := {input}"
+    entry = pe.compile({"t.rego": module}, {"x": deep[0]}).entrypoint
     for path in ("data.t.p", "data.t.q", "data.t.r"):
         with pytest.raises(pe.PolicyError) as caught:
             entry(path)(deep[1])
