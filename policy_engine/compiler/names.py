@@ -17,6 +17,7 @@ from dataclasses import replace
 from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule, dotted
 from policy_engine.compiler.terms import (
+    CAPTURE,
     COMPREHENSIONS,
     ROOTS,
     FunctionValue,
@@ -457,8 +458,8 @@ class Resolver:
         return nodes.Array(tuple(parts), loc=like.loc)
 
     def _captured(self, item: Term | Expr) -> Term:
-        """The set comprehension of all values of a term."""
-        local = self.fresh.fresh("", item)
+        """The set of a term's values."""
+        local = self.fresh.fresh(CAPTURE, item)
         what = item.what if isinstance(item, Expr) else item
         assert isinstance(what, Term)
         withs = item.withs if isinstance(item, Expr) else ()

@@ -19,6 +19,7 @@ from policy_engine.compiler.terms import (
     closures,
     expr_terms,
     heads,
+    is_capture,
     map_closure,
     map_operands,
     map_term,
@@ -28,7 +29,7 @@ from policy_engine.compiler.terms import (
     term_closures,
     walk_terms,
 )
-from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
+from policy_engine.errors import COMPILE_ERROR, UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -73,6 +74,7 @@ class Safety:
 
     def body(self, body: Body, outside: set[str]) -> Body:
         """The body in a safe order, closures in it too. `outside` are the variables bound around it."""
+        self._check_prints(body, outside)
         own = [self.own_vars(expr) for expr in body]
         body_vars = set().union(*own)
         safe = body_vars & outside | set(ROOTS)
@@ -115,6 +117,26 @@ class Safety:
             seen |= own[i]
         return tuple(result)
 
+    def _check_prints(self, body: Body, outside: set[str]) -> None:
+        """What `print` prints is bound before it as the body is written: `print` must not move."""
+        safe = outside | set(ROOTS)
+        printed = [isinstance(e.what, nodes.Call) and e.what.operator == _PRINT for e in body]
+        for expr, is_print in zip(body, printed, strict=True):
+            if is_print:
+                for item in term_closures(expr.what.args[0]):  # type: ignore[union-attr]
+                    self._check_captured(item, safe)
+            elif any(printed):
+                safe |= self.outputs(expr, safe)
+
+    def _check_captured(self, item: nodes.Node, safe: set[str]) -> None:
+        if is_capture(item):
+            assert isinstance(item, nodes.SetComprehension)
+            found = {var.name: var for expr in item.body for var in expr_vars(expr)}
+            for name, var in found.items():
+                if name not in safe and name not in ROOTS and not name.startswith("'"):
+                    shown = "_" if var.is_wildcard else name.split("'")[0]
+                    self.errors.append(PolicyError(COMPILE_ERROR, f"var {shown} is undeclared", var.loc))
+
     def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:
         for i, expr in enumerate(body):
             if placed[i]:
@@ -153,7 +175,10 @@ class Safety:
         return self._inside(operand, seen) if isinstance(operand, Expr) else self.body(operand, seen)
 
     def _comprehension(self, item: Term, seen: set[str]) -> Term:
+        found = len(self.errors)
         result = map_closure(item, lambda body: self.body(body, seen))
+        if len(self.errors) == found:
+            self._check_captured(item, seen)
         (body,) = bodies(result)
         bound = seen | {name for expr in body for name in self.own_vars(expr)} | set(ROOTS)
         for head in heads(result):
@@ -288,6 +313,8 @@ def unify(safe: set[str], a: Term, b: Term) -> set[str]:
     unifier.unify(a, b)
     return unifier.unified
 
+
+_PRINT: Final = nodes.Var("internal.print")
 
 _MATCH_RIGHT: Final[dict[type, tuple[type, ...]]] = {
     nodes.Array: (nodes.Ref, nodes.Call, *COMPREHENSIONS),

@@ -31,6 +31,19 @@ class FunctionValue(nodes.Scalar):
     """The value of `with f as g` where g is a function: its full name. A constant to all but code generation."""
 
 
+CAPTURE = "'captured"
+"""Begins the name of the variable that holds an expression of a template string, or an operand of `print`."""
+
+
+def is_capture(term: nodes.Node) -> bool:
+    """Whether a term is the set of the values of such an expression: one, or none if it is undefined."""
+    return (
+        isinstance(term, nodes.SetComprehension)
+        and isinstance(term.term, nodes.Var)
+        and term.term.name.startswith(CAPTURE)
+    )
+
+
 def is_generated(name: str) -> bool:
     """Made by the compiler for an intermediate value (not for a variable the policy declares)."""
     return name.startswith(("'", "$"))
