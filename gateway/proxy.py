@@ -203,7 +203,8 @@ class DataPlane:
                 # 7 forward
                 answer = await self._forward(exchange, match, headers)
                 # 8 relay; pauses within the answer are limited by the upstream client
-                limit.reschedule(started + self._settings.upstream_total_timeout)
+                if not client.gone:  # otherwise this call ends in the next turn, as was just said
+                    limit.reschedule(started + self._settings.upstream_total_timeout)
                 try:
                     await relay.run(answer)
                 finally:

@@ -13,6 +13,7 @@ import pytest
 from gateway import proxy
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
+from gateway.exchange import Departure
 
 from .conftest import COMPLETION, ORG, Gateway, answer, chat, stream
 from .test_requests import DONE, HELLO, USAGE
@@ -246,6 +247,33 @@ def test_a_client_that_leaves_ends_the_upstream_call(run: Run, streaming: bool) 
         completed = await outcome(gateway)
         assert completed["outcome"] == "client_disconnected"
         assert completed["status"] == (200 if streaming else None)
+
+    run(test)
+
+
+def test_a_client_that_leaves_as_the_answer_begins(run: Run) -> None:
+    """In the same turn of the loop: nothing that follows may put the end of the call off again."""
+
+    async def test(gateway: Gateway) -> None:
+        forward, carry_out = gateway.plane._forward, gateway.plane._carry_out
+        clients: list[Departure] = []
+
+        async def carrying_out(exchange: Any, match: Any, headers: Any, client: Departure, send: Any) -> None:
+            clients.append(client)
+            await carry_out(exchange, match, headers, client, send)
+
+        async def forwarding(*arguments: Any) -> Any:
+            answer = await forward(*arguments)
+            clients[0].happened()
+            return answer
+
+        gateway.plane._carry_out = carrying_out  # type: ignore[method-assign]
+        gateway.plane._forward = forwarding  # type: ignore[method-assign]
+        gateway.upstream.handler = stream(HELLO, 10.0, DONE)
+        started = time.monotonic()
+        assert not (await gateway.chat(stream=True)).complete
+        assert time.monotonic() - started < 5
+        assert (await outcome(gateway))["outcome"] == "client_disconnected"
 
     run(test)
 
