@@ -209,6 +209,10 @@ class Policies:
         """What a decision at `path` can depend on, decided from the policies alone."""
         return _facts(self._program, _path(path))
 
+    def packages(self) -> dict[str, Path]:
+        """The package of each module, by file name."""
+        return {info.file: info.package for info in self._program.modules}
+
     def annotations(self) -> list[dict[str, Value]]:
         """The metadata annotations of all modules, in order (OPA: docs/policy-language, "Metadata")."""
         from policy_engine.syntax import metadata

@@ -1,0 +1,193 @@
+"""The files of a bundle, from a directory, a `.tar.gz` or a tree in a git repository: names and contents, checked.
+
+What belongs to a bundle is the same for all three. A file that would be left out silently is worse than an error: it
+may hold the rule that denies. So links that lead nowhere or out, links to directories, special files, submodules, names
+that occur twice or that could mean another place, and what cannot be read are all refused. Files in hidden directories,
+and of other kinds, mean nothing to a bundle. What the content means is the business of `bundle`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from policy_engine.errors import BUNDLE_ERROR, PolicyError
+
+MAX_FILE: Final = 64 * 1024 * 1024
+"""Bytes of one file; more is refused before it is read."""
+
+MAX_BUNDLE: Final = 256 * 1024 * 1024
+"""Bytes of all files together; of an archive, of everything in it."""
+
+DATA_FILES: Final = ("data.json", "data.yaml", "data.yml")
+MANIFEST: Final = ".manifest"
+
+File = tuple[str, bytes]
+"""A name, relative to the bundle and with slashes, and the content."""
+
+
+def belongs(name: str) -> bool:
+    """Whether a file is part of a bundle: modules, data files, and the manifest at the top."""
+    *directories, base = name.split("/")
+    if any(part.startswith(".") and part not in (".", "..") for part in directories):
+        return False
+    return base.endswith(".rego") or base in DATA_FILES or name == MANIFEST
+
+
+def checked(files: Iterable[File]) -> list[File]:
+    """The files that belong, sorted by name. Raises `PolicyError` for two of one name, and for odd names."""
+    found: dict[str, bytes] = {}
+    total = 0
+    for name, content in files:
+        if not belongs(name):
+            continue
+        if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or not name.isprintable():
+            _refuse(f"{name!a} is not the name of a file in a bundle")
+        if name in found:
+            _refuse(f"{name} is there twice")
+        total += len(content)
+        if total > MAX_BUNDLE:
+            _refuse(f"the files are larger than {MAX_BUNDLE} bytes")
+        found[name] = content
+    return sorted(found.items())
+
+
+def _refuse(text: str, hint: str = "") -> NoReturn:
+    raise PolicyError(BUNDLE_ERROR, text, hint=hint)
+
+
+# ---- directories
+
+
+def directory_files(root: Path) -> Iterator[File]:
+    """The files below a directory. A link to a file inside of it is that file."""
+    yield from _below(root, root.resolve(), "")
+
+
+def _below(directory: Path, top: Path, prefix: str) -> Iterator[File]:
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except OSError as error:
+        _refuse(f"cannot read {prefix or directory}: {error.strerror}")
+    for entry in entries:
+        name, path = prefix + entry.name, directory / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if not entry.name.startswith("."):
+                yield from _below(path, top, f"{name}/")
+        elif entry.is_symlink() and not entry.name.startswith(".") and path.is_dir():
+            _refuse(f"{name} is a link to a directory", "put the files there; only links to files are followed")
+        elif belongs(name):
+            if not path.resolve().is_relative_to(top):
+                _refuse(f"{name} is a link to a file outside of the bundle")
+            yield name, _content(path, name)
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening it: that may wait for a writer
+            _refuse(f"{name} is not a regular file")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except OSError as error:
+        _refuse(f"cannot read {name}: {error.strerror}")
+    if len(content) > MAX_FILE:
+        _refuse(f"{name} is larger than {MAX_FILE} bytes")
+    return content
+
+
+# ---- archives
+
+
+def archive_files(path: Path) -> Iterator[File]:
+    """The files in a `.tar.gz`. Names may begin with `/` or `./`, as in the archives that OPA makes."""
+    try:
+        with gzip.open(path) as packed, tarfile.open(fileobj=_Bounded(packed), mode="r|") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./").removeprefix("/")
+                if member.isdir() or not belongs(name):
+                    continue
+                if not member.isreg():
+                    _refuse(f"{name} is a link or a special file", "archive the file that is meant")
+                if member.size > MAX_FILE:
+                    _refuse(f"{name} is larger than {MAX_FILE} bytes")
+                content = archive.extractfile(member)
+                assert content is not None
+                yield name, content.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, IndexError) as error:
+        _refuse(f"{path} is not a .tar.gz bundle: {error}")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends in an error after `MAX_BUNDLE` bytes: what an archive unpacks to is known only then."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream = stream
+        self._left = MAX_BUNDLE
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
+        self._left -= len(content)
+        if self._left < 0:
+            _refuse(f"the archive unpacks to more than {MAX_BUNDLE} bytes")
+        return content
+
+
+# ---- git
+
+
+def git_files(repository: str | Path, commit: str, path: str) -> Iterator[File]:
+    """The files of a tree in a git repository. `commit` is an id or the name of a branch or tag."""
+    from dulwich import errors
+
+    failures = (
+        errors.NotGitRepository, errors.ObjectFormatException, errors.ObjectMissing, errors.ChecksumMismatch,
+        KeyError, ValueError, OSError, zlib.error,
+    )  # fmt: skip
+    try:
+        yield from _tree_files(repository, commit, path)
+    except failures as error:
+        _refuse(f"there is no bundle in {repository} at {commit}, path {path or '.'}: {error}")
+
+
+def _tree_files(repository: str | Path, commit: str, path: str) -> Iterator[File]:
+    from dulwich.objects import Blob, Commit, Tag, Tree
+    from dulwich.repo import Repo
+
+    with Repo(str(repository)) as repo:
+        store = repo.object_store
+        found: Any = repo[commit.encode()]
+        while isinstance(found, Tag):
+            found = store[found.object[1]]
+        if not isinstance(found, Commit):
+            raise ValueError("it is not a commit")
+        tree: Any = store[found.tree]
+        for step in [part for part in path.split("/") if part and part != "."]:
+            tree = store[tree[step.encode()][1]]
+            if not isinstance(tree, Tree):
+                raise ValueError(f"`{step}` is not a directory")
+        pending: list[tuple[str, Any]] = [("", tree)]
+        while pending:
+            prefix, tree = pending.pop()
+            for entry in tree.items():
+                name = prefix + entry.path.decode()
+                if stat.S_ISDIR(entry.mode):
+                    pending.append((f"{name}/", store[entry.sha]))
+                elif belongs(f"{name}/data.json") and entry.mode == _SUBMODULE:
+                    _refuse(f"{name} is a submodule", "put the files there")
+                elif belongs(name):
+                    blob = store[entry.sha]
+                    if not stat.S_ISREG(entry.mode) or not isinstance(blob, Blob):
+                        _refuse(f"{name} is a link", "commit the file that is meant")
+                    if blob.raw_length() > MAX_FILE:
+                        _refuse(f"{name} is larger than {MAX_FILE} bytes")
+                    yield name, blob.data
+
+
+_SUBMODULE: Final = 0o160000
