@@ -28,7 +28,7 @@ from policy_engine.errors import (
 from policy_engine.syntax import nodes, parser
 from policy_engine.syntax.constants import constant_value
 from policy_engine.types import ANY, Function
-from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items
+from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items, to_json
 
 Declaration = Function | int
 """A host function's type, or just how many operands it takes."""
@@ -408,7 +408,8 @@ class Entrypoint:
         exported = _export(value, limits, query)
         coverage = _coverage(run) if trace else None
         why = tuple(run.fired or ()) if trace else None
-        return Decision(exported, run.recorded, tuple(run.prints), coverage, why)
+        recorded = {call: to_json(result) for call, result in run.recorded.items()}
+        return Decision(exported, recorded, tuple(run.prints), coverage, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,7 +535,7 @@ def _facts(program: Program, path: Path) -> Facts:
     seen: set[Rule] = set()
     pending = list(recursion.matching(program.tree, tuple([nodes.Scalar(step) for step in path])))
     inputs: set[Path] = set()
-    data: set[Path] = {path} if not pending else set()
+    data: set[Path] = {path}  # a package's document has the base data below its path in it
     volatile: set[str] = set()
     while pending:
         rule = pending.pop()

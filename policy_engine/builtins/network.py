@@ -33,9 +33,9 @@ def lookup_ip_addr(ctx: Context, operand: Value) -> Value:
                 known = resolver.resolve(host, _SECONDS)
             except OSError as error:
                 raise BuiltinError(f"{name}: {error}") from None
-        return Set(known)
+        return Set(known).sorted()
 
-    return ctx.remember(name, (host,), find)
+    return Set(ctx.remember(name, (host,), find))  # what is remembered has to go through JSON
 
 
 def require_network(ctx: Context, name: str) -> None:

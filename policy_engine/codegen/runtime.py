@@ -117,7 +117,8 @@ class Run:
 
     @property
     def allow_network(self) -> bool:
-        return self.options.allow_network
+        """A decision that is repeated asks nobody: what it was told is recorded, and what failed is to fail again."""
+        return self.options.allow_network and self.replay is None
 
     @property
     def cache(self) -> dict[Any, Any]:

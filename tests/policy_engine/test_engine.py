@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import policy_engine as pe
+from policy_engine.builtins import resolver
 
 AUTHZ = """package authz
 
@@ -142,6 +143,36 @@ def test_a_decision_can_be_repeated_from_what_it_recorded() -> None:
     assert entry.decide(now_ns=5).value[1] == 5
 
 
+def test_a_record_goes_through_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = 'package t\np if "127.0.0.1" in net.lookup_ip_addr("127.0.0.1")\nq := net.lookup_ip_addr("a.example")'
+    policies = pe.compile({"t.rego": source}, allow_network=True)
+    entry = policies.entrypoint("data.t")
+    monkeypatch.setattr(resolver, "resolve", lambda *_: ["192.0.2.1"])
+    first = entry.decide()
+    assert first.value == {"p": True, "q": ["192.0.2.1"]}
+    record = pe.loads(pe.dumps(first.nondeterministic))
+    again = entry.decide(replay=record)
+    assert again.value == first.value
+    assert again.nondeterministic == record
+    record[next(iter(record))].append("changed")
+    assert again.nondeterministic == first.nondeterministic
+
+
+def test_a_repeated_decision_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is not recorded; years later it must not come out otherwise."""
+    policies = pe.compile({"t.rego": 'package t\np := net.lookup_ip_addr("a.example")'}, allow_network=True)
+    entry = policies.entrypoint("data.t.p")
+
+    def fail(*_: Any) -> list[str]:
+        raise OSError("no such host")
+
+    monkeypatch.setattr(resolver, "resolve", fail)
+    first = entry.decide()
+    monkeypatch.setattr(resolver, "resolve", lambda *_: ["192.0.2.1"])
+    assert entry.decide(replay=first.nondeterministic).value is pe.UNDEFINED
+    assert entry.decide().value == ["192.0.2.1"]
+
+
 def test_what_a_decision_printed() -> None:
     lines: list[str] = []
     policies = pe.compile({"t.rego": 'package t\np if { print("x is", input.x, input.y); true }'}, print=lines.append)
@@ -164,12 +195,16 @@ def test_a_traced_decision_says_why(policies: pe.Policies) -> None:
 def test_facts(policies: pe.Policies) -> None:
     facts = policies.facts("data.authz")
     assert facts.input_paths == (("reasons",), ("role",), ("suspended",))
-    assert facts.data_paths == (("limits",),)
+    assert facts.data_paths == (("authz",), ("limits",))  # what data has below the package is part of its document
+    assert policies.facts("data.authz.allow").data_paths == ()
     assert facts.nondeterministic == ()
     other = pe.compile({"t.rego": "package t\np if { x := input[_]; x.y }\nq := time.now_ns()\nr := data.t.q"})
     assert other.facts("data.t.p").input_paths == ((),)
     assert other.facts("data.t.r").nondeterministic == ("time.now_ns",)
     assert other.facts("data.t.q").input_paths == ()
+    whole = pe.compile({"t.rego": 'package t\np := count(data.x[_])\nq := object.get(input, "a", 1)'})
+    assert whole.facts("data.t.p").data_paths == (("x",),)
+    assert whole.facts("data.t.q").input_paths == ((),)
 
 
 def test_other_data_for_the_same_code(policies: pe.Policies) -> None:
