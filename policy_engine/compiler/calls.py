@@ -171,4 +171,3 @@ def constant_path(target: Term) -> Path | None:
 def _operator_text(call: nodes.Call) -> str:
     assert isinstance(call.operator, nodes.Ref)
     return dotted(function_path(call.operator))
-

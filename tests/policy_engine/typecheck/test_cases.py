@@ -1,8 +1,8 @@
 """What the type checker refuses, as data: `cases/*.yaml`, each a module (or a query against it) and its errors.
 
-An error has its `row` and either the whole `text` or what it `starts` with. Where OPA is installed it must report errors
-in the same rows, with the same first lines; what it may word in its own way says so: `opa_text` is its first line,
-`opa_shows` is something that stands only in its text, `opa_row: none` says that it gives no place at all.
+An error has its `row` and either the whole `text` or what it `starts` with. Where OPA is installed it must report
+errors in the same rows, with the same first lines; what it may word in its own way says so: `opa_text` is its first
+line, `opa_shows` is something that stands only in its text, `opa_row: none` says that it gives no place at all.
 """
 
 from __future__ import annotations
