@@ -82,6 +82,13 @@ class Running:
             assert time.monotonic() < ends, f"never refused with `{reason}`"
             time.sleep(0.05)
 
+    def wait_until_seen(self, reason: str) -> None:
+        """The clients, too, have been refused with it."""
+        ends = time.monotonic() + 20
+        while not any(each.reason == reason for each in list(self.seen)):
+            assert time.monotonic() < ends, f"no client was refused with `{reason}`"
+            time.sleep(0.05)
+
 
 @pytest.fixture
 def running(
@@ -131,6 +138,7 @@ def test_a_commit_switches_all_workers_at_once(running: tuple[Running, Repositor
         assert gateway.ask().reason == "second", "what does not compile changes nothing"
         repository.commit(policy("third"))
         gateway.wait_for("third")
+        gateway.wait_until_seen("third")
     finally:
         gateway.stop.set()
         for client in clients:
