@@ -298,13 +298,14 @@ class _Export:
             result = {}
             for key, item in value.items():
                 if key.__class__ is not str:
-                    return self.json({self.key(name): item for name, item in sorted_items(value)})
+                    return self.json({self.key(name): item for name, item in sorted_items(value, self.query.charge)})
                 self.left -= len(key) + 2
                 result[_text(key)] = self.json(item)
             value = result
         elif cls is list or cls is Set:
             self.left -= 2 + len(value)
-            value = [self.json(item) for item in value]
+            items = value if cls is list else value.sorted(self.query.charge)
+            value = [self.json(item) for item in items]
         elif cls is bool or value is None:
             self.left -= 5
         elif cls is int:

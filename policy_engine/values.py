@@ -217,10 +217,10 @@ class Set:
         new._sorted = None
         return new
 
-    def sorted(self) -> list[Value]:
+    def sorted(self, charge: Charge | None = None) -> list[Value]:
         """The members in Rego's order. Shared: do not change it."""
         if self._sorted is None:
-            self._sorted = sort(list(map(thaw, self.members)))
+            self._sorted = sort(list(map(thaw, self.members)), charge)
         return self._sorted
 
     def __iter__(self) -> Iterator[Value]:
@@ -394,7 +394,7 @@ class Walk:
             return found
         if cls is dict:
             # OPA walks both sorted key lists in step: a smaller key decides before a value does.
-            pairs = zip(sorted_items(a, self.compare), sorted_items(b, self.compare), strict=False)
+            pairs = zip(sorted_items(a, order=self.compare), sorted_items(b, order=self.compare), strict=False)
             parts = (self.compare(x[part], y[part]) for x, y in pairs for part in (0, 1))
         else:
             parts = map(self.compare, a, b)  # type: ignore[assignment]
@@ -447,15 +447,20 @@ order_key = functools.cmp_to_key(compare)
 """A `key=` function for Rego's order."""
 
 
-def sort(values: list[Value]) -> list[Value]:
-    """A new list in Rego's order; strings alone take the fast way (code points sort as UTF-8 does)."""
+def sort(values: list[Value], charge: Charge | None = None) -> list[Value]:
+    """A new list in Rego's order; what Python orders alike takes the fast way (code points sort as UTF-8 does)."""
     classes = {value.__class__ for value in values}
-    if classes == {str} or classes == {int}:
+    if classes == {list}:
+        shapes = {tuple([item.__class__ for item in value]) for value in values}
+        classes = set(shapes.pop()) if len(shapes) == 1 else classes
+    if classes <= {str, int} and (len(classes) < 2 or values[0].__class__ is list):
         return sorted(values)
-    return sorted(values, key=order_key)
+    return sorted(values, key=functools.cmp_to_key(Walk(charge).compare))
 
 
-def sorted_items(obj: dict[Any, Value], order: Callable[[Value, Value], int] = compare) -> list[tuple[Value, Value]]:
+def sorted_items(
+    obj: dict[Any, Value], charge: Charge | None = None, *, order: Callable[[Value, Value], int] | None = None
+) -> list[tuple[Value, Value]]:
     """(key, value) pairs in Rego's order, keys thawed."""
     classes = {key.__class__ for key in obj}
     if classes <= {str}:
@@ -464,6 +469,7 @@ def sorted_items(obj: dict[Any, Value], order: Callable[[Value, Value], int] = c
         for key in obj:
             if key.__class__ not in _KEY_CLASSES:
                 foreign(key)
+    order = order or Walk(charge).compare
 
     def by_key(x: tuple[Value, Value], y: tuple[Value, Value]) -> int:
         return order(x[0], y[0])
@@ -492,9 +498,10 @@ def to_term(value: Value, charge: Charge | None = None) -> str:
         if charge is not None:
             charge(len(value))
         if cls is dict:
-            pairs = [f"{to_term(key, charge)}: {to_term(item, charge)}" for key, item in sorted_items(value)]
+            pairs = [f"{to_term(key, charge)}: {to_term(item, charge)}" for key, item in sorted_items(value, charge)]
             return "{" + ", ".join(pairs) + "}"
-        texts = ", ".join([to_term(item, charge) for item in value])
+        items = value if cls is list else value.sorted(charge)
+        texts = ", ".join([to_term(item, charge) for item in items])
         return f"[{texts}]" if cls is list else f"{{{texts}}}" if value.members else "set()"
     if RANK.get(cls) != 2 or value != value:
         foreign(value)

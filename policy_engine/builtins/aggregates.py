@@ -38,7 +38,7 @@ def max_(ctx: Context, collection: Value) -> Value:
     items = _items(collection, "max")
     ctx.charge(len(items))
     for item in items:
-        if found is UNDEFINED or compare(found, item) <= 0:
+        if found is UNDEFINED or compare(found, item, ctx.charge) <= 0:
             found = item
     return found
 
@@ -49,7 +49,7 @@ def min_(ctx: Context, collection: Value) -> Value:
     items = _items(collection, "min")
     ctx.charge(len(items))
     for item in items:
-        if found is UNDEFINED or compare(found, item) >= 0:
+        if found is UNDEFINED or compare(found, item, ctx.charge) >= 0:
             found = item
     return found
 
@@ -57,7 +57,7 @@ def min_(ctx: Context, collection: Value) -> Value:
 def sort_(ctx: Context, collection: Value) -> list[Value]:
     items = _items(collection, "sort")
     ctx.charge(len(items))
-    return sort(items)
+    return sort(items, ctx.charge)
 
 
 def sum_(ctx: Context, collection: Value) -> int | float:

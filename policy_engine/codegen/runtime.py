@@ -357,6 +357,8 @@ def together(q: Query, node: Node, base: Value) -> Value:
     elif base.__class__ is not dict:
         return base
     result = _copied(q, base)
+    if len(node.children) > LONG:
+        q.charge(len(node.children))
     for name, child in node.children.items():
         if child.is_function:
             continue
@@ -456,9 +458,9 @@ def items(q: Query, value: Value) -> Iterable[tuple[Value, Value]]:
     if cls is list:
         return enumerate(_loop(q.run, value))
     if cls is dict:
-        return _loop(q.run, sorted_items(value))
+        return _loop(q.run, sorted_items(value, q.charge))
     if cls is Set:
-        return _loop(q.run, [(member, member) for member in value.sorted()])
+        return _loop(q.run, [(member, member) for member in value.sorted(q.charge)])
     known(value)
     return ()
 
@@ -469,9 +471,9 @@ def members(q: Query, value: Value) -> Iterable[Value]:
     if cls is list:
         return _loop(q.run, value)
     if cls is dict:
-        return _loop(q.run, [item for _, item in sorted_items(value)])
+        return _loop(q.run, [item for _, item in sorted_items(value, q.charge)])
     if cls is Set:
-        return _loop(q.run, value.sorted())
+        return _loop(q.run, value.sorted(q.charge))
     known(value)
     return ()
 
