@@ -154,11 +154,10 @@ class BodyWriter(Conditions):
             self._what(expr)
             self._traced(expr)
             return
-        outer, refs = self.ctx, self.refs
+        outer = self.ctx
         self.ctx = self._with(expr.withs)
-        self.refs = {}
         self._what(expr)
-        self.ctx, self.refs = outer, refs
+        self.ctx = outer
         self._traced(expr)
 
     def _traced(self, expr: Expr) -> None:

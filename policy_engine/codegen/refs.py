@@ -32,7 +32,10 @@ class Refs:
         self.env: dict[str, str] = {}
         """Rego variables that are bound, and the Python names they are bound to."""
         self.refs: dict[object, str] = {}
-        """References that have been evaluated on the way here, so that they need not be again."""
+        """References that have been evaluated on the way here, so that they need not be again.
+
+        A key is the root with the context it was read in, or the name of a value, and then the steps.
+        """
         self.maybe: set[str] = set()
         self.ctx = "q"
         self.fail = "return NC"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import policy_engine as pe
-from tests.oracle import Oracle
+from tests.oracle import Answer, Oracle
 from tests.policy_engine.differential.generator import Program
 
 
@@ -27,8 +27,22 @@ class Difference:
     """Only the order of evaluation decides between the two: an error on one side, a result on the other."""
 
 
-def differences(program: Program, oracle: Oracle, *, strict: bool, types: bool = True) -> list[Difference]:
-    """Every path on which the two disagree. Without `types`, what OPA finds ill-typed is not compared."""
+def ask(program: Program, oracle: Oracle) -> list[Answer]:
+    """What OPA says of each path; of a program that it refuses, one answer."""
+    answers: list[Answer] = []
+    for path in program.paths:
+        answers.append(oracle.query(_query(path), modules=program.modules, data=program.data, input=program.input))
+        if answers[-1].code == "prepare_error":
+            break
+    return answers
+
+
+def _query(path: str) -> str:
+    return f'x := $"{{[{path}]}}"'
+
+
+def differences(program: Program, answers: list[Answer], *, strict: bool, types: bool = True) -> list[Difference]:
+    """Every path on which the two disagree. Without `types`, what either finds ill-typed is not compared."""
     found: list[Difference] = []
     policies: Any = None
     failure = ""
@@ -36,16 +50,16 @@ def differences(program: Program, oracle: Oracle, *, strict: bool, types: bool =
         policies = pe.compile(program.modules, program.data)
     except pe.PolicyError as error:
         failure = error.errors[0].code
-    for path in program.paths:
-        query = f'x := $"{{[{path}]}}"'
-        answer = oracle.query(query, modules=program.modules, data=program.data, input=program.input)
+    if failure == "rego_type_error" and not types:
+        return []
+    for path, answer in zip(program.paths, answers, strict=False):
         codes = set(re.findall(r"rego_[a-z_]+_error", answer.message)) if answer.code == "prepare_error" else set()
         if codes:
             if failure not in codes and (types or "rego_type_error" not in codes):
                 found.append(Difference(path, strict, f"error {answer.message}", f"error {failure or 'none'}"))
             return found
         opa = f"error {answer.code}" if answer.code else (answer.bindings[0]["x"] if answer.bindings else "undefined")
-        engine = f"error {failure}" if failure else _evaluate(policies, query, program.input, strict)
+        engine = f"error {failure}" if failure else _evaluate(policies, _query(path), program.input, strict)
         if opa != engine:
             found.append(Difference(path, strict, opa, engine, _only_order(opa, engine)))
         if not failure:

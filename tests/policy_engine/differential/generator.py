@@ -58,7 +58,7 @@ class Generator:
             "g(x) := [x, input.a]\n\nw.x.y := input.b\n"
         )
         paths += ["data.t"]
-        return Program({"t.rego": "\n".join(lines), "u.rego": other}, self._data(), self._value(3), paths)
+        return Program({"t.rego": "\n".join(lines), "u.rego": other}, self._data(), self._input(), paths)
 
     def _pick(self, items: Any) -> Any:
         return self.rng.choice(items)
@@ -67,6 +67,18 @@ class Generator:
         kept = {"xs": [1, True, 1.5, [1, 2], [2, 2], {"a": 1}, "a"], "o": {"b": 1, "a": "2"}}
         data = {"d": self._value(3), "e": {key: self._value(2) for key in KEYS}, "u": {"base": self._value(1)}}
         return {**data, "k": kept}
+
+    def _input(self) -> Any:
+        """Mostly an object that the rules have something to say about."""
+        if self._chance(0.25):
+            return self._value(3)
+        texts = ["a", "a", "b", "b", "", "1", 1, True, None]
+        given = {
+            "a": self._pick(texts) if self._chance(0.7) else self._value(2),
+            "b": {"a": self._pick(texts), "b": self._value(2)} if self._chance(0.7) else self._value(2),
+            "c": self._pick(texts) if self._chance(0.5) else self._value(2),
+        }
+        return {key: value for key, value in given.items() if self._chance(0.9)}
 
     def _value(self, depth: int) -> Any:
         roll = self.rng.random()
@@ -149,7 +161,7 @@ class Generator:
             ]
             test = self._pick(tests)
             scope: list[str] = []
-            body = self._body(scope, 1)
+            body = self._body(scope, 1) if self._chance(0.5) else "true"
             arg = self._pick([text, text, "x", "[_, x]"])
             value = self._pick(["true", '"a"', "1"]) if self._chance(0.7) else self._term(scope, 1)
             lines.append(heads[kind].format(test=test, body=body, value=value, arg=arg))

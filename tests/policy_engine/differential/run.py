@@ -10,7 +10,7 @@ import time
 
 from policy_engine.codegen import body, index
 from tests.oracle import Oracle
-from tests.policy_engine.differential.compare import differences
+from tests.policy_engine.differential.compare import ask, differences
 from tests.policy_engine.differential.generator import Generator
 
 
@@ -35,7 +35,7 @@ def main() -> int:
         for number in range(options.programs):
             program = Generator(random.Random(f"{options.seed}/{number}")).program()
             for oracle, mode in ((strict, True), (default, False)):
-                found = differences(program, oracle, strict=mode, types=not options.no_types)
+                found = differences(program, ask(program, oracle), strict=mode, types=not options.no_types)
                 order += sum(item.order for item in found)
                 real = [item for item in found if options.order or not item.order]
                 if real:
