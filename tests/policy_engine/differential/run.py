@@ -12,6 +12,7 @@ from policy_engine.codegen import body, index
 from tests.oracle import Oracle
 from tests.policy_engine.differential.compare import ask, differences
 from tests.policy_engine.differential.generator import Generator
+from tests.policy_engine.differential.meaningful import Meaningful
 
 
 def main() -> int:
@@ -25,7 +26,9 @@ def main() -> int:
     parser.add_argument("--index", action="store_true", help="index every group of two rules or more")
     parser.add_argument("--depth", type=int, default=body.MAX_DEPTH, help="nested blocks in one Python function")
     parser.add_argument("--no-types", action="store_true", help="leave out programs that OPA's type checker refuses")
+    parser.add_argument("--meaningful", action="store_true", help="programs most of which have values")
     options = parser.parse_args()
+    make = Meaningful if options.meaningful else Generator
     body.MAX_DEPTH = options.depth
     if options.index:
         index.FEWEST = 2
@@ -33,7 +36,7 @@ def main() -> int:
     started = time.monotonic()
     with Oracle() as strict, Oracle(strict=False) as default:
         for number in range(options.programs):
-            program = Generator(random.Random(f"{options.seed}/{number}")).program()
+            program = make(random.Random(f"{options.seed}/{number}")).program()
             for oracle, mode in ((strict, True), (default, False)):
                 found = differences(program, ask(program, oracle), strict=mode, types=not options.no_types)
                 order += sum(item.order for item in found)
