@@ -13,7 +13,7 @@ from pathlib import Path
 
 from policy_engine import engine
 from policy_engine.bundle_files import DATA_FILES, MANIFEST, archive_files, checked, directory_files, git_files
-from policy_engine.codegen.runtime import Limits
+from policy_engine.codegen.context import Limits
 from policy_engine.engine import Declaration, Policies
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
 from policy_engine.location import Location

@@ -12,7 +12,8 @@ from typing import Final
 
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.runtime import Code, Limits, Options, Query, Run, known
+from policy_engine.codegen.context import Code, Limits, Options, Query, Run, begin, beginning, charging, run_of
+from policy_engine.codegen.runtime import known
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler import compile_program, compile_query, recursion, terms
 from policy_engine.compiler.program import Path, Program, Rule
@@ -158,10 +159,6 @@ def _is_taken(data: Value, path: Path) -> bool:
     return True
 
 
-NOTHING: Final[frozenset[int]] = frozenset()
-"""No rule is hidden by a `with`."""
-
-
 class Units:
     """The generated code of one program: the fast build, and the traced one when it is first asked for."""
 
@@ -298,13 +295,13 @@ class _Export:
             result = {}
             for key, item in value.items():
                 if key.__class__ is not str:
-                    return self.json({self.key(name): item for name, item in sorted_items(value, self.query.charge)})
+                    return self.json({self.key(name): item for name, item in sorted_items(value, charging(self.query))})
                 self.left -= len(key) + 2
                 result[_text(key)] = self.json(item)
             value = result
         elif cls is list or cls is Set:
             self.left -= 2 + len(value)
-            items = value if cls is list else value.sorted(self.query.charge)
+            items = value if cls is list else value.sorted(charging(self.query))
             value = [self.json(item) for item in items]
         elif cls is bool or value is None:
             self.left -= 5
@@ -327,7 +324,7 @@ class _Export:
         if self.budget < 0:
             raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
         if self.limits.seconds is not None:
-            self.query.run.look_at_clock()
+            run_of(self.query).look_at_clock()
         self.left = min(self.budget, _SLICE)
         self.budget -= self.left
 
@@ -357,6 +354,10 @@ class Entrypoint:
             unit = self._units.get()
             self._code = unit.code
             self._function = unit.value(path)
+        # All that the function can reach is compiled now, so there will be no more memo slots to be made.
+        limits = self._options.limits
+        self._beginning = beginning(unit.code, self._start, limits, self._data)
+        self._timed = limits.seconds is not None
         self._traced: tuple[Code, Callable[[Query], Value]] | None = None
 
     def __call__(self, input: Value = UNDEFINED) -> Value:  # noqa: A002
@@ -364,8 +365,9 @@ class Entrypoint:
 
         Raises `PolicyError`: conflicts, budgets, values that are no JSON, and builtin errors under strict.
         """
-        code = self._code
-        query = Query(code, self._start, input, self._data, code.fns, NOTHING)
+        query = [input, *self._beginning]
+        if self._timed:
+            run_of(query)
         try:
             value = self._function(query)
         except Exception as error:
@@ -401,7 +403,7 @@ class Entrypoint:
         limits = limits or self._options.limits
         run = Run(self._options, self._strict, limits)
         run.now, run.seed, run.replay = now_ns, seed, replay
-        query = Query(code, lambda: run, input, self._data, code.fns, NOTHING)
+        query = begin(run, code, input, self._data)
         try:
             value = function(query)
         except Exception as error:
@@ -480,8 +482,7 @@ class PreparedQuery:
     def _rows(self, function: Callable[[Query], list[tuple[Value, ...]]], value: Value) -> list[tuple[Value, ...]]:
         options, code = self._policies._options, self._unit.code
         limits = options.limits
-        run = Run(options, self._strict, limits)
-        query = Query(code, lambda: run, value, self._policies._data, code.fns, NOTHING)
+        query = begin(Run(options, self._strict, limits), code, value, self._policies._data)
         try:
             rows = function(query)
         except Exception as error:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from policy_engine.codegen.conditions import Conditions
+from policy_engine.codegen.context import CODE
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
 from policy_engine.compiler.terms import FunctionValue, bodies, builtin_name, same_key
@@ -162,7 +163,7 @@ class BodyWriter(Conditions):
 
     def _traced(self, expr: Expr) -> None:
         if self.unit.trace and expr.loc.row:
-            self.writer.line(f"q.run.hits.add({self.unit.constants.loc(expr.loc)})")
+            self.writer.line(f"run_of(q).hits.add({self.unit.constants.loc(expr.loc)})")
 
     def _what(self, expr: Expr) -> None:
         if expr.negated:
@@ -404,12 +405,12 @@ class BodyWriter(Conditions):
         if name in self.unit.mock_slots:
             function = f"constant({value})"
             if isinstance(item.value, FunctionValue):
-                function = f"redirect({context}.code.fns[{self.unit.mock_slots[str(item.value.value)]}])"
-            return f"{context}.with_function({self.unit.mock_slots[name]}, {function})"
+                function = f"redirect({context}[{CODE}].fns[{self.unit.mock_slots[str(item.value.value)]}])"
+            return f"with_function({context}, {self.unit.mock_slots[name]}, {function})"
         path = self.unit.constants.named("p", names, names)
         if head.name == "input":
-            return f"{context}.with_input({path}, {value})"
-        return f"{context}.with_data({path}, {value}, {self.unit.hidden(names)})"
+            return f"with_input({context}, {path}, {value})"
+        return f"with_data({context}, {path}, {value}, {self.unit.hidden(names)})"
 
     def _defined(self, term: Term) -> str:
         return self.definite(self.side(term))

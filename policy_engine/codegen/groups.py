@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from policy_engine.codegen.body import Action, BodyWriter
+from policy_engine.codegen.context import DATA, MASKED
 from policy_engine.codegen.index import Index, find
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Kind, Rule, dotted
@@ -38,7 +39,7 @@ def write_group(unit: Unit, writer: Writer, group: Group) -> None:
     with writer.block(f"def {unit.function_name(group)}({', '.join(['q', *params])}):"):
         if group.kind is Kind.FUNCTION:
             if _calls_functions(group):
-                writer.line("q.run.charge(1)")  # loops charge the rest; this is what ends calls that double
+                writer.line("charge(q, 1)")  # loops charge the rest; this is what ends calls that double
             GroupWriter(unit, writer, group).one_value(group.rules, params, FUNCTION_CONFLICT)
             return
         _write_mask(unit, writer, group)
@@ -60,8 +61,8 @@ def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: t
         _write_mask(unit, writer, group, known)
         slot = unit.new_slot()
         key = "(" + "".join(f"frozen(q, {param}), " for param in params) + ")"
-        writer.line(f"m = q.memo[{slot}]")
-        writer.line(f"if m is NC: m = q.memo[{slot}] = {{}}")
+        writer.line(f"m = q[{slot}]")
+        writer.line(f"if m is NC: m = q[{slot}] = {{}}")
         writer.line(f"k = {key}")
         writer.line("r = m.get(k, NC)")
         writer.line("if r is not NC: return r")
@@ -81,10 +82,10 @@ def _write_mask(unit: Unit, writer: Writer, group: Group, known: list[str] | Non
         return
     number = unit.node_number(group)
     path = unit.constants.named("p", group.path, group.path)
-    value = f"base_at(q.data, {path})"
+    value = f"base_at(q[{DATA}], {path})"
     for step in known or ():
         value = f"step(q, {value}, {step})"
-    writer.line(f"if {number} in q.masked: return {value}")
+    writer.line(f"if {number} in q[{MASKED}]: return {value}")
 
 
 class GroupWriter(BodyWriter):
@@ -103,7 +104,7 @@ class GroupWriter(BodyWriter):
         if self.keyed:
             self.writer.line(f"m[k] = {value}")
         elif self.slot is not None:
-            self.writer.line(f"q.memo[{self.slot}] = {value}")
+            self.writer.line(f"q[{self.slot}] = {value}")
         self.writer.line(f"return {value}")
 
     # ---- one value
@@ -242,7 +243,7 @@ class GroupWriter(BodyWriter):
         note = self.unit.constants.value(f"{dotted(rule.path)} at {clause.loc}")
 
         def noted() -> None:
-            self.writer.line(f"q.run.fire({note})")
+            self.writer.line(f"run_of(q).fire({note})")
             write()
 
         action.write = noted

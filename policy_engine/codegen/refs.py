@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from policy_engine.codegen.context import DATA, FNS, INPUT
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
 from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, walk_terms
@@ -136,19 +137,19 @@ class Refs:
         if name is None:
             group = self.unit.group_of(call)
             if group.name in self.unit.mock_slots:
-                function = f"{self.ctx}.fns[{self.unit.mock_slots[group.name]}]"
+                function = f"{self.ctx}[{FNS}][{self.unit.mock_slots[group.name]}]"
             else:
                 function = self.unit.function_name(group)
             self.writer.line(f"{result} = {function}({', '.join([self.ctx, *args])})")
             return result
         builtin = self.unit.program.builtins[name]
         if name in self.unit.mock_slots:
-            function, args = f"{self.ctx}.fns[{self.unit.mock_slots[name]}]", [self.ctx, *args]
+            function, args = f"{self.ctx}[{FNS}][{self.unit.mock_slots[name]}]", [self.ctx, *args]
         else:
             function = self.unit.constants.named("b", name, builtin.function)
-            args = [f"{self.ctx}.run", *args] if builtin.context else args
+            args = [f"run_of({self.ctx})", *args] if builtin.context else args
         self.writer.line(f"try: {result} = {function}({', '.join(args)})")
-        failed = f"{self.ctx}.failed(e, {self.unit.constants.loc(call.loc)})"
+        failed = f"failed({self.ctx}, e, {self.unit.constants.loc(call.loc)})"
         self.writer.line(f"except BuiltinError as e: {result} = {failed}")
         if builtin.decl.result is None:
             self.writer.line(f"if {result} is None: {result} = True")
@@ -166,7 +167,7 @@ class Refs:
         key = (self.ctx, root)
         if key not in self.refs:
             self.refs[key] = self.writer.name("v")
-            self.writer.line(f"{self.refs[key]} = {self.ctx}.{root}")
+            self.writer.line(f"{self.refs[key]} = {self.ctx}[{INPUT if root == 'input' else DATA}]")
         return self.refs[key]
 
     def ref(self, head: nodes.Var, path: tuple[Term, ...]) -> str:
@@ -283,7 +284,7 @@ class Refs:
         key = (self.ctx, "group", group.number)
         if key not in self.refs:
             value = self._maybe(self.writer.name("v"))
-            self.writer.line(f"{value} = {self.ctx}.memo[{self.unit.slot(group)}]")
+            self.writer.line(f"{value} = {self.ctx}[{self.unit.slot(group)}]")
             self.writer.line(f"if {value} is NC: {value} = {self.unit.function_name(group)}({self.ctx})")
             self.refs[key] = value
         return self.steps(self.refs[key], path, key)

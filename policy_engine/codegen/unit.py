@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
+from policy_engine.codegen.context import MEMO, NC, Code, Node, Query
 from policy_engine.codegen.groups import write_group, write_lookup
 from policy_engine.codegen.index import Index
-from policy_engine.codegen.runtime import EXPORTED, NC, Code, Node, Query, adapt
+from policy_engine.codegen.runtime import EXPORTED, adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
@@ -75,6 +76,12 @@ class Unit:
 
     def value(self, path: Path) -> Callable[[Query], Value]:
         """A function that gives the document at a constant path below `data`, or undefined."""
+        tree = self.program.tree.find(path)
+        if tree is not None and tree.group is not None and tree.group.kind is not Kind.FUNCTION:
+            with self._lock:
+                name = self.function_name(tree.group)
+                self._flush()
+                return self.namespace[name]  # type: ignore[no-any-return]
         ref = nodes.Ref(nodes.Var("data"), tuple([nodes.Scalar(step) for step in path]))
         return self._entry(
             lambda writer: writer.line(f"return {BodyWriter(self, writer).side(ref if path else ref.head)}")
@@ -157,8 +164,9 @@ class Unit:
         return self._slots[group]
 
     def new_slot(self) -> int:
+        """The place in a context of something to remember."""
         self.code.slots += 1
-        return self.code.slots - 1
+        return MEMO + self.code.slots - 1
 
     def group_of(self, call: nodes.Call) -> Group:
         group = calls.find_function(self.program, call)
@@ -268,7 +276,7 @@ def _remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Qu
 
     def rule(q: Query) -> Value:
         nonlocal function
-        value = q.memo[slot]
+        value = q[slot]
         if value is not NC:
             return value
         if function is None:

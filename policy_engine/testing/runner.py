@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import re2
 
-from policy_engine.codegen.runtime import Limits, Options
+from policy_engine.codegen.context import Limits, Options
 from policy_engine.engine import Policies, from_modules
 from policy_engine.errors import PolicyError, combine
 from policy_engine.location import Location

@@ -1,0 +1,303 @@
+"""The state of one decision: its budget, clock and records, and the contexts it is evaluated in.
+
+`Run` is what all contexts of a decision share. A context is a plain list, because one is made for every decision and
+read all over generated code: making an object with as many attributes costs five times as much, which would be half
+of a small decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from policy_engine.errors import EVAL_CANCEL_ERROR, BuiltinError, PolicyError
+from policy_engine.location import Location
+from policy_engine.values import UNDEFINED, Value, dumps, to_json
+
+U: Final = UNDEFINED
+
+
+class NotComputed:
+    """The class of `NC`."""
+
+    __slots__ = ()
+
+
+NC: Final = NotComputed()
+
+
+SLICE: Final = 4096
+"""Steps between two looks at the clock."""
+
+
+class Limits:
+    """The budget of one decision: `seconds` of time, `work` steps (roughly: loop iterations), `output_bytes`.
+
+    A decision that exceeds one ends in `eval_cancel_error`. None means no limit.
+    """
+
+    __slots__ = ("output_bytes", "seconds", "work")
+
+    def __init__(
+        self, seconds: float | None = None, work: int | None = 20_000_000, output_bytes: int | None = 16_777_216
+    ) -> None:
+        self.seconds = seconds
+        self.work = work
+        self.output_bytes = output_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for every decision of a policy set."""
+
+    limits: Limits = field(default_factory=Limits)
+    allow_network: bool = False
+    print: Callable[[str], None] | None = None
+
+
+class Run:
+    """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
+
+    One is made for every decision, so it holds little and makes containers when they are first used.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_hits",
+        "_prints",
+        "_recorded",
+        "deadline",
+        "fired",
+        "left",
+        "now",
+        "options",
+        "replay",
+        "seed",
+        "strict",
+        "work",
+    )
+
+    def __init__(self, options: Options, strict: bool, limits: Limits) -> None:
+        self.options = options
+        self.strict = strict
+        self.now: int | None = None
+        self.seed: int | None = None
+        self.replay: Mapping[str, Value] | None = None
+        self._cache: dict[Any, Any] | None = None
+        self._recorded: dict[str, Value] | None = None
+        self._prints: list[str] | None = None
+        self._hits: set[Location] | None = None
+        self.fired: list[str] | None = None
+        self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self.work = limits.work
+        self.left = SLICE if limits.work is None or limits.work > SLICE else limits.work
+
+    @property
+    def allow_network(self) -> bool:
+        """A decision that is repeated asks nobody: what it was told is recorded, and what failed is to fail again."""
+        return self.options.allow_network and self.replay is None
+
+    @property
+    def cache(self) -> dict[Any, Any]:
+        if self._cache is None:
+            self._cache = {}
+        return self._cache
+
+    @property
+    def recorded(self) -> dict[str, Value]:
+        if self._recorded is None:
+            self._recorded = {}
+        return self._recorded
+
+    @property
+    def prints(self) -> list[str]:
+        if self._prints is None:
+            self._prints = []
+        return self._prints
+
+    @property
+    def hits(self) -> set[Location]:
+        if self._hits is None:
+            self._hits = set()
+        return self._hits
+
+    def fire(self, rule: str) -> None:
+        """In the traced build: a rule has given a value."""
+        if self.fired is None:
+            self.fired = []
+        self.fired.append(rule)
+
+    def now_ns(self) -> int:
+        if self.now is None:
+            self.now = time.time_ns()
+        return self.now
+
+    def random_bits(self, bits: int, key: str) -> int:
+        if self.seed is None:
+            self.seed = secrets.randbits(64)
+        stream = hashlib.shake_256(f"{self.seed}/{key}".encode("utf-8", "surrogatepass")).digest((bits + 7) // 8)
+        return int.from_bytes(stream, "big") >> (-bits % 8)
+
+    def remember(self, name: str, args: tuple[Value, ...], compute: Callable[[], Value]) -> Value:
+        key = name + dumps(to_json(list(args)))
+        value = self.recorded.get(key, U)
+        if value is U:
+            value = U if self.replay is None else self.replay.get(key, U)
+            if value is U:
+                value = compute()
+            self.recorded[key] = value
+        return value
+
+    def charge(self, work: int) -> None:
+        """Take steps from the budget; every few thousand steps look at the clock."""
+        self.left -= work
+        if self.left < 0:
+            self._refill()
+
+    def _refill(self) -> None:
+        if self.work is not None:
+            # The slice that is used up was min(SLICE, work) long, and `left` is below zero by what went beyond it.
+            self.work -= min(SLICE, self.work) - self.left
+            if self.work < 0:
+                raise PolicyError(
+                    EVAL_CANCEL_ERROR,
+                    "the work budget of this decision is used up",
+                    hint="look for loops over loops, or raise `work` in the limits",
+                )
+        self.look_at_clock()
+        self.left = SLICE if self.work is None or self.work > SLICE else self.work
+
+    def look_at_clock(self) -> None:
+        """Raises `PolicyError` if the deadline has passed."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise PolicyError(EVAL_CANCEL_ERROR, "the deadline of this decision has passed")
+
+    def print(self, message: str) -> None:
+        self.prints.append(message)
+        if self.options.print is not None:
+            self.options.print(message)
+
+
+Query = list[Any]
+"""One context of evaluation: documents, what `with` has replaced, and memo slots. A `with` makes a new one.
+
+Its places are the numbers below. `RUN` is empty until something needs it: many decisions need no clock and no record,
+and are over before `LEFT`, the first slice of the budget, is used up.
+"""
+
+INPUT: Final = 0
+DATA: Final = 1
+ROOT: Final = 2
+"""The context the decision began with, which has `LEFT` and `RUN`; None in that one."""
+LEFT: Final = 3
+"""Steps that may be taken before `RUN` is asked."""
+RUN: Final = 4
+START: Final = 5
+"""Makes the `Run`."""
+FNS: Final = 6
+"""The functions that some `with` replaces, by slot."""
+MASKED: Final = 7
+"""The rules that a replaced document hides."""
+CODE: Final = 8
+MEMO: Final = 9
+"""The first memo slot."""
+
+
+NOTHING: Final[frozenset[int]] = frozenset()
+"""No rule is hidden by a `with`."""
+
+
+def beginning(code: Code, start: Callable[[], Run], limits: Limits, data: Value) -> Query:
+    """All of a decision's first context but its input, which comes before it."""
+    left = SLICE if limits.work is None or limits.work > SLICE else limits.work
+    return [data, None, left, None, start, code.fns, NOTHING, code, *[NC] * code.slots]
+
+
+def begin(run: Run, code: Code, input: Value, data: Value) -> Query:  # noqa: A002  the word of the language
+    """A decision's first context, with its `Run`."""
+    return [input, data, None, 0, run, None, code.fns, NOTHING, code, *[NC] * code.slots]
+
+
+def run_of(q: Query) -> Run:
+    """What the contexts of this decision share."""
+    root = q[ROOT] or q
+    run: Run | None = root[RUN]
+    if run is None:
+        run = root[RUN] = root[START]()
+        run.left, root[LEFT] = root[LEFT], 0
+    return run
+
+
+def charge(q: Query, work: int) -> None:
+    """Take steps from the decision's budget."""
+    root = q[ROOT] or q
+    root[LEFT] -= work
+    if root[LEFT] < 0:
+        beyond, root[LEFT] = -root[LEFT], 0
+        run_of(root).charge(beyond)
+
+
+def charging(q: Query) -> Callable[[int], None]:
+    """`charge` for functions of values, which know no contexts."""
+    return partial(charge, q)
+
+
+def failed(q: Query, error: BuiltinError, loc: Location) -> Any:
+    """What a call whose builtin failed gives: undefined, or the end of the decision under strict errors."""
+    if run_of(q).strict:
+        raise PolicyError(error.code, error.message, loc) from None
+    return U
+
+
+def derived(
+    q: Query,
+    input: Value,  # noqa: A002
+    data: Value,
+    fns: tuple[Any, ...],
+    masked: frozenset[int],
+) -> Query:
+    """A context of the same decision. What is remembered is not taken along."""
+    code = q[CODE]
+    # Contexts in contexts can double the work with each rule.
+    charge(q, 1 + code.slots // 256)
+    return [input, data, q[ROOT] or q, 0, None, None, fns, masked, code, *[NC] * code.slots]
+
+
+def with_function(q: Query, slot: int, function: Callable[..., Any]) -> Query:
+    fns = q[FNS]
+    return derived(q, q[INPUT], q[DATA], (*fns[:slot], function, *fns[slot + 1 :]), q[MASKED])
+
+
+def unmocked(q: Query) -> Query:
+    """The same context with every function as it is defined."""
+    return derived(q, q[INPUT], q[DATA], q[CODE].fns, q[MASKED])
+
+
+class Code:
+    """The result of code generation that a query needs: how many memo slots there are, and the virtual documents."""
+
+    __slots__ = ("fns", "namespace", "slots", "tree")
+
+    def __init__(self, namespace: dict[str, Any], tree: Node) -> None:
+        self.namespace = namespace
+        self.tree = tree
+        self.slots = 0
+        self.fns: tuple[Any, ...] = ()
+
+
+class Node:
+    """A place in `data` where rules are: `rule` gives the document of a group, `children` lie below a package."""
+
+    __slots__ = ("children", "is_function", "number", "path", "rule")
+
+    def __init__(self, number: int, path: tuple[str, ...]) -> None:
+        self.number = number
+        self.path = path
+        self.rule: Callable[[Query], Value] | None = None
+        self.is_function = False
+        self.children: dict[object, Node] = {}
