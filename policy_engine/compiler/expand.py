@@ -12,6 +12,7 @@ operand is a scalar, a variable, or a collection of operands; only a side of `=`
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import is_
 
 from policy_engine.compiler.program import Program
 from policy_engine.compiler.terms import (
@@ -80,6 +81,10 @@ class Expander:
 
     def expr(self, expr: Expr, out: list[Expr]) -> None:
         """Append what replaces `expr`."""
+        if not expr.withs:
+            what = self.what(expr, out)
+            out.append(expr if what is expr.what else Expr(what, expr.negated, loc=expr.loc))
+            return
         before: list[Expr] = []
         withs = tuple([replace(item, value=self.replacement(item.value, before)) for item in expr.withs])
         out.extend(before)  # the values of `with` are evaluated outside of it
@@ -102,9 +107,13 @@ class Expander:
                 return call("eq", (left, replace(right, args=args)), expr.what)
             case nodes.Call(nodes.Var(name), (left, right)) if name in self.equalities:
                 # `==` binds nothing, which the safety stage has to see; after it the two are the same.
-                return call(self.equality(name), (self.side(left, before), self.side(right, before)), expr.what)
+                sides = self.side(left, before), self.side(right, before)
+                renamed = self.equality(name)
+                return expr.what if renamed == name and _same(sides, (left, right)) else call(renamed, sides, expr.what)
             case nodes.Call(operator, args):
                 simple = tuple([self.operand(arg, before) for arg in args])
+                if _same(simple, args):
+                    return expr.what
                 return nodes.Call(operator, simple, infix=expr.what.infix, loc=expr.what.loc)
             case nodes.SomeDecl() | nodes.SomeIn():
                 raise AssertionError("declarations are gone after the names stage")
@@ -159,7 +168,8 @@ class Calls(Expander):
                 start = self.operand(head, before)
                 if not isinstance(start, nodes.Var):
                     start = self.take_out(start, before)
-                return nodes.Ref(start, tuple([self.operand(step, before) for step in path]), loc=term.loc)
+                steps = tuple([self.operand(step, before) for step in path])
+                return term if start is head and _same(steps, path) else nodes.Ref(start, steps, loc=term.loc)
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension():
                 return self.comprehension(term)
             case _:
@@ -198,7 +208,8 @@ class Dynamic(Expander):
             case nodes.Scalar() | nodes.Var():
                 return term
             case nodes.Ref(head, path):
-                return nodes.Ref(head, tuple([self.operand(step, before) for step in path]), loc=term.loc)
+                steps = tuple([self.operand(step, before) for step in path])
+                return term if _same(steps, path) else nodes.Ref(head, steps, loc=term.loc)
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension():
                 return map_closure(term, self.body)
             case nodes.Call(operator, args):
@@ -212,6 +223,11 @@ class QueryDynamic(Dynamic):
     """OPA has no RewriteEquals for queries: with `input.x` undefined so is `not input.x == 1`, and in a rule true."""
 
     equalities = frozenset({"eq"})
+
+
+def _same(terms: tuple[Term, ...], before: tuple[Term, ...]) -> bool:
+    """Whether nothing was taken out of some terms. Most are as they were: no need for a copy of what holds them."""
+    return all(map(is_, terms, before))
 
 
 def _is_evaluated(term: Term) -> bool:

@@ -6,7 +6,7 @@ Also: which groups a rule can reach, which code generation and facts build on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from policy_engine.compiler.program import Kind, Program, Rule, Tree, dotted
 from policy_engine.compiler.terms import (
@@ -135,36 +135,47 @@ def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
     return all(b is None or equal(a, b[0]) for a, b in pairs)
 
 
-def rule_terms(rule: Rule) -> Iterator[Term]:
+def rule_terms(rule: Rule) -> list[Term]:
     """Every term of a rule, at any depth."""
+    found: list[Term] = []
     for head in (*rule.suffix, *([rule.key] if rule.key is not None else [])):
-        yield from all_terms(head)
+        found += all_terms(head)
     for clause in rule.clauses:
         if clause.value is not None:
-            yield from all_terms(clause.value)
-        yield from body_terms(clause.body)
+            found += all_terms(clause.value)
+        found += body_terms(clause.body)
+    return found
 
 
-def body_terms(body: Body) -> Iterator[Term]:
+def body_terms(body: Body) -> list[Term]:
     """Every term of a body, at any depth."""
+    found: list[Term] = []
     for expr in body:
         if isinstance(expr.what, nodes.Call):
-            yield expr.what
-        for term in (*expr_terms(expr), *(item.value for item in expr.withs)):
-            yield from all_terms(term)
+            found.append(expr.what)
+        for term in expr_terms(expr):
+            found += all_terms(term)
+        for item in expr.withs:
+            found += all_terms(item.value)
         # To replace a document or function is to depend on it; to replace `input` is not to read it.
-        yield from (item.target for item in expr.withs if item.target != nodes.Var("input"))
+        found += [item.target for item in expr.withs if item.target != nodes.Var("input")]
         if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
             for inner in bodies(expr.what):
-                yield from body_terms(inner)
+                found += body_terms(inner)
+    return found
 
 
-def all_terms(term: Term) -> Iterator[Term]:
+def all_terms(term: Term) -> Sequence[Term]:
     """A term and every term in it, comprehensions included; not the variable that a reference starts with."""
-    heads_of_refs = {id(item.head) for item in walk_terms(term) if isinstance(item, nodes.Ref)}
-    yield from (item for item in walk_terms(term) if id(item) not in heads_of_refs)
-    for closure in term_closures(term):
+    items = walk_terms(term)
+    heads_of_refs = {id(item.head) for item in items if isinstance(item, nodes.Ref)}
+    closures = term_closures(term)
+    if not heads_of_refs and not closures:
+        return items
+    found = [item for item in items if id(item) not in heads_of_refs]
+    for closure in closures:
         for head in heads(closure):
-            yield from all_terms(head)
+            found += all_terms(head)
         for body in bodies(closure):
-            yield from body_terms(body)
+            found += body_terms(body)
+    return found

@@ -79,7 +79,8 @@ class Safety:
         body_vars = set().union(*own)
         safe = body_vars & outside | set(ROOTS)
         missing = [names - safe for names in own]
-        inner = [self.closure_vars(expr) for expr in body]
+        closed = [closures(expr) for expr in body]
+        inner = [self.closure_vars(found) for found in closed]
         outputs: dict[tuple[int, int], set[str]] = {}  # for an expression, and how many of its variables are safe
         order: list[int] = []
         placed = [False] * len(body)
@@ -113,7 +114,7 @@ class Safety:
         result: list[Expr] = []
         seen = set(outside)
         for i in order:
-            result.append(self._inside(body[i], seen))
+            result.append(self._inside(body[i], seen) if closed[i] else body[i])
             seen |= own[i]
         return tuple(result)
 
@@ -191,10 +192,10 @@ class Safety:
         """The variables an expression mentions outside of the bodies in it."""
         return {var.name for var in expr_vars(expr)}
 
-    def closure_vars(self, expr: Expr) -> set[str]:
-        """The variables that occur in the bodies of an expression."""
+    def closure_vars(self, inside: list[nodes.Node]) -> set[str]:
+        """The variables that occur in the bodies of an expression's closures."""
         found: set[str] = set()
-        for closure in closures(expr):
+        for closure in inside:
             found |= self._names_inside(closure)
             if isinstance(closure, nodes.Every):
                 found -= {closure.value.name} | ({closure.key.name} if closure.key is not None else set())
@@ -207,7 +208,7 @@ class Safety:
                 found |= self._names_inside(inner)
         for body in bodies(closure):
             for expr in body:
-                found |= self.own_vars(expr) | self.closure_vars(expr)
+                found |= self.own_vars(expr) | self.closure_vars(closures(expr))
         return found
 
     # ---- what an expression binds
@@ -240,25 +241,27 @@ class Safety:
                 return _ref_outputs(tuple(expr_terms(expr)), safe)
 
 
-def expr_vars(expr: Expr) -> Iterable[nodes.Var]:
+def expr_vars(expr: Expr) -> list[nodes.Var]:
     """The variables of an expression outside of the bodies in it, in the order they stand there."""
+    found: list[nodes.Var] = []
     for term in expr_terms(expr):
-        yield from _all_vars(term)
+        found += _all_vars(term)
     if isinstance(expr.what, (nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
         for operand in operands(expr.what):
             if isinstance(operand, (Expr, Plain)):
                 for inner in (operand,) if isinstance(operand, Expr) else operand:
-                    yield from (var for var in expr_vars(inner) if not var.name.startswith("'"))
+                    found += [var for var in expr_vars(inner) if not var.name.startswith("'")]
     for item in expr.withs:
-        yield from _all_vars(item.value)
+        found += _all_vars(item.value)
         if isinstance(item.target, nodes.Ref):
             for step in item.target.path:
-                yield from _all_vars(step)
+                found += _all_vars(step)
+    return found
 
 
-def _all_vars(term: Term) -> Iterable[nodes.Var]:
+def _all_vars(term: Term) -> list[nodes.Var]:
     """Every variable of a term outside closures; ref heads count, function names do not."""
-    return (item for item in walk_terms(term) if isinstance(item, nodes.Var))
+    return [item for item in walk_terms(term) if isinstance(item, nodes.Var)]
 
 
 def _input_vars(term: Term) -> Iterable[nodes.Var]:
@@ -292,15 +295,10 @@ def _ref_outputs(terms: Iterable[Term], safe: set[str]) -> set[str]:
             if not _is_safe_head(term, safe):
                 continue
             for step in term.path:
-                found |= {var.name for var in _pattern_steps(step)}
+                if not isinstance(step, nodes.Ref):
+                    found |= {var.name for var in _all_vars(step)}
         pending.extend(subterms(term))
     return found
-
-
-def _pattern_steps(step: Term) -> Iterable[nodes.Var]:
-    if isinstance(step, nodes.Ref):
-        return
-    yield from (item for item in walk_terms(step) if isinstance(item, nodes.Var))
 
 
 def _is_safe_head(ref: nodes.Ref, safe: set[str]) -> bool:

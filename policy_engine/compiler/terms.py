@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from policy_engine.syntax import nodes
@@ -13,6 +13,9 @@ from policy_engine.values import equal
 
 COMPREHENSIONS = (nodes.ArrayComprehension, nodes.SetComprehension, nodes.ObjectComprehension)
 ROOTS = frozenset({"data", "input"})
+_HOLD_BODIES = frozenset((*COMPREHENSIONS, nodes.Template))
+_LEAVES = frozenset((nodes.Scalar, nodes.Var, *_HOLD_BODIES))
+"""What has no subterms."""
 
 
 class Names:
@@ -88,7 +91,7 @@ def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
             return term
 
 
-def subterms(term: Term) -> Iterable[Term]:
+def subterms(term: Term) -> Sequence[Term]:
     """The direct subterms; none of a comprehension or template (those hold bodies)."""
     match term:
         case nodes.Ref(head, path):
@@ -103,16 +106,21 @@ def subterms(term: Term) -> Iterable[Term]:
             return ()
 
 
-def walk_terms(term: Term) -> Iterator[Term]:
-    """The term and everything in it, outside bodies."""
+def walk_terms(term: Term) -> Sequence[Term]:
+    """The term and everything in it, outside bodies. Most terms are leaves, and every stage asks."""
+    if term.__class__ in _LEAVES:
+        return (term,)
+    found = []
     pending = [term]
     while pending:
         item = pending.pop()
-        yield item
-        pending.extend(reversed(list(subterms(item))))
+        found.append(item)
+        if item.__class__ not in _LEAVES:
+            pending.extend(subterms(item)[::-1])
+    return found
 
 
-def expr_terms(expr: Expr) -> Iterable[Term]:
+def expr_terms(expr: Expr) -> Sequence[Term]:
     """The terms that stand directly in an expression (not its `with` modifiers, not in its bodies)."""
     match expr.what:
         case nodes.SomeDecl(symbols):
@@ -129,19 +137,21 @@ def expr_terms(expr: Expr) -> Iterable[Term]:
             return (term,)
 
 
-def closures(expr: Expr) -> Iterator[nodes.Node]:
+def closures(expr: Expr) -> list[nodes.Node]:
     """Everything in an expression that holds bodies: comprehensions, templates, `every`, `and`, `or`, `not {…}`."""
+    found: list[nodes.Node] = []
     if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
-        yield expr.what
-    for term in (*expr_terms(expr), *(w.value for w in expr.withs)):
-        yield from term_closures(term)
+        found.append(expr.what)
+    for term in expr_terms(expr):
+        found += term_closures(term)
+    for item in expr.withs:
+        found += term_closures(item.value)
+    return found
 
 
-def term_closures(term: Term) -> Iterator[nodes.Node]:
+def term_closures(term: Term) -> list[nodes.Node]:
     """The comprehensions and templates of a term, outermost ones only."""
-    for item in walk_terms(term):
-        if isinstance(item, (*COMPREHENSIONS, nodes.Template)):
-            yield item
+    return [item for item in walk_terms(term) if item.__class__ in _HOLD_BODIES]
 
 
 def bodies(closure: nodes.Node) -> Iterator[nodes.Body]:
