@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import Code, Limits, Options, Query, Run, begin, beginning, charging, run_of
-from policy_engine.codegen.runtime import known
+from policy_engine.codegen.context import Code, Limits, Options, Query, Run, begin, beginning, run_of
+from policy_engine.codegen.export import Export, export
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler import compile_program, compile_query, recursion, terms
 from policy_engine.compiler.program import Path, Program, Rule
@@ -29,7 +27,7 @@ from policy_engine.errors import (
 from policy_engine.syntax import nodes, parser
 from policy_engine.syntax.constants import constant_value
 from policy_engine.types import ANY, Function
-from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items, to_json
+from policy_engine.values import UNDEFINED, Value, to_json
 
 Declaration = Function | int
 """A host function's type, or just how many operands it takes."""
@@ -258,89 +256,6 @@ def _failure(error: Exception) -> PolicyError:
     return PolicyError(EVAL_INTERNAL_ERROR, text)
 
 
-def _export(value: Value, limits: Limits, query: Query) -> Value:
-    """A fresh JSON value within the output budget and the deadline; undefined stays as it is."""
-    cls = value.__class__
-    if cls is bool or value is None or value is UNDEFINED:
-        return value
-    return _Export(limits, query).value(value)
-
-
-class _Export:
-    """Copies values and counts about as many bytes as their JSON text has."""
-
-    __slots__ = ("budget", "left", "limits", "query")
-
-    def __init__(self, limits: Limits, query: Query) -> None:
-        self.limits = limits
-        self.query = query
-        self.budget: float = float("inf") if limits.output_bytes is None else limits.output_bytes
-        self.left = 0.0
-        self._go_on()
-
-    def value(self, value: Value) -> Value:
-        """A fresh JSON value. Raises `PolicyError`."""
-        try:
-            return self.json(value)
-        except RecursionError:
-            raise PolicyError(EVAL_CANCEL_ERROR, "the result is nested too deeply") from None
-
-    def json(self, value: Value) -> Value:
-        cls = value.__class__
-        if cls is str:
-            self.left -= len(value) + 3
-            value = _text(value)
-        elif cls is dict:
-            self.left -= 2 + 2 * len(value)
-            result = {}
-            for key, item in value.items():
-                if key.__class__ is not str:
-                    return self.json({self.key(name): item for name, item in sorted_items(value, charging(self.query))})
-                self.left -= len(key) + 2
-                result[_text(key)] = self.json(item)
-            value = result
-        elif cls is list or cls is Set:
-            self.left -= 2 + len(value)
-            items = value if cls is list else value.sorted(charging(self.query))
-            value = [self.json(item) for item in items]
-        elif cls is bool or value is None:
-            self.left -= 5
-        elif cls is int:
-            self.left -= 1 + value.bit_length() // 3
-        else:
-            known(value)
-            self.left -= len(number_text(value))
-        if self.left < 0:
-            self._go_on()
-        return value
-
-    def key(self, key: Value) -> str:
-        """An object's key in JSON: text as it is, everything else as its JSON text."""
-        return key if key.__class__ is str else dumps(self.json(key))
-
-    def _go_on(self) -> None:
-        """Take the next slice of the budget, if there is one and time is left."""
-        self.budget += self.left
-        if self.budget < 0:
-            raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
-        if self.limits.seconds is not None:
-            run_of(self.query).look_at_clock()
-        self.left = min(self.budget, _SLICE)
-        self.budget -= self.left
-
-
-_SLICE: Final = 65536
-"""Bytes of a result between two looks at the clock."""
-
-
-def _text(text: str) -> str:
-    """A string as JSON can carry it: lone surrogates, which stand for bytes that are no text, become U+FFFD."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
 class Entrypoint:
     """A document of a policy set, ready to be asked for many times."""
 
@@ -374,7 +289,7 @@ class Entrypoint:
             raise _failure(error) from error
         if value is True or value is False or value is UNDEFINED:
             return value
-        return _export(value, self._options.limits, query)
+        return export(value, self._options.limits, query)
 
     def _start(self) -> Run:
         options = self._options
@@ -408,7 +323,7 @@ class Entrypoint:
             value = function(query)
         except Exception as error:
             raise _failure(error) from error
-        exported = _export(value, limits, query)
+        exported = export(value, limits, query)
         coverage = _coverage(run) if trace else None
         why = tuple(run.fired or ()) if trace else None
         recorded = {call: to_json(result) for call, result in run.recorded.items()}
@@ -487,8 +402,8 @@ class PreparedQuery:
             rows = function(query)
         except Exception as error:
             raise _failure(error) from error
-        export = _Export(limits, query)
-        return [tuple([export.value(item) for item in row]) for row in rows]
+        copy = Export(limits, query).value
+        return [tuple(map(copy, row)) for row in rows]
 
 
 def _iterates(expr: nodes.Expr) -> bool:

@@ -216,20 +216,23 @@ class BodyWriter(Conditions):
     def _every(self, every: nodes.Every) -> None:
         """`every` holds unless some member has no solution of the body."""
         source = self.side(every.domain)
-        pairs, holds = self.writer.name("v"), self.writer.name("n")
-        self.writer.line(f"{pairs} = domain({self.ctx}, {source})")
-        self._fail_if(f"{pairs} is None")
+        self._fail_if(f"not is_collection({source})")
+        holds, value = self.writer.name("n"), self.writer.name("v")
         self.writer.line(f"{holds} = True")
-        key, value = self.writer.name("v"), self.writer.name("v")
-        with self.kept(), self.writer.block(f"for {key}, {value} in {pairs}:"):
-            self.depth += 1
+        header = f"for {value} in members({self.ctx}, {source}):"
+        with self.kept():
             if every.key is not None:
-                self.env[every.key.name] = key
+                key = self.env[every.key.name] = self.writer.name("v")
+                header = f"for {key}, {value} in items({self.ctx}, {source}):"
             self.env[every.value.name] = value
+            self.writer.line(header)
+            self.writer.indent += 1
+            self.depth += 1
             found = self.exists(every.body)
             self.writer.line(f"if not {found}:")
             self.writer.line(f" {holds} = False")
             self.writer.line(" break")
+            self.writer.indent -= 1
             self.depth -= 1
         self._fail_if(f"not {holds}")
 

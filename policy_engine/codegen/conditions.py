@@ -42,8 +42,9 @@ class Conditions(Refs):
         name = builtin_name(call)
         if name in ORDER:
             left, right = (self.named(self.operand(arg)) for arg in call.args)
-            integers = f"{left}.__class__ is int and {right}.__class__ is int"
             sign = ORDER[name]
+            variables = [(arg, text) for arg, text in zip(call.args, (left, right), strict=True) if not _is_int(arg)]
+            integers = " and ".join([f"{text}.__class__ is int" for _, text in variables]) or "True"
             order = f"order({self.ctx}, {left}, {right}) {sign} 0"
             self._fail_if(f"not (({left} {sign} {right}) if {integers} else {order})")
             return True
@@ -52,9 +53,14 @@ class Conditions(Refs):
             strings = f"{left}.__class__ is str and {right}.__class__ is str"
             self._fail_if(f"({left} == {right}) if {strings} else not differs({self.ctx}, {left}, {right})")
             return True
-        return name == "internal.member_2" and self._member(*call.args)
+        if name != "internal.member_2":
+            return False
+        if not self._one_of(*call.args):
+            item, collection = (self.named(self.operand(arg)) for arg in call.args)
+            self._fail_if(f"not member({self.ctx}, {item}, {collection})")
+        return True
 
-    def _member(self, item: Term, collection: Term) -> bool:
+    def _one_of(self, item: Term, collection: Term) -> bool:
         """`item in {"a", "b"}`: only a string can be in a collection of strings."""
         members = constant_value(collection)
         if (
@@ -70,3 +76,7 @@ class Conditions(Refs):
         self.writer.line(f" known({value})")
         self.writer.line(f" {self.fail}")
         return True
+
+
+def _is_int(term: Term) -> bool:
+    return isinstance(term, nodes.Scalar) and term.value.__class__ is int

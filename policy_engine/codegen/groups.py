@@ -98,6 +98,8 @@ class GroupWriter(BodyWriter):
         self.group = group
         self.slot = slot
         self.keyed = keyed
+        self.alone = False
+        """Whether one body is all there is to a value."""
 
     def give(self, value: str) -> None:
         """Return a value from the function, remembered where it has a place to be."""
@@ -121,6 +123,7 @@ class GroupWriter(BodyWriter):
                 self._clause(rule, clause, params, action)
         else:
             self.writer.line("r = NC")
+            self.alone = len(rules) == 1 and len(rules[0].clauses) == 1
             for rule in rules:
                 self._chain(rule, params, conflict)
             if rules:
@@ -226,7 +229,11 @@ class GroupWriter(BodyWriter):
             return
 
         def merged() -> None:
-            self.writer.line(f"{target} = agree(q, {target}, {self._value(clause)}, {loc}, {text})")
+            value = self._value(clause)
+            if self.alone and not self.frames[-1].opened:
+                self.give(value)  # nothing iterates, so there is no other value to agree with
+                return
+            self.writer.line(f"{target} = {value} if {target} is NC else agree(q, {target}, {value}, {loc}, {text})")
 
         self._clause(rule, clause, params, Action(merged, False, "", (target,)))
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from policy_engine.builtins import TABLE
 from policy_engine.codegen.context import DATA, FNS, INPUT
+from policy_engine.codegen.inline import in_place
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
 from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, walk_terms
@@ -143,12 +145,17 @@ class Refs:
             self.writer.line(f"{result} = {function}({', '.join([self.ctx, *args])})")
             return result
         builtin = self.unit.program.builtins[name]
+        fast = None
         if name in self.unit.mock_slots:
             function, args = f"{self.ctx}[{FNS}][{self.unit.mock_slots[name]}]", [self.ctx, *args]
         else:
             function = self.unit.constants.named("b", name, builtin.function)
+            fast = in_place(name, call.args, args) if builtin is TABLE.get(name) else None
             args = [f"run_of({self.ctx})", *args] if builtin.context else args
-        self.writer.line(f"try: {result} = {function}({', '.join(args)})")
+        value = f"{function}({', '.join(args)})"
+        if fast is not None:
+            value = f"{fast[0]} if {fast[1]} else {value}"
+        self.writer.line(f"try: {result} = {value}")
         failed = f"failed({self.ctx}, e, {self.unit.constants.loc(call.loc)})"
         self.writer.line(f"except BuiltinError as e: {result} = {failed}")
         if builtin.decl.result is None:
@@ -201,7 +208,10 @@ class Refs:
                 continue
             found = self._maybe(self.writer.name("v"))
             member = f"{'base_step' if base else 'step'}({self.ctx}, {value}, {element})"
-            if isinstance(step, nodes.Scalar) and isinstance(step.value, str):
+            if not isinstance(step, nodes.Scalar):
+                strings = f"{value}.__class__ is dict and {element}.__class__ is str"
+                member = f"{value}.get({element}, U) if {strings} else {member}"
+            elif isinstance(step.value, str):
                 member = f"{value}.get({element}, U) if {value}.__class__ is dict else {member}"
             self.writer.line(f"{found} = {member}")
             value = found

@@ -47,6 +47,8 @@ from policy_engine.values import (
 PLAIN: Final = frozenset({str, int, bool, type(None)})
 """Classes whose values Python compares as Rego does, among themselves."""
 
+STRINGS: Final = frozenset({str})
+
 LONG: Final = 512
 """Members of a collection that are looped over between two charges."""
 
@@ -246,13 +248,32 @@ def members(q: Query, value: Value) -> Iterable[Value]:
     return ()
 
 
-def domain(q: Query, value: Value) -> Iterable[tuple[Value, Value]] | None:
-    """What `every` ranges over; None for what is no collection."""
+def member(q: Query, item: Value, collection: Value) -> bool:
+    """`item in collection`."""
+    cls = collection.__class__
+    if cls is Set:
+        return frozen(q, item) in collection.members
+    if cls is list:
+        values = collection
+    elif cls is dict:
+        values = list(collection.values())
+    else:
+        known(collection)
+        return False
+    charge(q, len(values))
+    if item.__class__ is str and {*map(type, values)} <= STRINGS:
+        return item in values
+    pay = charging(q)
+    return any(equal(item, value, pay) for value in values)
+
+
+def is_collection(value: Value) -> bool:
+    """Whether `every` can range over a value."""
     cls = value.__class__
     if cls is list or cls is dict or cls is Set:
-        return items(q, value)
+        return True
     known(value)
-    return None
+    return False
 
 
 # ---- conditions
@@ -407,17 +428,18 @@ EXPORTED: Final[dict[str, Any]] = {
     "cursor_step": cursor_step,
     "dict": dict,
     "differs": differs,
-    "domain": domain,
     "extent": extent,
     "failed": failed,
     "falsy": falsy,
     "finish": finish,
     "frozen": frozen,
     "full": full,
+    "is_collection": is_collection,
     "items": items,
     "known": known,
     "len": len,
     "list": list,
+    "member": member,
     "members": members,
     "new_set": new_set,
     "order": order,

@@ -78,14 +78,20 @@ class Unit:
         """A function that gives the document at a constant path below `data`, or undefined."""
         tree = self.program.tree.find(path)
         if tree is not None and tree.group is not None and tree.group.kind is not Kind.FUNCTION:
-            with self._lock:
-                name = self.function_name(tree.group)
-                self._flush()
-                return self.namespace[name]  # type: ignore[no-any-return]
+            return self._document(tree.group)
         ref = nodes.Ref(nodes.Var("data"), tuple([nodes.Scalar(step) for step in path]))
         return self._entry(
             lambda writer: writer.line(f"return {BodyWriter(self, writer).side(ref if path else ref.head)}")
         )
+
+    def _document(self, group: Group) -> Callable[[Query], Value]:
+        def needed(_: Writer) -> None:
+            self.function_name(group)
+
+        with self._lock:
+            self._pending.append(needed)  # asked for in the flush: what that cannot write, it also forgets
+            self._flush()
+            return self.namespace[self.function_name(group)]  # type: ignore[no-any-return]
 
     def _entry(self, write: Callable[[Writer], None]) -> Callable[[Query], Any]:
         """A new function of a context, and all that it needs. It lives only as long as its caller keeps it."""

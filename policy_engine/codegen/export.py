@@ -1,0 +1,150 @@
+"""From the values of a decision to fresh JSON values, within the output budget and the deadline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from policy_engine.codegen.context import Limits, Query, charging, run_of
+from policy_engine.codegen.runtime import known
+from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
+from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items
+
+SLICE: Final = 65536
+"""Bytes of a result between two looks at the clock."""
+
+
+def export(value: Value, limits: Limits, query: Query) -> Value:
+    """A fresh JSON value; undefined stays as it is. Raises `PolicyError`."""
+    cls = value.__class__
+    if cls is bool or value is None or value is UNDEFINED:
+        return value
+    if cls is Set:
+        value = value.sorted(charging(query))
+        cls = list
+    if cls in (list, dict) and len(value) <= FLAT:
+        size = _size(value if cls is list else value.values()) + (_size(value) if cls is dict else 0)
+        if 0 <= size <= FLAT_BYTES and (limits.output_bytes is None or size <= limits.output_bytes):
+            return value.copy()
+    return Export(limits, query).value(value)
+
+
+FLAT: Final = 64
+"""Members of a result that are looked at one by one before it is copied whole."""
+
+FLAT_BYTES: Final = 4096
+
+NOT_FLAT: Final = -(1 << 60)
+
+
+def _size(values: Iterable[Value]) -> int:
+    """About as many bytes as short strings, integers and singletons have; far less than zero for anything else."""
+    size = 0
+    for value in values:
+        cls = value.__class__
+        if cls is str:
+            if not value.isascii():
+                return NOT_FLAT
+            size += len(value) + 4
+        elif cls is int:
+            size += value.bit_length() // 3 + 2
+        elif value is True or value is False or value is None:
+            size += 6
+        else:
+            return NOT_FLAT
+    return size + 2
+
+
+class Export:
+    """Copies values and counts about as many bytes as their JSON text has."""
+
+    __slots__ = ("budget", "left", "limits", "query")
+
+    def __init__(self, limits: Limits, query: Query) -> None:
+        self.limits = limits
+        self.query = query
+        budget = limits.output_bytes
+        self.left = SLICE if budget is None or budget > SLICE else budget
+        self.budget = None if budget is None else budget - self.left
+        if limits.seconds is not None:
+            run_of(query).look_at_clock()
+
+    def value(self, value: Value) -> Value:
+        """A fresh JSON value. Raises `PolicyError`."""
+        try:
+            return self.json(value)
+        except RecursionError:
+            raise PolicyError(EVAL_CANCEL_ERROR, "the result is nested too deeply") from None
+
+    def json(self, value: Value) -> Value:
+        cls = value.__class__
+        if cls is str:
+            self.left -= len(value) + 3
+            value = _text(value)
+        elif cls is dict:
+            value = self._object(value)
+        elif cls is list or cls is Set:
+            self.left -= 2 + len(value)
+            value = self._array(value if cls is list else value.sorted(charging(self.query)))
+        elif cls is bool or value is None:
+            self.left -= 5
+        elif cls is int:
+            self.left -= 1 + value.bit_length() // 3
+        else:
+            known(value)
+            self.left -= len(number_text(value))
+        if self.left < 0:
+            self._go_on()
+        return value
+
+    # What most results are made of, short strings and singletons, is copied in place: a call costs more than they do.
+
+    def _object(self, value: dict[object, Value]) -> Value:
+        self.left -= 2
+        result = {}
+        for key, item in value.items():
+            if key.__class__ is not str:
+                return self._object({self._key(name): item for name, item in sorted_items(value, charging(self.query))})
+            self.left -= len(key) + 4
+            if item.__class__ is str and item.isascii():
+                self.left -= len(item) + 3
+            elif item is not True and item is not False:
+                item = self.json(item)
+            result[_text(key)] = item
+        return result
+
+    def _array(self, values: list[Value]) -> list[Value]:
+        result = []
+        for item in values:
+            if item.__class__ is str and item.isascii():
+                self.left -= len(item) + 3
+            else:
+                item = self.json(item)
+            result.append(item)
+        return result
+
+    def _key(self, key: Value) -> str:
+        """An object's key in JSON: text as it is, everything else as its JSON text."""
+        return key if key.__class__ is str else dumps(self.json(key))
+
+    def _go_on(self) -> None:
+        """Take the next slice of the budget, if there is one and time is left."""
+        if self.limits.seconds is not None:
+            run_of(self.query).look_at_clock()
+        if self.budget is None:
+            self.left = SLICE
+            return
+        self.budget += self.left
+        if self.budget < 0:
+            raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
+        self.left = min(self.budget, SLICE)
+        self.budget -= self.left
+
+
+def _text(text: str) -> str:
+    """A string as JSON can carry it: lone surrogates, which stand for bytes that are no text, become U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")

@@ -1,0 +1,60 @@
+"""Builtins in place: what a call of a builtin is in Python where its operands are of the usual class.
+
+Only builtins that are cheap whatever their operands are: what is done in place is not charged. Everything else about a
+call (other operands, errors) stays the business of the builtin's function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Term
+
+SHORT: Final = 256
+"""Characters of a text that are looked through without charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """`{0}`, `{1}` are the operands. `classes` are theirs; None where any will do."""
+
+    text: str
+    classes: tuple[type | None, ...]
+    condition: str = ""
+    """What else must hold of them."""
+
+
+_LENGTH: Final = f"len({{0}}) < {SHORT}"
+
+FORMS: Final = {
+    "contains": Form("{1} in {0}", (str, str), _LENGTH),
+    "endswith": Form("{0}.endswith({1})", (str, str)),
+    "lower": Form("{0}.lower()", (str,), f"{_LENGTH} and {{0}}.isascii()"),
+    "minus": Form("{0} - {1}", (int, int)),
+    "object.get": Form("{0}.get({1}, {2})", (dict, str, None)),
+    "plus": Form("{0} + {1}", (int, int)),
+    "startswith": Form("{0}.startswith({1})", (str, str)),
+    "upper": Form("{0}.upper()", (str,), f"{_LENGTH} and {{0}}.isascii()"),
+}
+
+
+def in_place(name: str, terms: tuple[Term, ...], args: list[str]) -> tuple[str, str] | None:
+    """An expression for a call, and the condition under which it is one; None for other builtins or operands."""
+    if name == "count":
+        (arg,) = args
+        return f"len({arg})", f"{arg}.__class__ is list or {arg}.__class__ is dict"
+    form = FORMS.get(name)
+    if form is None:
+        return None
+    tests = []
+    for term, arg, wanted in zip(terms, args, form.classes, strict=True):
+        if isinstance(term, nodes.Scalar):
+            if wanted is not None and term.value.__class__ is not wanted:
+                return None
+        elif wanted is not None:
+            tests.append(f"{arg}.__class__ is {wanted.__name__}")
+    if form.condition:
+        tests.append(form.condition.format(*args))
+    return form.text.format(*args), " and ".join(tests) or "True"
