@@ -10,6 +10,7 @@ Importing this is cheap; the parser and heavy builtins load when they are first 
 """
 
 from policy_engine.bundle import load
+from policy_engine.bundle_signatures import BundleKey
 from policy_engine.codegen.context import Limits
 from policy_engine.engine import Decision, Entrypoint, Facts, Policies, PreparedQuery, compile, parse_value  # noqa: A004
 from policy_engine.errors import PolicyError
@@ -18,6 +19,7 @@ from policy_engine.values import UNDEFINED, Number, Set, check, dumps, loads
 
 __all__ = [
     "UNDEFINED",
+    "BundleKey",
     "Decision",
     "Entrypoint",
     "Facts",

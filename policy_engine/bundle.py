@@ -6,20 +6,18 @@ their directory; `.manifest` says which parts of `data` belong to the bundle. Ev
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from policy_engine import engine
-from policy_engine.bundle_files import DATA_FILES, MANIFEST, archive_files, checked, directory_files, git_files
+from policy_engine.bundle_files import DATA_FILES, MANIFEST, SIGNATURES, Source, belongs, checked, source_files
+from policy_engine.bundle_signatures import BundleKey
 from policy_engine.codegen.context import Limits
+from policy_engine.documents import read_document, read_text
 from policy_engine.engine import Declaration, Policies
-from policy_engine.errors import BUNDLE_ERROR, PolicyError
+from policy_engine.errors import BUNDLE_ERROR, SIGNATURE_ERROR, PolicyError
 from policy_engine.location import Location
-from policy_engine.values import Value, loads
-
-Source = str | Path | tuple[str | Path, str, str]
+from policy_engine.values import Value
 
 
 @dataclass(slots=True)
@@ -44,6 +42,8 @@ def load(
     source: Source,
     *,
     tests: bool = False,
+    key: BundleKey | None = None,
+    skip_verification: bool = False,
     limits: Limits | None = None,
     allow_network: bool = False,
     functions: Mapping[str, tuple[Declaration, Callable[..., Value]]] | None = None,
@@ -51,9 +51,10 @@ def load(
 ) -> Policies:
     """Read and compile a bundle: a directory, a `.tar.gz`, or `(repository, commit, path)`.
 
-    Files named `*_test.rego` are left out unless `tests`. Raises `PolicyError`.
+    Files named `*_test.rego` are left out unless `tests`. `key` and `skip_verification` are as for `read`. Raises
+    `PolicyError`.
     """
-    bundle = read(source, tests=tests)
+    bundle = read(source, tests=tests, key=key, skip_verification=skip_verification)
     policies = engine.compile(
         bundle.modules,
         bundle.data,
@@ -71,16 +72,26 @@ def load(
     return policies
 
 
-def read(source: Source, *, tests: bool = True) -> Bundle:
-    """Read a bundle without compiling it. Raises `PolicyError` (`bundle_error`)."""
-    if isinstance(source, tuple):
-        return from_files(git_files(*source), tests=tests)
-    path = Path(source)
-    if path.is_dir():
-        return from_files(directory_files(path), tests=tests)
-    if path.is_file():
-        return from_files(archive_files(path), tests=tests)
-    raise PolicyError(BUNDLE_ERROR, f"there is no bundle at {path}", hint="give a directory or a .tar.gz file")
+def read(
+    source: Source, *, tests: bool = True, key: BundleKey | None = None, skip_verification: bool = False
+) -> Bundle:
+    """Read a bundle without compiling it. Raises `PolicyError` (`bundle_error`, `bundle_signature_error`).
+
+    With a `key` the bundle has to be signed, and every file of it as it was when it was signed. Without one, a bundle
+    that is signed is refused, since whoever signed it expects somebody to look, unless `skip_verification`.
+    """
+    if key is not None:
+        return from_files(key.verified(source_files(source, lambda _: True)), tests=tests)
+    files = checked(source_files(source, _shown), _shown)
+    if not skip_verification and any(name == SIGNATURES for name, _ in files):
+        raise PolicyError(
+            SIGNATURE_ERROR, "the bundle is signed, and there is no key to verify it with", hint="give the key"
+        )
+    return from_files(files, tests=tests)
+
+
+def _shown(name: str) -> bool:
+    return belongs(name) or name == SIGNATURES
 
 
 def from_files(files: Iterable[tuple[str, bytes]], *, tests: bool = True) -> Bundle:
@@ -95,7 +106,7 @@ def from_files(files: Iterable[tuple[str, bytes]], *, tests: bool = True) -> Bun
         elif base in DATA_FILES:
             merge(bundle.data, path, read_document(name, content), name)
         elif name == MANIFEST:
-            manifest = _json(name, content)
+            manifest = read_document(name, content)
             if not isinstance(manifest, dict):
                 raise PolicyError(BUNDLE_ERROR, "the manifest is not an object", Location(name, 1, 1))
             bundle.manifest = manifest
@@ -149,38 +160,3 @@ def _merge(target: dict[str, Value], value: dict[str, Value], name: str, path: t
             _merge(target[key], item, name, here)
         else:
             raise PolicyError(BUNDLE_ERROR, f"data files overlap at {'/'.join(here)!r}", Location(name, 1, 1))
-
-
-def read_document(name: str, content: bytes) -> Value:
-    """The value of a JSON or YAML file. Raises `PolicyError`."""
-    return _json(name, content) if name.endswith(".json") else _yaml(name, content)
-
-
-def read_text(name: str, content: bytes) -> str:
-    """The text of a file. Raises `PolicyError` if it is not UTF-8."""
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        row = content[: error.start].count(b"\n") + 1
-        raise PolicyError(BUNDLE_ERROR, "the file is not UTF-8 text", Location(name, row, 1)) from None
-
-
-def _json(name: str, content: bytes) -> Value:
-    try:
-        return loads(read_text(name, content))
-    except ValueError as error:
-        row = getattr(error, "lineno", 1)
-        raise PolicyError(BUNDLE_ERROR, f"the file is not JSON: {error}", Location(name, row, 1)) from None
-    except RecursionError:
-        raise PolicyError(BUNDLE_ERROR, "the file is nested too deeply", Location(name, 1, 1)) from None
-
-
-def _yaml(name: str, content: bytes) -> Value:
-    from policy_engine.builtins import goyaml
-
-    try:
-        return goyaml.read(read_text(name, content))
-    except goyaml.YAMLError as error:
-        line = re.search(r"line (\d+)", str(error))
-        where = Location(name, int(line[1]) if line else 1, 1)
-        raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error}", where) from None

@@ -1,6 +1,7 @@
 """The files of a bundle, from a directory, a `.tar.gz` or a tree in a git repository: names and contents, checked.
 
-What belongs to a bundle is the same for all three. A file that would be left out silently is worse than an error: it
+What belongs to a bundle is the same for all three; who has to see more, as a signature covers every file, says which
+names are `wanted`. A file that would be left out silently is worse than an error: it
 may hold the rule that denies. So links that lead nowhere or out, links to directories, special files, submodules, names
 that occur twice or that could mean another place, and what cannot be read are all refused. Files in hidden directories,
 and of other kinds, mean nothing to a bundle. What the content means is the business of `bundle`.
@@ -14,7 +15,7 @@ import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -28,9 +29,16 @@ MAX_BUNDLE: Final = 256 * 1024 * 1024
 
 DATA_FILES: Final = ("data.json", "data.yaml", "data.yml")
 MANIFEST: Final = ".manifest"
+SIGNATURES: Final = ".signatures.json"
 
 File = tuple[str, bytes]
 """A name, relative to the bundle and with slashes, and the content."""
+
+Wanted = Callable[[str], bool]
+"""Whether a file of this name is to be read."""
+
+Source = str | Path | tuple[str | Path, str, str]
+"""A directory, a `.tar.gz`, or a repository with a commit and a path in it."""
 
 
 def belongs(name: str) -> bool:
@@ -41,12 +49,24 @@ def belongs(name: str) -> bool:
     return base.endswith(".rego") or base in DATA_FILES or name == MANIFEST
 
 
-def checked(files: Iterable[File]) -> list[File]:
-    """The files that belong, sorted by name. Raises `PolicyError` for two of one name, and for odd names."""
+def source_files(source: Source, wanted: Wanted) -> Iterator[File]:
+    """The files of a bundle wherever it is. Raises `PolicyError`."""
+    if isinstance(source, tuple):
+        return git_files(*source, wanted)
+    path = Path(source)
+    if path.is_dir():
+        return directory_files(path, wanted)
+    if path.is_file():
+        return archive_files(path, wanted)
+    _refuse(f"there is no bundle at {path}", "give a directory or a .tar.gz file")
+
+
+def checked(files: Iterable[File], wanted: Wanted = belongs) -> list[File]:
+    """The files that are wanted, sorted by name. Raises `PolicyError` for two of one name, and for odd names."""
     found: dict[str, bytes] = {}
     total = 0
     for name, content in files:
-        if not belongs(name):
+        if not wanted(name):
             continue
         if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or not name.isprintable():
             _refuse(f"{name!a} is not the name of a file in a bundle")
@@ -66,12 +86,12 @@ def _refuse(text: str, hint: str = "") -> NoReturn:
 # ---- directories
 
 
-def directory_files(root: Path) -> Iterator[File]:
+def directory_files(root: Path, wanted: Wanted = belongs) -> Iterator[File]:
     """The files below a directory. A link to a file inside of it is that file."""
-    yield from _below(root, root.resolve(), "")
+    yield from _below(root, root.resolve(), "", wanted)
 
 
-def _below(directory: Path, top: Path, prefix: str) -> Iterator[File]:
+def _below(directory: Path, top: Path, prefix: str, wanted: Wanted) -> Iterator[File]:
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError as error:
@@ -79,14 +99,18 @@ def _below(directory: Path, top: Path, prefix: str) -> Iterator[File]:
     for entry in entries:
         name, path = prefix + entry.name, directory / entry.name
         if entry.is_dir(follow_symlinks=False):
-            if not entry.name.startswith("."):
-                yield from _below(path, top, f"{name}/")
-        elif entry.is_symlink() and not entry.name.startswith(".") and path.is_dir():
+            if _wants_below(wanted, name):
+                yield from _below(path, top, f"{name}/", wanted)
+        elif entry.is_symlink() and _wants_below(wanted, name) and path.is_dir():
             _refuse(f"{name} is a link to a directory", "put the files there; only links to files are followed")
-        elif belongs(name):
+        elif wanted(name):
             if not path.resolve().is_relative_to(top):
                 _refuse(f"{name} is a link to a file outside of the bundle")
             yield name, _content(path, name)
+
+
+def _wants_below(wanted: Wanted, directory: str) -> bool:
+    return wanted(f"{directory}/{DATA_FILES[0]}")
 
 
 def _content(path: Path, name: str) -> bytes:
@@ -105,13 +129,13 @@ def _content(path: Path, name: str) -> bytes:
 # ---- archives
 
 
-def archive_files(path: Path) -> Iterator[File]:
+def archive_files(path: Path, wanted: Wanted = belongs) -> Iterator[File]:
     """The files in a `.tar.gz`. Names may begin with `/` or `./`, as in the archives that OPA makes."""
     try:
         with gzip.open(path) as packed, tarfile.open(fileobj=_Bounded(packed), mode="r|") as archive:
             for member in archive:
                 name = member.name.removeprefix("./").removeprefix("/")
-                if member.isdir() or not belongs(name):
+                if member.isdir() or not wanted(name):
                     continue
                 if not member.isreg():
                     _refuse(f"{name} is a link or a special file", "archive the file that is meant")
@@ -142,7 +166,7 @@ class _Bounded(io.RawIOBase):
 # ---- git
 
 
-def git_files(repository: str | Path, commit: str, path: str) -> Iterator[File]:
+def git_files(repository: str | Path, commit: str, path: str, wanted: Wanted = belongs) -> Iterator[File]:
     """The files of a tree in a git repository. `commit` is an id or the name of a branch or tag."""
     from dulwich import errors
 
@@ -151,12 +175,12 @@ def git_files(repository: str | Path, commit: str, path: str) -> Iterator[File]:
         KeyError, ValueError, OSError, zlib.error,
     )  # fmt: skip
     try:
-        yield from _tree_files(repository, commit, path)
+        yield from _tree_files(repository, commit, path, wanted)
     except failures as error:
         _refuse(f"there is no bundle in {repository} at {commit}, path {path or '.'}: {error}")
 
 
-def _tree_files(repository: str | Path, commit: str, path: str) -> Iterator[File]:
+def _tree_files(repository: str | Path, commit: str, path: str, wanted: Wanted) -> Iterator[File]:
     from dulwich.objects import Blob, Commit, Tag, Tree
     from dulwich.repo import Repo
 
@@ -179,9 +203,9 @@ def _tree_files(repository: str | Path, commit: str, path: str) -> Iterator[File
                 name = prefix + entry.path.decode()
                 if stat.S_ISDIR(entry.mode):
                     pending.append((f"{name}/", store[entry.sha]))
-                elif belongs(f"{name}/data.json") and entry.mode == _SUBMODULE:
+                elif entry.mode == _SUBMODULE and _wants_below(wanted, name):
                     _refuse(f"{name} is a submodule", "put the files there")
-                elif belongs(name):
+                elif wanted(name):
                     blob = store[entry.sha]
                     if not stat.S_ISREG(entry.mode) or not isinstance(blob, Blob):
                         _refuse(f"{name} is a link", "commit the file that is meant")

@@ -2,7 +2,7 @@
 
     PolicyError
     ├── (compile time)  rego_parse_error, rego_compile_error, rego_type_error, rego_unsafe_var_error,
-    │                   rego_recursion_error, bundle_error
+    │                   rego_recursion_error, bundle_error, bundle_signature_error
     └── (evaluation)    eval_conflict_error, eval_builtin_error, eval_type_error, eval_internal_error,
                         eval_cancel_error (deadline, work or output budget), invalid_input
 
@@ -22,6 +22,7 @@ TYPE_ERROR = "rego_type_error"
 UNSAFE_VAR_ERROR = "rego_unsafe_var_error"
 RECURSION_ERROR = "rego_recursion_error"
 BUNDLE_ERROR = "bundle_error"
+SIGNATURE_ERROR = "bundle_signature_error"
 
 EVAL_CONFLICT_ERROR = "eval_conflict_error"
 EVAL_BUILTIN_ERROR = "eval_builtin_error"

@@ -31,6 +31,8 @@ LAYERS: dict[str, int] = {
     "policy_engine.codegen": 3,
     "policy_engine.bundle": 4,
     "policy_engine.bundle_files": 1,
+    "policy_engine.bundle_signatures": 2,
+    "policy_engine.documents": 2,
     "policy_engine.engine": 4,
     "policy_engine.testing": 5,
     "policy_engine.linting": 5,

@@ -246,12 +246,30 @@ def _shown(char: str) -> str:
     return f"'{escaped}'"
 
 
-def write(value: Value, charge: Callable[[int], None], layout: tuple[str, str] | None = None) -> str:
+_ESCAPES: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
+_ESCAPED_OUT: Final = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+def quote(text: str) -> str:
+    """A string as a JSON literal, safe inside HTML."""
+    literal = json.dumps(text, ensure_ascii=False)
+    if not _ESCAPED_OUT.search(literal):
+        return literal
+    return SURROGATES.sub(r"\\ufffd", literal.translate(_ESCAPES))
+
+
+def write(
+    value: Value,
+    charge: Callable[[int], None],
+    layout: tuple[str, str] | None = None,
+    quote: Callable[[str], str] = quote,
+) -> str:
     """JSON text. `charge` is told the work before it is done.
 
-    `layout` is a prefix for every line but the first, and what one level of nesting is indented by.
+    `layout` is a prefix for every line but the first, and what one level of nesting is indented by. `quote` writes
+    strings, in another way where the text is not to be safe inside HTML.
     """
-    writer = _Writer(charge, layout)
+    writer = _Writer(charge, layout, quote)
     writer.begin(value)
     while writer.open:
         writer.go_on()
@@ -270,8 +288,11 @@ class _Open:
 class _Writer:
     """Text so far, and the containers that are open, innermost last."""
 
-    def __init__(self, charge: Callable[[int], None], layout: tuple[str, str] | None) -> None:
+    def __init__(
+        self, charge: Callable[[int], None], layout: tuple[str, str] | None, quote: Callable[[str], str]
+    ) -> None:
         self.charge = charge
+        self.quote = quote
         self.layout = layout
         self.colon = ": " if layout else ":"
         self.written: list[str] = []
@@ -281,7 +302,7 @@ class _Writer:
         """Write a scalar or an empty container, or open a container."""
         cls = value.__class__
         if cls is not dict and cls is not list and cls is not Set:
-            self.written.append(_scalar(value))
+            self.written.append(self.quote(value) if cls is str else _scalar(value))
             return
         opening, closing = "{}" if cls is dict else "[]"
         self.written.append(opening)
@@ -301,7 +322,7 @@ class _Writer:
             container.started = True
             self._new_line()
             if key is not None:
-                self.written += (quote(key), self.colon)
+                self.written += (self.quote(key), self.colon)
             self.begin(item)
             if self.open[-1] is not container:
                 return
@@ -325,22 +346,7 @@ def _members(obj: dict[Any, Value], charge: Callable[[int], None]) -> Iterable[t
 
 
 def _scalar(value: Value) -> str:
-    cls = value.__class__
-    if cls is str:
-        return quote(value)
-    if value is None or cls is bool:
+    if value is None or value.__class__ is bool:
         return "null" if value is None else "true" if value else "false"
     type_name(value)
     return number_text(value)
-
-
-_ESCAPES: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
-_ESCAPED_OUT: Final = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-
-
-def quote(text: str) -> str:
-    """A string as a JSON literal, safe inside HTML."""
-    literal = json.dumps(text, ensure_ascii=False)
-    if not _ESCAPED_OUT.search(literal):
-        return literal
-    return SURROGATES.sub(r"\\ufffd", literal.translate(_ESCAPES))

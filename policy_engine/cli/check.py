@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from policy_engine import compile as compile_policies
-from policy_engine.cli import loading
+from policy_engine.cli import loading, signing
 from policy_engine.cli.diagnostics import show, standard_error
 from policy_engine.errors import BUNDLE_ERROR, PolicyError, combine
 from policy_engine.syntax import parser
@@ -26,7 +26,14 @@ Strict = Annotated[
 ]
 
 
-def check(paths: Paths, strict: Strict = False) -> None:
+def check(
+    paths: Paths,
+    *,
+    strict: Strict = False,
+    verification_key: signing.VerificationKey = "",
+    signing_alg: signing.Algorithm = "RS256",
+    scope: signing.Scope = "",
+) -> None:
     """Parse and compile policies, and show what is wrong with them.
 
     Tests are compiled too. Shows at most ten errors of a bundle. Exits with 1 if there are any, with 2 if something
@@ -34,7 +41,7 @@ def check(paths: Paths, strict: Strict = False) -> None:
     """
     console = standard_error()
     try:
-        units = loading.load(paths)
+        units = loading.load(paths, signing.bundle_key(verification_key, signing_alg, scope))
     except PolicyError as error:
         show(console, error, {})
         raise typer.Exit(2) from None

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from policy_engine import bundle
 from policy_engine import compile as compile_policies
-from policy_engine.cli import loading
+from policy_engine.cli import loading, signing
 from policy_engine.cli.diagnostics import show, standard_error, text_at
+from policy_engine.documents import read_document
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
 from policy_engine.syntax import nodes, parser
 from policy_engine.values import UNDEFINED, Value, dumps, quote
@@ -53,6 +53,9 @@ def evaluate(
     strict: Strict = False,
     fail: Fail = False,
     fail_defined: FailDefined = False,
+    verification_key: signing.VerificationKey = "",
+    signing_alg: signing.Algorithm = "RS256",
+    scope: signing.Scope = "",
 ) -> None:
     """Evaluate a query against policies, data and an input document.
 
@@ -63,7 +66,7 @@ def evaluate(
         raise typer.BadParameter("--input and --stdin-input exclude each other")
     sources = {"": query}
     try:
-        unit = loading.load_as_one(data)
+        unit = loading.load_as_one(data, signing.bundle_key(verification_key, signing_alg, scope))
         sources.update(unit.modules)
         document = _input(input_file, stdin_input)
         policies = compile_policies(unit.modules, unit.data, print=_print)
@@ -81,11 +84,11 @@ def evaluate(
 
 def _input(file: Path | None, from_stdin: bool) -> Value:
     if from_stdin:
-        return bundle.read_document("<stdin>.json", sys.stdin.buffer.read())
+        return read_document("<stdin>.json", sys.stdin.buffer.read())
     if file is None:
         return UNDEFINED
     try:
-        return bundle.read_document(str(file), file.read_bytes())
+        return read_document(str(file), file.read_bytes())
     except OSError as error:
         raise PolicyError(BUNDLE_ERROR, f"cannot read `{file}`: {error.strerror}") from None
 

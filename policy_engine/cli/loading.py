@@ -4,6 +4,9 @@ A unit is one set of modules and data. Every bundle is a unit of its own, becaus
 a directory with a `.manifest`, a `.tar.gz`, and every such directory below one that is no bundle itself, so that
 `policies/` stands for the bundles in it. All other files given form one unit together, as in OPA: `*.rego` are modules,
 every JSON and YAML file is data at the path of its directory.
+
+With a key, every bundle has to be signed with it, and nothing else is loaded: no signature covers loose files. Without
+one, signatures mean nothing here, as in OPA's tools.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from policy_engine import bundle
-from policy_engine.errors import BUNDLE_ERROR, PolicyError, combine
+from policy_engine.bundle_files import MANIFEST, SIGNATURES
+from policy_engine.bundle_signatures import BundleKey
+from policy_engine.documents import read_document, read_text
+from policy_engine.errors import BUNDLE_ERROR, SIGNATURE_ERROR, PolicyError, combine
 from policy_engine.location import Location
 from policy_engine.values import Value
 
-MANIFEST = ".manifest"
 DATA = (".json", ".yaml", ".yml")
 ARCHIVES = (".tar.gz", ".tgz")
 
@@ -36,16 +41,16 @@ class Unit:
     roots: tuple[str, ...] | None = None
 
 
-def load(paths: Sequence[Path]) -> list[Unit]:
+def load(paths: Sequence[Path], key: BundleKey | None = None) -> list[Unit]:
     """The units that `paths` stand for. Raises `PolicyError` with everything that cannot be read."""
     units: list[Unit] = []
     loose: list[tuple[Path, str]] = []
     errors: list[PolicyError] = []
     for path in paths:
         try:
-            for found in _find(path):
+            for found in _find(path, key):
                 if isinstance(found, Path):
-                    units.append(_bundle(found))
+                    units.append(_bundle(found, key))
                 else:
                     loose.append(found)
         except PolicyError as error:
@@ -53,7 +58,7 @@ def load(paths: Sequence[Path]) -> list[Unit]:
     try:
         # Data files alone are nothing to test or check; a directory of bundles has many that are not meant as data.
         if any(path.suffix == ".rego" for path, _ in loose):
-            units.insert(0, _files(loose))
+            units.insert(0, _files(loose, key))
     except PolicyError as error:
         errors.append(error)
     if errors:
@@ -61,11 +66,11 @@ def load(paths: Sequence[Path]) -> list[Unit]:
     return units
 
 
-def load_as_one(paths: Sequence[Path]) -> Unit:
+def load_as_one(paths: Sequence[Path], key: BundleKey | None = None) -> Unit:
     """All of it together, for a query. Raises `PolicyError`, also where two units have data at the same place."""
-    loose = [found for path in paths for found in _find(path)]
-    units = [_bundle(found) for found in loose if isinstance(found, Path)]
-    units.append(_files([found for found in loose if not isinstance(found, Path)]))
+    found = [item for path in paths for item in _find(path, key)]
+    units = [_bundle(item, key) for item in found if isinstance(item, Path)]
+    units.append(_files([item for item in found if not isinstance(item, Path)], key))
     one = Unit(", ".join(str(path) for path in paths))
     modules: dict[str, str] = {}
     data: dict[str, Value] = {}
@@ -76,12 +81,12 @@ def load_as_one(paths: Sequence[Path]) -> Unit:
     return one
 
 
-def _find(path: Path) -> Iterator[Path | tuple[Path, str]]:
+def _find(path: Path, key: BundleKey | None) -> Iterator[Path | tuple[Path, str]]:
     """The bundles and loose files that a path stands for; a loose file comes with its name below that path."""
     if path.name.endswith(ARCHIVES):
         yield _existing(path)
     elif _existing(path).is_dir():
-        yield from _walk(path, path)
+        yield from _walk(path, path, (MANIFEST,) if key is None else (MANIFEST, SIGNATURES))
     elif path.suffix == ".rego" or path.suffix in DATA:
         yield path, path.name
     else:
@@ -95,8 +100,9 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _walk(directory: Path, top: Path) -> Iterator[Path | tuple[Path, str]]:
-    if (directory / MANIFEST).is_file():
+def _walk(directory: Path, top: Path, marks: tuple[str, ...]) -> Iterator[Path | tuple[Path, str]]:
+    """`marks` are the files that make a directory a bundle."""
+    if any((directory / mark).is_file() for mark in marks):
         yield directory
         return
     try:
@@ -108,16 +114,16 @@ def _walk(directory: Path, top: Path) -> Iterator[Path | tuple[Path, str]]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path, top)
+            yield from _walk(path, top, marks)
         elif entry.is_file() and path.suffix in (".rego", *DATA):
             yield path, path.relative_to(top).as_posix()
 
 
-def _bundle(path: Path) -> Unit:
+def _bundle(path: Path, key: BundleKey | None) -> Unit:
     """A bundle, its files named from here."""
     prefix = f"{path}:" if path.name.endswith(ARCHIVES) else f"{path}/"
     try:
-        content = bundle.read(path)
+        content = bundle.read(path, key=key, skip_verification=key is None)
     except PolicyError as error:
         raise combine(_below(prefix, single) for single in error.errors) from None
     modules = {prefix + name: source for name, source in content.modules.items()}
@@ -125,7 +131,10 @@ def _bundle(path: Path) -> Unit:
     return Unit(str(path), modules, content.data, None if roots is None else tuple(roots))
 
 
-def _files(loose: Sequence[tuple[Path, str]]) -> Unit:
+def _files(loose: Sequence[tuple[Path, str]], key: BundleKey | None) -> Unit:
+    if loose and key is not None:
+        hint = "name the signed bundle, or leave the key out"
+        raise PolicyError(SIGNATURE_ERROR, f"`{loose[0][0]}` is in no bundle, so no signature covers it", hint=hint)
     modules: dict[str, str] = {}
     data: dict[str, Value] = {}
     errors: list[PolicyError] = []
@@ -134,9 +143,9 @@ def _files(loose: Sequence[tuple[Path, str]]) -> Unit:
         try:
             content = path.read_bytes()
             if path.suffix == ".rego":
-                modules[shown] = bundle.read_text(shown, content)
+                modules[shown] = read_text(shown, content)
             else:
-                bundle.merge(data, tuple(name.split("/")[:-1]), bundle.read_document(shown, content), shown)
+                bundle.merge(data, tuple(name.split("/")[:-1]), read_document(shown, content), shown)
         except OSError as error:
             errors.append(PolicyError(BUNDLE_ERROR, f"cannot read `{path}`: {error.strerror}"))
         except PolicyError as error:

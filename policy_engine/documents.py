@@ -1,0 +1,43 @@
+"""Documents in files: JSON and YAML as values, and text. Where a bundle puts them is the business of `bundle`."""
+
+from __future__ import annotations
+
+import re
+
+from policy_engine.builtins import goyaml
+from policy_engine.errors import BUNDLE_ERROR, PolicyError
+from policy_engine.location import Location
+from policy_engine.values import Value, loads
+
+
+def read_document(name: str, content: bytes) -> Value:
+    """The value of a JSON file, which a manifest is too, or of a YAML file. Raises `PolicyError`."""
+    return _json(name, content) if name.endswith((".json", ".manifest")) else _yaml(name, content)
+
+
+def read_text(name: str, content: bytes) -> str:
+    """The text of a file. Raises `PolicyError` if it is not UTF-8."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        row = content[: error.start].count(b"\n") + 1
+        raise PolicyError(BUNDLE_ERROR, "the file is not UTF-8 text", Location(name, row, 1)) from None
+
+
+def _json(name: str, content: bytes) -> Value:
+    try:
+        return loads(read_text(name, content))
+    except ValueError as error:
+        row = getattr(error, "lineno", 1)
+        raise PolicyError(BUNDLE_ERROR, f"the file is not JSON: {error}", Location(name, row, 1)) from None
+    except RecursionError:
+        raise PolicyError(BUNDLE_ERROR, "the file is nested too deeply", Location(name, 1, 1)) from None
+
+
+def _yaml(name: str, content: bytes) -> Value:
+    try:
+        return goyaml.read(read_text(name, content))
+    except goyaml.YAMLError as error:
+        line = re.search(r"line (\d+)", str(error))
+        where = Location(name, int(line[1]) if line else 1, 1)
+        raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error}", where) from None
