@@ -219,7 +219,7 @@ class Policies:
         unit = Unit(self._program)
         for path in paths or [".".join(("data", *info.package)) for info in self._program.modules]:
             unit.value(_path(path))
-        return "\n".join(unit.sources.values())
+        return unit.source()
 
 
 def parse_value(text: str) -> Value:

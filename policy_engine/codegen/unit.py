@@ -1,20 +1,21 @@
 """One compiled set of policies as Python: which functions exist, what they are called, and the namespace they live in.
 
 Functions are written when something first refers to them, so code exists only for what an entrypoint or query can
-reach. Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion.
+reach. Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion. What an index
+chooses from is compiled when it is chosen (see functions.py).
 """
 
 from __future__ import annotations
 
-import itertools
-import linecache
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import MEMO, NC, Code, Node, Query
+from policy_engine.codegen.functions import Functions, forget
 from policy_engine.codegen.groups import write_group, write_lookup
 from policy_engine.codegen.index import Index
 from policy_engine.codegen.runtime import EXPORTED, adapt
@@ -26,10 +27,8 @@ from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
 from policy_engine.values import Value
 
-CHUNK = 200
-"""Functions in one source."""
-
-_numbers = itertools.count(1)
+CHUNK = 2000
+"""Lines of one source, after which the next one begins. Compiling takes about 3 kB for each."""
 
 
 class Unit:
@@ -43,16 +42,17 @@ class Unit:
         self.constants = Constants(self.namespace)
         self.code = Code(self.namespace, Node(program.tree.number, ()))
         self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked | mocked))}
-        self.sources: dict[str, str] = {}
+        self.functions = Functions(self.namespace)
         self._slots: dict[Group, int] = {}
         self._nodes: dict[int, Node] = {}
         self._lookups: dict[tuple[Group, tuple[object, ...]], str] = {}
         self._masked = self._masked_numbers()
         self._written: set[str] = set()
-        self._pending: list[Callable[[Writer], None]] = []
+        self._pending: deque[Callable[[Writer], None]] = deque()
+        self._chosen: deque[tuple[str, Callable[[Writer], None]]] = deque()
+        """Functions to be written like those pending, but not to be compiled yet."""
         self._tables: list[tuple[str, dict[str, tuple[str, ...]], tuple[str, ...]]] = []
         self._lock = threading.RLock()
-        weakref.finalize(self, _forget, self.sources)
         with self._lock:
             self.code.fns = tuple(self._mock_default(name) for name in self.mock_slots)
             self._flush()
@@ -104,7 +104,7 @@ class Unit:
             self._pending.append(write_function)
             source = self._flush()
             function = self.namespace.pop("entry")
-        weakref.finalize(function, _forget, self.sources, source)
+        weakref.finalize(function, forget, self.functions.sources, source)
         return function  # type: ignore[no-any-return]
 
     # ---- names, as the writers ask for them
@@ -146,7 +146,7 @@ class Unit:
         """Functions for a group's rules one by one, and the table to choose from: its name, and that of the rest.
 
         Each of `writers` writes the body of one rule's function, which takes the context and `params`. Without an
-        index the rest is all of them.
+        index the rest is all of them, and they are compiled with everything else.
         """
         functions = []
         for number, write in enumerate(writers):
@@ -157,7 +157,10 @@ class Unit:
                 with writer.block(f"def {name}({', '.join(['q', *params])}):"):
                     write(writer)
 
-            self._pending.append(write_function)
+            if index is None:
+                self._pending.append(write_function)
+            else:
+                self._chosen.append((name, write_function))
         table = f"t{group.number}"
         chosen, rest = ({}, range(len(writers))) if index is None else (index.table, index.rest)
         named = {text: tuple([functions[number] for number in numbers]) for text, numbers in chosen.items()}
@@ -234,12 +237,16 @@ class Unit:
         names = []
         before = set(self._written), dict(self._lookups), dict(self._nodes)
         try:
-            while self._pending:
-                chunk, self._pending = self._pending[:CHUNK], self._pending[CHUNK:]
-                names.append(self._compile(chunk))
+            while self._pending or self._chosen:
+                if self._pending:
+                    names.append(self._define_chunk())
+                else:
+                    name, write = self._chosen.popleft()
+                    self.functions.stand_in(name, _text(write))
         except BaseException:
             self._written, self._lookups, self._nodes = before
             self._pending.clear()
+            self._chosen.clear()
             self._tables.clear()
             raise
         for table, chosen, rest in self._tables:
@@ -249,24 +256,26 @@ class Unit:
         self._tables.clear()
         return names[0] if names else ""
 
-    def _compile(self, chunk: list[Callable[[Writer], None]]) -> str:
+    def _define_chunk(self) -> str:
+        """What is pending now, if it is not too long: what this adds must not be forgotten with it."""
         writer = Writer()
-        for write in chunk:
+        for _ in range(len(self._pending)):
             writer.indent = 0
-            write(writer)
-        source = "\n".join(writer.lines) + "\n"
-        name = f"<policy {next(_numbers)}>"
-        exec(compile(source, name, "exec"), self.namespace)  # noqa: S102  our own text, see writer.py
-        self.sources[name] = source
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for tracebacks
-        return name
+            self._pending.popleft()(writer)
+            if len(writer.lines) >= CHUNK:
+                break
+        return self.functions.define(writer.text())
+
+    def source(self) -> str:
+        """Everything that has been written, whether it is compiled yet or not."""
+        waiting = [text for text in self.functions.waiting.values() if isinstance(text, str)]
+        return "\n".join([*self.functions.sources.values(), *waiting])
 
 
-def _forget(sources: dict[str, str], *names: str) -> None:
-    """Let go of sources whose functions nobody can call any more; without names, of all of them."""
-    for name in names or tuple(sources):
-        linecache.cache.pop(name, None)
-        sources.pop(name, None)
+def _text(write: Callable[[Writer], None]) -> str:
+    writer = Writer()
+    write(writer)
+    return writer.text()
 
 
 def _below(tree: Tree) -> set[int]:

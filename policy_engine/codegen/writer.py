@@ -82,6 +82,10 @@ class Writer:
             )
         self.lines.append(" " * self.indent + text)
 
+    def text(self) -> str:
+        """All lines, as the source of a module."""
+        return "\n".join(self.lines) + "\n"
+
     def name(self, prefix: str) -> str:
         """A new local variable."""
         self._next += 1

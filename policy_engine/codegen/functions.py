@@ -1,0 +1,89 @@
+"""The functions of one namespace: compiled at once, or when they are first called.
+
+Of a large group that an index chooses from, a decision calls a rule or two: the others are worth no compiler time until
+they are called. Until then their place is taken by a *stand-in*, an ordinary function that gets its own code when it is
+called and then calls itself. Everything that refers to it, in whatever table, so refers to the real one from then on,
+and a later call costs what any call costs. Any number of threads may call a stand-in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import marshal
+import secrets
+import threading
+import weakref
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+_numbers = itertools.count(1)
+_PROCESS: Final = secrets.token_hex(4)
+"""Part of the names of sources: code from a cache must not point at another process's source of the same number."""
+
+
+class Functions:
+    """What defines functions in a namespace. `sources` are those that have been compiled, by name, for tracebacks."""
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.namespace = namespace
+        self.sources: dict[str, str] = {}
+        self.waiting: dict[str, str | bytes] = {}
+        """What each stand-in will be: the source of its function, or its code as `marshal` writes it."""
+        self._lock = threading.Lock()
+        weakref.finalize(self, forget, self.sources)
+
+    def define(self, source: str) -> str:
+        """Run a source, whose functions are there from now on. The result is its name."""
+        name, code = self._compile(source)
+        exec(code, self.namespace)  # noqa: S102  our own text, see writer.py
+        return name
+
+    def install(self, name: str, code: CodeType) -> Callable[..., Any]:
+        """A function from code that is there already."""
+        function = self.namespace[name] = FunctionType(code, self.namespace, name)
+        return function
+
+    def stand_in(self, name: str, later: str | bytes) -> Callable[..., Any]:
+        """A function that is compiled, or read, when it is called: `later` is the source of it alone, or its code."""
+        self.waiting[name] = later
+        function = self.install(name, _stand_in.__code__)
+        assert isinstance(function, FunctionType)
+        function.__kwdefaults__ = {"become": self._become, "name": name}
+        return function
+
+    def _become(self, name: str) -> Callable[..., Any]:
+        """Give a stand-in its code, unless another thread has done so while this one came here."""
+        function: FunctionType = self.namespace[name]
+        with self._lock:
+            later = self.waiting.get(name)
+            if later is not None:
+                if isinstance(later, str):
+                    module = self._compile(later)[1]
+                    (code,) = [item for item in module.co_consts if isinstance(item, CodeType)]
+                else:
+                    code = marshal.loads(later)  # noqa: S302  written by image.py, and trusted by cache.py
+                function.__code__ = code
+                function.__kwdefaults__ = None
+                del self.waiting[name]
+        return function
+
+    def _compile(self, source: str) -> tuple[str, CodeType]:
+        name = f"<policy {_PROCESS}.{next(_numbers)}>"
+        code = compile(source, name, "exec")
+        self.sources[name] = source
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        return name, code
+
+
+def _stand_in(*args: Any, become: Callable[[str], Callable[..., Any]], name: str) -> Any:
+    """The code of every stand-in."""
+    return become(name)(*args)
+
+
+def forget(sources: dict[str, str], *names: str) -> None:
+    """Let go of sources whose functions nobody can call any more; without names, of all of them."""
+    for name in names or tuple(sources):
+        linecache.cache.pop(name, None)
+        sources.pop(name, None)
