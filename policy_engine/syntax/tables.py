@@ -1,27 +1,26 @@
 """The parse table: made by Lark from grammar.lark, kept on disk so that start-up does not make it again.
 
 Making it costs about 120 ms (of which importing Lark is a quarter), reading it back 2 ms. What is kept is JSON: reading
-it runs nothing. But whoever can write it decides how a policy is read, so it is believed only if nobody but this user
-can have written it: directory and file are his and not writable for others, as judged by `fstat` on what was opened.
-Anything amiss (foreign, damaged, unwritable) means the table is made anew, silently; a cache is no reason to fail.
+it runs nothing. But whoever can write it decides how a policy is read, so it is kept as private_files.py keeps things.
+Anything amiss (foreign, damaged, unwritable) means the table is made anew, silently.
 
 The key in the file's name covers all that the table depends on: the grammar, Lark, Python and the format.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
 import os
-import stat
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT = 1
+from policy_engine import private_files
+
+FORMAT = 2
 """Raise it when `_make` writes something else for the same grammar."""
 
 STARTS = ("module", "query", "value")
@@ -50,11 +49,10 @@ def table() -> Table:
     grammar = Path(__file__).with_name("grammar.lark").read_text("utf-8")
     directory = _directory()
     name = f"rego-{_key(grammar)}.json"
-    raw = _read(directory, name) if directory else None
-    if raw is None:
-        raw = _make(grammar)
-        if directory:
-            _write(directory, name, raw)
+    content = private_files.read(directory, name) if directory else None
+    raw: dict[str, Any] = json.loads(content) if content is not None else _make(grammar)
+    if content is None and directory:
+        private_files.write(directory, name, json.dumps(raw, separators=(",", ":")).encode())
     return Table(raw["states"], [Rule(*rule) for rule in raw["rules"]], raw["starts"])
 
 
@@ -125,57 +123,3 @@ def _directory() -> Path | None:
             return None
         base = os.path.join(home, ".cache")
     return Path(base, "policy-engine")
-
-
-def _own(status: os.stat_result) -> bool:
-    """Nobody but this user (and root) can have written it."""
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _read(directory: Path, name: str) -> dict[str, Any] | None:
-    """The cached table, or None if there is none to be trusted."""
-    try:
-        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if not _own(os.fstat(folder)):
-            return None
-        # Opened through the directory that was just judged: its path could lead elsewhere by now.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would wait for its writer
-        with open(os.open(name, flags, dir_fd=folder), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not (stat.S_ISREG(status.st_mode) and _own(status)):
-                return None
-            digest, _, content = file.read().partition(b"\n")
-    except OSError:
-        return None
-    finally:
-        os.close(folder)
-    if digest != _digest(content):
-        return None
-    raw: dict[str, Any] = json.loads(content)
-    return raw
-
-
-def _digest(content: bytes) -> bytes:
-    """Not against an attacker, who could compute it too: against a file that was cut or damaged."""
-    return hashlib.sha256(content).hexdigest().encode()
-
-
-def _write(directory: Path, name: str, raw: dict[str, Any]) -> None:
-    """Put the table there in one step: a reader finds the whole file or none."""
-    content = json.dumps(raw, separators=(",", ":")).encode()
-    temporary = directory / f"{name}.{os.getpid()}"
-    with contextlib.suppress(OSError):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _own(os.stat(directory, follow_symlinks=False)):
-            return
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(handle, "wb") as file:
-                file.write(_digest(content) + b"\n" + content)
-            os.replace(temporary, directory / name)
-        except OSError:
-            os.unlink(temporary)
-            raise

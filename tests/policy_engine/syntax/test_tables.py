@@ -123,7 +123,7 @@ def test_no_directory_can_be_made(tmp_path: Path, cache: Path, monkeypatch: pyte
 
 
 def test_a_full_disk_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: object, target: object) -> None:
+    def full(source: object, target: object, **where: int) -> None:
         raise OSError(28, "no space left on device")
 
     monkeypatch.setattr(os, "replace", full)
