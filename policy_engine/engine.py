@@ -212,7 +212,7 @@ class Policies:
         """The metadata annotations of all modules, in order (OPA: docs/policy-language, "Metadata")."""
         from policy_engine.syntax import metadata
 
-        return [item for info in self._program.modules for item in metadata.read(info.module, info.file)]
+        return [found.document() for info in self._program.modules for found in metadata.read(info.module)]
 
     def python_source(self, *paths: str) -> str:
         """The Python that the policies (or what `paths` need) compile to. For people; constants are names in it."""

@@ -36,7 +36,7 @@ class YAMLError(ValueError):
 
 def read(text: str) -> Value:
     """The first document as a JSON value, null if there is none. Raises `YAMLError`."""
-    return _build(text, _json_number)
+    return _build(text, json_number)
 
 
 def load(text: str) -> Any:
@@ -49,7 +49,7 @@ def _build(text: str, convert: Callable[[Any], Any]) -> Any:
         raise YAMLError("yaml: invalid leading UTF-8 octet")
     builder = _Builder(convert)
     # All events first: an error of the syntax is reported before one of the meaning, wherever it is.
-    for event in list(_events(text)):
+    for event in list(events(text)):
         builder.take(event)
     return builder.root
 
@@ -58,7 +58,7 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _json_number(value: Any) -> Any:
+def json_number(value: Any) -> Any:
     """A float as the number that Go writes for it in JSON; everything else as it is."""
     if value.__class__ is not float:
         return value
@@ -70,7 +70,7 @@ def _json_number(value: Any) -> Any:
     return parse_number(format(Decimal(digits), "f").removesuffix(".0"))
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
+def events(text: str) -> Iterator[yaml.Event]:
     """The events of the first document."""
     import yaml
 
@@ -124,7 +124,7 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             self.nodes += 1
             value = _merge_key(event) if self._expects_key() else None
-            self._add(_scalar(event) if value is None else value, event.anchor, self.nodes - 1)
+            self._add(scalar(event) if value is None else value, event.anchor, self.nodes - 1)
         elif isinstance(event, yaml.AliasEvent):
             self._alias(str(event.anchor))
         elif isinstance(event, yaml.CollectionStartEvent):
@@ -216,7 +216,7 @@ _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0
 _FRACTION: Final = re.compile(r"\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
-def _scalar(event: yaml.ScalarEvent) -> Any:
+def scalar(event: yaml.ScalarEvent) -> Any:
     tag, text = event.tag or "", str(event.value)
     if not tag and not event.implicit[0]:
         return text

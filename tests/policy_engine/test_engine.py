@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -461,6 +462,37 @@ def test_annotations() -> None:
             "annotations": {"description": "says yes", "custom": {"owner": "me"}, "scope": "rule"},
         },
     ]
+
+
+@pytest.mark.parametrize(
+    ("block", "row", "message"),
+    [
+        ("# title: a\n# title: b", 5, 'mapping key "title" already defined at line 1'),
+        ("# title: [a]", 4, "cannot unmarshal !!seq into string"),
+        ("# custom: {a: {1: b}}", 3, "invalid map key type"),
+        ("# authors: ['']", 3, "author is an empty string"),
+        ("# related_resources: ['%zz']", 3, "invalid URL escape"),
+        ("# scope: file", 3, "invalid annotation scope `file`"),
+        ("# scope: package", 3, "must be applied to another statement"),
+        ("# entrypoint: true\n# scope: rule", 3, "entrypoint applied to scope `rule`"),
+        ("# custom:\n#   a: &a [*a]", 4, "value contains itself"),
+    ],
+)
+def test_annotations_that_cannot_be_read(block: str, row: int, message: str) -> None:
+    source = f"package t\n\n# METADATA\n{block}\np := rego.metadata.rule()\n"
+    with pytest.raises(pe.PolicyError, match=re.escape(message)) as caught:
+        pe.compile({"t.rego": source})
+    assert caught.value.code == "rego_parse_error"
+    assert caught.value.location
+    assert caught.value.location.row == row
+
+
+def test_what_is_said_of_a_document_is_said_once() -> None:
+    about = "# METADATA\n# scope: document\n# title: a\np := rego.metadata.chain() if {condition}\n"
+    source = "package t\n" + "".join(about.format(condition=name) for name in ("input.a", "input.b"))
+    with pytest.raises(pe.PolicyError, match=r"document annotation redeclared: t\.rego:2") as caught:
+        pe.compile({"t.rego": source})
+    assert caught.value.code == "rego_type_error"
 
 
 def test_the_public_names() -> None:
