@@ -12,8 +12,9 @@ Importing this is cheap; the parser and heavy builtins load when they are first 
 from policy_engine.bundle import load
 from policy_engine.bundle_signatures import BundleKey
 from policy_engine.codegen.context import Limits
-from policy_engine.engine import Decision, Entrypoint, Facts, Policies, PreparedQuery, compile, parse_value  # noqa: A004
+from policy_engine.engine import Decision, Entrypoint, Policies, PreparedQuery, compile, parse_value  # noqa: A004
 from policy_engine.errors import PolicyError
+from policy_engine.facts import Facts
 from policy_engine.location import Location
 from policy_engine.values import UNDEFINED, Number, Set, check, dumps, loads
 

@@ -18,6 +18,9 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any, Final
 
+from policy_engine.codegen.context import NC, Query
+from policy_engine.values import Value
+
 _numbers = itertools.count(1)
 _PROCESS: Final = secrets.token_hex(4)
 """Part of the names of sources: code from a cache must not point at another process's source of the same number."""
@@ -87,3 +90,24 @@ def forget(sources: dict[str, str], *names: str) -> None:
     for name in names or tuple(sources):
         linecache.cache.pop(name, None)
         sources.pop(name, None)
+
+
+def remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Query], Value]:
+    """A group's document, from its memo slot if it is there already."""
+    function: Callable[[Query], Value] | None = None
+
+    def rule(q: Query) -> Value:
+        nonlocal function
+        value = q[slot]
+        if value is not NC:
+            return value
+        if function is None:
+            function = namespace[name]
+        return function(q)
+
+    return rule
+
+
+def late(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
+    """A function that may not be compiled yet."""
+    return lambda q, *args: namespace[name](q, *args)

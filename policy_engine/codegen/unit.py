@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
-from policy_engine.codegen.context import MEMO, NC, Code, Node, Query
-from policy_engine.codegen.functions import Functions, forget
+from policy_engine.codegen.context import MEMO, Code, Node, Query
+from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_group, write_lookup
 from policy_engine.codegen.index import Index
 from policy_engine.codegen.runtime import EXPORTED, adapt
@@ -44,7 +44,9 @@ class Unit:
         self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked | mocked))}
         self.functions = Functions(self.namespace)
         self._slots: dict[Group, int] = {}
-        self._nodes: dict[int, Node] = {}
+        self.nodes: dict[int, Node] = {}
+        self.rules: dict[int, tuple[str, int]] = {}
+        """For the number of a node the function that gives its document, and the place where that is remembered."""
         self._lookups: dict[tuple[Group, tuple[object, ...]], str] = {}
         self._masked = self._masked_numbers()
         self._written: set[str] = set()
@@ -187,14 +189,15 @@ class Unit:
         return self.constants.named("d", tree.number, self._node(tree))
 
     def _node(self, tree: Tree) -> Node:
-        node = self._nodes.get(tree.number)
+        node = self.nodes.get(tree.number)
         if node is None:
-            node = self._nodes[tree.number] = Node(tree.number, tree.path)
+            node = self.nodes[tree.number] = Node(tree.number, tree.path)
             if tree.group is not None:
                 node.is_function = tree.group.kind is Kind.FUNCTION
                 if not node.is_function:
                     name, slot = self.function_name(tree.group), self.slot(tree.group)
-                    node.rule = _remembered(self.namespace, name, slot)
+                    self.rules[tree.number] = name, slot
+                    node.rule = remembered(self.namespace, name, slot)
             node.children = {name: self._node(child) for name, child in tree.children.items()}
         return node
 
@@ -202,7 +205,7 @@ class Unit:
 
     def _mock_default(self, name: str) -> Any:
         if name in self.program.functions:
-            return _late(self.namespace, self.function_name(self.program.functions[name]))
+            return late(self.namespace, self.function_name(self.program.functions[name]))
         builtin = self.program.builtins[name]
         return adapt(builtin.function, builtin.context)
 
@@ -235,7 +238,7 @@ class Unit:
         A failure leaves no function half there.
         """
         names = []
-        before = set(self._written), dict(self._lookups), dict(self._nodes)
+        before = set(self._written), dict(self._lookups), dict(self.nodes)
         try:
             while self._pending or self._chosen:
                 if self._pending:
@@ -244,7 +247,7 @@ class Unit:
                     name, write = self._chosen.popleft()
                     self.functions.stand_in(name, _text(write))
         except BaseException:
-            self._written, self._lookups, self._nodes = before
+            self._written, self._lookups, self.nodes = before
             self._pending.clear()
             self._chosen.clear()
             self._tables.clear()
@@ -283,24 +286,3 @@ def _below(tree: Tree) -> set[int]:
     for child in tree.children.values():
         found |= _below(child)
     return found
-
-
-def _remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Query], Value]:
-    """A group's document, from its memo slot if it is there already."""
-    function: Callable[[Query], Value] | None = None
-
-    def rule(q: Query) -> Value:
-        nonlocal function
-        value = q[slot]
-        if value is not NC:
-            return value
-        if function is None:
-            function = namespace[name]
-        return function(q)
-
-    return rule
-
-
-def _late(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """A function that may not be compiled yet."""
-    return lambda q, *args: namespace[name](q, *args)

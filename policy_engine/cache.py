@@ -1,0 +1,108 @@
+"""Compiled policies on disk: so that a start with policies that have not changed costs milliseconds.
+
+An entry is what was made of the policies for one question: the code for a document or a query, the facts about a path,
+or what has to be known before any is asked. Its name is a digest of all that this depends on: the question, every
+module's name and text, the options that change code, the engine's own files, and Python. So an entry never goes stale;
+what nobody asks for any more goes when the directory has grown too large.
+
+What an entry holds is run. It is read only if nobody but this user can have written it, and whole: private_files.py
+sees to both. Anything amiss means that there is no entry, and the policies are compiled.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import marshal
+import os
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from policy_engine import private_files
+
+FORMAT: Final = 1
+"""Raise it when entries mean something else, though no file of the engine has changed."""
+
+SUFFIX: Final = ".policy"
+MOST: Final = 256 * 1024 * 1024
+"""Bytes of all entries in a directory together."""
+
+
+class Cache:
+    """The entries of one set of policies. `key` is a digest of all that they depend on."""
+
+    def __init__(self, directory: Path, key: bytes) -> None:
+        self._directory = directory
+        self._key = key
+
+    def get(self, kind: str, question: str = "") -> Any:
+        """An entry, or None if there is none to be trusted."""
+        content = private_files.read(self._directory, self._name(kind, question))
+        if content is None:
+            return None
+        try:
+            return marshal.loads(content)  # noqa: S302  nobody but this user can have written it
+        except (ValueError, EOFError, TypeError):
+            return None
+
+    def put(self, kind: str, question: str, entry: Any) -> None:
+        """Keep an entry: constants, tuples, lists, dicts and code objects."""
+        content = marshal.dumps(entry)
+        if len(content) <= MOST:
+            private_files.write(self._directory, self._name(kind, question), content)
+            private_files.prune(self._directory, SUFFIX, MOST)
+
+    def _name(self, kind: str, question: str) -> str:
+        return _digest((self._key, kind.encode(), question.encode("utf-8", "surrogatepass"))).hex() + SUFFIX
+
+
+def key(
+    modules: Mapping[str, str], *, strict: bool, capabilities: Collection[str] | None, functions: Mapping[str, object]
+) -> bytes | None:
+    """The key of a set of policies; None if it is not known what the engine is.
+
+    `functions` are the declarations of the host's. The order of modules is part of the key: rules keep it.
+    """
+    engine = _engine()
+    if engine is None:
+        return None
+    options = (
+        strict,
+        None if capabilities is None else sorted(capabilities),
+        [(name, repr(functions[name])) for name in sorted(functions)],
+    )
+    texts = [part.encode("utf-8", "surrogatepass") for item in modules.items() for part in item]
+    return _digest((engine, repr(options).encode(), *texts))
+
+
+@functools.cache
+def _engine() -> bytes | None:
+    """Which engine under which Python this is. Sizes and times of files tell, as they do for Python's own cache."""
+    here = Path(__file__).parent
+    found = []
+    try:
+        for directory, inner, names in os.walk(here, onerror=_refuse):
+            inner[:] = sorted(name for name in inner if name != "__pycache__")
+            for name in sorted(names):
+                status = os.stat(os.path.join(directory, name))
+                found.append((os.path.relpath(directory, here), name, status.st_size, status.st_mtime_ns))
+    except OSError:
+        return None
+    python = (sys.version, sys.implementation.cache_tag, importlib.util.MAGIC_NUMBER, sys.flags.optimize)
+    return _digest((repr((FORMAT, python, found)).encode(),)) if found else None
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
+    """A digest that tells apart where one part ends and the next begins."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()

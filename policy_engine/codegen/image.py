@@ -1,0 +1,161 @@
+"""Generated code as plain data, and back: what a cache keeps of one entry point.
+
+An image has only what `marshal` writes: code objects, and constants taken apart into tuples with a letter in front. It
+names what is not data (builtins, functions, nodes) and finds it again where it is restored. Restoring runs nothing of
+it. Code that has not been compiled yet is kept as its source and stays so (see functions.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from policy_engine.builtins.table import Builtin
+from policy_engine.codegen.context import Code, Node, Query
+from policy_engine.codegen.functions import Functions, late, remembered
+from policy_engine.codegen.runtime import EXPORTED, adapt
+from policy_engine.codegen.unit import Unit
+from policy_engine.location import Location
+from policy_engine.values import Key, Number, Set, freeze
+
+Image = tuple[Any, ...]
+Entry = Callable[[Query], Any]
+
+_PLAIN: Final = frozenset({type(None), bool, int, float, str})
+_ENTRY: Final = "entry"
+
+
+class UnstorableError(Exception):
+    """Generated code refers to something that no image can hold."""
+
+
+def snapshot(unit: Unit, entry: Entry) -> Image:
+    """All of a unit's code, with one function of a context as its entry. Raises `UnstorableError`."""
+    writer = _Writer(unit)
+    code: list[tuple[str, CodeType | str | bytes]] = []
+    constants: list[tuple[str, Any]] = []
+    waiting = unit.functions.waiting
+    for name, item in unit.namespace.items():
+        if isinstance(item, FunctionType) and item.__globals__ is unit.namespace:
+            code.append((name, waiting.get(name, item.__code__)))
+        elif name not in EXPORTED and name != "__builtins__":
+            constants.append((name, writer.written(item)))
+    assert isinstance(entry, FunctionType)
+    name = entry.__name__
+    if unit.namespace.get(name) is not entry:
+        name = _ENTRY
+        code.append((name, entry.__code__))
+    nodes = [writer.node(node) for node in unit.nodes.values()]
+    mocks = [(name, unit.program.functions[name].number) if name in unit.program.functions else (name, None)
+             for name in unit.mock_slots]  # fmt: skip
+    return name, unit.code.slots, code, nodes, constants, mocks
+
+
+def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]:
+    """The code of an image and its entry. `builtins` are those that the unit had."""
+    name, slots, functions, nodes, constants, mocks = image
+    namespace: dict[str, Any] = {"__builtins__": {}, **EXPORTED}
+    owner = Functions(namespace)
+    for function, item in functions:
+        if isinstance(item, CodeType):
+            owner.install(function, item)
+        else:
+            owner.stand_in(function, item)
+    reader = _Reader(namespace, builtins)
+    reader.add_nodes(nodes)
+    for constant, written in constants:
+        namespace[constant] = reader.value(written)
+    code = Code(namespace, Node(-1, ()))
+    code.slots = slots
+    code.fns = tuple(
+        [
+            adapt(builtins[mock].function, builtins[mock].context) if group is None else late(namespace, f"g{group}")
+            for mock, group in mocks
+        ]
+    )
+    return code, namespace[name]
+
+
+class _Writer:
+    """Takes constants apart."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self.builtins = {id(builtin.function): name for name, builtin in unit.program.builtins.items()}
+
+    def written(self, item: Any) -> Any:
+        cls = item.__class__
+        if cls in _PLAIN:
+            return item
+        if cls is Location:
+            return ("l", *item)
+        if cls is tuple or cls is list or cls is frozenset:
+            return (cls.__name__, [self.written(part) for part in item])
+        if cls is dict:
+            return "dict", [(self.written(key), self.written(value)) for key, value in item.items()]
+        if cls is Set:
+            return "set", [self.written(member) for member in item.members]
+        if cls is Key:
+            return "key", self.written(item.value)
+        if cls is Number:
+            return "number", item.text
+        if cls is Node:
+            return "node", item.number
+        if cls is FunctionType and item.__globals__ is self.unit.namespace:
+            return "function", item.__name__
+        if id(item) in self.builtins:
+            return "builtin", self.builtins[id(item)]
+        raise UnstorableError(f"generated code refers to {item!r}")
+
+    def node(self, node: Node) -> tuple[Any, ...]:
+        children = [(self.written(key), child.number) for key, child in node.children.items()]
+        return node.number, self.written(node.path), node.is_function, self.unit.rules.get(node.number), children
+
+
+class _Reader:
+    """Puts constants together."""
+
+    def __init__(self, namespace: dict[str, Any], builtins: Mapping[str, Builtin]) -> None:
+        self.namespace = namespace
+        self.nodes: dict[int, Node] = {}
+        self.builtins = builtins
+
+    def add_nodes(self, written: list[tuple[Any, ...]]) -> None:
+        for number, path, is_function, rule, _ in written:
+            node = self.nodes[number] = Node(number, self.value(path))
+            node.is_function = is_function
+            if rule is not None:
+                node.rule = remembered(self.namespace, *rule)
+        for number, _, _, _, children in written:
+            self.nodes[number].children = {self.value(key): self.nodes[child] for key, child in children}
+
+    def value(self, written: Any) -> Any:
+        if written.__class__ is not tuple:
+            return written
+        kind = written[0]
+        if kind == "l":
+            return Location._make(written[1:])
+        content = written[1]
+        match kind:
+            case "tuple":
+                return tuple([self.value(item) for item in content])
+            case "list":
+                return [self.value(item) for item in content]
+            case "frozenset":
+                return frozenset([self.value(item) for item in content])
+            case "dict":
+                return {self.value(key): self.value(value) for key, value in content}
+            case "set":
+                return Set.of(dict.fromkeys([self.value(item) for item in content]))
+            case "key":
+                return freeze(self.value(content))
+            case "number":
+                return Number(content)
+            case "node":
+                return self.nodes[content]
+            case "function":
+                return self.namespace[content]
+            case "builtin":
+                return self.builtins[content].function
+        raise AssertionError(f"{kind} is nothing that was written")

@@ -1,0 +1,180 @@
+"""What of a policy set does not depend on its data: the program, the code made of it, and the cache they come from.
+
+With a cache nothing is parsed or compiled before something is asked that the cache cannot answer: other entry points,
+other queries, a traced decision, annotations. Each entry of the cache has code of its own. Without a cache all entry
+points share theirs.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from policy_engine import facts, queries
+from policy_engine.builtins.table import Builtin
+from policy_engine.cache import Cache
+from policy_engine.codegen import image
+from policy_engine.codegen.context import Code, Query
+from policy_engine.codegen.unit import Unit
+from policy_engine.compiler.program import Path, Program, dotted
+from policy_engine.errors import COMPILE_ERROR, PolicyError, combine
+from policy_engine.facts import Facts
+from policy_engine.location import Location
+from policy_engine.queries import Rows, Shape
+from policy_engine.values import Value
+
+Document = tuple[Code, Callable[[Query], Value]]
+"""A function that gives a document in a context, and what that context must have."""
+
+
+class Compiled:
+    """A compiled set of policies, or the promise of one. Any number of threads may use it.
+
+    `build` parses and compiles; without a cache that is done at once. It raises `PolicyError`.
+    """
+
+    def __init__(
+        self, build: Callable[[], Program], builtins: Mapping[str, Builtin], cache: Cache | None = None
+    ) -> None:
+        self._build = build
+        self._builtins = builtins
+        self._cache = cache
+        self._lock = threading.RLock()
+        self._program: Program | None = None
+        self._units: dict[tuple[bool, frozenset[str], frozenset[Path]], Unit] = {}
+        outline = self._kept("outline", "", self._outline)
+        self.packages: dict[str, Path] = dict(outline[0])
+        """The package of each module, by file name."""
+        self._groups: list[tuple[Path, tuple[Any, ...]]] = outline[1]
+
+    @property
+    def program(self) -> Program:
+        """The program, compiled now if it has not been."""
+        with self._lock:
+            if self._program is None:
+                with no_collection():
+                    self._program = self._build()
+                del self._build  # it holds the texts
+            return self._program
+
+    def _outline(self) -> tuple[Any, ...]:
+        program = self.program
+        packages = [(info.file, info.package) for info in program.modules]
+        # Base data has no places but those that strings name.
+        groups = [group for group in program.groups if all(isinstance(step, str) for step in group.path)]
+        return packages, [(group.path, tuple(group.loc)) for group in groups]
+
+    def _kept(self, kind: str, question: str, compute: Callable[[], Any]) -> Any:
+        """An entry of the cache, or what is computed and kept there from now on."""
+        if self._cache is None:
+            return compute()
+        entry = self._cache.get(kind, question)
+        if entry is None:
+            entry = compute()
+            self._cache.put(kind, question, entry)
+        return entry
+
+    def check(self, data: Mapping[str, Value]) -> None:
+        """Raises `PolicyError` if base data lies at, above (unless it is an object) or below a rule's path."""
+        errors = [
+            PolicyError(COMPILE_ERROR, f"conflicting rule for data path {'/'.join(path)} found", Location._make(where))
+            for path, where in self._groups
+            if _is_taken(data, path)
+        ]
+        if errors:
+            raise combine(errors)
+
+    # ---- code
+
+    def document(self, path: Path) -> Document:
+        """The function for the document at a path below data."""
+        if self._cache is None:
+            unit = self.unit(self.program)
+            return unit.code, unit.value(path)
+        stored = self._cache.get("document", dotted(path))
+        if stored is not None:
+            return image.restore(stored, self._builtins)
+        with no_collection():
+            unit = Unit(self.program)
+            function = unit.value(path)
+        self._store("document", dotted(path), unit, function)
+        return unit.code, function
+
+    def traced(self, path: Path) -> Document:
+        """The same with functions that note what succeeds. Not kept in the cache: few decisions are explained."""
+        with no_collection():
+            unit = self.unit(self.program, trace=True)
+            return unit.code, unit.value(path)
+
+    def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:
+        """The function for a query's rows."""
+        if self._cache is None:
+            unit, rows, shape = queries.prepare(self.program, text, self.unit, capture=capture)
+            return unit.code, rows, shape
+        kind = "results" if capture else "bindings"
+        stored = self._cache.get(kind, text)
+        if stored is not None:
+            code, rows = image.restore(stored[0], self._builtins)
+            return code, rows, Shape(*stored[1:])
+        unit, rows, shape = queries.prepare(self.program, text, Unit, capture=capture)
+        self._store(kind, text, unit, rows, shape.variables, shape.captures, shape.lone)
+        return unit.code, rows, shape
+
+    def _store(self, kind: str, question: str, unit: Unit, function: Callable[[Query], Any], *more: object) -> None:
+        assert self._cache is not None
+        try:
+            taken = image.snapshot(unit, function)
+        except image.UnstorableError:
+            return
+        self._cache.put(kind, question, (taken, *more) if more else taken)
+
+    def unit(self, program: Program, *, trace: bool = False) -> Unit:
+        """The shared code for queries that replace what a program replaces with `with`."""
+        own = self.program
+        if program.mocked <= own.mocked and program.masked <= own.masked:
+            program = own
+        key = (trace, frozenset(program.mocked), frozenset(program.masked))
+        with self._lock:
+            if key not in self._units:
+                self._units[key] = Unit(program, trace=trace)
+            return self._units[key]
+
+    # ---- facts
+
+    def facts(self, path: Path) -> Facts:
+        """What a decision at a path below data can depend on."""
+
+        def compute() -> tuple[Any, ...]:
+            found = facts.find(self.program, path)
+            return found.input_paths, found.data_paths, found.nondeterministic
+
+        return Facts(*self._kept("facts", dotted(path), compute))
+
+
+def _is_taken(data: Value, path: Path) -> bool:
+    """Whether base data leaves no room for a rule's document."""
+    for step in path:
+        if data.__class__ is not dict:
+            return True
+        if step not in data:
+            return False
+        data = data[step]
+    return True
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Compiling makes very many objects that live on and no cycles: the collector would only walk them again and again.
+
+    With it the cost of a rule grows with the number of rules.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,79 @@
+"""Any Rego query as a function that gives its variables, and what `opa eval` shows, at each solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policy_engine.codegen.context import Query
+from policy_engine.codegen.unit import Unit
+from policy_engine.compiler import compile_query, terms
+from policy_engine.compiler.program import Program
+from policy_engine.syntax import nodes, parser
+from policy_engine.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the values of a query's rows are.
+
+    `variables` names them. `captures` is, for each expression, the variable with its value, or None if that can only be
+    true; `lone` says that the query is one expression and does not iterate.
+    """
+
+    variables: tuple[str, ...]
+    captures: tuple[str | None, ...] = ()
+    lone: bool = False
+
+
+Rows = Callable[[Query], list[tuple[Value, ...]]]
+
+
+def prepare(
+    program: Program, text: str, unit: Callable[[Program], Unit], *, capture: bool = False
+) -> tuple[Unit, Rows, Shape]:
+    """Compile a query in the unit for the program that it makes. Raises `PolicyError`.
+
+    With `capture` the values of its expressions are among those of its rows.
+    """
+    written = body = parser.parse_query(text)
+    captures: list[str | None] = []
+    if capture:
+        body, captures = _capture(written)
+    extended, normal, names = compile_query(program, body)
+    home = unit(extended)
+    lone = len(written) == 1 and not _iterates(written[0])
+    return home, home.query(normal, tuple(names.values())), Shape(tuple(names), tuple(captures), lone)
+
+
+def _iterates(expr: nodes.Expr) -> bool:
+    """Whether a reference in an expression has a variable in it (OPA: v1/rego, `iteration`)."""
+    return any(
+        isinstance(item, nodes.Ref) and any(isinstance(step, nodes.Var) for step in item.path)
+        for term in terms.expr_terms(expr)
+        for item in terms.walk_terms(term)
+    )
+
+
+def _capture(body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:
+    """The query with each expression's value bound to a variable; None for those that have none but true."""
+    result: list[nodes.Expr] = []
+    captures: list[str | None] = []
+    for number, expr in enumerate(body):
+        name = f"expression {number}"
+        what = expr.what
+        if isinstance(what, nodes.SomeDecl):
+            result.append(expr)
+            continue
+        valued = not expr.negated and not isinstance(
+            what, (nodes.SomeIn, nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)
+        )
+        if isinstance(what, nodes.Call) and isinstance(what.operator, nodes.Var):
+            valued = valued and what.operator.name not in ("assign", "eq", "print")
+        if valued and isinstance(what, nodes.Term):
+            equality = nodes.Call(nodes.Var("eq"), (nodes.Var(name), what), loc=expr.loc)
+            result.append(nodes.Expr(equality, withs=expr.withs, loc=expr.loc))
+        else:
+            result.append(expr)
+        captures.append(name if valued else None)
+    return tuple(result), captures
