@@ -1,8 +1,9 @@
 """Glob patterns: `glob.match` and `glob.quote_meta`.
 
 The syntax is that of github.com/gobwas/glob, its leniency included: an open `{` ends with the pattern, a backslash at
-the end is dropped. A pattern becomes a regular expression for RE2, so matching is linear in the text, and means what
-its description says where the original's rearranging of patterns loses a match or finds one too many.
+the end is dropped, two ends around one wildcard may overlap. A pattern becomes a regular expression for RE2, so
+matching is linear in the text, and means what its description says where the original's rearranging of alternatives
+loses a match or finds one too many.
 
     *      any characters but delimiters      [abc]  one of them; [!abc] none of them
     **     any characters                     [a-c]  one between them; [!a-c] none between them
@@ -24,6 +25,10 @@ from policy_engine.values import Value
 
 _GLOBS: Final = 128
 """Compiled patterns to keep."""
+
+
+_MAX_OVERLAP: Final = 100
+"""Characters that both ends of a pattern may share; a bound for the size of its regular expression."""
 
 
 def match(ctx: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
@@ -72,30 +77,71 @@ def _to_regex(pattern: str, separators: str) -> str:
     # For the original, a NUL is the end of the pattern.
     source = _Source(pattern.partition("\0")[0])
     one = f"[^{''.join(map(_literal, separators))}]" if separators else "."
-    pieces, depth = [r"(?s)\A"], 0
+    group, outer = _Group(), list[_Group]()
     for char in source:
         if char == "*":
-            if source.take("*"):
-                pieces.append(".*")
-            else:
-                pieces.append(f"{one}*")
+            anything = source.take("*") or not separators
+            group.wildcard(".*" if anything else f"{one}*", anything=anything)
         elif char == "?":
-            pieces.append(one)
+            group.wildcard(one)
         elif char == "[":
-            pieces.append(_character_class(source))
+            group.wildcard(_character_class(source))
         elif char == "{":
-            depth += 1
-            pieces.append("(?:")
-        elif char == "," and depth:
-            pieces.append("|")
-        elif char == "}" and depth:
-            depth -= 1
-            pieces.append(")")
-        elif char == "\\":
-            pieces.append(_literal(source.next()))
+            outer.append(group)
+            group = _Group()
+        elif char == "," and outer:
+            group.next()
+        elif char == "}" and outer:
+            inner, group = group, outer.pop()
+            group.wildcard(inner.regex())
         else:
-            pieces.append(_literal(char))
-    return "".join((*pieces, ")" * depth, r"\z"))
+            group.text(source.next() if char == "\\" else char)
+    while outer:
+        inner, group = group, outer.pop()
+        group.wildcard(inner.regex())
+    return rf"(?s)\A{group.regex()}\z"
+
+
+class _Group:
+    """Alternatives, as they are read: those that are complete, and the parts of the one that is not."""
+
+    def __init__(self) -> None:
+        self._complete: list[str] = []
+        self._parts: list[str] = []
+        self._kinds = ""  # one letter for each part: text, anything, or another wildcard
+        self._texts: list[str] = []
+
+    def text(self, char: str) -> None:
+        if self._kinds[-1:] != "t":
+            self._kinds += "t"
+            self._parts.append("")
+            self._texts.append("")
+        self._parts[-1] += _literal(char)
+        self._texts[-1] += char
+
+    def wildcard(self, regex: str, *, anything: bool = False) -> None:
+        if not (anything and self._kinds[-1:] == "a"):
+            self._kinds += "a" if anything else "w"
+            self._parts.append(regex)
+
+    def next(self) -> None:
+        """The alternative is complete."""
+        self._complete.append("".join(self._parts))
+        if self._kinds == "tat":
+            # Of these, the original only looks at both ends, and they may overlap: `a/**/b` matches `a/b`.
+            self._complete += ("".join(map(_literal, text)) for text in _overlaps(*self._texts))
+        self._parts, self._kinds, self._texts = [], "", []
+
+    def regex(self) -> str:
+        self.next()
+        return f"(?:{'|'.join(self._complete)})"
+
+
+def _overlaps(prefix: str, suffix: str) -> Iterator[str]:
+    """Every text that starts with the one and ends with the other but has no room for both."""
+    for shared in range(1, min(len(prefix), len(suffix), _MAX_OVERLAP) + 1):
+        if prefix.endswith(suffix[:shared]):
+            yield prefix + suffix[shared:]
 
 
 class _Source(Iterator[str]):
