@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -155,9 +156,7 @@ class Policies:
 
     def annotations(self) -> list[dict[str, Value]]:
         """The metadata annotations of all modules, in order (OPA: docs/policy-language, "Metadata")."""
-        from policy_engine.syntax import metadata
-
-        return [found.document() for info in self._compiled.program.modules for found in metadata.read(info.module)]
+        return [copy.deepcopy(found.to_json()) for found in self._compiled.program.annotations]
 
     def python_source(self, *paths: str) -> str:
         """The Python that the policies (or what `paths` need) compile to. For people; constants are names in it."""

@@ -12,6 +12,8 @@ from typing import Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler import calls, expand, names, recursion, safety, tree
+from policy_engine.compiler.annotations import check as check_annotations
+from policy_engine.compiler.annotations import read as read_annotations
 from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
 from policy_engine.compiler.terms import ROOTS, Names, is_generated
 from policy_engine.compiler.typecheck import rules as typecheck
@@ -27,7 +29,9 @@ def _safety(program: Program, errors: list[PolicyError]) -> None:
 
 
 STAGES: Final[tuple[tuple[str, Stage], ...]] = (
+    ("annotations", read_annotations),  # what blocks of metadata say: rules can ask for it
     ("names", names.resolve),  # what every name means; rules split into path, suffix, clauses
+    ("annotated", check_annotations),  # nothing is annotated twice
     ("tree", tree.build),  # groups, and the tree of virtual documents: needs every rule's full path
     ("calls", calls.check),  # functions exist, `with` targets make sense: needs the tree
     ("expand", expand.calls),  # nested calls become expressions of their own
@@ -38,7 +42,7 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
 )
 
 QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
-    *STAGES[2:5],
+    *STAGES[4:7],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
 )

@@ -1,4 +1,4 @@
-"""What `rego.metadata.rule()` and `rego.metadata.chain()` stand for: constants, known when a policy is compiled.
+"""The annotations of all modules: which of them speak of a rule, and what `rego.metadata.*` stands for.
 
 The chain of a rule goes outward: its own annotations, the document's, its package's, and those that the packages around
 declare for their subpackages (OPA: docs/policy-reference/builtins/rego; v1/ast/annotations.go).
@@ -6,59 +6,76 @@ declare for their subpackages (OPA: docs/policy-reference/builtins/rego; v1/ast/
 
 from __future__ import annotations
 
-from policy_engine.compiler.program import ModuleInfo, Program
+from collections.abc import Iterator, Sequence
+
+from policy_engine.compiler.program import ModuleInfo, Path, Program
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import metadata, nodes
 from policy_engine.syntax.metadata import Annotation
-from policy_engine.values import Value
+from policy_engine.values import Value, freeze
+
+
+def read(program: Program, errors: list[PolicyError]) -> None:
+    """Stage: the blocks are annotations. As in `opa check`, all of them are read, whether or not anything uses them."""
+    for info in program.modules:
+        try:
+            program.annotations += metadata.read(info.module)
+        except PolicyError as error:
+            errors.append(error)
+
+
+def check(program: Program, errors: list[PolicyError]) -> None:
+    """Stage: a document, a package, and what is below a package are annotated once."""
+    errors += Annotations(program).redeclared
 
 
 class Annotations:
-    """The annotations of all modules, read when a policy first asks for them. Raises `PolicyError` for a bad block."""
+    """All annotations, by what they speak of."""
 
     def __init__(self, program: Program) -> None:
-        self._modules = program.modules
-        self._found: list[Annotation] | None = None
+        self.redeclared: list[PolicyError] = []
+        self._rules: dict[tuple[str, int, int], list[Annotation]] = {}
+        self._packages: dict[Path, Annotation] = {}
+        self._paths: dict[Path, Annotation] = {}
+        """Those of documents and for subpackages: a path has at most one of the two."""
+        for item in sorted(program.annotations, key=lambda item: item.loc):
+            if item.scope == "rule":
+                self._rules.setdefault(_place(item.target), []).append(item)
+                continue
+            found = self._packages if item.scope == "package" else self._paths
+            first = found.setdefault(tuple(map(freeze, item.path)), item)
+            if first is not item:
+                text = f"{item.scope} annotation redeclared: {first.loc}"
+                self.redeclared.append(PolicyError(TYPE_ERROR, text, item.loc, hint="say it in one place"))
 
-    def _all(self) -> list[Annotation]:
-        if self._found is None:
-            self._found = [found for info in self._modules for found in metadata.read(info.module)]
-            _check_declared_once(self._found)
-        return self._found
+    def own(self, loc: Location) -> Sequence[Annotation]:
+        """The annotations of just the rule at a place, in order."""
+        return self._rules.get(_place(loc), ())
+
+    def around(self, package: Path, path: Path) -> Iterator[Annotation]:
+        """The annotations of a document, of its package, and of the packages around, the innermost first."""
+        if path in self._paths:
+            yield self._paths[path]
+        if package in self._packages:
+            yield self._packages[package]
+        for length in range(len(package), 0, -1):
+            if package[:length] in self._paths:
+                yield self._paths[package[:length]]
 
     def rule(self, info: ModuleInfo, rule: nodes.Rule) -> Value:
-        """The annotations of just this rule, the first block if there are several; an empty object if it has none."""
-        return next((found.content for found in self._own(info, rule)), {})
+        """What `rego.metadata.rule()` is: what the first block of just this rule says, or an empty object."""
+        own = self.own(rule.loc)
+        return own[0].values if own else {}
 
     def chain(self, info: ModuleInfo, rule: nodes.Rule) -> Value:
         """Every annotation that speaks of this rule, the innermost first; the first entry is the rule in any case."""
-        path = (*info.package, *metadata.names(rule))
-        chain = [_entry(found) for found in reversed(self._own(info, rule))] or [{"path": list(path)}]
-        chain += self._scoped("document", path)
-        chain += self._scoped("package", info.package)
-        for length in range(len(info.package), -1, -1):
-            chain += self._scoped("subpackages", info.package[:length])
-        return chain
-
-    def _own(self, info: ModuleInfo, rule: nodes.Rule) -> list[Annotation]:
-        """The blocks right above this rule, in source order."""
-        here = [found for found in self._all() if found.scope == "rule" and found.loc.file == info.file]
-        return [found for found in here if found.target == rule.loc]
-
-    def _scoped(self, scope: str, path: tuple[str, ...]) -> list[dict[str, Value]]:
-        return [_entry(found) for found in self._all() if found.scope == scope and found.path == path]
+        path = [*info.package, *metadata.names(rule)]
+        own = [{"path": path, "annotations": item.values} for item in reversed(self.own(rule.loc))]
+        others = self.around(info.package, tuple(map(freeze, path)))
+        around = [{"path": list(item.path), "annotations": item.values} for item in others]
+        return [*(own or [{"path": path}]), *around]
 
 
-def _entry(found: Annotation) -> dict[str, Value]:
-    return {"path": list(found.path), "annotations": found.content}
-
-
-def _check_declared_once(all_: list[Annotation]) -> None:
-    """What is said of a document or package is said in one place. Raises `PolicyError`."""
-    first: dict[tuple[str, ...], Location] = {}
-    for found in all_:
-        other = found.loc if found.scope == "rule" else first.setdefault((found.scope, *found.path), found.loc)
-        if other is not found.loc:
-            text = f"{found.scope} annotation redeclared: {other}"
-            raise PolicyError(TYPE_ERROR, text, found.loc, hint="say it in one place")
+def _place(loc: Location) -> tuple[str, int, int]:
+    return loc.file, loc.row, loc.col

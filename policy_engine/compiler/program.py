@@ -18,6 +18,7 @@ from policy_engine.compiler.terms import Names
 from policy_engine.compiler.typecheck.documents import Documents, Node
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
+from policy_engine.syntax.metadata import Annotation
 from policy_engine.values import thaw, to_term
 
 Path = tuple[Any, ...]
@@ -147,6 +148,8 @@ class Program:
     """The builtins these modules may use: the engine's, less what capabilities exclude, and the host's."""
     strict: bool = False
     """Report unused names too."""
+    annotations: list[Annotation] = field(default_factory=list)
+    """Those of all modules. Filled before anything else, so that rules can be made of what they say."""
     mocked: set[str] = field(default_factory=set)
     """Names of functions (builtins by name, groups as `data.…`) that a `with` somewhere replaces."""
     functions: dict[str, Group] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_engine.builtins import goyaml
@@ -23,6 +24,8 @@ MAX_DEPTH: Final = 100
 MAX_NODES: Final = 100_000
 """Values that one annotation may stand for, expanded aliases included."""
 
+_SHOWN: Final = 10
+"""A longer scalar is cut in an error."""
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _VERSION_2_WORDS: Final = {
@@ -66,26 +69,37 @@ class Node:
 
 
 class Document:
-    """One annotation. Every method takes a node (None: there is no such field) and raises `YAMLError` for a misfit."""
+    """One annotation. Every method takes a node (None: there is no such field).
+
+    What is not of the type that a method wants reads as nothing, and is for `check` to report: go-yaml goes on, too.
+    """
 
     def __init__(self, text: str) -> None:
         self.root = _compose(text)
         self._nodes = 0
+        self._misfits: list[tuple[int, str]] = []
+
+    def check(self) -> None:
+        """Raises `YAMLError` with all that has turned out not to be of its type."""
+        if self._misfits:
+            texts = [text for _, text in sorted(self._misfits, key=itemgetter(0))]
+            raise YAMLError("\n  ".join(["yaml: unmarshal errors:", *texts]))
 
     def fields(self, node: Node | None, into: str) -> dict[str, Node]:
         """The members of a mapping by their keys as they are written. Null is an empty one."""
         if node is None or self._is_null(node):
             return {}
         if node.kind != "map":
-            raise _misfit(node, into)
+            self._misfit(node, into)
+            return {}
         own: dict[str, Node] = {}
         merged: dict[str, Node] = {}
         lines: dict[str, int] = {}
         for key, item in node.pairs():
             if key.text in lines:
                 where = f"line {key.line}: mapping key {quote(key.text)} already defined at line {lines[key.text]}"
-                raise YAMLError(f"yaml: unmarshal errors:\n  {where}")
-            lines[key.text] = key.line
+                self._misfits.append((key.line, where))
+            lines.setdefault(key.text, key.line)
             if _is_merge(key):
                 for mapping in reversed(item.items if item.kind == "seq" else [item]):
                     if mapping.kind != "map":
@@ -93,13 +107,14 @@ class Document:
                     merged |= self.fields(mapping, into)
             else:
                 own[key.text] = item
-        return merged | own
+        return {} if len(lines) < len(node.items) // 2 else merged | own
 
     def text(self, node: Node | None) -> str:
         if node is None or self._is_null(node):
             return ""
         if not node.event:
-            raise _misfit(node, "string")
+            self._misfit(node, "string")
+            return ""
         value = goyaml.scalar(node.event)
         return value if node.event.tag and value.__class__ is str else node.text
 
@@ -112,11 +127,11 @@ class Document:
         if value in ("n", "N", "no", "off"):
             return False
         if value.__class__ is not bool:
-            raise _misfit(node, "bool")
-        return bool(value)
+            self._misfit(node, "bool")
+        return value is True
 
     def texts(self, node: Node | None) -> list[str]:
-        return [self.text(item) for item in self._sequence(node, "[]string")]
+        return [self.text(item) for item in self._sequence(node, "[]string") if not self._is_null(item)]
 
     def values(self, node: Node | None) -> list[Any]:
         return [self.value(item) for item in self._sequence(node, "[]interface {}")]
@@ -148,8 +163,16 @@ class Document:
         if node is None or self._is_null(node):
             return []
         if node.kind != "seq":
-            raise _misfit(node, into)
+            self._misfit(node, into)
+            return []
         return node.items
+
+    def _misfit(self, node: Node, into: str) -> None:
+        shown = f"!!{node.kind}"
+        if node.event:
+            text = node.text if len(node.text) <= _SHOWN else f"{node.text[: _SHOWN - 3]}..."
+            shown = f"!!{_tag(node.event)} `{text}`"
+        self._misfits.append((node.line, f"line {node.line}: cannot unmarshal {shown} into {into}"))
 
     @staticmethod
     def _is_null(node: Node) -> bool:
@@ -220,9 +243,7 @@ def _time(event: yaml.ScalarEvent) -> str:
     return f"{date}T{time}{'.' if digits else ''}{digits}{zone}"
 
 
-def _misfit(node: Node, into: str) -> YAMLError:
-    shown = f"!!{node.kind}"
-    if node.event:
-        tag = {bool: "!!bool", int: "!!int", float: "!!float"}.get(_scalar(node.event).__class__, "!!str")
-        shown = f"{tag} `{node.text if len(node.text) <= 10 else node.text[:7] + '...'}`"
-    return YAMLError(f"yaml: unmarshal errors:\n  line {node.line}: cannot unmarshal {shown} into {into}")
+def _tag(event: yaml.ScalarEvent) -> str:
+    if _time(event):
+        return "timestamp"
+    return {bool: "bool", int: "int", float: "float"}.get(_scalar(event).__class__, "str")

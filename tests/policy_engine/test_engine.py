@@ -472,9 +472,9 @@ def test_annotations() -> None:
         ("# custom: {a: {1: b}}", 3, "invalid map key type"),
         ("# authors: ['']", 3, "author is an empty string"),
         ("# related_resources: ['%zz']", 3, "invalid URL escape"),
-        ("# scope: file", 3, "invalid annotation scope `file`"),
-        ("# scope: package", 3, "must be applied to another statement"),
-        ("# entrypoint: true\n# scope: rule", 3, "entrypoint applied to scope `rule`"),
+        ("# scope: file", 3, "invalid annotation scope 'file'"),
+        ("# scope: package", 3, "must be applied to package (have rule)"),
+        ("# entrypoint: true\n# scope: rule", 3, "applied to non-document or package scope 'rule'"),
         ("# custom:\n#   a: &a [*a]", 4, "value contains itself"),
     ],
 )

@@ -1,0 +1,105 @@
+"""Annotations: `annotations.yaml`, in this engine and in OPA, and how `annotations()` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import policy_engine as pe
+from tests.oracle import Oracle, OracleUnavailable
+
+CASES = yaml.safe_load(Path(__file__).with_name("annotations.yaml").read_text("utf-8"))["cases"]
+READS_ANNOTATIONS = {"z.rego": "package z\n\nq := rego.metadata.rule()"}
+"""With this among the modules the in-process OPA looks at annotations, as all of OPA's commands do."""
+
+
+def named(cases: list[dict[str, Any]]) -> list[Any]:
+    return [pytest.param(case, id=case["note"]) for case in cases]
+
+
+def source(case: dict[str, Any]) -> str:
+    if "module" in case:
+        return str(case["module"])
+    lines = "".join(f"# {line}\n" for line in case["block"].splitlines())
+    return f"package t\n\n# METADATA\n{lines}p := rego.metadata.rule()\n"
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    try:
+        with Oracle() as found:
+            yield found
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("case", named([case for case in CASES if "shows" in case]))
+def test_what_it_shows(case: dict[str, Any], oracle: Oracle) -> None:
+    shown = {"scope": "rule", **case["shows"]} if case["shows"] or "block" in case else {}
+    policies = pe.compile({"t.rego": source(case)})
+    assert policies.entrypoint("data.t.p")() == shown
+    assert [row["x"] for row in oracle.query("x := data.t.p", modules={"t.rego": source(case)}).bindings] == [shown]
+
+
+@pytest.mark.parametrize("case", named([case for case in CASES if "error" in case]))
+def test_what_is_wrong(case: dict[str, Any], oracle: Oracle) -> None:
+    code = case.get("code", "rego_parse_error")
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile({"t.rego": source(case)})
+    first = caught.value.errors[0]
+    assert (first.code, first.location and first.location.row) == (code, case["row"])
+    assert first.message.startswith(case["error"])
+    message = oracle.query("true", modules={"t.rego": source(case), **READS_ANNOTATIONS}).message
+    assert f"t.rego:{case['row']}: {code}: {case['error']}" in message
+
+
+def test_every_error_is_reported() -> None:
+    modules = {
+        "a.rego": "package a\n\n# METADATA\n# scope: foo\np := 1\n\n# METADATA\n# scope: bar\nq := 1\n",
+        "b.rego": "package b\n\n# METADATA\n# scope: package\np := 1\n",
+    }
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile(modules)
+    assert [str(error.location) for error in caught.value.errors] == ["a.rego:3", "a.rego:7", "b.rego:3"]
+
+
+def test_the_list_is_the_callers() -> None:
+    source = (
+        "# METADATA\n# custom: {a: [1]}\npackage t\n\n# METADATA\n# scope: document\np.q[x].r := x if some x in [1]\n"
+    )
+    policies = pe.compile({"t.rego": source})
+    found: list[Any] = policies.annotations()
+    assert found == [
+        {
+            "path": ["t"],
+            "location": {"file": "t.rego", "row": 3, "col": 1},
+            "annotations": {"scope": "package", "custom": {"a": [1]}},
+        },
+        # The path of a document ends at the first variable.
+        {
+            "path": ["t", "p", "q"],
+            "location": {"file": "t.rego", "row": 7, "col": 1},
+            "annotations": {"scope": "document"},
+        },
+    ]
+    found[0]["annotations"]["custom"]["a"].append(2)
+    assert policies.annotations()[0]["annotations"] == {"scope": "package", "custom": {"a": [1]}}
+
+
+def test_the_chain_has_every_block_of_a_rule() -> None:
+    source = """# METADATA
+# title: package
+package t
+
+# METADATA
+# title: far
+
+# METADATA
+# title: near
+p := [item.annotations.title | some item in rego.metadata.chain()]
+"""
+    assert pe.compile({"t.rego": source}).entrypoint("data.t.p")() == ["near", "far", "package"]
