@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from policy_engine.codegen.conditions import Conditions
 from policy_engine.codegen.context import CODE
+from policy_engine.codegen.lookahead import Loop
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
 from policy_engine.compiler.terms import FunctionValue, bodies, builtin_name, same_key
@@ -63,6 +64,9 @@ class _Frame:
 class BodyWriter(Conditions):
     """Writes bodies into one Python function."""
 
+    rest: Body | None = None
+    """The expressions after the one being written, where they are evaluated in the same context."""
+
     def solutions(
         self, body: Body, action: Action, before: Sequence[Demand] = (), after: Sequence[Demand] = ()
     ) -> None:
@@ -85,7 +89,8 @@ class BodyWriter(Conditions):
             self.fail = "break"
             for term, value in before:
                 self.match(term, value)
-            for expr in body:
+            for number, expr in enumerate(body):
+                self.rest = body[number + 1 :]
                 self.expr(expr)
             for term, value in after:
                 self.compare(value, term)
@@ -125,6 +130,7 @@ class BodyWriter(Conditions):
         if self.depth >= MAX_DEPTH:
             self._spill(frame)
         self.writer.line(header)
+        self.loops += 1
         frame.opened.append(_Open("loop", "", self.depth))
         self.writer.indent += 1
         self.depth += 1
@@ -157,6 +163,7 @@ class BodyWriter(Conditions):
             return
         outer = self.ctx
         self.ctx = self._with(expr.withs)
+        self.rest = None  # it is evaluated in another context
         self._what(expr)
         self.ctx = outer
         self._traced(expr)
@@ -228,6 +235,7 @@ class BodyWriter(Conditions):
             self.writer.line(header)
             self.writer.indent += 1
             self.depth += 1
+            self.loops += 1
             found = self.exists(every.body)
             self.writer.line(f"if not {found}:")
             self.writer.line(f" {holds} = False")
@@ -297,7 +305,7 @@ class BodyWriter(Conditions):
         if not self.is_open(a):
             if isinstance(a, nodes.Scalar):
                 a, b = b, a
-            self.compare(self.side(a), b)
+            self.compare(self._looking_ahead(a, b), b)
             return
         if self.is_open(b) and isinstance(a, (nodes.Array, nodes.Object)) and type(a) is type(b):
             self._unify_patterns(a, b)
@@ -309,7 +317,15 @@ class BodyWriter(Conditions):
         ):
             self._relation(b, a)
             return
-        self.match(a, self.side(b))
+        self.match(a, self._looking_ahead(b, a))
+
+    def _looking_ahead(self, term: Term, other: Term) -> str:
+        """The name of the value of one side of `term = other`; loops in it know what follows."""
+        if isinstance(term, nodes.Ref) and self.rest is not None and not self.unit.trace:
+            self.pending = Loop(term, other, self.rest)
+        value = self.side(term)
+        self.pending = None
+        return value
 
     def _unify_patterns(self, a: Term, b: Term) -> None:
         """Two patterns with unbound variables on both sides, taken apart; in an order in which one side is known."""
@@ -428,6 +444,6 @@ class BodyWriter(Conditions):
     @contextmanager
     def kept(self) -> Iterator[None]:
         """What is bound inside is unknown after it."""
-        state = dict(self.env), dict(self.refs), set(self.maybe), self.fail
+        state = dict(self.env), dict(self.refs), set(self.maybe), self.fail, self.loops, self.rest
         yield
-        self.env, self.refs, self.maybe, self.fail = state
+        self.env, self.refs, self.maybe, self.fail, self.loops, self.rest = state

@@ -204,23 +204,34 @@ FNS: Final = 6
 MASKED: Final = 7
 """The rules that a replaced document hides."""
 CODE: Final = 8
-MEMO: Final = 9
+INDEXES: Final = 9
+"""The tables of join indexes over the base data; None where some `with` replaces a part of it."""
+MEMO: Final = 10
 """The first memo slot."""
 
+
+Indexes = dict[Any, dict[int, tuple[Value, Any]]]
+"""For each join, by the identity of a collection: the collection itself, and its table."""
 
 NOTHING: Final[frozenset[int]] = frozenset()
 """No rule is hidden by a `with`."""
 
 
-def beginning(code: Code, start: Callable[[], Run], limits: Limits, data: Value) -> Query:
+def beginning(code: Code, start: Callable[[], Run], limits: Limits, data: Value, indexes: Indexes) -> Query:
     """All of a decision's first context but its input, which comes before it."""
     left = SLICE if limits.work is None or limits.work > SLICE else limits.work
-    return [data, None, left, None, start, code.fns, NOTHING, code, *[NC] * code.slots]
+    return [data, None, left, None, start, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
 
 
-def begin(run: Run, code: Code, input: Value, data: Value) -> Query:  # noqa: A002  the word of the language
+def begin(
+    run: Run,
+    code: Code,
+    input: Value,  # noqa: A002  the word of the language
+    data: Value,
+    indexes: Indexes,
+) -> Query:
     """A decision's first context, with its `Run`."""
-    return [input, data, None, 0, run, None, code.fns, NOTHING, code, *[NC] * code.slots]
+    return [input, data, None, 0, run, None, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
 
 
 def run_of(q: Query) -> Run:
@@ -265,7 +276,8 @@ def derived(
     code = q[CODE]
     # Contexts in contexts can double the work with each rule.
     charge(q, 1 + code.slots // 256)
-    return [input, data, q[ROOT] or q, 0, None, None, fns, masked, code, *[NC] * code.slots]
+    indexes = q[INDEXES] if data is q[DATA] else None
+    return [input, data, q[ROOT] or q, 0, None, None, fns, masked, code, indexes, *[NC] * code.slots]
 
 
 def with_function(q: Query, slot: int, function: Callable[..., Any]) -> Query:

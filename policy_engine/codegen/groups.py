@@ -98,6 +98,7 @@ class GroupWriter(BodyWriter):
         self.group = group
         self.slot = slot
         self.keyed = keyed
+        self.loops = int(keyed or group.kind is Kind.FUNCTION)
         self.alone = False
         """Whether one body is all there is to a value."""
 

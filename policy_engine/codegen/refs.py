@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from policy_engine.builtins import TABLE
 from policy_engine.codegen.context import DATA, FNS, INPUT
 from policy_engine.codegen.inline import in_place
+from policy_engine.codegen.lookahead import Loop
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
 from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, walk_terms
@@ -44,6 +45,10 @@ class Refs:
         self.fail = "return NC"
         self.depth = 0
         self.frames: list[_Frame] = []
+        self.loops = 0
+        """Loops around what is being written. More than none also where a function is called again and again."""
+        self.pending: Loop | None = None
+        """The reference that is being written, where what comes after it is known."""
 
     if TYPE_CHECKING:
 
@@ -198,7 +203,7 @@ class Refs:
         value = start
         for number, step in enumerate(path):
             if self.is_open(step):
-                value, key = self._iterate(value, step, number == len(path) - 1), None
+                value = self._iterate(value, step, self._join(step, len(path) - number, base))
                 key = (value,)
                 continue
             element = self.operand(step)
@@ -219,17 +224,64 @@ class Refs:
                 self.refs[key] = value
         return value
 
-    def _iterate(self, value: str, step: Term, last: bool) -> str:
-        """Open a loop over a collection and match its keys; the result is the member."""
+    def _iterate(self, value: str, step: Term, join: tuple[str, ...]) -> str:
+        """Open a loop over a collection and match its keys; the result is the member. See `_join` for `join`."""
         member = self.writer.name("v")
+        operands = ", ".join((self.ctx, value, *join))
         if isinstance(step, nodes.Var) and step.is_wildcard:
             self.env[step.name] = "None"  # nothing can refer to it
-            self.loop(f"for {member} in members({self.ctx}, {value}):")
+            self.loop(f"for {member} in {'joined' if join else 'members'}({operands}):")
             return member
         key = self.writer.name("v")
-        self.loop(f"for {key}, {member} in items({self.ctx}, {value}):")
+        self.loop(f"for {key}, {member} in {'joined' if join else 'items'}({operands}):")
         self.match(step, key)
         return member
+
+    def _join(self, step: Term, left: int, base: bool) -> tuple[str, ...]:
+        """The operands of a join index for the loop over a step, `left` steps from its reference's end; or none.
+
+        Worth it are base data, whose tables last, and loops that may run many times.
+        """
+        pending = self.pending
+        if pending is None or not (base or self.loops):
+            return ()
+        number = len(pending.ref.path) - left
+        if number < 0 or pending.ref.path[number] is not step:
+            return ()
+        equalities = pending.equalities(number, self._is_ready)
+        if not equalities:
+            return ()
+        pairs = not (isinstance(step, nodes.Var) and step.is_wildcard)
+        join = (tuple([field for field, _ in equalities]), pairs)
+        slot = "0" if base else str(self.unit.new_slot())
+        return (
+            self.unit.constants.named("j", join, join),
+            slot,
+            self.tuple_of([self.side(term) for _, term in equalities]),
+        )
+
+    def _is_ready(self, term: Term) -> bool:
+        """Whether a term can be evaluated now, without a loop or a rule."""
+        match term:
+            case nodes.Scalar():
+                return True
+            case nodes.Var(name):
+                return name in self.env and not term.is_wildcard
+            case nodes.Ref(nodes.Var(name), path):
+                if not all(isinstance(step, nodes.Scalar) or self._is_ready(step) for step in path):
+                    return False
+                return name == "input" or name in self.env or (name == "data" and self._is_base(path))
+            case _:
+                return False
+
+    def _is_base(self, path: tuple[Term, ...]) -> bool:
+        """Whether no rule has a part in what a path leads to."""
+        node: Tree | None = self.unit.program.tree
+        for step in path:
+            if node is None or node.group is not None or not isinstance(step, nodes.Scalar):
+                break
+            node = node.children.get(freeze(step.value))
+        return node is None
 
     def _data(self, path: tuple[Term, ...]) -> str:
         """A reference into data: walk the rules' tree as far as the path is constant."""

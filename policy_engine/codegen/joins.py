@@ -1,0 +1,107 @@
+"""Join indexes: the members of a collection that can satisfy the equalities after a loop, found by one look-up.
+
+    some g in data.grants; g.user == input.user; g.action == input.action
+
+is a search through all grants. A table from (user, action) to the grants that have them makes it a look-up. Which
+equalities there are, `lookahead` finds when code is written; this is what runs.
+
+A table only leaves out members that the equalities would refuse: they are checked all the same, so a loop over the
+whole collection is always right too. What stands between the loop and an equality is nothing that can fail with an
+error, so no error is missed either. Tables over base data are made when first needed and kept as long as the data is
+(`context.INDEXES`); those over other collections only where the loop may run many times, and for one context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from policy_engine.codegen.context import INDEXES, NC, Query, U, charge
+from policy_engine.codegen.runtime import frozen, items, members, step
+from policy_engine.values import CONTAINERS, Value
+
+FEWEST: Final = 16
+"""Members of a collection that is worth a table."""
+
+MOST: Final = 4096
+"""Collections that one loop keeps tables of."""
+
+Field = tuple[str | int, ...]
+"""A path from a member to what is compared."""
+
+
+Join = tuple[tuple[Field, ...], bool]
+"""One loop's equalities: what of the members is compared; and whether the loop is over (key, member) pairs."""
+
+Table = dict[object, list[Any]]
+"""What the loop is over, in order, by what the fields are, frozen. Members that lack a field are left out."""
+
+
+def joined(q: Query, collection: Value, join: Join, slot: int, keys: tuple[Value, ...]) -> Iterable[Any]:
+    """What the loop is over and may have fields equal to `keys`, in order.
+
+    `slot` is where one context remembers tables; 0 for base data, whose tables live as long as it does.
+    """
+    if collection.__class__ in CONTAINERS and len(collection) >= FEWEST:  # type: ignore[arg-type]
+        wanted = _frozen(q, keys)
+        if wanted is U:
+            return ()
+        if wanted is not None and (table := _table(q, collection, join, slot)) is not None:
+            found = table.get(wanted, ())
+            charge(q, 1 + len(found))
+            return found
+    return items(q, collection) if join[1] else members(q, collection)
+
+
+def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
+    """The key to a table; undefined if one of `keys` is, None if one is a container: tables have none of those."""
+    for key in keys:
+        if key.__class__ is not str:
+            break
+    else:
+        return keys
+    if any(key.__class__ in CONTAINERS for key in keys):
+        return None
+    return U if U in keys else tuple([frozen(q, key) for key in keys])
+
+
+def _table(q: Query, collection: Value, join: Join, slot: int) -> Table | None:
+    """The table of a collection; None if there is none and is not to be one yet."""
+    kept: dict[int, tuple[Value, Table | None]]
+    if not slot:
+        indexes = q[INDEXES]
+        if indexes is None:
+            return None
+        kept = indexes.get(join)
+        if kept is None:
+            kept = indexes.setdefault(join, {})
+    else:
+        kept = q[slot]
+        if kept is NC:  # type: ignore[comparison-overlap]
+            kept = q[slot] = {}
+    known = kept.get(id(collection))
+    if known is not None and known[0] is collection and known[1] is not None:
+        return known[1]
+    if len(kept) >= MOST:
+        kept.clear()
+    # Making a table costs more than one loop, and over many a collection there is only one loop.
+    table = None if slot and (known is None or known[0] is not collection) else _make(q, collection, join)
+    kept[id(collection)] = (collection, table)
+    return table
+
+
+def _make(q: Query, collection: Value, join: Join) -> Table:
+    fields, pairs = join
+    table: Table = {}
+    for pair in items(q, collection):
+        key = tuple([_field(q, pair[1], field) for field in fields])
+        if U not in key:
+            table.setdefault(key, []).append(pair if pairs else pair[1])
+    return table
+
+
+def _field(q: Query, value: Value, path: Field) -> object:
+    for name in path:
+        value = step(q, value, name)
+    # A key that is looked up is never a container.
+    return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)

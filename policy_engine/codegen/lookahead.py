@@ -1,0 +1,144 @@
+"""Which equalities follow a loop, for a join index (see `joins`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from policy_engine.codegen.joins import Field
+from policy_engine.compiler.terms import builtin_name
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Expr, Term
+
+HARMLESS: Final = frozenset({"lt", "lte", "gt", "gte", "neq", "internal.member_2"})
+"""Calls that have no errors."""
+
+Ready = Callable[[Term], bool]
+"""Whether a term can be evaluated before the loop, without a loop or a rule."""
+
+Equality = tuple[Field, Term]
+"""What of a member equals what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A reference that opens a loop where it stands in a body: `ref = other`, and what comes after it."""
+
+    ref: nodes.Ref
+    other: Term | None
+    rest: tuple[Expr, ...]
+
+    def equalities(self, number: int, ready: Ready) -> tuple[Equality, ...]:
+        """Those that members of the loop over step `number` must satisfy."""
+        found = dict(self._own(self.ref.path[number + 1 :], ready))
+        names: dict[str, Field] = {}
+        if number + 1 == len(self.ref.path) and self.other is not None:
+            names = dict(_names(self.other))
+        for expr in self.rest:
+            what = expr.what
+            if expr.withs or expr.negated or not isinstance(what, nodes.Call):
+                break
+            name = builtin_name(what)
+            if name == "eq" and len(what.args) == 2:
+                if not self._one(number, what.args, names, found, ready):
+                    break
+            elif name not in HARMLESS or len(what.args) != 2:
+                break
+        return tuple(found.items())
+
+    def _own(self, steps: tuple[Term, ...], ready: Ready) -> Iterator[Equality]:
+        """Those of the reference's own expression."""
+        if self.other is None:
+            return
+        field = _field(steps)
+        if field is None:
+            return
+        if ready(self.other):
+            yield field, self.other
+        elif not field:
+            yield from _parts(self.other, ready)
+
+    def _one(
+        self,
+        number: int,
+        args: tuple[Term, ...],
+        names: dict[str, Field],
+        found: dict[Field, Term],
+        ready: Ready,
+    ) -> bool:
+        """Take what an equality says; false if it may fail with an error."""
+        for left, right in (args, args[::-1]):
+            field = self._of_member(left, number, names)
+            if field is None:
+                continue
+            if ready(right):
+                found.setdefault(field, right)
+            elif isinstance(right, nodes.Var):
+                names.setdefault(right.name, field)
+            else:
+                return False
+            return True
+        # What does not speak of the member may be evaluated later or not at all, if it is plain.
+        return all(isinstance(arg, (nodes.Scalar, nodes.Var)) or ready(arg) for arg in args)
+
+    def _of_member(self, term: Term, number: int, names: dict[str, Field]) -> Field | None:
+        """The path from the member to what a term stands for, if it is a part of the member."""
+        if isinstance(term, nodes.Var):
+            return names.get(term.name)
+        if not isinstance(term, nodes.Ref) or not isinstance(term.head, nodes.Var):
+            return None
+        if term.head.name in names:
+            rest = _field(term.path)
+            return None if rest is None else (*names[term.head.name], *rest)
+        # `data.grants[i].user` once more: the same steps and the same variable.
+        key = self.ref.path[number]
+        if term.head == self.ref.head and isinstance(key, nodes.Var) and not key.is_wildcard:
+            length = number + 1
+            if len(term.path) >= length and all(map(_same, term.path[:length], self.ref.path[:length])):
+                return _field(term.path[length:])
+        return None
+
+
+def _same(a: Term, b: Term) -> bool:
+    if isinstance(a, nodes.Var) and isinstance(b, nodes.Var):
+        return a.name == b.name
+    return isinstance(a, nodes.Scalar) and isinstance(b, nodes.Scalar) and a.value == b.value
+
+
+def _field(steps: tuple[Term, ...]) -> Field | None:
+    """Steps as a path of names, if they are all strings."""
+    names: list[str | int] = []
+    for step in steps:
+        if not isinstance(step, nodes.Scalar) or not isinstance(step.value, str):
+            return None
+        names.append(step.value)
+    return tuple(names)
+
+
+def _names(pattern: Term) -> Iterator[tuple[str, Field]]:
+    """The variables of a pattern that a member is matched against, and what of it they are."""
+    match pattern:
+        case nodes.Var(name) if not pattern.is_wildcard:
+            yield name, ()
+        case nodes.Object(pairs):
+            for key, value in pairs:
+                if isinstance(key, nodes.Scalar) and isinstance(key.value, str) and isinstance(value, nodes.Var):
+                    yield value.name, (key.value,)
+        case nodes.Array(items):
+            for number, item in enumerate(items):
+                if isinstance(item, nodes.Var) and not item.is_wildcard:
+                    yield item.name, (number,)
+
+
+def _parts(pattern: Term, ready: Ready) -> Iterator[Equality]:
+    """The parts of a pattern that are known before the loop."""
+    match pattern:
+        case nodes.Object(pairs):
+            for key, value in pairs:
+                if isinstance(key, nodes.Scalar) and isinstance(key.value, str) and ready(value):
+                    yield (key.value,), value
+        case nodes.Array(items):
+            for number, item in enumerate(items):
+                if ready(item):
+                    yield (number,), item

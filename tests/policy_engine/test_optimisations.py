@@ -1,0 +1,148 @@
+"""Every optimisation changes the cost of an answer and nothing else: with each off, or forced, all cases hold.
+
+A case that is written for the language says nothing about the size at which an optimisation begins; here it begins at
+once, or never.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import policy_engine as pe
+from policy_engine.codegen import body, index, inline, joins, refs
+from tests.policy_engine.language.test_language import CASES, without_remarks
+
+Patch = pytest.MonkeyPatch
+
+SWITCHES: dict[str, Callable[[Patch], None]] = {
+    "no rule index": lambda patch: patch.setattr(index, "FEWEST", 10**9),
+    "rule index for two": lambda patch: patch.setattr(index, "FEWEST", 2),
+    "no joins": lambda patch: patch.setattr(refs.Refs, "_join", lambda *_: ()),
+    "joins for one": lambda patch: patch.setattr(joins, "FEWEST", 0),
+    "nothing in place": lambda patch: (
+        patch.setattr(refs, "in_place", lambda *_: None) or patch.setattr(body.BodyWriter, "operator", lambda *_: False)
+    ),
+    "deep functions split": lambda patch: patch.setattr(body, "MAX_DEPTH", 2),
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_all_cases_hold(switch: str, read_case: Callable[[dict[str, Any]], Any], monkeypatch: Patch) -> None:
+    SWITCHES[switch](monkeypatch)
+    for area, fields in CASES:
+        try:
+            read_case(without_remarks(fields)).check()
+        except AssertionError as error:
+            raise AssertionError(f"{area}: {fields['note']}: {error}") from error
+
+
+def test_the_switches_switch(monkeypatch: Patch) -> None:
+    assert "startswith" in inline.FORMS
+    module = {
+        "t.rego": "package t\np if { some g in data.gs; g.a == input.a; startswith(g.b, input.b)\nsome x in g.xs; x[_] }"
+        "\np if input.x"
+    }
+    sources = {pe.compile(module).python_source()}
+    for name in ("no joins", "nothing in place", "deep functions split"):
+        with monkeypatch.context() as patch:
+            SWITCHES[name](patch)
+            sources.add(pe.compile(module).python_source())
+    assert len(sources) == 4
+
+
+JOINS = """package t
+
+by_one contains g.id if { some g in data.grants; g.user == input.user }
+by_two contains g.id if { some g in data.grants; g.user == input.user; input.action = g.action }
+by_key contains i if data.grants[i].user == input.user
+by_both contains [i, g.id] if { some i, g in data.grants; g.user == input.user; i > 1 }
+by_name contains k if { some k, g in data.named; g.user == input.user }
+by_assigned contains g.id if { some g in data.grants; u := g.user; a := g.action; u == input.user; a == input.action }
+by_pattern contains i if { some {"id": i, "user": u, "action": "read"} in data.grants; u == input.user }
+by_array contains b if { some [a, b] in data.pairs; a == input.user }
+by_member if { some x in data.users; x == input.user }
+deep contains g.id if { some g in data.grants; g.owner.team == input.team.name }
+nested contains [x.id, y.id] if { some x in input.xs; some y in input.ys; y.user == x.user }
+grouped := {u: ids | some u in input.users; ids := [x.id | some x in input.xs; x.user == u]}
+called := {u: count(of(u)) | some u in input.users}
+of(user) := {y.id | some y in input.ys; y.user == user}
+counted := [n | some u in input.users; n := count([1 | data.grants[_].user == u])]
+every_user if every u in input.users { some g in data.grants; g.user == u }
+replaced := x if x := by_one with data.grants as input.xs
+set_of contains x if { some [x, u] in data.tuples; u == input.user }
+"""
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_joins_find_what_loops_find(seed: int, monkeypatch: Patch) -> None:
+    rng = random.Random(seed)
+    scalars: list[Any] = ["a", "b", "c", 1, 1.0, True, False, None, "", 2**70]
+    values = [*scalars, ["a"], {"a": 1}, [], {}]
+
+    def row() -> Any:
+        fields = {"user": rng.choice(values), "action": rng.choice(["read", "write", 1]), "id": rng.randint(0, 9)}
+        fields["owner"] = rng.choice([{"team": rng.choice(values)}, "x", None])
+        for name in list(fields):
+            if rng.random() < 0.1:
+                del fields[name]
+        return rng.choice([fields] * 9 + [rng.choice(values)])
+
+    rows = [row() for _ in range(rng.choice([0, 3, 20, 60]))]
+    data = {
+        "grants": rows,
+        "named": {f"k{number}": item for number, item in enumerate(rows)},
+        "pairs": [[rng.choice(values), number] for number in range(20)],
+        "users": [rng.choice(values) for _ in range(20)],
+        "tuples": pe.Set([[number, rng.choice(scalars)] for number in range(20)]),
+    }
+    questions = []
+    for _ in range(6):
+        question = {
+            "user": rng.choice(values),
+            "action": rng.choice(["read", 1.0]),
+            "team": {"name": rng.choice(values)},
+            "users": [rng.choice(scalars) for _ in range(4)],
+            "xs": [row() for _ in range(20)],
+            "ys": [row() for _ in range(20)],
+        }
+        if rng.random() < 0.2:
+            del question["user"]
+        questions.append(question)
+    answers = []
+    for fewest in (10**9, 16, 0):
+        monkeypatch.setattr(joins, "FEWEST", fewest)
+        entry = pe.compile({"t.rego": JOINS}, data).entrypoint("data.t")
+        answers.append([pe.dumps(entry(question)) for question in questions])
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_joins_are_used_and_follow_the_data() -> None:
+    module = {"t.rego": "package t\np contains g.id if { some g in data.grants; g.user == input.user }"}
+    grants = [{"user": f"u{number}", "id": number} for number in range(1000)]
+    policies = pe.compile(module, {"grants": grants}, limits=pe.Limits(work=2500))
+    entry = policies.entrypoint("data.t.p")
+    assert entry({"user": "u7"}) == [7]
+    other = policies.with_data({"grants": [{"user": "u7", "id": number} for number in range(20)]}).entrypoint(
+        "data.t.p"
+    )
+    assert other({"user": "u7"}) == list(range(20))
+    assert entry({"user": "u7"}) == [7]
+    assert pe.compile(module, {"grants": []}).entrypoint("data.t.p")({"user": "u7"}) == []
+
+
+def test_what_replaces_data_is_not_remembered() -> None:
+    """It comes from the input, which its owner may change between two decisions."""
+    module = {
+        "t.rego": "package t\np contains g.id if { some g in data.grants; g.user == input.user }\n"
+        "q := x if x := p with data.grants as input.grants"
+    }
+    entry = pe.compile(module, {"grants": []}).entrypoint("data.t.q")
+    grants = [{"user": "u", "id": number} for number in range(20)]
+    question = {"user": "u", "grants": grants}
+    assert entry(question) == list(range(20))
+    grants[3]["user"] = "other"
+    assert 3 not in entry(question)
