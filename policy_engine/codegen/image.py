@@ -14,7 +14,8 @@ from typing import Any, Final
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.context import Code, Node, Query
 from policy_engine.codegen.functions import Functions, late, remembered
-from policy_engine.codegen.runtime import EXPORTED, adapt
+from policy_engine.codegen.joins import EXPORTED
+from policy_engine.codegen.runtime import adapt
 from policy_engine.codegen.unit import Unit
 from policy_engine.location import Location
 from policy_engine.values import Key, Number, Set, freeze

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from policy_engine.codegen import runtime
 from policy_engine.codegen.context import INDEXES, NC, Query, U, charge
 from policy_engine.codegen.runtime import frozen, items, members, step
 from policy_engine.values import CONTAINERS, Value
@@ -105,3 +106,7 @@ def _field(q: Query, value: Value, path: Field) -> object:
         value = step(q, value, name)
     # A key that is looked up is never a container.
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
+
+
+EXPORTED: Final = {**runtime.EXPORTED, "joined": joined}
+"""Every name that generated code may use."""

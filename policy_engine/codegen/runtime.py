@@ -1,4 +1,4 @@
-"""Every name that generated code may use.
+"""The functions and values that generated code uses; `joins` has one more.
 
 Generated code sees nothing but the names in `EXPORTED`, its constants and its own functions. Values follow
 `policy_engine.values`; `U` is `UNDEFINED`, `NC` marks a memo slot that is not computed yet. What a decision carries

@@ -18,8 +18,8 @@ from policy_engine.codegen.context import MEMO, Code, Node, Query
 from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_group, write_lookup
 from policy_engine.codegen.index import Index
-from policy_engine.codegen.joins import joined
-from policy_engine.codegen.runtime import EXPORTED, adapt
+from policy_engine.codegen.joins import EXPORTED
+from policy_engine.codegen.runtime import adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
@@ -39,11 +39,7 @@ class Unit:
         self.program = program
         self.trace = trace
         self.arity = calls.arity(program)
-        self.namespace: dict[str, Any] = {
-            "__builtins__": {},
-            **EXPORTED,
-            "joined": joined,
-        }
+        self.namespace: dict[str, Any] = {"__builtins__": {}, **EXPORTED}
         self.constants = Constants(self.namespace)
         self.code = Code(self.namespace, Node(program.tree.number, ()))
         self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked | mocked))}

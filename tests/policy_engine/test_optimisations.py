@@ -43,7 +43,8 @@ def test_all_cases_hold(switch: str, read_case: Callable[[dict[str, Any]], Any],
 def test_the_switches_switch(monkeypatch: Patch) -> None:
     assert "startswith" in inline.FORMS
     module = {
-        "t.rego": "package t\np if { some g in data.gs; g.a == input.a; startswith(g.b, input.b)\nsome x in g.xs; x[_] }"
+        "t.rego": "package t\np if { some g in data.gs; g.a == input.a; startswith(g.b, input.b); "
+        "some x in g.xs; x[_] }"
         "\np if input.x"
     }
     sources = {pe.compile(module).python_source()}
