@@ -14,6 +14,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Hashable, Iterable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,11 +49,11 @@ class Case:
             raise pytest.UsageError(f"case `{case.note}` expects nothing")
         return case
 
-    def check(self) -> None:
-        """Raises `AssertionError` if the engine answers anything else than what is wanted."""
+    def check(self, cache: Path | None = None) -> None:
+        """Raises `AssertionError` if the engine, with a cache or without, answers anything else than what is wanted."""
         error, got = None, []
         try:
-            got = self._evaluate()
+            got = self._evaluate(cache)
         except pe.PolicyError as raised:
             error = raised
         if self.want_error or self.want_error_code:
@@ -87,8 +88,8 @@ class Case:
     def _input(self) -> Any:
         return pe.parse_value(self.input_term) if self.input_term else self.input
 
-    def _evaluate(self) -> list[dict[str, Any]]:
-        policies = pe.compile(self._files(), data=self.data or {})
+    def _evaluate(self, cache: Path | None) -> list[dict[str, Any]]:
+        policies = pe.compile(self._files(), data=self.data or {}, cache=cache)
         return policies.prepare(self.query, strict_builtin_errors=self.strict).bindings(self._input())
 
     def _canonical(self, bindings: Iterable[dict[str, Any]]) -> frozenset[Hashable]:

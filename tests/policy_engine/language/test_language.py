@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from policy_engine import engine
 from tests.oracle import Oracle, OracleUnavailable, both_modes
 
 CASES = [
@@ -29,6 +30,21 @@ ALL = [pytest.param(fields, id=f"{area}: {fields['note']}") for area, fields in 
 @pytest.mark.parametrize("fields", ALL)
 def test_case(fields: dict[str, Any], read_case: Callable[[dict[str, Any]], Any]) -> None:
     read_case(without_remarks(fields)).check()
+
+
+@pytest.mark.parametrize("fields", ALL)
+def test_case_from_the_cache(
+    fields: dict[str, Any],
+    read_case: Callable[[dict[str, Any]], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer is the same one, and nothing is compiled for it."""
+    case = read_case(without_remarks(fields))
+    case.check(tmp_path)
+    if not case.want_error_code.startswith("rego_"):
+        monkeypatch.setattr(engine, "compile_program", lambda *_, **__: pytest.fail("it was compiled again"))
+    case.check(tmp_path)
 
 
 @pytest.fixture(scope="module")
