@@ -13,7 +13,7 @@ from typing import Final
 from policy_engine import cache as caching
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import Code, Limits, Options, Run, begin, beginning, run_of
+from policy_engine.codegen.context import Code, Indexes, Limits, Options, Run, begin, beginning, run_of
 from policy_engine.codegen.export import Export, export
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
@@ -133,6 +133,7 @@ class Policies:
         self._compiled = compiled
         self._data = data
         self._options = options
+        self._indexes: Indexes = {}
 
     def entrypoint(self, path: str, *, strict_builtin_errors: bool = False) -> Entrypoint:
         """The document at a constant path (`data.support.authz.allow`) as a callable: the hot path."""
@@ -211,13 +212,14 @@ class Entrypoint:
     def __init__(self, policies: Policies, path: Path, strict: bool) -> None:
         self._compiled = policies._compiled
         self._data = policies._data
+        self._indexes = policies._indexes
         self._options = policies._options
         self._path = path
         self._strict = strict
         self._code, self._function = self._compiled.document(path)
         # All that the function can reach is compiled now, so there will be no more memo slots to be made.
         limits = self._options.limits
-        self._beginning = beginning(self._code, self._start, limits, self._data)
+        self._beginning = beginning(self._code, self._start, limits, self._data, policies._indexes)
         self._timed = limits.seconds is not None
         self._traced: Document | None = None
 
@@ -263,7 +265,7 @@ class Entrypoint:
         limits = limits or self._options.limits
         run = Run(self._options, self._strict, limits)
         run.now, run.seed, run.replay = now_ns, seed, replay
-        query = begin(run, code, input, self._data)
+        query = begin(run, code, input, self._data, self._indexes)
         try:
             value = function(query)
         except Exception as error:
@@ -333,7 +335,7 @@ class PreparedQuery:
     def _rows(self, code: Code, function: Rows, value: Value) -> list[tuple[Value, ...]]:
         options = self._policies._options
         limits = options.limits
-        query = begin(Run(options, self._strict, limits), code, value, self._policies._data)
+        query = begin(Run(options, self._strict, limits), code, value, self._policies._data, self._policies._indexes)
         try:
             rows = function(query)
         except Exception as error:
