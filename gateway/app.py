@@ -66,7 +66,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready
         stack.callback(refusals.flush)
         counting = asyncio.create_task(refusals.run())
         stack.callback(counting.cancel)
-        policies = PolicyCache(data.bundles)
+        policies = PolicyCache(data.bundles, data.cache)
         handover = Handover(data.runtime_db)
         stack.callback(handover.close)
         follower = Follower(handover, reader, policies, boot)

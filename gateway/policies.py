@@ -71,11 +71,14 @@ class Panel:
     nondeterministic: bool
 
 
-def compile_bundle(files: Mapping[str, bytes], digest: str, name: str) -> CompiledBundle:
-    """Compile a bundle's files, its tests left out. Raises `GatewayError` or `policy_engine.PolicyError`."""
+def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled: Path | None = None) -> CompiledBundle:
+    """Compile a bundle's files, its tests left out. Raises `GatewayError` or `policy_engine.PolicyError`.
+
+    `compiled` is a directory of this user's own, where the engine may find that done.
+    """
     manifest = policy_bundle.manifest(files.get(policy_bundle.MANIFEST, b""), name)
     content = from_files(files.items(), tests=False)
-    policies = pe.compile(content.modules, content.data)
+    policies = pe.compile(content.modules, content.data, cache=compiled)
     facts = policies.facts(manifest.entrypoint)
     return CompiledBundle(
         digest=digest,
@@ -95,8 +98,9 @@ class PolicyCache:
     belong on another thread. What a running request holds stays alive with it, whatever is dropped here.
     """
 
-    def __init__(self, bundles: Path) -> None:
+    def __init__(self, bundles: Path, compiled: Path | None = None) -> None:
         self._directory = bundles
+        self._compiled = compiled
         self._bundles: dict[str, CompiledBundle] = {}
         self._panels: dict[tuple[str, tuple[Any, ...]], Panel] = {}
         self._loading = threading.Lock()
@@ -158,7 +162,7 @@ class PolicyCache:
             if bundle is None:
                 files = policy_bundle.read(self._directory / digest)
                 try:
-                    bundle = compile_bundle(files, digest, digest[:12])
+                    bundle = compile_bundle(files, digest, digest[:12], self._compiled)
                 except pe.PolicyError as error:
                     message = f"bundle {digest[:12]} does not compile: {error}"
                     raise GatewayError("bundle_broken", message, subject=digest) from error

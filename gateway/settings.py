@@ -54,6 +54,11 @@ class DataDirectory:
         return self.path / "bundles"
 
     @property
+    def cache(self) -> Path:
+        """Compiled policies, for a faster start: nothing that cannot be made anew."""
+        return self.path / "cache"
+
+    @property
     def processes(self) -> Path:
         return self.path / "processes"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 
 from policy_engine import engine
 from policy_engine.bundle_files import DATA_FILES, MANIFEST, SIGNATURES, Source, belongs, checked, source_files
@@ -48,11 +49,12 @@ def load(
     allow_network: bool = False,
     functions: Mapping[str, tuple[Declaration, Callable[..., Value]]] | None = None,
     print: Callable[[str], None] | None = None,  # noqa: A002
+    cache: str | PathLike[str] | None = None,
 ) -> Policies:
     """Read and compile a bundle: a directory, a `.tar.gz`, or `(repository, commit, path)`.
 
-    Files named `*_test.rego` are left out unless `tests`. `key` and `skip_verification` are as for `read`. Raises
-    `PolicyError`.
+    Files named `*_test.rego` are left out unless `tests`. `key` and `skip_verification` are as for `read`,
+    `cache` as for `compile`. Raises `PolicyError`.
     """
     bundle = read(source, tests=tests, key=key, skip_verification=skip_verification)
     policies = engine.compile(
@@ -62,6 +64,7 @@ def load(
         allow_network=allow_network,
         functions=functions,
         print=print,
+        cache=cache,
     )
     for file, package in policies.packages().items():
         if not bundle.owns(package):

@@ -42,6 +42,17 @@ Strict = Annotated[
 Fail = Annotated[bool, typer.Option("--fail", help="Exit with 1 if the query is undefined.")]
 FailDefined = Annotated[bool, typer.Option("--fail-defined", help="Exit with 1 if the query has a result.")]
 
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        envvar="POLICY_CACHE",
+        show_default=False,
+        help="Keep compiled policies in this directory, and look for them there.",
+    ),
+]
+
 
 def evaluate(
     query: Query,
@@ -56,6 +67,7 @@ def evaluate(
     verification_key: signing.VerificationKey = "",
     signing_alg: signing.Algorithm = "RS256",
     scope: signing.Scope = "",
+    cache: Cache = None,
 ) -> None:
     """Evaluate a query against policies, data and an input document.
 
@@ -69,7 +81,7 @@ def evaluate(
         unit = loading.load_as_one(data, signing.bundle_key(verification_key, signing_alg, scope))
         sources.update(unit.modules)
         document = _input(input_file, stdin_input)
-        policies = compile_policies(unit.modules, unit.data, print=_print)
+        policies = compile_policies(unit.modules, unit.data, print=_print, cache=cache)
         answers = _answers(query, policies.prepare(query, strict_builtin_errors=strict).results(document))
     except PolicyError as error:
         if output_format is Format.JSON:

@@ -11,6 +11,7 @@ from gateway.errors import Denied, GatewayError
 from gateway.policies import PolicyCache, digests
 from gateway.policy_bundle import publish
 from gateway.registry.reader import ActiveSet, BundleRef
+from policy_engine import engine
 
 
 def published(directory: Path, rules: str = "allow := true") -> str:
@@ -29,6 +30,15 @@ def test_loading(tmp_path: Path) -> None:
     assert cache.get(digest) is bundle is cache.load(digest)
     assert (bundle.digest, bundle.entrypoint, bundle.input_paths) == (digest, "data.b.authz", (("action",),))
     assert not bundle.nondeterministic
+
+
+def test_a_restart_finds_it_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = published(tmp_path / "bundles", "allow if input.action == data.b.x")
+    first = PolicyCache(tmp_path / "bundles", tmp_path / "cache").load(digest)
+    monkeypatch.setattr(engine, "compile_program", lambda *_, **__: pytest.fail("it was compiled again"))
+    again = PolicyCache(tmp_path / "bundles", tmp_path / "cache").load(digest)
+    assert (again.input_paths, again.nondeterministic) == (first.input_paths, first.nondeterministic)
+    assert again.decide({"action": 1}).value == first.decide({"action": 1}).value
 
 
 def test_tests_are_not_loaded(tmp_path: Path) -> None:

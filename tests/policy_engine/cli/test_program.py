@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from policy_engine import engine
 from policy_engine.cli.app import run
 
 AUTHZ = """package authz
@@ -173,6 +174,19 @@ def test_eval_answers_in_the_shape_of_opa(policy) -> None:
     expression = {"value": True, "text": "data.authz.allow", "location": {"row": 1, "col": 1}}
     assert json.loads(out) == {"result": [{"expressions": [expression]}]}
     assert err == 'roles ["admin"]\n'
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_eval_finds_compiled_policies_again(policy, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    arguments = ["eval", "-d", "p", "data.authz.allow"]
+    if how == "option":
+        arguments += ["--cache", "compiled"]
+    else:
+        monkeypatch.setenv("POLICY_CACHE", "compiled")
+    first = policy(*arguments)
+    assert first[0] == 0
+    monkeypatch.setattr(engine, "compile_program", lambda *_, **__: pytest.fail("it was compiled again"))
+    assert policy(*arguments) == first
 
 
 def test_eval_gives_bindings(policy) -> None:
