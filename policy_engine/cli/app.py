@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from policy_engine.cli import capabilities, check, evaluate, signing, test
+from policy_engine.cli import bench, capabilities, check, evaluate, signing, test
 from policy_engine.cli.diagnostics import complain, standard_error
 
 ABOUT = """Write, check and test policies in Rego.
@@ -35,6 +35,7 @@ def build() -> typer.Typer:
     app.command("check")(check.check)
     app.command("eval")(evaluate.evaluate)
     app.command("sign")(signing.sign)
+    app.command("bench")(bench.bench)
     app.command("capabilities")(capabilities.capabilities)
     return app
 

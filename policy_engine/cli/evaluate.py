@@ -80,21 +80,22 @@ def evaluate(
     try:
         unit = loading.load_as_one(data, signing.bundle_key(verification_key, signing_alg, scope))
         sources.update(unit.modules)
-        document = _input(input_file, stdin_input)
+        document = input_document(input_file, stdin_input)
         policies = compile_policies(unit.modules, unit.data, print=_print, cache=cache)
         answers = _answers(query, policies.prepare(query, strict_builtin_errors=strict).results(document))
     except PolicyError as error:
         if output_format is Format.JSON:
-            typer.echo(_indented({"errors": [_error(single) for single in error.errors]}))
+            typer.echo(indented({"errors": [_error(single) for single in error.errors]}))
         else:
             show(standard_error(), error, sources)
         raise typer.Exit(2) from None
-    typer.echo(_indented({"result": answers} if answers else {}) if output_format is Format.JSON else _pretty(answers))
+    typer.echo(indented({"result": answers} if answers else {}) if output_format is Format.JSON else _pretty(answers))
     if (fail and not answers) or (fail_defined and answers):
         raise typer.Exit(1)
 
 
-def _input(file: Path | None, from_stdin: bool) -> Value:
+def input_document(file: Path | None, from_stdin: bool) -> Value:
+    """The document that `--input` or `--stdin-input` names; undefined without either. Raises `PolicyError`."""
     if from_stdin:
         return read_document("<stdin>.json", sys.stdin.buffer.read())
     if file is None:
@@ -146,7 +147,7 @@ def _pretty(answers: list[dict[str, Any]]) -> str:
         return "undefined"
     first = answers[0]
     if len(answers) == 1 and "bindings" not in first and len(first["expressions"]) == 1:
-        return _indented(first["expressions"][0]["value"])
+        return indented(first["expressions"][0]["value"])
     names = sorted(first.get("bindings", {}))
     # An expression that only binds or tests is always true: beside bindings its column says nothing.
     shown = [
@@ -166,12 +167,12 @@ def _pretty(answers: list[dict[str, Any]]) -> str:
     )
 
 
-def _indented(value: Value, margin: str = "\n") -> str:
+def indented(value: Value, margin: str = "\n") -> str:
     """JSON text for people. The standard library's would rewrite numbers whose text matters (1.50)."""
     inner = margin + "  "
     if isinstance(value, dict) and value:
-        members = (f"{quote(key)}: {_indented(value[key], inner)}" for key in value)
+        members = (f"{quote(key)}: {indented(value[key], inner)}" for key in value)
         return "{" + inner + ("," + inner).join(members) + margin + "}"
     if isinstance(value, list) and value:
-        return "[" + inner + ("," + inner).join(_indented(item, inner) for item in value) + margin + "]"
+        return "[" + inner + ("," + inner).join(indented(item, inner) for item in value) + margin + "]"
     return dumps(value)
