@@ -2,7 +2,9 @@
 
 Tests ask it what the language means, in two modes. Strict is the `opa_bindings` package as it is: it always turns a
 builtin's error into the query's error. Default mode, where such an error is undefined, is a temporary copy of its
-library with one flag's assignment overwritten (see `_default_mode_library`).
+library with one flag's assignment overwritten (see `_patched`).
+
+Either may also compile as strictly as `opa check --strict` does, in another such copy.
 
 Each mode runs in a child process of its own: two Go runtimes do not share a process well, and a crash or a hang of the
 oracle must not take the test run along. Without the package (it is no dependency of the product) `Oracle` raises
@@ -26,16 +28,36 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from policy_engine.values import UNDEFINED, Set, Value, dumps, sorted_items
 
 _SECONDS: Final = 20.0
 """How long OPA may think about one query."""
 
-_FLAG_SYMBOL: Final = b"main.evalCommon.func1.StrictBuiltinErrors.3"
-_FLAG_LOAD: Final = bytes.fromhex("0fb64a08")  # movzbl 8(%rdx), %ecx: read the option's value
-_FLAG_CLEAR: Final = bytes.fromhex("31c99090")  # xor %ecx, %ecx; nop; nop: the option is off
+
+class _Patch(NamedTuple):
+    """Machine code of one function that is replaced by other code of the same length."""
+
+    symbol: bytes
+    within: int
+    """How far from the function's beginning the code is looked for."""
+    before: bytes
+    after: bytes
+
+
+_DEFAULT_MODE: Final = _Patch(
+    b"main.evalCommon.func1.StrictBuiltinErrors.3",
+    4,
+    bytes.fromhex("0fb64a08"),  # movzbl 8(%rdx), %ecx: read the option's value
+    bytes.fromhex("31c99090"),  # xor %ecx, %ecx; nop; nop: the option is off
+)
+_STRICT_COMPILER: Final = _Patch(
+    b"github.com/open-policy-agent/opa/v1/rego.New",
+    4096,
+    bytes.fromhex("0fb69120030000889068010000"),  # movzbl 0x320(%rcx), %edx; mov %dl, 0x168(%rax): copy the option
+    bytes.fromhex("ba010000009090889068010000"),  # mov $1, %edx; nop; nop; mov %dl, 0x168(%rax): it is on
+)
 
 
 class OracleUnavailable(Exception):
@@ -55,16 +77,17 @@ class Answer:
 class Oracle:
     """One OPA process. Use as a context manager, or call `close`."""
 
-    def __init__(self, *, strict: bool = True) -> None:
+    def __init__(self, *, strict: bool = True, strict_compiler: bool = False) -> None:
         found = importlib.util.find_spec("opa_bindings")
         if found is None or found.origin is None:
             raise OracleUnavailable("the package opa-golib-python-bindings is not installed")
         library = Path(found.origin).parent / "libopabridge.so"
         self._directory: str | None = None
-        if not strict:
+        patches = [*([] if strict else [_DEFAULT_MODE]), *([_STRICT_COMPILER] if strict_compiler else [])]
+        if patches:
             self._directory = tempfile.mkdtemp(prefix="oracle-")
             try:
-                library = _default_mode_library(library, Path(self._directory))
+                library = _patched(library, Path(self._directory), patches)
             except BaseException:
                 self._remove()
                 raise
@@ -124,21 +147,21 @@ class Oracle:
         """
         # `walk` yields values of any type, so this hides every operand's type, sets included. Inside a comprehension
         # nothing but the text is bound, so nothing else has to survive the way through JSON.
-        hidden = f'walk({{"hidden": {_source(list(args))}}}, [["hidden"], args])'
+        hidden = f'walk({{"hidden": {rego_source(list(args))}}}, [["hidden"], args])'
         operands = ", ".join(f"args[{i}]" for i in range(len(args)))
         answer = self.query(f'texts := [text | {hidden}; x := {name}({operands}); text := $"{{[x]}}"]')
         texts = [{"text": text} for one in answer.bindings for text in one["texts"]]
         return Answer(texts, answer.code, answer.message, answer.prints)
 
 
-def _source(value: Value) -> str:
-    """A value as Rego source."""
+def rego_source(value: Value) -> str:
+    """A value as Rego source, for any parser to read."""
     if value.__class__ is list:
-        return "[" + ", ".join(map(_source, value)) + "]"
+        return "[" + ", ".join(map(rego_source, value)) + "]"
     if value.__class__ is dict:
-        return "{" + ", ".join(f"{_source(key)}: {_source(item)}" for key, item in sorted_items(value)) + "}"
+        return "{" + ", ".join(f"{rego_source(key)}: {rego_source(item)}" for key, item in sorted_items(value)) + "}"
     if value.__class__ is Set:
-        return "{" + ", ".join(map(_source, value)) + "}" if value.members else "set()"
+        return "{" + ", ".join(map(rego_source, value)) + "}" if value.members else "set()"
     return dumps(value)
 
 
@@ -149,17 +172,19 @@ def both_modes() -> Iterator[tuple[Oracle, Oracle]]:
         yield strict, default
 
 
-def _default_mode_library(library: Path, directory: Path) -> Path:
-    """A copy of the library whose evaluations leave builtin errors undefined.
+def _patched(library: Path, directory: Path, patches: list[_Patch]) -> Path:
+    """A copy of the library with some of its code replaced.
 
-    The binding hard-wires `rego.StrictBuiltinErrors(true)`. The option is a closure that copies a captured boolean;
-    the copy's closure stores false instead.
+    The binding hard-wires `rego.StrictBuiltinErrors(true)`, an option that is a closure over a boolean, and has no way
+    to set `rego.Strict`, which is copied into the compiler.
     """
     image = bytearray(library.read_bytes())
-    offset = _symbol_offset(image, _FLAG_SYMBOL)
-    if offset is None or image[offset : offset + 4] != _FLAG_LOAD:
-        raise OracleUnavailable("this build of opa_bindings is not the one whose strict flag is known")
-    image[offset : offset + 4] = _FLAG_CLEAR
+    for patch in patches:
+        start = _symbol_offset(image, patch.symbol)
+        offset = -1 if start is None else image.find(patch.before, start, start + max(patch.within, len(patch.before)))
+        if offset < 0:
+            raise OracleUnavailable("this build of opa_bindings is not the one whose strict flags are known")
+        image[offset : offset + len(patch.after)] = patch.after
     copy = directory / library.name
     copy.write_bytes(image)
     return copy

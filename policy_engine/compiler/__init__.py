@@ -15,6 +15,7 @@ from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.compiler.annotations import check as check_annotations
 from policy_engine.compiler.annotations import read as read_annotations
 from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
+from policy_engine.compiler.resolver import Findings, Resolver
 from policy_engine.compiler.terms import ROOTS, Names, is_generated
 from policy_engine.compiler.typecheck import rules as typecheck
 from policy_engine.errors import PolicyError, combine
@@ -39,12 +40,14 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     ("dynamic", expand.dynamic),  # refs and comprehensions out of operands: must not change what safety sees
     ("recursion", recursion.check),  # on normal form, so that nothing hides a reference
     ("types", typecheck.check),  # in the order of dependencies, which recursion has found
+    ("deprecated", calls.deprecated),  # last, as in OPA: whatever else is wrong is said first
 )
 
 QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     *STAGES[4:7],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
+    STAGES[-1],
 )
 """A query's names are resolved on their own; nothing depends on it, so that no recursion goes through it."""
 
@@ -68,15 +71,15 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     The result is a program that differs only in what its `with` modifiers replace, the body in normal form, and the
     query's variables: for each name as written, the name in the body.
     """
-    errors: list[PolicyError] = []
     query = Program([], program.tree, program.groups, [], program.names, program.builtins)
     query.dependencies, query.documents = program.dependencies, program.documents
     query.functions = program.functions
-    resolver = names.Resolver({}, names.function_names(program), program.names, errors)
+    found = Findings()
+    resolver = Resolver({}, names.function_names(program), program.names, found)
     info = ModuleInfo("", (), nodes.Module(nodes.Package(()), (), ()))
-    clause = Clause(None, resolver.body(body)[0])
+    clause = Clause(None, resolver.query(body))
     query.rules.append(Rule((), (), None, None, [clause], False, NOWHERE, info))
-    if errors:
+    if errors := found.first():
         raise combine(errors)
     variables = {}
     for expr in clause.body:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.program import Group, Kind, Path, Program, dotted
@@ -17,16 +19,54 @@ from policy_engine.compiler.terms import (
     term_closures,
     walk_terms,
 )
+from policy_engine.compiler.typecheck import messages
+from policy_engine.compiler.typecheck.documents import Documents, Node
+from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
+from policy_engine.types import UNKNOWN
+
+_SUFFIX: Final = re.compile(r"'\d+")
+"""What a declared name ends with."""
+_NEVER_REPLACED: Final = frozenset({"eq", "rego.metadata.chain", "rego.metadata.rule"})
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
-    """Report calls that cannot be made, and note which functions and documents `with` replaces somewhere."""
+    """Report calls that cannot be made, and note which functions and documents `with` replaces somewhere.
+
+    What is wrong with a `with` is said first.
+    """
+    checker = Checker(program, errors)
     for rule in program.rules:
         for clause in rule.clauses:
-            Checker(program, errors).body(clause.body)
+            checker.body(clause.body)
+    if checker.wrong_withs:
+        errors[:] = checker.wrong_withs
+
+
+def deprecated(program: Program, errors: list[PolicyError]) -> None:
+    """Report calls of builtins that exist only for older versions of the language."""
+    names = {name for name, builtin in program.builtins.items() if builtin.deprecated}
+    for rule in program.rules:
+        for clause in rule.clauses:
+            for call in _calls(clause.body):
+                if (name := builtin_name(call)) in names:
+                    text = f"deprecated built-in function calls in expression: {name}"
+                    errors.append(PolicyError(TYPE_ERROR, text, call.loc))
+
+
+def _calls(body: Body) -> Iterator[nodes.Call]:
+    """The calls of a body in normal form."""
+    for expr in body:
+        if isinstance(expr.what, nodes.Call):
+            yield expr.what
+        for term in expr_terms(expr):
+            if isinstance(term, nodes.Call):
+                yield term
+        for closure in closures(expr):
+            for inner in bodies(closure):
+                yield from _calls(inner)
 
 
 def arity(program: Program) -> Callable[[nodes.Call], int]:
@@ -55,10 +95,16 @@ class Checker:
     def __init__(self, program: Program, errors: list[PolicyError]) -> None:
         self.program = program
         self.errors = errors
+        self.wrong_withs: list[PolicyError] = []
+        """The first of each body."""
+        self.types = Scope((), Documents(Node()))
 
     def body(self, body: Body) -> None:
+        wrong: list[PolicyError] = []
         for expr in body:
             self.expr(expr)
+            wrong += [error for item in expr.withs if (error := self._with(item)) is not None]
+        self.wrong_withs += wrong[:1]
 
     def expr(self, expr: Expr) -> None:
         if isinstance(expr.what, nodes.Call):
@@ -70,30 +116,31 @@ class Checker:
         for closure in closures(expr):
             for body in bodies(closure):
                 self.body(body)
-        for target in expr.withs:
-            self._with(target)
 
     def _call(self, call: nodes.Call, *, statement: bool) -> None:
         name = builtin_name(call)
         builtin = self.program.builtins.get(name) if name is not None else None
         if builtin is not None:
-            if builtin.deprecated:
-                self._error(call, f"deprecated built-in function calls in expression: {name}", TYPE_ERROR)
             expected = len(builtin.decl.args)
         else:
             group = find_function(self.program, call) if name is None else None
             if group is None:
                 name = name or _operator_text(call)
-                self._error(call, f"undefined function {name}", TYPE_ERROR, "check the name, or import its package")
+                text = f"undefined function {_SUFFIX.sub('', name)}"
+                self._error(call, text, TYPE_ERROR, "check the name, or import its package")
                 return
             name, expected = group.name, group.arity
         if len(call.args) == expected or (statement and len(call.args) == expected + 1):
             return
-        if builtin is not None and builtin.decl.variadic is not None:
-            return
-        self._error(call, f"{name}: arity mismatch: it takes {expected} operands, not {len(call.args)}", TYPE_ERROR)
+        if builtin is None:
+            given = f"{len(call.args)} argument{'' if len(call.args) == 1 else 's'}"
+            self._error(call, f"function {name} has arity {expected}, got {given}", TYPE_ERROR)
+        elif builtin.decl.variadic is None:
+            # Of variables nothing is known yet; a call inside a term has a result, of which nothing is known either.
+            have = [*map(self.types.type_of, call.args), *([] if statement else [UNKNOWN])]
+            self.errors.append(messages.call_error(call.loc, builtin.name, "arity mismatch", have, builtin.decl.args))
 
-    def _with(self, item: nodes.With) -> None:
+    def _with(self, item: nodes.With) -> PolicyError | None:
         """A target is input, base data, a whole virtual document, or a function."""
         target = item.target
         head = target.head if isinstance(target, nodes.Ref) else target
@@ -101,52 +148,44 @@ class Checker:
         if isinstance(item.value, FunctionValue):
             self.program.mocked.add(str(item.value.value))
         if head.name == "input":
-            return
+            return None
         if head.name != "data":
-            self._with_builtin(item, head.name)
-            return
+            return self._with_builtin(item, head.name)
         path = constant_path(target)
         if path is None:
-            return  # an error when it is evaluated, as in OPA
+            return None  # an error when it is evaluated, as in OPA
         node = self.program.tree
         for length, step in enumerate(path):
             if node.group is not None:
                 text = "with keyword cannot partially replace virtual document(s)"
-                self._error(item, text, COMPILE_ERROR, f"replace all of `{node.group.name}`")
-                return
+                return PolicyError(COMPILE_ERROR, text, item.loc, hint=f"replace all of `{node.group.name}`")
             if step not in node.children:
-                return
+                return None
             node = node.children[path[length]]
         if node.group is not None and node.group.kind is Kind.FUNCTION:
             self.program.mocked.add(node.group.name)
-            self._check_mock(item, node.group.arity)
         else:
             self.program.masked.add(path)
+        return None
 
-    def _with_builtin(self, item: nodes.With, name: str) -> None:
+    def _with_builtin(self, item: nodes.With, name: str) -> PolicyError | None:
         builtin: Builtin | None = self.program.builtins.get(name)
         if builtin is None:
-            text = f"with keyword target must reference existing input, data, or a function: {name}"
-            self._error(item, text, TYPE_ERROR)
-            return
-        if builtin.relation or name.startswith("internal.") or builtin.infix:
-            self._error(item, f"with keyword replacing built-in function: target must not be {name}", COMPILE_ERROR)
-            return
+            text = "with keyword target must reference existing input, data, or a function"
+            return PolicyError(TYPE_ERROR, text, item.loc, hint=f"nothing is called `{_SUFFIX.sub('', name)}`")
+        wrong = ""
+        if name in _NEVER_REPLACED:
+            wrong = f'replacement of "{name}" invalid'
+        elif name.startswith("internal."):
+            wrong = f'replacement of internal function "{name}" invalid'
+        elif builtin.relation:
+            wrong = "target must not be a relation"
+        elif builtin.decl.result is None:
+            wrong = "target must not be a void function"
+        if wrong:
+            return PolicyError(COMPILE_ERROR, f"with keyword replacing built-in function: {wrong}", item.loc)
         self.program.mocked.add(name)
-        self._check_mock(item, len(builtin.decl.args))
-
-    def _check_mock(self, item: nodes.With, expected: int) -> None:
-        if not isinstance(item.value, FunctionValue):
-            return
-        name = str(item.value.value)
-        if name in self.program.builtins:
-            found = len(self.program.builtins[name].decl.args)
-        else:
-            found = self.program.functions[name].arity
-        if found != expected:
-            self._error(
-                item, f"{name}: arity mismatch: the function it stands for takes {expected} operands", TYPE_ERROR
-            )
+        return None
 
     def _error(self, node: nodes.Node, text: str, code: str, hint: str = "") -> None:
         self.errors.append(PolicyError(code, text, node.loc, hint=hint))

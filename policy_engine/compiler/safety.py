@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from policy_engine.compiler.program import Program
+from policy_engine.compiler.scopes import is_internal, shown
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
     ROOTS,
@@ -33,26 +34,34 @@ from policy_engine.errors import COMPILE_ERROR, UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
+from policy_engine.syntax.rules import IMPORTABLE
 
 Arity = Callable[[nodes.Call], int]
 """The number of operands a call's function takes, without the output; -1 for a function that does not exist."""
 
 
 def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
-    """Order every body, and report variables that nothing binds."""
+    """Order every body, and report variables that nothing binds: in heads, or if there are none there, in bodies."""
     checker = Safety(arity, errors)
+    known = {
+        rule: set(ROOTS).union(*({var.name for var in _all_vars(arg)} for arg in rule.args or ()))
+        for rule in program.rules
+    }
     for rule in program.rules:
-        safe = set(ROOTS)
-        for arg in rule.args or ():
-            safe |= {var.name for var in _all_vars(arg)}
+        for clause in rule.clauses:
+            checker.undeclared(clause.body, known[rule])
+    for rule in program.rules if not errors else ():
         for number, clause in enumerate(rule.clauses):
-            clause.body = checker.body(clause.body, safe)
-            bound = safe | {name for expr in clause.body for name in checker.own_vars(expr)}
+            bound = known[rule] | {name for expr in clause.body for name in checker.own_vars(expr)}
             terms = [clause.value] if clause.value is not None else []
             if number == 0:
                 terms += [*rule.suffix, *([rule.key] if rule.key is not None else [])]
-            for term in terms:
-                checker.unbound((var.name, var.loc) for var in _all_vars(term) if var.name not in bound)
+            checker.unbound((var.name, var.loc) for term in terms for var in _all_vars(term) if var.name not in bound)
+            checker.report()
+    for rule in program.rules if not errors else ():
+        for clause in rule.clauses:
+            clause.body = checker.body(clause.body, known[rule])
+            checker.report()
 
 
 class Safety:
@@ -61,20 +70,25 @@ class Safety:
     def __init__(self, arity: Arity, errors: list[PolicyError]) -> None:
         self.arity = arity
         self.errors = errors
+        self.unsafe: dict[str, Location] = {}
+        """The variables of the current body, inner ones included, that nothing binds, and where they first stand."""
 
     def unbound(self, found: Iterable[tuple[str, Location]]) -> None:
-        seen: set[str] = set()
         for name, loc in found:
-            shown = name.split("'")[0]
-            if name.startswith("$"):
-                shown = "_"
-            if shown and shown not in seen:
-                seen.add(shown)
-                self.errors.append(PolicyError(UNSAFE_VAR_ERROR, f"var {shown} is unsafe", loc))
+            self.unsafe[name] = min(loc, self.unsafe.get(name, loc))
+
+    def report(self) -> None:
+        """One error for each variable of the policy that is unbound, if there is none, the place of another one."""
+        for name, loc in self.unsafe.items():
+            if not is_internal(name):
+                hint = f"`import future.keywords.{name}` makes it a keyword" if name in IMPORTABLE else ""
+                self.errors.append(PolicyError(UNSAFE_VAR_ERROR, f"var {shown(name)} is unsafe", loc, hint=hint))
+        if self.unsafe and not self.errors:
+            self.errors.append(PolicyError(UNSAFE_VAR_ERROR, "expression is unsafe", min(self.unsafe.values())))
+        self.unsafe = {}
 
     def body(self, body: Body, outside: set[str]) -> Body:
         """The body in a safe order, closures in it too. `outside` are the variables bound around it."""
-        self._check_prints(body, outside)
         own = [self.own_vars(expr) for expr in body]
         body_vars = set().union(*own)
         safe = body_vars & outside | set(ROOTS)
@@ -118,37 +132,43 @@ class Safety:
             seen |= own[i]
         return tuple(result)
 
-    def _check_prints(self, body: Body, outside: set[str]) -> None:
-        """What `print` prints is bound before it as the body is written: `print` must not move."""
-        safe = outside | set(ROOTS)
-        printed = [isinstance(e.what, nodes.Call) and e.what.operator == _PRINT for e in body]
-        for expr, is_print in zip(body, printed, strict=True):
-            if is_print:
-                for item in term_closures(expr.what.args[0]):  # type: ignore[union-attr]
-                    self._check_captured(item, safe)
-            elif any(printed):
-                safe |= self.outputs(expr, safe)
+    def undeclared(self, body: Body, outside: set[str]) -> None:
+        """Report what stands in a template string or `print`, and nothing binds.
 
-    def _check_captured(self, item: nodes.Node, safe: set[str]) -> None:
-        if is_capture(item):
-            assert isinstance(item, nodes.SetComprehension)
-            found = {var.name: var for expr in item.body for var in expr_vars(expr)}
-            for name, var in found.items():
-                if name not in safe and name not in ROOTS and not name.startswith("'"):
-                    shown = "_" if var.is_wildcard else name.split("'")[0]
-                    self.errors.append(PolicyError(COMPILE_ERROR, f"var {shown} is undeclared", var.loc))
+        A template string sees what its body binds anywhere; `print`, which must not move, what is bound before it.
+        """
+        if not any(map(closures, body)):
+            return
+        before = outside | set(ROOTS)
+        whole = set(before)
+        for expr in body:
+            whole |= self.outputs(expr, whole)
+        for expr in body:
+            is_print = isinstance(expr.what, nodes.Call) and expr.what.operator == _PRINT
+            known = before if is_print else whole
+            for closure in closures(expr):
+                inside = known
+                if isinstance(closure, nodes.Every):
+                    inside = known | {var.name for var in (closure.key, closure.value) if var is not None}
+                for inner in bodies(closure):
+                    if is_capture(closure):
+                        self._check_captured(inner, known)
+                    self.undeclared(inner, inside)
+            before |= self.outputs(expr, before)
+
+    def _check_captured(self, body: Body, known: set[str]) -> None:
+        found = {var.name: var for expr in body for var in expr_vars(expr)}
+        for name, var in found.items():
+            if name not in known and not is_internal(name):
+                self.errors.append(PolicyError(COMPILE_ERROR, f"var {shown(name)} is undeclared", var.loc))
 
     def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:
         for i, expr in enumerate(body):
-            if placed[i]:
-                continue
-            spots = {var.name: var.loc for var in expr_vars(expr)}
-            for name in sorted(missing[i], key=lambda item: spots.get(item, expr.loc)):
-                if not name.startswith("'"):
-                    yield name, spots.get(name, expr.loc)
-            if all(name.startswith("'") for name in missing[i]):
-                # Only intermediate values are unbound: the variables behind them are reported where they stand.
-                continue
+            if not placed[i]:
+                spots: dict[str, Location] = {}
+                for var in expr_vars(expr):
+                    spots.setdefault(var.name, var.loc)
+                yield from ((name, spots.get(name, expr.loc)) for name in missing[i])
 
     def _inside(self, expr: Expr, seen: set[str]) -> Expr:
         """Order the bodies in an expression. What the expression itself binds is not bound inside them."""
@@ -176,10 +196,7 @@ class Safety:
         return self._inside(operand, seen) if isinstance(operand, Expr) else self.body(operand, seen)
 
     def _comprehension(self, item: Term, seen: set[str]) -> Term:
-        found = len(self.errors)
         result = map_closure(item, lambda body: self.body(body, seen))
-        if len(self.errors) == found:
-            self._check_captured(item, seen)
         (body,) = bodies(result)
         bound = seen | {name for expr in body for name in self.own_vars(expr)} | set(ROOTS)
         for head in heads(result):
@@ -295,10 +312,17 @@ def _ref_outputs(terms: Iterable[Term], safe: set[str]) -> set[str]:
             if not _is_safe_head(term, safe):
                 continue
             for step in term.path:
-                if not isinstance(step, nodes.Ref):
-                    found |= {var.name for var in _all_vars(step)}
+                found |= _step_vars(step)
         pending.extend(subterms(term))
     return found
+
+
+def _step_vars(step: Term) -> set[str]:
+    """The variables of a ref's step, but for those that refs in it start with."""
+    if isinstance(step, nodes.Var):
+        return {step.name}
+    inner = step.path if isinstance(step, nodes.Ref) else subterms(step)
+    return set().union(*map(_step_vars, inner))
 
 
 def _is_safe_head(ref: nodes.Ref, safe: set[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn, TypeAlias
 
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
-from policy_engine.syntax.builder import Builder, in_parentheses, is_infix, span
+from policy_engine.syntax.builder import DOCUMENTS, Builder, in_parentheses, is_infix, span
 from policy_engine.syntax.lexer import Token, fail
 from policy_engine.syntax.nodes import (
     Body,
@@ -237,9 +237,9 @@ class BodyBuilder(Builder):
             fail("expected `x[, y] in xs { ... }` expression", term.loc)
         key = operands[0] if len(operands) == 3 else None
         value, domain = operands[-2:]
-        if not (key is None or isinstance(key, Var)):
+        if not (key is None or (isinstance(key, Var) and key.name not in DOCUMENTS)):
             fail("expected key to be a variable", key.loc)
-        if not isinstance(value, Var):
+        if not isinstance(value, Var) or value.name in DOCUMENTS:
             fail("expected value to be a variable", value.loc)
         loc = span(word, right)
         return Expr(Every(key, value, domain, tuple(body), loc=loc), loc=loc)

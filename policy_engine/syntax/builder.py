@@ -35,6 +35,8 @@ from policy_engine.values import number_text, parse_number
 T = TypeVar("T")
 Located: TypeAlias = Any  # whatever has a `loc`: a node, a Token, or one of the classes below
 
+DOCUMENTS = ("input", "data")
+
 OPERATORS = {
     "+": "plus", "-": "minus", "*": "mul", "/": "div", "%": "rem", "&": "and", "|": "or", "==": "equal", "!=": "neq",
     "<": "lt", "<=": "lte", ">": "gt", ">=": "gte", ":=": "assign", "=": "eq",

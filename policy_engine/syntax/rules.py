@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from policy_engine.location import Location
 from policy_engine.syntax.bodies import BodyBuilder
-from policy_engine.syntax.builder import Arguments, Part, kind_of, span
+from policy_engine.syntax.builder import DOCUMENTS, Arguments, Part, kind_of, span
 from policy_engine.syntax.lexer import KEYWORDS, Token, fail
 from policy_engine.syntax.messages import V0
 from policy_engine.syntax.nodes import (
@@ -31,7 +31,6 @@ from policy_engine.syntax.nodes import (
 )
 
 MAX_ELSE = 200
-DOCUMENTS = ("input", "data")
 IMPORTABLE = ("and", "contains", "every", "if", "in", "not", "or")
 
 
@@ -306,6 +305,8 @@ class RuleBuilder(BodyBuilder):
         return imported
 
     def import_as(self, word: Token, name: Token, path: list[Part], _as: Token, alias: Token) -> Import:
+        if alias.text in DOCUMENTS:
+            fail(f"unexpected {alias.text} token: expected a name", alias.loc, "an import cannot hide a document")
         return self._import(word, name, path, alias.text, alias.loc)
 
     def _import(self, word: Token, name: Token, path: list[Part], alias: str | None, end: Location) -> Import:

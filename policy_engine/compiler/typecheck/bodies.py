@@ -21,7 +21,7 @@ from policy_engine.compiler.typecheck import algebra, messages, references
 from policy_engine.compiler.typecheck.documents import Node
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.compiler.typecheck.unify import fit, learn, meet
-from policy_engine.errors import PolicyError
+from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
@@ -187,8 +187,12 @@ class Bodies:
 
     def _function(self, operator: nodes.Ref, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
         found = scope.documents.find("data", operator.path)
-        if not isinstance(found, Function):
+        if found is ANY:
             return None  # an error in the function, or a `with` that may change it, makes it anything
+        if not isinstance(found, Function):
+            # A `with` puts a document over its package that may have something else in its place.
+            name = dotted(function_path(operator))
+            return PolicyError(TYPE_ERROR, f"undefined function {name}", loc), False
         wanted = _with_result(found)
         return _operands(scope, dotted(function_path(operator)), args, wanted, wanted, loc)
 

@@ -1,0 +1,81 @@
+"""What the names at the top of a module stand for, and what imports and rules must not do to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+from policy_engine.compiler.program import ModuleInfo
+from policy_engine.compiler.terms import ROOTS
+from policy_engine.errors import COMPILE_ERROR, PARSE_ERROR, PolicyError
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Term
+from policy_engine.syntax.printer import to_text
+
+
+def global_names(info: ModuleInfo, rules: Iterable[str]) -> dict[str, Term]:
+    """The rules of a module's package and its imports by name. An import hides a rule of its name."""
+    table: dict[str, Term] = {}
+    for name in rules:
+        steps = tuple([nodes.Scalar(step) for step in (*info.package, name)])
+        table[name] = nodes.Ref(nodes.Var("data"), steps)
+    for item in info.module.imports:
+        if _root(item) in ROOTS:  # rego.v1 and future.keywords change the parser only
+            table[_name(item)] = item.path
+    return table
+
+
+def unused(info: ModuleInfo, used: set[str]) -> Iterable[PolicyError]:
+    """An error for each import that nothing refers to."""
+    for item in info.module.imports:
+        if _root(item) in ROOTS and _name(item) not in used:
+            yield PolicyError(COMPILE_ERROR, f"{to_text(item)} unused", item.loc, hint="remove it")
+
+
+def duplicates(info: ModuleInfo) -> Iterable[PolicyError]:
+    """An error for each import of a name that an earlier one has. The parser's imports have names too."""
+    first: dict[str, nodes.Import] = {}
+    for item in info.module.imports:
+        earlier = first.setdefault(_name(item), item)
+        if earlier is not item:
+            text = f"import must not shadow {to_text(earlier)}"
+            yield PolicyError(COMPILE_ERROR, text, item.loc, hint="give one of the two another name: `as …`")
+
+
+def builtin_facts(info: ModuleInfo, builtins: Container[str]) -> Iterable[PolicyError]:
+    """An error for each rule without a body or value that is written like the call of a builtin (`count(1)`)."""
+    for rule in info.module.rules:
+        head = rule.head
+        fact = head.args is not None and head.value is None and not rule.body and rule.else_ is None
+        if fact and not rule.default and to_text(head.ref) in builtins:
+            yield PolicyError(PARSE_ERROR, "rule name conflicts with built-in function", rule.loc)
+
+
+def shadowing_rules(info: ModuleInfo) -> Iterable[PolicyError]:
+    """An error for each rule that is named like a root document."""
+    for rule in info.module.rules:
+        if (name := rule_name(rule)) in ROOTS:
+            text = f"rules must not shadow {name} (use a different rule name)"
+            yield PolicyError(COMPILE_ERROR, text, rule.loc)
+
+
+def rule_name(rule: nodes.Rule) -> str:
+    """The first part of a rule's name."""
+    ref = rule.head.ref
+    head = ref if isinstance(ref, nodes.Var) else ref.head
+    assert isinstance(head, nodes.Var)
+    return head.name
+
+
+def _root(item: nodes.Import) -> str:
+    head = item.path if isinstance(item.path, nodes.Var) else item.path.head
+    assert isinstance(head, nodes.Var)
+    return head.name
+
+
+def _name(item: nodes.Import) -> str:
+    if item.alias is not None:
+        return item.alias
+    path = item.path
+    if isinstance(path, nodes.Ref) and isinstance(path.path[-1], nodes.Scalar):
+        return str(path.path[-1].value)
+    return _root(item)

@@ -1,0 +1,395 @@
+"""What the names in bodies and terms mean: in the rules of a module (names.py), or in a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from policy_engine.compiler.annotations import Annotations
+from policy_engine.compiler.program import ModuleInfo, dotted
+from policy_engine.compiler.scopes import How, Local, Scope, Scopes, all_names, assignable, declared_names, variables
+from policy_engine.compiler.terms import (
+    CAPTURE,
+    ROOTS,
+    FunctionValue,
+    Names,
+    bodies,
+    call,
+    expr_terms,
+    map_operands,
+    map_term,
+    pattern_vars,
+)
+from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_term
+from policy_engine.syntax.nodes import Body, Expr, Term
+from policy_engine.syntax.printer import to_text
+
+
+@dataclass(slots=True)
+class Findings:
+    """Errors by what they are about, in the order in which OPA looks; only the first kind that has any is reported."""
+
+    facts: list[PolicyError] = field(default_factory=list)
+    references: list[PolicyError] = field(default_factory=list)
+    roots: list[PolicyError] = field(default_factory=list)
+    imports: list[PolicyError] = field(default_factory=list)
+    locals: list[PolicyError] = field(default_factory=list)
+    templates: list[PolicyError] = field(default_factory=list)
+    void: list[PolicyError] = field(default_factory=list)
+
+    def first(self) -> list[PolicyError]:
+        kinds = (self.facts, self.references, self.roots, self.imports, self.locals, self.templates, self.void)
+        return next(filter(None, kinds), [])
+
+
+class Resolver:
+    """Resolves the rules of one module, or one query."""
+
+    def __init__(self, table: dict[str, Term], functions: set[str], fresh: Names, found: Findings) -> None:
+        self.table = table
+        self.functions = functions
+        self.fresh = fresh
+        self.found = found
+        self.scopes = Scopes(fresh)
+        self.relations: set[str] = set()
+        """The builtins that may have several results."""
+        self.strict = False
+        """Report what is declared, assigned, imported or taken as an argument and never used (`opa check --strict`)."""
+        self.used: set[str] = set()
+        """The names of the table that something refers to."""
+        self.annotations: Annotations | None = None
+        self.head: Scope | None = None
+        """The scope of the body whose rule's head is being resolved."""
+        self.current: tuple[ModuleInfo, nodes.Rule] | None = None
+        """The rule that is being resolved, which `rego.metadata` speaks of; None in a query."""
+
+    def _set_errors(self, errors: list[PolicyError]) -> list[PolicyError]:
+        """Collect errors of local names in another list; those that are there already are found."""
+        self.found.locals += [error for error in self.scopes.errors if error not in self.found.locals]
+        before, self.scopes.errors = self.scopes.errors, errors
+        return before
+
+    # ---- bodies
+
+    def body(self, body: Body, outer: Iterable[Term] = ()) -> tuple[Body, tuple[Term, ...]]:
+        """A body in a scope of its own, and the terms (a comprehension's head) that see what it declares."""
+        self.scopes.open(declared_names(body))
+        exprs = self._exprs(body)
+        terms = tuple([self.term(term) for term in outer])
+        self.scopes.close(strict=self.strict)
+        return exprs, terms
+
+    def query(self, body: Body) -> Body:
+        """A query's body. It may declare what a rule must not."""
+        resolved, _ = self.body(body)
+        self._set_errors([])
+        return resolved
+
+    def _exprs(self, body: Body) -> Body:
+        resolved = [self._expr(expr) for expr in body]
+        return tuple([expr for expr in resolved if expr is not None])
+
+    def _expr(self, expr: Expr) -> Expr | None:
+        match expr.what:
+            case nodes.Call(nodes.Var("assign"), (target, value)):
+                return self._assignment(expr, target, value)
+            case nodes.SomeDecl(symbols):
+                for symbol in symbols:
+                    self.scopes.declare(symbol, How.DECLARED, expr.loc)
+                return None
+            case _:
+                what = self._what(expr)
+                withs = tuple([self._with(item) for item in expr.withs])
+                return Expr(what, expr.negated, withs, loc=expr.loc)
+
+    def _what(self, expr: Expr) -> nodes.Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction:
+        match expr.what:
+            case nodes.SomeIn(key, value, collection):
+                return self._some_in(expr, key, value, collection)
+            case nodes.Every(key, value, domain, body):
+                source = self.term(domain)
+                scope = self.scopes.open({var.name for var in (key, value) if var is not None})
+                for var in (key, value):
+                    if var is not None and not var.is_wildcard:
+                        self.scopes.declare(var, How.DECLARED, body[0].loc)
+                exprs = self._exprs(body)
+                self.scopes.close(strict=self.strict)
+                renamed = [scope.locals[v.name].var if v and v.name in scope.locals else v for v in (key, value)]
+                assert renamed[1] is not None
+                return nodes.Every(renamed[0], renamed[1], source, exprs, loc=expr.what.loc)
+            case nodes.Negation() as negation:
+                return map_operands(negation, lambda operand: self._operand(operand, "negated expression"))
+            case nodes.Conjunction() | nodes.Disjunction() as logic:
+                where = f"implicit {'and' if isinstance(logic, nodes.Conjunction) else 'or'} operand"
+                resolved = map_operands(logic, lambda operand: self._operand(operand, where))
+                self._see_inside(resolved)
+                return resolved
+            case nodes.Call(nodes.Var("print"), args) if "print" not in self.table:
+                return call("internal.print", (self._optional(args, expr.what),), expr.what)
+            case nodes.Call(operator, args) if not _is_metadata(expr.what):
+                resolved_args = tuple([self.term(arg) for arg in args])
+                name, _ = self._operator(operator)
+                return nodes.Call(name, resolved_args, infix=expr.what.infix, loc=expr.what.loc)
+            case nodes.SomeDecl():
+                raise AssertionError("it declares, and is gone")
+            case term:
+                return self.term(term)
+
+    def _assignment(self, expr: Expr, target: Term, value: Term) -> Expr | None:
+        assert isinstance(expr.what, nodes.Call)
+        if isinstance(target, nodes.Var) and target.name in ROOTS and self.current is not None:
+            text = f"variables must not shadow {target.name} (use a different variable name)"
+            self.found.roots.append(PolicyError(COMPILE_ERROR, text, expr.loc))
+        if expr.negated:
+            self._refuse_assignment(expr, "negated expression")
+            return None
+        source = self.term(value)
+        # Neither the values nor the targets of its `with` see what the expression declares.
+        withs = tuple([self._with(item, renamed=False) for item in expr.withs])
+        for var in assignable(target, self.scopes.errors):
+            if not var.is_wildcard:
+                self.scopes.declare(var, How.ASSIGNED, expr.loc)
+        return Expr(call("eq", (self._assigned(target), source), expr.what), False, withs, loc=expr.loc)
+
+    def _assigned(self, target: Term) -> Term:
+        """The target of an assignment. Keys of objects in it are as they were: no name that is declared."""
+        match target:
+            case nodes.Var(name):
+                local = self.scopes.find(name)
+                return local.var if local is not None else target
+            case nodes.Array(items):
+                return nodes.Array(tuple(map(self._assigned, items)), loc=target.loc)
+            case nodes.Object(pairs):
+                return nodes.Object(tuple([(key, self._assigned(value)) for key, value in pairs]), loc=target.loc)
+            case _:
+                return target
+
+    def _refuse_assignment(self, expr: Expr, where: str) -> None:
+        self.scopes.errors.append(PolicyError(COMPILE_ERROR, f"cannot assign vars inside {where}", expr.loc))
+
+    def _some_in(self, expr: Expr, key: Term | None, value: Term, collection: Term) -> Term:
+        taken = all_names(collection)
+        names = {var.name: var for var in (*(variables(key) if key is not None else ()), *pattern_vars(value))}
+        for var in names.values():
+            if var.name not in taken and var.name not in ROOTS and not var.is_wildcard:
+                self.scopes.declare(var, How.DECLARED, expr.loc)
+        source = self.term(collection)
+        step = self.term(key) if key is not None else self.fresh.fresh("$", collection)
+        item = nodes.Ref(source, (step,), loc=collection.loc)
+        if isinstance(source, nodes.Ref):
+            item = nodes.Ref(source.head, (*source.path, step), loc=collection.loc)
+        return call("eq", (self.term(value), item), value)
+
+    def _operand(self, operand: Body | Expr, where: str) -> Body | Expr:
+        if not isinstance(operand, Expr):
+            return self.body(operand)[0]
+        match operand.what:
+            case nodes.Call(nodes.Var("assign"), (_, _)):
+                self._refuse_assignment(operand, "negated expression" if operand.negated else where)
+                return operand
+            case _:
+                resolved = self._expr(operand)
+                assert resolved is not None
+                return resolved
+
+    def _see_inside(self, logic: nodes.Node) -> None:
+        """What operands in braces mention without declaring it, the body around has mentioned too."""
+        for body in bodies(logic):
+            for expr in body:
+                for term in expr_terms(expr):
+                    for var in variables(term):
+                        if var.name not in ROOTS and "'" not in var.name:
+                            self.scopes.see(var)
+                if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
+                    self._see_inside(expr.what)
+
+    def _with(self, item: nodes.With, *, renamed: bool = True) -> nodes.With:
+        named = self._named(item.target)
+        target = named if renamed else self._as_written(named, item.target)
+        value: Term | None = None
+        if _dotted(target) in self.functions and _dotted(item.value):
+            name = self._named(item.value)
+            if _dotted(name) in self.functions:
+                value = FunctionValue(_dotted(name), loc=item.value.loc)
+        return nodes.With(target, self.term(item.value) if value is None else value, loc=item.loc)
+
+    def _named(self, name: Term) -> nodes.Var | nodes.Ref:
+        """What a name in a place for documents and functions stands for; a builtin's is a dotted `Var`."""
+        head = name.head if isinstance(name, nodes.Ref) else name
+        assert isinstance(head, nodes.Var)  # a parsed name, of a target or a dotted value
+        if head.name in ROOTS:  # whatever it stands for elsewhere
+            if isinstance(name, nodes.Ref):
+                return nodes.Ref(head, tuple([self.term(step) for step in name.path]), loc=name.loc)
+            return head
+        free = self._global(head.name) is None and self._declared(head.name) is None
+        if free and _dotted(name) in self.functions:
+            return nodes.Var(_dotted(name), loc=name.loc)
+        target = self.term(name)
+        assert isinstance(target, (nodes.Var, nodes.Ref))
+        return target
+
+    def _as_written(self, named: nodes.Var | nodes.Ref, written: Term) -> nodes.Var | nodes.Ref:
+        """A target whose declared variables are not what they stand for elsewhere, and not used."""
+        for var in variables(written):
+            if (local := self._declared(var.name)) is not None:
+                local.uses -= 1
+        target = _unnamed(named)
+        assert isinstance(target, (nodes.Var, nodes.Ref))
+        return target
+
+    # ---- names
+
+    def _declared(self, name: str) -> Local | None:
+        """The local that a name stands for, if it is a declared one."""
+        local = self.scopes.find(name)
+        return local if local is not None and local.how is not How.SEEN else None
+
+    def _global(self, name: str) -> Term | None:
+        """The rule or import that a name stands for."""
+        if name not in self.table or self.scopes.hides(name):
+            return None
+        return self.table[name]
+
+    # ---- terms
+
+    def term(self, term: Term) -> Term:
+        """A term with its names resolved."""
+        match term:
+            case nodes.Var(name):
+                return self._var(term, name)
+            case nodes.Scalar():
+                return term
+            case nodes.Ref(head, path):
+                start = self._root(head) if isinstance(head, nodes.Var) and head.name in ROOTS else self.term(head)
+                steps = tuple([self.term(step) for step in path])
+                if isinstance(start, nodes.Ref):
+                    return nodes.Ref(start.head, (*start.path, *steps), loc=term.loc)
+                return nodes.Ref(start, steps, loc=term.loc)
+            case nodes.Call() if _is_metadata(term):
+                return self._metadata(_dotted(term.operator), term)
+            case nodes.Call(operator, args):
+                if operator == nodes.Var("print") and "print" not in self.table:
+                    self.found.void.append(PolicyError(TYPE_ERROR, f"{to_text(term)} used as value", term.loc))
+                resolved = tuple([self.term(arg) for arg in args])
+                function, shadowed = self._operator(operator)
+                if shadowed is not None and (self.head is None or shadowed not in self.head.locals.values()):
+                    text = f"called function {_dotted(operator)} shadowed"
+                    self.scopes.errors.append(PolicyError(COMPILE_ERROR, text, term.loc))
+                return nodes.Call(function, resolved, infix=term.infix, loc=term.loc)
+            case nodes.ArrayComprehension() | nodes.SetComprehension():
+                body, (item,) = self.body(term.body, (term.term,))
+                return replace(term, term=item, body=body)
+            case nodes.ObjectComprehension():
+                body, (key, value) = self.body(term.body, (term.key, term.value))
+                return replace(term, key=key, value=value, body=body)
+            case nodes.Template(parts):
+                return self._template(term, parts)
+            case _:
+                return map_term(term, self.term)
+
+    def _var(self, term: nodes.Var, name: str) -> Term:
+        if term.is_wildcard or name.startswith("'"):
+            return term
+        if name in ROOTS:
+            self.used.add(name)
+            if (declared := self._declared(name)) is None:
+                return term
+            declared.uses += 1
+            return nodes.Var(declared.var.name, loc=term.loc)
+        if (local := self.scopes.use(name)) is not None:
+            return nodes.Var(local.var.name, loc=term.loc)
+        target = self._global(name)
+        if target is None:
+            self.scopes.see(term)
+            return term
+        self.used.add(name)
+        return replace(target, loc=term.loc)
+
+    def _root(self, head: nodes.Var) -> nodes.Var:
+        """`data` or `input` where a reference starts. By itself it is a document; here it counts as a variable too."""
+        self.used.add(head.name)
+        if (local := self.scopes.use(head.name)) is not None:
+            return nodes.Var(local.var.name, loc=head.loc)
+        self.scopes.see(head)
+        return head
+
+    def _operator(self, operator: nodes.Var | nodes.Ref) -> tuple[nodes.Var | nodes.Ref, Local | None]:
+        """What a call calls, and the local that has taken its name: a local is never a function."""
+        head = operator if isinstance(operator, nodes.Var) else operator.head
+        assert isinstance(head, nodes.Var)
+        if (local := self._declared(head.name)) is not None:
+            local.uses += 1
+            return nodes.Var(_dotted(operator).replace(head.name, local.var.name, 1), loc=operator.loc), local
+        target = self._global(head.name)
+        if isinstance(target, nodes.Ref):
+            self.used.add(head.name)
+            path = operator.path if isinstance(operator, nodes.Ref) else ()
+            return nodes.Ref(target.head, (*target.path, *path), loc=operator.loc), None
+        self.scopes.see(head)
+        return operator if head.name == "data" else nodes.Var(_dotted(operator), loc=operator.loc), None
+
+    def _template(self, term: nodes.Template, parts: tuple[str | Expr, ...]) -> Term:
+        items = [nodes.Scalar(part, loc=term.loc) if isinstance(part, str) else self._shown(part) for part in parts]
+        return call("internal.template_string", (nodes.Array(tuple(items), loc=term.loc),), term)
+
+    def _shown(self, part: Expr) -> Term:
+        """An expression of a template string as a set: of its value, or empty. Variables are bound in any case."""
+        if isinstance(part.what, nodes.Call) and (name := _dotted(part.what.operator)) in self.relations:
+            text = f"illegal call to relation built-in '{name}' that may cause multiple outputs"
+            self.found.templates.append(PolicyError(COMPILE_ERROR, text, part.loc))
+        if isinstance(part.what, nodes.Var) and not part.what.is_wildcard:
+            var = self.term(part.what)
+            if isinstance(var, nodes.Var) and var.name not in ROOTS:
+                return nodes.Set((var,), loc=part.loc)
+        return self._captured(part)
+
+    def _metadata(self, name: str, call_: nodes.Call) -> Term:
+        """A call of `rego.metadata.*`: the constant it stands for."""
+        assert self.annotations is not None or self.current is None
+        if self.current is None or self.annotations is None or "rego" in self.table:
+            return nodes.Call(self._operator(call_.operator)[0], (), loc=call_.loc)
+        if name == "rego.metadata.rule":
+            return constant_term(self.annotations.rule(*self.current), call_.loc)
+        if name == "rego.metadata.chain":
+            return constant_term(self.annotations.chain(*self.current), call_.loc)
+        return nodes.Call(self._operator(call_.operator)[0], (), loc=call_.loc)
+
+    def _optional(self, items: Iterable[Term], like: nodes.Node) -> Term:
+        """An array in which every term but a constant is a set comprehension: undefined shows as an empty set."""
+        parts = [item if isinstance(item, nodes.Scalar) else self._captured(item) for item in items]
+        return nodes.Array(tuple(parts), loc=like.loc)
+
+    def _captured(self, item: Term | Expr) -> Term:
+        """The set of a term's values."""
+        local = self.fresh.fresh(CAPTURE, item)
+        what = item.what if isinstance(item, Expr) else item
+        assert isinstance(what, Term)
+        withs = item.withs if isinstance(item, Expr) else ()
+        body = self._exprs((Expr(call("eq", (local, what), item), withs=withs, loc=item.loc),))
+        return nodes.SetComprehension(local, body, loc=item.loc)
+
+
+def _is_metadata(term: nodes.Call) -> bool:
+    return not term.args and _dotted(term.operator).startswith("rego.metadata.")
+
+
+def _unnamed(term: Term) -> Term:
+    """A term with its declared variables as the policy has them."""
+    if not isinstance(term, nodes.Var):
+        return map_term(term, _unnamed)
+    return nodes.Var(term.name.split("'")[0] or term.name, loc=term.loc)
+
+
+def _is_string(term: Term) -> bool:
+    return isinstance(term, nodes.Scalar) and isinstance(term.value, str)
+
+
+def _dotted(name: Term) -> str:
+    """A name as text; "" for a term that is none."""
+    if isinstance(name, nodes.Var):
+        return name.name
+    if not isinstance(name, nodes.Ref) or not all(map(_is_string, name.path)):
+        return ""
+    return dotted(tuple([step.value for step in name.path if isinstance(step, nodes.Scalar)]), _dotted(name.head))
