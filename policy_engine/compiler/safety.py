@@ -98,6 +98,8 @@ class Safety:
         outputs: dict[tuple[int, int], set[str]] = {}  # for an expression, and how many of its variables are safe
         order: list[int] = []
         placed = [False] * len(body)
+        any_closures = any(inner)
+        left: set[str] = set()
         while True:
             before = len(order)
             for i, expr in enumerate(body):
@@ -107,12 +109,14 @@ class Safety:
                 if (i, len(known)) not in outputs:
                     outputs[i, len(known)] = self.outputs(expr, known)
                 bound = outputs[i, len(known)]
+                iterated, left = self._iterated(expr, bound, safe, left) if any_closures else (bound, left)
                 if inner[i]:
                     closed_over = (inner[i] & body_vars) - outside
                     if closed_over:
                         # A closure over just what the same expression iterates is never safe in OPA, even where
-                        # something before has bound it: `some v in xs; xs[v] == [v | true]`.
-                        if closed_over == bound:
+                        # something before has bound it: `some v in xs; xs[v] == [v | true]`. OPA adds to what is
+                        # iterated what it has found in the call it looked at last.
+                        if closed_over == iterated:
                             continue
                         missing[i] = set(closed_over)  # and no longer what the expression itself lacks: so does OPA
                 missing[i] = missing[i] - bound - safe
@@ -131,6 +135,20 @@ class Safety:
             result.append(self._inside(body[i], seen) if closed[i] else body[i])
             seen |= own[i]
         return tuple(result)
+
+    def _iterated(self, expr: Expr, bound: set[str], safe: set[str], left: set[str]) -> tuple[set[str], set[str]]:
+        """What OPA takes an expression to bind, which may be more than it does, and what it leaves for the next one.
+
+        It collects variables in a set that a call leaves as it is and an equality empties, but only when it is done.
+        """
+        if expr.negated or not isinstance(expr.what, nodes.Call):
+            return bound, left
+        call = expr.what
+        if call.operator == _EQ:
+            if not isinstance(call.args[-1], nodes.Call):
+                return bound | (left - safe), set()
+            call = call.args[-1]  # the call of a head, which has its result on the left
+        return bound, _ref_outputs(call.args, safe) | bound
 
     def undeclared(self, body: Body, outside: set[str]) -> None:
         """Report what stands in a template string or `print`, and nothing binds.
@@ -336,6 +354,7 @@ def unify(safe: set[str], a: Term, b: Term) -> set[str]:
     return unifier.unified
 
 
+_EQ: Final = nodes.Var("eq")
 _PRINT: Final = nodes.Var("internal.print")
 
 _MATCH_RIGHT: Final[dict[type, tuple[type, ...]]] = {
