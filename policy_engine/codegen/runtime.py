@@ -7,6 +7,7 @@ along is in `context`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Final, NoReturn
@@ -39,6 +40,7 @@ from policy_engine.values import (
     equal,
     foreign,
     freeze,
+    number_text,
     sort,
     sorted_items,
     thaw,
@@ -198,11 +200,18 @@ def step(q: Query, value: Value, key: Value) -> Value:
 
 
 def base_step(q: Query, value: Value, key: Value) -> Value:
-    """`value[key]` in base data. OPA's store turns a number in a path into text: `data.x[2]` finds the key "2"."""
+    """`value[key]` in base data. OPA's store has paths of text: `data.o[2]` finds the key "2", `data.xs["2"]` 2."""
     found = step(q, value, key)
-    if found is U and value.__class__ is dict and key.__class__ is int:
-        return value.get(str(key), U)
+    if found is U:
+        if value.__class__ is dict and key.__class__ in _NUMBERS:
+            return value.get(number_text(key), U)
+        if value.__class__ is list and key.__class__ is str and (position := _POSITION.fullmatch(key)):
+            return step(q, value, int(position[1]))
     return found
+
+
+_NUMBERS: Final = (int, float, Number)
+_POSITION: Final = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
 
 
 def _loop(q: Query, values: list[Any]) -> Iterable[Any]:
