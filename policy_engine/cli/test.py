@@ -32,7 +32,7 @@ def parse_duration(text: str | float) -> float:
     return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "": 1}[match[2]]
 
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show passing tests, and what tests print.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show passing tests, too, and what they print.")]
 Matching = Annotated[
     str,
     typer.Option("--run", "-r", metavar="REGEX", help="Only tests whose full name (data.pkg.test_x) has a match."),

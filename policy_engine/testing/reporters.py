@@ -26,7 +26,7 @@ class Reporter(Protocol):
 
 
 class Pretty:
-    """What failed, where, and the totals; with `verbose` also what passed, and what failing tests printed."""
+    """What failed, what it printed, and the totals; with `verbose` also what passed."""
 
     def __init__(self, console: Console, *, verbose: bool) -> None:
         self._console = console
@@ -50,7 +50,7 @@ class Pretty:
                 self._line("  " * (depth + 1) + case.name, Outcome.PASSED if case.passed else Outcome.FAILED)
         if result.error:
             self._line(f"  {result.error}")
-        if result.prints and self._verbose:
+        if result.prints:
             self._line()
             for line in "\n".join(result.prints).splitlines():
                 self._line(f"  {line}")

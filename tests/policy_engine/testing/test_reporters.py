@@ -49,12 +49,17 @@ def report(kind: type[Pretty] | type[Json], **options: bool) -> str:
     return output.getvalue()
 
 
-def test_pretty_shows_what_needs_a_look_and_the_totals() -> None:
+def test_pretty_shows_what_needs_a_look_with_what_it_printed_and_the_totals() -> None:
     assert (
         report(Pretty, verbose=False)
         == f"""\
 authz_test.rego:7:
 data.authz_test.test_wrong: FAIL (1.5ms)
+
+  loud
+  two
+  lines
+
 authz_test.rego:7:
 data.authz_test.test_broken: ERROR (1.5ms)
   a.rego:3: eval_conflict_error: complete rules must not produce multiple outputs
@@ -74,7 +79,7 @@ SKIPPED: 1/8
     )
 
 
-def test_verbose_shows_everything_and_what_was_printed() -> None:
+def test_verbose_shows_everything() -> None:
     text = report(Pretty, verbose=True)
     assert "test_fine: PASS (1.5ms)\n\n  quiet\n" in text
     assert "test_wrong: FAIL (1.5ms)\n\n  loud\n  two\n  lines\n" in text
