@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from policy_engine import private_files
+from policy_engine.errors import PolicyError
+from policy_engine.values import Value, dumps, to_json
 
 FORMAT: Final = 1
 """Raise it when entries mean something else, though no file of the engine has changed."""
@@ -60,17 +62,27 @@ class Cache:
 
 
 def key(
-    modules: Mapping[str, str], *, strict: bool, capabilities: Collection[str] | None, functions: Mapping[str, object]
+    modules: Mapping[str, str],
+    *,
+    strict: bool,
+    schemas: Mapping[str, Value] | None,
+    capabilities: Collection[str] | None,
+    functions: Mapping[str, object],
 ) -> bytes | None:
-    """The key of a set of policies; None if it is not known what the engine is.
+    """The key of a set of policies; None if it is not known what the engine is, or if the compiler will refuse them.
 
     `functions` are the declarations of the host's. The order of modules is part of the key: rules keep it.
     """
     engine = _engine()
     if engine is None:
         return None
+    try:
+        described = None if schemas is None else dumps(to_json(dict(schemas)))
+    except (PolicyError, RecursionError):
+        return None
     options = (
         strict,
+        described,
         None if capabilities is None else sorted(capabilities),
         [(name, repr(functions[name])) for name in sorted(functions)],
     )

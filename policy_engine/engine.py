@@ -18,9 +18,8 @@ from policy_engine.codegen.export import Export, export
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
 from policy_engine.compiler import compile_program
-from policy_engine.compiler.program import Path
+from policy_engine.compiler.program import Path, Program
 from policy_engine.errors import (
-    COMPILE_ERROR,
     EVAL_CANCEL_ERROR,
     EVAL_INTERNAL_ERROR,
     TYPE_ERROR,
@@ -56,19 +55,22 @@ def compile(  # noqa: A001  the verb of the language, used as `pe.compile`
 
     `limits` is the budget of each decision. `functions` are the host's own builtins (name → declaration, callable);
     `capabilities` are the names of the only builtins that may be used. `print` receives what policies print.
+    `schemas` are JSON Schemas for the type checker: "schema" is the one of `input`, "schema.a" one for annotations.
     `cache` is a directory of this user's own where compiled code is kept and looked for, see `policy_engine.cache`.
     Raises `PolicyError` with every parse error, or every error of the first compiler stage that finds one.
     """
-    if schemas:
-        raise PolicyError(COMPILE_ERROR, "schemas are not supported by this version", hint="compile without `schemas`")
-    modules = dict(modules)
+    modules, schemas = dict(modules), None if schemas is None else dict(schemas)
     table = _builtins(functions or {}, capabilities)
     kept = None
     if cache is not None:
         declared = {name: declaration for name, (declaration, _) in (functions or {}).items()}
-        key = caching.key(modules, strict=strict, capabilities=capabilities, functions=declared)
+        key = caching.key(modules, strict=strict, schemas=schemas, capabilities=capabilities, functions=declared)
         kept = caching.Cache(FilePath(cache), key) if key is not None else None
-    compiled = Compiled(lambda: compile_program(_parsed(modules), table, strict=strict), table, kept)
+
+    def build() -> Program:
+        return compile_program(_parsed(modules), table, strict=strict, schemas=schemas)
+
+    compiled = Compiled(build, table, kept)
     return _over(compiled, data, Options(limits or Limits(), allow_network, print))
 
 
@@ -92,9 +94,15 @@ def _over(compiled: Compiled, data: Mapping[str, Value] | None, options: Options
     return Policies(compiled, documents, options)
 
 
-def from_modules(trees: Mapping[str, nodes.Module], data: Mapping[str, Value] | None, *, options: Options) -> Policies:
+def from_modules(
+    trees: Mapping[str, nodes.Module],
+    data: Mapping[str, Value] | None,
+    *,
+    options: Options,
+    schemas: Mapping[str, Value] | None = None,
+) -> Policies:
     """Compile syntax trees."""
-    return _over(Compiled(lambda: compile_program(trees, TABLE), TABLE), data, options)
+    return _over(Compiled(lambda: compile_program(trees, TABLE, schemas=schemas), TABLE), data, options)
 
 
 def _builtins(

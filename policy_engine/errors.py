@@ -86,7 +86,8 @@ def combine(errors: Iterable[PolicyError]) -> PolicyError:
     first = flat[0]
     if len(flat) == 1:
         return first
-    if len(flat) > MAX_ERRORS:
+    # OPA stops at the tenth error of the compiler, without knowing whether there is another one.
+    if len(flat) > MAX_ERRORS or (len(flat) == MAX_ERRORS and first.code not in (PARSE_ERROR, BUNDLE_ERROR)):
         flat = [*flat[:MAX_ERRORS], PolicyError(COMPILE_ERROR, "error limit reached")]
     return PolicyError(first.code, first.message, first.location, hint=first.hint, errors=flat)
 

@@ -75,7 +75,18 @@ class Unknown:
     """The type of something that the type checker knows nothing about, yet. No declaration has it."""
 
 
-Type: TypeAlias = Scalar | Array | Object | Set | Any_ | Function | Named | Unknown
+@dataclass(frozen=True, slots=True, eq=False)
+class Recursive:
+    """A type that has itself somewhere below it: just this object stands for it there. No declaration has it.
+
+    `types` maps the name to the type, once that is complete. Another schema's type may have the same name.
+    """
+
+    name: str
+    types: Mapping[str, Type] = field(repr=False)
+
+
+Type: TypeAlias = Scalar | Array | Object | Set | Any_ | Function | Named | Unknown | Recursive
 
 NULL: Final = Scalar("null")
 BOOLEAN: Final = Scalar("boolean")
@@ -108,6 +119,13 @@ def unnamed(type_: Type) -> Type:
     return unnamed(type_.type) if isinstance(type_, Named) else type_
 
 
+def unfolded(type_: Type) -> Type:
+    """The type, where a recursive one is named, that it stands for."""
+    while isinstance(type_, Recursive):
+        type_ = type_.types[type_.name]
+    return type_
+
+
 def to_json(type_: Type) -> Mapping[str, Any]:
     """The type as OPA's capabilities file writes it."""
     match type_:
@@ -134,8 +152,8 @@ def to_json(type_: Type) -> Mapping[str, Any]:
             if properties:
                 result["static"] = [{"key": key, "value": to_json(value)} for key, value in properties]
             return result
-        case Unknown():
-            raise ValueError("a declaration has no unknown types")
+        case Unknown() | Recursive():
+            raise ValueError("a declaration has no such types")
         case Function(args, returned, variadic):
             result = {"type": "function"}
             if args:

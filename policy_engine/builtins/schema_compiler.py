@@ -31,11 +31,12 @@ _SCHEMA, _SCHEMAS, _STRINGS = "Valid Schema", "Array Of Schemas", "string/Array 
 class Schema:
     """A schema, compiled. What a keyword that is not there would have limited is None or empty.
 
-    `verdict` is all of a boolean schema, `target` all of a reference.
+    `verdict` is all of a boolean schema, `target` all of a reference; `reference` is its text.
     """
 
     verdict: bool | None = None
     target: Schema | None = None
+    reference: str = ""
     types: list[str] = field(default_factory=list)
     properties: dict[str, Schema] = field(default_factory=dict)
     pattern_properties: dict[str, Schema] = field(default_factory=dict)
@@ -129,7 +130,7 @@ class _Compiler:
             _text(document, keyword)
         reference = _text(document, "$ref")
         if reference is not None:
-            schema.target = self.referenced(reference, document)
+            schema.target, schema.reference = self.referenced(reference, document), reference
         else:
             for compile_keywords in _KEYWORDS:
                 compile_keywords(self, document, schema)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from policy_engine import compile as compile_policies
-from policy_engine.cli import loading, signing
+from policy_engine.cli import loading, schemas, signing
 from policy_engine.cli.diagnostics import show, standard_error
 from policy_engine.errors import BUNDLE_ERROR, PolicyError, combine
 from policy_engine.syntax import parser
@@ -30,6 +30,7 @@ def check(
     paths: Paths,
     *,
     strict: Strict = False,
+    schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
     signing_alg: signing.Algorithm = "RS256",
     scope: signing.Scope = "",
@@ -42,6 +43,7 @@ def check(
     console = standard_error()
     try:
         units = loading.load(paths, signing.bundle_key(verification_key, signing_alg, scope))
+        described = schemas.load(schema)
     except PolicyError as error:
         show(console, error, {})
         raise typer.Exit(2) from None
@@ -50,7 +52,7 @@ def check(
     found = False
     for unit in units:
         try:
-            compile_policies(unit.modules, unit.data, strict=strict)
+            compile_policies(unit.modules, unit.data, strict=strict, schemas=described)
             _check_roots(unit)
         except PolicyError as error:
             show(console, error, unit.modules)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from policy_engine import compile as compile_policies
-from policy_engine.cli import loading, signing
+from policy_engine.cli import loading, schemas, signing
 from policy_engine.cli.diagnostics import show, standard_error, text_at
 from policy_engine.documents import read_document
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
@@ -64,6 +64,7 @@ def evaluate(
     strict: Strict = False,
     fail: Fail = False,
     fail_defined: FailDefined = False,
+    schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
     signing_alg: signing.Algorithm = "RS256",
     scope: signing.Scope = "",
@@ -81,7 +82,8 @@ def evaluate(
         unit = loading.load_as_one(data, signing.bundle_key(verification_key, signing_alg, scope))
         sources.update(unit.modules)
         document = input_document(input_file, stdin_input)
-        policies = compile_policies(unit.modules, unit.data, print=_print, cache=cache)
+        described = schemas.load(schema)
+        policies = compile_policies(unit.modules, unit.data, schemas=described, print=_print, cache=cache)
         answers = _answers(query, policies.prepare(query, strict_builtin_errors=strict).results(document))
     except PolicyError as error:
         if output_format is Format.JSON:

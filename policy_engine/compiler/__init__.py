@@ -18,9 +18,11 @@ from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tr
 from policy_engine.compiler.resolver import Findings, Resolver
 from policy_engine.compiler.terms import ROOTS, Names, is_generated
 from policy_engine.compiler.typecheck import rules as typecheck
+from policy_engine.compiler.typecheck.annotated import read as read_schemas
 from policy_engine.errors import PolicyError, combine
 from policy_engine.location import NOWHERE
 from policy_engine.syntax import nodes
+from policy_engine.values import Value
 
 Stage = Callable[[Program, list[PolicyError]], None]
 
@@ -31,6 +33,7 @@ def _safety(program: Program, errors: list[PolicyError]) -> None:
 
 STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     ("annotations", read_annotations),  # what blocks of metadata say: rules can ask for it
+    ("schemas", read_schemas),  # what `input` looks like, if somebody says so
     ("names", names.resolve),  # what every name means; rules split into path, suffix, clauses
     ("annotated", check_annotations),  # nothing is annotated twice
     ("tree", tree.build),  # groups, and the tree of virtual documents: needs every rule's full path
@@ -44,7 +47,7 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
 )
 
 QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
-    *STAGES[4:7],
+    *STAGES[5:8],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
     STAGES[-1],
@@ -53,14 +56,18 @@ QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
 
 
 def compile_program(
-    modules: Mapping[str, nodes.Module], builtins: Mapping[str, Builtin], *, strict: bool = False
+    modules: Mapping[str, nodes.Module],
+    builtins: Mapping[str, Builtin],
+    *,
+    strict: bool = False,
+    schemas: Mapping[str, Value] | None = None,
 ) -> Program:
     """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of a stage.
 
     `strict` reports unused imports, arguments and assigned variables too.
     """
     infos = [ModuleInfo(file, module.package.path, module) for file, module in modules.items()]
-    program = Program(infos, Tree(()), [], [], Names(), builtins, strict)
+    program = Program(infos, Tree(()), [], [], Names(), builtins, strict, schemas)
     _run(program, STAGES)
     return program
 

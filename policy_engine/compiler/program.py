@@ -148,6 +148,8 @@ class Program:
     """The builtins these modules may use: the engine's, less what capabilities exclude, and the host's."""
     strict: bool = False
     """Report unused names too."""
+    schemas: Mapping[str, Any] | None = None
+    """What documents look like: `schema` is what `input` looks like, `schema.a.b` what annotations may name."""
     annotations: list[Annotation] = field(default_factory=list)
     """Those of all modules. Filled before anything else, so that rules can be made of what they say."""
     mocked: set[str] = field(default_factory=set)

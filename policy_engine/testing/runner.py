@@ -34,7 +34,11 @@ class Suite:
     printed: list[str]
 
 
-def prepare(modules: Mapping[str, str], data: Mapping[str, Value] | None = None) -> Suite:
+def prepare(
+    modules: Mapping[str, str],
+    data: Mapping[str, Value] | None = None,
+    schemas: Mapping[str, Value] | None = None,
+) -> Suite:
     """Parse and compile modules (file name → source) and find their tests. Raises `PolicyError`."""
     trees: dict[str, Module] = {}
     errors: list[PolicyError] = []
@@ -51,7 +55,7 @@ def prepare(modules: Mapping[str, str], data: Mapping[str, Value] | None = None)
     while True:
         rewritten, tests = discover(trees, unnamed=unnamed)
         try:
-            policies = from_modules(rewritten, data, options=options)
+            policies = from_modules(rewritten, data, options=options, schemas=schemas)
             break
         except PolicyError as error:
             # A body whose expressions do not stand in the order of their bindings can leave the rule that names its

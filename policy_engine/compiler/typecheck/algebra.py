@@ -24,10 +24,12 @@ from policy_engine.types import (
     Function,
     Named,
     Object,
+    Recursive,
     Scalar,
     Set,
     Type,
     Unknown,
+    unfolded,
     unnamed,
 )
 from policy_engine.values import Value, freeze, order_key, thaw, to_json
@@ -93,6 +95,8 @@ def order(type_: Type) -> tuple[Any, ...]:
         case Function(args, result, variadic):
             tail = [_NOTHING if item is None else order(item) for item in (result, variadic)]
             return (8, len(args), tuple([order(item) for item in args]), *tail)
+        case Recursive(name):
+            return (9, name, id(type_))
         case _:
             return _NOTHING
 
@@ -173,12 +177,12 @@ def contains(a: Type, b: Type) -> bool:
 
 def keys(type_: Type) -> Type:
     """The type of what enumerates a collection: indices, keys, members. Unknown if it is none."""
-    match type_:
+    match unfolded(type_):
         case Array():
             return NUMBER
         case Set(of):
             return of
-        case Object() | Any_():
+        case (Object() | Any_()) as type_:
             found: Type | None = type_.memo.get("keys")
             if found is None:
                 found = type_.memo["keys"] = _keys(type_)
@@ -196,10 +200,10 @@ def _keys(type_: Object | Any_) -> Type:
 
 def values(type_: Type) -> Type:
     """The type of the values of a collection. Unknown if it is none."""
-    match type_:
+    match unfolded(type_):
         case Set(of):
             return of
-        case Array() | Object() | Any_():
+        case (Array() | Object() | Any_()) as type_:
             found: Type | None = type_.memo.get("values")
             if found is None:
                 found = type_.memo["values"] = _values(type_)
@@ -219,15 +223,15 @@ def _values(type_: Array | Object | Any_) -> Type:
 
 def select(type_: Type, key: Any) -> Type:
     """The type of what a constant key finds in a collection. Unknown if it finds nothing."""
-    match type_:
-        case Array():
+    match unfolded(type_):
+        case Array() as type_:
             return element(type_, key) if key.__class__ is int else UNKNOWN
-        case Object():
+        case Object() as type_:
             return _property(type_, key)
         case Set(of):
             found = of_key(key)
             return found if of == found or (isinstance(of, Any_) and contains(of, found)) else UNKNOWN
-        case Any_(of):
+        case Any_(of) as type_:
             if not of:
                 return ANY
             if len(of) < _MANY:
@@ -263,7 +267,7 @@ def element(type_: Array, index: int) -> Type:
 def is_unknown(type_: Type) -> bool:
     """Whether nothing is known of a type or of a part of it. What a union says of its members is known."""
     match type_:
-        case Scalar() | Any_():
+        case Scalar() | Any_() | Recursive():
             return False
         case Array() | Object():
             found: bool | None = type_.memo.get("unknown")

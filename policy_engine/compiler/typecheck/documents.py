@@ -149,6 +149,10 @@ class Documents:
             if node is not None:
                 yield node
 
+    def packages(self, path: Path) -> int:
+        """How many steps of a path from the roots lead to nodes without a type of their own: to packages."""
+        return max(_packages(layer, path) for layer in self.layers)
+
     def find(self, root: str, path: tuple[Term, ...]) -> Type:
         """The type of a reference; anything where no rule and no schema says otherwise."""
         for node in self.roots(root):
@@ -156,6 +160,15 @@ class Documents:
             if found is not None:
                 return found
         return ANY
+
+
+def _packages(node: Node, path: Path) -> int:
+    for number, step in enumerate(path):
+        following = node.children.get(step)
+        if following is None or following.type is not None:
+            return number
+        node = following
+    return len(path)
 
 
 def _find(node: Node, path: tuple[Term, ...]) -> Type | None:

@@ -10,7 +10,7 @@ from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes, printer
 from policy_engine.syntax.nodes import Body, Term
-from policy_engine.types import UNKNOWN, Any_, Array, Function, Named, Object, Scalar, Set, Type, unnamed
+from policy_engine.types import UNKNOWN, Any_, Array, Function, Named, Object, Recursive, Scalar, Set, Type, unnamed
 from policy_engine.values import Value, number_text, order_key, sorted_items, thaw, to_term
 
 
@@ -34,6 +34,8 @@ def type_text(type_: Type | None) -> str:
         case Function(args, result, variadic):
             wanted = args_text([unnamed(arg) for arg in args], None if variadic is None else unnamed(variadic))
             return f"{wanted} => {type_text(None if result is None else unnamed(result))}"
+        case Recursive(name):
+            return f"recursive({name})"
         case _:
             return "???"
 

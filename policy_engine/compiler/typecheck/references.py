@@ -14,7 +14,7 @@ from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.compiler.typecheck.unify import fit, learn
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
-from policy_engine.types import ANY, STRING, UNKNOWN, Any_, Function, Object, Type
+from policy_engine.types import ANY, STRING, UNKNOWN, Any_, Function, Object, Type, unfolded
 
 _NAMES_ONLY = 2
 """So many steps below `data` are always names: a package has at least one, its rules another."""
@@ -95,7 +95,7 @@ def _check_value(scope: Scope, ref: nodes.Ref, type_: Type, start: int) -> Polic
 
 def _names(type_: Type) -> Iterable[object]:
     """The keys that an object, or an object of a union, is known to have."""
-    match type_:
+    match unfolded(type_):
         case Object(static):
             return [key for key, _ in static]
         case Any_(of):

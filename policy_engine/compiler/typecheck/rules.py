@@ -10,6 +10,7 @@ import itertools
 from policy_engine.compiler import recursion
 from policy_engine.compiler.program import Clause, Path, Program, Rule
 from policy_engine.compiler.terms import walk_terms
+from policy_engine.compiler.typecheck.annotated import Schemas
 from policy_engine.compiler.typecheck.bodies import Bodies
 from policy_engine.compiler.typecheck.documents import Node
 from policy_engine.compiler.typecheck.scope import Scope
@@ -24,10 +25,11 @@ from policy_engine.values import freeze, thaw
 def check(program: Program, errors: list[PolicyError]) -> None:
     """Check every rule; `program.documents` holds the types of their documents afterwards."""
     checker = Bodies(program.builtins, Dependents(program).layer)
+    schemas = Schemas(program)
     (tree,) = program.documents.layers
     for rule in program.ordered:
         for clause in rule.clauses:
-            scope = Scope(clause.body, program.documents)
+            scope = Scope(clause.body, schemas.over(program.documents, rule, clause, errors))
             found = checker.check(scope)
             errors += found
             steps = _steps(rule)

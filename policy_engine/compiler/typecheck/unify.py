@@ -14,7 +14,20 @@ from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
-from policy_engine.types import ANY, UNKNOWN, Any_, Array, Function, Object, Scalar, Set, Type, object_
+from policy_engine.types import (
+    ANY,
+    UNKNOWN,
+    Any_,
+    Array,
+    Function,
+    Object,
+    Recursive,
+    Scalar,
+    Set,
+    Type,
+    object_,
+    unfolded,
+)
 
 _ANY_OBJECT: Final = object_()
 
@@ -25,6 +38,9 @@ def fit(a: Type, b: Type) -> bool:
         return a == b
     if a is UNKNOWN or b is UNKNOWN:
         return False
+    if isinstance(a, Recursive) and isinstance(b, Recursive):
+        return True  # looking into both might never end
+    a, b = unfolded(a), unfolded(b)
     if isinstance(a, Any_):
         return _fits_union(a, b) or (isinstance(b, Any_) and _fits_union(b, a))
     if isinstance(b, Any_):
@@ -95,6 +111,7 @@ def learn(scope: Scope, term: Term, type_: Type, *, union: bool = False) -> bool
 
 
 def _learn_collection(scope: Scope, term: Term, type_: Type, union: bool) -> bool:
+    type_ = unfolded(type_)
     if isinstance(type_, Any_):
         if type_.of:
             # No shortcut: a variable collects the types of all members that fit.

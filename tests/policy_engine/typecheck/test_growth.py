@@ -40,6 +40,15 @@ def a_long_chain(count: int) -> str:
     return "p0 := [input.x]\n" + "\n".join(f"p{i + 1} := [v | some v in p{i}]" for i in range(count))
 
 
+def annotated_rules(count: int) -> str:
+    """Each has a schema of its own, and one of the package that describes a document among the package's rules."""
+    blocks = "\n".join(
+        f"# METADATA\n# schemas:\n#   - input.x{i}: {{type: string}}\np{i} if input.x{i} == data.t.base.a"
+        for i in range(count)
+    )
+    return f"# METADATA\n# scope: package\n# schemas:\n#   - data.t.base: {{type: object}}\npackage t\n{blocks}"
+
+
 def nested_comprehensions(count: int) -> str:
     """Each closes over what the ones around it bind."""
     text = "input.x == v0"
@@ -59,13 +68,15 @@ def calls(source: str) -> int:
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
-        pe.compile({"t.rego": f"package t\n{source}\n"})
+        pe.compile({"t.rego": source if "package" in source else f"package t\n{source}\n"})
     finally:
         sys.setprofile(before)
     return count
 
 
-@pytest.mark.parametrize("module", [rules, one_large_table, one_wide_union, one_package_read_as_a_whole, a_long_chain])
+@pytest.mark.parametrize(
+    "module", [rules, one_large_table, one_wide_union, one_package_read_as_a_whole, a_long_chain, annotated_rules]
+)
 def test_four_times_the_policy_is_four_times_the_work(module: Callable[[int], str]) -> None:
     small, large = calls(module(40)), calls(module(160))
     assert small > 40

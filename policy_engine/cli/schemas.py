@@ -1,0 +1,68 @@
+"""`--schema`: the JSON Schemas that policies are checked against, from a file or a directory.
+
+As in OPA, a file is the schema of `input` in every rule. In a directory every file is a schema that annotations can
+name after its path: `schema["acme"]["user-1"]`, or `schema.acme.user` where a name is one, is `acme/user-1.json`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from policy_engine.documents import read_document
+from policy_engine.errors import BUNDLE_ERROR, PolicyError, combine
+from policy_engine.values import Value, quote
+
+SchemaPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--schema",
+        "-s",
+        metavar="PATH",
+        show_default=False,
+        help="JSON Schemas for types: a file is that of input, a directory has those that annotations name.",
+    ),
+]
+
+
+def load(path: Path | None) -> dict[str, Value] | None:
+    """The schemas by their names, None without a path. Raises `PolicyError` with everything that cannot be read."""
+    if path is None:
+        return None
+    if not path.is_dir():
+        return {"schema": _read(path)}
+    found: dict[str, Value] = {}
+    errors: list[PolicyError] = []
+    try:
+        for file in _files(path):
+            steps = file.relative_to(path).with_suffix("").parts
+            try:
+                found["schema" + "".join(f"[{quote(step)}]" for step in steps)] = _read(file)
+            except PolicyError as error:
+                errors.append(error)
+    except OSError as error:
+        errors.append(PolicyError(BUNDLE_ERROR, f"cannot read `{error.filename}`: {error.strerror}"))
+    if errors:
+        raise combine(errors)
+    return found
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """Every file below a directory, in order: of two with one name the later counts."""
+    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(directory / entry.name)
+        else:
+            yield directory / entry.name
+
+
+def _read(file: Path) -> Value:
+    try:
+        # Whatever is not called JSON is read as YAML.
+        return read_document(str(file), file.read_bytes())
+    except OSError as error:
+        raise PolicyError(BUNDLE_ERROR, f"cannot read `{file}`: {error.strerror}") from None
