@@ -91,17 +91,17 @@ class Compiled:
 
     def document(self, path: Path) -> Document:
         """The function for the document at a path below data."""
-        if self._cache is None:
-            unit = self.unit(self.program)
-            return unit.code, unit.value(path)
-        stored = self._cache.get("document", dotted(path))
-        if stored is not None:
-            return image.restore(stored, self._builtins)
         with no_collection():
+            if self._cache is None:
+                unit = self.unit(self.program)
+                return unit.code, unit.value(path)
+            stored = self._cache.get("document", dotted(path))
+            if stored is not None:
+                return image.restore(stored, self._builtins)
             unit = Unit(self.program)
             function = unit.value(path)
-        self._store("document", dotted(path), unit, function)
-        return unit.code, function
+            self._store("document", dotted(path), unit, function)
+            return unit.code, function
 
     def traced(self, path: Path) -> Document:
         """The same with functions that note what succeeds. Not kept in the cache: few decisions are explained."""
@@ -111,6 +111,10 @@ class Compiled:
 
     def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:
         """The function for a query's rows."""
+        with no_collection():
+            return self._query(text, capture)
+
+    def _query(self, text: str, capture: bool) -> tuple[Code, Rows, Shape]:
         if self._cache is None:
             unit, rows, shape = queries.prepare(self.program, text, self.unit, capture=capture)
             return unit.code, rows, shape

@@ -75,12 +75,15 @@ def prune(directory: Path, suffix: str, most: int) -> None:
     """Remove the files of a suffix that were not used for longest, until the rest has at most `most` bytes."""
     with contextlib.suppress(OSError), _opened(directory) as folder:
         found: list[tuple[float, int, str]] = []
-        for entry in os.scandir(folder):
-            status = entry.stat(follow_symlinks=False)
-            if entry.name.endswith(suffix):
-                found.append((status.st_mtime, status.st_size, entry.name))
-            elif entry.name.endswith(_TEMPORARY) and status.st_mtime < time.time() - _ABANDONED:
-                _remove(folder, entry.name)
+        for name in os.listdir(folder):
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # another process writes or prunes, too
+            if name.endswith(suffix):
+                found.append((status.st_mtime, status.st_size, name))
+            elif name.endswith(_TEMPORARY) and status.st_mtime < time.time() - _ABANDONED:
+                _remove(folder, name)
         total = sum(size for _, size, _ in found)
         for _, size, name in sorted(found):
             if total <= most:
@@ -90,7 +93,7 @@ def prune(directory: Path, suffix: str, most: int) -> None:
 
 
 def _remove(folder: int, name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # another process prunes, too
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
 
 

@@ -93,31 +93,35 @@ def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
 
 def subterms(term: Term) -> Sequence[Term]:
     """The direct subterms; none of a comprehension or template (those hold bodies)."""
-    match term:
-        case nodes.Ref(head, path):
-            return (head, *path)
-        case nodes.Array(items) | nodes.Set(items):
-            return items
-        case nodes.Object(pairs):
-            return [part for pair in pairs for part in pair]
-        case nodes.Call(_, args):
-            return args
-        case _:
-            return ()
+    # By class and not by `match`, which takes twice as long: every stage comes here for every term.
+    cls = term.__class__
+    if cls is nodes.Call:
+        return term.args  # type: ignore[union-attr]
+    if cls is nodes.Ref:
+        return (term.head, *term.path)  # type: ignore[union-attr]
+    if cls is nodes.Array or cls is nodes.Set:
+        return term.items  # type: ignore[union-attr]
+    if cls is nodes.Object:
+        return [part for pair in term.pairs for part in pair]  # type: ignore[union-attr]
+    return ()
 
 
 def walk_terms(term: Term) -> Sequence[Term]:
     """The term and everything in it, outside bodies. Most terms are leaves, and every stage asks."""
     if term.__class__ in _LEAVES:
         return (term,)
-    found = []
-    pending = [term]
-    while pending:
-        item = pending.pop()
-        found.append(item)
-        if item.__class__ not in _LEAVES:
-            pending.extend(subterms(item)[::-1])
+    found: list[Term] = []
+    _walk(term, found)
     return found
+
+
+def _walk(term: Term, found: list[Term]) -> None:
+    found.append(term)
+    for part in subterms(term):
+        if part.__class__ in _LEAVES:
+            found.append(part)
+        else:
+            _walk(part, found)
 
 
 def expr_terms(expr: Expr) -> Sequence[Term]:
@@ -151,6 +155,9 @@ def closures(expr: Expr) -> list[nodes.Node]:
 
 def term_closures(term: Term) -> list[nodes.Node]:
     """The comprehensions and templates of a term, outermost ones only."""
+    cls = term.__class__
+    if cls is nodes.Scalar or cls is nodes.Var:
+        return []
     return [item for item in walk_terms(term) if item.__class__ in _HOLD_BODIES]
 
 

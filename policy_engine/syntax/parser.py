@@ -104,6 +104,10 @@ def _surroundings(lexer: Lexer) -> Surroundings:
     return Surroundings(position(lexer.modern_not), position(lexer.logical), curly)
 
 
+_shortcuts: dict[tuple[int, str, str], int] = {}
+"""What `_Parser._pass_on` has found. There is one table, so that all parsers share it."""
+
+
 class _Parser:
     def __init__(self, table: Table, builder: RuleBuilder) -> None:
         self.actions = table.states
@@ -143,8 +147,21 @@ class _Parser:
                         values.append(callback(*arguments))
                     else:
                         values.append(callback())
-                    states.append(actions[states[-1]][symbol])
+                    place = states[-1], symbol, kind
+                    state = _shortcuts.get(place)
+                    states.append(self._pass_on(*place) if state is None else state)
         raise AssertionError("the last token ends the text")
+
+    def _pass_on(self, below: int, symbol: str, kind: str) -> int:
+        """The state behind a symbol, where rules that only pass it on are done: a lone term is a product, a sum, …"""
+        state = self.actions[below][symbol]
+        while (action := self.actions[state].get(kind, 0)) < 0:
+            passed, length, callback = self.rules[~action]
+            if length != 1 or callback is not None:
+                break
+            state = self.actions[below][passed]
+        _shortcuts[below, symbol, kind] = state
+        return state
 
     def _accepts(self, states: list[int], kind: str) -> bool:
         """Whether a token of this kind can come next."""
