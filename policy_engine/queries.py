@@ -39,7 +39,7 @@ def prepare(
     written = body = parser.parse_query(text)
     captures: list[str | None] = []
     if capture:
-        body, captures = _capture(written)
+        body, captures = _capture(program, written)
     extended, normal, names = compile_query(program, body)
     home = unit(extended)
     lone = len(written) == 1 and not _iterates(written[0])
@@ -55,7 +55,7 @@ def _iterates(expr: nodes.Expr) -> bool:
     )
 
 
-def _capture(body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:
+def _capture(program: Program, body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:
     """The query with each expression's value bound to a variable; None for those that have none but true."""
     result: list[nodes.Expr] = []
     captures: list[str | None] = []
@@ -70,6 +70,8 @@ def _capture(body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:
         )
         if isinstance(what, nodes.Call) and isinstance(what.operator, nodes.Var):
             valued = valued and what.operator.name not in ("assign", "eq", "print")
+        if valued and isinstance(what, nodes.Call):
+            valued = not _gives_away(program, what)
         if valued and isinstance(what, nodes.Term):
             equality = nodes.Call(nodes.Var("eq"), (nodes.Var(name), what), loc=expr.loc)
             result.append(nodes.Expr(equality, withs=expr.withs, loc=expr.loc))
@@ -77,3 +79,16 @@ def _capture(body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:
             result.append(expr)
         captures.append(name if valued else None)
     return tuple(result), captures
+
+
+def _gives_away(program: Program, call: nodes.Call) -> bool:
+    """Whether a call's last operand takes its value: `walk(x, [path, value])`."""
+    steps = call.operator.path if isinstance(call.operator, nodes.Ref) else ()
+    head = call.operator.head if isinstance(call.operator, nodes.Ref) else call.operator
+    assert isinstance(head, nodes.Var)
+    path = tuple(step.value for step in steps if isinstance(step, nodes.Scalar))
+    builtin = program.builtins.get(".".join((head.name, *map(str, path))))
+    if builtin is not None:
+        return len(call.args) > len(builtin.decl.args)
+    tree = program.tree.find(path) if head.name == "data" else None
+    return tree is not None and tree.group is not None and len(call.args) > tree.group.arity

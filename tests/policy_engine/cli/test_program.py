@@ -197,6 +197,16 @@ def test_eval_gives_bindings(policy) -> None:
     assert [each["text"] for each in result["expressions"]] == ["some x in [1, 2]", "y := x * 10", "y > 10"]
 
 
+def test_eval_of_a_call_with_an_operand_for_its_value(policy) -> None:
+    code, out, _ = policy("eval", 'walk({"a": 1}, [path, value])')
+    assert code == 0
+    assert [answer["bindings"] for answer in json.loads(out)["result"]] == [
+        {"path": [], "value": {"a": 1}},
+        {"path": ["a"], "value": 1},
+    ]
+    assert json.loads(out)["result"][0]["expressions"][0]["value"] is True
+
+
 def test_eval_of_something_undefined_is_empty(policy) -> None:
     assert policy("eval", "input.x") == (0, "{}\n", "")
     assert policy("eval", "--fail", "input.x")[0] == 1
