@@ -18,6 +18,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
 from policy_engine.codegen.context import Code, Query
+from policy_engine.codegen.profile import Profile, ProfiledUnit
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine
@@ -125,6 +126,14 @@ class Compiled:
             return code, rows, Shape(*stored[1:])
         unit, rows, shape = queries.prepare(self.program, text, Unit, capture=capture)
         self._store(kind, text, unit, rows, shape.variables, shape.captures, shape.lone)
+        return unit.code, rows, shape
+
+    def profiled(self, text: str, profile: Profile) -> tuple[Code, Rows, Shape]:
+        """The same for one evaluation, whose times `profile` collects."""
+        with no_collection():
+            unit, rows, shape = queries.prepare(
+                self.program, text, lambda program: ProfiledUnit(program, profile), capture=True
+            )
         return unit.code, rows, shape
 
     def _store(self, kind: str, question: str, unit: Unit, function: Callable[[Query], Any], *more: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path as FilePath
 from typing import Final
@@ -15,6 +15,7 @@ from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.context import Code, Indexes, Limits, Options, Run, begin, beginning, run_of
 from policy_engine.codegen.export import Export, export
+from policy_engine.codegen.profile import Profile
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
 from policy_engine.compiler import compile_program
@@ -331,17 +332,27 @@ class PreparedQuery:
         if self._captured is None:
             self._captured = self._policies._compiled.query(self._query, capture=True)
         code, function, shape = self._captured
-        captures = shape.captures
-        results = []
-        for row in self._rows(code, function, input):
-            found = dict(zip(shape.variables, row, strict=True))
-            values = [True if name is None else found[name] for name in captures]
-            if shape.lone or not any(value is False for value in values):
-                results.append((values, {name: value for name, value in found.items() if name not in captures}))
-        return results
+        return _results(shape, self._rows(code, function, input))
 
-    def _rows(self, code: Code, function: Rows, value: Value) -> list[tuple[Value, ...]]:
+    def profile(
+        self,
+        input: Value = UNDEFINED,  # noqa: A002
+    ) -> tuple[list[tuple[list[Value], dict[str, Value]]], Profile]:
+        """`results`, and where the time went.
+
+        Everything is evaluated twice and the second time counts: what happens only once, like building an index of the
+        data, would hide the rest.
+        """
+        profile = Profile()
+        code, function, shape = self._policies._compiled.profiled(self._query, profile)
+        self._rows(code, function, input, quiet=True)
+        profile.restart()
+        return _results(shape, self._rows(code, function, input)), profile
+
+    def _rows(self, code: Code, function: Rows, value: Value, *, quiet: bool = False) -> list[tuple[Value, ...]]:
         options = self._policies._options
+        if quiet:
+            options = replace(options, print=None)
         limits = options.limits
         query = begin(Run(options, self._strict, limits), code, value, self._policies._data, self._policies._indexes)
         try:
@@ -350,3 +361,15 @@ class PreparedQuery:
             raise _failure(error) from error
         copy = Export(limits, query).value
         return [tuple(map(copy, row)) for row in rows]
+
+
+def _results(shape: Shape, rows: list[tuple[Value, ...]]) -> list[tuple[list[Value], dict[str, Value]]]:
+    """The values of a query's expressions, and its variables, at each solution that counts."""
+    captures = shape.captures
+    results = []
+    for row in rows:
+        found = dict(zip(shape.variables, row, strict=True))
+        values = [True if name is None else found[name] for name in captures]
+        if shape.lone or not any(value is False for value in values):
+            results.append((values, {name: value for name, value in found.items() if name not in captures}))
+    return results

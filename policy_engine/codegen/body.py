@@ -157,6 +157,7 @@ class BodyWriter(Conditions):
     def expr(self, expr: Expr) -> None:
         """Write one expression: what follows runs once for each of its solutions."""
         self.writer.place = expr.loc
+        self.unit.reached(self.writer, expr.loc)
         if not expr.withs:
             self._what(expr)
             self._traced(expr)

@@ -23,6 +23,7 @@ from policy_engine.codegen.runtime import adapt
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
+from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
@@ -110,6 +111,15 @@ class Unit:
         weakref.finalize(function, forget, self.functions.sources, source)
         return function  # type: ignore[no-any-return]
 
+    # ---- what a profiled unit adds
+
+    def reached(self, writer: Writer, loc: Location) -> None:
+        """Called before an expression is written."""
+
+    def function(self, group: Group, write: Callable[[Writer], None]) -> Callable[[Writer], None]:
+        """What writes a group's function, given what writes it."""
+        return write
+
     # ---- names, as the writers ask for them
 
     def operand(self, term: Term) -> str:
@@ -122,7 +132,7 @@ class Unit:
         name = f"g{group.number}"
         if name not in self._written:
             self._written.add(name)
-            self._pending.append(lambda writer: write_group(self, writer, group))
+            self._pending.append(self.function(group, lambda writer: write_group(self, writer, group)))
         return name
 
     def lookup_name(self, group: Group, path: tuple[Term, ...]) -> tuple[str, list[int]]:
@@ -140,7 +150,7 @@ class Unit:
         if name is None:
             name = self._lookups[key] = f"g{group.number}_{len(self._lookups)}"
             fixed = tuple(pattern)
-            self._pending.append(lambda writer: write_lookup(self, writer, group, name, fixed))
+            self._pending.append(self.function(group, lambda writer: write_lookup(self, writer, group, name, fixed)))
         return name, [number for number, step in enumerate(pattern) if step is None]
 
     def dispatch(

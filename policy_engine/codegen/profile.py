@@ -1,0 +1,141 @@
+"""A third build of a program, whose functions tell the clock which expression they have come to. For `eval --profile`.
+
+It is the fast build with calls written in between, so it takes the same ways through indexes and joins. The calls cost
+more than many an expression does: what they take is not counted, but read the figures as shares.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policy_engine.codegen.unit import Unit
+from policy_engine.codegen.writer import Writer
+from policy_engine.compiler.program import Group, Program, dotted
+from policy_engine.location import NOWHERE, Location
+
+
+@dataclass(slots=True)
+class Spent:
+    """What one rule or line took: `time_ns`, and how often it was evaluated."""
+
+    location: Location
+    name: str = ""
+    time_ns: int = 0
+    evaluations: int = 0
+
+
+@dataclass(slots=True)
+class _Call:
+    """A rule that is being evaluated: how much time had been counted before, and which expression asked for it."""
+
+    rule: Spent
+    began: int
+    caller: Spent
+
+
+class Profile:
+    """The times of one evaluation, collected while it runs.
+
+    A rule's time is all of it, with the rules that it asks. A line's is its own: what the rules took that it asks is
+    theirs. What iterates is evaluated once, what comes after it once for each solution.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what has been collected: the time from now on counts."""
+        self._rules: dict[str, Spent] = {}
+        self._parts: dict[Location, Spent] = {}
+        self._calls: list[_Call] = []
+        self._between = Spent(NOWHERE)
+        """Whatever is spent outside of expressions: finding rules, building documents."""
+        self._current = self._between
+        self._counted = 0
+        self._since = time.perf_counter_ns()
+
+    @property
+    def rules(self) -> list[Spent]:
+        """Every rule that was evaluated, the most expensive first."""
+        return sorted(self._rules.values(), key=lambda spent: -spent.time_ns)
+
+    @property
+    def lines(self) -> list[Spent]:
+        """Every line with an expression that was evaluated, the most expensive first.
+
+        The compiler takes expressions apart, so a line's time is that of all its parts, and it was evaluated as often
+        as the one that was evaluated most. Lines of the query have no file.
+        """
+        found: dict[tuple[str, int], Spent] = {}
+        for part in self._parts.values():
+            where = part.location
+            line = found.setdefault((where.file, where.row), Spent(where._replace(col=0, end_row=0, end_col=0)))
+            line.time_ns += part.time_ns
+            line.evaluations = max(line.evaluations, part.evaluations)
+        return sorted(found.values(), key=lambda spent: -spent.time_ns)
+
+    # Generated code calls these three. They read the clock first and last, so that their own work is nobody's.
+
+    def reach(self, loc: Location) -> None:
+        """The next expression begins."""
+        self._charge(time.perf_counter_ns())
+        part = self._parts.get(loc)
+        if part is None:
+            part = self._parts[loc] = Spent(loc)
+        part.evaluations += 1
+        self._current = part
+        self._since = time.perf_counter_ns()
+
+    def enter(self, name: str, loc: Location) -> None:
+        """A rule begins."""
+        self._charge(time.perf_counter_ns())
+        rule = self._rules.get(name)
+        if rule is None:
+            rule = self._rules[name] = Spent(loc, name)
+        rule.evaluations += 1
+        self._calls.append(_Call(rule, self._counted, self._current))
+        self._current = self._between
+        self._since = time.perf_counter_ns()
+
+    def leave(self) -> None:
+        """It ends; the expression that asked for it goes on."""
+        self._charge(time.perf_counter_ns())
+        call = self._calls.pop()
+        call.rule.time_ns += self._counted - call.began
+        self._current = call.caller
+        self._since = time.perf_counter_ns()
+
+    def _charge(self, now: int) -> None:
+        self._current.time_ns += now - self._since
+        self._counted += now - self._since
+
+
+class ProfiledUnit(Unit):
+    """Code for one evaluation, whose times `profile` collects."""
+
+    def __init__(self, program: Program, profile: Profile) -> None:
+        self._last: tuple[Writer, Location] | None = None
+        super().__init__(program)
+        self.namespace |= {"reach": profile.reach, "enter": profile.enter, "leave": profile.leave}
+
+    def reached(self, writer: Writer, loc: Location) -> None:
+        # Parts of an expression that have its own place are no evaluations of their own.
+        if loc.row and self._last != (writer, loc):
+            writer.line(f"reach({self.constants.loc(loc)})")
+            self._last = (writer, loc)
+
+    def function(self, group: Group, write: Callable[[Writer], None]) -> Callable[[Writer], None]:
+        def timed(writer: Writer) -> None:
+            alone = Writer()
+            write(alone)
+            header, *body = alone.lines
+            writer.line(header)
+            name = self.constants.value(dotted(group.path))
+            writer.line(f" enter({name}, {self.constants.loc(group.loc)})")
+            writer.line(" try:")
+            writer.lines += [f" {line}" for line in body]
+            writer.line(" finally: leave()")
+
+        return timed
