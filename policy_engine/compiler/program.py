@@ -25,7 +25,7 @@ Path = tuple[Any, ...]
 """A path below `data`: each step the frozen form of a constant, nearly always a string."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Clause:
     """A body and the value it gives: a rule, or one `else` of it. `value` is None for a member of a set."""
 
@@ -49,6 +49,13 @@ class Rule:
     default: bool
     loc: Location
     module: ModuleInfo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """Rules that some references touch together: all of one place, or those that a constant step chooses."""
+
+    rules: tuple[Rule, ...]
 
 
 _NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -158,7 +165,7 @@ class Program:
     """The functions of the policies by their full names."""
     masked: set[Path] = field(default_factory=set)
     """Paths of documents that a `with` somewhere replaces, where there are rules at or below them."""
-    dependencies: dict[Rule, list[Rule]] = field(default_factory=dict)
+    dependencies: dict[Rule, list[Bundle]] = field(default_factory=dict)
     """For each rule those that its document is made from. Filled when recursion is looked for, like `ordered`."""
     ordered: list[Rule] = field(default_factory=list)
     """All rules, each behind those that it depends on."""

@@ -1,14 +1,18 @@
 """Stage: no rule depends on itself; and the order of rules that follows from it.
 
-Also: which groups a rule can reach, which code generation and facts build on.
+What a reference can touch is kept as bundles of rules that all references to the same place share: a thousand rules
+that read a set of a thousand rules are two thousand edges and not a million.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
-from policy_engine.compiler.program import Kind, Program, Rule, Tree, dotted
+from policy_engine.compiler import graph
+from policy_engine.compiler.program import Bundle, Clause, Group, Kind, Program, Rule, Tree, dotted
+from policy_engine.compiler.scopes import as_written
 from policy_engine.compiler.terms import (
     FunctionValue,
     bodies,
@@ -18,110 +22,164 @@ from policy_engine.compiler.terms import (
     term_closures,
     walk_terms,
 )
-from policy_engine.errors import RECURSION_ERROR, PolicyError
+from policy_engine.errors import MAX_ERRORS, RECURSION_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
+from policy_engine.syntax.printer import to_text
 from policy_engine.values import equal, freeze
+
+_Node: TypeAlias = Rule | Bundle
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
-    """Report each rule that takes part in a cycle, once per cycle found."""
-    edges = {
-        rule: sorted(set(dependencies(program, rule, functions=True)), key=lambda r: r.loc) for rule in program.rules
+    """Order the rules, and report each one (and each `else`) that can reach itself."""
+    touched = Touched(program.tree, functions=True)
+    own = {
+        clause: touched.by_terms(program, _clause_terms(clause)) for rule in program.rules for clause in rule.clauses
     }
-    state: dict[Rule, int] = {}
-    for start in program.rules:
-        if start not in state:
-            program.ordered += _visit(start, edges, state, errors)
-    program.dependencies = edges
+    for rule in program.rules:
+        found = dict.fromkeys(touched.by_terms(program, _head_terms(rule)))
+        for clause in rule.clauses:
+            found.update(dict.fromkeys(own[clause]))
+        program.dependencies[rule] = list(found)
+
+    def edges(node: _Node) -> Iterable[_Node]:
+        return node.rules if isinstance(node, Bundle) else program.dependencies[node]
+
+    cycles: list[tuple[Rule, Clause]] = []
+    every: list[_Node] = [*program.rules]
+    for component in graph.components(every, edges):
+        rules = [node for node in component if isinstance(node, Rule)]
+        program.ordered += rules
+        if len(component) > 1:
+            # A bundle stands between a rule and itself, so that whoever is alone has no way to itself.
+            members = set(component)
+            cycles += [(r, clause) for r in rules for clause in r.clauses if not members.isdisjoint(own[clause])]
+    cycles.sort(key=lambda item: item[1].loc)
+    for rule, clause in cycles[: MAX_ERRORS + 1]:
+        goal: _Node = rule
+        way = [node for node in graph.way(own[clause], goal, edges) if isinstance(node, Rule)]
+        names = [_name(item) for item in (rule, *way)]
+        text = f"rule {names[0]} is recursive: {' -> '.join(names)}"
+        errors.append(PolicyError(RECURSION_ERROR, text, clause.loc))
 
 
-def _visit(start: Rule, edges: dict[Rule, list[Rule]], state: dict[Rule, int], errors: list[PolicyError]) -> list[Rule]:
-    """Depth first without Python's own recursion: chains of rules may be long. 1 is on the path, 2 is done."""
-    path: list[Rule] = []
-    done: list[Rule] = []
-    pending: list[tuple[Rule, Iterator[Rule]]] = []
-
-    def enter(rule: Rule) -> None:
-        state[rule] = 1
-        path.append(rule)
-        pending.append((rule, iter(edges[rule])))
-
-    enter(start)
-    while pending:
-        rule, rest = pending[-1]
-        for target in rest:
-            if state.get(target) == 1:
-                cycle = [*path[path.index(target) :], target]
-                names = [dotted(item.path) for item in cycle]
-                text = f"rule {names[0]} is recursive: {' -> '.join(names)}"
-                errors.append(PolicyError(RECURSION_ERROR, text, target.loc))
-            elif target not in state:
-                enter(target)
-                break
+def _name(rule: Rule) -> str:
+    """A rule's reference as the policy has it."""
+    text = dotted(rule.path)
+    for step in rule.suffix:
+        if isinstance(step, nodes.Scalar):
+            text = dotted((freeze(step.value),), text)
         else:
-            pending.pop()
-            path.pop()
-            done.append(rule)
-            state[rule] = 2
-    return done
+            text += f"[{to_text(as_written(step)) or '_'}]"
+    return text
 
 
-def dependencies(program: Program, rule: Rule, *, functions: bool = False) -> Iterator[Rule]:
-    """The rules one rule's document is made from, itself apart.
+class Touched:
+    """Finds the rules that references can touch, in bundles that are made once.
 
-    With `functions` also those of a package that it refers to as a whole: they are no part of the document, but OPA
-    looks for recursion through them, and the package's type has them.
+    `functions` of a package that is referred to as a whole are among them only if asked for: they are no part of the
+    document, but OPA looks for recursion through them, and the package's type has them.
     """
-    for term in rule_terms(rule):
-        yield from term_dependencies(program, term, functions)
 
+    def __init__(self, tree: Tree, *, functions: bool = False) -> None:
+        self.tree = tree
+        self.functions = functions
+        self._below: dict[Tree, Bundle] = {}
+        self._groups: dict[Group, Bundle] = {}
+        self._members: dict[tuple[object, ...], Bundle] = {}
+        self._placed: dict[Group, dict[object, list[Rule]]] = {}
 
-def term_dependencies(program: Program, term: Term, functions: bool) -> Iterator[Rule]:
-    """The rules that one term refers to or calls."""
-    if isinstance(term, nodes.Ref) and isinstance(term.head, nodes.Var) and term.head.name == "data":
-        yield from matching(program.tree, term.path, functions)
-    elif isinstance(term, nodes.Var) and term.name == "data":
-        yield from matching(program.tree, (), functions)
-    elif isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref):
-        yield from _function(program, dotted(function_path(term.operator)))
-    elif isinstance(term, FunctionValue):
-        yield from _function(program, str(term.value))
+    def by_terms(self, program: Program, terms: Iterable[Term]) -> list[Bundle]:
+        """What some terms refer to or call."""
+        return [bundle for term in terms for bundle in self._by_term(program, term) if bundle.rules]
 
+    def _by_term(self, program: Program, term: Term) -> Iterator[Bundle]:
+        if isinstance(term, nodes.Ref) and isinstance(term.head, nodes.Var) and term.head.name == "data":
+            yield from self.by_path(term.path)
+        elif isinstance(term, nodes.Var) and term.name == "data":
+            yield from self.by_path(())
+        elif isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref):
+            yield from self._function(program, dotted(function_path(term.operator)))
+        elif isinstance(term, FunctionValue):
+            yield from self._function(program, str(term.value))
 
-def _function(program: Program, name: str) -> Iterator[Rule]:
-    group = program.functions.get(name)
-    if group is not None:
-        yield from (*group.rules, *group.defaults)
+    def _function(self, program: Program, name: str) -> Iterator[Bundle]:
+        group = program.functions.get(name)
+        if group is not None:
+            yield self._whole(group)
 
-
-def matching(tree: Tree, path: tuple[Term, ...], functions: bool = False) -> Iterator[Rule]:
-    """The rules whose documents a reference below `data` can touch. A step that is no constant matches anything.
-
-    `functions` below the path are among them only if asked for.
-    """
-    nodes_here = [tree]
-    for number, step in enumerate(path):
-        following: list[Tree] = []
+    def by_path(self, path: tuple[Term, ...]) -> Iterator[Bundle]:
+        """What a reference below `data` can touch. A step that is no constant matches anything."""
+        nodes_here = [self.tree]
+        for number, step in enumerate(path):
+            following: list[Tree] = []
+            for node in nodes_here:
+                if node.group is not None:
+                    yield from self._inside(node.group, path[number:])
+                    continue
+                constant = constant_value(step)
+                if constant is not None:
+                    child = node.children.get(freeze(constant[0]))
+                    following += [child] if child is not None else []
+                else:
+                    following += node.children.values()
+            nodes_here = following
         for node in nodes_here:
-            if node.group is not None:
-                for rule in (*node.group.rules, *node.group.defaults):
-                    if rule.args is None and compatible(_ground(rule.suffix), path[number:]):
-                        yield rule
-                continue
-            constant = constant_value(step)
-            if constant is not None:
-                child = node.children.get(freeze(constant[0]))
-                following += [child] if child is not None else []
-            else:
-                following += node.children.values()
-        nodes_here = following
-    for node in nodes_here:
-        if node.group is not None and node.group.kind is Kind.FUNCTION:
-            yield from (*node.group.rules, *node.group.defaults)
-        for group in node.groups():
-            yield from (rule for rule in (*group.rules, *group.defaults) if functions or rule.args is None)
+            if node.group is not None and node.group.kind is Kind.FUNCTION:
+                yield self._whole(node.group)
+            yield self._all_below(node)
+
+    def _whole(self, group: Group) -> Bundle:
+        """All rules of a group."""
+        if group not in self._groups:
+            self._groups[group] = Bundle((*group.rules, *group.defaults))
+        return self._groups[group]
+
+    def _all_below(self, node: Tree) -> Bundle:
+        """The rules of a node and below it."""
+        if node not in self._below:
+            rules = (rule for group in node.groups() for rule in (*group.rules, *group.defaults))
+            self._below[node] = Bundle(tuple([rule for rule in rules if self.functions or rule.args is None]))
+        return self._below[node]
+
+    def _inside(self, group: Group, path: tuple[Term, ...]) -> Iterator[Bundle]:
+        """The rules of a group that a reference into its document can touch.
+
+        Those that may define anything are a bundle of their own: only the others depend on the path.
+        """
+        if group.kind is Kind.FUNCTION:
+            return
+        placed = self._placed.get(group)
+        if placed is None:
+            placed = self._placed[group] = {}
+            for rule in (*group.rules, *group.defaults):
+                ground = _ground(rule.suffix)
+                first = (freeze(ground[0].value),) if ground and isinstance(ground[0], nodes.Scalar) else None
+                placed.setdefault(first, []).append(rule)
+            self._members[group, None] = Bundle(tuple(placed.pop(None, ())))
+        yield self._members[group, None]
+        if not placed:
+            return
+        constants = [constant_value(step) for step in path]
+        key = tuple([None if constant is None else (freeze(constant[0]),) for constant in constants])
+        if (group, key) not in self._members:
+            rules = placed.get(key[0], ()) if key[0] is not None else itertools.chain.from_iterable(placed.values())
+            self._members[group, key] = Bundle(tuple([r for r in rules if compatible(_ground(r.suffix), path)]))
+        yield self._members[group, key]
+
+
+def dependencies(program: Program, rule: Rule) -> Iterator[Rule]:
+    """The rules one rule's document is made from, itself apart."""
+    for bundle in Touched(program.tree).by_terms(program, rule_terms(rule)):
+        yield from bundle.rules
+
+
+def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
+    """The rules whose documents a reference below `data` can touch."""
+    for bundle in Touched(tree).by_path(path):
+        yield from bundle.rules
 
 
 def _ground(suffix: tuple[Term, ...]) -> tuple[Term, ...]:
@@ -137,14 +195,16 @@ def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
 
 def rule_terms(rule: Rule) -> list[Term]:
     """Every term of a rule, at any depth."""
-    found: list[Term] = []
-    for head in (*rule.suffix, *([rule.key] if rule.key is not None else [])):
-        found += all_terms(head)
-    for clause in rule.clauses:
-        if clause.value is not None:
-            found += all_terms(clause.value)
-        found += body_terms(clause.body)
-    return found
+    return [*_head_terms(rule), *(term for clause in rule.clauses for term in _clause_terms(clause))]
+
+
+def _head_terms(rule: Rule) -> list[Term]:
+    steps = (*rule.suffix, *([rule.key] if rule.key is not None else []))
+    return [term for step in steps for term in all_terms(step)]
+
+
+def _clause_terms(clause: Clause) -> list[Term]:
+    return [*(all_terms(clause.value) if clause.value is not None else ()), *body_terms(clause.body)]
 
 
 def body_terms(body: Body) -> list[Term]:

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field, replace
 
 from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.program import ModuleInfo, dotted
-from policy_engine.compiler.scopes import How, Local, Scope, Scopes, all_names, assignable, declared_names, variables
+from policy_engine.compiler.scopes import (
+    How,
+    Local,
+    Scope,
+    Scopes,
+    all_names,
+    as_written,
+    assignable,
+    declared_names,
+    variables,
+)
 from policy_engine.compiler.terms import (
     CAPTURE,
     ROOTS,
@@ -235,7 +245,7 @@ class Resolver:
         for var in variables(written):
             if (local := self._declared(var.name)) is not None:
                 local.uses -= 1
-        target = _unnamed(named)
+        target = as_written(named)
         assert isinstance(target, (nodes.Var, nodes.Ref))
         return target
 
@@ -373,13 +383,6 @@ class Resolver:
 
 def _is_metadata(term: nodes.Call) -> bool:
     return not term.args and _dotted(term.operator).startswith("rego.metadata.")
-
-
-def _unnamed(term: Term) -> Term:
-    """A term with its declared variables as the policy has them."""
-    if not isinstance(term, nodes.Var):
-        return map_term(term, _unnamed)
-    return nodes.Var(term.name.split("'")[0] or term.name, loc=term.loc)
 
 
 def _is_string(term: Term) -> bool:

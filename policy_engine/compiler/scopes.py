@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from policy_engine.compiler.terms import COMPREHENSIONS, Names, expr_terms, operands, walk_terms
+from policy_engine.compiler.terms import COMPREHENSIONS, Names, expr_terms, map_term, operands, walk_terms
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
@@ -113,6 +113,13 @@ class Scopes:
 def shown(name: str) -> str:
     """A variable as the policy has it."""
     return "_" if name.startswith("$") else name.split("'")[0]
+
+
+def as_written(term: Term) -> Term:
+    """A term with its declared variables as the policy has them."""
+    if not isinstance(term, nodes.Var):
+        return map_term(term, as_written)
+    return nodes.Var(term.name.split("'")[0], loc=term.loc)
 
 
 def is_internal(name: str) -> bool:

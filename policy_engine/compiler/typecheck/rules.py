@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 from policy_engine.compiler import recursion
-from policy_engine.compiler.program import Clause, Path, Program, Rule
+from policy_engine.compiler.program import Bundle, Clause, Path, Program, Rule
 from policy_engine.compiler.terms import walk_terms
 from policy_engine.compiler.typecheck.annotated import Schemas
 from policy_engine.compiler.typecheck.bodies import Bodies
@@ -89,7 +89,7 @@ class Dependents:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._users: dict[Rule, list[Rule]] | None = None
+        self._users: dict[Rule | Bundle, list[Rule | Bundle]] | None = None
         self._known: dict[Path, Node | None] = {}
 
     def layer(self, target: Path) -> Node | None:
@@ -107,7 +107,7 @@ class Dependents:
         """The ground paths of all rules that depend on rules at or below a path, but for those rules themselves."""
         users = self._all_users()
         steps = tuple([nodes.Scalar(step) for step in target])
-        replaced = set(recursion.matching(self._program.tree, steps))
+        replaced: set[Rule | Bundle] = set(recursion.matching(self._program.tree, steps))
         node = self._program.tree.find(target)
         if node is not None and node.group is not None:
             replaced.update((*node.group.rules, *node.group.defaults))
@@ -116,12 +116,15 @@ class Dependents:
             new = set(users.get(pending.pop(), ())) - found
             found |= new
             pending += new
-        return {_scalars(_steps(rule)) for rule in found - replaced}
+        return {_scalars(_steps(rule)) for rule in found - replaced if isinstance(rule, Rule)}
 
-    def _all_users(self) -> dict[Rule, list[Rule]]:
+    def _all_users(self) -> dict[Rule | Bundle, list[Rule | Bundle]]:
         if self._users is None:
             self._users = {}
-            for rule, used in self._program.dependencies.items():
-                for item in used:
-                    self._users.setdefault(item, []).append(rule)
+            for rule, bundles in self._program.dependencies.items():
+                for bundle in bundles:
+                    if bundle not in self._users:
+                        for item in bundle.rules:
+                            self._users.setdefault(item, []).append(bundle)
+                    self._users.setdefault(bundle, []).append(rule)
         return self._users

@@ -65,7 +65,13 @@ def test_opa_agrees(fields: dict[str, Any], oracles: dict[bool, Oracle]) -> None
     answer = oracles["strict" in fields].query("true", modules=modules(fields), data={}, input={})
     found = [f"{row or 0} {text}" for row, text in OPA_ERROR.findall(answer.message)]
     assert bool(answer.code) == bool(found), answer.message
-    assert sorted(found) == sorted(fields.get("opa", fields.get("errors", [])))
+    wanted = fields.get("opa", fields.get("errors", []))
+    # Of several ways around a cycle OPA shows any.
+    assert sorted(map(without_way, found)) == sorted(map(without_way, wanted))
+
+
+def without_way(error: str) -> str:
+    return error.partition(" is recursive: ")[0]
 
 
 def test_notes_are_unique() -> None:
