@@ -114,7 +114,7 @@ class GroupWriter(BodyWriter):
 
     def one_value(self, rules: list[Rule], params: list[str], conflict: str) -> None:
         """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
-        index = None if self.unit.trace else find(rules)
+        index = find(rules)
         if index is not None or len(rules) > MANY:
             self._one_of_many(rules, params, conflict, index)
         elif _same_constant(rules):
@@ -264,7 +264,7 @@ class GroupWriter(BodyWriter):
             self._one_part(rules, known)
         elif self.group.kind is Kind.SET:
             self.writer.line("c = {}")
-            self._members(rules, known, None if self.unit.trace else find(rules))
+            self._members(rules, known, find(rules))
             self.writer.line("r = Set.of(c)")
         else:
             self.writer.line("c = Partial()")

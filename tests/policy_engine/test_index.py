@@ -100,6 +100,17 @@ def test_both_ways_are_taken(both: tuple[pe.Policies, pe.Policies]) -> None:
         assert "t0.get(" not in both[1].python_source("data.t")
 
 
+def test_a_traced_decision_skips_the_same_rules() -> None:
+    """With other rules run, `trace=True` would meet errors that the decision it explains has not met."""
+    rules = "\n".join(f'p := {i} if input.role == "r{i}"' for i in range(2, 9))
+    source = f'package t\np := 1 if {{ lower(input.x) == "a"; input.role == "r1" }}\n{rules}'
+    p = pe.compile({"t.rego": source}).entrypoint("data.t.p", strict_builtin_errors=True)
+    value = {"role": "r2", "x": 1}
+    assert p(value) == p.decide(value, trace=True).value == 2
+    with pytest.raises(pe.PolicyError, match="lower: operand 1 must be string"):
+        p.decide({"role": "r1", "x": 1}, trace=True)
+
+
 def test_foreign_values_are_refused_before_the_table(both: tuple[pe.Policies, pe.Policies]) -> None:
     class Role(str):
         __slots__ = ()
