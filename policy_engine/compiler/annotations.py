@@ -6,14 +6,14 @@ declare for their subpackages (OPA: docs/policy-reference/builtins/rego; v1/ast/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from policy_engine.compiler.program import ModuleInfo, Path, Program
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import metadata, nodes
 from policy_engine.syntax.metadata import Annotation
-from policy_engine.values import Value, freeze
+from policy_engine.values import Value, freeze, to_term
 
 
 def read(program: Program, errors: list[PolicyError]) -> None:
@@ -71,10 +71,16 @@ class Annotations:
     def chain(self, info: ModuleInfo, rule: nodes.Rule) -> Value:
         """Every annotation that speaks of this rule, the innermost first; the first entry is the rule in any case."""
         path = [*info.package, *metadata.names(rule)]
-        own = [{"path": path, "annotations": item.values} for item in reversed(self.own(rule.loc))]
+        shown = _texts(path)
+        own = [{"path": shown, "annotations": item.values} for item in reversed(self.own(rule.loc))]
         others = self.around(info.package, tuple(map(freeze, path)))
-        around = [{"path": list(item.path), "annotations": item.values} for item in others]
-        return [*(own or [{"path": path}]), *around]
+        around = [{"path": _texts(item.path), "annotations": item.values} for item in others]
+        return [*(own or [{"path": shown}]), *around]
+
+
+def _texts(path: Iterable[Value]) -> list[Value]:
+    """A path as policies see it: of texts alone, so `p[1]` is `["p", "1"]`."""
+    return [step if isinstance(step, str) else to_term(step) for step in path]
 
 
 def _place(loc: Location) -> tuple[str, int, int]:
