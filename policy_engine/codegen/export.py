@@ -24,7 +24,7 @@ def export(value: Value, limits: Limits, query: Query) -> Value:
         value = value.sorted(charging(query))
         cls = list
     if cls in (list, dict) and len(value) <= FLAT:
-        size = _size(value if cls is list else value.values()) + (_size(value) if cls is dict else 0)
+        size = _size(value) if cls is list else _size(value.values()) + _size_of_names(value)
         if 0 <= size <= FLAT_BYTES and (limits.output_bytes is None or size <= limits.output_bytes):
             return value.copy()
     return Export(limits, query).value(value)
@@ -54,6 +54,16 @@ def _size(values: Iterable[Value]) -> int:
         else:
             return NOT_FLAT
     return size + 2
+
+
+def _size_of_names(names: Iterable[Value]) -> int:
+    """The same for the keys of an object: only names stay as they are, every other key becomes text."""
+    size = 0
+    for name in names:
+        if name.__class__ is not str or not name.isascii():
+            return NOT_FLAT
+        size += len(name) + 4
+    return size
 
 
 class Export:

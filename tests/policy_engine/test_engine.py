@@ -465,6 +465,13 @@ def test_annotations() -> None:
     ]
 
 
+def test_keys_that_are_no_strings_are_text_in_small_results_and_in_large_ones() -> None:
+    source = 'package t\np[i] := x if some i, x in [true, false]\nq := {"p": p, "more": [[]]}\n'
+    policies = pe.compile({"t.rego": source})
+    assert policies.entrypoint("data.t.p")() == {"0": True, "1": False}
+    assert policies.entrypoint("data.t.q")() == {"p": {"0": True, "1": False}, "more": [[]]}
+
+
 @pytest.mark.parametrize(
     ("block", "row", "message"),
     [
