@@ -21,6 +21,7 @@ from policy_engine.compiler.terms import (
     expr_terms,
     heads,
     is_capture,
+    is_leaf,
     map_closure,
     map_operands,
     map_term,
@@ -324,14 +325,13 @@ def _ref_outputs(terms: Iterable[Term], safe: set[str]) -> set[str]:
     pending = list(terms)
     while pending:
         term = pending.pop()
-        if isinstance(term, COMPREHENSIONS):
-            continue
         if isinstance(term, nodes.Ref):
             if not _is_safe_head(term, safe):
                 continue
             for step in term.path:
                 found |= _step_vars(step)
-        pending.extend(subterms(term))
+        if not is_leaf(term):
+            pending.extend(subterms(term))
     return found
 
 

@@ -73,7 +73,12 @@ def equality(a: Term, b: Term, like: nodes.Node) -> Expr:
 
 
 def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
-    """`term` with `f` applied to its direct subterms. Bodies of comprehensions and templates are left alone."""
+    """`term` with `f` applied to its direct subterms. Bodies of comprehensions and templates are left alone.
+
+    So are constants: nothing that stages map terms for is in them.
+    """
+    if isinstance(term, nodes.Collection) and term.constant:
+        return term
     match term:
         case nodes.Scalar() | nodes.Var() | nodes.Template():
             return term
@@ -107,18 +112,23 @@ def subterms(term: Term) -> Sequence[Term]:
 
 
 def walk_terms(term: Term) -> Sequence[Term]:
-    """The term and everything in it, outside bodies. Most terms are leaves, and every stage asks."""
-    if term.__class__ in _LEAVES:
+    """The term and everything in it, outside bodies and constants. Most terms are leaves, and every stage asks."""
+    if is_leaf(term):
         return (term,)
     found: list[Term] = []
     _walk(term, found)
     return found
 
 
+def is_leaf(term: Term) -> bool:
+    """Whether there is nothing in a term to look for: no subterms, or scalars alone."""
+    return term.__class__ in _LEAVES or (isinstance(term, nodes.Collection) and term.constant)
+
+
 def _walk(term: Term, found: list[Term]) -> None:
     found.append(term)
     for part in subterms(term):
-        if part.__class__ in _LEAVES:
+        if is_leaf(part):
             found.append(part)
         else:
             _walk(part, found)

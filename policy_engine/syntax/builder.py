@@ -9,6 +9,7 @@ Each class adds to the one before: `Builder` (here), `BodyBuilder` (bodies.py), 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -19,6 +20,7 @@ from policy_engine.syntax.nodes import (
     Array,
     ArrayComprehension,
     Call,
+    Collection,
     Expr,
     Object,
     ObjectComprehension,
@@ -259,25 +261,26 @@ class Builder:
     # ---- collections
 
     def array_empty(self, left: Token, right: Token) -> Array:
-        return Array((), loc=span(left, right))
+        return Array((), constant=True, loc=span(left, right))
 
     def array(self, left: Token, terms: list[Term], right: Token) -> Array:
-        return Array(tuple(terms), loc=span(left, right))
+        return Array(tuple(terms), constant=are_constant(terms), loc=span(left, right))
 
     def array_comma(self, left: Token, _comma: Token, terms: list[Term], right: Token) -> Array:
         return self.array(left, terms, right)
 
     def set_(self, left: Token, terms: list[Term], right: Token) -> Set:
-        return Set(tuple(terms), loc=span(left, right))
+        return Set(tuple(terms), constant=are_constant(terms), loc=span(left, right))
 
     def set_comma(self, left: Token, _comma: Token, terms: list[Term], right: Token) -> Set:
         return self.set_(left, terms, right)
 
     def object_empty(self, left: Token, right: Token) -> Object:
-        return Object((), loc=span(left, right))
+        return Object((), constant=True, loc=span(left, right))
 
     def object_(self, left: Token, pairs: list[tuple[Term, Term]], right: Token) -> Object:
-        return Object(tuple(pairs), loc=span(left, right))
+        constant = all(map(are_constant, pairs))
+        return Object(tuple(pairs), constant=constant, loc=span(left, right))
 
     def object_comma(self, left: Token, _comma: Token, pairs: list[tuple[Term, Term]], right: Token) -> Object:
         return self.object_(left, pairs, right)
@@ -312,6 +315,14 @@ class Builder:
 
     def template_text(self, token: Token) -> str:
         return token.text
+
+
+def are_constant(terms: Iterable[Term]) -> bool:
+    """Whether terms are scalars, or collections of nothing else."""
+    for term in terms:
+        if term.__class__ is not Scalar and not (isinstance(term, Collection) and term.constant):
+            return False
+    return True
 
 
 def kind_of(term: Term) -> str:

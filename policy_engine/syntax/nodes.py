@@ -69,17 +69,27 @@ class Ref(Node):
 
 
 @dataclass(slots=True)
-class Array(Node):
+class Collection(Node):
+    """An array, an object or a set."""
+
+    constant: bool = field(default=False, compare=False, repr=False, kw_only=True)
+    """Known to be made of scalars alone, so that a pass need not look into it: tests carry large fixtures. The parser
+    says so; False says nothing.
+    """
+
+
+@dataclass(slots=True)
+class Array(Collection):
     items: tuple[Term, ...]
 
 
 @dataclass(slots=True)
-class Object(Node):
+class Object(Collection):
     pairs: tuple[tuple[Term, Term], ...]
 
 
 @dataclass(slots=True)
-class Set(Node):
+class Set(Collection):
     items: tuple[Term, ...]
 
 

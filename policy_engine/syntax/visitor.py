@@ -13,8 +13,9 @@ from typing import Any
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Node
 
+_ABSTRACT = (Node, nodes.Collection)
 _LEAVES = {nodes.Scalar, nodes.Var, nodes.Package, nodes.Comment}
-_WITHOUT_NODES = frozenset(("loc", "raw", "infix", "negated", "assign", "default", "alias", "comments"))
+_WITHOUT_NODES = frozenset(("loc", "raw", "infix", "negated", "assign", "default", "alias", "comments", "constant"))
 
 
 def _fields(cls: type[Node]) -> tuple[str, ...]:
@@ -26,7 +27,7 @@ def _fields(cls: type[Node]) -> tuple[str, ...]:
 FIELDS: dict[type, tuple[str, ...]] = {
     cls: _fields(cls)
     for cls in vars(nodes).values()
-    if isinstance(cls, type) and issubclass(cls, Node) and cls is not Node
+    if isinstance(cls, type) and issubclass(cls, Node) and cls not in _ABSTRACT
 }
 """Class → the fields that hold nodes, or tuples of them however nested, in the order of the text.
 

@@ -193,3 +193,22 @@ def test_imports_hold_from_where_they_stand() -> None:
     assert isinstance(p, Rule)
     assert p.body[0].negated
     assert isinstance(q.body[0].what, nodes.Negation)
+
+
+@pytest.mark.parametrize(
+    ("text", "constant"),
+    [
+        ("[]", True),
+        ("{}", True),
+        ('{"a": [1, {"b"}, {"c": null}], [true]: -1}', True),
+        ('{"a": [1, {"b": x}]}', False),
+        ("{input: 1}", False),
+        ("[f(1)]", False),
+        ("{[1 | true]}", False),
+        ('["a", $"b"]', False),
+    ],
+)
+def test_collections_of_constants_alone_are_marked(text: str, constant: bool) -> None:
+    term = parse_term(text)
+    assert isinstance(term, nodes.Collection)
+    assert term.constant is constant
