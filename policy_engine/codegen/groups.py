@@ -187,10 +187,14 @@ class GroupWriter(BodyWriter):
             steps = tuple([nodes.Scalar(step) for step in index.place])
             place = self.side(nodes.Ref(nodes.Var("input"), steps))
         chosen = self.writer.name("f")
-        self.writer.line(f"if {place}.__class__ is str: {chosen} = {table}.get({place}, {rest})")
+        found = f"{table}.get({place}, {rest})"
+        if index.lengths:
+            lengths = self.unit.constants.named("n", index.lengths, index.lengths)
+            found = f"by_beginning({table}, {place}, {lengths}, {rest})"
+        self.writer.line(f"if {place}.__class__ is str: {chosen} = {found}")
         with self.writer.block("else:"):
             self.writer.line(f"known({place})")
-            self.writer.line(f"{chosen} = {rest}")
+            self.writer.line(f"{chosen} = {f'{rest} if {place} is U else {table}[None]' if index.lengths else rest}")
         return chosen
 
     def _value(self, clause: Clause) -> str:

@@ -8,18 +8,24 @@ cannot be missed, but for the errors it would have raised (OPA: v1/ast/index.go 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Final
 
 from policy_engine.compiler.program import Rule
 from policy_engine.compiler.terms import builtin_name
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
-from policy_engine.syntax.nodes import Body, Term
+from policy_engine.syntax.nodes import Term
 from policy_engine.values import Set
 
 FEWEST = 6
 """Rules in a group that is worth a table."""
+
+MOST_LENGTHS: Final = 16
+"""Lengths of beginnings that are looked up one after the other."""
 
 Place = tuple[str, ...] | int
 """A path below input, or the number of an argument."""
@@ -27,78 +33,143 @@ Place = tuple[str, ...] | int
 
 @dataclass(slots=True)
 class Index:
-    """`table` gives the numbers of the rules that may apply for a string; `rest` of those for anything else."""
+    """`table` gives the numbers of the rules that may apply for a string; `rest` of those for anything else.
+
+    With `lengths` the strings are beginnings: the longest one that a value begins with counts; `lengths` are theirs,
+    longest first. Its rules include those of every shorter one, since a value that begins with it begins with them.
+    What is no string is an error to a rule's test: for that the table has all rules at None.
+    """
 
     place: Place
-    table: dict[str, tuple[int, ...]]
+    table: dict[str | None, tuple[int, ...]]
     rest: tuple[int, ...]
+    lengths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """At a place a rule wants one of some strings, or something that begins with one of them."""
+
+    place: Place
+    texts: frozenset[str]
+    beginning: bool = False
 
 
 def find(rules: list[Rule]) -> Index | None:
     """The most selective index of a group's rules; None if none is worth it."""
     if len(rules) < FEWEST:
         return None
-    wanted: dict[Place, dict[int, frozenset[str]]] = {}
+    wanted: dict[tuple[Place, bool], dict[int, frozenset[str]]] = {}
     for number, rule in enumerate(rules):
-        for place, texts in _demands(rule):
-            known = wanted.setdefault(place, {})
-            known[number] = known[number] & texts if number in known else texts
+        for demand in _demands(rule):
+            known = wanted.setdefault((demand.place, demand.beginning), {})
+            if number not in known:
+                known[number] = demand.texts
+            elif not demand.beginning:
+                known[number] &= demand.texts
     best: Index | None = None
     cost = len(rules) / 2  # an index that leaves half of the rules is not worth its look-up
-    for place, by_rule in wanted.items():
-        index = _build(place, by_rule, len(rules))
-        mean = sum(map(len, index.table.values())) / max(len(index.table), 1)
-        if mean < cost:
+    for (place, beginning), by_rule in wanted.items():
+        index = _build(place, by_rule, len(rules), beginning)
+        entries = [numbers for text, numbers in index.table.items() if text is not None]
+        mean = sum(map(len, entries)) / max(len(entries), 1)
+        if mean < cost and len(index.lengths) <= MOST_LENGTHS:
             best, cost = index, mean
     return best
 
 
-def _build(place: Place, by_rule: dict[int, frozenset[str]], count: int) -> Index:
+def _build(place: Place, by_rule: dict[int, frozenset[str]], count: int, beginning: bool) -> Index:
     rest = [number for number in range(count) if number not in by_rule]
     table: dict[str, list[int]] = {}
     for number, texts in by_rule.items():
         for text in texts:
             table.setdefault(text, []).append(number)
-    merged = {text: tuple(sorted((*numbers, *rest))) for text, numbers in table.items()}
-    return Index(place, merged, tuple(rest))
+    lengths = tuple(sorted({len(text) for text in table}, reverse=True)) if beginning else ()
+    merged: dict[str | None, tuple[int, ...]] = {None: tuple(range(count))} if beginning else {}
+    for text, numbers in table.items():
+        shorter = [table.get(text[:length], ()) for length in lengths if length < len(text)]
+        merged[text] = tuple(sorted({*numbers, *chain.from_iterable(shorter), *rest}))
+    return Index(place, merged, tuple(rest), lengths)
 
 
-def _demands(rule: Rule) -> Iterator[tuple[Place, frozenset[str]]]:
-    """What a rule demands: at a place, one of some strings."""
+def _demands(rule: Rule) -> Iterator[_Demand]:
+    """What a rule cannot apply without."""
     for number, arg in enumerate(rule.args or ()):
         if (texts := _texts(arg)) is not None:
-            yield number, texts
+            yield _Demand(number, texts)
     if len(rule.clauses) == 1:  # with an `else` the rule applies in other cases too
-        yield from _body_demands(rule.clauses[0].body)
+        yield from _body_demands(rule)
 
 
-def _body_demands(body: Body) -> Iterator[tuple[Place, frozenset[str]]]:
-    paths: dict[str, Place] = {}
-    for expr in body:
+def _body_demands(rule: Rule) -> Iterator[_Demand]:
+    places: dict[str, Place] = {}
+    for number, arg in enumerate(rule.args or ()):
+        if isinstance(arg, nodes.Var):
+            places[arg.name] = number
+    for expr in rule.clauses[0].body:
         what = expr.what
-        if expr.negated or expr.withs or not isinstance(what, nodes.Call) or len(what.args) != 2:
+        if expr.negated or expr.withs or not isinstance(what, nodes.Call):
             continue
-        left, right = what.args
         name = builtin_name(what)
-        if name == "eq":
+        if name == "eq" and len(what.args) == 2:
+            left, right = what.args
             for a, b in ((left, right), (right, left)):
                 if isinstance(a, nodes.Var) and (path := _input_path(b)) is not None:
-                    paths[a.name] = path
-                place = paths.get(a.name) if isinstance(a, nodes.Var) else _input_path(a)
+                    places[a.name] = path
+                place = places.get(a.name) if isinstance(a, nodes.Var) else _input_path(a)
                 if place is not None and (texts := _texts(b)) is not None:
-                    yield place, texts
-        elif name == "internal.member_2" and isinstance(left, nodes.Var) and left.name in paths:
-            members = constant_value(right)
-            if (
-                members is not None
-                and members[0].__class__ in (list, Set)
-                and all(isinstance(m, str) for m in members[0])
-            ):
-                yield paths[left.name], frozenset(members[0])
+                    yield _Demand(place, texts)
+        elif name in _TESTS and len(what.args) == _TESTS[name].arity:
+            test = _TESTS[name]
+            subject = what.args[test.subject]
+            constants = all(constant_value(arg) is not None for arg in what.args if arg is not subject)
+            if constants and isinstance(subject, nodes.Var) and subject.name in places:
+                texts = test.texts(what.args[test.wanted])
+                if texts is not None:
+                    yield _Demand(places[subject.name], texts, test.beginning)
 
 
 def _texts(term: Term) -> frozenset[str] | None:
     return frozenset((term.value,)) if isinstance(term, nodes.Scalar) and isinstance(term.value, str) else None
+
+
+def _members(term: Term) -> frozenset[str] | None:
+    """The strings of a constant collection of strings."""
+    found = constant_value(term)
+    if found is None or found[0].__class__ not in (list, Set) or not all(isinstance(m, str) for m in found[0]):
+        return None
+    return frozenset(found[0])
+
+
+def _one_or_more(term: Term) -> frozenset[str] | None:
+    return _texts(term) or _members(term)
+
+
+def _literal_beginning(term: Term) -> frozenset[str] | None:
+    """What everything that a glob pattern matches begins with; only of patterns that are surely valid."""
+    if not isinstance(term, nodes.Scalar) or not isinstance(term.value, str) or set(term.value) & set("[]{}\\"):
+        return None
+    literal = re.split("[*?]", term.value, maxsplit=1)[0]
+    return frozenset((literal,)) if literal else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """A builtin that is false, undefined or an error unless its operand `subject` is, or begins with, some text."""
+
+    arity: int
+    subject: int
+    wanted: int
+    texts: Callable[[Term], frozenset[str] | None]
+    beginning: bool = True
+
+
+_TESTS: Final = {
+    "glob.match": _Test(3, 2, 0, _literal_beginning),
+    "internal.member_2": _Test(2, 0, 1, _members, beginning=False),
+    "startswith": _Test(2, 0, 1, _texts),
+    "strings.any_prefix_match": _Test(2, 0, 1, _one_or_more),
+}
 
 
 def _input_path(term: Term) -> tuple[str, ...] | None:

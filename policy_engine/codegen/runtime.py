@@ -65,6 +65,15 @@ class Cursor:
         self.base = base
 
 
+def by_beginning(table: dict[str, Any], text: str, lengths: tuple[int, ...], rest: Any) -> Any:
+    """What a table has for the longest of its strings that a text begins with. `lengths` are theirs, longest first."""
+    for length in lengths:
+        found = table.get(text[:length])
+        if found is not None:
+            return found
+    return rest
+
+
 # ---- documents
 
 
@@ -430,6 +439,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "bad_path": bad_path,
     "base_at": base_at,
     "base_step": base_step,
+    "by_beginning": by_beginning,
     "charge": charge,
     "constant": constant,
     "cursor": cursor,

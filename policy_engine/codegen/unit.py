@@ -55,7 +55,7 @@ class Unit:
         self._pending: deque[Callable[[Writer], None]] = deque()
         self._chosen: deque[tuple[str, Callable[[Writer], None]]] = deque()
         """Functions to be written like those pending, but not to be compiled yet."""
-        self._tables: list[tuple[str, dict[str, tuple[str, ...]], tuple[str, ...]]] = []
+        self._tables: list[tuple[str, dict[str | None, tuple[str, ...]], tuple[str, ...]]] = []
         self._lock = threading.RLock()
         with self._lock:
             self.code.fns = tuple(self._mock_default(name) for name in self.mock_slots)

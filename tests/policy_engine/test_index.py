@@ -144,3 +144,53 @@ def test_a_decision_costs_the_same_with_many_rules() -> None:
         return ran
 
     assert lines(500) == lines(10)
+
+
+BEGINNINGS = """package t
+
+p contains 1 if startswith(input.path, "/v1/")
+p contains 2 if startswith(input.path, "/v1/chat")
+p contains 3 if { x := input.path; startswith(x, "/v1/chat/"); input.n > 1 }
+p contains 4 if glob.match("/v2/*/x", ["/"], input.path)
+p contains 5 if glob.match("/v[12]/*", ["/"], input.path)
+p contains 6 if strings.any_prefix_match(input.path, ["/v1", "/v3"])
+p contains 7 if startswith(input.path, "")
+p contains 8 if not startswith(input.path, "/v1/")
+p contains 9 if { startswith(input.path, "/v2/"); startswith(input.path, "/v2/a") }
+p contains 10 if startswith(input.path, input.prefix)
+p contains 11 if startswith(input.path, "/v2/") with input.path as "/v2/"
+
+f(x) := 1 if startswith(x, "/v1/")
+f(x) := 2 if startswith(x, "/v2/a")
+f(x) := 3 if startswith(x, "/v3/")
+f(x) := 4 if { startswith(x, "/v4/"); x != "/v4/z" }
+f("/v5") := 5
+f(x) := 6 if glob.match("/v6/*", null, x)
+
+called := f(input.path)
+"""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_beginnings(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["/v1/", "/v1/chat", "/v1/chat/x", "/v1", "/v2/a/x", "/v2/a", "/v2/x/y", "/v3", "/v3/", "/v4/", "/v4/z"]
+    paths: list[Any] = [*texts, "/v5", "/v6/a", "/v6/a/b", "", "é", None, 1, ["/v1/"], {"/v1/": 1}, pe.UNDEFINED]
+    answers = []
+    for fewest in (1_000_000, 2):
+        monkeypatch.setattr(index, "FEWEST", fewest)
+        policies = pe.compile({"t.rego": BEGINNINGS})
+        assert ("by_beginning(" in policies.python_source()) == (fewest == 2)
+        found = []
+        for rule in ("p", "called"):
+            entry = policies.entrypoint(f"data.t.{rule}", strict_builtin_errors=strict)
+            for path in paths:
+                value = {"path": path, "n": 2, "prefix": "/v"}
+                if path is pe.UNDEFINED:
+                    del value["path"]
+                try:
+                    found.append(entry(value))
+                except pe.PolicyError as error:
+                    found.append((error.code, error.message))
+        answers.append(found)
+    assert answers[0] == answers[1]
+    assert len({str(answer) for answer in answers[0]}) > 8
