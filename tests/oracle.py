@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import select
 import shutil
 import struct
@@ -31,6 +32,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from policy_engine.values import UNDEFINED, Set, Value, dumps, sorted_items
+
+_GO_SETTINGS: Final = {"GOMAXPROCS": "1", "GOGC": "400"}
+"""There is one query at a time: threads and thrift only cost time."""
 
 _SECONDS: Final = 20.0
 """How long OPA may think about one query."""
@@ -96,6 +100,7 @@ class Oracle:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **_GO_SETTINGS},
         )
 
     def __enter__(self) -> Oracle:

@@ -1,97 +1,229 @@
 """Runs a program in the real OPA and in this engine and says where they differ.
 
-Each rule's document is compared as text (a template string shows sets and number text), undefined as such, errors by
-code. What may differ: whether an evaluation error surfaces at all where only the order of evaluation decides it (one
-side has an error, the other a result): `Difference.order` marks it. The traced build must agree with the fast one.
+Each document is compared as text (a template string shows sets and number text), undefined as such, errors by code.
+All of a program's documents are one query, which costs a tenth of one query each; only where that query fails are they
+asked for one by one. The traced build must agree with the fast one.
+
+What may differ is whether an evaluation error surfaces at all, where only the order of evaluation decides it: one side
+has an error, the other a result or another error. Such a difference is `about_order`; order.py proves or refutes it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import policy_engine as pe
+from policy_engine.codegen import body, index
 from tests.oracle import Answer, Oracle
-from tests.policy_engine.differential.generator import Program
+from tests.policy_engine.differential.program import Program
+
+Said = TypeVar("Said")
+
+Outcomes = dict[str, str]
+"""path → its text, `error CODE`, or `CRASH …`"""
+
+MODULES = "modules"
+"""The path of a difference about what is refused."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Difference:
+    """`kind` is what shrinking keeps: refusals, values, evaluation errors, builds of the same policy."""
+
     path: str
     strict: bool
     opa: str
     engine: str
-    order: bool = False
-    """Only the order of evaluation decides between the two: an error on one side, a result on the other."""
+    builds: bool = False
+    """The two sides are the fast and the traced build of this engine, not OPA and this engine."""
+    detail: str = field(default="", compare=False)
+    """What OPA says about modules that it refuses."""
+
+    @property
+    def about_order(self) -> bool:
+        return self.opa.startswith("error eval_") or self.engine.startswith("error eval_")
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        return self.builds, self.strict, _shape(self.opa), _shape(self.engine)
+
+    def __str__(self) -> str:
+        names = ("fast", "traced") if self.builds else ("OPA", "engine")
+        mode = "strict" if self.strict else "default"
+        return f"{self.path} ({mode})\n    {names[0]:6} {self.opa} {self.detail}\n    {names[1]:6} {self.engine}"
 
 
-def ask(program: Program, oracle: Oracle) -> list[Answer]:
-    """What OPA says of each path; of a program that it refuses, one answer."""
-    answers: list[Answer] = []
-    for path in program.paths:
-        answers.append(oracle.query(_query(path), modules=program.modules, data=program.data, input=program.input))
-        if answers[-1].code == "prepare_error":
-            break
-    return answers
+def _shape(outcome: str) -> str:
+    return outcome[:60] if outcome.startswith(("error", "refused", "accepted", "CRASH")) else "value"
 
 
-def _query(path: str) -> str:
-    return f'x := $"{{[{path}]}}"'
-
-
-def differences(program: Program, answers: list[Answer], *, strict: bool, types: bool = True) -> list[Difference]:
-    """Every path on which the two disagree. Without `types`, what either finds ill-typed is not compared."""
-    found: list[Difference] = []
-    policies: Any = None
-    failure = ""
+@contextmanager
+def generated_with(*, fewest: int = index.FEWEST, depth: int = body.MAX_DEPTH) -> Iterator[None]:
+    """Code for policies that are compiled in here: an index from `fewest` rules on, `depth` blocks in a function."""
+    before = index.FEWEST, body.MAX_DEPTH
+    index.FEWEST, body.MAX_DEPTH = fewest, depth
     try:
-        policies = pe.compile(program.modules, program.data)
-    except pe.PolicyError as error:
-        failure = error.errors[0].code
-    if failure == "rego_type_error" and not types:
-        return []
-    for path, answer in zip(program.paths, answers, strict=False):
-        codes = set(re.findall(r"rego_[a-z_]+_error", answer.message)) if answer.code == "prepare_error" else set()
-        if codes:
-            if failure not in codes and (types or "rego_type_error" not in codes):
-                found.append(Difference(path, strict, f"error {answer.message}", f"error {failure or 'none'}"))
-            return found
-        opa = f"error {answer.code}" if answer.code else (answer.bindings[0]["x"] if answer.bindings else "undefined")
-        engine = f"error {failure}" if failure else _evaluate(policies, _query(path), program.input, strict)
-        if opa != engine:
-            found.append(Difference(path, strict, opa, engine, _only_order(opa, engine)))
-        if not failure:
-            fast, traced = _builds(policies, path, program.input, strict)
-            if fast != traced:
-                found.append(Difference(f"{path}, fast and traced", strict, fast, traced, _only_order(fast, traced)))
-    return found
+        yield
+    finally:
+        index.FEWEST, body.MAX_DEPTH = before
 
 
-def _only_order(one: str, other: str) -> bool:
-    return one.startswith("error eval_") or other.startswith("error eval_")
+VARIANTS: Final[tuple[dict[str, int], ...]] = (
+    {},
+    {"fewest": 2},
+    {},
+    {"depth": 2},
+    {},
+    {"fewest": 2, "depth": 3},
+)
+"""How code is generated for a program, by its number: what is generated must not change what it says."""
 
 
-def _evaluate(policies: Any, query: str, value: Any, strict: bool) -> str:
-    def text() -> str:
-        rows = policies.prepare(query, strict_builtin_errors=strict).bindings(value)
-        return str(rows[0]["x"]) if rows else "undefined"
+class Engine:
+    """This engine's answers about one program."""
 
-    return _outcome(text)
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.refused = ""
+        self._policies: Any = None
+        try:
+            self._policies = pe.compile(program.modules, program.data)
+        except pe.PolicyError as error:
+            self.refused = error.errors[0].code
+        except Exception as error:  # a defect: shown like any other difference
+            self.refused = f"CRASH {error!r}"
+
+    def outcomes(self, strict: bool, paths: list[str] | None = None) -> Outcomes:
+        return _one_by_one(paths or self.program.paths, lambda asked: self._ask(asked, strict))
+
+    def _ask(self, paths: list[str], strict: bool) -> list[str] | str:
+        def rows() -> list[str]:
+            found = self._policies.prepare(query(paths), strict_builtin_errors=strict).bindings(self.program.input)
+            return [str(found[0][f"x{number}"]) for number in range(len(paths))] if found else ["nothing"]
+
+        return _outcome(rows)
+
+    def outcome(self, strict: bool, path: str, first: list[str]) -> str:
+        """One document's outcome, in a query that asks for others first."""
+        return _last([*first, path], lambda asked: self._ask(asked, strict))
+
+    def builds(self, strict: bool) -> tuple[Outcomes, Outcomes]:
+        """What the fast and the traced build say, as JSON."""
+        fast: Outcomes = {}
+        traced: Outcomes = {}
+        for path in self.program.packages():
+            entry = self._policies.entrypoint(path, strict_builtin_errors=strict)
+            fast[path] = _outcome(partial(_fast, entry, self.program.input))
+            traced[path] = _outcome(partial(_traced, entry, self.program.input))
+        return fast, traced
 
 
-def _builds(policies: Any, path: str, value: Any, strict: bool) -> tuple[str, str]:
-    """What the two builds of the policies answer, as JSON."""
-    entry = policies.entrypoint(path, strict_builtin_errors=strict)
-    return _outcome(lambda: _json(entry(value))), _outcome(lambda: _json(entry.decide(value, trace=True).value))
+@dataclass(frozen=True, slots=True)
+class Opa:
+    """OPA's answers about one program in one mode: outcomes, or the message with which it refuses the modules."""
+
+    outcomes: Outcomes
+    refused: str = ""
+
+    @classmethod
+    def ask(cls, program: Program, oracle: Oracle, paths: list[str] | None = None) -> Opa:
+        refused = ""
+
+        def ask(asked: list[str]) -> list[str] | str:
+            nonlocal refused
+            answer = _answer(program, oracle, asked)
+            if answer.code in ("parse_error", "prepare_error"):
+                refused = answer.message
+            if answer.code:
+                return f"error {answer.code}"
+            return [row[f"x{number}"] for row in answer.bindings for number in range(len(asked))]
+
+        outcomes = _one_by_one(paths or program.paths, ask, lambda: bool(refused))
+        return cls(outcomes, refused)
+
+    @staticmethod
+    def outcome(program: Program, oracle: Oracle, path: str, first: list[str]) -> str:
+        """One document's outcome, in a query that asks for others first."""
+
+        def ask(asked: list[str]) -> list[str] | str:
+            answer = _answer(program, oracle, asked)
+            return f"error {answer.code}" if answer.code else [row[f"x{len(first)}"] for row in answer.bindings]
+
+        return _last([*first, path], ask)
+
+
+def _last(paths: list[str], ask: Callable[[list[str]], list[str] | str]) -> str:
+    found = ask(paths)
+    return found if isinstance(found, str) else found[-1]
+
+
+def _answer(program: Program, oracle: Oracle, paths: list[str]) -> Answer:
+    return oracle.query(query(paths), modules=program.modules, data=program.data, input=program.input)
+
+
+def query(paths: Iterable[str]) -> str:
+    """All the documents as one query. It has one answer: what is undefined has a text inside a template string."""
+    return "; ".join(f'x{number} := $"{{[{path}]}}"' for number, path in enumerate(paths))
+
+
+def _one_by_one(
+    paths: list[str], ask: Callable[[list[str]], list[str] | str], enough: Callable[[], bool] = lambda: False
+) -> Outcomes:
+    """All at once, or, if that fails, each path on its own."""
+    together = ask(paths)
+    if not isinstance(together, str):
+        return dict(zip(paths, together, strict=True))
+    if len(paths) == 1:
+        return {paths[0]: together}
+    outcomes: Outcomes = {}
+    for path in paths:
+        if enough():
+            break
+        found = ask([path])
+        outcomes[path] = found if isinstance(found, str) else found[0]
+    return outcomes
+
+
+def differences(program: Program, oracle: Oracle, engine: Engine, *, strict: bool) -> list[Difference]:
+    """Every path on which the two disagree in one mode."""
+    return list(_differences(program, Opa.ask(program, oracle), engine, strict))
+
+
+def _differences(program: Program, opa: Opa, engine: Engine, strict: bool) -> Iterator[Difference]:
+    if opa.refused or engine.refused:
+        codes = set(re.findall(r"rego_[a-z_]+_error", opa.refused))
+        if engine.refused not in (codes or {""}):
+            sides = (" ".join(["refused:", *sorted(codes)]) if codes else "accepted", engine.refused or "accepted")
+            yield Difference(MODULES, strict, *sides, detail=opa.refused)
+        return
+    here = engine.outcomes(strict)
+    for path, outcome in opa.outcomes.items():
+        if outcome != here[path] and outcome != "error not_json":
+            yield Difference(path, strict, outcome, here[path])
+    fast, traced = engine.builds(strict)
+    for path, outcome in fast.items():
+        if outcome != traced[path]:
+            yield Difference(path, strict, outcome, traced[path], builds=True)
+
+
+def _fast(entry: pe.Entrypoint, value: Any) -> str:
+    return _json(entry(value))
+
+
+def _traced(entry: pe.Entrypoint, value: Any) -> str:
+    return _json(entry.decide(value, trace=True).value)
 
 
 def _json(value: Any) -> str:
     return "undefined" if value is pe.UNDEFINED else pe.dumps(value)
 
 
-def _outcome(evaluate: Callable[[], str]) -> str:
+def _outcome(evaluate: Callable[[], Said]) -> Said | str:
     try:
         return evaluate()
     except pe.PolicyError as error:

@@ -8,8 +8,12 @@ undefined parts everywhere; iteration over what may be an array, object, set or 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from tests.policy_engine.differential.program import Program
+
+Item = TypeVar("Item")
 
 SCALARS = ["null", "true", "false", "0", "1", "2", "1.0", "1.5", "-1", '"a"', '"b"', '""', '"1"']
 KEYS = ["a", "b", "c"]
@@ -20,16 +24,6 @@ CALLS = {
 }  # fmt: skip
 
 ARGUMENTS = ["x", "x", "y", "1", '"a"', "true", "[x, y]", "[x, x]", '{"a": x}', "_", '["a", x]']
-
-
-@dataclass(slots=True)
-class Program:
-    """What a run compares: each rule's document under one input."""
-
-    modules: dict[str, str]
-    data: Any
-    input: Any
-    paths: list[str] = field(default_factory=list)
 
 
 class Generator:
@@ -60,7 +54,7 @@ class Generator:
         paths += ["data.t"]
         return Program({"t.rego": "\n".join(lines), "u.rego": other}, self._data(), self._input(), paths)
 
-    def _pick(self, items: Any) -> Any:
+    def _pick(self, items: Sequence[Item]) -> Item:
         return self.rng.choice(items)
 
     def _data(self) -> Any:

@@ -25,6 +25,8 @@ CALLS = {
     "array.reverse": "a", "indexof": "ss", "substring": "snn", "json.unmarshal": "s", "object.filter": "oc",
 }  # fmt: skip
 """The kinds of the operands: string, number, array, object, sets of sets, collection, any value."""
+OTHER = 'package u\nr := {"a": [1, "x"], "b": {"key": true}}\n'
+"""The module that the made ones refer to."""
 KINDS = ["complete", "complete", "set", "object", "function", "else", "default", "deep", "deepset", "ground"]
 
 
@@ -164,7 +166,8 @@ class IllTyped:
         if self._chance(0.4):
             name = self._new()
             line = f"{ref}[{name}]" + (f" = {self._term(scope, 1)}" if self._chance(0.5) else "")
-            return [f"some {name}", line][0 if self._chance(0.5) else 1 :] if not scope.append(name) else []
+            scope.append(name)
+            return [f"some {name}", line][0 if self._chance(0.5) else 1 :]
         return [("not " if self._chance(0.2) else "") + ref]
 
     def _membership(self, scope: list[str]) -> list[str]:

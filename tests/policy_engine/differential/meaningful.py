@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.policy_engine.differential.generator import Program
+from tests.policy_engine.differential.program import Program
 
 STRINGS = ["a", "b", "c", "1", ""]
 TYPES = ["s", "s", "n"]

@@ -24,9 +24,8 @@ from collections.abc import Mapping
 
 import policy_engine as pe
 from tests.oracle import Oracle
-from tests.policy_engine.differential.ill_typed import IllTyped
+from tests.policy_engine.differential.ill_typed import OTHER, IllTyped
 
-OTHER = 'package u\nr := {"a": [1, "x"], "b": {"key": true}}\n'
 PLACED = re.compile(r"([\w.]+\.rego):(\d+): (rego_\w+_error)")
 ERROR = re.compile(r"(?:[\w.]+\.rego:\d+: )?(rego_\w+_error): [^\n]*(?:\n\t[^\n]*)*")
 

@@ -1,0 +1,70 @@
+"""One program, looked at from all sides: refusal, values, errors, builds; which of its differences are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.oracle import Oracle
+from tests.policy_engine.differential.compare import VARIANTS, Difference, Engine, differences, generated_with
+from tests.policy_engine.differential.order import proof
+from tests.policy_engine.differential.program import Program
+from tests.policy_engine.differential.repair import repaired
+
+
+class Oracles:
+    """OPA in both modes. A process that dies or hangs is replaced, and the program it died of is counted as lost."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._running: dict[bool, Oracle] = {}
+        for strict in (True, False):
+            self._running[strict] = Oracle(strict=strict)
+
+    def __getitem__(self, strict: bool) -> Oracle:
+        return self._running[strict]
+
+    @contextmanager
+    def survived(self) -> Iterator[None]:
+        """What is done in here may lose an oracle."""
+        try:
+            yield
+        except (RuntimeError, BrokenPipeError):
+            self.lost += 1
+            self.close()
+            self.__dict__.update(_running={strict: Oracle(strict=strict) for strict in (True, False)})
+
+    def close(self) -> None:
+        for oracle in self._running.values():
+            oracle.close()
+
+
+@dataclass(slots=True)
+class Found:
+    """What is not explained, with the program as it was asked about, and how many differences order explains."""
+
+    unexplained: list[tuple[Program, Difference]] = field(default_factory=list)
+    explained: int = 0
+    evaluated: int = 0
+
+
+def examine(program: Program, number: int, oracles: Oracles) -> Found:
+    """Compare a program and, if it is refused, what is left of it without what is refused."""
+    found = Found()
+    with oracles.survived(), generated_with(**VARIANTS[number % len(VARIANTS)]):
+        engine = Engine(program)
+        if engine.refused:
+            found.unexplained += [(program, item) for item in differences(program, oracles[True], engine, strict=True)]
+            rest = repaired(program)
+            if rest is None:
+                return found
+            program, engine = rest, Engine(rest)
+        found.evaluated = 1
+        for strict in (True, False):
+            for item in differences(program, oracles[strict], engine, strict=strict):
+                if proof(program, item, oracles[strict]) is not None:
+                    found.explained += 1
+                else:
+                    found.unexplained.append((program, item))
+    return found

@@ -1,0 +1,246 @@
+"""Proves that a difference is only about order: in another order of the same program the two agree.
+
+Rego leaves open in which order the statements of a body, the rules of a document and the operands of a call are
+evaluated, and what need not be evaluated at all. So whether an evaluation error surfaces before a result makes it
+unnecessary is open, too. `proof` writes the program in other ways that mean the same (`rewritten`), until one of the
+two sides says about it what the other side says about the original. If none does, nothing is explained.
+
+What is rewritten, each at random: the order of statements, of operands of `and` and `or`, of rules and modules; calls
+inside of a statement become statements of their own, and so have a place in that order; a constant that a rule gives
+becomes a variable, which ends the search for more solutions early no longer; a comparison that selects rules by an
+index gets a `with` that replaces nothing, which no index looks at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from typing import Any, Final
+
+from policy_engine.builtins import TABLE
+from policy_engine.syntax import nodes
+from policy_engine.syntax.bodies import member
+from policy_engine.syntax.builder import is_infix
+from policy_engine.syntax.nodes import Body, Expr, Module, Node, Rule, Term
+from policy_engine.syntax.parser import parse_module
+from policy_engine.syntax.printer import to_text
+from policy_engine.syntax.visitor import transform, walk
+from tests.oracle import Oracle
+from tests.policy_engine.differential.compare import Difference, Engine, Opa, generated_with
+from tests.policy_engine.differential.program import Program
+
+ATTEMPTS: Final = 40
+"""Programs that are tried for one proof; each is asked of both sides."""
+
+INDEXES: Final = (6, 2, 10**9)
+"""An index as usual, wherever there can be one, and nowhere."""
+
+
+def proof(program: Program, difference: Difference, oracle: Oracle, attempts: int = ATTEMPTS) -> Program | None:
+    """A program that means the same as `program` and on which one side says what the other says about `program`."""
+    if not difference.about_order:
+        return None
+    path, strict = difference.path, difference.strict
+    modules = {name: parse_module(source, name) for name, source in program.modules.items()}
+    for number in range(attempts):
+        with generated_with(fewest=INDEXES[number % 3]):
+            variant = program if number < 3 else rewritten(program, modules, random.Random(number))
+            engine = Engine(variant)
+            first = _parts(program, path, random.Random(number)) if number % 2 else []
+            if not engine.refused:
+                said = [engine.outcome(strict, path, first)]
+                if difference.builds:
+                    said += [build[path] for build in engine.builds(strict) if path in build]
+                if difference.opa in said and (number or not difference.builds):
+                    return variant
+        if number and not difference.builds and Opa.outcome(variant, oracle, path, first) == difference.engine:
+            return variant
+    return None
+
+
+def _parts(program: Program, path: str, rng: random.Random) -> list[str]:
+    """The documents that a document is made of, in any order: asked for first, they are evaluated first."""
+    parts = [other for other in program.paths if other.startswith(f"{path}.") or path == "data"]
+    rng.shuffle(parts)
+    return parts
+
+
+def rewritten(program: Program, modules: dict[str, Module], rng: random.Random) -> Program:
+    """The same program in another order."""
+    writer = _Rewriting(rng)
+    names = list(modules)
+    rng.shuffle(names)
+    # OPA and this engine go by the names of files, not by the order in which they are given.
+    texts = {f"m{number}.rego": to_text(writer.module(modules[name])) for number, name in enumerate(names)}
+    return dataclasses.replace(program, modules=texts)
+
+
+class _Rewriting:
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.late_values = rng.random() < 0.5
+        self.apart = rng.random() < 0.5
+        self.no_index = rng.random() < 0.4
+        self.shuffled = rng.random() < 0.9
+        self.fresh = 0
+
+    def module(self, module: Module) -> Module:
+        rules = list(module.rules)
+        if self.shuffled:
+            self.rng.shuffle(rules)
+        return dataclasses.replace(module, rules=tuple([self._rule(rule) for rule in rules]))
+
+    def _rule(self, rule: Rule) -> Rule:
+        changed: Rule = transform(rule, self._inner)
+        return rule if rule.default else self._clause(changed)
+
+    def _clause(self, rule: Rule) -> Rule:
+        head, body = rule.head, list(rule.body)
+        if self.late_values:
+            if head.key is not None:
+                head = dataclasses.replace(head, key=self._late(head.key, body))
+            else:
+                value = head.value if head.value is not None else nodes.Scalar(True)
+                head = dataclasses.replace(head, value=self._late(value, body), assign=True)
+            if isinstance(head.ref, nodes.Ref):
+                path = tuple(
+                    [step if isinstance(step, nodes.Scalar) else self._late(step, body) for step in head.ref.path]
+                )
+                head = dataclasses.replace(head, ref=dataclasses.replace(head.ref, path=path))
+        other = self._clause(rule.else_) if rule.else_ is not None else None
+        return dataclasses.replace(rule, head=head, body=self._body(tuple(body)), else_=other)
+
+    def _late(self, term: Term, body: list[Expr]) -> Term:
+        """A variable for a part of the head, bound by a statement of the body."""
+        if any(isinstance(node, nodes.Var) and node.is_wildcard for node in walk(term)):
+            return term
+        name = self._new()
+        body.append(Expr(nodes.Call(nodes.Var("assign"), (name, term), infix=True)))
+        return name
+
+    def _inner(self, node: Node) -> Node:
+        """Bodies inside of terms and statements."""
+        match node:
+            case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension() | nodes.Every():
+                return dataclasses.replace(node, body=self._body(node.body))
+            case nodes.Negation() if isinstance(node.body, tuple):
+                return dataclasses.replace(node, body=self._body(node.body))
+            case nodes.Conjunction() | nodes.Disjunction():
+                operands = [self._body(item) if isinstance(item, tuple) else item for item in node.operands]
+                if self.shuffled:
+                    self.rng.shuffle(operands)
+                return dataclasses.replace(node, operands=tuple(operands))
+        return node
+
+    def _body(self, body: Body) -> Body:
+        statements = [part for expr in body for part in self._parts(expr)]
+        return tuple(self._ordered(statements) if self.shuffled else statements)
+
+    def _parts(self, expr: Expr) -> Iterator[Expr]:
+        """The statement, with the calls inside of it before it if that is to be."""
+        what = expr.what
+        plain = not expr.negated and not expr.withs
+        if self.no_index and plain and isinstance(what, nodes.Call) and (is_infix(what, "eq", "equal") or member(what)):
+            target = nodes.Ref(nodes.Var("data"), (nodes.Scalar("nowhere"),))
+            expr = dataclasses.replace(expr, withs=(nodes.With(target, nodes.Scalar(1)),))
+        if not self.apart:
+            yield expr
+            return
+        before: list[Expr] = []
+        withs = tuple([self._with(item, before) for item in expr.withs])
+        if not expr.negated:
+            what = self._taken_apart(what, withs, before)
+        yield from before
+        yield dataclasses.replace(expr, what=what, withs=withs)
+
+    def _with(self, item: nodes.With, before: list[Expr]) -> nodes.With:
+        """With a variable for the value, unless that may be a function's name."""
+        is_function = isinstance(item.value, nodes.Ref) and item.value.head not in (
+            nodes.Var("input"),
+            nodes.Var("data"),
+        )
+        return item if is_function else dataclasses.replace(item, value=self._named(item.value, (), before))
+
+    def _taken_apart(self, what: Any, withs: tuple[nodes.With, ...], before: list[Expr]) -> Any:
+        match what:
+            case nodes.Every():
+                return dataclasses.replace(what, domain=self._named(what.domain, withs, before))
+            case nodes.SomeIn():
+                return dataclasses.replace(what, collection=self._named(what.collection, withs, before))
+            case nodes.Call() if is_infix(what, "assign", "eq"):
+                return dataclasses.replace(what, args=tuple([self._flat(side, withs, before) for side in what.args]))
+            case nodes.Call():
+                return dataclasses.replace(what, args=tuple([self._named(arg, withs, before) for arg in what.args]))
+        return what
+
+    def _named(self, term: Term, withs: tuple[nodes.With, ...], before: list[Expr]) -> Term:
+        """A variable for a term that is evaluated, and before it a statement that binds it; other terms as they are."""
+        if isinstance(term, nodes.Scalar | nodes.Var) or _binds(term):
+            return term
+        term = self._flat(term, withs, before)
+        name = self._new()
+        before.append(Expr(nodes.Call(nodes.Var("assign"), (name, term), infix=True), withs=withs))
+        return name
+
+    def _flat(self, term: Term, withs: tuple[nodes.With, ...], before: list[Expr]) -> Term:
+        """The term with variables for the terms that are evaluated in it."""
+
+        def named(inner: Term) -> Term:
+            return self._named(inner, withs, before)
+
+        if _binds(term):
+            return term
+        match term:
+            case nodes.Call() if not _is_relation(term):
+                return dataclasses.replace(term, args=tuple(map(named, term.args)))
+            case nodes.Array() | nodes.Set():
+                return dataclasses.replace(term, items=tuple(map(named, term.items)))
+            case nodes.Object():
+                return dataclasses.replace(term, pairs=tuple([(named(key), named(value)) for key, value in term.pairs]))
+        return term
+
+    def _ordered(self, statements: list[Expr]) -> Iterator[Expr]:
+        """A random order in which variables are declared before they are used, as they are now."""
+        declares = [_declared(expr) for expr in statements]
+        mentions = [{node.name for node in walk(expr) if isinstance(node, nodes.Var)} for expr in statements]
+        left = list(range(len(statements)))
+        while left:
+            free = [
+                number
+                for number in left
+                if not any(declares[before] & mentions[number] for before in left if before < number)
+                and not any(mentions[before] & declares[number] for before in left if before < number)
+            ]
+            chosen = self.rng.choice(free)
+            left.remove(chosen)
+            yield statements[chosen]
+
+    def _new(self) -> nodes.Var:
+        self.fresh += 1
+        return nodes.Var(f"apart{self.fresh}")
+
+
+def _binds(term: Term) -> bool:
+    """Whether the term may be a pattern: with variables that get their values here, for all that is known."""
+    return any(isinstance(node, nodes.Var) and node.is_wildcard for node in walk(term)) or (
+        isinstance(term, nodes.Ref) and any(isinstance(step, nodes.Var) for step in term.path)
+    )
+
+
+def _is_relation(call: nodes.Call) -> bool:
+    builtin = TABLE.get(to_text(call.operator))
+    return builtin is not None and builtin.relation
+
+
+def _declared(expr: Expr) -> set[str]:
+    """The variables that a statement declares for the statements after it."""
+    what = expr.what
+    if isinstance(what, nodes.SomeDecl):
+        return {var.name for var in what.symbols}
+    found: list[Term] = []
+    if isinstance(what, nodes.SomeIn):
+        found = [term for term in (what.key, what.value) if term is not None]
+    elif isinstance(what, nodes.Call) and is_infix(what, "assign"):
+        found = [what.args[0]]
+    return {node.name for term in found for node in walk(term) if isinstance(node, nodes.Var)}
