@@ -31,12 +31,18 @@ def _safety(program: Program, errors: list[PolicyError]) -> None:
     safety.check(program, calls.arity(program), errors)
 
 
+def _release(program: Program, errors: list[PolicyError]) -> None:
+    for info in program.modules:
+        info.module = nodes.Module(info.module.package, (), ())
+
+
 STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     ("annotations", read_annotations),  # what blocks of metadata say: rules can ask for it
     ("schemas", read_schemas),  # what `input` looks like, if somebody says so
     ("names", names.resolve),  # what every name means; rules split into path, suffix, clauses
     ("annotated", check_annotations),  # nothing is annotated twice
     ("tree", tree.build),  # groups, and the tree of virtual documents: needs every rule's full path
+    ("release", _release),  # the trees as they were written: a quarter of what compiling many rules holds
     ("calls", calls.check),  # functions exist, `with` targets make sense: needs the tree
     ("expand", expand.calls),  # nested calls become expressions of their own
     ("safety", _safety),  # bodies in an order that binds every variable before it is needed
@@ -47,7 +53,7 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
 )
 
 QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
-    *STAGES[5:8],
+    *STAGES[6:9],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
     STAGES[-1],
@@ -67,6 +73,7 @@ def compile_program(
     `strict` reports unused imports, arguments and assigned variables too.
     """
     infos = [ModuleInfo(file, module.package.path, module) for file, module in modules.items()]
+    del modules
     program = Program(infos, Tree(()), [], [], Names(), builtins, strict, schemas)
     _run(program, STAGES)
     return program

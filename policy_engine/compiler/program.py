@@ -135,7 +135,7 @@ class Tree:
 
 @dataclass(slots=True, eq=False)
 class ModuleInfo:
-    """A module as the compiler keeps it."""
+    """A module as the compiler keeps it. Its imports and rules are gone once they are in groups."""
 
     file: str
     package: Path
