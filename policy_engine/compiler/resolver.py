@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from policy_engine.compiler.annotations import Annotations
@@ -20,6 +20,7 @@ from policy_engine.compiler.scopes import (
 )
 from policy_engine.compiler.terms import (
     CAPTURE,
+    COMPREHENSIONS,
     ROOTS,
     FunctionValue,
     Names,
@@ -29,6 +30,7 @@ from policy_engine.compiler.terms import (
     map_operands,
     map_term,
     pattern_vars,
+    subterms,
 )
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
@@ -180,17 +182,38 @@ class Resolver:
         self.scopes.errors.append(PolicyError(COMPILE_ERROR, f"cannot assign vars inside {where}", expr.loc))
 
     def _some_in(self, expr: Expr, key: Term | None, value: Term, collection: Term) -> Term:
-        taken = all_names(collection)
+        taken = {self._stands_for(name) for name in all_names(collection)}
         names = {var.name: var for var in (*(variables(key) if key is not None else ()), *pattern_vars(value))}
-        for var in names.values():
-            if var.name not in taken and var.name not in ROOTS and not var.is_wildcard:
-                self.scopes.declare(var, How.DECLARED, expr.loc)
+        for modifier in expr.withs:  # what they iterate is declared as well
+            names.update((var.name, var) for var in self._iterated(modifier.value, taken))
+        for name, var in sorted(names.items()):
+            declares = name not in taken and name not in ROOTS and not var.is_wildcard
+            if declares and not self.scopes.declare(var, How.DECLARED, expr.loc):
+                break
         source = self.term(collection)
         step = self.term(key) if key is not None else self.fresh.fresh("$", collection)
         item = nodes.Ref(source, (step,), loc=collection.loc)
         if isinstance(source, nodes.Ref):
             item = nodes.Ref(source.head, (*source.path, step), loc=collection.loc)
         return call("eq", (self.term(value), item), value)
+
+    def _iterated(self, term: Term, bound: set[str]) -> Iterator[nodes.Var]:
+        """The variables in the steps of the references in a term that start with something bound."""
+        if isinstance(term, COMPREHENSIONS):
+            return
+        if isinstance(term, nodes.Ref):
+            if not {self._stands_for(name) for name in all_names(term.head)} <= bound:
+                return
+            for step in term.path:
+                yield from (var for var in variables(step) if var.name not in bound)
+        for part in subterms(term):
+            yield from self._iterated(part, bound)
+
+    def _stands_for(self, name: str) -> str:
+        """A name, or the document that a rule or import of this name is in."""
+        found = self._global(name)
+        head = found.head if isinstance(found, nodes.Ref) else found
+        return head.name if isinstance(head, nodes.Var) else name
 
     def _operand(self, operand: Body | Expr, where: str) -> Body | Expr:
         if not isinstance(operand, Expr):

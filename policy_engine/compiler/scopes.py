@@ -101,13 +101,14 @@ class Scopes:
         if self._stack and self.find(var.name) is None:
             self._stack[-1].locals[var.name] = Local(var, How.SEEN, var.loc)
 
-    def declare(self, var: nodes.Var, how: How, loc: Location) -> None:
-        """Give a variable a name of its own from here on."""
+    def declare(self, var: nodes.Var, how: How, loc: Location) -> bool:
+        """Give a variable a name of its own from here on; false if that is an error."""
         here = self._stack[-1].locals
         if (known := here.get(var.name)) is not None:
             self.errors.append(PolicyError(COMPILE_ERROR, known.how.value.format(shown(var.name)), var.loc))
-            return
+            return False
         here[var.name] = Local(self.fresh.fresh(var.name, var), how, loc)
+        return True
 
 
 def shown(name: str) -> str:

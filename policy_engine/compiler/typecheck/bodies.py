@@ -25,6 +25,7 @@ from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
+from policy_engine.syntax.parser import parse_term
 from policy_engine.types import ANY, UNKNOWN, Array, Function, Object, Set, Type, unnamed
 from policy_engine.values import freeze
 
@@ -246,8 +247,8 @@ class Bodies:
     def _function_type(self, name: str, scope: Scope) -> Function | None:
         if name in self.builtins:
             return self.builtins[name].decl
-        steps = tuple([nodes.Scalar(step) for step in name.split(".")[1:]])
-        found = scope.documents.find("data", steps)
+        path = parse_term(name)  # its steps may be quoted
+        found = scope.documents.find("data", path.path) if isinstance(path, nodes.Ref) else None
         return found if isinstance(found, Function) else None
 
 

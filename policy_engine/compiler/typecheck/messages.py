@@ -66,6 +66,10 @@ def _key_text(key: Value) -> str:
     return number_text(key)
 
 
+MEMBER = frozenset({"internal.member_2", "internal.member_3"})
+"""What the operator `in` is called."""
+
+
 def match_error(loc: Location, left: Type, right: Type) -> PolicyError:
     """The two sides of an equality can never be equal."""
     return _error(loc, "match error", f"left  : {type_text(left)}", f"right : {type_text(right)}")
@@ -123,6 +127,9 @@ def _original(scope: Scope, term: Term) -> Term:
         return nodes.Var(term.name.partition("'")[0])
     if isinstance(term, nodes.Call) and term.operator == nodes.Var("internal.template_string"):
         return nodes.Template(tuple([_original_part(scope, part) for part in subterms(term.args[0])]))
+    if isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Var) and term.operator.name in MEMBER:
+        # Its operator is a reference where the printer takes it for one; OPA shows the call.
+        return nodes.Call(term.operator, tuple([_original(scope, arg) for arg in term.args]), loc=term.loc)
     return map_term(term, lambda item: _original(scope, item))
 
 
