@@ -52,7 +52,10 @@ class Cache:
 
     def put(self, kind: str, question: str, entry: Any) -> None:
         """Keep an entry: constants, tuples, lists, dicts and code objects."""
-        content = marshal.dumps(entry)
+        try:
+            content = marshal.dumps(entry)
+        except ValueError:  # constants may be nested more deeply than `marshal` follows
+            return
         if len(content) <= MOST:
             private_files.write(self._directory, self._name(kind, question), content)
             private_files.prune(self._directory, SUFFIX, MOST)

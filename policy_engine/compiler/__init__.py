@@ -89,7 +89,7 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     query.dependencies, query.documents = program.dependencies, program.documents
     query.functions = program.functions
     found = Findings()
-    resolver = Resolver({}, names.function_names(program), program.names, found)
+    resolver = Resolver({}, {*program.builtins, *program.functions}, program.names, found)
     info = ModuleInfo("", (), nodes.Module(nodes.Package(()), (), ()))
     clause = Clause(None, resolver.query(body))
     query.rules.append(Rule((), (), None, None, [clause], False, NOWHERE, info))

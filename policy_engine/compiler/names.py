@@ -29,7 +29,7 @@ def resolve(program: Program, errors: list[PolicyError]) -> None:
     rules: dict[Path, set[str]] = {}
     for info in program.modules:
         rules.setdefault(info.package, set()).update(map(rule_name, info.module.rules))
-    functions = function_names(program)
+    functions = _function_names(program)
     annotations = Annotations(program)
     relations = {name for name, builtin in program.builtins.items() if builtin.relation}
     found = Findings()
@@ -48,7 +48,7 @@ def resolve(program: Program, errors: list[PolicyError]) -> None:
     errors += found.first()
 
 
-def function_names(program: Program) -> set[str]:
+def _function_names(program: Program) -> set[str]:
     """The full names of all functions: builtins, and `data.…` for those of the policies."""
     functions = set(program.builtins)
     for info in program.modules:

@@ -159,8 +159,9 @@ def test_policies_with_errors_are_refused_every_time(load: Callable[..., pe.Poli
         lambda load, modules: load(dict(reversed(modules.items()))),
         lambda load, modules: load(modules, capabilities=set(pe.engine.TABLE)),  # type: ignore[attr-defined]
         lambda load, modules: load(modules, functions={"f": (1, abs)}),
+        lambda load, modules: load(modules, schemas={"schema": {"type": "object"}}),
     ],
-    ids=["text", "name", "order", "capabilities", "functions"],
+    ids=["text", "name", "order", "capabilities", "functions", "schemas"],
 )
 def test_whatever_could_change_the_code_has_code_of_its_own(
     load: Callable[..., pe.Policies], compilations: list[int], change: Callable[..., pe.Policies]
@@ -181,7 +182,7 @@ def test_strict_mode_is_no_excuse(load: Callable[..., pe.Policies]) -> None:
 
 def test_two_texts_are_not_one_long_one() -> None:
     keys = {
-        caching.key(modules, strict=False, capabilities=None, functions={})
+        caching.key(modules, strict=False, schemas=None, capabilities=None, functions={})
         for modules in ({"ab": "c"}, {"a": "bc"}, {"a": "b", "c": ""}, {"a": "b", "": "c"}, {})
     }
     assert len(keys) == 5
