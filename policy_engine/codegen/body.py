@@ -18,7 +18,7 @@ from policy_engine.codegen.context import CODE
 from policy_engine.codegen.lookahead import Loop
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
-from policy_engine.compiler.terms import FunctionValue, bodies, builtin_name, same_key
+from policy_engine.compiler.terms import COMPREHENSIONS, FunctionValue, bodies, builtin_name, same_key
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
@@ -304,9 +304,12 @@ class BodyWriter(Conditions):
         if self.is_open(b) and not self.is_open(a):
             a, b = b, a
         if not self.is_open(a):
-            if isinstance(a, nodes.Scalar):
+            if isinstance(a, (nodes.Scalar, *COMPREHENSIONS)):
                 a, b = b, a
-            self.compare(self._looking_ahead(a, b), b)
+            value = self._looking_ahead(a, b)
+            if isinstance(b, COMPREHENSIONS) and value in self.maybe:
+                self._fail_if(f"{value} is U")  # then OPA does not look at the comprehension, which may have errors
+            self.compare(value, b)
             return
         if self.is_open(b) and isinstance(a, (nodes.Array, nodes.Object)) and type(a) is type(b):
             self._unify_patterns(a, b)
