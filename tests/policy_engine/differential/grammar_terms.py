@@ -123,6 +123,9 @@ class Terms(ABC):
             self.call,
             self.operation,
         ]
+        if self.annotated and self.chance(0.1):
+            # Not where it could be negated: of `not rego.metadata.rule()` OPA makes a statement that always holds.
+            return self.pick(["rego.metadata.rule()", "rego.metadata.chain()"])
         form = self.pick([*forms, self.template, self._scalar, self._scalar, self.indexed])
         return str(form(scope, depth - 1))
 
@@ -200,8 +203,6 @@ class Terms(ABC):
         return '$"' + "".join(parts) + self.pick(TEXTS) + '"'
 
     def call(self, scope: Scope, depth: int) -> str:
-        if self.annotated and self.chance(0.15):
-            return str(self.pick(["rego.metadata.rule()", "rego.metadata.chain()"]))
         if self.functions and self.chance(0.6):
             name, arity = self.pick(self.functions)
             return f"{name}({', '.join(self.term(scope, depth) for _ in range(arity))})"

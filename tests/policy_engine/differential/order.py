@@ -5,9 +5,9 @@ evaluated, and what need not be evaluated at all. So whether an evaluation error
 unnecessary is open, too. `proof` writes the program in other ways that mean the same (`rewritten`), until one of the
 two sides says about it what the other side says about the original. If none does, nothing is explained.
 
-What is rewritten, each at random: the order of statements, of operands of `and` and `or`, of rules and modules; calls
-inside of a statement become statements of their own, and so have a place in that order; a constant that a rule gives
-becomes a variable, which ends the search for more solutions early no longer; a comparison that selects rules by an
+What is rewritten, each at random: the order of statements, rules and modules, of operands of `and`, `or` and `==`;
+calls inside of a statement become statements of their own, and so have a place in that order; a constant that a rule
+gives becomes a variable, so that the search for solutions does not end early; a comparison that selects rules by an
 index gets a `with` that replaces nothing, which no index looks at.
 """
 
@@ -122,6 +122,8 @@ class _Rewriting:
     def _inner(self, node: Node) -> Node:
         """Bodies inside of terms and statements."""
         match node:
+            case nodes.Call() if self.shuffled and is_infix(node, "eq", "equal", "neq"):
+                return dataclasses.replace(node, args=tuple(self.rng.sample(node.args, 2)))
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension() | nodes.Every():
                 return dataclasses.replace(node, body=self._body(node.body))
             case nodes.Negation() if isinstance(node.body, tuple):
@@ -149,8 +151,7 @@ class _Rewriting:
             return
         before: list[Expr] = []
         withs = tuple([self._with(item, before) for item in expr.withs])
-        if not expr.negated:
-            what = self._taken_apart(what, withs, before)
+        what = self._negated(what, withs, before) if expr.negated else self._taken_apart(what, withs, before)
         yield from before
         yield dataclasses.replace(expr, what=what, withs=withs)
 
@@ -161,6 +162,19 @@ class _Rewriting:
             nodes.Var("data"),
         )
         return item if is_function else dataclasses.replace(item, value=self._named(item.value, (), before))
+
+    def _negated(self, what: Any, withs: tuple[nodes.With, ...], before: list[Expr]) -> Any:
+        """What is outside of a negation although it is written in it: operands, but plain references in equalities."""
+        if not isinstance(what, nodes.Call):
+            return what
+        equality = is_infix(what, "eq", "equal")
+        named = [
+            self._named(arg, withs, before)
+            if isinstance(arg, nodes.Call) or (not equality and isinstance(arg, nodes.Ref))
+            else arg
+            for arg in what.args
+        ]
+        return dataclasses.replace(what, args=tuple(named))
 
     def _taken_apart(self, what: Any, withs: tuple[nodes.With, ...], before: list[Expr]) -> Any:
         match what:
