@@ -18,8 +18,15 @@ Paths = Annotated[
     list[Path],
     typer.Argument(metavar="PATH...", show_default=False, help="Files, directories and bundles."),
 ]
-
-
+Ignore = Annotated[
+    list[str],
+    typer.Option(
+        "--ignore",
+        metavar="PATTERN,...",
+        show_default=False,
+        help="Leave out files and directories with such a name (fixtures, '*.yaml'), wherever they stand.",
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option("--strict", "-S", help="Also report imports, arguments and assigned variables that nothing uses."),
@@ -30,6 +37,7 @@ def check(
     paths: Paths,
     *,
     strict: Strict = False,
+    ignore: Ignore = (),  # type: ignore[assignment]
     schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
     signing_alg: signing.Algorithm = "RS256",
@@ -42,7 +50,7 @@ def check(
     """
     console = standard_error()
     try:
-        units = loading.load(paths, signing.bundle_key(verification_key, signing_alg, scope))
+        units = loading.load(paths, signing.bundle_key(verification_key, signing_alg, scope), patterns(ignore))
         described = schemas.load(schema)
     except PolicyError as error:
         show(console, error, {})
@@ -59,6 +67,11 @@ def check(
             found = True
     if found:
         raise typer.Exit(1)
+
+
+def patterns(options: list[str]) -> list[str]:
+    """What `--ignore` names: several in one, as in OPA, or one in each of several."""
+    return [pattern for option in options for pattern in option.split(",") if pattern]
 
 
 def _check_roots(unit: loading.Unit) -> None:

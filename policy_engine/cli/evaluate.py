@@ -11,6 +11,7 @@ import typer
 
 from policy_engine import compile as compile_policies
 from policy_engine.cli import loading, profiling, schemas, signing
+from policy_engine.cli.check import Ignore, patterns
 from policy_engine.cli.diagnostics import show, standard_error, standard_output, text_at
 from policy_engine.documents import read_document
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
@@ -64,6 +65,7 @@ def evaluate(
     strict: Strict = False,
     fail: Fail = False,
     fail_defined: FailDefined = False,
+    ignore: Ignore = (),  # type: ignore[assignment]
     schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
     signing_alg: signing.Algorithm = "RS256",
@@ -85,7 +87,8 @@ def evaluate(
         raise typer.BadParameter("--input and --stdin-input exclude each other")
     sources = {"": query}
     try:
-        unit = loading.load_as_one(data, signing.bundle_key(verification_key, signing_alg, scope))
+        key = signing.bundle_key(verification_key, signing_alg, scope)
+        unit = loading.load_as_one(data, key, patterns(ignore))
         sources.update(unit.modules)
         document = input_document(input_file, stdin_input)
         described = schemas.load(schema)

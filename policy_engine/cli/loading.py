@@ -11,8 +11,9 @@ one, signatures mean nothing here, as in OPA's tools.
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,14 +42,18 @@ class Unit:
     roots: tuple[str, ...] | None = None
 
 
-def load(paths: Sequence[Path], key: BundleKey | None = None) -> list[Unit]:
-    """The units that `paths` stand for. Raises `PolicyError` with everything that cannot be read."""
+def load(paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection[str] = ()) -> list[Unit]:
+    """The units that `paths` stand for. Raises `PolicyError` with everything that cannot be read.
+
+    `ignore` are patterns for the names of files and directories, bundles among them, that are left out where they stand
+    below one of `paths`. Nothing is left out of a bundle: it would not be the one that the gateway loads.
+    """
     units: list[Unit] = []
     loose: list[tuple[Path, str]] = []
     errors: list[PolicyError] = []
     for path in paths:
         try:
-            for found in _find(path, key):
+            for found in _find(path, key, ignore):
                 if isinstance(found, Path):
                     units.append(_bundle(found, key))
                 else:
@@ -66,9 +71,9 @@ def load(paths: Sequence[Path], key: BundleKey | None = None) -> list[Unit]:
     return units
 
 
-def load_as_one(paths: Sequence[Path], key: BundleKey | None = None) -> Unit:
+def load_as_one(paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection[str] = ()) -> Unit:
     """All of it together, for a query. Raises `PolicyError`, also where two units have data at the same place."""
-    found = [item for path in paths for item in _find(path, key)]
+    found = [item for path in paths for item in _find(path, key, ignore)]
     units = [_bundle(item, key) for item in found if isinstance(item, Path)]
     units.append(_files([item for item in found if not isinstance(item, Path)], key))
     one = Unit(", ".join(str(path) for path in paths))
@@ -81,12 +86,12 @@ def load_as_one(paths: Sequence[Path], key: BundleKey | None = None) -> Unit:
     return one
 
 
-def _find(path: Path, key: BundleKey | None) -> Iterator[Path | tuple[Path, str]]:
+def _find(path: Path, key: BundleKey | None, ignore: Collection[str]) -> Iterator[Path | tuple[Path, str]]:
     """The bundles and loose files that a path stands for; a loose file comes with its name below that path."""
     if path.name.endswith(ARCHIVES):
         yield _existing(path)
     elif _existing(path).is_dir():
-        yield from _walk(path, path, (MANIFEST,) if key is None else (MANIFEST, SIGNATURES))
+        yield from _walk(path, path, (MANIFEST,) if key is None else (MANIFEST, SIGNATURES), ignore)
     elif path.suffix == ".rego" or path.suffix in DATA:
         yield path, path.name
     else:
@@ -100,7 +105,9 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _walk(directory: Path, top: Path, marks: tuple[str, ...]) -> Iterator[Path | tuple[Path, str]]:
+def _walk(
+    directory: Path, top: Path, marks: tuple[str, ...], ignore: Collection[str]
+) -> Iterator[Path | tuple[Path, str]]:
     """`marks` are the files that make a directory a bundle."""
     if any((directory / mark).is_file() for mark in marks):
         yield directory
@@ -111,10 +118,10 @@ def _walk(directory: Path, top: Path, marks: tuple[str, ...]) -> Iterator[Path |
         raise PolicyError(BUNDLE_ERROR, f"cannot read `{directory}`: {error.strerror}") from None
     for entry in entries:
         path = directory / entry.name
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in ignore):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path, top, marks)
+            yield from _walk(path, top, marks, ignore)
         elif entry.is_file() and path.suffix in (".rego", *DATA):
             yield path, path.relative_to(top).as_posix()
 

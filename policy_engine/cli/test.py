@@ -11,7 +11,7 @@ import typer
 
 from policy_engine.bundle_signatures import BundleKey
 from policy_engine.cli import loading, schemas, signing
-from policy_engine.cli.check import Paths
+from policy_engine.cli.check import Ignore, Paths, patterns
 from policy_engine.cli.diagnostics import show, standard_error, standard_output
 from policy_engine.errors import PolicyError
 from policy_engine.testing.reporters import Json, Pretty, Reporter
@@ -60,6 +60,7 @@ def run_tests(
     strict: Strict = False,
     skips_are_fine: SkipsAreFine = False,
     fail_on_empty: FailOnEmpty = False,
+    ignore: Ignore = (),  # type: ignore[assignment]
     schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
     signing_alg: signing.Algorithm = "RS256",
@@ -72,7 +73,7 @@ def run_tests(
 
     Exits with 1 if a test fails, has an error or is skipped, with 2 if the policies cannot be loaded.
     """
-    suites = _prepare(paths, signing.bundle_key(verification_key, signing_alg, scope), schema)
+    suites = _prepare(paths, signing.bundle_key(verification_key, signing_alg, scope), patterns(ignore), schema)
     output = standard_output()
     reporter: Reporter = Json(output) if output_format is Format.JSON else Pretty(output, verbose=verbose)
     outcomes: set[Outcome] = set()
@@ -91,13 +92,13 @@ def run_tests(
         raise typer.Exit(1)
 
 
-def _prepare(paths: list[Path], key: BundleKey | None, schema: Path | None) -> list[Suite]:
+def _prepare(paths: list[Path], key: BundleKey | None, ignore: list[str], schema: Path | None) -> list[Suite]:
     """Everything compiled before the first test runs: half a report would look like a whole one."""
     console = standard_error()
     suites: list[Suite] = []
     broken = False
     try:
-        units = loading.load(paths, key)
+        units = loading.load(paths, key, ignore)
         described = schemas.load(schema)
     except PolicyError as error:
         show(console, error, {})

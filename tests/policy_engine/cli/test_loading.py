@@ -62,6 +62,26 @@ def test_files_and_directories_without_a_manifest_are_one_unit(tmp_path: Path) -
     assert unit.data == {"cases": {"a": 1, "b": 2}, "top": True}
 
 
+def test_what_is_ignored_is_not_even_read(tmp_path: Path) -> None:
+    files = {
+        "authz/authz.rego": "package authz",
+        "authz/fixtures/one.json": '{"name": 1}',
+        "authz/fixtures/two.json": '{"name": 2}',
+        "authz/example.yaml": "{ no yaml",
+        "authz/data.json": '{"limit": 1}',
+        "authz/old/.manifest": "no manifest",
+    }
+    write(tmp_path, **files)
+    with pytest.raises(PolicyError):
+        load([tmp_path / "authz"])
+    ignore = ["fixtures", "*.yaml", "ol?", "authz", "data"]
+    (unit,) = load([tmp_path / "authz"], ignore=ignore)
+    assert [Path(name).name for name in unit.modules] == ["authz.rego"], "a path that is given is not ignored"
+    assert unit.data == {"limit": 1}, "a pattern is for the whole name"
+    assert load_as_one([tmp_path / "authz"], ignore=ignore).data == unit.data
+    assert load([tmp_path / "authz/fixtures/one.json", tmp_path / "authz/authz.rego"], ignore=["*"])[0].data
+
+
 def test_an_archive_is_a_bundle(tmp_path: Path) -> None:
     write(tmp_path, **BUNDLES)
     archive = tmp_path / "support.tar.gz"

@@ -132,6 +132,18 @@ def test_strict_tests_see_errors_of_builtins(policy) -> None:
 # ---- policy check
 
 
+@pytest.mark.parametrize("verb", [("test",), ("check",), ("eval", "1", "-d")])
+def test_files_are_ignored_by_patterns_behind_one_option_or_several(
+    policy, verb: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in ("a.json", "b.json", "c.yaml"):
+        (tmp_path / name).write_text(json.dumps({"same": name}))
+    (tmp_path / "t_test.rego").write_text("package t\n\ntest_it if true\n")
+    assert policy(*verb, str(tmp_path))[0] == 2
+    assert policy(*verb, str(tmp_path), "--ignore", "*.yaml,b.*")[0] == 0
+    assert policy(*verb, str(tmp_path), "--ignore", "*.yaml", "--ignore", "b.*")[0] == 0
+
+
 def test_check_is_silent_when_all_is_well(policy) -> None:
     assert policy("check", "p") == (0, "", "")
 
