@@ -158,7 +158,7 @@ class Checker:
         for length, step in enumerate(path):
             if node.group is not None:
                 text = "with keyword cannot partially replace virtual document(s)"
-                return PolicyError(COMPILE_ERROR, text, item.loc, hint=f"replace all of `{node.group.name}`")
+                return PolicyError(COMPILE_ERROR, text, target.loc, hint=f"replace all of `{node.group.name}`")
             if step not in node.children:
                 return None
             node = node.children[path[length]]
@@ -172,7 +172,7 @@ class Checker:
         builtin: Builtin | None = self.program.builtins.get(name)
         if builtin is None:
             text = "with keyword target must reference existing input, data, or a function"
-            return PolicyError(TYPE_ERROR, text, item.loc, hint=f"nothing is called `{_SUFFIX.sub('', name)}`")
+            return PolicyError(TYPE_ERROR, text, item.target.loc, hint=f"nothing is called `{_SUFFIX.sub('', name)}`")
         wrong = ""
         if name in _NEVER_REPLACED:
             wrong = f'replacement of "{name}" invalid'
@@ -183,7 +183,7 @@ class Checker:
         elif builtin.decl.result is None:
             wrong = "target must not be a void function"
         if wrong:
-            return PolicyError(COMPILE_ERROR, f"with keyword replacing built-in function: {wrong}", item.loc)
+            return PolicyError(COMPILE_ERROR, f"with keyword replacing built-in function: {wrong}", item.target.loc)
         self.program.mocked.add(name)
         return None
 

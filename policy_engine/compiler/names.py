@@ -126,7 +126,8 @@ class RuleResolver(Resolver):
         match pattern:
             case nodes.Var(name) if name in ROOTS:
                 text = f"args must not shadow {name} (use a different variable name)"
-                self.found.references.append(PolicyError(COMPILE_ERROR, text, pattern.loc))
+                place = pattern.loc if self.current is None else self.current[1].loc
+                self.found.references.append(PolicyError(COMPILE_ERROR, text, place))
             case nodes.Var() if not pattern.is_wildcard:
                 if self.scopes.use(pattern.name) is None:
                     self.scopes.declare(pattern, How.ARGUMENT, pattern.loc)

@@ -72,7 +72,7 @@ class Safety:
         self.arity = arity
         self.errors = errors
         self.unsafe: dict[str, Location] = {}
-        """The variables of the current body, inner ones included, that nothing binds, and where they first stand."""
+        """The variables of a body, inner ones included, that nothing binds, and the place of their first expression."""
 
     def unbound(self, found: Iterable[tuple[str, Location]]) -> None:
         for name, loc in found:
@@ -184,17 +184,18 @@ class Safety:
     def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:
         for i, expr in enumerate(body):
             if not placed[i]:
-                spots: dict[str, Location] = {}
-                for var in expr_vars(expr):
-                    spots.setdefault(var.name, var.loc)
-                yield from ((name, spots.get(name, expr.loc)) for name in missing[i])
+                # What OPA has put in front of an `every` stands where its domain does.
+                domain = expr.what.domain if isinstance(expr.what, nodes.Every) else None
+                ahead = {var.name for var in _all_vars(domain)} if domain is not None else set()
+                for name in missing[i]:
+                    yield name, domain.loc if domain is not None and name in ahead else expr.loc
 
     def _inside(self, expr: Expr, seen: set[str]) -> Expr:
         """Order the bodies in an expression. What the expression itself binds is not bound inside them."""
 
         def term(item: Term) -> Term:
             if isinstance(item, COMPREHENSIONS):
-                return self._comprehension(item, seen)
+                return self._comprehension(item, seen, expr.loc)
             return map_term(item, term)
 
         what = expr.what
@@ -214,12 +215,12 @@ class Safety:
     def _operand(self, operand: Body | Expr, seen: set[str]) -> Body | Expr:
         return self._inside(operand, seen) if isinstance(operand, Expr) else self.body(operand, seen)
 
-    def _comprehension(self, item: Term, seen: set[str]) -> Term:
+    def _comprehension(self, item: Term, seen: set[str], loc: Location) -> Term:
         result = map_closure(item, lambda body: self.body(body, seen))
         (body,) = bodies(result)
         bound = seen | {name for expr in body for name in self.own_vars(expr)} | set(ROOTS)
         for head in heads(result):
-            self.unbound((var.name, var.loc) for var in _all_vars(head) if var.name not in bound)
+            self.unbound((var.name, loc) for var in _all_vars(head) if var.name not in bound)
         return result
 
     # ---- which variables an expression has

@@ -105,7 +105,8 @@ class Scopes:
         """Give a variable a name of its own from here on; false if that is an error."""
         here = self._stack[-1].locals
         if (known := here.get(var.name)) is not None:
-            self.errors.append(PolicyError(COMPILE_ERROR, known.how.value.format(shown(var.name)), var.loc))
+            place = min(loc, var.loc) if how is How.DECLARED else var.loc
+            self.errors.append(PolicyError(COMPILE_ERROR, known.how.value.format(shown(var.name)), place))
             return False
         here[var.name] = Local(self.fresh.fresh(var.name, var), how, loc)
         return True

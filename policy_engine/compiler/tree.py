@@ -6,10 +6,16 @@ rules further down (`p.a.r := 0`) join it with a suffix of constants, so that on
 
 from __future__ import annotations
 
+from typing import Any
+
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree, dotted
+from policy_engine.compiler.scopes import as_written
 from policy_engine.errors import TYPE_ERROR, PolicyError
+from policy_engine.location import Location
+from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_term
-from policy_engine.values import thaw
+from policy_engine.syntax.printer import to_text
+from policy_engine.values import order_key, thaw
 
 
 def build(program: Program, errors: list[PolicyError]) -> None:
@@ -19,6 +25,7 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         written.setdefault(rule.path, []).append(rule)
     for path, rules in written.items():
         _check_kinds(path, rules, errors)
+        _check_defaults(path, rules, errors)
     _check_overlaps(program, written, errors)
     open_ended = {rule.path for rule in program.rules if rule.args is None and (rule.suffix or rule.key is not None)}
     by_path: dict[Path, list[Rule]] = {}
@@ -49,8 +56,14 @@ def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> No
     name = dotted(path)
     if len(kinds) > 1 or len(members) > 1 or len(arities) > 1:
         errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {name} found", min(rule.loc for rule in rules)))
-    defaults = [rule.loc for rule in rules if rule.default]
-    errors.extend(PolicyError(TYPE_ERROR, f"multiple default rules {name} found", loc) for loc in defaults[1:])
+
+
+def _check_defaults(path: Path, rules: list[Rule], errors: list[PolicyError]) -> None:
+    defaults = [rule for rule in rules if rule.default]
+    if len(defaults) > 1:
+        places = ", ".join(str(rule.loc) for rule in defaults)
+        text = f"multiple default rules {dotted(path)} found at {places}"
+        errors.append(PolicyError(TYPE_ERROR, text, defaults[0].module.module.package.loc))
 
 
 def _move_up(rule: Rule, open_ended: set[Path]) -> None:
@@ -88,18 +101,42 @@ def _check_overlaps(program: Program, written: dict[Path, list[Rule]], errors: l
 
     A head with variables makes an object, which has room for other rules but not for functions.
     """
-    open_ended = {path for path, rules in written.items() if any(rule.suffix for rule in rules)}
-    below: dict[Path, list[Path]] = {}
+    closed = {path for path, rules in written.items() if any(not rule.suffix for rule in rules)}
+    below: dict[Path, list[Rule]] = {}
     for path, rules in written.items():
-        for length in range(1, len(path)):
-            above = path[:length]
-            if above in written and (above not in open_ended or rules[0].args is not None):
-                below.setdefault(above, []).append(path)
+        room = closed if rules[0].args is None else written
+        above = next((path[:length] for length in range(len(path) - 1, 0, -1) if path[:length] in room), None)
+        if above is not None:
+            below.setdefault(above, []).extend(rules)
     for path, found in below.items():
-        names = ", ".join(map(dotted, found))
-        errors.append(PolicyError(TYPE_ERROR, f"rule {dotted(path)} conflicts with [{names}]", written[path][0].loc))
+        first = written[path][0]
+        lines = [f"rule {_full_name(first)} conflicts with:"]
+        places: dict[str, Location] = {}
+        for rule in sorted(found, key=_order):
+            places.setdefault(_full_name(rule), rule.loc)
+        lines += [f"rule {name} at {loc}" for name, loc in places.items()]
+        errors.append(PolicyError(TYPE_ERROR, "\n  ".join(lines), first.loc))
+    _check_packages(program, written, errors)
+
+
+def _check_packages(program: Program, written: dict[Path, list[Rule]], errors: list[PolicyError]) -> None:
+    """Report each package that has the path of a rule. OPA says so where the rule's own package is declared."""
     for info in program.modules:
-        if info.package in written and info.package not in open_ended:
-            rule = written[info.package][0]
-            text = f"package {dotted(info.package)} conflicts with the rule of that name at {rule.loc}"
-            errors.append(PolicyError(TYPE_ERROR, text, info.module.package.loc))
+        for rule in written.get(info.package, ()):
+            if not rule.suffix:
+                own = rule.module
+                name = dotted(rule.path[len(own.package) :], "").removeprefix(".")
+                package = dotted(info.package, "").removeprefix(".")
+                text = f"package {package} conflicts with rule {name} defined at {rule.loc}"
+                errors.append(PolicyError(TYPE_ERROR, text, own.module.package.loc))
+
+
+def _full_name(rule: Rule) -> str:
+    """The name of a rule as it is written, below data."""
+    steps = tuple([constant_term(thaw(step), rule.loc) for step in rule.path])
+    return to_text(nodes.Ref(nodes.Var("data"), (*steps, *map(as_written, rule.suffix))))
+
+
+def _order(rule: Rule) -> tuple[Any, ...]:
+    """By name, as values are ordered; what is no constant comes last."""
+    return (*((0, order_key(thaw(step))) for step in rule.path), *((1,) for _ in rule.suffix[:1]))

@@ -7,6 +7,7 @@ block says is read by metadata_fields.py.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import re
 from collections.abc import Iterator
@@ -55,10 +56,14 @@ def read(module: Module) -> list[Annotation]:
             errors.append(error)
     if errors:
         raise combine(errors)
+    statements: list[Statement] = sorted((module.package, *module.imports, *module.rules), key=lambda item: item.loc)
+    rows = [statement.loc.row for statement in statements]
     annotations: list[Annotation] = []
     for block, content in found:
+        below = bisect.bisect_right(rows, block[0].loc.row)
+        target = statements[below] if below < len(statements) else None
         try:
-            annotations.append(_attached(module, content, block[0].loc))
+            annotations.append(_attached(module, target, content, block[0].loc))
         except PolicyError as error:
             errors.append(error)
     if errors:
@@ -115,10 +120,8 @@ def _hint(comment: Comment) -> str:
     )
 
 
-def _attached(module: Module, content: Content, loc: Location) -> Annotation:
-    """The annotation of the first statement below the first line of its block."""
-    statements: tuple[Statement, ...] = (module.package, *module.imports, *module.rules)
-    target = min((item for item in statements if item.loc.row > loc.row), key=lambda item: item.loc, default=None)
+def _attached(module: Module, target: Statement | None, content: Content, loc: Location) -> Annotation:
+    """The annotation of `target`, the first statement below the first line of its block."""
     match target:
         case Package():
             usual = "package"

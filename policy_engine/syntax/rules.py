@@ -170,26 +170,26 @@ class RuleBuilder(BodyBuilder):
         return [Rule(head, loc=head.loc)]
 
     def default(self, word: Token, read: HeadRead) -> Rule:
-        head = read.head
+        head, loc = read.head, span(word, read)
         if head.key is not None:
-            fail("illegal default rule (must have a value)", head.loc)
+            fail("illegal default rule (must have a value)", loc)
         if head.value is not None:
-            self._check_constant(head.value)
+            self._check_constant(head.value, loc)
         seen = set()
         for arg in head.args or ():
             if not isinstance(arg, Var):
-                fail(f"illegal default rule (arguments cannot contain {kind_of(arg)})", arg.loc, "use variables, or _")
+                fail(f"illegal default rule (arguments cannot contain {kind_of(arg)})", loc, "use variables, or _")
             if arg.name in seen:
-                fail(f"illegal default rule (arguments cannot be repeated {arg.name})", arg.loc)
+                fail(f"illegal default rule (arguments cannot be repeated {arg.name})", loc)
             seen.add(arg.name)
-        return Rule(head, default=True, loc=span(word, read))
+        return Rule(head, default=True, loc=loc)
 
-    def _check_constant(self, term: Term) -> None:
+    def _check_constant(self, term: Term, loc: Location) -> None:
         """A default value holds no variables; what stands inside a comprehension is its own affair."""
         inner: tuple[Term, ...] = ()
         if isinstance(term, Var | Ref | Call):
             kind = "ref" if isinstance(term, Var) and term.name in DOCUMENTS else kind_of(term)
-            fail(f"illegal default rule (value cannot contain {kind})", term.loc, "a default is a constant")
+            fail(f"illegal default rule (value cannot contain {kind})", loc, "a default is a constant")
         elif isinstance(term, Array | Set):
             inner = term.items
         elif isinstance(term, Object):
@@ -197,7 +197,7 @@ class RuleBuilder(BodyBuilder):
         elif isinstance(term, Template):
             inner = tuple(part.what for part in term.parts if isinstance(part, Expr))  # type: ignore[misc]
         for item in inner:
-            self._check_constant(item)
+            self._check_constant(item, loc)
 
     def rule(self, read: HeadRead, _if: Token, body: tuple[Body, Location]) -> list[Rule]:
         head = read.head
@@ -318,7 +318,7 @@ class RuleBuilder(BodyBuilder):
             self._check_future(strings, path, alias, loc)
         elif name.text == "rego":
             if strings != ["v1"]:
-                fail("invalid import, must be `rego.v1`", loc)
+                fail(f"invalid import `{'.'.join(['rego', *map(str, strings)])}`, must be `rego.v1`", loc)
         elif name.text not in ("data", "input"):
             fail(
                 "unexpected import path, must begin with one of: {data, future, input, rego}, got: " + name.text, loc,
