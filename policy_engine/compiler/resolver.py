@@ -416,6 +416,6 @@ def _dotted(name: Term) -> str:
     """A name as text; "" for a term that is none."""
     if isinstance(name, nodes.Var):
         return name.name
-    if not isinstance(name, nodes.Ref) or not all(map(_is_string, name.path)):
+    if not isinstance(name, nodes.Ref) or not isinstance(name.head, nodes.Var) or not all(map(_is_string, name.path)):
         return ""
     return dotted(tuple([step.value for step in name.path if isinstance(step, nodes.Scalar)]), _dotted(name.head))
