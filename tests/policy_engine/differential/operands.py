@@ -248,7 +248,7 @@ _LOOSE: Final[dict[str, tuple[Operand, ...]]] = {
     ),
     "object.union": (_nested, g.either(_nested, _object)),
     "object.union_n": (g.array_of(g.either(_nested, _object)),),
-    "providers.aws.sign_req": (_request, _aws, g.one_of(1700000000000000000, 0, -1)),
+    "providers.aws.sign_req": (_request, _aws, g.one_of(1700000000000000000)),
     "regex.template_match": (
         # OPA remembers a template by its text alone, among its other patterns: with other delimiters it is the old one.
         g.one_of("urn:{.*}", "urn:a{[ab]+}c", "urn:<b>", "urn:{", "urn:"),
