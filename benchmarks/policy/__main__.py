@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.policy import chart, report
-from benchmarks.policy.run import ROOT, Outcome, Row, run, series
+from benchmarks.policy.run import ROOT, Outcome, Row, Timing, run, series
 from benchmarks.policy.workloads import WORKLOADS
 from benchmarks.policy.workloads.growing import TITLES
 
@@ -26,7 +26,7 @@ def main() -> int:
         return 0
     if not options.json:
         print(report.heading(), flush=True)
-    outcome = run(chosen, options.rounds, options.seconds, _quiet if options.json else _show)
+    outcome = run(chosen, Timing(options.rounds, options.seconds, options.wall), _quiet if options.json else _show)
     if options.json:
         print(report.as_json(outcome))
     else:
@@ -42,6 +42,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="TEXT", help="only workloads with TEXT in their names")
     parser.add_argument("--rounds", type=int, default=5, help="how often the engines take turns on a workload")
     parser.add_argument("--seconds", type=float, default=0.15, help="for all rounds of one engine on one workload")
+    parser.add_argument(
+        "--wall",
+        action="store_true",
+        help="by the clock on the wall, for a quiet machine; otherwise the calling thread's processor time counts",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--list", action="store_true", help="the names of the workloads")
     parser.add_argument(

@@ -8,7 +8,6 @@ parsed entities.
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -66,13 +65,9 @@ class Ours(Engine):
         return pe.compile({"w.rego": f"package w\n{module}"}, data).entrypoint(f"data.{work.path}")
 
     def keep(self, work: Workload, module: str, data: Document, directory: Path) -> Callable[[], Ask]:
-        # Not every version of the engine has a cache, and a benchmark is run on older ones to see what has changed.
-        if "cache_dir" not in inspect.signature(pe.compile).parameters:
-            raise Unable("keeps nothing on disk")
-        options: dict[str, Any] = {"cache_dir": directory}
-
         def restore() -> Ask:
-            return pe.compile({"w.rego": f"package w\n{module}"}, data, **options).entrypoint(f"data.{work.path}")
+            policies = pe.compile({"w.rego": f"package w\n{module}"}, data, cache=directory)
+            return policies.entrypoint(f"data.{work.path}")
 
         restore()
         return restore

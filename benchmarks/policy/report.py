@@ -150,7 +150,8 @@ many times as long it takes as a Python function that was written for this one d
 times as long *they* take: above 1 this engine is faster. A column is empty where a peer cannot run the policy or
 answers differently from OPA; why is below the table.
 
-{environment}
+{environment} Figures are processor time of the calling thread,
+medians of interleaved rounds.
 
 {tables}
 

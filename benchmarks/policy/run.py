@@ -7,6 +7,7 @@ median of its rounds.
 from __future__ import annotations
 
 import json
+import os
 import select
 import statistics
 import subprocess
@@ -22,10 +23,14 @@ from benchmarks.policy.engines import ENGINES, ByHand, Opa, Ours, canonical
 from benchmarks.policy.workload import UNDEFINED, Kind, Measure, Workload
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 12.0
-"""Seconds for one command. A peer that needs longer to load a policy is reported, not waited for."""
+PATIENCE = 10.0
+"""Processor seconds for one command. A peer that needs more to load a policy is reported, not waited for."""
+GLANCE = 0.25
+"""Seconds between two looks at how many it has used."""
+ABSENCE = 120.0
+"""Seconds after which a process that does not even compute is given up."""
 
-LATE = f"takes more than {PATIENCE:.0f} s to be ready"
+LATE = f"takes more than {PATIENCE:.0f} s"
 
 SLOW = 0.5
 """A call of so many seconds is not repeated in as many rounds as the others: it is its own average."""
@@ -77,10 +82,12 @@ class Process:
     def _reply(self) -> dict[str, Any]:
         assert self._child is not None
         assert self._child.stdout is not None
+        used, given_up = _processor_seconds(self._child.pid), time.monotonic() + ABSENCE
         # The protocol has exactly one line in flight, so nothing can hide in the stream's buffer.
-        if not select.select([self._child.stdout], [], [], PATIENCE)[0]:
-            self._end()
-            raise Gone(LATE)
+        while not select.select([self._child.stdout], [], [], GLANCE)[0]:
+            if _processor_seconds(self._child.pid) - used > PATIENCE or time.monotonic() > given_up:
+                self._end()
+                raise Gone(LATE)
         line = self._child.stdout.readline()
         if not line:
             code = self._end()
@@ -94,6 +101,12 @@ class Process:
         child.kill()
         child.communicate()
         return child.returncode
+
+
+def _processor_seconds(pid: int) -> float:
+    """What a process has computed so far: unlike time on the wall no other process can add to it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -123,8 +136,17 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run(workloads: Sequence[Workload], rounds: int, seconds: float, show: Callable[[Row], None]) -> Outcome:
-    """All workloads; `show` gets each row as soon as it is there. `seconds` are for all rounds of one engine."""
+@dataclass(frozen=True)
+class Timing:
+    """How often the engines take turns, how long one has in all of them together, and by which clock."""
+
+    rounds: int
+    seconds: float
+    wall: bool = False
+
+
+def run(workloads: Sequence[Workload], timing: Timing, show: Callable[[Row], None]) -> Outcome:
+    """All workloads; `show` gets each row as soon as it is there."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
         processes = {name: Process(name, Path(directory)) for name in ENGINES}
@@ -137,7 +159,7 @@ def run(workloads: Sequence[Workload], rounds: int, seconds: float, show: Callab
             present = {name: process for name, process in processes.items() if name not in outcome.missing}
             for work in workloads:
                 row = Row(work)
-                _row(row, present, _late(outcome.rows, work), rounds, seconds)
+                _row(row, present, _late(outcome.rows, work), timing)
                 outcome.rows.append(row)
                 show(row)
         finally:
@@ -153,18 +175,19 @@ def _late(rows: Sequence[Row], work: Workload) -> set[str]:
     return {name for row in smaller for name, reason in row.reasons.items() if reason == LATE}
 
 
-def _row(row: Row, processes: dict[str, Process], late: set[str], rounds: int, seconds: float) -> None:
+def _row(row: Row, processes: dict[str, Process], late: set[str], timing: Timing) -> None:
     work = row.work
     if work.measure is Measure.MEMORY:
         for process in processes.values():
             process.close()  # a fresh process: what others have left free would be used before it grows
     ready = _agreeing(row, processes, late)
     samples: dict[str, list[float]] = {name: [] for name in ready}
-    for number in range(rounds):
+    share = timing.seconds / timing.rounds
+    for number in range(timing.rounds):
         for name in ready:
             if number and _is_enough(work, samples[name]):
                 continue
-            reply = _told(row, processes[name], do="measure", seconds=seconds / rounds)
+            reply = _told(row, processes[name], do="measure", seconds=share, wall=timing.wall)
             if reply:
                 samples[name].append(reply["megabytes"] if work.measure is Measure.MEMORY else reply["seconds"])
     for name in ready:

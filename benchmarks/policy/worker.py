@@ -66,9 +66,10 @@ class Worker:
         self.megabytes = _resident() - before
         return ask
 
-    def measure(self, seconds: float) -> dict[str, Any]:
+    def measure(self, seconds: float, wall: bool) -> dict[str, Any]:
         assert self.act is not None
-        return {"seconds": _per_call(self.act, self.input, seconds), "megabytes": self.megabytes}
+        clock = time.perf_counter if wall else time.thread_time
+        return {"seconds": _per_call(self.act, self.input, seconds, clock), "megabytes": self.megabytes}
 
     def forget(self) -> dict[str, Any]:
         self.act = self.input = None
@@ -76,18 +77,18 @@ class Worker:
         return {}
 
 
-def _per_call(act: Callable[[Any], Any], value: Any, seconds: float) -> float:
+def _per_call(act: Callable[[Any], Any], value: Any, seconds: float, clock: Callable[[], float]) -> float:
     """Seconds a call, over as many calls as fit; at least one."""
-    calls, batch, started = 0, 1, time.perf_counter()
+    calls, batch, started = 0, 1, clock()
     while True:
         for _ in itertools.repeat(None, batch):
             act(value)
         calls += batch
-        spent = time.perf_counter() - started
+        spent = clock() - started
         if spent >= seconds:
             return spent / calls
         # Never more than a tenth of the time between two looks at the clock, which itself costs as much as a decision.
-        batch = max(1, min(batch * 2, int(seconds / 10 / (spent / calls))))
+        batch = max(1, min(batch * 2, int(seconds / 10 / max(spent / calls, 1e-9))))
 
 
 def _resident() -> float:
@@ -104,7 +105,7 @@ def _answer(worker: Worker, command: dict[str, Any], directory: Path) -> dict[st
             case "prepare":
                 return worker.prepare(BY_NAME[command["workload"]], directory)
             case "measure":
-                return worker.measure(command["seconds"])
+                return worker.measure(command["seconds"], command["wall"])
             case _:
                 return worker.forget()
     except Unable as error:
