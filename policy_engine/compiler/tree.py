@@ -25,7 +25,6 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         written.setdefault(rule.path, []).append(rule)
     for path, rules in written.items():
         _check_kinds(path, rules, errors)
-        _check_defaults(path, rules, errors)
     _check_overlaps(program, written, errors)
     open_ended = {rule.path for rule in program.rules if rule.args is None and (rule.suffix or rule.key is not None)}
     by_path: dict[Path, list[Rule]] = {}
@@ -56,13 +55,11 @@ def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> No
     name = dotted(path)
     if len(kinds) > 1 or len(members) > 1 or len(arities) > 1:
         errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {name} found", min(rule.loc for rule in rules)))
-
-
-def _check_defaults(path: Path, rules: list[Rule], errors: list[PolicyError]) -> None:
+        return
     defaults = [rule for rule in rules if rule.default]
     if len(defaults) > 1:
         places = ", ".join(str(rule.loc) for rule in defaults)
-        text = f"multiple default rules {dotted(path)} found at {places}"
+        text = f"multiple default rules {name} found at {places}"
         errors.append(PolicyError(TYPE_ERROR, text, defaults[0].module.module.package.loc))
 
 
