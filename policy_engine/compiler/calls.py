@@ -47,6 +47,8 @@ def check(program: Program, errors: list[PolicyError]) -> None:
 
 def deprecated(program: Program, errors: list[PolicyError]) -> None:
     """Report calls of builtins that exist only for older versions of the language."""
+    if not program.calls_deprecated:
+        return
     names = {name for name, builtin in program.builtins.items() if builtin.deprecated}
     for rule in program.rules:
         for clause in rule.clauses:
@@ -109,8 +111,8 @@ class Checker:
     def expr(self, expr: Expr) -> None:
         if isinstance(expr.what, nodes.Call):
             self._call(expr.what, statement=True)
-        for term in (*expr_terms(expr), *(item.value for item in expr.withs)):
-            for item in _terms(term):
+        for term in (*expr_terms(expr), *[item.value for item in expr.withs]):
+            for item in () if isinstance(term, (nodes.Scalar, nodes.Var)) else _terms(term):
                 if isinstance(item, nodes.Call):
                     self._call(item, statement=False)
         for closure in closures(expr):
@@ -121,6 +123,7 @@ class Checker:
         name = builtin_name(call)
         builtin = self.program.builtins.get(name) if name is not None else None
         if builtin is not None:
+            self.program.calls_deprecated |= builtin.deprecated
             expected = len(builtin.decl.args)
         else:
             group = find_function(self.program, call) if name is None else None

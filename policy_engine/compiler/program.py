@@ -159,6 +159,8 @@ class Program:
     """What documents look like: `schema` is what `input` looks like, `schema.a.b` what annotations may name."""
     annotations: list[Annotation] = field(default_factory=list)
     """Those of all modules. Filled before anything else, so that rules can be made of what they say."""
+    calls_deprecated: bool = False
+    """A builtin of older versions of the language is called somewhere."""
     mocked: set[str] = field(default_factory=set)
     """Names of functions (builtins by name, groups as `data.…`) that a `with` somewhere replaces."""
     functions: dict[str, Group] = field(default_factory=dict)

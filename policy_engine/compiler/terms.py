@@ -113,7 +113,7 @@ def subterms(term: Term) -> Sequence[Term]:
 
 def walk_terms(term: Term) -> Sequence[Term]:
     """The term and everything in it, outside bodies and constants. Most terms are leaves, and every stage asks."""
-    if is_leaf(term):
+    if term.__class__ in _LEAVES or is_leaf(term):
         return (term,)
     found: list[Term] = []
     _walk(term, found)
@@ -128,7 +128,7 @@ def is_leaf(term: Term) -> bool:
 def _walk(term: Term, found: list[Term]) -> None:
     found.append(term)
     for part in subterms(term):
-        if is_leaf(part):
+        if part.__class__ in _LEAVES or is_leaf(part):
             found.append(part)
         else:
             _walk(part, found)
@@ -136,6 +136,8 @@ def _walk(term: Term, found: list[Term]) -> None:
 
 def expr_terms(expr: Expr) -> Sequence[Term]:
     """The terms that stand directly in an expression (not its `with` modifiers, not in its bodies)."""
+    if expr.what.__class__ is nodes.Call:
+        return expr.what.args
     match expr.what:
         case nodes.SomeDecl(symbols):
             return symbols
@@ -145,8 +147,6 @@ def expr_terms(expr: Expr) -> Sequence[Term]:
             return (domain,)
         case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
             return ()
-        case nodes.Call(_, args):
-            return args
         case term:
             return (term,)
 
