@@ -46,28 +46,29 @@ def _comment(item: nodes.Comment) -> Json:
     return {"Location": location, "Text": base64.b64encode(item.text.encode()).decode()}
 
 
-def _rule(rule: nodes.Rule) -> Json:
-    result: Json = {"head": _head(rule.head), "body": _body(rule.body)}
+def _rule(rule: nodes.Rule, shows: tuple[bool, bool] | None = None) -> Json:
+    """A rule, or an `else` of one, whose head `shows` what that of the rule does."""
+    shows = _name_and_key(rule) if shows is None else shows
+    result: Json = {"head": _head(rule.head, *shows), "body": _body(rule.body)}
     if rule.default:
         result["default"] = True
     if rule.else_ is not None:
-        otherwise = _rule(rule.else_)
+        otherwise = _rule(rule.else_, shows)
         if rule.head.assign:
             otherwise["head"]["assign"] = True  # OPA copies it from the rule
         result["else"] = otherwise
     return result
 
 
-def _head(head: nodes.Head) -> Json:
+def _head(head: nodes.Head, name: bool, key: bool) -> Json:
     ref = head.ref
     steps = ref.path if isinstance(ref, nodes.Ref) else ()
     start = ref.head if isinstance(ref, nodes.Ref) else ref
     assert isinstance(start, nodes.Var)
     result: Json = {"ref": [_var(start.name), *map(term, steps)]}
-    one_key = len(steps) == 1 and head.key is None and head.args is None and not _is_field(steps[0])
-    if not steps or (one_key and head.value is not None):
+    if name:
         result["name"] = start.name
-    if head.key is not None or one_key:
+    if head.key is not None or key:
         result["key"] = term(head.key if head.key is not None else steps[0])
     if head.args is not None:
         result["args"] = list(map(term, head.args))
@@ -78,13 +79,21 @@ def _head(head: nodes.Head) -> Json:
     return result
 
 
-def _is_field(step: Term) -> bool:
-    """Whether a constant step was written with a dot (`a.b`): its span then begins at the name, and has no quotes."""
-    return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and _width(step) == len(step.value)
+def _name_and_key(rule: nodes.Rule) -> tuple[bool, bool]:
+    """Whether a rule's head shows a name, and the last part of its reference as a key, too.
 
-
-def _width(node: nodes.Node) -> int:
-    return node.loc.end_col - node.loc.col
+    OPA had heads of one or two parts (`a`, `a[x]`) before it had references in heads; which rules of two parts still
+    have that form depends on the way through its parser.
+    """
+    head = rule.head
+    steps = head.ref.path if isinstance(head.ref, nodes.Ref) else ()
+    if len(steps) != 1 or head.key is not None or rule.default:
+        return not steps, False
+    if head.args is not None:
+        return bool(rule.body), False
+    if not rule.body:
+        return True, True
+    return head.value is not None, constant_value(steps[0]) is None
 
 
 def _body(body: Body) -> list[Json]:
