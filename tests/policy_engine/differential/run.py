@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from tests.policy_engine.differential.compare import MODULES, VARIANTS, generated_with
@@ -88,6 +89,8 @@ def _reports(work: partial[Report], starts: range, jobs: int) -> Iterator[tuple[
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for start, report in zip(starts, pool.imap(work, starts), strict=True):
             yield start + CHUNK, report
+        pool.close()
+        pool.join()  # or the processes would be killed before they have cleaned up
 
 
 _oracles: Oracles | None = None
@@ -96,7 +99,9 @@ _oracles: Oracles | None = None
 
 def _chunk(start: int, *, seed: int, kinds: tuple[str, ...], last: int, directory: Path | None) -> Report:
     global _oracles
-    _oracles = _oracles or Oracles()
+    if _oracles is None:
+        _oracles = Oracles()
+        Finalize(None, _oracles.close, exitpriority=1)  # unlike `atexit`, this is called in a pool's processes, too
     counted: Counter[str] = Counter()
     texts: list[str] = []
     lost = _oracles.lost

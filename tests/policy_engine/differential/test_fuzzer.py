@@ -17,6 +17,7 @@ from policy_engine.syntax.parser import parse_module
 from policy_engine.syntax.visitor import FIELDS, walk
 from tests.oracle import Oracle, OracleUnavailable
 from tests.policy_engine.differential.compare import Difference, Engine, differences
+from tests.policy_engine.differential.examine import Oracles
 from tests.policy_engine.differential.mixture import GENERATORS, program
 from tests.policy_engine.differential.operands import DETERMINISTIC, OPERANDS
 from tests.policy_engine.differential.order import proof
@@ -135,6 +136,18 @@ def test_order_does_not_explain_what_no_order_gives(oracle: Oracle) -> None:
     assert proof(variant, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
     assert proof(variant, Difference("data.t.p", True, "error eval_builtin_error", "[true]"), oracle) is None
     assert proof(variant, Difference("data.t.p", True, "[true]", "[false]"), oracle) is None
+
+
+def test_an_oracle_that_died_is_replaced(oracle: Oracle) -> None:
+    oracles = Oracles()
+    try:
+        oracles[True]._child.kill()
+        with oracles.survived():
+            oracles[True].query("true")
+        assert oracles.lost == 1
+        assert oracles[True].query("x := 1").bindings == [{"x": 1}]
+    finally:
+        oracles.close()
 
 
 def test_a_difference_is_reported_with_its_kind(oracle: Oracle) -> None:

@@ -21,7 +21,7 @@ BATCHES = range(6)
 PROGRAMS = 40
 """In a batch."""
 
-REFUSED_DIFFERENTLY = frozenset((35, 62, 128, 198, 205))
+REFUSED_DIFFERENTLY = frozenset((25, 235))
 """The numbers of programs of which one side refuses more, or for another of their errors."""
 
 
