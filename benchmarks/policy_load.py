@@ -128,9 +128,8 @@ def main() -> None:
             print(f"{kind:10} {count:7} {row}", flush=True)
     found = in_a_process("--replace", "--grants", str(options.grants))
     print(f"\n{options.grants} grants beside 2000 rules: {found['ratio']:.2f} times the memory of the grants alone;")
-    print(
-        f"other grants in their place: {found['ready']:.1f} ms, with the first join over them {found['answered']:.1f} ms"
-    )
+    times = f"{found['ready']:.1f} ms, with the first join over them {found['answered']:.1f} ms"
+    print(f"other grants in their place: {times}")
 
 
 if __name__ == "__main__":
