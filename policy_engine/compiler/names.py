@@ -82,6 +82,7 @@ class RuleResolver(Resolver):
         key: Term | None = None
         part: nodes.Rule | None = rule
         while part is not None:
+            self.current = (info, part)  # annotations speak of the rule, not of its `else`
             scope = self.scopes.open(declared_names(part.body) | arguments.keys())
             scope.locals.update({name: replace(local, uses=0) for name, local in arguments.items()})
             body = (*first, *self._exprs(part.body))
