@@ -135,8 +135,8 @@ class Export:
         return result
 
     def _key(self, key: Value) -> str:
-        """An object's key in JSON: text as it is, everything else as its JSON text."""
-        return key if key.__class__ is str else dumps(self.json(key))
+        """An object's key in JSON: text as it is, everything else as its JSON text, escaped as Go does."""
+        return key if key.__class__ is str else dumps(self.json(key)).translate(_ESCAPED)
 
     def _go_on(self) -> None:
         """Take the next slice of the budget, if there is one and time is left."""
@@ -150,6 +150,9 @@ class Export:
             raise PolicyError(EVAL_CANCEL_ERROR, "the result is larger than the output budget of a decision")
         self.left = min(self.budget, SLICE)
         self.budget -= self.left
+
+
+_ESCAPED: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
 def _text(text: str) -> str:
