@@ -59,7 +59,7 @@ class _Resolver:
         """LBODY, LBLOCK or LBRACE."""
         end = self.mates[index]
         before = self.tokens[index - 1].kind if index else ""
-        after = self.tokens[end + 1].kind
+        after = self.tokens[min(end + 1, len(self.tokens) - 1)].kind
         if before == "IF":
             return self.brace_after_if(index, end, after)
         if before == "ELSE":

@@ -115,6 +115,8 @@ class Lexer:
         self.comments: list[Comment] = []
         self.mates: dict[int, int] = {}
         """Index of an opening bracket, or of a template's start → index of what closes it."""
+        self.unclosed = ""
+        """What to say of the innermost bracket that nothing closes; the end of the text counts as its mate."""
         self.braces: list[int] = []
         """Every `{` and every free `[`, in order."""
         self.bars: dict[int, int] = {}
@@ -197,7 +199,7 @@ class Lexer:
             tokens.append(_new(Token, (kind, text, loc)))
             ends_operand = kind in OPERAND_END or kind[0] == "?"
         if len(self._frames) > 1:
-            self._unclosed(self._frames[-1])
+            self._leave_open()
         tokens.append(Token("$END", "", loc))
 
     def _locate(self, start: int, end: int) -> Location:
@@ -302,10 +304,17 @@ class Lexer:
             fail(f"unexpected {text} token", loc, f"the {frame.bracket} at {where} is still open")
         fail(f"unexpected {text} token", loc, f"there is no {CLOSES[text]} that it could close")
 
-    def _unclosed(self, frame: Frame) -> NoReturn:
+    def _leave_open(self) -> None:
+        """The text has ended: the grammar finds what cannot stand inside what nothing closes, as OPA does."""
+        frame = self._frames[-1]
         opened = self.tokens[frame.index].loc
         close = {"{": "}", "[": "]", "(": ")"}[frame.bracket]
-        fail("unexpected eof token", opened, f"this {frame.bracket} is never closed, add a {close}")
+        if any(outer.delimiter for outer in self._frames):
+            fail("unexpected eof token", opened, f"this {frame.bracket} is never closed, add a {close}")
+        for outer in self._frames[1:]:
+            self.mates[outer.index] = len(self.tokens)
+        where = f"row {opened.row}, column {opened.col}"
+        self.unclosed = f"the {frame.bracket} at {where} is never closed, add a {close}"
 
     # ---- strings
 

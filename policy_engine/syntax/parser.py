@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from policy_engine.errors import combine
+from policy_engine.errors import PolicyError, combine
 from policy_engine.location import Location
 from policy_engine.syntax import brackets, messages
 from policy_engine.syntax.bodies import Surroundings
@@ -79,7 +79,12 @@ class _Text:
             fail(f"empty {start}", self.tokens[0].loc)
         self.comments = lexer.comments
         builder = RuleBuilder(_surroundings(lexer))
-        self.result: Any = _Parser(table(), builder).run(self.tokens, start)
+        try:
+            self.result: Any = _Parser(table(), builder).run(self.tokens, start)
+        except PolicyError as error:
+            if not lexer.unclosed:
+                raise
+            raise PolicyError(error.code, error.message, error.location, hint=lexer.unclosed) from None
         if builder.compile_errors:
             raise combine(builder.compile_errors)
         self._deepest = (lexer.deepest + 1) * (NODES_PER_BRACKET + builder.longest_chain)
