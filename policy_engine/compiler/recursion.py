@@ -14,12 +14,12 @@ from policy_engine.compiler import graph
 from policy_engine.compiler.program import Bundle, Clause, Group, Kind, Program, Rule, Tree, dotted
 from policy_engine.compiler.scopes import as_written
 from policy_engine.compiler.terms import (
+    HOLD_BODIES,
     FunctionValue,
     bodies,
     expr_terms,
     function_path,
     heads,
-    term_closures,
     walk_terms,
 )
 from policy_engine.errors import MAX_ERRORS, RECURSION_ERROR, PolicyError
@@ -93,7 +93,11 @@ class Touched:
 
     def by_terms(self, program: Program, terms: Iterable[Term]) -> list[Bundle]:
         """What some terms refer to or call."""
-        return [bundle for term in terms for bundle in self._by_term(program, term) if bundle.rules]
+        found: list[Bundle] = []
+        for term in terms:
+            if term.__class__ is not nodes.Scalar:
+                found += [bundle for bundle in self._by_term(program, term) if bundle.rules]
+        return found
 
     def _by_term(self, program: Program, term: Term) -> Iterator[Bundle]:
         if isinstance(term, nodes.Ref) and isinstance(term.head, nodes.Var) and term.head.name == "data":
@@ -227,9 +231,11 @@ def body_terms(body: Body) -> list[Term]:
 
 def all_terms(term: Term) -> Sequence[Term]:
     """A term and every term in it, comprehensions included; not the variable that a reference starts with."""
+    if isinstance(term, (nodes.Scalar, nodes.Var)):
+        return (term,)
     items = walk_terms(term)
     heads_of_refs = {id(item.head) for item in items if isinstance(item, nodes.Ref)}
-    closures = term_closures(term)
+    closures = [item for item in items if item.__class__ in HOLD_BODIES]
     if not heads_of_refs and not closures:
         return items
     found = [item for item in items if id(item) not in heads_of_refs]

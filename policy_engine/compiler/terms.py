@@ -13,8 +13,9 @@ from policy_engine.values import equal
 
 COMPREHENSIONS = (nodes.ArrayComprehension, nodes.SetComprehension, nodes.ObjectComprehension)
 ROOTS = frozenset({"data", "input"})
-_HOLD_BODIES = frozenset((*COMPREHENSIONS, nodes.Template))
-_LEAVES = frozenset((nodes.Scalar, nodes.Var, *_HOLD_BODIES))
+HOLD_BODIES = frozenset((*COMPREHENSIONS, nodes.Template))
+"""What has subterms only in bodies, and in heads that see their variables."""
+_LEAVES = frozenset((nodes.Scalar, nodes.Var, *HOLD_BODIES))
 """What has no subterms."""
 
 
@@ -168,7 +169,7 @@ def term_closures(term: Term) -> list[nodes.Node]:
     cls = term.__class__
     if cls is nodes.Scalar or cls is nodes.Var:
         return []
-    return [item for item in walk_terms(term) if item.__class__ in _HOLD_BODIES]
+    return [item for item in walk_terms(term) if item.__class__ in HOLD_BODIES]
 
 
 def bodies(closure: nodes.Node) -> Iterator[nodes.Body]:
