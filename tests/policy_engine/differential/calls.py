@@ -20,7 +20,11 @@ from tests.policy_engine.differential.operands import OPERANDS, arguments
 from tests.policy_engine.differential.program import Program
 
 NAMES = sorted(OPERANDS)
-BY_ARITY = {arity: [name for name in NAMES if len(OPERANDS[name]) == arity] for arity in (1, 2, 3, 4)}
+BY_ARITY = {
+    arity: [name for name in NAMES if len(OPERANDS[name]) == arity and not TABLE[name].relation]
+    for arity in (1, 2, 3, 4)
+}
+"""What may stand for another builtin. A relation cannot, here: in OPA the call then has many results."""
 MOCKED = ("http.send", "time.now_ns", "net.lookup_ip_addr", "rand.intn", "uuid.rfc4122", "opa.runtime")
 """What is not deterministic, and is never called for itself."""
 MOCK_CALLS = (

@@ -90,11 +90,13 @@ class Engine:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.refused = ""
+        self.errors: tuple[pe.PolicyError, ...] = ()
         self._policies: Any = None
         try:
             self._policies = pe.compile(program.modules, program.data)
         except pe.PolicyError as error:
-            self.refused = error.errors[0].code
+            self.errors = tuple(error.errors)
+            self.refused = self.errors[0].code
         except Exception as error:  # a defect: shown like any other difference
             self.refused = f"CRASH {error!r}"
 

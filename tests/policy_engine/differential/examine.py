@@ -56,10 +56,10 @@ def examine(program: Program, number: int, oracles: Oracles) -> Found:
         engine = Engine(program)
         if engine.refused:
             found.unexplained += [(program, item) for item in differences(program, oracles[True], engine, strict=True)]
-            rest = repaired(program)
+            rest = repaired(engine)
             if rest is None:
                 return found
-            program, engine = rest, Engine(rest)
+            program, engine = rest.program, rest
         found.evaluated = 1
         for strict in (True, False):
             for item in differences(program, oracles[strict], engine, strict=strict):

@@ -10,31 +10,27 @@ import dataclasses
 
 import policy_engine as pe
 from policy_engine.syntax.parser import parse_module
-from tests.policy_engine.differential.program import Program
+from tests.policy_engine.differential.compare import Engine
 
 ROUNDS = 6
 """Errors are reported ten at a time, and a stage at a time."""
 
 
-def repaired(program: Program) -> Program | None:
-    """The program without the rules that errors are about; None if nothing is left, or if errors have no place."""
+def repaired(engine: Engine) -> Engine | None:
+    """Answers about the program without the rules that errors are about; None if the errors have no place."""
     for _ in range(ROUNDS):
-        try:
-            pe.compile(program.modules, program.data)
-        except pe.PolicyError as error:
-            rows: dict[str, set[int]] = {}
-            for one in error.errors:
-                if one.location is not None:
-                    rows.setdefault(one.location.file, set()).add(one.location.row)
-            modules = {name: _without(name, text, rows.get(name, set())) for name, text in program.modules.items()}
-            if modules == program.modules:
-                return None
-            program = dataclasses.replace(program, modules=modules)
-        except Exception:  # a defect, which the comparison shows
+        if not engine.refused:
+            return engine
+        rows: dict[str, set[int]] = {}
+        for error in engine.errors:
+            if error.location is not None:
+                rows.setdefault(error.location.file, set()).add(error.location.row)
+        given = engine.program.modules
+        modules = {name: _without(name, text, rows[name]) if name in rows else text for name, text in given.items()}
+        if modules == given:
             return None
-        else:
-            return program
-    return None
+        engine = Engine(dataclasses.replace(engine.program, modules=modules))
+    return None if engine.refused else engine
 
 
 def _without(name: str, source: str, rows: set[int]) -> str:
