@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.lexer import Token, fail
 from policy_engine.syntax.nodes import (
     Array,
@@ -32,7 +33,7 @@ from policy_engine.syntax.nodes import (
     Term,
     Var,
 )
-from policy_engine.values import number_text, parse_number
+from policy_engine.values import freeze, number_text, parse_number
 
 T = TypeVar("T")
 Located: TypeAlias = Any  # whatever has a `loc`: a node, a Token, or one of the classes below
@@ -97,6 +98,18 @@ def in_parentheses(term: Term) -> bool:
 def is_infix(term: object, *names: str) -> bool:
     """Whether `term` is `a <operator> b`, for the operators of which these are the builtins."""
     return isinstance(term, Call) and term.infix and isinstance(term.operator, Var) and term.operator.name in names
+
+
+def _distinct(pairs: list[tuple[Term, Term]]) -> tuple[tuple[Term, Term], ...]:
+    """The pairs of an object. Of those with the same key the last one's value counts, and no other is evaluated."""
+    found: dict[object, tuple[Term, Term]] = {}
+    for key, value in pairs:
+        same: object = key.value if isinstance(key, Scalar) and isinstance(key.value, str) else None
+        if same is None:
+            constant = constant_value(key)
+            same = (type(key), repr(key)) if constant is None else freeze(constant[0])
+        found[same] = (found[same][0] if same in found else key, value)
+    return tuple(found.values())
 
 
 class Builder:
@@ -280,7 +293,7 @@ class Builder:
 
     def object_(self, left: Token, pairs: list[tuple[Term, Term]], right: Token) -> Object:
         constant = all(map(are_constant, pairs))
-        return Object(tuple(pairs), constant=constant, loc=span(left, right))
+        return Object(_distinct(pairs), constant=constant, loc=span(left, right))
 
     def object_comma(self, left: Token, _comma: Token, pairs: list[tuple[Term, Term]], right: Token) -> Object:
         return self.object_(left, pairs, right)
