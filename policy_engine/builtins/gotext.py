@@ -1,4 +1,7 @@
-"""Text as Go treats it where Python differs: simple case mapping, white space."""
+"""Text as Go treats it where Python differs: simple case mapping, white space.
+
+Mapping the case of bytes that are no text (see octets.py) makes U+FFFD of them, unless all of it is ASCII.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ def lower(text: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _upper(char: str) -> str:
+    if "\ud800" <= char <= "\udfff":
+        return "\ufffd"
     mapped = char.upper()
     if len(mapped) == 1:
         return mapped
@@ -34,7 +39,7 @@ def _upper(char: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _lower(char: str) -> str:
-    return char.lower()[0]
+    return "\ufffd" if "\ud800" <= char <= "\udfff" else char.lower()[0]
 
 
 def utf8(text: str) -> bytes:
