@@ -207,8 +207,6 @@ _DOTTED: Final = re.compile(r"data(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 def _failure(error: Exception) -> PolicyError:
     """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
-    if isinstance(error, PolicyError):
-        return error
     if isinstance(error, RecursionError):
         return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
     text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
@@ -242,6 +240,8 @@ class Entrypoint:
             run_of(query)
         try:
             value = self._function(query)
+        except PolicyError:
+            raise
         except Exception as error:
             raise _failure(error) from error
         if value is True or value is False or value is UNDEFINED:
@@ -277,6 +277,8 @@ class Entrypoint:
         query = begin(run, code, input, self._data, self._indexes)
         try:
             value = function(query)
+        except PolicyError:
+            raise
         except Exception as error:
             raise _failure(error) from error
         exported = export(value, limits, query)
@@ -357,6 +359,8 @@ class PreparedQuery:
         query = begin(Run(options, self._strict, limits), code, value, self._policies._data, self._policies._indexes)
         try:
             rows = function(query)
+        except PolicyError:
+            raise
         except Exception as error:
             raise _failure(error) from error
         copy = Export(limits, query).value

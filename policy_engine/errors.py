@@ -57,7 +57,13 @@ class PolicyError(Exception):
         self.message = message
         self.location = location
         self.hint = hint
-        self.errors: tuple[PolicyError, ...] = tuple(errors) or (self,)
+        # Not `(self,)` for a single error: an error that refers to itself keeps what its traceback refers to, which is
+        # all that a decision has built, until the next run of the garbage collector.
+        self._several = tuple(errors)
+
+    @property
+    def errors(self) -> tuple[PolicyError, ...]:
+        return self._several or (self,)
 
     def __str__(self) -> str:
         """`authz.rego:4: eval_type_error: count: operand 1 must be …`; of several, one a line under a count."""
@@ -69,8 +75,7 @@ class PolicyError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process boundaries (policy tests run in children); the default would lose the keywords.
-        errors = () if self.errors == (self,) else self.errors
-        return _rebuild, (self.code, self.message, self.location, self.hint, errors)
+        return _rebuild, (self.code, self.message, self.location, self.hint, self._several)
 
 
 def _rebuild(

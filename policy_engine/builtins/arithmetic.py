@@ -98,7 +98,10 @@ def round_quotient(numerator: int, denominator: int, bits: int) -> Dyadic:
         return Dyadic(numerator, 0)
     # Two bits more than needed, so that what is cut off can be compared with a half.
     shift = bits + 2 - (size.bit_length() - denominator.bit_length())
-    if shift >= 0:
+    if denominator == 1 and shift < 0:
+        # A division, even one by a power of two, takes time that is quadratic in the digits.
+        quotient, rest = size >> -shift, size & ((1 << -shift) - 1)
+    elif shift >= 0:
         quotient, rest = divmod(size << shift, denominator)
     else:
         quotient, rest = divmod(size, denominator << -shift)

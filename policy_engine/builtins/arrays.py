@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from policy_engine.builtins.operands import array, integer
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.table import Builtin, Context
 from policy_engine.types import ANY, NUMBER, Function
 from policy_engine.types import array as array_of
 from policy_engine.values import Value
 
 
-def concat(first: Value, second: Value) -> Value:
-    return array(first, "array.concat", 1) + array(second, "array.concat", 2)
+def concat(ctx: Context, first: Value, second: Value) -> Value:
+    front, back = array(first, "array.concat", 1), array(second, "array.concat", 2)
+    ctx.charge(len(front) + len(back))
+    return front + back
 
 
-def flatten(operand: Value) -> Value:
+def flatten(ctx: Context, operand: Value) -> Value:
     """One level: the elements of arrays inside the array, everything else as it is."""
     result: list[Value] = []
     for item in array(operand, "array.flatten", 1):
+        ctx.charge(len(item) if item.__class__ is list else 1)
         if item.__class__ is list:
             result.extend(item)
         else:
@@ -41,8 +44,8 @@ def slice_(operand: Value, start: Value, stop: Value) -> Value:
 _ARRAY: Final = array_of(ANY)
 
 BUILTINS: Final = (
-    Builtin("array.concat", Function((_ARRAY, _ARRAY), _ARRAY), concat),
-    Builtin("array.flatten", Function((_ARRAY,), _ARRAY), flatten),
+    Builtin("array.concat", Function((_ARRAY, _ARRAY), _ARRAY), concat, context=True),
+    Builtin("array.flatten", Function((_ARRAY,), _ARRAY), flatten, context=True),
     Builtin("array.reverse", Function((_ARRAY,), _ARRAY), reverse),
     Builtin("array.slice", Function((_ARRAY, NUMBER, NUMBER), _ARRAY), slice_),
 )

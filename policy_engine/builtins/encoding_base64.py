@@ -18,7 +18,9 @@ class Base64Error(ValueError):
     """Text that is not base64; the message is Go's."""
 
 
-_SOUND: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_SOUND: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
+"""The alphabet and the padding; that the length is a multiple of four is looked at apart, which takes no memory."""
+
 _ALPHABET: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/", b"+/--")
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
@@ -43,9 +45,13 @@ def decode_url(text: str) -> bytes:
 
 def _decoded(octets: bytes) -> bytes:
     joined = octets.translate(None, b"\r\n")
-    if _SOUND.fullmatch(joined):
+    if _is_sound(joined):
         return binascii.a2b_base64(joined)
     raise Base64Error(f"illegal base64 data at input byte {_place_of_error(octets)}")
+
+
+def _is_sound(octets: bytes) -> bool:
+    return len(octets) % 4 == 0 and _SOUND.fullmatch(octets) is not None
 
 
 def _place_of_error(octets: bytes) -> int:
@@ -96,7 +102,7 @@ def base64_is_valid(operand: Value) -> Value:
     if operand.__class__ is not str:
         type_name(operand)
         return False
-    return _SOUND.fullmatch(to_bytes(operand).translate(None, b"\r\n")) is not None
+    return _is_sound(to_bytes(operand).translate(None, b"\r\n"))
 
 
 def base64url_decode(operand: Value) -> Value:

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     import yaml
 
 
-def unmarshal(operand: Value) -> Value:
+def unmarshal(ctx: Context, operand: Value) -> Value:
     text = string(operand, "yaml.unmarshal", 1)
     try:
-        return goyaml.read(text)
+        return goyaml.read(text, ctx.charge)
     except goyaml.YAMLError as error:
         raise BuiltinError(f"yaml.unmarshal: {error}") from None
 
 
-def is_valid(operand: Value) -> Value:
+def is_valid(ctx: Context, operand: Value) -> Value:
     """Whether it is a string of YAML that can be JSON; anything but a string is not."""
     if operand.__class__ is not str:
         type_name(operand)
         return False
     try:
-        goyaml.read(operand)
+        goyaml.read(operand, ctx.charge)
     except goyaml.YAMLError:
         return False
     return True
@@ -43,7 +43,7 @@ def marshal(ctx: Context, operand: Value) -> Value:
     """As in OPA by way of JSON, which go-yaml reads as YAML: `1.50` becomes 1.5 and integers beyond 64 bits floats."""
     text = gojson.write(operand, ctx.charge)
     try:
-        value = goyaml.load(text)
+        value = goyaml.load(text, ctx.charge)
     except goyaml.YAMLError as error:
         raise BuiltinError(f"yaml.marshal: {error}") from None
     return _emitted(value)
@@ -168,7 +168,7 @@ def _is_letter(char: str) -> bool:
 _natural = functools.cmp_to_key(_compare)
 
 BUILTINS: Final = (
-    Builtin("yaml.is_valid", Function((STRING,), BOOLEAN), is_valid),
+    Builtin("yaml.is_valid", Function((STRING,), BOOLEAN), is_valid, context=True),
     Builtin("yaml.marshal", Function((ANY,), STRING), marshal, context=True),
-    Builtin("yaml.unmarshal", Function((STRING,), ANY), unmarshal),
+    Builtin("yaml.unmarshal", Function((STRING,), ANY), unmarshal, context=True),
 )

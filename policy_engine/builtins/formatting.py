@@ -12,7 +12,7 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins.goformat import Argument, Spec, format_value, type_name
-from policy_engine.builtins.operands import NUMBERS, array, charge_text, int64, string
+from policy_engine.builtins.operands import NUMBERS, array, charge_made, int64, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.values import Value, foreign, number_text, to_term
 
@@ -103,8 +103,10 @@ class _Formatter:
         else:
             if verb in ("v", "w"):
                 spec.for_value()
-            charge_text(self._ctx, max(spec.width or 0, spec.precision or 0))
-            self._pieces.append(format_value(spec, verb, self._arguments[self._next]))
+            argument = self._arguments[self._next]
+            length = _expansion(argument, verb) + max(spec.width or 0, spec.precision or 0)
+            charge_made(self._ctx, length, ascii_only=not isinstance(argument, str) or argument.isascii())
+            self._pieces.append(format_value(spec, verb, argument))
             self._next += 1
 
     def _peek(self) -> str:
@@ -179,6 +181,13 @@ class _Formatter:
         else:
             self._good_index = False
         return True
+
+
+def _expansion(argument: Argument, verb: str) -> int:
+    """How long an argument can become, without its width. Digits of long integers also take long to make."""
+    if isinstance(argument, str):
+        return len(argument) * (64 if verb in "qxX" else 1)
+    return argument.bit_length() // 8 if isinstance(argument, int) else 0
 
 
 def _extra(argument: Argument) -> str:

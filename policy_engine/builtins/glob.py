@@ -55,10 +55,14 @@ def _delimiters(value: Value) -> str:
 
 def quote_meta(text: Value) -> str:
     """The pattern that matches exactly this text."""
-    return "".join(f"\\{char}" if char in _SPECIAL else char for char in string(text, "glob.quote_meta", 1))
+    quoted = string(text, "glob.quote_meta", 1)
+    for char in _SPECIAL:
+        quoted = quoted.replace(char, f"\\{char}")
+    return quoted
 
 
-_SPECIAL: Final = frozenset("*?\\[]{}")
+_SPECIAL: Final = "\\*?[]{}"
+"""The backslash comes first: those that are put before the others are not doubled."""
 
 
 @functools.lru_cache(maxsize=_GLOBS)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from policy_engine.builtins.measured import making
 from policy_engine.builtins.octets import SURROGATES, to_bytes
 from policy_engine.values import UNDEFINED, Set, Value, loads, number_text, parse_number, sorted_items, type_name
 
@@ -246,7 +247,7 @@ def _shown(char: str) -> str:
     return f"'{escaped}'"
 
 
-_ESCAPES: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
+_ESCAPES: Final = tuple((char, f"\\u{ord(char):04x}") for char in "<>&\u2028\u2029")
 _ESCAPED_OUT: Final = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
@@ -255,7 +256,9 @@ def quote(text: str) -> str:
     literal = json.dumps(text, ensure_ascii=False)
     if not _ESCAPED_OUT.search(literal):
         return literal
-    return SURROGATES.sub(r"\\ufffd", literal.translate(_ESCAPES))
+    for char, escape in _ESCAPES:
+        literal = literal.replace(char, escape)
+    return SURROGATES.sub(r"\\ufffd", literal)
 
 
 def write(
@@ -302,6 +305,8 @@ class _Writer:
         """Write a scalar or an empty container, or open a container."""
         cls = value.__class__
         if cls is not dict and cls is not list and cls is not Set:
+            if (work := making(value)) > 1:
+                self.charge(work)
             self.written.append(self.quote(value) if cls is str else _scalar(value))
             return
         opening, closing = "{}" if cls is dict else "[]"
@@ -333,7 +338,7 @@ class _Writer:
     def _new_line(self) -> None:
         if self.layout:
             prefix, indent = self.layout
-            self.charge((len(prefix) + len(indent) * len(self.open)) // 64)
+            self.charge((len(prefix) + len(indent) * len(self.open)) // 4)
             self.written.append(f"\n{prefix}{indent * len(self.open)}")
 
 

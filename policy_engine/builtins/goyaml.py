@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from policy_engine.builtins.encoding_base64 import Base64Error, decode
 from policy_engine.builtins.golayout_parse import LayoutError, parse
 from policy_engine.builtins.octets import SURROGATES, from_bytes, printable
-from policy_engine.values import Value, parse_number
+from policy_engine.values import Charge, Value, parse_number
 
 if TYPE_CHECKING:
     import yaml
@@ -34,24 +34,37 @@ class YAMLError(ValueError):
     """Text that is not YAML, or not of the kind that JSON can hold; the message is go-yaml's."""
 
 
-def read(text: str) -> Value:
-    """The first document as a JSON value, null if there is none. Raises `YAMLError`."""
-    return _build(text, json_number)
+def read(text: str, charge: Charge | None = None) -> Value:
+    """The first document as a JSON value, null if there is none. Raises `YAMLError`.
+
+    `charge` is told of each event of the document while it is read.
+    """
+    return _build(text, json_number, charge)
 
 
-def load(text: str) -> Any:
+def load(text: str, charge: Charge | None = None) -> Any:
     """As `read`, but numbers that go-yaml takes for floats are `float`, infinite ones and NaN included."""
-    return _build(text, _as_it_is)
+    return _build(text, _as_it_is, charge)
 
 
-def _build(text: str, convert: Callable[[Any], Any]) -> Any:
+def _build(text: str, convert: Callable[[Any], Any], charge: Charge | None) -> Any:
     if SURROGATES.search(text):
         raise YAMLError("yaml: invalid leading UTF-8 octet")
     builder = _Builder(convert)
     # All events first: an error of the syntax is reported before one of the meaning, wherever it is.
-    for event in list(events(text)):
+    for event in list(_charged(events(text), charge)):
         builder.take(event)
     return builder.root
+
+
+def _charged(found: Iterator[yaml.Event], charge: Charge | None) -> Iterator[yaml.Event]:
+    for event in found:
+        if charge is not None:
+            charge(_STEPS_PER_EVENT)
+        yield event
+
+
+_STEPS_PER_EVENT: Final = 32
 
 
 def _as_it_is(value: Any) -> Any:

@@ -17,7 +17,7 @@ from policy_engine.builtins.graphql_schema_parser import parse_schema
 from policy_engine.builtins.operands import charge_text, string, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.values import Value, type_name
+from policy_engine.values import Charge, Value, type_name
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
@@ -59,7 +59,7 @@ def query_tree(ctx: Context, operand: Value) -> Value:
     text = string(operand, name, 1)
     charge_text(ctx, len(text))
     try:
-        return parse_query(text).tree
+        return parse_query(text, ctx.charge).tree
     except GraphQLError as error:
         raise BuiltinError(f"{name}: {error}") from None
 
@@ -69,7 +69,7 @@ def schema_tree(ctx: Context, operand: Value) -> Value:
     text = string(operand, name, 1)
     charge_text(ctx, len(text))
     try:
-        return parse_schema(text).tree
+        return parse_schema(text, ctx.charge).tree
     except GraphQLError as error:
         raise BuiltinError(f"{name}: {error}") from None
 
@@ -85,7 +85,7 @@ def schema_is_valid(ctx: Context, schema: Value) -> Value:
 def _query(ctx: Context, operand: Value) -> Document:
     if operand.__class__ is str:
         charge_text(ctx, len(operand))
-        return parse_query(operand)
+        return parse_query(operand, ctx.charge)
     if operand.__class__ is dict:
         return read_query(operand, ctx.charge)
     raise GraphQLError(f"neither text nor object but {type_name(operand)}")
@@ -94,7 +94,7 @@ def _query(ctx: Context, operand: Value) -> Document:
 def _schema(ctx: Context, operand: Value) -> Document:
     if operand.__class__ is str:
         charge_text(ctx, len(operand))
-        return parse_schema(operand)
+        return parse_schema(operand, ctx.charge)
     if operand.__class__ is dict:
         return read_schema(operand, ctx.charge)
     raise GraphQLError(f"neither text nor object but {type_name(operand)}")
@@ -107,7 +107,7 @@ def _verified(ctx: Context, query: Value, schema: Value) -> tuple[Value, Value]:
     document = _query(ctx, query)
     if schema.__class__ is str:
         charge_text(ctx, len(schema))
-        tree, built = _built(schema)
+        tree, built = _built(schema) if len(schema) <= _CACHED else _build(schema, ctx.charge)
     else:
         source = _schema(ctx, schema)
         tree, built = source.tree, graphql_validation.build(load_schema(source))
@@ -115,12 +115,17 @@ def _verified(ctx: Context, query: Value, schema: Value) -> tuple[Value, Value]:
     return document.tree, tree
 
 
-@functools.lru_cache(maxsize=_SCHEMAS)
-def _built(text: str) -> tuple[Value, GraphQLSchema]:
+def _build(text: str, charge: Charge | None = None) -> tuple[Value, GraphQLSchema]:
     from policy_engine.builtins import graphql_validation
 
-    source = parse_schema(text)
+    source = parse_schema(text, charge)
     return source.tree, graphql_validation.build(load_schema(source))
+
+
+_built = functools.lru_cache(maxsize=_SCHEMAS)(_build)
+
+_CACHED: Final = 65_536
+"""Longer schemas are parsed every time, so that the time that takes is charged."""
 
 
 _DOCUMENT: Final = t.union(t.STRING, t.object_())

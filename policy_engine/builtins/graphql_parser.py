@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from policy_engine.builtins import graphql_lexer as lexer
 from policy_engine.builtins.graphql_lexer import Lexer, Token
-from policy_engine.values import literal
+from policy_engine.values import Charge, literal
 
 Tree = dict[str, Any]
 Position = tuple[int, int]
@@ -53,16 +53,20 @@ class Document:
         return self.positions.get(id(node))
 
 
-def parse_query(text: str) -> Document:
-    """Raises `GraphQLError`."""
-    parser = QueryParser(text)
+def parse_query(text: str, charge: Charge | None = None) -> Document:
+    """`charge` is told of each token. Raises `GraphQLError`."""
+    parser = QueryParser(text, charge)
     return Document(parser.query_document(), parser.positions)
+
+
+_STEPS_PER_TOKEN: Final = 16
 
 
 class Parser:
     """The text ahead, one token at a time."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, charge: Charge | None = None) -> None:
+        self._charge = charge
         self._lexer = Lexer(text)
         self.token = self._lexer.read()
         self.previous = self.token
@@ -77,6 +81,8 @@ class Parser:
         self.fail(f"Unexpected {_shown(token or self.token)}", token)
 
     def next(self) -> Token:
+        if self._charge is not None:
+            self._charge(_STEPS_PER_TOKEN)
         self.previous, self.token = self.token, self._lexer.read()
         return self.previous
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from policy_engine.builtins import graphql_lexer as lexer
 from policy_engine.builtins.graphql_parser import Document, QueryParser, Tree, comments
+from policy_engine.values import Charge
 
 _KINDS: Final = {
     "scalar": "SCALAR",
@@ -28,9 +29,9 @@ _SCHEMA_LOCATIONS: Final = (
 _LOCATIONS: Final = frozenset((*_QUERY_LOCATIONS, *_SCHEMA_LOCATIONS))
 
 
-def parse_schema(text: str) -> Document:
-    """Raises `GraphQLError`."""
-    parser = _SchemaParser(text)
+def parse_schema(text: str, charge: Charge | None = None) -> Document:
+    """`charge` is told of each token. Raises `GraphQLError`."""
+    parser = _SchemaParser(text, charge)
     return Document(parser.schema_document(), parser.positions)
 
 

@@ -192,8 +192,11 @@ def cidr_merge(ctx: Context, operand: Value) -> Value:
     if operand.__class__ is not list and operand.__class__ is not Set:
         type_name(operand)
         raise BuiltinError("net.cidr_merge: operand must be an array")
-    ctx.charge(len(operand))
-    ranges = sorted(_range(element) for element in operand)
+    ranges = []
+    for element in operand:
+        ctx.charge(64)
+        ranges.append(_range(element))
+    ranges.sort()
     for i in range(len(ranges) - 1, 0, -1):
         before, after = ranges[i - 1], ranges[i]
         # Nothing comes before the first address of IPv4, nor is anything of IPv6 its neighbour.

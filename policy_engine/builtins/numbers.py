@@ -82,7 +82,8 @@ def range_step(ctx: Context, first: Value, last: Value, step: Value) -> list[int
 
 def _range(ctx: Context, start: int, end: int, step: int) -> list[int]:
     # Four steps each, because each is an object of its own: the budget is also what bounds memory.
-    ctx.charge(4 * (abs(end - start) // step + 1))
+    size = 1 + max(start.bit_length(), end.bit_length()) // 256
+    ctx.charge(4 * size * (abs(end - start) // step + 1))
     return list(range(start, end + 1, step) if start <= end else range(start, end - 1, -step))
 
 

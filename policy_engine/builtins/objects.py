@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from policy_engine.builtins.operands import NUMBERS, array, int64, object_, wrong, wrong_element
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
 from policy_engine.types import ANY, BOOLEAN, Function, set_, union
 from policy_engine.types import array as array_of
@@ -70,44 +70,46 @@ def _key_set(operand: Value, name: str) -> dict[object, Any]:
     wrong(name, 2, operand, "object", "set", "array")
 
 
-def union_(first: Value, second: Value) -> Value:
+def union_(ctx: Context, first: Value, second: Value) -> Value:
     """Both objects' keys; where both have one, objects are merged and otherwise the second's value is taken."""
     a = object_(first, "object.union", 1)
     b = object_(second, "object.union", 2)
     # Of equal objects OPA returns the first, so that it is the first's `1.0` or `1` that is seen.
-    return a if equal(a, b) else _merge(a, b)
+    return a if equal(a, b, ctx.charge) else _merge(ctx, a, b)
 
 
-def union_n(operand: Value) -> Value:
+def union_n(ctx: Context, operand: Value) -> Value:
     objects = array(operand, "object.union_n", 1)
     for item in objects:
         if item.__class__ is not dict:
             wrong_element("object.union_n", 1, objects, item, "object")
-    return _merge_all(objects[::-1])
+    return _merge_all(ctx, objects[::-1])
 
 
-def _merge_all(objects: list[dict[Any, Value]]) -> dict[Any, Value]:
+def _merge_all(ctx: Context, objects: list[dict[Any, Value]]) -> dict[Any, Value]:
     """The union of objects given from last to first. Every key and value is looked at once, however many objects."""
     columns: dict[Any, list[Value]] = {}
     for item in objects:
+        ctx.charge(4 * len(item))
         for key, value in item.items():
             columns.setdefault(key, []).append(value)
-    return {key: _latest(values) for key, values in columns.items()}
+    return {key: _latest(ctx, values) for key, values in columns.items()}
 
 
-def _latest(values: list[Value]) -> Value:
+def _latest(ctx: Context, values: list[Value]) -> Value:
     """The last value, merged with the objects right before it if it is an object. `values` go from last to first."""
     run = 0
     while run < len(values) and values[run].__class__ is dict:
         run += 1
-    return _merge_all(values[:run]) if run > 1 else values[0]
+    return _merge_all(ctx, values[:run]) if run > 1 else values[0]
 
 
-def _merge(a: dict[Any, Value], b: dict[Any, Value]) -> dict[Any, Value]:
+def _merge(ctx: Context, a: dict[Any, Value], b: dict[Any, Value]) -> dict[Any, Value]:
+    ctx.charge(4 * (len(a) + len(b)))
     merged = dict(a)
     for key, value in b.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if old.__class__ is dict and value.__class__ is dict else value
+        merged[key] = _merge(ctx, old, value) if old.__class__ is dict and value.__class__ is dict else value
     return merged
 
 
@@ -170,6 +172,6 @@ BUILTINS: Final = (
     Builtin("object.keys", Function((_OBJECT,), set_(ANY)), keys),
     Builtin("object.remove", Function((_OBJECT, _KEYS), _OBJECT), remove),
     Builtin("object.subset", Function((_KEYS, _KEYS), BOOLEAN), subset),
-    Builtin("object.union", Function((_OBJECT, _OBJECT), _OBJECT), union_),
-    Builtin("object.union_n", Function((array_of(_OBJECT),), _OBJECT), union_n),
+    Builtin("object.union", Function((_OBJECT, _OBJECT), _OBJECT), union_, context=True),
+    Builtin("object.union_n", Function((array_of(_OBJECT),), _OBJECT), union_n, context=True),
 )

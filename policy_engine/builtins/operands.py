@@ -127,8 +127,14 @@ def all_strings(name: str, *values: Value) -> None:
         string(value, name, position)
 
 
+def charge_made(ctx: Context, length: int, *, ascii_only: bool) -> None:
+    """Take making a text from the budget, before it is made: a step for every four bytes, as it may be kept."""
+    if length > _FREE_CHARACTERS:
+        ctx.charge(length // 4 if ascii_only else length)
+
+
 def charge_text(ctx: Context, length: int) -> None:
-    """Take reading or making a text of so many characters from the budget.
+    """Take reading a text of so many characters from the budget.
 
     A loop is charged by its length when it is entered, so the work of a call inside it must not depend on how long its
     operands are. Short texts are part of the call's own step.

@@ -10,14 +10,15 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins import arithmetic
-from policy_engine.builtins.operands import NUMBERS, array, charge_text, int64, number, set_, wrong
+from policy_engine.builtins.operands import NUMBERS, array, charge_made, int64, number, set_, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import EVAL_CONFLICT_ERROR, EVAL_INTERNAL_ERROR, BuiltinError, PolicyError
 from policy_engine.values import UNDEFINED, Set, Value, compare, equal, freeze, to_term, type_name
 
 
-def plus(x: Value, y: Value) -> int | float:
+def plus(ctx: Context, x: Value, y: Value) -> int | float:
     if x.__class__ is int and y.__class__ is int:
+        _charge_digits(ctx, x, y)
         return x + y
     number(x, "plus", 1)
     number(y, "plus", 2)
@@ -33,6 +34,7 @@ def _sum(x: float, y: float, name: str) -> int | float:
 def minus(ctx: Context, x: Value, y: Value) -> Value:
     """The difference of two numbers or of two sets."""
     if x.__class__ is int and y.__class__ is int:
+        _charge_digits(ctx, x, y)
         return x - y
     if x.__class__ is Set and y.__class__ is Set:
         ctx.charge(len(x))
@@ -48,17 +50,19 @@ def minus(ctx: Context, x: Value, y: Value) -> Value:
     return arithmetic.to_number(arithmetic.subtract(arithmetic.to_dyadic(x, "minus"), arithmetic.to_dyadic(y, "minus")))
 
 
-def mul(x: Value, y: Value) -> int | float:
+def mul(ctx: Context, x: Value, y: Value) -> int | float:
     number(x, "mul", 1)
     number(y, "mul", 2)
+    _charge_digits(ctx, x, y)
     if (a := arithmetic.as_integer(x, "mul")) is not None and (b := arithmetic.as_integer(y, "mul")) is not None:
         return arithmetic.integer_product(a, b, "mul")
     return arithmetic.to_number(arithmetic.multiply(arithmetic.to_dyadic(x, "mul"), arithmetic.to_dyadic(y, "mul")))
 
 
-def div(x: Value, y: Value) -> int | float:
+def div(ctx: Context, x: Value, y: Value) -> int | float:
     number(x, "div", 1)
     number(y, "div", 2)
+    _charge_digits(ctx, x, y)
     divisor = arithmetic.to_dyadic(y, "div")
     if not divisor.mantissa:
         raise BuiltinError("div: divide by zero")
@@ -74,10 +78,11 @@ def div(x: Value, y: Value) -> int | float:
     return arithmetic.to_number(arithmetic.divide(arithmetic.to_dyadic(x, "div"), divisor))
 
 
-def rem(x: Value, y: Value) -> int:
+def rem(ctx: Context, x: Value, y: Value) -> int:
     """The remainder, with the sign of the dividend."""
     number(x, "rem", 1)
     number(y, "rem", 2)
+    _charge_digits(ctx, x, y)
     a, b = arithmetic.as_integer(x, "rem"), arithmetic.as_integer(y, "rem")
     if a is None or b is None:
         raise BuiltinError("rem: modulo on floating-point number")
@@ -86,6 +91,15 @@ def rem(x: Value, y: Value) -> int:
     size = abs(a) % abs(b)
     return size if a >= 0 else -size
 
+
+def _charge_digits(ctx: Context, *numbers: float) -> None:
+    """Long integers take long to compute with, and their results are long, too."""
+    for value in numbers:
+        if value.__class__ is int and (bits := value.bit_length()) > _SHORT_INTEGER:
+            ctx.charge(bits // 16)
+
+
+_SHORT_INTEGER: Final = 1024
 
 _INT32: Final = 1 << 31
 """OPA divides in integers only inside this window; beyond it, quotients are rounded to 64 bits."""
@@ -175,9 +189,9 @@ def template_string(ctx: Context, parts: Value) -> str:
     rows = cross_product(ctx, parts, "internal.template_string")
     if len(rows) > 1:
         raise PolicyError(EVAL_CONFLICT_ERROR, "template-strings must not produce multiple outputs")
-    text = "".join(rows[0]) if rows else ""
-    charge_text(ctx, len(text))
-    return text
+    parts_of_text = rows[0] if rows else []
+    charge_made(ctx, sum(map(len, parts_of_text)), ascii_only=all(map(str.isascii, parts_of_text)))
+    return "".join(parts_of_text)
 
 
 def cross_product(ctx: Context, parts: Value, name: str) -> list[list[str]]:
@@ -202,11 +216,11 @@ _COMPARISON: Final = t.Function((t.ANY, t.ANY), t.BOOLEAN)
 _SETS: Final = t.Function((_ANY_SET, _ANY_SET), _ANY_SET)
 
 BUILTINS: Final = (
-    Builtin("plus", _ARITHMETIC, plus, infix="+"),
+    Builtin("plus", _ARITHMETIC, plus, context=True, infix="+"),
     Builtin("minus", t.Function((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET), minus, context=True, infix="-"),
-    Builtin("mul", _ARITHMETIC, mul, infix="*"),
-    Builtin("div", _ARITHMETIC, div, infix="/"),
-    Builtin("rem", _ARITHMETIC, rem, infix="%"),
+    Builtin("mul", _ARITHMETIC, mul, context=True, infix="*"),
+    Builtin("div", _ARITHMETIC, div, context=True, infix="/"),
+    Builtin("rem", _ARITHMETIC, rem, context=True, infix="%"),
     Builtin("and", _SETS, and_, context=True, infix="&"),
     Builtin("or", _SETS, or_, context=True, infix="|"),
     # The compiler turns assignment and unification into bindings; what is left of them is a comparison.

@@ -32,12 +32,16 @@ def parse_module(file: Value, source: Value) -> Value:
     from policy_engine.syntax import opa_json, parser
 
     string(file, "rego.parse_module", 1)
-    string(source, "rego.parse_module", 2)
+    if len(string(source, "rego.parse_module", 2)) > _LONGEST:
+        raise BuiltinError(f"rego.parse_module: a module has at most {_LONGEST} characters")
     try:
         return opa_json.module(parser.parse_module(source, file))
     except PolicyError as error:
         raise BuiltinError(f"rego.parse_module: {len(error.errors)} error occurred: {error}") from None
 
+
+_LONGEST: Final = 1 << 16
+"""Parsing cannot be interrupted at a deadline."""
 
 BUILTINS: Final = (
     Builtin("rego.metadata.chain", t.Function((), t.array(t.ANY)), chain),

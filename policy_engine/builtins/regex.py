@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from policy_engine import types as t
 from policy_engine.builtins import gotext
-from policy_engine.builtins.operands import all_strings, charge_text, integer
+from policy_engine.builtins.operands import all_strings, charge_made, charge_text, integer
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Value, literal, type_name
@@ -74,11 +74,12 @@ def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> st
     pieces, end = [], 0
     for spans in _matches(ctx, regex, data, -1):
         pieces.append(data[end : spans[0][0]])
-        for part, is_group in template:
-            piece = _group(data, spans, part, groups) if is_group else gotext.utf8(part)
-            charge_text(ctx, len(piece))
+        for literal_part, name in template:
+            piece = _group(data, spans, name, groups) if literal_part is None else literal_part
+            charge_made(ctx, len(piece), ascii_only=True)
             pieces.append(piece)
         end = spans[0][1]
+    charge_made(ctx, len(data), ascii_only=True)
     pieces.append(data[end:])
     return b"".join(pieces).decode()
 
@@ -231,7 +232,7 @@ def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequ
         found = regex.search(data, at)
         if found is None:
             return
-        ctx.charge(1)
+        ctx.charge(1 + regex.groups)
         spans = [found.span(group) for group in range(regex.groups + 1)]
         start, end = spans[0]
         if end > at:
@@ -256,15 +257,16 @@ def _cut(data: bytes, span: Span) -> str:
     return data[span[0] : span[1]].decode() if span[0] >= 0 else ""
 
 
-def _parse_template(template: str) -> list[tuple[str, bool]]:
-    """A replacement as literal texts and group names, in order. A `$` that starts no name is itself."""
-    parts, end = [], 0
+def _parse_template(template: str) -> list[tuple[bytes | None, str]]:
+    """A replacement in parts: bytes to insert, or None and a group's name. A `$` that starts no name is itself."""
+    parts: list[tuple[bytes | None, str]] = []
+    end = 0
     for found in _REFERENCE.finditer(template):
-        parts.append((template[end : found.start()], False))
+        parts.append((gotext.utf8(template[end : found.start()]), ""))
         end = found.end()
         name = found["braced"] or found["name"]
-        parts.append((name, True) if name else ("$", False))
-    return [*parts, (template[end:], False)]
+        parts.append((None, name) if name else (b"$", ""))
+    return [*parts, (gotext.utf8(template[end:]), "")]
 
 
 _REFERENCE: Final = re.compile(r"\$(?:\$|\{(?P<braced>\w+)\}|(?P<name>\w+))")

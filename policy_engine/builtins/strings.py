@@ -14,6 +14,7 @@ from policy_engine.builtins import gotext, regex
 from policy_engine.builtins.arithmetic import to_dyadic, truncate
 from policy_engine.builtins.operands import (
     all_strings,
+    charge_made,
     charge_text,
     integer,
     number,
@@ -33,7 +34,8 @@ def concat(ctx: Context, delimiter: Value, collection: Value) -> str:
     if collection.__class__ is not list and collection.__class__ is not Set:
         wrong("concat", 2, collection, "set", "array")
     parts = strings(collection, "concat", 2)
-    charge_text(ctx, sum(map(len, parts)) + len(delimiter) * len(parts))
+    ascii_only = delimiter.isascii() and all(map(str.isascii, parts))
+    charge_made(ctx, sum(map(len, parts)) + len(delimiter) * len(parts), ascii_only=ascii_only)
     return delimiter.join(parts)  # type: ignore[no-any-return]
 
 
@@ -101,7 +103,8 @@ def format_int(value: Value, base: Value) -> str:
 
 def indexof(ctx: Context, haystack: Value, needle: Value) -> int:
     """Where the needle stands first, -1 if it does not."""
-    _pair(ctx, "indexof", haystack, needle)
+    all_strings("indexof", haystack, needle)
+    charge_text(ctx, len(haystack))
     if not needle:
         raise BuiltinError("indexof: empty search character")
     return haystack.find(needle)  # type: ignore[no-any-return]
@@ -134,7 +137,8 @@ def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
     all_strings("replace", text, old, new)
     if not old:
         return _replace_pairs(ctx, text, [(old, new)], "replace")
-    charge_text(ctx, len(text) + text.count(old) * max(len(new) - len(old), 0))
+    length = len(text) + text.count(old) * max(len(new) - len(old), 0)
+    charge_made(ctx, length, ascii_only=text.isascii() and new.isascii())
     return text.replace(old, new)  # type: ignore[no-any-return]
 
 
@@ -155,15 +159,19 @@ def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]], name: 
     replacements = {gotext.utf8(old): gotext.utf8(new) for old, new in pairs}
     filler = replacements.pop(b"", None)
     data = gotext.utf8(text)
-    charge_text(ctx, (len(data) + 1) * (1 + max(map(len, (*replacements.values(), filler or b"")))))
+    charge_text(ctx, len(data))
     pieces, end = [], 0
     if replacements:
         for match in regex.compile_literals(replacements, name).finditer(data):
-            pieces += [data[end : match.start()], replacements[match[0]]]
+            replacement = replacements[match[0]]
+            ctx.charge(1 + len(replacement) // 4)
+            pieces += [data[end : match.start()], replacement]
             end = match.end()
     pieces.append(data[end:])
+    charge_made(ctx, len(data), ascii_only=True)
     if filler is None:
         return b"".join(pieces).decode()
+    ctx.charge((len(data) + 1) * (8 + len(filler) // 4))
     # An empty pattern stands before, between and behind what the others leave, byte for byte: Go takes characters
     # apart that are not ASCII.
     tokens = [bytes((octet,)) for octet in pieces[0]]
@@ -183,7 +191,9 @@ def split(ctx: Context, text: Value, delimiter: Value) -> list[str]:
 
 
 def _split(ctx: Context, text: str, delimiter: str) -> list[str]:
-    charge_text(ctx, len(text))
+    pieces = text.count(delimiter) + 1 if delimiter else len(text)
+    charge_made(ctx, len(text), ascii_only=text.isascii())
+    ctx.charge(pieces if text.isascii() else 4 * pieces)
     return text.split(delimiter) if delimiter else list(text)
 
 
@@ -197,7 +207,8 @@ def split_n(ctx: Context, text: Value, delimiter: Value, limit: Value) -> list[s
 
 def count(ctx: Context, text: Value, part: Value) -> int:
     """How often the part occurs, without overlaps."""
-    _pair(ctx, "strings.count", text, part)
+    all_strings("strings.count", text, part)
+    charge_text(ctx, len(text))
     return text.count(part)  # type: ignore[no-any-return]
 
 
@@ -240,16 +251,16 @@ def trim_space(ctx: Context, text: Value) -> str:
 
 
 def _text(ctx: Context, value: Value, name: str) -> str:
-    """An operand that will be looked at, or copied, as a whole."""
+    """An operand that will be copied as a whole."""
     text = string(value, name, 1)
-    charge_text(ctx, len(text))
+    charge_made(ctx, len(text), ascii_only=text.isascii())
     return text
 
 
 def _pair(ctx: Context, name: str, text: Value, other: Value) -> None:
-    """Two operands, the first of which will be looked at, or copied, as a whole."""
+    """Two operands, the first of which will be copied as a whole."""
     all_strings(name, text, other)
-    charge_text(ctx, len(text))
+    charge_made(ctx, len(text), ascii_only=text.isascii())
 
 
 _TEXT: Final = t.Function((t.STRING,), t.STRING)

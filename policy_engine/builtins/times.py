@@ -32,12 +32,23 @@ def now_ns(ctx: Context) -> Value:
 
 
 def parse_ns(layout: Value, operand: Value) -> Value:
-    pattern = string(layout, "time.parse_ns", 1)
-    return _parsed(golayout.NAMED.get(pattern, pattern), string(operand, "time.parse_ns", 2), "time.parse_ns")
+    pattern = _short(layout, "time.parse_ns", 1)
+    return _parsed(golayout.NAMED.get(pattern, pattern), _short(operand, "time.parse_ns", 2), "time.parse_ns")
 
 
 def parse_rfc3339_ns(operand: Value) -> Value:
-    return _parsed(golayout.NAMED["RFC3339"], string(operand, "time.parse_rfc3339_ns", 1), "time.parse_rfc3339_ns")
+    return _parsed(golayout.NAMED["RFC3339"], _short(operand, "time.parse_rfc3339_ns", 1), "time.parse_rfc3339_ns")
+
+
+def _short(operand: Value, name: str, position: int) -> str:
+    """A text that may be a time. What it costs to see that a very long one is none cannot be interrupted."""
+    text = string(operand, name, position)
+    if len(text) > _LONGEST:
+        raise BuiltinError(f"{name}: operand {position} has more than {_LONGEST} characters")
+    return text
+
+
+_LONGEST: Final = 65_536
 
 
 def _parsed(layout: str, text: str, name: str) -> int:
@@ -54,7 +65,7 @@ def _in_range(nanoseconds: int, name: str) -> int:
 
 
 def parse_duration_ns(operand: Value) -> Value:
-    text = string(operand, "time.parse_duration_ns", 1)
+    text = _short(operand, "time.parse_duration_ns", 1)
     try:
         return parse_duration(text)
     except DurationError as error:

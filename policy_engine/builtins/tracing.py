@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from policy_engine import types as t
-from policy_engine.builtins.operands import string
+from policy_engine.builtins.operands import charge_made, string
 from policy_engine.builtins.operators import cross_product, text_of
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.values import UNDEFINED, Value
@@ -20,6 +20,7 @@ def print_(ctx: Context, *values: Value) -> bool:
 def print_sets(ctx: Context, operands: Value) -> bool:
     """What `print` becomes in compiled modules: each operand is a set of its values, empty if it is undefined."""
     for texts in cross_product(ctx, operands, "internal.print"):
+        charge_made(ctx, sum(map(len, texts)) + len(texts), ascii_only=all(map(str.isascii, texts)))
         ctx.print(" ".join(texts))
     return True
 

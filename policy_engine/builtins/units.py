@@ -64,6 +64,8 @@ def _amount_and_unit(text: str, name: str, amount: str) -> tuple[str, str]:
     """What looks like a number at the front, and the rest. An `e` belongs to the number if an exponent can follow."""
     if " " in text:
         raise _error(name, "spaces not allowed in resource strings")
+    if len(text) > MAX_EXPONENT:
+        raise too_big(name)
     found = _NUMBER_LIKE.match(text)
     assert found is not None
     if any(len(digits) > _EXPONENT_DIGITS for digits in _EXPONENT.findall(found[0])):

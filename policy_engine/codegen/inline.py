@@ -26,15 +26,19 @@ class Form:
     """What else must hold of them."""
 
 
+_WORD: Final = 1 << 62
+_WORDS: Final = f"-{_WORD} < {{0}} < {_WORD} and -{_WORD} < {{1}} < {_WORD}"
+"""Sums of longer integers are charged, because every one of them may be kept."""
+
 _LENGTH: Final = f"len({{0}}) < {SHORT}"
 
 FORMS: Final = {
     "contains": Form("{1} in {0}", (str, str), _LENGTH),
     "endswith": Form("{0}.endswith({1})", (str, str)),
     "lower": Form("{0}.lower()", (str,), f"{_LENGTH} and {{0}}.isascii()"),
-    "minus": Form("{0} - {1}", (int, int)),
+    "minus": Form("{0} - {1}", (int, int), _WORDS),
     "object.get": Form("{0}.get({1}, {2})", (dict, str, None)),
-    "plus": Form("{0} + {1}", (int, int)),
+    "plus": Form("{0} + {1}", (int, int), _WORDS),
     "startswith": Form("{0}.startswith({1})", (str, str)),
     "upper": Form("{0}.upper()", (str,), f"{_LENGTH} and {{0}}.isascii()"),
 }

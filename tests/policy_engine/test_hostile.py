@@ -1,8 +1,9 @@
 """A hostile policy or input ends in a `PolicyError` within its budget, never in a hung or dead process.
 
-The corpus is `hostile.yaml`. It runs in one child process, so that what would kill the process is seen, and so that the
-memory it took can be read afterwards: under 512 MB for all of it together. Time is the processor's: the deadline is on
-the wall clock, but other work on the machine must not fail this test.
+The corpus is `hostile.yaml`. It runs in one child process, so that what would kill the process is seen, and so that
+what one case leaves behind counts for the next. The peak of memory is read for each case where the system can tell, so
+that a failure names the case. Time is the processor's: the deadline is on the wall clock, but other work on the machine
+must not fail this test.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import yaml
 CORPUS = Path(__file__).with_name("hostile.yaml")
 CASES = {case["note"]: case for case in yaml.safe_load(CORPUS.read_text("utf-8"))["cases"]}
 SECONDS = 0.5
-MEMORY_MB = 512
+MEMORY_MB = 400
 
 CHILD = """
 import json, resource, sys, time
@@ -30,11 +31,25 @@ def deep(levels):
     for _ in range(levels):
         value = [value]
     return value
+def forget_peak():
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass
+def peak_mb():
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) // 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 for line in sys.stdin:
     case = json.loads(line)
+    forget_peak()
     value = eval(case["input"])
+    rule = eval(case["rule_of"]) if "rule_of" in case else case["rule"]
     limits = pe.Limits(seconds=seconds)
-    entry = pe.compile({"h.rego": "package h\\n" + case["rule"]}, limits=limits).entrypoint("data.h.p")
+    entry = pe.compile({"h.rego": "package h\\n" + rule}, limits=limits).entrypoint("data.h.p")
     started = time.process_time()
     try:
         entry(value)
@@ -42,8 +57,7 @@ for line in sys.stdin:
     except pe.PolicyError as error:
         code = error.code
     took = time.process_time() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"note": case["note"], "code": code, "seconds": took, "peak_mb": peak}), flush=True)
+    print(json.dumps({"note": case["note"], "code": code, "seconds": took, "peak_mb": peak_mb()}), flush=True)
     del value, entry
 """
 
@@ -56,7 +70,7 @@ def outcomes() -> dict[str, dict[str, Any]]:
         input=lines,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=300,
         check=False,
     )
     found = {item["note"]: item for item in map(json.loads, child.stdout.splitlines())}
@@ -74,5 +88,5 @@ def test_it_ends_in_time_with_an_error(note: str, outcomes: dict[str, dict[str, 
 
 
 def test_the_memory_of_all_of_it(outcomes: dict[str, dict[str, Any]]) -> None:
-    worst = max(outcomes.values(), key=lambda item: item["peak_mb"])
-    assert worst["peak_mb"] < MEMORY_MB, worst
+    hungry = sorted(outcomes.values(), key=lambda item: -item["peak_mb"])[:5]
+    assert hungry[0]["peak_mb"] < MEMORY_MB, hungry

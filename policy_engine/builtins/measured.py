@@ -1,0 +1,77 @@
+"""What calls cost whose builtins do not charge for themselves: their operands are read, and their results are kept.
+
+A loop is charged by its length when it is entered, so what a call inside of it does must not be free however long its
+operands are; and as every result may be kept, steps are also what bounds a decision's memory. A builtin that takes the
+context charges for itself, since it can do so before the work. All others are wrapped here when the table is made, but
+for those in `CHEAP`: they look at a few words of memory whatever they are given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.values import Set, Value
+
+CHEAP: Final = frozenset(
+    (
+        "and", "assign", "endswith", "eq", "equal", "gt", "gte", "internal.member_3", "is_array", "is_boolean",
+        "is_null", "is_number", "is_object", "is_set", "is_string", "lt", "lte", "minus", "neq", "object.get",
+        "or", "startswith", "type_name",
+    )
+)  # fmt: skip
+
+
+def measured(builtin: Builtin) -> Builtin:
+    """The builtin with its calls charged by the sizes of operands and result."""
+    if builtin.context or builtin.relation or builtin.name in CHEAP:
+        return builtin
+    function = builtin.function
+
+    def call(ctx: Context, *operands: Value) -> Value:
+        work = sum(map(_reading, operands))
+        if work:
+            ctx.charge(work)
+        result = function(*operands)
+        if work := making(result):
+            ctx.charge(work)
+        return result
+
+    return dataclasses.replace(builtin, function=call, context=True)
+
+
+def _reading(value: Value) -> int:
+    """Steps for looking at a value, not at what is in its members."""
+    return _READING[value.__class__](value) if value.__class__ in _READING else 0
+
+
+def making(value: Value) -> int:
+    """Steps for a value that was made: about one for every eight bytes of it, without what is in its members."""
+    return _MAKING[value.__class__](value) if value.__class__ in _MAKING else 0
+
+
+def text_size(text: str) -> int:
+    """Steps for making a text. Beyond ASCII a character has up to four bytes."""
+    return len(text) // 4 if text.isascii() else len(text)
+
+
+_Measure = Callable[[Any], int]
+_READING: Final[dict[type, _Measure]] = {
+    str: lambda text: len(text) // 16,
+    int: lambda number: number.bit_length() // 64 if number > _WORD or number < -_WORD else 0,
+    list: lambda items: len(items) // 4,
+    dict: lambda items: len(items) // 4,
+    Set: lambda items: len(items) // 4,
+}
+_MAKING: Final[dict[type, _Measure]] = {
+    str: lambda text: text_size(text) if len(text) > _SHORT else 0,
+    int: _READING[int],
+    list: len,
+    dict: lambda items: 4 * len(items),
+    Set: lambda items: 4 * len(items),
+}
+
+_WORD: Final = 1 << 64
+_SHORT: Final = 64
