@@ -101,8 +101,7 @@ class BodyBuilder(Builder):
 
     def literal_with(self, operand: Operand, withs: list[With]) -> Expr:
         expr = self.literal(operand)
-        if expr.withs:  # `(a or b with …) with …`: the inner ones belong to the group
-            expr = Expr(Conjunction((expr,), loc=expr.loc), loc=expr.loc)
+        # In `(a or b with …) with …` the inner ones are lost, as in OPA.
         return Expr(expr.what, expr.negated, tuple(withs), loc=span(operand, withs[-1]))
 
     def every_with(self, expr: Expr, withs: list[With]) -> Expr:
