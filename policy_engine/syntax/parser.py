@@ -35,6 +35,8 @@ def parse_module(source: str, file: str = "") -> Module:
     first, *statements = text.result
     if not isinstance(first, Package):
         fail("package expected", text.tokens[0].loc, "a module begins with `package name`")
+    if text.rule_errors:
+        raise combine(text.rule_errors)
     imports: list[Import] = []
     rules: list[Rule] = []
     for statement in statements:
@@ -85,7 +87,8 @@ class _Text:
             if not lexer.unclosed:
                 raise
             raise PolicyError(error.code, error.message, error.location, hint=lexer.unclosed) from None
-        if builder.compile_errors:
+        self.rule_errors = builder.rule_errors
+        if builder.compile_errors and not self.rule_errors:
             raise combine(builder.compile_errors)
         self._deepest = (lexer.deepest + 1) * (NODES_PER_BRACKET + builder.longest_chain)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from policy_engine.errors import PARSE_ERROR, PolicyError
 from policy_engine.location import Location
-from policy_engine.syntax.bodies import BodyBuilder
+from policy_engine.syntax.bodies import BodyBuilder, Surroundings
 from policy_engine.syntax.builder import DOCUMENTS, Arguments, Part, kind_of, span
 from policy_engine.syntax.lexer import KEYWORDS, Token, fail
 from policy_engine.syntax.messages import V0
@@ -31,6 +32,7 @@ from policy_engine.syntax.nodes import (
 )
 
 MAX_ELSE = 200
+_NO_CONTAINS = "`contains` keyword is required for partial set rules"
 IMPORTABLE = ("and", "contains", "every", "if", "in", "not", "or")
 
 
@@ -84,6 +86,13 @@ class Chain:
 
 class RuleBuilder(BodyBuilder):
     _last_head: Head
+    _has_if = True
+    """Whether the rule at hand has an `if` before its first body: then it needs none before the others."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        self.rule_errors: list[PolicyError] = []
+        """Rules that are none in Rego v1, though they can be read: a module in v0 has many, and all are reported."""
 
     # ---- heads
 
@@ -161,11 +170,12 @@ class RuleBuilder(BodyBuilder):
                     hint = "a rule needs a value (`:=`) or a body (`if`)"
                     if head.ref.name in ("and", "or"):
                         hint = f"`{head.ref.name}` is a keyword only behind `import future.keywords.{head.ref.name}`"
-                    fail("var cannot be used for rule name", head.loc, hint)
-                if len(head.ref.path) == 1:
-                    fail("`contains` keyword is required for partial set rules", head.loc, V0)
-                fail("rule must have value assignment and/or body declaration", head.loc)
-            if not head.args:
+                    self._no_rule("var cannot be used for rule name", head.loc, hint)
+                elif len(head.ref.path) == 1:
+                    self._no_rule(_NO_CONTAINS, head.loc, V0)
+                else:
+                    self._no_rule("rule must have value assignment and/or body declaration", head.loc)
+            elif not head.args:
                 fail("rule argument list must take at least one argument", head.loc)
         return [Rule(head, loc=head.loc)]
 
@@ -201,6 +211,7 @@ class RuleBuilder(BodyBuilder):
 
     def rule(self, read: HeadRead, _if: Token, body: tuple[Body, Location]) -> list[Rule]:
         head = read.head
+        self._has_if = True
         file, row, col, _, _ = head.loc
         return [Rule(head, body[0], loc=Location(file, row, col, body[1].end_row, body[1].end_col))]
 
@@ -217,6 +228,8 @@ class RuleBuilder(BodyBuilder):
         return HeadRead(again, left.loc)
 
     def rule_again(self, rules: list[Rule], again: HeadRead, literals: list[Expr], right: Token) -> list[Rule]:
+        if not self._has_if:
+            self._no_if(again.loc)
         rules.append(Rule(again.head, tuple(literals), loc=span(again, right)))
         return rules
 
@@ -270,16 +283,36 @@ class RuleBuilder(BodyBuilder):
     def _until(self, word: Token, end: Location) -> Location:
         return Location(word.loc.file, word.loc.row, word.loc.col, end.end_row, end.end_col)
 
-    def rule_without_if(self, read: HeadRead, left: Token, _body: list[Expr], _right: Token) -> list[Rule]:
-        fail("`if` keyword is required before rule body", left.loc, V0)
+    # ---- version 0
 
-    def else_without_if(self, _word: Token, left: Token, _body: list[Expr], _right: Token) -> Else:
-        fail("`if` keyword is required before rule body", left.loc, V0)
+    def rule_without_if(self, read: HeadRead, _left: Token, body: list[Expr], right: Token) -> list[Rule]:
+        head = read.head
+        self._has_if = False
+        lone = head.args is None and head.key is None and head.value is None
+        if lone and isinstance(head.ref, Ref) and len(head.ref.path) == 1:
+            self._no_rule(_NO_CONTAINS, head.loc, V0)
+            head = Head(head.ref, key=head.ref.path[0], loc=head.loc)  # as such it can have no `else`
+        self._no_if(head.loc)
+        return [Rule(head, tuple(body), loc=span(read, right))]
+
+    def else_without_if(self, word: Token, _left: Token, body: list[Expr], right: Token) -> Else:
+        self._no_if(word.loc)
+        return Else(None, False, tuple(body), span(word, right))
 
     def else_value_without_if(
-        self, _word: Token, _assign: Token, _value: Term, left: Token, _body: list[Expr], _right: Token
+        self, word: Token, assign: Token, value: Term, _left: Token, body: list[Expr], right: Token
     ) -> Else:
-        fail("`if` keyword is required before rule body", left.loc, V0)
+        self._no_if(word.loc)
+        return Else(value, assign.kind == "ASSIGN", tuple(body), span(word, right))
+
+    def _no_if(self, loc: Location) -> None:
+        kind = "rule" if self._last_head.args is None else "function"
+        self._no_rule(f"`if` keyword is required before {kind} body", loc, V0)
+
+    def _no_rule(self, message: str, loc: Location, hint: str = "") -> None:
+        if self.rule_errors and hint == V0:
+            hint = ""  # once is enough
+        self.rule_errors.append(PolicyError(PARSE_ERROR, message, loc, hint=hint))
 
     # ---- packages and imports
 
