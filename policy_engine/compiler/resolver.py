@@ -381,7 +381,8 @@ class Resolver:
     def _metadata(self, name: str, call_: nodes.Call) -> Term:
         """A call of `rego.metadata.*`: the constant it stands for."""
         assert self.annotations is not None or self.current is None
-        if self.current is None or self.annotations is None or "rego" in self.table:
+        taken = self._declared("rego") is not None or self._global("rego") is not None
+        if self.current is None or self.annotations is None or taken:
             return nodes.Call(self._operator(call_.operator)[0], (), loc=call_.loc)
         if name == "rego.metadata.rule":
             return constant_term(self.annotations.rule(*self.current), call_.loc)
