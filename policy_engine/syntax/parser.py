@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from policy_engine.errors import PolicyError, combine
-from policy_engine.location import Location
+from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import brackets, messages
 from policy_engine.syntax.bodies import Surroundings
 from policy_engine.syntax.lexer import NEVER, OPERAND_END, Lexer, Token, fail
@@ -112,6 +112,9 @@ def _surroundings(lexer: Lexer) -> Surroundings:
     return Surroundings(position(lexer.modern_not), position(lexer.logical), curly)
 
 
+_READ: Final = Token("", "", NOWHERE)
+"""In the place of a token that is not needed any more."""
+
 _shortcuts: dict[tuple[int, str, str], int] = {}
 """What `_Parser._pass_on` has found. There is one table, so that all parsers share it."""
 
@@ -129,6 +132,10 @@ class _Parser:
         actions, rules = self.actions, self.rules
         states = [self.starts[start]]
         values: list[Any] = []
+        # The tokens of whole statements are let go of: in a large module they take as much as its tree. The first
+        # token is still asked for when all is read.
+        statement = 3 if start == "module" else 0  # states, when the first token of one has been read
+        kept = 1
         for position, token in enumerate(tokens):
             kind = token[0]
             while True:
@@ -142,6 +149,9 @@ class _Parser:
                         return values[-1]
                     states.append(action)
                     values.append(token)
+                    if len(states) == statement and position > kept:
+                        tokens[kept : position - 1] = [_READ] * (position - 1 - kept)
+                        kept = position - 1
                     break
                 else:
                     symbol, length, callback = rules[~action]
