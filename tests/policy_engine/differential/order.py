@@ -81,6 +81,7 @@ class _Rewriting:
         self.rng = rng
         self.late_values = rng.random() < 0.5
         self.apart = rng.random() < 0.5
+        self.late_withs = rng.random() < 0.5
         self.no_index = rng.random() < 0.4
         self.shuffled = rng.random() < 0.9
         self.fresh = 0
@@ -157,11 +158,9 @@ class _Rewriting:
 
     def _with(self, item: nodes.With, before: list[Expr]) -> nodes.With:
         """With a variable for the value, unless that may be a function's name."""
-        is_function = isinstance(item.value, nodes.Ref) and item.value.head not in (
-            nodes.Var("input"),
-            nodes.Var("data"),
-        )
-        return item if is_function else dataclasses.replace(item, value=self._named(item.value, (), before))
+        if isinstance(item.value, nodes.Ref) and not (self.late_withs and _is_document(item.value)):
+            return item
+        return dataclasses.replace(item, value=self._named(item.value, (), before))
 
     def _negated(self, what: Any, withs: tuple[nodes.With, ...], before: list[Expr]) -> Any:
         """What is outside of a negation although it is written in it: operands, but plain references in equalities."""
@@ -233,6 +232,11 @@ class _Rewriting:
     def _new(self) -> nodes.Var:
         self.fresh += 1
         return nodes.Var(f"apart{self.fresh}")
+
+
+def _is_document(ref: nodes.Ref) -> bool:
+    """Whether a reference is one into a document, for all that is seen of it: `data.a.f` may be a function still."""
+    return ref.head in (nodes.Var("input"), nodes.Var("data"))
 
 
 def _binds(term: Term) -> bool:
