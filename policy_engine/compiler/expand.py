@@ -60,7 +60,7 @@ def _hoist(program: Program, hoister: Dynamic) -> None:
 class Expander:
     """What both halves share: walking bodies, and the list of expressions that go before the current one."""
 
-    equalities = frozenset({"eq", "equal"})
+    equalities = frozenset({"assign", "eq", "equal"})
     """The calls whose operands may be anything that can be a whole expression."""
 
     def __init__(self, names: Names) -> None:
@@ -106,7 +106,7 @@ class Expander:
                 args = tuple([self.operand(arg, before) for arg in right.args])
                 return call("eq", (left, replace(right, args=args)), expr.what)
             case nodes.Call(nodes.Var(name), (left, right)) if name in self.equalities:
-                # `==` binds nothing, which the safety stage has to see; after it the two are the same.
+                # What `==` and the right of `:=` do not bind, the safety stage has to see; after it the three are one.
                 sides = self.side(left, before), self.side(right, before)
                 renamed = self.equality(name)
                 return expr.what if renamed == name and _same(sides, (left, right)) else call(renamed, sides, expr.what)
@@ -222,7 +222,7 @@ class Dynamic(Expander):
 class QueryDynamic(Dynamic):
     """OPA has no RewriteEquals for queries: with `input.x` undefined so is `not input.x == 1`, and in a rule true."""
 
-    equalities = frozenset({"eq"})
+    equalities = frozenset({"assign", "eq"})
 
 
 def _same(terms: tuple[Term, ...], before: tuple[Term, ...]) -> bool:

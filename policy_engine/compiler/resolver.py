@@ -163,7 +163,7 @@ class Resolver:
         for var in assignable(target, self.scopes.errors):
             if not var.is_wildcard:
                 self.scopes.declare(var, How.ASSIGNED, expr.loc)
-        return Expr(call("eq", (self._assigned(target), source), expr.what), False, withs, loc=expr.loc)
+        return Expr(call("assign", (self._assigned(target), source), expr.what), False, withs, loc=expr.loc)
 
     def _assigned(self, target: Term) -> Term:
         """The target of an assignment. Keys of objects in it are as they were: no name that is declared."""

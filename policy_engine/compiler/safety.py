@@ -145,7 +145,7 @@ class Safety:
         if expr.negated or not isinstance(expr.what, nodes.Call):
             return bound, left
         call = expr.what
-        if call.operator == _EQ:
+        if call.operator in (_EQ, _ASSIGN):
             if not isinstance(call.args[-1], nodes.Call):
                 return bound | (left - safe), set()
             call = call.args[-1]  # the call of a head, which has its result on the left
@@ -250,6 +250,11 @@ class Safety:
 
     # ---- what an expression binds
 
+    def _unbound_in(self, term: Term, safe: set[str]) -> bool:
+        """Whether the value of an assignment has a variable that nothing binds: `:=` binds what is on its left only."""
+        known = _ref_outputs((term,), safe) | safe | ROOTS
+        return any(var.name not in known for var in _all_vars(term))
+
     def outputs(self, expr: Expr, safe: set[str]) -> set[str]:
         """The variables that evaluating `expr` binds, given those in `safe`; some may be bound already."""
         if expr.negated:
@@ -262,7 +267,9 @@ class Safety:
                 return _ref_outputs((domain,), safe)
             case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
                 return set()
-            case nodes.Call(nodes.Var("eq"), (left, right)):
+            case nodes.Call(nodes.Var("assign"), (_, right)) if self._unbound_in(right, safe):
+                return _ref_outputs(expr.what.args, safe)
+            case nodes.Call(nodes.Var("assign" | "eq"), (left, right)):
                 known = _ref_outputs((left, right), safe) | safe
                 return (known | unify(known, left, right)) - safe
             case nodes.Call(_, args) as what:
@@ -356,6 +363,7 @@ def unify(safe: set[str], a: Term, b: Term) -> set[str]:
 
 
 _EQ: Final = nodes.Var("eq")
+_ASSIGN: Final = nodes.Var("assign")
 _PRINT: Final = nodes.Var("internal.print")
 
 _MATCH_RIGHT: Final[dict[type, tuple[type, ...]]] = {
