@@ -192,6 +192,8 @@ class _Rewriting:
         if isinstance(term, nodes.Scalar | nodes.Var) or _binds(term):
             return term
         term = self._flat(term, withs, before)
+        if isinstance(term, nodes.Array | nodes.Set | nodes.Object):  # perhaps a pattern: to the right nothing is bound
+            return term
         name = self._new()
         before.append(Expr(nodes.Call(nodes.Var("assign"), (name, term), infix=True), withs=withs))
         return name
