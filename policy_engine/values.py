@@ -582,11 +582,20 @@ def dumps(value: Value) -> str:
 
 def loads(text: str | bytes) -> Value:
     """JSON text as a value that keeps every number's text. Raises `ValueError` for text that is not JSON."""
-    return json.loads(text, parse_float=parse_number, parse_int=parse_number, parse_constant=_refuse_constant)
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    # Short texts have no number that `int` would not read as it is, but this one.
+    decoder = _DECODER if len(text) > 4000 or "-0" in text else _SHORT_DECODER
+    return decoder.decode(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"`{name}` is not JSON")
+
+
+# Made once: that takes longer than reading a short text.
+_DECODER: Final = json.JSONDecoder(parse_float=parse_number, parse_int=parse_number, parse_constant=_refuse_constant)
+_SHORT_DECODER: Final = json.JSONDecoder(parse_float=parse_number, parse_constant=_refuse_constant)
 
 
 def check(value: Value) -> None:

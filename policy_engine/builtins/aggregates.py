@@ -61,6 +61,11 @@ def sort_(ctx: Context, collection: Value) -> list[Value]:
 
 
 def sum_(ctx: Context, collection: Value) -> int | float:
+    if collection.__class__ is list and {*map(type, collection)} == {int}:
+        ctx.charge(len(collection))
+        if max(map(int.bit_length, collection)) <= arithmetic.MAX_BITS:
+            return sum(collection)
+
     def add(total: Dyadic, item: Dyadic) -> Dyadic:
         return arithmetic.add(total, item)
 

@@ -11,6 +11,7 @@ see `operators`, `aggregates` and `numbers`.
 
 from __future__ import annotations
 
+import functools
 import math
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -76,7 +77,16 @@ def to_dyadic(number: float, name: str) -> Dyadic:
     """The number rounded to 64 bits."""
     if number.__class__ is int:
         return round_quotient(number, 1, PRECISION)
+    if number.__class__ is float and 1e-4 <= abs(number) < 1e15:
+        return _float_to_dyadic(number)
     return decimal_to_dyadic(_decimal(number, name))
+
+
+@functools.lru_cache(maxsize=4096)
+def _float_to_dyadic(number: float) -> Dyadic:
+    """The same for a float whose text has no exponent."""
+    whole, _, fraction = float.__repr__(number).partition(".")
+    return round_quotient(int(whole + fraction), 10 ** len(fraction), PRECISION)
 
 
 def decimal_to_dyadic(value: Decimal) -> Dyadic:
@@ -164,8 +174,20 @@ def to_number(a: Dyadic, bits: int = PRECISION) -> int | float:
             return value
         digits, point = shortest_digits(abs(mantissa), exponent, bits)
         return int(Decimal(f"{'-' if mantissa < 0 else ''}{digits}e{point - len(digits)}"))
+    if bits == PRECISION and -120 < exponent < 0:
+        # Most results are short decimals: then the shortest text of the float next to it reads back as the same bits,
+        # and is the shortest of all that do.
+        number = math.ldexp(mantissa, exponent)
+        if 1e-4 <= abs(number) < 1e6 and to_dyadic(number, "") == normal(mantissa, exponent):
+            return number
     digits, point = shortest_digits(abs(mantissa), exponent, bits)
     return parse_number(("-" if mantissa < 0 else "") + general_text(digits, point))
+
+
+def normal(mantissa: int, exponent: int) -> Dyadic:
+    """The same value as `round_quotient` gives it: with all of its 64 bits."""
+    shift = PRECISION - mantissa.bit_length()
+    return Dyadic(mantissa << shift, exponent - shift) if shift > 0 else Dyadic(mantissa, exponent)
 
 
 def general_text(digits: str, point: int) -> str:

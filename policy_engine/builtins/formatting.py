@@ -5,6 +5,7 @@ How one value looks under a verb is in `goformat`.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -22,7 +23,38 @@ _LARGEST: Final = 1_000_000
 
 def sprintf(ctx: Context, template: Value, values: Value) -> str:
     text = string(template, "sprintf", 1)
+    if (quick := _quick(text, array(values, "sprintf", 2))) is not None:
+        return quick
     return format_text(ctx, text, [_argument(ctx, value) for value in array(values, "sprintf", 2)])
+
+
+def _quick(template: str, values: Sequence[Value]) -> str | None:
+    """What most calls are: `%s`, `%d` and `%v` without flags, an argument for each, short strings and integers."""
+    plain = _plain(template)
+    if plain is None or len(plain) != len(values):
+        return None
+    texts = []
+    for verb, value in zip(plain, values, strict=True):
+        cls = value.__class__
+        if cls is str and verb != "d" and len(value) <= _SHORT:
+            texts.append(value)
+        elif cls is int and verb != "s" and -_INT64 <= value < _INT64:
+            texts.append(str(value))
+        else:
+            return None
+    return template.replace("%d", "%s").replace("%v", "%s") % tuple(texts)
+
+
+@functools.lru_cache(maxsize=512)
+def _plain(template: str) -> str | None:
+    """The verbs of a template that has no other directives; None for others and for long ones."""
+    verbs = "".join(_VERB.findall(template))
+    return verbs if len(verbs) == template.count("%") and len(template) <= _SHORT else None
+
+
+_VERB: Final = re.compile("%([sdv])")
+_SHORT: Final = 4096
+_INT64: Final = 1 << 63
 
 
 def format_text(ctx: Context, template: str, arguments: Sequence[Argument]) -> str:

@@ -36,8 +36,9 @@ def reachable(ctx: Context, graph: Value, initial: Value) -> Set:
     queue = _start(initial, "graph.reachable")
     seen: set[object] = set()
     reached: dict[object, None] = {}
+    work = 0
     for node in queue:
-        key = freeze(node)
+        key = node if node.__class__ is str else freeze(node)
         if key in seen:
             continue
         seen.add(key)
@@ -45,10 +46,18 @@ def reachable(ctx: Context, graph: Value, initial: Value) -> Set:
         if found is UNDEFINED:
             continue
         reached[key] = None
-        onward = _neighbours(found)
-        ctx.charge(len(onward) + 1)
-        queue.extend(onward)
+        onward = found if found.__class__ is list else _neighbours(found)
+        queue += onward
+        work += len(onward) + 1
+        if work > _STRIDE:
+            ctx.charge(work)
+            work = 0
+    ctx.charge(work)
     return Set.of(reached)
+
+
+_STRIDE: Final = 256
+"""Steps between two charges."""
 
 
 def reachable_paths(ctx: Context, graph: Value, initial: Value) -> Set:
@@ -100,6 +109,27 @@ def walk(ctx: Context, value: Value) -> Iterator[list[Value]]:
             continue
         ctx.charge(len(children))
         pending.extend(([*path, key], child) for key, child in reversed(children))
+
+
+def walk_values(ctx: Context, value: Value) -> Iterator[Value]:
+    """The values that `walk` finds, in its order, without their paths."""
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        yield node
+        cls = node.__class__
+        if cls is str:
+            continue
+        if cls is dict:
+            children = [child for _, child in sorted_items(node)]
+        elif cls is list or cls is Set:
+            children = list(node)
+        else:
+            type_name(node)
+            continue
+        ctx.charge(len(children))
+        children.reverse()
+        pending += children
 
 
 _NODES: Final = t.union(t.array(t.ANY), t.set_(t.ANY))

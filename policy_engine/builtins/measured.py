@@ -31,20 +31,17 @@ def measured(builtin: Builtin) -> Builtin:
     function = builtin.function
 
     def call(ctx: Context, *operands: Value) -> Value:
-        work = sum(map(_reading, operands))
-        if work:
-            ctx.charge(work)
+        for operand in operands:
+            reading = _READING.get(operand.__class__)
+            if reading is not None and (work := reading(operand)):
+                ctx.charge(work)
         result = function(*operands)
-        if work := making(result):
+        measure = _MAKING.get(result.__class__)
+        if measure is not None and (work := measure(result)):
             ctx.charge(work)
         return result
 
     return dataclasses.replace(builtin, function=call, context=True)
-
-
-def _reading(value: Value) -> int:
-    """Steps for looking at a value, not at what is in its members."""
-    return _READING[value.__class__](value) if value.__class__ in _READING else 0
 
 
 def making(value: Value) -> int:

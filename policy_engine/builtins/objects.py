@@ -93,7 +93,7 @@ def _merge_all(ctx: Context, objects: list[dict[Any, Value]]) -> dict[Any, Value
         ctx.charge(4 * len(item))
         for key, value in item.items():
             columns.setdefault(key, []).append(value)
-    return {key: _latest(ctx, values) for key, values in columns.items()}
+    return {key: values[0] if len(values) == 1 else _latest(ctx, values) for key, values in columns.items()}
 
 
 def _latest(ctx: Context, values: list[Value]) -> Value:

@@ -112,9 +112,14 @@ def items(value: Value, name: str, position: int) -> list[Value]:
     wrong(name, position, value, "array", "set")
 
 
+_STRINGS: Final = frozenset({str})
+
+
 def strings(value: Value, name: str, position: int) -> list[str]:
     """The elements of an array or set of strings."""
     found = items(value, name, position)
+    if {*map(type, found)} <= _STRINGS:
+        return found
     for item in found:
         if item.__class__ is not str:
             wrong_element(name, position, value, item, "string")

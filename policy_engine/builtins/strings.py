@@ -134,7 +134,8 @@ def upper(ctx: Context, text: Value) -> str:
 
 
 def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
-    all_strings("replace", text, old, new)
+    if text.__class__ is not str or old.__class__ is not str or new.__class__ is not str:
+        all_strings("replace", text, old, new)
     if not old:
         return _replace_pairs(ctx, text, [(old, new)], "replace")
     length = len(text) + text.count(old) * max(len(new) - len(old), 0)

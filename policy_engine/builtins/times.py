@@ -37,7 +37,32 @@ def parse_ns(layout: Value, operand: Value) -> Value:
 
 
 def parse_rfc3339_ns(operand: Value) -> Value:
-    return _parsed(golayout.NAMED["RFC3339"], _short(operand, "time.parse_rfc3339_ns", 1), "time.parse_rfc3339_ns")
+    text = _short(operand, "time.parse_rfc3339_ns", 1)
+    if (usual := _usual_rfc3339(text)) is not None:
+        return _in_range(usual, "time.parse_rfc3339_ns")
+    return _parsed(golayout.NAMED["RFC3339"], text, "time.parse_rfc3339_ns")
+
+
+def _usual_rfc3339(text: str) -> int | None:
+    """Nanoseconds of a text that has just the usual form; None for others, which may be right or wrong."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        since = datetime.fromisoformat(text[:19]) - _EPOCH.replace(tzinfo=None)
+    except ValueError:
+        return None
+    fraction, sign, hours, minutes = match.groups("")
+    seconds = since.days * 86_400 + since.seconds
+    if sign:
+        offset = int(hours) * 3600 + int(minutes) * 60
+        seconds += offset if sign == "-" else -offset
+    return seconds * _SECOND + int(fraction.ljust(9, "0"))
+
+
+_RFC3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.([0-9]{1,9}))?(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+)
 
 
 def _short(operand: Value, name: str, position: int) -> str:
@@ -85,12 +110,19 @@ def date(operand: Value) -> Value:
 
 
 def clock(operand: Value) -> Value:
-    moment = _moment(operand, "time.clock")
+    nanoseconds, zone = _instant(operand, "time.clock")
+    if zone is None:
+        second = nanoseconds // _SECOND % 86_400
+        return [second // 3600, second // 60 % 60, second % 60]
+    moment = _shown(nanoseconds, zone)
     return [moment.hour, moment.minute, moment.second]
 
 
 def weekday(operand: Value) -> Value:
-    return WEEKDAYS[_moment(operand, "time.weekday").weekday]
+    nanoseconds, zone = _instant(operand, "time.weekday")
+    if zone is None:
+        return WEEKDAYS[(nanoseconds // (86_400 * _SECOND) + 3) % 7]  # 1970 began on a Thursday
+    return WEEKDAYS[_shown(nanoseconds, zone).weekday]
 
 
 def add_date(operand: Value, years: Value, months: Value, days: Value) -> Value:

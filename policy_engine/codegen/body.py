@@ -290,8 +290,16 @@ class BodyWriter(Conditions):
 
     def _relation(self, call: nodes.Call, output: Term | None) -> None:
         """`walk(x, [path, value])`: a loop over what the builtin yields."""
-        result = self.call_value(nodes.Call(call.operator, call.args[: self.unit.arity(call)], loc=call.loc))
+        args = call.args[: self.unit.arity(call)]
         item = self.writer.name("v")
+        match output:
+            case nodes.Array((nodes.Var() as path, node)) if path.is_wildcard and path.name not in self.env:
+                if builtin_name(call) == "walk" and "walk" not in self.unit.mock_slots:
+                    self.env[path.name] = "None"
+                    self.loop(f"for {item} in walk_values(run_of({self.ctx}), {self.operand(args[0])}):")
+                    self.match(node, item)
+                    return
+        result = self.call_value(nodes.Call(call.operator, args, loc=call.loc))
         self._fail_if(f"{result} is U")
         self.loop(f"for {item} in {result}:")
         if output is not None:

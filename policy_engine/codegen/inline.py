@@ -39,7 +39,12 @@ FORMS: Final = {
     "minus": Form("{0} - {1}", (int, int), _WORDS),
     "object.get": Form("{0}.get({1}, {2})", (dict, str, None)),
     "plus": Form("{0} + {1}", (int, int), _WORDS),
+    "replace": Form("{0}.replace({1}, {2})", (str, str, str), f"len({{0}}) < {SHORT} and 0 < len({{1}}) >= len({{2}})"),
+    "split": Form("{0}.split({1})", (str, str), f"{_LENGTH} and {{1}}"),
     "startswith": Form("{0}.startswith({1})", (str, str)),
+    "trim_prefix": Form("{0}.removeprefix({1})", (str, str), _LENGTH),
+    "trim_space": Form(r"{0}.strip(' \t\n\v\f\r')", (str,), f"{_LENGTH} and {{0}}.isascii()"),
+    "trim_suffix": Form("{0}.removesuffix({1})", (str, str), _LENGTH),
     "upper": Form("{0}.upper()", (str,), f"{_LENGTH} and {{0}}.isascii()"),
 }
 

@@ -94,6 +94,16 @@ def _table(q: Query, collection: Value, join: Join, slot: int) -> Table | None:
 def _make(q: Query, collection: Value, join: Join) -> Table:
     fields, pairs = join
     table: Table = {}
+    if not pairs and collection.__class__ is list and len(fields) == 1 and len(fields[0]) == 1:
+        charge(q, len(collection))
+        name = fields[0][0]
+        for member in collection:
+            value = member.get(name, U) if member.__class__ is dict else step(q, member, name)
+            if value.__class__ is str:
+                table.setdefault((value,), []).append(member)
+            elif value is not U and value.__class__ not in CONTAINERS:
+                table.setdefault((frozen(q, value),), []).append(member)
+        return table
     for pair in items(q, collection):
         key = tuple([_field(q, pair[1], field) for field in fields])
         if U not in key:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Final, NoReturn
 
+from policy_engine.builtins.graph import walk_values
 from policy_engine.codegen.context import (
     DATA,
     FNS,
@@ -470,6 +471,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "step": step,
     "int": int,
     "str": str,
+    "walk_values": walk_values,
     "with_data": with_data,
     "with_function": with_function,
     "with_input": with_input,
