@@ -15,7 +15,7 @@ from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import DATA, MASKED
 from policy_engine.codegen.index import Index, find
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Clause, Group, Kind, Rule, dotted
+from policy_engine.compiler.program import Clause, Group, Kind, Rule, Tree, dotted
 from policy_engine.compiler.recursion import compatible, rule_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -68,6 +68,32 @@ def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: t
         writer.line("if r is not NC: return r")
         rules = [rule for rule in group.rules if _can_match(rule, pattern)]
         GroupWriter(unit, writer, group, keyed=True).collection(rules, tuple(known))
+
+
+WIDE = 64
+"""Children of a place that are worth code of their own."""
+
+
+def write_extent(unit: Unit, writer: Writer, tree: Tree) -> None:
+    """The function for a whole place in the tree of virtual documents: what rules say, over the base document."""
+    with writer.block(f"def e{tree.number}(q):"):
+        if tree.group is not None or unit.masks or len(tree.children) > WIDE:
+            writer.line(f"return extent(q, {unit.node_name(tree)})")
+            return
+        writer.line(f"r = base_at(q[{DATA}], {unit.constants.named('p', tree.path, tree.path)})")
+        writer.line("if r is U: r = {}")
+        writer.line("elif r.__class__ is not dict: return r")
+        writer.line("else: r = copied(q, r)")
+        for name, child in tree.children.items():
+            if child.group is not None and child.group.kind is Kind.FUNCTION:
+                continue
+            if child.group is not None:
+                writer.line(f"v = q[{unit.slot(child.group)}]")
+                writer.line(f"if v is NC: v = {unit.function_name(child.group)}(q)")
+            else:
+                writer.line(f"v = {unit.extent_name(child)}(q)")
+            writer.line(f"if v is not U: r[{unit.constants.value(name)}] = v")
+        writer.line("return r")
 
 
 def _can_match(rule: Rule, pattern: tuple[Term | None, ...]) -> bool:

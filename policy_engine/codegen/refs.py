@@ -308,11 +308,11 @@ class Refs:
 
     def virtual(self, node: Tree, path: tuple[Term, ...]) -> str:
         """A reference that reaches a package or beyond: documents of rules and data, put together as needed."""
-        name = self.unit.node_name(node)
         if not path:
             value = self._maybe(self.writer.name("v"))
-            self.writer.line(f"{value} = extent({self.ctx}, {name})")
+            self.writer.line(f"{value} = {self.unit.extent_name(node)}({self.ctx})")
             return value
+        name = self.unit.node_name(node)
         value = self.writer.name("v")
         self.writer.line(f"{value} = cursor({self.ctx}, {name})")
         for step in path:

@@ -83,12 +83,12 @@ def patched(q: Query, document: Value, path: tuple[str, ...], value: Value) -> V
     if not path:
         return value
     known(document)
-    base = _copied(q, document) if document.__class__ is dict else {}
+    base = copied(q, document) if document.__class__ is dict else {}
     base[path[0]] = patched(q, base.get(path[0], U), path[1:], value)
     return base
 
 
-def _copied(q: Query, obj: dict[Any, Value]) -> dict[Any, Value]:
+def copied(q: Query, obj: dict[Any, Value]) -> dict[Any, Value]:
     if len(obj) > LONG:
         charge(q, len(obj) // 16)
     return dict(obj)
@@ -140,7 +140,7 @@ def together(q: Query, node: Node, base: Value) -> Value:
         base = {}
     elif base.__class__ is not dict:
         return base
-    result = _copied(q, base)
+    result = copied(q, base)
     if len(node.children) > LONG:
         charge(q, len(node.children))
     for name, child in node.children.items():
@@ -443,6 +443,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "by_beginning": by_beginning,
     "charge": charge,
     "constant": constant,
+    "copied": copied,
     "cursor": cursor,
     "cursor_items": cursor_items,
     "cursor_step": cursor_step,

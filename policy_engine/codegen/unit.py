@@ -16,7 +16,7 @@ from typing import Any
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import MEMO, Code, Node, Query
 from policy_engine.codegen.functions import Functions, forget, late, remembered
-from policy_engine.codegen.groups import write_group, write_lookup
+from policy_engine.codegen.groups import write_extent, write_group, write_lookup
 from policy_engine.codegen.index import Index
 from policy_engine.codegen.joins import EXPORTED
 from policy_engine.codegen.runtime import adapt
@@ -198,6 +198,21 @@ class Unit:
     def node_name(self, tree: Tree) -> str:
         """The name of a place in the tree of virtual documents; everything below it is written too."""
         return self.constants.named("d", tree.number, self._node(tree))
+
+    def extent_name(self, tree: Tree) -> str:
+        """The function for all there is at a place in the tree of virtual documents."""
+        if tree.group is not None and tree.group.kind is not Kind.FUNCTION and not self._masked:
+            return self.function_name(tree.group)
+        name = f"e{tree.number}"
+        if name not in self._written:
+            self._written.add(name)
+            self._pending.append(lambda writer: write_extent(self, writer, tree))
+        return name
+
+    @property
+    def masks(self) -> bool:
+        """Whether some `with` replaces documents."""
+        return bool(self._masked)
 
     def _node(self, tree: Tree) -> Node:
         node = self.nodes.get(tree.number)
