@@ -219,7 +219,9 @@ class Set:
 
     def sorted(self, charge: Charge | None = None) -> list[Value]:
         """The members in Rego's order. Shared: do not change it."""
-        if self._sorted is None:
+        if self._sorted is None and len(self.members) < 2:
+            self._sorted = list(map(thaw, self.members))
+        elif self._sorted is None:
             self._sorted = sort(list(map(thaw, self.members)), charge)
         return self._sorted
 

@@ -59,7 +59,8 @@ class Conditions(Refs):
             return False
         if not self._one_of(*call.args):
             item, collection = (self.named(self.operand(arg)) for arg in call.args)
-            self._fail_if(f"not member({self.ctx}, {item}, {collection})")
+            test = "listed" if collection in self.from_base and self.ctx == "q" else "member"
+            self._fail_if(f"not {test}({self.ctx}, {item}, {collection})")
         return True
 
     def _one_of(self, item: Term, collection: Term) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from policy_engine.codegen import runtime
 from policy_engine.codegen.context import INDEXES, NC, Query, U, charge
-from policy_engine.codegen.runtime import frozen, items, members, step
+from policy_engine.codegen.runtime import frozen, items, member, members, step
 from policy_engine.values import CONTAINERS, Value
 
 FEWEST: Final = 16
@@ -52,6 +52,19 @@ def joined(q: Query, collection: Value, join: Join, slot: int, keys: tuple[Value
             charge(q, 1 + len(found))
             return found
     return items(q, collection) if join[1] else members(q, collection)
+
+
+def listed(q: Query, item: Value, collection: Value) -> bool:
+    """`item in collection`, where the collection is base data."""
+    if collection.__class__ is list and len(collection) >= FEWEST and item.__class__ not in CONTAINERS:
+        table = _table(q, collection, LISTED, 0)
+        if table is not None:
+            return (frozen(q, item),) in table
+    return member(q, item, collection)
+
+
+LISTED: Final[Join] = (((),), False)
+"""The members of a list by what they are themselves."""
 
 
 def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
@@ -97,12 +110,12 @@ def _make(q: Query, collection: Value, join: Join) -> Table:
     if not pairs and collection.__class__ is list and len(fields) == 1 and len(fields[0]) == 1:
         charge(q, len(collection))
         name = fields[0][0]
-        for member in collection:
-            value = member.get(name, U) if member.__class__ is dict else step(q, member, name)
+        for item in collection:
+            value = item.get(name, U) if item.__class__ is dict else step(q, item, name)
             if value.__class__ is str:
-                table.setdefault((value,), []).append(member)
+                table.setdefault((value,), []).append(item)
             elif value is not U and value.__class__ not in CONTAINERS:
-                table.setdefault((frozen(q, value),), []).append(member)
+                table.setdefault((frozen(q, value),), []).append(item)
         return table
     for pair in items(q, collection):
         key = tuple([_field(q, pair[1], field) for field in fields])
@@ -118,5 +131,5 @@ def _field(q: Query, value: Value, path: Field) -> object:
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
 
 
-EXPORTED: Final = {**runtime.EXPORTED, "joined": joined}
+EXPORTED: Final = {**runtime.EXPORTED, "joined": joined, "listed": listed}
 """Every name that generated code may use."""

@@ -47,6 +47,8 @@ class Refs:
         self.frames: list[_Frame] = []
         self.loops = 0
         """Loops around what is being written. More than none also where a function is called again and again."""
+        self.from_base: set[str] = set()
+        """Names of values that are base data as the context `q` has it, or undefined."""
         self.pending: Loop | None = None
         """The reference that is being written, where what comes after it is known."""
 
@@ -222,6 +224,8 @@ class Refs:
             value = found
             if key is not None:
                 self.refs[key] = value
+        if base and self.ctx == "q":
+            self.from_base.add(value)
         return value
 
     def _iterate(self, value: str, step: Term, join: tuple[str, ...]) -> str:

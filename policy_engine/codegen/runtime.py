@@ -17,8 +17,10 @@ from policy_engine.codegen.context import (
     DATA,
     FNS,
     INPUT,
+    LEFT,
     MASKED,
     NC,
+    ROOT,
     Node,
     Query,
     U,
@@ -257,6 +259,13 @@ def items(q: Query, value: Value) -> Iterable[tuple[Value, Value]]:
 def members(q: Query, value: Value) -> Iterable[Value]:
     """The members of a collection in Rego's order; nothing of anything else."""
     cls = value.__class__
+    if cls is list and len(value) <= LONG:
+        # What `_loop` and `charge` do, in place: most loops are over a short list.
+        root = q[ROOT] or q
+        left = root[LEFT] - len(value)
+        if left >= 0:
+            root[LEFT] = left
+            return value  # type: ignore[no-any-return]
     if cls is list:
         return _loop(q, value)
     if cls is dict:

@@ -74,6 +74,9 @@ of(user) := {y.id | some y in input.ys; y.user == user}
 counted := [n | some u in input.users; n := count([1 | data.grants[_].user == u])]
 every_user if every u in input.users { some g in data.grants; g.user == u }
 replaced := x if x := by_one with data.grants as input.xs
+listed contains u if { some u in input.users; u in data.users }
+listed_late if { users := data.users; input.user in users }
+not_listed contains u if { some u in input.users; not u in data.users }
 set_of contains x if { some [x, u] in data.tuples; u == input.user }
 """
 
@@ -133,6 +136,15 @@ def test_joins_are_used_and_follow_the_data() -> None:
     assert other({"user": "u7"}) == list(range(20))
     assert entry({"user": "u7"}) == [7]
     assert pe.compile(module, {"grants": []}).entrypoint("data.t.p")({"user": "u7"}) == []
+
+
+def test_a_list_that_replaces_data_is_not_remembered() -> None:
+    module = {"t.rego": "package t\np if { names := data.names with data.names as input.names; input.user in names }"}
+    entry = pe.compile(module, {"names": []}).entrypoint("data.t.p")
+    names = [f"u{number}" for number in range(20)]
+    assert entry({"user": "u7", "names": names}) is True
+    names[7] = "other"
+    assert entry({"user": "u7", "names": names}) is pe.UNDEFINED
 
 
 def test_what_replaces_data_is_not_remembered() -> None:
