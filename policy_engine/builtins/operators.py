@@ -31,13 +31,17 @@ def _sum(x: float, y: float, name: str) -> int | float:
     return arithmetic.to_number(arithmetic.add(arithmetic.to_dyadic(x, name), arithmetic.to_dyadic(y, name)))
 
 
+MEMBER: Final = 4
+"""Steps for a member of a set that is made: what is kept must be paid for, and it has about forty bytes."""
+
+
 def minus(ctx: Context, x: Value, y: Value) -> Value:
     """The difference of two numbers or of two sets."""
     if x.__class__ is int and y.__class__ is int:
         _charge_digits(ctx, x, y)
         return x - y
     if x.__class__ is Set and y.__class__ is Set:
-        ctx.charge(len(x))
+        ctx.charge(MEMBER * len(x))
         return Set.of({member: None for member in x.members if member not in y.members})
     if x.__class__ not in NUMBERS:
         if x.__class__ is not Set:
@@ -108,7 +112,7 @@ _INT32: Final = 1 << 31
 def and_(ctx: Context, x: Value, y: Value) -> Set:
     """The intersection of two sets."""
     members, others = set_(x, "and", 1).members, set_(y, "and", 2).members
-    ctx.charge(min(len(members), len(others)))
+    ctx.charge(MEMBER * min(len(members), len(others)))
     return Set.of(common(members, others))
 
 
@@ -122,7 +126,7 @@ def common(members: dict[object, None], others: dict[object, None]) -> dict[obje
 def or_(ctx: Context, x: Value, y: Value) -> Set:
     """The union of two sets; of equal members, the first set's text stays."""
     members, others = set_(x, "or", 1).members, set_(y, "or", 2).members
-    ctx.charge(len(members) + len(others))
+    ctx.charge(MEMBER * (len(members) + len(others)))
     return Set.of(members | others)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins.operands import set_
-from policy_engine.builtins.operators import common
+from policy_engine.builtins.operators import MEMBER, common
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.values import Set, Value
 
@@ -19,7 +19,7 @@ def _sets(sets: Value, name: str) -> list[dict[object, None]]:
 def intersection(ctx: Context, sets: Value) -> Set:
     """What all the sets have in common; nothing if there are none."""
     members = _sets(sets, "intersection")
-    ctx.charge(sum(map(len, members)))
+    ctx.charge(MEMBER * sum(map(len, members)))
     return Set.of(functools.reduce(common, members or [{}]))
 
 
@@ -27,7 +27,7 @@ def union(ctx: Context, sets: Value) -> Set:
     """What any of the sets has; of equal members (`1`, `1.0`) the first one's text."""
     members: dict[object, None] = {}
     for one in _sets(sets, "union"):
-        ctx.charge(len(one))
+        ctx.charge(MEMBER * len(one))
         members |= one
     return Set.of(members)
 

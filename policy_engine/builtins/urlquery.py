@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from policy_engine.builtins import gojson
+from policy_engine.builtins.measured import text_size
 from policy_engine.builtins.octets import from_bytes, to_bytes
 from policy_engine.builtins.operands import object_, operand_error, string
 from policy_engine.builtins.table import Builtin, Context
@@ -58,8 +59,14 @@ def decode(operand: Value) -> Value:
         raise BuiltinError(f"urlquery.decode: {error}") from None
 
 
-def encode(operand: Value) -> Value:
-    return escape(string(operand, "urlquery.encode", 1))
+def encode(ctx: Context, operand: Value) -> Value:
+    text = string(operand, "urlquery.encode", 1)
+    if len(text) > _SHORT:
+        ctx.charge(3 * text_size(text))  # an octet may become three characters
+    return escape(text)
+
+
+_SHORT: Final = 64
 
 
 def decode_object(operand: Value) -> Value:
@@ -103,6 +110,6 @@ _MANY: Final = union(STRING, array_of(STRING), set_(STRING))
 BUILTINS: Final = (
     Builtin("urlquery.decode", Function((STRING,), STRING), decode),
     Builtin("urlquery.decode_object", Function((STRING,), object_of(STRING, array_of(STRING))), decode_object),
-    Builtin("urlquery.encode", Function((STRING,), STRING), encode),
+    Builtin("urlquery.encode", Function((STRING,), STRING), encode, context=True),
     Builtin("urlquery.encode_object", Function((object_of(STRING, _MANY),), STRING), encode_object, context=True),
 )
