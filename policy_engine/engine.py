@@ -142,7 +142,8 @@ class Policies:
         self._compiled = compiled
         self._data = data
         self._options = options
-        self._indexes: Indexes = {}
+        self._indexes: dict[bool, Indexes] = {False: {}, True: {}}
+        """What is kept with the data, without and with strict builtin errors."""
 
     def entrypoint(self, path: str, *, strict_builtin_errors: bool = False) -> Entrypoint:
         """The document at a constant path (`data.support.authz.allow`) as a callable: the hot path."""
@@ -219,14 +220,14 @@ class Entrypoint:
     def __init__(self, policies: Policies, path: Path, strict: bool) -> None:
         self._compiled = policies._compiled
         self._data = policies._data
-        self._indexes = policies._indexes
+        self._indexes = policies._indexes[strict]
         self._options = policies._options
         self._path = path
         self._strict = strict
         self._code, self._function = self._compiled.document(path)
         # All that the function can reach is compiled now, so there will be no more memo slots to be made.
         limits = self._options.limits
-        self._beginning = beginning(self._code, self._start, limits, self._data, policies._indexes)
+        self._beginning = beginning(self._code, self._start, limits, self._data, self._indexes)
         self._timed = limits.seconds is not None
         self._traced: Document | None = None
 
@@ -356,7 +357,9 @@ class PreparedQuery:
         if quiet:
             options = replace(options, print=None)
         limits = options.limits
-        query = begin(Run(options, self._strict, limits), code, value, self._policies._data, self._policies._indexes)
+        query = begin(
+            Run(options, self._strict, limits), code, value, self._policies._data, self._policies._indexes[self._strict]
+        )
         try:
             rows = function(query)
         except PolicyError:

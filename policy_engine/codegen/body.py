@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from policy_engine.codegen.conditions import Conditions
 from policy_engine.codegen.context import CODE
-from policy_engine.codegen.lookahead import Loop
+from policy_engine.codegen.lookahead import Loop, fixed_refs
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
 from policy_engine.compiler.terms import COMPREHENSIONS, FunctionValue, bodies, builtin_name, same_key
@@ -25,6 +26,9 @@ from policy_engine.syntax.nodes import Body, Expr, Term
 MAX_DEPTH = 14
 """Nested blocks in one Python function before the rest moves into another one."""
 
+
+MOST_HOISTED = 8
+"""References that are read before a loop for those in it."""
 
 Demand = tuple[Term, str]
 """A term, and the Python name of the value that it must equal."""
@@ -127,6 +131,7 @@ class BodyWriter(Conditions):
     def loop(self, header: str) -> None:
         """Open a `for`; what follows in this body stands inside."""
         frame = self.frames[-1]
+        self._hoist(self.rest or ())
         if self.depth >= MAX_DEPTH:
             self._spill(frame)
         self.writer.line(header)
@@ -135,6 +140,16 @@ class BodyWriter(Conditions):
         self.writer.indent += 1
         self.depth += 1
         self.fail = "continue"
+
+    def _hoist(self, body: Body) -> None:
+        """Read before a loop what its body, which follows, would read each time: constant paths in input and base data.
+
+        Reading has no effect and no errors, so it does not matter that it may turn out not to be needed.
+        """
+        for ref in islice(fixed_refs(body), MOST_HOISTED):
+            assert isinstance(ref.head, nodes.Var)
+            if ref.head.name == "input" or self._is_base(ref.path):
+                self.ref(ref.head, ref.path)
 
     def _spill(self, frame: _Frame) -> None:
         """Move the rest of the body into a local function. It returns NC unless the action returned a value."""
@@ -232,6 +247,7 @@ class BodyWriter(Conditions):
             if every.key is not None:
                 key = self.env[every.key.name] = self.writer.name("v")
                 header = f"for {key}, {value} in items({self.ctx}, {source}):"
+            self._hoist(every.body)
             self.env[every.value.name] = value
             self.writer.line(header)
             self.writer.indent += 1

@@ -52,7 +52,8 @@ class Conditions(Refs):
             return True
         if name == "neq":
             left, right = (self.named(self.operand(arg)) for arg in call.args)
-            strings = f"{left}.__class__ is str and {right}.__class__ is str"
+            unsure = [text for arg, text in zip(call.args, (left, right), strict=True) if not _is_text(arg)]
+            strings = " and ".join([f"{text}.__class__ is str" for text in unsure]) or "True"
             self._fail_if(f"({left} == {right}) if {strings} else not differs({self.ctx}, {left}, {right})")
             return True
         if name != "internal.member_2":
@@ -79,6 +80,10 @@ class Conditions(Refs):
         self.writer.line(f" known({value})")
         self.writer.line(f" {self.fail}")
         return True
+
+
+def _is_text(term: Term) -> bool:
+    return isinstance(term, nodes.Scalar) and term.value.__class__ is str
 
 
 def _is_int(term: Term) -> bool:

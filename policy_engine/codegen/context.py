@@ -205,13 +205,17 @@ MASKED: Final = 7
 """The rules that a replaced document hides."""
 CODE: Final = 8
 INDEXES: Final = 9
-"""The tables of join indexes over the base data; None where some `with` replaces a part of it."""
+"""What is kept with the base data; None where some `with` replaces a part of it."""
 MEMO: Final = 10
 """The first memo slot."""
 
 
-Indexes = dict[Any, dict[int, tuple[Value, Any]]]
-"""For each join, by the identity of a collection: the collection itself, and its table."""
+Indexes = dict[Any, Any]
+"""What is kept as long as the base data is. Any thread may add to it; what is there does not change its meaning.
+
+- for each join, by the identity of a collection: the collection itself, and its table (`joins`)
+- by the number of a group its document, by a number and constants parts of it (`fixed`)
+"""
 
 NOTHING: Final[frozenset[int]] = frozenset()
 """No rule is hidden by a `with`."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from policy_engine.codegen.body import Action, BodyWriter
-from policy_engine.codegen.context import DATA, MASKED
+from policy_engine.codegen.context import DATA, INDEXES, MASKED
 from policy_engine.codegen.index import Index, find
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Kind, Rule, Tree, dotted
@@ -43,11 +43,13 @@ def write_group(unit: Unit, writer: Writer, group: Group) -> None:
             GroupWriter(unit, writer, group).one_value(group.rules, params, FUNCTION_CONFLICT)
             return
         _write_mask(unit, writer, group)
-        slot = unit.slot(group)
+        group_writer = GroupWriter(unit, writer, group, unit.slot(group))
+        if unit.is_fixed(group):
+            group_writer.look_for_kept()
         if group.kind is Kind.COMPLETE:
-            GroupWriter(unit, writer, group, slot).one_value(group.rules, [], COMPLETE_CONFLICT)
+            group_writer.one_value(group.rules, [], COMPLETE_CONFLICT)
         else:
-            GroupWriter(unit, writer, group, slot).collection(group.rules, ())
+            group_writer.collection(group.rules, ())
 
 
 def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: tuple[Term | None, ...]) -> None:
@@ -62,7 +64,11 @@ def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: t
         slot = unit.new_slot()
         key = "(" + "".join(f"frozen(q, {param}), " for param in params) + ")"
         writer.line(f"m = q[{slot}]")
-        writer.line(f"if m is NC: m = q[{slot}] = {{}}")
+        if unit.is_fixed(group):
+            place = (group.number, *(None if step is None else constant_value(step) for step in pattern))
+            writer.line(f"if m is NC: m = q[{slot}] = kept(q[{INDEXES}], {unit.constants.named('j', place, place)})")
+        else:
+            writer.line(f"if m is NC: m = q[{slot}] = {{}}")
         writer.line(f"k = {key}")
         writer.line("r = m.get(k, NC)")
         writer.line("if r is not NC: return r")
@@ -127,6 +133,18 @@ class GroupWriter(BodyWriter):
         self.loops = int(keyed or group.kind is Kind.FUNCTION)
         self.alone = False
         """Whether one body is all there is to a value."""
+        self.keeps = False
+        """Whether the value is kept with the data; `d` is then where."""
+
+    def look_for_kept(self) -> None:
+        """Return what an earlier decision found, if it did."""
+        self.keeps = True
+        self.writer.line(f"d = q[{INDEXES}]")
+        with self.writer.block("if d is not None:"):
+            self.writer.line(f"r = d.get({self.group.number}, NC)")
+            with self.writer.block("if r is not NC:"):
+                self.writer.line(f"q[{self.slot}] = r")
+                self.writer.line("return r")
 
     def give(self, value: str) -> None:
         """Return a value from the function, remembered where it has a place to be."""
@@ -134,6 +152,8 @@ class GroupWriter(BodyWriter):
             self.writer.line(f"m[k] = {value}")
         elif self.slot is not None:
             self.writer.line(f"q[{self.slot}] = {value}")
+            if self.keeps:
+                self.writer.line(f"if d is not None: d[{self.group.number}] = {value}")
         self.writer.line(f"return {value}")
 
     # ---- one value
@@ -253,7 +273,7 @@ class GroupWriter(BodyWriter):
             self.writer.line(f"{flag} = False")
 
             def found() -> None:
-                self.writer.line(f"{target} = agree(q, {target}, {self._value(clause)}, {loc}, {text})")
+                self._agree(target, self._value(clause), loc, text)
                 self.writer.line(f"{flag} = True")
 
             self._clause(rule, clause, params, Action(found, True, flag, (target, flag)))
@@ -264,9 +284,12 @@ class GroupWriter(BodyWriter):
             if self.alone and not self.frames[-1].opened:
                 self.give(value)  # nothing iterates, so there is no other value to agree with
                 return
-            self.writer.line(f"{target} = {value} if {target} is NC else agree(q, {target}, {value}, {loc}, {text})")
+            self._agree(target, value, loc, text)
 
         self._clause(rule, clause, params, Action(merged, False, "", (target,)))
+
+    def _agree(self, target: str, value: str, loc: str, text: str) -> None:
+        self.writer.line(f"{target} = {value} if {target} is NC else agree(q, {target}, {value}, {loc}, {text})")
 
     def _clause(self, rule: Rule, clause: Clause, params: list[str], action: Action) -> None:
         """One body, run with the function's operands matched against the rule's arguments."""

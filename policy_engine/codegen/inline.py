@@ -53,7 +53,7 @@ def in_place(name: str, terms: tuple[Term, ...], args: list[str]) -> tuple[str, 
     """An expression for a call, and the condition under which it is one; None for other builtins or operands."""
     if name == "count":
         (arg,) = args
-        return f"len({arg})", f"{arg}.__class__ is list or {arg}.__class__ is dict"
+        return f"len({arg})", " or ".join([f"{arg}.__class__ is {cls}" for cls in ("list", "str", "dict")])
     form = FORMS.get(name)
     if form is None:
         return None

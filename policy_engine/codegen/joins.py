@@ -67,6 +67,16 @@ LISTED: Final[Join] = (((),), False)
 """The members of a list by what they are themselves."""
 
 
+def kept(indexes: dict[Any, Any] | None, place: Any) -> dict[object, Value]:
+    """The parts of a document that lookups have found, by what they looked for: kept with the data, if it can be."""
+    if indexes is None:
+        return {}
+    found: dict[object, Value] = indexes.setdefault(place, {})
+    if len(found) > MOST:
+        found.clear()
+    return found
+
+
 def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
     """The key to a table; undefined if one of `keys` is, None if one is a container: tables have none of those."""
     for key in keys:
@@ -131,5 +141,5 @@ def _field(q: Query, value: Value, path: Field) -> object:
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
 
 
-EXPORTED: Final = {**runtime.EXPORTED, "joined": joined, "listed": listed}
+EXPORTED: Final = {**runtime.EXPORTED, "joined": joined, "kept": kept, "listed": listed}
 """Every name that generated code may use."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from policy_engine.codegen.joins import Field
-from policy_engine.compiler.terms import builtin_name
+from policy_engine.compiler.terms import bodies, builtin_name, closures, expr_terms, walk_terms
 from policy_engine.syntax import nodes
-from policy_engine.syntax.nodes import Expr, Term
+from policy_engine.syntax.nodes import Body, Expr, Term
 
 HARMLESS: Final = frozenset({"lt", "lte", "gt", "gte", "neq", "internal.member_2"})
 """Calls that have no errors."""
@@ -98,6 +98,24 @@ class Loop:
             if len(term.path) >= length and all(map(_same, term.path[:length], self.ref.path[:length])):
                 return _field(term.path[length:])
         return None
+
+
+def fixed_refs(body: Body) -> Iterator[nodes.Ref]:
+    """The references in a body, and in bodies in it, that always mean the same: input or data, and then names."""
+    for expr in body:
+        if expr.withs:
+            continue
+        for term in expr_terms(expr):
+            for item in walk_terms(term):
+                if isinstance(item, nodes.Ref) and item.head in (_INPUT, _DATA) and _field(item.path) is not None:
+                    yield item
+        for closure in closures(expr):
+            for inner in bodies(closure):
+                yield from fixed_refs(inner)
+
+
+_INPUT: Final = nodes.Var("input")
+_DATA: Final = nodes.Var("data")
 
 
 def _same(a: Term, b: Term) -> bool:

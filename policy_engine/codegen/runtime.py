@@ -84,9 +84,13 @@ def patched(q: Query, document: Value, path: tuple[str, ...], value: Value) -> V
     """A copy of a document with another value at a path. What is no object on the way becomes one."""
     if not path:
         return value
-    known(document)
-    base = copied(q, document) if document.__class__ is dict else {}
-    base[path[0]] = patched(q, base.get(path[0], U), path[1:], value)
+    if document.__class__ is dict:
+        base = copied(q, document)
+    else:
+        known(document)
+        base = {}
+    name = path[0]
+    base[name] = value if len(path) == 1 else patched(q, base.get(name, U), path[1:], value)
     return base
 
 

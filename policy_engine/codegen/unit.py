@@ -15,6 +15,7 @@ from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import MEMO, Code, Node, Query
+from policy_engine.codegen.fixed import Fixed
 from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_extent, write_group, write_lookup
 from policy_engine.codegen.index import Index
@@ -51,6 +52,7 @@ class Unit:
         """For the number of a node the function that gives its document, and the place where that is remembered."""
         self._lookups: dict[tuple[Group, tuple[object, ...]], str] = {}
         self._masked = self._masked_numbers()
+        self._fixed = Fixed(program, self.mock_slots)
         self._written: set[str] = set()
         self._pending: deque[Callable[[Writer], None]] = deque()
         self._chosen: deque[tuple[str, Callable[[Writer], None]]] = deque()
@@ -241,6 +243,10 @@ class Unit:
             tree = self.program.tree.find(path)
             found |= _below(tree) if tree is not None else set()
         return found
+
+    def is_fixed(self, group: Group) -> bool:
+        """Whether what a group says is kept with the data. Not in the traced build: there every rule must show."""
+        return not self.trace and group in self._fixed
 
     def is_masked(self, group: Group) -> bool:
         return self.node_number(group) in self._masked

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
-from policy_engine.codegen import body, index, inline, joins, refs
+from policy_engine.codegen import body, fixed, index, inline, joins, refs
 from tests.policy_engine.language.test_language import CASES, without_remarks
 
 Patch = pytest.MonkeyPatch
@@ -23,6 +23,7 @@ SWITCHES: dict[str, Callable[[Patch], None]] = {
     "rule index for two": lambda patch: patch.setattr(index, "FEWEST", 2),
     "no joins": lambda patch: patch.setattr(refs.Refs, "_join", lambda *_: ()),
     "joins for one": lambda patch: patch.setattr(joins, "FEWEST", 0),
+    "nothing kept": lambda patch: patch.setattr(fixed.Fixed, "__contains__", lambda *_: False),
     "nothing in place": lambda patch: (
         patch.setattr(refs, "in_place", lambda *_: None) or patch.setattr(body.BodyWriter, "operator", lambda *_: False)
     ),
@@ -136,6 +137,54 @@ def test_joins_are_used_and_follow_the_data() -> None:
     assert other({"user": "u7"}) == list(range(20))
     assert entry({"user": "u7"}) == [7]
     assert pe.compile(module, {"grants": []}).entrypoint("data.t.p")({"user": "u7"}) == []
+
+
+FIXED = """package t
+
+admins contains u if { some u, roles in data.roles; "admin" in roles }
+count_of[r] := n if { some r in data.names; n := count([1 | some roles in data.roles; r in roles]) }
+total := sum([n | some n in count_of])
+large if total > 1
+named := {r | some r in data.names; r != input.not_this}
+noisy if { some r in data.names; print(r) }
+stamped := time.now_ns() if data.names
+calls := f(data.names)
+f(xs) := count(xs)
+answer := {"a": admins, "n": count_of.admin, "t": total, "c": calls, "all": count_of}
+mocked := x if x := calls with f as 7
+mocked_builtin := x if x := total with sum as 99
+replaced := x if x := admins with data.roles as {"zoe": ["admin"]}
+by_input := x if x := admins with input as {}
+failing := [to_number(x) | some x in data.texts]
+"""
+
+
+def test_what_is_fixed_follows_the_data_and_nothing_else() -> None:
+    data: dict[str, Any] = {"roles": {"ann": ["admin"], "bob": ["user"]}, "names": ["admin", "user"], "texts": ["1"]}
+    policies = pe.compile({"t.rego": FIXED}, data)
+    source = policies.python_source()
+    assert source.count("d = q[9]") == 5  # not those that a function which is replaced somewhere has a part in
+    everything = policies.entrypoint("data.t")
+    first = everything({"not_this": "user"})
+    second = everything({"not_this": "user"})
+    assert second.pop("stamped") > first.pop("stamped")
+    assert second == first
+    assert first["admins"] == ["ann"]
+    assert first["answer"] == {"a": ["ann"], "n": 1, "t": 2, "c": 2, "all": {"admin": 1, "user": 1}}
+    assert (first["mocked"], first["mocked_builtin"], first["replaced"]) == (7, 99, ["zoe"])
+    assert everything({"not_this": "admin"})["named"] == ["user"]
+    again = policies.with_data({"roles": {"eve": ["admin"]}, "names": [], "texts": []}).entrypoint("data.t")
+    assert again({})["admins"] == ["eve"]
+    assert everything({})["admins"] == ["ann"]
+    prints = [policies.entrypoint("data.t.noisy").decide({}).prints for _ in range(2)]
+    assert prints[0] == prints[1] == ("admin", "user")
+
+
+def test_what_is_fixed_is_not_shared_between_error_modes() -> None:
+    policies = pe.compile({"t.rego": FIXED}, {"texts": ["x"], "names": [], "roles": {}})
+    assert policies.entrypoint("data.t.failing")({}) == []
+    with pytest.raises(pe.PolicyError):
+        policies.entrypoint("data.t.failing", strict_builtin_errors=True)({})
 
 
 def test_a_list_that_replaces_data_is_not_remembered() -> None:

@@ -1,0 +1,81 @@
+"""Rules that say the same as long as the base data is the same: what they say is kept with the data's other tables.
+
+    admins contains u if { some u, roles in data.roles; "admin" in roles }
+
+reads no input, asks nobody and calls nothing that a `with` may replace. One decision computes it, later ones look it
+up (`context.INDEXES`). Where a `with` replaces data there are no tables, and it is computed as any other rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from policy_engine.builtins import TABLE
+from policy_engine.compiler import calls
+from policy_engine.compiler.program import Group, Kind, Program, Rule, dotted
+from policy_engine.compiler.recursion import dependencies, rule_terms
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
+
+OBSERVED: Final = frozenset({"print", "trace", "internal.print"})
+"""Calls whose effect on the caller must not be missed."""
+
+
+class Fixed:
+    """Which groups of a program are fixed. `replaced` are the functions that some `with` replaces."""
+
+    def __init__(self, program: Program, replaced: Collection[str]) -> None:
+        self._program = program
+        self._replaced = replaced
+        self._known: dict[Rule, bool] = {}
+
+    def __contains__(self, group: Group) -> bool:
+        """Whether a group's document is fixed, and takes more than a look at a constant."""
+        return (
+            group.kind is not Kind.FUNCTION
+            and any(rule.clauses[0].body or not _is_constant(rule) for rule in group.rules)
+            and all(map(self._rule, (*group.rules, *group.defaults)))
+        )
+
+    def _rule(self, rule: Rule) -> bool:
+        # Rules depend on each other without end, and deeper than Python calls; there are no cycles.
+        pending = [rule]
+        while pending:
+            at = pending[-1]
+            if at not in self._known:
+                if not self._is_plain(at):
+                    self._known[at] = False
+                    continue
+                needed = list(dependencies(self._program, at))
+                unknown = [item for item in needed if item not in self._known]
+                if unknown and all(self._known.get(item, True) for item in needed):
+                    pending += unknown
+                    continue
+                self._known[at] = not unknown and all(self._known[item] for item in needed)
+            pending.pop()
+        return self._known[rule]
+
+    def _is_plain(self, rule: Rule) -> bool:
+        """Whether the rule itself reads and calls only what is always the same."""
+        return all(map(self._is_plain_term, rule_terms(rule)))
+
+    def _is_plain_term(self, term: nodes.Term) -> bool:
+        match term:
+            case nodes.Var(name):
+                return name != "input"
+            case nodes.Ref(nodes.Var(name)):
+                return name != "input"
+            case nodes.Call(nodes.Var(name)):
+                builtin = self._program.builtins[name]
+                usual = builtin is TABLE.get(name) and not builtin.nondeterministic
+                return usual and name not in OBSERVED and name not in self._replaced
+            case nodes.Call():
+                group = calls.find_function(self._program, term)
+                return group is not None and dotted(group.path) not in self._replaced
+        return True
+
+
+def _is_constant(rule: Rule) -> bool:
+    value = rule.clauses[0].value
+    return rule.key is None and value is not None and constant_value(value) is not None
