@@ -19,6 +19,7 @@ from policy_engine.compiler.resolver import Findings, Resolver
 from policy_engine.compiler.terms import ROOTS, Names, is_generated
 from policy_engine.compiler.typecheck import rules as typecheck
 from policy_engine.compiler.typecheck.annotated import read as read_schemas
+from policy_engine.compiler.undeclared import Shown
 from policy_engine.errors import PolicyError, combine
 from policy_engine.location import NOWHERE
 from policy_engine.syntax import nodes
@@ -93,7 +94,9 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     info = ModuleInfo("", (), nodes.Module(nodes.Package(()), (), ()))
     clause = Clause(None, resolver.query(body))
     query.rules.append(Rule((), (), None, None, [clause], False, NOWHERE, info))
-    if errors := found.first():
+    if resolver.shows:
+        found.shown.append(Shown(set(), clause.body, ()))
+    if errors := found.first(calls.arity(program)):
         raise combine(errors)
     variables = {}
     for expr in clause.body:

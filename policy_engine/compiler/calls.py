@@ -35,14 +35,14 @@ _NEVER_REPLACED: Final = frozenset({"eq", "rego.metadata.chain", "rego.metadata.
 def check(program: Program, errors: list[PolicyError]) -> None:
     """Report calls that cannot be made, and note which functions and documents `with` replaces somewhere.
 
-    What is wrong with a `with` is said first.
+    What is wrong with a `with` is said first, then which rules conflict.
     """
     checker = Checker(program, errors)
     for rule in program.rules:
         for clause in rule.clauses:
             checker.body(clause.body)
-    if checker.wrong_withs:
-        errors[:] = checker.wrong_withs
+    if said_first := checker.wrong_withs or program.conflicts:
+        errors[:] = said_first
 
 
 def deprecated(program: Program, errors: list[PolicyError]) -> None:

@@ -76,17 +76,19 @@ class Expander:
         """An operand of `not`, `and` or `or`: what is taken out of it stays inside."""
         if not isinstance(operand, Expr):
             return self.body(operand)
-        body = self.body((operand,))
+        body: list[Expr] = []
+        # A reference in `with` here OPA binds to a variable of the body around, and calls that unsafe.
+        self.expr(operand, body, "$")
         return body[0] if len(body) == 1 else Plain(body)
 
-    def expr(self, expr: Expr, out: list[Expr]) -> None:
-        """Append what replaces `expr`."""
+    def expr(self, expr: Expr, out: list[Expr], base: str = "") -> None:
+        """Append what replaces `expr`. The names of variables for references in `with` begin with `base`."""
         if not expr.withs:
             what = self.what(expr, out)
             out.append(expr if what is expr.what else Expr(what, expr.negated, loc=expr.loc))
             return
         before: list[Expr] = []
-        withs = tuple([replace(item, value=self.replacement(item.value, before)) for item in expr.withs])
+        withs = tuple([replace(item, value=self.replacement(item.value, before, base)) for item in expr.withs])
         out.extend(before)  # the values of `with` are evaluated outside of it
         before = []
         what = self.what(expr, before)
@@ -124,10 +126,12 @@ class Expander:
         """A term that stands inside another one."""
         raise NotImplementedError
 
-    def replacement(self, term: Term, before: list[Expr]) -> Term:
+    def replacement(self, term: Term, before: list[Expr], base: str) -> Term:
         """The value of a `with`: what is to be evaluated of it is, before the expression that it modifies."""
         term = self.operand(term, before)
-        return self.take_out(term, before) if _is_evaluated(term) else term
+        if not _is_evaluated(term):
+            return term
+        return self.take_out(term, before, base if isinstance(term, (nodes.Ref, nodes.Var)) else "")
 
     def side(self, term: Term, before: list[Expr]) -> Term:
         """A term that is a whole expression or a side of `=`."""
@@ -142,9 +146,9 @@ class Expander:
         """What becomes of the operator `=` or `==`."""
         return name
 
-    def take_out(self, term: Term, before: list[Expr]) -> nodes.Var:
+    def take_out(self, term: Term, before: list[Expr], base: str = "") -> nodes.Var:
         """Bind a term to a new variable before the current expression."""
-        local = self.names.fresh("", term)
+        local = self.names.fresh(base, term)
         before.append(equality(local, term, term))
         return local
 

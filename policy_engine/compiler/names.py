@@ -17,7 +17,15 @@ from policy_engine.compiler.imports import rule_name
 from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule, dotted
 from policy_engine.compiler.resolver import Findings, Resolver
 from policy_engine.compiler.scopes import How, Local, declared_names, variables
-from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, equality, map_term, walk_terms
+from policy_engine.compiler.terms import (
+    COMPREHENSIONS,
+    ROOTS,
+    equality,
+    function_path,
+    map_term,
+    walk_terms,
+)
+from policy_engine.compiler.undeclared import Arity, Shown
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -45,7 +53,20 @@ def resolve(program: Program, errors: list[PolicyError]) -> None:
         found.facts += imports.builtin_facts(info, program.builtins)
         found.roots += imports.shadowing_rules(info)
         found.imports += imports.duplicates(info)
-    errors += found.first()
+    errors += found.first(_arity(program))
+
+
+def _arity(program: Program) -> Arity:
+    """How many operands functions take, before there is a tree to find them in; -1 if there is none of the name."""
+    known = {name: len(builtin.decl.args) for name, builtin in program.builtins.items()}
+    for rule in program.rules:
+        known.setdefault(dotted(rule.path), len(rule.args or ()))
+
+    def count(call: nodes.Call) -> int:
+        operator = call.operator
+        return known.get(operator.name if isinstance(operator, nodes.Var) else dotted(function_path(operator)), -1)
+
+    return count
 
 
 def _function_names(program: Program) -> set[str]:
@@ -53,7 +74,7 @@ def _function_names(program: Program) -> set[str]:
     functions = set(program.builtins)
     for info in program.modules:
         for rule in info.module.rules:
-            if rule.head.args is not None:
+            if rule.head.args:
                 steps = rule.head.ref.path if isinstance(rule.head.ref, nodes.Ref) else ()
                 names = [step.value for step in steps if isinstance(step, nodes.Scalar)]
                 functions.add(dotted((*info.package, rule_name(rule), *names)))
@@ -76,7 +97,9 @@ class RuleResolver(Resolver):
             ground += 1
         path: Path = (*info.package, rule_name(rule), *names)
         # An argument that must be evaluated is compared before anything else of the body runs.
+        self.shows = False
         args, first, arguments = self._arguments(head.args)
+        bound = {var.name for arg in args or () for var in variables(arg)}
         clauses: list[Clause] = []
         suffix: tuple[Term, ...] = ()
         key: Term | None = None
@@ -90,13 +113,16 @@ class RuleResolver(Resolver):
             self.head = scope
             if part is rule:
                 suffix, body = self._heads(steps[ground:], body)
-                if head.key is not None:
-                    (key,), body = self._heads((head.key,), body)
+            end = len(body)
+            if part is rule and head.key is not None:
+                (key,), body = self._heads((head.key,), body)
             value = part.head.value if part.head.value is not None else nodes.Scalar(True, loc=part.loc)
             if head.key is None:
                 (value,), body = self._heads((value,), body)
             self.head = None
             self._set_errors(errors)
+            if self.shows:
+                self.found.shown.append(Shown(bound, body[len(first) : end], (*first, *body[end:])))
             clauses.append(Clause(None if head.key is not None else value, body, part.loc))
             self.scopes.close(strict=self.strict)
             self._set_errors([])
@@ -109,7 +135,7 @@ class RuleResolver(Resolver):
 
     def _arguments(self, terms: tuple[Term, ...] | None) -> tuple[tuple[Term, ...] | None, Body, dict[str, Local]]:
         """A function's arguments, what of them its bodies begin with, and the names they declare."""
-        if terms is None:
+        if not terms:  # `f()` is the document `f`
             return None, (), {}
         names = {var.name for term in terms for var in variables(term)}
         scope = self.scopes.open(names)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.terms import Names
 from policy_engine.compiler.typecheck.documents import Documents, Node
+from policy_engine.errors import PolicyError
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.metadata import Annotation
@@ -38,7 +39,7 @@ class Clause:
 class Rule:
     """One rule in normal form. `clauses` is the rule itself and then its `else` parts, in order.
 
-    `key` is the member term of `contains`. `args` is None unless the rule is a function.
+    `key` is the member term of `contains`. `args` is None unless the rule is a function: `f() := 1` is none.
     """
 
     path: Path
@@ -171,5 +172,7 @@ class Program:
     """For each rule those that its document is made from. Filled when recursion is looked for, like `ordered`."""
     ordered: list[Rule] = field(default_factory=list)
     """All rules, each behind those that it depends on."""
+    conflicts: list[PolicyError] = field(default_factory=list)
+    """Rules that cannot stand beside each other. Said when nothing is wrong with a `with`."""
     documents: Documents = field(default_factory=lambda: Documents(Node()))
     """The types of the rules' documents, for checking queries."""

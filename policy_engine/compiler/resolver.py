@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
+from policy_engine.compiler import undeclared
 from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.program import ModuleInfo, dotted
 from policy_engine.compiler.scopes import (
@@ -32,6 +34,7 @@ from policy_engine.compiler.terms import (
     pattern_vars,
     subterms,
 )
+from policy_engine.compiler.undeclared import Arity, Shown
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_term
@@ -50,10 +53,18 @@ class Findings:
     locals: list[PolicyError] = field(default_factory=list)
     templates: list[PolicyError] = field(default_factory=list)
     void: list[PolicyError] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    """The clauses that have a template string or print something: that all is bound there remains to be found."""
 
-    def first(self) -> list[PolicyError]:
-        kinds = (self.facts, self.references, self.roots, self.imports, self.locals, self.templates, self.void)
-        return next(filter(None, kinds), [])
+    def first(self, arity: Arity) -> list[PolicyError]:
+        """What is reported. `arity` is how many operands a function takes that is called."""
+        named = next(filter(None, (self.facts, self.references, self.roots, self.imports, self.locals)), [])
+        return (
+            named
+            or [*self.templates, *undeclared.in_templates(self.shown, arity)]
+            or self.void
+            or undeclared.in_prints(self.shown, arity)
+        )
 
 
 class Resolver:
@@ -67,6 +78,10 @@ class Resolver:
         self.scopes = Scopes(fresh)
         self.relations: set[str] = set()
         """The builtins that may have several results."""
+        self.in_operand = False
+        """What is being resolved is a part of an operand of `not`, `and` or `or` without braces, outside of bodies."""
+        self.shows = False
+        """Something since this was last set has been a template string or an operand of `print`."""
         self.strict = False
         """Report what is declared, assigned, imported or taken as an argument and never used (`opa check --strict`)."""
         self.used: set[str] = set()
@@ -87,10 +102,12 @@ class Resolver:
 
     def body(self, body: Body, outer: Iterable[Term] = ()) -> tuple[Body, tuple[Term, ...]]:
         """A body in a scope of its own, and the terms (a comprehension's head) that see what it declares."""
+        around, self.in_operand = self.in_operand, False
         self.scopes.open(declared_names(body))
         exprs = self._exprs(body)
         terms = tuple([self.term(term) for term in outer])
         self.scopes.close(strict=self.strict)
+        self.in_operand = around
         return exprs, terms
 
     def query(self, body: Body) -> Body:
@@ -222,8 +239,10 @@ class Resolver:
             case nodes.Call(nodes.Var("assign"), (_, _)):
                 self._refuse_assignment(operand, "negated expression" if operand.negated else where)
                 return operand
-            case _:
+            case what:
+                around, self.in_operand = self.in_operand, not (isinstance(what, nodes.Call) and _is_metadata(what))
                 resolved = self._expr(operand)
+                self.in_operand = around
                 assert resolved is not None
                 return resolved
 
@@ -384,6 +403,9 @@ class Resolver:
         taken = self._declared("rego") is not None or self._global("rego") is not None
         if self.current is None or self.annotations is None or taken:
             return nodes.Call(self._operator(call_.operator)[0], (), loc=call_.loc)
+        if self.in_operand and name in _METADATA:
+            # OPA has a variable for its value by the time that it asks what is bound where, and calls it unsafe.
+            return self.fresh.fresh("$", call_)
         if name == "rego.metadata.rule":
             return constant_term(self.annotations.rule(*self.current), call_.loc)
         if name == "rego.metadata.chain":
@@ -397,12 +419,18 @@ class Resolver:
 
     def _captured(self, item: Term | Expr) -> Term:
         """The set of a term's values."""
+        self.shows = True
         local = self.fresh.fresh(CAPTURE, item)
         what = item.what if isinstance(item, Expr) else item
         assert isinstance(what, Term)
         withs = item.withs if isinstance(item, Expr) else ()
+        around, self.in_operand = self.in_operand, False
         body = self._exprs((Expr(call("eq", (local, what), item), withs=withs, loc=item.loc),))
+        self.in_operand = around
         return nodes.SetComprehension(local, body, loc=item.loc)
+
+
+_METADATA: Final = frozenset({"rego.metadata.rule", "rego.metadata.chain"})
 
 
 def _is_metadata(term: nodes.Call) -> bool:

@@ -20,7 +20,6 @@ from policy_engine.compiler.terms import (
     closures,
     expr_terms,
     heads,
-    is_capture,
     is_leaf,
     map_closure,
     map_operands,
@@ -31,7 +30,7 @@ from policy_engine.compiler.terms import (
     term_closures,
     walk_terms,
 )
-from policy_engine.errors import COMPILE_ERROR, UNSAFE_VAR_ERROR, PolicyError
+from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -49,9 +48,6 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
         for rule in program.rules
     }
     for rule in program.rules:
-        for clause in rule.clauses:
-            checker.undeclared(clause.body, known[rule])
-    for rule in program.rules if not errors else ():
         for number, clause in enumerate(rule.clauses):
             bound = known[rule] | {name for expr in clause.body for name in checker.own_vars(expr)}
             terms = [clause.value] if clause.value is not None else []
@@ -80,12 +76,15 @@ class Safety:
 
     def report(self) -> None:
         """One error for each variable of the policy that is unbound, if there is none, the place of another one."""
+        before = len(self.errors)
         for name, loc in self.unsafe.items():
             if not is_internal(name):
                 hint = f"`import future.keywords.{name}` makes it a keyword" if name in IMPORTABLE else ""
                 self.errors.append(PolicyError(UNSAFE_VAR_ERROR, f"var {shown(name)} is unsafe", loc, hint=hint))
-        if self.unsafe and not self.errors:
-            self.errors.append(PolicyError(UNSAFE_VAR_ERROR, "expression is unsafe", min(self.unsafe.values())))
+        if self.unsafe and len(self.errors) == before:
+            hint = "put operands of `not`, `and` and `or` in braces, or bind what they compute before"
+            place = min(self.unsafe.values())
+            self.errors.append(PolicyError(UNSAFE_VAR_ERROR, "expression is unsafe", place, hint=hint))
         self.unsafe = {}
 
     def body(self, body: Body, outside: set[str]) -> Body:
@@ -150,36 +149,6 @@ class Safety:
                 return bound | (left - safe), set()
             call = call.args[-1]  # the call of a head, which has its result on the left
         return bound, _ref_outputs(call.args, safe) | bound
-
-    def undeclared(self, body: Body, outside: set[str]) -> None:
-        """Report what stands in a template string or `print`, and nothing binds.
-
-        A template string sees what its body binds anywhere; `print`, which must not move, what is bound before it.
-        """
-        if not any(map(closures, body)):
-            return
-        before = outside | set(ROOTS)
-        whole = set(before)
-        for expr in body:
-            whole |= self.outputs(expr, whole)
-        for expr in body:
-            is_print = isinstance(expr.what, nodes.Call) and expr.what.operator == _PRINT
-            known = before if is_print else whole
-            for closure in closures(expr):
-                inside = known
-                if isinstance(closure, nodes.Every):
-                    inside = known | {var.name for var in (closure.key, closure.value) if var is not None}
-                for inner in bodies(closure):
-                    if is_capture(closure):
-                        self._check_captured(inner, known)
-                    self.undeclared(inner, inside)
-            before |= self.outputs(expr, before)
-
-    def _check_captured(self, body: Body, known: set[str]) -> None:
-        found = {var.name: var for expr in body for var in expr_vars(expr)}
-        for name, var in found.items():
-            if name not in known and not is_internal(name):
-                self.errors.append(PolicyError(COMPILE_ERROR, f"var {shown(name)} is undeclared", var.loc))
 
     def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:
         for i, expr in enumerate(body):
@@ -364,7 +333,6 @@ def unify(safe: set[str], a: Term, b: Term) -> set[str]:
 
 _EQ: Final = nodes.Var("eq")
 _ASSIGN: Final = nodes.Var("assign")
-_PRINT: Final = nodes.Var("internal.print")
 
 _MATCH_RIGHT: Final[dict[type, tuple[type, ...]]] = {
     nodes.Array: (nodes.Ref, nodes.Call, *COMPREHENSIONS),
@@ -423,7 +391,7 @@ class _Unifier:
             return
         if isinstance(value, nodes.Ref) and not _is_safe_head(value, self.safe | self.unified):
             return
-        if isinstance(value, nodes.Set) and any(not self.known(var.name) for var in _all_vars(value)):
+        if isinstance(value, (nodes.Set, nodes.Call)) and any(not self.known(var.name) for var in _all_vars(value)):
             return
         for var in _input_vars(pattern) if isinstance(pattern, (nodes.Var, nodes.Array, nodes.Object)) else ():
             self.mark(var.name)

@@ -19,13 +19,13 @@ from policy_engine.values import order_key, thaw
 
 
 def build(program: Program, errors: list[PolicyError]) -> None:
-    """Fill `program.groups` and `program.tree`."""
+    """Fill `program.groups` and `program.tree`, and note what conflicts."""
     written: dict[Path, list[Rule]] = {}
     for rule in program.rules:
         written.setdefault(rule.path, []).append(rule)
     for path, rules in written.items():
-        _check_kinds(path, rules, errors)
-    _check_overlaps(program, written, errors)
+        _check_kinds(path, rules, program.conflicts)
+    _check_overlaps(program, written, program.conflicts)
     open_ended = {rule.path for rule in program.rules if rule.args is None and (rule.suffix or rule.key is not None)}
     by_path: dict[Path, list[Rule]] = {}
     for rule in program.rules:

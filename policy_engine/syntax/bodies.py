@@ -6,7 +6,7 @@ in braces, groups in parentheses. Which of these may stand where is OPA's choice
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
@@ -21,6 +21,7 @@ from policy_engine.syntax.nodes import (
     Expr,
     Negation,
     Ref,
+    Scalar,
     SomeDecl,
     SomeIn,
     Term,
@@ -49,6 +50,8 @@ class Block(NamedTuple):
 
 Operand: TypeAlias = Expr | Group | Block
 
+_PRINTS: Final = (Var("print"), Ref(Var("internal"), (Scalar("print"),)))
+
 
 def member(term: Term) -> tuple[Term, ...] | None:
     """The operands of `x in xs` (2) or `k, v in xs` (3); None if `term` is something else."""
@@ -59,6 +62,24 @@ def member(term: Term) -> tuple[Term, ...] | None:
 def is_logical(expr: Expr) -> bool:
     """`not`, `and` or `or` at the top."""
     return expr.negated or isinstance(expr.what, Negation | Conjunction | Disjunction)
+
+
+def _is_negated_group(expr: Expr) -> bool:
+    """`not (…)` with something else than a term in the parentheses."""
+    inner = expr.what.body if isinstance(expr.what, Negation) else None
+    return isinstance(inner, Expr) and (is_logical(inner) or bool(inner.withs))
+
+
+def _refuse_only_print(operand: Body | Expr, loc: Location, word: Token) -> None:
+    """An operand that prints and does nothing else could never fail."""
+    exprs = (operand,) if isinstance(operand, Expr) else operand
+    if all(_is_print(expr) for expr in exprs):
+        hint = "move it out of the operand, or add an expression that can fail"
+        fail(f"operand of `{word.text}` cannot consist only of calls to `print`", loc, hint)
+
+
+def _is_print(expr: Expr) -> bool:
+    return isinstance(expr.what, Call) and not expr.negated and expr.what.operator in _PRINTS
 
 
 class Surroundings(NamedTuple):
@@ -147,10 +168,11 @@ class BodyBuilder(Builder):
         return (*before, self._operand(right, word))
 
     def _operand(self, operand: Operand, word: Token) -> Body | Expr:
-        if isinstance(operand, Block):
-            return operand.body
-        if isinstance(operand, Group):
-            return operand.expr
+        if not isinstance(operand, Expr):
+            inner = operand.body if isinstance(operand, Block) else operand.expr
+            _refuse_only_print(inner, operand.loc, word)
+            return inner
+        _refuse_only_print(operand, operand.loc, word)
         if operand.loc[1:3] in self.curly:
             hint = "wrap a set or an object in parentheses: `({...})`"
             fail(f"operand of `{word.text}` cannot begin with {{ unless the braces hold a body", operand.loc, hint)
@@ -190,6 +212,9 @@ class BodyBuilder(Builder):
 
     def not_group(self, word: Token, group: Group) -> Expr:
         if word.loc[1:3] < self.modern_not:
+            self._not_a_term(group.loc)
+        if word.loc[1:3] < self.logical and _is_negated_group(group.expr):
+            # Without `and` and `or` OPA looks for operands only directly behind a `not`.
             self._not_a_term(group.loc)
         return self._negation(word, group.expr, group)
 
