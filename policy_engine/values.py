@@ -588,6 +588,11 @@ def loads(text: str | bytes) -> Value:
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     # Short texts have no number that `int` would not read as it is, but this one.
     decoder = _DECODER if len(text) > 4000 or "-0" in text else _SHORT_DECODER
+    if text[:1] in ("{", "["):
+        # Without the two searches for space around the document that `decode` makes.
+        value, end = decoder.raw_decode(text)
+        if end == len(text):
+            return value
     return decoder.decode(text)
 
 

@@ -49,7 +49,6 @@ from policy_engine.builtins import (
     uuid,
     x509,
 )
-from policy_engine.builtins.measured import measured
 from policy_engine.builtins.table import Builtin
 
 FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
@@ -94,5 +93,5 @@ FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
     x509.BUILTINS,
 )
 
-TABLE: Final[dict[str, Builtin]] = {builtin.name: measured(builtin) for family in FAMILIES for builtin in family}
+TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}
 """Every builtin this engine has. A name that is not here is an error when a policy is loaded."""

@@ -23,37 +23,42 @@ _LARGEST: Final = 1_000_000
 
 def sprintf(ctx: Context, template: Value, values: Value) -> str:
     text = string(template, "sprintf", 1)
-    if (quick := _quick(text, array(values, "sprintf", 2))) is not None:
+    if values.__class__ is list and (quick := _quick(text, values)) is not None:
+        if len(quick) > _SHORT:
+            charge_made(ctx, len(quick), ascii_only=quick.isascii())
         return quick
     return format_text(ctx, text, [_argument(ctx, value) for value in array(values, "sprintf", 2)])
 
 
 def _quick(template: str, values: Sequence[Value]) -> str | None:
     """What most calls are: `%s`, `%d` and `%v` without flags, an argument for each, short strings and integers."""
-    plain = _plain(template)
-    if plain is None or len(plain) != len(values):
+    if len(template) > _SHORT or len(values) > _FEW:
         return None
-    texts = []
-    for verb, value in zip(plain, values, strict=True):
-        cls = value.__class__
-        if cls is str and verb != "d" and len(value) <= _SHORT:
-            texts.append(value)
-        elif cls is int and verb != "s" and -_INT64 <= value < _INT64:
-            texts.append(str(value))
-        else:
+    plain = _plain(template, tuple(map(type, values)))
+    if plain is None:
+        return None
+    for value in values:
+        if len(value) > _SHORT if value.__class__ is str else not -_INT64 <= value < _INT64:
             return None
-    return template.replace("%d", "%s").replace("%v", "%s") % tuple(texts)
+    return plain % tuple(values)
 
 
 @functools.lru_cache(maxsize=512)
-def _plain(template: str) -> str | None:
-    """The verbs of a template that has no other directives; None for others and for long ones."""
-    verbs = "".join(_VERB.findall(template))
-    return verbs if len(verbs) == template.count("%") and len(template) <= _SHORT else None
+def _plain(template: str, classes: tuple[type, ...]) -> str | None:
+    """Python's template for the same text, where Go and Python agree on it; None elsewhere."""
+    verbs = _VERB.findall(template)
+    if len(verbs) != template.count("%") or len(verbs) != len(classes):
+        return None
+    if not all(
+        (cls is str and verb != "d") or (cls is int and verb != "s") for verb, cls in zip(verbs, classes, strict=True)
+    ):
+        return None
+    return template.replace("%d", "%s").replace("%v", "%s")
 
 
 _VERB: Final = re.compile("%([sdv])")
 _SHORT: Final = 4096
+_FEW: Final = 64
 _INT64: Final = 1 << 63
 
 

@@ -54,7 +54,9 @@ def _quick(text: str) -> Value:
 
     `_Reader` reads what is only deep, and says in Go's words what is wrong.
     """
-    if text.count("[") + text.count("{") > MAX_DEPTH or _LOOK_CLOSER.search(text):
+    # Most texts are too short to be too deep, and have no half of a surrogate pair since they have no such escape.
+    usual = len(text) <= MAX_DEPTH and text.isascii() and "\\u" not in text
+    if not usual and (text.count("[") + text.count("{") > MAX_DEPTH or _LOOK_CLOSER.search(text)):
         return UNDEFINED
     try:
         return loads(text)

@@ -34,30 +34,26 @@ def reachable(ctx: Context, graph: Value, initial: Value) -> Set:
     """The nodes of the graph that can be reached from the initial ones, these included."""
     edges = object_(graph, "graph.reachable", 1)
     queue = _start(initial, "graph.reachable")
-    seen: set[object] = set()
     reached: dict[object, None] = {}
-    work = 0
+    charged = len(queue)
     for node in queue:
         key = node if node.__class__ is str else freeze(node)
-        if key in seen:
-            continue
-        seen.add(key)
-        found = edges.get(key, UNDEFINED)
-        if found is UNDEFINED:
+        if key in reached or (found := edges.get(key, UNDEFINED)) is UNDEFINED:
             continue
         reached[key] = None
-        onward = found if found.__class__ is list else _neighbours(found)
-        queue += onward
-        work += len(onward) + 1
-        if work > _STRIDE:
-            ctx.charge(work)
-            work = 0
-    ctx.charge(work)
+        if found.__class__ is not list:
+            found = _neighbours(found)
+        if found:
+            queue += found
+            if len(queue) - charged > _STRIDE:
+                ctx.charge(len(queue) - charged)
+                charged = len(queue)
+    ctx.charge(len(queue) - charged + len(reached))
     return Set.of(reached)
 
 
 _STRIDE: Final = 256
-"""Steps between two charges."""
+"""Nodes to be visited between two charges."""
 
 
 def reachable_paths(ctx: Context, graph: Value, initial: Value) -> Set:
@@ -118,19 +114,27 @@ def walk_values(ctx: Context, value: Value) -> Iterator[Value]:
         node = pending.pop()
         yield node
         cls = node.__class__
-        if cls is str:
+        if cls is str or node is None or cls is int or cls is bool:
             continue
-        if cls is dict:
-            children = [child for _, child in sorted_items(node)]
-        elif cls is list or cls is Set:
-            children = list(node)
+        if cls is list:
+            children = node[::-1]
+        elif cls is dict:
+            children = (
+                [node[name] for name in sorted(node, reverse=True)]
+                if {*map(type, node)} <= _NAMES
+                else [child for _, child in reversed(sorted_items(node))]
+            )
+        elif cls is Set:
+            children = node.sorted()[::-1]
         else:
             type_name(node)
             continue
-        ctx.charge(len(children))
-        children.reverse()
-        pending += children
+        if children:
+            ctx.charge(len(children))
+            pending += children
 
+
+_NAMES: Final = frozenset({str})
 
 _NODES: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
 _GRAPH: Final = t.object_(t.ANY, _NODES)

@@ -2,17 +2,16 @@
 
 A loop is charged by its length when it is entered, so what a call inside of it does must not be free however long its
 operands are; and as every result may be kept, steps are also what bounds a decision's memory. A builtin that takes the
-context charges for itself, since it can do so before the work. All others are wrapped here when the table is made, but
-for those in `CHEAP`: they look at a few words of memory whatever they are given.
+context charges for itself, since it can do so before the work. For all others generated code does it
+(`codegen.metering`), but for those in `CHEAP`: they look at a few words of memory whatever they are given.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 
-from policy_engine.builtins.table import Builtin, Context
+from policy_engine.builtins.table import Builtin
 from policy_engine.values import Set, Value
 
 CHEAP: Final = frozenset(
@@ -24,29 +23,21 @@ CHEAP: Final = frozenset(
 )  # fmt: skip
 
 
-def measured(builtin: Builtin) -> Builtin:
-    """The builtin with its calls charged by the sizes of operands and result."""
-    if builtin.context or builtin.relation or builtin.name in CHEAP:
-        return builtin
-    function = builtin.function
+def is_measured(builtin: Builtin) -> bool:
+    """Whether calls are charged by the sizes of operands and result."""
+    return not (builtin.context or builtin.relation or builtin.name in CHEAP)
 
-    def call(ctx: Context, *operands: Value) -> Value:
-        for operand in operands:
-            reading = _READING.get(operand.__class__)
-            if reading is not None and (work := reading(operand)):
-                ctx.charge(work)
-        result = function(*operands)
-        measure = _MAKING.get(result.__class__)
-        if measure is not None and (work := measure(result)):
-            ctx.charge(work)
-        return result
 
-    return dataclasses.replace(builtin, function=call, context=True)
+def reading(value: Value) -> int:
+    """Steps for looking through an operand."""
+    measure = _READING.get(value.__class__)
+    return 0 if measure is None else measure(value)
 
 
 def making(value: Value) -> int:
     """Steps for a value that was made: about one for every eight bytes of it, without what is in its members."""
-    return _MAKING[value.__class__](value) if value.__class__ in _MAKING else 0
+    measure = _MAKING.get(value.__class__)
+    return 0 if measure is None else measure(value)
 
 
 def text_size(text: str) -> int:
@@ -56,14 +47,14 @@ def text_size(text: str) -> int:
 
 _Measure = Callable[[Any], int]
 _READING: Final[dict[type, _Measure]] = {
-    str: lambda text: len(text) // 16,
+    str: lambda text: len(text) // READ_AT_ONCE,
     int: lambda number: number.bit_length() // 64 if number > _WORD or number < -_WORD else 0,
     list: lambda items: len(items) // 4,
     dict: lambda items: len(items) // 4,
     Set: lambda items: len(items) // 4,
 }
 _MAKING: Final[dict[type, _Measure]] = {
-    str: lambda text: text_size(text) if len(text) > _SHORT else 0,
+    str: lambda text: text_size(text) if len(text) > MADE_FREELY else 0,
     int: _READING[int],
     list: len,
     dict: lambda items: 4 * len(items),
@@ -71,4 +62,7 @@ _MAKING: Final[dict[type, _Measure]] = {
 }
 
 _WORD: Final = 1 << 64
-_SHORT: Final = 64
+READ_AT_ONCE: Final = 16
+"""Characters of a text that are read in one step."""
+MADE_FREELY: Final = 64
+"""Characters of a text that may be made for nothing."""

@@ -101,12 +101,23 @@ def cidr_contains(cidr: Value, operand: Value) -> Value:
 
 def _contains(cidr: Value, operand: Value, name: str) -> bool:
     """Whether an address, or the whole of another range, is in a range."""
+    if cidr.__class__ is operand.__class__ is str and len(cidr) + len(operand) <= _LONGEST:
+        known = _verdict(cidr, operand)
+        if known is not None:
+            return known
     outer = _operand(cidr, name)
     text = string(operand, name, 1)
     inner = (_single(text) or _network(text)) if len(text) <= _LONGEST else None
     if inner is None:
         raise BuiltinError(f"{name}: not a valid textual representation of an IP address or CIDR: {text}")
     return _holds(outer, inner)
+
+
+@functools.lru_cache(maxsize=4096)
+def _verdict(cidr: str, operand: str) -> bool | None:
+    """The answer for two short texts; None if one of them is no range or address."""
+    outer, inner = _network(cidr), _single(operand) or _network(operand)
+    return None if outer is None or inner is None else _holds(outer, inner)
 
 
 def cidr_overlap(cidr: Value, operand: Value) -> Value:

@@ -88,17 +88,26 @@ def union_n(ctx: Context, operand: Value) -> Value:
 
 def _merge_all(ctx: Context, objects: list[dict[Any, Value]]) -> dict[Any, Value]:
     """The union of objects given from last to first. Every key and value is looked at once, however many objects."""
-    columns: dict[Any, list[Value]] = {}
+    ctx.charge(4 * sum(map(len, objects)))
+    merged: dict[Any, Value] = {}
+    objects_under: dict[Any, list[Value]] = {}
+    """All values of a key whose last one is an object."""
     for item in objects:
-        ctx.charge(4 * len(item))
         for key, value in item.items():
-            columns.setdefault(key, []).append(value)
-    return {key: values[0] if len(values) == 1 else _latest(ctx, values) for key, values in columns.items()}
+            if key not in merged:
+                merged[key] = value
+            elif key in objects_under:
+                objects_under[key].append(value)
+            elif merged[key].__class__ is dict:
+                objects_under[key] = [merged[key], value]
+    for key, values in objects_under.items():
+        merged[key] = _latest(ctx, values)
+    return merged
 
 
 def _latest(ctx: Context, values: list[Value]) -> Value:
-    """The last value, merged with the objects right before it if it is an object. `values` go from last to first."""
-    run = 0
+    """The last value, an object, merged with the objects right before it. `values` go from last to first."""
+    run = 1
     while run < len(values) and values[run].__class__ is dict:
         run += 1
     return _merge_all(ctx, values[:run]) if run > 1 else values[0]

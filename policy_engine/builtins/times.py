@@ -23,6 +23,7 @@ from policy_engine.types import NUMBER, STRING, Array, Function, union
 from policy_engine.values import Value, exact
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH: Final = datetime(1970, 1, 1)
 _SECOND: Final = 1_000_000_000
 _FARTHEST: Final = INT64_MAX // _SECOND + 86_400
 
@@ -49,11 +50,13 @@ def _usual_rfc3339(text: str) -> int | None:
     if match is None:
         return None
     try:
-        since = datetime.fromisoformat(text[:19]) - _EPOCH.replace(tzinfo=None)
+        since = datetime.fromisoformat(text[:19]) - _NAIVE_EPOCH
     except ValueError:
         return None
-    fraction, sign, hours, minutes = match.groups("")
     seconds = since.days * 86_400 + since.seconds
+    if match.lastindex is None:
+        return seconds * _SECOND
+    fraction, sign, hours, minutes = match.groups("")
     if sign:
         offset = int(hours) * 3600 + int(minutes) * 60
         seconds += offset if sign == "-" else -offset
@@ -175,6 +178,8 @@ def _moment(operand: Value, name: str) -> Moment:
 
 def _instant(operand: Value, name: str) -> tuple[int, tzinfo | None]:
     """Nanoseconds, and the zone to show them in (None: UTC), of `ns` or `[ns, zone, layout]`."""
+    if operand.__class__ is int and INT64_MIN <= operand <= INT64_MAX:
+        return operand, None
     parts = operand if operand.__class__ is list else [operand]
     if not parts or (operand.__class__ is not list and operand.__class__ not in NUMBERS):
         wrong(name, 1, operand, "either number (ns) or [number (ns), string (tz)]")

@@ -15,7 +15,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.context import Code, Node, Query
 from policy_engine.codegen.functions import Functions, late, remembered
 from policy_engine.codegen.joins import EXPORTED
-from policy_engine.codegen.runtime import adapt
+from policy_engine.codegen.metering import callee, of_query
 from policy_engine.codegen.unit import Unit
 from policy_engine.location import Location
 from policy_engine.values import Key, Number, Set, freeze
@@ -70,10 +70,7 @@ def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]
     code = Code(namespace, Node(-1, ()))
     code.slots = slots
     code.fns = tuple(
-        [
-            adapt(builtins[mock].function, builtins[mock].context) if group is None else late(namespace, f"g{group}")
-            for mock, group in mocks
-        ]
+        [of_query(builtins[mock]) if group is None else late(namespace, f"g{group}") for mock, group in mocks]
     )
     return code, namespace[name]
 
@@ -83,7 +80,7 @@ class _Writer:
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
-        self.builtins = {id(builtin.function): name for name, builtin in unit.program.builtins.items()}
+        self.builtins = {id(callee(builtin)[0]): name for name, builtin in unit.program.builtins.items()}
 
     def written(self, item: Any) -> Any:
         cls = item.__class__
@@ -158,5 +155,5 @@ class _Reader:
             case "function":
                 return self.namespace[content]
             case "builtin":
-                return self.builtins[content].function
+                return callee(self.builtins[content])[0]
         raise AssertionError(f"{kind} is nothing that was written")

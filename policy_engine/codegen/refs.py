@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from policy_engine.builtins import TABLE
-from policy_engine.codegen.context import DATA, FNS, INPUT
+from policy_engine.codegen.context import DATA, FNS, INPUT, RUN
 from policy_engine.codegen.inline import in_place
 from policy_engine.codegen.lookahead import Loop
+from policy_engine.codegen.metering import First, callee
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
 from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, walk_terms
@@ -156,9 +157,10 @@ class Refs:
         if name in self.unit.mock_slots:
             function, args = f"{self.ctx}[{FNS}][{self.unit.mock_slots[name]}]", [self.ctx, *args]
         else:
-            function = self.unit.constants.named("b", name, builtin.function)
+            called, first = callee(builtin)
+            function = self.unit.constants.named("b", name, called)
             fast = in_place(name, call.args, args) if builtin is TABLE.get(name) else None
-            args = [f"run_of({self.ctx})", *args] if builtin.context else args
+            args = [*self._before(first), *args]
         value = f"{function}({', '.join(args)})"
         if fast is not None:
             value = f"{fast[0]} if {fast[1]} else {value}"
@@ -168,6 +170,12 @@ class Refs:
         if builtin.decl.result is None:
             self.writer.line(f"if {result} is None: {result} = True")
         return result
+
+    def _before(self, first: First) -> tuple[str, ...]:
+        """What a builtin's function takes before the operands."""
+        if first is First.RUN:
+            return (f"{self.ctx}[{RUN}] or run_of({self.ctx})",)
+        return (self.ctx,) if first is First.QUERY else ()
 
     def _argument(self, term: Term) -> str:
         if isinstance(term, nodes.Var) and term.name in ("input", "data"):

@@ -436,13 +436,6 @@ def redirect(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def adapt(function: Callable[..., Any], context: bool) -> Callable[..., Any]:
-    """A builtin with the calling convention of a rule's function."""
-    if context:
-        return lambda q, *args: function(run_of(q), *args)
-    return lambda q, *args: function(*args)
-
-
 EXPORTED: Final[dict[str, Any]] = {
     "BuiltinError": BuiltinError,
     "NC": NC,

@@ -20,7 +20,7 @@ from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_extent, write_group, write_lookup
 from policy_engine.codegen.index import Index
 from policy_engine.codegen.joins import EXPORTED
-from policy_engine.codegen.runtime import adapt
+from policy_engine.codegen.metering import of_query
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
@@ -235,7 +235,7 @@ class Unit:
         if name in self.program.functions:
             return late(self.namespace, self.function_name(self.program.functions[name]))
         builtin = self.program.builtins[name]
-        return adapt(builtin.function, builtin.context)
+        return of_query(builtin)
 
     def _masked_numbers(self) -> set[int]:
         found: set[int] = set()

@@ -130,7 +130,7 @@ def test_bytes_that_are_no_text_survive(oracle: Oracle) -> None:
             f'x := base64.decode("{encoded}"); h := hex.encode(x); s := crypto.sha256(x); m := json.marshal(x);'
             ' t := $"{[x]}"; e := base64.encode(x); u := urlquery.encode(x); k := crypto.hmac.sha256("m", x)'
         ).bindings[0]
-        decoded = TABLE["base64.decode"].function(Query(), encoded)
+        decoded = TABLE["base64.decode"].function(encoded)
         assert outcome("hex.encode", decoded) == f'["{raw["h"]}"]'
         assert outcome("crypto.sha256", decoded) == f'["{raw["s"]}"]'
         assert outcome("json.marshal", decoded) == to_term([raw["m"]])

@@ -1,0 +1,85 @@
+"""How generated code calls a builtin: what it calls, and what goes before the operands.
+
+A builtin that charges for itself takes the decision's `Run`. One that is charged by the sizes of its operands and its
+result (`builtins.measured`) gets a function around it that takes the query: most operands are so short that nothing is
+charged, and such a decision needs no `Run`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, Final
+
+from policy_engine.builtins import TABLE
+from policy_engine.builtins.measured import MADE_FREELY, READ_AT_ONCE, is_measured, making, reading
+from policy_engine.builtins.table import Builtin
+from policy_engine.codegen.context import Query, charge, run_of
+from policy_engine.values import Value
+
+Callee = Callable[..., Any]
+
+
+class First(enum.Enum):
+    """What a function takes before the operands of a call."""
+
+    NOTHING = enum.auto()
+    RUN = enum.auto()
+    QUERY = enum.auto()
+
+
+def callee(builtin: Builtin) -> tuple[Callee, First]:
+    """The function to call for a builtin."""
+    if builtin.context:
+        return builtin.function, First.RUN
+    # Functions of the host have names of their own, or take the place of a builtin: nobody knows what they cost.
+    if TABLE.get(builtin.name) is builtin and builtin.name in _METERED:
+        return _METERED[builtin.name], First.QUERY
+    return builtin.function, First.NOTHING
+
+
+def of_query(builtin: Builtin) -> Callee:
+    """A builtin with the calling convention of a rule's function."""
+    function, first = callee(builtin)
+    if first is First.QUERY:
+        return function
+    if first is First.RUN:
+        return lambda q, *args: function(run_of(q), *args)
+    return lambda q, *args: function(*args)
+
+
+def _metered(builtin: Builtin) -> Callee:
+    """The builtin's function with its calls charged. Most have one operand or two, for which a loop costs too much."""
+    function = builtin.function
+
+    def one(q: Query, a: Value) -> Value:
+        if (a.__class__ is not str or len(a) >= READ_AT_ONCE) and (work := reading(a)):
+            charge(q, work)
+        result = function(a)
+        return result if result is True or result is False else _made(q, result)
+
+    def two(q: Query, a: Value, b: Value) -> Value:
+        if (a.__class__ is not str or len(a) >= READ_AT_ONCE) and (work := reading(a)):
+            charge(q, work)
+        if (b.__class__ is not str or len(b) >= READ_AT_ONCE) and (work := reading(b)):
+            charge(q, work)
+        result = function(a, b)
+        return result if result is True or result is False else _made(q, result)
+
+    def many(q: Query, *operands: Value) -> Value:
+        for operand in operands:
+            if work := reading(operand):
+                charge(q, work)
+        return _made(q, function(*operands))
+
+    by_operands: dict[int, Callee] = {1: one, 2: two}
+    return by_operands.get(len(builtin.decl.args), many)
+
+
+def _made(q: Query, result: Value) -> Value:
+    if (result.__class__ is not str or len(result) > MADE_FREELY) and (work := making(result)):
+        charge(q, work)
+    return result
+
+
+_METERED: Final = {name: _metered(builtin) for name, builtin in TABLE.items() if is_measured(builtin)}
