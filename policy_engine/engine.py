@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import compress
 from os import PathLike
 from pathlib import Path as FilePath
 from typing import Final
@@ -283,7 +284,7 @@ class Entrypoint:
         except Exception as error:
             raise _failure(error) from error
         exported = export(value, limits, query)
-        coverage = _coverage(run) if trace else None
+        coverage = _coverage(code, run) if trace else None
         why = tuple(run.fired or ()) if trace else None
         recorded = {call: to_json(result) for call, result in run.recorded.items()}
         return Decision(exported, recorded, tuple(run.prints), coverage, why)
@@ -305,9 +306,9 @@ class Decision:
     why: tuple[str, ...] | None = None
 
 
-def _coverage(run: Run) -> dict[str, tuple[int, ...]]:
+def _coverage(code: Code, run: Run) -> dict[str, tuple[int, ...]]:
     lines: dict[str, set[int]] = {}
-    for loc in run.hits:
+    for loc in compress(code.places, run.marks or b""):
         lines.setdefault(loc.file, set()).add(loc.row)
     return {file: tuple(sorted(rows)) for file, rows in sorted(lines.items())}
 

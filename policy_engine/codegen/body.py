@@ -186,7 +186,13 @@ class BodyWriter(Conditions):
 
     def _traced(self, expr: Expr) -> None:
         if self.unit.trace and expr.loc.row:
-            self.writer.line(f"run_of(q).hits.add({self.unit.constants.loc(expr.loc)})")
+            self.writer.line(f"h[{self.unit.place(expr.loc)}] = 1")
+
+    def looked_ahead(self, loop: Loop, value: str) -> None:
+        """A join leaves out members for which the loop's own expression succeeds, unless it has the equality itself."""
+        if self.unit.trace and isinstance(loop.other, nodes.Var) and not self._is_ready(loop.other):
+            place = self.unit.place(self.writer.place)
+            self.writer.line(f"if is_collection({value}) and {value}: h[{place}] = 1")
 
     def _what(self, expr: Expr) -> None:
         if expr.negated:
@@ -349,8 +355,8 @@ class BodyWriter(Conditions):
 
     def _looking_ahead(self, term: Term, other: Term) -> str:
         """The name of the value of one side of `term = other`; loops in it know what follows."""
-        if isinstance(term, nodes.Ref) and self.rest is not None and not self.unit.trace:
-            self.pending = Loop(term, other, self.rest)
+        if isinstance(term, nodes.Ref) and self.rest is not None:
+            self.pending = Loop(term, other, self.rest, exact=self.unit.trace)
         value = self.side(term)
         self.pending = None
         return value

@@ -68,12 +68,12 @@ class Run:
 
     __slots__ = (
         "_cache",
-        "_hits",
         "_prints",
         "_recorded",
         "deadline",
         "fired",
         "left",
+        "marks",
         "now",
         "options",
         "replay",
@@ -91,7 +91,8 @@ class Run:
         self._cache: dict[Any, Any] | None = None
         self._recorded: dict[str, Value] | None = None
         self._prints: list[str] | None = None
-        self._hits: set[Location] | None = None
+        self.marks: bytearray | None = None
+        """In the traced build: which of `Code.places` succeeded."""
         self.fired: list[str] | None = None
         self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         self.work = limits.work
@@ -119,12 +120,6 @@ class Run:
         if self._prints is None:
             self._prints = []
         return self._prints
-
-    @property
-    def hits(self) -> set[Location]:
-        if self._hits is None:
-            self._hits = set()
-        return self._hits
 
     def fire(self, rule: str) -> None:
         """In the traced build: a rule has given a value."""
@@ -262,6 +257,14 @@ def charging(q: Query) -> Callable[[int], None]:
     return partial(charge, q)
 
 
+def marks(q: Query) -> bytearray:
+    """In the traced build: where expressions leave a mark when they succeed."""
+    run = run_of(q)
+    if run.marks is None:
+        run.marks = bytearray(len(q[CODE].places))
+    return run.marks
+
+
 def failed(q: Query, error: BuiltinError, loc: Location) -> Any:
     """What a call whose builtin failed gives: undefined, or the end of the decision under strict errors."""
     if run_of(q).strict:
@@ -297,12 +300,14 @@ def unmocked(q: Query) -> Query:
 class Code:
     """The result of code generation that a query needs: how many memo slots there are, and the virtual documents."""
 
-    __slots__ = ("fns", "namespace", "slots", "tree")
+    __slots__ = ("fns", "namespace", "places", "slots", "tree")
 
     def __init__(self, namespace: dict[str, Any], tree: Node) -> None:
         self.namespace = namespace
         self.tree = tree
         self.slots = 0
+        self.places: list[Location] = []
+        """In the traced build: where the expressions are that leave marks."""
         self.fns: tuple[Any, ...] = ()
 
 

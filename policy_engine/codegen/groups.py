@@ -37,6 +37,7 @@ def write_group(unit: Unit, writer: Writer, group: Group) -> None:
     """The function for a group's whole document, or for calls of it."""
     params = [f"a{i}" for i in range(group.arity)] if group.kind is Kind.FUNCTION else []
     with writer.block(f"def {unit.function_name(group)}({', '.join(['q', *params])}):"):
+        unit.begin_function(writer)
         if group.kind is Kind.FUNCTION:
             if _calls_functions(group):
                 writer.line("charge(q, 1)")  # loops charge the rest; this is what ends calls that double
@@ -59,6 +60,7 @@ def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: t
     """
     params = [f"a{i}" for i, step in enumerate(pattern) if step is None]
     with writer.block(f"def {name}({', '.join(['q', *params])}):"):
+        unit.begin_function(writer)
         known = [f"a{i}" if step is None else unit.operand(step) for i, step in enumerate(pattern)]
         _write_mask(unit, writer, group, known)
         slot = unit.new_slot()

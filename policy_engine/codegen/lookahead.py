@@ -28,14 +28,18 @@ class Loop:
     ref: nodes.Ref
     other: Term | None
     rest: tuple[Expr, ...]
+    exact: bool = False
+    """Whether each expression must be evaluated for the members that it would be evaluated for in a plain loop."""
 
     def equalities(self, number: int, ready: Ready) -> tuple[Equality, ...]:
         """Those that members of the loop over step `number` must satisfy."""
         found = dict(self._own(self.ref.path[number + 1 :], ready))
+        if self.exact and (found or not isinstance(self.other, nodes.Var)):
+            return tuple(found.items())
         names: dict[str, Field] = {}
         if number + 1 == len(self.ref.path) and self.other is not None:
             names = dict(_names(self.other))
-        for expr in self.rest:
+        for expr in self.rest[: 1 if self.exact else None]:
             what = expr.what
             if expr.withs or expr.negated or not isinstance(what, nodes.Call):
                 break

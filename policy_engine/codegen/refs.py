@@ -61,6 +61,8 @@ class Refs:
 
         def comprehension(self, term: Term) -> str: ...
 
+        def looked_ahead(self, loop: Loop, value: str) -> None: ...
+
         def _fail_if(self, condition: str) -> None: ...
 
     # ---- plain terms
@@ -213,7 +215,7 @@ class Refs:
         value = start
         for number, step in enumerate(path):
             if self.is_open(step):
-                value = self._iterate(value, step, self._join(step, len(path) - number, base))
+                value = self._iterate(value, step, self._join(value, step, len(path) - number, base))
                 key = (value,)
                 continue
             element = self.operand(step)
@@ -249,7 +251,7 @@ class Refs:
         self.match(step, key)
         return member
 
-    def _join(self, step: Term, left: int, base: bool) -> tuple[str, ...]:
+    def _join(self, value: str, step: Term, left: int, base: bool) -> tuple[str, ...]:
         """The operands of a join index for the loop over a step, `left` steps from its reference's end; or none.
 
         Worth it are base data, whose tables last, and loops that may run many times.
@@ -263,6 +265,7 @@ class Refs:
         equalities = pending.equalities(number, self._is_ready)
         if not equalities:
             return ()
+        self.looked_ahead(pending, value)
         pairs = not (isinstance(step, nodes.Var) and step.is_wildcard)
         join = (tuple([field for field, _ in equalities]), pairs)
         slot = "0" if base else str(self.unit.new_slot())

@@ -47,6 +47,7 @@ class Unit:
         self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked | mocked))}
         self.functions = Functions(self.namespace)
         self._slots: dict[Group, int] = {}
+        self._places: dict[Location, int] = {}
         self.nodes: dict[int, Node] = {}
         self.rules: dict[int, tuple[str, int]] = {}
         """For the number of a node the function that gives its document, and the place where that is remembered."""
@@ -104,6 +105,7 @@ class Unit:
 
         def write_function(writer: Writer) -> None:
             with writer.block("def entry(q):"):
+                self.begin_function(writer)
                 write(writer)
 
         with self._lock:
@@ -170,6 +172,7 @@ class Unit:
 
             def write_function(writer: Writer, name: str = name, write: Callable[[Writer], None] = write) -> None:
                 with writer.block(f"def {name}({', '.join(['q', *params])}):"):
+                    self.begin_function(writer)
                     write(writer)
 
             if index is None:
@@ -181,6 +184,19 @@ class Unit:
         named = {text: tuple([functions[number] for number in numbers]) for text, numbers in chosen.items()}
         self._tables.append((table, named, tuple([functions[number] for number in rest])))
         return table, f"{table}_rest"
+
+    def place(self, loc: Location) -> int:
+        """In the traced build: the number of a place in the policies that may be marked."""
+        number = self._places.get(loc)
+        if number is None:
+            number = self._places[loc] = len(self._places)
+            self.code.places.append(loc)
+        return number
+
+    def begin_function(self, writer: Writer) -> None:
+        """What a function begins with that writes bodies."""
+        if self.trace:
+            writer.line("h = marks(q)")
 
     def slot(self, group: Group) -> int:
         if group not in self._slots:

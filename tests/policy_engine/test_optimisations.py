@@ -208,3 +208,35 @@ def test_what_replaces_data_is_not_remembered() -> None:
     assert entry(question) == list(range(20))
     grants[3]["user"] = "other"
     assert 3 not in entry(question)
+
+
+@pytest.mark.parametrize("fewest", [0, 10**9])
+def test_a_trace_says_what_a_plain_loop_would(fewest: int, monkeypatch: Patch) -> None:
+    module = """package t
+p contains g.id if {
+	some g in data.grants
+	g.user == input.user
+	g.action == input.action
+}
+q contains i if {
+	data.grants[i].user == input.user
+	i > 0
+}
+"""
+    grants = [{"user": "a", "action": "x", "id": 1}, {"user": "b", "action": "y", "id": 2}]
+    policies = pe.compile({"t.rego": module}, {"grants": grants})
+    entry = policies.entrypoint("data.t")
+    monkeypatch.setattr(joins, "FEWEST", fewest)
+    lines = {
+        (user, action): entry.decide({"user": user, "action": action}, trace=True).coverage
+        for user in "abc"
+        for action in "xy"
+    }
+    assert lines == {
+        ("a", "x"): {"t.rego": (2, 3, 4, 5, 8)},
+        ("a", "y"): {"t.rego": (3, 4, 8)},
+        ("b", "x"): {"t.rego": (3, 4, 8, 9)},
+        ("b", "y"): {"t.rego": (2, 3, 4, 5, 8, 9)},
+        ("c", "x"): {"t.rego": (3,)},
+        ("c", "y"): {"t.rego": (3,)},
+    }
