@@ -19,7 +19,7 @@ from policy_engine.codegen.context import CODE
 from policy_engine.codegen.lookahead import Loop, fixed_refs
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
-from policy_engine.compiler.terms import COMPREHENSIONS, FunctionValue, bodies, builtin_name, same_key
+from policy_engine.compiler.terms import COMPREHENSIONS, DocumentValue, FunctionValue, bodies, builtin_name, same_key
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
@@ -439,7 +439,10 @@ class BodyWriter(Conditions):
 
     def _with(self, withs: tuple[nodes.With, ...]) -> str:
         """Write the contexts that `with` makes, one of another; the result is the innermost one's variable."""
-        values = [None if isinstance(item.value, FunctionValue) else self._defined(item.value) for item in withs]
+        values = [
+            None if isinstance(item.value, (FunctionValue, DocumentValue)) else self._defined(item.value)
+            for item in withs
+        ]
         context = self.ctx
         for item, value in zip(withs, values, strict=True):
             following = self.writer.name("q")
@@ -459,6 +462,10 @@ class BodyWriter(Conditions):
             function = f"constant({value})"
             if isinstance(item.value, FunctionValue):
                 function = f"redirect({context}[{CODE}].fns[{self.unit.mock_slots[str(item.value.value)]}])"
+            elif isinstance(item.value, DocumentValue):
+                tree = self.unit.program.tree.find(item.value.path)
+                assert tree is not None
+                function = f"document({self.unit.node_name(tree)})"
             return f"with_function({context}, {self.unit.mock_slots[name]}, {function})"
         path = self.unit.constants.named("p", names, names)
         if head.name == "input":

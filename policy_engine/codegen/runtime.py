@@ -206,8 +206,8 @@ def step(q: Query, value: Value, key: Value) -> Value:
     if cls is list:
         if key.__class__ is not int:
             known(key)
-            if key.__class__ is not float and key.__class__ is not Number:
-                return U
+            if key.__class__ is not float and (key.__class__ is not Number or "e" in key.text.lower()):
+                return U  # `1.0` is a position in OPA, and `1e0` is none
             key = int(key) if 0 <= key < len(value) and key == int(key) else -1
         return value[key] if 0 <= key < len(value) else U
     if cls is Set:
@@ -428,6 +428,11 @@ def constant(value: Value) -> Callable[..., Value]:
     return lambda q, *args: value
 
 
+def document(node: Node) -> Callable[..., Value]:
+    """A document of rules that a function stands for: as it is where the function is called."""
+    return lambda q, *args: extent(q, node)
+
+
 def redirect(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that another one stands for; inside of that one no function is replaced."""
 
@@ -454,6 +459,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "cursor": cursor,
     "cursor_items": cursor_items,
     "cursor_step": cursor_step,
+    "document": document,
     "dict": dict,
     "differs": differs,
     "extent": extent,

@@ -9,6 +9,7 @@ from typing import Final
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.program import Group, Kind, Path, Program, dotted
 from policy_engine.compiler.terms import (
+    DocumentValue,
     FunctionValue,
     bodies,
     builtin_name,
@@ -167,6 +168,7 @@ class Checker:
             node = node.children[path[length]]
         if node.group is not None and node.group.kind is Kind.FUNCTION:
             self.program.mocked.add(node.group.name)
+            item.value = self._evaluated_when_called(item.value)
         else:
             self.program.masked.add(path)
         return None
@@ -188,7 +190,17 @@ class Checker:
         if wrong:
             return PolicyError(COMPILE_ERROR, f"with keyword replacing built-in function: {wrong}", item.target.loc)
         self.program.mocked.add(name)
+        item.value = self._evaluated_when_called(item.value)
         return None
+
+    def _evaluated_when_called(self, value: Term) -> Term:
+        """What stands for a function: a document of rules as such, any other term as it is."""
+        if not isinstance(value, nodes.Ref) or value.head != nodes.Var("data"):
+            return value
+        path = constant_path(value)
+        if path is None or self.program.tree.find(path) is None:
+            return value
+        return DocumentValue(dotted(path), path=tuple(map(str, path)), loc=value.loc)
 
     def _error(self, node: nodes.Node, text: str, code: str, hint: str = "") -> None:
         self.errors.append(PolicyError(code, text, node.loc, hint=hint))

@@ -15,6 +15,7 @@ from policy_engine.compiler.program import Bundle, Clause, Group, Kind, Program,
 from policy_engine.compiler.scopes import as_written
 from policy_engine.compiler.terms import (
     HOLD_BODIES,
+    DocumentValue,
     FunctionValue,
     bodies,
     expr_terms,
@@ -108,6 +109,8 @@ class Touched:
             yield from self._function(program, dotted(function_path(term.operator)))
         elif isinstance(term, FunctionValue):
             yield from self._function(program, str(term.value))
+        elif isinstance(term, DocumentValue):
+            yield from self.by_path(tuple([nodes.Scalar(name) for name in term.path]))
 
     def _function(self, program: Program, name: str) -> Iterator[Bundle]:
         group = program.functions.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -33,6 +33,16 @@ class Names:
 
 class FunctionValue(nodes.Scalar):
     """The value of `with f as g` where g is a function: its full name. A constant to all but code generation."""
+
+
+@dataclass(slots=True, eq=False)
+class DocumentValue(nodes.Scalar):
+    """The value of `with f as p` where p is a document of rules: its name and its path below `data`.
+
+    Unlike other values it is evaluated anew where f is called, and not at all if f is not.
+    """
+
+    path: tuple[str, ...] = ()
 
 
 CAPTURE = "'captured"
