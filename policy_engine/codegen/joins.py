@@ -21,7 +21,7 @@ from policy_engine.codegen.context import INDEXES, NC, Query, U, charge
 from policy_engine.codegen.runtime import frozen, items, member, members, step
 from policy_engine.values import CONTAINERS, Value
 
-FEWEST: Final = 16
+FEWEST = 16
 """Members of a collection that is worth a table."""
 
 MOST: Final = 4096

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import policy_engine as pe
-from policy_engine.codegen import body, index
+from policy_engine.codegen import body, index, joins
 from tests.oracle import Answer, Oracle
 from tests.policy_engine.differential.program import Program
 
@@ -63,23 +63,27 @@ def _shape(outcome: str) -> str:
 
 
 @contextmanager
-def generated_with(*, fewest: int = index.FEWEST, depth: int = body.MAX_DEPTH) -> Iterator[None]:
-    """Code for policies that are compiled in here: an index from `fewest` rules on, `depth` blocks in a function."""
-    before = index.FEWEST, body.MAX_DEPTH
-    index.FEWEST, body.MAX_DEPTH = fewest, depth
+def generated_with(
+    *, fewest: int = index.FEWEST, depth: int = body.MAX_DEPTH, members: int = joins.FEWEST
+) -> Iterator[None]:
+    """Policies that are compiled and asked in here have an index from `fewest` rules on, `depth` blocks in a function,
+    and tables of collections from `members` on.
+    """
+    before = index.FEWEST, body.MAX_DEPTH, joins.FEWEST
+    index.FEWEST, body.MAX_DEPTH, joins.FEWEST = fewest, depth, members
     try:
         yield
     finally:
-        index.FEWEST, body.MAX_DEPTH = before
+        index.FEWEST, body.MAX_DEPTH, joins.FEWEST = before
 
 
 VARIANTS: Final[tuple[dict[str, int], ...]] = (
     {},
     {"fewest": 2},
-    {},
+    {"members": 0},
     {"depth": 2},
     {},
-    {"fewest": 2, "depth": 3},
+    {"fewest": 2, "depth": 3, "members": 0},
 )
 """How code is generated for a program, by its number: what is generated must not change what it says."""
 

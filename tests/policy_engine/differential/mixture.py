@@ -10,6 +10,7 @@ from tests.policy_engine.differential.calls import Calls
 from tests.policy_engine.differential.generator import Generator
 from tests.policy_engine.differential.grammar import Grammar
 from tests.policy_engine.differential.ill_typed import OTHER, IllTyped
+from tests.policy_engine.differential.joins import Joins
 from tests.policy_engine.differential.meaningful import Meaningful
 from tests.policy_engine.differential.program import Program
 
@@ -24,6 +25,7 @@ GENERATORS: Final[dict[str, Callable[[random.Random], Program]]] = {
     "calls": lambda rng: Calls(rng).program(),
     "grammar": lambda rng: Grammar(rng).program(),
     "ill_typed": _ill_typed,
+    "joins": lambda rng: Joins(rng).program(),
 }
 MIXTURE: Final = (
     "generator",
