@@ -170,8 +170,8 @@ class Program:
     """Paths of documents that a `with` somewhere replaces, where there are rules at or below them."""
     dependencies: dict[Rule, list[Bundle]] = field(default_factory=dict)
     """For each rule those that its document is made from. Filled when recursion is looked for, like `ordered`."""
-    ordered: list[Rule] = field(default_factory=list)
-    """All rules, each behind those that it depends on."""
+    ordered: list[tuple[Rule, Clause]] = field(default_factory=list)
+    """All clauses with their rules, each behind those that it depends on."""
     conflicts: list[PolicyError] = field(default_factory=list)
     """Rules that cannot stand beside each other. Said when nothing is wrong with a `with`."""
     documents: Documents = field(default_factory=lambda: Documents(Node()))

@@ -30,38 +30,40 @@ from policy_engine.syntax.nodes import Body, Term
 from policy_engine.syntax.printer import to_text
 from policy_engine.values import equal, freeze
 
-_Node: TypeAlias = Rule | Bundle
+_Node: TypeAlias = Clause | Bundle
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
-    """Order the rules, and report each one (and each `else`) that can reach itself."""
+    """Order the rules, each `else` by itself, and report what can reach itself."""
     touched = Touched(program.tree, functions=True)
-    own = {
-        clause: touched.by_terms(program, _clause_terms(clause)) for rule in program.rules for clause in rule.clauses
-    }
+    own: dict[Clause, list[Bundle]] = {}
+    rule_of: dict[Clause, Rule] = {}
     for rule in program.rules:
-        found = dict.fromkeys(touched.by_terms(program, _head_terms(rule)))
+        head = _head_terms(rule)
+        found: dict[Bundle, None] = {}
         for clause in rule.clauses:
+            own[clause] = touched.by_terms(program, [*head, *_clause_terms(clause)])
+            rule_of[clause] = rule
             found.update(dict.fromkeys(own[clause]))
+            head = []
         program.dependencies[rule] = list(found)
 
     def edges(node: _Node) -> Iterable[_Node]:
-        return node.rules if isinstance(node, Bundle) else program.dependencies[node]
+        return itertools.chain.from_iterable(r.clauses for r in node.rules) if isinstance(node, Bundle) else own[node]
 
-    cycles: list[tuple[Rule, Clause]] = []
-    every: list[_Node] = [*program.rules]
+    cycles: list[Clause] = []
+    every: list[_Node] = [*own]
     for component in graph.components(every, edges):
-        rules = [node for node in component if isinstance(node, Rule)]
-        program.ordered += rules
+        clauses = [node for node in component if isinstance(node, Clause)]
+        program.ordered += [(rule_of[clause], clause) for clause in clauses]
         if len(component) > 1:
-            # A bundle stands between a rule and itself, so that whoever is alone has no way to itself.
-            members = set(component)
-            cycles += [(r, clause) for r in rules for clause in r.clauses if not members.isdisjoint(own[clause])]
-    cycles.sort(key=lambda item: item[1].loc)
-    for rule, clause in cycles[: MAX_ERRORS + 1]:
-        goal: _Node = rule
-        way = [node for node in graph.way(own[clause], goal, edges) if isinstance(node, Rule)]
-        names = [_name(item) for item in (rule, *way)]
+            # A bundle stands between a clause and itself, so that whoever is alone has no way to itself.
+            cycles += clauses
+    cycles.sort(key=lambda clause: clause.loc)
+    for clause in cycles[: MAX_ERRORS + 1]:
+        goal: _Node = clause
+        way = [node for node in graph.way(own[clause], goal, edges) if isinstance(node, Clause)]
+        names = [_name(rule_of[item]) for item in (clause, *way)]
         text = f"rule {names[0]} is recursive: {' -> '.join(names)}"
         errors.append(PolicyError(RECURSION_ERROR, text, clause.loc))
 

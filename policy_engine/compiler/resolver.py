@@ -201,8 +201,9 @@ class Resolver:
     def _some_in(self, expr: Expr, key: Term | None, value: Term, collection: Term) -> Term:
         taken = {self._stands_for(name) for name in all_names(collection)}
         names = {var.name: var for var in (*(variables(key) if key is not None else ()), *pattern_vars(value))}
-        for modifier in expr.withs:  # what they iterate is declared as well
-            names.update((var.name, var) for var in self._iterated(modifier.value, taken))
+        # What references beside it iterate is declared as well.
+        for term in (value, *(part for item in expr.withs for part in (item.target, item.value))):
+            names.update((var.name, var) for var in self._iterated(term, taken))
         for name, var in sorted(names.items()):
             declares = name not in taken and name not in ROOTS and not var.is_wildcard
             if declares and not self.scopes.declare(var, How.DECLARED, expr.loc):
@@ -219,7 +220,8 @@ class Resolver:
         if isinstance(term, COMPREHENSIONS):
             return
         if isinstance(term, nodes.Ref):
-            if not {self._stands_for(name) for name in all_names(term.head)} <= bound:
+            head = () if isinstance(term.head, COMPREHENSIONS) else all_names(term.head)
+            if not {self._stands_for(name) for name in head} <= bound:
                 return
             for step in term.path:
                 yield from (var for var in variables(step) if var.name not in bound)

@@ -68,7 +68,9 @@ class Bodies:
         if what.__class__ in _WITH_BODIES:
             if isinstance(what, nodes.Every):
                 learn(scope, what.domain, ANY)
-            return [*self._closures(expr, scope), *self._references(expr, scope)]
+            failure = self._withs(expr, scope) if isinstance(what, nodes.Negation) and expr.withs else None
+            found = [*self._closures(expr, scope), *self._references(expr, scope)]
+            return found if failure is None else [*found, failure[0]]
         sides = what.args if isinstance(what, nodes.Call) else (what,)
         errors: list[PolicyError] = []
         checked: list[tuple[Term, Scope]] = []

@@ -27,22 +27,21 @@ def check(program: Program, errors: list[PolicyError]) -> None:
     checker = Bodies(program.builtins, Dependents(program).layer)
     schemas = Schemas(program)
     (tree,) = program.documents.layers
-    for rule in program.ordered:
-        for clause in rule.clauses:
-            scope = Scope(clause.body, schemas.over(program.documents, rule, clause, errors))
-            found = checker.check(scope)
-            errors += found
-            steps = _steps(rule)
-            if found:
-                tree.put(("data", *map(_key, steps)), ANY)
-                continue
-            ground = _scalars(steps)
-            type_ = _type(rule, clause, scope)
-            for step in reversed(steps[len(ground) :]):
-                key = scope.type_of(step)
-                type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
-            if type_ is not UNKNOWN:
-                tree.insert(("data", *ground), type_)
+    for rule, clause in program.ordered:
+        scope = Scope(clause.body, schemas.over(program.documents, rule, clause, errors))
+        found = checker.check(scope)
+        errors += found
+        steps = _steps(rule)
+        if found:
+            tree.put(("data", *map(_key, steps)), ANY)
+            continue
+        ground = _scalars(steps)
+        type_ = _type(rule, clause, scope)
+        for step in reversed(steps[len(ground) :]):
+            key = scope.type_of(step)
+            type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
+        if type_ is not UNKNOWN:
+            tree.insert(("data", *ground), type_)
 
 
 def check_query(query: Program, errors: list[PolicyError]) -> None:

@@ -42,4 +42,4 @@ def test_many_rules_that_read_one_large_package() -> None:
 
 def test_a_long_chain_of_rules() -> None:
     program = compiled("".join(f"p{i} := p{i + 1}\n" for i in range(3000)) + "p3000 := 1\n")
-    assert [rule.path[-1] for rule in program.ordered[:2]] == ["p3000", "p2999"]
+    assert [rule.path[-1] for rule, _ in program.ordered[:2]] == ["p3000", "p2999"]
