@@ -22,6 +22,7 @@ from policy_engine.syntax.nodes import (
     Negation,
     Ref,
     Scalar,
+    SetComprehension,
     SomeDecl,
     SomeIn,
     Term,
@@ -78,6 +79,33 @@ def _refuse_only_print(operand: Body | Expr, loc: Location, word: Token) -> None
         fail(f"operand of `{word.text}` cannot consist only of calls to `print`", loc, hint)
 
 
+def _refuse_union_with_block(literal: Expr) -> None:
+    """`{x | {a; b} and c}` at the beginning of a literal: OPA takes it for a body first, and `x | {a` for a union."""
+    first = _leftmost(literal)
+    body = _leftmost(first.body[0]) if isinstance(first, SetComprehension) else None
+    if not isinstance(body, tuple):
+        return
+    begin = body[0]
+    is_term = not begin.negated and not isinstance(begin.what, SomeDecl | SomeIn | Every | Negation)
+    if is_term and (len(body) > 1 or is_infix(begin.what, "eq", "assign")):
+        hint = "wrap the comprehension in a call or an assignment, or begin its body with something else"
+        fail("non-terminated set", body[0].loc, hint)
+
+
+def _leftmost(node: Expr | Term) -> Term | Body:
+    """The term that the text of an expression begins with, or the body in braces."""
+    what = node.what if isinstance(node, Expr) else node
+    match what:
+        case Conjunction((first, *_)) | Disjunction((first, *_)):
+            return first if isinstance(first, tuple) else _leftmost(first)
+        case Call(_, (first, *_)) if what.infix:
+            return _leftmost(first)
+        case Ref(head, _):
+            return head
+        case _:
+            return what  # type: ignore[return-value]
+
+
 def _is_print(expr: Expr) -> bool:
     return isinstance(expr.what, Call) and not expr.negated and expr.what.operator in _PRINTS
 
@@ -118,6 +146,7 @@ class BodyBuilder(Builder):
             if not operand.alone:
                 self._not_a_term(operand.loc)
             return operand.expr
+        _refuse_union_with_block(operand)
         return operand
 
     def literal_with(self, operand: Operand, withs: list[With]) -> Expr:
