@@ -81,22 +81,27 @@ class Run:
         "strict",
         "work",
     )
+    _cache: dict[Any, Any] | None
+    _prints: list[str] | None
+    _recorded: dict[str, Value] | None
+    fired: list[str] | None
+    marks: bytearray | None
+    """In the traced build: which of `Code.places` succeeded."""
+    now: int | None
+    replay: Mapping[str, Value] | None
+    seed: int | None
 
     def __init__(self, options: Options, strict: bool, limits: Limits) -> None:
         self.options = options
         self.strict = strict
-        self.now: int | None = None
-        self.seed: int | None = None
-        self.replay: Mapping[str, Value] | None = None
-        self._cache: dict[Any, Any] | None = None
-        self._recorded: dict[str, Value] | None = None
-        self._prints: list[str] | None = None
-        self.marks: bytearray | None = None
-        """In the traced build: which of `Code.places` succeeded."""
-        self.fired: list[str] | None = None
         self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         self.work = limits.work
         self.left = SLICE if limits.work is None or limits.work > SLICE else limits.work
+
+    def __getattr__(self, name: str) -> None:
+        # Only reached for what has not been set. Most decisions need none of it, and not setting it saves their time.
+        if name not in self.__slots__:
+            raise AttributeError(name)
 
     @property
     def allow_network(self) -> bool:

@@ -105,7 +105,9 @@ class Refs:
         if (found := constant_value(term)) is not None:
             frozen = freeze(found[0])
             return self.unit.constants.value(frozen)
-        return f"frozen({self.ctx}, {self.operand(term)})"
+        operand = self.operand(term)
+        frozen = f"frozen({self.ctx}, {operand})"
+        return f"{operand} if {operand}.__class__ is str else {frozen}" if operand.isidentifier() else frozen
 
     def tuple_of(self, items: Sequence[str]) -> str:
         return "(" + "".join(f"{item}, " for item in items) + ")"
