@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.oracle import Oracle
 from tests.policy_engine.differential.compare import VARIANTS, Difference, Engine, differences, generated_with
+from tests.policy_engine.differential.known import reason
 from tests.policy_engine.differential.order import proof
 from tests.policy_engine.differential.program import Program
 from tests.policy_engine.differential.repair import repaired
@@ -42,11 +43,21 @@ class Oracles:
 
 @dataclass(slots=True)
 class Found:
-    """What is not explained, with the program as it was asked about, and how many differences order explains."""
+    """What is not explained, with the program as it was asked about, and what explains the other differences."""
 
     unexplained: list[tuple[Program, Difference]] = field(default_factory=list)
     explained: int = 0
+    """Differences that only the order of evaluation decides."""
+    known: list[str] = field(default_factory=list)
+    """The names of the documented differences there are."""
     evaluated: int = 0
+
+    def add(self, program: Program, difference: Difference) -> None:
+        """A difference that order does not explain."""
+        if name := reason(program, difference):
+            self.known.append(name)
+        else:
+            self.unexplained.append((program, difference))
 
 
 def examine(program: Program, number: int, oracles: Oracles) -> Found:
@@ -55,7 +66,8 @@ def examine(program: Program, number: int, oracles: Oracles) -> Found:
     with oracles.survived(), generated_with(**VARIANTS[number % len(VARIANTS)]):
         engine = Engine(program)
         if engine.refused:
-            found.unexplained += [(program, item) for item in differences(program, oracles[True], engine, strict=True)]
+            for item in differences(program, oracles[True], engine, strict=True):
+                found.add(program, item)
             rest = repaired(engine)
             if rest is None:
                 return found
@@ -66,5 +78,5 @@ def examine(program: Program, number: int, oracles: Oracles) -> Found:
                 if proof(program, item, oracles[strict]) is not None:
                     found.explained += 1
                 else:
-                    found.unexplained.append((program, item))
+                    found.add(program, item)
     return found

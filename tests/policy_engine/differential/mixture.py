@@ -36,7 +36,7 @@ MIXTURE: Final = (
     "grammar",
     "generator",
     "calls",
-    "grammar",
+    "joins",
     "ill_typed",
 )
 

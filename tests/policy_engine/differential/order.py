@@ -47,7 +47,7 @@ def proof(program: Program, difference: Difference, oracle: Oracle, attempts: in
         with generated_with(fewest=INDEXES[number % 3]):
             variant = program if number < 3 else rewritten(program, modules, random.Random(number))
             engine = Engine(variant)
-            first = _parts(program, path, random.Random(number)) if number % 2 else []
+            first = _parts(program, modules, path, random.Random(number)) if number % 2 else []
             if not engine.refused:
                 said = [engine.outcome(strict, path, first)]
                 if difference.builds:
@@ -59,18 +59,42 @@ def proof(program: Program, difference: Difference, oracle: Oracle, attempts: in
     return None
 
 
-def _parts(program: Program, path: str, rng: random.Random) -> list[str]:
-    """The documents that a document is made of, in any order: asked for first, they are evaluated first."""
-    parts = [other for other in program.paths if other.startswith(f"{path}.") or path == "data"]
+def _parts(program: Program, modules: dict[str, Module], path: str, rng: random.Random) -> list[str]:
+    """The documents that a document is made of or needs, in any order: asked for first, they are evaluated first."""
+    needed = _needed(modules, path.split(".")[-1])
+    parts = [
+        other
+        for other in program.paths
+        if other != path and (other.startswith(f"{path}.") or path == "data" or other.split(".")[-1] in needed)
+    ]
     rng.shuffle(parts)
     return parts
+
+
+def _needed(modules: dict[str, Module], name: str) -> set[str]:
+    """The names that the rules of a name mention, and their rules, and so on."""
+    mentions: dict[str, set[str]] = {}
+    for module in modules.values():
+        for rule in module.rules:
+            head = rule.head.ref.head if isinstance(rule.head.ref, nodes.Ref) else rule.head.ref
+            if isinstance(head, nodes.Var):
+                found = {node.name for node in walk(rule) if isinstance(node, nodes.Var)}
+                found |= {str(node.value) for node in walk(rule) if isinstance(node, nodes.Scalar)}
+                mentions.setdefault(head.name, set()).update(found)
+    needed: set[str] = set()
+    new = {name}
+    while new:
+        needed |= new
+        new = set().union(*(mentions.get(item, set()) for item in new)) - needed
+    return needed
 
 
 def rewritten(program: Program, modules: dict[str, Module], rng: random.Random) -> Program:
     """The same program in another order."""
     writer = _Rewriting(rng)
-    names = list(modules)
-    rng.shuffle(names)
+    names = sorted(modules)
+    if writer.moved:
+        rng.shuffle(names)
     # OPA and this engine go by the names of files, not by the order in which they are given.
     texts = {f"m{number}.rego": to_text(writer.module(modules[name])) for number, name in enumerate(names)}
     return dataclasses.replace(program, modules=texts)
@@ -84,11 +108,13 @@ class _Rewriting:
         self.late_withs = rng.random() < 0.5
         self.no_index = rng.random() < 0.4
         self.shuffled = rng.random() < 0.9
+        self.moved = rng.random() < 0.6
+        """Rules and modules, too. In another order some programs are refused: what is known of a type depends on it."""
         self.fresh = 0
 
     def module(self, module: Module) -> Module:
         rules = list(module.rules)
-        if self.shuffled:
+        if self.moved:
             self.rng.shuffle(rules)
         return dataclasses.replace(module, rules=tuple([self._rule(rule) for rule in rules]))
 
@@ -114,7 +140,7 @@ class _Rewriting:
 
     def _late(self, term: Term, body: list[Expr]) -> Term:
         """A variable for a part of the head, bound by a statement of the body."""
-        if any(isinstance(node, nodes.Var) and node.is_wildcard for node in walk(term)):
+        if _has_wildcard(term) and not isinstance(term, nodes.Ref | nodes.Call):
             return term
         name = self._new()
         body.append(Expr(nodes.Call(nodes.Var("assign"), (name, term), infix=True)))
@@ -123,6 +149,8 @@ class _Rewriting:
     def _inner(self, node: Node) -> Node:
         """Bodies inside of terms and statements."""
         match node:
+            case nodes.Set() if self.shuffled:
+                return dataclasses.replace(node, items=tuple(self.rng.sample(node.items, len(node.items))))
             case nodes.Call() if self.shuffled and is_infix(node, "eq", "equal", "neq"):
                 return dataclasses.replace(node, args=tuple(self.rng.sample(node.args, 2)))
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension() | nodes.Every():
@@ -169,7 +197,7 @@ class _Rewriting:
         equality = is_infix(what, "eq", "equal")
         named = [
             self._named(arg, withs, before)
-            if isinstance(arg, nodes.Call) or (not equality and isinstance(arg, nodes.Ref))
+            if (isinstance(arg, nodes.Call) or (not equality and isinstance(arg, nodes.Ref))) and not _has_wildcard(arg)
             else arg
             for arg in what.args
         ]
@@ -243,9 +271,13 @@ def _is_document(ref: nodes.Ref) -> bool:
 
 def _binds(term: Term) -> bool:
     """Whether the term may be a pattern: with variables that get their values here, for all that is known."""
-    return any(isinstance(node, nodes.Var) and node.is_wildcard for node in walk(term)) or (
-        isinstance(term, nodes.Ref) and any(isinstance(step, nodes.Var) for step in term.path)
-    )
+    if isinstance(term, nodes.Ref):  # a wildcard that is a step binds nothing that could be seen elsewhere
+        return any(not step.is_wildcard if isinstance(step, nodes.Var) else _has_wildcard(step) for step in term.path)
+    return _has_wildcard(term)
+
+
+def _has_wildcard(term: Node) -> bool:
+    return any(isinstance(node, nodes.Var) and node.is_wildcard for node in walk(term))
 
 
 def _is_relation(call: nodes.Call) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.policy_engine.differential.compare import MODULES, VARIANTS, generated_with
 from tests.policy_engine.differential.examine import Oracles, examine
+from tests.policy_engine.differential.known import KNOWN
 from tests.policy_engine.differential.mixture import GENERATORS, MIXTURE, program
 from tests.policy_engine.differential.shrink import sources, write_case
 
@@ -75,10 +76,16 @@ def _options() -> argparse.Namespace:
 def _figures(total: Counter[str]) -> str:
     return (
         f"{total['programs']} programs, {total['evaluated']} evaluated,"
-        f" {total['explained']} differences explained by order,"
+        f" {total['explained']} differences explained by order, {total['known']} documented{_names(total)},"
         f" {total['unexplained']} programs unexplained ({total['refusals']} of them only refused differently),"
         f" {total['lost']} lost with OPA"
     )
+
+
+def _names(total: Counter[str]) -> str:
+    """How often each documented difference was met."""
+    found = [f"{name}: {total[name]}" for name in KNOWN if total[name]]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _reports(work: partial[Report], starts: range, jobs: int) -> Iterator[tuple[int, Report]]:
@@ -107,7 +114,8 @@ def _chunk(start: int, *, seed: int, kinds: tuple[str, ...], last: int, director
     lost = _oracles.lost
     for number in range(start, min(start + CHUNK, last)):
         found = examine(program(seed, number, kinds), number, _oracles)
-        counted += Counter(programs=1, evaluated=found.evaluated, explained=found.explained)
+        counted += Counter(programs=1, evaluated=found.evaluated, explained=found.explained, known=len(found.known))
+        counted.update(found.known)
         if not found.unexplained:
             continue
         counted["unexplained"] += 1

@@ -131,6 +131,22 @@ def test_order_explains_an_error_that_a_false_statement_may_prevent(oracle: Orac
     assert proof(variant, difference, oracle) is not None
 
 
+def test_order_explains_which_of_two_errors_comes_first(oracle: Oracle) -> None:
+    """OPA computes with the first value of `q` before it finds the second one."""
+    variant = _program("q := v if some v in [input.a, input]\n\np contains q / 1", "data.t.p", "data.t.q")
+    difference = Difference("data.t.p", True, "error eval_type_error", "error eval_conflict_error")
+    assert proof(variant, difference, oracle) is not None
+    unneeded = _program("q := v if some v in [input.a, input]\n\np contains input / 1", "data.t.p", "data.t.q")
+    other = Difference("data.t.p", True, "error eval_conflict_error", "error eval_builtin_error")
+    assert proof(unneeded, other, oracle) is None
+
+
+def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
+    variant = _program("p := input.a[_] if upper(input)")
+    difference = Difference("data.t.p", True, "<undefined>", "error eval_type_error")
+    assert proof(variant, difference, oracle) is not None
+
+
 def test_order_does_not_explain_what_no_order_gives(oracle: Oracle) -> None:
     variant = _program('p if { lower(input) == "x"; input.a == "x" }')  # an error, whatever the order
     assert proof(variant, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
