@@ -43,7 +43,7 @@ def marshal_with_options(ctx: Context, value: Value, options: Value) -> Value:
 
 
 def unmarshal(operand: Value) -> Value:
-    text = string(operand, "json.unmarshal", 1)
+    text = operand if operand.__class__ is str else string(operand, "json.unmarshal", 1)
     try:
         return gojson.read(text)
     except gojson.JSONError as error:

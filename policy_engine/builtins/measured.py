@@ -18,7 +18,7 @@ CHEAP: Final = frozenset(
     (
         "and", "assign", "endswith", "eq", "equal", "gt", "gte", "internal.member_3", "is_array", "is_boolean",
         "is_null", "is_number", "is_object", "is_set", "is_string", "lt", "lte", "minus", "neq", "object.get",
-        "or", "startswith", "type_name",
+        "or", "startswith", "time.clock", "time.date", "time.weekday", "type_name",
     )
 )  # fmt: skip
 

@@ -38,9 +38,10 @@ def parse_ns(layout: Value, operand: Value) -> Value:
 
 
 def parse_rfc3339_ns(operand: Value) -> Value:
+    # What is much longer than usual is seen to be so at the place where a usual text ends.
+    if operand.__class__ is str and (usual := _usual_rfc3339(operand)) is not None:
+        return usual if INT64_MIN <= usual <= INT64_MAX else _in_range(usual, "time.parse_rfc3339_ns")
     text = _short(operand, "time.parse_rfc3339_ns", 1)
-    if (usual := _usual_rfc3339(text)) is not None:
-        return _in_range(usual, "time.parse_rfc3339_ns")
     return _parsed(golayout.NAMED["RFC3339"], text, "time.parse_rfc3339_ns")
 
 

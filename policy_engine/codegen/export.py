@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from policy_engine.codegen.context import Limits, Query, charging, run_of
@@ -23,10 +22,10 @@ def export(value: Value, limits: Limits, query: Query) -> Value:
     if cls is Set:
         value = value.sorted(charging(query))
         cls = list
-    if cls in (list, dict) and len(value) <= FLAT:
-        size = _size(value) if cls is list else _size(value.values()) + _size_of_names(value)
-        if 0 <= size <= FLAT_BYTES and (limits.output_bytes is None or size <= limits.output_bytes):
-            return value.copy()
+    if (cls is list or cls is dict) and len(value) <= FLAT:
+        size = _size(value, FLAT_BYTES if limits.output_bytes is None else min(FLAT_BYTES, limits.output_bytes))
+        if size is not None:
+            return _copy(value)
     return Export(limits, query).value(value)
 
 
@@ -35,35 +34,48 @@ FLAT: Final = 64
 
 FLAT_BYTES: Final = 4096
 
-NOT_FLAT: Final = -(1 << 60)
 
+def _size(value: Value, most: int, deeper: bool = True) -> int | None:
+    """About as many bytes as the JSON text of a small list or object has, of at most two levels.
 
-def _size(values: Iterable[Value]) -> int:
-    """About as many bytes as short strings, integers and singletons have; far less than zero for anything else."""
-    size = 0
-    for value in values:
-        cls = value.__class__
+    None if that is more than `most`, or if anything but ASCII text, integers and singletons is in it, which all stay
+    what they are: every other key than a name becomes text.
+    """
+    size = 2
+    if value.__class__ is dict:
+        for name in value:
+            if name.__class__ is not str or not name.isascii():
+                return None
+            size += len(name) + 4
+        value = value.values()
+    for item in value:
+        cls = item.__class__
         if cls is str:
-            if not value.isascii():
-                return NOT_FLAT
-            size += len(value) + 4
+            if not item.isascii():
+                return None
+            size += len(item) + 4
         elif cls is int:
-            size += value.bit_length() // 3 + 2
-        elif value is True or value is False or value is None:
+            size += item.bit_length() // 3 + 2
+        elif item is True or item is False or item is None:
             size += 6
+        elif deeper and (cls is dict or cls is list) and len(item) <= FLAT:
+            inner = _size(item, most - size, False)
+            if inner is None:
+                return None
+            size += inner
         else:
-            return NOT_FLAT
-    return size + 2
+            return None
+    return size if size <= most else None
 
 
-def _size_of_names(names: Iterable[Value]) -> int:
-    """The same for the keys of an object: only names stay as they are, every other key becomes text."""
-    size = 0
-    for name in names:
-        if name.__class__ is not str or not name.isascii():
-            return NOT_FLAT
-        size += len(name) + 4
-    return size
+def _copy(value: Value) -> Value:
+    """A copy of what has at most two levels."""
+    if value.__class__ is list:
+        return [item.copy() if item.__class__ in _CONTAINERS else item for item in value]
+    return {name: item.copy() if item.__class__ in _CONTAINERS else item for name, item in value.items()}
+
+
+_CONTAINERS: Final = frozenset({dict, list})
 
 
 class Export:

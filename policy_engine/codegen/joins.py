@@ -24,6 +24,9 @@ from policy_engine.values import CONTAINERS, Value
 FEWEST = 16
 """Members of a collection that is worth a table."""
 
+SEARCHED = 4096
+"""Members of a collection in base data that is searched without a table the first time."""
+
 MOST: Final = 4096
 """Collections that one loop keeps tables of."""
 
@@ -108,8 +111,10 @@ def _table(q: Query, collection: Value, join: Join, slot: int) -> Table | None:
         return known[1]
     if len(kept) >= MOST:
         kept.clear()
-    # Making a table costs more than one loop, and over many a collection there is only one loop.
-    table = None if slot and (known is None or known[0] is not collection) else _make(q, collection, join)
+    # Making a table costs more than one loop, and over many a collection there is only one loop. Data that is replaced
+    # is to answer soon, so a long list in it is searched once as it is, too.
+    first = known is None or known[0] is not collection
+    table = None if first and (slot or len(collection) > SEARCHED) else _make(q, collection, join)
     kept[id(collection)] = (collection, table)
     return table
 

@@ -49,14 +49,22 @@ def of_query(builtin: Builtin) -> Callee:
 
 
 def _metered(builtin: Builtin) -> Callee:
-    """The builtin's function with its calls charged. Most have one operand or two, for which a loop costs too much."""
+    """The builtin's function with its calls charged. Most have one operand or two, for which a loop costs too much.
+
+    `reading` and `making` are called for what is not a short text: they too cost more than most calls.
+    """
     function = builtin.function
 
     def one(q: Query, a: Value) -> Value:
-        if (a.__class__ is not str or len(a) >= READ_AT_ONCE) and (work := reading(a)):
+        if a.__class__ is str:
+            if len(a) >= READ_AT_ONCE:
+                charge(q, len(a) // READ_AT_ONCE)
+        elif work := reading(a):
             charge(q, work)
         result = function(a)
-        return result if result is True or result is False else _made(q, result)
+        if result is True or result is False or (result.__class__ is str and len(result) <= MADE_FREELY):
+            return result
+        return _made(q, result)
 
     def two(q: Query, a: Value, b: Value) -> Value:
         if (a.__class__ is not str or len(a) >= READ_AT_ONCE) and (work := reading(a)):
@@ -64,7 +72,9 @@ def _metered(builtin: Builtin) -> Callee:
         if (b.__class__ is not str or len(b) >= READ_AT_ONCE) and (work := reading(b)):
             charge(q, work)
         result = function(a, b)
-        return result if result is True or result is False else _made(q, result)
+        if result is True or result is False or (result.__class__ is str and len(result) <= MADE_FREELY):
+            return result
+        return _made(q, result)
 
     def many(q: Query, *operands: Value) -> Value:
         for operand in operands:
@@ -77,7 +87,7 @@ def _metered(builtin: Builtin) -> Callee:
 
 
 def _made(q: Query, result: Value) -> Value:
-    if (result.__class__ is not str or len(result) > MADE_FREELY) and (work := making(result)):
+    if work := making(result):
         charge(q, work)
     return result
 

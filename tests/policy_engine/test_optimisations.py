@@ -118,11 +118,12 @@ def test_joins_find_what_loops_find(seed: int, monkeypatch: Patch) -> None:
             del question["user"]
         questions.append(question)
     answers = []
-    for fewest in (10**9, 16, 0):
+    for fewest, searched in ((10**9, 0), (16, 10**9), (0, 10**9), (0, 0)):
         monkeypatch.setattr(joins, "FEWEST", fewest)
+        monkeypatch.setattr(joins, "SEARCHED", searched)
         entry = pe.compile({"t.rego": JOINS}, data).entrypoint("data.t")
         answers.append([pe.dumps(entry(question)) for question in questions])
-    assert answers[0] == answers[1] == answers[2]
+    assert answers[0] == answers[1] == answers[2] == answers[3]
 
 
 def test_joins_are_used_and_follow_the_data() -> None:
