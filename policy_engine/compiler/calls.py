@@ -150,6 +150,10 @@ class Checker:
         head = target.head if isinstance(target, nodes.Ref) else target
         assert isinstance(head, nodes.Var)
         if isinstance(item.value, FunctionValue):
+            replacement = self.program.builtins.get(str(item.value.value))
+            if replacement is not None and replacement.relation:
+                text = "with keyword replacing function: value must not be a relation"
+                return PolicyError(COMPILE_ERROR, text, item.value.loc, hint="it would have many results")
             self.program.mocked.add(str(item.value.value))
         if head.name == "input":
             return None

@@ -1,0 +1,147 @@
+"""Differences from OPA that are meant: each is documented in docs/policy-engine.md ("Differences from OPA").
+
+Each has a function that writes into a tree what OPA makes of it. A difference is known only if this engine then says
+about the changed program what OPA says about the original; that something is written in a program proves nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Final
+
+from policy_engine.errors import PolicyError
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Expr, Module, Node, Rule, Term
+from policy_engine.syntax.parser import parse_module
+from policy_engine.syntax.printer import to_text
+from policy_engine.syntax.visitor import transform, walk
+from tests.policy_engine.differential.compare import MODULES, Difference, Engine
+from tests.policy_engine.differential.program import Program
+
+
+def reason(program: Program, difference: Difference) -> str:
+    """The name of the known difference that explains one; empty if none does."""
+    if difference.builds:
+        return ""
+    try:
+        modules = {name: parse_module(source, name) for name, source in program.modules.items()}
+    except PolicyError:
+        return ""
+    errors = {error.message.split("\n")[0] for error in Engine(program).errors}
+    for name, (wrong, change) in KNOWN.items():
+        if bool(errors) != bool(wrong) or not all(re.match(wrong, error) for error in errors):
+            continue
+        changed = {file: change(module, modules) for file, module in modules.items()}
+        if changed == modules:
+            continue
+        engine = Engine(dataclasses.replace(program, modules={file: to_text(m) for file, m in changed.items()}))
+        if _agree(difference, engine):
+            return name
+    return ""
+
+
+def _agree(difference: Difference, engine: Engine) -> bool:
+    if difference.path == MODULES:
+        codes = re.findall(r"rego_[a-z_]+_error", difference.opa)
+        return engine.refused in (codes or [""])
+    return not engine.refused and engine.outcome(difference.strict, difference.path, []) == difference.opa
+
+
+def _metadata_as_a_statement(module: Module, _: dict[str, Module]) -> Module:
+    """`not rego.metadata.rule()` loses its `not`, and `rego.metadata.rule() with …` its `with`."""
+
+    def change(node: Node) -> Node:
+        if isinstance(node, Expr) and isinstance(node.what, nodes.Call) and to_text(node.what) in _METADATA:
+            return Expr(node.what, loc=node.loc)
+        return node
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _with_in_a_rule_of_a_computed_key(module: Module, _: dict[str, Module]) -> Module:
+    """What is wrong with a `with` goes unnoticed in the body of a rule whose member or last key is computed."""
+
+    def dropped(node: Node) -> Node:
+        return dataclasses.replace(node, withs=()) if isinstance(node, Expr) else node
+
+    def rule(one: Rule) -> Rule:
+        steps = one.head.ref.path if isinstance(one.head.ref, nodes.Ref) else ()
+        key = one.head.key if one.head.key is not None else steps[-1] if steps else None
+        if key is None or not any(isinstance(node, _COMPUTED) for node in walk(key)):
+            return one
+        return dataclasses.replace(one, body=tuple([transform(expr, dropped) for expr in one.body]))
+
+    return dataclasses.replace(module, rules=tuple(map(rule, module.rules)))
+
+
+def _function_in_place_of_a_document(module: Module, modules: dict[str, Module]) -> Module:
+    """`with data.a as f`: here the function is used as a reference; in OPA the document is undefined."""
+    functions = {
+        to_text(nodes.Ref(nodes.Var("data"), (*map(nodes.Scalar, other.package.path), *_steps(rule))))
+        for other in modules.values()
+        for rule in other.rules
+        if rule.head.args
+    }
+    names = {rule for rule in functions if rule}
+    own = to_text(nodes.Ref(nodes.Var("data"), tuple(map(nodes.Scalar, module.package.path))))
+
+    def full(term: Term) -> str:
+        text = to_text(term)
+        for item in module.imports:
+            alias = item.alias or to_text(item.path).rsplit(".", 1)[-1]
+            if re.match(rf"{re.escape(alias)}\b", text):
+                return to_text(item.path) + text[len(alias) :]
+        return text if text.startswith("data") else f"{own}.{text}"
+
+    def change(node: Node) -> Node:
+        if isinstance(node, nodes.With) and full(node.value) in names and full(node.target) not in names:
+            return dataclasses.replace(node, value=nodes.Scalar(1))
+        return node
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _steps(rule: Rule) -> tuple[Term, ...]:
+    ref = rule.head.ref
+    head = ref.head if isinstance(ref, nodes.Ref) else ref
+    assert isinstance(head, nodes.Var)
+    return (nodes.Scalar(head.name), *(ref.path if isinstance(ref, nodes.Ref) else ()))
+
+
+def _relation_in_place_of_a_function(module: Module, _: dict[str, Module]) -> Module:
+    """`with f as walk`: here it is refused; in OPA `f` has many results then."""
+
+    def change(node: Node) -> Node:
+        if isinstance(node, nodes.With) and to_text(node.value) == "walk":
+            return dataclasses.replace(node, value=nodes.Scalar(1))
+        return node
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+_METADATA: Final = frozenset({"rego.metadata.rule()", "rego.metadata.chain()"})
+_COMPUTED: Final = (
+    nodes.Ref,
+    nodes.Call,
+    nodes.ArrayComprehension,
+    nodes.SetComprehension,
+    nodes.ObjectComprehension,
+    nodes.Template,
+)
+
+_Change = Callable[[Module, dict[str, Module]], Module]
+KNOWN: Final[dict[str, tuple[str, _Change]]] = {
+    "metadata as a statement": ("", _metadata_as_a_statement),
+    "with in a rule of a computed key": ("with keyword ", _with_in_a_rule_of_a_computed_key),
+    "function in place of a document": (
+        ".* used as reference, not called|match error",
+        _function_in_place_of_a_document,
+    ),
+    "relation in place of a function": ("with keyword replacing function: ", _relation_in_place_of_a_function),
+}
+"""What this engine's errors begin with, all of them (empty: it has none), and what OPA makes of a module."""

@@ -1,0 +1,55 @@
+"""Each documented difference is found to be one, and nothing else is: what a program contains explains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.oracle import OracleUnavailable
+from tests.policy_engine.differential.compare import Difference
+from tests.policy_engine.differential.examine import Oracles, examine
+from tests.policy_engine.differential.known import KNOWN, reason
+from tests.policy_engine.differential.program import Program
+
+SAMPLES = [
+    ("metadata as a statement", "p if not rego.metadata.rule()"),
+    ("metadata as a statement", "p if rego.metadata.chain() with input as data.nothing"),
+    ("with in a rule of a computed key", "p contains 1 - 2 if true with nothing as 1"),
+    ("with in a rule of a computed key", "q if v\np.b contains data.x if true with nothing as 1"),
+    ("function in place of a document", "p if not data.a with data.a as f\nf(x) := x"),
+    ("relation in place of a function", "p := x if x := f(1) with f as walk\nf(x) := x"),
+]
+
+
+@pytest.fixture(scope="module")
+def oracles() -> Iterator[Oracles]:
+    try:
+        found = Oracles()
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+    yield found
+    found.close()
+
+
+def _program(rules: str) -> Program:
+    return Program({"t.rego": f"package t\n{rules}"}, {"x": 1}, {"a": 1}, ["data.t"])
+
+
+@pytest.mark.parametrize(("name", "rules"), SAMPLES)
+def test_known(name: str, rules: str, oracles: Oracles) -> None:
+    found = examine(_program(rules), 0, oracles)
+    assert set(found.known) == {name}
+    assert not found.unexplained
+
+
+def test_every_one_has_a_sample() -> None:
+    assert {name for name, _ in SAMPLES} == set(KNOWN)
+
+
+@pytest.mark.parametrize("rules", [rules for _, rules in SAMPLES])
+def test_another_difference_in_such_a_program_is_none_of_them(rules: str) -> None:
+    values = Difference("data.t", True, '[{"p": 7}]', "undefined")
+    refusals = Difference("modules", True, "refused: rego_recursion_error", "accepted")
+    assert not reason(_program(rules), values)
+    assert not reason(_program(rules), refusals)
