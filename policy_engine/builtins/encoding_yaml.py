@@ -54,8 +54,14 @@ def _emitted(value: Any) -> str:
 
     dumper: type = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text = str(yaml.emit(_events(value), Dumper=dumper, allow_unicode=True, width=80))
-    # Younger emitters than go-yaml's end the document where a text block's end could be taken for more of it.
+    # Younger emitters than go-yaml's indent the quote after a line break (of those that need no block), and end the
+    # document where a text block's end could be taken for more of it.
+    if not text.isascii():
+        text = _INDENTED_QUOTE.sub(r"\1'", text)
     return text.removesuffix("...\n") if text.endswith("\n...\n") else text
+
+
+_INDENTED_QUOTE: Final = re.compile("([\x85\u2028\u2029]) +'(?!')")
 
 
 def _events(value: Any) -> Iterator[yaml.Event]:

@@ -91,6 +91,8 @@ def events(text: str) -> Iterator[yaml.Event]:
     anchors: set[str] = set()
     try:
         for event in yaml.parse(text, Loader=loader):
+            if isinstance(event, yaml.ScalarEvent) and event.style == '"' and "/" in event.value:
+                _check_escapes(text, event)
             if isinstance(event, yaml.AliasEvent) and event.anchor not in anchors:
                 raise YAMLError(f"yaml: unknown anchor '{event.anchor}' referenced")
             if isinstance(event, yaml.NodeEvent) and event.anchor:
@@ -106,6 +108,20 @@ def events(text: str) -> Iterator[yaml.Event]:
             line += 1
         where = f"line {line}: " if line else ""
         raise YAMLError(f"yaml: {where}{error.problem}") from None
+
+
+def _check_escapes(text: str, event: yaml.ScalarEvent) -> None:
+    """Refuse `\\/`, which libyaml has taken from JSON since go-yaml was made of it."""
+    start, end = event.start_mark, event.end_mark
+    assert start is not None and end is not None
+    found = _ESCAPED_SLASH.match(text, start.index, end.index)
+    if found is not None:
+        line = start.line + len(_BREAK.findall(text, start.index, found.end()))
+        raise YAMLError(f"yaml: {f'line {line + 1}: ' if line else ''}found unknown escape character")
+
+
+_ESCAPED_SLASH: Final = re.compile(r'[^"]*"(?:[^\\]|\\[^/])*?\\/', re.DOTALL)
+_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
 @dataclass(slots=True)

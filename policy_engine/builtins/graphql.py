@@ -29,10 +29,12 @@ _SCHEMAS: Final = 16
 def parse(ctx: Context, query: Value, schema: Value) -> Value:
     """The syntax trees of a query and of the schema that allows it."""
     name = "graphql.parse"
-    for position, operand in enumerate((query, schema)):
-        if operand.__class__ is not str and operand.__class__ is not dict:
-            wrong(name, position, operand, "string", "object")
+    if query.__class__ is not str and query.__class__ is not dict:
+        wrong(name, 0, query, "string", "object")
     try:
+        if schema.__class__ is not str and schema.__class__ is not dict:
+            _query(ctx, query)  # of two mistakes the query's comes first
+            wrong(name, 1, schema, "string", "object")
         return [*_verified(ctx, query, schema)]
     except GraphQLError as error:
         raise BuiltinError(f"{name}: {error}") from None

@@ -313,6 +313,10 @@ def test_syntax_trees_are_taken_where_text_is(oracle: Oracle) -> None:
             check(oracle, [(VERIFY, [tree, rich]), (PARSE, [tree, RICH])])
 
 
+def test_of_two_mistakes_the_querys_comes_first(oracle: Oracle) -> None:
+    check(oracle, [(PARSE, [query, schema]) for query in ("{", "}", 0, {}) for schema in (0, None, "{", RICH)])
+
+
 @pytest.mark.parametrize("query", ["{ zz }", "{ zz yy }", "{ a }", "{ ...F }", "mutation { m }", "{ s(x: 1) }"])
 def test_what_is_wrong_with_a_query_is_said(query: str) -> None:
     assert outcome(PARSE, query, RICH).startswith("eval_builtin_error: graphql.parse: ")
