@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -100,9 +101,13 @@ DIFFERENT_ON_PURPOSE: Final[dict[str, Callable[[list[Value]], bool]]] = {
     "strings.replace_n": lambda operands: "" in operands[0],
     # OPA reads its own text of the data as JSON, and fails over control characters.
     "strings.render_template": lambda operands: "\\x" in to_term(operands[1]),
+    # OPA keeps a text that Go reads as a number and JSON does not: `+1`, `02`, `.5`, `5.`, `1_0`.
+    "to_number": lambda operands: isinstance(operands[0], str) and bool(_NO_JSON_NUMBER.fullmatch(operands[0])),
     # OPA's library takes its own message for a format.
     "regex.globs_match": lambda operands: any("%" in operand for operand in operands),
 }
+
+_NO_JSON_NUMBER: Final = re.compile(r"\+.*|-?0[0-9].*|-?\..*|[^.]*\.(?:[eE].*)?|.*_.*", re.DOTALL)
 
 SAME_CODE_ONLY: Final = frozenset(("strings.render_template",))
 """Errors of templates have Go's words where an author is likely to see them, not everywhere."""
