@@ -14,8 +14,9 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.compiler.annotations import check as check_annotations
 from policy_engine.compiler.annotations import read as read_annotations
+from policy_engine.compiler.findings import Findings
 from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
-from policy_engine.compiler.resolver import Findings, Resolver
+from policy_engine.compiler.resolver import Resolver
 from policy_engine.compiler.terms import ROOTS, Names, is_generated
 from policy_engine.compiler.typecheck import rules as typecheck
 from policy_engine.compiler.typecheck.annotated import read as read_schemas

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from policy_engine.compiler import imports
 from policy_engine.compiler.annotations import Annotations
+from policy_engine.compiler.findings import Findings
 from policy_engine.compiler.imports import rule_name
 from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule, dotted
-from policy_engine.compiler.resolver import Findings, Resolver
+from policy_engine.compiler.resolver import Resolver
 from policy_engine.compiler.scopes import How, Local, declared_names, variables
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
-from policy_engine.compiler import undeclared
 from policy_engine.compiler.annotations import Annotations
+from policy_engine.compiler.findings import Findings
 from policy_engine.compiler.program import ModuleInfo, dotted
 from policy_engine.compiler.scopes import (
     How,
@@ -34,37 +34,11 @@ from policy_engine.compiler.terms import (
     pattern_vars,
     subterms,
 )
-from policy_engine.compiler.undeclared import Arity, Shown
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_term
 from policy_engine.syntax.nodes import Body, Expr, Term
 from policy_engine.syntax.printer import to_text
-
-
-@dataclass(slots=True)
-class Findings:
-    """Errors by what they are about, in the order in which OPA looks; only the first kind that has any is reported."""
-
-    facts: list[PolicyError] = field(default_factory=list)
-    references: list[PolicyError] = field(default_factory=list)
-    roots: list[PolicyError] = field(default_factory=list)
-    imports: list[PolicyError] = field(default_factory=list)
-    locals: list[PolicyError] = field(default_factory=list)
-    templates: list[PolicyError] = field(default_factory=list)
-    void: list[PolicyError] = field(default_factory=list)
-    shown: list[Shown] = field(default_factory=list)
-    """The clauses that have a template string or print something: that all is bound there remains to be found."""
-
-    def first(self, arity: Arity) -> list[PolicyError]:
-        """What is reported. `arity` is how many operands a function takes that is called."""
-        named = next(filter(None, (self.facts, self.references, self.roots, self.imports, self.locals)), [])
-        return (
-            named
-            or [*self.templates, *undeclared.in_templates(self.shown, arity)]
-            or self.void
-            or undeclared.in_prints(self.shown, arity)
-        )
 
 
 class Resolver:
