@@ -70,7 +70,7 @@ class PolicyError(Exception):
         if len(self.errors) > 1:
             lines = "\n".join(str(error) for error in self.errors)
             return f"{len(self.errors)} errors occurred:\n{lines}"
-        where = f"{self.location}: " if self.location and self.location.row else ""
+        where = f"{self.location}: " if self.location and (self.location.row or self.location.file) else ""
         return f"{where}{self.code}: {self.message}"
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -95,6 +95,17 @@ def in_parentheses(term: Term) -> bool:
     return False
 
 
+def is_too_big(text: str) -> bool:
+    """Of a number as it is written, without its sign: OPA refuses it."""
+    if len(text) <= 1000 and "e" not in text and "E" not in text:
+        return False
+    try:
+        size = Decimal(text)
+    except InvalidOperation:  # an exponent that even decimals do not have
+        return True
+    return bool(size) and not NUMBER_LEAST <= size <= NUMBER_MOST
+
+
 def is_infix(term: object, *names: str) -> bool:
     """Whether `term` is `a <operator> b`, for the operators of which these are the builtins."""
     return isinstance(term, Call) and term.infix and isinstance(term.operator, Var) and term.operator.name in names
@@ -157,13 +168,8 @@ class Builder:
         text = token.text if token.text[0] != "." else "0" + token.text  # `.5` is no JSON number
         if text[0] == "0" and text[1:2].isdigit():
             fail("unexpected number token: expected number without leading zero", token.loc)
-        if len(text) > 1000 or "e" in text or "E" in text:
-            try:
-                size = Decimal(text)
-            except InvalidOperation:  # an exponent that even decimals do not have
-                fail("number too big", token.loc)
-            if size and not NUMBER_LEAST <= size <= NUMBER_MOST:
-                fail("number too big", token.loc)
+        if is_too_big(text):
+            fail("number too big", token.loc)
         return Scalar(parse_number(text), loc=token.loc)
 
     def string(self, token: Token) -> Scalar:

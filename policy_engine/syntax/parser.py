@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
-from policy_engine.errors import PolicyError, combine
+from policy_engine.errors import PARSE_ERROR, PolicyError, combine
 from policy_engine.location import NOWHERE, Location
-from policy_engine.syntax import brackets, messages
+from policy_engine.syntax import brackets, messages, retrace
 from policy_engine.syntax.bodies import Surroundings
 from policy_engine.syntax.lexer import NEVER, OPERAND_END, Lexer, Token, fail
 from policy_engine.syntax.nodes import Body, Import, Module, Node, Package, Rule, Term
@@ -31,6 +31,15 @@ NODES_PER_BRACKET = 4
 
 def parse_module(source: str, file: str = "") -> Module:
     """The module that `source` is."""
+    try:
+        return _module(source, file)
+    except PolicyError as error:
+        if error.code != PARSE_ERROR:
+            raise
+        raise retrace.placed(error, source, file) from None
+
+
+def _module(source: str, file: str) -> Module:
     text = _Text(source, file, "module")
     first, *statements = text.result
     if not isinstance(first, Package):
@@ -78,7 +87,8 @@ class _Text:
         lexer.run()
         self.tokens = brackets.resolve(lexer)
         if len(self.tokens) == 1:
-            fail(f"empty {start}", self.tokens[0].loc)
+            # OPA has no place for a module without a statement, only its file.
+            fail(f"empty {start}", Location(file) if start == "module" else self.tokens[0].loc)
         self.comments = lexer.comments
         builder = RuleBuilder(_surroundings(lexer))
         try:

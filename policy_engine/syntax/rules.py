@@ -181,7 +181,7 @@ class RuleBuilder(BodyBuilder):
 
     def default(self, word: Token, read: HeadRead) -> Rule:
         head, loc = read.head, span(word, read)
-        if head.key is not None:
+        if head.key is not None or (head.value is None and element(head) is not None):
             fail("illegal default rule (must have a value)", loc)
         if head.value is not None:
             self._check_constant(head.value, loc)
@@ -288,10 +288,10 @@ class RuleBuilder(BodyBuilder):
     def rule_without_if(self, read: HeadRead, _left: Token, body: list[Expr], right: Token) -> list[Rule]:
         head = read.head
         self._has_if = False
-        lone = head.args is None and head.key is None and head.value is None
-        if lone and isinstance(head.ref, Ref) and len(head.ref.path) == 1:
+        key = element(head)
+        if head.key is None and head.value is None and key is not None:
             self._no_rule(_NO_CONTAINS, head.loc, V0)
-            head = Head(head.ref, key=head.ref.path[0], loc=head.loc)  # as such it can have no `else`
+            head = Head(head.ref, key=key, loc=head.loc)  # as such it can have no `else`
         self._no_if(head.loc)
         return [Rule(head, tuple(body), loc=span(read, right))]
 
@@ -372,6 +372,11 @@ class RuleBuilder(BodyBuilder):
         ):
             # The lexer must see at once which words become keywords; it looks for `.name` only.
             fail("invalid import, must be written `future.keywords.x`", loc)
+
+
+def element(head: Head) -> Term | None:
+    """The `x` of `p[x]` and `p.x`: without a value it was an element of a partial set in version 0."""
+    return head.ref.path[0] if head.args is None and isinstance(head.ref, Ref) and len(head.ref.path) == 1 else None
 
 
 def is_ground(term: Term) -> bool:

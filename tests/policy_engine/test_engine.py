@@ -296,7 +296,7 @@ def strict_errors(source: str) -> list[tuple[int, str]]:
 
 def test_all_parse_errors_come_together() -> None:
     with pytest.raises(pe.PolicyError) as caught:
-        pe.compile({"b.rego": "package b\np := ", "a.rego": "package a\nq := ]"})
+        pe.compile({"b.rego": "package b\np if", "a.rego": "package a\nq if ]"})
     assert [error.location.file for error in caught.value.errors if error.location] == ["a.rego", "b.rego"]
 
 
