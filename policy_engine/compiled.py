@@ -7,10 +7,8 @@ points share theirs.
 
 from __future__ import annotations
 
-import gc
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from policy_engine import facts, queries
@@ -23,6 +21,7 @@ from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine
 from policy_engine.facts import Facts
+from policy_engine.garbage import no_collection
 from policy_engine.location import Location
 from policy_engine.queries import Rows, Shape
 from policy_engine.values import Value
@@ -176,18 +175,3 @@ def _is_taken(data: Value, path: Path) -> bool:
             return False
         data = data[step]
     return True
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Compiling makes very many objects that live on and no cycles: the collector would only walk them again and again.
-
-    With it the cost of a rule grows with the number of rules.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -14,11 +14,13 @@ error, so no error is missed either. Tables over base data are made when first n
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, Final
 
 from policy_engine.codegen import runtime
 from policy_engine.codegen.context import INDEXES, NC, Query, U, charge
 from policy_engine.codegen.runtime import frozen, items, member, members, step
+from policy_engine.garbage import no_collection
 from policy_engine.values import CONTAINERS, Value
 
 FEWEST = 16
@@ -108,34 +110,60 @@ def _table(q: Query, collection: Value, join: Join, slot: int) -> Table | None:
             kept = q[slot] = {}
     known = kept.get(id(collection))
     if known is not None and known[0] is collection and known[1] is not None:
-        return known[1]
+        return known[1] or None
     if len(kept) >= MOST:
         kept.clear()
     # Making a table costs more than one loop, and over many a collection there is only one loop. Data that is replaced
     # is to answer soon, so a long list in it is searched once as it is, too.
     first = known is None or known[0] is not collection
-    table = None if first and (slot or len(collection) > SEARCHED) else _make(q, collection, join)
+    if first and (slot or len(collection) > SEARCHED):
+        kept[id(collection)] = (collection, None)
+        return None
+    # Should the decision's time be over before the table is made, the next decision must not try again.
+    kept[id(collection)] = (collection, {})
+    table = _make(q, collection, join)
     kept[id(collection)] = (collection, table)
     return table
 
 
 def _make(q: Query, collection: Value, join: Join) -> Table:
     fields, pairs = join
-    table: Table = {}
-    if not pairs and collection.__class__ is list and len(fields) == 1 and len(fields[0]) == 1:
-        charge(q, len(collection))
-        name = fields[0][0]
-        for item in collection:
-            value = item.get(name, U) if item.__class__ is dict else step(q, item, name)
-            if value.__class__ is str:
-                table.setdefault((value,), []).append(item)
-            elif value is not U and value.__class__ not in CONTAINERS:
-                table.setdefault((frozen(q, value),), []).append(item)
+    names = [field[0] for field in fields if len(field) == 1]
+    with no_collection():
+        if not pairs and collection.__class__ is list and len(names) == len(fields):
+            return _of_rows(q, collection, names)
+        table: Table = {}
+        for pair in items(q, collection):
+            key = tuple([_field(q, pair[1], field) for field in fields])
+            if U not in key:
+                table.setdefault(key, []).append(pair if pairs else pair[1])
         return table
-    for pair in items(q, collection):
-        key = tuple([_field(q, pair[1], field) for field in fields])
-        if U not in key:
-            table.setdefault(key, []).append(pair if pairs else pair[1])
+
+
+def _of_rows(q: Query, rows: list[Value], names: list[str | int]) -> Table:
+    """What most tables are over: a list of objects whose members are strings."""
+    charge(q, len(rows))
+    table: Table = {}
+    # With one name it would give the member itself.
+    members_of = itemgetter(names[0], *names)
+    for row in rows:
+        try:
+            key = members_of(row)[1:] if row.__class__ is dict else ()
+        except KeyError:
+            continue
+        for member_ in key:
+            if member_.__class__ is not str:
+                key = ()
+                break
+        if not key:
+            key = tuple([_field(q, row, (name,)) for name in names])
+            if U in key:
+                continue
+        found = table.get(key)
+        if found is None:
+            table[key] = [row]
+        else:
+            found.append(row)
     return table
 
 

@@ -241,3 +241,14 @@ q contains i if {
         ("c", "x"): {"t.rego": (3,)},
         ("c", "y"): {"t.rego": (3,)},
     }
+
+
+def test_a_table_that_could_not_be_made_in_time_is_not_tried_again() -> None:
+    module = {"t.rego": "package t\np contains i if { some i, g in data.grants; g.user == input.user }"}
+    grants = [{"user": f"u{number}"} for number in range(900)]
+    entry = pe.compile(module, {"grants": grants}).entrypoint("data.t.p")
+    with pytest.raises(pe.PolicyError, match="budget"):
+        entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
+    with pytest.raises(pe.PolicyError, match="budget"):
+        entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
+    assert entry.decide({"user": "u7"}, limits=pe.Limits(work=1000)).value == [7]
