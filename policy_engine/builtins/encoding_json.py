@@ -9,7 +9,7 @@ from policy_engine.builtins.operands import object_, operand_error, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.types import ANY, BOOLEAN, STRING, Function, Object
-from policy_engine.values import Value, sorted_items, to_term, type_name
+from policy_engine.values import UNDEFINED, Value, sorted_items, to_term, type_name
 
 
 def marshal(ctx: Context, value: Value) -> Value:
@@ -43,9 +43,13 @@ def marshal_with_options(ctx: Context, value: Value, options: Value) -> Value:
 
 
 def unmarshal(operand: Value) -> Value:
-    text = operand if operand.__class__ is str else string(operand, "json.unmarshal", 1)
+    if operand.__class__ is not str:
+        string(operand, "json.unmarshal", 1)
+    value = gojson.quick(operand)
+    if value is not UNDEFINED:
+        return value
     try:
-        return gojson.read(text)
+        return gojson.read(operand)
     except gojson.JSONError as error:
         raise BuiltinError(f"json.unmarshal: {error}") from None
 

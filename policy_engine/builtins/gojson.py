@@ -29,7 +29,7 @@ _LOOK_CLOSER: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 def read(text: str) -> Value:
     """The value that the text is. Raises `JSONError`."""
-    value = _quick(text)
+    value = quick(text)
     if value is UNDEFINED:
         reader = _Reader(text)
         value = reader.document()
@@ -39,7 +39,7 @@ def read(text: str) -> Value:
 
 def is_valid(text: str) -> bool:
     """Whether the text is one JSON document, by the letter."""
-    if _quick(text) is not UNDEFINED:
+    if quick(text) is not UNDEFINED:
         return True
     reader = _Reader(text)
     try:
@@ -49,13 +49,13 @@ def is_valid(text: str) -> bool:
     return reader.at_end()
 
 
-def _quick(text: str) -> Value:
+def quick(text: str) -> Value:
     """The value as Python's parser reads it; `UNDEFINED` where it is too lenient, cannot go as deep, or finds an error.
 
     `_Reader` reads what is only deep, and says in Go's words what is wrong.
     """
     # Most texts are too short to be too deep, and have no half of a surrogate pair since they have no such escape.
-    usual = len(text) <= MAX_DEPTH and text.isascii() and "\\u" not in text
+    usual = len(text) <= MAX_DEPTH and "\\u" not in text and text.isascii()
     if not usual and (text.count("[") + text.count("{") > MAX_DEPTH or _LOOK_CLOSER.search(text)):
         return UNDEFINED
     try:

@@ -36,7 +36,7 @@ def reading(value: Value) -> int:
 
 def making(value: Value) -> int:
     """Steps for a value that was made: about one for every eight bytes of it, without what is in its members."""
-    measure = _MAKING.get(value.__class__)
+    measure = MAKING.get(value.__class__)
     return 0 if measure is None else measure(value)
 
 
@@ -53,7 +53,7 @@ _READING: Final[dict[type, _Measure]] = {
     dict: lambda items: len(items) // 4,
     Set: lambda items: len(items) // 4,
 }
-_MAKING: Final[dict[type, _Measure]] = {
+MAKING: Final[dict[type, _Measure]] = {
     str: lambda text: text_size(text) if len(text) > MADE_FREELY else 0,
     int: _READING[int],
     list: len,

@@ -79,7 +79,7 @@ def union_(ctx: Context, first: Value, second: Value) -> Value:
 
 
 def union_n(ctx: Context, operand: Value) -> Value:
-    objects = array(operand, "object.union_n", 1)
+    objects = operand if operand.__class__ is list else array(operand, "object.union_n", 1)
     for item in objects:
         if item.__class__ is not dict:
             wrong_element("object.union_n", 1, objects, item, "object")
@@ -89,10 +89,10 @@ def union_n(ctx: Context, operand: Value) -> Value:
 def _merge_all(ctx: Context, objects: list[dict[Any, Value]]) -> dict[Any, Value]:
     """The union of objects given from last to first. Every key and value is looked at once, however many objects."""
     ctx.charge(4 * sum(map(len, objects)))
-    merged: dict[Any, Value] = {}
+    merged = dict(objects[0]) if objects else {}
     objects_under: dict[Any, list[Value]] = {}
     """All values of a key whose last one is an object."""
-    for item in objects:
+    for item in objects[1:]:
         for key, value in item.items():
             if key not in merged:
                 merged[key] = value

@@ -43,10 +43,13 @@ def _size(value: Value, most: int, deeper: bool = True) -> int | None:
     """
     size = 2
     if value.__class__ is dict:
-        for name in value:
-            if name.__class__ is not str or not name.isascii():
-                return None
-            size += len(name) + 4
+        try:
+            names = "".join(value)
+        except TypeError:
+            return None
+        if not names.isascii():
+            return None
+        size += len(names) + 4 * len(value)
         value = value.values()
     for item in value:
         cls = item.__class__

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from policy_engine.builtins import TABLE
-from policy_engine.builtins.measured import MADE_FREELY, READ_AT_ONCE, is_measured, making, reading
+from policy_engine.builtins.measured import MADE_FREELY, MAKING, READ_AT_ONCE, is_measured, reading
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.context import Query, charge, run_of
 from policy_engine.values import Value
@@ -51,7 +51,7 @@ def of_query(builtin: Builtin) -> Callee:
 def _metered(builtin: Builtin) -> Callee:
     """The builtin's function with its calls charged. Most have one operand or two, for which a loop costs too much.
 
-    `reading` and `making` are called for what is not a short text: they too cost more than most calls.
+    What is not a short text is looked up in tables: that too costs more than most calls.
     """
     function = builtin.function
 
@@ -87,7 +87,8 @@ def _metered(builtin: Builtin) -> Callee:
 
 
 def _made(q: Query, result: Value) -> Value:
-    if work := making(result):
+    measure = MAKING.get(result.__class__)
+    if measure is not None and (work := measure(result)):
         charge(q, work)
     return result
 

@@ -49,7 +49,7 @@ def _shown(read: Any) -> str:
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_json(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     quick, valid = _shown(lambda: gojson.read(text)), gojson.is_valid(text)
-    monkeypatch.setattr(gojson, "_quick", lambda text: UNDEFINED)
+    monkeypatch.setattr(gojson, "quick", lambda text: UNDEFINED)
     assert (quick, valid) == (_shown(lambda: gojson.read(text)), gojson.is_valid(text))
 
 
