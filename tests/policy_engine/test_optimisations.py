@@ -251,4 +251,4 @@ def test_a_table_that_could_not_be_made_in_time_is_not_tried_again() -> None:
         entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
     with pytest.raises(pe.PolicyError, match="budget"):
         entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
-    assert entry.decide({"user": "u7"}, limits=pe.Limits(work=1000)).value == [7]
+    assert entry.decide({"user": "u7"}, limits=pe.Limits(work=2000)).value == [7]
