@@ -1,7 +1,8 @@
 """Differences from OPA that are meant: each is documented in docs/policy-engine.md ("Differences from OPA").
 
-Each has a function that writes into a tree what OPA makes of it. A difference is known only if this engine then says
-about the changed program what OPA says about the original; that something is written in a program proves nothing.
+An internal error of OPA is no answer. Each other one has a function that writes into a tree what OPA makes of it, and a
+difference is known only if this engine then says about the changed program what OPA says about the original: that
+something is written in a program proves nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def reason(program: Program, difference: Difference) -> str:
     """The name of the known difference that explains one; empty if none does."""
     if difference.builds:
         return ""
+    if difference.opa == "error eval_internal_error" and not difference.engine.startswith("CRASH"):
+        return INTERNAL
     try:
         modules = {name: parse_module(source, name) for name, source in program.modules.items()}
     except PolicyError:
@@ -135,6 +138,7 @@ _COMPUTED: Final = (
 )
 
 _Change = Callable[[Module, dict[str, Module]], Module]
+INTERNAL: Final = "internal error of OPA"
 KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "metadata as a statement": ("", _metadata_as_a_statement),
     "with in a rule of a computed key": ("with keyword ", _with_in_a_rule_of_a_computed_key),

@@ -9,7 +9,7 @@ import pytest
 from tests.oracle import OracleUnavailable
 from tests.policy_engine.differential.compare import Difference
 from tests.policy_engine.differential.examine import Oracles, examine
-from tests.policy_engine.differential.known import KNOWN, reason
+from tests.policy_engine.differential.known import INTERNAL, KNOWN, reason
 from tests.policy_engine.differential.program import Program
 
 SAMPLES = [
@@ -19,6 +19,7 @@ SAMPLES = [
     ("with in a rule of a computed key", "q if v\np.b contains data.x if true with nothing as 1"),
     ("function in place of a document", "p if not data.a with data.a as f\nf(x) := x"),
     ("relation in place of a function", "p := x if x := f(1) with f as walk\nf(x) := x"),
+    (INTERNAL, 'p := [x | some v, _ in {"n": 0}; x := {y | some y in [0]; v == $"{v}"}]'),
 ]
 
 
@@ -44,7 +45,7 @@ def test_known(name: str, rules: str, oracles: Oracles) -> None:
 
 
 def test_every_one_has_a_sample() -> None:
-    assert {name for name, _ in SAMPLES} == set(KNOWN)
+    assert {name for name, _ in SAMPLES} == {*KNOWN, INTERNAL}
 
 
 @pytest.mark.parametrize("rules", [rules for _, rules in SAMPLES])
