@@ -114,21 +114,28 @@ class BodyReader(TermReader):
         return self._group() if self.token.kind == "(" else self._expression()
 
     def _block(self) -> Read | None:
+        """A body in braces, as an operand."""
         first = self.token
-        self.scan()
-        start = self.token
-        self.deeper()
-        literals = self.query("}")
-        self.depth -= 1
+        start = self.scanner.skip(first.end)
+        literals = self.braces()
         if literals is None:
             return None
         one = literals[0]
-        if self.keywords & {*LOGICAL} and one.kind == "call" and one.name == "or" and one.first.start == start.start:
+        if self.keywords & {*LOGICAL} and one.kind == "call" and one.name == "or" and one.first.start == start:
             message = "ambiguous `{ ... | ... }` operand: read as a body holding a set-union expression"
             self.fail(message + ", not as a comprehension", first)
             return None
-        self.scan()
         return Read("block", first)
+
+    def braces(self) -> list[Read] | None:
+        """A body in braces; whatever stands in the place of the opening one is stepped over."""
+        self.scan()
+        self.deeper()
+        literals = self.query("}")
+        self.depth -= 1
+        if literals is not None:
+            self.scan()
+        return literals
 
     def _group(self, *, alone: bool = False) -> Read | None:
         """An expression that begins with a parenthesis, or operands in parentheses.
@@ -240,4 +247,4 @@ class BodyReader(TermReader):
         if self.token.kind != "{":
             self.illegal("missing body")
             return None
-        return self._block() and Read("every", first)
+        return Read("every", first) if self.braces() else None

@@ -48,9 +48,9 @@ class Scanner:
     def place(self, token: Scanned) -> tuple[int, int]:
         """Row and column."""
         row = bisect_right(self._lines, token.start)
-        if token.kind == SPACE and token.text == "\n":
+        if self.source.startswith("\n", token.start):
             return row + 1, 0
-        return row, token.start - self._lines[row - 1] + (token.kind != EOF)
+        return row, token.start - self._lines[row - 1] + (token.start < len(self.source))
 
     def forget(self) -> None:
         """Nobody goes back to what has been read."""

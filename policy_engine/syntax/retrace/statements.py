@@ -106,6 +106,9 @@ class StatementReader(BodyReader):
         if path.kind not in ("var", "ref"):
             self.illegal()
             return False
+        if not path.name:
+            self.fail("unexpected call token: expecting var", path.first)
+            return False
         return self._are_strings(path)
 
     def _are_strings(self, path: Read) -> bool:
@@ -204,10 +207,10 @@ class StatementReader(BodyReader):
                 return False
             if literal is None or literal.kind == "set":
                 self.back(mark)
-                if not self._braces():
+                if not self.braces():
                     return False
         elif self.token.kind == "{":
-            if not self._braces():
+            if not self.braces():
                 return False
             self._check(head, first)
         else:
@@ -217,7 +220,7 @@ class StatementReader(BodyReader):
         while self.token.kind == "{":
             if not has_if:
                 self._no_if(head, self.token)
-            if not self._braces():
+            if not self.braces():
                 return False
         return True
 
@@ -257,16 +260,8 @@ class StatementReader(BodyReader):
         if self.token.kind == EOF:
             self.illegal("rule body expected")
             return None
-        read = self._braces() if self.token.kind == "{" else self.literal() is not None
-        return read or None
-
-    def _braces(self) -> bool:
-        """A body in braces; whatever stands in the place of the opening one is stepped over."""
-        self.scan()
-        if not self.body("}"):
-            return False
-        self.scan()
-        return True
+        read = self.braces() if self.token.kind == "{" else self.literal()
+        return True if read is not None else None
 
     def _head(self, default: bool) -> _Head | None:
         first = self.token

@@ -102,7 +102,7 @@ def test_what_a_test_prints_is_its_own_even_if_it_fails_with_an_error() -> None:
 
 def test_errors_of_every_module_are_reported_together() -> None:
     with pytest.raises(pe.PolicyError) as caught:
-        results("p if", "q :=")
+        results("p if", "q if")
     assert [error.location.file for error in caught.value.errors if error.location] == ["m0.rego", "m1.rego"]
 
 
