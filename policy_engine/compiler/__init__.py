@@ -52,13 +52,14 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     ("recursion", recursion.check),  # on normal form, so that nothing hides a reference
     ("types", typecheck.check),  # in the order of dependencies, which recursion has found
     ("deprecated", calls.deprecated),  # last, as in OPA: whatever else is wrong is said first
+    ("relations", calls.relations),  # what OPA does not look for
 )
 
 QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     *STAGES[6:9],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
-    STAGES[-1],
+    *STAGES[-2:],
 )
 """A query's names are resolved on their own; nothing depends on it, so that no recursion goes through it."""
 

@@ -24,6 +24,7 @@ from policy_engine.compiler.typecheck import messages
 from policy_engine.compiler.typecheck.documents import Documents, Node
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
+from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 from policy_engine.types import UNKNOWN
@@ -57,6 +58,27 @@ def deprecated(program: Program, errors: list[PolicyError]) -> None:
                 if (name := builtin_name(call)) in names:
                     text = f"deprecated built-in function calls in expression: {name}"
                     errors.append(PolicyError(TYPE_ERROR, text, call.loc))
+
+
+def relations(program: Program, errors: list[PolicyError]) -> None:
+    """Report relations that stand for functions: a call has one result. OPA takes them, so this is said last."""
+    names = {name for name in program.mocked if name in program.builtins and program.builtins[name].relation}
+    places: set[Location] = set()  # by now an expression may be several, each with what modifies it
+    for rule in program.rules if names else ():
+        for clause in rule.clauses:
+            values = [item.value for item in _withs(clause.body) if isinstance(item.value, FunctionValue)]
+            places.update(value.loc for value in values if value.value in names)
+    text = "with keyword replacing function: value must not be a relation"
+    errors += [PolicyError(COMPILE_ERROR, text, place) for place in sorted(places)]
+
+
+def _withs(body: Body) -> Iterator[nodes.With]:
+    """The `with` modifiers of a body and of all bodies in it."""
+    for expr in body:
+        yield from expr.withs
+        for closure in closures(expr):
+            for inner in bodies(closure):
+                yield from _withs(inner)
 
 
 def _calls(body: Body) -> Iterator[nodes.Call]:
@@ -150,10 +172,6 @@ class Checker:
         head = target.head if isinstance(target, nodes.Ref) else target
         assert isinstance(head, nodes.Var)
         if isinstance(item.value, FunctionValue):
-            replacement = self.program.builtins.get(str(item.value.value))
-            if replacement is not None and replacement.relation:
-                text = "with keyword replacing function: value must not be a relation"
-                return PolicyError(COMPILE_ERROR, text, item.value.loc, hint="it would have many results")
             self.program.mocked.add(str(item.value.value))
         if head.name == "input":
             return None
