@@ -362,9 +362,6 @@ class StatementReader(BodyReader):
         if message:
             self._body_failures.append(Failure(message, first))
 
-    def _source(self, ref: Read) -> str:
-        return self.scanner.source[ref.first.start : ref.end]
-
     def _no_rule(self, body: list[Read]) -> str:
         read, *more = body
         if more:
@@ -381,7 +378,7 @@ class StatementReader(BodyReader):
             if left.kind == "var":
                 self._check_name(left)
             if left.kind == "ref" and not left.name:
-                return f"invalid rule head: {self._source(left)}"
+                return f"invalid rule head: {self.scanner.source[left.first.start : left.end]}"
             return "" if left.kind in ("var", "ref", "call") else f"{left.kind} cannot be used for rule name"
         if read.kind == "call":
             if read.name:
@@ -392,7 +389,7 @@ class StatementReader(BodyReader):
         if not read.inner:
             return "refs cannot be used for rule head"
         if not read.name:
-            return f"invalid rule head: {self._source(read)}"
+            return f"invalid rule head: {self.scanner.source[read.first.start : read.end]}"
         if len(read.inner) == 1:
             self._check_name(read)
             self._rule_failures.append(Failure("`contains` keyword is required for partial set rules", read.first))
