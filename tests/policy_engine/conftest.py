@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,27 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
-from tests.oracle import Oracle
+from tests.oracle import Oracle, OracleUnavailable, both_modes
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    """The real OPA in strict mode; skips where it is not installed."""
+    try:
+        with Oracle() as found:
+            yield found
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def oracles() -> Iterator[dict[bool, Oracle]]:
+    """The real OPA in both modes: strict → OPA."""
+    try:
+        with both_modes() as (strict, default):
+            yield {True: strict, False: default}
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from policy_engine.values import Set, parse_number
@@ -26,16 +24,6 @@ def test_a_builtin_error_is_an_error_only_in_strict_mode() -> None:
     assert (asked[0].code, asked[0].bindings) == ("eval_type_error", [])
     assert asked[0].message == "regex.match: operand 2 must be string but got array"
     assert (asked[1].code, asked[1].bindings) == ("", [{"x": True}])
-
-
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    try:
-        opa = Oracle()
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
-    with opa:
-        yield opa
 
 
 def test_null_input_is_not_no_input(oracle: Oracle) -> None:

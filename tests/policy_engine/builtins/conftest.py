@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from policy_engine.builtins import TABLE
 from policy_engine.errors import EVAL_CANCEL_ERROR, BuiltinError, PolicyError
 from policy_engine.values import UNDEFINED, Value, to_term
-from tests.oracle import Answer, Oracle, OracleUnavailable
+from tests.oracle import Answer
 
 Outcome = str
 """A value as Rego text inside an array (several of a relation), `undefined`, or `code: message`."""
@@ -65,14 +63,3 @@ def opa_outcome(answer: Answer) -> Outcome:
     if answer.code:
         return f"{answer.code}: {answer.message}"
     return " ".join(one["text"] for one in answer.bindings) or "undefined"
-
-
-@pytest.fixture(scope="session")
-def oracle() -> Iterator[Oracle]:
-    """The real OPA in strict mode; skips where it is not installed."""
-    try:
-        opa = Oracle()
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
-    with opa:
-        yield opa

@@ -7,7 +7,7 @@ The few where the two are meant to differ say so: `opa_differs: reason`. What th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from policy_engine import engine
-from tests.oracle import Oracle, OracleUnavailable, both_modes
+from tests.oracle import Oracle
 
 CASES = [
     (path.stem, fields)
@@ -45,16 +45,6 @@ def test_case_from_the_cache(
     if not case.want_error_code.startswith("rego_"):
         monkeypatch.setattr(engine, "compile_program", lambda *_, **__: pytest.fail("it was compiled again"))
     case.check(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def oracles() -> Iterator[dict[bool, Oracle]]:
-    """strict → OPA in that mode."""
-    try:
-        with both_modes() as (strict, default):
-            yield {True: strict, False: default}
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("fields", ALL)

@@ -6,7 +6,6 @@ OPA gives a column only to modules without a name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 import policy_engine as pe
-from tests.oracle import Oracle, OracleUnavailable
+from tests.oracle import Oracle
 
 OPA_ERROR = re.compile(r"^(\S*\d): (rego_\w+_error: .*(?:\n  .*)*)", re.MULTILINE)
 
@@ -22,15 +21,6 @@ OPA_ERROR = re.compile(r"^(\S*\d): (rego_\w+_error: .*(?:\n  .*)*)", re.MULTILIN
 def read(name: str) -> list[Any]:
     cases = yaml.safe_load(Path(__file__).with_name(name).read_text("utf-8"))["cases"]
     return [pytest.param(case, id=str(case.get("module", number))) for number, case in enumerate(cases)]
-
-
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    try:
-        with Oracle() as found:
-            yield found
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
 
 
 def errors(modules: dict[str, str]) -> list[pe.PolicyError]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import yaml
 
 import policy_engine as pe
-from tests.oracle import Oracle, OracleUnavailable
+from tests.oracle import Oracle
 
 CASES = yaml.safe_load(Path(__file__).with_name("annotations.yaml").read_text("utf-8"))["cases"]
 READS_ANNOTATIONS = {"z.rego": "package z\n\nq := rego.metadata.rule()"}
@@ -26,15 +25,6 @@ def source(case: dict[str, Any]) -> str:
         return str(case["module"])
     lines = "".join(f"# {line}\n" for line in case["block"].splitlines())
     return f"package t\n\n# METADATA\n{lines}p := rego.metadata.rule()\n"
-
-
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    try:
-        with Oracle() as found:
-            yield found
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if "shows" in case]))

@@ -8,7 +8,6 @@ line, `opa_shows` is something that stands only in its text, `opa_row: none` say
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 import policy_engine as pe
-from tests.oracle import Oracle, OracleUnavailable
+from tests.oracle import Oracle
 
 CASES = [
     pytest.param(case, id=f"{path.stem}: {case['note']}")
@@ -48,15 +47,6 @@ def test_case(case: dict[str, Any]) -> None:
             assert error.message == item["text"]
         else:
             assert error.message.startswith(item["starts"]), error.message
-
-
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    try:
-        with Oracle() as found:
-            yield found
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("case", CASES)

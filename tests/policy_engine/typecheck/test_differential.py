@@ -6,24 +6,12 @@ A short run; `python -m tests.policy_engine.differential.refusals` makes it as l
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
-import pytest
-
-from tests.oracle import Oracle, OracleUnavailable
+from tests.oracle import Oracle
 from tests.policy_engine.differential.ill_typed import IllTyped
 from tests.policy_engine.differential.refusals import OTHER, disagreement, engine_says, opa_says
 
 PROGRAMS = 250
-
-
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    try:
-        with Oracle() as found:
-            yield found
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
 
 
 def test_random_modules(oracle: Oracle) -> None:

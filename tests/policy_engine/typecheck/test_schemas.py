@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import policy_engine as pe
 from policy_engine.builtins.schema_references import SchemaError
 from policy_engine.compiler.typecheck.messages import type_text
 from policy_engine.compiler.typecheck.schemas import type_of
-from tests.oracle import Oracle, OracleUnavailable
+from tests.oracle import Oracle
 
 DATA = yaml.safe_load(Path(__file__).with_name("schemas.yaml").read_text("utf-8"))
 INPUT = {"type": "object", "properties": {"user": {"type": "string"}, "roles": {"type": "array"}}}
@@ -34,15 +33,6 @@ def test_no_type(item: dict[str, Any]) -> None:
     with pytest.raises(SchemaError) as caught:
         type_of(item["schema"])
     assert str(caught.value) == item["text"]
-
-
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[Oracle]:
-    try:
-        with Oracle() as found:
-            yield found
-    except OracleUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("item", named([*DATA["schemas"], *DATA["errors"]]))
