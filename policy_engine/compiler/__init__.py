@@ -73,9 +73,11 @@ def compile_program(
 ) -> Program:
     """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of a stage.
 
+    Files count in the order of their names, as in OPA: which rules are typed before others depends on it.
+
     `strict` reports unused imports, arguments and assigned variables too.
     """
-    infos = [ModuleInfo(file, module.package.path, module) for file, module in modules.items()]
+    infos = [ModuleInfo(file, module.package.path, module) for file, module in sorted(modules.items())]
     del modules
     program = Program(infos, Tree(()), [], [], Names(), builtins, strict, schemas)
     _run(program, STAGES)
