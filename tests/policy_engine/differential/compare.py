@@ -64,17 +64,21 @@ def _shape(outcome: str) -> str:
 
 @contextmanager
 def generated_with(
-    *, fewest: int = index.FEWEST, depth: int = body.MAX_DEPTH, members: int = joins.FEWEST
+    *,
+    fewest: int = index.FEWEST,
+    depth: int = body.MAX_DEPTH,
+    members: int = joins.FEWEST,
+    searched: int = joins.SEARCHED,
 ) -> Iterator[None]:
     """Policies that are compiled and asked in here have an index from `fewest` rules on, `depth` blocks in a function,
-    and tables of collections from `members` on.
+    and tables of collections from `members` on, made at the second loop over more than `searched`.
     """
-    before = index.FEWEST, body.MAX_DEPTH, joins.FEWEST
-    index.FEWEST, body.MAX_DEPTH, joins.FEWEST = fewest, depth, members
+    before = index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
+    index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
     try:
         yield
     finally:
-        index.FEWEST, body.MAX_DEPTH, joins.FEWEST = before
+        index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = before
 
 
 VARIANTS: Final[tuple[dict[str, int], ...]] = (
@@ -83,7 +87,7 @@ VARIANTS: Final[tuple[dict[str, int], ...]] = (
     {"members": 0},
     {"depth": 2},
     {},
-    {"fewest": 2, "depth": 3, "members": 0},
+    {"fewest": 2, "depth": 3, "members": 0, "searched": 0},
 )
 """How code is generated for a program, by its number: what is generated must not change what it says."""
 
