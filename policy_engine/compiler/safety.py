@@ -141,6 +141,8 @@ class Safety:
 
         It collects variables in a set that a call leaves as it is and an equality empties, but only when it is done.
         """
+        if not expr.negated and isinstance(expr.what, nodes.Every):
+            return bound | left, bound | left
         if expr.negated or not isinstance(expr.what, nodes.Call):
             return bound, left
         call = expr.what
