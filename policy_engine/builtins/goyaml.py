@@ -113,7 +113,8 @@ def events(text: str) -> Iterator[yaml.Event]:
 def _check_escapes(text: str, event: yaml.ScalarEvent) -> None:
     """Refuse `\\/`, which libyaml has taken from JSON since go-yaml was made of it."""
     start, end = event.start_mark, event.end_mark
-    assert start is not None and end is not None
+    assert start is not None
+    assert end is not None
     found = _ESCAPED_SLASH.match(text, start.index, end.index)
     if found is not None:
         line = start.line + len(_BREAK.findall(text, start.index, found.end()))

@@ -151,10 +151,12 @@ class Refs:
         if name is None:
             group = self.unit.group_of(call)
             if group.name in self.unit.mock_slots:
+                # It may be a builtin that stands for the function.
                 function = f"{self.ctx}[{FNS}][{self.unit.mock_slots[group.name]}]"
+                self._try(result, f"{function}({', '.join([self.ctx, *args])})", call)
             else:
                 function = self.unit.function_name(group)
-            self.writer.line(f"{result} = {function}({', '.join([self.ctx, *args])})")
+                self.writer.line(f"{result} = {function}({', '.join([self.ctx, *args])})")
             return result
         builtin = self.unit.program.builtins[name]
         fast = None
@@ -168,12 +170,15 @@ class Refs:
         value = f"{function}({', '.join(args)})"
         if fast is not None:
             value = f"{fast[0]} if {fast[1]} else {value}"
-        self.writer.line(f"try: {result} = {value}")
-        failed = f"failed({self.ctx}, e, {self.unit.constants.loc(call.loc)})"
-        self.writer.line(f"except BuiltinError as e: {result} = {failed}")
+        self._try(result, value, call)
         if builtin.decl.result is None:
             self.writer.line(f"if {result} is None: {result} = True")
         return result
+
+    def _try(self, result: str, value: str, call: nodes.Call) -> None:
+        self.writer.line(f"try: {result} = {value}")
+        failed = f"failed({self.ctx}, e, {self.unit.constants.loc(call.loc)})"
+        self.writer.line(f"except BuiltinError as e: {result} = {failed}")
 
     def _before(self, first: First) -> tuple[str, ...]:
         """What a builtin's function takes before the operands."""

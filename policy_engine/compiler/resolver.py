@@ -327,6 +327,8 @@ class Resolver:
             declared.uses += 1
             return nodes.Var(declared.var.name, loc=term.loc)
         if (local := self.scopes.use(name)) is not None:
+            if local.how is How.ARGUMENT and self.head is not None:
+                self.scopes.see_argument(local)
             return nodes.Var(local.var.name, loc=term.loc)
         target = self._global(name)
         if target is None:

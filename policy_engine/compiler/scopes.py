@@ -101,6 +101,11 @@ class Scopes:
         if self._stack and self.find(var.name) is None:
             self._stack[-1].locals[var.name] = Local(var, How.SEEN, var.loc)
 
+    def see_argument(self, local: Local) -> None:
+        """Note that the innermost scope has come to know an argument, which it then must not declare."""
+        here = self._stack[-1].locals
+        here.setdefault(shown(local.var.name), Local(local.var, How.SEEN, local.loc))
+
     def declare(self, var: nodes.Var, how: How, loc: Location) -> bool:
         """Give a variable a name of its own from here on; false if that is an error."""
         here = self._stack[-1].locals
@@ -165,6 +170,10 @@ def all_names(term: Term) -> set[str]:
             found |= all_names(item.key) | all_names(item.value) | _body_names(item.body)
         elif isinstance(item, COMPREHENSIONS):
             found |= all_names(item.term) | _body_names(item.body)
+        elif isinstance(item, nodes.Template):
+            found |= _body_names(tuple([part for part in item.parts if isinstance(part, Expr)]))
+        elif isinstance(item, nodes.Call) and isinstance(item.operator, nodes.Ref):
+            found |= all_names(item.operator.head)
     return found
 
 

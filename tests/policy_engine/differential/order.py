@@ -241,6 +241,8 @@ class _Rewriting:
                 return dataclasses.replace(term, items=tuple(map(named, term.items)))
             case nodes.Object():
                 return dataclasses.replace(term, pairs=tuple([(named(key), named(value)) for key, value in term.pairs]))
+            case nodes.Ref():
+                return dataclasses.replace(term, path=tuple(map(named, term.path)))
         return term
 
     def _ordered(self, statements: list[Expr]) -> Iterator[Expr]:
