@@ -45,7 +45,10 @@ class Joins:
         lines = ["package t", "", *HELPERS, ""]
         for name in names:
             lines += [*self._rule(name), ""]
-        return Program({"t.rego": "\n".join(lines)}, {"base": data}, given, [f"data.t.{name}" for name in names])
+        text = "\n".join(lines)
+        if "with data.base" in text:
+            text = text.replace('["0"]', "[0]")  # of texts as indexes of replaced data see docs/policy-engine.md
+        return Program({"t.rego": text}, {"base": data}, given, [f"data.t.{name}" for name in names])
 
     def _pick(self, items: Sequence[Item]) -> Item:
         return self.rng.choice(items)
