@@ -6,21 +6,22 @@ unnecessary is open, too. `proof` writes the program in other ways that mean the
 two sides says about it what the other side says about the original. If none does, nothing is explained.
 
 What is rewritten, each at random: the order of statements, rules and modules, of operands of `and`, `or` and `==`;
-calls inside of a statement become statements of their own, and so have a place in that order; a constant that a rule
-gives becomes a variable, so that the search for solutions does not end early; a comparison that selects rules by an
-index gets a `with` that replaces nothing, which no index looks at.
+calls inside of a statement become statements of their own, and so have a place in that order, and so do operands of
+`and` that bind nothing; a constant that a rule gives becomes a variable, so that the search for solutions does not end
+early; a statement that may select rules by an index gets a `with` that replaces nothing, which no index looks at.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
 from policy_engine.builtins import TABLE
+from policy_engine.location import Location
 from policy_engine.syntax import nodes
-from policy_engine.syntax.bodies import member
 from policy_engine.syntax.builder import is_infix
 from policy_engine.syntax.nodes import Body, Expr, Module, Node, Rule, Term
 from policy_engine.syntax.parser import parse_module
@@ -30,11 +31,13 @@ from tests.oracle import Oracle
 from tests.policy_engine.differential.compare import Difference, Engine, Opa, generated_with
 from tests.policy_engine.differential.program import Program
 
-ATTEMPTS: Final = 40
+ATTEMPTS: Final = 100
 """Programs that are tried for one proof; each is asked of both sides."""
 
 INDEXES: Final = (6, 2, 10**9)
 """An index as usual, wherever there can be one, and nowhere."""
+
+_TRUE: Final = Expr(nodes.Scalar(True))
 
 
 def proof(program: Program, difference: Difference, oracle: Oracle, attempts: int = ATTEMPTS) -> Program | None:
@@ -96,7 +99,7 @@ def rewritten(program: Program, modules: dict[str, Module], rng: random.Random) 
     if writer.moved:
         rng.shuffle(names)
     # OPA and this engine go by the names of files, not by the order in which they are given.
-    texts = {f"m{number}.rego": to_text(writer.module(modules[name])) for number, name in enumerate(names)}
+    texts = {f"m{number}.rego": writer.module(modules[name]) for number, name in enumerate(names)}
     return dataclasses.replace(program, modules=texts)
 
 
@@ -112,11 +115,15 @@ class _Rewriting:
         """Rules and modules, too. In another order some programs are refused: what is known of a type depends on it."""
         self.fresh = 0
 
-    def module(self, module: Module) -> Module:
+    def module(self, module: Module) -> str:
+        """The text of a module. Comments stay above their statement: policies can ask for what annotations say."""
+        above = _comments(module)
         rules = list(module.rules)
         if self.moved:
             self.rng.shuffle(rules)
-        return dataclasses.replace(module, rules=tuple([self._rule(rule) for rule in rules]))
+        blocks = [above[item.loc] + to_text(item) for item in (module.package, *module.imports)]
+        blocks += [above[rule.loc] + to_text(self._rule(rule)) for rule in rules]
+        return "\n\n".join(blocks) + "\n"
 
     def _rule(self, rule: Rule) -> Rule:
         changed: Rule = transform(rule, self._inner)
@@ -155,24 +162,32 @@ class _Rewriting:
                 return dataclasses.replace(node, args=tuple(self.rng.sample(node.args, 2)))
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension() | nodes.Every():
                 return dataclasses.replace(node, body=self._body(node.body))
-            case nodes.Negation() if isinstance(node.body, tuple):
-                return dataclasses.replace(node, body=self._body(node.body))
+            case nodes.Negation():
+                return dataclasses.replace(node, body=self._operand(node.body))
             case nodes.Conjunction() | nodes.Disjunction():
-                operands = [self._body(item) if isinstance(item, tuple) else item for item in node.operands]
+                operands = [self._operand(item) for item in node.operands]
                 if self.shuffled:
                     self.rng.shuffle(operands)
                 return dataclasses.replace(node, operands=tuple(operands))
         return node
 
+    def _operand(self, operand: Body | Expr) -> Body | Expr:
+        """An operand of `not`, `and` or `or`; one without braces becomes a body if there is more than it in it."""
+        if isinstance(operand, tuple):
+            return self._body(operand)
+        body = self._body((operand,))
+        return body if len(body) > 1 else operand
+
     def _body(self, body: Body) -> Body:
-        statements = [part for expr in body for part in self._parts(expr)]
+        flat = [part for expr in body for part in (_conjuncts(expr) if self.apart else (expr,))]
+        statements = [part for expr in flat for part in self._parts(expr)]
         return tuple(self._ordered(statements) if self.shuffled else statements)
 
     def _parts(self, expr: Expr) -> Iterator[Expr]:
         """The statement, with the calls inside of it before it if that is to be."""
         what = expr.what
         plain = not expr.negated and not expr.withs
-        if self.no_index and plain and isinstance(what, nodes.Call) and (is_infix(what, "eq", "equal") or member(what)):
+        if self.no_index and plain and isinstance(what, nodes.Call | nodes.Ref):
             target = nodes.Ref(nodes.Var("data"), (nodes.Scalar("nowhere"),))
             expr = dataclasses.replace(expr, withs=(nodes.With(target, nodes.Scalar(1)),))
         if not self.apart:
@@ -264,6 +279,65 @@ class _Rewriting:
     def _new(self) -> nodes.Var:
         self.fresh += 1
         return nodes.Var(f"apart{self.fresh}")
+
+
+def _comments(module: Module) -> defaultdict[Location, str]:
+    """The comments at the beginning of lines, by the place of the first statement below them."""
+    places = sorted(item.loc for item in (module.package, *module.imports, *module.rules))
+    found: defaultdict[Location, str] = defaultdict(str)
+    last = 0
+    for comment in module.comments:
+        below = next((place for place in places if place.row > comment.loc.row), None)
+        if below is not None and comment.loc.col == 1:
+            gap = "\n" if comment.loc.row != last + 1 else ""  # what is apart is not of one block
+            found[below] += f"{gap}{to_text(comment)}\n"
+            last = comment.loc.row
+    return found
+
+
+def _conjuncts(expr: Expr) -> Iterator[Expr]:
+    """The operands of `and` as statements of their own, if they bind nothing: each is true at most once then."""
+    what = expr.what
+    if expr.negated or expr.withs or not isinstance(what, nodes.Conjunction):
+        yield expr
+        return
+    kept: list[Body | Expr] = []
+    for operand in what.operands:
+        statements = operand if isinstance(operand, tuple) else (operand,)
+        if all(map(_is_test, statements)):
+            yield from statements
+        else:
+            kept.append(operand)
+    if len(kept) > 1:
+        yield dataclasses.replace(expr, what=dataclasses.replace(what, operands=tuple(kept)))
+    elif kept:
+        rest = kept[0]
+        yield dataclasses.replace(expr, what=dataclasses.replace(what, operands=(rest, _TRUE)))
+
+
+def _is_test(expr: Expr) -> bool:
+    """Whether a statement has all its operands from elsewhere, each with one value at most."""
+    what = expr.what
+    if expr.negated or expr.withs or any(map(_is_many, walk(expr))):
+        return False
+    if not isinstance(what, nodes.Call):
+        return isinstance(what, nodes.Scalar | nodes.Ref)
+    builtin = TABLE.get(to_text(what.operator))
+    if what.infix:
+        return not is_infix(what, "assign", "eq")
+    return builtin is not None and len(what.args) == len(builtin.decl.args)  # one more would be an output
+
+
+def _is_many(node: Node) -> bool:
+    """Whether a node may have many values where it stands, or give a variable its value."""
+    match node:
+        case nodes.Var():
+            return node.is_wildcard
+        case nodes.Ref():
+            return _binds(node)
+        case nodes.Call():
+            return _is_relation(node)
+    return False
 
 
 def _is_document(ref: nodes.Ref) -> bool:

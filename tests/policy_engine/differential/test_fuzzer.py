@@ -147,6 +147,45 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
     assert proof(variant, difference, oracle) is not None
 
 
+@pytest.mark.parametrize(
+    ("source", "opa", "engine"),
+    [
+        pytest.param(
+            'p if { input.nowhere or "x", object.keys(input.a) in input.nowhere }',
+            "<undefined>",
+            "error eval_type_error",
+            id="operands of an operand without braces",
+        ),
+        pytest.param(
+            'p if { json.unmarshal("", v); { v >= input.nowhere } and { true } }',
+            "<undefined>",
+            "error eval_builtin_error",
+            id="operands of and that bind nothing",
+        ),
+        pytest.param(
+            'p if glob.match("b:*", [":"], input)', "<undefined>", "error eval_type_error", id="an index of patterns"
+        ),
+        pytest.param(
+            "p if input[upper(input)][input.nowhere]",
+            "<undefined>",
+            "error eval_type_error",
+            id="steps of references",
+        ),
+        pytest.param(
+            "# METADATA\n# title: a\np := [rego.metadata.rule(), {1 | lower(input); input.nowhere}]",
+            '[[{"scope": "rule", "title": "a"}, set()]]',
+            "error eval_type_error",
+            id="beside annotations",
+        ),
+    ],
+)
+def test_order_explains(source: str, opa: str, engine: str, oracle: Oracle) -> None:
+    """What each side may say; the other one says it of the program, or of the program in another order."""
+    imports = "import future.keywords.and\nimport future.keywords.or\nimport future.keywords.not\n\n"
+    variant = _program(imports + source)
+    assert proof(variant, Difference("data.t.p", True, opa, engine), oracle) is not None
+
+
 def test_order_does_not_explain_what_no_order_gives(oracle: Oracle) -> None:
     variant = _program('p if { lower(input) == "x"; input.a == "x" }')  # an error, whatever the order
     assert proof(variant, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
