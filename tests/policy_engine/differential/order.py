@@ -226,7 +226,7 @@ class _Rewriting:
                 return dataclasses.replace(what, collection=self._named(what.collection, withs, before))
             case nodes.Call() if is_infix(what, "assign", "eq"):
                 return dataclasses.replace(what, args=tuple([self._flat(side, withs, before) for side in what.args]))
-            case nodes.Call():
+            case nodes.Call() if what.operator != nodes.Var("print"):  # which prints what is undefined, too
                 return dataclasses.replace(what, args=tuple([self._named(arg, withs, before) for arg in what.args]))
         return what
 

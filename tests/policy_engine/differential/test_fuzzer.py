@@ -191,6 +191,13 @@ def test_order_does_not_explain_what_no_order_gives(oracle: Oracle) -> None:
     assert proof(variant, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
     assert proof(variant, Difference("data.t.p", True, "error eval_builtin_error", "[true]"), oracle) is None
     assert proof(variant, Difference("data.t.p", True, "[true]", "[false]"), oracle) is None
+    printed = _program("p if { print(input.nowhere); upper(input) }")  # an error, whatever is printed
+    assert proof(printed, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
+
+
+def test_order_excuses_no_defect() -> None:
+    assert not Difference("data.t.p", True, "error eval_internal_error", "<undefined>").about_order
+    assert not Difference("data.t.p", True, "error eval_type_error", "CRASH KeyError()").about_order
 
 
 def test_an_oracle_that_died_is_replaced(oracle: Oracle) -> None:
