@@ -138,9 +138,9 @@ class Expander:
         raise NotImplementedError
 
     def domain(self, term: Term, before: list[Expr]) -> Term:
-        """What `every` ranges over: always evaluated before it."""
-        term = self.operand(term, before)
-        return term if isinstance(term, nodes.Var) and not _is_root(term) else self.take_out(term, before)
+        """What `every` ranges over: always evaluated before it, a variable too, which tells in what is safe."""
+        taken = self.operand(term, before)
+        return taken if isinstance(term, nodes.Call) else self.take_out(taken, before)
 
     def equality(self, name: str) -> str:
         """What becomes of the operator `=` or `==`."""

@@ -9,6 +9,7 @@ from typing import Final
 from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.findings import Findings
 from policy_engine.compiler.program import ModuleInfo, dotted
+from policy_engine.compiler.renaming import Renaming
 from policy_engine.compiler.scopes import (
     How,
     Local,
@@ -119,11 +120,12 @@ class Resolver:
                         self.scopes.declare(var, How.DECLARED, body[0].loc)
                 exprs = self._exprs(body)
                 self.scopes.close(strict=self.strict)
+                exprs = self._renamed_inside(exprs, scope)
                 renamed = [scope.locals[v.name].var if v and v.name in scope.locals else v for v in (key, value)]
                 assert renamed[1] is not None
                 return nodes.Every(renamed[0], renamed[1], source, exprs, loc=expr.what.loc)
             case nodes.Negation() as negation:
-                return map_operands(negation, lambda operand: self._operand(operand, "negated expression"))
+                return map_operands(negation, self._negated)
             case nodes.Conjunction() | nodes.Disjunction() as logic:
                 where = f"implicit {'and' if isinstance(logic, nodes.Conjunction) else 'or'} operand"
                 resolved = map_operands(logic, lambda operand: self._operand(operand, where))
@@ -221,6 +223,24 @@ class Resolver:
                 self.in_operand = around
                 assert resolved is not None
                 return resolved
+
+    def _negated(self, operand: Body | Expr) -> Body | Expr:
+        if isinstance(operand, Expr):
+            return self._operand(operand, "negated expression")
+        around, self.in_operand = self.in_operand, False
+        scope = self.scopes.open(declared_names(operand))
+        exprs = self._exprs(operand)
+        self.scopes.close(strict=self.strict)
+        self.in_operand = around
+        return self._renamed_inside(exprs, scope)
+
+    def _renamed_inside(self, body: Body, scope: Scope) -> Body:
+        """The body of `every` or `not`: what it declares, bodies in it that stand further up mean as well.
+
+        OPA renames such a body twice, and the second time knows all of its names.
+        """
+        declared = {name: local.var.name for name, local in scope.locals.items() if local.how is not How.SEEN}
+        return Renaming(declared).body(body)
 
     def _see_inside(self, logic: nodes.Node) -> None:
         """What operands in braces mention without declaring it, the body around has mentioned too."""

@@ -6,6 +6,7 @@ in braces, groups in parentheses. Which of these may stand where is OPA's choice
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from policy_engine.errors import COMPILE_ERROR, PolicyError
@@ -86,14 +87,32 @@ def _refuse_union_with_block(literal: Expr) -> None:
     if not isinstance(body, tuple):
         return
     begin = body[0]
-    is_term = not begin.negated and not isinstance(begin.what, SomeDecl | SomeIn | Every | Negation)
-    if is_term and (len(body) > 1 or is_infix(begin.what, "eq", "assign")):
+    is_set = len(body) == 1 and not begin.withs and not is_logical(begin) and not is_infix(begin.what, "eq", "assign")
+    if _begins_with_term(body) and not is_set:
         hint = "wrap the comprehension in a call or an assignment, or begin its body with something else"
-        fail("non-terminated set", body[0].loc, hint)
+        fail("non-terminated set", begin.loc, hint)
 
 
-def _leftmost(node: Expr | Term) -> Term | Body:
-    """The term that the text of an expression begins with, or the body in braces."""
+def _begins_with_term(body: Body) -> bool:
+    """Whether OPA has read a term, such as a set begins with, by the time that it sees that braces hold a body."""
+    begin = body[0]
+    if begin.negated:
+        return False
+    match begin.what:
+        case SomeDecl() | SomeIn() | Every() | Negation():
+            return False
+        case Conjunction((first, *_)) | Disjunction((first, *_)) as logic:
+            if begin.loc[1:3] != logic.loc[1:3]:
+                return False  # in parentheses, as an operand with operands or a `with` is
+            return _begins_with_term(first) if isinstance(first, tuple) else not is_logical(first) and not first.withs
+        case _:
+            return True
+
+
+def _leftmost(node: Expr | Term) -> Term | Body | None:
+    """The term that the text of an expression begins with, or the body in braces; None if that is `not`."""
+    if isinstance(node, Expr) and node.negated:
+        return None
     what = node.what if isinstance(node, Expr) else node
     match what:
         case Conjunction((first, *_)) | Disjunction((first, *_)):
@@ -145,7 +164,7 @@ class BodyBuilder(Builder):
         if isinstance(operand, Group):
             if not operand.alone:
                 self._not_a_term(operand.loc)
-            return operand.expr
+            return dataclasses.replace(operand.expr, loc=operand.loc)
         _refuse_union_with_block(operand)
         return operand
 
