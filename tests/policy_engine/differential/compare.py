@@ -130,7 +130,11 @@ class Engine:
         fast: Outcomes = {}
         traced: Outcomes = {}
         for path in self.program.packages():
-            entry = self._policies.entrypoint(path, strict_builtin_errors=strict)
+            try:
+                entry = self._policies.entrypoint(path, strict_builtin_errors=strict)
+            except pe.PolicyError as error:  # what code generation refuses; a query of it says so as well
+                fast[path] = traced[path] = f"error {error.code}"
+                continue
             fast[path] = _outcome(partial(_fast, entry, self.program.input))
             traced[path] = _outcome(partial(_traced, entry, self.program.input))
         return fast, traced
