@@ -159,6 +159,8 @@ class Touched:
         Those that may define anything are a bundle of their own: only the others depend on the path.
         """
         if group.kind is Kind.FUNCTION:
+            if self.functions:
+                yield self._whole(group)
             return
         placed = self._placed.get(group)
         if placed is None:
