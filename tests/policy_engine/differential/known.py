@@ -127,6 +127,26 @@ def _relation_in_place_of_a_function(module: Module, _: dict[str, Module]) -> Mo
     return changed
 
 
+def _type_of_computed_keys(module: Module, _: dict[str, Module]) -> Module:
+    """OPA types an object by the last of its computed keys, and has its tenth variable before its ninth one."""
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.Object):
+            return node
+        computed = [pair for pair in node.pairs if not isinstance(pair[0], nodes.Scalar)]
+        if len(computed) < 2:
+            return node
+        first = min(computed, key=lambda pair: not _is_declared(pair[0]))
+        return nodes.Object(tuple([pair for pair in node.pairs if pair is first or pair not in computed]), loc=node.loc)
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _is_declared(key: Term) -> bool:
+    return isinstance(key, nodes.Var) and key.name not in ("data", "input")
+
+
 _METADATA: Final = frozenset({"rego.metadata.rule()", "rego.metadata.chain()"})
 _COMPUTED: Final = (
     nodes.Ref,
@@ -147,5 +167,7 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
         _function_in_place_of_a_document,
     ),
     "relation in place of a function": ("with keyword replacing function: ", _relation_in_place_of_a_function),
+    "type of computed keys, accepted": ("", _type_of_computed_keys),
+    "type of computed keys, refused": ("undefined ref: ", _type_of_computed_keys),
 }
 """What this engine's errors begin with, all of them (empty: it has none), and what OPA makes of a module."""

@@ -12,6 +12,9 @@ from tests.policy_engine.differential.examine import Oracles, examine
 from tests.policy_engine.differential.known import INTERNAL, KNOWN, reason
 from tests.policy_engine.differential.program import Program
 
+NINE = "q if { [a, b, c, d, e, f, g, h, i] := input; [a, b, c, d, e, f, g, h, i] }"
+"""As many declared variables, so that those of the next rule are the ninth and the tenth, counted from none."""
+
 SAMPLES = [
     ("metadata as a statement", "p if not rego.metadata.rule()"),
     ("metadata as a statement", "p if rego.metadata.chain() with input as data.nothing"),
@@ -19,6 +22,8 @@ SAMPLES = [
     ("with in a rule of a computed key", "q if v\np.b contains data.x if true with nothing as 1"),
     ("function in place of a document", "p if not data.a with data.a as f\nf(x) := x"),
     ("relation in place of a function", "p := x if x := f(1) with f as walk\nf(x) := x"),
+    ("type of computed keys, accepted", f'{NINE}\np := {{x: 1, y: 2}} if {{ x := 1; y := "a" }}\nr if p.a'),
+    ("type of computed keys, refused", f'{NINE}\np := {{x: 1, y: 2}} if {{ x := "a"; y := 1 }}\nr if p.a'),
     (INTERNAL, 'p := [x | some v, _ in {"n": 0}; x := {y | some y in [0]; v == $"{v}"}]'),
 ]
 
