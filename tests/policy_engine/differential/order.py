@@ -296,7 +296,7 @@ def _comments(module: Module) -> defaultdict[Location, str]:
 
 
 def _conjuncts(expr: Expr) -> Iterator[Expr]:
-    """The operands of `and` as statements of their own, if they bind nothing: each is true at most once then."""
+    """What operands of `and` test as statements of their own: they bind nothing, and are true at most once."""
     what = expr.what
     if expr.negated or expr.withs or not isinstance(what, nodes.Conjunction):
         yield expr
@@ -304,24 +304,32 @@ def _conjuncts(expr: Expr) -> Iterator[Expr]:
     kept: list[Body | Expr] = []
     for operand in what.operands:
         statements = operand if isinstance(operand, tuple) else (operand,)
-        if all(map(_is_test, statements)):
-            yield from statements
-        else:
-            kept.append(operand)
+        bound = {name for statement in statements if not _is_test(statement) for name in _names(statement)}
+        rest = tuple([statement for statement in statements if not _is_test(statement) or bound & _names(statement)])
+        yield from (statement for statement in statements if statement not in rest)
+        if rest:
+            kept.append(rest if isinstance(operand, tuple) else operand)
     if len(kept) > 1:
         yield dataclasses.replace(expr, what=dataclasses.replace(what, operands=tuple(kept)))
     elif kept:
-        rest = kept[0]
-        yield dataclasses.replace(expr, what=dataclasses.replace(what, operands=(rest, _TRUE)))
+        yield dataclasses.replace(expr, what=dataclasses.replace(what, operands=(kept[0], _TRUE)))
+
+
+def _names(expr: Expr) -> set[str]:
+    return {node.name for node in walk(expr) if isinstance(node, nodes.Var)} - {"input", "data"}
 
 
 def _is_test(expr: Expr) -> bool:
     """Whether a statement has all its operands from elsewhere, each with one value at most."""
     what = expr.what
-    if expr.negated or expr.withs or any(map(_is_many, walk(expr))):
+    if expr.withs:
+        return False
+    if isinstance(what, nodes.Negation | nodes.Conjunction | nodes.Disjunction):
+        return True  # what is bound in them is bound nowhere else
+    if any(map(_is_many, walk(expr))):
         return False
     if not isinstance(what, nodes.Call):
-        return isinstance(what, nodes.Scalar | nodes.Ref)
+        return isinstance(what, nodes.Scalar | nodes.Var | nodes.Ref)
     builtin = TABLE.get(to_text(what.operator))
     if what.infix:
         return not is_infix(what, "assign", "eq")

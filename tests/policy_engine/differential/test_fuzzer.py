@@ -163,6 +163,12 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
             id="operands of and that bind nothing",
         ),
         pytest.param(
+            "p if { w := input - 1; { not input } and input[w] == 1 }",
+            "<undefined>",
+            "error eval_type_error",
+            id="negations that are operands of and",
+        ),
+        pytest.param(
             'p if glob.match("b:*", [":"], input)', "<undefined>", "error eval_type_error", id="an index of patterns"
         ),
         pytest.param(
