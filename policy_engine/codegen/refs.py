@@ -334,6 +334,11 @@ class Refs:
             value = self._maybe(self.writer.name("v"))
             self.writer.line(f"{value} = {self.unit.extent_name(node)}({self.ctx})")
             return value
+        if self.is_open(path[0]) and not isinstance(path[0], nodes.Var):
+            # A pattern of a collection is no name, so no document is meant, and none is evaluated.
+            self._fail_if("True")
+            self.env.update(dict.fromkeys(self.unbound(path[0]), "None"))
+            return "U"
         name = self.unit.node_name(node)
         value = self.writer.name("v")
         self.writer.line(f"{value} = cursor({self.ctx}, {name})")

@@ -37,7 +37,7 @@ from policy_engine.compiler.terms import (
 )
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
-from policy_engine.syntax.constants import constant_term
+from policy_engine.syntax.constants import constant_term, constant_value
 from policy_engine.syntax.nodes import Body, Expr, Term
 from policy_engine.syntax.printer import to_text
 
@@ -218,7 +218,7 @@ class Resolver:
                 self._refuse_assignment(operand, "negated expression" if operand.negated else where)
                 return operand
             case what:
-                around, self.in_operand = self.in_operand, not (isinstance(what, nodes.Call) and _is_metadata(what))
+                around, self.in_operand = self.in_operand, not _is_metadata_alone(what)
                 resolved = self._expr(operand)
                 self.in_operand = around
                 assert resolved is not None
@@ -429,6 +429,16 @@ class Resolver:
 
 
 _METADATA: Final = frozenset({"rego.metadata.rule", "rego.metadata.chain"})
+
+
+def _is_metadata_alone(what: object) -> bool:
+    """Whether an operand is a call of `rego.metadata.*`, or `=` between one and a constant."""
+    if not isinstance(what, nodes.Call):
+        return False
+    if what.operator == nodes.Var("eq") and len(what.args) == 2:
+        calls = [isinstance(arg, nodes.Call) and _is_metadata(arg) for arg in what.args]
+        return any(calls) and any(constant_value(arg) is not None for arg in what.args)
+    return _is_metadata(what)
 
 
 def _is_metadata(term: nodes.Call) -> bool:

@@ -118,7 +118,10 @@ class Safety:
                         # iterated what it has found in the call it looked at last.
                         if closed_over == iterated:
                             continue
-                        missing[i] = set(closed_over)  # and no longer what the expression itself lacks: so does OPA
+                        # What the expression itself lacks counts no longer: so does OPA, which then evaluates an
+                        # `every` whose domain nothing has bound yet, and finds it undefined.
+                        domain = own[i] if isinstance(expr.what, nodes.Every) else set()
+                        missing[i] = closed_over | domain
                 missing[i] = missing[i] - bound - safe
                 if not missing[i]:
                     placed[i] = True

@@ -22,6 +22,7 @@ from policy_engine.syntax.nodes import Node
 from policy_engine.syntax.parser import parse_module
 from policy_engine.syntax.printer import to_text
 from policy_engine.syntax.visitor import FIELDS, children
+from policy_engine.values import Number, number_text
 from tests.oracle import Oracle
 from tests.policy_engine.differential.compare import MODULES, Difference, Engine, Opa, differences, query
 from tests.policy_engine.differential.order import proof
@@ -203,6 +204,9 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
+_Dumper.add_representer(
+    Number, lambda dumper, number: dumper.represent_scalar("tag:yaml.org,2002:float", number_text(number))
+)
 _Dumper.add_representer(str, _text)
 
 
