@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final
 
 from policy_engine.errors import PolicyError
@@ -26,7 +27,7 @@ def reason(program: Program, difference: Difference) -> str:
     """The name of the known difference that explains one; empty if none does."""
     if difference.builds:
         return ""
-    if difference.opa == "error eval_internal_error" and not difference.engine.startswith("CRASH"):
+    if difference.opa in ("error eval_internal_error", "error panic") and not difference.engine.startswith("CRASH"):
         return INTERNAL
     try:
         modules = {name: parse_module(source, name) for name, source in program.modules.items()}
@@ -143,6 +144,55 @@ def _type_of_computed_keys(module: Module, _: dict[str, Module]) -> Module:
     return changed
 
 
+def _text_as_an_index(module: Module, _: dict[str, Module]) -> Module:
+    """`data.rows["0"]` where a `with` has put the array: OPA finds nothing, as in every array that is not base data."""
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.Ref) or node.head != nodes.Var("data"):
+            return node
+        names = len(list(takewhile(_is_name, node.path)))
+        if names in (0, len(node.path)):
+            return node
+        base = nodes.Ref(node.head, node.path[:names])
+        return nodes.Ref(nodes.Array((base,)), (nodes.Scalar(0), *node.path[names:]), loc=node.loc)
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _long_shift(module: Module, _: dict[str, Module]) -> Module:
+    """OPA shifts by the last 64 bits of a number, if it does not crash over them."""
+
+    def change(node: Node) -> Node:
+        if isinstance(node, nodes.Call) and to_text(node.operator) in ("bits.lsh", "bits.rsh") and len(node.args) == 2:
+            last = nodes.Call(nodes.Var("rem"), (node.args[1], nodes.Scalar(1 << 64)), infix=True)
+            return dataclasses.replace(node, args=(node.args[0], last))
+        return node
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _is_name(step: Term) -> bool:
+    return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and not step.value.isdigit()
+
+
+def _defined_by_its_looks(module: Module, _: dict[str, Module]) -> Module:
+    """OPA takes a rule without a body for defined whose value is a collection, and does not ask in a template."""
+
+    def rule(one: Rule) -> Rule:
+        templates = [node for node in walk(one) if isinstance(node, nodes.Template)]
+        parts = [part.what for template in templates for part in template.parts if isinstance(part, Expr)]
+        asked = [
+            Expr(nodes.Call(nodes.Var("assign"), (nodes.Var(f"asked{number}"), part), infix=True))
+            for number, part in enumerate(parts)
+            if isinstance(part, nodes.Ref | nodes.Var)
+        ]
+        return dataclasses.replace(one, body=(*one.body, *asked)) if not one.default else one
+
+    return dataclasses.replace(module, rules=tuple(map(rule, module.rules)))
+
+
 def _is_declared(key: Term) -> bool:
     return isinstance(key, nodes.Var) and key.name not in ("data", "input")
 
@@ -169,5 +219,8 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "relation in place of a function": ("with keyword replacing function: ", _relation_in_place_of_a_function),
     "type of computed keys, accepted": ("", _type_of_computed_keys),
     "type of computed keys, refused": ("undefined ref: ", _type_of_computed_keys),
+    "text as an index of replaced data": ("", _text_as_an_index),
+    "defined by its looks": ("", _defined_by_its_looks),
+    "shift by a number of more than 64 bits": ("", _long_shift),
 }
 """What this engine's errors begin with, all of them (empty: it has none), and what OPA makes of a module."""

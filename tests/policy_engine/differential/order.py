@@ -201,8 +201,12 @@ class _Rewriting:
 
     def _with(self, item: nodes.With, before: list[Expr]) -> nodes.With:
         """With a variable for the value, unless that may be a function's name."""
-        if isinstance(item.value, nodes.Ref) and not (self.late_withs and _is_document(item.value)):
+        if isinstance(item.value, nodes.Ref | nodes.Var) and not (self.late_withs and _is_document(item.value)):
             return item
+        if isinstance(item.value, nodes.Var):
+            name = self._new()
+            before.append(Expr(nodes.Call(nodes.Var("assign"), (name, item.value), infix=True)))
+            return dataclasses.replace(item, value=name)
         return dataclasses.replace(item, value=self._named(item.value, (), before))
 
     def _negated(self, what: Any, withs: tuple[nodes.With, ...], before: list[Expr]) -> Any:
@@ -348,9 +352,12 @@ def _is_many(node: Node) -> bool:
     return False
 
 
-def _is_document(ref: nodes.Ref) -> bool:
-    """Whether a reference is one into a document, for all that is seen of it: `data.a.f` may be a function still."""
-    return ref.head in (nodes.Var("input"), nodes.Var("data"))
+def _is_document(term: Term) -> bool:
+    """Whether a term is one for a document, for all that is seen of it: `data.a.f` may be a function still.
+
+    If it is, the rewritten program is refused, and proves nothing.
+    """
+    return not isinstance(term, nodes.Var) or term.name not in TABLE
 
 
 def _binds(term: Term) -> bool:
