@@ -52,6 +52,8 @@ class Worker:
                 del data
                 act = self._weighed(work, module, value)
         answer = engine.text(act(value))
+        if work.measure is Measure.ASK:
+            act(value)  # the second look-up in long data makes this engine's table of it
         self.act, self.input = act, value
         gc.collect()
         return {"answer": answer, "reference": engine.marshalled(work, value) if isinstance(engine, Opa) else ""}
@@ -61,6 +63,7 @@ class Worker:
         data = work.data()
         ask = self.engine.prepare(work, module, data)
         ask(value)
+        ask(value)  # with the tables that later decisions use
         if not isinstance(self.engine, ByHand):
             del data  # an engine that works on Python's objects keeps them itself
         self.megabytes = _resident() - before
