@@ -20,7 +20,7 @@ import yaml
 CORPUS = Path(__file__).with_name("hostile.yaml")
 CASES = {case["note"]: case for case in yaml.safe_load(CORPUS.read_text("utf-8"))["cases"]}
 SECONDS = 0.5
-MEMORY_MB = 400
+MEMORY_MB = 512
 
 CHILD = """
 import json, resource, sys, time
