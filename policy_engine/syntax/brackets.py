@@ -134,7 +134,7 @@ class _Resolver:
             elif kind in ("SEMI", "ASSIGN", "EQ", "AS"):
                 has_in = False
                 declares = declares and kind != "SEMI"
-            elif kind in OPERAND_START and tokens[position - 1].kind in OPERAND_END:
+            elif tokens[position - 1].kind in OPERAND_END and (kind in OPERAND_START or kind in LOGICAL):
                 has_in = declares = False
             elif kind == "COMMA" and not declares:
                 if has_in or not self.in_follows(position, end):
