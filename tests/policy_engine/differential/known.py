@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from itertools import takewhile
+from itertools import count, takewhile
 from typing import Final
 
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Expr, Module, Node, Rule, Term
 from policy_engine.syntax.parser import parse_module
 from policy_engine.syntax.printer import to_text
@@ -130,15 +131,27 @@ def _relation_in_place_of_a_function(module: Module, _: dict[str, Module]) -> Mo
 
 def _type_of_computed_keys(module: Module, _: dict[str, Module]) -> Module:
     """OPA types an object by the last of its computed keys, and has its tenth variable before its ninth one."""
+    return _typed_by_the_first_key(module, lambda _: None)
+
+
+def _type_of_as_many_keys(module: Module, _: dict[str, Module]) -> Module:
+    """The same where an object meets another one, so that it counts how many keys there are: the others are texts."""
+    names = count()
+    return _typed_by_the_first_key(module, lambda pair: (nodes.Scalar(f"computed {next(names)}"), pair[1]))
+
+
+def _typed_by_the_first_key(module: Module, other: Callable[[_Pair], _Pair | None]) -> Module:
+    """Of several computed keys the one that is declared first remains; `other` is what becomes of another."""
 
     def change(node: Node) -> Node:
         if not isinstance(node, nodes.Object):
             return node
-        computed = [pair for pair in node.pairs if not isinstance(pair[0], nodes.Scalar)]
+        computed = [pair for pair in node.pairs if constant_value(pair[0]) is None]
         if len(computed) < 2:
             return node
         first = min(computed, key=lambda pair: not _is_declared(pair[0]))
-        return nodes.Object(tuple([pair for pair in node.pairs if pair is first or pair not in computed]), loc=node.loc)
+        pairs = [pair if pair is first or pair not in computed else other(pair) for pair in node.pairs]
+        return nodes.Object(tuple([pair for pair in pairs if pair is not None]), loc=node.loc)
 
     changed: Module = transform(module, change)
     return changed
@@ -207,6 +220,7 @@ _COMPUTED: Final = (
     nodes.Template,
 )
 
+_Pair = tuple[Term, Term]
 _Change = Callable[[Module, dict[str, Module]], Module]
 INTERNAL: Final = "internal error of OPA"
 KNOWN: Final[dict[str, tuple[str, _Change]]] = {
@@ -219,6 +233,7 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "relation in place of a function": ("with keyword replacing function: ", _relation_in_place_of_a_function),
     "type of computed keys, accepted": ("", _type_of_computed_keys),
     "type of computed keys, refused": ("undefined ref: ", _type_of_computed_keys),
+    "type of computed keys, accepted beside another": ("", _type_of_as_many_keys),
     "text as an index of replaced data": ("", _text_as_an_index),
     "defined by its looks": ("", _defined_by_its_looks),
     "shift by a number of more than 64 bits": ("", _long_shift),

@@ -24,6 +24,7 @@ SAMPLES = [
     ("relation in place of a function", "p := x if x := f(1) with f as walk\nf(x) := x"),
     ("type of computed keys, accepted", f'{NINE}\np := {{x: 1, y: 2}} if {{ x := 1; y := "a" }}\nr if p.a'),
     ("type of computed keys, refused", f'{NINE}\np := {{x: 1, y: 2}} if {{ x := "a"; y := 1 }}\nr if p.a'),
+    ("type of computed keys, accepted beside another", f"{NINE}\np(x) if {{ {{x: 1}} == {{x: 1, input: 2}} }}"),
     ("text as an index of replaced data", 'p := x if x := q with data.x as [7]\nq := data.x["0"]'),
     ("shift by a number of more than 64 bits", 'p := bits.lsh(1, json.unmarshal("1e400"))'),
     ("defined by its looks", 'p := $"{q}"\nq := [data.nothing]'),
