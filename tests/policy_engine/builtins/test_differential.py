@@ -99,8 +99,6 @@ DIFFERENT_ON_PURPOSE: Final[dict[str, Callable[[list[Value]], bool]]] = {
     # of it in JSON.
     "replace": lambda operands: operands[1] == "",
     "strings.replace_n": lambda operands: "" in operands[0],
-    # OPA reads its own text of the data as JSON, and fails over control characters.
-    "strings.render_template": lambda operands: "\\x" in to_term(operands[1]),
     # OPA keeps a text that Go reads as a number and JSON does not: `+1`, `02`, `.5`, `5.`, `1_0`.
     "to_number": lambda operands: isinstance(operands[0], str) and bool(_NO_JSON_NUMBER.fullmatch(operands[0])),
     # OPA's library takes its own message for a format.
