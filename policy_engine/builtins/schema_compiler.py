@@ -315,6 +315,8 @@ _KEYWORDS: Final = (
 
 
 def _draft(document: Value) -> int:
+    if document.__class__ is bool:
+        return _MIXED
     if document.__class__ is not dict:
         fail("schema is invalid")
     named = document.get("$schema", "")

@@ -279,6 +279,12 @@ class Generator:
         return document, schema
 
 
+def test_a_boolean_is_a_schema_if_it_is_a_text(oracle: Oracle) -> None:
+    texts: list[Value] = ["true", " false", "true\n", "true false", "null", "1", True, False]
+    check(oracle, ((VERIFY, [text]) for text in texts))
+    check(oracle, ((MATCH, ["[1]", text]) for text in texts))
+
+
 def test_random_schemas(oracle: Oracle) -> None:
     generator = Generator(seed=20)
     verdicts: set[str] = set()
