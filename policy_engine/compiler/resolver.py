@@ -34,6 +34,7 @@ from policy_engine.compiler.terms import (
     map_term,
     pattern_vars,
     subterms,
+    walk_terms,
 )
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
@@ -196,7 +197,7 @@ class Resolver:
         if isinstance(term, COMPREHENSIONS):
             return
         if isinstance(term, nodes.Ref):
-            head = () if isinstance(term.head, COMPREHENSIONS) else all_names(term.head)
+            head = [item.name for item in walk_terms(term.head) if isinstance(item, nodes.Var)]
             if not {self._stands_for(name) for name in head} <= bound:
                 return
             for step in term.path:
