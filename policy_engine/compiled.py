@@ -94,12 +94,15 @@ class Compiled:
         with no_collection():
             if self._cache is None:
                 unit = self.unit(self.program)
-                return unit.code, unit.value(path)
+                function = unit.value(path)
+                unit.write_entry(path)
+                return unit.code, function
             stored = self._cache.get("document", dotted(path))
             if stored is not None:
                 return image.restore(stored, self._builtins)
             unit = Unit(self.program)
             function = unit.value(path)
+            unit.write_entry(path)
             self._store("document", dotted(path), unit, function)
             return unit.code, function
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path as FilePath
-from typing import Final
+from typing import Any, Final, Protocol
 
 from policy_engine import cache as caching
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import Code, Indexes, Limits, Options, Run, begin, beginning, run_of
-from policy_engine.codegen.export import Export, export
+from policy_engine.codegen.context import SLICE, Code, Indexes, Limits, Options, Run, begin, beginning, run_of
+from policy_engine.codegen.entry import failure, opener_of
+from policy_engine.codegen.export import SMALL, Export, export
 from policy_engine.codegen.profile import Profile
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
 from policy_engine.compiler import compile_program
 from policy_engine.compiler.program import Path, Program
 from policy_engine.errors import (
-    EVAL_CANCEL_ERROR,
-    EVAL_INTERNAL_ERROR,
     TYPE_ERROR,
     BuiltinError,
     PolicyError,
@@ -147,7 +147,7 @@ class Policies:
 
     def entrypoint(self, path: str, *, strict_builtin_errors: bool = False) -> Entrypoint:
         """The document at a constant path (`data.support.authz.allow`) as a callable: the hot path."""
-        return Entrypoint(self, _path(path), strict_builtin_errors)
+        return _Asked(self, _path(path), strict_builtin_errors).entrypoint()
 
     def prepare(self, query: str, *, strict_builtin_errors: bool = False) -> PreparedQuery:
         """Any Rego query, compiled once. Raises `PolicyError`."""
@@ -206,16 +206,26 @@ def _path(text: str) -> Path:
 _DOTTED: Final = re.compile(r"data(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
-def _failure(error: Exception) -> PolicyError:
-    """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
-    if isinstance(error, RecursionError):
-        return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
-    text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
-    return PolicyError(EVAL_INTERNAL_ERROR, text)
+class Entrypoint(Protocol):
+    """A document of a policy set, ready to be asked for many times.
+
+    It is an ordinary function that has `decide` as an attribute. Calling an object that is none would cost as much as
+    a small decision does.
+    """
+
+    def __call__(self, input: Value = UNDEFINED) -> Value:  # noqa: A002
+        """The document for an input: a JSON value, or `UNDEFINED`. Without an argument `input` is undefined.
+
+        Raises `PolicyError`: conflicts, budgets, values that are no JSON, and builtin errors under strict.
+        """
+
+    @property
+    def decide(self) -> _Decide:
+        """The document, and what it depended on."""
 
 
-class Entrypoint:
-    """A document of a policy set, ready to be asked for many times."""
+class _Asked:
+    """What stands behind an entrypoint."""
 
     def __init__(self, policies: Policies, path: Path, strict: bool) -> None:
         self._compiled = policies._compiled
@@ -225,29 +235,47 @@ class Entrypoint:
         self._path = path
         self._strict = strict
         self._code, self._function = self._compiled.document(path)
-        # All that the function can reach is compiled now, so there will be no more memo slots to be made.
-        limits = self._options.limits
-        self._beginning = beginning(self._code, self._start, limits, self._data, self._indexes)
-        self._timed = limits.seconds is not None
         self._traced: Document | None = None
 
-    def __call__(self, input: Value = UNDEFINED) -> Value:  # noqa: A002
-        """The document for an input: a JSON value, or `UNDEFINED`. Without an argument `input` is undefined.
+    def entrypoint(self) -> Entrypoint:
+        limits = self._options.limits
+        # All that the function can reach is compiled now, so there will be no more memo slots to be made.
+        begun = beginning(self._code, self._start, limits, self._data, self._indexes)
+        opener = opener_of(self._function)
+        function: Any = None
+        # An entry does not look at the clock, and what it does not charge for is little, but not nothing.
+        wide = all(
+            most is None or most >= enough for most, enough in ((limits.output_bytes, SMALL), (limits.work, SLICE))
+        )
+        if opener is not None and limits.seconds is None and wide:
+            with suppress(PolicyError):  # of base data that is no JSON: each decision is to say so
+                function = opener(begun, limits)
+        if function is None:
+            function = self._plain(begun, limits)
+        function.__name__ = function.__qualname__ = "entrypoint"
+        function.__doc__ = Entrypoint.__call__.__doc__
+        function.decide = self.decide
+        return function  # type: ignore[no-any-return]
 
-        Raises `PolicyError`: conflicts, budgets, values that are no JSON, and builtin errors under strict.
-        """
-        query = [input, *self._beginning]
-        if self._timed:
-            run_of(query)
-        try:
-            value = self._function(query)
-        except PolicyError:
-            raise
-        except Exception as error:
-            raise _failure(error) from error
-        if value is True or value is False or value is UNDEFINED:
-            return value
-        return export(value, self._options.limits, query)
+    def _plain(self, begun: list[Any], limits: Limits) -> Callable[..., Value]:
+        """What calls the document's function, for those that have no entry of their own."""
+        function, timed = self._function, limits.seconds is not None
+
+        def entrypoint(input: Value = UNDEFINED) -> Value:  # noqa: A002
+            query = [input, *begun]
+            if timed:
+                run_of(query)
+            try:
+                value = function(query)
+            except PolicyError:
+                raise
+            except Exception as error:
+                raise failure(error) from error
+            if value is True or value is False or value is UNDEFINED:
+                return value
+            return export(value, limits, query)
+
+        return entrypoint
 
     def _start(self) -> Run:
         options = self._options
@@ -281,12 +309,27 @@ class Entrypoint:
         except PolicyError:
             raise
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         exported = export(value, limits, query)
         coverage = _coverage(code, run) if trace else None
         why = tuple(run.fired or ()) if trace else None
         recorded = {call: to_json(result) for call, result in run.recorded.items()}
         return Decision(exported, recorded, tuple(run.prints), coverage, why)
+
+
+class _Decide(Protocol):
+    """The signature of `Entrypoint.decide`."""
+
+    def __call__(
+        self,
+        input: Value = ...,  # noqa: A002
+        *,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        replay: Mapping[str, Value] | None = None,
+        trace: bool = False,
+    ) -> Decision: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +412,7 @@ class PreparedQuery:
         except PolicyError:
             raise
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         copy = Export(limits, query).value
         return [tuple(map(copy, row)) for row in rows]
 

@@ -177,11 +177,11 @@ class BodyWriter(Conditions):
             self._what(expr)
             self._traced(expr)
             return
-        outer = self.ctx
-        self.ctx = self._with(expr.withs)
+        outer = self.context
+        self.context = self._with(expr.withs)
         self.rest = None  # it is evaluated in another context
         self._what(expr)
-        self.ctx = outer
+        self.context = outer
         self._traced(expr)
 
     def _traced(self, expr: Expr) -> None:
@@ -248,7 +248,7 @@ class BodyWriter(Conditions):
         self._fail_if(f"not is_collection({source})")
         holds, value = self.writer.name("n"), self.writer.name("v")
         self.writer.line(f"{holds} = True")
-        header = f"for {value} in members({self.ctx}, {source}):"
+        header = f"for {value} in {self.over_members(source)}:"
         with self.kept():
             if every.key is not None:
                 key = self.env[every.key.name] = self.writer.name("v")

@@ -25,7 +25,7 @@ class Conditions(Refs):
     def compare(self, value: str, term: Term) -> None:
         """Go on only if a value, which may be undefined, equals a term without unbound variables."""
         other = self.side(term)
-        differs = f"differs({self.ctx}, {value}, {other})"
+        differs = f"differs({self.rare}, {value}, {other})"
         if not isinstance(term, nodes.Scalar):
             strings = f"{value}.__class__ is str and {other}.__class__ is str"
             self._fail_if(f"({value} != {other}) if {strings} else {differs}")
@@ -47,22 +47,26 @@ class Conditions(Refs):
             sign = ORDER[name]
             variables = [(arg, text) for arg, text in zip(call.args, (left, right), strict=True) if not _is_int(arg)]
             integers = " and ".join([f"{text}.__class__ is int" for _, text in variables]) or "True"
-            order = f"order({self.ctx}, {left}, {right}) {sign} 0"
+            order = f"order({self.rare}, {left}, {right}) {sign} 0"
             self._fail_if(f"not (({left} {sign} {right}) if {integers} else {order})")
             return True
         if name == "neq":
             left, right = (self.named(self.operand(arg)) for arg in call.args)
             unsure = [text for arg, text in zip(call.args, (left, right), strict=True) if not _is_text(arg)]
             strings = " and ".join([f"{text}.__class__ is str" for text in unsure]) or "True"
-            self._fail_if(f"({left} == {right}) if {strings} else not differs({self.ctx}, {left}, {right})")
+            self._fail_if(f"({left} == {right}) if {strings} else not differs({self.rare}, {left}, {right})")
             return True
         if name != "internal.member_2":
             return False
         if not self._one_of(*call.args):
             item, collection = (self.named(self.operand(arg)) for arg in call.args)
-            test = "listed" if collection in self.from_base and self.ctx == "q" else "member"
-            self._fail_if(f"not {test}({self.ctx}, {item}, {collection})")
+            self._fail_if(f"not ({self.contains(item, collection)})")
         return True
+
+    def contains(self, item: str, collection: str) -> str:
+        """The expression for `item in collection`."""
+        test = "listed" if collection in self.from_base and self.context == "q" else "member"
+        return f"{test}({self.ctx}, {item}, {collection})"
 
     def _one_of(self, item: Term, collection: Term) -> bool:
         """`item in {"a", "b"}`: only a string can be in a collection of strings."""

@@ -29,6 +29,64 @@ def export(value: Value, limits: Limits, query: Query) -> Value:
     return Export(limits, query).value(value)
 
 
+def shallow(value: Value) -> Value:
+    """A copy of a small and flat result, which most are; None of any other, and then `export` is to make it."""
+    cls = value.__class__
+    if cls is dict:
+        if len(value) > FEW:
+            return None
+        for key in value:
+            if key.__class__ is not str or len(key) > SHORT or not key.isascii():
+                return None
+        members = value.values()
+    elif cls is list:
+        if len(value) > FEW:
+            return None
+        members = value
+    elif cls is str:
+        return value if len(value) <= SHORT and value.isascii() else None
+    else:
+        return value if value is True else None
+    for item in members:
+        cls = item.__class__
+        if cls is str:
+            if len(item) > SHORT or not item.isascii():
+                return None
+        elif cls is int:
+            if not -WORD < item < WORD:
+                return None
+        elif item is not True and item is not False and item is not None:
+            return None
+    return value.copy()
+
+
+def listing(members: dict[object, None]) -> list[Value] | None:
+    """The members of a set as a list, if they are a few short texts; None if they are not."""
+    if len(members) > FEW:
+        return None
+    names: list[Value] = [*members]
+    try:
+        text = "".join(names)
+    except TypeError:
+        return None
+    if len(text) > FEW * SHORT or not text.isascii():
+        return None
+    names.sort()
+    return names
+
+
+FEW: Final = 16
+"""Members of a small result."""
+
+SHORT: Final = 120
+"""Characters of a text in it."""
+
+WORD: Final = 1 << 62
+"""What integers in it are below."""
+
+SMALL: Final = FEW * (2 * SHORT + 8)
+"""Bytes that no small result has more of: who allows a decision less must not use `shallow` and `listing`."""
+
 FLAT: Final = 64
 """Members of a result that are looked at one by one before it is copied whole."""
 

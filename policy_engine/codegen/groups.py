@@ -198,19 +198,22 @@ class GroupWriter(BodyWriter):
 
             return write
 
-        table, rest = self.unit.dispatch(self.group, params, [write_rule(rule) for rule in rules], index)
+        writers = [write_rule(rule) for rule in self.unit.without_decided(rules, index)]
+        table, rest = self.unit.dispatch(self.group, params, writers, index)
         chosen = self._look_up(index, params, table, rest)
-        call = f"f({', '.join(['q', *params])})"
-        self.writer.line("r = NC")
+        call = f"f({', '.join([self.ctx, *params])})"
         if _same_constant(rules):
+            value = self._value(rules[0].clauses[0])
             with self.writer.block(f"for f in {chosen}:"):
                 self.writer.line(f"r = {call}")
-                self.writer.line("if r is not NC: break")
-        else:
-            loc, text = self.unit.constants.loc(self.group.loc), self.unit.constants.value(conflict)
-            with self.writer.block(f"for f in {chosen}:"):
-                self.writer.line(f"v = {call}")
-                self.writer.line(f"if v is not NC: r = agree(q, r, v, {loc}, {text})")
+                with self.writer.block("if r is not NC:"):
+                    self.give(value if value == "True" else "r")  # two equal numbers may have different texts
+            return
+        loc, text = self.unit.constants.loc(self.group.loc), self.unit.constants.value(conflict)
+        self.writer.line("r = NC")
+        with self.writer.block(f"for f in {chosen}:"):
+            self.writer.line(f"v = {call}")
+            self.writer.line(f"if v is not NC: r = agree({self.rare}, r, v, {loc}, {text})")
         with self.writer.block("if r is not NC:"):
             self.give("r")
 
@@ -265,7 +268,7 @@ class GroupWriter(BodyWriter):
             self._agreeing(rule, clause, params, chosen, loc, text)
             if number:
                 self.writer.indent -= 1
-        self.writer.line(f"if {chosen} is not NC: r = agree(q, r, {chosen}, {loc}, {text})")
+        self.writer.line(f"if {chosen} is not NC: r = agree({self.rare}, r, {chosen}, {loc}, {text})")
 
     def _agreeing(self, rule: Rule, clause: Clause, params: list[str], target: str, loc: str, text: str) -> None:
         """Run one body and merge its values into `target`. A constant value needs one solution only."""
@@ -291,7 +294,9 @@ class GroupWriter(BodyWriter):
         self._clause(rule, clause, params, Action(merged, False, "", (target,)))
 
     def _agree(self, target: str, value: str, loc: str, text: str) -> None:
-        self.writer.line(f"{target} = {value} if {target} is NC else agree(q, {target}, {value}, {loc}, {text})")
+        self.writer.line(
+            f"{target} = {value} if {target} is NC else agree({self.rare}, {target}, {value}, {loc}, {text})"
+        )
 
     def _clause(self, rule: Rule, clause: Clause, params: list[str], action: Action) -> None:
         """One body, run with the function's operands matched against the rule's arguments."""
@@ -326,7 +331,7 @@ class GroupWriter(BodyWriter):
             self._members(rules, known, None)
             self.writer.line("r = finish(c)")
             for step in known:
-                self.writer.line(f"r = step(q, r, {step})")
+                self.writer.line(f"r = step({self.ctx}, r, {step})")
         self.give("r")
 
     def _members(self, rules: list[Rule], known: tuple[str, ...], index: Index | None) -> None:
@@ -343,10 +348,11 @@ class GroupWriter(BodyWriter):
 
             return write
 
-        table, rest = self.unit.dispatch(self.group, ["c"], [write_rule(rule) for rule in rules], index)
+        writers = [write_rule(rule) for rule in self.unit.without_decided(rules, index)]
+        table, rest = self.unit.dispatch(self.group, ["c"], writers, index)
         chosen = self._look_up(index, [], table, rest)
         with self.writer.block(f"for f in {chosen}:"):
-            self.writer.line("f(q, c)")
+            self.writer.line(f"f({self.ctx}, c)")
 
     def _one_part(self, rules: list[Rule], known: tuple[str, ...]) -> None:
         """Every rule defines just the thing asked for: a member, or the value at a key."""
@@ -359,7 +365,7 @@ class GroupWriter(BodyWriter):
     def _add_part(self, rule: Rule) -> None:
         value = self._value(rule.clauses[0]) if rule.key is None else self.operand(rule.key)
         loc, text = self.unit.constants.loc(rule.loc), self.unit.constants.value("object keys must be unique")
-        self.writer.line(f"r = agree(q, r, {value}, {loc}, {text})")
+        self.writer.line(f"r = agree({self.ctx}, r, {value}, {loc}, {text})")
 
     def _collect(
         self, rule: Rule, known: tuple[str, ...], write: Callable[[Rule], None], assigns: tuple[str, ...] = ()
@@ -380,9 +386,9 @@ class GroupWriter(BodyWriter):
         loc = self.unit.constants.loc(rule.loc)
         steps = [self.operand(step) for step in rule.suffix]
         if rule.key is not None:
-            self.writer.line(f"put_member(q, c, {self.tuple_of(steps)}, {self.operand(rule.key)}, {loc})")
+            self.writer.line(f"put_member({self.ctx}, c, {self.tuple_of(steps)}, {self.operand(rule.key)}, {loc})")
         else:
-            self.writer.line(f"put_path(q, c, {self.tuple_of(steps)}, {self._value(rule.clauses[0])}, {loc})")
+            self.writer.line(f"put_path({self.ctx}, c, {self.tuple_of(steps)}, {self._value(rule.clauses[0])}, {loc})")
 
 
 def _calls_functions(group: Group) -> bool:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.context import Code, Node, Query
+from policy_engine.codegen.entry import EXPORTED
 from policy_engine.codegen.functions import Functions, late, remembered
-from policy_engine.codegen.joins import EXPORTED
 from policy_engine.codegen.metering import callee, of_query
 from policy_engine.codegen.unit import Unit
 from policy_engine.location import Location

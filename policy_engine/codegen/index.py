@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
@@ -18,7 +18,7 @@ from policy_engine.compiler.program import Rule
 from policy_engine.compiler.terms import builtin_name
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
-from policy_engine.syntax.nodes import Term
+from policy_engine.syntax.nodes import Expr, Term
 from policy_engine.values import Set
 
 FEWEST = 6
@@ -76,6 +76,22 @@ def find(rules: list[Rule]) -> Index | None:
         if mean < cost and len(index.lengths) <= MOST_LENGTHS:
             best, cost = index, mean
     return best
+
+
+def without_decided(rule: Rule, number: int, index: Index) -> Rule:
+    """A rule without what is known to hold where the index has chosen it: that some input is a certain text."""
+    if index.lengths or number in index.rest or isinstance(index.place, int) or len(rule.clauses) != 1:
+        return rule
+    (clause,) = rule.clauses
+    body = tuple([expr for expr in clause.body if not _is_decided(expr, index.place)])
+    return replace(rule, clauses=[replace(clause, body=body)])
+
+
+def _is_decided(expr: Expr, place: Place) -> bool:
+    what = expr.what
+    if expr.negated or expr.withs or not isinstance(what, nodes.Call) or builtin_name(what) != "eq":
+        return False
+    return any(_input_path(a) == place and _texts(b) is not None for a, b in (what.args, what.args[::-1]))
 
 
 def _build(place: Place, by_rule: dict[int, frozenset[str]], count: int, beginning: bool) -> Index:

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from policy_engine.codegen import runtime
-from policy_engine.codegen.context import INDEXES, NC, Query, U, charge
+from policy_engine.codegen.context import INDEXES, LEFT, NC, ROOT, Query, U, charge
 from policy_engine.codegen.runtime import frozen, items, member, members, step
 from policy_engine.garbage import no_collection
 from policy_engine.values import CONTAINERS, Value
@@ -36,14 +36,19 @@ Field = tuple[str | int, ...]
 """A path from a member to what is compared."""
 
 
-Join = tuple[tuple[Field, ...], bool]
-"""One loop's equalities: what of the members is compared; and whether the loop is over (key, member) pairs."""
+Join = tuple[str, tuple[Field, ...], bool]
+"""One loop's equalities: a text that tells them from others, because that is quick to look up; what of the members is
+compared; and whether the loop is over (key, member) pairs."""
 
 Table = dict[object, list[Any]]
 """What the loop is over, in order, by what the fields are, frozen. Members that lack a field are left out."""
 
 
-def joined(q: Query, collection: Value, join: Join, slot: int, keys: tuple[Value, ...]) -> Iterable[Any]:
+def join(fields: tuple[Field, ...], pairs: bool) -> Join:
+    return repr((fields, pairs)), fields, pairs
+
+
+def joined(q: Query, collection: Value, equalities: Join, slot: int, keys: tuple[Value, ...]) -> Iterable[Any]:
     """What the loop is over and may have fields equal to `keys`, in order.
 
     `slot` is where one context remembers tables; 0 for base data, whose tables live as long as it does.
@@ -52,23 +57,26 @@ def joined(q: Query, collection: Value, join: Join, slot: int, keys: tuple[Value
         wanted = _frozen(q, keys)
         if wanted is U:
             return ()
-        if wanted is not None and (table := _table(q, collection, join, slot)) is not None:
-            found = table.get(wanted, ())
-            charge(q, 1 + len(found))
+        if wanted is not None and (known := table(q, collection, equalities, slot)) is not None:
+            found = known.get(wanted, ())
+            root = q[ROOT] or q
+            root[LEFT] -= 1 + len(found)
+            if root[LEFT] < 0:
+                charge(q, 0)
             return found
-    return items(q, collection) if join[1] else members(q, collection)
+    return items(q, collection) if equalities[2] else members(q, collection)
 
 
 def listed(q: Query, item: Value, collection: Value) -> bool:
     """`item in collection`, where the collection is base data."""
     if collection.__class__ is list and len(collection) >= FEWEST and item.__class__ not in CONTAINERS:
-        table = _table(q, collection, LISTED, 0)
-        if table is not None:
-            return (frozen(q, item),) in table
+        members_ = table(q, collection, LISTED, 0)
+        if members_ is not None:
+            return (frozen(q, item),) in members_
     return member(q, item, collection)
 
 
-LISTED: Final[Join] = (((),), False)
+LISTED: Final[Join] = ("listed", ((),), False)
 """The members of a list by what they are themselves."""
 
 
@@ -94,16 +102,16 @@ def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
     return U if U in keys else tuple([frozen(q, key) for key in keys])
 
 
-def _table(q: Query, collection: Value, join: Join, slot: int) -> Table | None:
+def table(q: Query, collection: Value, equalities: Join, slot: int) -> Table | None:
     """The table of a collection; None if there is none and is not to be one yet."""
     kept: dict[int, tuple[Value, Table | None]]
     if not slot:
         indexes = q[INDEXES]
         if indexes is None:
             return None
-        kept = indexes.get(join)
+        kept = indexes.get(equalities[0])
         if kept is None:
-            kept = indexes.setdefault(join, {})
+            kept = indexes.setdefault(equalities[0], {})
     else:
         kept = q[slot]
         if kept is NC:  # type: ignore[comparison-overlap]
@@ -121,13 +129,13 @@ def _table(q: Query, collection: Value, join: Join, slot: int) -> Table | None:
         return None
     # Should the decision's time be over before the table is made, the next decision must not try again.
     kept[id(collection)] = (collection, {})
-    table = _make(q, collection, join)
-    kept[id(collection)] = (collection, table)
-    return table
+    made = _make(q, collection, equalities)
+    kept[id(collection)] = (collection, made)
+    return made
 
 
-def _make(q: Query, collection: Value, join: Join) -> Table:
-    fields, pairs = join
+def _make(q: Query, collection: Value, equalities: Join) -> Table:
+    _, fields, pairs = equalities
     names = [field[0] for field in fields if len(field) == 1]
     with no_collection():
         if not pairs and collection.__class__ is list and len(names) == len(fields):

@@ -7,9 +7,11 @@ A reference with unbound variables opens loops, so what follows runs once for ea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from policy_engine.builtins import TABLE
+from policy_engine.codegen import joins
 from policy_engine.codegen.context import DATA, FNS, INPUT, RUN
 from policy_engine.codegen.inline import in_place
 from policy_engine.codegen.lookahead import Loop
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
     from policy_engine.codegen.unit import Unit
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How a loop uses a join index: the name of its `joins.Join`, where its tables are, what its keys are equal to."""
+
+    name: str
+    slot: str
+    keys: list[str]
+
+
 class Refs:
     """The state of one Python function that is being written, and how terms are written into it."""
 
@@ -42,7 +53,8 @@ class Refs:
         A key is the root with the context it was read in, or the name of a value, and then the steps.
         """
         self.maybe: set[str] = set()
-        self.ctx = "q"
+        self.context = "q"
+        """The name of the context that terms are evaluated in."""
         self.fail = "return NC"
         self.depth = 0
         self.frames: list[_Frame] = []
@@ -64,6 +76,16 @@ class Refs:
         def looked_ahead(self, loop: Loop, value: str) -> None: ...
 
         def _fail_if(self, condition: str) -> None: ...
+
+    @property
+    def ctx(self) -> str:
+        """The context, where it is always needed."""
+        return self.context
+
+    @property
+    def rare(self) -> str:
+        """The context in an expression that few decisions evaluate."""
+        return self.context
 
     # ---- plain terms
 
@@ -106,8 +128,9 @@ class Refs:
             frozen = freeze(found[0])
             return self.unit.constants.value(frozen)
         operand = self.operand(term)
-        frozen = f"frozen({self.ctx}, {operand})"
-        return f"{operand} if {operand}.__class__ is str else {frozen}" if operand.isidentifier() else frozen
+        if not operand.isidentifier():
+            return f"frozen({self.ctx}, {operand})"
+        return f"{operand} if {operand}.__class__ is str else frozen({self.rare}, {operand})"
 
     def tuple_of(self, items: Sequence[str]) -> str:
         return "(" + "".join(f"{item}, " for item in items) + ")"
@@ -127,7 +150,7 @@ class Refs:
                 assert isinstance(head, nodes.Var)
                 return self.ref(head, path)
             case nodes.Var("input"):
-                return self._maybe(self._root("input"))
+                return self._maybe(self.root("input"))
             case nodes.Var("data"):
                 return self.virtual(self.unit.program.tree, ())
             case nodes.Call():
@@ -166,7 +189,7 @@ class Refs:
             called, first = callee(builtin)
             function = self.unit.constants.named("b", name, called)
             fast = in_place(name, call.args, args) if builtin is TABLE.get(name) else None
-            args = [*self._before(first), *args]
+            args = [*self._before(first, self.ctx if fast is None else self.rare), *args]
         value = f"{function}({', '.join(args)})"
         if fast is not None:
             value = f"{fast[0]} if {fast[1]} else {value}"
@@ -177,14 +200,14 @@ class Refs:
 
     def _try(self, result: str, value: str, call: nodes.Call) -> None:
         self.writer.line(f"try: {result} = {value}")
-        failed = f"failed({self.ctx}, e, {self.unit.constants.loc(call.loc)})"
+        failed = f"failed({self.rare}, e, {self.unit.constants.loc(call.loc)})"
         self.writer.line(f"except BuiltinError as e: {result} = {failed}")
 
-    def _before(self, first: First) -> tuple[str, ...]:
+    def _before(self, first: First, context: str) -> tuple[str, ...]:
         """What a builtin's function takes before the operands."""
         if first is First.RUN:
-            return (f"{self.ctx}[{RUN}] or run_of({self.ctx})",)
-        return (self.ctx,) if first is First.QUERY else ()
+            return (f"{context}[{RUN}] or run_of({context})",)
+        return (context,) if first is First.QUERY else ()
 
     def _argument(self, term: Term) -> str:
         if isinstance(term, nodes.Var) and term.name in ("input", "data"):
@@ -193,9 +216,9 @@ class Refs:
 
     # ---- references
 
-    def _root(self, root: str) -> str:
+    def root(self, root: str) -> str:
         """The input or data document of the current context."""
-        key = (self.ctx, root)
+        key = (self.context, root)
         if key not in self.refs:
             self.refs[key] = self.writer.name("v")
             self.writer.line(f"{self.refs[key]} = {self.ctx}[{INPUT if root == 'input' else DATA}]")
@@ -206,7 +229,7 @@ class Refs:
         if head.name == "data":
             return self._data(path)
         if head.name == "input":
-            return self.steps(self._root("input"), path, (self.ctx, "input"))
+            return self.steps(self.root("input"), path, (self.context, "input"))
         start = self.env.get(head.name)
         if start is None:
             # `f(v.a, xs[v])` passes OPA's safety check because xs[v] binds v; v.a before it is undefined.
@@ -230,57 +253,70 @@ class Refs:
             if key is not None and key in self.refs:
                 value = self.refs[key]
                 continue
-            found = self._maybe(self.writer.name("v"))
-            member = f"{'base_step' if base else 'step'}({self.ctx}, {value}, {element})"
-            if not isinstance(step, nodes.Scalar):
-                strings = f"{value}.__class__ is dict and {element}.__class__ is str"
-                member = f"{value}.get({element}, U) if {strings} else {member}"
-            elif isinstance(step.value, str):
-                member = f"{value}.get({element}, U) if {value}.__class__ is dict else {member}"
-            self.writer.line(f"{found} = {member}")
-            value = found
+            value = self._maybe(self.step_from(value, step, element, base))
             if key is not None:
                 self.refs[key] = value
-        if base and self.ctx == "q":
+        if base and self.context == "q":
             self.from_base.add(value)
         return value
 
-    def _iterate(self, value: str, step: Term, join: tuple[str, ...]) -> str:
+    def step_from(self, value: str, step: Term, element: str, base: bool) -> str:
+        """Write one step of a path; the result is the name of what it leads to."""
+        found = self.writer.name("v")
+        self.writer.line(f"{found} = {self.member(value, step, element, base)}")
+        return found
+
+    def member(self, value: str, step: Term, element: str, base: bool) -> str:
+        """The expression for one step."""
+        function = "base_step" if base else "step"
+        if isinstance(step, nodes.Scalar) and not isinstance(step.value, str):
+            return f"{function}({self.ctx}, {value}, {element})"
+        usual = f"{value}.__class__ is dict"
+        if not isinstance(step, nodes.Scalar):
+            usual += f" and {element}.__class__ is str"
+        return f"{value}.get({element}, U) if {usual} else {function}({self.rare}, {value}, {element})"
+
+    def over_members(self, collection: str) -> str:
+        """The expression for what a loop over a collection's members is over."""
+        return f"members({self.ctx}, {collection})"
+
+    def over_joined(self, collection: str, join: Join) -> str:
+        """The same for a loop with a join index."""
+        return f"joined({self.ctx}, {collection}, {join.name}, {join.slot}, {self.tuple_of(join.keys)})"
+
+    def _iterate(self, value: str, step: Term, join: Join | None) -> str:
         """Open a loop over a collection and match its keys; the result is the member. See `_join` for `join`."""
         member = self.writer.name("v")
-        operands = ", ".join((self.ctx, value, *join))
         if isinstance(step, nodes.Var) and step.is_wildcard:
             self.env[step.name] = "None"  # nothing can refer to it
-            self.loop(f"for {member} in {'joined' if join else 'members'}({operands}):")
+            self.loop(f"for {member} in {self.over_joined(value, join) if join else self.over_members(value)}:")
             return member
         key = self.writer.name("v")
-        self.loop(f"for {key}, {member} in {'joined' if join else 'items'}({operands}):")
+        pairs = self.over_joined(value, join) if join else f"items({self.ctx}, {value})"
+        self.loop(f"for {key}, {member} in {pairs}:")
         self.match(step, key)
         return member
 
-    def _join(self, value: str, step: Term, left: int, base: bool) -> tuple[str, ...]:
-        """The operands of a join index for the loop over a step, `left` steps from its reference's end; or none.
+    def _join(self, value: str, step: Term, left: int, base: bool) -> Join | None:
+        """The join index for the loop over a step, `left` steps from its reference's end; or none.
 
         Worth it are base data, whose tables last, and loops that may run many times.
         """
         pending = self.pending
         if pending is None or not (base or self.loops):
-            return ()
+            return None
         number = len(pending.ref.path) - left
         if number < 0 or pending.ref.path[number] is not step:
-            return ()
+            return None
         equalities = pending.equalities(number, self._is_ready)
         if not equalities:
-            return ()
+            return None
         self.looked_ahead(pending, value)
         pairs = not (isinstance(step, nodes.Var) and step.is_wildcard)
-        join = (tuple([field for field, _ in equalities]), pairs)
+        join = joins.join(tuple([field for field, _ in equalities]), pairs)
         slot = "0" if base else str(self.unit.new_slot())
-        return (
-            self.unit.constants.named("j", join, join),
-            slot,
-            self.tuple_of([self.side(term) for _, term in equalities]),
-        )
+        name = self.unit.constants.named("j", join, join)
+        return Join(name, slot, [self.side(term) for _, term in equalities])
 
     def _is_ready(self, term: Term) -> bool:
         """Whether a term can be evaluated now, without a loop or a rule."""
@@ -317,7 +353,7 @@ class Refs:
                 return self.virtual(node, path[number:])
             child = node.children.get(freeze(constant[0]))
             if child is None:
-                key = (self.ctx, "data", *(self.operand(item) for item in path[:number]))
+                key = (self.context, "data", *(self.operand(item) for item in path[:number]))
                 return self.steps(self._base(path[:number]), path[number:], key, base=True)
             node = child
         assert node is not None
@@ -326,7 +362,7 @@ class Refs:
         return self.virtual(node, ())
 
     def _base(self, path: tuple[Term, ...]) -> str:
-        return self.steps(self._root("data"), path, (self.ctx, "data"), base=True)
+        return self.steps(self.root("data"), path, (self.context, "data"), base=True)
 
     def virtual(self, node: Tree, path: tuple[Term, ...]) -> str:
         """A reference that reaches a package or beyond: documents of rules and data, put together as needed."""
@@ -370,7 +406,7 @@ class Refs:
             result = self._maybe(self.writer.name("v"))
             self.writer.line(f"{result} = {name}({', '.join([self.ctx, *(args[i] for i in passed)])})")
             return self.steps(result, path[known:], None)
-        key = (self.ctx, "group", group.number)
+        key = (self.context, "group", group.number)
         if key not in self.refs:
             value = self._maybe(self.writer.name("v"))
             self.writer.line(f"{value} = {self.ctx}[{self.unit.slot(group)}]")

@@ -15,15 +15,15 @@ from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import MEMO, Code, Node, Query
+from policy_engine.codegen.entry import EXPORTED, name_of, write_entry
 from policy_engine.codegen.fixed import Fixed
 from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_extent, write_group, write_lookup
-from policy_engine.codegen.index import Index
-from policy_engine.codegen.joins import EXPORTED
+from policy_engine.codegen.index import Index, without_decided
 from policy_engine.codegen.metering import of_query
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
-from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
+from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -90,6 +90,18 @@ class Unit:
         return self._entry(
             lambda writer: writer.line(f"return {BodyWriter(self, writer).side(ref if path else ref.head)}")
         )
+
+    def write_entry(self, path: Path) -> None:
+        """Write what makes the function for callers of a document, if it is to have one (see entry.py)."""
+        tree = self.program.tree.find(path)
+        group = None if tree is None else tree.group
+        if group is None or group.kind is Kind.FUNCTION or self.is_fixed(group):
+            return
+        with self._lock:
+            if name_of(group) not in self._written:
+                self._written.add(name_of(group))
+                self._pending.append(lambda writer: write_entry(self, writer, group))
+                self._flush()
 
     def _document(self, group: Group) -> Callable[[Query], Value]:
         def needed(_: Writer) -> None:
@@ -160,11 +172,15 @@ class Unit:
     def dispatch(
         self, group: Group, params: list[str], writers: list[Callable[[Writer], None]], index: Index | None
     ) -> tuple[str, str]:
-        """Functions for a group's rules one by one, and the table to choose from: its name, and that of the rest.
+        """Functions for a group's rules one by one, once, and the table to choose from: its name, and that of the rest.
 
         Each of `writers` writes the body of one rule's function, which takes the context and `params`. Without an
         index the rest is all of them, and they are compiled with everything else.
         """
+        table = f"t{group.number}"
+        if table in self._written:
+            return table, f"{table}_rest"
+        self._written.add(table)
         functions = []
         for number, write in enumerate(writers):
             name = f"g{group.number}_r{number}"
@@ -179,11 +195,16 @@ class Unit:
                 self._pending.append(write_function)
             else:
                 self._chosen.append((name, write_function))
-        table = f"t{group.number}"
         chosen, rest = ({}, range(len(writers))) if index is None else (index.table, index.rest)
         named = {text: tuple([functions[number] for number in numbers]) for text, numbers in chosen.items()}
         self._tables.append((table, named, tuple([functions[number] for number in rest])))
         return table, f"{table}_rest"
+
+    def without_decided(self, rules: list[Rule], index: Index | None) -> list[Rule]:
+        """The rules that an index chooses from, without what it decides; whole where every expression must show."""
+        if index is None or self.trace:
+            return rules
+        return [without_decided(rule, number, index) for number, rule in enumerate(rules)]
 
     def place(self, loc: Location) -> int:
         """In the traced build: the number of a place in the policies that may be marked."""

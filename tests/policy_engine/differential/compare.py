@@ -10,6 +10,7 @@ has an error, the other a result or another error. Such a difference is `about_o
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 import policy_engine as pe
 from policy_engine.codegen import body, index, joins
+from policy_engine.compiler.program import Kind
 from tests.oracle import Answer, Oracle
 from tests.policy_engine.differential.program import Program
 
@@ -126,10 +128,13 @@ class Engine:
         return _last([*first, path], lambda asked: self._ask(asked, strict))
 
     def builds(self, strict: bool) -> tuple[Outcomes, Outcomes]:
-        """What the fast and the traced build say, as JSON."""
+        """What the fast and the traced build say of packages and of single rules, as JSON.
+
+        Of a rule the first is asked through an entry of its own, which has its rules once more (codegen/entry.py).
+        """
         fast: Outcomes = {}
         traced: Outcomes = {}
-        for path in self.program.packages():
+        for path in dict.fromkeys([*self.program.packages(), *rules(self._policies)]):
             try:
                 entry = self._policies.entrypoint(path, strict_builtin_errors=strict)
             except pe.PolicyError as error:  # what code generation refuses; a query of it says so as well
@@ -172,6 +177,13 @@ class Opa:
             return f"error {answer.code}" if answer.code else [row[f"x{len(first)}"] for row in answer.bindings]
 
         return _last([*first, path], ask)
+
+
+def rules(policies: pe.Policies) -> list[str]:
+    """The paths of all rules that are documents."""
+    groups = [group for group in policies._compiled.program.groups if group.kind is not Kind.FUNCTION]
+    paths = [group.path for group in groups if all(isinstance(step, str) for step in group.path)]
+    return ["data" + "".join(f"[{json.dumps(step)}]" for step in path) for path in paths]
 
 
 def _last(paths: list[str], ask: Callable[[list[str]], list[str] | str]) -> str:

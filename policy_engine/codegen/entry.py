@@ -1,0 +1,250 @@
+"""The function that a caller calls: an entrypoint's rules with the beginning and the end of a decision around them.
+
+For most small policies making a context, calling the rule's function and copying its answer cost more than the rules.
+Here they are one function. It makes a context when something first needs one, remembers nothing that nobody can ask
+for again, reads base data at constant paths once for all decisions, and gives small answers away as they are:
+
+    def o7(b, limits):           # b: all of a context but its input
+     v1 = b[0].get(k1, U) …      # what of the data does not change
+     def entry(i=U):             # i: the input
+      …
+     return entry
+
+What it says is what the group's own function says, which `decide` and other rules call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from policy_engine.codegen import joins
+from policy_engine.codegen.context import DATA, U
+from policy_engine.codegen.export import FEW, SHORT, WORD, export, listing, shallow
+from policy_engine.codegen.groups import COMPLETE_CONFLICT, GroupWriter
+from policy_engine.codegen.index import find
+from policy_engine.codegen.refs import Join
+from policy_engine.codegen.runtime import PLAIN
+from policy_engine.codegen.writer import Writer
+from policy_engine.compiler.program import Group, Kind, Rule
+from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_INTERNAL_ERROR, PolicyError
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Term
+from policy_engine.values import CONTAINERS, Set, Value
+
+if TYPE_CHECKING:
+    from policy_engine.codegen.unit import Unit
+
+MOST_LINES: Final = 200
+"""Lines of a function that is worth having twice. In a longer one its beginning and end are a small part."""
+
+MOST_TEXTS: Final = 4096
+"""Members of a list in base data that are put into a set before the first decision asks."""
+
+LAZY: Final = "?q"
+"""Stands for the context in expressions that few decisions evaluate, until it is known whether all need one."""
+
+DEPTH: Final = 2
+"""Indentation of the rules in the function."""
+
+
+IS_SHORT: Final = (
+    f"({{name}}.__class__ is str and len({{name}}) <= {SHORT} and {{name}}.isascii() "
+    f"or {{name}}.__class__ is int and -{WORD} < {{name}} < {WORD})"
+)
+"""The condition that a value is a scalar which `shallow` would take as it is; singletons are rare enough not to be."""
+
+
+def is_short(term: Term) -> bool:
+    """Whether a term is a constant that `shallow` would take as it is."""
+    return isinstance(term, nodes.Scalar) and isinstance(term.value, str) and bool(shallow(term.value))
+
+
+def name_of(group: Group) -> str:
+    """The name of the function that makes a group's entry."""
+    return f"o{group.number}"
+
+
+def write_entry(unit: Unit, writer: Writer, group: Group) -> None:
+    """The function that makes the entry for a complete rule, a set or an object; none if that is too long."""
+    rules = Writer()
+    rules.indent = DEPTH
+    entry = EntryWriter(unit, rules, group)
+    if group.kind is Kind.COMPLETE:
+        entry.one_value(group.rules, [], COMPLETE_CONFLICT)
+    else:
+        entry.collection(group.rules, ())
+    if len(rules.lines) > MOST_LINES:
+        return
+    begun, context = ("[i, *b]", "q") if entry.opened else ("None", "(q := q or [i, *b])")
+    with writer.block(f"def {name_of(group)}(b, limits):"):
+        for line in entry.fixed_lines:
+            writer.line(line.replace(LAZY, "None"))
+        with writer.block("def entry(i=U):"):
+            writer.line(f"q = {begun}")
+            writer.line("try:")
+            writer.lines += [" " + line.replace(LAZY, context) for line in rules.lines]
+            writer.line("except PolicyError: raise")
+            writer.line("except Exception as e: raise failure(e) from e")
+        writer.line("return entry")
+
+
+def opener_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What makes the entry for a group's function, given that; None if it has none."""
+    found: Callable[..., Any] | None = function.__globals__.get("o" + function.__name__[1:])
+    return found
+
+
+class EntryWriter(GroupWriter):
+    """Writes a group's rules into the function that a caller calls."""
+
+    def __init__(self, unit: Unit, writer: Writer, group: Group) -> None:
+        super().__init__(unit, writer, group)
+        self.opened = False
+        """Whether every decision needs a context."""
+        self.fixed_lines: list[str] = []
+        """What happens before the first decision."""
+        self._fixed: dict[object, str] = {}
+        """The names of values that are the same in every decision."""
+        self._fresh: dict[str, str] = {}
+        """Names of collections that are made here, and the conditions under which nothing in them must be copied."""
+
+    @property
+    def ctx(self) -> str:
+        if self.context == "q":
+            self.opened = True
+        return self.context
+
+    @property
+    def rare(self) -> str:
+        return LAZY if self.context == "q" else self.context
+
+    def _begin_function(self, assigns: tuple[str, ...]) -> str:
+        self.opened = True  # a local function cannot make the context of the one around it
+        return super()._begin_function(assigns)
+
+    def give(self, value: str) -> None:
+        if value in ("True", "False", "U"):
+            self.writer.line(f"return {value}")
+        else:
+            if value in self._fresh:
+                self.writer.line(f"if {self._fresh[value]}: return {value}")
+            self.writer.line(f"return shallow({value}) or export({value}, limits, {self.rare})")
+
+    def side(self, term: Term) -> str:
+        name = super().side(term)
+        match term:
+            case nodes.Object(pairs) if len(pairs) <= FEW and all(is_short(key) for key, _ in pairs):
+                values = [value for _, value in pairs]
+            case nodes.Array(items) if len(items) <= FEW:
+                values = list(items)
+            case _:
+                return name
+        # Nobody else has what is made here, so it is given away itself if there is nothing to copy in it.
+        if all(isinstance(value, nodes.Var) or is_short(value) for value in values):
+            variables = [self.env[value.name] for value in values if isinstance(value, nodes.Var)]
+            if variables:  # without any it is a constant, which everybody has
+                self._fresh[name] = " and ".join([IS_SHORT.format(name=name) for name in variables])
+        return name
+
+    def collection(self, rules: list[Rule], known: tuple[str, ...]) -> None:
+        if self.group.kind is not Kind.SET:
+            super().collection(rules, known)
+            return
+        self.writer.line("c = {}")
+        self._members(rules, known, find(rules))
+        self.writer.line("r = listing(c)")
+        self.writer.line(f"return export(Set.of(c), limits, {self.rare}) if r is None else r")
+
+    # ---- what the data says
+
+    def root(self, root: str) -> str:
+        if self.context != "q":
+            return super().root(root)
+        return "i" if root == "input" else self._always("data", f"b[{DATA - 1}]")
+
+    def step_from(self, value: str, step: Term, element: str, base: bool) -> str:
+        if base and value in self._fixed.values() and isinstance(step, nodes.Scalar) and isinstance(step.value, str):
+            return self._always((value, element), self.member(value, step, element, base))
+        return super().step_from(value, step, element, base)
+
+    def contains(self, item: str, collection: str) -> str:
+        usual = super().contains(item, collection)
+        if collection not in self._fixed.values():
+            return usual
+        texts = self._always(("texts", collection), f"texts({collection})")
+        return f"{item} in {texts} if {item}.__class__ is str and {texts} is not None else {usual}"
+
+    # ---- loops
+
+    # What is in a loop is charged by itself, so that a short one around all others need not be.
+
+    def over_members(self, collection: str) -> str:
+        if self.loops or self.context != "q":
+            return super().over_members(collection)
+        few = f"{collection}.__class__ is list and len({collection}) <= {FEW}"
+        return f"{collection} if {few} else members({self.rare}, {collection})"
+
+    def over_joined(self, collection: str, join: Join) -> str:
+        if self.loops or collection not in self._fixed.values():
+            return super().over_joined(collection, join)
+        table = self._always(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
+        keys = self.tuple_of(join.keys)
+        few = " and ".join([f"{table} is not None", *(f"{key}.__class__ is str" for key in join.keys)])
+        usual = f"joined({self.rare}, {collection}, {join.name}, {join.slot}, {keys})"
+        return f"{table}.get({keys}, ()) if {few} else {usual}"
+
+    def _always(self, key: object, value: str) -> str:
+        """The name of a value that is the same in every decision."""
+        name = self._fixed.get(key)
+        if name is None:
+            name = self._fixed[key] = self.writer.name("v")
+            self.fixed_lines.append(f"{name} = {value}")
+        return name
+
+
+# ---- what the function uses
+
+
+def texts(collection: Value) -> frozenset[str] | None:
+    """The strings in a collection of base data; None if it is not a short one of scalars."""
+    cls = collection.__class__
+    if cls is dict:
+        collection = list(collection.values())
+    elif cls is Set:
+        collection = collection.sorted() if len(collection) <= MOST_TEXTS else ()
+    if collection.__class__ is not list or len(collection) > MOST_TEXTS:
+        return None
+    if not all(item.__class__ in PLAIN for item in collection):
+        return None
+    return frozenset([item for item in collection if item.__class__ is str])
+
+
+def tabled(begun: list[Any], collection: Value, join: joins.Join) -> joins.Table | None:
+    """The table of a short collection in base data; None if it is long, or may have many members for one key."""
+    if collection.__class__ not in CONTAINERS or not joins.FEWEST <= len(collection) <= joins.SEARCHED:  # type: ignore[arg-type]
+        return None
+    table = joins.table([U, *begun], collection, join, 0)
+    return None if table is None or any(len(found) > FEW for found in table.values()) else table
+
+
+def failure(error: Exception) -> PolicyError:
+    """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
+    if isinstance(error, RecursionError):
+        return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
+    text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
+    return PolicyError(EVAL_INTERNAL_ERROR, text)
+
+
+EXPORTED: Final[dict[str, Any]] = {
+    **joins.EXPORTED,
+    "Exception": Exception,
+    "PolicyError": PolicyError,
+    "export": export,
+    "failure": failure,
+    "listing": listing,
+    "shallow": shallow,
+    "tabled": tabled,
+    "texts": texts,
+}
+"""Every name that generated code may use."""

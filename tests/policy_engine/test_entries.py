@@ -1,0 +1,229 @@
+"""An entrypoint of one rule is a function of its own, with the rules written into it (codegen/entry.py).
+
+What it says must be what `decide` says, which calls the rule's ordinary function: over all cases of the language, and
+where the two could part: small and large results, budgets, what is no JSON, data that changes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+import policy_engine as pe
+from policy_engine.codegen import entry
+from policy_engine.codegen.export import FEW, SHORT, SMALL, WORD, shallow
+from tests.policy_engine.differential.compare import rules
+from tests.policy_engine.language.test_language import CASES, without_remarks
+
+
+def said(ask: Callable[[], Any]) -> str:
+    try:
+        value = ask()
+    except pe.PolicyError as error:
+        return f"{error.code} {error.message} {error.location}"
+    return "undefined" if value is pe.UNDEFINED else pe.dumps(value)
+
+
+def test_all_cases_of_the_language(read_case: Callable[[dict[str, Any]], Any]) -> None:
+    own, other = 0, []
+    for area, fields in CASES:
+        case = read_case(without_remarks(fields))
+        try:
+            policies = pe.compile(case._files(), data=case.data or {})
+        except pe.PolicyError:
+            continue
+        value = case._input()
+        for path in rules(policies):
+            for strict in (False, True):
+                try:
+                    asked = policies.entrypoint(path, strict_builtin_errors=strict)
+                except pe.PolicyError:
+                    continue
+                own += asked.__code__.co_name == "entry"  # type: ignore[attr-defined]
+                if policies.facts(path).nondeterministic:
+                    continue
+                here, there = said(lambda: asked(value)), said(lambda: asked.decide(value).value)  # noqa: B023
+                if here != there:
+                    other.append(f"{area}: {fields['note']}: {path}: {here}, but {there}")
+    assert not other, "\n".join(other)
+    assert own > 500
+
+
+def one(module: str, data: Any = None, **more: Any) -> Any:
+    entrypoint = pe.compile({"t.rego": f"package t\n{module}"}, data, **more).entrypoint("data.t.p")
+    assert entrypoint.__name__ == "entrypoint"
+    return entrypoint
+
+
+def is_own(entrypoint: Any) -> bool:
+    """Whether the entrypoint has the rules in it."""
+    return bool(entrypoint.__code__.co_name == "entry")
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        ({"x": "a"}, {"x": "a"}),
+        ({"x": "é"}, {"x": "é"}),
+        ({"x": "\ud800"}, {"x": "\ufffd"}),
+        ({"x": "a" * (SHORT + 1)}, {"x": "a" * (SHORT + 1)}),
+        ({"x": WORD}, {"x": WORD}),
+        ({"x": 1.0}, {"x": 1.0}),
+        ({"x": True}, {"x": True}),
+        ({"x": None}, {"x": None}),
+        ({"x": {"y": [1]}}, {"x": {"y": [1]}}),
+        ({"x": pe.Set([2, 1])}, {"x": [1, 2]}),
+        ({}, pe.UNDEFINED),
+        (pe.UNDEFINED, pe.UNDEFINED),
+        ([], pe.UNDEFINED),
+    ],
+)
+def test_small_results(value: Any, want: Any) -> None:
+    for module in ('p := {"x": input.x}', "p := {k: v | some k, v in input}", 'p["x"] := input.x'):
+        asked = one(module)
+        got = asked(value)
+        if module.endswith("input}") and want is pe.UNDEFINED:
+            assert got == {}
+        elif module.startswith("p["):
+            assert got == ({} if want is pe.UNDEFINED else want)
+        else:
+            assert got == want
+            assert got is want or repr(got) == repr(want)
+        assert is_own(asked) == (not module.startswith("p["))
+    assert one("p contains input.x")(value) == ([] if want is pe.UNDEFINED else [*want.values()])
+
+
+def test_results_are_fresh() -> None:
+    """Whatever a caller does with a result, the next decision, the input and the data are what they were."""
+    data = {"list": ["a"], "object": {"a": "b"}}
+    for module in (
+        'p := {"a": "b"}',
+        'p := ["a"]',
+        "p := data.list",
+        "p := data.object",
+        "p := input.o",
+        "p := [input.o, 1]",
+        'p := {"o": input.o}',
+        "p := x if { x := [input.a] }",
+        "p contains input.a",
+    ):
+        asked, value = one(module, data), {"o": {"a": "b"}, "a": "b"}
+        first = asked(value)
+        copy = pe.dumps(first)
+        if isinstance(first, dict):
+            first["new"] = 1
+        else:
+            first.append(1)
+            first[0] = 2
+        assert pe.dumps(asked(value)) == copy, module
+        assert value == {"o": {"a": "b"}, "a": "b"}
+    assert data == {"list": ["a"], "object": {"a": "b"}}
+
+
+def test_small_results_are_within_the_budget_of_those_that_use_them() -> None:
+    names = [chr(97 + number) * SHORT for number in range(FEW)]
+    for value in ({name: name for name in names}, names, names[0], [WORD - 1] * FEW):
+        assert shallow(value) == value
+        assert len(pe.dumps(value)) <= SMALL
+    tight = one('p := {"x": input.x}', limits=pe.Limits(output_bytes=SMALL - 1))
+    assert not is_own(tight)
+    with pytest.raises(pe.PolicyError, match="larger than the output budget"):
+        one('p := {"x": input.x}', limits=pe.Limits(output_bytes=20))({"x": "a" * 40})
+
+
+def test_small_budgets_are_kept() -> None:
+    for limits in (pe.Limits(work=10), pe.Limits(work=0), pe.Limits(seconds=5)):
+        assert not is_own(one("p if input.x == 1", limits=limits))
+    with pytest.raises(pe.PolicyError, match="work budget"):
+        one("p if { some x in input; some y in input; x + y < 0 }", limits=pe.Limits(work=5000))(list(range(100)))
+    few = list(range(FEW))
+    with pytest.raises(pe.PolicyError, match="work budget"):
+        one("p if { some a in input; some b in input; some c in input; some d in input; a + b + c + d < 0 }",
+            limits=pe.Limits(work=5000))(few)  # fmt: skip
+
+
+def test_what_is_no_json_is_refused() -> None:
+    class Name(StrEnum):
+        A = "a"
+
+    class Always:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    allowed = one("p if input.x in data.names", {"names": ["a", "b"]})
+    assert is_own(allowed)
+    assert allowed({"x": "a"}) is True
+    assert allowed({"x": "c"}) is pe.UNDEFINED
+    for value in (Name.A, Always(), float("nan"), b"a"):
+        with pytest.raises(pe.PolicyError):
+            allowed({"x": value})
+        with pytest.raises(pe.PolicyError):
+            one("p if input.x == input.x")({"x": value})
+        with pytest.raises(pe.PolicyError):
+            one("p if input.x in data.names", {"names": ["b", value]})({"x": "a"})
+        with pytest.raises(pe.PolicyError):
+            one("p := data.names.x", {"names": value})({})
+        with pytest.raises(pe.PolicyError):
+            one('p := {"x": input.x}')({"x": value})
+
+
+def test_a_defect_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = one("p if input.x == 1")
+
+    class Broken(dict[str, Any]):
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("boom")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    asked.__globals__["differs"] = lambda *_: 1 / 0
+    with pytest.raises(pe.PolicyError, match="defect of the engine") as raised:
+        asked({"x": "no number"})
+    assert raised.value.code == "eval_internal_error"
+
+
+def test_data_belongs_to_an_entrypoint() -> None:
+    module = {
+        "t.rego": "package t\np if { some g in data.gs; g.a == input.a }\nq if input.a in data.names\nr := data.n"
+    }
+    policies = pe.compile(module, {"gs": [{"a": f"{n}"} for n in range(20)], "names": ["1"], "n": 1})
+    other = policies.with_data({"gs": [{"a": f"x{n}"} for n in range(20)], "names": ["x1"], "n": 2})
+    for asked, (yes, no) in ((policies, ("1", "x1")), (other, ("x1", "1"))):
+        for name in "pq":
+            entrypoint = asked.entrypoint(f"data.t.{name}")
+            assert is_own(entrypoint)
+            assert entrypoint({"a": yes}) is True
+            assert entrypoint({"a": no}) is pe.UNDEFINED
+    assert [asked.entrypoint("data.t.r")() for asked in (policies, other)] == [1, 2]
+
+
+def test_a_long_function_is_not_written_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "\n".join(f"p := {number % 2} if input.x == {number}.5" for number in range(50))
+    assert not is_own(one(module))
+    monkeypatch.setattr(entry, "MOST_LINES", 10**6)
+    assert is_own(one(module))
+    assert one(module)({"x": 7.5}) == 1
+
+
+def test_many_threads() -> None:
+    right: list[int] = []
+    asked = one('p := {"x": input.x} if input.x in data.xs', {"xs": [f"{n}" for n in range(100)]})
+
+    def ask(number: int) -> None:
+        for _ in range(300):
+            answer = asked({"x": f"{number}"})
+            assert answer == {"x": f"{number}"}
+        right.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(right) == list(range(8))
