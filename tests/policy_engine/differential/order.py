@@ -229,10 +229,16 @@ class _Rewriting:
             case nodes.SomeIn():
                 return dataclasses.replace(what, collection=self._named(what.collection, withs, before))
             case nodes.Call() if is_infix(what, "assign", "eq"):
-                return dataclasses.replace(what, args=tuple([self._flat(side, withs, before) for side in what.args]))
+                return dataclasses.replace(what, args=tuple([self._side(side, withs, before) for side in what.args]))
             case nodes.Call() if what.operator != nodes.Var("print"):  # which prints what is undefined, too
                 return dataclasses.replace(what, args=tuple([self._named(arg, withs, before) for arg in what.args]))
         return what
+
+    def _side(self, term: Term, withs: tuple[nodes.With, ...], before: list[Expr]) -> Term:
+        """A side of `=`: a comprehension need not be evaluated if the other side has a value of another type."""
+        if isinstance(term, nodes.ArrayComprehension | nodes.SetComprehension | nodes.ObjectComprehension):
+            return self._named(term, withs, before)
+        return self._flat(term, withs, before)
 
     def _named(self, term: Term, withs: tuple[nodes.With, ...], before: list[Expr]) -> Term:
         """A variable for a term that is evaluated, and before it a statement that binds it; other terms as they are."""

@@ -178,6 +178,12 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
             id="steps of references",
         ),
         pytest.param(
+            'p if input.a = {1: 1 | lower(input)}',
+            "<undefined>",
+            "error eval_type_error",
+            id="comprehensions beside another type",
+        ),
+        pytest.param(
             "# METADATA\n# title: a\np := [rego.metadata.rule(), {1 | lower(input); input.nowhere}]",
             '[[{"scope": "rule", "title": "a"}, set()]]',
             "error eval_type_error",
