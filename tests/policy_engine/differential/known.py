@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from functools import partial
 from itertools import count, takewhile
 from typing import Final
 
-from policy_engine.errors import PolicyError
+import policy_engine as pe
+from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
+from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Expr, Module, Node, Rule, Term
@@ -206,6 +209,31 @@ def _defined_by_its_looks(module: Module, _: dict[str, Module]) -> Module:
     return dataclasses.replace(module, rules=tuple(map(rule, module.rules)))
 
 
+def _bound_by_nothing(module: Module, modules: dict[str, Module]) -> Module:
+    """OPA does not notice an unbound variable in `not v with input as x`, or in a template with a `with` of its own.
+
+    Where it is not asked for, any value will do.
+    """
+    file = next(name for name, other in modules.items() if other is module)
+    texts = {name: to_text(other) for name, other in modules.items()}
+    for _ in range(_UNBOUND):
+        try:
+            pe.compile(texts).prepare("data")
+        except PolicyError as error:
+            place = error.location
+            if error.code != UNSAFE_VAR_ERROR or place is None or place.file != file:
+                break
+            tree = parse_module(texts[file], file)
+            texts[file] = to_text(transform(tree, partial(_replaced, place=place)))
+        else:
+            break
+    return parse_module(texts[file], file)
+
+
+def _replaced(node: Node, place: Location) -> Node:
+    return nodes.Scalar("unbound") if isinstance(node, nodes.Var) and node.loc == place else node
+
+
 def _is_declared(key: Term) -> bool:
     return isinstance(key, nodes.Var) and key.name not in ("data", "input")
 
@@ -219,6 +247,9 @@ _COMPUTED: Final = (
     nodes.ObjectComprehension,
     nodes.Template,
 )
+
+_UNBOUND: Final = 4
+"""As many variables that nothing binds are found in a module."""
 
 _Pair = tuple[Term, Term]
 _Change = Callable[[Module, dict[str, Module]], Module]
@@ -236,6 +267,7 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "type of computed keys, accepted beside another": ("", _type_of_as_many_keys),
     "text as an index of replaced data": ("", _text_as_an_index),
     "defined by its looks": ("", _defined_by_its_looks),
+    "bound by nothing": ("", _bound_by_nothing),
     "shift by a number of more than 64 bits": ("", _long_shift),
 }
 """What this engine's errors begin with, all of them (empty: it has none), and what OPA makes of a module."""

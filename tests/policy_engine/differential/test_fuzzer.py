@@ -178,7 +178,7 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
             id="steps of references",
         ),
         pytest.param(
-            'p if input.a = {1: 1 | lower(input)}',
+            "p if input.a = {1: 1 | lower(input)}",
             "<undefined>",
             "error eval_type_error",
             id="comprehensions beside another type",
