@@ -5,7 +5,8 @@ All of a program's documents are one query, which costs a tenth of one query eac
 asked for one by one. The traced build must agree with the fast one.
 
 What may differ is whether an evaluation error surfaces at all, where only the order of evaluation decides it: one side
-has an error, the other a result or another error. Such a difference is `about_order`; order.py proves or refutes it.
+has an error, the other a result or another error. So may the text of numbers, where `1` and `1.0` meet and the first
+one counts. Such a difference is `about_order`; order.py proves or refutes it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final, TypeVar
 import policy_engine as pe
 from policy_engine.codegen import body, index, joins
 from policy_engine.compiler.program import Kind
+from policy_engine.values import equal
 from tests.oracle import Answer, Oracle
 from tests.policy_engine.differential.program import Program
 
@@ -51,7 +53,7 @@ class Difference:
         sides = (self.opa, self.engine)
         if any(side.startswith(("CRASH", "error eval_internal_error")) for side in sides):
             return False  # a defect, which no order excuses
-        return any(side.startswith("error eval_") for side in sides)
+        return any(side.startswith("error eval_") for side in sides) or _same_value(*sides)
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -61,6 +63,14 @@ class Difference:
         names = ("fast", "traced") if self.builds else ("OPA", "engine")
         mode = "strict" if self.strict else "default"
         return f"{self.path} ({mode})\n    {names[0]:6} {self.opa} {self.detail}\n    {names[1]:6} {self.engine}"
+
+
+def _same_value(a: str, b: str) -> bool:
+    """Whether two outcomes are equal values, which differ in the text of numbers then."""
+    try:
+        return equal(pe.parse_value(a), pe.parse_value(b))
+    except pe.PolicyError:
+        return False
 
 
 def _shape(outcome: str) -> str:

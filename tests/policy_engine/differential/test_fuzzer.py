@@ -183,6 +183,7 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
             "error eval_type_error",
             id="comprehensions beside another type",
         ),
+        pytest.param("p := 1.0 if { input }\n\np := 1", "[1]", "[1.0]", id="which text of a number counts"),
         pytest.param(
             "# METADATA\n# title: a\np := [rego.metadata.rule(), {1 | lower(input); input.nowhere}]",
             '[[{"scope": "rule", "title": "a"}, set()]]',
@@ -203,6 +204,7 @@ def test_order_does_not_explain_what_no_order_gives(oracle: Oracle) -> None:
     assert proof(variant, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
     assert proof(variant, Difference("data.t.p", True, "error eval_builtin_error", "[true]"), oracle) is None
     assert proof(variant, Difference("data.t.p", True, "[true]", "[false]"), oracle) is None
+    assert proof(variant, Difference("data.t.p", True, "[1]", "[1.0]"), oracle) is None
     printed = _program("p if { print(input.nowhere); upper(input) }")  # an error, whatever is printed
     assert proof(printed, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
 
