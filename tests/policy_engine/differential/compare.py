@@ -53,7 +53,7 @@ class Difference:
         sides = (self.opa, self.engine)
         if any(side.startswith(("CRASH", "error eval_internal_error")) for side in sides):
             return False  # a defect, which no order excuses
-        return any(side.startswith("error eval_") for side in sides) or _same_value(*sides)
+        return any(side.startswith("error eval_") for side in sides) or same_value(*sides)
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -65,8 +65,8 @@ class Difference:
         return f"{self.path} ({mode})\n    {names[0]:6} {self.opa} {self.detail}\n    {names[1]:6} {self.engine}"
 
 
-def _same_value(a: str, b: str) -> bool:
-    """Whether two outcomes are equal values, which differ in the text of numbers then."""
+def same_value(a: str, b: str) -> bool:
+    """Whether two outcomes are equal values. They may differ in the text of numbers."""
     try:
         return equal(pe.parse_value(a), pe.parse_value(b))
     except pe.PolicyError:

@@ -52,9 +52,9 @@ class Found:
     """The names of the documented differences there are."""
     evaluated: int = 0
 
-    def add(self, program: Program, difference: Difference) -> None:
+    def add(self, program: Program, difference: Difference, oracle: Oracle) -> None:
         """A difference that order does not explain."""
-        if name := reason(program, difference):
+        if name := reason(program, difference, oracle):
             self.known.append(name)
         else:
             self.unexplained.append((program, difference))
@@ -67,7 +67,7 @@ def examine(program: Program, number: int, oracles: Oracles) -> Found:
         engine = Engine(program)
         if engine.refused:
             for item in differences(program, oracles[True], engine, strict=True):
-                found.add(program, item)
+                found.add(program, item, oracles[True])
             rest = repaired(engine)
             if rest is None:
                 return found
@@ -78,5 +78,5 @@ def examine(program: Program, number: int, oracles: Oracles) -> Found:
                 if proof(program, item, oracles[strict]) is not None:
                     found.explained += 1
                 else:
-                    found.add(program, item)
+                    found.add(program, item, oracles[strict])
     return found

@@ -2,9 +2,9 @@
 
 Rego leaves open in which order the statements of a body, the rules of a document and the operands of a call are
 evaluated, and what need not be evaluated at all. So whether an evaluation error surfaces before a result makes it
-unnecessary is open, too, and so is which of two equal values that a rule gives, `1` and `1.0`, is the first one. `proof`
-writes the program in other ways that mean the same (`rewritten`), until one of the two sides says about it what the
-other side says about the original. If none does, nothing is explained.
+unnecessary is open, too, and so is which of two equal values of a rule, `1` and `1.0`, is the first one. `proof` writes
+the program in other ways that mean the same (`rewritten`), until one of the two sides says about it what the other side
+says about the original. If none does, nothing is explained.
 
 What is rewritten, each at random: the order of statements, rules and modules, of operands of `and`, `or` and `==`;
 calls inside of a statement become statements of their own, and so have a place in that order, and so do operands of

@@ -18,6 +18,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from tests.policy_engine.differential.compare import MODULES, VARIANTS, generated_with
+from tests.policy_engine.differential.evaded import EVADED
 from tests.policy_engine.differential.examine import Oracles, examine
 from tests.policy_engine.differential.known import INTERNAL, KNOWN
 from tests.policy_engine.differential.mixture import GENERATORS, MIXTURE, program
@@ -84,7 +85,7 @@ def _figures(total: Counter[str]) -> str:
 
 def _names(total: Counter[str]) -> str:
     """How often each documented difference was met."""
-    found = [f"{name}: {total[name]}" for name in (*KNOWN, INTERNAL) if total[name]]
+    found = [f"{name}: {total[name]}" for name in (*KNOWN, *EVADED, INTERNAL) if total[name]]
     return f" ({', '.join(found)})" if found else ""
 
 

@@ -1,0 +1,111 @@
+"""Differences that are mistakes of OPA which no program can write down: those that a program can evade.
+
+known.py writes into a program what OPA makes of it. Where that cannot be said in Rego, a program is written here that
+means the same and does not meet the mistake. The difference is known if OPA then says about it what this engine says
+about both: the mistake was all that the two differed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from itertools import count, takewhile
+from typing import Final
+
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Expr, Module, Node, Rule, Term
+from policy_engine.syntax.parser import parse_module
+from policy_engine.syntax.printer import to_text
+from policy_engine.syntax.visitor import transform
+from tests.oracle import Oracle
+from tests.policy_engine.differential.compare import MODULES, Difference, Engine, Opa, same_value
+from tests.policy_engine.differential.program import Program
+
+
+def mistake(program: Program, modules: dict[str, Module], difference: Difference, oracle: Oracle) -> str:
+    """The name of the mistake of OPA that explains a difference; empty if none does."""
+    if difference.path == MODULES:
+        return ""
+    for name, change in EVADED.items():
+        changed = {file: change(module) for file, module in modules.items()}
+        if changed == modules:
+            continue
+        other = dataclasses.replace(program, modules={file: to_text(module) for file, module in changed.items()})
+        engine = Engine(other)
+        if engine.refused or not _same(engine.outcome(difference.strict, difference.path, []), difference.engine):
+            continue
+        if _same(Opa.outcome(other, oracle, difference.path, []), difference.engine):
+            return name
+    return ""
+
+
+def _same(outcome: str, wanted: str) -> bool:
+    return outcome == wanted or same_value(outcome, wanted)
+
+
+def _each_pair_once(module: Module) -> Module:
+    """An object loses the values of its keys of one hash (0 and []) when a comprehension gives one of them again."""
+    numbers = count()
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.ObjectComprehension):
+            return node
+        number = next(numbers)
+        pair = nodes.Array((nodes.Var(f"key_once{number}"), nodes.Var(f"value_once{number}")))
+        pairs = nodes.SetComprehension(nodes.Array((node.key, node.value)), node.body)
+        return nodes.ObjectComprehension(*pair.items, (Expr(nodes.SomeIn(None, pair, pairs)),))
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _numbers_as_they_are_found(module: Module) -> Module:
+    """A rule is looked for by the text of a number that is its key: what is at `1.0` is not at `1`."""
+
+    def key(step: Term) -> Term:
+        if isinstance(step, nodes.Scalar) and isinstance(step.value, float) and step.value.is_integer():
+            return nodes.Scalar(int(step.value))
+        return step
+
+    def change(node: Node) -> Node:
+        return dataclasses.replace(node, path=tuple(map(key, node.path))) if isinstance(node, nodes.Ref) else node
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _numbers_as_indexes(module: Module) -> Module:
+    """`data.rows["0"]` is the first element of an array, but not if a `with` has put the array there."""
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.Ref) or node.head != nodes.Var("data"):
+            return node
+        names = len(list(takewhile(_is_name, node.path)))
+        if names in (0, len(node.path)) or isinstance(node.path[names], nodes.Var):
+            return node
+        index = nodes.Call(nodes.Var(_INDEX), (nodes.Ref(node.head, node.path[:names]), node.path[names]))
+        return dataclasses.replace(node, path=(*node.path[:names], index, *node.path[names + 1 :]))
+
+    changed: Module = transform(module, change)
+    return changed if changed == module else dataclasses.replace(changed, rules=(*changed.rules, *_INDEX_RULES))
+
+
+def _is_name(step: Term) -> bool:
+    return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and not step.value.isdigit()
+
+
+def _rules(source: str) -> tuple[Rule, ...]:
+    return parse_module(f"package evaded\n\n{source}", "evaded.rego").rules
+
+
+_INDEX: Final = "index_evaded"
+_INDEX_RULES: Final = _rules(f"""
+{_INDEX}(array, key) := object.get({{format_int(i, 10): i | some i, _ in array}}, key, key) if is_array(array)
+else := key
+""")
+
+EVADED: Final[dict[str, Callable[[Module], Module]]] = {
+    "keys of one hash": _each_pair_once,
+    "a number as a rule's key": _numbers_as_they_are_found,
+    "text as an index beside replaced data": _numbers_as_indexes,
+}
