@@ -358,12 +358,13 @@ class GroupWriter(BodyWriter):
         """Every rule defines just the thing asked for: a member, or the value at a key."""
         self.writer.line("r = NC")
         for rule in rules:
-            self._collect(rule, known, self._add_part, assigns=("r",))
+            self._collect(rule, known, lambda rule: self._add_part(rule, known[-1]), assigns=("r",))
         self.writer.line("if r is NC: r = U")
         self.give("r")
 
-    def _add_part(self, rule: Rule) -> None:
-        value = self._value(rule.clauses[0]) if rule.key is None else self.operand(rule.key)
+    def _add_part(self, rule: Rule, last: str) -> None:
+        """A value at the last step, or that step: of a member that is there the text counts with which it is asked for."""
+        value = self._value(rule.clauses[0]) if rule.key is None else last
         loc, text = self.unit.constants.loc(rule.loc), self.unit.constants.value("object keys must be unique")
         self.writer.line(f"r = agree({self.ctx}, r, {value}, {loc}, {text})")
 
