@@ -16,13 +16,15 @@ from operator import is_
 
 from policy_engine.compiler.program import Program
 from policy_engine.compiler.terms import (
-    COMPREHENSIONS,
+    EVALUATED,
     ROOTS,
     Names,
     Plain,
+    builtin_name,
     call,
     equality,
     is_generated,
+    is_simple,
     map_closure,
     map_operands,
     map_term,
@@ -85,7 +87,7 @@ class Expander:
         """Append what replaces `expr`. The names of variables for references in `with` begin with `base`."""
         if not expr.withs:
             what = self.what(expr, out)
-            out.append(expr if what is expr.what else Expr(what, expr.negated, loc=expr.loc))
+            out.append(expr if what is expr.what else Expr(what, expr.negated, flat=expr.flat, loc=expr.loc))
             return
         before: list[Expr] = []
         withs = tuple([replace(item, value=self.replacement(item.value, before, base)) for item in expr.withs])
@@ -99,28 +101,34 @@ class Expander:
         self, expr: Expr, before: list[Expr]
     ) -> Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction:
         match expr.what:
+            case nodes.Call():
+                return self.call(expr.what, before)
             case nodes.Every(key, value, domain, body):
                 return nodes.Every(key, value, self.domain(domain, before), self.body(body), loc=expr.what.loc)
             case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
                 return map_operands(expr.what, self.inner)
-            case nodes.Call(nodes.Var("eq"), (nodes.Var(name) as left, nodes.Call() as right)) if is_generated(name):
-                # The value of a head, which has a variable of its own already.
-                args = tuple([self.operand(arg, before) for arg in right.args])
-                return call("eq", (left, replace(right, args=args)), expr.what)
-            case nodes.Call(nodes.Var(name), (left, right)) if name in self.equalities:
-                # What `==` and the right of `:=` do not bind, the safety stage has to see; after it the three are one.
-                sides = self.side(left, before), self.side(right, before)
-                renamed = self.equality(name)
-                return expr.what if renamed == name and _same(sides, (left, right)) else call(renamed, sides, expr.what)
-            case nodes.Call(operator, args):
-                simple = tuple([self.operand(arg, before) for arg in args])
-                if _same(simple, args):
-                    return expr.what
-                return nodes.Call(operator, simple, infix=expr.what.infix, loc=expr.what.loc)
             case nodes.SomeDecl() | nodes.SomeIn():
                 raise AssertionError("declarations are gone after the names stage")
             case term:
                 return self.side(term, before)
+
+    def call(self, what: nodes.Call, before: list[Expr]) -> nodes.Call:
+        """A call that is a whole expression."""
+        name = builtin_name(what)
+        if name in self.equalities and len(what.args) == 2:
+            left, right = what.args
+            if name == "eq" and type(right) is nodes.Call and type(left) is nodes.Var and is_generated(left.name):
+                # The value of a head, which has a variable of its own already.
+                args = tuple([self.operand(arg, before) for arg in right.args])
+                return call("eq", (left, replace(right, args=args)), what)
+            # What `==` and the right of `:=` do not bind, the safety stage has to see; after it the three are one.
+            sides = self.side(left, before), self.side(right, before)
+            renamed = self.equality(name)
+            return what if renamed == name and _same(sides, what.args) else call(renamed, sides, what)
+        simple = tuple([arg if type(arg) is nodes.Scalar else self.operand(arg, before) for arg in what.args])
+        if _same(simple, what.args):
+            return what
+        return nodes.Call(what.operator, simple, infix=what.infix, loc=what.loc)
 
     def operand(self, term: Term, before: list[Expr]) -> Term:
         """A term that stands inside another one."""
@@ -163,8 +171,10 @@ class Calls(Expander):
         return self.side(term, before)
 
     def side(self, term: Term, before: list[Expr]) -> Term:
+        if is_simple(term):
+            return term
         match term:
-            case nodes.Scalar() | nodes.Var():
+            case nodes.Scalar():
                 return term
             case nodes.Call():
                 return self.operand(term, before)
@@ -203,16 +213,19 @@ class Dynamic(Expander):
 
     def operand(self, term: Term, before: list[Expr]) -> Term:
         term = self.side(term, before)
-        if isinstance(term, (nodes.Ref, *COMPREHENSIONS)) or _is_root(term):
+        if term.__class__ in EVALUATED or _is_root(term):
             return self.take_out(term, before)
         return term
 
     def side(self, term: Term, before: list[Expr]) -> Term:
+        cls = type(term)
+        if cls is nodes.Scalar or cls is nodes.Var:
+            return term
         match term:
-            case nodes.Scalar() | nodes.Var():
+            case nodes.Scalar():
                 return term
             case nodes.Ref(head, path):
-                steps = tuple([self.operand(step, before) for step in path])
+                steps = tuple([step if type(step) is nodes.Scalar else self.operand(step, before) for step in path])
                 return term if _same(steps, path) else nodes.Ref(head, steps, loc=term.loc)
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension():
                 return map_closure(term, self.body)
@@ -236,8 +249,8 @@ def _same(terms: tuple[Term, ...], before: tuple[Term, ...]) -> bool:
 
 def _is_evaluated(term: Term) -> bool:
     """Whether a term without calls has references or comprehensions in it."""
-    return any(isinstance(item, (nodes.Ref, *COMPREHENSIONS)) or _is_root(item) for item in walk_terms(term))
+    return any(item.__class__ in EVALUATED or _is_root(item) for item in walk_terms(term))
 
 
 def _is_root(term: Term) -> bool:
-    return isinstance(term, nodes.Var) and term.name in ROOTS
+    return type(term) is nodes.Var and term.name in ROOTS

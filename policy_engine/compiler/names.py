@@ -19,7 +19,7 @@ from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Ru
 from policy_engine.compiler.resolver import Resolver
 from policy_engine.compiler.scopes import How, Local, declared_names, variables
 from policy_engine.compiler.terms import (
-    COMPREHENSIONS,
+    EVALUATED,
     ROOTS,
     equality,
     function_path,
@@ -100,7 +100,7 @@ class RuleResolver(Resolver):
         # An argument that must be evaluated is compared before anything else of the body runs.
         self.shows = False
         args, first, arguments = self._arguments(head.args)
-        bound = {var.name for arg in args or () for var in variables(arg)}
+        bound = {var.name for arg in args for var in variables(arg)} if args else set()
         clauses: list[Clause] = []
         suffix: tuple[Term, ...] = ()
         key: Term | None = None
@@ -108,7 +108,8 @@ class RuleResolver(Resolver):
         while part is not None:
             self.current = (info, part)  # annotations speak of the rule, not of its `else`
             scope = self.scopes.open(declared_names(part.body) | arguments.keys())
-            scope.locals.update({name: replace(local, uses=0) for name, local in arguments.items()})
+            if arguments:
+                scope.locals.update({name: replace(local, uses=0) for name, local in arguments.items()})
             body = (*first, *self._exprs(part.body))
             errors = self._set_errors([])  # what is wrong with the head does not depend on the body
             self.head = scope
@@ -189,7 +190,9 @@ class RuleResolver(Resolver):
         result: list[Term] = []
         extra: list[Expr] = []
         for term in terms:
-            resolved = self._without_calls(self.term(term), extra)
+            resolved = self.term(term)
+            if type(resolved) is not nodes.Scalar:
+                resolved = self._without_calls(resolved, extra)
             if not _is_plain(resolved):
                 local = self.fresh.fresh("", term)
                 extra.append(equality(local, resolved, term))
@@ -212,8 +215,11 @@ class RuleResolver(Resolver):
 
 def _is_plain(term: Term) -> bool:
     """Whether a head term needs no evaluation of its own: scalars, local variables and collections of these."""
+    if type(term) is nodes.Scalar:
+        return True
     return not any(
-        isinstance(item, (nodes.Ref, nodes.Call, *COMPREHENSIONS))
+        item.__class__ is nodes.Call
+        or item.__class__ in EVALUATED
         or (isinstance(item, nodes.Var) and item.name in ROOTS)
         for item in walk_terms(term)
     )

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from policy_engine.compiler import graph
 from policy_engine.compiler.program import Bundle, Clause, Group, Kind, Program, Rule, Tree, dotted
 from policy_engine.compiler.scopes import as_written
 from policy_engine.compiler.terms import (
     HOLD_BODIES,
+    HOLD_OPERANDS,
     DocumentValue,
     FunctionValue,
     bodies,
     expr_terms,
     function_path,
     heads,
+    is_simple,
     walk_terms,
 )
 from policy_engine.errors import MAX_ERRORS, RECURSION_ERROR, PolicyError
@@ -98,8 +100,13 @@ class Touched:
         """What some terms refer to or call."""
         found: list[Bundle] = []
         for term in terms:
-            if term.__class__ is not nodes.Scalar:
-                found += [bundle for bundle in self._by_term(program, term) if bundle.rules]
+            # Nearly all terms are of input or local.
+            cls = term.__class__
+            if cls is nodes.Scalar or (cls is nodes.Var and term.name != "data"):  # type: ignore[union-attr]
+                continue
+            if type(term) is nodes.Ref and type(term.head) is nodes.Var and term.head.name != "data":
+                continue
+            found += [bundle for bundle in self._by_term(program, term) if bundle.rules]
         return found
 
     def _by_term(self, program: Program, term: Term) -> Iterator[Bundle]:
@@ -134,6 +141,8 @@ class Touched:
                     following += [child] if child is not None else []
                 else:
                     following += node.children.values()
+            if not following:
+                return
             nodes_here = following
         for node in nodes_here:
             if node.group is not None and node.group.kind is Kind.FUNCTION:
@@ -218,6 +227,9 @@ def _clause_terms(clause: Clause) -> list[Term]:
     return [*(all_terms(clause.value) if clause.value is not None else ()), *body_terms(clause.body)]
 
 
+_INPUT: Final = nodes.Var("input")
+
+
 def body_terms(body: Body) -> list[Term]:
     """Every term of a body, at any depth."""
     found: list[Term] = []
@@ -229,8 +241,8 @@ def body_terms(body: Body) -> list[Term]:
         for item in expr.withs:
             found += all_terms(item.value)
         # To replace a document or function is to depend on it; to replace `input` is not to read it.
-        found += [item.target for item in expr.withs if item.target != nodes.Var("input")]
-        if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
+        found += [item.target for item in expr.withs if item.target != _INPUT]
+        if expr.what.__class__ in HOLD_OPERANDS:
             for inner in bodies(expr.what):
                 found += body_terms(inner)
     return found
@@ -238,8 +250,8 @@ def body_terms(body: Body) -> list[Term]:
 
 def all_terms(term: Term) -> Sequence[Term]:
     """A term and every term in it, comprehensions included; not the variable that a reference starts with."""
-    if isinstance(term, (nodes.Scalar, nodes.Var)):
-        return (term,)
+    if is_simple(term):
+        return (term, *term.path) if type(term) is nodes.Ref else (term,)
     items = walk_terms(term)
     heads_of_refs = {id(item.head) for item in items if isinstance(item, nodes.Ref)}
     closures = [item for item in items if item.__class__ in HOLD_BODIES]

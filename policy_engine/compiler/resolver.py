@@ -19,11 +19,14 @@ from policy_engine.compiler.scopes import (
     as_written,
     assignable,
     declared_names,
+    is_assignment,
     variables,
 )
 from policy_engine.compiler.terms import (
     CAPTURE,
     COMPREHENSIONS,
+    HOLD_BODIES,
+    HOLD_OPERANDS,
     ROOTS,
     FunctionValue,
     Names,
@@ -58,6 +61,8 @@ class Resolver:
         """What is being resolved is a part of an operand of `not`, `and` or `or` without braces, outside of bodies."""
         self.shows = False
         """Something since this was last set has been a template string or an operand of `print`."""
+        self.holds = False
+        """Something since this was last set has been a comprehension or something else that holds bodies."""
         self.strict = False
         """Report what is declared, assigned, imported or taken as an argument and never used (`opa check --strict`)."""
         self.used: set[str] = set()
@@ -70,7 +75,8 @@ class Resolver:
 
     def _set_errors(self, errors: list[PolicyError]) -> list[PolicyError]:
         """Collect errors of local names in another list; those that are there already are found."""
-        self.found.locals += [error for error in self.scopes.errors if error not in self.found.locals]
+        if self.scopes.errors:
+            self.found.locals += [error for error in self.scopes.errors if error not in self.found.locals]
         before, self.scopes.errors = self.scopes.errors, errors
         return before
 
@@ -97,19 +103,28 @@ class Resolver:
         return tuple([expr for expr in resolved if expr is not None])
 
     def _expr(self, expr: Expr) -> Expr | None:
-        match expr.what:
-            case nodes.Call(nodes.Var("assign"), (target, value)):
-                return self._assignment(expr, target, value)
-            case nodes.SomeDecl(symbols):
-                for symbol in symbols:
-                    self.scopes.declare(symbol, How.DECLARED, expr.loc)
-                return None
-            case _:
-                what = self._what(expr)
-                withs = tuple([self._with(item) for item in expr.withs])
-                return Expr(what, expr.negated, withs, loc=expr.loc)
+        what = expr.what
+        if isinstance(what, nodes.SomeDecl):
+            for symbol in what.symbols:
+                self.scopes.declare(symbol, How.DECLARED, expr.loc)
+            return None
+        around, self.holds = self.holds, False
+        if type(what) is nodes.Call and is_assignment(what) and len(what.args) == 2:
+            resolved = self._assignment(expr, *what.args)
+        else:
+            new = self._what(expr)
+            withs = tuple([self._with(item) for item in expr.withs]) if expr.withs else ()
+            resolved = Expr(new, expr.negated, withs, loc=expr.loc)
+        if resolved is not None:
+            resolved.flat = not self.holds
+        self.holds |= around
+        return resolved
 
     def _what(self, expr: Expr) -> nodes.Term | nodes.Every | nodes.Negation | nodes.Conjunction | nodes.Disjunction:
+        if type(expr.what) is nodes.Call:
+            return self._call(expr.what)
+        if expr.what.__class__ in HOLD_OPERANDS:
+            self.holds = True
         match expr.what:
             case nodes.SomeIn(key, value, collection):
                 return self._some_in(expr, key, value, collection)
@@ -132,16 +147,19 @@ class Resolver:
                 resolved = map_operands(logic, lambda operand: self._operand(operand, where))
                 self._see_inside(resolved)
                 return resolved
-            case nodes.Call(nodes.Var("print"), args) if "print" not in self.table:
-                return call("internal.print", (self._optional(args, expr.what),), expr.what)
-            case nodes.Call(operator, args) if not _is_metadata(expr.what):
-                resolved_args = tuple([self.term(arg) for arg in args])
-                name, _ = self._operator(operator)
-                return nodes.Call(name, resolved_args, infix=expr.what.infix, loc=expr.what.loc)
             case nodes.SomeDecl():
                 raise AssertionError("it declares, and is gone")
             case term:
                 return self.term(term)
+
+    def _call(self, what: nodes.Call) -> Term:
+        """A call that is a whole expression."""
+        if _is_print(what.operator) and "print" not in self.table:
+            return call("internal.print", (self._optional(what.args, what),), what)
+        if _is_metadata(what):
+            return self.term(what)
+        args = tuple([self.term(arg) for arg in what.args])
+        return nodes.Call(self._operator(what.operator)[0], args, infix=what.infix, loc=what.loc)
 
     def _assignment(self, expr: Expr, target: Term, value: Term) -> Expr | None:
         assert isinstance(expr.what, nodes.Call)
@@ -305,21 +323,20 @@ class Resolver:
 
     def term(self, term: Term) -> Term:
         """A term with its names resolved."""
+        cls = type(term)
+        if cls is nodes.Scalar:
+            return term
+        if type(term) is nodes.Var:
+            return self._var(term, term.name)
+        if type(term) is nodes.Ref:
+            return self._ref(term)
+        if cls in HOLD_BODIES:
+            self.holds = True
         match term:
-            case nodes.Var(name):
-                return self._var(term, name)
-            case nodes.Scalar():
-                return term
-            case nodes.Ref(head, path):
-                start = self._root(head) if isinstance(head, nodes.Var) and head.name in ROOTS else self.term(head)
-                steps = tuple([self.term(step) for step in path])
-                if isinstance(start, nodes.Ref):
-                    return nodes.Ref(start.head, (*start.path, *steps), loc=term.loc)
-                return nodes.Ref(start, steps, loc=term.loc)
             case nodes.Call() if _is_metadata(term):
                 return self._metadata(_dotted(term.operator), term)
             case nodes.Call(operator, args):
-                if operator == nodes.Var("print") and "print" not in self.table:
+                if _is_print(operator) and "print" not in self.table:
                     self.found.void.append(PolicyError(TYPE_ERROR, f"{to_text(term)} used as value", term.loc))
                 resolved = tuple([self.term(arg) for arg in args])
                 function, shadowed = self._operator(operator)
@@ -337,6 +354,14 @@ class Resolver:
                 return self._template(term, parts)
             case _:
                 return map_term(term, self.term)
+
+    def _ref(self, ref: nodes.Ref) -> nodes.Ref:
+        head = ref.head
+        start = self._root(head) if type(head) is nodes.Var and head.name in ROOTS else self.term(head)
+        steps = tuple([step if type(step) is nodes.Scalar else self.term(step) for step in ref.path])
+        if isinstance(start, nodes.Ref):
+            return nodes.Ref(start.head, (*start.path, *steps), loc=ref.loc)
+        return nodes.Ref(start, steps, loc=ref.loc)
 
     def _var(self, term: nodes.Var, name: str) -> Term:
         if term.is_wildcard or name.startswith("'"):
@@ -379,7 +404,9 @@ class Resolver:
             path = operator.path if isinstance(operator, nodes.Ref) else ()
             return nodes.Ref(target.head, (*target.path, *path), loc=operator.loc), None
         self.scopes.see(head)
-        return operator if head.name == "data" else nodes.Var(_dotted(operator), loc=operator.loc), None
+        if head is operator or head.name == "data":
+            return operator, None
+        return nodes.Var(_dotted(operator), loc=operator.loc), None
 
     def _template(self, term: nodes.Template, parts: tuple[str | Expr, ...]) -> Term:
         items = [nodes.Scalar(part, loc=term.loc) if isinstance(part, str) else self._shown(part) for part in parts]
@@ -418,7 +445,7 @@ class Resolver:
 
     def _captured(self, item: Term | Expr) -> Term:
         """The set of a term's values."""
-        self.shows = True
+        self.shows = self.holds = True
         local = self.fresh.fresh(CAPTURE, item)
         what = item.what if isinstance(item, Expr) else item
         assert isinstance(what, Term)
@@ -440,6 +467,10 @@ def _is_metadata_alone(what: object) -> bool:
         calls = [isinstance(arg, nodes.Call) and _is_metadata(arg) for arg in what.args]
         return any(calls) and any(constant_value(arg) is not None for arg in what.args)
     return _is_metadata(what)
+
+
+def _is_print(operator: nodes.Var | nodes.Ref) -> bool:
+    return type(operator) is nodes.Var and operator.name == "print"
 
 
 def _is_metadata(term: nodes.Call) -> bool:

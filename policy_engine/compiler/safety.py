@@ -6,7 +6,7 @@ v1/ast/unify.go). Expressions keep their order where nothing forces another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,9 +14,11 @@ from policy_engine.compiler.program import Program
 from policy_engine.compiler.scopes import is_internal, shown
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
+    HOLD_OPERANDS,
     ROOTS,
     Plain,
     bodies,
+    builtin_name,
     closures,
     expr_terms,
     heads,
@@ -49,12 +51,13 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
     }
     for rule in program.rules:
         for number, clause in enumerate(rule.clauses):
-            bound = known[rule] | {name for expr in clause.body for name in checker.own_vars(expr)}
             terms = [clause.value] if clause.value is not None else []
             if number == 0:
                 terms += [*rule.suffix, *([rule.key] if rule.key is not None else [])]
-            checker.unbound((var.name, var.loc) for term in terms for var in _all_vars(term) if var.name not in bound)
-            checker.report()
+            if wanted := [var for term in terms for var in _all_vars(term) if var.name not in known[rule]]:
+                bound = {name for expr in clause.body for name in own_vars(expr)}
+                checker.unbound((var.name, var.loc) for var in wanted if var.name not in bound)
+                checker.report()
     for rule in program.rules if not errors else ():
         for clause in rule.clauses:
             clause.body = checker.body(clause.body, known[rule])
@@ -89,21 +92,25 @@ class Safety:
 
     def body(self, body: Body, outside: set[str]) -> Body:
         """The body in a safe order, closures in it too. `outside` are the variables bound around it."""
-        own = [self.own_vars(expr) for expr in body]
+        own = [own_vars(expr) for expr in body]
         body_vars = set().union(*own)
         safe = body_vars & outside | set(ROOTS)
         missing = [names - safe for names in own]
         closed = [closures(expr) for expr in body]
-        inner = [self.closure_vars(found) for found in closed]
+        any_closures = any(closed)
+        inner = [self.closure_vars(found) if found else set() for found in closed]
         outputs: dict[tuple[int, int], set[str]] = {}  # for an expression, and how many of its variables are safe
         order: list[int] = []
         placed = [False] * len(body)
-        any_closures = any(inner)
         left: set[str] = set()
         while True:
             before = len(order)
             for i, expr in enumerate(body):
                 if placed[i]:
+                    continue
+                if not any_closures and own[i] <= safe:
+                    placed[i] = True
+                    order.append(i)
                     continue
                 known = own[i] & safe
                 if (i, len(known)) not in outputs:
@@ -132,6 +139,8 @@ class Safety:
         if len(order) < len(body):
             self.unbound(self._where(body, placed, missing))
             return body
+        if not any_closures:
+            return tuple([body[i] for i in order])
         result: list[Expr] = []
         seen = set(outside)
         for i in order:
@@ -192,18 +201,14 @@ class Safety:
     def _comprehension(self, item: Term, seen: set[str], loc: Location) -> Term:
         result = map_closure(item, lambda body: self.body(body, seen))
         (body,) = bodies(result)
-        bound = seen | {name for expr in body for name in self.own_vars(expr)} | set(ROOTS)
+        bound = seen | {name for expr in body for name in own_vars(expr)} | set(ROOTS)
         for head in heads(result):
             self.unbound((var.name, loc) for var in _all_vars(head) if var.name not in bound)
         return result
 
-    # ---- which variables an expression has
+    # ---- which variables the bodies in an expression have
 
-    def own_vars(self, expr: Expr) -> set[str]:
-        """The variables an expression mentions outside of the bodies in it."""
-        return {var.name for var in expr_vars(expr)}
-
-    def closure_vars(self, inside: list[nodes.Node]) -> set[str]:
+    def closure_vars(self, inside: Sequence[nodes.Node]) -> set[str]:
         """The variables that occur in the bodies of an expression's closures."""
         found: set[str] = set()
         for closure in inside:
@@ -219,7 +224,7 @@ class Safety:
                 found |= self._names_inside(inner)
         for body in bodies(closure):
             for expr in body:
-                found |= self.own_vars(expr) | self.closure_vars(closures(expr))
+                found |= own_vars(expr) | self.closure_vars(closures(expr))
         return found
 
     # ---- what an expression binds
@@ -236,27 +241,45 @@ class Safety:
         for item in expr.withs:
             if any(var.name not in safe for var in _all_vars(item.value)):
                 return set()
-        match expr.what:
-            case nodes.Every(_, _, domain, _):
-                return _ref_outputs((domain,), safe)
-            case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
-                return set()
-            case nodes.Call(nodes.Var("assign"), (_, right)) if self._unbound_in(right, safe):
-                return _ref_outputs(expr.what.args, safe)
-            case nodes.Call(nodes.Var("assign" | "eq"), (left, right)):
-                known = _ref_outputs((left, right), safe) | safe
-                return (known | unify(known, left, right)) - safe
-            case nodes.Call(_, args) as what:
-                outputs = _ref_outputs(args, safe)
-                arity = self.arity(what)
-                if arity < 0 or arity >= len(args):
-                    return outputs
-                needed = {var.name for arg in args[:arity] for var in _input_vars(arg)}
-                if needed - outputs - safe:
-                    return set()
-                return outputs | {var.name for arg in args[arity:] for var in _input_vars(arg)}
-            case _:
-                return _ref_outputs(tuple(expr_terms(expr)), safe)
+        what = expr.what
+        if type(what) is nodes.Call:
+            return self._call_outputs(what, safe)
+        if isinstance(what, (nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
+            return set()
+        return _ref_outputs(expr_terms(expr), safe)
+
+    def _call_outputs(self, call: nodes.Call, safe: set[str]) -> set[str]:
+        args = call.args
+        name = builtin_name(call)
+        if (name == "eq" or name == "assign") and len(args) == 2:
+            left, right = args
+            if name == "assign" and self._unbound_in(right, safe):
+                return _ref_outputs(args, safe)
+            known = _ref_outputs(args, safe) | safe
+            return (known | unify(known, left, right)) - safe
+        outputs = _ref_outputs(args, safe)
+        arity = self.arity(call)
+        if arity < 0 or arity >= len(args):
+            return outputs
+        needed = {var.name for arg in args[:arity] for var in _input_vars(arg)}
+        if needed - outputs - safe:
+            return set()
+        return outputs | {var.name for arg in args[arity:] for var in _input_vars(arg)}
+
+
+def own_vars(expr: Expr) -> set[str]:
+    """The names of the variables that an expression mentions outside of the bodies in it."""
+    if expr.withs or expr.what.__class__ in HOLD_OPERANDS:
+        return {var.name for var in expr_vars(expr)}
+    found: set[str] = set()
+    for term in expr_terms(expr):
+        if type(term) is nodes.Var:
+            found.add(term.name)
+        elif type(term) is not nodes.Scalar:
+            for item in walk_terms(term):
+                if type(item) is nodes.Var:
+                    found.add(item.name)
+    return found
 
 
 def expr_vars(expr: Expr) -> list[nodes.Var]:
@@ -279,7 +302,7 @@ def expr_vars(expr: Expr) -> list[nodes.Var]:
 
 def _all_vars(term: Term) -> list[nodes.Var]:
     """Every variable of a term outside closures; ref heads count, function names do not."""
-    return [item for item in walk_terms(term) if isinstance(item, nodes.Var)]
+    return [item for item in walk_terms(term) if type(item) is nodes.Var]
 
 
 def _input_vars(term: Term) -> Iterable[nodes.Var]:
@@ -304,16 +327,18 @@ def _input_vars(term: Term) -> Iterable[nodes.Var]:
 def _ref_outputs(terms: Iterable[Term], safe: set[str]) -> set[str]:
     """The variables in the steps of refs whose heads are bound: iterating a ref binds them."""
     found: set[str] = set()
-    pending = list(terms)
+    pending = [term for term in terms if not is_leaf(term)]
     while pending:
         term = pending.pop()
-        if isinstance(term, nodes.Ref):
+        if type(term) is nodes.Ref:
             if not _is_safe_head(term, safe):
                 continue
             for step in term.path:
-                found |= _step_vars(step)
-        if not is_leaf(term):
-            pending.extend(subterms(term))
+                if type(step) is nodes.Var:
+                    found.add(step.name)
+                elif type(step) is not nodes.Scalar:
+                    found |= _step_vars(step)
+        pending += [part for part in subterms(term) if not is_leaf(part)]
     return found
 
 
@@ -331,10 +356,15 @@ def _is_safe_head(ref: nodes.Ref, safe: set[str]) -> bool:
 
 def unify(safe: set[str], a: Term, b: Term) -> set[str]:
     """The variables that `a = b` binds, given those in `safe`."""
+    if a.__class__ not in _PATTERNS and b.__class__ not in _PATTERNS:
+        return set()
     unifier = _Unifier(safe)
     unifier.unify(a, b)
     return unifier.unified
 
+
+_PATTERNS: Final = frozenset((nodes.Var, nodes.Array, nodes.Object))
+"""What can bind variables."""
 
 _EQ: Final = nodes.Var("eq")
 _ASSIGN: Final = nodes.Var("assign")

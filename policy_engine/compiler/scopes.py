@@ -8,7 +8,7 @@ no name of a rule or an import. Any other variable belongs to the outermost body
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from policy_engine.compiler.terms import COMPREHENSIONS, Names, expr_terms, map_term, operands, walk_terms
@@ -138,8 +138,17 @@ def declared_names(body: Body) -> set[str]:
     """The names that a body declares, in the bodies of `every`, `not`, `and` and `or` too."""
     found: set[str] = set()
     for expr in body:
-        found.update(_declared_by(expr))
+        what = expr.what
+        if type(what) is not nodes.Call:
+            found.update(_declared_by(expr))
+        elif is_assignment(what) and what.args:
+            found.update([var.name for var in variables(what.args[0])])
     return found
+
+
+def is_assignment(call: nodes.Call) -> bool:
+    """Whether a parsed call is `:=`."""
+    return type(call.operator) is nodes.Var and call.operator.name == "assign"
 
 
 def _declared_by(expr: Expr) -> Iterator[str]:
@@ -148,8 +157,6 @@ def _declared_by(expr: Expr) -> Iterator[str]:
             yield from (symbol.name for symbol in symbols)
         case nodes.SomeIn(key, value, _):
             yield from (var.name for term in (key, value) if term is not None for var in variables(term))
-        case nodes.Call(nodes.Var("assign"), args) if args:
-            yield from (var.name for var in variables(args[0]))
         case nodes.Every(_, _, _, body):
             yield from declared_names(body)
         case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction() as logic:
@@ -157,16 +164,19 @@ def _declared_by(expr: Expr) -> Iterator[str]:
                 yield from declared_names((operand,) if isinstance(operand, Expr) else operand)
 
 
-def variables(term: Term) -> Iterator[nodes.Var]:
+def variables(term: Term) -> Sequence[nodes.Var]:
     """All variables of a term but wildcards, outside bodies."""
-    return (item for item in walk_terms(term) if isinstance(item, nodes.Var) and not item.is_wildcard)
+    return [item for item in walk_terms(term) if type(item) is nodes.Var and not item.is_wildcard]
 
 
 def all_names(term: Term) -> set[str]:
     """The names of all variables of a term, those in the bodies in it too."""
-    found = {var.name for var in variables(term)}
+    found: set[str] = set()
     for item in walk_terms(term):
-        if isinstance(item, nodes.ObjectComprehension):
+        if isinstance(item, nodes.Var):
+            if not item.is_wildcard:
+                found.add(item.name)
+        elif isinstance(item, nodes.ObjectComprehension):
             found |= all_names(item.key) | all_names(item.value) | _body_names(item.body)
         elif isinstance(item, COMPREHENSIONS):
             found |= all_names(item.term) | _body_names(item.body)

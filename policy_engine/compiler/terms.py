@@ -17,6 +17,12 @@ HOLD_BODIES = frozenset((*COMPREHENSIONS, nodes.Template))
 """What has subterms only in bodies, and in heads that see their variables."""
 _LEAVES = frozenset((nodes.Scalar, nodes.Var, *HOLD_BODIES))
 """What has no subterms."""
+_SIMPLE = frozenset((nodes.Scalar, nodes.Var))
+EVALUATED = frozenset((nodes.Ref, *COMPREHENSIONS))
+"""What is no operand in normal form, calls apart."""
+_COLLECTIONS = frozenset((nodes.Array, nodes.Object, nodes.Set))
+HOLD_OPERANDS = frozenset((nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction))
+"""Expressions that are no terms: they hold bodies."""
 
 
 class Names:
@@ -79,8 +85,8 @@ def call(name: str, args: tuple[Term, ...], like: nodes.Node) -> nodes.Call:
 
 
 def equality(a: Term, b: Term, like: nodes.Node) -> Expr:
-    """The expression `a = b`."""
-    return Expr(call("eq", (a, b), like), loc=like.loc)
+    """The expression `a = b`. There are no bodies in `a`."""
+    return Expr(call("eq", (a, b), like), flat=not term_closures(b), loc=like.loc)
 
 
 def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
@@ -126,14 +132,19 @@ def walk_terms(term: Term) -> Sequence[Term]:
     """The term and everything in it, outside bodies and constants. Most terms are leaves, and every stage asks."""
     if term.__class__ in _LEAVES or is_leaf(term):
         return (term,)
-    found: list[Term] = []
-    _walk(term, found)
-    return found
+    parts = subterms(term)
+    for part in parts:
+        if part.__class__ not in _LEAVES:
+            found: list[Term] = []
+            _walk(term, found)
+            return found
+    return (term, *parts)
 
 
 def is_leaf(term: Term) -> bool:
     """Whether there is nothing in a term to look for: no subterms, or scalars alone."""
-    return term.__class__ in _LEAVES or (isinstance(term, nodes.Collection) and term.constant)
+    cls = term.__class__
+    return cls in _LEAVES or (cls in _COLLECTIONS and term.constant)  # type: ignore[union-attr]
 
 
 def _walk(term: Term, found: list[Term]) -> None:
@@ -145,11 +156,26 @@ def _walk(term: Term, found: list[Term]) -> None:
             _walk(part, found)
 
 
+def is_simple(term: Term) -> bool:
+    """Whether a term is a scalar, a variable, or a reference made of these alone: nearly all are."""
+    cls = term.__class__
+    if cls is nodes.Ref:
+        for part in term.path:  # type: ignore[union-attr]
+            if part.__class__ not in _SIMPLE:
+                return False
+        return term.head.__class__ is nodes.Var  # type: ignore[union-attr]
+    return cls in _SIMPLE
+
+
 def expr_terms(expr: Expr) -> Sequence[Term]:
     """The terms that stand directly in an expression (not its `with` modifiers, not in its bodies)."""
-    if expr.what.__class__ is nodes.Call:
-        return expr.what.args
-    match expr.what:
+    what = expr.what
+    cls = what.__class__
+    if cls is nodes.Call:
+        return what.args  # type: ignore[union-attr]
+    if cls in _SIMPLE or cls is nodes.Ref:
+        return (what,)  # type: ignore[return-value]
+    match what:
         case nodes.SomeDecl(symbols):
             return symbols
         case nodes.SomeIn(key, value, collection):
@@ -162,11 +188,11 @@ def expr_terms(expr: Expr) -> Sequence[Term]:
             return (term,)
 
 
-def closures(expr: Expr) -> list[nodes.Node]:
+def closures(expr: Expr) -> Sequence[nodes.Node]:
     """Everything in an expression that holds bodies: comprehensions, templates, `every`, `and`, `or`, `not {…}`."""
-    found: list[nodes.Node] = []
-    if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
-        found.append(expr.what)
+    if expr.flat:
+        return ()
+    found: list[nodes.Node] = [expr.what] if expr.what.__class__ in HOLD_OPERANDS else []
     for term in expr_terms(expr):
         found += term_closures(term)
     for item in expr.withs:
@@ -174,11 +200,10 @@ def closures(expr: Expr) -> list[nodes.Node]:
     return found
 
 
-def term_closures(term: Term) -> list[nodes.Node]:
+def term_closures(term: Term) -> Sequence[nodes.Node]:
     """The comprehensions and templates of a term, outermost ones only."""
-    cls = term.__class__
-    if cls is nodes.Scalar or cls is nodes.Var:
-        return []
+    if is_simple(term):
+        return ()
     return [item for item in walk_terms(term) if item.__class__ in HOLD_BODIES]
 
 

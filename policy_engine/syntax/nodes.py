@@ -224,6 +224,8 @@ class Expr(Node):
     what: Term | SomeDecl | SomeIn | Every | Negation | Conjunction | Disjunction
     negated: bool = False
     withs: tuple[With, ...] = ()
+    flat: bool = field(default=False, compare=False, repr=False, kw_only=True)
+    """Known to have no bodies in it: a pass need not look for them. The compiler says so; False says nothing."""
 
 
 Body: TypeAlias = tuple[Expr, ...]

@@ -15,7 +15,9 @@ from policy_engine.syntax.nodes import Node
 
 _ABSTRACT = (Node, nodes.Collection)
 _LEAVES = {nodes.Scalar, nodes.Var, nodes.Package, nodes.Comment}
-_WITHOUT_NODES = frozenset(("loc", "raw", "infix", "negated", "assign", "default", "alias", "comments", "constant"))
+_WITHOUT_NODES = frozenset((
+    "loc", "raw", "infix", "negated", "assign", "default", "alias", "comments", "constant", "flat",
+))  # fmt: skip
 
 
 def _fields(cls: type[Node]) -> tuple[str, ...]:

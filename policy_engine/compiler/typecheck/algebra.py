@@ -177,6 +177,8 @@ def contains(a: Type, b: Type) -> bool:
 
 def keys(type_: Type) -> Type:
     """The type of what enumerates a collection: indices, keys, members. Unknown if it is none."""
+    if type_ is ANY:
+        return ANY
     match unfolded(type_):
         case Array():
             return NUMBER
@@ -200,6 +202,8 @@ def _keys(type_: Object | Any_) -> Type:
 
 def values(type_: Type) -> Type:
     """The type of the values of a collection. Unknown if it is none."""
+    if type_ is ANY:
+        return ANY
     match unfolded(type_):
         case Set(of):
             return of
@@ -223,6 +227,8 @@ def _values(type_: Array | Object | Any_) -> Type:
 
 def select(type_: Type, key: Any) -> Type:
     """The type of what a constant key finds in a collection. Unknown if it finds nothing."""
+    if type_ is ANY:
+        return ANY
     match unfolded(type_):
         case Array() as type_:
             return element(type_, key) if key.__class__ is int else UNKNOWN
@@ -264,11 +270,14 @@ def element(type_: Array, index: int) -> Type:
     return UNKNOWN if type_.dynamic is None else type_.dynamic
 
 
+_KNOWN: Final = frozenset((Scalar, Any_, Recursive))
+
+
 def is_unknown(type_: Type) -> bool:
     """Whether nothing is known of a type or of a part of it. What a union says of its members is known."""
+    if type_.__class__ in _KNOWN:
+        return False
     match type_:
-        case Scalar() | Any_() | Recursive():
-            return False
         case Array() | Object():
             found: bool | None = type_.memo.get("unknown")
             if found is None:
@@ -280,7 +289,7 @@ def is_unknown(type_: Type) -> bool:
             return result is None or any(map(is_unknown, args)) or is_unknown(result)
         case Named(_, inner):
             return is_unknown(inner)
-        case Unknown():
+        case _:
             return True
 
 

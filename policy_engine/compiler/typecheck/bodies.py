@@ -71,19 +71,21 @@ class Bodies:
             failure = self._withs(expr, scope) if isinstance(what, nodes.Negation) and expr.withs else None
             found = [*self._closures(expr, scope), *self._references(expr, scope)]
             return found if failure is None else [*found, failure[0]]
-        sides = what.args if isinstance(what, nodes.Call) else (what,)
+        sides = what.args if type(what) is nodes.Call else (what,)
         errors: list[PolicyError] = []
         checked: list[tuple[Term, Scope]] = []
         known = len(scope.types)
-        for side in sides:
+        for side in () if expr.flat else sides:
             if side.__class__ in COMPREHENSIONS:
                 errors = self._closures(expr, scope, checked)
                 break
-        errors += self._references(expr, scope)
+        for side in sides:
+            if type(side) is nodes.Ref and (error := references.check(scope, side)) is not None:
+                errors.append(error)
         if checked and len(scope.types) > known:
             self._again(scope, checked, set(list(scope.types)[known:]))
         failure = self._withs(expr, scope) if expr.withs else None
-        if failure is None and isinstance(what, nodes.Call):
+        if failure is None and type(what) is nodes.Call:
             failure = self._call(what, scope, expr.loc)
         if failure is not None and not (errors and failure[1]):
             errors.append(failure[0])

@@ -142,12 +142,9 @@ class Documents:
         """These documents with another layer above."""
         return Documents(layer, *self.layers)
 
-    def roots(self, root: str) -> Iterator[Node]:
+    def roots(self, root: str) -> list[Node]:
         """The layers' nodes of `data` or `input`."""
-        for layer in self.layers:
-            node = layer.children.get(root)
-            if node is not None:
-                yield node
+        return [layer.children[root] for layer in self.layers if root in layer.children]
 
     def packages(self, path: Path) -> int:
         """How many steps of a path from the roots lead to nodes without a type of their own: to packages."""

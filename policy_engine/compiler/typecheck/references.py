@@ -34,7 +34,7 @@ def check(scope: Scope, ref: nodes.Ref) -> PolicyError | None:
 
 
 def _check_document(scope: Scope, ref: nodes.Ref, root: str) -> PolicyError | None:
-    trees = list(scope.documents.roots(root))
+    trees = scope.documents.roots(root)
     if trees:
         found = scope.documents.find(root, ref.path)
         if isinstance(found, Function):
@@ -72,6 +72,8 @@ def _check_value(scope: Scope, ref: nodes.Ref, type_: Type, start: int) -> Polic
     """Follow a reference's path from step `start` into a value."""
     for number in range(start, len(ref.path)):
         step = ref.path[number]
+        if type_ is ANY and type(step) is nodes.Scalar:
+            continue
         keys = algebra.keys(type_)
         if keys is UNKNOWN:
             return messages.unsupported_error(scope, ref, number, type_)

@@ -6,6 +6,7 @@ A rule with an error may be anything from then on, so that the rules that use it
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from policy_engine.compiler import recursion
 from policy_engine.compiler.program import Bundle, Clause, Path, Program, Rule
@@ -16,10 +17,9 @@ from policy_engine.compiler.typecheck.documents import Node
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
-from policy_engine.syntax.constants import constant_term
 from policy_engine.syntax.nodes import Term
 from policy_engine.types import ANY, UNKNOWN, Function, Object, Set, Type
-from policy_engine.values import freeze, thaw
+from policy_engine.values import freeze
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
@@ -31,17 +31,16 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         scope = Scope(clause.body, schemas.over(program.documents, rule, clause, errors))
         found = checker.check(scope)
         errors += found
-        steps = _steps(rule)
         if found:
-            tree.put(("data", *map(_key, steps)), ANY)
+            tree.put(("data", *rule.path, *map(_key, rule.suffix)), ANY)
             continue
-        ground = _scalars(steps)
+        ground = _scalars(rule.suffix)
         type_ = _type(rule, clause, scope)
-        for step in reversed(steps[len(ground) :]):
+        for step in reversed(rule.suffix[len(ground) :]):
             key = scope.type_of(step)
             type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
         if type_ is not UNKNOWN:
-            tree.insert(("data", *ground), type_)
+            tree.insert(("data", *rule.path, *ground), type_)
 
 
 def check_query(query: Program, errors: list[PolicyError]) -> None:
@@ -52,12 +51,7 @@ def check_query(query: Program, errors: list[PolicyError]) -> None:
             errors += checker.check(Scope(clause.body, query.documents))
 
 
-def _steps(rule: Rule) -> list[Term]:
-    """The whole path of a rule's head below `data`."""
-    return [*(constant_term(thaw(step), rule.loc) for step in rule.path), *rule.suffix]
-
-
-def _scalars(steps: list[Term]) -> Path:
+def _scalars(steps: Sequence[Term]) -> Path:
     """The steps before the first one that is no scalar: what is behind them is part of their document's type."""
     return tuple(itertools.takewhile(lambda key: key is not UNKNOWN, map(_key, steps)))
 
@@ -115,7 +109,7 @@ class Dependents:
             new = set(users.get(pending.pop(), ())) - found
             found |= new
             pending += new
-        return {_scalars(_steps(rule)) for rule in found - replaced if isinstance(rule, Rule)}
+        return {(*rule.path, *_scalars(rule.suffix)) for rule in found - replaced if isinstance(rule, Rule)}
 
     def _all_users(self) -> dict[Rule | Bundle, list[Rule | Bundle]]:
         if self._users is None:

@@ -56,15 +56,16 @@ class Scope:
 
     def type_of(self, term: Term) -> Type:
         """The type of a term in normal form; of a comprehension, what checking it has found."""
+        if type(term) is nodes.Scalar:
+            return of_scalar(term.value)
+        if type(term) is nodes.Var:
+            return self.documents.find(term.name, ()) if term.name in ROOTS else self.find(term.name)
+        if type(term) is nodes.Ref and type(term.head) is nodes.Var:
+            name = term.head.name
+            return self.documents.find(name, term.path) if name in ROOTS else along(self.find(name), term.path)
         match term:
             case nodes.Scalar(value):
                 return of_scalar(value)
-            case nodes.Var(name):
-                return self.documents.find(name, ()) if name in ROOTS else self.find(name)
-            case nodes.Ref(nodes.Var(name), path):
-                if name in ROOTS:
-                    return self.documents.find(name, path)
-                return along(self.find(name), path)
             case nodes.Array(items):
                 return Array(tuple([self.type_of(item) for item in items]), None if items else ANY)
             case nodes.Set(items):

@@ -34,8 +34,8 @@ _ANY_OBJECT: Final = object_()
 
 def fit(a: Type, b: Type) -> bool:
     """Whether a value may be of both types. What is unknown fits nothing."""
-    if a.__class__ is Scalar and b.__class__ is Scalar:
-        return a == b
+    if type(a) is Scalar and type(b) is Scalar:
+        return a.name == b.name
     if a is UNKNOWN or b is UNKNOWN:
         return False
     if isinstance(a, Recursive) and isinstance(b, Recursive):
