@@ -363,7 +363,7 @@ class GroupWriter(BodyWriter):
         self.give("r")
 
     def _add_part(self, rule: Rule, last: str) -> None:
-        """A value at the last step, or that step: of a member that is there the text counts with which it is asked for."""
+        """A value at the last step, or that step itself: a member has the text that it is asked for with."""
         value = self._value(rule.clauses[0]) if rule.key is None else last
         loc, text = self.unit.constants.loc(rule.loc), self.unit.constants.value("object keys must be unique")
         self.writer.line(f"r = agree({self.ctx}, r, {value}, {loc}, {text})")
