@@ -43,6 +43,8 @@ def reason(program: Program, difference: Difference, oracle: Oracle) -> str:
     for name, (wrong, change) in KNOWN.items():
         if bool(errors) != bool(wrong) or not all(re.match(wrong, error) for error in errors):
             continue
+        if name.startswith(_TYPES) and difference.path != MODULES:
+            continue
         changed = {file: change(module, modules) for file, module in modules.items()}
         if changed == modules:
             continue
@@ -162,6 +164,18 @@ def _typed_by_the_first_key(module: Module, other: Callable[[_Pair], _Pair | Non
     return changed
 
 
+def _last_of_equal_keys(module: Module, _: dict[str, Module]) -> Module:
+    """Of keys of a literal that turn out equal the last one counts; OPA puts them in the order of their names first."""
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.Object) or all(constant_value(key) is not None for key, _ in node.pairs):
+            return node
+        return nodes.Object(node.pairs[::-1], loc=node.loc)
+
+    changed: Module = transform(module, change)
+    return changed
+
+
 def _text_as_an_index(module: Module, _: dict[str, Module]) -> Module:
     """`data.rows["0"]` where a `with` has put the array: OPA finds nothing, as in every array that is not base data."""
 
@@ -256,6 +270,8 @@ _UNBOUND: Final = 4
 _Pair = tuple[Term, Term]
 _Change = Callable[[Module, dict[str, Module]], Module]
 INTERNAL: Final = "internal error of OPA"
+_TYPES: Final = "type of computed keys"
+"""Explains what is refused and no value: keys are taken away for it."""
 KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "metadata as a statement": ("", _metadata_as_a_statement),
     "with in a rule of a computed key": ("with keyword ", _with_in_a_rule_of_a_computed_key),
@@ -264,9 +280,10 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
         _function_in_place_of_a_document,
     ),
     "relation in place of a function": ("with keyword replacing function: ", _relation_in_place_of_a_function),
-    "type of computed keys, accepted": ("", _type_of_computed_keys),
-    "type of computed keys, refused": ("undefined ref: ", _type_of_computed_keys),
-    "type of computed keys, accepted beside another": ("", _type_of_as_many_keys),
+    f"{_TYPES}, accepted": ("", _type_of_computed_keys),
+    f"{_TYPES}, refused": ("undefined ref: ", _type_of_computed_keys),
+    f"{_TYPES}, accepted beside another": ("", _type_of_as_many_keys),
+    "last of equal keys": ("", _last_of_equal_keys),
     "text as an index of replaced data": ("", _text_as_an_index),
     "defined by its looks": ("", _defined_by_its_looks),
     "bound by nothing": ("", _bound_by_nothing),
