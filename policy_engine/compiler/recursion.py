@@ -196,9 +196,9 @@ def dependencies(program: Program, rule: Rule) -> Iterator[Rule]:
         yield from bundle.rules
 
 
-def matching(tree: Tree, path: tuple[Term, ...]) -> Iterator[Rule]:
+def matching(tree: Tree, path: tuple[Term, ...], *, functions: bool = False) -> Iterator[Rule]:
     """The rules whose documents a reference below `data` can touch."""
-    for bundle in Touched(tree).by_path(path):
+    for bundle in Touched(tree, functions=functions).by_path(path):
         yield from bundle.rules
 
 

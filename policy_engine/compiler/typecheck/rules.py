@@ -100,7 +100,7 @@ class Dependents:
         """The ground paths of all rules that depend on rules at or below a path, but for those rules themselves."""
         users = self._all_users()
         steps = tuple([nodes.Scalar(step) for step in target])
-        replaced: set[Rule | Bundle] = set(recursion.matching(self._program.tree, steps))
+        replaced: set[Rule | Bundle] = set(recursion.matching(self._program.tree, steps, functions=True))
         node = self._program.tree.find(target)
         if node is not None and node.group is not None:
             replaced.update((*node.group.rules, *node.group.defaults))
