@@ -80,37 +80,36 @@ def union_(ctx: Context, first: Value, second: Value) -> Value:
 
 def union_n(ctx: Context, operand: Value) -> Value:
     objects = operand if operand.__class__ is list else array(operand, "object.union_n", 1)
+    size = 0
     for item in objects:
         if item.__class__ is not dict:
             wrong_element("object.union_n", 1, objects, item, "object")
-    return _merge_all(ctx, objects[::-1])
-
-
-def _merge_all(ctx: Context, objects: list[dict[Any, Value]]) -> dict[Any, Value]:
-    """The union of objects given from last to first. Every key and value is looked at once, however many objects."""
-    ctx.charge(4 * sum(map(len, objects)))
-    merged = dict(objects[0]) if objects else {}
-    objects_under: dict[Any, list[Value]] = {}
-    """All values of a key whose last one is an object."""
-    for item in objects[1:]:
-        for key, value in item.items():
-            if key not in merged:
-                merged[key] = value
-            elif key in objects_under:
-                objects_under[key].append(value)
-            elif merged[key].__class__ is dict:
-                objects_under[key] = [merged[key], value]
-    for key, values in objects_under.items():
-        merged[key] = _latest(ctx, values)
+        size += len(item)
+    ctx.charge(4 * size)
+    merged: dict[Any, Value] = {}
+    own: set[int] = set()
+    for item in objects:
+        _merge_into(ctx, merged, item, own)
     return merged
 
 
-def _latest(ctx: Context, values: list[Value]) -> Value:
-    """The last value, an object, merged with the objects right before it. `values` go from last to first."""
-    run = 1
-    while run < len(values) and values[run].__class__ is dict:
-        run += 1
-    return _merge_all(ctx, values[:run]) if run > 1 else values[0]
+def _merge_into(ctx: Context, target: dict[Any, Value], source: dict[Any, Value], own: set[int]) -> None:
+    """Every key and value is looked at once, however many objects. `own` are the objects that were made for this."""
+    for key, value in source.items():
+        if key not in target:
+            target[key] = value
+            continue
+        old = target[key]
+        if key.__class__ is not str:
+            del target[key]  # of two equal keys the later one's text stays
+        if value.__class__ is dict and old.__class__ is dict:
+            ctx.charge(4 * len(value))
+            if id(old) not in own:
+                old = old.copy()
+                own.add(id(old))
+            _merge_into(ctx, old, value, own)
+            value = old
+        target[key] = value
 
 
 def _merge(ctx: Context, a: dict[Any, Value], b: dict[Any, Value]) -> dict[Any, Value]:

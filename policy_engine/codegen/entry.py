@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 MOST_LINES: Final = 200
 """Lines of a function that is worth having twice. In a longer one its beginning and end are a small part."""
 
+MOST_UNCHARGED: Final = 16
+"""Members of a collection that are looped over without a charge."""
+
 MOST_TEXTS: Final = 4096
 """Members of a list in base data that are put into a set before the first decision asks."""
 
@@ -129,7 +132,8 @@ class EntryWriter(GroupWriter):
         else:
             if value in self._fresh:
                 self.writer.line(f"if {self._fresh[value]}: return {value}")
-            self.writer.line(f"return shallow({value}) or export({value}, limits, {self.rare})")
+            self.writer.line(f"c = shallow({value})")
+            self.writer.line(f"return export({value}, limits, {self.rare}) if c is None else c")
 
     def side(self, term: Term) -> str:
         name = super().side(term)
@@ -182,7 +186,7 @@ class EntryWriter(GroupWriter):
     def over_members(self, collection: str) -> str:
         if self.loops or self.context != "q":
             return super().over_members(collection)
-        few = f"{collection}.__class__ is list and len({collection}) <= {FEW}"
+        few = f"{collection}.__class__ is list and len({collection}) <= {MOST_UNCHARGED}"
         return f"{collection} if {few} else members({self.rare}, {collection})"
 
     def over_joined(self, collection: str, join: Join) -> str:
@@ -225,7 +229,7 @@ def tabled(begun: list[Any], collection: Value, join: joins.Join) -> joins.Table
     if collection.__class__ not in CONTAINERS or not joins.FEWEST <= len(collection) <= joins.SEARCHED:  # type: ignore[arg-type]
         return None
     table = joins.table([U, *begun], collection, join, 0)
-    return None if table is None or any(len(found) > FEW for found in table.values()) else table
+    return None if table is None or any(len(found) > MOST_UNCHARGED for found in table.values()) else table
 
 
 def failure(error: Exception) -> PolicyError:

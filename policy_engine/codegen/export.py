@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 from policy_engine.codegen.context import Limits, Query, charging, run_of
 from policy_engine.codegen.runtime import known
@@ -19,35 +20,34 @@ def export(value: Value, limits: Limits, query: Query) -> Value:
     cls = value.__class__
     if cls is bool or value is None or value is UNDEFINED:
         return value
-    if cls is Set:
-        value = value.sorted(charging(query))
-        cls = list
-    if (cls is list or cls is dict) and len(value) <= FLAT:
-        size = _size(value, FLAT_BYTES if limits.output_bytes is None else min(FLAT_BYTES, limits.output_bytes))
-        if size is not None:
-            return _copy(value)
+    if limits.output_bytes is None or limits.output_bytes >= SMALL:
+        copy = shallow(value)
+        if copy is not None:
+            return copy
     return Export(limits, query).value(value)
 
 
-def shallow(value: Value) -> Value:
-    """A copy of a small and flat result, which most are; None of any other, and then `export` is to make it."""
+def shallow(value: Value, deeper: bool = True) -> Value:
+    """A copy of a small result of at most two levels, which most are; None of any other, for which `Export` is."""
     cls = value.__class__
-    if cls is dict:
-        if len(value) > FEW:
-            return None
+    pairs: Iterable[tuple[Any, Value]]
+    if cls is dict and len(value) <= FEW:
         for key in value:
             if key.__class__ is not str or len(key) > SHORT or not key.isascii():
                 return None
-        members = value.values()
-    elif cls is list:
-        if len(value) > FEW:
-            return None
-        members = value
+        pairs = value.items()
+    elif cls is list and len(value) <= FEW:
+        pairs = enumerate(value)
+    elif cls is Set:
+        return listing(value.members)
     elif cls is str:
         return value if len(value) <= SHORT and value.isascii() else None
+    elif cls is int:
+        return value if -WORD < value < WORD else None
     else:
-        return value if value is True else None
-    for item in members:
+        return value if value is True or value is False else None
+    copy = value.copy()
+    for key, item in pairs:
         cls = item.__class__
         if cls is str:
             if len(item) > SHORT or not item.isascii():
@@ -56,8 +56,11 @@ def shallow(value: Value) -> Value:
             if not -WORD < item < WORD:
                 return None
         elif item is not True and item is not False and item is not None:
-            return None
-    return value.copy()
+            inner = shallow(item, False) if deeper else None
+            if inner is None:
+                return None
+            copy[key] = inner
+    return copy
 
 
 def listing(members: dict[object, None]) -> list[Value] | None:
@@ -75,7 +78,7 @@ def listing(members: dict[object, None]) -> list[Value] | None:
     return names
 
 
-FEW: Final = 16
+FEW: Final = 32
 """Members of a small result."""
 
 SHORT: Final = 120
@@ -84,59 +87,8 @@ SHORT: Final = 120
 WORD: Final = 1 << 62
 """What integers in it are below."""
 
-SMALL: Final = FEW * (2 * SHORT + 8)
+SMALL: Final = FEW * FEW * (2 * SHORT + 8)
 """Bytes that no small result has more of: who allows a decision less must not use `shallow` and `listing`."""
-
-FLAT: Final = 64
-"""Members of a result that are looked at one by one before it is copied whole."""
-
-FLAT_BYTES: Final = 4096
-
-
-def _size(value: Value, most: int, deeper: bool = True) -> int | None:
-    """About as many bytes as the JSON text of a small list or object has, of at most two levels.
-
-    None if that is more than `most`, or if anything but ASCII text, integers and singletons is in it, which all stay
-    what they are: every other key than a name becomes text.
-    """
-    size = 2
-    if value.__class__ is dict:
-        try:
-            names = "".join(value)
-        except TypeError:
-            return None
-        if not names.isascii():
-            return None
-        size += len(names) + 4 * len(value)
-        value = value.values()
-    for item in value:
-        cls = item.__class__
-        if cls is str:
-            if not item.isascii():
-                return None
-            size += len(item) + 4
-        elif cls is int:
-            size += item.bit_length() // 3 + 2
-        elif item is True or item is False or item is None:
-            size += 6
-        elif deeper and (cls is dict or cls is list) and len(item) <= FLAT:
-            inner = _size(item, most - size, False)
-            if inner is None:
-                return None
-            size += inner
-        else:
-            return None
-    return size if size <= most else None
-
-
-def _copy(value: Value) -> Value:
-    """A copy of what has at most two levels."""
-    if value.__class__ is list:
-        return [item.copy() if item.__class__ in _CONTAINERS else item for item in value]
-    return {name: item.copy() if item.__class__ in _CONTAINERS else item for name, item in value.items()}
-
-
-_CONTAINERS: Final = frozenset({dict, list})
 
 
 class Export:

@@ -125,8 +125,8 @@ def test_results_are_fresh() -> None:
 
 
 def test_small_results_are_within_the_budget_of_those_that_use_them() -> None:
-    names = [chr(97 + number) * SHORT for number in range(FEW)]
-    for value in ({name: name for name in names}, names, names[0], [WORD - 1] * FEW):
+    names = [chr(65 + number) * SHORT for number in range(FEW)]
+    for value in ({name: name for name in names}, names, names[0], [WORD - 1] * FEW, [names] * FEW):
         assert shallow(value) == value
         assert len(pe.dumps(value)) <= SMALL
     tight = one('p := {"x": input.x}', limits=pe.Limits(output_bytes=SMALL - 1))
