@@ -6,10 +6,10 @@ import copy
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path as FilePath
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from policy_engine import cache as caching
 from policy_engine.builtins import TABLE
@@ -240,7 +240,7 @@ class _Asked:
     def entrypoint(self) -> Entrypoint:
         limits = self._options.limits
         # All that the function can reach is compiled now, so there will be no more memo slots to be made.
-        begun = beginning(self._code, self._start, limits, self._data, self._indexes)
+        begun = beginning(self._code, (self._options, self._strict, limits), limits, self._data, self._indexes)
         opener = opener_of(self._function)
         function: Any = None
         # An entry does not look at the clock, and what it does not charge for is little, but not nothing.
@@ -277,10 +277,6 @@ class _Asked:
 
         return entrypoint
 
-    def _start(self) -> Run:
-        options = self._options
-        return Run(options, self._strict, options.limits)
-
     def decide(
         self,
         input: Value = UNDEFINED,  # noqa: A002
@@ -313,8 +309,8 @@ class _Asked:
         exported = export(value, limits, query)
         coverage = _coverage(code, run) if trace else None
         why = tuple(run.fired or ()) if trace else None
-        recorded = {call: to_json(result) for call, result in run.recorded.items()}
-        return Decision(exported, recorded, tuple(run.prints), coverage, why)
+        recorded = {call: to_json(result) for call, result in (run.recorded or {}).items()}
+        return Decision(exported, recorded, tuple(run.prints or ()), coverage, why)
 
 
 class _Decide(Protocol):
@@ -332,8 +328,7 @@ class _Decide(Protocol):
     ) -> Decision: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An answer and what is needed to explain or repeat it.
 
     `nondeterministic` maps calls to the values they gave; given back as `replay=` it makes the decision the same, years

@@ -13,8 +13,6 @@ from policy_engine.values import Value
 class Context(Protocol):
     """The part of a query's state that a builtin may use. One query, one thread."""
 
-    cache: dict[Any, Any]
-    """For a builtin's own use during one query; use the builtin's name in the key."""
     allow_network: bool
 
     def now_ns(self) -> int:

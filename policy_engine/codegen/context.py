@@ -63,33 +63,17 @@ class Options:
 class Run:
     """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
 
-    One is made for every decision, so it holds little and makes containers when they are first used.
+    One is made for every decision that needs one, so what most of them never use is the class's and None.
     """
 
-    __slots__ = (
-        "_cache",
-        "_prints",
-        "_recorded",
-        "deadline",
-        "fired",
-        "left",
-        "marks",
-        "now",
-        "options",
-        "replay",
-        "seed",
-        "strict",
-        "work",
-    )
-    _cache: dict[Any, Any] | None
-    _prints: list[str] | None
-    _recorded: dict[str, Value] | None
-    fired: list[str] | None
-    marks: bytearray | None
+    prints: list[str] | None = None
+    recorded: dict[str, Value] | None = None
+    fired: list[str] | None = None
+    marks: bytearray | None = None
     """In the traced build: which of `Code.places` succeeded."""
-    now: int | None
-    replay: Mapping[str, Value] | None
-    seed: int | None
+    now: int | None = None
+    replay: Mapping[str, Value] | None = None
+    seed: int | None = None
 
     def __init__(self, options: Options, strict: bool, limits: Limits) -> None:
         self.options = options
@@ -98,33 +82,10 @@ class Run:
         self.work = limits.work
         self.left = SLICE if limits.work is None or limits.work > SLICE else limits.work
 
-    def __getattr__(self, name: str) -> None:
-        # Only reached for what has not been set. Most decisions need none of it, and not setting it saves their time.
-        if name not in self.__slots__:
-            raise AttributeError(name)
-
     @property
     def allow_network(self) -> bool:
         """A decision that is repeated asks nobody: what it was told is recorded, and what failed is to fail again."""
         return self.options.allow_network and self.replay is None
-
-    @property
-    def cache(self) -> dict[Any, Any]:
-        if self._cache is None:
-            self._cache = {}
-        return self._cache
-
-    @property
-    def recorded(self) -> dict[str, Value]:
-        if self._recorded is None:
-            self._recorded = {}
-        return self._recorded
-
-    @property
-    def prints(self) -> list[str]:
-        if self._prints is None:
-            self._prints = []
-        return self._prints
 
     def fire(self, rule: str) -> None:
         """In the traced build: a rule has given a value."""
@@ -144,6 +105,8 @@ class Run:
         return int.from_bytes(stream, "big") >> (-bits % 8)
 
     def remember(self, name: str, args: tuple[Value, ...], compute: Callable[[], Value]) -> Value:
+        if self.recorded is None:
+            self.recorded = {}
         key = name + dumps(to_json(list(args)))
         value = self.recorded.get(key, U)
         if value is U:
@@ -178,6 +141,8 @@ class Run:
             raise PolicyError(EVAL_CANCEL_ERROR, "the deadline of this decision has passed")
 
     def print(self, message: str) -> None:
+        if self.prints is None:
+            self.prints = []
         self.prints.append(message)
         if self.options.print is not None:
             self.options.print(message)
@@ -198,7 +163,7 @@ LEFT: Final = 3
 """Steps that may be taken before `RUN` is asked."""
 RUN: Final = 4
 START: Final = 5
-"""Makes the `Run`."""
+"""What the `Run` is made with."""
 FNS: Final = 6
 """The functions that some `with` replaces, by slot."""
 MASKED: Final = 7
@@ -221,7 +186,11 @@ NOTHING: Final[frozenset[int]] = frozenset()
 """No rule is hidden by a `with`."""
 
 
-def beginning(code: Code, start: Callable[[], Run], limits: Limits, data: Value, indexes: Indexes) -> Query:
+Start = tuple[Options, bool, Limits]
+"""What a `Run` is made with."""
+
+
+def beginning(code: Code, start: Start, limits: Limits, data: Value, indexes: Indexes) -> Query:
     """All of a decision's first context but its input, which comes before it."""
     left = SLICE if limits.work is None or limits.work > SLICE else limits.work
     return [data, None, left, None, start, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
@@ -243,7 +212,7 @@ def run_of(q: Query) -> Run:
     root = q[ROOT] or q
     run: Run | None = root[RUN]
     if run is None:
-        run = root[RUN] = root[START]()
+        run = root[RUN] = Run(*root[START])
         run.left, root[LEFT] = root[LEFT], 0
     return run
 

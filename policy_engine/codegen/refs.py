@@ -269,6 +269,9 @@ class Refs:
     def member(self, value: str, step: Term, element: str, base: bool) -> str:
         """The expression for one step."""
         function = "base_step" if base else "step"
+        if isinstance(step, nodes.Scalar) and step.value.__class__ is int and step.value >= 0:
+            usual = f"{value}.__class__ is list and len({value}) > {element}"
+            return f"{value}[{element}] if {usual} else {function}({self.rare}, {value}, {element})"
         if isinstance(step, nodes.Scalar) and not isinstance(step.value, str):
             return f"{function}({self.ctx}, {value}, {element})"
         usual = f"{value}.__class__ is dict"
