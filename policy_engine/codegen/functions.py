@@ -1,4 +1,4 @@
-"""The functions of one namespace: compiled at once, or when they are first called.
+"""The functions of one namespace: compiled at once, or when they are first called; one of each kind (see shapes.py).
 
 Of a large group that an index chooses from, a decision calls a rule or two: the others are worth no compiler time until
 they are called. Until then their place is taken by a *stand-in*, an ordinary function that gets its own code when it is
@@ -19,6 +19,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from policy_engine.codegen.context import NC, Query
+from policy_engine.codegen.shapes import Key, Pattern, Shape, pattern, shape_of
 from policy_engine.values import Value
 
 _numbers = itertools.count(1)
@@ -34,13 +35,15 @@ class Functions:
         self.sources: dict[str, str] = {}
         self.waiting: dict[str, str | bytes] = {}
         """What each stand-in will be: the source of its function, or its code as `marshal` writes it."""
+        self._patterns: dict[Key, Pattern | None] = {}
         self._lock = threading.Lock()
         weakref.finalize(self, forget, self.sources)
 
-    def define(self, source: str) -> str:
-        """Run a source, whose functions are there from now on. The result is its name."""
-        name, code = self._compile(source)
-        exec(code, self.namespace)  # noqa: S102  our own text, see writer.py
+    def define(self, texts: list[str]) -> str:
+        """Functions from their texts, which become one source. The result is its name."""
+        name, codes = self._compile(texts)
+        for code in codes:
+            self.install(code.co_name, code)
         return name
 
     def install(self, name: str, code: CodeType) -> Callable[..., Any]:
@@ -63,8 +66,7 @@ class Functions:
             later = self.waiting.get(name)
             if later is not None:
                 if isinstance(later, str):
-                    module = self._compile(later)[1]
-                    (code,) = [item for item in module.co_consts if isinstance(item, CodeType)]
+                    (code,) = self._compile([later])[1]
                 else:
                     code = marshal.loads(later)  # noqa: S302  written by image.py, and trusted by cache.py
                 function.__code__ = code
@@ -72,12 +74,38 @@ class Functions:
                 del self.waiting[name]
         return function
 
-    def _compile(self, source: str) -> tuple[str, CodeType]:
+    def _compile(self, texts: list[str]) -> tuple[str, list[CodeType]]:
+        """The name of the source that some functions are, and their codes."""
+        source = "".join(texts)
         name = f"<policy {_PROCESS}.{next(_numbers)}>"
-        code = compile(source, name, "exec")
         self.sources[name] = source
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        return name, code
+        new: dict[Key, Shape] = {}
+        like: list[tuple[Shape, str, int]] = []
+        compiled: list[str] = []  # the source, with nothing where a function is like one that was before it
+        line = 1
+        for text in texts:
+            shape, lines = shape_of(text), text.count("\n")
+            if shape.key in new or shape.key in self._patterns:
+                like.append((shape, text, line))
+                text = "\n" * lines
+            else:
+                new[shape.key] = shape
+            compiled.append(text)
+            line += lines
+        codes = _codes("".join(compiled), name) if new else []
+        for shape, code in zip(new.values(), codes, strict=True):
+            self._patterns[shape.key] = pattern(code, shape)
+        for shape, text, line in like:
+            known = self._patterns[shape.key]
+            codes += _codes("\n" * (line - 1) + text, name) if known is None else [known.code(shape, name, line)]
+        return name, codes
+
+
+def _codes(source: str, name: str) -> list[CodeType]:
+    """The codes of the functions in a source."""
+    module = compile(source, name, "exec")
+    return [item for item in module.co_consts if isinstance(item, CodeType)]
 
 
 def _stand_in(*args: Any, become: Callable[[str], Callable[..., Any]], name: str) -> Any:

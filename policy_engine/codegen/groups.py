@@ -240,7 +240,7 @@ class GroupWriter(BodyWriter):
         chosen = self.writer.name("f")
         found = f"{table}.get({place}, {rest})"
         if index.lengths:
-            lengths = self.unit.constants.named("n", index.lengths, index.lengths)
+            lengths = self.unit.constants.named("i", index.lengths, index.lengths)
             found = f"by_beginning({table}, {place}, {lengths}, {rest})"
         self.writer.line(f"if {place}.__class__ is str: {chosen} = {found}")
         with self.writer.block("else:"):

@@ -330,13 +330,17 @@ class Unit:
 
     def _define_chunk(self) -> str:
         """What is pending now, if it is not too long: what this adds must not be forgotten with it."""
-        writer = Writer()
+        texts: list[str] = []
+        lines = 0
         for _ in range(len(self._pending)):
-            writer.indent = 0
+            writer = Writer()
             self._pending.popleft()(writer)
-            if len(writer.lines) >= CHUNK:
+            if writer.lines:
+                texts.append(writer.text())
+            lines += len(writer.lines)
+            if lines >= CHUNK:
                 break
-        return self.functions.define(writer.text())
+        return self.functions.define(texts) if texts else ""
 
     def source(self) -> str:
         """Everything that has been written, whether it is compiled yet or not."""

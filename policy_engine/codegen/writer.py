@@ -14,6 +14,9 @@ from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import NOWHERE, Location
 from policy_engine.values import Key, Number, Set, Value
 
+GLOBALS: Final = "bdegijklopstx"
+"""What names in the namespace of generated code begin with, before a number. No local variable's name begins so."""
+
 
 class Constants:
     """The objects that generated code refers to by name, each kept once."""
@@ -38,6 +41,7 @@ class Constants:
     def _add(self, prefix: str, key: object, item: object) -> str:
         name = self._names.get(key)
         if name is None:
+            assert prefix in GLOBALS
             name = self._names[key] = f"{prefix}{len(self._names)}"
             self.namespace[name] = item
         return name

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import linecache
 import random
+import re
 import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from types import CodeType
 from typing import Any
 
 import pytest
 
 import policy_engine as pe
+from policy_engine.codegen import entry
+from policy_engine.codegen.writer import GLOBALS
 
 MANY_RULES = "package t\n" + "\n".join(
     f"""
@@ -168,3 +172,46 @@ def test_base_data_where_only_an_object_has_room(data: Any) -> None:
     with pytest.raises(pe.PolicyError) as caught:
         pe.compile({"t.rego": "package t.u\np := 1"}, {"t": data})
     assert caught.value.code == "rego_compile_error"
+
+
+def assert_same(made: CodeType, compiled: CodeType) -> None:
+    """All but the columns, where names differ in length."""
+    for name in ("code", "names", "varnames", "freevars", "name", "qualname", "filename", "firstlineno", "flags"):
+        assert getattr(made, f"co_{name}") == getattr(compiled, f"co_{name}"), name
+    assert [row for _, _, row in made.co_lines()] == [row for _, _, row in compiled.co_lines()]
+    assert len(made.co_consts) == len(compiled.co_consts)
+    for a, b in zip(made.co_consts, compiled.co_consts, strict=True):
+        if isinstance(a, CodeType):
+            assert_same(a, b)
+        else:
+            assert (a.__class__, a) == (b.__class__, b)
+
+
+def test_code_made_of_like_code_is_what_python_compiles() -> None:
+    """Functions that differ in constants, functions, slots, nested functions; and two that only look alike."""
+    rules = [
+        'a{i} if {{ input.x == "t{i}"; data.k{i} > {i}; not b{i} }}',
+        'b{i} := sprintf("{i} %v", [y]) if {{ some y in input.ys; y.n > {i} }}',
+        "c{i} contains f{i}(z) if some z in data.k{i}\nf{i}(x) := x + {i} if x != {i}",
+        "d{i} if every e in input.es {{ some h in e.hs; h.a.b{i} == data.m[h.c] }}",
+        "l{i} := [x | x := input.v[_]; x != b{i} with input.w as {i}]",
+        "n{i} if input.many == [input.a, input.b, input.c, input.d, input.e, input.f, input.g, input.h, input.i, {i}]",
+    ]
+    text = "\n".join(rule.format(i=i) for i in range(20) for rule in rules)
+    policies = pe.compile({"t.rego": f"package t\n{text}\n"})
+    policies.entrypoint("data.t")
+    unit = policies._compiled.unit(policies._compiled.program)
+    counted = 0
+    for name, source in unit.functions.sources.items():
+        for code in compile(source, name, "exec").co_consts:
+            if isinstance(code, CodeType):
+                assert_same(unit.namespace[code.co_name].__code__, code)
+                counted += 1
+    assert counted > 20 * len(rules)
+    known = [pattern for pattern in unit.functions._patterns.values() if pattern is not None]
+    assert known
+    assert len(known) < counted / 3
+
+
+def test_no_name_of_the_runtime_looks_like_a_generated_one() -> None:
+    assert not [name for name in entry.EXPORTED if re.search(rf"[{GLOBALS}]\d", name)]
