@@ -79,9 +79,10 @@ class BodyWriter(Conditions):
         `before` are patterns to match before the body, `after` terms to compare when it has bound their variables.
         """
         if self.depth >= MAX_DEPTH:
-            name = self._begin_function((*action.assigns,))
-            depth, self.depth = self.depth, 0
-            self.solutions(body, action, before, after)
+            with self.kept():
+                name = self._begin_function((*action.assigns,))
+                depth, self.depth = self.depth, 0
+                self.solutions(body, action, before, after)
             self.writer.indent -= 1
             self.depth = depth
             self.writer.line(f"{name}()")
@@ -134,7 +135,7 @@ class BodyWriter(Conditions):
         self._hoist(self.rest or ())
         if self.depth >= MAX_DEPTH:
             self._spill(frame)
-        self.writer.line(header)
+        self.before = (*self.before, self.writer.loop(header))
         self.loops += 1
         frame.opened.append(_Open("loop", "", self.depth))
         self.writer.indent += 1
@@ -162,6 +163,7 @@ class BodyWriter(Conditions):
         name = self.writer.name("h")
         self.writer.line(f"def {name}():")
         self.writer.indent += 1
+        self.before = ()  # what is written there is no variable of this function
         rebound = dict.fromkeys((*assigns, *(item for outer in self.frames for item in outer.action.assigns)))
         if rebound:
             self.writer.line(f"nonlocal {', '.join(rebound)}")
@@ -255,7 +257,7 @@ class BodyWriter(Conditions):
                 header = f"for {key}, {value} in items({self.ctx}, {source}):"
             self._hoist(every.body)
             self.env[every.value.name] = value
-            self.writer.line(header)
+            self.before = (*self.before, self.writer.loop(header))
             self.writer.indent += 1
             self.depth += 1
             self.loops += 1
@@ -485,6 +487,6 @@ class BodyWriter(Conditions):
     @contextmanager
     def kept(self) -> Iterator[None]:
         """What is bound inside is unknown after it."""
-        state = dict(self.env), dict(self.refs), set(self.maybe), self.fail, self.loops, self.rest
+        state = dict(self.env), dict(self.refs), set(self.maybe), self.fail, self.loops, self.rest, self.before
         yield
-        self.env, self.refs, self.maybe, self.fail, self.loops, self.rest = state
+        self.env, self.refs, self.maybe, self.fail, self.loops, self.rest, self.before = state

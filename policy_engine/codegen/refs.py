@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from policy_engine.builtins import TABLE
 from policy_engine.codegen import joins
 from policy_engine.codegen.context import DATA, FNS, INPUT, RUN
+from policy_engine.codegen.fixed import OBSERVED
 from policy_engine.codegen.inline import in_place
 from policy_engine.codegen.lookahead import Loop
 from policy_engine.codegen.metering import First, callee
-from policy_engine.codegen.writer import Writer
+from policy_engine.codegen.writer import Place, Writer
 from policy_engine.compiler.program import Group, Kind, Tree
 from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, walk_terms
 from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
@@ -60,6 +61,8 @@ class Refs:
         self.frames: list[_Frame] = []
         self.loops = 0
         """Loops around what is being written. More than none also where a function is called again and again."""
+        self.before: tuple[Place, ...] = ()
+        """The places before those loops of this function that are around what is being written, from the outermost."""
         self.from_base: set[str] = set()
         """Names of values that are base data as the context `q` has it, or undefined."""
         self.pending: Loop | None = None
@@ -170,6 +173,29 @@ class Refs:
         """The result of a call with exactly its operands; it may be undefined."""
         args = [self.named(self._argument(arg)) for arg in call.args]
         result = self._maybe(self.writer.name("v"))
+        place = self._first_known(call, args)
+        if place is None:
+            self._call(result, call, args)
+        else:
+            # The loop would call it with the same operands each time.
+            self.writer.insert(place, f"{result} = NC")
+            with self.writer.block(f"if {result} is NC:"):
+                self._call(result, call, args)
+        return result
+
+    def _first_known(self, call: nodes.Call, args: list[str]) -> Place | None:
+        """Before which of the loops around a call its operands are known; None if in none, or if calls must show."""
+        name = builtin_name(call)
+        if self.unit.trace or not self.before:
+            return None
+        if name is not None and (name in OBSERVED or in_place(name, call.args, args) is not None):
+            return None  # what is done in place costs as little as remembering it
+        if name is None and self.unit.prints:
+            return None
+        return next((place for place in self.before if all(map(place.knows, (self.context, *args)))), None)
+
+    def _call(self, result: str, call: nodes.Call, args: list[str]) -> None:
+        """Write a call, whose result may be undefined."""
         name = builtin_name(call)
         if name is None:
             group = self.unit.group_of(call)
@@ -180,7 +206,7 @@ class Refs:
             else:
                 function = self.unit.function_name(group)
                 self.writer.line(f"{result} = {function}({', '.join([self.ctx, *args])})")
-            return result
+            return
         builtin = self.unit.program.builtins[name]
         fast = None
         if name in self.unit.mock_slots:
@@ -196,7 +222,6 @@ class Refs:
         self._try(result, value, call)
         if builtin.decl.result is None:
             self.writer.line(f"if {result} is None: {result} = True")
-        return result
 
     def _try(self, result: str, value: str, call: nodes.Call) -> None:
         self.writer.line(f"try: {result} = {value}")

@@ -7,6 +7,7 @@ chooses from is compiled when it is chosen (see functions.py).
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections import deque
@@ -16,7 +17,7 @@ from typing import Any
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import MEMO, Code, Node, Query
 from policy_engine.codegen.entry import EXPORTED, name_of, write_entry
-from policy_engine.codegen.fixed import Fixed
+from policy_engine.codegen.fixed import OBSERVED, Fixed
 from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_extent, write_group, write_lookup
 from policy_engine.codegen.index import Index, without_decided
@@ -24,6 +25,8 @@ from policy_engine.codegen.metering import of_query
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
+from policy_engine.compiler.recursion import rule_terms
+from policy_engine.compiler.terms import builtin_name
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -205,6 +208,16 @@ class Unit:
         if index is None or self.trace:
             return rules
         return [without_decided(rule, number, index) for number, rule in enumerate(rules)]
+
+    @functools.cached_property
+    def prints(self) -> bool:
+        """Whether some rule prints or traces: then it matters how often a function is called."""
+        return any(
+            isinstance(term, nodes.Call) and builtin_name(term) in OBSERVED
+            for group in self.program.groups
+            for rule in group.rules
+            for term in rule_terms(rule)
+        )
 
     def place(self, loc: Location) -> int:
         """In the traced build: the number of a place in the policies that may be marked."""

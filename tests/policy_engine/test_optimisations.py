@@ -27,6 +27,7 @@ SWITCHES: dict[str, Callable[[Patch], None]] = {
     "nothing in place": lambda patch: (
         patch.setattr(refs, "in_place", lambda *_: None) or patch.setattr(body.BodyWriter, "operator", lambda *_: False)
     ),
+    "calls in loops repeated": lambda patch: patch.setattr(refs.Refs, "_first_known", lambda *_: None),
     "deep functions split": lambda patch: patch.setattr(body, "MAX_DEPTH", 2),
 }
 
@@ -252,3 +253,39 @@ def test_a_table_that_could_not_be_made_in_time_is_not_tried_again() -> None:
     with pytest.raises(pe.PolicyError, match="budget"):
         entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
     assert entry.decide({"user": "u7"}, limits=pe.Limits(work=2000)).value == {"p": [7]}
+
+
+def test_a_call_in_a_loop_with_operands_of_before_it_happens_once() -> None:
+    calls: list[int] = []
+
+    def slow(value: int) -> int:
+        calls.append(value)
+        return value
+
+    module = """package t
+once contains x if { some x in input.xs; f(input.n) == x }
+outer contains [x, y] if { some x in input.xs; some y in input.xs; f(x) == y }
+all if every x in input.xs { x <= f(input.n) }
+late contains x if { some x in input.xs; x > 2; f(input.n) == x }
+with_ contains x if { some x in input.xs; f(input.n) == x with input.n as x }
+f(n) := slow(n)
+"""
+    for name, value, count in (
+        ("once", [2], 1), ("outer", [[1, 1], [2, 2], [3, 3]], 3), ("all", pe.UNDEFINED, 1), ("late", [], 1),
+        ("with_", [1, 2, 3], 3),
+    ):  # fmt: skip
+        policies = pe.compile({"t.rego": module}, functions={"slow": (1, slow)})
+        calls.clear()
+        assert policies.entrypoint(f"data.t.{name}")({"xs": [1, 2, 3], "n": 2}) == value
+        assert len(calls) == count, name
+    calls.clear()
+    assert policies.entrypoint("data.t.late")({"xs": [1, 2], "n": 2}) == []
+    assert calls == []
+
+
+def test_what_prints_is_called_each_time() -> None:
+    module = {
+        "t.rego": 'package t\np contains x if { some x in input.xs; f(input.n) == x }\nf(n) := n if print("f", n)'
+    }
+    entry = pe.compile(module).entrypoint("data.t.p")
+    assert entry.decide({"xs": [1, 2, 3], "n": 2}).prints == ("f 2",) * 3
