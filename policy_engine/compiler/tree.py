@@ -43,7 +43,7 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         if group.kind is Kind.FUNCTION:
             program.functions[group.name] = group
         _node(program.tree, path).group = group
-    for number, node in enumerate(_walk(program.tree)):
+    for number, node in enumerate(_sorted(program.tree)):
         node.number = number
 
 
@@ -78,9 +78,12 @@ def _node(tree: Tree, path: Path) -> Tree:
     return tree
 
 
-def _walk(tree: Tree) -> list[Tree]:
+def _sorted(tree: Tree) -> list[Tree]:
+    """All places, the children of each in order: the first of them that fails gives the error of a whole package."""
     found = [tree]
     for node in found:
+        if len(node.children) > 1:
+            node.children = dict(sorted(node.children.items(), key=lambda child: order_key(thaw(child[0]))))
         found.extend(node.children.values())
     return found
 
