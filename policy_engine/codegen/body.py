@@ -149,7 +149,7 @@ class BodyWriter(Conditions):
         """
         for ref in islice(fixed_refs(body), MOST_HOISTED):
             assert isinstance(ref.head, nodes.Var)
-            if ref.head.name == "input" or self._is_base(ref.path):
+            if ref.head.name == "input" or self.unit.program.tree.is_base(ref.path):
                 self.ref(ref.head, ref.path)
 
     def _spill(self, frame: _Frame) -> None:

@@ -22,7 +22,6 @@ from policy_engine.codegen import joins
 from policy_engine.codegen.context import DATA, U
 from policy_engine.codegen.export import FEW, SHORT, WORD, export, listing, shallow
 from policy_engine.codegen.groups import COMPLETE_CONFLICT, GroupWriter
-from policy_engine.codegen.index import find
 from policy_engine.codegen.refs import Join
 from policy_engine.codegen.runtime import PLAIN
 from policy_engine.codegen.writer import Writer
@@ -156,7 +155,7 @@ class EntryWriter(GroupWriter):
             super().collection(rules, known)
             return
         self.writer.line("c = {}")
-        self._members(rules, known, find(rules))
+        self._members(rules, known, self.unit.index_of(self.group, rules))
         self.writer.line("r = listing(c)")
         self.writer.line(f"return export(Set.of(c), limits, {self.rare}) if r is None else r")
 

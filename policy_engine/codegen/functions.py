@@ -27,14 +27,18 @@ _PROCESS: Final = secrets.token_hex(4)
 """Part of the names of sources: code from a cache must not point at another process's source of the same number."""
 
 
+Later = str | bytes | Callable[[], str]
+"""The source of one function, its code as `marshal` writes it, or what writes the source."""
+
+
 class Functions:
     """What defines functions in a namespace. `sources` are those that have been compiled, by name, for tracebacks."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.namespace = namespace
         self.sources: dict[str, str] = {}
-        self.waiting: dict[str, str | bytes] = {}
-        """What each stand-in will be: the source of its function, or its code as `marshal` writes it."""
+        self.waiting: dict[str, Later] = {}
+        """What each stand-in will be."""
         self._patterns: dict[Key, Pattern | None] = {}
         self._lock = threading.Lock()
         weakref.finalize(self, forget, self.sources)
@@ -51,13 +55,21 @@ class Functions:
         function = self.namespace[name] = FunctionType(code, self.namespace, name)
         return function
 
-    def stand_in(self, name: str, later: str | bytes) -> Callable[..., Any]:
-        """A function that is compiled, or read, when it is called: `later` is the source of it alone, or its code."""
+    def stand_in(self, name: str, later: Later) -> Callable[..., Any]:
+        """A function that is written, compiled or read when it is called."""
         self.waiting[name] = later
         function = self.install(name, _stand_in.__code__)
         assert isinstance(function, FunctionType)
         function.__kwdefaults__ = {"become": self._become, "name": name}
         return function
+
+    def waiting_texts(self) -> dict[str, str]:
+        """The sources of the stand-ins that have one. Those that were to be written later are written now."""
+        with self._lock:
+            for name, later in self.waiting.items():
+                if not isinstance(later, (str, bytes)):
+                    self.waiting[name] = later()
+            return {name: later for name, later in self.waiting.items() if isinstance(later, str)}
 
     def _become(self, name: str) -> Callable[..., Any]:
         """Give a stand-in its code, unless another thread has done so while this one came here."""
@@ -65,10 +77,11 @@ class Functions:
         with self._lock:
             later = self.waiting.get(name)
             if later is not None:
-                if isinstance(later, str):
-                    (code,) = self._compile([later])[1]
-                else:
+                if isinstance(later, bytes):
                     code = marshal.loads(later)  # noqa: S302  written by image.py, and trusted by cache.py
+                else:
+                    later = later if isinstance(later, str) else later()
+                    (code,) = self._compile([later])[1]
                 function.__code__ = code
                 function.__kwdefaults__ = None
                 del self.waiting[name]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import DATA, INDEXES, MASKED
-from policy_engine.codegen.index import Index, find
+from policy_engine.codegen.index import Index
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Kind, Rule, Tree, dotted
 from policy_engine.compiler.recursion import compatible, rule_terms
@@ -162,7 +162,7 @@ class GroupWriter(BodyWriter):
 
     def one_value(self, rules: list[Rule], params: list[str], conflict: str) -> None:
         """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
-        index = find(rules)
+        index = self.unit.index_of(self.group, rules)
         if index is not None or len(rules) > MANY:
             self._one_of_many(rules, params, conflict, index)
         elif _same_constant(rules):
@@ -192,14 +192,10 @@ class GroupWriter(BodyWriter):
     def _one_of_many(self, rules: list[Rule], params: list[str], conflict: str, index: Index | None) -> None:
         """Like `one_value`, for rules that an index chooses from, or many: each is a function for a value or NC."""
 
-        def write_rule(rule: Rule) -> Callable[[Writer], None]:
-            def write(writer: Writer) -> None:
-                GroupWriter(self.unit, writer, self.group).one_rule(rule, params, conflict)
+        def write(writer: Writer, rule: Rule) -> None:
+            GroupWriter(self.unit, writer, self.group).one_rule(rule, params, conflict)
 
-            return write
-
-        writers = [write_rule(rule) for rule in self.unit.without_decided(rules, index)]
-        table, rest = self.unit.dispatch(self.group, params, writers, index)
+        table, rest = self.unit.dispatch(self.group, params, rules, write, index)
         chosen = self._look_up(index, params, table, rest)
         call = f"f({', '.join([self.ctx, *params])})"
         if _same_constant(rules):
@@ -324,7 +320,7 @@ class GroupWriter(BodyWriter):
             self._one_part(rules, known)
         elif self.group.kind is Kind.SET:
             self.writer.line("c = {}")
-            self._members(rules, known, find(rules))
+            self._members(rules, known, self.unit.index_of(self.group, rules))
             self.writer.line("r = Set.of(c)")
         else:
             self.writer.line("c = Partial()")
@@ -341,15 +337,11 @@ class GroupWriter(BodyWriter):
                 self._collect(rule, known, self._add)
             return
 
-        def write_rule(rule: Rule) -> Callable[[Writer], None]:
-            def write(writer: Writer) -> None:
-                rule_writer = GroupWriter(self.unit, writer, self.group)
-                rule_writer._collect(rule, (), rule_writer._add)
+        def write(writer: Writer, rule: Rule) -> None:
+            rule_writer = GroupWriter(self.unit, writer, self.group)
+            rule_writer._collect(rule, (), rule_writer._add)
 
-            return write
-
-        writers = [write_rule(rule) for rule in self.unit.without_decided(rules, index)]
-        table, rest = self.unit.dispatch(self.group, ["c"], writers, index)
+        table, rest = self.unit.dispatch(self.group, ["c"], rules, write, index)
         chosen = self._look_up(index, [], table, rest)
         with self.writer.block(f"for f in {chosen}:"):
             self.writer.line(f"f({self.ctx}, c)")

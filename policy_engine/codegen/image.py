@@ -33,10 +33,10 @@ class UnstorableError(Exception):
 
 def snapshot(unit: Unit, entry: Entry) -> Image:
     """All of a unit's code, with one function of a context as its entry. Raises `UnstorableError`."""
+    waiting = unit.functions.waiting_texts()  # these may add constants
     writer = _Writer(unit)
-    code: list[tuple[str, CodeType | str | bytes]] = []
+    code: list[tuple[str, CodeType | str]] = []
     constants: list[tuple[str, Any]] = []
-    waiting = unit.functions.waiting
     for name, item in unit.namespace.items():
         if isinstance(item, FunctionType) and item.__globals__ is unit.namespace:
             code.append((name, waiting.get(name, item.__code__)))

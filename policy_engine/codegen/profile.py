@@ -127,8 +127,8 @@ class ProfiledUnit(Unit):
             writer.line(f"reach({self.constants.loc(loc)})")
             self._last = (writer, loc)
 
-    def without_decided(self, rules: list[Rule], index: Index | None) -> list[Rule]:
-        return rules
+    def without_decided(self, rule: Rule, number: int, index: Index | None) -> Rule:
+        return rule
 
     def function(self, group: Group, write: Callable[[Writer], None]) -> Callable[[Writer], None]:
         def timed(writer: Writer) -> None:

@@ -356,18 +356,9 @@ class Refs:
             case nodes.Ref(nodes.Var(name), path):
                 if not all(isinstance(step, nodes.Scalar) or self._is_ready(step) for step in path):
                     return False
-                return name == "input" or name in self.env or (name == "data" and self._is_base(path))
+                return name == "input" or name in self.env or (name == "data" and self.unit.program.tree.is_base(path))
             case _:
                 return False
-
-    def _is_base(self, path: tuple[Term, ...]) -> bool:
-        """Whether no rule has a part in what a path leads to."""
-        node: Tree | None = self.unit.program.tree
-        for step in path:
-            if node is None or node.group is not None or not isinstance(step, nodes.Scalar):
-                break
-            node = node.children.get(freeze(step.value))
-        return node is None
 
     def _data(self, path: tuple[Term, ...]) -> str:
         """A reference into data: walk the rules' tree as far as the path is constant."""

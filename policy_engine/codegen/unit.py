@@ -12,15 +12,17 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from policy_engine.codegen.body import Action, BodyWriter
 from policy_engine.codegen.context import MEMO, Code, Node, Query
+from policy_engine.codegen.deferred import can_wait
 from policy_engine.codegen.entry import EXPORTED, name_of, write_entry
 from policy_engine.codegen.fixed import OBSERVED, Fixed
 from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_extent, write_group, write_lookup
-from policy_engine.codegen.index import Index, without_decided
+from policy_engine.codegen.index import Index, find, without_decided
 from policy_engine.codegen.metering import of_query
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
@@ -59,7 +61,8 @@ class Unit:
         self._fixed = Fixed(program, self.mock_slots)
         self._written: set[str] = set()
         self._pending: deque[Callable[[Writer], None]] = deque()
-        self._chosen: deque[tuple[str, Callable[[Writer], None]]] = deque()
+        self._indexes: dict[Group, Index | None] = {}
+        self._chosen: deque[tuple[str, Rule, Callable[[Writer], None]]] = deque()
         """Functions to be written like those pending, but not to be compiled yet."""
         self._tables: list[tuple[str, dict[str | None, tuple[str, ...]], tuple[str, ...]]] = []
         self._lock = threading.RLock()
@@ -172,42 +175,51 @@ class Unit:
             self._pending.append(self.function(group, lambda writer: write_lookup(self, writer, group, name, fixed)))
         return name, [number for number, step in enumerate(pattern) if step is None]
 
+    def index_of(self, group: Group, rules: list[Rule]) -> Index | None:
+        """The index of all of a group's rules, or of some of them."""
+        if rules is not group.rules:
+            return find(rules)
+        if group not in self._indexes:
+            self._indexes[group] = find(rules)
+        return self._indexes[group]
+
     def dispatch(
-        self, group: Group, params: list[str], writers: list[Callable[[Writer], None]], index: Index | None
+        self,
+        group: Group,
+        params: list[str],
+        rules: list[Rule],
+        write: Callable[[Writer, Rule], None],
+        index: Index | None,
     ) -> tuple[str, str]:
         """Functions for a group's rules one by one, once, and the table to choose from: its name, and that of the rest.
 
-        Each of `writers` writes the body of one rule's function, which takes the context and `params`. Without an
-        index the rest is all of them, and they are compiled with everything else.
+        `write` writes the body of a rule's function, which takes the context and `params`. Without an index the rest is
+        all of them, and they are compiled with everything else.
         """
         table = f"t{group.number}"
         if table in self._written:
             return table, f"{table}_rest"
         self._written.add(table)
-        functions = []
-        for number, write in enumerate(writers):
-            name = f"g{group.number}_r{number}"
-            functions.append(name)
+        functions = [f"g{group.number}_r{number}" for number in range(len(rules))]
 
-            def write_function(writer: Writer, name: str = name, write: Callable[[Writer], None] = write) -> None:
-                with writer.block(f"def {name}({', '.join(['q', *params])}):"):
-                    self.begin_function(writer)
-                    write(writer)
+        def write_function(number: int, writer: Writer) -> None:
+            with writer.block(f"def {functions[number]}({', '.join(['q', *params])}):"):
+                self.begin_function(writer)
+                write(writer, self.without_decided(rules[number], number, index))
 
+        for number, rule in enumerate(rules):
             if index is None:
-                self._pending.append(write_function)
+                self._pending.append(partial(write_function, number))
             else:
-                self._chosen.append((name, write_function))
-        chosen, rest = ({}, range(len(writers))) if index is None else (index.table, index.rest)
+                self._chosen.append((functions[number], rule, partial(write_function, number)))
+        chosen, rest = ({}, range(len(rules))) if index is None else (index.table, index.rest)
         named = {text: tuple([functions[number] for number in numbers]) for text, numbers in chosen.items()}
         self._tables.append((table, named, tuple([functions[number] for number in rest])))
         return table, f"{table}_rest"
 
-    def without_decided(self, rules: list[Rule], index: Index | None) -> list[Rule]:
-        """The rules that an index chooses from, without what it decides; whole where every expression must show."""
-        if index is None or self.trace:
-            return rules
-        return [without_decided(rule, number, index) for number, rule in enumerate(rules)]
+    def without_decided(self, rule: Rule, number: int, index: Index | None) -> Rule:
+        """A rule that an index chooses, without what it decides; whole where every expression must show."""
+        return rule if index is None or self.trace else without_decided(rule, number, index)
 
     @functools.cached_property
     def prints(self) -> bool:
@@ -326,8 +338,9 @@ class Unit:
                 if self._pending:
                     names.append(self._define_chunk())
                 else:
-                    name, write = self._chosen.popleft()
-                    self.functions.stand_in(name, _text(write))
+                    name, rule, write = self._chosen.popleft()
+                    waits = can_wait(self, rule)
+                    self.functions.stand_in(name, partial(self._written_late, write) if waits else _text(write))
         except BaseException:
             self._written, self._lookups, self.nodes = before
             self._pending.clear()
@@ -355,10 +368,19 @@ class Unit:
                 break
         return self.functions.define(texts) if texts else ""
 
+    def _written_late(self, write: Callable[[Writer], None]) -> str:
+        """The text of a function that could wait: contexts that are in use have no room for what it might add."""
+        with self._lock:
+            slots = self.code.slots
+            text = _text(write)
+            assert self.code.slots == slots
+            assert not self._pending
+            return text
+
     def source(self) -> str:
-        """Everything that has been written, whether it is compiled yet or not."""
-        waiting = [text for text in self.functions.waiting.values() if isinstance(text, str)]
-        return "\n".join([*self.functions.sources.values(), *waiting])
+        """Everything that has been written or is to be, whether it is compiled yet or not."""
+        waiting = self.functions.waiting_texts()
+        return "\n".join([*self.functions.sources.values(), *waiting.values()])
 
 
 def _text(write: Callable[[Writer], None]) -> str:

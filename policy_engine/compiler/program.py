@@ -20,7 +20,7 @@ from policy_engine.errors import PolicyError
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.metadata import Annotation
-from policy_engine.values import thaw, to_term
+from policy_engine.values import freeze, thaw, to_term
 
 Path = tuple[Any, ...]
 """A path below `data`: each step the frozen form of a constant, nearly always a string."""
@@ -125,6 +125,15 @@ class Tree:
         for step in path:
             node = node.children.get(step) if node is not None else None
         return node
+
+    def is_base(self, path: tuple[nodes.Term, ...]) -> bool:
+        """Whether no rule has a part in what a reference's path below this node leads to."""
+        node: Tree | None = self
+        for step in path:
+            if node is None or node.group is not None or not isinstance(step, nodes.Scalar):
+                break
+            node = node.children.get(freeze(step.value))
+        return node is None
 
     def groups(self) -> Iterator[Group]:
         """This node's group and all below it."""

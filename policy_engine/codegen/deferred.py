@@ -1,0 +1,106 @@
+"""Rules whose functions need not be written before they are called.
+
+An index chooses a rule or two of many. To write the function of one may fail, may need a memo slot, which contexts
+have to have from the beginning, and may need functions of other rules. Of most rules in large groups none of this is
+true, as can be seen at a glance: bodies of comparisons and calls, whose variables have been bound before, over `input`
+and base data, with one loop at most. These are written when they are first called (see functions.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policy_engine.compiler.program import Rule
+from policy_engine.compiler.terms import builtin_name, walk_terms
+from policy_engine.syntax import nodes
+from policy_engine.syntax.nodes import Expr, Term
+
+if TYPE_CHECKING:
+    from policy_engine.codegen.unit import Unit
+
+
+def can_wait(unit: Unit, rule: Rule) -> bool:
+    """Whether writing a rule's function cannot fail, and needs nothing else. False says nothing."""
+    if len(rule.clauses) != 1 or rule.suffix or unit.mock_slots or unit.trace:
+        return False
+    if not all(isinstance(arg, (nodes.Scalar, nodes.Var)) for arg in rule.args or ()):
+        return False
+    (clause,) = rule.clauses
+    look = _Look(unit, {arg.name for arg in rule.args or () if isinstance(arg, nodes.Var)})
+    if not all(map(look.expr, clause.body)):
+        return False
+    # A function may be called in a loop.
+    loops = look.loops + (rule.args is not None)
+    return loops <= 1 and all(look.is_bound(term) for term in (clause.value, rule.key) if term is not None)
+
+
+class _Look:
+    """Reads a body in its order. `bound` are the variables that have a value by then."""
+
+    def __init__(self, unit: Unit, bound: set[str]) -> None:
+        self.unit = unit
+        self.bound = bound
+        self.loops = 0
+
+    def expr(self, expr: Expr) -> bool:
+        """Whether an expression is one of those that are meant here."""
+        if not expr.flat or expr.withs:
+            return False
+        what = expr.what
+        if isinstance(what, nodes.Call):
+            names = what.args
+            fits = self._equality(what.args) if _is_equality(what) else self._call(what)
+        elif isinstance(what, nodes.Ref):
+            names = (what,)
+            fits = self._ref(what)
+        else:
+            return isinstance(what, nodes.Term) and self.is_bound(what)
+        if not expr.negated:
+            for term in names:
+                self.bound |= _names(term)
+        return fits
+
+    def _equality(self, sides: tuple[Term, ...]) -> bool:
+        known = 0
+        for side in sides:
+            if isinstance(side, nodes.Ref):
+                if not self._ref(side):
+                    return False
+                known += 1
+            elif isinstance(side, nodes.Call):
+                if not self._call(side):
+                    return False
+                known += 1
+            else:
+                known += self.is_bound(side)
+        return known > 0
+
+    def _call(self, call: nodes.Call) -> bool:
+        name = builtin_name(call)
+        builtin = None if name is None else self.unit.program.builtins.get(name)
+        if builtin is None or builtin.relation:
+            return False
+        return all(map(self.is_bound, call.args[: len(builtin.decl.args)]))
+
+    def _ref(self, ref: nodes.Ref) -> bool:
+        head = ref.head
+        if not isinstance(head, nodes.Var) or (head.name == "data" and not self.unit.program.tree.is_base(ref.path)):
+            return False
+        self.loops += sum(not self.is_bound(step) for step in ref.path)
+        return True
+
+    def is_bound(self, term: Term) -> bool:
+        """Whether a term is made of constants and of variables that have values."""
+        if type(term) is nodes.Scalar:
+            return True
+        if type(term) is nodes.Var:
+            return term.name in self.bound
+        return not isinstance(term, nodes.Ref) and self.bound.issuperset(_names(term))
+
+
+def _is_equality(call: nodes.Call) -> bool:
+    return builtin_name(call) == "eq" and len(call.args) == 2
+
+
+def _names(term: Term) -> set[str]:
+    return {item.name for item in walk_terms(term) if isinstance(item, nodes.Var)}
