@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_engine.codegen import joins
-from policy_engine.codegen.context import DATA, U
-from policy_engine.codegen.export import FEW, SHORT, WORD, export, listing, shallow
+from policy_engine.codegen.context import DATA, NC, Limits, Query, U
+from policy_engine.codegen.export import FEW, SHORT, SMALL, WORD, Export, export, listing, shallow
 from policy_engine.codegen.groups import COMPLETE_CONFLICT, GroupWriter
 from policy_engine.codegen.refs import Join
 from policy_engine.codegen.runtime import PLAIN
@@ -46,8 +46,8 @@ MOST_TEXTS: Final = 4096
 LAZY: Final = "?q"
 """Stands for the context in expressions that few decisions evaluate, until it is known whether all need one."""
 
-DEPTH: Final = 2
-"""Indentation of the rules in the function."""
+DEPTH: Final = 3
+"""Indentation of what decides, in the function that makes it."""
 
 
 IS_SHORT: Final = (
@@ -62,54 +62,80 @@ def is_short(term: Term) -> bool:
     return isinstance(term, nodes.Scalar) and isinstance(term.value, str) and bool(shallow(term.value))
 
 
-def name_of(group: Group) -> str:
-    """The name of the function that makes a group's entry."""
-    return f"o{group.number}"
+def name_of(name: str) -> str:
+    """The name of the function that makes the entry for what a function says: a group's, `g7`, or a place's, `e7`."""
+    return ("o" if name[0] == "g" else "u") + name[1:]
+
+
+def opener_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What makes the entry for what a function says, given that; None if it has none."""
+    found: Callable[..., Any] | None = function.__globals__.get(name_of(function.__name__))
+    return found
 
 
 def write_entry(unit: Unit, writer: Writer, group: Group) -> None:
     """The function that makes the entry for a complete rule, a set or an object; none if that is too long."""
     rules = Writer()
     rules.indent = DEPTH
-    entry = EntryWriter(unit, rules, group)
-    if group.kind is Kind.COMPLETE:
-        entry.one_value(group.rules, [], COMPLETE_CONFLICT)
-    else:
-        entry.collection(group.rules, ())
+    always = Always(rules)
+    entry = EntryWriter(unit, rules, group, always)
+    entry.all_rules()
     if len(rules.lines) > MOST_LINES:
         return
     begun, context = ("[i, *b]", "q") if entry.opened else ("None", "(q := q or [i, *b])")
-    with writer.block(f"def {name_of(group)}(b, limits):"):
-        for line in entry.fixed_lines:
+    lines = [line.replace(LAZY, context) for line in rules.lines]
+    write_opener(writer, unit.function_name(group), always.lines, [f"q = {begun}", *lines])
+
+
+def write_opener(writer: Writer, name: str, before: list[str], decision: list[str]) -> None:
+    """A function that computes what is always the same and gives a function that decides."""
+    with writer.block(f"def {name_of(name)}(b, limits):"):
+        for line in before:
             writer.line(line.replace(LAZY, "None"))
         with writer.block("def entry(i=U):"):
-            writer.line(f"q = {begun}")
             writer.line("try:")
-            writer.lines += [" " + line.replace(LAZY, context) for line in rules.lines]
+            writer.lines += [line if line[0] == " " else " " * DEPTH + line for line in decision]
             writer.line("except PolicyError: raise")
             writer.line("except Exception as e: raise failure(e) from e")
         writer.line("return entry")
 
 
-def opener_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """What makes the entry for a group's function, given that; None if it has none."""
-    found: Callable[..., Any] | None = function.__globals__.get("o" + function.__name__[1:])
-    return found
+class Always:
+    """What is the same in every decision over the same data: `lines` compute it before the first one."""
+
+    def __init__(self, names: Writer) -> None:
+        self.lines: list[str] = []
+        self._names = names
+        self._known: dict[object, str] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known.values()
+
+    def name(self, key: object, value: str) -> str:
+        """The name of a value that is always the same; equal keys are for equal values."""
+        name = self._known.get(key)
+        if name is None:
+            name = self._known[key] = self._names.name("v")
+            self.lines.append(f"{name} = {value}")
+        return name
 
 
 class EntryWriter(GroupWriter):
     """Writes a group's rules into the function that a caller calls."""
 
-    def __init__(self, unit: Unit, writer: Writer, group: Group) -> None:
+    def __init__(self, unit: Unit, writer: Writer, group: Group, always: Always) -> None:
         super().__init__(unit, writer, group)
+        self.always = always
         self.opened = False
         """Whether every decision needs a context."""
-        self.fixed_lines: list[str] = []
-        """What happens before the first decision."""
-        self._fixed: dict[object, str] = {}
-        """The names of values that are the same in every decision."""
         self._fresh: dict[str, str] = {}
         """Names of collections that are made here, and the conditions under which nothing in them must be copied."""
+
+    def all_rules(self) -> None:
+        if self.group.kind is Kind.COMPLETE:
+            self.one_value(self.group.rules, [], COMPLETE_CONFLICT)
+        else:
+            self.collection(self.group.rules, ())
 
     @property
     def ctx(self) -> str:
@@ -164,18 +190,18 @@ class EntryWriter(GroupWriter):
     def root(self, root: str) -> str:
         if self.context != "q":
             return super().root(root)
-        return "i" if root == "input" else self._always("data", f"b[{DATA - 1}]")
+        return "i" if root == "input" else self.always.name("data", f"b[{DATA - 1}]")
 
     def step_from(self, value: str, step: Term, element: str, base: bool) -> str:
-        if base and value in self._fixed.values() and isinstance(step, nodes.Scalar) and isinstance(step.value, str):
-            return self._always((value, element), self.member(value, step, element, base))
+        if base and value in self.always and isinstance(step, nodes.Scalar) and isinstance(step.value, str):
+            return self.always.name((value, element), self.member(value, step, element, base))
         return super().step_from(value, step, element, base)
 
     def contains(self, item: str, collection: str) -> str:
-        usual = super().contains(item, collection)
-        if collection not in self._fixed.values():
-            return usual
-        texts = self._always(("texts", collection), f"texts({collection})")
+        if collection not in self.always:
+            return super().contains(item, collection)
+        texts = self.always.name(("texts", collection), f"texts({collection})")
+        usual = f"listed({self.rare}, {item}, {collection})"
         return f"{item} in {texts} if {item}.__class__ is str and {texts} is not None else {usual}"
 
     # ---- loops
@@ -189,21 +215,13 @@ class EntryWriter(GroupWriter):
         return f"{collection} if {few} else members({self.rare}, {collection})"
 
     def over_joined(self, collection: str, join: Join) -> str:
-        if self.loops or collection not in self._fixed.values():
+        if self.loops or collection not in self.always:
             return super().over_joined(collection, join)
-        table = self._always(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
+        table = self.always.name(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
         keys = self.tuple_of(join.keys)
         few = " and ".join([f"{table} is not None", *(f"{key}.__class__ is str" for key in join.keys)])
         usual = f"joined({self.rare}, {collection}, {join.name}, {join.slot}, {keys})"
         return f"{table}.get({keys}, ()) if {few} else {usual}"
-
-    def _always(self, key: object, value: str) -> str:
-        """The name of a value that is the same in every decision."""
-        name = self._fixed.get(key)
-        if name is None:
-            name = self._fixed[key] = self.writer.name("v")
-            self.fixed_lines.append(f"{name} = {value}")
-        return name
 
 
 # ---- what the function uses
@@ -231,6 +249,16 @@ def tabled(begun: list[Any], collection: Value, join: joins.Join) -> joins.Table
     return None if table is None or any(len(found) > MOST_UNCHARGED for found in table.values()) else table
 
 
+def exported(q: Query, place: int, limits: Limits, value: Value) -> Value:
+    """A fresh JSON value of one of a package's rules; undefined stays as it is. Raises `PolicyError`."""
+    if value is U:
+        return value
+    export = q[place]
+    if export is NC:
+        export = q[place] = Export(limits, q, SMALL)  # the small values of the others are not counted
+    return export.value(value)
+
+
 def failure(error: Exception) -> PolicyError:
     """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
     if isinstance(error, RecursionError):
@@ -244,6 +272,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "Exception": Exception,
     "PolicyError": PolicyError,
     "export": export,
+    "exported": exported,
     "failure": failure,
     "listing": listing,
     "shallow": shallow,

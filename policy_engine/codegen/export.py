@@ -87,8 +87,8 @@ SHORT: Final = 120
 WORD: Final = 1 << 62
 """What integers in it are below."""
 
-SMALL: Final = FEW * FEW * (2 * SHORT + 8)
-"""Bytes that no small result has more of: who allows a decision less must not use `shallow` and `listing`."""
+SMALL: Final = 1 << 20
+"""Bytes that no small result has more of, nor all of a package's: who allows less must not use `shallow`."""
 
 
 class Export:
@@ -96,10 +96,11 @@ class Export:
 
     __slots__ = ("budget", "left", "limits", "query")
 
-    def __init__(self, limits: Limits, query: Query) -> None:
+    def __init__(self, limits: Limits, query: Query, taken: int = 0) -> None:
+        """`taken` are bytes that the rest of the result may have."""
         self.limits = limits
         self.query = query
-        budget = limits.output_bytes
+        budget = None if limits.output_bytes is None else limits.output_bytes - taken
         self.left = SLICE if budget is None or budget > SLICE else budget
         self.budget = None if budget is None else budget - self.left
         if limits.seconds is not None:

@@ -428,6 +428,7 @@ class Refs:
         key = (self.context, "group", group.number)
         if key not in self.refs:
             value = self._maybe(self.writer.name("v"))
+            self.unit.asked.add(group)
             self.writer.line(f"{value} = {self.ctx}[{self.unit.slot(group)}]")
             self.writer.line(f"if {value} is NC: {value} = {self.unit.function_name(group)}({self.ctx})")
             self.refs[key] = value

@@ -24,6 +24,7 @@ from policy_engine.codegen.functions import Functions, forget, late, remembered
 from policy_engine.codegen.groups import write_extent, write_group, write_lookup
 from policy_engine.codegen.index import Index, find, without_decided
 from policy_engine.codegen.metering import of_query
+from policy_engine.codegen.package_entry import write_package
 from policy_engine.codegen.writer import Constants, Writer
 from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
@@ -52,6 +53,8 @@ class Unit:
         self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked | mocked))}
         self.functions = Functions(self.namespace)
         self._slots: dict[Group, int] = {}
+        self.asked: set[Group] = set()
+        """The groups whose whole documents other rules ask for."""
         self._places: dict[Location, int] = {}
         self.nodes: dict[int, Node] = {}
         self.rules: dict[int, tuple[str, int]] = {}
@@ -90,8 +93,8 @@ class Unit:
     def value(self, path: Path) -> Callable[[Query], Value]:
         """A function that gives the document at a constant path below `data`, or undefined."""
         tree = self.program.tree.find(path)
-        if tree is not None and tree.group is not None and tree.group.kind is not Kind.FUNCTION:
-            return self._document(tree.group)
+        if tree is not None and (tree.group is None or tree.group.kind is not Kind.FUNCTION):
+            return self._document(tree)
         ref = nodes.Ref(nodes.Var("data"), tuple([nodes.Scalar(step) for step in path]))
         return self._entry(
             lambda writer: writer.line(f"return {BodyWriter(self, writer).side(ref if path else ref.head)}")
@@ -100,23 +103,37 @@ class Unit:
     def write_entry(self, path: Path) -> None:
         """Write what makes the function for callers of a document, if it is to have one (see entry.py)."""
         tree = self.program.tree.find(path)
-        group = None if tree is None else tree.group
-        if group is None or group.kind is Kind.FUNCTION or self.is_fixed(group):
+        if tree is None or not path:
             return
+        group = tree.group
+        if group is not None and (group.kind is Kind.FUNCTION or self.is_fixed(group)):
+            return
+        name = self._document_name(tree)
+
+        def write(writer: Writer) -> None:
+            if group is None:
+                write_package(self, writer, tree)
+            else:
+                write_entry(self, writer, group)
+
         with self._lock:
-            if name_of(group) not in self._written:
-                self._written.add(name_of(group))
-                self._pending.append(lambda writer: write_entry(self, writer, group))
+            if name_of(name) not in self._written:
+                self._written.add(name_of(name))
+                self._pending.append(write)
                 self._flush()
 
-    def _document(self, group: Group) -> Callable[[Query], Value]:
+    def _document(self, tree: Tree) -> Callable[[Query], Value]:
         def needed(_: Writer) -> None:
-            self.function_name(group)
+            self._document_name(tree)
 
         with self._lock:
             self._pending.append(needed)  # asked for in the flush: what that cannot write, it also forgets
             self._flush()
-            return self.namespace[self.function_name(group)]  # type: ignore[no-any-return]
+            return self.namespace[self._document_name(tree)]  # type: ignore[no-any-return]
+
+    def _document_name(self, tree: Tree) -> str:
+        """The function for a document where no `with` replaces anything."""
+        return self.extent_name(tree) if tree.group is None else self.function_name(tree.group)
 
     def _entry(self, write: Callable[[Writer], None]) -> Callable[[Query], Any]:
         """A new function of a context, and all that it needs. It lives only as long as its caller keeps it."""
@@ -285,6 +302,7 @@ class Unit:
             if tree.group is not None:
                 node.is_function = tree.group.kind is Kind.FUNCTION
                 if not node.is_function:
+                    self.asked.add(tree.group)
                     name, slot = self.function_name(tree.group), self.slot(tree.group)
                     self.rules[tree.number] = name, slot
                     node.rule = remembered(self.namespace, name, slot)

@@ -16,7 +16,7 @@ from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import NOWHERE, Location
 from policy_engine.values import Key, Number, Set, Value
 
-GLOBALS: Final = "bdegijklopstx"
+GLOBALS: Final = "bdegijklopstux"
 """What names in the namespace of generated code begin with, before a number. No local variable's name begins so."""
 
 
