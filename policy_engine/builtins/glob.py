@@ -164,7 +164,7 @@ class _Source(Iterator[str]):
     def next(self) -> str:
         """The next character, "" at the end."""
         char = self.peek()
-        if char == "\ufffd":
+        if char == "\ufffd" or "\ud800" <= char <= "\udfff":
             # What Go's decoder answers for bytes that are no UTF-8; the original cannot tell the two apart.
             raise BuiltinError("glob.match: could not read rune")
         self._at += 1

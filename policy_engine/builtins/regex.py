@@ -1,25 +1,29 @@
 """Regular expressions, on RE2: linear in the text whatever the pattern, with the syntax and meaning of Go's `regexp`.
 
-Patterns are compiled once and kept in a bounded cache. Everything runs on UTF-8 bytes, where offsets cost nothing.
+Patterns are compiled once and kept in a bounded cache. Everything runs on UTF-8 bytes, where offsets cost nothing. A
+byte that is no UTF-8 matches as U+FFFD does, and is itself again in what is cut from the text (see octets.py).
 `re2` is imported when the first pattern is compiled. Not here: `regex.globs_match`, which is no regular expression
 but glob intersection (`glob_intersection`), and `glob`.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from policy_engine import types as t
 from policy_engine.builtins import gotext
+from policy_engine.builtins.octets import from_bytes, printable, to_bytes
 from policy_engine.builtins.operands import all_strings, charge_made, charge_text, integer
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Value, literal, type_name
 
 Span = tuple[int, int]
+Cut = Callable[[int, int], bytes]
 
 _PATTERNS: Final = 128
 """Compiled patterns to keep: enough for a policy set, and patterns made from input must not fill the memory."""
@@ -53,7 +57,8 @@ def find_n(ctx: Context, pattern: Value, text: Value, limit: Value) -> list[str]
     all_strings("regex.find_n", pattern, text)
     size = integer(limit, "regex.find_n", 3)
     regex, data = _compiled(pattern, "regex.find_n"), gotext.utf8(text)
-    return [data[start:end].decode() for (start, end), *_ in _matches(ctx, regex, data, size)]
+    cut = _cutter(text, data)
+    return [from_bytes(cut(*span)) for span, *_ in _matches(ctx, regex, data, size)]
 
 
 def find_all_string_submatch_n(ctx: Context, pattern: Value, text: Value, limit: Value) -> list[list[str]]:
@@ -62,26 +67,28 @@ def find_all_string_submatch_n(ctx: Context, pattern: Value, text: Value, limit:
     all_strings(name, pattern, text)
     size = integer(limit, name, 3)
     regex, data = _compiled(pattern, name), gotext.utf8(text)
-    return [[_cut(data, span) for span in spans] for spans in _matches(ctx, regex, data, size)]
+    cut = _cutter(text, data)
+    return [[from_bytes(cut(*span)) for span in spans] for spans in _matches(ctx, regex, data, size)]
 
 
 def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> str:
     """Replace every match by the template: `$1`, `$name` and `${name}` are groups, `$$` is a dollar sign."""
     all_strings("regex.replace", text, pattern, replacement)
     regex, data = _compiled(pattern, "regex.replace"), gotext.utf8(text)
+    cut = _cutter(text, data)
     template = _parse_template(replacement)
     groups = {group.decode(): index for group, index in regex.groupindex.items()}
     pieces, end = [], 0
     for spans in _matches(ctx, regex, data, -1):
-        pieces.append(data[end : spans[0][0]])
+        pieces.append(cut(end, spans[0][0]))
         for literal_part, name in template:
-            piece = _group(data, spans, name, groups) if literal_part is None else literal_part
+            piece = _group(cut, spans, name, groups) if literal_part is None else literal_part
             charge_made(ctx, len(piece), ascii_only=True)
             pieces.append(piece)
         end = spans[0][1]
     charge_made(ctx, len(data), ascii_only=True)
-    pieces.append(data[end:])
-    return b"".join(pieces).decode()
+    pieces.append(cut(end, len(data)))
+    return from_bytes(b"".join(pieces))
 
 
 def split(ctx: Context, pattern: Value, text: Value) -> list[str]:
@@ -90,15 +97,16 @@ def split(ctx: Context, pattern: Value, text: Value) -> list[str]:
     regex, data = _compiled(pattern, "regex.split"), gotext.utf8(text)
     if pattern and not data:
         return [""]
+    cut = _cutter(text, data)
     pieces, start, end = [], 0, 0
     for (at, behind), *_ in _matches(ctx, regex, data, -1):
         end = at
         # An empty match at the very start separates nothing.
         if behind:
-            pieces.append(data[start:at].decode())
+            pieces.append(from_bytes(cut(start, at)))
         start = behind
     if end != len(data):
-        pieces.append(data[start:].decode())
+        pieces.append(from_bytes(cut(start, len(data))))
     return pieces
 
 
@@ -174,6 +182,8 @@ def _compile(pattern: str) -> Any:
     """A compiled pattern, or Go's text for what is wrong with it, which costs as much and is kept as well."""
     import re2
 
+    if (broken := _no_text(pattern)) is not None:
+        return f"invalid UTF-8: `{printable(pattern[broken.start() :])}`"
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _BYTES_PER_PATTERN
@@ -253,8 +263,31 @@ def _width(data: bytes, at: int) -> int:
     return end - at
 
 
-def _cut(data: bytes, span: Span) -> str:
-    return data[span[0] : span[1]].decode() if span[0] >= 0 else ""
+def _no_text(text: str) -> re.Match[str] | None:
+    """The first byte of a string that is no UTF-8."""
+    return None if text.isascii() else _NO_TEXT.search(text)
+
+
+_NO_TEXT: Final = re.compile("[\udc80-\udcff]")
+
+
+def _cutter(text: str, data: bytes) -> Cut:
+    """What cuts the text between two places in `data`; nothing between those of a group that took no part."""
+    if _no_text(text) is None:
+        return lambda start, end: data[start:end] if start >= 0 else b""
+    octets, places, place = to_bytes(text), [], 0
+    for part in _NO_TEXT.split(text)[:-1]:
+        place += len(gotext.utf8(part))
+        places.append(place)
+        place += _REPLACED
+
+    def octet(at: int) -> int:
+        return at - (_REPLACED - 1) * bisect.bisect_left(places, at)
+
+    return lambda start, end: octets[octet(start) : octet(end)] if start >= 0 else b""
+
+
+_REPLACED: Final = len("\ufffd".encode())
 
 
 def _parse_template(template: str) -> list[tuple[bytes | None, str]]:
@@ -262,17 +295,17 @@ def _parse_template(template: str) -> list[tuple[bytes | None, str]]:
     parts: list[tuple[bytes | None, str]] = []
     end = 0
     for found in _REFERENCE.finditer(template):
-        parts.append((gotext.utf8(template[end : found.start()]), ""))
+        parts.append((to_bytes(template[end : found.start()]), ""))
         end = found.end()
         name = found["braced"] or found["name"]
         parts.append((None, name) if name else (b"$", ""))
-    return [*parts, (gotext.utf8(template[end:]), "")]
+    return [*parts, (to_bytes(template[end:]), "")]
 
 
 _REFERENCE: Final = re.compile(r"\$(?:\$|\{(?P<braced>\w+)\}|(?P<name>\w+))")
 
 
-def _group(data: bytes, spans: Sequence[Span], name: str, groups: dict[str, int]) -> bytes:
+def _group(cut: Cut, spans: Sequence[Span], name: str, groups: dict[str, int]) -> bytes:
     """A group's text; nothing if there is no such group or it took no part."""
     if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0") and len(name) < 10:
         index = int(name)
@@ -280,8 +313,7 @@ def _group(data: bytes, spans: Sequence[Span], name: str, groups: dict[str, int]
         index = groups.get(name, -1)
     if not 0 <= index < len(spans):
         return b""
-    start, end = spans[index]
-    return data[start:end] if start >= 0 else b""
+    return cut(*spans[index])
 
 
 _TEXTS: Final = t.array(t.STRING)
