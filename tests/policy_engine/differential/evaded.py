@@ -90,6 +90,19 @@ def _numbers_as_indexes(module: Module) -> Module:
     return changed if changed == module else dataclasses.replace(changed, rules=(*changed.rules, *_INDEX_RULES))
 
 
+def _asked_anew(module: Module) -> Module:
+    """OPA remembers what a function gave for 1 when it is called with 1.0, but not under a `with`."""
+    target = nodes.Ref(nodes.Var("data"), (nodes.Scalar("evaded"),))
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, Expr) or node.withs or not isinstance(node.what, nodes.Call | nodes.Ref):
+            return node
+        return dataclasses.replace(node, withs=(nodes.With(target, nodes.Scalar(1)),))
+
+    changed: Module = transform(module, change)
+    return changed
+
+
 def _is_name(step: Term) -> bool:
     return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and not step.value.isdigit()
 
@@ -107,5 +120,6 @@ else := key
 EVADED: Final[dict[str, Callable[[Module], Module]]] = {
     "keys of one hash": _each_pair_once,
     "a number as a rule's key": _numbers_as_they_are_found,
+    "a function's value for an equal number": _asked_anew,
     "text as an index beside replaced data": _numbers_as_indexes,
 }

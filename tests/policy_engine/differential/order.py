@@ -9,7 +9,8 @@ says about the original. If none does, nothing is explained.
 What is rewritten, each at random: the order of statements, rules and modules, of operands of `and`, `or` and `==`;
 calls inside of a statement become statements of their own, and so have a place in that order, and so do operands of
 `and` that bind nothing; a constant that a rule gives becomes a variable, so that the search for solutions does not end
-early; a statement that may select rules by an index gets a `with` that replaces nothing, which no index looks at.
+early; a statement that may select rules by an index gets a `with` that replaces nothing, which no index looks at, and
+under which OPA has forgotten what a function gave for 1 when it is called with 1.0.
 """
 
 from __future__ import annotations
@@ -161,6 +162,10 @@ class _Rewriting:
                 return dataclasses.replace(node, items=tuple(self.rng.sample(node.items, len(node.items))))
             case nodes.Call() if self.shuffled and is_infix(node, "eq", "equal", "neq"):
                 return dataclasses.replace(node, args=tuple(self.rng.sample(node.args, 2)))
+            case nodes.ArrayComprehension() | nodes.SetComprehension() if self.late_values:
+                body = list(node.body)
+                term = self._late(node.term, body)
+                return dataclasses.replace(node, term=term, body=self._body(tuple(body)))
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension() | nodes.Every():
                 return dataclasses.replace(node, body=self._body(node.body))
             case nodes.Negation():
@@ -187,8 +192,7 @@ class _Rewriting:
     def _parts(self, expr: Expr) -> Iterator[Expr]:
         """The statement, with the calls inside of it before it if that is to be."""
         what = expr.what
-        plain = not expr.negated and not expr.withs
-        if self.no_index and plain and isinstance(what, nodes.Call | nodes.Ref):
+        if self.no_index and not expr.withs and isinstance(what, nodes.Call | nodes.Ref):
             target = nodes.Ref(nodes.Var("data"), (nodes.Scalar("nowhere"),))
             expr = dataclasses.replace(expr, withs=(nodes.With(target, nodes.Scalar(1)),))
         if not self.apart:

@@ -183,6 +183,18 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
             "error eval_type_error",
             id="comprehensions beside another type",
         ),
+        pytest.param(
+            'f(x) := [x]\n\np := [y | some x in [1, json.unmarshal("1.0")]; y := f(x)]',
+            "[[[1], [1]]]",
+            "[[[1], [1.0]]]",
+            id="what a function gave for an equal number",
+        ),
+        pytest.param(
+            'f(x) := [x]\n\np := [f(x) | some x in [1, json.unmarshal("1.0")]]',
+            "[[[1], [1]]]",
+            "[[[1], [1.0]]]",
+            id="the same in the head of a comprehension",
+        ),
         pytest.param("p := 1.0 if { input }\n\np := 1", "[1]", "[1.0]", id="which text of a number counts"),
         pytest.param(
             "# METADATA\n# title: a\np := [rego.metadata.rule(), {1 | lower(input); input.nowhere}]",

@@ -35,6 +35,10 @@ SAMPLES = [
     ("keys of one hash", "p if [x, x] = [q, q]\nq := {k: 1 | some k in [[], 0, []]}"),
     ("a number as a rule's key", "p := q[1]\nq[1.0] if true"),
     (
+        "a function's value for an equal number",
+        'p := [x | some x in [1, json.unmarshal("1e0")]; json.marshal(f(x)) == "[1]"]\nf(x) := [x]',
+    ),
+    (
         "text as an index beside replaced data",
         'p := [q, [x | x := q with data.xs as [7]]]\nq := [1 | data.xs[r[_]]]\nr := ["0"]',
     ),
