@@ -46,7 +46,7 @@ def reason(program: Program, difference: Difference, oracle: Oracle) -> str:
         if name.startswith(_TYPES) and difference.path != MODULES:
             continue
         changed = {file: change(module, modules) for file, module in modules.items()}
-        if changed == modules:
+        if changed == modules and all(changed[file].comments == module.comments for file, module in modules.items()):
             continue
         engine = Engine(dataclasses.replace(program, modules={file: to_text(m) for file, m in changed.items()}))
         if _agree(difference, engine):
@@ -205,6 +205,14 @@ def _long_shift(module: Module, _: dict[str, Module]) -> Module:
     return changed
 
 
+def _unread_annotations(module: Module, modules: dict[str, Module]) -> Module:
+    """OPA's library looks at annotations only if a rule asks for some; here they are read, as by OPA's commands."""
+    asks = any(
+        isinstance(node, nodes.Call) and to_text(node) in _METADATA for m in modules.values() for node in walk(m)
+    )
+    return module if asks else dataclasses.replace(module, comments=())
+
+
 def _is_name(step: Term) -> bool:
     return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and not step.value.isdigit()
 
@@ -287,6 +295,7 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "text as an index of replaced data": ("", _text_as_an_index),
     "defined by its looks": ("", _defined_by_its_looks),
     "bound by nothing": ("", _bound_by_nothing),
+    "annotations that no rule asks for": (".* annotation redeclared: ", _unread_annotations),
     "shift by a number of more than 64 bits": ("", _long_shift),
 }
 """What this engine's errors begin with, all of them (empty: it has none), and what OPA makes of a module."""

@@ -30,6 +30,10 @@ SAMPLES = [
     ("text as an index of replaced data", 'p := x if x := q with data.x as [7]\nq := data.x["0"]'),
     ("bound by nothing", "import future.keywords.not\np if { v := false; not v with input as x }"),
     ("bound by nothing", 'p := $"{x}{input with input as v}" if { v = input.nowhere }'),
+    (
+        "annotations that no rule asks for",
+        "# METADATA\n# scope: document\np := 1\n# METADATA\n# scope: document\np := 1",
+    ),
     ("shift by a number of more than 64 bits", 'p := bits.lsh(1, json.unmarshal("1e400"))'),
     ("defined by its looks", 'p := $"{q}"\nq := [data.nothing]'),
     ("keys of one hash", "p if [x, x] = [q, q]\nq := {k: 1 | some k in [[], 0, []]}"),
