@@ -604,6 +604,12 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(parse_float=parse_number, parse_int=parse_number, parse_constant=_refuse_constant)
 _SHORT_DECODER: Final = json.JSONDecoder(parse_float=parse_number, parse_constant=_refuse_constant)
 
+scan_short: Final[Callable[[str, int], tuple[Value, int]]] = _SHORT_DECODER.scan_once  # type: ignore[attr-defined]
+"""Reads a value from a position in a text without `-0` or numbers of thousands of digits: the value, and where it ends.
+
+Raises `StopIteration` or `ValueError` for what is not JSON.
+"""
+
 
 def check(value: Value) -> None:
     """Look at a whole value now. Raises `PolicyError` (`invalid_input`) for anything that is not a Rego value."""

@@ -15,7 +15,17 @@ from typing import Any, Final, NoReturn
 
 from policy_engine.builtins.measured import making
 from policy_engine.builtins.octets import SURROGATES, to_bytes
-from policy_engine.values import UNDEFINED, Set, Value, loads, number_text, parse_number, sorted_items, type_name
+from policy_engine.values import (
+    UNDEFINED,
+    Set,
+    Value,
+    loads,
+    number_text,
+    parse_number,
+    scan_short,
+    sorted_items,
+    type_name,
+)
 
 MAX_DEPTH: Final = 10_000
 
@@ -56,6 +66,13 @@ def quick(text: str) -> Value:
     """
     # Most texts are too short to be too deep, and have no half of a surrogate pair since they have no such escape.
     usual = len(text) <= MAX_DEPTH and "\\u" not in text and text.isascii()
+    if usual and len(text) <= 4000 and text[:1] == "{" and "-0" not in text:
+        try:
+            value, end = scan_short(text, 0)
+        except (StopIteration, ValueError, RecursionError):
+            return UNDEFINED
+        if end == len(text):
+            return value
     if not usual and (text.count("[") + text.count("{") > MAX_DEPTH or _LOOK_CLOSER.search(text)):
         return UNDEFINED
     try:

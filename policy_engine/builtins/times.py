@@ -47,7 +47,7 @@ def parse_rfc3339_ns(operand: Value) -> Value:
 
 def _usual_rfc3339(text: str) -> int | None:
     """Nanoseconds of a text that has just the usual form; None for others, which may be right or wrong."""
-    match = _RFC3339.fullmatch(text)
+    match = _RFC3339(text)
     if match is None:
         return None
     try:
@@ -66,7 +66,7 @@ def _usual_rfc3339(text: str) -> int | None:
 
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.([0-9]{1,9}))?(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
-)
+).fullmatch
 
 
 def _short(operand: Value, name: str, position: int) -> str:

@@ -62,7 +62,10 @@ def _metered(builtin: Builtin) -> Callee:
         elif work := reading(a):
             charge(q, work)
         result = function(a)
-        if result is True or result is False or (result.__class__ is str and len(result) <= MADE_FREELY):
+        if result is True or result is False:
+            return result
+        cls = result.__class__
+        if (cls is str and len(result) <= MADE_FREELY) or (cls is int and -_WORD < result < _WORD):
             return result
         return _made(q, result)
 
@@ -72,7 +75,10 @@ def _metered(builtin: Builtin) -> Callee:
         if (b.__class__ is not str or len(b) >= READ_AT_ONCE) and (work := reading(b)):
             charge(q, work)
         result = function(a, b)
-        if result is True or result is False or (result.__class__ is str and len(result) <= MADE_FREELY):
+        if result is True or result is False:
+            return result
+        cls = result.__class__
+        if (cls is str and len(result) <= MADE_FREELY) or (cls is int and -_WORD < result < _WORD):
             return result
         return _made(q, result)
 
@@ -84,6 +90,9 @@ def _metered(builtin: Builtin) -> Callee:
 
     by_operands: dict[int, Callee] = {1: one, 2: two}
     return by_operands.get(len(builtin.decl.args), many)
+
+
+_WORD: Final = 1 << 62
 
 
 def _made(q: Query, result: Value) -> Value:

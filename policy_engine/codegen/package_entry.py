@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MOST_RULES: Final = 64
 """Documents of rules in a package that is worth an entry."""
 
+MOST_LINES_OF_ALL: Final = 600
+"""Lines of a package's rules that are worth having twice."""
+
 
 def write_package(unit: Unit, writer: Writer, tree: Tree) -> None:
     """The function that makes the entry for a package; none if that is too large."""
@@ -89,9 +92,10 @@ class _Package:
         begun = len(lines)
         self.functions.indent += 1
         rules = RulesWriter(self.unit, self.functions, group, self.always, self.export)
-        if not self.unit.is_fixed(group):
+        worth_it = not self.unit.is_fixed(group) and begun <= MOST_LINES_OF_ALL
+        if worth_it:
             rules.all_rules()
-        if self.unit.is_fixed(group) or len(lines) - begun > MOST_LINES:
+        if not worth_it or len(lines) - begun > MOST_LINES:
             del lines[begun:]
             rules.ordinary()
         self.functions.indent -= 1
