@@ -55,6 +55,9 @@ def shallow(value: Value, deeper: bool = True) -> Value:
         elif cls is int:
             if not -WORD < item < WORD:
                 return None
+        elif cls is float:
+            if not -_FINITE < item < _FINITE:
+                return None
         elif item is not True and item is not False and item is not None:
             inner = shallow(item, False) if deeper else None
             if inner is None:
@@ -86,6 +89,8 @@ SHORT: Final = 120
 
 WORD: Final = 1 << 62
 """What integers in it are below."""
+
+_FINITE: Final = 1e300
 
 SMALL: Final = 1 << 20
 """Bytes that no small result has more of, nor all of a package's: who allows less must not use `shallow`."""
