@@ -46,9 +46,6 @@ MOST_TEXTS: Final = 4096
 LAZY: Final = "?q"
 """Stands for the context in expressions that few decisions evaluate, until it is known whether all need one."""
 
-DEPTH: Final = 3
-"""Indentation of what decides, in the function that makes it."""
-
 
 IS_SHORT: Final = (
     f"({{name}}.__class__ is str and len({{name}}) <= {SHORT} and {{name}}.isascii() "
@@ -75,8 +72,7 @@ def opener_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
 
 def write_entry(unit: Unit, writer: Writer, group: Group) -> None:
     """The function that makes the entry for a complete rule, a set or an object; none if that is too long."""
-    rules = Writer()
-    rules.indent = DEPTH
+    rules = deciding()
     always = Always(rules)
     entry = EntryWriter(unit, rules, group, always)
     entry.all_rules()
@@ -84,17 +80,28 @@ def write_entry(unit: Unit, writer: Writer, group: Group) -> None:
         return
     begun, context = ("[i, *b]", "q") if entry.opened else ("None", "(q := q or [i, *b])")
     lines = [line.replace(LAZY, context) for line in rules.lines]
-    write_opener(writer, unit.function_name(group), always.lines, [f"q = {begun}", *lines])
+    write_opener(writer, unit.function_name(group), always.lines, begun, lines)
 
 
-def write_opener(writer: Writer, name: str, before: list[str], decision: list[str]) -> None:
-    """A function that computes what is always the same and gives a function that decides."""
+def deciding() -> Writer:
+    """A writer for the lines that decide."""
+    writer = Writer()
+    writer.indent = 3
+    return writer
+
+
+def write_opener(writer: Writer, name: str, before: list[str], begun: str, lines: list[str]) -> None:
+    """A function that computes what is always the same and gives a function that decides.
+
+    `before` are the lines of the first, `begun` is the context that the second begins with, and `lines` what it does.
+    """
     with writer.block(f"def {name_of(name)}(b, limits):"):
         for line in before:
             writer.line(line.replace(LAZY, "None"))
         with writer.block("def entry(i=U):"):
+            writer.line(f"q = {begun}")
             writer.line("try:")
-            writer.lines += [line if line[0] == " " else " " * DEPTH + line for line in decision]
+            writer.lines += lines
             writer.line("except PolicyError: raise")
             writer.line("except Exception as e: raise failure(e) from e")
         writer.line("return entry")

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from policy_engine.codegen.context import DATA
-from policy_engine.codegen.entry import LAZY, MOST_LINES, Always, EntryWriter, write_opener
+from policy_engine.codegen.entry import LAZY, MOST_LINES, Always, EntryWriter, deciding, write_opener
 from policy_engine.codegen.index import find
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Rule, Tree
@@ -47,7 +47,8 @@ def write_package(unit: Unit, writer: Writer, tree: Tree) -> None:
     # Base data in the package is part of the document. Then this is not worth it.
     beginning = [*package.always.lines, f"if base_at(b[{DATA - 1}], {path}) is not U: return None"]
     before = beginning + [line.replace(LAZY, "q") for line in package.functions.lines]
-    write_opener(writer, unit.extent_name(tree), before, ["q = [i, *b]", *package.lines, "return r"])
+    package.body.line("return r")
+    write_opener(writer, unit.extent_name(tree), before, "[i, *b]", package.body.lines)
 
 
 def _rules(tree: Tree) -> int:
@@ -67,22 +68,22 @@ class _Package:
         self.unit = unit
         self.functions = Writer()
         self.always = Always(self.functions)
-        self.lines: list[str] = []
+        self.body = deciding()
         self.export = unit.new_slot()
         """Where a context keeps what copies the large values."""
 
     def document(self, name: str, tree: Tree) -> None:
         """Write what gives the document of a place to a variable."""
-        self.lines.append(f"{name} = {{}}")
+        self.body.line(f"{name} = {{}}")
         for step, child in tree.children.items():
             key = self.unit.constants.value(step)
             if child.group is None:
                 below = self.functions.name("r")
                 self.document(below, child)
-                self.lines.append(f"{name}[{key}] = {below}")
+                self.body.line(f"{name}[{key}] = {below}")
             elif child.group.kind is not Kind.FUNCTION:
-                self.lines.append(f"v = {self._function(child.group)}(q, i)")
-                self.lines.append(f"if v is not U: {name}[{key}] = v")
+                self.body.line(f"v = {self._function(child.group)}(q, i)")
+                self.body.line(f"if v is not U: {name}[{key}] = v")
 
     def _function(self, group: Group) -> str:
         """The name of a function for a copy of what a group says."""

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from policy_engine.compiler import calls
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
 from policy_engine.compiler.recursion import rule_terms
 from policy_engine.compiler.terms import builtin_name
+from policy_engine.errors import PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -120,7 +122,8 @@ class Unit:
             if name_of(name) not in self._written:
                 self._written.add(name_of(name))
                 self._pending.append(write)
-                self._flush()
+                with suppress(PolicyError):  # loops too deep for a function with more around them: it has to do without
+                    self._flush()
 
     def _document(self, tree: Tree) -> Callable[[Query], Value]:
         def needed(_: Writer) -> None:
