@@ -190,6 +190,8 @@ class Refs:
             return None
         if name is not None and (name in OBSERVED or in_place(name, call.args, args) is not None):
             return None  # what is done in place costs as little as remembering it
+        if name is not None and self.unit.program.builtins[name].relation:
+            return None  # what it yields can be looped over once
         if name is None and self.unit.prints:
             return None
         return next((place for place in self.before if all(map(place.knows, (self.context, *args)))), None)
