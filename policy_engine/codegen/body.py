@@ -9,12 +9,12 @@ CPython allows 20 nested blocks in one function. Before that limit the rest of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
-from policy_engine.codegen.conditions import Conditions
+from policy_engine.codegen.comprehensions import Action, Comprehensions
 from policy_engine.codegen.context import CODE
 from policy_engine.codegen.lookahead import Loop, fixed_refs
 from policy_engine.compiler.calls import constant_path
@@ -35,20 +35,6 @@ Demand = tuple[Term, str]
 
 
 @dataclass(slots=True)
-class Action:
-    """What happens at each solution of a body.
-
-    `write` writes it. `stop` says that one solution is enough; `flag` is then a variable that is true after it, or ""
-    if the action returns from the function. `assigns` are the variables it rebinds.
-    """
-
-    write: Callable[[], None]
-    stop: bool = False
-    flag: str = ""
-    assigns: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
 class _Open:
     """What a body has opened and must close: loops, and local functions with the name to call."""
 
@@ -65,7 +51,7 @@ class _Frame:
     opened: list[_Open] = field(default_factory=list)
 
 
-class BodyWriter(Conditions):
+class BodyWriter(Comprehensions):
     """Writes bodies into one Python function."""
 
     rest: Body | None = None
@@ -175,6 +161,7 @@ class BodyWriter(Conditions):
         """Write one expression: what follows runs once for each of its solutions."""
         self.writer.place = expr.loc
         self.unit.reached(self.writer, expr.loc)
+        self.is_indexed = not expr.withs
         if not expr.withs:
             self._what(expr)
             self._traced(expr)
@@ -269,31 +256,6 @@ class BodyWriter(Conditions):
             self.depth -= 1
         self._fail_if(f"not {holds}")
 
-    def comprehension(self, term: Term) -> str:
-        """A comprehension: a collection that the solutions of its body fill."""
-        result, target = self.writer.name("v"), self.writer.name("c")
-        match term:
-            case nodes.ArrayComprehension(item, body):
-                self.writer.line(f"{target} = []")
-                action = lambda: self.writer.line(f"{target}.append({self.operand(item)})")  # noqa: E731
-                made = target
-            case nodes.SetComprehension(item, body):
-                self.writer.line(f"{target} = {{}}")
-                action = lambda: self.writer.line(f"{target}.setdefault({self.key(item)})")  # noqa: E731
-                made = f"Set.of({target})"
-            case nodes.ObjectComprehension(key, value, body):
-                loc = self.unit.constants.loc(term.loc)
-                self.writer.line(f"{target} = {{}}")
-                action = lambda: self.writer.line(  # noqa: E731
-                    f"put_pair({self.ctx}, {target}, {self.operand(key)}, {self.operand(value)}, {loc})"
-                )
-                made = target
-            case _:
-                raise AssertionError("not a comprehension")
-        self.solutions(body, Action(action))
-        self.writer.line(f"{result} = {made}")
-        return result
-
     # ---- calls
 
     def _call_statement(self, call: nodes.Call) -> None:
@@ -333,6 +295,7 @@ class BodyWriter(Conditions):
 
     def unify(self, a: Term, b: Term) -> None:
         """`a = b`: bind what is unbound, compare what is not."""
+        self.is_indexed = self.is_indexed and (isinstance(a, nodes.Var) or isinstance(b, nodes.Var))
         if self.is_open(b) and not self.is_open(a):
             a, b = b, a
         if not self.is_open(a):

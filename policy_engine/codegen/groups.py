@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from policy_engine.codegen.body import Action, BodyWriter
+from policy_engine.codegen.body import BodyWriter
+from policy_engine.codegen.comprehensions import Action
 from policy_engine.codegen.context import DATA, INDEXES, MASKED
 from policy_engine.codegen.index import Index
 from policy_engine.codegen.writer import Writer

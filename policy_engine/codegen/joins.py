@@ -13,7 +13,7 @@ error, so no error is missed either. Tables over base data are made when first n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any, Final
 
@@ -39,6 +39,9 @@ Field = tuple[str | int, ...]
 Join = tuple[str, tuple[Field, ...], bool]
 """One loop's equalities: a text that tells them from others, because that is quick to look up; what of the members is
 compared; and whether the loop is over (key, member) pairs."""
+
+Groups = dict[Any, Any]
+"""The collections of a comprehension by the values of its outer variables, frozen."""
 
 Table = dict[object, list[Any]]
 """What the loop is over, in order, by what the fields are, frozen. Members that lack a field are left out."""
@@ -88,6 +91,28 @@ def kept(indexes: dict[Any, Any] | None, place: Any) -> dict[object, Value]:
     if len(found) > MOST:
         found.clear()
     return found
+
+
+def grouped(q: Query, slot: int, fill: Callable[[], Groups]) -> Groups | None:
+    """The table of a comprehension in a loop, from `fill` (see `comprehensions`); None if it is to be run as it is.
+
+    `slot` is where one context remembers the table, or until then how often it has been asked for.
+    """
+    state = q[slot]
+    if state is None or state.__class__ is dict:
+        found: Groups | None = state
+        return found
+    times = 1 if state is NC else state + 1
+    if times < ASKED:
+        q[slot] = times
+        return None
+    q[slot] = None
+    q[slot] = table = fill()
+    return table
+
+
+ASKED: Final = 8
+"""How often a comprehension is run before one run finds all."""
 
 
 def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
@@ -182,5 +207,5 @@ def _field(q: Query, value: Value, path: Field) -> object:
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
 
 
-EXPORTED: Final = {**runtime.EXPORTED, "joined": joined, "kept": kept, "listed": listed}
+EXPORTED: Final = {**runtime.EXPORTED, "grouped": grouped, "joined": joined, "kept": kept, "listed": listed}
 """Every name that generated code may use."""

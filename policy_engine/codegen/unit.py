@@ -16,7 +16,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from policy_engine.codegen.body import Action, BodyWriter
+from policy_engine.codegen.body import BodyWriter
+from policy_engine.codegen.comprehensions import Action
 from policy_engine.codegen.context import MEMO, Code, Node, Query
 from policy_engine.codegen.deferred import can_wait
 from policy_engine.codegen.entry import EXPORTED, name_of, write_entry

@@ -337,17 +337,17 @@ def _ref_outputs(terms: Iterable[Term], safe: set[str]) -> set[str]:
                 if type(step) is nodes.Var:
                     found.add(step.name)
                 elif type(step) is not nodes.Scalar:
-                    found |= _step_vars(step)
+                    found |= step_vars(step)
         pending += [part for part in subterms(term) if not is_leaf(part)]
     return found
 
 
-def _step_vars(step: Term) -> set[str]:
+def step_vars(step: Term) -> set[str]:
     """The variables of a ref's step, but for those that refs in it start with."""
     if isinstance(step, nodes.Var):
         return {step.name}
     inner = step.path if isinstance(step, nodes.Ref) else subterms(step)
-    return set().union(*map(_step_vars, inner))
+    return set().union(*map(step_vars, inner))
 
 
 def _is_safe_head(ref: nodes.Ref, safe: set[str]) -> bool:

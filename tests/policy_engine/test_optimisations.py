@@ -27,6 +27,8 @@ SWITCHES: dict[str, Callable[[Patch], None]] = {
     "nothing in place": lambda patch: (
         patch.setattr(refs, "in_place", lambda *_: None) or patch.setattr(body.BodyWriter, "operator", lambda *_: False)
     ),
+    "no tables of comprehensions": lambda patch: patch.setattr(joins, "ASKED", 10**9),
+    "tables of comprehensions at once": lambda patch: patch.setattr(joins, "ASKED", 1),
     "calls in loops repeated": lambda patch: patch.setattr(refs.Refs, "_first_known", lambda *_: None),
     "deep functions split": lambda patch: patch.setattr(body, "MAX_DEPTH", 2),
 }
@@ -139,6 +141,61 @@ def test_joins_are_used_and_follow_the_data() -> None:
     assert other({"user": "u7"}) == list(range(20))
     assert entry({"user": "u7"}) == [7]
     assert pe.compile(module, {"grants": []}).entrypoint("data.t.p")({"user": "u7"}) == []
+
+
+TABLES = """package t
+
+by_text := [y | some x in input.xs; k := lower(x.s); y := {w.v: w.n | some w in input.xs; lower(w.s) == k}]
+by_two contains [k, y] if {
+    some x in input.xs
+    k := [x.s, x.t]
+    y := [w.v | some w in input.xs; k == [w.s, w.t]; w.v != 3]
+}
+of(k, t) := {w.v | some w in input.xs; lower(w.s) == k; {"t": w.t} == t}
+called := [of(lower(x.s), {"t": x.t}) | some x in input.xs]
+counted := [count([1 | some w in input.xs; [w.s] == k]) | some x in input.xs; k := [x.s]]
+inner := [y | some x in input.xs; k := [x.s]; y := {z | some w in input.xs; k == [w.s]; z := [v | some v in w.vs]}]
+twice := [y | some x in input.xs; k := [x.s]; y := [z | some w in input.xs; k == [w.s]; j := [w.t];
+    z := count([1 | some v in input.xs; j == [v.t]])]]
+sure if every x in input.xs { k := [x.s]; count([w | some w in input.xs; [w.s] == k]) > 0 }
+replaced := y if y := counted with input.xs as input.ys
+"""
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tables_of_comprehensions_find_what_bodies_find(seed: int, monkeypatch: Patch) -> None:
+    rng = random.Random(seed)
+
+    def row() -> Any:
+        fields = {
+            "s": rng.choice(["a", "A", "b", ""]),
+            "t": rng.choice([["a"], None, 1, "1"]),
+            "vs": [rng.randint(0, 2)],
+        }
+        return {**fields, "v": rng.choice([1, 2, 3, "x"]), "n": rng.randint(0, 9)}
+
+    question = {"xs": [row() for _ in range(rng.choice([0, 3, 20]))], "ys": [row() for _ in range(10)]}
+    answers = []
+    for asked in (10**9, 8, 1):
+        monkeypatch.setattr(joins, "ASKED", asked)
+        policies = pe.compile({"t.rego": TABLES})
+        answers += [pe.dumps(policies.entrypoint("data.t")(question))]
+        answers += [pe.dumps({name: policies.entrypoint(f"data.t.{name}")(question) for name in pe.loads(answers[0])})]
+    assert len({pe.dumps(pe.loads(answer)) for answer in answers}) == 1
+
+
+def test_tables_of_comprehensions_are_used() -> None:
+    module = """package t
+        p := count([k |
+            some x in input.xs
+            k := [x.a, x.b]
+            ys := [y | some w in input.xs; k == [w.a, w.b]; y := w.n]
+            ys == [x.n]
+        ])
+    """
+    rows = [{"a": number, "b": str(number), "n": number} for number in range(1000)]
+    entry = pe.compile({"t.rego": module}, limits=pe.Limits(work=50_000)).entrypoint("data.t.p")
+    assert entry({"xs": rows}) == 1000
 
 
 FIXED = """package t
