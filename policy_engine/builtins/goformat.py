@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from policy_engine.builtins import gotext
 from policy_engine.builtins.arithmetic import general_text
+from policy_engine.builtins.octets import to_bytes
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN
 from policy_engine.values import int_text, literal
 
@@ -116,7 +116,7 @@ def _format_string(spec: Spec, verb: str, text: str) -> str | None:
     if verb in ("q", "v"):
         return spec.pad(_quoted(spec, _truncated(spec, text)))
     if verb in ("x", "X"):
-        return _hex_of_bytes(spec, gotext.utf8(text)[: spec.precision], upper=verb == "X")
+        return _hex_of_bytes(spec, to_bytes(text)[: spec.precision], upper=verb == "X")
     return None
 
 

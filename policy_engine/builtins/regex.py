@@ -114,10 +114,10 @@ def template_match(pattern: Value, text: Value, start: Value, end: Value) -> boo
     """Whether the whole text matches a template: literal text with regular expressions between delimiters."""
     name = "regex.template_match"
     all_strings(name, pattern, text, start, end)
-    size = len(gotext.utf8(start))
+    size = len(to_bytes(start))
     if size != 1:
         raise BuiltinError(f"{name}: start delimiter has to be exactly one character long but is {size} long")
-    if len(gotext.utf8(end)) != 1:
+    if len(to_bytes(end)) != 1:
         # OPA's text names the length of the other delimiter.
         raise BuiltinError(f"{name}: end delimiter has to be exactly one character long but is {size} long")
     return _compiled(_template_pattern(pattern, start, end), name).search(gotext.utf8(text)) is not None
@@ -168,6 +168,7 @@ def compile_literals(texts: Iterable[bytes], name: str) -> Any:
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _BYTES_FOR_LITERALS
+    options.encoding = re2.Options.Encoding.LATIN1  # a byte for a byte, whether they are characters or not
     try:
         return re2.compile(b"|".join(map(re2.escape, texts)), options)
     except re2.error:

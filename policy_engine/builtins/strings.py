@@ -12,6 +12,7 @@ from typing import Final
 from policy_engine import types as t
 from policy_engine.builtins import gotext, regex
 from policy_engine.builtins.arithmetic import to_dyadic, truncate
+from policy_engine.builtins.octets import from_bytes, printable, to_bytes
 from policy_engine.builtins.operands import (
     all_strings,
     charge_made,
@@ -157,9 +158,9 @@ def replace_n(ctx: Context, patterns: Value, text: Value) -> str:
 
 def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]], name: str) -> str:
     # RE2's alternation of literals prefers the first that fits, and is linear in the text whatever the patterns are.
-    replacements = {gotext.utf8(old): gotext.utf8(new) for old, new in pairs}
+    replacements = {to_bytes(old): to_bytes(new) for old, new in pairs}
     filler = replacements.pop(b"", None)
-    data = gotext.utf8(text)
+    data = to_bytes(text)
     charge_text(ctx, len(data))
     pieces, end = [], 0
     if replacements:
@@ -171,14 +172,14 @@ def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]], name: 
     pieces.append(data[end:])
     charge_made(ctx, len(data), ascii_only=True)
     if filler is None:
-        return b"".join(pieces).decode()
+        return from_bytes(b"".join(pieces))
     ctx.charge((len(data) + 1) * (8 + len(filler) // 4))
     # An empty pattern stands before, between and behind what the others leave, byte for byte: Go takes characters
     # apart that are not ASCII.
     tokens = [bytes((octet,)) for octet in pieces[0]]
     for replacement, rest in zip(pieces[1::2], pieces[2::2], strict=True):
         tokens += [replacement, *(bytes((octet,)) for octet in rest)]
-    return (filler + filler.join(tokens) + filler if tokens else filler).decode("utf-8", "replace")
+    return from_bytes(filler + filler.join(tokens) + filler if tokens else filler)
 
 
 def reverse(ctx: Context, text: Value) -> str:
@@ -219,22 +220,33 @@ def substring(text: Value, offset: Value, length: Value) -> str:
     start, size = integer(offset, "substring", 2), integer(length, "substring", 3)
     if start < 0:
         raise BuiltinError("substring: negative offset")
-    return text[start:] if size < 0 else text[start : start + size]  # type: ignore[no-any-return]
+    cut: str = text[start:] if size < 0 else text[start : start + size]
+    if cut.isascii() or (start == 0 and size >= len(to_bytes(text))):
+        return cut
+    return printable(cut)  # Go takes it apart into characters
 
 
 def trim(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim", text, characters)
-    return text.strip(characters)  # type: ignore[no-any-return]
+    return text.strip(_cutset(characters))  # type: ignore[no-any-return]
+
+
+def _cutset(characters: str) -> str:
+    """To Go each byte that is no character is U+FFFD here, and the other way round."""
+    return characters + _NO_CHARACTERS if "\ufffd" in printable(characters) else characters
+
+
+_NO_CHARACTERS: Final = "\ufffd" + "".join(map(chr, range(0xDC80, 0xDD00)))
 
 
 def trim_left(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_left", text, characters)
-    return text.lstrip(characters)  # type: ignore[no-any-return]
+    return text.lstrip(_cutset(characters))  # type: ignore[no-any-return]
 
 
 def trim_right(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_right", text, characters)
-    return text.rstrip(characters)  # type: ignore[no-any-return]
+    return text.rstrip(_cutset(characters))  # type: ignore[no-any-return]
 
 
 def trim_prefix(ctx: Context, text: Value, prefix: Value) -> str:

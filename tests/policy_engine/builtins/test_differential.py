@@ -95,10 +95,6 @@ def _never(operands: list[Value]) -> bool:
 
 
 DIFFERENT_ON_PURPOSE: Final[dict[str, Callable[[list[Value]], bool]]] = {
-    # An empty pattern takes characters apart that are not ASCII. OPA's result is no text then; here it is what becomes
-    # of it in JSON.
-    "replace": lambda operands: operands[1] == "",
-    "strings.replace_n": lambda operands: "" in operands[0],
     # OPA keeps a text that Go reads as a number and JSON does not: `+1`, `02`, `.5`, `5.`, `1_0`.
     "to_number": lambda operands: isinstance(operands[0], str) and bool(_NO_JSON_NUMBER.fullmatch(operands[0])),
     # OPA's library takes its own message for a format.

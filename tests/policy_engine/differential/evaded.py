@@ -14,7 +14,7 @@ from typing import Final
 
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Module, Node, Rule, Term
-from policy_engine.syntax.parser import parse_module
+from policy_engine.syntax.parser import parse_module, parse_term
 from policy_engine.syntax.printer import to_text
 from policy_engine.syntax.visitor import transform
 from tests.oracle import Oracle
@@ -103,6 +103,25 @@ def _asked_anew(module: Module) -> Module:
     return changed
 
 
+def _reversed_by_characters(module: Module) -> Module:
+    """`strings.reverse` of bytes that are no UTF-8 writes over what it has reversed, or crashes."""
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.Call) or to_text(node.operator) != "strings.reverse" or len(node.args) != 1:
+            return node
+        characters = _call("split", node.args[0], nodes.Scalar(""))
+        return _call("concat", nodes.Scalar(""), _call("array.reverse", characters))
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _call(name: str, *args: Term) -> nodes.Call:
+    operator = parse_term(name)
+    assert isinstance(operator, nodes.Var | nodes.Ref)
+    return nodes.Call(operator, args)
+
+
 def _is_name(step: Term) -> bool:
     return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and not step.value.isdigit()
 
@@ -121,5 +140,6 @@ EVADED: Final[dict[str, Callable[[Module], Module]]] = {
     "keys of one hash": _each_pair_once,
     "a number as a rule's key": _numbers_as_they_are_found,
     "a function's value for an equal number": _asked_anew,
+    "bytes that are reversed": _reversed_by_characters,
     "text as an index beside replaced data": _numbers_as_indexes,
 }

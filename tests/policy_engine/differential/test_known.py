@@ -42,6 +42,7 @@ SAMPLES = [
         "a function's value for an equal number",
         'p := [x | some x in [1, json.unmarshal("1e0")]; json.marshal(f(x)) == "[1]"]\nf(x) := [x]',
     ),
+    ("bytes that are reversed", 'p := strings.reverse(base64.decode("YWL/Y2Q="))'),
     (
         "text as an index beside replaced data",
         'p := [q, [x | x := q with data.xs as [7]]]\nq := [1 | data.xs[r[_]]]\nr := ["0"]',
