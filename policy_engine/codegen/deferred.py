@@ -55,19 +55,22 @@ class _Look:
             fits = self._ref(what)
         else:
             return isinstance(what, nodes.Term) and self.is_bound(what)
-        if not expr.negated:
+        if fits and not expr.negated:
             for term in names:
-                self.bound |= _names(term)
+                if type(term) is nodes.Var:
+                    self.bound.add(term.name)
+                elif type(term) is not nodes.Scalar:
+                    self.bound |= _names(term)
         return fits
 
     def _equality(self, sides: tuple[Term, ...]) -> bool:
         known = 0
         for side in sides:
-            if isinstance(side, nodes.Ref):
+            if type(side) is nodes.Ref:
                 if not self._ref(side):
                     return False
                 known += 1
-            elif isinstance(side, nodes.Call):
+            elif type(side) is nodes.Call:
                 if not self._call(side):
                     return False
                 known += 1
@@ -84,9 +87,11 @@ class _Look:
 
     def _ref(self, ref: nodes.Ref) -> bool:
         head = ref.head
-        if not isinstance(head, nodes.Var) or (head.name == "data" and not self.unit.program.tree.is_base(ref.path)):
+        if type(head) is not nodes.Var or (head.name == "data" and not self.unit.program.tree.is_base(ref.path)):
             return False
-        self.loops += sum(not self.is_bound(step) for step in ref.path)
+        for step in ref.path:
+            if type(step) is not nodes.Scalar and not self.is_bound(step):
+                self.loops += 1
         return True
 
     def is_bound(self, term: Term) -> bool:

@@ -44,7 +44,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         head = _head_terms(rule)
         found: dict[Bundle, None] = {}
         for clause in rule.clauses:
-            own[clause] = touched.by_terms(program, [*head, *_clause_terms(clause)])
+            own[clause] = touched.by_terms(program, [*head, *_touching_terms(clause)])
             rule_of[clause] = rule
             found.update(dict.fromkeys(own[clause]))
             head = []
@@ -100,13 +100,8 @@ class Touched:
         """What some terms refer to or call."""
         found: list[Bundle] = []
         for term in terms:
-            # Nearly all terms are of input or local.
-            cls = term.__class__
-            if cls is nodes.Scalar or (cls is nodes.Var and term.name != "data"):  # type: ignore[union-attr]
-                continue
-            if type(term) is nodes.Ref and type(term.head) is nodes.Var and term.head.name != "data":
-                continue
-            found += [bundle for bundle in self._by_term(program, term) if bundle.rules]
+            if not _is_local(term):
+                found += [bundle for bundle in self._by_term(program, term) if bundle.rules]
         return found
 
     def _by_term(self, program: Program, term: Term) -> Iterator[Bundle]:
@@ -228,6 +223,30 @@ def _clause_terms(clause: Clause) -> list[Term]:
 
 
 _INPUT: Final = nodes.Var("input")
+
+
+def _touching_terms(clause: Clause) -> list[Term]:
+    """The terms of a clause, but for those in bodies without other bodies that touch no rule: nearly all."""
+    found = [*(all_terms(clause.value) if clause.value is not None else ())]
+    for expr in clause.body:
+        if not expr.flat or expr.withs:
+            found += body_terms((expr,))
+            continue
+        if type(expr.what) is nodes.Call and type(expr.what.operator) is nodes.Ref:
+            found.append(expr.what)
+        for term in expr_terms(expr):
+            if not (is_simple(term) and _is_local(term)):
+                found += all_terms(term)
+    return found
+
+
+def _is_local(term: Term) -> bool:
+    """Whether a term itself, not what is in it, is a constant, local or of `input`."""
+    if type(term) is nodes.Ref:
+        return type(term.head) is nodes.Var and term.head.name != "data"
+    if type(term) is nodes.Var:
+        return term.name != "data"
+    return type(term) is nodes.Scalar
 
 
 def body_terms(body: Body) -> list[Term]:

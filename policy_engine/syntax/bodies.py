@@ -114,15 +114,14 @@ def _leftmost(node: Expr | Term) -> Term | Body | None:
     if isinstance(node, Expr) and node.negated:
         return None
     what = node.what if isinstance(node, Expr) else node
-    match what:
-        case Conjunction((first, *_)) | Disjunction((first, *_)):
-            return first if isinstance(first, tuple) else _leftmost(first)
-        case Call(_, (first, *_)) if what.infix:
-            return _leftmost(first)
-        case Ref(head, _):
-            return head
-        case _:
-            return what  # type: ignore[return-value]
+    while isinstance(what, Call) and what.infix:
+        what = what.args[0]
+    if isinstance(what, Ref):
+        return what.head
+    if isinstance(what, (Conjunction, Disjunction)):
+        first = what.operands[0]
+        return first if isinstance(first, tuple) else _leftmost(first)
+    return what  # type: ignore[return-value]
 
 
 def _is_print(expr: Expr) -> bool:

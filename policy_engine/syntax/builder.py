@@ -194,7 +194,10 @@ class Builder:
 
     def _chain(self, call: Call) -> Call:
         chains = self._chains
-        length = 1 + max([chains.get(id(arg), 0) for arg in call.args])
+        length = 1
+        for arg in call.args:
+            if arg.__class__ is Call:
+                length = max(length, 1 + chains.get(id(arg), 0))
         chains[id(call)] = length
         if length > self.longest_chain:
             self.longest_chain = length
@@ -225,10 +228,11 @@ class Builder:
 
     def field(self, token: Token) -> Part:
         file, row, col, end_row, end_col = token.loc
-        return Part(Scalar(token.text, loc=_new(Location, (file, row, col + 1, end_row, end_col))), token.loc)
+        name = Scalar(token.text, loc=_new(Location, (file, row, col + 1, end_row, end_col)))
+        return _new(Part, (name, token.loc))
 
     def index(self, left: Token, term: Term, right: Token) -> Part:
-        return Part(term, span(left, right))
+        return _new(Part, (term, span(left, right)))
 
     def ref_first(self, head: Term, part: Part) -> Path:
         self._check_head(head)
@@ -243,10 +247,11 @@ class Builder:
         return Ref(path.head, tuple(path.parts), loc=span(path.head, path.end))
 
     def _check_head(self, head: Term) -> None:
-        if isinstance(head, Scalar | Ref | Template):
+        if isinstance(head, Var):
+            if head.name in DOCUMENTS and in_parentheses(head):
+                fail("illegal ref (head cannot be ref)", head.loc, "remove the parentheses")
+        elif isinstance(head, (Scalar, Ref, Template)):
             fail(f"illegal ref (head cannot be {kind_of(head)})", head.loc)
-        if isinstance(head, Var) and head.name in ("input", "data") and in_parentheses(head):
-            fail("illegal ref (head cannot be ref)", head.loc, "remove the parentheses")
 
     def arguments_none(self, left: Token, right: Token) -> Arguments:
         return Arguments((), span(left, right))

@@ -144,7 +144,7 @@ class Lexer:
         self._next_line = self._breaks[0]
 
     def run(self) -> None:
-        source, tokens = self.source, self.tokens
+        source, file, tokens = self.source, self.file, self.tokens
         self._check_characters()
         match = _TOKEN.match
         position = 1 if source.startswith("\ufeff") else 0
@@ -154,11 +154,15 @@ class Lexer:
             if found is None:
                 self._illegal(position)
             kind: str = found.lastgroup  # type: ignore[assignment]  # every alternative is a named group
-            start = found.start(kind)
+            start, end = found.span(kind)
             glued = ends_operand and start == position
-            position = found.end()
-            text = source[start:position]
-            loc = self._locate(start, position)
+            position = end
+            text = source[start:end]
+            if end < self._next_line:
+                row, line = self._row, self._line
+                loc = _new(Location, (file, row, start - line + 1, row, end - line + 1))
+            else:
+                loc = self._locate(start, end)
             if kind == "NAME":
                 if text in self._keywords:
                     kind = self._keyword(text, position)

@@ -139,7 +139,7 @@ class _Parser:
         ]
 
     def run(self, tokens: list[Token], start: str) -> Any:
-        actions, rules = self.actions, self.rules
+        actions, rules, shortcuts = self.actions, self.rules, _shortcuts
         states = [self.starts[start]]
         values: list[Any] = []
         # The tokens of whole statements are let go of: in a large module they take as much as its tree. The first
@@ -176,7 +176,7 @@ class _Parser:
                     else:
                         values.append(callback())
                     place = states[-1], symbol, kind
-                    state = _shortcuts.get(place)
+                    state = shortcuts.get(place)
                     states.append(self._pass_on(*place) if state is None else state)
         raise AssertionError("the last token ends the text")
 
