@@ -55,7 +55,7 @@ class Compiled:
         """The program, compiled now if it has not been."""
         with self._lock:
             if self._program is None:
-                with no_collection():
+                with no_collection(lasting=True):
                     self._program = self._build()
                 del self._build  # it holds the texts
             return self._program
@@ -91,7 +91,7 @@ class Compiled:
 
     def document(self, path: Path) -> Document:
         """The function for the document at a path below data."""
-        with no_collection():
+        with no_collection(lasting=True):
             if self._cache is None:
                 unit = self.unit(self.program)
                 function = unit.value(path)
@@ -108,13 +108,13 @@ class Compiled:
 
     def traced(self, path: Path) -> Document:
         """The same with functions that note what succeeds. Not kept in the cache: few decisions are explained."""
-        with no_collection():
+        with no_collection(lasting=True):
             unit = self.unit(self.program, trace=True)
             return unit.code, unit.value(path)
 
     def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:
         """The function for a query's rows."""
-        with no_collection():
+        with no_collection(lasting=True):
             return self._query(text, capture)
 
     def _query(self, text: str, capture: bool) -> tuple[Code, Rows, Shape]:
@@ -132,7 +132,7 @@ class Compiled:
 
     def profiled(self, text: str, profile: Profile) -> tuple[Code, Rows, Shape]:
         """The same for one evaluation, whose times `profile` collects."""
-        with no_collection():
+        with no_collection(lasting=True):
             unit, rows, shape = queries.prepare(
                 self.program, text, lambda program: ProfiledUnit(program, profile), capture=True
             )

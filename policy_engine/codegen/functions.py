@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import linecache
-import marshal
 import secrets
 import threading
 import weakref
@@ -27,8 +26,8 @@ _PROCESS: Final = secrets.token_hex(4)
 """Part of the names of sources: code from a cache must not point at another process's source of the same number."""
 
 
-Later = str | bytes | Callable[[], str]
-"""The source of one function, its code as `marshal` writes it, or what writes the source."""
+Later = str | Callable[[], str | CodeType]
+"""The source of one function, or what gives that or its code."""
 
 
 class Functions:
@@ -56,7 +55,7 @@ class Functions:
         return function
 
     def stand_in(self, name: str, later: Later) -> Callable[..., Any]:
-        """A function that is written, compiled or read when it is called."""
+        """A function that is written and compiled when it is called."""
         self.waiting[name] = later
         function = self.install(name, _stand_in.__code__)
         assert isinstance(function, FunctionType)
@@ -65,11 +64,13 @@ class Functions:
 
     def waiting_texts(self) -> dict[str, str]:
         """The sources of the stand-ins that have one. Those that were to be written later are written now."""
+        texts: dict[str, str] = {}
         with self._lock:
             for name, later in self.waiting.items():
-                if not isinstance(later, (str, bytes)):
-                    self.waiting[name] = later()
-            return {name: later for name, later in self.waiting.items() if isinstance(later, str)}
+                text = later if isinstance(later, str) else later()
+                if isinstance(text, str):
+                    self.waiting[name] = texts[name] = text
+        return texts
 
     def _become(self, name: str) -> Callable[..., Any]:
         """Give a stand-in its code, unless another thread has done so while this one came here."""
@@ -77,11 +78,8 @@ class Functions:
         with self._lock:
             later = self.waiting.get(name)
             if later is not None:
-                if isinstance(later, bytes):
-                    code = marshal.loads(later)  # noqa: S302  written by image.py, and trusted by cache.py
-                else:
-                    later = later if isinstance(later, str) else later()
-                    (code,) = self._compile([later])[1]
+                made = later if isinstance(later, str) else later()
+                (code,) = self._compile([made])[1] if isinstance(made, str) else [made]
                 function.__code__ = code
                 function.__kwdefaults__ = None
                 del self.waiting[name]
@@ -106,16 +104,18 @@ class Functions:
                 new[shape.key] = shape
             compiled.append(text)
             line += lines
-        codes = _codes("".join(compiled), name) if new else []
+        codes = codes_of("".join(compiled), name) if new else []
         for shape, code in zip(new.values(), codes, strict=True):
             self._patterns[shape.key] = pattern(code, shape)
         for shape, text, line in like:
             known = self._patterns[shape.key]
-            codes += _codes("\n" * (line - 1) + text, name) if known is None else [known.code(shape, name, line)]
+            codes += (
+                codes_of("\n" * (line - 1) + text, name) if known is None else [known.code(shape.names, name, line)]
+            )
         return name, codes
 
 
-def _codes(source: str, name: str) -> list[CodeType]:
+def codes_of(source: str, name: str) -> list[CodeType]:
     """The codes of the functions in a source."""
     module = compile(source, name, "exec")
     return [item for item in module.co_consts if isinstance(item, CodeType)]

@@ -2,20 +2,26 @@
 
 An image has only what `marshal` writes: code objects, and constants taken apart into tuples with a letter in front. It
 names what is not data (builtins, functions, nodes) and finds it again where it is restored. Restoring runs nothing of
-it. Code that has not been compiled yet is kept as its source and stays so (see functions.py).
+it. Code that has not been compiled yet stays so (see functions.py): of functions that are alike one is compiled, the
+others are the names in them (see shapes.py); any other is its source.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.context import Code, Node, Query
 from policy_engine.codegen.entry import EXPORTED
-from policy_engine.codegen.functions import Functions, late, remembered
+from policy_engine.codegen.functions import Functions, codes_of, late, remembered
 from policy_engine.codegen.metering import callee, of_query
+from policy_engine.codegen.shapes import Key as ShapeKey
+from policy_engine.codegen.shapes import Pattern, pattern, shape_of
 from policy_engine.codegen.unit import Unit
 from policy_engine.location import Location
 from policy_engine.values import Key, Number, Set, freeze
@@ -33,9 +39,9 @@ class UnstorableError(Exception):
 
 def snapshot(unit: Unit, entry: Entry) -> Image:
     """All of a unit's code, with one function of a context as its entry. Raises `UnstorableError`."""
-    waiting = unit.functions.waiting_texts()  # these may add constants
+    waiting, patterns = _waiting(unit.functions.waiting_texts())  # which may add constants
     writer = _Writer(unit)
-    code: list[tuple[str, CodeType | str]] = []
+    code: list[tuple[str, CodeType | _Waiting]] = []
     constants: list[tuple[str, Any]] = []
     for name, item in unit.namespace.items():
         if isinstance(item, FunctionType) and item.__globals__ is unit.namespace:
@@ -50,19 +56,44 @@ def snapshot(unit: Unit, entry: Entry) -> Image:
     nodes = [writer.node(node) for node in unit.nodes.values()]
     mocks = [(name, unit.program.functions[name].number) if name in unit.program.functions else (name, None)
              for name in unit.mock_slots]  # fmt: skip
-    return name, unit.code.slots, code, nodes, constants, mocks
+    return name, unit.code.slots, patterns, code, nodes, constants, mocks
+
+
+_Waiting = str | tuple[int, tuple[str, ...]]
+"""The source of a function, or the number of its pattern and its names."""
+
+
+def _waiting(texts: dict[str, str]) -> tuple[dict[str, _Waiting], list[tuple[CodeType, tuple[str, ...]]]]:
+    """What functions that are to be compiled later are in an image, and the patterns that they refer to."""
+    shapes = {name: shape_of(text) for name, text in texts.items()}
+    counted = Counter(shape.key for shape in shapes.values())
+    found: dict[str, _Waiting] = {}
+    patterns: list[tuple[CodeType, tuple[str, ...]]] = []
+    numbers: dict[ShapeKey, int | None] = {}
+    for name, shape in shapes.items():
+        if counted[shape.key] > 1 and shape.key not in numbers:
+            (code,) = codes_of(texts[name], "<policy>")
+            made = pattern(code, shape)
+            numbers[shape.key] = None if made is None else len(patterns)
+            patterns += [] if made is None else [(code, shape.names)]
+        number = numbers.get(shape.key)
+        found[name] = texts[name] if number is None else (number, tuple(map(sys.intern, shape.names)))
+    return found, patterns
 
 
 def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]:
     """The code of an image and its entry. `builtins` are those that the unit had."""
-    name, slots, functions, nodes, constants, mocks = image
+    name, slots, patterns, functions, nodes, constants, mocks = image
     namespace: dict[str, Any] = {"__builtins__": {}, **EXPORTED}
     owner = Functions(namespace)
+    known = [Pattern(*item) for item in patterns]
     for function, item in functions:
         if isinstance(item, CodeType):
             owner.install(function, item)
-        else:
+        elif isinstance(item, str):
             owner.stand_in(function, item)
+        else:
+            owner.stand_in(function, partial(known[item[0]].code, item[1], "<policy>", 1))
     reader = _Reader(namespace, builtins)
     reader.add_nodes(nodes)
     for constant, written in constants:
@@ -88,6 +119,8 @@ class _Writer:
             return item
         if cls is Location:
             return ("l", *item)
+        if cls is tuple and item and all(map(self._is_own, item)):
+            return "functions", tuple([part.__name__ for part in item])
         if cls is tuple or cls is list or cls is frozenset:
             return (cls.__name__, [self.written(part) for part in item])
         if cls is dict:
@@ -100,11 +133,14 @@ class _Writer:
             return "number", item.text
         if cls is Node:
             return "node", item.number
-        if cls is FunctionType and item.__globals__ is self.unit.namespace:
+        if self._is_own(item):
             return "function", item.__name__
         if id(item) in self.builtins:
             return "builtin", self.builtins[id(item)]
         raise UnstorableError(f"generated code refers to {item!r}")
+
+    def _is_own(self, item: Any) -> bool:
+        return item.__class__ is FunctionType and item.__globals__ is self.unit.namespace
 
     def node(self, node: Node) -> tuple[Any, ...]:
         children = [(self.written(key), child.number) for key, child in node.children.items()]
@@ -135,6 +171,8 @@ class _Reader:
         if kind == "l":
             return Location._make(written[1:])
         content = written[1]
+        if kind == "functions":
+            return tuple([self.namespace[name] for name in content])
         match kind:
             case "tuple":
                 return tuple([self.value(item) for item in content])

@@ -44,22 +44,22 @@ def shape_of(text: str) -> Shape:
 
 
 class Pattern:
-    """The code of one function, for others of its shape."""
+    """The code of one function, for others of its shape, and the names in it."""
 
-    def __init__(self, code: CodeType, shape: Shape) -> None:
-        self._code = code
-        self._names = shape.names
+    def __init__(self, code: CodeType, names: tuple[str, ...]) -> None:
+        self.origin = code
+        self.names = names
 
-    def code(self, shape: Shape, file: str, line: int) -> CodeType:
-        """The code of another function, which stands in a source at a line."""
+    def code(self, own: tuple[str, ...], file: str, line: int) -> CodeType:
+        """The code of another function with names of its own, which stands in a source at a line."""
         names: dict[object, str] = {}
         slots: dict[object, int] = {}
-        for old, new in zip(self._names, shape.names, strict=True):
+        for old, new in zip(self.names, own, strict=True):
             if old[0] == "[":
                 slots[int(old[1:])] = int(new[1:])
             else:
                 names[old] = new
-        return _renamed(self._code, names, slots, file, line - self._code.co_firstlineno)
+        return _renamed(self.origin, names, slots, file, line - self.origin.co_firstlineno)
 
 
 def pattern(code: CodeType, shape: Shape) -> Pattern | None:
@@ -73,7 +73,7 @@ def pattern(code: CodeType, shape: Shape) -> Pattern | None:
         literals = {int(number) for part in shape.key[1:] for number in _NUMBER.findall(str(part))}
         if slots & literals or not slots <= _integers(code):
             return None
-    return Pattern(code, shape)
+    return Pattern(code, shape.names)
 
 
 def _integers(code: CodeType) -> set[int]:
