@@ -41,7 +41,7 @@ def reason(program: Program, difference: Difference, oracle: Oracle) -> str:
         return ""
     errors = {error.message.split("\n")[0] for error in Engine(program).errors}
     for name, (wrong, change) in KNOWN.items():
-        if bool(errors) != bool(wrong) or not all(re.match(wrong, error) for error in errors):
+        if bool(errors) != bool(wrong) or (wrong and not any(re.match(wrong, error) for error in errors)):
             continue
         if name.startswith(_TYPES) and difference.path != MODULES:
             continue
@@ -110,7 +110,8 @@ def _function_in_place_of_a_document(module: Module, modules: dict[str, Module])
 
     def change(node: Node) -> Node:
         if isinstance(node, nodes.With) and full(node.value) in names and full(node.target) not in names:
-            return dataclasses.replace(node, value=nodes.Scalar(1))
+            anything = nodes.Ref(nodes.Var("input"), (nodes.Scalar("function"),))
+            return dataclasses.replace(node, value=anything)
         return node
 
     changed: Module = transform(module, change)
@@ -298,4 +299,4 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "annotations that no rule asks for": (".* annotation redeclared: ", _unread_annotations),
     "shift by a number of more than 64 bits": ("", _long_shift),
 }
-"""What this engine's errors begin with, all of them (empty: it has none), and what OPA makes of a module."""
+"""What an error of this engine begins with (empty: it has none), and what OPA makes of a module."""
