@@ -112,9 +112,9 @@ class RuleResolver(Resolver):
                 scope.locals.update({name: replace(local, uses=0) for name, local in arguments.items()})
             body = (*first, *self._exprs(part.body))
             errors = self._set_errors([])  # what is wrong with the head does not depend on the body
-            self.head = scope
             if part is rule:
                 suffix, body = self._heads(steps[ground:], body)
+            self.head = scope
             end = len(body)
             if part is rule and head.key is not None:
                 (key,), body = self._heads((head.key,), body)

@@ -69,7 +69,7 @@ class Resolver:
         """The names of the table that something refers to."""
         self.annotations: Annotations | None = None
         self.head: Scope | None = None
-        """The scope of the body whose rule's head is being resolved."""
+        """The scope of the body whose rule's key or value is being resolved: OPA does that before the body."""
         self.current: tuple[ModuleInfo, nodes.Rule] | None = None
         """The rule that is being resolved, which `rego.metadata` speaks of; None in a query."""
 
@@ -373,8 +373,8 @@ class Resolver:
             declared.uses += 1
             return nodes.Var(declared.var.name, loc=term.loc)
         if (local := self.scopes.use(name)) is not None:
-            if local.how is How.ARGUMENT and self.head is not None:
-                self.scopes.see_argument(local)
+            if self.head is not None and self.head.locals.get(name) is local:
+                self.scopes.see_outer(name, local)
             return nodes.Var(local.var.name, loc=term.loc)
         target = self._global(name)
         if target is None:
@@ -417,7 +417,7 @@ class Resolver:
         if isinstance(part.what, nodes.Call) and (name := _dotted(part.what.operator)) in self.relations:
             text = f"illegal call to relation built-in '{name}' that may cause multiple outputs"
             self.found.templates.append(PolicyError(COMPILE_ERROR, text, part.loc))
-        if isinstance(part.what, nodes.Var) and not part.what.is_wildcard:
+        if isinstance(part.what, nodes.Var):
             var = self.term(part.what)
             if isinstance(var, nodes.Var) and var.name not in ROOTS:
                 return nodes.Set((var,), loc=part.loc)

@@ -101,10 +101,9 @@ class Scopes:
         if self._stack and self.find(var.name) is None:
             self._stack[-1].locals[var.name] = Local(var, How.SEEN, var.loc)
 
-    def see_argument(self, local: Local) -> None:
-        """Note that the innermost scope has come to know an argument, which it then must not declare."""
-        here = self._stack[-1].locals
-        here.setdefault(shown(local.var.name), Local(local.var, How.SEEN, local.loc))
+    def see_outer(self, name: str, local: Local) -> None:
+        """Note that the innermost scope has come to know a name of an outer one, which it then must not declare."""
+        self._stack[-1].locals.setdefault(name, Local(local.var, How.SEEN, local.loc))
 
     def declare(self, var: nodes.Var, how: How, loc: Location) -> bool:
         """Give a variable a name of its own from here on; false if that is an error."""
