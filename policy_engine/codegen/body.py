@@ -19,6 +19,7 @@ from policy_engine.codegen.context import CODE
 from policy_engine.codegen.lookahead import Loop, fixed_refs
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
+from policy_engine.compiler.safety import own_vars
 from policy_engine.compiler.terms import COMPREHENSIONS, DocumentValue, FunctionValue, bodies, builtin_name, same_key
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -164,16 +165,18 @@ class BodyWriter(Comprehensions):
         self.is_indexed = not expr.withs
         if not expr.withs:
             self._what(expr)
-            self._traced(expr)
+            self._written(expr)
             return
         outer = self.context
         self.context = self._with(expr.withs)
         self.rest = None  # it is evaluated in another context
         self._what(expr)
         self.context = outer
-        self._traced(expr)
+        self._written(expr)
 
-    def _traced(self, expr: Expr) -> None:
+    def _written(self, expr: Expr) -> None:
+        if self.unmentioned:
+            self.unmentioned -= own_vars(expr)
         if self.unit.trace and expr.loc.row:
             self.writer.line(f"h[{self.unit.place(expr.loc)}] = 1")
 
@@ -244,6 +247,7 @@ class BodyWriter(Comprehensions):
                 header = f"for {key}, {value} in items({self.ctx}, {source}):"
             self._hoist(every.body)
             self.env[every.value.name] = value
+            self.unmentioned |= {var.name for var in (every.key, every.value) if var is not None}
             self.before = (*self.before, self.writer.loop(header))
             self.writer.indent += 1
             self.depth += 1

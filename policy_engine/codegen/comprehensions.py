@@ -8,21 +8,22 @@ looks through all services for each host. But the body itself says what `key` mu
 finds the ports for every value that `key` can have, and each host's are looked up. Where an equality is with a part of
 a member, a join index does the same for less (see `lookahead`): this is for what is made of members.
 
-Running a body for values that nobody asks for may fail where asking would not. There is a table only where OPA has one
-too, so that it fails with the same error.
+Running a body for values that nobody asks for may fail where asking would not. So there is a table only where OPA has
+one, and under strict errors, where that shows, from the first time on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policy_engine.codegen.conditions import Conditions
 from policy_engine.codegen.fixed import OBSERVED
-from policy_engine.compiler.comprehension_index import all_names, index_keys, names_within
-from policy_engine.compiler.terms import bodies, builtin_name, expr_terms
+from policy_engine.codegen.lookahead import HARMLESS
+from policy_engine.compiler.comprehension_index import all_exprs, all_names, index_keys, names_within
+from policy_engine.compiler.terms import bodies, builtin_name, expr_terms, walk_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
@@ -41,11 +42,23 @@ class Action:
     assigns: tuple[str, ...] = ()
 
 
+MOST_TABLES = 2
+"""Comprehensions in one another that have tables."""
+
+SURE: Final = HARMLESS | {"eq"}
+"""Calls that have no errors."""
+
+_DATA: Final = nodes.Var("data")
+
+
 class Comprehensions(Conditions):
     """Writes comprehensions."""
 
-    tabled = False
-    """Whether what is being written is in a comprehension with a table: every table writes the body twice."""
+    tables = 0
+    """Tables of comprehensions around what is being written: every one of them writes the body twice."""
+
+    unmentioned: frozenset[str] = frozenset()
+    """Variables of `every` that no expression of its body has mentioned: OPA does not know that they are bound."""
 
     is_indexed = True
     """Whether the comprehension that is written next stands where OPA may look it up (see `comprehension_index`)."""
@@ -63,11 +76,12 @@ class Comprehensions(Conditions):
         assert isinstance(term, (nodes.ArrayComprehension, nodes.SetComprehension, nodes.ObjectComprehension))
         result, target = self.writer.name("v"), self.writer.name("c")
         empty = "[]" if isinstance(term, nodes.ArrayComprehension) else "{}"
-        keys = index_keys(term, self.env, self.unit.arity) if self.is_indexed else ()
-        if self._has_table(term, keys):
-            self.tabled = True
-            self._from_table(term, keys, target, empty)
-            self.tabled = False
+        keys = index_keys(term, self.env.keys() - self.unmentioned, self.unit.arity) if self.is_indexed else ()
+        often, failing = self._uses_of_table(term, keys)
+        if often or failing:
+            self.tables += 1
+            self._from_table(term, keys, target, empty, f"{often}, {failing}")
+            self.tables -= 1
         else:
             self.writer.line(f"{target} = {empty}")
             self._fill(term, bool(keys), lambda: target)
@@ -93,12 +107,37 @@ class Comprehensions(Conditions):
                 raise AssertionError("not a comprehension")
         self.solutions(body, Action(action))
 
-    def _has_table(self, term: Term, keys: tuple[str, ...]) -> bool:
-        if not keys or not self.loops or self.tabled or self.unit.trace or self.context != "q":
-            return False
-        return is_worth_a_table(term, keys, self.env)
+    def _uses_of_table(self, term: Term, keys: tuple[str, ...]) -> tuple[bool, bool]:
+        """Whether a table saves work in a loop, and whether running the body for all values may fail on its own."""
+        if not keys or self.tables >= MOST_TABLES:
+            return False, False
+        if not all(name in keys for name in names_within(term) if name in self.env):
+            return False, False
+        (body,) = bodies(term)
+        often = bool(self.loops) and not self.unit.trace and is_worth_a_table(body, keys)
+        return often, self._may_fail(body, keys)
 
-    def _from_table(self, term: Term, keys: tuple[str, ...], target: str, empty: str) -> None:
+    def _may_fail(self, body: Body, keys: tuple[str, ...]) -> bool:
+        """Whether what stands behind the first mention of `keys`, and so is run for theirs only, may fail."""
+        mentioned = False
+        for expr in body:
+            if mentioned and any(map(self._can_fail, all_exprs((expr,)))):
+                return True
+            mentioned = mentioned or not set(keys).isdisjoint(all_names(expr_terms(expr)))
+        return False
+
+    def _can_fail(self, expr: Expr) -> bool:
+        found: list[nodes.Node] = [expr.what]
+        for term in expr_terms(expr):
+            found += walk_terms(term)
+        return any(
+            builtin_name(item) not in SURE
+            if isinstance(item, nodes.Call)
+            else isinstance(item, nodes.Ref) and item.head == _DATA and not self.unit.program.tree.is_base(item.path)
+            for item in found
+        )
+
+    def _from_table(self, term: Term, keys: tuple[str, ...], target: str, empty: str, uses: str) -> None:
         """Take the collection from the table of all of them, if there is one."""
         table, made = self.writer.name("v"), self.writer.name("c")
         with self.kept():
@@ -111,7 +150,7 @@ class Comprehensions(Conditions):
             self.writer.line(f"return {made}")
             self.writer.indent -= 1
             self.depth = depth
-        self.writer.line(f"{table} = grouped({self.ctx}, {self.unit.new_slot()}, {fill})")
+        self.writer.line(f"{table} = grouped({self.ctx}, {self.unit.new_slot()}, {fill}, {uses})")
         self.writer.line(f"{target} = {empty}")
         with self.writer.block(f"if {table} is None:"):
             self._fill(term, True, lambda: target)
@@ -121,14 +160,11 @@ class Comprehensions(Conditions):
         return self.tuple_of([f"({self.key(nodes.Var(key))})" for key in keys])
 
 
-def is_worth_a_table(comprehension: Term, keys: tuple[str, ...], bound: Collection[str]) -> bool:
-    """Whether the body binds each of `keys`, before it mentions it, to what is made of members, and needs nothing else.
+def is_worth_a_table(body: Body, keys: tuple[str, ...]) -> bool:
+    """Whether a body binds each of `keys`, before it mentions it, to what is made of members.
 
     What is equal to a part of a member is found by a join index.
     """
-    (body,) = bodies(comprehension)
-    if not all(name in keys for name in names_within(comprehension) if name in bound):
-        return False
     missing, known, computed = set(keys), set[str](), set[str]()
     for expr in body:
         if expr.withs:

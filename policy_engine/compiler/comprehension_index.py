@@ -113,3 +113,12 @@ def names_within(closure: nodes.Node) -> Iterator[str]:
             yield from all_names(_terms(expr))
             if expr.what.__class__ in HOLD_OPERANDS:
                 yield from names_within(expr.what)
+
+
+def all_exprs(body: Body) -> Iterator[Expr]:
+    """The expressions of a body, and those of all bodies in them."""
+    for expr in body:
+        yield expr
+        for closure in closures(expr):
+            for inner in bodies(closure):
+                yield from all_exprs(inner)
