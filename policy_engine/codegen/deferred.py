@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policy_engine.compiler.program import Rule
-from policy_engine.compiler.terms import builtin_name, walk_terms
+from policy_engine.compiler.safety import own_vars
+from policy_engine.compiler.terms import builtin_name, is_simple, walk_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
 
@@ -48,20 +49,26 @@ class _Look:
             return False
         what = expr.what
         if isinstance(what, nodes.Call):
-            names = what.args
-            fits = self._equality(what.args) if _is_equality(what) else self._call(what)
+            terms = what.args
+            is_equality = len(terms) == 2 and builtin_name(what) == "eq"
+            fits = self._equality(terms) if is_equality else self._call(what)
         elif isinstance(what, nodes.Ref):
-            names = (what,)
+            terms = (what,)
             fits = self._ref(what)
         else:
-            return isinstance(what, nodes.Term) and self.is_bound(what)
+            return self.bound.issuperset(own_vars(expr))
         if fits and not expr.negated:
-            for term in names:
-                if type(term) is nodes.Var:
-                    self.bound.add(term.name)
-                elif type(term) is not nodes.Scalar:
-                    self.bound |= _names(term)
+            for term in terms:
+                self._bind(term)
         return fits
+
+    def _bind(self, term: Term) -> None:
+        if type(term) is nodes.Var:
+            self.bound.add(term.name)
+        elif type(term) is nodes.Ref and is_simple(term):
+            self.bound.update([step.name for step in term.path if type(step) is nodes.Var])
+        elif type(term) is not nodes.Scalar:
+            self.bound |= _names(term)
 
     def _equality(self, sides: tuple[Term, ...]) -> bool:
         known = 0
@@ -101,10 +108,6 @@ class _Look:
         if type(term) is nodes.Var:
             return term.name in self.bound
         return not isinstance(term, nodes.Ref) and self.bound.issuperset(_names(term))
-
-
-def _is_equality(call: nodes.Call) -> bool:
-    return builtin_name(call) == "eq" and len(call.args) == 2
 
 
 def _names(term: Term) -> set[str]:

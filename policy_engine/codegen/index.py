@@ -128,11 +128,11 @@ def _body_demands(rule: Rule) -> Iterator[_Demand]:
             continue
         name = builtin_name(what)
         if name == "eq" and len(what.args) == 2:
-            left, right = what.args
-            for a, b in ((left, right), (right, left)):
-                if isinstance(a, nodes.Var) and (path := _input_path(b)) is not None:
-                    places[a.name] = path
-                place = places.get(a.name) if isinstance(a, nodes.Var) else _input_path(a)
+            left, right = [(term, _input_path(term)) for term in what.args]
+            for (a, a_path), (b, b_path) in ((left, right), (right, left)):
+                if isinstance(a, nodes.Var) and b_path is not None:
+                    places[a.name] = b_path
+                place = places.get(a.name) if isinstance(a, nodes.Var) else a_path
                 if place is not None and (texts := _texts(b)) is not None:
                     yield _Demand(place, texts)
         elif name in _TESTS and len(what.args) == _TESTS[name].arity:
@@ -192,7 +192,9 @@ def _input_path(term: Term) -> tuple[str, ...] | None:
     """The path of a reference into input whose steps are all strings."""
     if not isinstance(term, nodes.Ref) or not isinstance(term.head, nodes.Var) or term.head.name != "input":
         return None
-    steps = [step.value for step in term.path if isinstance(step, nodes.Scalar)]
-    if len(steps) != len(term.path) or not all(isinstance(step, str) for step in steps):
-        return None
-    return tuple(str(step) for step in steps)
+    steps: list[str] = []
+    for step in term.path:
+        if not isinstance(step, nodes.Scalar) or not isinstance(step.value, str):
+            return None
+        steps.append(step.value)
+    return tuple(steps)

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final
 
 from policy_engine.codegen.context import DATA
 from policy_engine.codegen.entry import LAZY, MOST_LINES, Always, EntryWriter, deciding, write_opener
-from policy_engine.codegen.index import find
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Rule, Tree
 
@@ -145,6 +144,6 @@ class RulesWriter(EntryWriter):
             super(EntryWriter, self).collection(rules, known)
             return
         self.writer.line("c = {}")
-        self._members(rules, known, find(rules))
+        self._members(rules, known, self.unit.index_of(self.group, rules))
         self.writer.line("r = listing(c)")
         self.writer.line(f"return exported(q, {self._export}, limits, Set.of(c)) if r is None else r")

@@ -19,7 +19,7 @@ from policy_engine.codegen.lookahead import Loop
 from policy_engine.codegen.metering import First, callee
 from policy_engine.codegen.writer import Place, Writer
 from policy_engine.compiler.program import Group, Kind, Tree
-from policy_engine.compiler.terms import COMPREHENSIONS, builtin_name, walk_terms
+from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, builtin_name, walk_terms
 from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -95,7 +95,7 @@ class Refs:
     def is_open(self, term: Term) -> bool:
         """Whether a term is a pattern with variables that are not bound yet."""
         if isinstance(term, nodes.Var):
-            return term.name not in self.env and term.name not in ("input", "data")
+            return term.name not in self.env and term.name not in ROOTS
         return isinstance(term, (nodes.Array, nodes.Object, nodes.Set)) and bool(self.unbound(term))
 
     def unbound(self, term: Term) -> list[str]:
@@ -104,7 +104,9 @@ class Refs:
 
     def operand(self, term: Term) -> str:
         """A term without refs in it: an expression for its value, which is defined."""
-        if (found := constant_value(term)) is not None:
+        if isinstance(term, nodes.Scalar):
+            return self.unit.constants.value(term.value)
+        if not isinstance(term, nodes.Var) and (found := constant_value(term)) is not None:
             return self.unit.constants.value(found[0])
         match term:
             case nodes.Var(name):
@@ -148,20 +150,16 @@ class Refs:
 
     def side(self, term: Term) -> str:
         """A side of `=` or a whole expression: the name of its value, which may be undefined (see `maybe`)."""
-        match term:
-            case nodes.Ref(head, path):
-                assert isinstance(head, nodes.Var)
-                return self.ref(head, path)
-            case nodes.Var("input"):
-                return self._maybe(self.root("input"))
-            case nodes.Var("data"):
-                return self.virtual(self.unit.program.tree, ())
-            case nodes.Call():
-                return self.call_value(term)
-            case _ if isinstance(term, COMPREHENSIONS):
-                return self.comprehension(term)
-            case _:
-                return self.named(self.operand(term))
+        if isinstance(term, nodes.Ref):
+            assert isinstance(term.head, nodes.Var)
+            return self.ref(term.head, term.path)
+        if isinstance(term, nodes.Var) and term.name in ROOTS:
+            return self._maybe(self.root("input")) if term.name == "input" else self.virtual(self.unit.program.tree, ())
+        if isinstance(term, nodes.Call):
+            return self.call_value(term)
+        if isinstance(term, COMPREHENSIONS):
+            return self.comprehension(term)
+        return self.named(self.operand(term))
 
     def _maybe(self, name: str) -> str:
         self.maybe.add(name)

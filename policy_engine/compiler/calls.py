@@ -9,6 +9,7 @@ from typing import Final
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.program import Group, Kind, Path, Program, dotted
 from policy_engine.compiler.terms import (
+    HOLD_BODIES,
     DocumentValue,
     FunctionValue,
     bodies,
@@ -17,7 +18,7 @@ from policy_engine.compiler.terms import (
     expr_terms,
     function_path,
     heads,
-    term_closures,
+    is_simple,
     walk_terms,
 )
 from policy_engine.compiler.typecheck import messages
@@ -135,9 +136,10 @@ class Checker:
         if isinstance(expr.what, nodes.Call):
             self._call(expr.what, statement=True)
         for term in (*expr_terms(expr), *[item.value for item in expr.withs]):
-            for item in () if isinstance(term, (nodes.Scalar, nodes.Var)) else _terms(term):
-                if isinstance(item, nodes.Call):
-                    self._call(item, statement=False)
+            if not is_simple(term):
+                for item in _terms(term):
+                    if isinstance(item, nodes.Call):
+                        self._call(item, statement=False)
         for closure in closures(expr):
             for body in bodies(closure):
                 self.body(body)
@@ -230,10 +232,11 @@ class Checker:
 
 def _terms(term: Term) -> Iterator[Term]:
     """A term and all in it, heads of comprehensions too; not their bodies."""
-    yield from walk_terms(term)
-    for closure in term_closures(term):
-        for head in heads(closure):
-            yield from _terms(head)
+    for item in walk_terms(term):
+        yield item
+        if item.__class__ in HOLD_BODIES:
+            for head in heads(item):
+                yield from _terms(head)
 
 
 def constant_path(target: Term) -> Path | None:

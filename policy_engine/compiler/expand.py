@@ -29,6 +29,7 @@ from policy_engine.compiler.terms import (
     map_operands,
     map_term,
     walk_terms,
+    with_args,
 )
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
@@ -120,7 +121,7 @@ class Expander:
             if name == "eq" and type(right) is nodes.Call and type(left) is nodes.Var and is_generated(left.name):
                 # The value of a head, which has a variable of its own already.
                 args = tuple([self.operand(arg, before) for arg in right.args])
-                return call("eq", (left, replace(right, args=args)), what)
+                return call("eq", (left, with_args(right, args)), what)
             # What `==` and the right of `:=` do not bind, the safety stage has to see; after it the three are one.
             sides = self.side(left, before), self.side(right, before)
             renamed = self.equality(name)
@@ -128,7 +129,7 @@ class Expander:
         simple = tuple([arg if type(arg) is nodes.Scalar else self.operand(arg, before) for arg in what.args])
         if _same(simple, what.args):
             return what
-        return nodes.Call(what.operator, simple, infix=what.infix, loc=what.loc)
+        return with_args(what, simple)
 
     def operand(self, term: Term, before: list[Expr]) -> Term:
         """A term that stands inside another one."""
@@ -167,7 +168,7 @@ class Calls(Expander):
     def operand(self, term: Term, before: list[Expr]) -> Term:
         if isinstance(term, nodes.Call):
             args = tuple([self.operand(arg, before) for arg in term.args])
-            return self.take_out(replace(term, args=args), before)
+            return self.take_out(with_args(term, args), before)
         return self.side(term, before)
 
     def side(self, term: Term, before: list[Expr]) -> Term:
@@ -229,9 +230,8 @@ class Dynamic(Expander):
                 return term if _same(steps, path) else nodes.Ref(head, steps, loc=term.loc)
             case nodes.ArrayComprehension() | nodes.SetComprehension() | nodes.ObjectComprehension():
                 return map_closure(term, self.body)
-            case nodes.Call(operator, args):
-                operands = tuple([self.operand(arg, before) for arg in args])
-                return nodes.Call(operator, operands, infix=term.infix, loc=term.loc)
+            case nodes.Call():
+                return with_args(term, tuple([self.operand(arg, before) for arg in term.args]))
             case _:
                 return map_term(term, lambda item: self.operand(item, before))
 

@@ -208,18 +208,19 @@ def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
     return all(b is None or equal(a, b[0]) for a, b in pairs)
 
 
-def rule_terms(rule: Rule) -> list[Term]:
-    """Every term of a rule, at any depth."""
-    return [*_head_terms(rule), *(term for clause in rule.clauses for term in _clause_terms(clause))]
+def rule_terms(rule: Rule) -> Iterator[Term]:
+    """Every term of a rule, at any depth. Who looks for one need not have them all."""
+    for clause in rule.clauses:
+        for expr in clause.body:
+            yield from body_terms((expr,))
+        if clause.value is not None:
+            yield from all_terms(clause.value)
+    yield from _head_terms(rule)
 
 
 def _head_terms(rule: Rule) -> list[Term]:
     steps = (*rule.suffix, *([rule.key] if rule.key is not None else []))
     return [term for step in steps for term in all_terms(step)]
-
-
-def _clause_terms(clause: Clause) -> list[Term]:
-    return [*(all_terms(clause.value) if clause.value is not None else ()), *body_terms(clause.body)]
 
 
 _INPUT: Final = nodes.Var("input")

@@ -84,6 +84,11 @@ def call(name: str, args: tuple[Term, ...], like: nodes.Node) -> nodes.Call:
     return nodes.Call(nodes.Var(name, loc=like.loc), args, loc=like.loc)
 
 
+def with_args(like: nodes.Call, args: tuple[Term, ...]) -> nodes.Call:
+    """A call with other operands."""
+    return nodes.Call(like.operator, args, infix=like.infix, loc=like.loc)
+
+
 def equality(a: Term, b: Term, like: nodes.Node) -> Expr:
     """The expression `a = b`. There are no bodies in `a`."""
     return Expr(call("eq", (a, b), like), flat=not term_closures(b), loc=like.loc)
@@ -107,8 +112,8 @@ def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
             return nodes.Set(tuple([f(item) for item in items]), loc=term.loc)
         case nodes.Object(pairs):
             return nodes.Object(tuple([(f(key), f(value)) for key, value in pairs]), loc=term.loc)
-        case nodes.Call(operator, args):
-            return nodes.Call(operator, tuple([f(arg) for arg in args]), infix=term.infix, loc=term.loc)
+        case nodes.Call(_, args):
+            return with_args(term, tuple([f(arg) for arg in args]))
         case _:
             return term
 

@@ -312,7 +312,7 @@ def test_many_threads_fill_and_read_one_directory(load: Callable[..., pe.Policie
 
 
 def test_many_threads_call_what_is_not_compiled_yet(load: Callable[..., pe.Policies]) -> None:
-    """The rules that an index chooses from, alike or not, are compiled when they are first chosen, by whoever is first."""
+    """The rules that an index chooses from, alike or not, are compiled when somebody first chooses them."""
     load().entrypoint("data.many.level")
     level = load().entrypoint("data.many.level")
     start = threading.Barrier(8)
