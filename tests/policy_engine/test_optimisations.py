@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
-from policy_engine.codegen import body, fixed, index, inline, joins, refs
+from policy_engine.codegen import body, fixed, functions, index, inline, joins, refs, unit
 from tests.policy_engine.language.test_language import CASES, without_remarks
 
 Patch = pytest.MonkeyPatch
@@ -30,6 +30,10 @@ SWITCHES: dict[str, Callable[[Patch], None]] = {
     "no tables of comprehensions": lambda patch: patch.setattr(joins, "ASKED", 10**9),
     "tables of comprehensions at once": lambda patch: patch.setattr(joins, "ASKED", 1),
     "calls in loops repeated": lambda patch: patch.setattr(refs.Refs, "_first_known", lambda *_: None),
+    "nothing is written later": lambda patch: (
+        patch.setattr(index, "FEWEST", 2) or patch.setattr(unit, "can_wait", lambda *_: False)
+    ),
+    "every function compiled": lambda patch: patch.setattr(functions, "pattern", lambda *_: None),
     "deep functions split": lambda patch: patch.setattr(body, "MAX_DEPTH", 2),
 }
 
