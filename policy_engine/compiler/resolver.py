@@ -129,14 +129,17 @@ class Resolver:
             case nodes.SomeIn(key, value, collection):
                 return self._some_in(expr, key, value, collection)
             case nodes.Every(key, value, domain, body):
-                source = self.term(domain)
-                scope = self.scopes.open({var.name for var in (key, value) if var is not None})
+                names = {var.name for var in (key, value) if var is not None}
+                with self.scopes.hiding(names):
+                    source = self.term(domain)
+                scope = self.scopes.open(names)
                 for var in (key, value):
                     if var is not None and not var.is_wildcard:
                         self.scopes.declare(var, How.DECLARED, body[0].loc)
                 exprs = self._exprs(body)
                 self.scopes.close(strict=self.strict)
                 exprs = self._renamed_inside(exprs, scope)
+                source = self._renaming(scope).term(source)  # what is bound there, nothing binds for the domain
                 renamed = [scope.locals[v.name].var if v and v.name in scope.locals else v for v in (key, value)]
                 assert renamed[1] is not None
                 return nodes.Every(renamed[0], renamed[1], source, exprs, loc=expr.what.loc)
@@ -258,8 +261,10 @@ class Resolver:
 
         OPA renames such a body twice, and the second time knows all of its names.
         """
-        declared = {name: local.var.name for name, local in scope.locals.items() if local.how is not How.SEEN}
-        return Renaming(declared).body(body)
+        return self._renaming(scope).body(body)
+
+    def _renaming(self, scope: Scope) -> Renaming:
+        return Renaming({name: local.var.name for name, local in scope.locals.items() if local.how is not How.SEEN})
 
     def _see_inside(self, logic: nodes.Node) -> None:
         """What operands in braces mention without declaring it, the body around has mentioned too."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from policy_engine.compiler.terms import COMPREHENSIONS, Names, expr_terms, map_term, operands, walk_terms
@@ -95,6 +96,14 @@ class Scopes:
     def hides(self, name: str) -> bool:
         """Whether a body around declares a name somewhere, so that it is none of a rule or an import."""
         return any(name in scope.declares for scope in self._stack)
+
+    @contextmanager
+    def hiding(self, names: set[str]) -> Iterator[None]:
+        """What is resolved in here takes none of the names for one of a rule or an import."""
+        scope = self._stack[-1]
+        before, scope.declares = scope.declares, scope.declares | names
+        yield
+        scope.declares = before
 
     def see(self, var: nodes.Var) -> None:
         """Note a variable that nothing has declared yet."""
