@@ -128,7 +128,7 @@ class Safety:
                         # What the expression itself lacks counts no longer: so does OPA, which then evaluates an
                         # `every` whose domain nothing has bound yet, and finds it undefined.
                         domain = own[i] if isinstance(expr.what, nodes.Every) else set()
-                        missing[i] = closed_over | domain
+                        missing[i] = closed_over | domain | self._builtins_for_documents(expr)
                 missing[i] = missing[i] - bound - safe
                 if not missing[i]:
                     placed[i] = True
@@ -147,6 +147,11 @@ class Safety:
             result.append(self._inside(body[i], seen) if closed[i] else body[i])
             seen |= own[i]
         return tuple(result)
+
+    def _builtins_for_documents(self, expr: Expr) -> set[str]:
+        """The builtins whose names are values of its `with`: OPA takes each for something to evaluate, and unbound."""
+        names = {item.value.name for item in expr.withs if isinstance(item.value, nodes.Var)}
+        return {name for name in names if self.arity(nodes.Call(nodes.Var(name), ())) >= 0}
 
     def _iterated(self, expr: Expr, bound: set[str], safe: set[str], left: set[str]) -> tuple[set[str], set[str]]:
         """What OPA takes an expression to bind, which may be more than it does, and what it leaves for the next one.

@@ -255,6 +255,31 @@ def _bound_by_nothing(module: Module, modules: dict[str, Module]) -> Module:
     return parse_module(texts[file], file)
 
 
+def _bound_to_itself(module: Module, modules: dict[str, Module]) -> Module:
+    """OPA takes `x = {x}` and `x = f(x)` for bound, and has no value for the `x` inside of its own."""
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.Call) or not node.infix or to_text(node.operator) != "eq":
+            return node
+        a, b = node.args
+        return dataclasses.replace(node, args=(_without(a, b), _without(b, a)))
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _without(term: Term, bound: Term) -> Term:
+    """The term, with something else where the variable that it is bound to is a part of it."""
+
+    def change(node: Node) -> Node:
+        return nodes.Ref(nodes.Var("input"), (nodes.Scalar("inside"),)) if node == bound else node
+
+    if not isinstance(bound, nodes.Var) or isinstance(term, nodes.Var):
+        return term
+    changed: Term = transform(term, change)
+    return changed
+
+
 def _replaced(node: Node, place: Location) -> Node:
     return nodes.Scalar("unbound") if isinstance(node, nodes.Var) and node.loc == place else node
 
@@ -295,6 +320,7 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "last of equal keys": ("", _last_of_equal_keys),
     "text as an index of replaced data": ("", _text_as_an_index),
     "defined by its looks": ("", _defined_by_its_looks),
+    "bound to itself": ("(var .*|expression) is unsafe", _bound_to_itself),
     "bound by nothing": ("", _bound_by_nothing),
     "annotations that no rule asks for": (".* annotation redeclared: ", _unread_annotations),
     "shift by a number of more than 64 bits": ("", _long_shift),

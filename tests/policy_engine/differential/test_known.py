@@ -28,6 +28,8 @@ SAMPLES = [
     ("type of computed keys, accepted beside another", f"{NINE}\np(x) if {{ {{x: 1}} == {{x: 1, input: 2}} }}"),
     ("last of equal keys", "p := {y: 1, x: 2} if { x := data.x; y := data.x }"),
     ("text as an index of replaced data", 'p := x if x := q with data.x as [7]\nq := data.x["0"]'),
+    ("bound to itself", "p if { x = {x} }"),
+    ("bound to itself", 'p if { $"{x}" = x }'),
     ("bound by nothing", "import future.keywords.not\np if { v := false; not v with input as x }"),
     ("bound by nothing", 'p := $"{x}{input with input as v}" if { v = input.nowhere }'),
     (
