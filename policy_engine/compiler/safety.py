@@ -7,10 +7,11 @@ v1/ast/unify.go). Expressions keep their order where nothing forces another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
-from policy_engine.compiler.program import Program
+from policy_engine.compiler.program import Program, Rule
 from policy_engine.compiler.scopes import is_internal, shown
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
@@ -45,8 +46,8 @@ Arity = Callable[[nodes.Call], int]
 def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
     """Order every body, and report variables that nothing binds: in heads, or if there are none there, in bodies."""
     checker = Safety(arity, errors)
-    known = {
-        rule: set(ROOTS).union(*({var.name for var in _all_vars(arg)} for arg in rule.args or ()))
+    known: dict[Rule, AbstractSet[str]] = {
+        rule: ROOTS.union(var.name for arg in rule.args for var in _all_vars(arg)) if rule.args else ROOTS
         for rule in program.rules
     }
     for rule in program.rules:
@@ -90,11 +91,11 @@ class Safety:
             self.errors.append(PolicyError(UNSAFE_VAR_ERROR, "expression is unsafe", place, hint=hint))
         self.unsafe = {}
 
-    def body(self, body: Body, outside: set[str]) -> Body:
+    def body(self, body: Body, outside: AbstractSet[str]) -> Body:
         """The body in a safe order, closures in it too. `outside` are the variables bound around it."""
         own = [own_vars(expr) for expr in body]
         body_vars = set().union(*own)
-        safe = body_vars & outside | set(ROOTS)
+        safe = body_vars & outside | ROOTS
         missing = [names - safe for names in own]
         closed = [closures(expr) for expr in body]
         any_closures = any(closed)

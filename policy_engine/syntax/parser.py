@@ -9,6 +9,7 @@ the table is cached. Whatever the text, the only exception that leaves here is `
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
@@ -125,7 +126,7 @@ def _surroundings(lexer: Lexer) -> Surroundings:
 _READ: Final = Token("", "", NOWHERE)
 """In the place of a token that is not needed any more."""
 
-_shortcuts: dict[tuple[int, str, str], int] = {}
+_shortcuts: defaultdict[int, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
 """What `_Parser._pass_on` has found. There is one table, so that all parsers share it."""
 
 
@@ -169,15 +170,19 @@ class _Parser:
                         states.pop()
                         if callback is not None:
                             values[-1] = callback(values[-1])
+                    elif length == 2:
+                        del states[-2:]
+                        last = values.pop()
+                        values[-1] = callback(values[-1], last)
                     elif length:
                         arguments = values[-length:]
                         del values[-length:], states[-length:]
                         values.append(callback(*arguments))
                     else:
                         values.append(callback())
-                    place = states[-1], symbol, kind
-                    state = shortcuts.get(place)
-                    states.append(self._pass_on(*place) if state is None else state)
+                    below = states[-1]
+                    state = shortcuts[below][symbol].get(kind)
+                    states.append(self._pass_on(below, symbol, kind) if state is None else state)
         raise AssertionError("the last token ends the text")
 
     def _pass_on(self, below: int, symbol: str, kind: str) -> int:
@@ -188,7 +193,7 @@ class _Parser:
             if length != 1 or callback is not None:
                 break
             state = self.actions[below][passed]
-        _shortcuts[below, symbol, kind] = state
+        _shortcuts[below][symbol][kind] = state
         return state
 
     def _accepts(self, states: list[int], kind: str) -> bool:
