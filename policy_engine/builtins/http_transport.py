@@ -220,6 +220,9 @@ def _context(tls: TLS) -> ssl.SSLContext:
             raise RequestError(f"{where}could not append certificates")
     try:
         context = ssl.create_default_context(cadata="\n".join(text for _, text in given) or None)
+        # As Go verifies, whatever the version of Python: any certificate that is given is trusted, extensions or not.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if given and tls.system_roots:
             context.load_default_certs()
         if tls.insecure:
