@@ -26,7 +26,6 @@ from policy_engine.errors import (
     TYPE_ERROR,
     BuiltinError,
     PolicyError,
-    combine,
 )
 from policy_engine.facts import Facts
 from policy_engine.queries import Rows, Shape
@@ -69,24 +68,10 @@ def compile(  # noqa: A001  the verb of the language, used as `pe.compile`
         kept = caching.Cache(FilePath(cache), key) if key is not None else None
 
     def build() -> Program:
-        return compile_program(_parsed(modules), table, strict=strict, schemas=schemas)
+        return compile_program(parser.parse_modules(modules), table, strict=strict, schemas=schemas)
 
     compiled = Compiled(build, table, kept)
     return _over(compiled, data, Options(limits or Limits(), allow_network, print))
-
-
-def _parsed(modules: Mapping[str, str]) -> dict[str, nodes.Module]:
-    """The syntax trees. Raises `PolicyError` with every parse error."""
-    trees: dict[str, nodes.Module] = {}
-    errors: list[PolicyError] = []
-    for file, source in modules.items():
-        try:
-            trees[file] = parser.parse_module(source, file)
-        except PolicyError as error:
-            errors.append(error)
-    if errors:
-        raise combine(errors)
-    return trees
 
 
 def _over(compiled: Compiled, data: Mapping[str, Value] | None, options: Options) -> Policies:

@@ -10,7 +10,7 @@ the table is cached. Whatever the text, the only exception that leaves here is `
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -38,6 +38,20 @@ def parse_module(source: str, file: str = "") -> Module:
         if error.code != PARSE_ERROR:
             raise
         raise retrace.placed(error, source, file) from None
+
+
+def parse_modules(sources: Mapping[str, str]) -> dict[str, Module]:
+    """The modules that some files are. Raises `PolicyError` with the parse errors of all of them."""
+    modules: dict[str, Module] = {}
+    errors: list[PolicyError] = []
+    for file, source in sources.items():
+        try:
+            modules[file] = parse_module(source, file)
+        except PolicyError as error:
+            errors.append(error)
+    if errors:
+        raise combine(errors)
+    return modules
 
 
 def _module(source: str, file: str) -> Module:

@@ -13,10 +13,9 @@ import re2
 
 from policy_engine.codegen.context import Limits, Options
 from policy_engine.engine import Policies, from_modules
-from policy_engine.errors import PolicyError, combine
+from policy_engine.errors import PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import parser
-from policy_engine.syntax.nodes import Module
 from policy_engine.testing.discovery import Test, discover, dotted
 from policy_engine.testing.results import Case, Outcome, Result
 from policy_engine.values import UNDEFINED, Value, dumps
@@ -40,15 +39,7 @@ def prepare(
     schemas: Mapping[str, Value] | None = None,
 ) -> Suite:
     """Parse and compile modules (file name → source) and find their tests. Raises `PolicyError`."""
-    trees: dict[str, Module] = {}
-    errors: list[PolicyError] = []
-    for file, source in modules.items():
-        try:
-            trees[file] = parser.parse_module(source, file)
-        except PolicyError as error:
-            errors.append(error)
-    if errors:
-        raise combine(errors)
+    trees = parser.parse_modules(modules)
     printed: list[str] = []
     options = Options(print=printed.append)
     unnamed: set[Location] = set()
