@@ -77,7 +77,7 @@ def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> st
     regex, data = _compiled(pattern, "regex.replace"), gotext.utf8(text)
     cut = _cutter(text, data)
     template = _parse_template(replacement)
-    groups = {group.decode(): index for group, index in regex.groupindex.items()}
+    groups = _named_groups(pattern) if any(name for _, name in template) else {}
     pieces, end = [], 0
     for spans in _matches(ctx, regex, data, -1):
         pieces.append(cut(end, spans[0][0]))
@@ -306,15 +306,27 @@ def _parse_template(template: str) -> list[tuple[bytes | None, str]]:
 _REFERENCE: Final = re.compile(r"\$(?:\$|\{(?P<braced>\w+)\}|(?P<name>\w+))")
 
 
-def _group(cut: Cut, spans: Sequence[Span], name: str, groups: dict[str, int]) -> bytes:
-    """A group's text; nothing if there is no such group or it took no part."""
+def _group(cut: Cut, spans: Sequence[Span], name: str, groups: dict[str, list[int]]) -> bytes:
+    """A group's text; of several with the name, of the first that took part. Nothing if there is none."""
     if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0") and len(name) < 10:
-        index = int(name)
-    else:
-        index = groups.get(name, -1)
-    if not 0 <= index < len(spans):
-        return b""
-    return cut(*spans[index])
+        return cut(*spans[int(name)]) if int(name) < len(spans) else b""
+    return next((cut(*spans[index]) for index in groups.get(name, ()) if spans[index][0] >= 0), b"")
+
+
+@functools.lru_cache(maxsize=_PATTERNS)
+def _named_groups(pattern: str) -> dict[str, list[int]]:
+    """The numbers of a valid pattern's groups, by name: RE2 tells just one for each."""
+    found: dict[str, list[int]] = {}
+    groups = (part[1] for part in _GROUP_OR_OTHER.finditer(pattern) if part[0].startswith("("))
+    for number, name in enumerate(groups, 1):
+        found.setdefault(name, []).append(number)
+    return found
+
+
+_GROUP_OR_OTHER: Final = re.compile(
+    r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^]\\])*\]|\((?:\?P?<(\w+)>|(?!\?))", re.DOTALL
+)
+"""A group that captures, or what may hold a parenthesis that is none."""
 
 
 _TEXTS: Final = t.array(t.STRING)

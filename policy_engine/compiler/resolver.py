@@ -113,7 +113,7 @@ class Resolver:
             resolved = self._assignment(expr, *what.args)
         else:
             new = self._what(expr)
-            withs = tuple([self._with(item) for item in expr.withs]) if expr.withs else ()
+            withs = self._withs(expr) if expr.withs else ()
             resolved = Expr(new, expr.negated, withs, loc=expr.loc)
         if resolved is not None:
             resolved.flat = not self.holds
@@ -276,6 +276,18 @@ class Resolver:
                             self.scopes.see(var)
                 if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
                     self._see_inside(expr.what)
+
+    def _withs(self, expr: Expr) -> tuple[nodes.With, ...]:
+        """Those of a body that is negated, and of `every`, the body around has not come to know the names in."""
+        own = isinstance(expr.what, nodes.Every) or (
+            isinstance(expr.what, nodes.Negation) and not isinstance(expr.what.body, Expr)
+        )
+        if own:
+            self.scopes.open(set())
+        withs = tuple([self._with(item) for item in expr.withs])
+        if own:
+            self.scopes.close(strict=False)
+        return withs
 
     def _with(self, item: nodes.With, *, renamed: bool = True) -> nodes.With:
         named = self._named(item.target)

@@ -9,8 +9,9 @@ says about the original. If none does, nothing is explained.
 What is rewritten, each at random: the order of statements, rules and modules, of operands of `and`, `or` and `==`;
 calls inside of a statement become statements of their own, and so have a place in that order, and so do operands of
 `and` that bind nothing; a constant that a rule gives becomes a variable, so that the search for solutions does not end
-early; a statement that may select rules by an index gets a `with` that replaces nothing, which no index looks at, and
-under which OPA has forgotten what a function gave for 1 when it is called with 1.0.
+early, and what is taken out of a statement is looked through to its end before; a statement that may select rules by an
+index gets a `with` that replaces nothing, which no index looks at, and under which OPA has forgotten what a function
+gave for 1 when it is called with 1.0.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ class _Rewriting:
         self.apart = rng.random() < 0.5
         self.late_withs = rng.random() < 0.5
         self.no_index = rng.random() < 0.4
+        self.whole = rng.random() < 0.3
         self.shuffled = rng.random() < 0.9
         self.moved = rng.random() < 0.6
         """Rules and modules, too. In another order some programs are refused: what is known of a type depends on it."""
@@ -253,8 +255,15 @@ class _Rewriting:
         if isinstance(term, nodes.Array | nodes.Set | nodes.Object):  # perhaps a pattern: to the right nothing is bound
             return term
         name = self._new()
+        before.extend(self._to_the_end(term, withs))
         before.append(Expr(nodes.Call(nodes.Var("assign"), (name, term), infix=True), withs=withs))
         return name
+
+    def _to_the_end(self, term: Term, withs: tuple[nodes.With, ...]) -> Iterator[Expr]:
+        """A statement that looks for all values of a rule's document, and so finds a conflict in any case."""
+        if self.whole and isinstance(term, nodes.Ref | nodes.Call | nodes.Var):
+            found = nodes.ArrayComprehension(nodes.Scalar(1), (Expr(term, withs=withs),))
+            yield Expr(nodes.Call(nodes.Var("assign"), (self._new(), found), infix=True))
 
     def _flat(self, term: Term, withs: tuple[nodes.With, ...], before: list[Expr]) -> Term:
         """The term with variables for the terms that are evaluated in it."""
@@ -266,6 +275,8 @@ class _Rewriting:
             return term
         match term:
             case nodes.Call() if not _is_relation(term):
+                for arg in term.args:
+                    before.extend(self._to_the_end(arg, withs) if isinstance(arg, nodes.Var) else ())
                 return dataclasses.replace(term, args=tuple(map(named, term.args)))
             case nodes.Array() | nodes.Set():
                 return dataclasses.replace(term, items=tuple(map(named, term.items)))

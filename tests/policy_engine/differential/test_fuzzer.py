@@ -197,6 +197,12 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
         ),
         pytest.param("p := 1.0 if { input }\n\np := 1", "[1]", "[1.0]", id="which text of a number counts"),
         pytest.param(
+            'q := x if some x in [{"a"}, 2]\n\np := 1 * q',
+            "error eval_type_error",
+            "error eval_conflict_error",
+            id="a conflict that comes after the first value",
+        ),
+        pytest.param(
             "# METADATA\n# title: a\np := [rego.metadata.rule(), {1 | lower(input); input.nowhere}]",
             '[[{"scope": "rule", "title": "a"}, set()]]',
             "error eval_type_error",
