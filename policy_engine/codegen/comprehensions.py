@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Final
 from policy_engine.codegen.conditions import Conditions
 from policy_engine.codegen.fixed import OBSERVED
 from policy_engine.codegen.lookahead import HARMLESS
-from policy_engine.compiler.comprehension_index import all_exprs, all_names, index_keys, names_within
+from policy_engine.compiler.comprehension_index import (
+    all_exprs,
+    all_names,
+    binds_in_order,
+    index_keys,
+    names_within,
+)
 from policy_engine.compiler.terms import bodies, builtin_name, expr_terms, walk_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -112,6 +118,8 @@ class Comprehensions(Conditions):
         if not keys or self.tables >= MOST_TABLES:
             return False, False
         if not all(name in keys for name in names_within(term) if name in self.env):
+            return False, False
+        if not binds_in_order(term, self.unit.arity):
             return False, False
         (body,) = bodies(term)
         often = bool(self.loops) and not self.unit.trace and is_worth_a_table(body, keys)

@@ -41,6 +41,20 @@ def index_keys(comprehension: Term, bound: Collection[str], arity: Arity) -> tup
     return tuple(keys)
 
 
+def binds_in_order(comprehension: Term, arity: Arity) -> bool:
+    """Whether each expression of the body alone binds the variables in it that are not bound before.
+
+    `x := k; member.name == x` does not if `k` is unbound, as it is when the body is run for all its values.
+    """
+    (body,) = bodies(comprehension)
+    safety, known = Safety(arity, []), set(ROOTS)
+    for expr in body:
+        known |= safety.outputs(expr, known)
+        if not own_vars(expr) <= known:
+            return False
+    return True
+
+
 def _iterates(body: Body, bound: Collection[str], seen: set[str]) -> bool:
     """Whether a reference would be a loop over what an outer variable selects."""
     for expr in body:
