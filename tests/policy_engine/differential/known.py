@@ -255,6 +255,27 @@ def _bound_by_nothing(module: Module, modules: dict[str, Module]) -> Module:
     return parse_module(texts[file], file)
 
 
+def _seen_to_be_unbound(module: Module, modules: dict[str, Module]) -> Module:
+    """OPA takes some statements for safe that need a variable which nothing binds, and fails when it evaluates them."""
+    file = next(name for name, other in modules.items() if other is module)
+    texts = {name: to_text(other) for name, other in modules.items()}
+    tree = parse_module(texts[file], file)
+    for error in Engine(Program(texts, {}, {}, [])).errors:
+        name = re.match(r"var (\S+) is unsafe", error.message)
+        if name is not None and error.location is not None and error.location.file == file:
+            tree = transform(tree, partial(_bound_in_statement, name=name[1], place=error.location))
+    return parse_module(to_text(tree), file)
+
+
+def _bound_in_statement(node: Node, name: str, place: Location) -> Node:
+    def change(inner: Node) -> Node:
+        return nodes.Ref(nodes.Var("input"), (nodes.Scalar("bound"),)) if inner == nodes.Var(name) else inner
+
+    inside = isinstance(node, Expr) and node.loc[:3] <= place[:3] and place[3:] <= node.loc[3:]
+    changed: Node = transform(node, change) if inside else node
+    return changed
+
+
 def _bound_to_itself(module: Module, modules: dict[str, Module]) -> Module:
     """OPA takes `x = {x}` and `x = f(x)` for bound, and has no value for the `x` inside of its own."""
 
@@ -321,6 +342,7 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "text as an index of replaced data": ("", _text_as_an_index),
     "defined by its looks": ("", _defined_by_its_looks),
     "bound to itself": ("(var .*|expression) is unsafe", _bound_to_itself),
+    "seen to be unbound": ("var .* is unsafe", _seen_to_be_unbound),
     "bound by nothing": ("", _bound_by_nothing),
     "annotations that no rule asks for": (".* annotation redeclared: ", _unread_annotations),
     "shift by a number of more than 64 bits": ("", _long_shift),

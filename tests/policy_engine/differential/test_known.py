@@ -30,6 +30,8 @@ SAMPLES = [
     ("text as an index of replaced data", 'p := x if x := q with data.x as [7]\nq := data.x["0"]'),
     ("bound to itself", "p if { x = {x} }"),
     ("bound to itself", 'p if { $"{x}" = x }'),
+    ("seen to be unbound", "p := data.x if { count(x) != input[x] }"),
+    ("seen to be unbound", "import future.keywords\np if { not [x | input] and { true } }"),
     ("bound by nothing", "import future.keywords.not\np if { v := false; not v with input as x }"),
     ("bound by nothing", 'p := $"{x}{input with input as v}" if { v = input.nowhere }'),
     (
