@@ -33,8 +33,11 @@ def index_keys(comprehension: Term, bound: Collection[str], arity: Arity) -> tup
         return ()
     safety, known, own = Safety(arity, []), set(ROOTS), set[str]()
     for expr in body:
+        names = own_vars(expr)
+        if expr.negated and not names <= known:
+            return ()  # it never holds in the run without outer variables, which so finds nothing to look up
         known |= safety.outputs(expr, known)
-        own |= own_vars(expr)
+        own |= names
     keys = sorted(name for name in known - ROOTS if name in bound)
     if not keys or not own <= known or _iterates(body, bound, set()) or _closes_over(body, bound):
         return ()
