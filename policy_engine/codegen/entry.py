@@ -207,9 +207,9 @@ class EntryWriter(GroupWriter):
     def contains(self, item: str, collection: str) -> str:
         if collection not in self.always:
             return super().contains(item, collection)
-        texts = self.always.name(("texts", collection), f"texts({collection})")
-        usual = f"listed({self.rare}, {item}, {collection})"
-        return f"{item} in {texts} if {item}.__class__ is str and {texts} is not None else {usual}"
+        cell = self.always.name(("texts", collection), f"texts({collection})")
+        usual = f"listed_late({self.rare}, {item}, {collection}, {cell})"
+        return f"{item} in t if (t := {cell}[0]) is not None and {item}.__class__ is str else {usual}"
 
     # ---- loops
 
@@ -224,36 +224,33 @@ class EntryWriter(GroupWriter):
     def over_joined(self, collection: str, join: Join) -> str:
         if self.loops or collection not in self.always:
             return super().over_joined(collection, join)
-        table = self.always.name(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
+        cell = self.always.name(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
         keys = self.tuple_of(join.keys)
-        few = " and ".join([f"{table} is not None", *(f"{key}.__class__ is str" for key in join.keys)])
-        usual = f"joined({self.rare}, {collection}, {join.name}, {join.slot}, {keys})"
-        return f"{table}.get({keys}, ()) if {few} else {usual}"
+        quick = " and ".join([f"(t := {cell}[0]) is not None", *(f"{key}.__class__ is str" for key in join.keys)])
+        found = f"w if len(w := t.get({keys}, ())) <= {MOST_UNCHARGED} else members({self.rare}, w)"
+        return f"({found}) if {quick} else joined_late({self.rare}, {collection}, {join.name}, {keys}, {cell})"
 
 
 # ---- what the function uses
 
 
-def texts(collection: Value) -> frozenset[str] | None:
-    """The strings in a collection of base data; None if it is not a short one of scalars."""
+def texts(collection: Value) -> joins.Cell:
+    """A cell for the strings in a collection of base data, which are in it now if they are few, and only scalars."""
     cls = collection.__class__
     if cls is dict:
         collection = list(collection.values())
     elif cls is Set:
         collection = collection.sorted() if len(collection) <= MOST_TEXTS else ()
-    if collection.__class__ is not list or len(collection) > MOST_TEXTS:
-        return None
-    if not all(item.__class__ in PLAIN for item in collection):
-        return None
-    return frozenset([item for item in collection if item.__class__ is str])
+    few = collection.__class__ is list and len(collection) <= MOST_TEXTS
+    if not few or not all(item.__class__ in PLAIN for item in collection):
+        return [None]
+    return [frozenset([item for item in collection if item.__class__ is str])]
 
 
-def tabled(begun: list[Any], collection: Value, join: joins.Join) -> joins.Table | None:
-    """The table of a short collection in base data; None if it is long, or may have many members for one key."""
-    if collection.__class__ not in CONTAINERS or not joins.FEWEST <= len(collection) <= joins.SEARCHED:  # type: ignore[arg-type]
-        return None
-    table = joins.table([U, *begun], collection, join, 0)
-    return None if table is None or any(len(found) > MOST_UNCHARGED for found in table.values()) else table
+def tabled(begun: list[Any], collection: Value, join: joins.Join) -> joins.Cell:
+    """A cell for the table of a collection in base data, which is in it now if the collection is short."""
+    short = collection.__class__ in CONTAINERS and joins.FEWEST <= len(collection) <= joins.SEARCHED  # type: ignore[arg-type]
+    return [joins.table([U, *begun], collection, join, 0) if short else None]
 
 
 def exported(q: Query, place: int, limits: Limits, value: Value) -> Value:

@@ -75,8 +75,33 @@ def listed(q: Query, item: Value, collection: Value) -> bool:
     if collection.__class__ is list and len(collection) >= FEWEST and item.__class__ not in CONTAINERS:
         members_ = table(q, collection, LISTED, 0)
         if members_ is not None:
-            return (frozen(q, item),) in members_
+            return frozen(q, item) in members_
     return member(q, item, collection)
+
+
+# An entry (see entry.py) has a cell for each table that it asks, where the table is when there is one.
+
+Cell = list[Any]
+
+
+def joined_late(q: Query, collection: Value, equalities: Join, keys: tuple[Value, ...], cell: Cell) -> Iterable[Any]:
+    """`joined` over base data for an entry that has no table yet, or no use for it."""
+    found = joined(q, collection, equalities, 0, keys)
+    cell[0] = made(q[INDEXES], collection, equalities)
+    return found
+
+
+def listed_late(q: Query, item: Value, collection: Value, cell: Cell) -> bool:
+    """`listed` for an entry that has no table yet, or no use for it."""
+    found = listed(q, item, collection)
+    cell[0] = cell[0] or made(q[INDEXES], collection, LISTED)
+    return found
+
+
+def made(indexes: dict[Any, Any], collection: Value, equalities: Join) -> Table | None:
+    """The table of a collection in base data, if there is one."""
+    known = indexes.get(equalities[0], {}).get(id(collection))
+    return known[1] or None if known is not None and known[0] is collection else None
 
 
 LISTED: Final[Join] = ("listed", ((),), False)
@@ -164,6 +189,8 @@ def _make(q: Query, collection: Value, equalities: Join) -> Table:
     _, fields, pairs = equalities
     names = [field[0] for field in fields if len(field) == 1]
     with no_collection():
+        if equalities is LISTED:
+            return {frozen(q, item): [] for item in members(q, collection) if item.__class__ not in CONTAINERS}
         if not pairs and collection.__class__ is list and len(names) == len(fields):
             return _of_rows(q, collection, names)
         table: Table = {}
@@ -208,5 +235,13 @@ def _field(q: Query, value: Value, path: Field) -> object:
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
 
 
-EXPORTED: Final = {**runtime.EXPORTED, "grouped": grouped, "joined": joined, "kept": kept, "listed": listed}
-"""Every name that generated code may use."""
+EXPORTED: Final = {
+    **runtime.EXPORTED,
+    "grouped": grouped,
+    "joined": joined,
+    "joined_late": joined_late,
+    "kept": kept,
+    "listed": listed,
+    "listed_late": listed_late,
+}
+"""Every name that generated code may use, but for what `entry` adds."""

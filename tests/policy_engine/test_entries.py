@@ -287,3 +287,22 @@ def test_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert sorted(right) == list(range(8))
+
+
+def test_long_lists_are_looked_up_as_quickly_as_short_ones() -> None:
+    """From the third decision on there is a table, and each entrypoint knows where."""
+    rules = "p if { some g in data.gs; g.a == input.a }\nq if input.a in data.names"
+    data = {"gs": [{"a": f"{n}", "n": n} for n in range(5000)] * 2, "names": [f"{n}" for n in range(5000)]}
+    data["gs"] += [{"a": "many"} for _ in range(100)]
+    policies = pe.compile({"t.rego": f"package t\n{rules}"}, data, limits=pe.Limits(work=16_000))
+    for name in "pq":
+        asked = policies.entrypoint(f"data.t.{name}")
+        assert asked({"a": "7"}) is True  # a search
+        assert asked({"a": "7"}) is True  # a table
+        assert any(cell.cell_contents.__class__ is list and cell.cell_contents[0] for cell in asked.__closure__)  # type: ignore[attr-defined]
+        for _ in range(3):
+            assert asked({"a": "4999"}) is True
+            assert asked({"a": "5000"}) is pe.UNDEFINED
+            assert asked({"a": 7}) is pe.UNDEFINED
+            assert asked({}) is pe.UNDEFINED
+            assert asked({"a": "many"}) is (True if name == "p" else pe.UNDEFINED)
