@@ -13,7 +13,7 @@ import linecache
 import secrets
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any, Final
 
@@ -62,15 +62,12 @@ class Functions:
         function.__kwdefaults__ = {"become": self._become, "name": name}
         return function
 
-    def waiting_texts(self) -> dict[str, str]:
-        """The sources of the stand-ins that have one. Those that were to be written later are written now."""
-        texts: dict[str, str] = {}
-        with self._lock:
-            for name, later in self.waiting.items():
-                text = later if isinstance(later, str) else later()
-                if isinstance(text, str):
-                    self.waiting[name] = texts[name] = text
-        return texts
+    def waiting_texts(self) -> Iterator[tuple[str, str]]:
+        """The stand-ins that have a source, and what it is. Those that are to be written later are written now."""
+        for name, later in [*self.waiting.items()]:
+            text = later if isinstance(later, str) else later()
+            if isinstance(text, str):
+                yield name, text
 
     def _become(self, name: str) -> Callable[..., Any]:
         """Give a stand-in its code, unless another thread has done so while this one came here."""

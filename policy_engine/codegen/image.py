@@ -9,8 +9,7 @@ others are the names in them (see shapes.py); any other is its source.
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -21,7 +20,7 @@ from policy_engine.codegen.entry import EXPORTED
 from policy_engine.codegen.functions import Functions, codes_of, late, remembered
 from policy_engine.codegen.metering import callee, of_query
 from policy_engine.codegen.shapes import Key as ShapeKey
-from policy_engine.codegen.shapes import Pattern, pattern, shape_of
+from policy_engine.codegen.shapes import Pattern, Shape, pattern, shape_of
 from policy_engine.codegen.unit import Unit
 from policy_engine.location import Location
 from policy_engine.values import Key, Number, Set, freeze
@@ -61,23 +60,33 @@ def snapshot(unit: Unit, entry: Entry) -> Image:
 
 _Waiting = str | tuple[int, tuple[str, ...]]
 """The source of a function, or the number of its pattern and its names."""
+_Pattern = tuple[CodeType, tuple[str, ...]]
+_FILE: Final = "<policy>"
+"""Where tracebacks say that code is whose source nobody has."""
 
 
-def _waiting(texts: dict[str, str]) -> tuple[dict[str, _Waiting], list[tuple[CodeType, tuple[str, ...]]]]:
-    """What functions that are to be compiled later are in an image, and the patterns that they refer to."""
-    shapes = {name: shape_of(text) for name, text in texts.items()}
-    counted = Counter(shape.key for shape in shapes.values())
+def _waiting(texts: Iterable[tuple[str, str]]) -> tuple[dict[str, _Waiting], list[_Pattern]]:
+    """What functions that are to be compiled later are in an image, and the patterns that they refer to.
+
+    They may be many: no more texts are kept than there are kinds of functions.
+    """
     found: dict[str, _Waiting] = {}
-    patterns: list[tuple[CodeType, tuple[str, ...]]] = []
-    numbers: dict[ShapeKey, int | None] = {}
-    for name, shape in shapes.items():
-        if counted[shape.key] > 1 and shape.key not in numbers:
-            (code,) = codes_of(texts[name], "<policy>")
-            made = pattern(code, shape)
-            numbers[shape.key] = None if made is None else len(patterns)
-            patterns += [] if made is None else [(code, shape.names)]
-        number = numbers.get(shape.key)
-        found[name] = texts[name] if number is None else (number, tuple(map(sys.intern, shape.names)))
+    patterns: list[_Pattern] = []
+    kinds: dict[ShapeKey, str | int | None] = {}  # the first function of a kind, then the pattern's number, if any
+    for name, text in texts:
+        shape = shape_of(text)
+        kind = kinds.setdefault(shape.key, name)
+        if isinstance(kind, str) and kind != name:
+            first = found[kind]
+            assert isinstance(first, str)
+            names = shape_of(first).names
+            (code,) = codes_of(first, _FILE)
+            number = None if pattern(code, Shape(shape.key, names)) is None else len(patterns)
+            if number is not None:
+                patterns.append((code, names))
+                found[kind] = number, names
+            kinds[shape.key] = kind = number
+        found[name] = (kind, tuple(map(sys.intern, shape.names))) if isinstance(kind, int) else text
     return found, patterns
 
 
@@ -93,7 +102,7 @@ def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]
         elif isinstance(item, str):
             owner.stand_in(function, item)
         else:
-            owner.stand_in(function, partial(known[item[0]].code, item[1], "<policy>", 1))
+            owner.stand_in(function, partial(known[item[0]].code, item[1], _FILE, 1))
     reader = _Reader(namespace, builtins)
     reader.add_nodes(nodes)
     for constant, written in constants:

@@ -401,8 +401,8 @@ class Unit:
 
     def source(self) -> str:
         """Everything that has been written or is to be, whether it is compiled yet or not."""
-        waiting = self.functions.waiting_texts()
-        return "\n".join([*self.functions.sources.values(), *waiting.values()])
+        waiting = [text for _, text in self.functions.waiting_texts()]
+        return "\n".join([*self.functions.sources.values(), *waiting])
 
 
 def _text(write: Callable[[Writer], None]) -> str:
