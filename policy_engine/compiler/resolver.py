@@ -290,8 +290,7 @@ class Resolver:
         return withs
 
     def _with(self, item: nodes.With, *, renamed: bool = True) -> nodes.With:
-        named = self._named(item.target)
-        target = named if renamed else self._as_written(named, item.target)
+        target = self._named(item.target) if renamed else self._as_written(item.target)
         value: Term | None = None
         if _dotted(target) in self.functions and _dotted(item.value):
             name = self._named(item.value)
@@ -314,8 +313,11 @@ class Resolver:
         assert isinstance(target, (nodes.Var, nodes.Ref))
         return target
 
-    def _as_written(self, named: nodes.Var | nodes.Ref, written: Term) -> nodes.Var | nodes.Ref:
-        """A target whose declared variables are not what they stand for elsewhere, and not used."""
+    def _as_written(self, written: Term) -> nodes.Var | nodes.Ref:
+        """A target whose variables are no names of the body around: not what they stand for there, and not seen."""
+        self.scopes.open(set())
+        named = self._named(written)
+        self.scopes.close(strict=False)
         for var in variables(written):
             if (local := self._declared(var.name)) is not None:
                 local.uses -= 1
