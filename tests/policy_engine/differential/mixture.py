@@ -12,6 +12,7 @@ from tests.policy_engine.differential.grammar import Grammar
 from tests.policy_engine.differential.ill_typed import OTHER, IllTyped
 from tests.policy_engine.differential.joins import Joins
 from tests.policy_engine.differential.meaningful import Meaningful
+from tests.policy_engine.differential.names import Names
 from tests.policy_engine.differential.program import Program
 
 
@@ -26,6 +27,7 @@ GENERATORS: Final[dict[str, Callable[[random.Random], Program]]] = {
     "grammar": lambda rng: Grammar(rng).program(),
     "ill_typed": _ill_typed,
     "joins": lambda rng: Joins(rng).program(),
+    "names": lambda rng: Names(rng).program(),
 }
 MIXTURE: Final = (
     "generator",
@@ -39,6 +41,7 @@ MIXTURE: Final = (
     "joins",
     "ill_typed",
 )
+"""Those that take turns unless others are asked for."""
 
 
 def program(seed: int, number: int, kinds: tuple[str, ...] = MIXTURE) -> Program:
