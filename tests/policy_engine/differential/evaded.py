@@ -92,12 +92,18 @@ def _numbers_as_indexes(module: Module) -> Module:
 
 def _asked_anew(module: Module) -> Module:
     """OPA remembers what a function gave for 1 when it is called with 1.0, but not under a `with`."""
-    target = nodes.Ref(nodes.Var("data"), (nodes.Scalar("evaded"),))
+    numbers = count()
+    withs = (nodes.With(nodes.Ref(nodes.Var("data"), (nodes.Scalar("evaded"),)), nodes.Scalar(1)),)
 
     def change(node: Node) -> Node:
-        if not isinstance(node, Expr) or node.withs or not isinstance(node.what, nodes.Call | nodes.Ref):
-            return node
-        return dataclasses.replace(node, withs=(nodes.With(target, nodes.Scalar(1)),))
+        match node:
+            case Expr(nodes.Call() | nodes.Ref()) if not node.withs:
+                return dataclasses.replace(node, withs=withs)
+            case nodes.ArrayComprehension(nodes.Call()) | nodes.SetComprehension(nodes.Call()):
+                head = nodes.Var(f"head_asked{next(numbers)}")
+                call = nodes.Call(nodes.Var("assign"), (head, node.term), infix=True)
+                return dataclasses.replace(node, term=head, body=(*node.body, Expr(call, withs=withs)))
+        return node
 
     changed: Module = transform(module, change)
     return changed

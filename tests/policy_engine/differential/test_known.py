@@ -44,6 +44,10 @@ SAMPLES = [
     ("a number as a rule's key", "p := q[1]\nq[1.0] if true"),
     (
         "a function's value for an equal number",
+        'p := count({json.marshal(f(x)) | some x in [1, json.unmarshal("1e0")]})\nf(x) := [x]',
+    ),
+    (
+        "a function's value for an equal number",
         'p := [x | some x in [1, json.unmarshal("1e0")]; json.marshal(f(x)) == "[1]"]\nf(x) := [x]',
     ),
     ("bytes that are reversed", 'p := strings.reverse(base64.decode("YWL/Y2Q="))'),
