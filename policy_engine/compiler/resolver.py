@@ -206,12 +206,14 @@ class Resolver:
             declares = name not in taken and name not in ROOTS and not var.is_wildcard
             if declares and not self.scopes.declare(var, How.DECLARED, expr.loc):
                 break
-        source = self.term(collection)
+        # Before the collection: a comprehension in it may declare what is seen outside of it already.
+        item_value = self.term(value)
         step = self.term(key) if key is not None else self.fresh.fresh("$", collection)
+        source = self.term(collection)
         item = nodes.Ref(source, (step,), loc=collection.loc)
         if isinstance(source, nodes.Ref):
             item = nodes.Ref(source.head, (*source.path, step), loc=collection.loc)
-        return call("eq", (self.term(value), item), value)
+        return call("eq", (item_value, item), value)
 
     def _iterated(self, term: Term, bound: set[str]) -> Iterator[nodes.Var]:
         """The variables in the steps of the references in a term that start with something bound."""
