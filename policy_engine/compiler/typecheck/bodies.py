@@ -206,7 +206,7 @@ class Bodies:
     def _replaced(self, expr: Expr, scope: Scope) -> Scope:
         """The scope under an expression's `with`: a replaced document may be what it was or what replaces it.
 
-        Documents of rules that depend on what is replaced may be anything.
+        Documents of rules that depend on what is replaced may be anything, but for those that are replaced themselves.
         """
         layer = Node()
         changed: list[Node] = []
@@ -227,10 +227,10 @@ class Bodies:
                     self._relaxed += 1
         if not layer.children and not changed:
             return scope
-        documents = scope.documents.under(layer)
+        documents = scope.documents
         for dependents in changed:
             documents = documents.under(dependents)
-        return scope.over(documents)
+        return scope.over(documents.under(layer))
 
     def _withs(self, expr: Expr, scope: Scope) -> _Failure | None:
         """The first function that is replaced by one that does not take the same operands."""
