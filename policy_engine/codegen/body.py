@@ -371,6 +371,9 @@ class BodyWriter(Comprehensions):
         if not self.is_open(pattern):
             self.compare(value, pattern)
             return
+        if value in ("None", "True", "False") and not isinstance(pattern, nodes.Var):
+            self._give_up(pattern)  # Python would warn of members of such a constant
+            return
         match pattern:
             case nodes.Var(name):
                 self.env[name] = self.definite(value)
