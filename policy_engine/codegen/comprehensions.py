@@ -119,7 +119,7 @@ class Comprehensions(Conditions):
             return False, False
         if not all(name in keys for name in names_within(term) if name in self.env):
             return False, False
-        if not binds_in_order(term, self.unit.arity):
+        if not binds_in_order(term, keys, self.unit.arity):
             return False, False
         (body,) = bodies(term)
         often = bool(self.loops) and not self.unit.trace and is_worth_a_table(body, keys)

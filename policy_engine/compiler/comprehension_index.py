@@ -44,14 +44,18 @@ def index_keys(comprehension: Term, bound: Collection[str], arity: Arity) -> tup
     return tuple(keys)
 
 
-def binds_in_order(comprehension: Term, arity: Arity) -> bool:
+def binds_in_order(comprehension: Term, keys: Collection[str], arity: Arity) -> bool:
     """Whether each expression of the body alone binds the variables in it that are not bound before.
 
-    `x := k; member.name == x` does not if `k` is unbound, as it is when the body is run for all its values.
+    `x := k; member.name == x` does not if `k` is unbound, as it is when the body is run for all its values, and neither
+    does `every` or another body that mentions one of `keys` before it is bound.
     """
     (body,) = bodies(comprehension)
     safety, known = Safety(arity, []), set(ROOTS)
     for expr in body:
+        within = {name for closure in closures(expr) for name in names_within(closure)}
+        if any(name in within and name not in known for name in keys):
+            return False
         known |= safety.outputs(expr, known)
         if not own_vars(expr) <= known:
             return False

@@ -272,7 +272,7 @@ class Resolver:
         """What operands in braces mention without declaring it, the body around has mentioned too."""
         for body in bodies(logic):
             for expr in body:
-                for term in expr_terms(expr):
+                for term in (*expr_terms(expr), *(part for item in expr.withs for part in (item.target, item.value))):
                     for var in variables(term):
                         if var.name not in ROOTS and "'" not in var.name:
                             self.scopes.see(var)
