@@ -122,6 +122,47 @@ def _reversed_by_characters(module: Module) -> Module:
     return changed
 
 
+def _request_of_its_own(module: Module) -> Module:
+    """What `providers.aws.sign_req` adds to a request in base data is not counted, and not walked over."""
+
+    def change(node: Node) -> Node:
+        if not isinstance(node, nodes.Call) or to_text(node.operator) != "providers.aws.sign_req" or not node.args:
+            return node
+        request = _call("json.unmarshal", _call("json.marshal", node.args[0]))
+        return dataclasses.replace(node, args=(request, *node.args[1:]))
+
+    changed: Module = transform(module, change)
+    return changed
+
+
+def _sets_as_values(module: Module) -> Module:
+    """A set that is the value at a computed key takes up what `contains` adds at that place, where both conflict."""
+    groups: dict[str, list[Rule]] = {}
+    for rule in module.rules:
+        ref = rule.head.ref
+        if rule.head.key is not None and isinstance(ref, nodes.Ref) and all(map(_is_scalar, ref.path)):
+            groups.setdefault(to_text(ref), []).append(rule)
+
+    rules = []
+    for rule in module.rules:
+        group = groups.get(to_text(rule.head.ref), []) if rule.head.key is not None else []
+        if not group:
+            rules.append(rule)
+        elif rule is group[0]:
+            rules.append(Rule(nodes.Head(rule.head.ref, value=_all_members(group), assign=True)))
+    return dataclasses.replace(module, rules=tuple(rules))
+
+
+def _all_members(rules: list[Rule]) -> Term:
+    true = (Expr(nodes.Scalar(True)),)
+    sets = [nodes.SetComprehension(rule.head.key, rule.body or true) for rule in rules if rule.head.key is not None]
+    return _call("union", nodes.Set(tuple(sets)))
+
+
+def _is_scalar(step: Term) -> bool:
+    return isinstance(step, nodes.Scalar)
+
+
 def _call(name: str, *args: Term) -> nodes.Call:
     operator = parse_term(name)
     assert isinstance(operator, nodes.Var | nodes.Ref)
@@ -146,6 +187,8 @@ EVADED: Final[dict[str, Callable[[Module], Module]]] = {
     "keys of one hash": _each_pair_once,
     "a number as a rule's key": _numbers_as_they_are_found,
     "a function's value for an equal number": _asked_anew,
+    "a signed request": _request_of_its_own,
+    "a set that takes up members": _sets_as_values,
     "bytes that are reversed": _reversed_by_characters,
     "text as an index beside replaced data": _numbers_as_indexes,
 }

@@ -50,6 +50,12 @@ SAMPLES = [
         "a function's value for an equal number",
         'p := [x | some x in [1, json.unmarshal("1e0")]; json.marshal(f(x)) == "[1]"]\nf(x) := [x]',
     ),
+    (
+        "a signed request",
+        "p := count(providers.aws.sign_req(data.request, {"
+        '"aws_access_key": "K", "aws_region": "eu", "aws_secret_access_key": "S", "aws_service": "s3"}, 1))',
+    ),
+    ("a set that takes up members", 'p.b contains "k"\np[v] := {"z"} if { some v in ["b"] }'),
     ("bytes that are reversed", 'p := strings.reverse(base64.decode("YWL/Y2Q="))'),
     (
         "text as an index beside replaced data",
@@ -69,8 +75,11 @@ def oracles() -> Iterator[Oracles]:
     found.close()
 
 
+_REQUEST = {"method": "get", "url": "https://example.com/a"}
+
+
 def _program(rules: str) -> Program:
-    return Program({"t.rego": f"package t\n{rules}"}, {"x": 1, "xs": [3]}, {"a": 1}, ["data.t"])
+    return Program({"t.rego": f"package t\n{rules}"}, {"x": 1, "xs": [3], "request": _REQUEST}, {"a": 1}, ["data.t"])
 
 
 @pytest.mark.parametrize(("name", "rules"), SAMPLES)
