@@ -206,6 +206,19 @@ def _long_shift(module: Module, _: dict[str, Module]) -> Module:
     return changed
 
 
+def _minus_zero(module: Module, _: dict[str, Module]) -> Module:
+    """OPA's type checker takes `-0` for a position in an array."""
+
+    def step(term: Term) -> Term:
+        return nodes.Scalar(0) if isinstance(term, nodes.Scalar) and to_text(term) == "-0" else term
+
+    def change(node: Node) -> Node:
+        return dataclasses.replace(node, path=tuple(map(step, node.path))) if isinstance(node, nodes.Ref) else node
+
+    changed: Module = transform(module, change)
+    return changed
+
+
 def _unread_annotations(module: Module, modules: dict[str, Module]) -> Module:
     """OPA's library looks at annotations only if a rule asks for some; here they are read, as by OPA's commands."""
     asks = any(
@@ -345,6 +358,7 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "seen to be unbound": ("var .* is unsafe", _seen_to_be_unbound),
     "bound by nothing": ("", _bound_by_nothing),
     "annotations that no rule asks for": (".* annotation redeclared: ", _unread_annotations),
+    "minus zero as a position": ("undefined ref: ", _minus_zero),
     "shift by a number of more than 64 bits": ("", _long_shift),
 }
 """What an error of this engine begins with (empty: it has none), and what OPA makes of a module."""

@@ -50,6 +50,7 @@ SAMPLES = [
         "a function's value for an equal number",
         'p := [x | some x in [1, json.unmarshal("1e0")]; json.marshal(f(x)) == "[1]"]\nf(x) := [x]',
     ),
+    ("minus zero as a position", "p := q[-0]\nq = [1 | input]"),
     (
         "a signed request",
         "p := count(providers.aws.sign_req(data.request, {"
