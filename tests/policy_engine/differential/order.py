@@ -237,7 +237,11 @@ class _Rewriting:
                 return dataclasses.replace(what, collection=self._named(what.collection, withs, before))
             case nodes.Call() if is_infix(what, "assign", "eq"):
                 return dataclasses.replace(what, args=tuple([self._side(side, withs, before) for side in what.args]))
+            case nodes.Ref():
+                return self._flat(what, withs, before)
             case nodes.Call() if what.operator != nodes.Var("print"):  # which prints what is undefined, too
+                for arg in what.args:
+                    before.extend(self._to_the_end(arg, withs) if isinstance(arg, nodes.Var) else ())
                 return dataclasses.replace(what, args=tuple([self._named(arg, withs, before) for arg in what.args]))
         return what
 
