@@ -219,6 +219,27 @@ def _minus_zero(module: Module, _: dict[str, Module]) -> Module:
     return changed
 
 
+def _declared_by_a_with(module: Module, _: dict[str, Module]) -> Module:
+    """`some x in f(y) with input as data.z[w]` declares `w` as well, in OPA: where a call is in the collection."""
+
+    def change(node: Node) -> Node:
+        body = getattr(node, "body", None)
+        if not isinstance(body, tuple):
+            return node
+        found: list[Expr] = []
+        for expr in body:
+            what = expr.what
+            if isinstance(what, nodes.SomeIn) and any(isinstance(part, nodes.Call) for part in walk(what.collection)):
+                refs = [part for item in expr.withs for part in walk(item.value) if isinstance(part, nodes.Ref)]
+                names = [step for ref in refs for step in ref.path if isinstance(step, nodes.Var)]
+                found += [Expr(nodes.SomeDecl(tuple(names)))] if names else []
+            found.append(expr)
+        return dataclasses.replace(node, body=tuple(found))  # type: ignore[type-var]
+
+    changed: Module = transform(module, change)
+    return changed
+
+
 def _unread_annotations(module: Module, modules: dict[str, Module]) -> Module:
     """OPA's library looks at annotations only if a rule asks for some; here they are read, as by OPA's commands."""
     asks = any(
@@ -358,6 +379,8 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "seen to be unbound": ("var .* is unsafe", _seen_to_be_unbound),
     "bound by nothing": ("", _bound_by_nothing),
     "annotations that no rule asks for": (".* annotation redeclared: ", _unread_annotations),
+    "declared by a with, accepted": ("", _declared_by_a_with),
+    "declared by a with, refused": (".*", _declared_by_a_with),
     "minus zero as a position": ("undefined ref: ", _minus_zero),
     "shift by a number of more than 64 bits": ("", _long_shift),
 }

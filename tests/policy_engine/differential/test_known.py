@@ -50,6 +50,8 @@ SAMPLES = [
         "a function's value for an equal number",
         'p := [x | some x in [1, json.unmarshal("1e0")]; json.marshal(f(x)) == "[1]"]\nf(x) := [x]',
     ),
+    ("declared by a with, accepted", "p if { input.a[w]; some x in f(0) with input as data.xs[w]; x }\nf(_) := [1]"),
+    ("declared by a with, refused", "p if { w; some x in f(0) with data as data[w]; x }\nf(_) := [1]"),
     ("minus zero as a position", "p := q[-0]\nq = [1 | input]"),
     (
         "a signed request",
