@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from policy_engine import cache as caching
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import SLICE, Code, Indexes, Limits, Options, Run, begin, beginning, run_of
+from policy_engine.codegen.context import SLICE, Code, Indexes, Limits, Options, Query, Run, begin, beginning, run_of
 from policy_engine.codegen.entry import failure, opener_of
 from policy_engine.codegen.export import SMALL, Export, export
 from policy_engine.codegen.profile import Profile
@@ -209,6 +209,16 @@ class Entrypoint(Protocol):
         """The document, and what it depended on."""
 
 
+def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
+    """What generated code gives. Raises `PolicyError` and nothing else."""
+    try:
+        return function(query)
+    except PolicyError:
+        raise
+    except Exception as error:
+        raise failure(error) from error
+
+
 class _Asked:
     """What stands behind an entrypoint."""
 
@@ -250,12 +260,7 @@ class _Asked:
             query = [input, *begun]
             if timed:
                 run_of(query)
-            try:
-                value = function(query)
-            except PolicyError:
-                raise
-            except Exception as error:
-                raise failure(error) from error
+            value = _evaluated(function, query)
             if value is True or value is False or value is UNDEFINED:
                 return value
             return export(value, limits, query)
@@ -285,12 +290,7 @@ class _Asked:
         run = Run(self._options, self._strict, limits)
         run.now, run.seed, run.replay = now_ns, seed, replay
         query = begin(run, code, input, self._data, self._indexes)
-        try:
-            value = function(query)
-        except PolicyError:
-            raise
-        except Exception as error:
-            raise failure(error) from error
+        value = _evaluated(function, query)
         exported = export(value, limits, query)
         coverage = _coverage(code, run) if trace else None
         why = tuple(run.fired or ()) if trace else None
@@ -387,12 +387,7 @@ class PreparedQuery:
         query = begin(
             Run(options, self._strict, limits), code, value, self._policies._data, self._policies._indexes[self._strict]
         )
-        try:
-            rows = function(query)
-        except PolicyError:
-            raise
-        except Exception as error:
-            raise failure(error) from error
+        rows: list[tuple[Value, ...]] = _evaluated(function, query)
         copy = Export(limits, query).value
         return [tuple(map(copy, row)) for row in rows]
 

@@ -6,7 +6,7 @@ for again, reads base data at constant paths once for all decisions, and gives s
 
     def o7(b, limits):           # b: all of a context but its input
      v1 = b[0].get(k1, U) …      # what of the data does not change
-     def entry(i=U):             # i: the input
+     def entry(input=U):
       …
      return entry
 
@@ -78,7 +78,7 @@ def write_entry(unit: Unit, writer: Writer, group: Group) -> None:
     entry.all_rules()
     if len(rules.lines) > MOST_LINES:
         return
-    begun, context = ("[i, *b]", "q") if entry.opened else ("None", "(q := q or [i, *b])")
+    begun, context = ("[input, *b]", "q") if entry.opened else ("None", "(q := q or [input, *b])")
     lines = [line.replace(LAZY, context) for line in rules.lines]
     write_opener(writer, unit.function_name(group), always.lines, begun, lines)
 
@@ -98,7 +98,7 @@ def write_opener(writer: Writer, name: str, before: list[str], begun: str, lines
     with writer.block(f"def {name_of(name)}(b, limits):"):
         for line in before:
             writer.line(line.replace(LAZY, "None"))
-        with writer.block("def entry(i=U):"):
+        with writer.block("def entry(input=U):"):  # callers may name it
             writer.line(f"q = {begun}")
             writer.line("try:")
             writer.lines += lines
@@ -197,7 +197,7 @@ class EntryWriter(GroupWriter):
     def root(self, root: str) -> str:
         if self.context != "q":
             return super().root(root)
-        return "i" if root == "input" else self.always.name("data", f"b[{DATA - 1}]")
+        return "input" if root == "input" else self.always.name("data", f"b[{DATA - 1}]")
 
     def step_from(self, value: str, step: Term, element: str, base: bool) -> str:
         if base and value in self.always and isinstance(step, nodes.Scalar) and isinstance(step.value, str):

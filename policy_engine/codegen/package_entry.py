@@ -5,12 +5,12 @@ always the same, and gives away a small value as it is (see entry.py).
 
     def u3(b, limits):
      v1 = b[0].get(k1, U) …
-     def w7(q, i):
+     def w7(q, input):
       …
-     def entry(i=U):
-      q = [i, *b]
+     def entry(input=U):
+      q = [input, *b]
       r = {}
-      v = w7(q, i)
+      v = w7(q, input)
       if v is not U: r[k2] = v
       …
       return r
@@ -47,7 +47,7 @@ def write_package(unit: Unit, writer: Writer, tree: Tree) -> None:
     beginning = [*package.always.lines, f"if base_at(b[{DATA - 1}], {path}) is not U: return None"]
     before = beginning + [line.replace(LAZY, "q") for line in package.functions.lines]
     package.body.line("return r")
-    write_opener(writer, unit.extent_name(tree), before, "[i, *b]", package.body.lines)
+    write_opener(writer, unit.extent_name(tree), before, "[input, *b]", package.body.lines)
 
 
 def _rules(tree: Tree) -> int:
@@ -81,14 +81,14 @@ class _Package:
                 self.document(below, child)
                 self.body.line(f"{name}[{key}] = {below}")
             elif child.group.kind is not Kind.FUNCTION:
-                self.body.line(f"v = {self._function(child.group)}(q, i)")
+                self.body.line(f"v = {self._function(child.group)}(q, input)")
                 self.body.line(f"if v is not U: {name}[{key}] = v")
 
     def _function(self, group: Group) -> str:
         """The name of a function for a copy of what a group says."""
         name = f"w{group.number}"
         lines = self.functions.lines
-        self.functions.line(f"def {name}(q, i):")
+        self.functions.line(f"def {name}(q, input):")
         begun = len(lines)
         self.functions.indent += 1
         rules = RulesWriter(self.unit, self.functions, group, self.always, self.export)

@@ -11,6 +11,7 @@ operand is a scalar, a variable, or a collection of operands; only a side of `=`
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from operator import is_
 
@@ -60,7 +61,7 @@ def _hoist(program: Program, hoister: Dynamic) -> None:
             clause.body = hoister.body(clause.body)
 
 
-class Expander:
+class Expander(ABC):
     """What both halves share: walking bodies, and the list of expressions that go before the current one."""
 
     equalities = frozenset({"assign", "eq", "equal"})
@@ -131,9 +132,9 @@ class Expander:
             return what
         return with_args(what, simple)
 
+    @abstractmethod
     def operand(self, term: Term, before: list[Expr]) -> Term:
         """A term that stands inside another one."""
-        raise NotImplementedError
 
     def replacement(self, term: Term, before: list[Expr], base: str) -> Term:
         """The value of a `with`: what is to be evaluated of it is, before the expression that it modifies."""
@@ -142,9 +143,9 @@ class Expander:
             return term
         return self.take_out(term, before, base if isinstance(term, (nodes.Ref, nodes.Var)) else "")
 
+    @abstractmethod
     def side(self, term: Term, before: list[Expr]) -> Term:
         """A term that is a whole expression or a side of `=`."""
-        raise NotImplementedError
 
     def domain(self, term: Term, before: list[Expr]) -> Term:
         """What `every` ranges over: always evaluated before it, a variable too, which tells in what is safe."""

@@ -6,6 +6,7 @@ where the two could part: small and large results, budgets, what is no JSON, dat
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from enum import StrEnum
@@ -101,6 +102,14 @@ def test_small_results(value: Any, want: Any) -> None:
             assert got is want or repr(got) == repr(want)
         assert is_own(asked)
     assert one("p contains input.x")(value) == ([] if want is pe.UNDEFINED else [*want.values()])
+
+
+def test_the_input_may_be_named() -> None:
+    asked = pe.compile({"t.rego": "package t\np := input.x\nq[k] := v if some k, v in input"})
+    for path in ("data.t.p", "data.t", "data.t.q", "data"):
+        entrypoint = asked.entrypoint(path)
+        assert entrypoint(input={"x": 1}) == entrypoint({"x": 1}) == entrypoint.decide(input={"x": 1}).value
+        assert list(inspect.signature(entrypoint).parameters) == ["input"]
 
 
 def test_results_are_fresh() -> None:

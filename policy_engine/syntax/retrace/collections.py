@@ -6,6 +6,8 @@ that it is none.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from policy_engine.syntax.retrace.cursor import Cursor, Mark, Read
 from policy_engine.syntax.retrace.scanner import PART, PART_END, RAW_PART, RAW_PART_END, Scanned
 
@@ -15,17 +17,15 @@ TEMPLATES = (PART, PART_END, RAW_PART, RAW_PART_END)
 class CollectionReader(Cursor):
     """What stands between the brackets is read by the classes that extend this one."""
 
-    def term(self) -> Read | None:
-        raise NotImplementedError
+    if TYPE_CHECKING:
 
-    def value(self, *, pairs: bool = True) -> Read | None:
-        raise NotImplementedError
+        def term(self) -> Read | None: ...
 
-    def body(self, end: str) -> bool:
-        raise NotImplementedError
+        def value(self, *, pairs: bool = True) -> Read | None: ...
 
-    def literal(self) -> Read | None:
-        raise NotImplementedError
+        def body(self, end: str) -> bool: ...
+
+        def literal(self) -> Read | None: ...
 
     # ---- collections
 
