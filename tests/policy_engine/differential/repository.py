@@ -1,0 +1,98 @@
+"""All policies of a directory, in the real OPA and here: `python -m tests.policy_engine.differential.repository DIR`.
+
+Reads `DIR` as a bundle with its tests. Compares whether the two accept it (ordinarily, and as `opa check --strict`
+does), then every document that a rule makes, tests among them, under strict builtin errors and without, from the fast
+and from the traced build. Prints each difference, the verdicts of the test rules and how long this engine took; the
+exit status is 1 if anything differs. What OPA does by accident is not looked for: see docs/policy-engine.md,
+"Differences from OPA".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import policy_engine as pe
+from policy_engine import bundle
+from tests.oracle import Oracle
+from tests.policy_engine.differential.compare import Difference, Engine, Opa, rules
+from tests.policy_engine.differential.program import Program
+from tests.policy_engine.differential.refusals import disagreement, opa_says
+
+TOGETHER = 40
+"""Documents that one query asks for. OPA compiles the modules anew for each query."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    read = bundle.read(options.directory, skip_verification=True)
+    given = pe.UNDEFINED if options.input is None else pe.loads(options.input.read_bytes())
+    found = [*_refused_otherwise(read.modules, strict=True), *_refused_otherwise(read.modules, strict=False)]
+    started = time.monotonic()
+    engine = Engine(Program(read.modules, read.data, given))
+    loaded = time.monotonic() - started
+    if engine.refused:
+        print(*engine.errors, sep="\n")
+    else:
+        for strict in (True, False):
+            found += map(str, _documents(engine, strict, options.only))
+    print(*found, sep="\n")
+    print(f"{len(read.modules)} modules loaded in {loaded:.2f} s, {len(found)} differences")
+    return 1 if found else 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="a JSON document that is `input`; none if not given")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only documents whose path has this in it")
+    return parser.parse_args(arguments)
+
+
+def _refused_otherwise(modules: dict[str, str], *, strict: bool) -> list[str]:
+    """What the two do not agree on about accepting the modules, with OPA's words and this engine's."""
+    with Oracle(strict_compiler=strict) as oracle:
+        opa = opa_says(modules, oracle)
+    try:
+        pe.compile(modules, {}, strict=strict)
+        errors: list[pe.PolicyError] = []
+    except pe.PolicyError as error:
+        errors = list(error.errors)
+    said = disagreement(opa, errors)
+    words = "strict compilation" if strict else "compilation"
+    return [f"{words}: {said}\n{opa}\n{chr(10).join(map(str, errors))}"] if said else []
+
+
+def _documents(engine: Engine, strict: bool, only: str) -> list[Difference]:
+    """The differences about documents in one mode. Prints the verdicts of tests."""
+    paths = [path for path in rules(engine._policies) if only in path]
+    started = time.monotonic()
+    verdicts = Counter(engine.outcomes(strict, [path])[path] for path in paths if _is_test(path))
+    seconds = time.monotonic() - started
+    mode = "strict" if strict else "default"
+    print(f"{mode}: {verdicts.total()} test rules in {seconds:.2f} s: {dict(verdicts.most_common(8))}")
+    program, found = engine.program, []
+    with Oracle(strict=strict) as oracle:
+        for start in range(0, len(paths), TOGETHER):
+            asked = paths[start : start + TOGETHER]
+            here = engine.outcomes(strict, asked)
+            for path, outcome in Opa.ask(program, oracle, asked).outcomes.items():
+                if outcome != here[path]:
+                    found.append(Difference(path, strict, outcome, here[path]))
+    fast, traced = engine.builds(strict)
+    found += [
+        Difference(path, strict, fast[path], traced[path], builds=True) for path in fast if fast[path] != traced[path]
+    ]
+    return found
+
+
+def _is_test(path: str) -> bool:
+    return str(json.loads(path[path.rindex("[") + 1 : -1])).startswith("test_")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

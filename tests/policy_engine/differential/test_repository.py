@@ -1,0 +1,52 @@
+"""A directory held against OPA: nothing differs in the project's own policies, and what is planted is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.oracle import Oracle, OracleUnavailable
+from tests.policy_engine.differential import repository
+
+POLICIES = Path(__file__).parents[3] / "policies"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _opa() -> Iterator[None]:
+    try:
+        with Oracle():
+            yield
+    except OracleUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_the_projects_policies_say_what_opa_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert repository.main([str(POLICIES / "support")]) == 0
+    printed = capsys.readouterr().out
+    assert "{'[true]': 14}" in printed
+    assert "0 differences" in printed
+
+
+def test_a_planted_difference_is_reported_in_both_modes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t_test.rego").write_text("package t\n\ntest_a if 1 == 1\n\ntest_b if 1 == 2\n")
+    true = {f'data["t"]["test_{name}"]': "[true]" for name in "ab"}
+    monkeypatch.setattr(repository.Engine, "outcomes", lambda self, strict, paths: {path: true[path] for path in paths})
+    assert repository.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert 'data["t"]["test_b"] (strict)' in printed
+    assert 'data["t"]["test_b"] (default)' in printed
+    assert "2 differences" in printed
+
+
+def test_other_errors_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.rego").write_text("package t\n\np := x\n\nimport data.q\n")
+    assert repository.main([str(tmp_path)]) == 0  # both refuse it
+    monkeypatch.setattr(repository, "opa_says", lambda modules, oracle: "")
+    assert repository.main([str(tmp_path)]) == 1
+    assert "codes: OPA accepts" in capsys.readouterr().out
