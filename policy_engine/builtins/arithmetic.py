@@ -154,6 +154,10 @@ def _scaled(a: Dyadic, exponent: int) -> Dyadic:
     return Dyadic(a.mantissa, a.exponent + exponent) if a.mantissa else a
 
 
+def is_whole(a: Dyadic) -> bool:
+    return a.exponent >= 0 or not a.mantissa & ((1 << -a.exponent) - 1)
+
+
 def truncate(a: Dyadic) -> int:
     """The integer part, towards zero."""
     if a.exponent >= 0:

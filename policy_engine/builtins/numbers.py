@@ -42,7 +42,7 @@ def _half(like: Dyadic) -> Dyadic:
 def ceil(value: Value) -> int:
     def up(exact: Dyadic) -> int:
         whole = arithmetic.truncate(exact)
-        return whole if whole < 0 or _is_whole(exact) else whole + 1
+        return whole if whole < 0 or arithmetic.is_whole(exact) else whole + 1
 
     return _whole(value, "ceil", up)
 
@@ -50,13 +50,9 @@ def ceil(value: Value) -> int:
 def floor(value: Value) -> int:
     def down(exact: Dyadic) -> int:
         whole = arithmetic.truncate(exact)
-        return whole if whole >= 0 or _is_whole(exact) else whole - 1
+        return whole if whole >= 0 or arithmetic.is_whole(exact) else whole - 1
 
     return _whole(value, "floor", down)
-
-
-def _is_whole(exact: Dyadic) -> bool:
-    return exact.exponent >= 0 or not exact.mantissa & ((1 << -exact.exponent) - 1)
 
 
 def _whole(value: Value, name: str, way: Callable[[Dyadic], int]) -> int:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from policy_engine.builtins import golayout
+from policy_engine.builtins.arithmetic import Dyadic, is_whole, to_dyadic, truncate
 from policy_engine.builtins.durations import DurationError, parse_duration
 from policy_engine.builtins.golayout import WEEKDAYS, Moment, days_before
 from policy_engine.builtins.golayout_parse import LayoutError, parse
@@ -26,6 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)
 _SECOND: Final = 1_000_000_000
 _FARTHEST: Final = INT64_MAX // _SECOND + 86_400
+_HALF: Final = Dyadic(1, -1)
 
 
 def now_ns(ctx: Context) -> Value:
@@ -189,10 +191,12 @@ def _instant(operand: Value, name: str) -> tuple[int, tzinfo | None]:
     if len(parts) > 2:
         string(parts[2], name, 1)
     if nanoseconds.__class__ is not int:
+        # OPA rounds to 64 bits before it asks for an integer: 1234567890123456789.01 is one.
         decimal = exact(nanoseconds)
-        if decimal.adjusted() > 19 or decimal != decimal.to_integral_value():
+        rounded = to_dyadic(nanoseconds, name) if not decimal or -2 < decimal.adjusted() < 20 else _HALF
+        if not is_whole(rounded):
             raise BuiltinError(f"{name}: timestamp too big")
-        nanoseconds = int(decimal)
+        nanoseconds = truncate(rounded)
     if not INT64_MIN <= nanoseconds <= INT64_MAX:
         raise BuiltinError(f"{name}: timestamp too big")
     return nanoseconds, zone
