@@ -229,14 +229,22 @@ class _Fields:
             raise _Misfit
         parts = found[1:].replace(":", "") if ":" in element else found[1:]
         pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
-        hours, minutes, seconds = [_number(pair, fixed=True)[0] for pair in (*pairs, "00", "00")[:3]]
-        if hours > 24:
-            raise _OutOfRange("time zone offset hour")
-        if minutes > 60:
-            raise _OutOfRange("time zone offset minute")
+        misfit = found[0] not in "+-"
+        numbers = [0, 0, 0]
+        for i, pair in enumerate(pairs):
+            if _digits(pair) != 2:
+                misfit = True
+                break
+            numbers[i] = int(pair)
+        hours, minutes, seconds = numbers
+        # The last number out of range is the error, even if what is behind it is no number.
         if seconds > 60:
             raise _OutOfRange("time zone offset second")
-        if found[0] not in "+-":
+        if minutes > 60:
+            raise _OutOfRange("time zone offset minute")
+        if hours > 24:
+            raise _OutOfRange("time zone offset hour")
+        if misfit:
             raise _Misfit
         self.offset = (hours * 3600 + minutes * 60 + seconds) * (-1 if found[0] == "-" else 1)
         return rest[length:]
