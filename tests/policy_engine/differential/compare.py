@@ -110,13 +110,13 @@ VARIANTS: Final[tuple[dict[str, int], ...]] = (
 class Engine:
     """This engine's answers about one program."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, limits: pe.Limits | None = None) -> None:
         self.program = program
         self.refused = ""
         self.errors: tuple[pe.PolicyError, ...] = ()
         self._policies: Any = None
         try:
-            self._policies = pe.compile(program.modules, program.data)
+            self._policies = pe.compile(program.modules, program.data, limits=limits)
         except pe.PolicyError as error:
             self.errors = tuple(error.errors)
             self.refused = self.errors[0].code

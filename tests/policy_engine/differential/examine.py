@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.oracle import Oracle
 from tests.policy_engine.differential.compare import VARIANTS, Difference, Engine, differences, generated_with
-from tests.policy_engine.differential.known import reason
+from tests.policy_engine.differential.known import BUDGET, beyond_the_budget, reason
 from tests.policy_engine.differential.order import proof
 from tests.policy_engine.differential.program import Program
 from tests.policy_engine.differential.repair import repaired
@@ -75,7 +75,9 @@ def examine(program: Program, number: int, oracles: Oracles) -> Found:
         found.evaluated = 1
         for strict in (True, False):
             for item in differences(program, oracles[strict], engine, strict=strict):
-                if proof(program, item, oracles[strict]) is not None:
+                if beyond_the_budget(program, item):
+                    found.known.append(BUDGET)
+                elif proof(program, item, oracles[strict]) is not None:
                     found.explained += 1
                 else:
                     found.add(program, item, oracles[strict])

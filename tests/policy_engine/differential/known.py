@@ -54,6 +54,13 @@ def reason(program: Program, difference: Difference, oracle: Oracle) -> str:
     return mistake(program, modules, difference, oracle)
 
 
+def beyond_the_budget(program: Program, difference: Difference) -> bool:
+    """Whether the two agree on a document once this engine has no budget either."""
+    if difference.builds or difference.engine != "error eval_cancel_error":
+        return False
+    return _agree(difference, Engine(program, pe.Limits(work=None, output_bytes=None)))
+
+
 def _agree(difference: Difference, engine: Engine) -> bool:
     if difference.path == MODULES:
         codes = re.findall(r"rego_[a-z_]+_error", difference.opa)
@@ -359,6 +366,7 @@ _UNBOUND: Final = 4
 _Pair = tuple[Term, Term]
 _Change = Callable[[Module, dict[str, Module]], Module]
 INTERNAL: Final = "internal error of OPA"
+BUDGET: Final = "beyond the budget"
 _TYPES: Final = "type of computed keys"
 """Explains what is refused and no value: keys are taken away for it."""
 KNOWN: Final[dict[str, tuple[str, _Change]]] = {

@@ -10,7 +10,7 @@ from tests.oracle import OracleUnavailable
 from tests.policy_engine.differential.compare import Difference
 from tests.policy_engine.differential.evaded import EVADED
 from tests.policy_engine.differential.examine import Oracles, examine
-from tests.policy_engine.differential.known import INTERNAL, KNOWN, reason
+from tests.policy_engine.differential.known import BUDGET, INTERNAL, KNOWN, reason
 from tests.policy_engine.differential.program import Program
 
 NINE = "q if { [a, b, c, d, e, f, g, h, i] := input; [a, b, c, d, e, f, g, h, i] }"
@@ -64,6 +64,10 @@ SAMPLES = [
         "text as an index beside replaced data",
         'p := [q, [x | x := q with data.xs as [7]]]\nq := [1 | data.xs[r[_]]]\nr := ["0"]',
     ),
+    (
+        BUDGET,
+        'p := [s | some _ in numbers.range(1, 1700)]\ns := concat("", ["10000" | some _ in numbers.range(1, 2000)])',
+    ),
     (INTERNAL, 'p := [x | some v, _ in {"n": 0}; x := {y | some y in [0]; v == $"{v}"}]'),
 ]
 
@@ -93,7 +97,7 @@ def test_known(name: str, rules: str, oracles: Oracles) -> None:
 
 
 def test_every_one_has_a_sample() -> None:
-    assert {name for name, _ in SAMPLES} == {*KNOWN, *EVADED, INTERNAL}
+    assert {name for name, _ in SAMPLES} == {*KNOWN, *EVADED, INTERNAL, BUDGET}
 
 
 @pytest.mark.parametrize("rules", [rules for _, rules in SAMPLES])
