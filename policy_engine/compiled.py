@@ -16,6 +16,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
 from policy_engine.codegen.context import Code, Query
+from policy_engine.codegen.coverage import CoveringUnit
 from policy_engine.codegen.profile import Profile, ProfiledUnit
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
@@ -33,15 +34,22 @@ Document = tuple[Code, Callable[[Query], Value]]
 class Compiled:
     """A compiled set of policies, or the promise of one. Any number of threads may use it.
 
-    `build` parses and compiles; without a cache that is done at once. It raises `PolicyError`.
+    `build` parses and compiles; without a cache that is done at once. It raises `PolicyError`. With `covering` a traced
+    decision notes what was evaluated, not what succeeded.
     """
 
     def __init__(
-        self, build: Callable[[], Program], builtins: Mapping[str, Builtin], cache: Cache | None = None
+        self,
+        build: Callable[[], Program],
+        builtins: Mapping[str, Builtin],
+        cache: Cache | None = None,
+        *,
+        covering: bool = False,
     ) -> None:
         self._build = build
         self._builtins = builtins
         self._cache = cache
+        self._covering = covering
         self._lock = threading.RLock()
         self._program: Program | None = None
         self._units: dict[tuple[bool, frozenset[str], frozenset[Path]], Unit] = {}
@@ -154,7 +162,8 @@ class Compiled:
         key = (trace, frozenset(program.mocked), frozenset(program.masked))
         with self._lock:
             if key not in self._units:
-                self._units[key] = Unit(program, trace=trace)
+                covering = trace and self._covering
+                self._units[key] = CoveringUnit(program) if covering else Unit(program, trace=trace)
             return self._units[key]
 
     # ---- facts

@@ -86,9 +86,13 @@ def from_modules(
     *,
     options: Options,
     schemas: Mapping[str, Value] | None = None,
+    covering: bool = False,
 ) -> Policies:
-    """Compile syntax trees."""
-    return _over(Compiled(lambda: compile_program(trees, TABLE, schemas=schemas), TABLE), data, options)
+    """Compile syntax trees. With `covering` the coverage of a traced decision has what was evaluated, and the heads of
+    rules that gave a value, as `opa test` counts it.
+    """
+    compiled = Compiled(lambda: compile_program(trees, TABLE, schemas=schemas), TABLE, covering=covering)
+    return _over(compiled, data, options)
 
 
 def _builtins(

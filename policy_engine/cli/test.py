@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +15,12 @@ from policy_engine.cli import loading, schemas, signing
 from policy_engine.cli.check import Ignore, Paths, patterns
 from policy_engine.cli.diagnostics import show, standard_error, standard_output
 from policy_engine.errors import PolicyError
+from policy_engine.testing.coverage import Coverage, document, percentage, uncovered
 from policy_engine.testing.reporters import Json, Pretty, Reporter
 from policy_engine.testing.results import Outcome
 from policy_engine.testing.runner import TIMEOUT, Suite, prepare, run
+
+FINE = {Outcome.PASSED, Outcome.SKIPPED}
 
 
 class Format(enum.StrEnum):
@@ -24,12 +28,17 @@ class Format(enum.StrEnum):
     JSON = "json"
 
 
+_UNITS = {"h": 3600, "m": 60, "s": 1, "": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|$)")
+
+
 def parse_duration(text: str | float) -> float:
-    """Seconds from `500ms`, `5s` or `1m`, or from a plain number."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|)", str(text))
-    if not match or not float(match[1]):
-        raise typer.BadParameter(f"`{text}` is not a duration: write 500ms, 5s or 1m")
-    return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "": 1}[match[2]]
+    """Seconds from a duration as Go writes it (`500ms`, `1m30s`), or from a plain number."""
+    parts = _PART.findall(str(text))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != str(text) or not seconds:
+        raise typer.BadParameter(f"`{text}` is not a duration: write 500ms, 5s or 1m30s")
+    return seconds
 
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show passing tests, too, and what they print.")]
@@ -47,6 +56,20 @@ Strict = Annotated[
 SkipsAreFine = Annotated[
     bool, typer.Option("--exit-zero-on-skipped", "-z", help="Exit with 0 although tests were skipped.")
 ]
+Covered = Annotated[
+    bool, typer.Option("--coverage", "-c", help="If all tests pass, show which lines they cover, as JSON.")
+]
+Threshold = Annotated[
+    float,
+    typer.Option(
+        "--threshold",
+        min=0,
+        max=100,
+        metavar="PERCENT",
+        show_default=False,
+        help="Exit with 1 if less is covered. Implies --coverage.",
+    ),
+]
 FailOnEmpty = Annotated[bool, typer.Option("--fail-on-empty", help="Exit with 1 if no test was run.")]
 
 
@@ -60,6 +83,8 @@ def run_tests(
     strict: Strict = False,
     skips_are_fine: SkipsAreFine = False,
     fail_on_empty: FailOnEmpty = False,
+    coverage: Covered = False,
+    threshold: Threshold = 0,
     ignore: Ignore = (),  # type: ignore[assignment]
     schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
@@ -73,26 +98,50 @@ def run_tests(
 
     Exits with 1 if a test fails, has an error or is skipped, with 2 if the policies cannot be loaded.
     """
-    suites = _prepare(paths, signing.bundle_key(verification_key, signing_alg, scope), patterns(ignore), schema)
+    coverage = coverage or threshold > 0
+    key = signing.bundle_key(verification_key, signing_alg, scope)
+    suites = _prepare(paths, key, patterns(ignore), schema, coverage=coverage)
     output = standard_output()
-    reporter: Reporter = Json(output) if output_format is Format.JSON else Pretty(output, verbose=verbose)
+    reporter: Reporter = Pretty(output, verbose=verbose and not coverage)
+    if output_format is Format.JSON and not coverage:
+        reporter = Json(output)
     outcomes: set[Outcome] = set()
     for suite in suites:
         try:
             for result in run(suite, matching=matching, timeout=timeout, strict=strict):
                 outcomes.add(result.outcome)
-                reporter.report(result)
+                if not (coverage and result.outcome in FINE):
+                    reporter.report(result)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-    reporter.finish()
+    if not coverage or outcomes - FINE:
+        reporter.finish()
+    elif not _covered([suite.coverage for suite in suites if suite.coverage], threshold, verbose=verbose):
+        raise typer.Exit(1)
     if not outcomes:
         standard_error().print("no tests found", soft_wrap=True)
-    fine = {Outcome.PASSED, Outcome.SKIPPED} if skips_are_fine else {Outcome.PASSED}
+    fine = FINE if skips_are_fine else {Outcome.PASSED}
     if outcomes - fine or (fail_on_empty and not outcomes):
         raise typer.Exit(1)
 
 
-def _prepare(paths: list[Path], key: BundleKey | None, ignore: list[str], schema: Path | None) -> list[Suite]:
+def _covered(coverages: list[Coverage], threshold: float, *, verbose: bool) -> bool:
+    """Show what is covered, or, as OPA does, only that it is too little, and with `verbose` what is missing."""
+    found = percentage(coverages)
+    if found >= threshold:
+        standard_output().file.write(json.dumps(document(coverages), indent=2, ensure_ascii=False) + "\n")
+        return True
+    console = standard_error()
+    console.print(f"{found:.2f} percent of the lines are covered, not {threshold:.2f}", soft_wrap=True)
+    if verbose:
+        for place in uncovered(coverages):
+            console.print(f"  {place}", soft_wrap=True)
+    return False
+
+
+def _prepare(
+    paths: list[Path], key: BundleKey | None, ignore: list[str], schema: Path | None, *, coverage: bool
+) -> list[Suite]:
     """Everything compiled before the first test runs: half a report would look like a whole one."""
     console = standard_error()
     suites: list[Suite] = []
@@ -105,7 +154,7 @@ def _prepare(paths: list[Path], key: BundleKey | None, ignore: list[str], schema
         raise typer.Exit(2) from None
     for unit in units:
         try:
-            suites.append(prepare(unit.modules, unit.data, described))
+            suites.append(prepare(unit.modules, unit.data, described, coverage=coverage))
         except PolicyError as error:
             show(console, error, unit.modules)
             broken = True

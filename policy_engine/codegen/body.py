@@ -324,7 +324,7 @@ class BodyWriter(Comprehensions):
 
     def _looking_ahead(self, term: Term, other: Term) -> str:
         """The name of the value of one side of `term = other`; loops in it know what follows."""
-        if isinstance(term, nodes.Ref) and self.rest is not None:
+        if isinstance(term, nodes.Ref) and self.rest is not None and self.unit.joins:
             self.pending = Loop(term, other, self.rest, exact=self.unit.trace)
         value = self.side(term)
         self.pending = None

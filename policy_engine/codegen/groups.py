@@ -309,6 +309,7 @@ class GroupWriter(BodyWriter):
 
         def noted() -> None:
             self.writer.line(f"run_of(q).fire({note})")
+            self.unit.gave(self.writer, clause.loc)
             write()
 
         action.write = noted

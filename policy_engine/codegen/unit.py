@@ -46,6 +46,9 @@ CHUNK = 2000
 class Unit:
     """Code generation for one program. `trace` builds functions that note which expressions succeeded."""
 
+    joins = True
+    """Whether loops look only at the members that an equality behind them lets through."""
+
     def __init__(self, program: Program, *, trace: bool = False, mocked: frozenset[str] = frozenset()) -> None:
         self.program = program
         self.trace = trace
@@ -154,10 +157,13 @@ class Unit:
         weakref.finalize(function, forget, self.functions.sources, source)
         return function  # type: ignore[no-any-return]
 
-    # ---- what a profiled unit adds
+    # ---- what a profiled or a covering unit adds
 
     def reached(self, writer: Writer, loc: Location) -> None:
         """Called before an expression is written."""
+
+    def gave(self, writer: Writer, loc: Location) -> None:
+        """Called in the traced build where a rule gives a value."""
 
     def function(self, group: Group, write: Callable[[Writer], None]) -> Callable[[Writer], None]:
         """What writes a group's function, given what writes it."""

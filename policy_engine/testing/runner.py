@@ -16,6 +16,7 @@ from policy_engine.engine import Policies, from_modules
 from policy_engine.errors import PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import parser
+from policy_engine.testing.coverage import Coverage
 from policy_engine.testing.discovery import Test, discover, dotted
 from policy_engine.testing.results import Case, Outcome, Result
 from policy_engine.values import UNDEFINED, Value, dumps
@@ -26,17 +27,23 @@ TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Policies compiled for testing, and the tests in them. `printed` receives what the running test prints."""
+    """Policies compiled for testing, and the tests in them.
+
+    `printed` receives what the running test prints, and `coverage`, where it is wanted, what it covers.
+    """
 
     policies: Policies
     tests: tuple[Test, ...]
     printed: list[str]
+    coverage: Coverage | None = None
 
 
 def prepare(
     modules: Mapping[str, str],
     data: Mapping[str, Value] | None = None,
     schemas: Mapping[str, Value] | None = None,
+    *,
+    coverage: bool = False,
 ) -> Suite:
     """Parse and compile modules (file name → source) and find their tests. Raises `PolicyError`."""
     trees = parser.parse_modules(modules)
@@ -46,7 +53,7 @@ def prepare(
     while True:
         rewritten, tests = discover(trees, unnamed=unnamed)
         try:
-            policies = from_modules(rewritten, data, options=options, schemas=schemas)
+            policies = from_modules(rewritten, data, options=options, schemas=schemas, covering=coverage)
             break
         except PolicyError as error:
             # A body whose expressions do not stand in the order of their bindings can leave the rule that names its
@@ -55,7 +62,7 @@ def prepare(
             if places <= unnamed:
                 raise
             unnamed |= places
-    return Suite(policies, tuple(tests), printed)
+    return Suite(policies, tuple(tests), printed, Coverage(trees) if coverage else None)
 
 
 def run(suite: Suite, *, matching: str = "", timeout: float = TIMEOUT, strict: bool = False) -> Iterator[Result]:
@@ -80,10 +87,13 @@ def _run(suite: Suite, test: Test, limits: Limits, strict: bool) -> Result:
     entrypoint = suite.policies.entrypoint(dotted(("data", *test.path)), strict_builtin_errors=strict)
     start = time.perf_counter_ns()
     try:
-        value = entrypoint.decide(limits=limits).value
+        decision = entrypoint.decide(limits=limits, trace=suite.coverage is not None)
     except PolicyError as error:
         return Result(test, Outcome.ERROR, time.perf_counter_ns() - start, error, tuple(suite.printed))
     took = time.perf_counter_ns() - start
+    value = decision.value
+    if suite.coverage is not None:
+        suite.coverage.add(decision.coverage or {})
     prints = tuple(suite.printed)
     if not test.parametrised:
         return Result(test, Outcome.PASSED if value is True else Outcome.FAILED, took, prints=prints)

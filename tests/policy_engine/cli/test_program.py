@@ -104,6 +104,23 @@ def test_results_for_programs(policy) -> None:
     assert [result["name"] for result in json.loads(out)] == ["test_admin", "test_guest"]
 
 
+def test_coverage_is_shown_if_all_tests_pass(policy) -> None:
+    code, out, err = policy("test", "p", "--coverage", "-v")
+    report = json.loads(out)
+    assert (code, err, list(report["files"])) == (0, "", ["p/authz.rego", "p/authz_test.rego"])
+    assert report["files"]["p/authz.rego"]["not_covered"] == [{"start": {"row": 10}, "end": {"row": 10}}]
+    write("p/more_test.rego", "package more_test\n\ntest_no if false\n")
+    code, out, _ = policy("test", "p", "--coverage")
+    assert (code, out.split("\n")[0]) == (1, "p/more_test.rego:3:")
+
+
+def test_too_little_coverage_is_a_failure(policy) -> None:
+    assert policy("test", "p", "--threshold", "80")[0] == 0
+    text = "85.71 percent of the lines are covered, not 90.00\n"
+    assert policy("test", "p", "--threshold", "90") == (1, "", text)
+    assert policy("test", "p", "--threshold", "90", "-v") == (1, "", f"{text}  p/authz.rego:10\n")
+
+
 def test_each_bundle_is_tested_on_its_own(policy) -> None:
     """Two bundles with the same package would be one conflict if they were compiled together."""
     for name in ("one", "two"):
@@ -271,7 +288,9 @@ def test_errors_are_for_people_or_for_programs(policy) -> None:
         (["test", "gone"], "error: no such file or directory: `gone`"),
         (["check", "gone.rego"], "error: no such file or directory: `gone.rego`"),
         (["test", "p", "-r", "("], "is not a regular expression"),
-        (["test", "p", "--timeout", "soon"], "is not a duration: write 500ms, 5s or 1m"),
+        (["test", "p", "--timeout", "soon"], "is not a duration: write 500ms, 5s or 1m30s"),
+        (["test", "p", "--timeout", "5x"], "is not a duration"),
+        (["test", "p", "--threshold", "101"], "error: invalid value for '--threshold'"),
         (["test", "p", "--format", "xml"], "error: invalid value for '--format'"),
         (["eval", "-f", "pretty", "-d", "gone", "1"], "error: no such file or directory: `gone`"),
         (["eval", "-f", "pretty", "-i", "gone.json", "1"], "error: cannot read `gone.json`: No such file or directory"),

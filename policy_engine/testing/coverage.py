@@ -1,0 +1,99 @@
+"""Which lines of the policies the tests have covered, in the shape of `opa test --coverage`.
+
+Counted are lines on which a rule or an expression begins; declarations (`some x in xs`) are no code of their own. What
+covers them is said in codegen/coverage.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from policy_engine.syntax.nodes import Expr, Module, Rule, SomeDecl, SomeIn
+from policy_engine.syntax.visitor import walk
+
+
+class Coverage:
+    """The lines of some modules, and which of them have been covered so far."""
+
+    def __init__(self, modules: Mapping[str, Module]) -> None:
+        self._lines = {file: set(_lines(module)) for file, module in modules.items()}
+        self._covered: dict[str, set[int]] = {file: set() for file in modules}
+
+    def add(self, rows: Mapping[str, Iterable[int]]) -> None:
+        """Count what a decision covered."""
+        for file, found in rows.items():
+            self._covered[file].update(found)
+
+    def files(self) -> Iterator[tuple[str, set[int], set[int]]]:
+        """Each file with its lines that are covered and that are not."""
+        for file, covered in self._covered.items():
+            yield file, covered, self._lines[file] - covered
+
+
+def percentage(coverages: Iterable[Coverage]) -> float:
+    """How much of all files is covered; nothing of nothing is 0, as in OPA."""
+    return _percentage(*_totals(coverages))
+
+
+def document(coverages: Iterable[Coverage]) -> dict[str, Any]:
+    """The report, in the field names of OPA. What is zero or empty is left out of a file's part, as there."""
+    found = list(coverages)
+    covered, missing = _totals(found)
+    files = {file: _file(hit, missed) for coverage in found for file, hit, missed in coverage.files()}
+    return {
+        "files": dict(sorted(files.items())),
+        "covered_lines": covered,
+        "not_covered_lines": missing,
+        "coverage": _percentage(covered, missing),
+    }
+
+
+def uncovered(coverages: Iterable[Coverage]) -> list[str]:
+    """The places that are not covered: `authz.rego:7`, `authz.rego:9-12`."""
+    return [
+        f"{file}:{first}" if first == last else f"{file}:{first}-{last}"
+        for file, missed in sorted((file, missed) for coverage in coverages for file, _, missed in coverage.files())
+        for first, last in _ranges(missed)
+    ]
+
+
+def _totals(coverages: Iterable[Coverage]) -> tuple[int, int]:
+    found = [(len(hit), len(missed)) for coverage in coverages for _, hit, missed in coverage.files()]
+    return sum(hit for hit, _ in found), sum(missed for _, missed in found)
+
+
+def _percentage(covered: int, missing: int) -> float:
+    return 100 * covered / (covered + missing) if covered else 0
+
+
+def _file(covered: set[int], missing: set[int]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name, rows in (("covered", covered), ("not_covered", missing)):
+        if rows:
+            document[name] = [{"start": {"row": first}, "end": {"row": last}} for first, last in _ranges(rows)]
+    for name, rows in (("covered_lines", covered), ("not_covered_lines", missing)):
+        if rows:
+            document[name] = len(rows)
+    if covered:
+        document["coverage"] = _percentage(len(covered), len(missing))
+    return document
+
+
+def _ranges(rows: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of rows that follow one another."""
+    first = last = 0
+    for row in sorted(rows):
+        if row != last + 1 or not first:
+            if first:
+                yield first, last
+            first = row
+        last = row
+    if first:
+        yield first, last
+
+
+def _lines(module: Module) -> Iterator[int]:
+    for node in walk(module):
+        if isinstance(node, Rule) or (isinstance(node, Expr) and not isinstance(node.what, (SomeDecl, SomeIn))):
+            yield node.loc.row
