@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from policy_engine.compiler.scopes import is_internal
 from policy_engine.compiler.terms import bodies, closures, is_generated, map_term, subterms
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
@@ -84,15 +85,23 @@ def call_error(
 
 def function_error(loc: Location, name: str, found: Function) -> PolicyError:
     """A function is used as if it were a document."""
-    text = f"function {name} used as reference, not called"
-    return _error(loc, text, name, "^" * len(name), f"have: {type_text(found)}")
+    return _error(loc, _uncalled(name), name, "^" * len(name), f"have: {type_text(found)}")
+
+
+def _uncalled(name: str) -> str:
+    return f"function {name} used as reference, not called"
 
 
 def unsupported_error(scope: Scope, ref: nodes.Ref, position: int, have: Type) -> PolicyError:
     """What stands before step `position` of a reference has nothing below it."""
     text = term_text(scope, ref)
     before = term_text(scope, nodes.Ref(ref.head, ref.path[:position]))
-    return _error(ref.loc, f"undefined ref: {text}", text, "^" * len(before), f"have: {type_text(have)}")
+    said = f"undefined ref: {text}"
+    if isinstance(have, Function):
+        last = ref.path[-1]
+        iterated = isinstance(last, nodes.Var) and is_internal(last.name)  # by `some … in`
+        said = _uncalled(term_text(scope, nodes.Ref(ref.head, ref.path[:-1])) if iterated else text)
+    return _error(ref.loc, said, text, "^" * len(before), f"have: {type_text(have)}")
 
 
 def step_error(
