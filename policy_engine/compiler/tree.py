@@ -52,14 +52,14 @@ def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> No
     kinds = {_kind(rule) for rule in rules}
     members = {rule.key is not None for rule in rules}
     arities = {len(rule.args) for rule in rules if rule.args is not None}
-    name = dotted(path)
     if len(kinds) > 1 or len(members) > 1 or len(arities) > 1:
-        errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {name} found", min(rule.loc for rule in rules)))
+        first = min(rules, key=lambda rule: (len(rule.module.package), rule.loc))  # OPA comes to outer packages first
+        errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {_full_name(rules[-1])} found", first.loc))
         return
     defaults = [rule for rule in rules if rule.default]
     if len(defaults) > 1:
         places = ", ".join(str(rule.loc) for rule in defaults)
-        text = f"multiple default rules {name} found at {places}"
+        text = f"multiple default rules {dotted(path)} found at {places}"
         errors.append(PolicyError(TYPE_ERROR, text, defaults[0].module.module.package.loc))
 
 
