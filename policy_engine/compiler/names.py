@@ -9,6 +9,7 @@ Here are the rules and their heads. Bodies and terms: resolver.py; what is local
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from policy_engine.compiler import imports
@@ -28,6 +29,7 @@ from policy_engine.compiler.terms import (
 )
 from policy_engine.compiler.undeclared import Arity, Shown
 from policy_engine.errors import COMPILE_ERROR, PolicyError
+from policy_engine.location import NOWHERE
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 from policy_engine.values import freeze
@@ -139,6 +141,10 @@ class RuleResolver(Resolver):
         """A function's arguments, what of them its bodies begin with, and the names they declare."""
         if not terms:  # `f()` is the document `f`
             return None, (), {}
+        if (root := next((name for term in terms for name in _root_names(term)), None)) is not None:
+            text = f"args must not shadow {root} (use a different variable name)"
+            place = NOWHERE if self.current is None else self.current[1].loc
+            self.found.references.append(PolicyError(COMPILE_ERROR, text, place))
         names = {var.name for term in terms for var in variables(term)}
         scope = self.scopes.open(names)
         for term in terms:
@@ -153,11 +159,7 @@ class RuleResolver(Resolver):
     def _declare_argument(self, pattern: Term) -> None:
         """The names in a pattern. A name that is there twice stands for one value, and is used."""
         match pattern:
-            case nodes.Var(name) if name in ROOTS:
-                text = f"args must not shadow {name} (use a different variable name)"
-                place = pattern.loc if self.current is None else self.current[1].loc
-                self.found.references.append(PolicyError(COMPILE_ERROR, text, place))
-            case nodes.Var() if not pattern.is_wildcard:
+            case nodes.Var() if pattern.name not in ROOTS and not pattern.is_wildcard:
                 if self.scopes.use(pattern.name) is None:
                     self.scopes.declare(pattern, How.ARGUMENT, pattern.loc)
             case nodes.Array(items):
@@ -180,7 +182,7 @@ class RuleResolver(Resolver):
     def _report_unused_arguments(self, rule: nodes.Rule, arguments: dict[str, Local]) -> None:
         hint = "(hint: use _ (wildcard variable) instead)"
         self.found.locals += [
-            PolicyError(COMPILE_ERROR, f"unused argument {name}. {hint}", rule.loc)
+            PolicyError(COMPILE_ERROR, f"unused argument {name}. {hint}", rule.head.loc)
             for name, local in arguments.items()
             if not local.uses
         ]
@@ -211,6 +213,22 @@ class RuleResolver(Resolver):
                 return map_term(term, lambda item: self._without_calls(item, extra))
             case _:
                 return term
+
+
+def _root_names(term: Term) -> Iterator[str]:
+    """The root documents in an argument, in the order OPA comes to them; not those that references begin with."""
+    match term:
+        case nodes.Var(name):
+            if name in ROOTS:
+                yield name
+        case nodes.Object(pairs):
+            for part in (*(value for _, value in pairs), *(part for pair in pairs for part in pair)):
+                yield from _root_names(part)
+        case nodes.Ref(_, parts) | nodes.Array(parts):
+            for part in parts:
+                yield from _root_names(part)
+        case _:  # what cannot be matched
+            return
 
 
 def _is_plain(term: Term) -> bool:

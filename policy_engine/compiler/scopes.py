@@ -76,7 +76,8 @@ class Scopes:
 
     def _report_unused(self, scope: Scope, how: How, text: str) -> None:
         for name, local in scope.locals.items():
-            if local.how is how and not local.uses:
+            generated = how is How.DECLARED and name.startswith("__local")  # as OPA names what it makes
+            if local.how is how and not local.uses and not generated:
                 self.errors.append(PolicyError(COMPILE_ERROR, text.format(shown(name)), local.loc))
 
     def find(self, name: str) -> Local | None:
@@ -134,7 +135,7 @@ def as_written(term: Term) -> Term:
     """A term with its declared variables as the policy has them."""
     if not isinstance(term, nodes.Var):
         return map_term(term, as_written)
-    return nodes.Var(term.name.split("'")[0], loc=term.loc)
+    return nodes.Var(term.name.split("'")[0] or "_", loc=term.loc)
 
 
 def is_internal(name: str) -> bool:

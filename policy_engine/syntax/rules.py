@@ -187,8 +187,9 @@ class RuleBuilder(BodyBuilder):
             self._check_constant(head.value, loc)
         seen = set()
         for arg in head.args or ():
-            if not isinstance(arg, Var):
-                fail(f"illegal default rule (arguments cannot contain {kind_of(arg)})", loc, "use variables, or _")
+            if not isinstance(arg, Var) or arg.name in DOCUMENTS:
+                kind = "ref" if isinstance(arg, Var) else kind_of(arg)
+                fail(f"illegal default rule (arguments cannot contain {kind})", loc, "use variables, or _")
             if arg.name in seen:
                 fail(f"illegal default rule (arguments cannot be repeated {arg.name})", loc)
             seen.add(arg.name)
