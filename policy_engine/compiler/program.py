@@ -51,6 +51,16 @@ class Rule:
     loc: Location
     module: ModuleInfo
 
+    @property
+    def name_in_module(self) -> str:
+        """What stands in its head before the first variable."""
+        steps = list(self.path[len(self.module.package) :])
+        for step in self.suffix:
+            if not isinstance(step, nodes.Scalar):
+                break
+            steps.append(freeze(step.value))
+        return dotted(tuple(steps[1:]), str(steps[0]))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:

@@ -40,6 +40,7 @@ from policy_engine.compiler.terms import (
     walk_terms,
 )
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
+from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_term, constant_value
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -144,7 +145,8 @@ class Resolver:
                 assert renamed[1] is not None
                 return nodes.Every(renamed[0], renamed[1], source, exprs, loc=expr.what.loc)
             case nodes.Negation() as negation:
-                return map_operands(negation, self._negated)
+                place = None if self.in_operand else expr.loc
+                return map_operands(negation, lambda operand: self._negated(operand, place))
             case nodes.Conjunction() | nodes.Disjunction() as logic:
                 where = f"implicit {'and' if isinstance(logic, nodes.Conjunction) else 'or'} operand"
                 resolved = map_operands(logic, lambda operand: self._operand(operand, where))
@@ -170,7 +172,7 @@ class Resolver:
             text = f"variables must not shadow {target.name} (use a different variable name)"
             self.found.roots.append(PolicyError(COMPILE_ERROR, text, expr.loc))
         if expr.negated:
-            self._refuse_assignment(expr, "negated expression")
+            self._refuse_assignment(expr.loc, "negated expression")
             return None
         source = self.term(value)
         # Neither the values nor the targets of its `with` see what the expression declares.
@@ -193,8 +195,8 @@ class Resolver:
             case _:
                 return target
 
-    def _refuse_assignment(self, expr: Expr, where: str) -> None:
-        self.scopes.errors.append(PolicyError(COMPILE_ERROR, f"cannot assign vars inside {where}", expr.loc))
+    def _refuse_assignment(self, loc: Location, where: str) -> None:
+        self.scopes.errors.append(PolicyError(COMPILE_ERROR, f"cannot assign vars inside {where}", loc))
 
     def _some_in(self, expr: Expr, key: Term | None, value: Term, collection: Term) -> Term:
         taken = {self._stands_for(name) for name in all_names(collection)}
@@ -234,13 +236,14 @@ class Resolver:
         head = found.head if isinstance(found, nodes.Ref) else found
         return head.name if isinstance(head, nodes.Var) else name
 
-    def _operand(self, operand: Body | Expr, where: str) -> Body | Expr:
+    def _operand(self, operand: Body | Expr, where: str, loc: Location | None = None) -> Body | Expr:
+        """An operand. `loc` is where an assignment in it is refused, if that is not where it begins."""
         if not isinstance(operand, Expr):
             return self.body(operand)[0]
         match operand.what:
             case nodes.Call(nodes.Var("assign"), (_, _)):
-                self._refuse_assignment(operand, "negated expression" if operand.negated else where)
-                return operand
+                self._refuse_assignment(loc or operand.loc, "negated expression" if operand.negated else where)
+                return Expr(nodes.Scalar(True), loc=operand.loc)  # what is refused has mentioned no names
             case what:
                 around, self.in_operand = self.in_operand, not _is_metadata_alone(what)
                 resolved = self._expr(operand)
@@ -248,9 +251,9 @@ class Resolver:
                 assert resolved is not None
                 return resolved
 
-    def _negated(self, operand: Body | Expr) -> Body | Expr:
+    def _negated(self, operand: Body | Expr, loc: Location | None) -> Body | Expr:
         if isinstance(operand, Expr):
-            return self._operand(operand, "negated expression")
+            return self._operand(operand, "negated expression", loc)
         around, self.in_operand = self.in_operand, False
         scope = self.scopes.open(declared_names(operand))
         exprs = self._exprs(operand)

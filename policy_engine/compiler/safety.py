@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
-from policy_engine.compiler.program import Program, Rule
+from policy_engine.compiler.program import Clause, Program, Rule
 from policy_engine.compiler.scopes import is_internal, shown
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
@@ -58,11 +58,23 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
             if wanted := [var for term in terms for var in _all_vars(term) if var.name not in known[rule]]:
                 bound = {name for expr in clause.body for name in own_vars(expr)}
                 checker.unbound((var.name, var.loc) for var in wanted if var.name not in bound)
-                checker.report()
+                if checker.unsafe:
+                    checker.report(_which(program, rule, clause))
     for rule in program.rules if not errors else ():
         for clause in rule.clauses:
             clause.body = checker.body(clause.body, known[rule])
-            checker.report()
+            if checker.unsafe:
+                checker.report(_which(program, rule, clause))
+
+
+def _which(program: Program, rule: Rule, clause: Clause) -> str:
+    """The name of a clause's rule, if there is another rule in its row: a row does not tell which of them is meant."""
+    row = {
+        other.name_in_module
+        for other in program.rules
+        if other.module is rule.module and any(part.loc.row == clause.loc.row for part in other.clauses)
+    }
+    return f" in rule {rule.name_in_module}" if len(row) > 1 else ""
 
 
 class Safety:
@@ -78,13 +90,14 @@ class Safety:
         for name, loc in found:
             self.unsafe[name] = min(loc, self.unsafe.get(name, loc))
 
-    def report(self) -> None:
+    def report(self, which: str = "") -> None:
         """One error for each variable of the policy that is unbound, if there is none, the place of another one."""
         before = len(self.errors)
         for name, loc in self.unsafe.items():
             if not is_internal(name):
                 hint = f"`import future.keywords.{name}` makes it a keyword" if name in IMPORTABLE else ""
-                self.errors.append(PolicyError(UNSAFE_VAR_ERROR, f"var {shown(name)} is unsafe", loc, hint=hint))
+                text = f"var {shown(name)} is unsafe{which}"
+                self.errors.append(PolicyError(UNSAFE_VAR_ERROR, text, loc, hint=hint))
         if self.unsafe and len(self.errors) == before:
             hint = "put operands of `not`, `and` and `or` in braces, or bind what they compute before"
             place = min(self.unsafe.values())
@@ -171,6 +184,7 @@ class Safety:
         return bound, _ref_outputs(call.args, safe) | bound
 
     def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:
+        wanted = set().union(*(names for names, done in zip(missing, placed, strict=True) if not done))
         for i, expr in enumerate(body):
             if not placed[i]:
                 # What OPA has put in front of an `every` stands where its domain does.
@@ -178,6 +192,8 @@ class Safety:
                 ahead = {var.name for var in _all_vars(domain)} if domain is not None else set()
                 for name in missing[i]:
                     yield name, domain.loc if domain is not None and name in ahead else expr.loc
+                if isinstance(expr.what, nodes.Every):  # its own names, which its domain must not use, are missing here
+                    yield from ((name, expr.loc) for name in _declared_by(expr.what) if name in wanted)
 
     def _inside(self, expr: Expr, seen: set[str]) -> Expr:
         """Order the bodies in an expression. What the expression itself binds is not bound inside them."""
@@ -190,7 +206,7 @@ class Safety:
         what = expr.what
         match what:
             case nodes.Every(key, value, domain, body):
-                known = seen | {value.name} | ({key.name} if key is not None else set())
+                known = seen | _declared_by(what)
                 what = nodes.Every(key, value, term(domain), self.body(body, known), loc=what.loc)
             case nodes.Negation() | nodes.Conjunction() | nodes.Disjunction():
                 what = map_operands(what, lambda operand: self._operand(operand, seen))
@@ -220,7 +236,7 @@ class Safety:
         for closure in inside:
             found |= self._names_inside(closure)
             if isinstance(closure, nodes.Every):
-                found -= {closure.value.name} | ({closure.key.name} if closure.key is not None else set())
+                found -= _declared_by(closure)
         return found
 
     def _names_inside(self, closure: nodes.Node) -> set[str]:
@@ -286,6 +302,10 @@ def own_vars(expr: Expr) -> set[str]:
                 if type(item) is nodes.Var:
                     found.add(item.name)
     return found
+
+
+def _declared_by(every: nodes.Every) -> set[str]:
+    return {var.name for var in (every.key, every.value) if var is not None}
 
 
 def expr_vars(expr: Expr) -> list[nodes.Var]:

@@ -22,6 +22,7 @@ from policy_engine.compiler.terms import (
     heads,
     is_capture,
     is_generated,
+    subterms,
     term_closures,
     walk_terms,
 )
@@ -69,14 +70,25 @@ class _Finder:
     def captured(self, closure: nodes.Node, known: set[str]) -> None:
         """Report what the expression in a set that was made for it has and nothing binds."""
         (body,) = bodies(closure)
-        found = {var.name: var for expr in body for term in expr_terms(expr) for var in _variables(term)}
-        for name, var in found.items():
-            if name not in known and not is_internal(name):
+        found = {var.name for expr in body for term in expr_terms(expr) for var in self.variables(term)}
+        for name in sorted(found - known):
+            if not is_internal(name):
                 hint = "bind it before, outside of the operand or head that this is in"
-                self.errors.append(PolicyError(COMPILE_ERROR, f"var {shown(name)} is undeclared", var.loc, hint=hint))
+                text = f"var {shown(name)} is undeclared"
+                self.errors.append(PolicyError(COMPILE_ERROR, text, closure.loc, hint=hint))
+
+    def variables(self, term: Term) -> Iterable[nodes.Var]:
+        return _variables(term)
 
 
 class _Templates(_Finder):
+    def variables(self, term: Term) -> Iterable[nodes.Var]:
+        """Those of a template string in the term are its own matter: OPA has not rewritten it yet."""
+        if _is_template(term):
+            return ()
+        own = [term] if isinstance(term, nodes.Var) else []
+        return [*own, *(var for part in subterms(term) for var in self.variables(part))]
+
     def body(self, body: Body, outside: set[str]) -> set[str]:
         """What is known in a body, looking at all in it."""
         known = set(outside)
