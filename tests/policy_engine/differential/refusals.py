@@ -26,8 +26,8 @@ import policy_engine as pe
 from tests.oracle import Oracle
 from tests.policy_engine.differential.ill_typed import OTHER, IllTyped
 
-PLACED = re.compile(r"([\w.]+\.rego):(\d+): (rego_\w+_error)")
-ERROR = re.compile(r"(?:[\w.]+\.rego:\d+: )?(rego_\w+_error): [^\n]*(?:\n\t[^\n]*)*")
+PLACED = re.compile(r"([^\s:]+\.rego):(\d+): (rego_\w+_error)")
+ERROR = re.compile(r"(?:[^\s:]+\.rego:\d+: )?(rego_\w+_error): [^\n]*(?:\n\t[^\n]*)*")
 
 Place = tuple[str, int, str]
 """File, row and code of an error."""

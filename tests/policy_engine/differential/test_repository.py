@@ -50,3 +50,9 @@ def test_other_errors_are_reported(
     monkeypatch.setattr(repository, "opa_says", lambda modules, oracle: "")
     assert repository.main([str(tmp_path)]) == 1
     assert "codes: OPA accepts" in capsys.readouterr().out
+
+
+def test_errors_in_subdirectories_are_compared_by_their_place(tmp_path: Path) -> None:
+    (tmp_path / "some-lib").mkdir()
+    (tmp_path / "some-lib" / "t.rego").write_text('package t\n\np := 1 + "a"\n')
+    assert repository.main([str(tmp_path)]) == 0  # both refuse it, in the same row
