@@ -66,9 +66,12 @@ class Schema:
     alternative: Schema | None = None
 
 
-def compile_schema(document: Value, charge: Callable[[int], None]) -> Schema:
-    """`document` is JSON that nothing else holds parts of: its objects are told apart by identity."""
-    return _Compiler(document, charge).root()
+def compile_schema(document: Value, charge: Callable[[int], None], *, validates: bool = True) -> Schema:
+    """`document` is JSON that nothing else holds parts of: its objects are told apart by identity.
+
+    Unless it `validates` values, a `pattern` of it may be any text: many schemas have patterns of JavaScript.
+    """
+    return _Compiler(document, charge, validates).root()
 
 
 def _invalid(expected: str, keyword: str) -> NoReturn:
@@ -92,9 +95,10 @@ def _list(document: Json, keyword: str) -> list[Value]:
 class _Compiler:
     """One document. Schemas that references lead to are compiled once, by the reference, so they may contain it."""
 
-    def __init__(self, document: Value, charge: Callable[[int], None]) -> None:
+    def __init__(self, document: Value, charge: Callable[[int], None], validates: bool) -> None:
         self.document = document
         self.charge = charge
+        self.validates = validates
         self.draft = _draft(document)
         self.places = References(document, charge)
         self.references: dict[str, Schema] = {}
@@ -259,7 +263,7 @@ class _Compiler:
     def string_keywords(self, document: Json, schema: Schema) -> None:
         _sizes(document, schema, "minLength", "maxLength")
         schema.pattern = _text(document, "pattern")
-        if schema.pattern is not None and not regex.is_valid(schema.pattern):
+        if self.validates and schema.pattern is not None and not regex.is_valid(schema.pattern):
             fail("pattern must be a valid regex")
         schema.format = _text(document, "format") or ""
 

@@ -34,7 +34,7 @@ def type_of(document: Value) -> Type:
     """The type of a document that the schema allows. Raises `SchemaError`, which says what is wrong with it."""
     try:
         # References go by the identity of a document's parts: nothing else may hold any.
-        schema = compile_schema(to_json(document), lambda _: None)
+        schema = compile_schema(to_json(document), lambda _: None, validates=False)
     except SchemaError as error:
         raise SchemaError(f"unable to compile the schema: {error}") from None
     except RecursionError:
