@@ -83,8 +83,10 @@ def json_number(value: Any) -> Any:
     return parse_number(format(Decimal(digits), "f").removesuffix(".0"))
 
 
-def events(text: str) -> Iterator[yaml.Event]:
-    """The events of the first document."""
+def events(text: str, *, by_context: bool = False) -> Iterator[yaml.Event]:
+    """The events of the first document. What cannot be read is named by the line where that shows, or, as version 3 of
+    go-yaml has it, `by_context`: by the line where the collection or the scalar begins that it is in.
+    """
     import yaml
 
     loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -103,7 +105,8 @@ def events(text: str) -> Iterator[yaml.Event]:
     except yaml.reader.ReaderError as error:
         raise YAMLError(f"yaml: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line if error.problem_mark else 0
+        marks = (error.context_mark if by_context else None, error.problem_mark)
+        line = next((mark.line for mark in marks if mark and mark.line), 0)
         if line and isinstance(error, yaml.scanner.ScannerError):
             line += 1
         where = f"line {line}: " if line else ""

@@ -186,7 +186,7 @@ def _compose(text: str) -> Node | None:
     root: Node | None = None
     open_nodes: list[Node] = []
     anchors: dict[str, Node] = {}
-    for event in goyaml.events(text):
+    for event in goyaml.events(text, by_context=True):
         if isinstance(event, yaml.CollectionEndEvent):
             open_nodes.pop()
         elif isinstance(event, yaml.NodeEvent):
