@@ -11,7 +11,8 @@ from typing import Any
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Expr, Term
-from policy_engine.values import Value, order_key, type_name
+from policy_engine.syntax.opa_order import distinct, ordered
+from policy_engine.values import Value, type_name
 
 Json = dict[str, Value]
 
@@ -160,13 +161,6 @@ def _reference(name: Term) -> Json:
     return term(name)
 
 
-def _in_order(items: tuple[Term, ...]) -> list[Term]:
-    """Members of a set, or keys of an object, as OPA keeps them: constants in Rego's order, then everything else."""
-    known = [(item, constant_value(item)) for item in items]
-    constants = sorted(((item, value[0]) for item, value in known if value), key=lambda pair: order_key(pair[1]))
-    return [*(item for item, _ in constants), *(item for item, value in known if value is None)]
-
-
 def term(item: Term) -> Json:
     """One term."""
     match item:
@@ -182,11 +176,9 @@ def term(item: Term) -> Json:
         case nodes.Array(items):
             return {"type": "array", "value": list(map(term, items))}
         case nodes.Set(items):
-            return {"type": "set", "value": [term(item) for item in _in_order(items)]}
+            return {"type": "set", "value": distinct(list(map(term, items)))}
         case nodes.Object(pairs):
-            values = {id(key): value for key, value in pairs}
-            ordered = _in_order(tuple([key for key, _ in pairs]))
-            return {"type": "object", "value": [[term(key), term(values[id(key)])] for key in ordered]}
+            return {"type": "object", "value": ordered([[term(key), term(value)] for key, value in pairs])}
         case nodes.ArrayComprehension(head, body):
             return {"type": "arraycomprehension", "value": {"term": term(head), "body": _body(body)}}
         case nodes.SetComprehension(head, body):
