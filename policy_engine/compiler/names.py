@@ -16,6 +16,7 @@ from policy_engine.compiler import imports
 from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.findings import Findings
 from policy_engine.compiler.imports import rule_name
+from policy_engine.compiler.namesakes import Apart, in_withs
 from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule, dotted
 from policy_engine.compiler.resolver import Resolver
 from policy_engine.compiler.scopes import How, Local, declared_names, variables
@@ -125,6 +126,12 @@ class RuleResolver(Resolver):
                 (value,), body = self._heads((value,), body)
             self.head = None
             self._set_errors(errors)
+            if self.namesakes:
+                apart = self._apart(part.body)
+                own, ends = Apart(apart, self.scopes.errors), Apart(apart)
+                body = (*own.body(body[:end]), *ends.body(body[end:]))
+                value, suffix = ends.term(value), ends.terms(suffix)
+                key = ends.term(key) if key is not None else None
             if self.shows:
                 self.found.shown.append(Shown(bound, body[len(first) : end], (*first, *body[end:])))
             clauses.append(Clause(None if head.key is not None else value, body, part.loc))
@@ -136,6 +143,17 @@ class RuleResolver(Resolver):
         if self.strict:
             self._report_unused_arguments(rule, arguments)
         return Rule(path, suffix, args, key, clauses, rule.default, rule.loc, info)
+
+    def _apart(self, body: Body) -> dict[str, str]:
+        """Other names for the variables of a body that have a builtin's name."""
+        taken, self.namesakes = self.namesakes, {}
+        mentioned = in_withs(body)
+        # `=` and `:=` are calls, of which there are more than the policy has.
+        return {
+            name: self.fresh.fresh(name, var).name
+            for name, var in taken.items()
+            if name not in mentioned and name not in ("eq", "assign")
+        }
 
     def _arguments(self, terms: tuple[Term, ...] | None) -> tuple[tuple[Term, ...] | None, Body, dict[str, Local]]:
         """A function's arguments, what of them its bodies begin with, and the names they declare."""

@@ -58,6 +58,8 @@ class Resolver:
         self.scopes = Scopes(fresh)
         self.relations: set[str] = set()
         """The builtins that may have several results."""
+        self.namesakes: dict[str, nodes.Var] = {}
+        """Variables of the body at hand that have a function's name and are declared nowhere."""
         self.in_operand = False
         """What is being resolved is a part of an operand of `not`, `and` or `or` without braces, outside of bodies."""
         self.shows = False
@@ -332,10 +334,14 @@ class Resolver:
 
     # ---- names
 
+    def _is_of_head(self, local: Local) -> bool:
+        """Whether it is the rule's key or value that is being resolved, and a local is one of the body's."""
+        return self.head is not None and any(local.var is own.var for own in self.head.locals.values())
+
     def _declared(self, name: str) -> Local | None:
         """The local that a name stands for, if it is a declared one."""
         local = self.scopes.find(name)
-        return local if local is not None and local.how is not How.SEEN else None
+        return local if local is not None and local.var.name != name else None
 
     def _global(self, name: str) -> Term | None:
         """The rule or import that a name stands for."""
@@ -364,7 +370,7 @@ class Resolver:
                     self.found.void.append(PolicyError(TYPE_ERROR, f"{to_text(term)} used as value", term.loc))
                 resolved = tuple([self.term(arg) for arg in args])
                 function, shadowed = self._operator(operator)
-                if shadowed is not None and (self.head is None or shadowed not in self.head.locals.values()):
+                if shadowed is not None and not self._is_of_head(shadowed):
                     text = f"called function {_dotted(operator)} shadowed"
                     self.scopes.errors.append(PolicyError(COMPILE_ERROR, text, term.loc))
                 return nodes.Call(function, resolved, infix=term.infix, loc=term.loc)
@@ -399,13 +405,21 @@ class Resolver:
         if (local := self.scopes.use(name)) is not None:
             if self.head is not None and self.head.locals.get(name) is local:
                 self.scopes.see_outer(name, local)
+            if name in self.functions and local.var.name == name:
+                self._note_namesake(name, term)
             return nodes.Var(local.var.name, loc=term.loc)
         target = self._global(name)
         if target is None:
+            if name in self.functions:
+                self._note_namesake(name, term)
             self.scopes.see(term)
             return term
         self.used.add(name)
         return replace(target, loc=term.loc)
+
+    def _note_namesake(self, name: str, var: nodes.Var) -> None:
+        if self.scopes.outermost and not self.in_operand and self.head is None:
+            self.namesakes[name] = var
 
     def _root(self, head: nodes.Var) -> nodes.Var:
         """`data` or `input` where a reference starts. By itself it is a document; here it counts as a variable too."""
@@ -433,7 +447,9 @@ class Resolver:
         return nodes.Var(_dotted(operator), loc=operator.loc), None
 
     def _template(self, term: nodes.Template, parts: tuple[str | Expr, ...]) -> Term:
+        namesakes = dict(self.namesakes)
         items = [nodes.Scalar(part, loc=term.loc) if isinstance(part, str) else self._shown(part) for part in parts]
+        self.namesakes = namesakes  # what it shows is in a body of its own
         return call("internal.template_string", (nodes.Array(tuple(items), loc=term.loc),), term)
 
     def _shown(self, part: Expr) -> Term:

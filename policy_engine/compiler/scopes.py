@@ -80,6 +80,11 @@ class Scopes:
             if local.how is how and not local.uses and not generated:
                 self.errors.append(PolicyError(COMPILE_ERROR, text.format(shown(name)), local.loc))
 
+    @property
+    def outermost(self) -> bool:
+        """Whether the innermost scope is that of the whole body."""
+        return len(self._stack) == 1
+
     def find(self, name: str) -> Local | None:
         """What a name stands for, seen names included."""
         for scope in reversed(self._stack):

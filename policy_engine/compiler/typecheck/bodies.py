@@ -18,7 +18,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.program import Path, dotted
 from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, FunctionValue, bodies, closures, function_path, heads
 from policy_engine.compiler.typecheck import algebra, messages, references
-from policy_engine.compiler.typecheck.documents import Node
+from policy_engine.compiler.typecheck.documents import Node, along
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.compiler.typecheck.unify import fit, learn, meet
 from policy_engine.errors import TYPE_ERROR, PolicyError
@@ -184,6 +184,13 @@ class Bodies:
     def _builtin(self, name: str, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
         if name == "internal.print":
             return None  # its operand is the compiler's own, and has constants that the declaration does not know of
+        if "." in name:
+            head, *steps = name.split(".")
+            hides = scope.learnt(head)
+            if hides is not UNKNOWN:
+                # For OPA a variable with the name of what stands before the dot has the function in it, or has not.
+                found = along(hides, tuple(map(nodes.Scalar, steps)))
+                return None if found is ANY else (PolicyError(TYPE_ERROR, f"undefined function {name}", loc), False)
         decl = self.builtins[name].decl
         wanted = self._wanted.get(name)
         if wanted is None:

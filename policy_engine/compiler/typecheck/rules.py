@@ -28,7 +28,8 @@ def check(program: Program, errors: list[PolicyError]) -> None:
     schemas = Schemas(program)
     (tree,) = program.documents.layers
     for rule, clause in program.ordered:
-        scope = Scope(clause.body, schemas.over(program.documents, rule, clause, errors))
+        documents = schemas.over(program.documents, rule, clause, errors)
+        scope = Scope(clause.body, documents, builtins=program.builtins)
         found = checker.check(scope)
         errors += found
         if found:
@@ -48,7 +49,7 @@ def check_query(query: Program, errors: list[PolicyError]) -> None:
     checker = Bodies(query.builtins, Dependents(query).layer)
     for rule in query.rules:
         for clause in rule.clauses:
-            errors += checker.check(Scope(clause.body, query.documents))
+            errors += checker.check(Scope(clause.body, query.documents, builtins=query.builtins))
 
 
 def _scalars(steps: Sequence[Term]) -> Path:
