@@ -6,9 +6,11 @@ v1/ast/unify.go). Expressions keep their order where nothing forces another one.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 from policy_engine.compiler.program import Clause, Program, Rule
@@ -46,6 +48,7 @@ Arity = Callable[[nodes.Call], int]
 def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
     """Order every body, and report variables that nothing binds: in heads, or if there are none there, in bodies."""
     checker = Safety(arity, errors)
+    rows = _Rows(program)
     known: dict[Rule, AbstractSet[str]] = {
         rule: ROOTS.union(var.name for arg in rule.args for var in _all_vars(arg)) if rule.args else ROOTS
         for rule in program.rules
@@ -59,22 +62,31 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
                 bound = {name for expr in clause.body for name in own_vars(expr)}
                 checker.unbound((var.name, var.loc) for var in wanted if var.name not in bound)
                 if checker.unsafe:
-                    checker.report(_which(program, rule, clause))
+                    checker.report(rows.which(rule, clause))
     for rule in program.rules if not errors else ():
         for clause in rule.clauses:
             clause.body = checker.body(clause.body, known[rule])
             if checker.unsafe:
-                checker.report(_which(program, rule, clause))
+                checker.report(rows.which(rule, clause))
 
 
-def _which(program: Program, rule: Rule, clause: Clause) -> str:
-    """The name of a clause's rule, if there is another rule in its row: a row does not tell which of them is meant."""
-    row = {
-        other.name_in_module
-        for other in program.rules
-        if other.module is rule.module and any(part.loc.row == clause.loc.row for part in other.clauses)
-    }
-    return f" in rule {rule.name_in_module}" if len(row) > 1 else ""
+class _Rows:
+    """The names of the rules in each row, looked through when the first error wants them."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    @cached_property
+    def names(self) -> dict[tuple[str, int], set[str]]:
+        found: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for rule in self.program.rules:
+            for clause in rule.clauses:
+                found[clause.loc[:2]].add(rule.name_in_module)
+        return found
+
+    def which(self, rule: Rule, clause: Clause) -> str:
+        """The name of a clause's rule, if there is another one in its row, which does not tell then which is meant."""
+        return f" in rule {rule.name_in_module}" if len(self.names[clause.loc[:2]]) > 1 else ""
 
 
 class Safety:
