@@ -199,8 +199,9 @@ class RuleResolver(Resolver):
 
     def _report_unused_arguments(self, rule: nodes.Rule, arguments: dict[str, Local]) -> None:
         hint = "(hint: use _ (wildcard variable) instead)"
+        place = rule.head.loc if rule.default else rule.loc  # each of several bodies is a rule of its own
         self.found.locals += [
-            PolicyError(COMPILE_ERROR, f"unused argument {name}. {hint}", rule.head.loc)
+            PolicyError(COMPILE_ERROR, f"unused argument {name}. {hint}", place)
             for name, local in arguments.items()
             if not local.uses
         ]
