@@ -110,9 +110,15 @@ def arity(program: Program) -> Callable[[nodes.Call], int]:
 
 def find_function(program: Program, call: nodes.Call) -> Group | None:
     """The group of a call of a policy's own function."""
+    group = _find_group(program, call)
+    return group if group is not None and group.kind is Kind.FUNCTION else None
+
+
+def _find_group(program: Program, call: nodes.Call) -> Group | None:
+    """The rules that a call of no builtin names, functions or not."""
     assert isinstance(call.operator, nodes.Ref)
     node = program.tree.find(function_path(call.operator))
-    return node.group if node is not None and node.group is not None and node.group.kind is Kind.FUNCTION else None
+    return node.group if node is not None else None
 
 
 class Checker:
@@ -134,39 +140,41 @@ class Checker:
 
     def expr(self, expr: Expr) -> None:
         if isinstance(expr.what, nodes.Call):
-            self._call(expr.what, statement=True)
+            self._call(expr.what, expr.loc, statement=True)
         for term in (*expr_terms(expr), *[item.value for item in expr.withs]):
             if not is_simple(term):
                 for item in _terms(term):
                     if isinstance(item, nodes.Call):
-                        self._call(item, statement=False)
+                        self._call(item, item.loc, statement=False)
         for closure in closures(expr):
             for body in bodies(closure):
                 self.body(body)
 
-    def _call(self, call: nodes.Call, *, statement: bool) -> None:
+    def _call(self, call: nodes.Call, loc: Location, *, statement: bool) -> None:
         name = builtin_name(call)
         builtin = self.program.builtins.get(name) if name is not None else None
         if builtin is not None:
             self.program.calls_deprecated |= builtin.deprecated
-            expected = len(builtin.decl.args)
+            name, expected, is_function = builtin.name, len(builtin.decl.args), True
         else:
-            group = find_function(self.program, call) if name is None else None
-            if group is None:
-                name = name or _operator_text(call)
-                text = f"undefined function {_SUFFIX.sub('', name)}"
-                self._error(call, text, TYPE_ERROR, "check the name, or import its package")
-                return
-            name, expected = group.name, group.arity
-        if len(call.args) == expected or (statement and len(call.args) == expected + 1):
+            group = _find_group(self.program, call) if name is None else None
+            name = name or _operator_text(call)
+            # OPA takes a document for a function without operands, until it looks for its type.
+            expected = group.arity if group is not None else -1
+            is_function = group is not None and group.kind is Kind.FUNCTION
+        fits = len(call.args) == expected or (statement and len(call.args) == expected + 1)
+        if expected < 0 or (fits and not is_function):
+            hint = "check the name, or import its package"
+            self.errors.append(PolicyError(TYPE_ERROR, f"undefined function {_SUFFIX.sub('', name)}", loc, hint=hint))
+        elif fits:
             return
-        if builtin is None:
+        elif builtin is None:
             given = f"{len(call.args)} argument{'' if len(call.args) == 1 else 's'}"
-            self._error(call, f"function {name} has arity {expected}, got {given}", TYPE_ERROR)
+            self.errors.append(PolicyError(TYPE_ERROR, f"function {name} has arity {expected}, got {given}", loc))
         elif builtin.decl.variadic is None:
             # Of variables nothing is known yet; a call inside a term has a result, of which nothing is known either.
             have = [*map(self.types.type_of, call.args), *([] if statement else [UNKNOWN])]
-            self.errors.append(messages.call_error(call.loc, builtin.name, "arity mismatch", have, builtin.decl.args))
+            self.errors.append(messages.call_error(loc, name, "arity mismatch", have, builtin.decl.args))
 
     def _with(self, item: nodes.With) -> PolicyError | None:
         """A target is input, base data, a whole virtual document, or a function."""
@@ -225,9 +233,6 @@ class Checker:
         if path is None or self.program.tree.find(path) is None:
             return value
         return DocumentValue(dotted(path), path=tuple(map(str, path)), loc=value.loc)
-
-    def _error(self, node: nodes.Node, text: str, code: str, hint: str = "") -> None:
-        self.errors.append(PolicyError(code, text, node.loc, hint=hint))
 
 
 def _terms(term: Term) -> Iterator[Term]:

@@ -238,13 +238,14 @@ class Resolver:
         head = found.head if isinstance(found, nodes.Ref) else found
         return head.name if isinstance(head, nodes.Var) else name
 
-    def _operand(self, operand: Body | Expr, where: str, loc: Location | None = None) -> Body | Expr:
-        """An operand. `loc` is where an assignment in it is refused, if that is not where it begins."""
+    def _operand(self, operand: Body | Expr, where: str) -> Body | Expr:
         if not isinstance(operand, Expr):
             return self.body(operand)[0]
+        if operand.negated:  # of an operand `not` is no part, where the place of a mistake is concerned
+            operand = replace(operand, loc=operand.what.loc)
         match operand.what:
             case nodes.Call(nodes.Var("assign"), (_, _)):
-                self._refuse_assignment(loc or operand.loc, "negated expression" if operand.negated else where)
+                self._refuse_assignment(operand.loc, where)
                 return Expr(nodes.Scalar(True), loc=operand.loc)  # what is refused has mentioned no names
             case what:
                 around, self.in_operand = self.in_operand, not _is_metadata_alone(what)
@@ -255,7 +256,7 @@ class Resolver:
 
     def _negated(self, operand: Body | Expr, loc: Location | None) -> Body | Expr:
         if isinstance(operand, Expr):
-            return self._operand(operand, "negated expression", loc)
+            return self._operand(replace(operand, loc=loc or operand.loc), "negated expression")
         around, self.in_operand = self.in_operand, False
         scope = self.scopes.open(declared_names(operand))
         exprs = self._exprs(operand)
