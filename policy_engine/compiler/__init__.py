@@ -59,7 +59,7 @@ QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     *STAGES[6:9],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
-    *STAGES[-2:],
+    STAGES[-1],  # not `deprecated`: OPA looks for these calls in modules only
 )
 """A query's names are resolved on their own; nothing depends on it, so that no recursion goes through it."""
 
