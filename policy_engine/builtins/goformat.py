@@ -227,8 +227,9 @@ def _format_float(spec: Spec, verb: str, number: float) -> str | None:
 def _unsigned_float(number: float, style: str, precision: int | None) -> str:
     """As `strconv.FormatFloat` writes it; without a precision, the shortest text that reads back."""
     if style == "b":
-        fraction, exponent = math.frexp(number)
-        return f"{int(fraction * (1 << 53))}p{exponent - 53:+d}"
+        # Denormal numbers, and zero, have the lowest exponent.
+        exponent = max(math.frexp(number)[1] - 53, -1074) if number else -1074
+        return f"{int(math.ldexp(number, -exponent))}p{exponent:+d}"
     if style in "xX":
         text = _hex_float(number, precision)
     elif precision is not None:
