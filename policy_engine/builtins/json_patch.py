@@ -199,7 +199,9 @@ def _insert(node: Value, key: Value, value: Value) -> Value:
     elif cls is Set:
         if not equal(key, value):
             _fail(f"set key {to_term(key)} does not equal value to be inserted {to_term(value)}")
-        return Set.of({**node.members, freeze(value): None})
+        members = dict(node.members)
+        members.pop(freeze(value), None)  # as above
+        return Set.of({**members, freeze(value): None})
     elif node is UNDEFINED:
         _fail("deleted node encountered during insert operation")
     else:

@@ -158,6 +158,11 @@ def test_patches_follow_each_other() -> None:
     assert outcome("json.patch", [[1], "x"], operations) == '[[[1, 2, 3], [1, 2], "x"]]'
 
 
+def test_a_member_that_is_put_in_once_more_takes_the_new_text(oracle: Oracle) -> None:
+    operands = (Set([1, 2]), [{"op": "add", "path": [1], "value": Number("1.0")}])
+    assert outcome("json.patch", *operands) == opa_outcome(oracle.call("json.patch", *operands)) == "[{1.0, 2}]"
+
+
 def test_a_patch_that_doubles_the_document_runs_out_of_budget() -> None:
     doubling = [{"op": "copy", "from": "", "path": "/a"}, {"op": "copy", "from": "/a", "path": "/b"}] * 40
     got = outcome("json.patch", {"x": [1, 2, 3]}, doubling, query=Query(budget=100_000))
