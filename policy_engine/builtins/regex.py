@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from policy_engine import types as t
-from policy_engine.builtins import gotext
+from policy_engine.builtins import gopattern, gotext
 from policy_engine.builtins.octets import from_bytes, printable, to_bytes
 from policy_engine.builtins.operands import all_strings, charge_made, charge_text, integer
 from policy_engine.builtins.table import Builtin, Context
@@ -31,6 +31,13 @@ _PATTERNS: Final = 128
 _BYTES_PER_PATTERN: Final = 4 << 20
 """RE2's bound for a pattern's program and its states together."""
 
+_LARGE_PATTERNS: Final = 8
+_BYTES_PER_LARGE_PATTERN: Final = 16 << 20
+_GROUPS_IN_LARGE_PATTERN: Final = 8
+_STEPS_PER_LARGE_PATTERN: Final = 500_000
+"""The same for what does not fit into that; the groups it may have, whose places are kept for each state; and what it
+costs to compile one."""
+
 
 def match(ctx: Context, pattern: Value, text: Value) -> bool:
     """Whether the pattern matches anywhere in the text."""
@@ -42,21 +49,27 @@ def match_as(name: str, ctx: Context, pattern: Value, text: Value) -> bool:
     if pattern.__class__ is not str or text.__class__ is not str:
         all_strings(name, pattern, text)
     charge_text(ctx, len(text))
-    return _compiled(pattern, name).search(gotext.utf8(text)) is not None
+    regex, data = _compiled(ctx, pattern, name), gotext.utf8(text)
+    found = regex.search(data)
+    if found is None or text.isascii() or found.start() != found.end():
+        return found is not None
+    return next(_matches(ctx, regex, data, 1), None) is not None
 
 
 def is_valid(pattern: Value) -> bool:
     if pattern.__class__ is not str:
         type_name(pattern)
         return False
-    return _compile(pattern).__class__ is not str
+    compiled = _compile(pattern)
+    # Go only reads it here, and has no such limit.
+    return compiled.__class__ is not str or compiled.startswith(_GO_TEXTS[_TOO_LARGE])
 
 
 def find_n(ctx: Context, pattern: Value, text: Value, limit: Value) -> list[str]:
     """The first `limit` matches, all of them if it is negative."""
     all_strings("regex.find_n", pattern, text)
     size = integer(limit, "regex.find_n", 3)
-    regex, data = _compiled(pattern, "regex.find_n"), gotext.utf8(text)
+    regex, data = _compiled(ctx, pattern, "regex.find_n"), gotext.utf8(text)
     cut = _cutter(text, data)
     return [from_bytes(cut(*span)) for span, *_ in _matches(ctx, regex, data, size)]
 
@@ -66,7 +79,7 @@ def find_all_string_submatch_n(ctx: Context, pattern: Value, text: Value, limit:
     name = "regex.find_all_string_submatch_n"
     all_strings(name, pattern, text)
     size = integer(limit, name, 3)
-    regex, data = _compiled(pattern, name), gotext.utf8(text)
+    regex, data = _compiled(ctx, pattern, name), gotext.utf8(text)
     cut = _cutter(text, data)
     return [[from_bytes(cut(*span)) for span in spans] for spans in _matches(ctx, regex, data, size)]
 
@@ -74,7 +87,7 @@ def find_all_string_submatch_n(ctx: Context, pattern: Value, text: Value, limit:
 def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> str:
     """Replace every match by the template: `$1`, `$name` and `${name}` are groups, `$$` is a dollar sign."""
     all_strings("regex.replace", text, pattern, replacement)
-    regex, data = _compiled(pattern, "regex.replace"), gotext.utf8(text)
+    regex, data = _compiled(ctx, pattern, "regex.replace"), gotext.utf8(text)
     cut = _cutter(text, data)
     template = _parse_template(replacement)
     groups = _named_groups(pattern) if any(name for _, name in template) else {}
@@ -94,7 +107,7 @@ def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> st
 def split(ctx: Context, pattern: Value, text: Value) -> list[str]:
     """The pieces between the matches."""
     all_strings("regex.split", pattern, text)
-    regex, data = _compiled(pattern, "regex.split"), gotext.utf8(text)
+    regex, data = _compiled(ctx, pattern, "regex.split"), gotext.utf8(text)
     if pattern and not data:
         return [""]
     cut = _cutter(text, data)
@@ -110,7 +123,7 @@ def split(ctx: Context, pattern: Value, text: Value) -> list[str]:
     return pieces
 
 
-def template_match(pattern: Value, text: Value, start: Value, end: Value) -> bool:
+def template_match(ctx: Context, pattern: Value, text: Value, start: Value, end: Value) -> bool:
     """Whether the whole text matches a template: literal text with regular expressions between delimiters."""
     name = "regex.template_match"
     all_strings(name, pattern, text, start, end)
@@ -120,29 +133,32 @@ def template_match(pattern: Value, text: Value, start: Value, end: Value) -> boo
     if len(to_bytes(end)) != 1:
         # OPA's text names the length of the other delimiter.
         raise BuiltinError(f"{name}: end delimiter has to be exactly one character long but is {size} long")
-    return _compiled(_template_pattern(pattern, start, end), name).search(gotext.utf8(text)) is not None
+    return _compiled(ctx, _template_pattern(ctx, pattern, start, end), name).search(gotext.utf8(text)) is not None
 
 
-def _template_pattern(template: str, start: str, end: str) -> str:
+def _template_pattern(ctx: Context, template: str, start: str, end: str) -> str:
     """The regular expression a template stands for. Delimiters nest; each expression must also be one by itself."""
     name = "regex.template_match"
-    pattern, level, literal_from, expression_from = ["^"], 0, 0, 0
+    expressions, level, begin = [], 0, 0
     for at, char in enumerate(template):
         if char == start:
             level += 1
             if level == 1:
-                expression_from = at
+                begin = at
         elif char == end:
             level -= 1
             if level < 0:
                 break
             if level == 0:
-                expression = template[expression_from + 1 : at]
-                pattern.append(f"{quote_meta(template[literal_from:expression_from])}({expression})")
-                literal_from = at + 1
-                _compiled(f"^{expression}$", name)
+                expressions.append((begin, at))
     if level:
         raise BuiltinError(f"{name}: unbalanced braces in {literal(template)}")
+    pattern, literal_from = ["^"], 0
+    for begin, end_ in expressions:
+        expression = template[begin + 1 : end_]
+        pattern.append(f"{quote_meta(template[literal_from:begin])}({expression})")
+        literal_from = end_ + 1
+        _compiled(ctx, f"^{expression}$", name)
     return "".join((*pattern, quote_meta(template[literal_from:]), "$"))
 
 
@@ -154,8 +170,10 @@ def quote_meta(text: str) -> str:
 _META: Final = frozenset("\\.+*?()|[]{}^$")
 
 
-def _compiled(pattern: str, name: str) -> Any:
+def _compiled(ctx: Context, pattern: str, name: str) -> Any:
     compiled = _compile(pattern)
+    if compiled.__class__ is str and compiled.startswith(_GO_TEXTS[_TOO_LARGE]):
+        compiled = _compile_large(ctx, pattern)
     if compiled.__class__ is str:
         raise BuiltinError(f"{name}: error parsing regexp: {compiled}")
     return compiled
@@ -181,33 +199,46 @@ _BYTES_FOR_LITERALS: Final = 64 << 20
 @functools.lru_cache(maxsize=_PATTERNS)
 def _compile(pattern: str) -> Any:
     """A compiled pattern, or Go's text for what is wrong with it, which costs as much and is kept as well."""
-    import re2
 
     if (broken := _no_text(pattern)) is not None:
         return f"invalid UTF-8: `{printable(pattern[broken.start() :])}`"
+    return _compile_within(pattern, _BYTES_PER_PATTERN)
+
+
+def _compile_large(ctx: Context, pattern: str) -> Any:
+    """A pattern with many large classes in it, such as `\\pL{1,255}`. It can take half a second."""
+    kept = _large(pattern)
+    if not kept:
+        ctx.charge(_STEPS_PER_LARGE_PATTERN)
+        compiled = _compile_within(pattern, _BYTES_PER_LARGE_PATTERN)
+        if compiled.__class__ is not str and compiled.groups > _GROUPS_IN_LARGE_PATTERN:
+            compiled = _go_error(_TOO_LARGE, "", pattern)
+        kept.append(compiled)
+    return kept[0]
+
+
+@functools.lru_cache(maxsize=_LARGE_PATTERNS)
+def _large(pattern: str) -> list[Any]:
+    """Where a pattern that is too large for `_compile` is kept, once it is compiled."""
+    return []
+
+
+def _compile_within(pattern: str, size: int) -> Any:
+    import re2
+
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _BYTES_PER_PATTERN
+    options.max_mem = size
+    text, before = gopattern.in_re2s_words(pattern)
     try:
-        compiled = re2.compile(gotext.utf8(pattern), options)
+        compiled = re2.compile(gotext.utf8(text), options)
     except re2.error as error:
-        return _go_error(error.args[0].decode("utf-8", "replace"), pattern)
-    return _beyond_go(pattern) or compiled
+        what, _, where = error.args[0].decode("utf-8", "replace").partition(": ")
+        for now, then in before.items():
+            where = where.replace(now, then)
+        return _go_error(what, where, pattern)
+    return gopattern.refused(pattern) or compiled
 
-
-def _beyond_go(pattern: str) -> str:
-    r"""What RE2 accepts and Go does not: a byte of a character (`\C`), and group names that are not ASCII."""
-    if "\\C" not in pattern and pattern.isascii():
-        return ""
-    for found in _ESCAPE_OR_GROUP.finditer(pattern):
-        if found[1] == "C":
-            return "invalid escape sequence: `\\C`"
-        if found[2] and not found[2].isascii():
-            return f"invalid named capture: `{found[0]}`"
-    return ""
-
-
-_ESCAPE_OR_GROUP: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\(.)|\(\?P?<([^>]*)>", re.DOTALL)
 
 _TOO_LARGE: Final = "pattern too large - compile failed"
 _GO_TEXTS: Final = {
@@ -224,11 +255,11 @@ _GO_TEXTS: Final = {
 """RE2's words for an error, and Go's; where there is no row they are the same."""
 
 
-def _go_error(text: str, pattern: str) -> str:
-    what, _, where = text.partition(": ")
-    if what == "invalid perl operator" and where == "(?<":
+def _go_error(what: str, where: str, pattern: str) -> str:
+    if what == "invalid perl operator" and where.startswith("(?<"):
         # Go takes every `(?<` for the beginning of a name.
-        what, where = "invalid named capture group", pattern[pattern.index("(?<") :]
+        rest = pattern[pattern.index(where) :]
+        what, where = "invalid named capture group", rest[: rest.find(">") + 1] or rest
     return f"{_GO_TEXTS.get(what, what)}: `{where or (pattern if what == _TOO_LARGE else '')}`"
 
 
@@ -244,6 +275,9 @@ def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequ
         if found is None:
             return
         ctx.charge(1 + regex.groups)
+        if found.start() < len(data) and data[found.start()] & 0xC0 == 0x80:
+            at = found.start() + _width(data, found.start())  # `\B` inside of a character
+            continue
         spans = [found.span(group) for group in range(regex.groups + 1)]
         start, end = spans[0]
         if end > at:
@@ -343,5 +377,5 @@ BUILTINS: Final = (
     Builtin("regex.match", t.Function((t.STRING, t.STRING), t.BOOLEAN), match, context=True),
     Builtin("regex.replace", t.Function((t.STRING, t.STRING, t.STRING), t.STRING), replace, context=True),
     Builtin("regex.split", t.Function((t.STRING, t.STRING), _TEXTS), split, context=True),
-    Builtin("regex.template_match", t.Function((t.STRING,) * 4, t.BOOLEAN), template_match),
+    Builtin("regex.template_match", t.Function((t.STRING,) * 4, t.BOOLEAN), template_match, context=True),
 )
