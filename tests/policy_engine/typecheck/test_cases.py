@@ -64,6 +64,8 @@ def test_opa_agrees(case: dict[str, Any], oracle: Oracle) -> None:
     for (_, _, line), item in zip(found, want, strict=True):
         if case.get("opa_shows", "\0") not in line:
             assert line == case.get("opa_text", item.get("text", item.get("starts")).split("\n")[0])
+            if "opa_text" not in case:  # the lines below it, too
+                assert item.get("text", "") in re.sub(r"__local\d+__", "_", answer.message)
 
 
 def test_notes_are_unique() -> None:
