@@ -20,6 +20,7 @@ from policy_engine.compiler.scopes import (
     assignable,
     declared_names,
     is_assignment,
+    shown,
     variables,
 )
 from policy_engine.compiler.terms import (
@@ -161,7 +162,8 @@ class Resolver:
 
     def _call(self, what: nodes.Call) -> Term:
         """A call that is a whole expression."""
-        if _is_print(what.operator) and "print" not in self.table:
+        if self._prints(what.operator):
+            self.scopes.see(_PRINT)
             return call("internal.print", (self._optional(what.args, what),), what)
         if _is_metadata(what):
             return self.term(what)
@@ -278,10 +280,10 @@ class Resolver:
         """What operands in braces mention without declaring it, the body around has mentioned too."""
         for body in bodies(logic):
             for expr in body:
-                for term in (*expr_terms(expr), *(part for item in expr.withs for part in (item.target, item.value))):
-                    for var in variables(term):
-                        if var.name not in ROOTS and "'" not in var.name:
-                            self.scopes.see(var)
+                terms = [expr.what] if isinstance(expr.what, nodes.Call) else expr_terms(expr)
+                for term in (*terms, *(part for item in expr.withs for part in (item.target, item.value))):
+                    for var in _mentioned(term):
+                        self.scopes.see(var)
                 if isinstance(expr.what, (nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
                     self._see_inside(expr.what)
 
@@ -310,12 +312,16 @@ class Resolver:
         """What a name in a place for documents and functions stands for; a builtin's is a dotted `Var`."""
         head = name.head if isinstance(name, nodes.Ref) else name
         assert isinstance(head, nodes.Var)  # a parsed name, of a target or a dotted value
-        if head.name in ROOTS:  # whatever it stands for elsewhere
-            if isinstance(name, nodes.Ref):
-                return nodes.Ref(head, tuple([self.term(step) for step in name.path]), loc=name.loc)
-            return head
+        if head.name in ROOTS:  # whatever imports have that name
+            if head.name == "data" and (isinstance(name, nodes.Ref) or self._declared("data") is not None):
+                head = self._root(head)
+            if not isinstance(name, nodes.Ref):
+                return head
+            self.scopes.see(head)
+            return nodes.Ref(head, tuple([self.term(step) for step in name.path]), loc=name.loc)
         free = self._global(head.name) is None and self._declared(head.name) is None
         if free and _dotted(name) in self.functions:
+            self.scopes.see(head)
             return nodes.Var(_dotted(name), loc=name.loc)
         target = self.term(name)
         assert isinstance(target, (nodes.Var, nodes.Ref))
@@ -350,6 +356,12 @@ class Resolver:
             return None
         return self.table[name]
 
+    def _prints(self, operator: nodes.Var | nodes.Ref) -> bool:
+        """Whether a call is one of `print`, and of nothing else that has its name."""
+        if type(operator) is not nodes.Var or operator.name != "print" or "print" in self.table:
+            return False
+        return self._declared("print") is None
+
     # ---- terms
 
     def term(self, term: Term) -> Term:
@@ -367,12 +379,13 @@ class Resolver:
             case nodes.Call() if _is_metadata(term):
                 return self._metadata(_dotted(term.operator), term)
             case nodes.Call(operator, args):
-                if _is_print(operator) and "print" not in self.table:
+                if self._prints(operator):
                     self.found.void.append(PolicyError(TYPE_ERROR, f"{to_text(term)} used as value", term.loc))
                 resolved = tuple([self.term(arg) for arg in args])
                 function, shadowed = self._operator(operator)
                 if shadowed is not None and not self._is_of_head(shadowed):
-                    text = f"called function {_dotted(operator)} shadowed"
+                    name = _dotted(function).replace(shadowed.var.name, shown(shadowed.var.name), 1)
+                    text = f"called function {name} shadowed"
                     self.scopes.errors.append(PolicyError(COMPILE_ERROR, text, term.loc))
                 return nodes.Call(function, resolved, infix=term.infix, loc=term.loc)
             case nodes.ArrayComprehension() | nodes.SetComprehension():
@@ -389,6 +402,8 @@ class Resolver:
     def _ref(self, ref: nodes.Ref) -> nodes.Ref:
         head = ref.head
         start = self._root(head) if type(head) is nodes.Var and head.name in ROOTS else self.term(head)
+        if start is not head and type(start) is nodes.Var and start.name in ROOTS:
+            start = self._root(start)  # an import of all of it
         steps = tuple([step if type(step) is nodes.Scalar else self.term(step) for step in ref.path])
         if isinstance(start, nodes.Ref):
             return nodes.Ref(start.head, (*start.path, *steps), loc=ref.loc)
@@ -416,7 +431,21 @@ class Resolver:
             self.scopes.see(term)
             return term
         self.used.add(name)
-        return replace(target, loc=term.loc)
+        if not isinstance(target, nodes.Ref):
+            return replace(target, loc=term.loc)
+        return nodes.Ref(self._start(target), target.path, loc=term.loc)
+
+    def _start(self, target: nodes.Ref) -> nodes.Var:
+        """What the path of a rule or an import starts with, which counts as a mention of it.
+
+        OPA has written out all paths before it looks for local names: a local `data` hides the rules, too.
+        """
+        head = target.head
+        assert isinstance(head, nodes.Var)  # `data` or `input`
+        if (local := self.scopes.use(head.name)) is not None:
+            return local.var
+        self.scopes.see(head)
+        return head
 
     def _note_namesake(self, name: str, var: nodes.Var) -> None:
         if self.scopes.outermost and not self.in_operand and self.head is None:
@@ -441,7 +470,9 @@ class Resolver:
         if isinstance(target, nodes.Ref):
             self.used.add(head.name)
             path = operator.path if isinstance(operator, nodes.Ref) else ()
-            return nodes.Ref(target.head, (*target.path, *path), loc=operator.loc), None
+            function = nodes.Ref(self._start(target), (*target.path, *path), loc=operator.loc)
+            hidden = self._declared(target.head.name) if isinstance(target.head, nodes.Var) else None
+            return (nodes.Var(_dotted(function), loc=operator.loc), hidden) if hidden else (function, None)
         self.scopes.see(head)
         if head is operator or head.name == "data":
             return operator, None
@@ -510,8 +541,20 @@ def _is_metadata_alone(what: object) -> bool:
     return _is_metadata(what)
 
 
-def _is_print(operator: nodes.Var | nodes.Ref) -> bool:
-    return type(operator) is nodes.Var and operator.name == "print"
+_PRINT: Final = nodes.Var("print")
+
+
+def _mentioned(term: Term) -> Iterator[nodes.Var]:
+    """The undeclared variables of a resolved term. What paths and names of functions start with counts as one."""
+    for item in walk_terms(term):
+        name = item.operator if isinstance(item, nodes.Call) else item
+        head = name.head if isinstance(name, nodes.Ref) else name
+        if not isinstance(head, nodes.Var) or head.is_wildcard or "'" in head.name:
+            continue
+        if head.name == "internal.print":
+            yield _PRINT
+        elif head is not item or head.name not in ROOTS:  # by itself a root is a document
+            yield nodes.Var(head.name.split(".")[0], loc=head.loc)
 
 
 def _is_metadata(term: nodes.Call) -> bool:
