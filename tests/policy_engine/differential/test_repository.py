@@ -56,3 +56,9 @@ def test_errors_in_subdirectories_are_compared_by_their_place(tmp_path: Path) ->
     (tmp_path / "some-lib").mkdir()
     (tmp_path / "some-lib" / "t.rego").write_text('package t\n\np := 1 + "a"\n')
     assert repository.main([str(tmp_path)]) == 0  # both refuse it, in the same row
+
+
+def test_what_depends_on_the_clock_is_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.rego").write_text("package t\n\nnow := time.now_ns()\n\nlate if now > 0\n")
+    assert repository.main([str(tmp_path)]) == 0
+    assert 'strict: not compared, they depend on clock or chance: data["t"]["now"]\n' in capsys.readouterr().out
