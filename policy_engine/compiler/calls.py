@@ -28,7 +28,7 @@ from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
-from policy_engine.types import UNKNOWN
+from policy_engine.types import UNKNOWN, Function
 
 _SUFFIX: Final = re.compile(r"'\d+")
 """What a declared name ends with."""
@@ -168,13 +168,19 @@ class Checker:
             self.errors.append(PolicyError(TYPE_ERROR, f"undefined function {_SUFFIX.sub('', name)}", loc, hint=hint))
         elif fits:
             return
-        elif builtin is None:
+        elif (decl := builtin.decl if builtin is not None else self._inferred(call)) is None:
             given = f"{len(call.args)} argument{'' if len(call.args) == 1 else 's'}"
             self.errors.append(PolicyError(TYPE_ERROR, f"function {name} has arity {expected}, got {given}", loc))
-        elif builtin.decl.variadic is None:
+        elif decl.variadic is None:
             # Of variables nothing is known yet; a call inside a term has a result, of which nothing is known either.
             have = [*map(self.types.type_of, call.args), *([] if statement else [UNKNOWN])]
-            self.errors.append(messages.call_error(loc, name, "arity mismatch", have, builtin.decl.args))
+            self.errors.append(messages.call_error(loc, name, "arity mismatch", have, decl.args))
+
+    def _inferred(self, call: nodes.Call) -> Function | None:
+        """The type of a policy's own function, where all types are known: in a query."""
+        assert isinstance(call.operator, nodes.Ref)
+        found = self.program.documents.find("data", call.operator.path)
+        return found if isinstance(found, Function) else None
 
     def _with(self, item: nodes.With) -> PolicyError | None:
         """A target is input, base data, a whole virtual document, or a function."""
