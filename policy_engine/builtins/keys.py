@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from policy_engine.builtins import gojson, pem
-from policy_engine.builtins.encoding_base64 import Base64Error, decode_url
+from policy_engine.builtins.encoding_base64 import Base64Error, decode, decode_url
 from policy_engine.values import Value
 
 if TYPE_CHECKING:
@@ -145,12 +145,38 @@ def _from_jwk(jwk: Value) -> VerificationKey:
     if kind not in makers:
         raise KeyFormatError(f"invalid key type from JSON ({kind})")
     algorithm = _text(jwk, "alg")
-    if algorithm and algorithm not in ALGORITHMS and not _OTHER_ALGORITHMS.fullmatch(algorithm):
+    if "alg" in jwk and algorithm not in ALGORITHMS and not _OTHER_ALGORITHMS.fullmatch(algorithm):
         raise KeyFormatError(f'invalid algorithm "{algorithm}"')
-    _text(jwk, "use")  # is not looked at, but has to be sound
-    if jwk.get("key_ops", []).__class__ is not list:
-        raise KeyFormatError("the member `key_ops` of a JWK must be an array")
-    return VerificationKey(makers[kind](jwk), algorithm, _text(jwk, "kid"))
+    _check_unused(jwk)
+    return VerificationKey(makers[kind](jwk), algorithm, _text_or_null(jwk, "kid"))
+
+
+def _check_unused(jwk: dict[Any, Value]) -> None:
+    """What is not looked at has to be sound all the same, as OPA's library wants it."""
+    for name in ("use", "x5t", "x5t#S256", "x5u"):
+        _text_or_null(jwk, name)
+    operations = jwk.get("key_ops")
+    if operations is not None and (
+        operations.__class__ is not list or any(item.__class__ is not str for item in operations)
+    ):
+        raise KeyFormatError("the member `key_ops` of a JWK must be an array of strings")
+    chain = jwk.get("x5c", [])
+    if chain.__class__ is not list:
+        raise KeyFormatError("the member `x5c` of a JWK must be an array")
+    for certificate in chain:
+        _check_certificate(certificate)
+
+
+def _check_certificate(text: Value) -> None:
+    from cryptography import x509
+
+    try:
+        if text.__class__ is str:
+            x509.load_der_x509_certificate(decode(text))
+            return
+    except ValueError:  # `Base64Error` is one
+        pass
+    raise KeyFormatError("the member `x5c` of a JWK must hold certificates")
 
 
 _OTHER_ALGORITHMS: Final = re.compile(
@@ -165,6 +191,10 @@ def _text(jwk: dict[Any, Value], name: str) -> str:
     if value.__class__ is not str:
         raise KeyFormatError(f"the member `{name}` of a JWK must be a string")
     return value
+
+
+def _text_or_null(jwk: dict[Any, Value], name: str) -> str:
+    return "" if jwk.get(name) is None else _text(jwk, name)
 
 
 def _octets(jwk: dict[Any, Value], name: str) -> bytes:
@@ -188,7 +218,10 @@ def _secret(jwk: dict[Any, Value]) -> bytes:
 def _rsa(jwk: dict[Any, Value]) -> Any:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-    public = rsa.RSAPublicNumbers(_number(jwk, "e"), _number(jwk, "n"))
+    e, n = _number(jwk, "e"), _number(jwk, "n")
+    if not e or not n or e.bit_length() > _EXPONENT_BITS:
+        raise KeyFormatError('missing "n" value' if not n else f'"e" must be a number of 1 to {_EXPONENT_BITS} bits')
+    public = rsa.RSAPublicNumbers(e, n)
     try:
         if "d" not in jwk:
             return public.public_key()
@@ -201,6 +234,9 @@ def _rsa(jwk: dict[Any, Value]) -> Any:
         raise
     except ValueError:
         return UNUSABLE
+
+
+_EXPONENT_BITS: Final = 63
 
 
 def _elliptic(jwk: dict[Any, Value]) -> Any:

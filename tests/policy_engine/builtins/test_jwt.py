@@ -254,6 +254,23 @@ def test_broken_keys_are_errors(text: str, oracle: Oracle) -> None:
     assert got.partition(":")[0] == want.partition(":")[0] == "eval_builtin_error"
 
 
+_ODD_MEMBERS: Final[tuple[dict[str, Value], ...]] = (
+    *({"x5c": value} for value in ([], None, "x", [1], ["AAAA"], ["x"], [""], {})),
+    *({name: value} for name in ("x5t", "x5t#S256", "x5u", "use", "kid", "alg") for value in ("", "x", None, 1)),
+    *({"key_ops": value} for value in ([], None, ["x"], [1], "verify")),
+    *({"e": value} for value in ("AA", "AQABAQABAQABAQAB", "")),
+    {"n": "AA"},
+)
+
+
+@pytest.mark.parametrize("members", _ODD_MEMBERS, ids=str)
+def test_members_of_a_key_that_are_not_looked_at_have_to_be_sound(members: dict[str, Value], oracle: Oracle) -> None:
+    operands = (token("RS256", RSA), json.dumps(jwk(RSA, **members)))
+    got = outcome("io.jwt.verify_rs256", *operands)
+    want = opa_outcome(oracle.call("io.jwt.verify_rs256", *operands))
+    assert got.partition(":")[0] == want.partition(":")[0]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "key"),
     [
