@@ -3,8 +3,8 @@
 Reads `DIR` as a bundle with its tests. Compares whether the two accept it (ordinarily, and as `opa check --strict`
 does), then every document that a rule makes, tests among them, under strict builtin errors and without, from the fast
 and from the traced build. Documents that depend on clock or chance may differ. Prints each other difference, the
-verdicts of the test rules and how long this engine took; the exit status is 1 if there is one. What OPA does by accident
-is not looked for: see docs/policy-engine.md, "Differences from OPA".
+verdicts of the test rules and how long this engine took; the exit status is 1 if there is one. What OPA does by
+accident is not looked for: see docs/policy-engine.md, "Differences from OPA".
 """
 
 from __future__ import annotations
