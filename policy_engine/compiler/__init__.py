@@ -53,13 +53,14 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     ("types", typecheck.check),  # in the order of dependencies, which recursion has found
     ("deprecated", calls.deprecated),  # last, as in OPA: whatever else is wrong is said first
     ("relations", calls.relations),  # what OPA does not look for
+    ("documents", calls.documents),  # those that are called; their types are known by now
 )
 
 QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     *STAGES[6:9],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
-    STAGES[-1],  # not `deprecated`: OPA looks for these calls in modules only
+    *STAGES[-2:],  # not `deprecated`: OPA looks for these calls in modules only
 )
 """A query's names are resolved on their own; nothing depends on it, so that no recursion goes through it."""
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.program import Group, Kind, Path, Program, dotted
+from policy_engine.compiler.renaming import Renaming
 from policy_engine.compiler.terms import (
     HOLD_BODIES,
     DocumentValue,
@@ -73,6 +74,38 @@ def relations(program: Program, errors: list[PolicyError]) -> None:
     errors += [PolicyError(COMPILE_ERROR, text, place) for place in sorted(places)]
 
 
+def documents(program: Program, errors: list[PolicyError]) -> None:
+    """Read the documents that are called like functions without operands.
+
+    OPA's type checker refuses only those of a known type: `f() := input.x` can be called.
+    """
+    if program.calls_documents:
+        reader = _Reader(program)
+        for rule in program.rules:
+            for clause in rule.clauses:
+                clause.body = reader.body(clause.body)
+
+
+class _Reader(Renaming):
+    """Puts references in the place of such calls, in normal form: `f(x)` is `x = f`."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__({})
+        self.program = program
+
+    def body(self, body: Body) -> Body:
+        return tuple(map(self.expr, body))
+
+    def term(self, term: Term) -> Term:
+        term = super().term(term)
+        if not isinstance(term, nodes.Call) or isinstance(term.operator, nodes.Var):
+            return term
+        if find_function(self.program, term) is not None:
+            return term
+        document = nodes.Ref(term.operator.head, term.operator.path, loc=term.loc)
+        return nodes.Call(nodes.Var("eq"), (term.args[0], document), loc=term.loc) if term.args else document
+
+
 def _withs(body: Body) -> Iterator[nodes.With]:
     """The `with` modifiers of a body and of all bodies in it."""
     for expr in body:
@@ -102,7 +135,7 @@ def arity(program: Program) -> Callable[[nodes.Call], int]:
         name = builtin_name(call)
         if name is not None:
             return len(program.builtins[name].decl.args) if name in program.builtins else -1
-        group = find_function(program, call)
+        group = _find_group(program, call)
         return group.arity if group is not None else -1
 
     return count
@@ -155,15 +188,15 @@ class Checker:
         builtin = self.program.builtins.get(name) if name is not None else None
         if builtin is not None:
             self.program.calls_deprecated |= builtin.deprecated
-            name, expected, is_function = builtin.name, len(builtin.decl.args), True
+            name, expected = builtin.name, len(builtin.decl.args)
         else:
             group = _find_group(self.program, call) if name is None else None
             name = name or _operator_text(call)
             # OPA takes a document for a function without operands, until it looks for its type.
             expected = group.arity if group is not None else -1
-            is_function = group is not None and group.kind is Kind.FUNCTION
+            self.program.calls_documents |= group is not None and group.kind is not Kind.FUNCTION
         fits = len(call.args) == expected or (statement and len(call.args) == expected + 1)
-        if expected < 0 or (fits and not is_function):
+        if expected < 0:
             hint = "check the name, or import its package"
             self.errors.append(PolicyError(TYPE_ERROR, f"undefined function {_SUFFIX.sub('', name)}", loc, hint=hint))
         elif fits:

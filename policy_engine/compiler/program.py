@@ -181,6 +181,8 @@ class Program:
     """Those of all modules. Filled before anything else, so that rules can be made of what they say."""
     calls_deprecated: bool = False
     """A builtin of older versions of the language is called somewhere."""
+    calls_documents: bool = False
+    """A document is called somewhere as if it were a function."""
     mocked: set[str] = field(default_factory=set)
     """Names of functions (builtins by name, groups as `data.…`) that a `with` somewhere replaces."""
     functions: dict[str, Group] = field(default_factory=dict)

@@ -110,7 +110,8 @@ class Touched:
         elif isinstance(term, nodes.Var) and term.name == "data":
             yield from self.by_path(())
         elif isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref):
-            yield from self._function(program, dotted(function_path(term.operator)))
+            name = dotted(function_path(term.operator))
+            yield from self._function(program, name) if name in program.functions else self.by_path(term.operator.path)
         elif isinstance(term, FunctionValue):
             yield from self._function(program, str(term.value))
         elif isinstance(term, DocumentValue):
