@@ -51,7 +51,7 @@ def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> No
     """Rules of one path that cannot stand beside each other are reported where the first one begins."""
     kinds = {_kind(rule) for rule in rules}
     members = {rule.key is not None for rule in rules}
-    arities = {len(rule.args) for rule in rules if rule.args is not None}
+    arities = {(len(rule.args), bool(rule.suffix)) for rule in rules if rule.args is not None}
     if len(kinds) > 1 or len(members) > 1 or len(arities) > 1:
         first = min(rules, key=lambda rule: (len(rule.module.package), rule.loc))  # OPA comes to outer packages first
         errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {_full_name(rules[-1])} found", first.loc))
