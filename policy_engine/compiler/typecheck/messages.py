@@ -9,7 +9,7 @@ from policy_engine.compiler.scopes import is_internal
 from policy_engine.compiler.terms import bodies, closures, is_generated, map_term, subterms
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
-from policy_engine.location import Location
+from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes, printer
 from policy_engine.syntax.nodes import Body, Term
 from policy_engine.types import UNKNOWN, Any_, Array, Function, Named, Object, Recursive, Scalar, Set, Type, unnamed
@@ -137,12 +137,25 @@ def _original(scope: Scope, term: Term) -> Term:
             found = next((expr for expr in _definitions(scope) if _defines(expr, term.name)), None)
             return term if found is None else _original(scope, found.args[1])
         return nodes.Var(term.name.partition("'")[0])
+    if isinstance(term, nodes.Array | nodes.Object) and (name := _metadata_function(term)):
+        operator = nodes.Ref(nodes.Var("rego"), (nodes.Scalar("metadata"), nodes.Scalar(name)))
+        return nodes.Call(operator, (), loc=term.loc)
     if isinstance(term, nodes.Call) and term.operator == nodes.Var("internal.template_string"):
         return nodes.Template(tuple([_original_part(scope, part) for part in subterms(term.args[0])]))
     if isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Var) and term.operator.name in MEMBER:
         # Its operator is a reference where the printer takes it for one; OPA shows the call.
         return nodes.Call(term.operator, tuple([_original(scope, arg) for arg in term.args]), loc=term.loc)
     return map_term(term, lambda item: _original(scope, item))
+
+
+def _metadata_function(term: nodes.Array | nodes.Object) -> str:
+    """Which of `rego.metadata` a constant stands for, whose parts then all stand where the call does; else empty."""
+    if isinstance(term, nodes.Array):
+        return "chain" if term.items and term.items[0].loc == term.loc != NOWHERE else ""
+    if term.pairs:
+        return "rule" if term.pairs[0][0].loc == term.loc != NOWHERE else ""
+    width = term.loc.end_col - term.loc.col if term.loc.row == term.loc.end_row else 0
+    return "rule" if width == len("rego.metadata.rule()") else ""
 
 
 def _original_part(scope: Scope, part: Term) -> str | nodes.Expr:
