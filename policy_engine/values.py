@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final, NoReturn
@@ -69,6 +70,8 @@ class Number(float):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (int, float)) and not isinstance(other, bool):
+            if isinstance(other, float) and not float.__eq__(self, other):
+                return False  # soon told: equal decimals are read as equal floats
             return exact(self) == exact(other)
         return NotImplemented
 
@@ -91,7 +94,14 @@ class Number(float):
     def __hash__(self) -> int:
         # Equal numbers must hash alike whichever class holds them: integral ones as int, the rest as float.
         value = exact(self)
-        return hash(value) if value == value.to_integral_value() else float.__hash__(self)
+        if value == value.to_integral_value():
+            return hash(value)
+        if value == Decimal(float.__repr__(self)):
+            return float.__hash__(self)
+        # A float has endless neighbours. What it is hashed as must not be theirs, too.
+        sign, digits, power = value.as_tuple()
+        text = "".join(map(str, digits))
+        return hash((sign, text.rstrip("0"), int(power) + len(text) - len(text.rstrip("0"))))
 
     def __reduce__(self) -> tuple[type[Number], tuple[str]]:
         return Number, (self.text,)
@@ -177,8 +187,14 @@ def freeze(value: Value, charge: Charge | None = None) -> object:
     if cls is float:
         return _integral(value)
     if cls is Number:
+        if charge is not None:
+            charge(_SLOW)
         return value
     return Key(value, charge)
+
+
+_SLOW: Final = 16
+"""Steps for a number whose decimals are compared. Integers beyond 61 bits can be chosen so that all hash alike."""
 
 
 def thaw(key: Any) -> Value:
@@ -411,7 +427,9 @@ class Walk:
         if cls not in CONTAINERS:
             if cls not in RANK:
                 foreign(value)
-            return hash(value if cls is str else freeze(value))
+            if cls is str:
+                return hash(value)
+            return hash(freeze(value)) if value is None or cls is bool else _number_hash(value)
         start = self._seen
         self._seen = start + len(value)
         if self._seen > self._limit and (found := self._look_up(id(value))) is not None:
@@ -419,12 +437,18 @@ class Walk:
         if cls is list:
             result = hash(("array", *map(self.hash, value)))
         elif cls is dict:
-            result = hash(("object", frozenset([(key, self.hash(item)) for key, item in value.items()])))
+            result = hash(("object", frozenset([(self._place(key), self.hash(item)) for key, item in value.items()])))
         else:
-            result = hash(("set", frozenset(value.members)))
+            result = hash(("set", frozenset(map(self._place, value.members))))
         if self._found is not None:
             self._remember(start, id(value), result)
         return result
+
+    def _place(self, key: Any) -> object:
+        """What stands for a key or member among others. Of what is no secret one could choose many that hash alike."""
+        if key.__class__ is str:
+            return key
+        return ("place", hash(key) if key.__class__ is Key else self.hash(key))
 
     def _look_up(self, what: object) -> int | None:
         """What has been found before, from now on; and pay for the members seen."""
@@ -439,6 +463,36 @@ class Walk:
         # The ids stay theirs: what is walked holds every container in it.
         if self._found is not None and self._seen - start > _LARGE:
             self._found[what] = found
+
+
+def _number_hash(number: float) -> int:
+    """A hash of a number in a container: what it leaves modulo a secret, if it is an integer.
+
+    Python's are the same for -1 and -2, and for all multiples of 2**61 - 1. Whoever writes the input would write arrays
+    of them, every one of which is compared with all others when they are put into a set.
+    """
+    if number.__class__ is int:
+        return number % _MODULUS
+    if number.__class__ is float and number.is_integer() and abs(number) < _EXACT:
+        return int(number) % _MODULUS
+    value = exact(number)
+    if not value.is_finite() or value != value.to_integral_value():
+        return hash(number)
+    sign, places, power = value.as_tuple()
+    digits, power = "".join(map(str, places)), int(power)
+    if power < 0:
+        digits, power = digits[:power], 0  # zeros
+    rest = 0
+    for start in range(0, len(digits), _CHUNK):
+        chunk = digits[start : start + _CHUNK]
+        rest = (rest * pow(10, len(chunk), _MODULUS) + int(chunk)) % _MODULUS
+    rest = rest * pow(10, power, _MODULUS) % _MODULUS
+    return (-rest if sign else rest) % _MODULUS
+
+
+_MODULUS: Final = (1 << 60) + 2 * secrets.randbits(58) + 1
+_CHUNK: Final = 4000
+"""Digits that Python makes an int of."""
 
 
 _LARGE: Final = 64

@@ -104,6 +104,8 @@ def _accumulate(
             foreign(item)
     total = start
     for item in items:
+        if item.__class__ is not int:
+            ctx.charge(arithmetic.effort(item))
         whole = arithmetic.as_integer(item, name)
         if whole is None:
             break
@@ -112,6 +114,7 @@ def _accumulate(
         return total
     inexact = Dyadic(start, 0)
     for item in items:
+        ctx.charge(4 + arithmetic.effort(item) + abs(inexact.exponent) // 64)
         inexact = rounded(inexact, arithmetic.to_dyadic(item, name))
     return arithmetic.to_number(inexact, bits)
 

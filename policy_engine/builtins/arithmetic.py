@@ -45,6 +45,19 @@ def too_big(name: str) -> BuiltinError:
     return BuiltinError(f"{name}: number too big")
 
 
+def effort(number: float) -> int:
+    """Steps for making a number what can be computed with: little but for many digits or large exponents."""
+    if number.__class__ is Number:
+        return len(number.text) // 4 + min(abs(exact(number).adjusted()), MAX_EXPONENT) // 4
+    if number.__class__ is int:
+        return number.bit_length() // 16 if number.bit_length() > _SHORT else 0
+    return 0
+
+
+_SHORT: Final = 1024
+"""Bits of an integer that is computed with for nothing."""
+
+
 def as_integer(number: float, name: str) -> int | None:
     """The integer that a number is, exactly; None for a fraction."""
     if number.__class__ is int:

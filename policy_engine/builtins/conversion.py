@@ -51,7 +51,10 @@ def _parse(text: str) -> int | float:
         finite = False
     if not finite:
         raise _failed(text, "value out of range")
-    return parse_number(text if _JSON_NUMBER.fullmatch(text) else _json_text(plain))
+    try:
+        return parse_number(text if _JSON_NUMBER.fullmatch(text) else _json_text(plain))
+    except ValueError:
+        raise too_big("to_number") from None
 
 
 def _json_text(text: str) -> str:

@@ -42,9 +42,10 @@ def marshal_with_options(ctx: Context, value: Value, options: Value) -> Value:
     return prefix + gojson.write(value, ctx.charge, (prefix, given.get("indent", "\t")))
 
 
-def unmarshal(operand: Value) -> Value:
+def unmarshal(ctx: Context, operand: Value) -> Value:
     if operand.__class__ is not str:
         string(operand, "json.unmarshal", 1)
+    _charge(ctx, operand)
     value = gojson.quick(operand)
     if value is not UNDEFINED:
         return value
@@ -54,19 +55,28 @@ def unmarshal(operand: Value) -> Value:
         raise BuiltinError(f"json.unmarshal: {error}") from None
 
 
-def is_valid(operand: Value) -> Value:
+def is_valid(ctx: Context, operand: Value) -> Value:
     """Whether it is a string of JSON; anything but a string is not."""
     if operand.__class__ is not str:
         type_name(operand)
         return False
+    _charge(ctx, operand)
     return gojson.is_valid(operand)
 
+
+def _charge(ctx: Context, text: str) -> None:
+    """Take reading a text from the budget before it is read: three characters can be an object of 60 bytes."""
+    if len(text) > _SHORT:
+        ctx.charge(len(text) // 4 + 8 * text.count("[") + 32 * text.count("{"))
+
+
+_SHORT: Final = 256
 
 _OPTIONS: Final = Object((("indent", STRING), ("prefix", STRING), ("pretty", BOOLEAN)), (STRING, ANY))
 
 BUILTINS: Final = (
-    Builtin("json.is_valid", Function((STRING,), BOOLEAN), is_valid),
+    Builtin("json.is_valid", Function((STRING,), BOOLEAN), is_valid, context=True),
     Builtin("json.marshal", Function((ANY,), STRING), marshal, context=True),
     Builtin("json.marshal_with_options", Function((ANY, _OPTIONS), STRING), marshal_with_options, context=True),
-    Builtin("json.unmarshal", Function((STRING,), ANY), unmarshal),
+    Builtin("json.unmarshal", Function((STRING,), ANY), unmarshal, context=True),
 )

@@ -104,12 +104,15 @@ class _Formatter:
             percent = self._template.find("%", self._at)
             if percent < 0:
                 break
+            self._ctx.charge(_DIRECTIVE)
             self._pieces.append(self._template[self._at : percent])
             self._at = percent + 1
             self._directive()
         self._pieces.append(self._template[self._at :])
         if not self._reordered and self._next < len(self._arguments):
-            extra = ", ".join(map(_extra, self._arguments[self._next :]))
+            more = self._arguments[self._next :]
+            self._ctx.charge(sum(_DIRECTIVE + _expansion(argument, "v") for argument in more))
+            extra = ", ".join(map(_extra, more))
             self._pieces.append(f"%!(EXTRA {extra})")
         return "".join(self._pieces)
 
@@ -142,7 +145,9 @@ class _Formatter:
                 spec.for_value()
             argument = self._arguments[self._next]
             length = _expansion(argument, verb) + max(spec.width or 0, spec.precision or 0)
-            charge_made(self._ctx, length, ascii_only=not isinstance(argument, str) or argument.isascii())
+            # Few characters are no free ones here: the template may ask for them a million times.
+            plain = not isinstance(argument, str) or argument.isascii()
+            self._ctx.charge(length // 4 if plain else length)
             self._pieces.append(format_value(spec, verb, argument))
             self._next += 1
 
@@ -220,10 +225,18 @@ class _Formatter:
         return True
 
 
+_DIRECTIVE: Final = 8
+"""Steps for a directive."""
+
+
 def _expansion(argument: Argument, verb: str) -> int:
     """How long an argument can become, without its width. Digits of long integers also take long to make."""
     if isinstance(argument, str):
         return len(argument) * (64 if verb in "qxX" else 1)
+    if isinstance(argument, list):
+        return sum(_expansion(item, verb) + 8 for item in argument)
+    if isinstance(argument, dict):
+        return _expansion([*argument, *argument.values()], verb)
     return argument.bit_length() // 8 if isinstance(argument, int) else 0
 
 

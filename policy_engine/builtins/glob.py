@@ -12,13 +12,13 @@ loses a match or finds one too many.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from policy_engine import types as t
 from policy_engine.builtins import gotext
 from policy_engine.builtins.operands import charge_text, string, wrong, wrong_element
+from policy_engine.builtins.remembered import Remembered
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Value
@@ -37,7 +37,7 @@ def match(ctx: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
     separators = _delimiters(delimiters)
     string(text, "glob.match", 3)
     charge_text(ctx, len(text))
-    return _compile(pattern, separators).search(gotext.utf8(text)) is not None
+    return _KNOWN.get(ctx, (pattern, separators), _compile).search(gotext.utf8(text)) is not None
 
 
 def _delimiters(value: Value) -> str:
@@ -65,16 +65,29 @@ _SPECIAL: Final = "\\*?[]{}"
 """The backslash comes first: those that are put before the others are not doubled."""
 
 
-@functools.lru_cache(maxsize=_GLOBS)
-def _compile(pattern: str, separators: str) -> Any:
+def _compile(glob: tuple[str, str]) -> Any:
     import re2
 
+    pattern, separators = glob
+    if len(pattern) > _LONGEST:
+        _too_large()
     options = re2.Options()
     options.log_errors = False
     try:
         return re2.compile(gotext.utf8(_to_regex(pattern, separators)), options)
     except re2.error:
-        raise BuiltinError("glob.match: pattern is too large, make it shorter") from None
+        _too_large()
+
+
+def _too_large() -> NoReturn:
+    raise BuiltinError("glob.match: pattern is too large, make it shorter") from None
+
+
+_KNOWN: Final[Remembered[tuple[str, str], Any]] = Remembered(_GLOBS)
+
+_LONGEST: Final = 500_000
+_DEEPEST: Final = 1000
+"""Characters and open braces of a pattern. RE2 takes no more."""
 
 
 def _to_regex(pattern: str, separators: str) -> str:
@@ -91,6 +104,8 @@ def _to_regex(pattern: str, separators: str) -> str:
         elif char == "[":
             group.wildcard(_character_class(source))
         elif char == "{":
+            if len(outer) == _DEEPEST:
+                _too_large()
             outer.append(group)
             group = _Group()
         elif char == "," and outer:

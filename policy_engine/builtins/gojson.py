@@ -73,12 +73,25 @@ def quick(text: str) -> Value:
             return UNDEFINED
         if end == len(text):
             return value
-    if not usual and (text.count("[") + text.count("{") > MAX_DEPTH or _LOOK_CLOSER.search(text)):
+    if not usual and _LOOK_CLOSER.search(text):
         return UNDEFINED
     try:
-        return loads(text)
+        value = loads(text)
     except (ValueError, RecursionError):
         return UNDEFINED
+    return UNDEFINED if not usual and _is_too_deep(value, text) else value
+
+
+def _is_too_deep(value: Value, text: str) -> bool:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [item for item in level if item.__class__ is dict or item.__class__ is list]
+        if not level:
+            return False
+        level = [inner for item in level for inner in (item.values() if item.__class__ is dict else item)]
+    return True
 
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")

@@ -266,8 +266,9 @@ class _Loader:
             if not self.fits(type_, found.get("Type", {})):
                 self.fail(found, f"{begin} the field {field_name} must have type {_shown(type_)}.")
             self.check_same_arguments(begin, required, found)
-        for above in base.get("Interfaces", []):
-            if above not in definition.get("Interfaces", []):
+        missing = set(base.get("Interfaces", [])).difference(definition.get("Interfaces", []))
+        for above in base.get("Interfaces", []) if missing else ():
+            if above in missing:
                 if above == name:
                     text = f"Type {name} cannot implement {interface} because it would create a circular reference."
                 else:

@@ -56,15 +56,15 @@ def _apply(edit: _Edit, operation: Value) -> None:
         case "copy":
             edit.insert(path, edit.share(segments(_attribute(operation, "from"), _NAME)))
         case "test":
-            _test(edit.find(path), _attribute(operation, "value"))
+            _test(edit.find(path), _attribute(operation, "value"), edit.ctx)
         case _:
             _fail(f"unrecognized op: '{op}'")
 
 
-def _test(found: Value, expected: Value) -> None:
-    if found is UNDEFINED or not equal(found, expected):
-        shown = "<nil>" if found is UNDEFINED else to_term(found)
-        _fail(f"value from EditTree != patch value.\n\nExpected: {to_term(expected)}\n\nFound: {shown}")
+def _test(found: Value, expected: Value, ctx: Context) -> None:
+    if found is UNDEFINED or not equal(found, expected, ctx.charge):
+        shown = "<nil>" if found is UNDEFINED else to_term(found, ctx.charge)
+        _fail(f"value from EditTree != patch value.\n\nExpected: {to_term(expected, ctx.charge)}\n\nFound: {shown}")
 
 
 def _attribute(operation: dict[Any, Value], key: str) -> Value:

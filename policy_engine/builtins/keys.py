@@ -77,7 +77,7 @@ def _keys(text: str) -> tuple[VerificationKey, ...]:
     if block is None:
         keys = jwk_set(text)
         return tuple(key for key in keys if not key.algorithm or key.algorithm in ALGORITHMS)
-    if block.rest:
+    if block.end < len(text):
         raise KeyFormatError("extra data after a PEM certificate block")
     if block.label == "CERTIFICATE":
         return (VerificationKey(_certificate_key(block.content)),)

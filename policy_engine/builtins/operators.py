@@ -22,6 +22,7 @@ def plus(ctx: Context, x: Value, y: Value) -> int | float:
         return x + y
     number(x, "plus", 1)
     number(y, "plus", 2)
+    _charge_digits(ctx, x, y)
     return _sum(x, y, "plus")
 
 
@@ -49,6 +50,7 @@ def minus(ctx: Context, x: Value, y: Value) -> Value:
         wrong("minus", 2, y, "set" if y.__class__ in NUMBERS else "number")
     number(x, "minus", 1)
     number(y, "minus", 2)
+    _charge_digits(ctx, x, y)
     if (a := arithmetic.as_integer(x, "minus")) is not None and (b := arithmetic.as_integer(y, "minus")) is not None:
         return a - b
     return arithmetic.to_number(arithmetic.subtract(arithmetic.to_dyadic(x, "minus"), arithmetic.to_dyadic(y, "minus")))
@@ -99,11 +101,9 @@ def rem(ctx: Context, x: Value, y: Value) -> int:
 def _charge_digits(ctx: Context, *numbers: float) -> None:
     """Long integers take long to compute with, and their results are long, too."""
     for value in numbers:
-        if value.__class__ is int and (bits := value.bit_length()) > _SHORT_INTEGER:
-            ctx.charge(bits // 16)
+        if value.__class__ is not float and (steps := arithmetic.effort(value)):
+            ctx.charge(steps)
 
-
-_SHORT_INTEGER: Final = 1024
 
 _INT32: Final = 1 << 31
 """OPA divides in integers only inside this window; beyond it, quotients are rounded to 64 bits."""

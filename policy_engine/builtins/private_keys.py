@@ -25,12 +25,7 @@ def private_keys(text: str) -> list[Any]:
         text = from_bytes(decode(text))
     except Base64Error:
         pass  # it is PEM itself
-    keys: list[Any] = []
-    while block := pem.first_block(text):
-        if block.label in _LABELS:
-            keys.append(load(block.content, block.label))
-        text = block.rest
-    return keys
+    return [load(block.content, block.label) for block in pem.blocks(text) if block.label in _LABELS]
 
 
 def load(der: bytes, label: str) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import functools
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from policy_engine import types as t
 from policy_engine.builtins import gopattern, gotext
 from policy_engine.builtins.octets import from_bytes, printable, to_bytes
 from policy_engine.builtins.operands import all_strings, charge_made, charge_text, integer
+from policy_engine.builtins.remembered import NS_PER_STEP, Remembered
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Value, literal, type_name
@@ -56,11 +58,20 @@ def match_as(name: str, ctx: Context, pattern: Value, text: Value) -> bool:
     return next(_matches(ctx, regex, data, 1), None) is not None
 
 
-def is_valid(pattern: Value) -> bool:
+def is_valid(ctx: Context, pattern: Value) -> bool:
     if pattern.__class__ is not str:
         type_name(pattern)
         return False
-    compiled = _compile(pattern)
+    charge_text(ctx, len(pattern))
+    return _is_accepted(_KNOWN.get(ctx, pattern, _compile))
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is a pattern, for those who will not ask again."""
+    return _is_accepted(_compile(text))
+
+
+def _is_accepted(compiled: Any) -> bool:
     # Go only reads it here, and has no such limit.
     return compiled.__class__ is not str or compiled.startswith(_GO_TEXTS[_TOO_LARGE])
 
@@ -133,6 +144,7 @@ def template_match(ctx: Context, pattern: Value, text: Value, start: Value, end:
     if len(to_bytes(end)) != 1:
         # OPA's text names the length of the other delimiter.
         raise BuiltinError(f"{name}: end delimiter has to be exactly one character long but is {size} long")
+    charge_text(ctx, len(pattern) + len(text))
     return _compiled(ctx, _template_pattern(ctx, pattern, start, end), name).search(gotext.utf8(text)) is not None
 
 
@@ -171,7 +183,7 @@ _META: Final = frozenset("\\.+*?()|[]{}^$")
 
 
 def _compiled(ctx: Context, pattern: str, name: str) -> Any:
-    compiled = _compile(pattern)
+    compiled = _KNOWN.get(ctx, pattern, _compile)
     if compiled.__class__ is str and compiled.startswith(_GO_TEXTS[_TOO_LARGE]):
         compiled = _compile_large(ctx, pattern)
     if compiled.__class__ is str:
@@ -196,13 +208,15 @@ def compile_literals(texts: Iterable[bytes], name: str) -> Any:
 _BYTES_FOR_LITERALS: Final = 64 << 20
 
 
-@functools.lru_cache(maxsize=_PATTERNS)
 def _compile(pattern: str) -> Any:
     """A compiled pattern, or Go's text for what is wrong with it, which costs as much and is kept as well."""
 
     if (broken := _no_text(pattern)) is not None:
         return f"invalid UTF-8: `{printable(pattern[broken.start() :])}`"
     return _compile_within(pattern, _BYTES_PER_PATTERN)
+
+
+_KNOWN: Final[Remembered[str, Any]] = Remembered(_PATTERNS)
 
 
 def _compile_large(ctx: Context, pattern: str) -> Any:
@@ -266,12 +280,16 @@ def _go_error(what: str, where: str, pattern: str) -> str:
 def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequence[Span]]:
     """The spans (match, then groups) of at most `limit` matches (negative: all), as Go's `FindAll` finds them.
 
-    An empty match right behind a match does not count. Each step is charged, because a pattern may have to look at all
-    of the rest to find a match of one byte.
+    An empty match right behind a match does not count. A step that takes long is charged for that: a pattern may have
+    to look at all of the rest to find a match of one byte.
     """
     at, previous_end = 0, -1
     while limit and at <= len(data):
+        started = time.perf_counter_ns()
         found = regex.search(data, at)
+        took = time.perf_counter_ns() - started
+        if took > _USUAL_NS:
+            ctx.charge(took // NS_PER_STEP)
         if found is None:
             return
         ctx.charge(1 + regex.groups)
@@ -288,6 +306,10 @@ def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequ
         if accepted:
             limit -= 1
             yield spans
+
+
+_USUAL_NS: Final = 50_000
+"""A search that is longer is charged for the time."""
 
 
 def _width(data: bytes, at: int) -> int:
@@ -373,7 +395,7 @@ BUILTINS: Final = (
         context=True,
     ),
     Builtin("regex.find_n", t.Function((t.STRING, t.STRING, t.NUMBER), _TEXTS), find_n, context=True),
-    Builtin("regex.is_valid", t.Function((t.STRING,), t.BOOLEAN), is_valid),
+    Builtin("regex.is_valid", t.Function((t.STRING,), t.BOOLEAN), is_valid, context=True),
     Builtin("regex.match", t.Function((t.STRING, t.STRING), t.BOOLEAN), match, context=True),
     Builtin("regex.replace", t.Function((t.STRING, t.STRING, t.STRING), t.STRING), replace, context=True),
     Builtin("regex.split", t.Function((t.STRING, t.STRING), _TEXTS), split, context=True),

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final, NoReturn
 
 from policy_engine.builtins import regex
+from policy_engine.builtins.remembered import taking_time
 from policy_engine.builtins.schema_references import References, check_uri, fail
 from policy_engine.builtins.schema_text import canonical, decimal
 from policy_engine.values import Value
@@ -194,7 +195,7 @@ class _Compiler:
         if patterns.__class__ is not dict:
             _invalid(_SCHEMA, "patternProperties")
         for pattern, value in patterns.items():
-            if not regex.is_valid(pattern):
+            if not self.is_pattern(pattern):
                 fail(f"Invalid regex pattern '{pattern}'")
             schema.pattern_properties[pattern] = self.schema(value)
         if "propertyNames" in document and self.draft >= 6:
@@ -260,10 +261,14 @@ class _Compiler:
             _invalid({4: "boolean", _MIXED: "boolean/number"}.get(self.draft, "number"), exclusive)
         bounds[exclusive] = number
 
+    def is_pattern(self, text: str) -> bool:
+        with taking_time(self.charge):
+            return regex.is_pattern(text)
+
     def string_keywords(self, document: Json, schema: Schema) -> None:
         _sizes(document, schema, "minLength", "maxLength")
         schema.pattern = _text(document, "pattern")
-        if self.validates and schema.pattern is not None and not regex.is_valid(schema.pattern):
+        if self.validates and schema.pattern is not None and not self.is_pattern(schema.pattern):
             fail("pattern must be a valid regex")
         schema.format = _text(document, "format") or ""
 

@@ -62,7 +62,7 @@ def _uri_template(text: str) -> bool:
 
 
 def _pattern(text: str) -> bool:
-    return regex.is_valid(text)
+    return regex.is_pattern(text)
 
 
 def _like(pattern: str) -> Callable[[str], bool]:

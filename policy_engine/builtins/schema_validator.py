@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from policy_engine.builtins import regex, schema_formats
+from policy_engine.builtins.remembered import taking_time
 from policy_engine.builtins.schema_compiler import MAX_DEPTH, Schema
 from policy_engine.builtins.schema_text import canonical, decimal, is_integral, is_multiple, shown
 from policy_engine.builtins.table import Context
@@ -25,7 +26,7 @@ _ROOT: Final = "(Root)"
 def validate(schema: Schema, document: Value, ctx: Context, name: str) -> Errors:
     """What is wrong with the document, nothing if it is valid. `name` is the builtin's, for errors."""
     validator = _Validator(ctx, name)
-    report = _Report(_ROOT)
+    report = _Report(_ROOT, ctx)
     validator.apply(schema, document, report)
     return report.errors
 
@@ -38,10 +39,12 @@ class _Report:
     """
 
     place: str
+    ctx: Context
     errors: Errors = field(default_factory=list)
     score: int = 0
 
     def fail(self, kind: str, text: str) -> None:
+        self.ctx.charge(64 + (len(self.place) + len(text)) // 2)
         self.errors.append({"desc": text, "error": f"{self.place}: {text}", "field": self.place, "type": kind})
         self.score -= 2
 
@@ -61,7 +64,7 @@ class _Validator:
 
     def result(self, schema: Schema, value: Value, place: str) -> _Report:
         """A report of its own."""
-        report = _Report(place)
+        report = _Report(place, self.ctx)
         self.apply(schema, value, report)
         return report
 
@@ -171,8 +174,9 @@ class _Validator:
         if schema.enum is not None and canonical(value, self.ctx.charge) not in schema.enum:
             report.fail("enum", f"{report.place} must be one of the following: {', '.join(schema.enum)}")
         if schema.format and value.__class__ is str:
-            self.ctx.charge(len(value) // 16)
-            if not schema_formats.matches(schema.format, value):
+            with taking_time(self.ctx.charge):
+                fits = schema_formats.matches(schema.format, value)
+            if not fits:
                 report.fail("format", f"Does not match format '{schema.format}'")
         report.score += 1
 
@@ -257,6 +261,7 @@ class _Validator:
     def additional(self, schema: Schema, name: str, value: Value, report: _Report) -> None:
         """One property and the patterns it matches; without one it is additional unless `properties` names it."""
         matched = False
+        self.ctx.charge(8 * len(schema.pattern_properties))
         for pattern, inner in schema.pattern_properties.items():
             if regex.match_as(self.name, self.ctx, pattern, name):
                 matched = True

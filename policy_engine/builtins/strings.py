@@ -228,7 +228,23 @@ def substring(text: Value, offset: Value, length: Value) -> str:
 
 def trim(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim", text, characters)
-    return text.strip(_cutset(characters))  # type: ignore[no-any-return]
+    return _stripped(text, _cutset(characters), left=True, right=True)
+
+
+def _stripped(text: str, cutset: str, *, left: bool = False, right: bool = False) -> str:
+    if len(cutset) <= _FEW:
+        return text.strip(cutset) if left and right else text.lstrip(cutset) if left else text.rstrip(cutset)
+    # Python looks through all of them for each character of the text.
+    cut = set(cutset)
+    start, end = 0, len(text)
+    while left and start < end and text[start] in cut:
+        start += 1
+    while right and start < end and text[end - 1] in cut:
+        end -= 1
+    return text[start:end]
+
+
+_FEW: Final = 256
 
 
 def _cutset(characters: str) -> str:
@@ -241,12 +257,12 @@ _NO_CHARACTERS: Final = "\ufffd" + "".join(map(chr, range(0xDC80, 0xDD00)))
 
 def trim_left(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_left", text, characters)
-    return text.lstrip(_cutset(characters))  # type: ignore[no-any-return]
+    return _stripped(text, _cutset(characters), left=True)
 
 
 def trim_right(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_right", text, characters)
-    return text.rstrip(_cutset(characters))  # type: ignore[no-any-return]
+    return _stripped(text, _cutset(characters), right=True)
 
 
 def trim_prefix(ctx: Context, text: Value, prefix: Value) -> str:
@@ -273,6 +289,7 @@ def _text(ctx: Context, value: Value, name: str) -> str:
 def _pair(ctx: Context, name: str, text: Value, other: Value) -> None:
     """Two operands, the first of which will be copied as a whole."""
     all_strings(name, text, other)
+    charge_text(ctx, len(other))
     charge_made(ctx, len(text), ascii_only=text.isascii())
 
 

@@ -6,13 +6,13 @@ functions are in `template_functions`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from policy_engine.builtins import gotext
 from policy_engine.builtins.formatting import format_text
-from policy_engine.builtins.operands import charge_text
+from policy_engine.builtins.measured import text_size
+from policy_engine.builtins.remembered import Remembered
 from policy_engine.builtins.table import Context
 from policy_engine.builtins.template_functions import FUNCTIONS, shown, truth
 from policy_engine.builtins.template_parser import (
@@ -35,15 +35,12 @@ __all__ = ["TemplateError", "render"]
 def render(ctx: Context, template: str, data: Any) -> str:
     """The template's text. Raises `TemplateError`."""
     evaluation = Evaluation(ctx, template, data)
-    evaluation.run(_parsed(template))
+    evaluation.run(_KNOWN.get(ctx, template, lambda text: parse(text, ctx.charge)))
     # What Go calls no value, OPA calls undefined.
     return "".join(evaluation.pieces).replace("<no value>", "<undefined>")
 
 
-@functools.lru_cache(maxsize=128)
-def _parsed(template: str) -> tuple[Node, ...]:
-    return parse(template)
-
+_KNOWN: Final[Remembered[str, tuple[Node, ...]]] = Remembered(128)
 
 _NOTHING: Final = object()
 """What the first command of a pipeline is given."""
@@ -58,6 +55,19 @@ def _is_true(value: Any) -> bool:
 
 def _printable(value: Any) -> str:
     return "<no value>" if value is None or value is _MISSING else shown(value)
+
+
+_WRITING: Final = frozenset(("html", "js", "print", "println", "urlquery"))
+"""Functions whose results are as long as their operands, or a few times as long."""
+
+
+def _size(value: Any) -> int:
+    """Steps for writing a value."""
+    if isinstance(value, str):
+        return 1 + text_size(value)
+    if isinstance(value, list):
+        return 1 + sum(map(_size, value))
+    return 1 + sum(map(_size, value)) + sum(map(_size, value.values())) if isinstance(value, dict) else 1
 
 
 class _Break(Exception):
@@ -86,6 +96,8 @@ class Evaluation:
             elif isinstance(node, Output):
                 value = self._pipe(node.pipe)
                 if not node.pipe.names:
+                    if value.__class__ is list or value.__class__ is dict:
+                        self._ctx.charge(_size(value))
                     self._write(_printable(value))
             elif isinstance(node, Branch):
                 depth, dot = len(self._scope), self._dot
@@ -98,7 +110,7 @@ class Evaluation:
                 raise _Break if node.kind == "break" else _Continue
 
     def _write(self, text: str) -> None:
-        charge_text(self._ctx, len(text))
+        self._ctx.charge(text_size(text))
         self.pieces.append(text)
 
     def _branch(self, node: Branch) -> None:
@@ -190,6 +202,8 @@ class Evaluation:
         try:
             if name == "printf":
                 return format_text(self._ctx, str(arguments[0]), arguments[1:])
+            if name in _WRITING:
+                self._ctx.charge(sum(map(_size, arguments)))
             return function(*arguments)
         except TemplateError as error:
             self._fail(command, f"error calling {name}: {error}")

@@ -7,6 +7,7 @@ texts are Go's where a policy author is likely to see them.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -107,6 +108,9 @@ FUNCTIONS: Final = frozenset(
 _DEEPEST: Final = 60
 """Levels of nesting; deeper templates are refused, because parser and evaluator recurse."""
 
+_LONGEST: Final = 1000
+"""Words and marks in an action."""
+
 _ACTION: Final = re.compile(r"\{\{(?P<ltrim>-(?=[ \t\r\n]))?")
 _COMMENT: Final = re.compile(r"(?:[ \t\r\n]+)?/\*.*?\*/(?P<rtrim>[ \t\r\n]+-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -131,16 +135,17 @@ class Token:
     after_space: bool
 
 
-def parse(template: str) -> tuple[Node, ...]:
+def parse(template: str, charge: Callable[[int], None]) -> tuple[Node, ...]:
     """The tree of a template. Raises `TemplateError`."""
-    return Parser(template).parse()
+    return Parser(template, charge).parse()
 
 
 class Parser:
     """One pass over a template. `_names` are the variables in scope."""
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, charge: Callable[[int], None]) -> None:
         self._template = template
+        self._charge = charge
         self._at = 0
         self._tokens: list[Token] = []
         self._names = ["$"]
@@ -202,6 +207,9 @@ class Parser:
             found = _TOKEN.match(self._template, self._at)
             if found is None:
                 self._bad_character(tokens[-1].kind if tokens and not spaced else "")
+            self._charge(4)
+            if len(tokens) > _LONGEST:
+                self._fail("an action is too long")
             kind, text = str(found.lastgroup), found[0]
             at, self._at = self._at, found.end()
             if kind == "end" and (text == "}}" or spaced):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from policy_engine.builtins import gojson
 from policy_engine.builtins.measured import text_size
 from policy_engine.builtins.octets import from_bytes, to_bytes
-from policy_engine.builtins.operands import object_, operand_error, string
+from policy_engine.builtins.operands import charge_made, object_, operand_error, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.types import STRING, Function, set_, union
 from policy_engine.types import array as array_of
 from policy_engine.types import object_ as object_of
-from policy_engine.values import Set, Value, literal, sorted_items
+from policy_engine.values import Charge, Set, Value, literal, sorted_items
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 _ESCAPES: Final = [chr(octet) if octet in _UNRESERVED else f"%{octet:02X}" for octet in range(256)]
@@ -32,29 +33,39 @@ def escape(text: str) -> str:
     return "".join([_ESCAPES[octet] for octet in to_bytes(text)])
 
 
-_ESCAPE: Final = re.compile(rb"%([0-9a-fA-F]{2})?")
+_PIECE: Final = 65_536
+
+_NO_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
-def unescape(text: str) -> str:
+def unescape(text: str, charge: Charge | None = None) -> str:
     """The text that was escaped. Raises `EscapeError`."""
     if "%" not in text:
         return text.replace("+", " ")
-    octets = to_bytes(text).replace(b"+", b" ")
+    octets = to_bytes(text)
+    if (wrong := _NO_ESCAPE.search(octets)) is not None:
+        # Go shows what follows as it was given, plus signs and all.
+        raise EscapeError(f"invalid URL escape {literal(from_bytes(octets[wrong.start() : wrong.start() + 3]))}")
+    octets = octets.replace(b"+", b" ")
+    if len(octets) <= _PIECE:
+        return from_bytes(unquote_to_bytes(octets))
+    # Piece by piece: each escape is an object of its own on the way.
+    pieces, at = [], 0
+    while at < len(octets):
+        if charge is not None:
+            charge(_PIECE // 4)
+        end = at + _PIECE
+        end -= 1 if octets[end - 1 : end] == b"%" else 2 if octets[end - 2 : end - 1] == b"%" else 0
+        pieces.append(unquote_to_bytes(octets[at:end]))
+        at = end
+    return from_bytes(b"".join(pieces))
 
-    def octet(found: re.Match[bytes]) -> bytes:
-        if found.group(1) is None:
-            # Go shows what follows as it was given, plus signs and all.
-            shown = to_bytes(text)[found.start() : found.start() + 3]
-            raise EscapeError(f"invalid URL escape {literal(from_bytes(shown))}")
-        return bytes.fromhex(found.group(1).decode())
 
-    return from_bytes(_ESCAPE.sub(octet, octets))
-
-
-def decode(operand: Value) -> Value:
+def decode(ctx: Context, operand: Value) -> Value:
     text = string(operand, "urlquery.decode", 1)
+    charge_made(ctx, len(text), ascii_only=text.isascii())
     try:
-        return unescape(text)
+        return unescape(text, ctx.charge)
     except EscapeError as error:
         raise BuiltinError(f"urlquery.decode: {error}") from None
 
@@ -108,7 +119,7 @@ def encode_object(ctx: Context, operand: Value) -> Value:
 _MANY: Final = union(STRING, array_of(STRING), set_(STRING))
 
 BUILTINS: Final = (
-    Builtin("urlquery.decode", Function((STRING,), STRING), decode),
+    Builtin("urlquery.decode", Function((STRING,), STRING), decode, context=True),
     Builtin("urlquery.decode_object", Function((STRING,), object_of(STRING, array_of(STRING))), decode_object),
     Builtin("urlquery.encode", Function((STRING,), STRING), encode, context=True),
     Builtin("urlquery.encode_object", Function((object_of(STRING, _MANY),), STRING), encode_object, context=True),

@@ -40,13 +40,12 @@ def _certificates(text: str) -> list[x509.Certificate]:
         if not octets.startswith(b"-----BEGIN"):
             return certificates(octets)
         text = from_bytes(octets)
-    octets = b""
-    while block := pem.first_block(text):
+    contents = []
+    for block in pem.blocks(text):
         if block.label != "CERTIFICATE":
             raise Malformed(f"PEM block type is '{block.label}', expected CERTIFICATE")
-        octets += block.content
-        text = block.rest
-    return certificates(octets)
+        contents.append(block.content)
+    return certificates(b"".join(contents))
 
 
 def parse_and_verify_certificates(ctx: Context, operand: Value) -> Value:
@@ -120,7 +119,7 @@ def _as_pem(text: str, label: str) -> str:
 
 
 def _keypair(chain_text: str, key_text: str) -> Value:
-    blocks, key_blocks = _blocks(chain_text), _blocks(key_text)
+    blocks, key_blocks = list(pem.blocks(chain_text)), list(pem.blocks(key_text))
     chain = [block.content for block in blocks if block.label == "CERTIFICATE"]
     keys = [block for block in key_blocks if block.label.endswith("PRIVATE KEY")]
     if not chain:
@@ -153,14 +152,6 @@ def _nothing_found(blocks: list[pem.Block], what: str) -> str:
         return f"tls: failed to find any PEM data in {'certificate' if 'CERTIFICATE' in what else 'key'} input"
     skipped = " ".join(block.label for block in blocks)
     return f"tls: failed to find {what} after skipping PEM blocks of the following types: [{skipped}]"
-
-
-def _blocks(text: str) -> list[pem.Block]:
-    blocks: list[pem.Block] = []
-    while block := pem.first_block(text):
-        blocks.append(block)
-        text = block.rest
-    return blocks
 
 
 def parse_rsa_private_key(operand: Value) -> Value:
