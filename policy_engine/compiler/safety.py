@@ -163,7 +163,13 @@ class Safety:
             if len(order) == before:
                 break
         if len(order) < len(body):
-            self.unbound(self._where(body, placed, missing))
+            skipped = [
+                done or isinstance(expr.what, nodes.Every) or bool((names & body_vars) - outside - safe)
+                for expr, done, names in zip(body, placed, inner, strict=True)
+            ]
+            forgiven = self._forgiven(body, own, safe, skipped)
+            found = list(self._where(body, placed, missing))
+            self.unbound([(name, loc) for name, loc in found if name not in forgiven] or found)
             return body
         if not any_closures:
             return tuple([body[i] for i in order])
@@ -194,6 +200,35 @@ class Safety:
                 return bound | (left - safe), set()
             call = call.args[-1]  # the call of a head, which has its result on the left
         return bound, _ref_outputs(call.args, safe) | bound
+
+    def _forgiven(self, body: Body, own: list[set[str]], safe: set[str], skipped: list[bool]) -> set[str]:
+        """What lacks a variable, and yet OPA does not report it. `msg := $"{x}"` lacks `x`, but not `msg`.
+
+        The result of a call counts as bound in an equality behind it, unless what it lacks is needed for that: what is
+        in sets, keys of objects and closures is not.
+        """
+        known = set(safe)
+        done = list(skipped)
+        found = True
+        while found:
+            found = False
+            results: set[str] = set()
+            for i, expr in enumerate(body):
+                if done[i]:
+                    continue
+                what = expr.what
+                is_equality = isinstance(what, nodes.Call) and what.operator in (_EQ, _ASSIGN)
+                if isinstance(what, nodes.Call) and is_equality and isinstance(inner := what.args[-1], nodes.Call):
+                    expr = replace(expr, what=nodes.Call(inner.operator, (*inner.args, what.args[0])))
+                    is_equality = False  # the call has its result on the left
+                here = known | results if is_equality else known
+                bound = self.outputs(expr, here & own[i])
+                if isinstance(what, nodes.Call):
+                    results = set() if is_equality else bound
+                if own[i] <= bound | here:
+                    done[i] = found = True
+                    known |= own[i]
+        return known - safe
 
     def _where(self, body: Body, placed: list[bool], missing: list[set[str]]) -> Iterable[tuple[str, Location]]:
         wanted = set().union(*(names for names, done in zip(missing, placed, strict=True) if not done))
