@@ -167,7 +167,7 @@ START: Final = 5
 FNS: Final = 6
 """The functions that some `with` replaces, by slot."""
 MASKED: Final = 7
-"""The rules that a replaced document hides."""
+"""The paths of documents that are replaced, and the numbers of the rules that they hide."""
 CODE: Final = 8
 INDEXES: Final = 9
 """What is kept with the base data; None where some `with` replaces a part of it."""
@@ -182,8 +182,10 @@ Indexes = dict[Any, Any]
 - by the number of a group its document, by a number and constants parts of it (`fixed`)
 """
 
-NOTHING: Final[frozenset[int]] = frozenset()
-"""No rule is hidden by a `with`."""
+Masked = frozenset[int | tuple[str, ...]]
+
+NOTHING: Final[Masked] = frozenset()
+"""Nothing is replaced by a `with`."""
 
 
 Start = tuple[Options, bool, Limits]
@@ -251,7 +253,7 @@ def derived(
     input: Value,  # noqa: A002
     data: Value,
     fns: tuple[Any, ...],
-    masked: frozenset[int],
+    masked: Masked,
 ) -> Query:
     """A context of the same decision. What is remembered is not taken along."""
     code = q[CODE]

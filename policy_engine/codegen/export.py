@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from policy_engine.codegen.context import Limits, Query, charging, run_of
-from policy_engine.codegen.runtime import known
+from policy_engine.codegen.overlays import known
 from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
 from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items
 

@@ -86,7 +86,7 @@ WIDE = 64
 def write_extent(unit: Unit, writer: Writer, tree: Tree) -> None:
     """The function for a whole place in the tree of virtual documents: what rules say, over the base document."""
     with writer.block(f"def e{tree.number}(q):"):
-        if tree.group is not None or unit.masks or len(tree.children) > WIDE:
+        if tree.group is not None or unit.is_replaced(tree.path) or len(tree.children) > WIDE:
             writer.line(f"return extent(q, {unit.node_name(tree)})")
             return
         writer.line(f"r = base_at(q[{DATA}], {unit.constants.named('p', tree.path, tree.path)})")

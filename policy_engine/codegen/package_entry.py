@@ -38,7 +38,7 @@ MOST_LINES_OF_ALL: Final = 600
 
 def write_package(unit: Unit, writer: Writer, tree: Tree) -> None:
     """The function that makes the entry for a package; none if that is too large."""
-    if unit.masks or not 0 < _rules(tree) <= MOST_RULES or not _has_names(tree):
+    if unit.is_replaced(tree.path) or not 0 < _rules(tree) <= MOST_RULES or not _has_names(tree):
         return
     package = _Package(unit)
     package.document("r", tree)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policy_engine.builtins import TABLE
 from policy_engine.codegen import joins
@@ -18,13 +18,16 @@ from policy_engine.codegen.inline import in_place
 from policy_engine.codegen.lookahead import Loop
 from policy_engine.codegen.metering import First, callee
 from policy_engine.codegen.writer import Place, Writer
-from policy_engine.compiler.program import Group, Kind, Tree
+from policy_engine.compiler.calls import constant_path
+from policy_engine.compiler.program import Group, Kind, Path, Tree
 from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, builtin_name, walk_terms
 from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
 from policy_engine.values import freeze
+
+DOCUMENTS: Final = nodes.Var("data")
 
 if TYPE_CHECKING:
     from policy_engine.codegen.body import _Frame
@@ -372,6 +375,9 @@ class Refs:
                 return self.virtual(node, path[number:])
             child = node.children.get(freeze(constant[0]))
             if child is None:
+                names = constant_path(nodes.Ref(DOCUMENTS, path))
+                if names is not None and self.unit.is_replaced_below(names):
+                    return self._whole(names)
                 key = (self.context, "data", *(self.operand(item) for item in path[:number]))
                 return self.steps(self._base(path[:number]), path[number:], key, base=True)
             node = child
@@ -379,6 +385,15 @@ class Refs:
         if node.group is not None:
             return self._group(node.group, ())
         return self.virtual(node, ())
+
+    def _whole(self, path: Path) -> str:
+        """A base document of which some `with` replaces a part."""
+        key = (self.context, "whole", *path)
+        if key not in self.refs:
+            self.refs[key] = self._maybe(self.writer.name("v"))
+            name = self.unit.constants.named("p", path, path)
+            self.writer.line(f"{self.refs[key]} = whole({self.ctx}, {name})")
+        return self.refs[key]
 
     def _base(self, path: tuple[Term, ...]) -> str:
         return self.steps(self.root("data"), path, (self.context, "data"), base=True)

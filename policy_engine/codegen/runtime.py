@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from policy_engine.builtins.graph import walk_values
 from policy_engine.codegen.context import (
     DATA,
-    FNS,
-    INPUT,
     LEFT,
     MASKED,
     NC,
@@ -26,23 +24,31 @@ from policy_engine.codegen.context import (
     U,
     charge,
     charging,
-    derived,
     failed,
     marks,
     run_of,
     unmocked,
     with_function,
 )
+from policy_engine.codegen.overlays import (
+    LONG,
+    bad_path,
+    base_at,
+    copied,
+    known,
+    whole,
+    with_data,
+    with_input,
+    with_stored,
+)
 from policy_engine.errors import EVAL_CONFLICT_ERROR, BuiltinError, PolicyError
 from policy_engine.location import Location
 from policy_engine.values import (
-    RANK,
     Number,
     Set,
     Value,
     compare,
     equal,
-    foreign,
     freeze,
     number_text,
     sort,
@@ -54,9 +60,6 @@ PLAIN: Final = frozenset({str, int, bool, type(None)})
 """Classes whose values Python compares as Rego does, among themselves."""
 
 STRINGS: Final = frozenset({str})
-
-LONG: Final = 512
-"""Members of a collection that are looped over between two charges."""
 
 
 class Cursor:
@@ -81,51 +84,6 @@ def by_beginning(table: dict[str, Any], text: str, lengths: tuple[int, ...], res
 # ---- documents
 
 
-def patched(q: Query, document: Value, path: tuple[str, ...], value: Value) -> Value:
-    """A copy of a document with another value at a path. What is no object on the way becomes one."""
-    if not path:
-        return value
-    if document.__class__ is dict:
-        base = copied(q, document)
-    else:
-        known(document)
-        base = {}
-    name = path[0]
-    base[name] = value if len(path) == 1 else patched(q, base.get(name, U), path[1:], value)
-    return base
-
-
-def copied(q: Query, obj: dict[Any, Value]) -> dict[Any, Value]:
-    if len(obj) > LONG:
-        charge(q, len(obj) // 16)
-    return dict(obj)
-
-
-def bad_path(loc: Location) -> NoReturn:
-    """Refuse a `with` whose target is no place in a document: a path of other things than strings."""
-    raise PolicyError(EVAL_CONFLICT_ERROR, "with keyword cannot replace a value: bad document path", loc)
-
-
-def with_input(q: Query, path: tuple[str, ...], value: Value) -> Query:
-    """The context in which something in the input is replaced."""
-    return derived(q, patched(q, q[INPUT], path, value), q[DATA], q[FNS], q[MASKED])
-
-
-def with_data(q: Query, path: tuple[str, ...], value: Value, hidden: frozenset[int]) -> Query:
-    """The context in which something in the data is replaced, and the rules at and below its place are hidden."""
-    return derived(q, q[INPUT], patched(q, q[DATA], path, value), q[FNS], q[MASKED] | hidden)
-
-
-def base_at(document: Value, path: tuple[str, ...]) -> Value:
-    """The base document at a path of names."""
-    for step in path:
-        if document.__class__ is not dict:
-            known(document)
-            return U
-        document = document.get(step, U)
-    return document
-
-
 def extent(q: Query, node: Node) -> Value:
     """The whole document at a place where rules are."""
     return together(q, node, base_at(q[DATA], node.path))
@@ -138,11 +96,16 @@ def full(q: Query, value: Any) -> Value:
 
 def together(q: Query, node: Node, base: Value) -> Value:
     """What rules say at a place and below it, over the base document there."""
-    masked = q[MASKED]
-    if node.number in masked:
-        return base
+    return base if node.number in q[MASKED] else _overlaid(q, node, with_stored(q, base, node.path))
+
+
+def _overlaid(q: Query, node: Node, base: Value) -> Value:
+    """The same for a place that a larger document is asked for.
+
+    Rules that a `with` hides leave their packages behind, as in OPA: objects, empty if nothing else is in them.
+    """
     if node.rule is not None:
-        return node.rule(q)
+        return base if node.number in q[MASKED] else node.rule(q)
     if base is U:
         base = {}
     elif base.__class__ is not dict:
@@ -153,7 +116,7 @@ def together(q: Query, node: Node, base: Value) -> Value:
     for name, child in node.children.items():
         if child.is_function:
             continue
-        document = together(q, child, base.get(name, U))
+        document = _overlaid(q, child, base.get(name, U))
         if document is not U:
             result[name] = document
     return result
@@ -320,13 +283,6 @@ def falsy(value: Any) -> bool:
     return False
 
 
-def known(value: Any) -> None:
-    """Refuse what is no Rego value. Undefined passes."""
-    cls = value.__class__
-    if (cls not in RANK and value is not U) or (cls is float and value != value):
-        foreign(value)
-
-
 def differs(q: Query, a: Any, b: Any) -> bool:
     """Whether two sides of `=` are not equal; undefined equals nothing."""
     cls = a.__class__
@@ -487,6 +443,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "int": int,
     "str": str,
     "walk_values": walk_values,
+    "whole": whole,
     "with_data": with_data,
     "with_function": with_function,
     "with_input": with_input,

@@ -300,10 +300,13 @@ class Unit:
             self._pending.append(lambda writer: write_extent(self, writer, tree))
         return name
 
-    @property
-    def masks(self) -> bool:
-        """Whether some `with` replaces documents."""
-        return bool(self._masked)
+    def is_replaced(self, path: Path) -> bool:
+        """Whether some `with` replaces the document at a path, a part of it, or one that it is a part of."""
+        return any(other[: len(path)] == path[: len(other)] for other in self.program.masked)
+
+    def is_replaced_below(self, path: Path) -> bool:
+        """Whether some `with` replaces a part of the document at a path."""
+        return any(len(other) > len(path) and other[: len(path)] == path for other in self.program.masked)
 
     def _node(self, tree: Tree) -> Node:
         node = self.nodes.get(tree.number)

@@ -230,13 +230,13 @@ class Checker:
         if path is None:
             return None  # an error when it is evaluated, as in OPA
         node = self.program.tree
-        for length, step in enumerate(path):
+        for step in path:
             if node.group is not None:
                 text = "with keyword cannot partially replace virtual document(s)"
                 return PolicyError(COMPILE_ERROR, text, target.loc, hint=f"replace all of `{node.group.name}`")
             if step not in node.children:
-                return None
-            node = node.children[path[length]]
+                break
+            node = node.children[step]
         if node.group is not None and node.group.kind is Kind.FUNCTION:
             self.program.mocked.add(node.group.name)
             item.value = self._evaluated_when_called(item.value)

@@ -188,7 +188,7 @@ class Program:
     functions: dict[str, Group] = field(default_factory=dict)
     """The functions of the policies by their full names."""
     masked: set[Path] = field(default_factory=set)
-    """Paths of documents that a `with` somewhere replaces, where there are rules at or below them."""
+    """Paths of documents that a `with` somewhere replaces."""
     dependencies: dict[Rule, list[Bundle]] = field(default_factory=dict)
     """For each rule those that its document is made from. Filled when recursion is looked for, like `ordered`."""
     ordered: list[tuple[Rule, Clause]] = field(default_factory=list)
