@@ -17,6 +17,7 @@ from graphql.utilities import build_ast_schema
 from policy_engine.builtins.graphql_nodes import QueryNodes, schema_document
 from policy_engine.builtins.graphql_parser import Document, GraphQLError, Position, Tree, located
 from policy_engine.builtins.graphql_schema import Schema
+from policy_engine.builtins.operands import INT64_MAX, INT64_MIN
 
 
 class _KnownRootType(graphql.ValidationRule):
@@ -70,9 +71,18 @@ def validate(schema: graphql.GraphQLSchema, document: Document, charge: Callable
     selections = _count(document.tree)
     charge(8 * selections * selections)
     nodes = QueryNodes(document)
-    errors = graphql.validate(schema, nodes.node, _RULES)
+    errors = [error for error in graphql.validate(schema, nodes.node, _RULES) if not _is_int64(error.message)]
     if errors:
         raise GraphQLError(_text(errors, nodes.positions))
+
+
+def _is_int64(message: str) -> bool:
+    """Whether all that is wrong is an Int of more than 32 bits: gqlparser lets it have 64."""
+    found = _LARGE_INT.fullmatch(message)
+    return found is not None and INT64_MIN <= int(found[1]) <= INT64_MAX
+
+
+_LARGE_INT: Final = re.compile(r"Int cannot represent non 32-bit signed integer value: (-?[0-9]{10,19})")
 
 
 def _count(tree: Tree) -> int:

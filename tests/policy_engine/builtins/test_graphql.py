@@ -303,6 +303,13 @@ def test_schemas_allow_what_they_allow_in_opa(oracle: Oracle) -> None:
     assert verdicts == {"[true]", "[false]"}
 
 
+def test_integers_have_64_bits(oracle: Oracle) -> None:
+    integers = ("2147483648", "-9223372036854775808", "9223372036854775808", "-99999999999999999999", "1e99")
+    places = ("a(x: {}) {{ a }}", "w(x: [{}])", "b(n: {{y: {}}}) {{ a }}", "e(x: {})")
+    check(oracle, ((VALID, [f"{{ {place.format(text)} }}", RICH]) for place in places for text in integers))
+    assert outcome(VALID, "{ a(x: 99999999999) { a } }", RICH) == "[true]"
+
+
 def test_syntax_trees_are_taken_where_text_is(oracle: Oracle) -> None:
     rich = parse_schema(RICH).tree
     for query in ALLOWED:
