@@ -313,7 +313,10 @@ class Parser:
         if token.kind == "string":
             return Literal(self._unquoted(token.text), token.text, token.at)
         if token.kind == "char":
-            return Literal(ord(self._unquoted(f'"{token.text[1:-1]}"')[:1] or "\0"), token.text, token.at)
+            char = self._unquoted(f'"{token.text[1:-1]}"')
+            if len(char) != 1:
+                self._fail(f"malformed character constant: {token.text}")
+            return Literal(ord(char), token.text, token.at)
         if token.kind == "number":
             return Literal(self._number(token.text), token.text, token.at)
         if token.kind == "word":
