@@ -167,7 +167,7 @@ class Safety:
                 done or isinstance(expr.what, nodes.Every) or bool((names & body_vars) - outside - safe)
                 for expr, done, names in zip(body, placed, inner, strict=True)
             ]
-            forgiven = self._forgiven(body, own, safe, skipped)
+            forgiven = self._forgiven(body, own, safe, skipped) if len(body) - len(order) <= _MAX_FORGIVEN else ()
             found = list(self._where(body, placed, missing))
             self.unbound([(name, loc) for name, loc in found if name not in forgiven] or found)
             return body
@@ -438,6 +438,9 @@ def unify(safe: set[str], a: Term, b: Term) -> set[str]:
 
 _PATTERNS: Final = frozenset((nodes.Var, nodes.Array, nodes.Object))
 """What can bind variables."""
+
+_MAX_FORGIVEN: Final = 30
+"""Of so many statements that lack something at most it is asked which of them OPA reports: it takes their square."""
 
 _EQ: Final = nodes.Var("eq")
 _ASSIGN: Final = nodes.Var("assign")
