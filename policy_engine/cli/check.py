@@ -27,6 +27,10 @@ Ignore = Annotated[
         help="Leave out files and directories with such a name (fixtures, '*.yaml'), wherever they stand.",
     ),
 ]
+Bundles = Annotated[
+    bool,
+    typer.Option("--bundle", "-b", help="Take each directory for a bundle: only data.json and data.yaml are data."),
+]
 Strict = Annotated[
     bool,
     typer.Option("--strict", "-S", help="Also report imports, arguments and assigned variables that nothing uses."),
@@ -37,6 +41,7 @@ def check(
     paths: Paths,
     *,
     strict: Strict = False,
+    bundles: Bundles = False,
     ignore: Ignore = (),  # type: ignore[assignment]
     schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
@@ -50,7 +55,8 @@ def check(
     """
     console = standard_error()
     try:
-        units = loading.load(paths, signing.bundle_key(verification_key, signing_alg, scope), patterns(ignore))
+        key = signing.bundle_key(verification_key, signing_alg, scope)
+        units = loading.load(paths, key, patterns(ignore), bundles=bundles)
         described = schemas.load(schema)
     except PolicyError as error:
         show(console, error, {})

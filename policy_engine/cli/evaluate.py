@@ -31,6 +31,12 @@ Data = Annotated[
         "--data", "-d", metavar="PATH", show_default=False, help="Policies and data: file, directory, bundle."
     ),
 ]
+Bundles = Annotated[
+    list[Path],
+    typer.Option(
+        "--bundle", "-b", metavar="PATH", show_default=False, help="A directory or archive that is a bundle itself."
+    ),
+]
 Input = Annotated[
     Path | None,
     typer.Option("--input", "-i", metavar="FILE", show_default=False, help="The input document, JSON or YAML."),
@@ -59,6 +65,7 @@ def evaluate(
     query: Query,
     *,
     data: Data = (),  # type: ignore[assignment]
+    bundles: Bundles = (),  # type: ignore[assignment]
     input_file: Input = None,
     stdin_input: StdinInput = False,
     output_format: Output = Format.JSON,
@@ -88,7 +95,7 @@ def evaluate(
     sources = {"": query}
     try:
         key = signing.bundle_key(verification_key, signing_alg, scope)
-        unit = loading.load_as_one(data, key, patterns(ignore))
+        unit = loading.load_as_one(data, key, patterns(ignore), bundles=bundles)
         sources.update(unit.modules)
         document = input_document(input_file, stdin_input)
         described = schemas.load(schema)

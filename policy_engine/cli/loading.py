@@ -3,7 +3,8 @@
 A unit is one set of modules and data. Every bundle is a unit of its own, because the gateway compiles each on its own:
 a directory with a `.manifest`, a `.tar.gz`, and every such directory below one that is no bundle itself, so that
 `policies/` stands for the bundles in it. All other files given form one unit together, as in OPA: `*.rego` are modules,
-every JSON and YAML file is data at the path of its directory.
+every JSON and YAML file is data at the path of its directory. Whoever asks for it has a directory taken for one bundle,
+whatever is in it.
 
 With a key, every bundle has to be signed with it, and nothing else is loaded: no signature covers loose files. Without
 one, signatures mean nothing here, as in OPA's tools.
@@ -42,18 +43,21 @@ class Unit:
     roots: tuple[str, ...] | None = None
 
 
-def load(paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection[str] = ()) -> list[Unit]:
+def load(
+    paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection[str] = (), *, bundles: bool = False
+) -> list[Unit]:
     """The units that `paths` stand for. Raises `PolicyError` with everything that cannot be read.
 
-    `ignore` are patterns for the names of files and directories, bundles among them, that are left out where they stand
-    below one of `paths`. Nothing is left out of a bundle: it would not be the one that the gateway loads.
+    With `bundles` every directory is a bundle itself. `ignore` are patterns for the names of files and directories,
+    bundles among them, that are left out where they stand below one of `paths`. Nothing is left out of a bundle: it
+    would not be the one that the gateway loads.
     """
     units: list[Unit] = []
     loose: list[tuple[Path, str]] = []
     errors: list[PolicyError] = []
     for path in paths:
         try:
-            for found in _find(path, key, ignore):
+            for found in [path] if bundles and path.is_dir() else _find(path, key, ignore):
                 if isinstance(found, Path):
                     units.append(_bundle(found, key))
                 else:
@@ -71,12 +75,21 @@ def load(paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection
     return units
 
 
-def load_as_one(paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection[str] = ()) -> Unit:
-    """All of it together, for a query. Raises `PolicyError`, also where two units have data at the same place."""
+def load_as_one(
+    paths: Sequence[Path],
+    key: BundleKey | None = None,
+    ignore: Collection[str] = (),
+    *,
+    bundles: Sequence[Path] = (),
+) -> Unit:
+    """All of it together, for a query, with `bundles`: directories and archives that are bundles themselves.
+
+    Raises `PolicyError`, also where two units have data at the same place.
+    """
     found = [item for path in paths for item in _find(path, key, ignore)]
-    units = [_bundle(item, key) for item in found if isinstance(item, Path)]
+    units = [_bundle(item, key) for item in (*map(_existing, bundles), *found) if isinstance(item, Path)]
     units.append(_files([item for item in found if not isinstance(item, Path)], key))
-    one = Unit(", ".join(str(path) for path in paths))
+    one = Unit(", ".join(str(path) for path in (*bundles, *paths)))
     modules: dict[str, str] = {}
     data: dict[str, Value] = {}
     for unit in units:

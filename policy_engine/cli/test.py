@@ -5,14 +5,14 @@ from __future__ import annotations
 import enum
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from policy_engine.bundle_signatures import BundleKey
 from policy_engine.cli import loading, schemas, signing
-from policy_engine.cli.check import Ignore, Paths, patterns
+from policy_engine.cli.check import Bundles, Ignore, Paths, patterns
 from policy_engine.cli.diagnostics import show, standard_error, standard_output
 from policy_engine.errors import PolicyError
 from policy_engine.testing.coverage import Coverage, document, percentage, uncovered
@@ -85,6 +85,7 @@ def run_tests(
     fail_on_empty: FailOnEmpty = False,
     coverage: Covered = False,
     threshold: Threshold = 0,
+    bundles: Bundles = False,
     ignore: Ignore = (),  # type: ignore[assignment]
     schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
@@ -100,7 +101,7 @@ def run_tests(
     """
     coverage = coverage or threshold > 0
     key = signing.bundle_key(verification_key, signing_alg, scope)
-    suites = _prepare(paths, key, patterns(ignore), schema, coverage=coverage)
+    suites = _prepare(lambda: loading.load(paths, key, patterns(ignore), bundles=bundles), schema, coverage=coverage)
     output = standard_output()
     reporter: Reporter = Pretty(output, verbose=verbose and not coverage)
     if output_format is Format.JSON and not coverage:
@@ -139,15 +140,13 @@ def _covered(coverages: list[Coverage], threshold: float, *, verbose: bool) -> b
     return False
 
 
-def _prepare(
-    paths: list[Path], key: BundleKey | None, ignore: list[str], schema: Path | None, *, coverage: bool
-) -> list[Suite]:
+def _prepare(load: Callable[[], list[loading.Unit]], schema: Path | None, *, coverage: bool) -> list[Suite]:
     """Everything compiled before the first test runs: half a report would look like a whole one."""
     console = standard_error()
     suites: list[Suite] = []
     broken = False
     try:
-        units = loading.load(paths, key, ignore)
+        units = load()
         described = schemas.load(schema)
     except PolicyError as error:
         show(console, error, {})

@@ -82,6 +82,26 @@ def test_what_is_ignored_is_not_even_read(tmp_path: Path) -> None:
     assert load([tmp_path / "authz/fixtures/one.json", tmp_path / "authz/authz.rego"], ignore=["*"])[0].data
 
 
+def test_any_directory_is_a_bundle_for_whoever_says_so(tmp_path: Path) -> None:
+    files = {
+        "authz/authz.rego": "package authz",
+        "authz/limits/data.yaml": "most: 1",
+        "authz/fixtures/one.json": '{"name": 1}',
+        "authz/fixtures/two.json": '{"name": 2}',
+        "more/data.json": '{"m": 2}',
+    }
+    write(tmp_path, **files)
+    one, two = load([tmp_path / "authz", tmp_path / "more"], bundles=True)
+    assert (list(one.modules), one.data) == ([f"{tmp_path}/authz/authz.rego"], {"limits": {"most": 1}})
+    assert (two.modules, two.data) == ({}, {"m": 2})
+    unit = load_as_one([tmp_path / "authz/fixtures/one.json"], bundles=[tmp_path / "authz", tmp_path / "more"])
+    assert unit.data == {"limits": {"most": 1}, "m": 2, "name": 1}
+    with pytest.raises(PolicyError, match="overlap"):
+        load_as_one([], bundles=[tmp_path / "more", tmp_path / "more"])
+    with pytest.raises(PolicyError, match="no such file or directory"):
+        load_as_one([], bundles=[tmp_path / "less"])
+
+
 def test_an_archive_is_a_bundle(tmp_path: Path) -> None:
     write(tmp_path, **BUNDLES)
     archive = tmp_path / "support.tar.gz"

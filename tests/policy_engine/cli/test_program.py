@@ -161,6 +161,14 @@ def test_files_are_ignored_by_patterns_behind_one_option_or_several(
     assert policy(*verb, str(tmp_path), "--ignore", "*.yaml", "--ignore", "b.*")[0] == 0
 
 
+@pytest.mark.parametrize("verb", [("test", "-b"), ("check", "-b"), ("eval", "data.t.test_it", "-b")])
+def test_a_directory_is_a_bundle_if_one_says_so(policy, verb: tuple[str, ...], tmp_path: Path) -> None:
+    for name in ("a.json", "b.json", "data.json"):
+        (tmp_path / name).write_text(json.dumps({"same": name}))
+    (tmp_path / "t_test.rego").write_text('package t\n\ntest_it if data.same == "data.json"\n')
+    assert policy(*verb, str(tmp_path))[0] == 0
+
+
 def test_check_is_silent_when_all_is_well(policy) -> None:
     assert policy("check", "p") == (0, "", "")
 
