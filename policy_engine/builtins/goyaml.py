@@ -3,7 +3,7 @@
 `y` and `on` are true, `0o17` and `017` are 15, `1:30` and `2020-01-01` are strings; numbers are 64-bit integers or
 floats, so that `1.50` comes out as 1.5; keys become strings. Tags of collections are ignored, those of scalars hold.
 Only the first document of a text is read. PyYAML's own loaders resolve nearly all of this in another way, so only its
-parser is used (libyaml, of which go-yaml is a port, where the installed package has it); the tree is built here.
+parser is used (see `yaml_events`); the tree is built here.
 
 Nothing recurses. Expansion of aliases is limited as in go-yaml: a short text cannot become a huge value. Nesting is
 limited to what the parser takes, which is 1,000 levels for libyaml and 10,000 in OPA.
@@ -22,16 +22,15 @@ from typing import TYPE_CHECKING, Any, Final
 from policy_engine.builtins.encoding_base64 import Base64Error, decode
 from policy_engine.builtins.golayout_parse import LayoutError, parse
 from policy_engine.builtins.octets import SURROGATES, from_bytes, printable
+from policy_engine.builtins.yaml_events import YAMLError, events
 from policy_engine.values import Charge, Value, parse_number
 
 if TYPE_CHECKING:
     import yaml
 
+__all__ = ["YAMLError", "float_text", "is_timestamp", "json_number", "load", "read", "resolve", "scalar"]
+
 MAX_DEPTH: Final = 10_000
-
-
-class YAMLError(ValueError):
-    """Text that is not YAML, or not of the kind that JSON can hold; the message is go-yaml's."""
 
 
 def read(text: str, charge: Charge | None = None) -> Value:
@@ -81,51 +80,6 @@ def json_number(value: Any) -> Any:
     if value and not 1e-6 <= abs(value) < 1e21:
         return parse_number(digits.replace("e-0", "e-"))
     return parse_number(format(Decimal(digits), "f").removesuffix(".0"))
-
-
-def events(text: str, *, by_context: bool = False) -> Iterator[yaml.Event]:
-    """The events of the first document. What cannot be read is named by the line where that shows, or, as version 3 of
-    go-yaml has it, `by_context`: by the line where the collection or the scalar begins that it is in.
-    """
-    import yaml
-
-    loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    anchors: set[str] = set()
-    try:
-        for event in yaml.parse(text, Loader=loader):
-            if isinstance(event, yaml.ScalarEvent) and event.style == '"' and "/" in event.value:
-                _check_escapes(text, event)
-            if isinstance(event, yaml.AliasEvent) and event.anchor not in anchors:
-                raise YAMLError(f"yaml: unknown anchor '{event.anchor}' referenced")
-            if isinstance(event, yaml.NodeEvent) and event.anchor:
-                anchors.add(event.anchor)
-            yield event
-            if isinstance(event, yaml.DocumentEndEvent):
-                return
-    except yaml.reader.ReaderError as error:
-        raise YAMLError(f"yaml: {error.reason}") from None
-    except yaml.MarkedYAMLError as error:
-        marks = (error.context_mark if by_context else None, error.problem_mark)
-        line = next((mark.line for mark in marks if mark and mark.line), 0)
-        if line and isinstance(error, yaml.scanner.ScannerError):
-            line += 1
-        where = f"line {line}: " if line else ""
-        raise YAMLError(f"yaml: {where}{error.problem}") from None
-
-
-def _check_escapes(text: str, event: yaml.ScalarEvent) -> None:
-    """Refuse `\\/`, which libyaml has taken from JSON since go-yaml was made of it."""
-    start, end = event.start_mark, event.end_mark
-    assert start is not None
-    assert end is not None
-    found = _ESCAPED_SLASH.match(text, start.index, end.index)
-    if found is not None:
-        line = start.line + len(_BREAK.findall(text, start.index, found.end()))
-        raise YAMLError(f"yaml: {f'line {line + 1}: ' if line else ''}found unknown escape character")
-
-
-_ESCAPED_SLASH: Final = re.compile(r'[^"]*"(?:[^\\]|\\[^/])*?\\/', re.DOTALL)
-_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
 @dataclass(slots=True)

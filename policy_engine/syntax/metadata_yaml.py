@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from policy_engine.builtins import goyaml
+from policy_engine.builtins import goyaml, yaml_events
 from policy_engine.builtins.goyaml import YAMLError
 from policy_engine.values import quote
 
@@ -186,7 +186,7 @@ def _compose(text: str) -> Node | None:
     root: Node | None = None
     open_nodes: list[Node] = []
     anchors: dict[str, Node] = {}
-    for event in goyaml.events(text, by_context=True):
+    for event in yaml_events.events(text, by_context=True):
         if isinstance(event, yaml.CollectionEndEvent):
             open_nodes.pop()
         elif isinstance(event, yaml.NodeEvent):
