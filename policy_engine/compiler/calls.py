@@ -33,6 +33,7 @@ from policy_engine.types import UNKNOWN, Function
 
 _SUFFIX: Final = re.compile(r"'\d+")
 """What a declared name ends with."""
+_WILDCARD: Final = re.compile(r"^\$\d+")
 _NEVER_REPLACED: Final = frozenset({"eq", "rego.metadata.chain", "rego.metadata.rule"})
 
 
@@ -198,7 +199,8 @@ class Checker:
         fits = len(call.args) == expected or (statement and len(call.args) == expected + 1)
         if expected < 0:
             hint = "check the name, or import its package"
-            self.errors.append(PolicyError(TYPE_ERROR, f"undefined function {_SUFFIX.sub('', name)}", loc, hint=hint))
+            text = f"undefined function {_WILDCARD.sub('_', _SUFFIX.sub('', name))}"
+            self.errors.append(PolicyError(TYPE_ERROR, text, loc, hint=hint))
         elif fits:
             return
         elif (decl := builtin.decl if builtin is not None else self._inferred(call)) is None:
