@@ -123,6 +123,11 @@ def _keypair(chain_text: str, key_text: str) -> Value:
     chain = [block.content for block in blocks if block.label == "CERTIFICATE"]
     keys = [block for block in key_blocks if block.label.endswith("PRIVATE KEY")]
     if not chain:
+        if len(blocks) == 1 and blocks[0].label.endswith("PRIVATE KEY"):
+            raise Malformed(
+                "tls: failed to find certificate PEM data in certificate input, but did find a private key;"
+                " PEM inputs may have been switched"
+            )
         raise Malformed(_nothing_found(blocks, '"CERTIFICATE" PEM block in certificate input'))
     if not keys:
         if [block.label for block in key_blocks] == ["CERTIFICATE"]:
@@ -131,7 +136,10 @@ def _keypair(chain_text: str, key_text: str) -> Value:
     leaf = certificates(chain[0])
     if not leaf:
         raise Malformed("x509: malformed certificate")
-    private = load(keys[0].content, keys[0].label)
+    try:
+        private = load(keys[0].content, keys[0].label)
+    except Malformed:
+        raise Malformed("tls: failed to parse private key") from None
     public = leaf[0].public_key()
     if type(private.public_key()) is not type(public):
         raise Malformed("tls: private key type does not match public key type")

@@ -243,10 +243,11 @@ def _rubbish() -> Iterator[tuple[str, list[Value]]]:
     valid = pem(certificate(P256, common("e")))
     block = "-----BEGIN {0}-----\nAA==\n-----END {0}-----\n"
     texts: list[Value] = ["x", "", "eHh4", "-----BEGIN", block.format("XX"), block.format("CERTIFICATE"), 1]
-    for text in [*texts, valid + "x", "x" + valid]:
+    for text in [*texts, valid + "x", "x" + valid, block.format("PRIVATE KEY"), block.format("ENCRYPTED PRIVATE KEY")]:
         for builtin in (PARSE, VERIFY, REQUEST, PRIVATE_KEYS, RSA_KEY):
             yield builtin, [text]
         yield KEYPAIR, [text, text]
+        yield KEYPAIR, [valid, text]
         yield VERIFY_WITH, [text, {}]
 
 
