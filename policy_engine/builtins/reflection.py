@@ -37,7 +37,9 @@ def parse_module(file: Value, source: Value) -> Value:
     try:
         return opa_json.module(parser.parse_module(source, file))
     except PolicyError as error:
-        raise BuiltinError(f"rego.parse_module: {len(error.errors)} error occurred: {error}") from None
+        # Several errors say by themselves how many they are, and of this one OPA makes no list.
+        listed = len(error.errors) > 1 or error.message == "empty module"
+        raise BuiltinError(f"rego.parse_module: {'' if listed else '1 error occurred: '}{error}") from None
 
 
 _LONGEST: Final = 1 << 16

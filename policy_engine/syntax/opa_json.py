@@ -106,7 +106,7 @@ def _expr(expr: Expr, index: int) -> Json:
     if expr.negated:
         result["negated"] = True
     if expr.withs:
-        result["with"] = [{"target": _reference(item.target), "value": term(item.value)} for item in expr.withs]
+        result["with"] = [{"target": term(item.target), "value": term(item.value)} for item in expr.withs]
     return result
 
 
@@ -189,5 +189,10 @@ def term(item: Term) -> Json:
         case nodes.Call():
             return {"type": "call", "value": _call(item)}
         case nodes.Template(parts):
-            shown = [_string(part) if isinstance(part, str) else _expr(part, 0) for part in parts]
+            shown = [_string(part) if isinstance(part, str) else _template_part(part) for part in parts]
             return {"type": "templatestring", "value": {"parts": shown, "multi_line": item.raw}}
+
+
+def _template_part(part: Expr) -> Json:
+    """An expression of a template, of which OPA's parser keeps just the value if that is a scalar."""
+    return term(part.what) if isinstance(part.what, nodes.Scalar) else _expr(part, 0)
