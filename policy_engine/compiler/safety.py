@@ -59,7 +59,7 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
             if number == 0:
                 terms += [*rule.suffix, *([rule.key] if rule.key is not None else [])]
             if wanted := [var for term in terms for var in _all_vars(term) if var.name not in known[rule]]:
-                bound = {name for expr in clause.body for name in own_vars(expr)}
+                bound = {name for expr in clause.body for name in _outer_vars(expr)}
                 checker.unbound((var.name, var.loc) for var in wanted if var.name not in bound)
                 if checker.unsafe:
                     checker.report(rows.which(rule, clause))
@@ -118,7 +118,7 @@ class Safety:
 
     def body(self, body: Body, outside: AbstractSet[str]) -> Body:
         """The body in a safe order, closures in it too. `outside` are the variables bound around it."""
-        own = [own_vars(expr) for expr in body]
+        own = [_outer_vars(expr) for expr in body]
         body_vars = set().union(*own)
         safe = body_vars & outside | ROOTS
         missing = [names - safe for names in own]
@@ -265,12 +265,19 @@ class Safety:
         return replace(expr, what=what, withs=withs)
 
     def _operand(self, operand: Body | Expr, seen: set[str]) -> Body | Expr:
-        return self._inside(operand, seen) if isinstance(operand, Expr) else self.body(operand, seen)
+        if not isinstance(operand, Expr):
+            return self.body(operand, seen)
+        if isinstance(operand.what, _LOGIC) and (lacking := _outer_vars(operand) - seen - ROOTS):
+            first = operands(operand.what)[0]  # of an operand a `not` is no part
+            loc = first.loc if isinstance(first, Expr) and first.negated else operand.loc
+            self.unbound((name, loc) for name in lacking)
+            return operand
+        return self._inside(operand, seen)
 
     def _comprehension(self, item: Term, seen: set[str], loc: Location) -> Term:
         result = map_closure(item, lambda body: self.body(body, seen))
         (body,) = bodies(result)
-        bound = seen | {name for expr in body for name in own_vars(expr)} | set(ROOTS)
+        bound = seen | {name for expr in body for name in _outer_vars(expr)} | set(ROOTS)
         for head in heads(result):
             self.unbound((var.name, loc) for var in _all_vars(head) if var.name not in bound)
         return result
@@ -353,6 +360,18 @@ def own_vars(expr: Expr) -> set[str]:
 
 def _declared_by(every: nodes.Every) -> set[str]:
     return {var.name for var in (every.key, every.value) if var is not None}
+
+
+def _outer_vars(expr: Expr) -> set[str]:
+    """Those of `own_vars` but for operands that are a `not`, `and` or `or` themselves: OPA looks into these later."""
+    what = expr.what
+    if not isinstance(what, _LOGIC):
+        return own_vars(expr)
+    return own_vars(replace(expr, what=map_operands(what, lambda operand: () if _is_logic(operand) else operand)))
+
+
+def _is_logic(operand: Body | Expr) -> bool:
+    return isinstance(operand, Expr) and isinstance(operand.what, _LOGIC)
 
 
 def expr_vars(expr: Expr) -> list[nodes.Var]:
@@ -442,6 +461,7 @@ _PATTERNS: Final = frozenset((nodes.Var, nodes.Array, nodes.Object))
 _MAX_FORGIVEN: Final = 30
 """Of so many statements that lack something at most it is asked which of them OPA reports: it takes their square."""
 
+_LOGIC: Final = (nodes.Negation, nodes.Conjunction, nodes.Disjunction)
 _EQ: Final = nodes.Var("eq")
 _ASSIGN: Final = nodes.Var("assign")
 
