@@ -87,7 +87,16 @@ def with_stored(q: Query, document: Value, path: tuple[str, ...]) -> Value:
     where the larger document is asked for; at the replaced place itself there is nothing but the replacement.
     """
     stored = (q[ROOT] or q)[DATA]
-    return document if q[DATA] is stored else _merged(q, document, base_at(stored, path))
+    if q[DATA] is stored:
+        return document
+    length = len(path)
+    for target in q[MASKED]:
+        if target.__class__ is tuple and len(target) > length and target[:length] == path:
+            over = base_at(document, target[length:])
+            merged = _merged(q, over, base_at(stored, target))
+            if merged is not over:
+                document = patched(q, document, target[length:], merged)
+    return document
 
 
 def _merged(q: Query, over: Value, under: Value) -> Value:
