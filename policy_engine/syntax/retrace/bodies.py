@@ -6,6 +6,8 @@ by asking it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from policy_engine.syntax.retrace.cursor import Failure, Mark, Read
 from policy_engine.syntax.retrace.scanner import EOF, NAME, Scanned
 from policy_engine.syntax.retrace.terms import TermReader
@@ -13,6 +15,9 @@ from policy_engine.syntax.retrace.terms import TermReader
 LOGICAL = ("and", "or")
 NO_OPERANDS = ("some", "somevars", "every")
 """What `and` and `or` cannot follow."""
+
+_EMPTY_BODY: Final = "found empty body"
+_AMBIGUOUS: Final = "ambiguous `{ ... | ... }` operand"
 
 
 class BodyReader(TermReader):
@@ -26,7 +31,7 @@ class BodyReader(TermReader):
         """Literals up to `end`; only one where `end` is the end of the text, unless a `;` follows."""
         literals: list[Read] = []
         if self.token.kind == end:
-            self.fail("found empty body")
+            self.fail(_EMPTY_BODY)
             return None
         while True:
             literal = self.literal()
@@ -59,13 +64,14 @@ class BodyReader(TermReader):
         first = self.token
         left = self._braced(grouped=grouped) if first.kind == "{" else self._operand()
         while left is not None and self.token.kind in LOGICAL and left.kind not in NO_OPERANDS:
+            word = self.token.kind
             self.scan()
-            left = self._operand(inner=True) and Read("logical", first)
+            left = self._operand(behind=word) and Read("logical", first)
         return left
 
     def _braced(self, *, grouped: bool) -> Read | None:
         """Braces at the beginning: an expression, or a body if `and` or `or` follows, or where nothing else is left."""
-        first, mark = self.token, self.mark()
+        mark = self.mark()
         expression = self._operand()
         if expression is not None and self.token.kind not in LOGICAL:
             return expression
@@ -77,40 +83,77 @@ class BodyReader(TermReader):
         if expression is None:
             self._again(mark, after, failures)
         else:
-            self.back(mark)
-            self.fail(f"operand of `{word}` cannot begin with `{{` unless the braces hold a body", first)
+            self._no_body(word, mark)
         return None
+
+    def _said_since(self, mark: Mark) -> str:
+        """The last error that was found behind `mark`."""
+        return self.failures[-1].message if len(self.failures) > mark.failures else ""
+
+    def _no_body(self, word: str, mark: Mark) -> None:
+        """What is wrong with braces that begin at `mark` and hold a value, as an operand of `word`."""
+        wrong = self._said_since(mark)
+        if wrong.startswith(_AMBIGUOUS):
+            return
+        self.back(mark)
+        if wrong != _EMPTY_BODY:
+            wrong = f"operand of `{word}` cannot begin with `{{` unless the braces hold a body"
+        self.fail(wrong, self.token)
+
+    def _body_behind(self, word: str) -> Read | None:
+        """Braces behind `and` or `or`: a body."""
+        mark = self.mark()
+        block = self._block()
+        if block is None:
+            after, failures = self.mark(), self.failures[mark.failures :]
+            self.back(mark)
+            value = self._expression()
+            self._again(mark, after, failures)
+            if value is not None and self._said_since(mark) != _EMPTY_BODY:
+                self._no_body(word, mark)
+        return block
 
     def _again(self, mark: Mark, after: Mark, failures: list[Failure]) -> None:
         """Forget what was tried after `mark`; an attempt before, that ended at `after`, counts."""
         self.token, self.last_end = after[:2]
         self.failures[mark.failures :] = failures
 
-    def _operand(self, inner: bool = False) -> Read | None:
-        """One literal without its `with`; `inner`: behind `and` or `or`, where braces hold a body."""
+    def _operand(self, behind: str = "") -> Read | None:
+        """One literal without its `with`; `behind` an `and` or `or` braces hold a body."""
         first = self.token
         if self.keyword_as_name():
             return self._expression()
         if self.token.kind == "not":
             self.scan()
-            if self.token.kind in ("some", "every"):
+            if self.token.kind in ("some", "every") and not behind:
                 self.illegal(f"illegal negation of '{self.token.kind}'")
                 return None
             operand = self._operand_of_not() if self.modern_not else self._expression()
             return operand and Read("not", first)
-        if self.token.kind == "some" and not inner:
+        if self.token.kind == "some" and not behind:
             return self._some()
-        if self.token.kind == "every" and not inner:
+        if self.token.kind == "every" and not behind:
             return self._every()
-        if inner and self.token.kind == "{":
-            return self._block()
+        if behind and self.token.kind == "{":
+            return self._body_behind(behind)
         if self.token.kind == "(" and self.keywords & {*LOGICAL}:
-            return self._group(alone=not inner)
+            return self._group(alone=not behind)
         return self._expression()
 
     def _operand_of_not(self) -> Read | None:
         if self.token.kind == "{":
-            return self._block()
+            mark = self.mark()
+            block = self._block()
+            if block is None and not self._said_since(mark).startswith((_EMPTY_BODY, _AMBIGUOUS)):
+                after, failures = self.mark(), self.failures[mark.failures :]
+                self.back(mark)
+                value = self.term()
+                self._again(mark, after, failures)
+                if value is not None:
+                    self.back(mark)
+                    text = f"`{{...}}` in an operand position must contain expression(s), got: {value.kind}"
+                    self.fail(text, mark.token)
+            return block
         return self._group() if self.token.kind == "(" else self._expression()
 
     def _block(self) -> Read | None:
@@ -122,8 +165,7 @@ class BodyReader(TermReader):
             return None
         one = literals[0]
         if self.keywords & {*LOGICAL} and one.kind == "call" and one.name == "or" and one.first.start == start:
-            message = "ambiguous `{ ... | ... }` operand: read as a body holding a set-union expression"
-            self.fail(message + ", not as a comprehension", first)
+            self.fail(f"{_AMBIGUOUS}: read as a body holding a set-union expression, not as a comprehension", first)
             return None
         return Read("block", first)
 
