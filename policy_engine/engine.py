@@ -223,6 +223,11 @@ def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
         raise failure(error) from error
 
 
+def _exported(value: Value, limits: Limits, query: Query) -> Value:
+    """What a caller is given. Raises `PolicyError` and nothing else."""
+    return _evaluated(lambda query: export(value, limits, query), query)
+
+
 class _Asked:
     """What stands behind an entrypoint."""
 
@@ -267,7 +272,7 @@ class _Asked:
             value = _evaluated(function, query)
             if value is True or value is False or value is UNDEFINED:
                 return value
-            return export(value, limits, query)
+            return _exported(value, limits, query)
 
         return entrypoint
 
@@ -295,7 +300,7 @@ class _Asked:
         run.now, run.seed, run.replay = now_ns, seed, replay
         query = begin(run, code, input, self._data, self._indexes)
         value = _evaluated(function, query)
-        exported = export(value, limits, query)
+        exported = _exported(value, limits, query)
         coverage = _coverage(code, run) if trace else None
         why = tuple(run.fired or ()) if trace else None
         recorded = {call: to_json(result) for call, result in (run.recorded or {}).items()}
@@ -393,7 +398,8 @@ class PreparedQuery:
         )
         rows: list[tuple[Value, ...]] = _evaluated(function, query)
         copy = Export(limits, query).value
-        return [tuple(map(copy, row)) for row in rows]
+        exported: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(copy, row)) for row in rows], query)
+        return exported
 
 
 def _results(shape: Shape, rows: list[tuple[Value, ...]]) -> list[tuple[list[Value], dict[str, Value]]]:

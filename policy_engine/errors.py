@@ -12,7 +12,8 @@ period, so that they can stand inside a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from policy_engine.location import Location
 
@@ -95,6 +96,17 @@ def combine(errors: Iterable[PolicyError]) -> PolicyError:
     if len(flat) > MAX_ERRORS or (len(flat) == MAX_ERRORS and first.code not in (PARSE_ERROR, BUNDLE_ERROR)):
         flat = [*flat[:MAX_ERRORS], PolicyError(COMPILE_ERROR, "error limit reached")]
     return PolicyError(first.code, first.message, first.location, hint=first.hint, errors=flat)
+
+
+@contextmanager
+def depth_refused() -> Iterator[None]:
+    """For what recurses over a policy: that it is too deep is an error of the policy."""
+    try:
+        yield
+    except RecursionError:
+        raise PolicyError(
+            COMPILE_ERROR, "the policy is nested too deeply", hint="give parts of it names of their own"
+        ) from None
 
 
 class BuiltinError(Exception):

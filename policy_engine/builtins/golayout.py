@@ -71,7 +71,16 @@ def is_leap(year: int) -> bool:
 
 def render(moment: Moment, layout: str) -> str:
     """The moment as the layout shows it; what is no element of a layout stands for itself."""
-    return ELEMENT.sub(lambda found: _rendered(found.group(), moment), layout)
+    known: dict[str, str] = {}
+
+    def shown(found: re.Match[str]) -> str:
+        element = found[0]
+        text = known.get(element)
+        if text is None:
+            text = known[element] = _rendered(element, moment)
+        return text
+
+    return ELEMENT.sub(shown, layout)
 
 
 def _rendered(element: str, moment: Moment) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from policy_engine.codegen.context import Limits, Query, charging, run_of
 from policy_engine.codegen.overlays import known
 from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
-from policy_engine.values import UNDEFINED, Set, Value, dumps, number_text, sorted_items
+from policy_engine.values import UNDEFINED, Set, Value, dumps, foreign, number_text, sorted_items
 
 SLICE: Final = 65536
 """Bytes of a result between two looks at the clock."""
@@ -133,6 +133,8 @@ class Export:
         elif cls is int:
             self.left -= 1 + value.bit_length() // 3
         else:
+            if value is UNDEFINED:
+                foreign(value)
             known(value)
             self.left -= len(number_text(value))
         if self.left < 0:

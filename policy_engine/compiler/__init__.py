@@ -7,7 +7,7 @@ and comprehensions after it; recursion is looked for in the bodies as they will 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from policy_engine.builtins.table import Builtin
@@ -21,7 +21,7 @@ from policy_engine.compiler.terms import ROOTS, Names, is_generated
 from policy_engine.compiler.typecheck import rules as typecheck
 from policy_engine.compiler.typecheck.annotated import read as read_schemas
 from policy_engine.compiler.undeclared import Shown
-from policy_engine.errors import PolicyError, combine
+from policy_engine.errors import COMPILE_ERROR, PolicyError, combine
 from policy_engine.location import NOWHERE
 from policy_engine.syntax import nodes
 from policy_engine.values import Value
@@ -80,9 +80,23 @@ def compile_program(
     """
     infos = [ModuleInfo(file, module.package.path, module) for file, module in sorted(modules.items())]
     del modules
+    _check_lengths(infos)
     program = Program(infos, Tree(()), [], [], Names(), builtins, strict, schemas)
     _run(program, STAGES)
     return program
+
+
+def _check_lengths(infos: Iterable[ModuleInfo]) -> None:
+    """Places have all those above them in memory, so that a path takes the square of its length."""
+    for info in infos:
+        for rule in info.module.rules:
+            ref = rule.head.ref
+            if len(info.package) + (len(ref.path) if isinstance(ref, nodes.Ref) else 0) > MAX_PATH:
+                where = rule.head.loc
+                raise PolicyError(COMPILE_ERROR, f"the path of the rule has more than {MAX_PATH} names", where)
+
+
+MAX_PATH: Final = 1000
 
 
 def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Body, dict[str, str]]:

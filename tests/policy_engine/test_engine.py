@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import enum
 import re
@@ -124,6 +125,41 @@ def test_foreign_values_are_refused_where_they_are_touched(value: Any, body: str
     with pytest.raises(pe.PolicyError) as caught:
         allow(value)
     assert caught.value.code == "invalid_input"
+
+
+class Liar:
+    """An object that says it is a string."""
+
+    __class__ = str  # type: ignore[assignment]
+
+
+class Thrower:
+    """An object that does not say what it is."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("make", [lambda: pe.UNDEFINED, Liar, Thrower], ids=["undefined", "a liar", "a thrower"])
+@pytest.mark.parametrize(
+    "body", ["p := input", "p := input.a", "p := {x | some x in input}", "p := json.marshal(input)"]
+)
+def test_nothing_but_policy_errors_comes_of_what_is_no_value(make: Any, body: str) -> None:
+    policies = pe.compile({"a.rego": f"package a\n\n{body}"})
+    entry, query = policies.entrypoint("data.a.p", strict_builtin_errors=True), policies.prepare("data.a.p")
+    ask: list[Any] = [entry, entry.decide, lambda given: entry.decide(given, trace=True), query.results]
+    for each in ask:
+        with contextlib.suppress(pe.PolicyError):  # or there is an answer that does not say anything of the value
+            each({"a": make(), "b": [make()]})
+
+
+def test_undefined_is_no_value_of_an_input() -> None:
+    entry = pe.compile({"a.rego": "package a\n\np := input"}).entrypoint("data.a.p")
+    for value in ([pe.UNDEFINED], {"a": [[[pe.UNDEFINED]]]}):
+        with pytest.raises(pe.PolicyError) as caught:
+            entry(value)
+        assert caught.value.code == "invalid_input"
 
 
 def test_check_looks_at_the_whole_value() -> None:

@@ -9,9 +9,11 @@ The rules are those of OPA's v1/types. What types *fit* each other is the busine
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from policy_engine.compiler.typecheck import patience
+from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.types import (
     ANY,
     BOOLEAN,
@@ -32,6 +34,7 @@ from policy_engine.types import (
     unfolded,
     unnamed,
 )
+from policy_engine.values import Set as Members
 from policy_engine.values import Value, freeze, order_key, thaw, to_json
 
 _RANKS: Final = {"null": 0, "boolean": 1, "number": 2, "string": 3}
@@ -43,7 +46,27 @@ _MANY: Final = 8
 
 def key_of(value: Value) -> object:
     """A constant as the key of an object type."""
-    return value if value.__class__ is str else freeze(to_json(value))
+    if value.__class__ is str:
+        return value
+    _check_keys(value, 0)
+    return freeze(to_json(value))
+
+
+def _check_keys(value: Value, depth: int) -> None:
+    """Refuse objects as keys of objects that are keys, and so on: the JSON text of each is twice as long as its own."""
+    if depth > _DEEPEST_KEY:
+        raise PolicyError(TYPE_ERROR, f"keys of objects are nested more than {_DEEPEST_KEY} deep")
+    if value.__class__ is dict:
+        for key, item in value.items():
+            if key.__class__ is not str:
+                _check_keys(thaw(key), depth + 1)
+            _check_keys(item, depth)
+    elif value.__class__ is list or value.__class__ is Members:
+        for item in value:
+            _check_keys(item, depth)
+
+
+_DEEPEST_KEY: Final = 12
 
 
 def of_key(key: object) -> Type:
@@ -80,25 +103,86 @@ def object_type(properties: list[tuple[Any, Type]], rest: tuple[Type, Type] | No
 
 def order(type_: Type) -> tuple[Any, ...]:
     """A sort key: types compare as their keys do, and equal types have equal keys."""
+    return _order(type_, order)
+
+
+def _order(type_: Type, part: Callable[[Type], Any]) -> tuple[Any, ...]:
+    """The key, with `part` of the types in the type."""
     match unnamed(type_):
         case Scalar(name):
             return (_RANKS[name],)
         case Array(static, rest):
-            return (4, _NOTHING if rest is None else order(rest), tuple([order(item) for item in static]))
+            return (4, _NOTHING if rest is None else part(rest), tuple([part(item) for item in static]))
         case Object(static, rest):
-            dynamic = () if rest is None else (order(rest[0]), order(rest[1]))
-            return (5, dynamic, tuple([(order_key(thaw(key)), order(value)) for key, value in static]))
+            dynamic = () if rest is None else (part(rest[0]), part(rest[1]))
+            return (5, dynamic, tuple([(order_key(thaw(key)), part(value)) for key, value in static]))
         case Set(of):
-            return (6, order(of))
+            return (6, part(of))
         case Any_(of):
-            return (7, tuple([order(item) for item in of]))
+            return (7, tuple([part(item) for item in of]))
         case Function(args, result, variadic):
-            tail = [_NOTHING if item is None else order(item) for item in (result, variadic)]
-            return (8, len(args), tuple([order(item) for item in args]), *tail)
+            tail = [_NOTHING if item is None else part(item) for item in (result, variadic)]
+            return (8, len(args), tuple([part(item) for item in args]), *tail)
         case Recursive(name):
             return (9, name, id(type_))
         case _:
             return _NOTHING
+
+
+class _Part:
+    """The key of a type in a large one, made when it is compared: what two types share is not looked at."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, type_: Type) -> None:
+        self.type = type_
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Part):
+            return False
+        patience.step()
+        return self.type is other.type or _order(self.type, _Part) == _order(other.type, _Part)
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, _Part):
+            return False  # nothing comes before anything
+        patience.step()
+        return _order(self.type, _Part) < _order(other.type, _Part)
+
+    def __gt__(self, other: object) -> bool:
+        return other < self if isinstance(other, _Part) else True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _ordered(*types: Type) -> Callable[[Type], Any]:
+    """The kind of sort key for these types."""
+    return order if all(size(type_) <= _LARGE for type_ in types) else _Part
+
+
+def size(type_: Type) -> int:
+    """How many types there are in a type, each as often as it is there."""
+    match type_:
+        case Array() | Object() | Any_():
+            found: int | None = type_.memo.get("size")
+            if found is None:
+                parts = type_.of if isinstance(type_, Any_) else _parts(type_)
+                found = 1 + sum(map(size, parts))
+                if found > _FEW:
+                    type_.memo["size"] = found
+            return found
+        case Set(of):
+            return 1 + size(of)
+        case Named(_, inner):
+            return size(inner)
+        case Function(args, result, _):
+            return 1 + sum(map(size, args)) + (0 if result is None else size(result))
+        case _:
+            return 1
+
+
+_FEW: Final = 64
+_LARGE: Final = 10_000
 
 
 def is_any(type_: Type) -> bool:
@@ -121,17 +205,27 @@ def either(a: Type, b: Type) -> Type:
         a, b = b, a
     if isinstance(a, Any_):
         return _merged(a, b.of if isinstance(b, Any_) else (b,)) if not isinstance(b, Any_) or b.of else b
-    if a == b:
-        return a
-    return Any_(tuple(sorted((a, b), key=order)))
+    if type(a) is type(b):
+        key = _ordered(a, b)
+        first, second = key(a), key(b)
+        if first == second:
+            return a
+        return Any_((a, b) if first < second else (b, a))
+    return Any_(tuple(sorted((a, b), key=_rank)))
+
+
+def _rank(type_: Type) -> int:
+    """What comes first in a type's key."""
+    return int(_order(type_, id)[0])
 
 
 def _merged(union: Any_, others: tuple[Type, ...]) -> Any_:
     if not union.of:
         return union
-    members, places = list(union.of), list(_places(union))
+    key = _ordered(union, *others)
+    members, places = list(union.of), list(_places(union)) if key is order else list(map(key, union.of))
     for other in others:
-        place = order(other)
+        place = key(other)
         index = bisect.bisect_left(places, place)
         if index == len(places) or places[index] != place:
             members.insert(index, other)
@@ -139,7 +233,9 @@ def _merged(union: Any_, others: tuple[Type, ...]) -> Any_:
     if len(members) == len(union.of):
         return union
     result = Any_(tuple(members))
-    result.memo["places"] = places
+    if key is order:
+        result.memo["places"] = places
+    result.memo["size"] = 1 + size(union) + sum(map(size, others))  # at most
     return result
 
 
@@ -171,8 +267,14 @@ def contains(a: Type, b: Type) -> bool:
     """Whether `a` is `b`, or a union that has it as a member."""
     a = unnamed(a)
     if isinstance(a, Any_):
-        return not isinstance(b, Function) and (not a.of or b in a.of)
-    return a == b
+        return not isinstance(b, Function) and (not a.of or any(_same(item, b) for item in a.of))
+    return _same(a, b)
+
+
+def _same(a: Type, b: Type) -> bool:
+    if a is b:
+        return True
+    return a == b if size(a) <= _LARGE or size(b) <= _LARGE else _Part(a) == _Part(b)
 
 
 def keys(type_: Type) -> Type:
