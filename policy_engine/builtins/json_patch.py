@@ -261,6 +261,8 @@ def _index(node: list[Value], key: Value) -> int:
     whole, _, fraction = digits.partition(".")
     if not (whole.isascii() and whole.isdigit() and len(whole) < 20) or fraction.strip("0"):
         _fail("invalid string for indexing")
+    if fraction and len(whole) + len(fraction) > 18:  # as in `int64`
+        _fail("invalid string for indexing")
     index = -int(whole) if key[0] == "-" else int(whole)
     if not INT64_MIN <= index <= INT64_MAX:
         _fail("invalid string for indexing")

@@ -79,10 +79,18 @@ def int64(value: float) -> int | None:
     if value.__class__ is int:
         return value if INT64_MIN <= value <= INT64_MAX else None
     whole, _, fraction = number_text(value).partition(".")
+    digits = whole.lstrip("-")
+    if fraction.strip("0") or (fraction and len(digits) + len(fraction) > _DIGITS_WITH_POINT):
+        return None
     # `-0` is no int here but digits all the same.
-    if fraction.strip("0") or len(whole) > 20 or not whole.lstrip("-").isdigit():
+    if len(digits) > _DIGITS or not digits.isdigit():
         return None
     return int(whole) if INT64_MIN <= int(whole) <= INT64_MAX else None
+
+
+_DIGITS: Final = 19
+_DIGITS_WITH_POINT: Final = 18
+"""How many an integer of 64 bits has at most; and how many OPA reads, the zeros behind a point included."""
 
 
 def array(value: Value, name: str, position: int) -> list[Value]:
