@@ -32,7 +32,7 @@ def parse_module(file: Value, source: Value) -> Value:
     from policy_engine.syntax import opa_json, parser
 
     string(file, "rego.parse_module", 1)
-    if len(string(source, "rego.parse_module", 2)) > _LONGEST:
+    if len(string(source, "rego.parse_module", 1)) > _LONGEST:  # OPA calls both operands the first
         raise BuiltinError(f"rego.parse_module: a module has at most {_LONGEST} characters")
     try:
         return opa_json.module(parser.parse_module(source, file))

@@ -190,7 +190,7 @@ def term(item: Term) -> Json:
             return {"type": "call", "value": _call(item)}
         case nodes.Template(parts):
             shown = [_string(part) if isinstance(part, str) else _template_part(part) for part in parts]
-            return {"type": "templatestring", "value": {"parts": shown, "multi_line": item.raw}}
+            return {"type": "templatestring", "value": {"parts": shown or None, "multi_line": item.raw}}
 
 
 def _template_part(part: Expr) -> Json:
