@@ -27,6 +27,7 @@ from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from policy_engine.errors import INVALID_INPUT, PolicyError
+from policy_engine.unicode15 import is_printable
 
 Value = Any
 """None | bool | int | float | str | list[Value] | dict[object, Value] | Set; mypy cannot say it."""
@@ -584,7 +585,7 @@ def _escaped(char: str, mark: str, ascii_only: bool) -> str:
         return f"\\{char}"
     if char in _ESCAPES:
         return _ESCAPES[char]
-    if char.isprintable() and (char.isascii() or not ascii_only):
+    if (char.isprintable() or is_printable(char)) and (char.isascii() or not ascii_only):
         return char
     code = ord(char)
     if code < 0x20 or code == 0x7F:

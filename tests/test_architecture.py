@@ -26,6 +26,7 @@ LAYERS: dict[str, int] = {
     "policy_engine.location": 0,
     "policy_engine.values": 0,
     "policy_engine.types": 0,
+    "policy_engine.unicode15": 0,
     "policy_engine.private_files": 0,
     "policy_engine.syntax": 1,
     "policy_engine.builtins": 1,

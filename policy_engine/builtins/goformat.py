@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from policy_engine.builtins.arithmetic import general_text
 from policy_engine.builtins.octets import to_bytes
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN
+from policy_engine.unicode15 import is_printable
 from policy_engine.values import int_text, literal
 
 Argument: TypeAlias = int | float | str | bool | list[Any] | dict[str, Any] | None
@@ -185,7 +186,7 @@ def _character(number: int) -> str:
 def _code_point(spec: Spec, number: int) -> str:
     digits = f"{number % (1 << 64):X}".rjust(max(4, spec.precision or 0), "0")
     text = f"U+{digits}"
-    if spec.sharp and 0 <= number <= _LAST_CODE_POINT and chr(number).isprintable():
+    if spec.sharp and 0 <= number <= _LAST_CODE_POINT and is_printable(chr(number)):
         text += f" '{chr(number)}'"
     return spec.pad(text, zeros=False)
 

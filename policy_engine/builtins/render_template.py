@@ -16,6 +16,7 @@ from policy_engine.builtins.goformat import JsonNumber
 from policy_engine.builtins.operands import NUMBERS, object_, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
+from policy_engine.unicode15 import is_printable
 from policy_engine.values import Set, Value, foreign, literal, number_text, sorted_items
 
 _NAME: Final = "strings.render_template"
@@ -55,7 +56,7 @@ def _go_value(value: Value) -> Any:
 def _checked(text: str) -> str:
     """The text, if OPA's way to write it is JSON: `\\n` and `\\u0085` are, `\\a`, `\\x7f` and `\\U000e0001` are not."""
     for found in _SUSPECT.finditer(text):
-        if not found[0].isprintable():
+        if not is_printable(found[0]):
             raise BuiltinError(f"{_NAME}: invalid character '{literal(found[0])[2]}' in string escape code")
     return text
 

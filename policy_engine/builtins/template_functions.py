@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 from policy_engine.builtins import goformat, gotext
 from policy_engine.builtins.goformat import Spec
 from policy_engine.builtins.template_parser import TemplateError
+from policy_engine.unicode15 import is_printable
 
 
 def shown(value: Any) -> str:
@@ -137,7 +138,7 @@ def _js(*values: Any) -> str:
 def _js_character(char: str) -> str:
     if char in "\\'\"":
         return f"\\{char}"
-    if char in "<>&=" or char < " " or not char.isprintable():
+    if char in "<>&=" or char < " " or not is_printable(char):
         return f"\\u{ord(char):04X}"
     return char
 

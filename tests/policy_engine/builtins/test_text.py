@@ -1,6 +1,6 @@
 """Characters one by one: case, white space and quoting, for everything that Unicode 3.2 had.
 
-Later characters depend on the Unicode version of Python on one side and of Go on the other.
+Of later characters, case depends on the Unicode version of Python on one side and of Go on the other.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ def test_white_space(oracle: Oracle) -> None:
 
 def test_quoting(oracle: Oracle) -> None:
     assert _differing(CHARACTERS, '$"{[s]}"', lambda char: f"[{literal(char)}]", oracle) == []
+
+
+def test_quoting_of_what_unicode_14_and_15_have(oracle: Oracle) -> None:
+    texts = ["\U0001fae8\U0001fa75\U0001f6dc", "\u0cf3\u0ece", "\U0001faa0\U0001f9ff"]
+    assert _differing(texts, '$"{[s]}"', lambda char: f"[{literal(char)}]", oracle) == []
+    assert all(f'"{text}"' == literal(text) for text in texts)
 
 
 def _differing(texts: list[str], expression: str, function: Callable[[str], str], oracle: Oracle) -> list[str]:
