@@ -24,6 +24,9 @@ from policy_engine.errors import BUNDLE_ERROR, PolicyError
 MAX_FILE: Final = 64 * 1024 * 1024
 """Bytes of one file; more is refused before it is read."""
 
+MAX_MODULE: Final = 16 * 1024 * 1024
+"""Bytes of one module, whose tokens and tree take up to a hundred times as much."""
+
 MAX_BUNDLE: Final = 256 * 1024 * 1024
 """Bytes of all files together; of an archive, of everything in it."""
 
@@ -54,10 +57,13 @@ def source_files(source: Source, wanted: Wanted) -> Iterator[File]:
     if isinstance(source, tuple):
         return git_files(*source, wanted)
     path = Path(source)
-    if path.is_dir():
-        return directory_files(path, wanted)
-    if path.is_file():
-        return archive_files(path, wanted)
+    try:
+        if path.is_dir():
+            return directory_files(path, wanted)
+        if path.is_file():
+            return archive_files(path, wanted)
+    except OSError as error:  # of a name that is too long, or may not be looked at
+        _refuse(f"cannot read {path}: {error.strerror}")
     _refuse(f"there is no bundle at {path}", "give a directory or a .tar.gz file")
 
 
@@ -72,6 +78,8 @@ def checked(files: Iterable[File], wanted: Wanted = belongs) -> list[File]:
             _refuse(f"{name!a} is not the name of a file in a bundle")
         if name in found:
             _refuse(f"{name} is there twice")
+        if name.endswith(".rego") and len(content) > MAX_MODULE:
+            _refuse(f"{name} is larger than {MAX_MODULE} bytes", "divide it into several modules")
         total += len(content)
         if total > MAX_BUNDLE:
             _refuse(f"the files are larger than {MAX_BUNDLE} bytes")
@@ -88,7 +96,10 @@ def _refuse(text: str, hint: str = "") -> NoReturn:
 
 def directory_files(root: Path, wanted: Wanted = belongs) -> Iterator[File]:
     """The files below a directory. A link to a file inside of it is that file."""
-    yield from _below(root, root.resolve(), "", wanted)
+    try:
+        yield from _below(root, root.resolve(), "", wanted)
+    except RecursionError:
+        _refuse("the directories of the bundle are nested too deeply")
 
 
 def _below(directory: Path, top: Path, prefix: str, wanted: Wanted) -> Iterator[File]:
@@ -104,9 +115,16 @@ def _below(directory: Path, top: Path, prefix: str, wanted: Wanted) -> Iterator[
         elif entry.is_symlink() and _wants_below(wanted, name) and path.is_dir():
             _refuse(f"{name} is a link to a directory", "put the files there; only links to files are followed")
         elif wanted(name):
-            if not path.resolve().is_relative_to(top):
+            if not _target(path, name).is_relative_to(top):
                 _refuse(f"{name} is a link to a file outside of the bundle")
             yield name, _content(path, name)
+
+
+def _target(path: Path, name: str) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # which of them Python raises depends on its version
+        _refuse(f"{name} is a link that leads nowhere")
 
 
 def _wants_below(wanted: Wanted, directory: str) -> bool:

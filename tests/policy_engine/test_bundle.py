@@ -137,6 +137,21 @@ def test_links(tmp_path: Path) -> None:
         (root / name).unlink()
 
 
+def test_names_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "x.rego").symlink_to("x.rego")
+    refused(tmp_path, "x.rego is a link that leads nowhere")
+    refused(tmp_path / ("a" * 10_000), "cannot read")
+
+
+def test_directories_that_are_very_deep(tmp_path: Path) -> None:
+    def walk(top: Path, prefix: str = "") -> Any:
+        return walk(top, prefix)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle_files, "_below", lambda *_: walk(tmp_path))
+        refused(tmp_path, "nested too deeply")
+
+
 def test_a_mounted_configuration_map(tmp_path: Path) -> None:
     """Kubernetes: the files are links into a hidden directory, through a link that is swapped."""
     root = directory(tmp_path, {"..2026_01/t.rego": MODULE})
@@ -164,6 +179,9 @@ def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = directory(tmp_path / "d", {"a.rego": "#" * 101})
     refused(root, "a.rego is larger than 100 bytes")
     refused(archive(tmp_path / "x.tar.gz", ("a.rego", "#" * 101)), "a.rego is larger than 100 bytes")
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle_files, "MAX_MODULE", 50)
+        refused(archive(tmp_path / "x.tar.gz", ("a.rego", "#" * 51)), "a.rego is larger than 50 bytes")
     monkeypatch.setattr(bundle_files, "MAX_BUNDLE", 2000)
     root = directory(tmp_path / "e", {f"{i}.rego": "#" * 90 for i in range(30)})
     refused(root, "larger than 2000 bytes")
