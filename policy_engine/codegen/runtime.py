@@ -169,14 +169,17 @@ def step(q: Query, value: Value, key: Value) -> Value:
     if cls is list:
         if key.__class__ is not int:
             known(key)
-            if key.__class__ is not float and (key.__class__ is not Number or "e" in key.text.lower()):
-                return U  # `1.0` is a position in OPA, and `1e0` is none
+            if key.__class__ is not float and (key.__class__ is not Number or not _IS_POSITION(key.text)):
+                return U  # `1.0` is a position in OPA, and `1e0` is none, nor is one with more than 18 digits
             key = int(key) if 0 <= key < len(value) and key == int(key) else -1
         return value[key] if 0 <= key < len(value) else U
     if cls is Set:
         return key if frozen(q, key) in value.members else U
     known(value)
     return U
+
+
+_IS_POSITION: Final = re.compile(r"-?[0-9.]{1,19}").fullmatch
 
 
 def base_step(q: Query, value: Value, key: Value) -> Value:
@@ -191,7 +194,7 @@ def base_step(q: Query, value: Value, key: Value) -> Value:
 
 
 _NUMBERS: Final = (int, float, Number)
-_POSITION: Final = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
+_POSITION: Final = re.compile(r"(?=[+-]?[0-9.]{1,19}$)([+-]?[0-9]{1,18})(?:\.0*)?")
 
 
 def _loop(q: Query, values: list[Any]) -> Iterable[Any]:
