@@ -522,9 +522,7 @@ class _Unifier:
             return
         if isinstance(value, nodes.Ref) and not _is_safe_head(value, self.safe | self.unified):
             return
-        # OPA has taken calls out by now, and what a reference starts with is no operand of theirs.
-        needed = _input_vars(value) if isinstance(value, nodes.Call) else _all_vars(value)
-        if isinstance(value, (nodes.Set, nodes.Call)) and any(not self.known(var.name) for var in needed):
+        if isinstance(value, (nodes.Set, nodes.Call)) and any(not self.known(var.name) for var in _all_vars(value)):
             return
         for var in _input_vars(pattern) if isinstance(pattern, (nodes.Var, nodes.Array, nodes.Object)) else ():
             self.mark(var.name)
