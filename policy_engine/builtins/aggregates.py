@@ -13,7 +13,7 @@ from policy_engine.builtins import arithmetic
 from policy_engine.builtins.arithmetic import PRODUCT_PRECISION, Dyadic
 from policy_engine.builtins.operands import NUMBERS, wrong, wrong_element
 from policy_engine.builtins.table import Builtin, Context
-from policy_engine.values import UNDEFINED, Set, Value, compare, foreign, sort
+from policy_engine.values import UNDEFINED, Number, Set, Value, compare, foreign, sort
 
 
 def count(collection: Value) -> int:
@@ -104,7 +104,7 @@ def _accumulate(
             foreign(item)
     total = start
     for item in items:
-        if item.__class__ is not int:
+        if item.__class__ is Number:
             ctx.charge(arithmetic.effort(item))
         whole = arithmetic.as_integer(item, name)
         if whole is None:
@@ -112,12 +112,18 @@ def _accumulate(
         total = exactly(total, whole)
     else:
         return total
-    inexact = Dyadic(start, 0)
+    inexact, work = Dyadic(start, 0), 0
     for item in items:
-        ctx.charge(4 + arithmetic.effort(item) + abs(inexact.exponent) // 64)
+        work += 4 if item.__class__ is float else 4 + arithmetic.effort(item) + abs(inexact.exponent) // 64
+        if work > _SLICE:
+            ctx.charge(work)
+            work = 0
         inexact = rounded(inexact, arithmetic.to_dyadic(item, name))
     return arithmetic.to_number(inexact, bits)
 
+
+_SLICE: Final = 1024
+"""Steps of a sum that are charged at once."""
 
 _ITEMS: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
 _NUMBERS: Final = t.union(t.array(t.NUMBER), t.set_(t.NUMBER))

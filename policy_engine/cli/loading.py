@@ -135,8 +135,15 @@ def _walk(
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(path, top, marks, ignore)
-        elif entry.is_file() and path.suffix in (".rego", *DATA):
+        elif path.suffix in (".rego", *DATA) and _is_file(entry):
             yield path, path.relative_to(top).as_posix()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError as error:  # a link to itself
+        raise PolicyError(BUNDLE_ERROR, f"cannot read `{entry.path}`: {error.strerror}") from None
 
 
 def _bundle(path: Path, key: BundleKey | None) -> Unit:

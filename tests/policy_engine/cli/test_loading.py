@@ -148,3 +148,10 @@ def test_an_error_in_a_bundle_names_the_file_from_here(tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as caught:
         load([tmp_path / "p"])
     assert str(caught.value) == f"{tmp_path}/p/support/authz.rego:2: bundle_error: the file is not UTF-8 text"
+
+
+def test_a_link_to_itself_is_an_error_of_the_caller(tmp_path: Path) -> None:
+    (tmp_path / "x.rego").symlink_to("x.rego")
+    with pytest.raises(PolicyError, match="cannot read") as caught:
+        load_as_one([tmp_path])
+    assert caught.value.code == "bundle_error"
