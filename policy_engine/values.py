@@ -397,7 +397,10 @@ class Walk:
     def _pairs_equal(self, a: dict[Any, Value], b: dict[Any, Value]) -> bool:
         for key, value in a.items():
             other = b.get(key, UNDEFINED)
-            if other is UNDEFINED or not self.equal(value, other):
+            if value.__class__ is str and other.__class__ is str:
+                if value != other:
+                    return False
+            elif other is UNDEFINED or not self.equal(value, other):
                 return False
         return True
 
@@ -435,10 +438,15 @@ class Walk:
         self._seen = start + len(value)
         if self._seen > self._limit and (found := self._look_up(id(value))) is not None:
             return found
+        # Most keys and members are strings: looking at one here saves a call.
         if cls is list:
-            result = hash(("array", *map(self.hash, value)))
+            result = hash(("array", *[item if item.__class__ is str else self.hash(item) for item in value]))
         elif cls is dict:
-            result = hash(("object", frozenset([(self._place(key), self.hash(item)) for key, item in value.items()])))
+            pairs = [
+                (key if key.__class__ is str else self._place(key), item if item.__class__ is str else self.hash(item))
+                for key, item in value.items()
+            ]
+            result = hash(("object", frozenset(pairs)))
         else:
             result = hash(("set", frozenset(map(self._place, value.members))))
         if self._found is not None:

@@ -30,10 +30,10 @@ class Conditions(Refs):
             strings = f"{value}.__class__ is str and {other}.__class__ is str"
             self._fail_if(f"({value} != {other}) if {strings} else {differs}")
         elif term.value is None or isinstance(term.value, bool):
-            self._fail_if(f"{value} is not {other} and {differs}")
+            self._fail_if(f"{value} is not {other} and ({value} is U or {differs})")
         elif isinstance(term.value, (str, int)):
             kind = "str" if isinstance(term.value, str) else "int"
-            self._fail_if(f"({value} != {other}) if {value}.__class__ is {kind} else {differs}")
+            self._fail_if(f"({value} != {other}) if {value}.__class__ is {kind} else {value} is U or {differs}")
         else:
             self._fail_if(differs)
 

@@ -168,11 +168,15 @@ def step(q: Query, value: Value, key: Value) -> Value:
         return value.get(key if key.__class__ is str else frozen(q, key), U)
     if cls is list:
         if key.__class__ is not int:
+            if key.__class__ is str:
+                return U
             known(key)
             if key.__class__ is not float and (key.__class__ is not Number or not _IS_POSITION(key.text)):
                 return U  # `1.0` is a position in OPA, and `1e0` is none, nor is one with more than 18 digits
             key = int(key) if 0 <= key < len(value) and key == int(key) else -1
         return value[key] if 0 <= key < len(value) else U
+    if cls is str or value is U:
+        return U
     if cls is Set:
         return key if frozen(q, key) in value.members else U
     known(value)
