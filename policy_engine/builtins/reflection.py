@@ -35,7 +35,7 @@ def parse_module(file: Value, source: Value) -> Value:
     if len(string(source, "rego.parse_module", 1)) > _LONGEST:  # OPA calls both operands the first
         raise BuiltinError(f"rego.parse_module: a module has at most {_LONGEST} characters")
     try:
-        return opa_json.module(parser.parse_module(source, file))
+        return opa_json.module(parser.parse_module(source, file, syntax_only=True))
     except PolicyError as error:
         # Several errors say by themselves how many they are, and of this one OPA makes no list.
         listed = len(error.errors) > 1 or error.message == "empty module"

@@ -129,7 +129,7 @@ class Builder:
     def __init__(self) -> None:
         self.wildcards = 0
         self.compile_errors: list[PolicyError] = []
-        """What OPA's compiler refuses and no tree can hold; of interest only if the rest of the text parses."""
+        """What OPA's compiler refuses and no other stage could; of interest only if the rest of the text parses."""
         self.longest_chain = 0
         """The largest number of infix operators that hang from each other; brackets begin anew."""
         self._chains: dict[int, int] = {}  # by the id of an infix call, which its tree keeps alive
@@ -265,22 +265,22 @@ class Builder:
         if isinstance(operator, Call) and not in_parentheses(operator):
             fail("unexpected ( token", arguments.loc, "the result of a call cannot be called")
         if not isinstance(operator, Var):
-            operator = self._undefined(f"{kind_of(operator)} cannot be called", loc)
+            self._undefined(f"{kind_of(operator)} cannot be called", loc)
+            return Call(Ref(operator, ()), arguments.terms, loc=loc)
         if operator.name == "set" and not arguments.terms:
             return Set((), loc=loc)
         return Call(operator, arguments.terms, loc=loc)
 
     def call_ref(self, path: Path, arguments: Arguments) -> Call:
-        operator: Ref | Var = self.ref(path)
+        operator = self.ref(path)
         if not isinstance(path.head, Var) or not all(
             isinstance(part, Scalar) and isinstance(part.value, str) for part in path.parts
         ):
-            operator = self._undefined("a function's name consists of names", operator.loc)
+            self._undefined("a function's name consists of names", operator.loc)
         return Call(operator, arguments.terms, loc=span(path.head, arguments))
 
-    def _undefined(self, why: str, loc: Location) -> Var:
+    def _undefined(self, why: str, loc: Location) -> None:
         self.compile_errors.append(PolicyError(TYPE_ERROR, f"undefined function: {why}", loc))
-        return Var("", loc=loc)
 
     # ---- collections
 

@@ -71,7 +71,7 @@ def _head(head: nodes.Head, name: bool, key: bool) -> Json:
         result["name"] = start.name
     if head.key is not None or key:
         result["key"] = term(head.key if head.key is not None else steps[0])
-    if head.args is not None:
+    if head.args:
         result["args"] = list(map(term, head.args))
     if head.key is None:
         result["value"] = term(head.value) if head.value is not None else {"type": "boolean", "value": True}

@@ -46,7 +46,7 @@ def _term(term: Json | None) -> Key:
     if kind == "object":
         return (8, tuple([_term(part) for pair in value for part in pair]))
     if kind == "templatestring":
-        parts = value["parts"]
+        parts = value["parts"] or ()
         return (4, value["multi_line"], len(parts), tuple(map(_part, parts)))
     heads = [value[part] for part in ("term", "key", "value") if part in value]
     return (_COMPREHENSIONS[kind], *map(_term, heads), _body(value["body"]))

@@ -30,10 +30,10 @@ NODES_PER_BRACKET = 4
 """At most so many nodes stand between two brackets, not counting infix operators (`(a and b or c)`)."""
 
 
-def parse_module(source: str, file: str = "") -> Module:
-    """The module that `source` is."""
+def parse_module(source: str, file: str = "", *, syntax_only: bool = False) -> Module:
+    """The module that `source` is. With `syntax_only` also one of which only OPA's compiler says that it is none."""
     try:
-        return _module(source, file)
+        return _module(source, file, syntax_only)
     except PolicyError as error:
         if error.code != PARSE_ERROR:
             raise
@@ -54,8 +54,8 @@ def parse_modules(sources: Mapping[str, str]) -> dict[str, Module]:
     return modules
 
 
-def _module(source: str, file: str) -> Module:
-    text = _Text(source, file, "module")
+def _module(source: str, file: str, syntax_only: bool) -> Module:
+    text = _Text(source, file, "module", syntax_only=syntax_only)
     first, *statements = text.result
     if not isinstance(first, Package):
         fail("package expected", text.tokens[0].loc, "a module begins with `package name`")
@@ -97,7 +97,7 @@ def parse_term(source: str) -> Term:
 class _Text:
     """One text, read. `result` is what the method of the start symbol returned."""
 
-    def __init__(self, source: str, file: str, start: str) -> None:
+    def __init__(self, source: str, file: str, start: str, *, syntax_only: bool = False) -> None:
         lexer = Lexer(source, file, query=start != "module")
         lexer.run()
         self.tokens = brackets.resolve(lexer)
@@ -113,7 +113,7 @@ class _Text:
                 raise
             raise PolicyError(error.code, error.message, error.location, hint=lexer.unclosed) from None
         self.rule_errors = builder.rule_errors
-        if builder.compile_errors and not self.rule_errors:
+        if builder.compile_errors and not self.rule_errors and not syntax_only:
             raise combine(builder.compile_errors)
         self._deepest = (lexer.deepest + 1) * (NODES_PER_BRACKET + builder.longest_chain)
 
