@@ -95,3 +95,5 @@ FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
 
 TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}
 """Every builtin this engine has. A name that is not here is an error when a policy is loaded."""
+
+reflection.BUILTIN_NAMES.update(TABLE)

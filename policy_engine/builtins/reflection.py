@@ -29,18 +29,24 @@ def chain() -> NoReturn:
 
 def parse_module(file: Value, source: Value) -> Value:
     """A module's syntax tree in OPA's JSON form."""
-    from policy_engine.syntax import opa_json, parser
+    from policy_engine.syntax import heads, opa_json, parser
 
     string(file, "rego.parse_module", 1)
     if len(string(source, "rego.parse_module", 1)) > _LONGEST:  # OPA calls both operands the first
         raise BuiltinError(f"rego.parse_module: a module has at most {_LONGEST} characters")
     try:
-        return opa_json.module(parser.parse_module(source, file, syntax_only=True))
+        tree = parser.parse_module(source, file, syntax_only=True)
+        for error in heads.builtin_facts(tree.rules, BUILTIN_NAMES):
+            raise error
+        return opa_json.module(tree)
     except PolicyError as error:
         # Several errors say by themselves how many they are, and of this one OPA makes no list.
         listed = len(error.errors) > 1 or error.message == "empty module"
         raise BuiltinError(f"rego.parse_module: {'' if listed else '1 error occurred: '}{error}") from None
 
+
+BUILTIN_NAMES: Final[set[str]] = set()
+"""The names of all builtins. The table of them, of which those in this file are a part, puts them here."""
 
 _LONGEST: Final = 1 << 16
 """Parsing cannot be interrupted at a deadline."""

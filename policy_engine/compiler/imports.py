@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 from policy_engine.compiler.program import ModuleInfo
 from policy_engine.compiler.terms import ROOTS
-from policy_engine.errors import COMPILE_ERROR, PARSE_ERROR, PolicyError
+from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
 from policy_engine.syntax.printer import to_text
@@ -39,15 +39,6 @@ def duplicates(info: ModuleInfo) -> Iterable[PolicyError]:
         if earlier is not item:
             text = f"import must not shadow {to_text(earlier)}"
             yield PolicyError(COMPILE_ERROR, text, item.loc, hint="give one of the two another name: `as …`")
-
-
-def builtin_facts(info: ModuleInfo, builtins: Container[str]) -> Iterable[PolicyError]:
-    """An error for each rule without a body or value that is written like the call of a builtin (`count(1)`)."""
-    for rule in info.module.rules:
-        head = rule.head
-        fact = head.args is not None and head.value is None and not rule.body and rule.else_ is None
-        if fact and not rule.default and to_text(head.ref) in builtins:
-            yield PolicyError(PARSE_ERROR, "rule name conflicts with built-in function", rule.loc)
 
 
 def shadowing_rules(info: ModuleInfo) -> Iterable[PolicyError]:

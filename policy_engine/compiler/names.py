@@ -32,6 +32,7 @@ from policy_engine.compiler.undeclared import Arity, Shown
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import NOWHERE
 from policy_engine.syntax import nodes
+from policy_engine.syntax.heads import builtin_facts
 from policy_engine.syntax.nodes import Body, Expr, Term
 from policy_engine.values import freeze
 
@@ -54,7 +55,7 @@ def resolve(program: Program, errors: list[PolicyError]) -> None:
             program.rules.append(resolver.rule(info, rule))
         if program.strict:
             found.references += imports.unused(info, resolver.used)
-        found.facts += imports.builtin_facts(info, program.builtins)
+        found.facts += builtin_facts(info.module.rules, program.builtins)
         found.roots += imports.shadowing_rules(info)
         found.imports += imports.duplicates(info)
     errors += found.first(_arity(program))
