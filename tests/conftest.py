@@ -10,6 +10,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("project", deadline=None)  # how long an example takes says more about the machine
+settings.load_profile("project")
 
 
 def outside(variable: str, holds: str) -> Path:

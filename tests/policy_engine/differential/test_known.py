@@ -68,6 +68,7 @@ SAMPLES = [
         BUDGET,
         'p := [s | some _ in numbers.range(1, 1700)]\ns := concat("", ["10000" | some _ in numbers.range(1, 2000)])',
     ),
+    (BUDGET, "p := bits.lsh(1, 300000) > 7"),
     (INTERNAL, 'p := [x | some v, _ in {"n": 0}; x := {y | some y in [0]; v == $"{v}"}]'),
 ]
 
