@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from policy_engine.codegen import runtime
 from policy_engine.codegen.context import INDEXES, LEFT, NC, ROOT, Query, U, charge, run_of
-from policy_engine.codegen.runtime import frozen, items, member, members, step
+from policy_engine.codegen.runtime import base_step, frozen, items, member, members
 from policy_engine.garbage import no_collection
 from policy_engine.values import CONTAINERS, Value
 
@@ -211,7 +211,7 @@ def _of_rows(q: Query, rows: list[Value], names: list[str | int]) -> Table:
         try:
             key = members_of(row)[1:] if row.__class__ is dict else ()
         except KeyError:
-            continue
+            key = ()
         for member_ in key:
             if member_.__class__ is not str:
                 key = ()
@@ -230,7 +230,7 @@ def _of_rows(q: Query, rows: list[Value], names: list[str | int]) -> Table:
 
 def _field(q: Query, value: Value, path: Field) -> object:
     for name in path:
-        value = step(q, value, name)
+        value = base_step(q, value, name)  # what base data has there; elsewhere the equality refuses what that adds
     # A key that is looked up is never a container.
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
 

@@ -37,6 +37,7 @@ from tests.policy_engine.differential.program import Program
 ATTEMPTS: Final = 100
 """Programs that are tried for one proof; each is asked of both sides."""
 
+_CLOSURES: Final = (nodes.ArrayComprehension, nodes.SetComprehension, nodes.ObjectComprehension)
 INDEXES: Final = (6, 2, 10**9)
 """An index as usual, wherever there can be one, and nowhere."""
 
@@ -223,7 +224,8 @@ class _Rewriting:
         equality = is_infix(what, "eq", "equal")
         named = [
             self._named(arg, withs, before)
-            if (isinstance(arg, nodes.Call) or (not equality and isinstance(arg, nodes.Ref))) and not _has_wildcard(arg)
+            if isinstance(arg, (nodes.Call, *_CLOSURES) if equality else (nodes.Call, nodes.Ref, *_CLOSURES))
+            and not _has_wildcard(arg)
             else arg
             for arg in what.args
         ]
@@ -247,7 +249,7 @@ class _Rewriting:
 
     def _side(self, term: Term, withs: tuple[nodes.With, ...], before: list[Expr]) -> Term:
         """A side of `=`: a comprehension need not be evaluated if the other side has a value of another type."""
-        if isinstance(term, nodes.ArrayComprehension | nodes.SetComprehension | nodes.ObjectComprehension):
+        if isinstance(term, _CLOSURES):
             return self._named(term, withs, before)
         return self._flat(term, withs, before)
 
