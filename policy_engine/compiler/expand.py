@@ -92,7 +92,9 @@ class Expander(ABC):
             out.append(expr if what is expr.what else Expr(what, expr.negated, flat=expr.flat, loc=expr.loc))
             return
         before: list[Expr] = []
-        withs = tuple([replace(item, value=self.replacement(item.value, before, base)) for item in expr.withs])
+        values = [self.operand(item.value, before) for item in expr.withs]  # calls first, as in OPA: types follow
+        values = [self.replacement(value, before, base) for value in values]
+        withs = tuple([replace(item, value=value) for item, value in zip(expr.withs, values, strict=True)])
         out.extend(before)  # the values of `with` are evaluated outside of it
         before = []
         what = self.what(expr, before)
@@ -137,8 +139,7 @@ class Expander(ABC):
         """A term that stands inside another one."""
 
     def replacement(self, term: Term, before: list[Expr], base: str) -> Term:
-        """The value of a `with`: what is to be evaluated of it is, before the expression that it modifies."""
-        term = self.operand(term, before)
+        """The value of a `with`, which is evaluated before the expression that it modifies."""
         if not _is_evaluated(term):
             return term
         return self.take_out(term, before, base if isinstance(term, (nodes.Ref, nodes.Var)) else "")
