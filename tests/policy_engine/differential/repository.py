@@ -19,12 +19,13 @@ from pathlib import Path
 import policy_engine as pe
 from policy_engine import bundle
 from tests.oracle import Oracle
-from tests.policy_engine.differential.compare import Difference, Engine, Opa, rules
+from tests.policy_engine.differential.compare import Difference, Engine, Opa, Outcomes, rules
 from tests.policy_engine.differential.program import Program
 from tests.policy_engine.differential.refusals import disagreement, opa_says
 
 TOGETHER = 40
 """Documents that one query asks for. OPA compiles the modules anew for each query."""
+LOST = "lost with OPA"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,22 +76,37 @@ def _documents(engine: Engine, strict: bool, only: str) -> list[Difference]:
     seconds = time.monotonic() - started
     mode = "strict" if strict else "default"
     print(f"{mode}: {verdicts.total()} test rules in {seconds:.2f} s: {dict(verdicts.most_common(8))}")
-    program, found = engine.program, list[Difference]()
-    with Oracle(strict=strict) as oracle:
-        for start in range(0, len(paths), TOGETHER):
-            asked = paths[start : start + TOGETHER]
-            here = engine.outcomes(strict, asked)
-            for path, outcome in Opa.ask(program, oracle, asked).outcomes.items():
-                if outcome != here[path]:
-                    found.append(Difference(path, strict, outcome, here[path]))
+    found = list[Difference]()
+    lost = list[str]()
+    for start in range(0, len(paths), TOGETHER):
+        asked = paths[start : start + TOGETHER]
+        here = engine.outcomes(strict, asked)
+        for path, outcome in _opa(engine.program, strict, asked).items():
+            if outcome == LOST:
+                lost.append(path)
+            elif outcome != here[path]:
+                found.append(Difference(path, strict, outcome, here[path]))
     fast, traced = engine.builds(strict)
     found += [
         Difference(path, strict, fast[path], traced[path], builds=True) for path in fast if fast[path] != traced[path]
     ]
     drawn = {one.path for one in found if engine._policies.facts(one.path).nondeterministic}
-    if drawn:
-        print(f"{mode}: not compared, they depend on clock or chance: {', '.join(sorted(drawn))}")
+    for why, which in (("they depend on clock or chance", sorted(drawn)), ("OPA died of them or hung", lost)):
+        if which:
+            print(f"{mode}: not compared, {why}: {', '.join(which)}")
     return [one for one in found if one.path not in drawn]
+
+
+def _opa(program: Program, strict: bool, asked: list[str]) -> Outcomes:
+    """What OPA says of each document; `LOST` of those that it does not survive."""
+    try:
+        with Oracle(strict=strict) as oracle:
+            return Opa.ask(program, oracle, asked).outcomes
+    except (RuntimeError, BrokenPipeError):
+        if len(asked) == 1:
+            return {asked[0]: LOST}
+        half = len(asked) // 2
+        return _opa(program, strict, asked[:half]) | _opa(program, strict, asked[half:])
 
 
 def _is_test(path: str) -> bool:

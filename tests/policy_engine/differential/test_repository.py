@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.oracle import Oracle, OracleUnavailable
 from tests.policy_engine.differential import repository
+from tests.policy_engine.differential.program import Program
 
 POLICIES = Path(__file__).parents[3] / "policies"
 
@@ -62,3 +64,21 @@ def test_what_depends_on_the_clock_is_no_difference(tmp_path: Path, capsys: pyte
     (tmp_path / "t.rego").write_text("package t\n\nnow := time.now_ns()\n\nlate if now > 0\n")
     assert repository.main([str(tmp_path)]) == 0
     assert 'strict: not compared, they depend on clock or chance: data["t"]["now"]\n' in capsys.readouterr().out
+
+
+def test_a_document_that_opa_dies_of_costs_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.rego").write_text("package t\n" + "".join(f"p{number} := {number}\n" for number in range(5)))
+    ask = repository.Opa.ask.__func__
+
+    def dies(cls: type, program: Program, oracle: Oracle, paths: list[str]) -> Any:
+        if any("p3" in path for path in paths):
+            oracle._child.kill()
+        return ask(cls, program, oracle, paths)
+
+    monkeypatch.setattr(repository.Opa, "ask", classmethod(dies))
+    assert repository.main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert 'strict: not compared, OPA died of them or hung: data["t"]["p3"]\n' in printed
+    assert "p2" not in printed
