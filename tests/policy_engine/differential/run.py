@@ -8,6 +8,7 @@ is 1 if anything is unexplained. A run that was stopped goes on with `--start`, 
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import sys
 import time
@@ -129,6 +130,7 @@ def _chunk(start: int, *, seed: int, kinds: tuple[str, ...], last: int, director
                 text += f"\n{write_case(directory, small, difference, label, _oracles[difference.strict])}"
         texts.append(text)
     counted["lost"] += _oracles.lost - lost
+    gc.collect()  # compiling makes all that is young old, so that dropped policies would pile up
     return counted, texts
 
 
