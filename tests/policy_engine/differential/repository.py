@@ -3,8 +3,8 @@
 Reads `DIR` as a bundle with its tests. Compares whether the two accept it (ordinarily, and as `opa check --strict`
 does), then every document that a rule makes, tests among them, under strict builtin errors and without, from the fast
 and from the traced build. Documents that depend on clock or chance may differ. Prints each other difference, the
-verdicts of the test rules and how long this engine took; the exit status is 1 if there is one. What OPA does by
-accident is not looked for: see docs/policy-engine.md, "Differences from OPA".
+verdicts of the test rules and how long this engine took; the exit status is 1 if there is one, and 2 if there is
+nothing to compare. What OPA does by accident is not looked for: see docs/policy-engine.md, "Differences from OPA".
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ LOST = "lost with OPA"
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
-    read = bundle.read(options.directory, skip_verification=True)
-    given = pe.UNDEFINED if options.input is None else pe.loads(options.input.read_bytes())
+    try:
+        read = bundle.read(options.directory, skip_verification=True)
+        given = pe.UNDEFINED if options.input is None else pe.loads(options.input.read_bytes())
+    except (pe.PolicyError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
     found = [*_refused_otherwise(read.modules, strict=True), *_refused_otherwise(read.modules, strict=False)]
     started = time.monotonic()
     engine = Engine(Program(read.modules, read.data, given))

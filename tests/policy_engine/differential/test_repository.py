@@ -82,3 +82,10 @@ def test_a_document_that_opa_dies_of_costs_no_other_one(
     printed = capsys.readouterr().out
     assert 'strict: not compared, OPA died of them or hung: data["t"]["p3"]\n' in printed
     assert "p2" not in printed
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert repository.main([str(tmp_path / "nowhere")]) == 2
+    assert "there is no bundle at" in capsys.readouterr().err
+    assert repository.main([str(tmp_path), "--input", str(tmp_path / "nothing.json")]) == 2
+    assert "nothing.json" in capsys.readouterr().err
