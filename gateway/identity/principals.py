@@ -12,15 +12,12 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity.credentials import Credential, Peppers, matches
-
-if TYPE_CHECKING:
-    from gateway.registry.reader import CredentialRow
 
 Effect = Literal["grant", "guard"]
 
@@ -63,6 +60,27 @@ class Principal:
     bindings: tuple[Binding, ...]
     epoch: int
     document: dict[str, Any]
+
+
+class CredentialRow(NamedTuple):
+    """A key with everything that hangs on it, as stored. The last three are JSON text."""
+
+    key_id: str
+    digest: bytes
+    pepper: int
+    expires_ns: int | None
+    revoked_ns: int | None
+    agent_id: str
+    organization: str
+    name: str
+    version: int
+    owner: str
+    team: str
+    environment: str
+    status: str
+    capabilities: str
+    labels: str
+    bindings: str  # [[id, bundle, effect, pinned], …]
 
 
 class PrincipalSource(Protocol):

@@ -15,31 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.errors import Denied, GatewayError
-from gateway.opened_file import OpenedFile, write_ahead_log
+from gateway.identity.principals import CredentialRow
+from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
 REVISION = "0001"
 """The migration that these statements are written for; a worker refuses any other."""
-
-
-class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last three are JSON text."""
-
-    key_id: str
-    digest: bytes
-    pepper: int
-    expires_ns: int | None
-    revoked_ns: int | None
-    agent_id: str
-    organization: str
-    name: str
-    version: int
-    owner: str
-    team: str
-    environment: str
-    status: str
-    capabilities: str
-    labels: str
-    bindings: str  # [[id, bundle, effect, pinned], …]
 
 
 class BundleRef(NamedTuple):

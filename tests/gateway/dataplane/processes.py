@@ -138,7 +138,7 @@ class Live:
             except OSError:
                 continue
             mine = self.up is not None and parent == self.up.process.pid
-            if mine and b"gateway.app" in command and kind.encode() in command:
+            if mine and b"gateway.processes.app" in command and kind.encode() in command:
                 found.append(int(entry.name))
         return found
 

@@ -291,7 +291,7 @@ def test_a_worker_imports_nothing_heavy(live: Live) -> None:
     """Run the worker's own composition root in a process of its own, and look at what it has imported."""
     program = """
 import asyncio, json, sys
-from gateway import app
+from gateway.processes import app
 from gateway.settings import load_settings
 
 async def main():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gateway.errors import Denied
 from gateway.identity.authentication import CREDENTIAL_HEADERS, authenticate
 from gateway.identity.credentials import Credential, generate
-from gateway.identity.principals import Principal, Principals
-from gateway.registry.reader import CredentialRow, RegistryReader
+from gateway.identity.principals import CredentialRow, Principal, Principals
+from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import Home
 
 Headers = list[tuple[bytes, bytes]]

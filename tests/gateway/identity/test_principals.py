@@ -9,11 +9,11 @@ import pytest
 
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity import principals as module
-from gateway.identity import secret_files
 from gateway.identity.credentials import Credential, Peppers, generate
-from gateway.identity.principals import Principals
+from gateway.identity.principals import CredentialRow, Principals
 from gateway.registry import changes
-from gateway.registry.reader import CredentialRow, RegistryReader
+from gateway.registry.reader import RegistryReader
+from gateway.storage import secret_files
 from tests.gateway.conftest import ACTOR, ORG, Home
 
 

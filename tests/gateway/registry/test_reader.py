@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Denied
-from gateway.opened_file import write_ahead_log
 from gateway.registry import reader as module
 from gateway.registry.reader import RegistryReader
+from gateway.storage.opened_file import write_ahead_log
 from tests.gateway.conftest import Home
 
 
