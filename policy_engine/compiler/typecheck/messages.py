@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from policy_engine.compiler.scopes import is_internal
 from policy_engine.compiler.terms import bodies, closures, is_generated, map_term, subterms
-from policy_engine.compiler.typecheck import patience
+from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import NOWHERE, Location
@@ -18,7 +18,7 @@ from policy_engine.values import Value, number_text, order_key, sorted_items, th
 
 def type_text(type_: Type | None) -> str:
     """A type as OPA writes it; `???` for what is unknown."""
-    patience.step()
+    type_budget.step()
     match type_:
         case Scalar(name):
             return name

@@ -1,7 +1,7 @@
-"""How much looking at types there may be: rules can have types whose parts double with every rule.
+"""The work limit of type checking.
 
-A type that is `[x, x]`, where x is `[y, y]` and so on, is small in memory and endless to look at, and OPA hangs on what
-it has to compare or to write of such types. Here that is an error.
+The type of a rule that is `[x, x]`, where x is `[y, y]` and so on, is small in memory, but doubles in size with every
+rule when it is walked. OPA hangs when it compares or prints such types; here the policy is rejected.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Final
 from policy_engine.errors import TYPE_ERROR, PolicyError
 
 STEPS: Final = 1_000_000
-"""Types that may be looked at in a policy, and again for each of its rules; usual rules take a few dozen."""
+"""How many types may be visited in one policy, before what its rules add."""
 STEPS_PER_RULE: Final = 1000
+"""How many each rule adds; a usual rule takes a few dozen."""
 
 
 class _Left(threading.local):
@@ -24,12 +25,12 @@ _LEFT: Final = _Left()
 
 
 def begin(rules: int) -> None:
-    """From here on a policy of so many rules is checked."""
+    """Start the check of a policy with this many rules."""
     _LEFT.steps = STEPS + rules * STEPS_PER_RULE
 
 
 def step() -> None:
-    """One more type is looked at. Raises `PolicyError`."""
+    """Count one visited type. Raises `PolicyError` when the budget is used up."""
     _LEFT.steps -= 1
     if _LEFT.steps < 0:
         raise PolicyError(
