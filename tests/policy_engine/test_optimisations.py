@@ -208,7 +208,7 @@ numbers := [y | some a in asked; k := upper(a); y := [to_number(w.n) | some w in
 drawn := [y | some a in asked; k := upper(a); y := [rand.intn(w.s, 3) | some w in input.xs; upper(w.s) == k]]
 hosted := [y | some a in asked; k := upper(a); y := [slow(w.n) | some w in input.xs; upper(w.s) == k]]
 ruled := [y | some a in asked; k := upper(a); y := [f(w.n) | some w in input.xs; upper(w.s) == k]]
-document := [y | some a in asked; k := upper(a); y := [w.n | some w in input.xs; upper(w.s) == k; w.v == 9; data.t.none]]
+document := [y | some a in asked; k := upper(a); y := [1 | some w in input.xs; upper(w.s) == k; w.v == 9; data.t.none]]
 f(x) := 1 if x != 7
 f(x) := 2 if x == 8
 none := to_number("no number")
