@@ -31,6 +31,9 @@ from gateway.upstream.providers.openai import OpenAI
 
 MAX_HEADERS = 100
 BACKLOG = 2048
+CLOSING_SECONDS = 8.0
+"""How long a cancelled request may take to write its closing record: longer than anybody waits for the log's lock."""
+
 # Chunked framing may cost this much beside the body itself: one-byte chunks pass, endless extensions do not.
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
@@ -262,9 +265,9 @@ class _Server(uvicorn.Server):
 
 
 async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limits: Limits, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then let running requests end within the drain time; later ones are cancelled.
+    """Serve until `stop` is set, then let running requests end within the drain time and cancel the rest.
 
-    Every task has ended when this returns: also a cancelled one, which still has a closing record to write.
+    A cancelled request still has its closing record to write, so it gets `CLOSING_SECONDS`, whatever the drain time is.
     """
     config = uvicorn.Config(
         app,
@@ -292,7 +295,7 @@ async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limit
     finally:
         watcher.cancel()
         if server.server_state.tasks:
-            await asyncio.wait(server.server_state.tasks, timeout=settings.drain_timeout)
+            await asyncio.wait(server.server_state.tasks, timeout=CLOSING_SECONDS)
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

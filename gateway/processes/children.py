@@ -30,8 +30,9 @@ logger = logging.getLogger("gateway.processes.supervisor")
 START_SECONDS = 60.0
 # The pause before a restart doubles up to the longest one, and is short again after the child ran for a while.
 FIRST_PAUSE, LONGEST_PAUSE, QUIET_SECONDS = 0.1, 5.0, 30.0
-# A child that has not ended this long after its drain time is killed; recovery closes its open decisions.
-GRACE_SECONDS = 5.0
+# A child that has not ended this long after its drain time is killed, and recovery closes its open decisions. Until
+# then it may still be writing closing records (`CLOSING_SECONDS` in gateway/http/listener.py).
+GRACE_SECONDS = 15.0
 
 
 class Child:

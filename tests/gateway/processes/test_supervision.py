@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.gateway.dataplane.processes import Live
+from tests.gateway.dataplane.processes import Live, request
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,25 @@ def test_a_child_that_cannot_be_started_for_a_while(live: Live, kind: str) -> No
     live.wait(lambda: len(live.children(kind)) == 1 and f"the {name} process is running again" in up.text)
     assert up.text.count(complaint) == 1
     assert "Traceback" not in up.text
+
+
+def test_a_stop_without_a_drain_time_closes_every_decision(live: Live) -> None:
+    """Requests are cut off at once, and each still gets its closing record from the worker that served it."""
+    live.stop()
+    with (live.data / "gateway.toml").open("a") as file:
+        file.write("drain_timeout = 0\n")
+    live.start()
+    before = len(live.entries())
+    streams = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(12)]
+    try:
+        for each in streams:
+            each.sendall(request(live.key, "mock-delay-20000"))
+        live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(12,)])
+        live.stop()
+    finally:
+        for each in streams:
+            each.close()
+    closings = [entry for entry in live.entries()[before:] if entry["kind"] == "completed"]
+    assert [each["outcome"] for each in closings] == ["gateway_stopped"] * 12
+    live.check_log()
+    live.start()
