@@ -19,8 +19,8 @@ from policy_engine.codegen.context import CODE
 from policy_engine.codegen.lookahead import Loop, fixed_refs
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
-from policy_engine.compiler.safety import own_vars
 from policy_engine.compiler.terms import COMPREHENSIONS, DocumentValue, FunctionValue, bodies, builtin_name, same_key
+from policy_engine.compiler.variables import own_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 

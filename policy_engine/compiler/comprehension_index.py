@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from policy_engine.compiler.safety import Arity, Safety, own_vars, step_vars
+from policy_engine.compiler.bindings import Arity, outputs, step_vars
 from policy_engine.compiler.terms import (
     HOLD_OPERANDS,
     ROOTS,
@@ -22,6 +22,7 @@ from policy_engine.compiler.terms import (
     subterms,
     term_closures,
 )
+from policy_engine.compiler.variables import own_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
@@ -31,12 +32,12 @@ def index_keys(comprehension: Term, bound: Collection[str], arity: Arity) -> tup
     (body,) = bodies(comprehension)
     if any(expr.what.__class__ in HOLD_OPERANDS and not isinstance(expr.what, nodes.Every) for expr in body):
         return ()
-    safety, known, own = Safety(arity, []), set(ROOTS), set[str]()
+    known, own = set(ROOTS), set[str]()
     for expr in body:
         names = own_vars(expr)
         if expr.negated and not names <= known:
             return ()  # it never holds in the run without outer variables, which so finds nothing to look up
-        known |= safety.outputs(expr, known)
+        known |= outputs(expr, known, arity)
         own |= names
     keys = sorted(name for name in known - ROOTS if name in bound)
     if not keys or not own <= known or _iterates(body, bound, set()) or _closes_over(body, bound):
@@ -51,12 +52,12 @@ def binds_in_order(comprehension: Term, keys: Collection[str], arity: Arity) -> 
     does `every` or another body that mentions one of `keys` before it is bound.
     """
     (body,) = bodies(comprehension)
-    safety, known = Safety(arity, []), set(ROOTS)
+    known = set(ROOTS)
     for expr in body:
         within = {name for closure in closures(expr) for name in names_within(closure)}
         if any(name in within and name not in known for name in keys):
             return False
-        known |= safety.outputs(expr, known)
+        known |= outputs(expr, known, arity)
         if not own_vars(expr) <= known:
             return False
     return True
