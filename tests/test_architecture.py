@@ -42,7 +42,6 @@ LAYERS: dict[str, int] = {
     "policy_engine.compiled": 4,
     "policy_engine.engine": 4,
     "policy_engine.testing": 5,
-    "policy_engine.linting": 5,
     "policy_engine.cli": 6,
     "gateway": 0,  # an empty `__init__`
     "gateway.errors": 0,
