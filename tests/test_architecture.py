@@ -47,7 +47,6 @@ ROOMS: tuple[str, ...] = (
 ENGINE_LAYERS: dict[str, int] = {
     "policy_engine": 4,  # the public names
     "policy_engine.errors": 0,
-    "policy_engine.garbage": 0,
     "policy_engine.location": 0,
     "policy_engine.values": 0,
     "policy_engine.types": 0,
