@@ -3,7 +3,8 @@
     python benchmarks/audit_log.py [DIRECTORY]
 
 Claims that rest on this: a lone client waits for about one fsync, many share it, and with `audit.lock` the unlucky
-process waits tens of milliseconds where SQLite's own busy handler lets it wait for hundreds (`gateway/audit/lock.py`).
+process waits tens of milliseconds where SQLite's own busy handler lets it wait for hundreds
+(`gateway/storage/file_lock.py`).
 Figures depend on the disk: give a DIRECTORY on the one that counts, and read them as ratios.
 """
 

@@ -173,9 +173,9 @@ async def load(port: int, request: bytes, clients: int, seconds: float) -> tuple
 
 def prepare(directory: Path, upstream: int) -> str:
     """A gateway's data directory with one agent and one policy; returns the agent's key."""
-    from gateway import policy_bundle
     from gateway.audit import signer, storage
     from gateway.identity.credentials import Peppers
+    from gateway.policy import bundle as policy_bundle
     from gateway.registry import activations, changes
     from gateway.registry.database import Registry
     from gateway.registry.records import BundleRecord
@@ -264,8 +264,8 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, data: Path, provider: int, through: int, gateway: int) -> None:
     sys.path.insert(0, str(ROOT))
+    from gateway.processes.children import flags
     from gateway.settings import DataDirectory, Settings
-    from gateway.supervisor import flags
 
     key = prepare(data, provider)
     settings = flags(Settings(data=DataDirectory(data), port=gateway))
@@ -275,7 +275,7 @@ def measure(options: argparse.Namespace, data: Path, provider: int, through: int
     here = [str(Path(__file__).resolve()), "--ports", *map(str, options.ports), "--serve"]
     targets = {"provider": provider, "pass-through": through, "gateway": gateway}
     figures: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    worker: tuple[Any, ...] = ("-m", "gateway.app", "data", "boot_bench")
+    worker: tuple[Any, ...] = ("-m", "gateway.processes.app", "data", "boot_bench")
     with (
         process(*here, "provider", ready=wait_for(provider)),
         process(*here, "through", ready=wait_for(through)),

@@ -21,8 +21,8 @@ from typing import Final
 
 from gateway.audit import merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.lock import LOCK_SECONDS, FileLock
 from gateway.settings import DataDirectory
+from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
 SCHEMA: Final = 1
 APPLICATION: Final = 0x61696761  # "aiga"

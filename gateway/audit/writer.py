@@ -31,10 +31,10 @@ from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Completed, Decided, Intent
-from gateway.audit.lock import LOCK_SECONDS, FileLock
 from gateway.audit.transaction import Committed, Transaction
-from gateway.opened_file import OpenedFile, write_ahead_log
 from gateway.settings import DataDirectory
+from gateway.storage.file_lock import LOCK_SECONDS, FileLock
+from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
 __all__ = ["AuditWriter", "Committed"]
 

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import local, output
+from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
+from gateway.processes import local
 
 app = typer.Typer(no_args_is_help=True, help="Register, show and revoke agents.")
 

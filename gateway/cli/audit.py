@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import local, output
+from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
+from gateway.processes import local
 from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ def _remembered(directory: DataDirectory) -> list[str]:
 
 def _live_boots(directory: DataDirectory) -> frozenset[str] | None:
     """Which processes are running: open decisions of theirs are requests on their way."""
-    from gateway.liveness import LiveBoots
+    from gateway.storage.liveness import LiveBoots
 
     try:
         return frozenset(LiveBoots(directory))

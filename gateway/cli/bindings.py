@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import local, output
+from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
+from gateway.processes import local
 
 if TYPE_CHECKING:
     from gateway.registry.records import SubjectKind

@@ -12,7 +12,7 @@ def demo() -> None:
 
     Everything happens in a temporary directory and on 127.0.0.1. Exits with 0 only if every step came out as it should.
     """
-    from gateway.demo import Demo
+    from gateway.demo.demonstration import Demo
 
     def show(ok: bool, text: str) -> None:
         mark = typer.style("✓", fg="green") if ok else typer.style("✗", fg="red", bold=True)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import local, output
+from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.processes import local
 from gateway.settings import DataDirectory
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke agents' keys.")

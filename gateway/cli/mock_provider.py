@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.mock_provider import FAULTS
+from gateway.demo.mock_provider import FAULTS
 
 # Each line of the text on its own, as it is written.
 _HELP = "Serve a small OpenAI-compatible API with deterministic answers, for tests and first steps.\n\n\b\n" + FAULTS
@@ -26,9 +26,9 @@ def mock_provider(
 ) -> None:
     import uvicorn
 
+    from gateway.demo.mock_provider import Faults, MockProvider
     from gateway.errors import GatewayError
-    from gateway.mock_provider import Faults, MockProvider
-    from gateway.server import bind
+    from gateway.http.listener import bind
 
     try:
         listener = bind(host, port, shared=False)

@@ -28,9 +28,9 @@ def up(
     import uvloop
 
     from gateway import logs
-    from gateway.cli.init import make_empty
+    from gateway.processes.creation import make_empty
+    from gateway.processes.supervisor import Supervisor
     from gateway.settings import DataDirectory, load_settings
-    from gateway.supervisor import Supervisor
 
     flags = {
         "data": data,

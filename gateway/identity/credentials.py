@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.errors import GatewayError
-from gateway.identity import secret_files
+from gateway.storage import secret_files
 
 Kind = Literal["agent", "operator"]
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from gateway.exchange import Usage
+from gateway.call import Usage
 from gateway.upstream import sse
 
 # A larger answer is relayed all the same, but its usage is not read.

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.call import Call
 from gateway.errors import Denied
-from gateway.exchange import Call
 from gateway.upstream.taps import Tap
 
 Headers = list[tuple[bytes, bytes]]

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import orjson
 
+from gateway.call import Call, Reference, Tool, Usage
 from gateway.errors import Denied
-from gateway.exchange import Call, Reference, Tool, Usage
 from gateway.identity.credentials import PREFIXES
 from gateway.upstream.providers.base import Route
 from gateway.upstream.strict_json import shown

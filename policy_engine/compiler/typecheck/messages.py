@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from policy_engine.builtins.operand_names import operand_names
 from policy_engine.compiler.generated_names import is_generated, is_internal
 from policy_engine.compiler.terms import bodies, closures, map_term, subterms
 from policy_engine.compiler.typecheck import type_budget
@@ -84,8 +83,6 @@ def call_error(
     loc: Location, name: str, what: str, have: Sequence[Type], wanted: Sequence[Type], variadic: Type | None = None
 ) -> PolicyError:
     """A function's operands are not what it takes."""
-    if names := operand_names().get(name):
-        wanted = [Named(one, type_) for one, type_ in zip(names, wanted, strict=False)]
     return _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
 
 

@@ -20,7 +20,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.intents import Activation, Recovered, Refused
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
-from gateway.opened_file import write_ahead_log
+from gateway.storage.opened_file import write_ahead_log
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make

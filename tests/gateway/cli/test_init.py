@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import init
-from gateway.identity.authentication import authenticate
+from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
+from gateway.processes import creation
 from gateway.registry.names import PROVIDERS
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
@@ -40,7 +40,8 @@ def test_everything_is_there(made: tuple[Done, DataDirectory], run: Run) -> None
     # The key opens the gateway as the first agent, which the starter bundle judges.
     data.check()
     reader = RegistryReader(data.registry_db)
-    principal = authenticate([(b"x-api-key", key.encode())], Principals(reader, Peppers.load(data.keys)))
+    principals = Principals(reader, Peppers.load(data.keys))
+    principal = principals.get(presented([(b"x-api-key", key.encode())]), reader.epochs().authority)
     active = reader.active_bundles()
     assert (reader.deployment(), principal.organization, principal.name) == ("test-1", "default", "assistant")
     assert [(each.bundle, each.effect) for each in principal.bindings] == [("starter", "grant")]
@@ -110,14 +111,14 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gateway.policy_sync.activate_head", fail)
+    monkeypatch.setattr("gateway.processes.creation.activate_head", fail)
     with pytest.raises(KeyboardInterrupt):
-        init.make_empty(tmp_path / "gateway")
+        creation.make_empty(tmp_path / "gateway")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_settings_file_holds_every_setting_with_its_default(tmp_path: Path) -> None:
-    text = init.settings_template()
+    text = creation.settings_template()
     assert tomllib.loads(text) == {}
     file = tmp_path / "gateway.toml"
     file.write_text("\n".join(line.removeprefix("# ") for line in text.splitlines() if " = " in line))

@@ -15,25 +15,26 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway import policy_bundle, server
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.proxy import DataPlane
+from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.registry_view import RegistryView
+from gateway.http import listener as server
+from gateway.http.health import Health
+from gateway.http.last_resort import LastResort
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
-from gateway.liveness import Presence
-from gateway.middleware.health import Health
-from gateway.middleware.last_resort import LastResort
-from gateway.policies import PolicyCache, digests
-from gateway.proxy import DataPlane
-from gateway.refusals import Refusals
+from gateway.policy import bundle as policy_bundle
+from gateway.policy.cache import PolicyCache, digests
 from gateway.registry import activations, changes
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
-from gateway.registry_view import RegistryView
 from gateway.settings import DataDirectory, Settings
+from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
 
 ORG = "default"

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from gateway.demo import Demo, Step
+from gateway.demo.demonstration import Demo, Step
 
 from .processes import COMMAND, environment
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gateway import proxy
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
-from gateway.exchange import Departure
+from gateway.dataplane import proxy
+from gateway.http.departure import Departure
 
 from .conftest import COMPLETION, ORG, Gateway, answer, chat, stream
 from .test_requests import DONE, HELLO, USAGE
@@ -153,7 +153,7 @@ def test_a_client_that_stops_reading_is_not_waited_for_forever(run: Run, monkeyp
     async def stuck(relay: object) -> None:
         await asyncio.sleep(20)
 
-    monkeypatch.setattr(proxy._Relay, "end", stuck)
+    monkeypatch.setattr(proxy.Relay, "end", stuck)
 
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, USAGE, DONE)
@@ -399,7 +399,7 @@ def test_what_does_not_end_in_time_is_cut_and_recorded(run: Run) -> None:
 
 def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(gateway: Gateway) -> None:
-        monkeypatch.setattr("gateway.proxy.decide", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("gateway.dataplane.proxy.decide", lambda *_, **__: 1 / 0)
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (500, None)
         assert b"division" not in reply.body
@@ -410,7 +410,7 @@ def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_fault_of_ours_after_the_decision_closes_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(gateway: Gateway) -> None:
-        monkeypatch.setattr("gateway.proxy._response_head", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("gateway.dataplane.relay._response_head", lambda *_, **__: 1 / 0)
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (500, None)
         assert (await outcome(gateway))["outcome"] == "gateway_error"

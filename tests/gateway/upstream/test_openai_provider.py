@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import rfc8785
 
+from gateway.call import Call, Reference, Tool
 from gateway.errors import REASONS, Denied
-from gateway.exchange import Call, Reference, Tool
 from gateway.upstream import strict_json
 from gateway.upstream.providers.openai import OpenAI, read_usage
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.exchange import Usage
+from gateway.call import Usage
 from gateway.upstream import taps
 from gateway.upstream.providers.openai import OpenAI
 from gateway.upstream.taps import DocumentTap, Tap

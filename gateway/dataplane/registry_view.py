@@ -1,0 +1,76 @@
+"""What the registry says to a data worker beside who somebody is: the upstreams with their secrets opened, and the
+policies in force.
+
+Each is read again when its part of the epoch has changed, and only then. A secret that cannot be opened makes its
+own upstream unusable and no other. Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from gateway.errors import GatewayError
+from gateway.registry.reader import ActiveSet, Epochs, RegistryReader, UpstreamRow
+from gateway.registry.vault import Place, Vault
+from gateway.upstream.routing import PROVIDERS, RouteTable, Upstream
+
+logger = logging.getLogger("gateway.upstreams")
+
+
+class RegistryView:
+    """One worker's view; used from its event loop's thread only."""
+
+    def __init__(self, reader: RegistryReader, vault: Vault) -> None:
+        self._reader = reader
+        self._vault = vault
+        self._table_epoch = -1
+        self._table = RouteTable([])
+        self._active: ActiveSet | None = None
+        # By row and version: a secret and why it cannot be used. Opening one once is enough.
+        self._secrets: dict[tuple[str, int], tuple[str | None, str]] = {}
+
+    def epochs(self) -> Epochs:
+        """The state of the registry now: what is newer than this was committed later."""
+        return self._reader.epochs()
+
+    def routes(self, epoch: int) -> RouteTable:
+        """The table as of this epoch of upstreams or a later one."""
+        if epoch != self._table_epoch:
+            # What is read now is at least as new as the epoch that the caller has seen.
+            rows = [row for row in self._reader.upstreams() if row.provider in PROVIDERS]
+            self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
+            self._table = RouteTable(self._upstream(row) for row in rows)
+            self._table_epoch = epoch
+        return self._table
+
+    def active(self, epoch: int) -> ActiveSet:
+        """The policy revisions in force as of this epoch of policy or a later one."""
+        if self._active is None or self._active.epoch != epoch:
+            self._active = self._reader.active_bundles()
+        return self._active
+
+    def _secret(self, row: UpstreamRow) -> tuple[str | None, str]:
+        known = self._secrets.get((row.id, row.version))
+        if known is not None:
+            return known
+        if row.secret is None:
+            return None, ""
+        try:
+            place = Place(row.organization, row.provider, row.id, row.version)
+            return self._vault.open(row.secret, place), ""
+        except GatewayError as error:
+            logger.error("upstream %s: %s", row.name, error.message)
+            return None, error.message
+
+    def _upstream(self, row: UpstreamRow) -> Upstream:
+        secret, fault = self._secrets[row.id, row.version]
+        return Upstream(
+            id=row.id,
+            organization=row.organization,
+            name=row.name,
+            provider=PROVIDERS[row.provider],
+            base_url=row.base_url,
+            default=row.default,
+            secret=secret,
+            fault=fault,
+        )

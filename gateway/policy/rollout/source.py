@@ -1,0 +1,211 @@
+"""Where policies come from: a git repository, read with dulwich, so that no git program is needed.
+
+Reads commits and makes the first one; what a bundle's content means is `policy_bundle.py`, what happens to a new commit
+`policy_sync.py`. The control process and the command line use this, data workers never do. Only the object database is
+read: what lies uncommitted in a working tree does not exist for the gateway.
+Specification: docs/architecture.md, section 11.
+"""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from dulwich import errors as git_errors
+from dulwich.config import StackedConfig
+from dulwich.object_store import iter_tree_contents
+from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
+from dulwich.refs import Ref
+from dulwich.repo import Repo
+
+from gateway.errors import GatewayError
+from gateway.policy.bundle import MANIFEST, Files, belongs, check_path
+
+"""The bundle in the repository that `gateway init` makes."""
+
+BRANCH = "main"
+MAX_BYTES = 64 * 1024 * 1024
+"""Of all bundles of one commit together: more is a mistake, and must not fill the control process's memory."""
+
+_AUTHOR = b"gateway init <gateway@localhost>"
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    ValueError,
+    AssertionError,
+    EOFError,
+    zlib.error,
+    git_errors.ChecksumMismatch,
+    git_errors.WrongObjectException,
+    git_errors.ObjectMissing,
+    git_errors.ApplyDeltaError,
+    git_errors.FileFormatException,
+    git_errors.RefFormatError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A commit: its id in hex, and who wrote it, as it says itself."""
+
+    commit: str
+    author: str
+
+
+class GitSource:
+    """The bundles under `path` in `repository` as of `ref`. Opens the repository for each call, and keeps nothing."""
+
+    def __init__(self, repository: Path, path: str = "", ref: str = BRANCH) -> None:
+        self._repository = repository
+        self._path = path.strip("/")
+        self._ref = ref
+
+    def head(self) -> Revision:
+        """The commit that the ref names now: a branch, a tag, a full ref name or a commit id, in this order."""
+        with self._open() as repo:
+            name = self._ref.encode()
+            for candidate in (Ref(b"refs/heads/" + name), Ref(b"refs/tags/" + name), Ref(name)):
+                if candidate in repo.refs:
+                    commit = _peel(repo, repo.refs[candidate])
+                    break
+            else:
+                if not _is_commit_id(self._ref) or ObjectID(name) not in repo.object_store:
+                    raise GatewayError(
+                        "policies_ref",
+                        f"`{self._repository}` has no branch or tag `{self._ref}`",
+                        subject=self._ref,
+                        hint="commit the policies there, or set policies_ref to the branch to follow",
+                    )
+                commit = _peel(repo, ObjectID(name))
+            author = commit.author.decode("utf-8", "replace")
+            return Revision(commit.id.decode("ascii"), "".join(filter(str.isprintable, author))[:200])
+
+    def bundles(self, commit: str) -> dict[str, Files]:
+        """Every bundle of a commit by name, with its files' contents by path inside the bundle."""
+        found: dict[str, Files] = {}
+        with self._open() as repo:
+            tree = _peel(repo, ObjectID(commit.encode())).tree
+            files = dict(self._walk(repo, tree))
+            for path in sorted(path for path in files if path.rpartition("/")[2] == MANIFEST):
+                name = path.removesuffix(MANIFEST).removesuffix("/")
+                if not name or "/" in name:
+                    raise _misplaced(name, self._path)
+                found[name] = {}
+            left = MAX_BYTES
+            for path, (mode, identifier) in files.items():
+                name, _, inner = path.partition("/")
+                if name not in found or not belongs(inner):
+                    continue
+                check_path(path)
+                if not stat.S_ISREG(mode):
+                    raise GatewayError("policies_file", f"`{path}` is not a plain file", subject=path)
+                blob = repo.object_store[identifier]
+                assert isinstance(blob, Blob), "a tree's entry of a file's mode names a blob"
+                found[name][inner] = blob.data
+                left -= len(blob.data)
+                if left < 0:
+                    raise GatewayError("policies_too_large", f"the policies have more than {MAX_BYTES} bytes")
+        return found
+
+    def _walk(self, repo: Repo, tree: ObjectID) -> Iterator[tuple[str, tuple[int, ObjectID]]]:
+        """Path under the policies' directory, mode and id of every file. Links and submodules are files here."""
+        for step in filter(None, self._path.split("/")):
+            above = repo.object_store[tree]
+            entry = above[step.encode()] if isinstance(above, Tree) and step.encode() in above else None
+            if entry is None or not stat.S_ISDIR(entry[0]):
+                raise GatewayError(
+                    "policies_path",
+                    f"the policies' commit has no directory `{self._path}`",
+                    subject=self._path,
+                    hint="set policies_path to the directory that holds the bundles",
+                )
+            tree = entry[1]
+        for file in iter_tree_contents(repo.object_store, tree):
+            if file.path is not None and file.mode is not None and file.sha is not None:
+                yield file.path.decode("utf-8", "surrogateescape"), (file.mode, file.sha)
+
+    @contextmanager
+    def _open(self) -> Iterator[Repo]:
+        where = str(self._repository)
+        try:
+            with Repo(where) as repo:
+                yield repo
+        except git_errors.NotGitRepository as error:
+            raise GatewayError(
+                "policies_missing",
+                f"`{where}` is not a git repository",
+                subject=where,
+                hint="set policies_repository to the repository that holds the policies",
+            ) from error
+        except _UNREADABLE as error:
+            message = f"cannot read the git repository `{where}`: {type(error).__name__}: {error}"
+            raise GatewayError("policies_unreadable", message, subject=where) from error
+
+
+def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> Revision:
+    """Make a repository at `path` whose branch `main` holds `files` in one commit, checked out beside it."""
+    try:
+        with Repo.init(path, mkdir=not path.exists(), default_branch=BRANCH.encode()) as repo:
+            for name, content in files.items():
+                target = path / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            tree = repo.get_worktree()
+            # Nothing of the user's own git settings may matter here: hooks, signing, an identity that is not set.
+            settings = StackedConfig([])
+            tree.stage(list(files), config=settings)
+            commit = tree.commit(
+                message=message.encode(),
+                author=_AUTHOR,
+                committer=_AUTHOR,
+                encoding=b"utf-8",
+                no_verify=True,
+                sign=False,
+                signoff=False,
+                config=settings,
+            )
+            return Revision(commit.decode("ascii"), _AUTHOR.decode())
+    except OSError as error:
+        where = str(path)
+        reason = (error.strerror or type(error).__name__).lower()
+        raise GatewayError("policies_not_writable", f"cannot create `{where}`: {reason}", subject=where) from error
+
+
+def packaged_files(directory: Traversable, prefix: str = "") -> dict[str, bytes]:
+    """The files of a directory that ships with this package, by their paths below it."""
+    found: dict[str, bytes] = {}
+    for item in sorted(directory.iterdir(), key=lambda each: each.name):
+        if item.is_dir():
+            found |= packaged_files(item, f"{prefix}{item.name}/")
+        else:
+            found[prefix + item.name] = item.read_bytes()
+    return found
+
+
+def _peel(repo: Repo, identifier: ObjectID) -> Commit:
+    found = repo.object_store[identifier]
+    while isinstance(found, Tag):
+        found = repo.object_store[found.object[1]]
+    if not isinstance(found, Commit):
+        shown = identifier.decode("ascii", "replace")
+        raise GatewayError("policies_ref", f"`{shown}` is not a commit", subject=shown)
+    return found
+
+
+def _is_commit_id(text: str) -> bool:
+    return len(text) == 40 and all(digit in "0123456789abcdef" for digit in text)
+
+
+def _misplaced(name: str, path: str) -> GatewayError:
+    where = f"`{path}`" if path else "the repository's top directory"
+    return GatewayError(
+        "policies_layout",
+        f"there is a `{MANIFEST}` in `{name or '.'}`, but a bundle is a directory directly under {where}",
+        subject=name,
+        hint="set policies_path to the directory that holds the bundles",
+    )
