@@ -19,7 +19,7 @@ from statistics import median
 from sqlalchemy import insert
 
 from gateway.identifiers import new_id
-from gateway.identity.authentication import authenticate
+from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers, digest, generate
 from gateway.identity.principals import Principals
 from gateway.registry import changes
@@ -51,14 +51,18 @@ class Side:
         self.turn = 0
 
     def epoch(self) -> None:
-        self.reader.epoch()
+        self.reader.epochs()
 
     def cached(self) -> None:
-        authenticate([(b"authorization", b"Bearer " + self.keys[0])], self.principals)
+        self._authenticate(self.keys[0], self.principals)
 
     def uncached(self) -> None:
         self.turn = (self.turn + 7919) % len(self.keys)  # another agent each time, all over the table
-        authenticate([(b"authorization", b"Bearer " + self.keys[self.turn])], self.cold)
+        self._authenticate(self.keys[self.turn], self.cold)
+
+    def _authenticate(self, key: bytes, principals: Principals) -> None:
+        credential = presented([(b"authorization", b"Bearer " + key)])
+        principals.get(credential, self.reader.epochs().authority)
 
 
 def _fill(registry: Registry, peppers: Peppers, count: int) -> list[bytes]:

@@ -39,7 +39,7 @@ from gateway.dataplane.relay import Relay
 from gateway.errors import Denied, PrincipalHint
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id
-from gateway.identity.authentication import authenticate
+from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
 from gateway.policy.authorization import confirm, decide
 from gateway.policy.cache import PolicyCache
@@ -83,8 +83,10 @@ class DataPlane:
             target = routing.target(scope["method"], scope["raw_path"])
             provider = target.provider
             # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
-            exchange.principal = authenticate(scope["headers"], self._principals)
-            match = self._registry.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
+            credential = authentication.presented(scope["headers"])
+            exchange.epochs = self._registry.epochs()
+            exchange.principal = self._principals.get(credential, exchange.epochs.authority)
+            match = self._registry.routes(exchange.epochs.upstreams).resolve(exchange.principal.organization, target)
             provider = match.upstream.provider
             preconditions.query(scope["query_string"], match.route.query)
             # 4 read the body, strictly: the provider's view of the call
@@ -94,8 +96,9 @@ class DataPlane:
             else:
                 preconditions.no_body(headers)
             # 5 check the epoch again, then decide: whom and where this is about may have changed while the body came
-            exchange.principal = self._principals.refresh(exchange.principal)
-            match = self._registry.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
+            exchange.epochs = self._registry.epochs()
+            exchange.principal = self._principals.refresh(exchange.principal, exchange.epochs.authority)
+            match = self._registry.routes(exchange.epochs.upstreams).resolve(exchange.principal.organization, target)
             exchange.call = self._parse(exchange, match)
             self._decide(exchange, match)
             # 6 record `decided`
@@ -145,7 +148,8 @@ class DataPlane:
         principal, call = exchange.principal, exchange.call
         assert principal is not None
         assert call is not None
-        active = self._registry.active(principal.epoch)
+        assert exchange.epochs is not None
+        active = self._registry.active(exchange.epochs.policy)
         deadline_ms = self._settings.policy_deadline_ms
         first = decide(principal, call, active, self._policies, time.time_ns(), deadline_ms=deadline_ms)
         exchange.authorization = first

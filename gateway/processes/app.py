@@ -87,7 +87,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
 
         def healthy() -> bool:
             try:
-                return reader.epoch() >= 0
+                return reader.epochs().value >= 0
             except Denied:
                 return False
 

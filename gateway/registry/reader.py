@@ -18,8 +18,22 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity.principals import CredentialRow
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that these statements are written for; a worker refuses any other."""
+
+
+class Epochs(NamedTuple):
+    """The number of the registry's state, and for each part of it the number at which that part changed last.
+
+    `value` grows with every change. What was read of a part is still true while the part's number stays the same.
+    """
+
+    value: int
+    authority: int
+    """Organizations, agents, keys and bindings: all that principals are made of."""
+    upstreams: int
+    policy: int
+    """The activation in force, and the revisions that bindings pin."""
 
 
 class BundleRef(NamedTuple):
@@ -46,7 +60,7 @@ class UpstreamRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ActiveSet:
-    """The bundle revisions in force as of one epoch; empty before the first activation: nothing can be granted."""
+    """The bundle revisions in force as of one epoch of policy; none before the first activation: nothing is granted."""
 
     activation_id: str
     commit: str
@@ -58,6 +72,8 @@ class ActiveSet:
         """The revision that a binding means: the pinned commit's, or the one in force."""
         return self.bundles.get(bundle) if pinned is None else self.pinned.get((bundle, pinned))
 
+
+_EPOCHS = "SELECT value, authority, upstreams, policy FROM epoch"
 
 # Every step is a search in an index, whatever the tables hold; written with OR, SQLite would scan all bindings.
 _CREDENTIAL = """
@@ -120,12 +136,12 @@ class RegistryReader:
         self._wal.close()
         self._file.close()
 
-    def epoch(self) -> int:
-        """The number that changes with every change of authority."""
+    def epochs(self) -> Epochs:
+        """The number of the state that is in force now, and of each part of it."""
         if not self._file.in_place() or not self._wal.in_place():
             raise Denied("registry_unavailable", "its files were moved, deleted or replaced: restart the gateway")
         try:
-            return self._epochs.execute("SELECT value FROM epoch").fetchone()[0]  # type: ignore[no-any-return]
+            return Epochs._make(self._epochs.execute(_EPOCHS).fetchone())
         except (sqlite3.Error, TypeError) as error:  # TypeError: the row is gone
             raise Denied("registry_unavailable", f"epoch: {error}") from error
 
@@ -137,7 +153,7 @@ class RegistryReader:
     def active_bundles(self) -> ActiveSet:
         """The activation in force, and the revisions that bindings pin. Carries the epoch to cache it under."""
         # The epoch first: what is read after it may be newer than its stamp, never older.
-        epoch = self.epoch()
+        epoch = self.epochs().policy
         rows = self._all(_ACTIVE)
         pinned = {(row[0], row[2]): BundleRef(*row) for row in self._all(_PINNED)}
         if not rows:

@@ -35,11 +35,11 @@ def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:
     assert "only time" in created.err
     reader = RegistryReader(home.data.registry_db)
     principals = Principals(reader, home.peppers)
-    assert principals.get(home.credential(key)).name == "support-bot"
+    assert principals.get(home.credential(key), reader.epochs().authority).name == "support-bot"
     # Revoked by another process: the next request is refused, here as in every worker.
     assert at("agents", "revoke", "support-bot").out.startswith("revoked agent support-bot (agt_")
     with pytest.raises(Denied) as caught:
-        principals.get(home.credential(key))
+        principals.get(home.credential(key), reader.epochs().authority)
     assert caught.value.detail == "revoked"
     reader.close()
     assert at("agents", "revoke", "support-bot").out == "agent support-bot was revoked already\n"
@@ -188,14 +188,14 @@ def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:
     key = home.credential(home.key())
     reader = RegistryReader(home.data.registry_db)
     principals = Principals(reader, home.peppers)
-    principals.get(key)
+    principals.get(key, reader.epochs().authority)
     away = home.data.audit_db.rename(home.data.path / "away.db")
     done = at("agents", "revoke", "bot")
     assert done.code == 1
     assert "revoked agent bot" in done.out
     assert "the change is in force, but not in the audit log yet" in done.err
     with pytest.raises(Denied):
-        principals.get(key)
+        principals.get(key, reader.epochs().authority)
     reader.close()
     # What would give somebody more is refused before it happens.
     assert "audit" in at("agents", "register", "other").complains()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.identity.authentication import authenticate
+from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
 from gateway.processes import creation
@@ -40,7 +40,8 @@ def test_everything_is_there(made: tuple[Done, DataDirectory], run: Run) -> None
     # The key opens the gateway as the first agent, which the starter bundle judges.
     data.check()
     reader = RegistryReader(data.registry_db)
-    principal = authenticate([(b"x-api-key", key.encode())], Principals(reader, Peppers.load(data.keys)))
+    principals = Principals(reader, Peppers.load(data.keys))
+    principal = principals.get(presented([(b"x-api-key", key.encode())]), reader.epochs().authority)
     active = reader.active_bundles()
     assert (reader.deployment(), principal.organization, principal.name) == ("test-1", "default", "assistant")
     assert [(each.bundle, each.effect) for each in principal.bindings] == [("starter", "grant")]

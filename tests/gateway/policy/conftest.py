@@ -51,7 +51,7 @@ def principal(*bindings: Binding) -> Principal:
         strength=1,
         status="active",
         bindings=bindings,
-        epoch=7,
+        authority_epoch=7,
         document=document,
     )
 

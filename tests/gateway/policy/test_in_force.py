@@ -39,7 +39,7 @@ class Desk:
         self._principals = Principals(self.reader, home.peppers)
 
     def principal(self) -> Principal:
-        return self._principals.get(self._credential)
+        return self._principals.get(self._credential, self.reader.epochs().authority)
 
     def decide(self, asked: Call) -> Authorization:
         return decide(self.principal(), asked, self.reader.active_bundles(), self.cache, NOW_NS)

@@ -20,16 +20,18 @@ WORKER = """
 import sys
 from pathlib import Path
 from gateway.errors import Denied
-from gateway.identity.authentication import authenticate
+from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
 from gateway.registry.reader import RegistryReader
 
 data = Path(sys.argv[1])
-principals = Principals(RegistryReader(data / "registry.db"), Peppers.load(data / "keys"))
+reader = RegistryReader(data / "registry.db")
+principals = Principals(reader, Peppers.load(data / "keys"))
 for line in sys.stdin:
     try:
-        found = authenticate([(b"x-api-key", line.strip().encode())], principals)
+        credential = presented([(b"x-api-key", line.strip().encode())])
+        found = principals.get(credential, reader.epochs().authority)
         print(found.name, *(binding.bundle for binding in found.bindings), flush=True)
     except Denied as denied:
         print(denied.code, denied.detail, flush=True)
