@@ -5,10 +5,10 @@ clients that stop reading, one request at a time, a cap on connections, and no p
 a whole head (Host, Content-Length, path) is step 1 of `gateway/dataplane/proxy.py`.
 Specification: docs/architecture.md, section 7.
 
-It relies on the insides of uvicorn's protocol class, which may change with any release. So uvicorn is pinned exactly, and
-`tests/gateway/http/test_uvicorn.py` lists the parts. Refusals made here have the OpenAI error shape, because at this
-point no provider is known yet. The connection is closed after each of them: once a peer's framing is in doubt, nothing
-that follows can be trusted.
+It relies on the insides of uvicorn's protocol class, which may change with any release. So uvicorn is pinned exactly,
+and `tests/gateway/http/test_uvicorn.py` lists the parts. Refusals made here have the OpenAI error shape, because at
+this point no provider is known yet. The connection is closed after each of them: once a peer's framing is in doubt,
+nothing that follows can be trusted.
 """
 
 from __future__ import annotations
