@@ -66,7 +66,6 @@ ENGINE_LAYERS: dict[str, int] = {
     "policy_engine.compiled": 4,
     "policy_engine.engine": 4,
     "policy_engine.testing": 5,
-    "policy_engine.linting": 5,
     "policy_engine.cli": 6,
 }
 

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
@@ -44,14 +44,15 @@ QUEUE: Final = 4096  # intents that may wait: about a second of work; more would
 BATCH: Final = 512
 OWED: Final = 10_000  # closings kept in memory; beyond that recovery at the next start finds them
 OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
+RECENT_SECONDS: Final = 5.0  # how long a commit proves that the log can be written
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One draft on its way, and who waits for it (nobody, if the writer owes it)."""
+    """One draft on its way, and who waits for it (nobody, if the writer owes it). A check has no draft."""
 
-    draft: Draft
-    waiter: Future[Committed] | asyncio.Future[Committed] | None
+    draft: Draft | None
+    waiter: Future[Committed] | asyncio.Future[Any] | None
     result: Committed | None = None
     error: AuditError | None = None
     in_doubt: bool = False  # whether it may be in the log although `error` is set
@@ -83,6 +84,8 @@ class AuditWriter:
         self._owed: dict[str, Draft] = {}  # closings by event id
         self._lost = False  # recent entries may be, so nothing may follow them
         self._complaint = ""  # why nothing can be written, as it was said last
+        self._committed = -RECENT_SECONDS  # when a commit succeeded last
+        self._check: asyncio.Future[None] | None = None  # the check under way
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
@@ -116,13 +119,30 @@ class AuditWriter:
         """The same for callers without an event loop."""
         return self.submit(intent).result()
 
+    async def check(self) -> bool:
+        """True if an entry could be recorded now; raises `AuditError` if not. For one event loop.
+
+        A recent commit is proof enough. Otherwise one is made that changes nothing, by the same way as every other:
+        so a log that cannot be written is noticed without a request, and one that can be written again as well.
+        """
+        if not self._complaint and time.monotonic() - self._committed < RECENT_SECONDS:
+            return True
+        if self._check is None or self._check.done():
+            self._check = asyncio.get_running_loop().create_future()
+            # Who asked may be gone when it fails, and nobody need be told then.
+            self._check.add_done_callback(lambda check: check.cancelled() or check.exception())
+            self._enqueue(_Job(None, self._check))
+        await asyncio.shield(self._check)
+        return True
+
     def _enqueue(self, job: _Job) -> None:
         with self._guard:
             full = self._queue.qsize() >= self._capacity
             if not self._closed and not full:
                 self._queue.put(job)
                 return
-        self._owe(job.draft)
+        if job.draft is not None:
+            self._owe(job.draft)
         raise unavailable(f"{self._capacity} entries wait already" if full else "the writer has been closed")
 
     def close(self) -> None:
@@ -178,6 +198,9 @@ class AuditWriter:
             db.execute("BEGIN IMMEDIATE")
             transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
+                if job.draft is None:
+                    storage.touch(db)
+                    continue
                 try:
                     job.result = transaction.record(job.draft)
                 except AuditError as error:
@@ -186,6 +209,7 @@ class AuditWriter:
             attempted = True
             # Until this returns nobody has been told anything; when it has, the entries survive a power failure.
             db.execute("COMMIT")
+            self._committed = time.monotonic()
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread lives on and every waiter is told
             self._fail(jobs, error, in_doubt=attempted)
@@ -232,6 +256,8 @@ class AuditWriter:
     def _settle(self, jobs: list[_Job]) -> None:
         """Closings that could not be recorded are owed from now on; those that were are not any more."""
         for job in jobs:
+            if job.draft is None:
+                continue
             if job.error is not None and job.error.code == "audit_unavailable":
                 self._owe(job.draft, in_doubt=job.in_doubt)
             elif self._owed:
@@ -290,8 +316,8 @@ def _resolve(jobs: list[_Job]) -> None:
             _answer(job, job.waiter)
 
 
-def _answer(job: _Job, waiter: Future[Committed] | asyncio.Future[Committed]) -> None:
-    if job.result is not None:
+def _answer(job: _Job, waiter: Future[Any] | asyncio.Future[Any]) -> None:
+    if job.result is not None or (job.draft is None and job.error is None):
         waiter.set_result(job.result)
     else:
         waiter.set_exception(job.error or unavailable("the writer lost the entry"))

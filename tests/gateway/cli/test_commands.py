@@ -132,7 +132,7 @@ def test_binding(at: Run, home: Home) -> None:
     found = {each["bundle"]: each for each in at("bindings", "list", "--json").json}
     assert (found["support"]["pinned"], found["baseline"]["subject_kind"]) == ("a" * 40, "organization")
     assert at("unbind", "org:default", "baseline").out == "bundle baseline no longer judges organization default\n"
-    assert "unknown bundle `nothing`: known bundles: baseline, support" in at("bind", "bot", "nothing").complains()
+    assert "bundle `nothing` is not in force yet" in at("bind", "bot", "nothing").complains()
     assert "no tested revision" in at("bind", "bot", "support", "--pin", "b" * 40).complains()
     assert "unknown agent `nobody`" in at("bind", "nobody", "support").complains()
     assert "is not a subject" in at("bind", "user:x", "support").complains()
