@@ -42,6 +42,7 @@ logger = logging.getLogger("gateway.audit")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
 BATCH: Final = 512
+HOLD_SECONDS: Final = 0.001  # how long a busy loop may go on adding to a group before it is committed
 OWED: Final = 10_000  # closings kept in memory; beyond that recovery at the next start finds them
 OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
 
@@ -77,9 +78,11 @@ class AuditWriter:
         self.deployment = deployment
         self._capacity = capacity
         self._clock = clock
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}  # each list belongs to its loop's thread
         self._guard = threading.Lock()  # for what submitters and the thread share: the next two
         self._closed = False  # nothing is queued after the last job
+        self._queued = 0  # how many jobs wait in the queue
         self._owed: dict[str, Draft] = {}  # closings by event id
         self._lost = False  # recent entries may be, so nothing may follow them
         self._complaint = ""  # why nothing can be written, as it was said last
@@ -108,8 +111,9 @@ class AuditWriter:
 
     async def write(self, intent: Intent) -> Committed:
         """Record an intent and return when it is durable. Being cancelled ends the wait, not the recording."""
-        waiter: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Job(draft(intent, self.boot), waiter))
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Committed] = loop.create_future()
+        self._gather(loop, _Job(draft(intent, self.boot), waiter))
         return await waiter
 
     def write_sync(self, intent: Intent) -> Committed:
@@ -118,15 +122,47 @@ class AuditWriter:
 
     def _enqueue(self, job: _Job) -> None:
         with self._guard:
-            full = self._queue.qsize() >= self._capacity
-            if not self._closed and not full:
-                self._queue.put(job)
+            if not self._closed and self._queued < self._capacity:
+                self._queued += 1
+                self._queue.put([job])
                 return
         self._owe(job.draft)
-        raise unavailable(f"{self._capacity} entries wait already" if full else "the writer has been closed")
+        raise self._no_room()
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
+        """Hold a job back until the loop has nothing more to submit: a group costs little more than its first entry."""
+        if self._closed or self._queued >= self._capacity:
+            self._owe(job.draft)
+            raise self._no_room()
+        gathered = self._gathered.get(loop)
+        if gathered is None:
+            self._gathered[loop] = [job]
+            loop.call_soon(self._hand_over, loop, 1, loop.time() + HOLD_SECONDS)
+        else:
+            gathered.append(job)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        """Give the thread what one turn of the loop, or several busy ones, submitted. Runs in the loop's thread."""
+        jobs = self._gathered.get(loop, ())
+        if seen < len(jobs) < BATCH and loop.time() < until:
+            loop.call_soon(self._hand_over, loop, len(jobs), until)
+        elif jobs:
+            self._queue_gathered(loop)
+
+    def _queue_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._guard:
+            jobs = self._gathered.pop(loop, None)  # by `close` meanwhile, or here
+            if jobs is not None:
+                self._queued += len(jobs)
+                self._queue.put(jobs)
+
+    def _no_room(self) -> AuditError:
+        return unavailable("the writer has been closed" if self._closed else f"{self._queued} entries wait already")
 
     def close(self) -> None:
         """Write what is queued and what is owed, then end. Later submissions fail. Safe to call twice."""
+        for loop in list(self._gathered):  # of loops that stopped before their next turn
+            self._queue_gathered(loop)
         with self._guard:
             if not self._closed:
                 self._closed = True
@@ -154,16 +190,21 @@ class AuditWriter:
     def _take(self) -> tuple[list[_Job], bool]:
         """Everything that waits, at least one job unless something is owed; False after the last."""
         jobs: list[_Job] = []
+        more = True
         try:
-            job = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == BATCH:
-                    return jobs, True
-                job = self._queue.get_nowait()
+            found = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
+            while found is not None:
+                jobs += found
+                if len(jobs) >= BATCH:
+                    break
+                found = self._queue.get_nowait()
+            else:
+                more = False
         except queue.Empty:
-            return jobs, True
-        return jobs, False
+            pass
+        with self._guard:
+            self._queued -= len(jobs)
+        return jobs, more
 
     def _commit(self, jobs: list[_Job]) -> None:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
