@@ -22,10 +22,10 @@ from typing import Any, Final, NoReturn
 
 from policy_engine.builtins import gojson
 from policy_engine.builtins.encoding_base64 import Base64Error, decode_url, encode_url
-from policy_engine.builtins.jwt import Token, TokenError, split
-from policy_engine.builtins.keys import ALGORITHMS
+from policy_engine.builtins.jwt.keys import ALGORITHMS
+from policy_engine.builtins.jwt.signatures import SigningError, sign, verify
+from policy_engine.builtins.jwt.tokens import Token, TokenError, split
 from policy_engine.builtins.octets import from_bytes
-from policy_engine.builtins.signatures import SigningError, sign, verify
 from policy_engine.bundle_files import SIGNATURES, File, checked
 from policy_engine.documents import read_document
 from policy_engine.errors import SIGNATURE_ERROR, PolicyError

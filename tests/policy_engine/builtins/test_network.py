@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from policy_engine.builtins import http_transport
+from policy_engine.builtins.http import transport
 from policy_engine.values import Number, Set, Value
 from tests.oracle import Oracle
 from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
@@ -43,7 +43,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         "/empty": ("application/json", b""),
         "/vnd": ("application/vnd.x+json; charset=utf-8", b"[1]"),
         "/xyaml": ("application/x-yaml", b"a: 1"),
-        "/large": ("text/plain", b"x" * (http_transport.LARGEST_BODY + 1)),
+        "/large": ("text/plain", b"x" * (transport.LARGEST_BODY + 1)),
     }
 
     def answer(self) -> None:
