@@ -35,10 +35,11 @@ _EVENT_ID = re.compile(r"[a-z]{3,4}_[0-9A-Za-z-]{1,56}")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One entry to be: `entry` lacks only the real time. `salt` and `private` are stored beside the log."""
+    """One entry to be: `entry` and `leaf` lack only the real time. `salt` and `private` are stored beside the log."""
 
     intent: Intent
     entry: entries.Entry
+    leaf: bytes
     salt: bytes | None = None
     private: bytes | None = None
 
@@ -82,10 +83,11 @@ def draft(intent: Intent, boot: str) -> Draft:
             raise AuditError("bad_entry", f"`{taken}` cannot be a free field of a `{intent.kind}` entry")
         entry.update(intent.fields)
     entries.check(entry)
-    size = len(entries.encode(entry))
-    if size > entries.MAX_LEAF - _SLACK:
-        raise AuditError("bad_entry", f"the entry would have {size} bytes, {entries.MAX_LEAF - _SLACK} are the most")
-    return Draft(intent, entry, salt, private)
+    leaf = entries.encode(entry)
+    if len(leaf) > entries.MAX_LEAF - _SLACK:
+        most = entries.MAX_LEAF - _SLACK
+        raise AuditError("bad_entry", f"the entry would have {len(leaf)} bytes, {most} are the most")
+    return Draft(intent, entry, leaf, salt, private)
 
 
 def _event_id(intent: Intent) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from gateway.audit import checkpoint, merkle, storage, tiles
 from gateway.audit import entry as entries
@@ -58,16 +59,16 @@ class Transaction:
 
     def record(self, item: Draft) -> Committed:
         """Append one entry. An event that is in the log already is not repeated: the entry that says it is returned."""
-        known = self._find(item)
-        if known is not None:
-            return known
         log = self._log(item.organization)
         if isinstance(item.intent, Recovered):
-            return self._recover(log, item, item.intent)
+            return self._find(item) or self._recover(log, item, item.intent)
         time_ns = self._time(log)
-        if isinstance(item.intent, Completed):
-            self._close(log, item.intent.decision_id)
-        committed, entry_id = self._append(log, item.entry, time_ns)
+        if isinstance(item.intent, Completed) and not self._close(log, item.intent.decision_id):
+            return self._find(item) or _not_open(item.intent.decision_id)
+        appended = self._append(log, item.entry, time_ns, item.leaf)
+        if appended is None:
+            return self._known(item)
+        committed, entry_id = appended
         if isinstance(item.intent, Decided):
             self._keep(log, item, item.intent, entry_id)
         return committed
@@ -92,7 +93,13 @@ class Transaction:
                 (log.size, b"".join(log.frontier), log.time_ns, log.id),
             )
 
+    def _known(self, item: Draft) -> Committed:
+        found = self._find(item)
+        assert found is not None  # an insert just met it
+        return found
+
     def _find(self, item: Draft) -> Committed | None:
+        """The entry of this event, if it is in the log already."""
         row = self._db.execute(
             "SELECT seq, time_ns, leaf FROM entry WHERE event_id = ?", (item.entry["id"],)
         ).fetchone()
@@ -142,14 +149,18 @@ class Transaction:
             now = log.time_ns
         return now
 
-    def _append(self, log: _Log, entry: entries.Entry, time_ns: int) -> tuple[Committed, int]:
+    def _append(self, log: _Log, entry: entries.Entry, time_ns: int, leaf: bytes) -> tuple[Committed, int] | None:
+        """Append an entry, whose `leaf` has no real time yet; None if the log has an entry of this event."""
         entry = {**entry, "time": str(time_ns)}
-        leaf = entries.encode(entry)
+        leaf = entries.encode_at(leaf, time_ns)
         event_id = str(entry["id"])
         cursor = self._db.execute(
-            "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (event_id) DO NOTHING",
             (log.id, log.size, event_id, entry["kind"], time_ns, entries.agent_of(entry), leaf),
         )
+        if cursor.rowcount == 0:
+            return None
         hashed = merkle.leaf_hash(leaf)
         merkle.extend(log.frontier, log.size, hashed)
         log.hashes.append(hashed)
@@ -175,12 +186,10 @@ class Transaction:
         found = self._db.execute("SELECT 1 FROM open_decision WHERE event_id = ?", (decision_id,)).fetchone()
         return found is not None
 
-    def _close(self, log: _Log, decision_id: str) -> None:
+    def _close(self, log: _Log, decision_id: str) -> bool:
+        """Whether this closed an open decision."""
         cursor = self._db.execute("DELETE FROM open_decision WHERE event_id = ? AND log_id = ?", (decision_id, log.id))
-        if cursor.rowcount != 1:
-            raise AuditError(
-                "decision_not_open", f"`{decision_id}` is not an open decision of this log", subject=decision_id
-            )
+        return cursor.rowcount == 1
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close what dead processes left open. The clock is asked once, before anything is changed."""
@@ -201,9 +210,16 @@ class Transaction:
                 epoch=intent.epoch,
             )
             self._close(log, event_id)
-            self._append(log, draft(closing, str(item.entry["boot"])).entry, time_ns)
-        committed, _ = self._append(log, {**item.entry, "count": len(rows)}, time_ns)
-        return committed
+            made = draft(closing, str(item.entry["boot"]))
+            self._append(log, made.entry, time_ns, made.leaf)
+        entry = {**item.entry, "count": len(rows)}
+        appended = self._append(log, entry, time_ns, entries.encode(entry))
+        assert appended is not None  # `record` has looked
+        return appended[0]
+
+
+def _not_open(decision_id: str) -> NoReturn:
+    raise AuditError("decision_not_open", f"`{decision_id}` is not an open decision of this log", subject=decision_id)
 
 
 def _fact(entry: entries.Entry) -> entries.Entry:

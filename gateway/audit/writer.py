@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from gateway.audit import entry as entries
 from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
@@ -283,7 +284,8 @@ class AuditWriter:
         """Remember what must still be recorded although its caller was told that it is not."""
         intent = item.intent
         if isinstance(intent, Completed):
-            late = Draft(intent, {**item.entry, "late": True})  # its client never saw the end of the answer
+            entry = {**item.entry, "late": True}  # its client never saw the end of the answer
+            late = Draft(intent, entry, entries.encode(entry))
         elif isinstance(intent, Decided) and intent.open and in_doubt:
             # The request was refused. If the decision is in the log after all, it must not stay open.
             late = draft(
