@@ -6,7 +6,7 @@ this class to say. No details: whoever can reach a port may ask.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,7 +14,7 @@ PATH = "/healthz"
 
 
 class Health:
-    def __init__(self, app: ASGIApp, healthy: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, healthy: Callable[[], Awaitable[bool]]) -> None:
         self._app = app
         self._healthy = healthy
 
@@ -22,7 +22,7 @@ class Health:
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        status, body = (200, b'{"status":"ok"}') if self._healthy() else (503, b'{"status":"unavailable"}')
+        status, body = (200, b'{"status":"ok"}') if await self._healthy() else (503, b'{"status":"unavailable"}')
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -59,7 +59,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot=boot, deployment=reader.deployment())
+        writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
@@ -85,9 +85,9 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready
             client=client,
         )
 
-        def healthy() -> bool:
+        async def healthy() -> bool:
             try:
-                return reader.epochs().value >= 0
+                return (await reader.epochs()).value >= 0
             except Denied:
                 return False
 
@@ -115,7 +115,11 @@ async def _control(settings: Settings, boot: str, stop: asyncio.Event, ready: Re
     try:
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        health = Health(_nothing, duties.healthy)
+
+        async def healthy() -> bool:
+            return duties.healthy()
+
+        health = Health(_nothing, healthy)
         serving = asyncio.create_task(listener.serve(health, opened, settings, limits, stop))
         working = asyncio.create_task(duties.run(stop))
         ready(await duties.state())
