@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import (
-    Activation,
-    Change,
-    Checkpoint,
+    Activated,
+    Changed,
     Completed,
     Decided,
     Intent,
     Recovered,
     Refused,
+    Signed,
 )
 from gateway.identifiers import uuid7
 
@@ -68,11 +68,11 @@ def draft(intent: Intent, boot: str) -> Draft:
         entry |= {"agent": intent.agent, "key": intent.key, "reason": intent.reason, "count": intent.count}
         entry |= {"first_ns": str(intent.first_ns), "last_ns": str(intent.last_ns)}
         entry["actor"] = intent.agent or entries.ACTOR_GATEWAY
-    elif isinstance(intent, Change):
+    elif isinstance(intent, Changed):
         entry |= {"actor": intent.actor, "what": intent.what}
-    elif isinstance(intent, Activation):
+    elif isinstance(intent, Activated):
         entry |= {"actor": intent.actor, "activation": intent.activation, "outcome": intent.outcome}
-    elif isinstance(intent, Checkpoint):
+    elif isinstance(intent, Signed):
         entry |= {"origin": intent.origin, "size": intent.size, "root": intent.root}
     else:
         entry |= {"boots_json": entries.document(sorted(intent.boots)), "count": 0}

@@ -103,7 +103,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Changed:
     """The registry was changed: `what` (`agent.created`, `key.revoked`) by `actor` (`local:1000`, an operator id)."""
 
     kind: ClassVar[str] = "change"
@@ -117,7 +117,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Activation:
+class Activated:
     """A set of bundle revisions came into force, or was refused: then `outcome` says why."""
 
     kind: ClassVar[str] = "activation"
@@ -133,7 +133,7 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Signed:
     """A log's head was signed; recorded in the `SYSTEM` log, so that cutting a log's tail shows there too."""
 
     kind: ClassVar[str] = "checkpoint"
@@ -160,7 +160,7 @@ class Recovered:
     epoch: int = 0
 
 
-Intent: TypeAlias = Decided | Completed | Refused | Change | Activation | Checkpoint | Recovered
+Intent: TypeAlias = Decided | Completed | Refused | Changed | Activated | Signed | Recovered
 
 
 def closing_id(decision_id: str) -> str:

@@ -8,21 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 from gateway.audit import note, signer, storage, verify
-from gateway.audit.intents import Change, Completed, Decided
+from gateway.audit.intents import Changed, Completed, Decided
 from gateway.audit.report import Report
 from gateway.audit.writer import AuditWriter
 from gateway.identifiers import new_id
 from gateway.settings import DataDirectory
 
 DEPLOYMENT = "test"
-
-# How long one example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
 
 
 class Log:
@@ -108,8 +103,8 @@ def completed(decision: Decided, **members: Any) -> Completed:
     )
 
 
-def change(**members: Any) -> Change:
-    return Change(
+def change(**members: Any) -> Changed:
+    return Changed(
         **{
             "organization": "default",
             "event_id": new_id("chg"),

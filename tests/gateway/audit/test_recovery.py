@@ -40,7 +40,7 @@ def test_only_decisions_of_dead_processes_are_closed(log: Log, make: Make) -> No
     assert (marker["count"], marker["boots_json"]) == (2, '["boot_dead"]')
 
     report = log.verify(live_boots={"boot_alive", "boot_recovery"})
-    assert report.problems == []
+    assert report.findings == []
     assert {(each.event_id, each.alive) for log in report.logs for each in log.open} == {
         (kept.event_id, True),
         (own.event_id, True),
