@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from gateway.audit.decision import State
+
 VALID: Final = "valid"
 TAMPERED: Final = "tampered"
 INCOMPLETE: Final = "incomplete"
@@ -47,6 +49,8 @@ class LogReport:
     size: int = 0
     signed: int = 0
     checkpoints: int = 0
+    decisions: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
+    """How many decisions are in which state."""
     open: list[OpenDecision] = field(default_factory=list)
 
     @property

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.audit import checkpoint as checkpoints
+from gateway.audit import decision, note, storage
 from gateway.audit import entry as entries
-from gateway.audit import note, storage
 from gateway.audit.checkpoint import Checkpoint
+from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
 from gateway.audit.report import Finding, OpenDecision, Report
@@ -152,8 +153,11 @@ class _Verification:
             self._found(log_id, index, "the index columns beside its leaf say something else")
         if private is not None:
             self._check_private(log_id, index, entry, *private)
-        if entry["kind"] == "decided" and entry["open"]:
-            self._open[str(entry["id"])] = (log_id, index, entry)
+        if entry["kind"] == "decided":
+            if decision.recorded(entry) is State.OPEN:
+                self._open[str(entry["id"])] = (log_id, index, entry)
+            else:
+                tree.log.decisions[State.DENIED] += 1
         elif entry["kind"] == "completed":
             self._close(log_id, index, entry)
         elif entry["kind"] == "checkpoint":
@@ -181,14 +185,15 @@ class _Verification:
 
     def _close(self, log_id: int, index: int, entry: entries.Entry) -> None:
         """(5) A closing ends exactly one open decision of the same log."""
-        decision = str(entry["decision"])
-        opened = self._open.get(decision)
-        if decision in self._unreadable:
+        decision_id = str(entry["decision"])
+        opened = self._open.get(decision_id)
+        if decision_id in self._unreadable:
             return
-        if opened is None or opened[0] != log_id or entry["id"] != closing_id(decision):
-            self._found(log_id, index, f"it closes `{decision}`, which is not open here")
+        if opened is None or opened[0] != log_id or entry["id"] != closing_id(decision_id):
+            self._found(log_id, index, f"it closes `{decision_id}`, which is not open here")
         else:
-            del self._open[decision]
+            del self._open[decision_id]
+            self._trees[log_id].log.decisions[decision.closed(entry)] += 1
 
     def _announced(self, log_id: int, index: int, entry: entries.Entry) -> None:
         """(7) A checkpoint that the system log tells of."""
@@ -226,6 +231,7 @@ class _Verification:
                 self._found(log, index, "the list of open decisions says something else about it")
             alive = None if self._live is None else boot in self._live
             self._trees[log].log.open.append(OpenDecision(event_id, index, boot, alive))
+            self._trees[log].log.decisions[State.OPEN] += 1
         for log, index, entry in self._open.values():
             self._found(log, index, f"`{entry['id']}` was opened, and is neither closed nor listed as open")
 

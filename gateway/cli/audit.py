@@ -333,9 +333,13 @@ def _print_report(report: Report) -> None:
 
 
 def _log_line(log: LogReport) -> str:
+    from gateway.audit.decision import State
+
     parts = [_count(log.size, "entry", "entries")]
     if log.checkpoints:
         parts.append(f"signed to {log.signed:,} by {_count(log.checkpoints, 'checkpoint', 'checkpoints')}")
+    if lost := log.decisions[State.CLOSED_BY_RECOVERY]:
+        parts.append(f"{_count(lost, 'decision', 'decisions')} closed by recovery")
     if log.open:
         parts.append(f"{_count(len(log.open), 'decision', 'decisions')} open")
     return ", ".join(parts)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.audit import note, signer, storage, verify
-from gateway.audit.intents import Changed, Completed, Decided
+from gateway.audit.intents import Changed, Completed, Decided, Denial, Fields
 from gateway.audit.report import Report
 from gateway.audit.writer import AuditWriter
 from gateway.identifiers import new_id
@@ -116,12 +117,27 @@ def change(**members: Any) -> Changed:
     )
 
 
+@dataclass(frozen=True)
+class AtMost:
+    """The smallest real reservation: a decision is allowed while fewer than `limit` are open."""
+
+    limit: int
+
+    def take(self, db: sqlite3.Connection, time_ns: int) -> Fields | Denial:
+        (used,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
+        if used >= self.limit:
+            reason = f"{used} requests are running, {self.limit} may"
+            return Denial(reasons=[reason], fields={"limit": self.limit, "used": used})
+        return {"reservation_json": '{"concurrent_requests":1}'}
+
+
 class Make:
     """The three intents that most tests need, with every member optional."""
 
     decided = staticmethod(decided)
     completed = staticmethod(completed)
     change = staticmethod(change)
+    at_most = AtMost
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ class Original:
                     waiting.result(10)
                 writer.write_sync(make.change(organization="acme"))
                 each.sign_all(writer)
-            self.decisions = [make.decided(reservation={"tokens": 5}) for _ in range(40)]
+            self.decisions = [make.decided(reservation=make.at_most(100)) for _ in range(40)]
             for decision in self.decisions:
                 writer.write_sync(decision)
                 writer.write_sync(make.completed(decision))
@@ -398,7 +398,7 @@ OPEN_TAMPERING = [
 def test_tampering_with_an_open_decision(log: Log, make: Make, query: str) -> None:
     writer = log.writer(boot="boot_a")
     writer.write_sync(make.change())
-    writer.write_sync(make.decided(reservation={"tokens": 500}))
+    writer.write_sync(make.decided(reservation=make.at_most(100)))
     log.sign()
     log.tamper(query)
     report = log.verify(live_boots={"boot_a", "boot_b"})

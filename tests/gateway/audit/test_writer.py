@@ -68,7 +68,7 @@ def test_an_entry_is_in_the_file_when_the_writer_says_so(log: Log, make: Make) -
 
 def test_every_kind_of_intent_becomes_an_entry(log: Log, make: Make) -> None:
     writer = log.writer()
-    decision = make.decided(reservation={"tokens": 512})
+    decision = make.decided()
     writer.write_sync(decision)
     writer.write_sync(make.completed(decision))
     writer.write_sync(make.change())
@@ -77,7 +77,6 @@ def test_every_kind_of_intent_becomes_an_entry(log: Log, make: Make) -> None:
     writer.write_sync(Recovered(organization="default", boots=frozenset({"boot_x"})))
     assert [entry["kind"] for entry in log.entries()] == ["decided", "completed", "change", "recovered"]
     assert [entry["kind"] for entry in log.entries("system")] == ["activation", "refused"]
-    assert log.entries()[0]["reservation_json"] == '{"tokens":512}'
     log.sign()
     assert log.verify().status == "valid"
 
@@ -145,7 +144,6 @@ def test_only_an_open_decision_can_be_closed(log: Log, make: Make, changes: dict
         {"fields": {"text": "x" * 5000}},
         {"fields": {"text": "\ud800"}},
         {"fields": {"a_json": "x" * 40_000, "b_json": "x" * 40_000}},
-        {"reservation": {"spend": 0.5}},
         {"salt": b"short"},
         {"epoch": 2**53},
         {"organization": "x" * 65},
