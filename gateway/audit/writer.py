@@ -24,13 +24,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Intent
+from gateway.audit.intents import Intent
+from gateway.audit.owed import Owed
 from gateway.audit.transaction import Committed, Transaction
 from gateway.settings import DataDirectory
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
@@ -42,7 +42,6 @@ logger = logging.getLogger("gateway.audit")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
 BATCH: Final = 512
-OWED: Final = 10_000  # closings kept in memory; beyond that recovery at the next start finds them
 OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
 RECENT_SECONDS: Final = 5.0  # how long a commit proves that the log can be written
 
@@ -79,9 +78,9 @@ class AuditWriter:
         self._capacity = capacity
         self._clock = clock
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._guard = threading.Lock()  # for what submitters and the thread share: the next two
+        self._guard = threading.Lock()  # for what submitters and the thread share: the next one
         self._closed = False  # nothing is queued after the last job
-        self._owed: dict[str, Draft] = {}  # closings by event id
+        self._owed = Owed(boot)
         self._lost = False  # recent entries may be, so nothing may follow them
         self._complaint = ""  # why nothing can be written, as it was said last
         self._committed = -RECENT_SECONDS  # when a commit succeeded last
@@ -142,7 +141,7 @@ class AuditWriter:
                 self._queue.put(job)
                 return
         if job.draft is not None:
-            self._owe(job.draft)
+            self._owed.add(job.draft)
         raise unavailable(f"{self._capacity} entries wait already" if full else "the writer has been closed")
 
     def close(self) -> None:
@@ -159,9 +158,7 @@ class AuditWriter:
         open_ended = True
         while open_ended:
             jobs, open_ended = self._take()
-            with self._guard:
-                owed = [_Job(item, None) for item in islice(self._owed.values(), BATCH)]
-            jobs = owed + jobs
+            jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
             if jobs:
                 self._commit(jobs)
                 self._wake(jobs)
@@ -259,33 +256,9 @@ class AuditWriter:
             if job.draft is None:
                 continue
             if job.error is not None and job.error.code == "audit_unavailable":
-                self._owe(job.draft, in_doubt=job.in_doubt)
-            elif self._owed:
-                with self._guard:
-                    self._owed.pop(str(job.draft.entry["id"]), None)
-
-    def _owe(self, item: Draft, *, in_doubt: bool = False) -> None:
-        """Remember what must still be recorded although its caller was told that it is not."""
-        intent = item.intent
-        if isinstance(intent, Completed):
-            late = Draft(intent, {**item.entry, "late": True})  # its client never saw the end of the answer
-        elif isinstance(intent, Decided) and intent.open and in_doubt:
-            # The request was refused. If the decision is in the log after all, it must not stay open.
-            late = draft(
-                Completed(
-                    organization=intent.organization,
-                    decision_id=intent.event_id,
-                    agent=intent.agent,
-                    outcome="not_forwarded",
-                    epoch=intent.epoch,
-                ),
-                self.boot,
-            )
-        else:
-            return
-        with self._guard:
-            if len(self._owed) < OWED:
-                self._owed.setdefault(str(late.entry["id"]), late)
+                self._owed.add(job.draft, in_doubt=job.in_doubt)
+            else:
+                self._owed.settle(str(job.draft.entry["id"]))
 
     def _wake(self, jobs: list[_Job]) -> None:
         """Tell every waiter, each event loop once per batch."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gateway.call import Call, Usage
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
-from gateway.registry.reader import Epochs
+from gateway.registry.port import Epochs
 
 USAGE_EDIT = "stream_options.include_usage"
 """How the log names the one edit that the gateway makes of its own accord."""

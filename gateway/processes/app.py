@@ -61,7 +61,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot=boot, deployment=reader.deployment())
+        writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
@@ -86,10 +86,10 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         )
 
         async def registry_readable() -> bool:
-            return reader.epochs().value >= 0
+            return (await reader.epochs()).value >= 0
 
         async def policies_loaded() -> bool:
-            return digests(reader.active_bundles()) <= policies.loaded
+            return digests(await reader.active_bundles()) <= policies.loaded
 
         checks = {"registry": registry_readable, "log": writer.check, "policies": policies_loaded}
         opened = listener.listen(settings.host, settings.port, shared=True)

@@ -330,7 +330,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.push_async_callback(client.close)
         refusals = Refusals(writer)
         policies = PolicyCache(data.bundles)
-        assert policies.follow(digests(reader.active_bundles())) == {}
+        assert policies.follow(digests(await reader.active_bundles())) == {}
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
