@@ -210,18 +210,6 @@ def encode(entry: Mapping[str, Scalar]) -> bytes:
     return leaf
 
 
-_TIME_MEMBER: Final = f'"time":"{PLACEHOLDER_TIME}"'.encode()
-
-
-def encode_at(leaf: bytes, time_ns: int) -> bytes:
-    """The leaf of an entry that was encoded with `PLACEHOLDER_TIME`, with its real time.
-
-    All times have as many digits, and no other place of a leaf can read like its member `time`: within strings every
-    quotation mark is escaped.
-    """
-    return leaf.replace(_TIME_MEMBER, b'"time":"%d"' % time_ns, 1)
-
-
 def decode(leaf: bytes) -> Entry:
     """The entry that a leaf stands for; raises `bad_entry` for any bytes that `encode` would not have made."""
     if len(leaf) > MAX_LEAF:

@@ -34,6 +34,7 @@ def decided(exchange: Exchange) -> Decided:
     assert principal is not None
     assert call is not None
     assert authorization is not None
+    assert exchange.epochs is not None
     fields: dict[str, str | int | bool | None] = {
         "agent_name": principal.name,
         "agent_version": principal.version,
@@ -62,7 +63,7 @@ def decided(exchange: Exchange) -> Decided:
         reason=authorization.code,
         reasons=authorization.reasons,
         open=authorization.allow,
-        epoch=principal.epoch,
+        epoch=exchange.epochs.value,
         fields=fields,
         private=authorization.restricted_input,
         salt=exchange.salt,
@@ -73,6 +74,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
     """How an exchange that was let through has ended."""
     principal, usage = exchange.principal, exchange.usage
     assert principal is not None
+    assert exchange.epochs is not None
     fields: dict[str, str | int | bool | None] = {
         "upstream_status": exchange.upstream_status,
         "response_bytes": exchange.response_bytes,
@@ -97,7 +99,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         status=exchange.status,
         input_tokens=None if usage is None else usage.input,
         output_tokens=None if usage is None else usage.output,
-        epoch=principal.epoch,
+        epoch=exchange.epochs.value,
         fields=fields,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.call import Call, Usage
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
+from gateway.registry.port import Epochs
 
 USAGE_EDIT = "stream_options.include_usage"
 """How the log names the one edit that the gateway makes of its own accord."""
@@ -20,6 +21,8 @@ class Exchange:
     started_monotonic_ns: int
     # For the salted digests of everything about this request; erasing it makes them say nothing.
     salt: bytes
+    # The state of the registry that this request is judged by; nothing it uses is older.
+    epochs: Epochs | None = None
     principal: Principal | None = None
     received: bytes = b""
     call: Call | None = None

@@ -39,10 +39,11 @@ from gateway.dataplane.relay import Relay
 from gateway.errors import Denied, PrincipalHint
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id
-from gateway.identity.authentication import authenticate
+from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
 from gateway.policy.authorization import confirm, decide
 from gateway.policy.cache import PolicyCache
+from gateway.registry.port import ActiveSet
 from gateway.settings import Settings
 from gateway.upstream import routing, strict_json
 from gateway.upstream.client import Answer, UpstreamClient
@@ -83,8 +84,11 @@ class DataPlane:
             target = routing.target(scope["method"], scope["raw_path"])
             provider = target.provider
             # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
-            exchange.principal = authenticate(scope["headers"], self._principals)
-            match = self._registry.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
+            credential = authentication.presented(scope["headers"])
+            exchange.epochs = await self._registry.epochs()
+            exchange.principal = await self._principals.get(credential, exchange.epochs.authority)
+            routes = await self._registry.routes(exchange.epochs.upstreams)
+            match = routes.resolve(exchange.principal.organization, target)
             provider = match.upstream.provider
             preconditions.query(scope["query_string"], match.route.query)
             # 4 read the body, strictly: the provider's view of the call
@@ -94,10 +98,12 @@ class DataPlane:
             else:
                 preconditions.no_body(headers)
             # 5 check the epoch again, then decide: whom and where this is about may have changed while the body came
-            exchange.principal = self._principals.refresh(exchange.principal)
-            match = self._registry.routes(exchange.principal.epoch).resolve(exchange.principal.organization, target)
+            exchange.epochs = await self._registry.epochs()
+            exchange.principal = await self._principals.refresh(exchange.principal, exchange.epochs.authority)
+            routes = await self._registry.routes(exchange.epochs.upstreams)
+            match = routes.resolve(exchange.principal.organization, target)
             exchange.call = self._parse(exchange, match)
-            self._decide(exchange, match)
+            self._decide(exchange, match, await self._registry.active(exchange.epochs.policy))
             # 6 record `decided`
             await self._record_decided(exchange)
             assert exchange.authorization is not None
@@ -140,12 +146,11 @@ class DataPlane:
             call = _call(match, strict_json.dump(asked), asked)
         return call
 
-    def _decide(self, exchange: Exchange, match: routing.Match) -> None:
+    def _decide(self, exchange: Exchange, match: routing.Match, active: ActiveSet) -> None:
         """Judge the call; where that obliges the gateway to change it, change it and judge the result once more."""
         principal, call = exchange.principal, exchange.call
         assert principal is not None
         assert call is not None
-        active = self._registry.active(principal.epoch)
         deadline_ms = self._settings.policy_deadline_ms
         first = decide(principal, call, active, self._policies, time.time_ns(), deadline_ms=deadline_ms)
         exchange.authorization = first

@@ -28,8 +28,8 @@ from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.policy.rollout.source import packaged_files
 from gateway.processes import local
+from gateway.processes.children import environment
 from gateway.processes.creation import ORGANIZATION, make_empty
-from gateway.processes.supervisor import environment
 from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.records import NewKey
@@ -217,7 +217,7 @@ class Demo:
         self._stop("gateway")
         report = self._report()
         if report.exit_code != 0:
-            raise UnexpectedError(f"{report.status}: {', '.join(map(str, report.problems))}")
+            raise UnexpectedError(f"{report.status}: {', '.join(map(str, report.findings))}")
         return f"{report.entries} entries in {len(report.logs)} logs, all of them under a signature"
 
     def _tampered(self) -> str:
@@ -228,10 +228,10 @@ class Demo:
             ).fetchone()
             db.execute("UPDATE entry SET leaf = ? WHERE id = ?", (leaf.replace(_DENIED, _CHANGED), row))
         report = self._report()
-        found = [str(problem) for problem in report.problems if problem.index == index]
+        found = [str(finding) for finding in report.findings if finding.index == index]
         if not found or report.exit_code != 1:
             raise UnexpectedError(
-                f"entry {index} was changed, found was: {', '.join(map(str, report.problems)) or '-'}"
+                f"entry {index} was changed, found was: {', '.join(map(str, report.findings)) or '-'}"
             )
         return found[0]
 

@@ -1,10 +1,9 @@
 """Principals: who is authenticated, and what may be cached of that (docs/architecture.md, section 9).
 
-`Principals` holds a bounded LRU of what the registry says about recently used keys. Every entry carries the *epoch* at
-which it was read. The epoch is a row that triggers bump in the same transaction that changes authority, and it is read
-afresh for every request; an entry of any other epoch is read again. So a revocation holds for every request that
-arrives after it returned, in every worker, without a message that could get lost. If the epoch cannot be read nobody is
-let in.
+`Principals` holds a bounded LRU of what the registry says about recently used keys. Every entry carries the *epoch* of
+authority at which it was read. The epoch is a row that triggers bump in the same transaction that changes authority.
+Callers read it for every request, and an entry of any other epoch is read again. So a revocation holds for every
+request that arrives after it returned, in every worker, without a message that could get lost.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated agent as of one epoch, shared by all its requests: nobody mutates what is inside.
+    """An authenticated agent as of one epoch of authority, shared by all its requests: nobody mutates what is inside.
 
     `key_id` names the key in logs, `credential_id` is the public part of its text; `document` is the input document's
     `agent` member.
@@ -58,7 +57,7 @@ class Principal:
     strength: int
     status: str
     bindings: tuple[Binding, ...]
-    epoch: int
+    authority_epoch: int
     document: dict[str, Any]
 
 
@@ -84,11 +83,9 @@ class CredentialRow(NamedTuple):
 
 
 class PrincipalSource(Protocol):
-    """What `Principals` needs of the registry; `gateway.registry.reader.RegistryReader` is one."""
+    """What `Principals` needs of the registry; `gateway.registry.port.RegistryPort` is one."""
 
-    def epoch(self) -> int: ...
-
-    def credential(self, lookup: str) -> CredentialRow | None: ...
+    async def credential(self, lookup: str) -> CredentialRow | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,11 @@ class _Entry:
 
 
 class Principals:
-    """The cache of one data worker; used from its event loop's thread only."""
+    """The cache of one data worker; used from its event loop's thread only.
+
+    # INVARIANT: the caller has read `epoch` before this reads rows. A change in between leaves an entry with an old
+    stamp, never a stale entry with a new stamp.
+    """
 
     def __init__(self, source: PrincipalSource, peppers: Peppers, capacity: int = 4096) -> None:
         self._source = source
@@ -108,14 +109,14 @@ class Principals:
         self._capacity = capacity
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # by the key's public id, oldest use first
 
-    def get(self, credential: Credential) -> Principal:
-        """The principal of a key, or `Denied`: `bad_credentials` whatever is wrong with it, `detail` saying what."""
-        # The epoch is read before the rows: a change in between leaves an entry with an old stamp, never a stale one
-        # with a new stamp.
-        epoch = self._source.epoch()
+    async def get(self, credential: Credential, epoch: int) -> Principal:
+        """The principal of a key as of this epoch of authority or a later one.
+
+        Raises `Denied`: `bad_credentials` whatever is wrong with the key, `detail` says what.
+        """
         entry = self._entries.get(credential.id)
-        if entry is None or entry.principal.epoch != epoch:
-            return self._read(credential, epoch)
+        if entry is None or entry.principal.authority_epoch != epoch:
+            return await self._read(credential, epoch)
         # The whole secret is checked on every request: finding an entry proves no more than knowing a public id.
         if not matches(credential, entry.digest, entry.pepper):
             raise Denied("bad_credentials", "wrong_secret")
@@ -124,23 +125,22 @@ class Principals:
         self._entries.move_to_end(credential.id)
         return entry.principal
 
-    def refresh(self, principal: Principal) -> Principal:
-        """The same key's principal as of now: itself if nothing changed, read again otherwise, `Denied` if it is dead.
+    async def refresh(self, principal: Principal, epoch: int) -> Principal:
+        """The same key's principal as of a later epoch of authority; `Denied` if the key is dead by now.
 
         For the second look between reading a body and deciding (step 5 of a request). The secret was checked already,
         and a key never changes its secret.
         """
-        epoch = self._source.epoch()
-        if principal.epoch == epoch:
+        if principal.authority_epoch == epoch:
             return principal
-        row = self._source.credential(principal.credential_id)
+        row = await self._source.credential(principal.credential_id)
         pepper = self._peppers.get(row.pepper) if row else None
         if row is None or pepper is None:
             raise Denied("bad_credentials", "unknown")
         return self._admit(row, pepper, principal.credential_id, epoch)
 
-    def _read(self, credential: Credential, epoch: int) -> Principal:
-        row = self._source.credential(credential.id)
+    async def _read(self, credential: Credential, epoch: int) -> Principal:
+        row = await self._source.credential(credential.id)
         pepper = self._peppers.get(row.pepper) if row else None
         if row is None or pepper is None:
             # The same work as for a known key, so that the time does not tell which ids exist.
@@ -206,6 +206,6 @@ def _principal(row: CredentialRow, credential_id: str, epoch: int) -> Principal:
         strength=STRENGTH,
         status=row.status,
         bindings=bindings,
-        epoch=epoch,
+        authority_epoch=epoch,
         document=document,
     )

@@ -28,7 +28,7 @@ from gateway.policy.input import build_input, restricted
 if TYPE_CHECKING:
     from gateway.call import Call
     from gateway.identity.principals import Principal
-    from gateway.registry.reader import ActiveSet
+    from gateway.registry.port import ActiveSet
 
 logger = logging.getLogger("gateway.policy.cache")
 

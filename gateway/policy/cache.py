@@ -24,7 +24,7 @@ from policy_engine.bundle import from_files
 
 if TYPE_CHECKING:
     from gateway.identity.principals import Binding
-    from gateway.registry.reader import ActiveSet, BundleRef
+    from gateway.registry.port import ActiveSet, BundleRef
 
 InputPath: TypeAlias = tuple[str, ...]
 

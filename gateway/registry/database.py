@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from gateway.errors import GatewayError
 from gateway.registry.models import Deployment
-from gateway.registry.reader import REVISION
+from gateway.registry.port import REVISION
 from gateway.settings import DataDirectory
 
 # These shape the file and have no effect once it has content.
@@ -105,8 +105,8 @@ class Registry:
         if found != REVISION:
             self._make_tables(found)
 
-    def _make_tables(self, found: str | None) -> None:
-        """From the revision `found` to this one, all in one transaction."""
+    def _make_tables(self, found: str | None, wanted: str = "head") -> None:
+        """From the revision `found` to the newest one, all in one transaction."""
         # Imported here: a quarter of a second that everything else can do without.
         import alembic.command
         from alembic.config import Config
@@ -120,7 +120,7 @@ class Registry:
             raise wrong_revision(self.path, found)
         with _explained("migrated"), self._writing.begin() as connection:
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            alembic.command.upgrade(config, wanted)
 
 
 def wrong_revision(path: Path, found: str | None) -> GatewayError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.identity.authentication import authenticate
+from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
 from gateway.processes import creation
@@ -20,7 +20,7 @@ from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from gateway.settings import SCHEMA, DataDirectory, Settings, load_settings
 from gateway.upstream import routing
-from tests.gateway.conftest import Done, Run
+from tests.gateway.conftest import Done, Run, at_once
 
 
 @pytest.fixture
@@ -40,9 +40,11 @@ def test_everything_is_there(made: tuple[Done, DataDirectory], run: Run) -> None
     # The key opens the gateway as the first agent, which the starter bundle judges.
     data.check()
     reader = RegistryReader(data.registry_db)
-    principal = authenticate([(b"x-api-key", key.encode())], Principals(reader, Peppers.load(data.keys)))
-    active = reader.active_bundles()
-    assert (reader.deployment(), principal.organization, principal.name) == ("test-1", "default", "assistant")
+    principals = Principals(reader, Peppers.load(data.keys))
+    epoch = at_once(reader.epochs()).authority
+    principal = at_once(principals.get(presented([(b"x-api-key", key.encode())]), epoch))
+    active = at_once(reader.active_bundles())
+    assert (at_once(reader.deployment()), principal.organization, principal.name) == ("test-1", "default", "assistant")
     assert [(each.bundle, each.effect) for each in principal.bindings] == [("starter", "grant")]
     found = active.find("starter", None)
     assert found is not None

@@ -17,7 +17,7 @@ from gateway.call import Call, Reference
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import DEADLINE_MS, build_input, confirm, restricted
 from gateway.policy.cache import CONTENT_PATHS
-from gateway.registry.reader import BundleRef
+from gateway.registry.port import BundleRef
 
 if TYPE_CHECKING:
     from .conftest import Court

@@ -18,6 +18,7 @@ from gateway.policy.cache import PolicyCache
 from gateway.registry import activations, changes
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
+from tests.gateway.conftest import at_once
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Home
@@ -39,10 +40,10 @@ class Desk:
         self._principals = Principals(self.reader, home.peppers)
 
     def principal(self) -> Principal:
-        return self._principals.get(self._credential)
+        return at_once(self._principals.get(self._credential, at_once(self.reader.epochs()).authority))
 
     def decide(self, asked: Call) -> Authorization:
-        return decide(self.principal(), asked, self.reader.active_bundles(), self.cache, NOW_NS)
+        return decide(self.principal(), asked, at_once(self.reader.active_bundles()), self.cache, NOW_NS)
 
     def activate(self, commit: str, **rules: str) -> list[str]:
         """Publish bundles and put them into force; returns their digests. Nothing is loaded by this."""
