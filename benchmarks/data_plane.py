@@ -264,7 +264,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, data: Path, provider: int, through: int, gateway: int) -> None:
     sys.path.insert(0, str(ROOT))
-    from gateway.processes.supervisor import flags
+    from gateway.processes.children import flags
     from gateway.settings import DataDirectory, Settings
 
     key = prepare(data, provider)

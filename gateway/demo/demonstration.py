@@ -28,8 +28,8 @@ from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.policy.rollout.source import packaged_files
 from gateway.processes import local
+from gateway.processes.children import environment
 from gateway.processes.creation import ORGANIZATION, make_empty
-from gateway.processes.supervisor import environment
 from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.records import NewKey

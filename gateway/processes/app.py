@@ -2,8 +2,9 @@
 
 `python -m gateway.processes.app data|control BOOT [DESCRIPTOR]`, started by `gateway/processes/supervisor.py`. The
 settings are the first line of standard input; the process stops when standard input ends. It prints one line to
-standard output: `ready`, or why it cannot start. A data worker imports no ORM, no git and no command line: without them
-it needs half the memory, and none of their code is near an agent's request. So `_control` imports its own modules.
+standard output, a JSON object: what there is once it is ready, or why it cannot start. A data worker imports no ORM, no
+git and no command line: without them it needs half the memory, and none of their code is near an agent's request. So
+`_data` and `_control` import their own modules.
 Specification: docs/architecture.md, section 12.
 """
 
@@ -18,10 +19,10 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvloop
 
@@ -29,15 +30,16 @@ from gateway import logs
 from gateway.audit.writer import AuditWriter
 from gateway.errors import Denied, GatewayError
 from gateway.http import listener
+from gateway.processes.background import Background
 from gateway.settings import Settings, load_settings
 
 logger = logging.getLogger("gateway.processes.app")
 
-Ready = Callable[[dict[str, Any]], None]
+Ready: TypeAlias = Callable[[dict[str, Any]], None]
 
 
-async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready) -> None:
-    """A data worker, from nothing to its end."""
+async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
+    """A data worker, from its start to its end."""
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
@@ -65,16 +67,14 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready
         stack.push_async_callback(client.close)
         refusals = Refusals(writer)
         stack.callback(refusals.flush)
-        counting = asyncio.create_task(refusals.run())
-        stack.callback(counting.cancel)
+        stack.callback(background.start("counting refusals", refusals.run()).cancel)
         policies = PolicyCache(data.bundles, data.cache)
         handover = Handover(data.runtime_db)
         stack.callback(handover.close)
         follower = Follower(handover, reader, policies, boot)
         await follower.begin()
         stack.callback(follower.close)
-        following = asyncio.create_task(follower.run())
-        stack.callback(following.cancel)
+        stack.callback(background.start("following the policies", follower.run()).cancel)
         plane = DataPlane(
             settings,
             principals=Principals(reader, Peppers.load(data.keys)),
@@ -93,19 +93,20 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready
 
         opened = listener.listen(settings.host, settings.port, shared=True)
         limits = listener.Limits.of(settings, refusals.add_code)
-        serving = asyncio.create_task(
-            listener.serve(Health(LastResort(plane), healthy), opened, settings, limits, stop)
-        )
-        # What is there now stays: the collector need not look at it again, and what a request leaves behind is little.
+        app = Health(LastResort(plane), healthy)
+        serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop))
+        # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         ready({})
-        await serving
+        await asyncio.wait({serving})
 
 
-async def _control(settings: Settings, boot: str, stop: asyncio.Event, ready: Ready, descriptor: int) -> None:
-    """The control process, from nothing to its end."""
+async def _control(
+    settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready, descriptor: int
+) -> None:
+    """The control process, from its start to its end."""
     from gateway.http.health import Health
     from gateway.processes.duties import Duties
 
@@ -120,11 +121,10 @@ async def _control(settings: Settings, boot: str, stop: asyncio.Event, ready: Re
             return duties.healthy()
 
         health = Health(_nothing, healthy)
-        serving = asyncio.create_task(listener.serve(health, opened, settings, limits, stop))
-        working = asyncio.create_task(duties.run(stop))
+        serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
+        working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
-        await working
-        await serving
+        await asyncio.wait({serving, working})
     finally:
         await asyncio.to_thread(duties.close)
 
@@ -135,8 +135,8 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _until_stopped(stop: asyncio.Event) -> None:
-    """Set `stop` when standard input ends: the supervisor is gone, or wants this process to go."""
+async def _lifeline(stop: asyncio.Event) -> None:
+    """Set `stop` when standard input ends: the supervisor is gone, or wants this process to end."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -145,53 +145,59 @@ async def _until_stopped(stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def _main(run: Callable[[asyncio.Event, Ready], Awaitable[None]]) -> None:
+async def _run(kind: str, boot: str, descriptor: int | None, settings: Settings) -> int:
+    """One process of either kind until it is told to stop; returns its exit code."""
     stop = asyncio.Event()
+    background = Background(stop)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
-    lifeline = asyncio.create_task(_until_stopped(stop))
-    await run(stop, _say)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    lifeline = background.start("waiting for the supervisor's end", _lifeline(stop))
+    if descriptor is None:
+        await _data(settings, boot, stop, background, _report)
+    else:
+        await _control(settings, boot, stop, background, _report, descriptor)
     lifeline.cancel()
     with suppress(asyncio.CancelledError):
         await lifeline
+    return 1 if background.failed else 0
 
 
-def _say(document: dict[str, Any]) -> None:
-    """One line to the supervisor."""
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+def _report(document: dict[str, Any]) -> None:
+    """One line to the supervisor. If it is gone, so is its end of standard input, and this process is about to stop."""
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), json.dumps(document).encode() + b"\n")
+
+
+def _first_line() -> bytes:
+    """The settings. Read unbuffered: what follows the line must stay in the pipe for the event loop to see."""
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return bytes(line)
 
 
 def main(arguments: list[str]) -> int:
     kind, boot, *rest = arguments
-    # Read unbuffered: what follows the first line must stay in the pipe for the loop to see.
-    line = bytearray()
-    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
-        line += byte
     logs.configure(kind)
-    # Every connection is a file, on both sides: take what this user may have.
+    line = _first_line()
+    if not line.endswith(b"\n"):
+        return 0  # the supervisor is gone already
+    # Every connection is a file, on both sides: take as many as this user may have.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        # Nothing else counts: the file may have been edited since the gateway was started.
+        # Only these count: the settings file may have been edited since the gateway was started.
         settings = load_settings(json.loads(line), env={}, file=Path(os.devnull))
-
-        async def run(stop: asyncio.Event, ready: Ready) -> None:
-            if kind == "control":
-                await _control(settings, boot, stop, ready, int(rest[0]))
-            else:
-                await _data(settings, boot, stop, ready)
-
-        uvloop.run(_main(run))
+        return uvloop.run(_run(kind, boot, int(rest[0]) if rest else None, settings))
     except GatewayError as error:
-        _say({"error": error.code, "message": error.message, "hint": error.hint})
-        return 1
+        _report({"error": error.code, "message": error.message, "hint": error.hint})
     except OSError as error:
-        logger.error("the process cannot run: %s", error)
-        _say({"error": "start_failed", "message": f"the {kind} process cannot run: {error}", "hint": ""})
-        return 1
-    return 0
+        _report({"error": "start_failed", "message": f"the {kind} process cannot run: {error}", "hint": ""})
+    except Exception:
+        logger.exception("the process failed")
+        _report({"error": "start_failed", "message": f"the {kind} process failed", "hint": "see the lines above"})
+    return 1
 
 
 if __name__ == "__main__":

@@ -56,17 +56,17 @@ class Duties:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
-        tasks = [
-            asyncio.create_task(self._follow_policies()),
-            asyncio.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
-            asyncio.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
-            asyncio.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
-        ]
-        await stop.wait()
-        self._policies.stop()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:  # a defect in one of them ends all, and is raised here
+            tasks = [
+                group.create_task(self._follow_policies()),
+                group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
+                group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
+                group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
+            ]
+            await stop.wait()
+            self._policies.stop()
+            for task in tasks:
+                task.cancel()
 
     async def state(self) -> dict[str, Any]:
         """What the operator should know at a start, once `run` has looked at the policies or that takes too long."""
@@ -114,21 +114,27 @@ class Duties:
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            await work
+            await asyncio.wait({work})
             raise
+        except RuntimeError as error:  # no thread could be started
+            self._complain(name, error)
 
     def _try(self, name: str, duty: Callable[[], None]) -> None:
         try:
             duty()
-        except Exception as error:  # whatever it is: nobody would miss a duty that ended for good
-            expected = isinstance(error, GatewayError | OSError)
-            text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
-            if self._complaints.get(name) != text:
-                logger.error("%s: %s", name, text, exc_info=None if expected else error)
-            self._complaints[name] = text
+        except Exception as error:  # noqa: BLE001  # whatever it is: nobody would miss a duty that ended for good
+            self._complain(name, error)
         else:
             if self._complaints.pop(name, None) is not None:
                 logger.info("%s: working again", name)
+
+    def _complain(self, name: str, error: Exception) -> None:
+        """Say once what is wrong with a duty."""
+        expected = isinstance(error, GatewayError | OSError)
+        text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+        if self._complaints.get(name) != text:
+            logger.error("%s: %s", name, text, exc_info=None if expected else error)
+        self._complaints[name] = text
 
     def _recover(self) -> None:
         with self._registry.read() as session:

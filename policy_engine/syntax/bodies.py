@@ -52,6 +52,7 @@ class Block(NamedTuple):
 
 Operand: TypeAlias = Expr | Group | Block
 
+SAME_ROW: Final = "an expression begins in the row of the one before it"
 _PRINTS: Final = (Var("print"), Ref(Var("internal"), (Scalar("print"),)))
 
 
@@ -77,7 +78,7 @@ def _refuse_only_print(operand: Body | Expr, loc: Location, word: Token) -> None
     exprs = (operand,) if isinstance(operand, Expr) else operand
     if all(_is_print(expr) for expr in exprs):
         hint = "move it out of the operand, or add an expression that can fail"
-        fail(f"operand of `{word.text}` cannot consist only of calls to `print`", loc, hint)
+        fail(f"an operand of `{word.text}` cannot consist of calls to `print` alone", loc, hint)
 
 
 def _refuse_union_with_block(literal: Expr) -> None:
@@ -89,8 +90,8 @@ def _refuse_union_with_block(literal: Expr) -> None:
     begin = body[0]
     is_set = len(body) == 1 and not begin.withs and not is_logical(begin) and not is_infix(begin.what, "eq", "assign")
     if _begins_with_term(body) and not is_set:
-        hint = "wrap the comprehension in a call or an assignment, or begin its body with something else"
-        fail("non-terminated set", begin.loc, hint)
+        hint = "put the comprehension in a call or an assignment, or begin its body with something else"
+        fail("the body of this comprehension cannot begin with an operand in braces", begin.loc, hint)
 
 
 def _begins_with_term(body: Body) -> bool:
@@ -150,16 +151,13 @@ class BodyBuilder(Builder):
 
     def literal_on_new_line(self, body: list[Expr], literal: Expr) -> list[Expr]:
         if literal.loc.row == body[-1].loc.end_row:
-            hint = "separate expressions by ; or a new line; the ( of a call and the [ of a reference touch their name"
-            if isinstance(literal.what, Var) and literal.what.name in ("and", "or"):
-                hint = f"`{literal.what.name}` is a keyword only behind `import future.keywords.{literal.what.name}`"
-            fail("unexpected expression: expected \\n or ; or }", literal.loc, hint)
+            fail(SAME_ROW, literal.loc)
         body.append(literal)
         return body
 
     def literal(self, operand: Operand) -> Expr:
         if isinstance(operand, Block):
-            fail("unexpected { token: a body is no expression", operand.loc)
+            fail("unexpected `{`: a body in braces is no expression by itself", operand.loc)
         if isinstance(operand, Group):
             if not operand.alone:
                 self._not_a_term(operand.loc)
@@ -178,7 +176,7 @@ class BodyBuilder(Builder):
     def with_(self, word: Token, target: Term, _as: Token, value: Term) -> With:
         head = target.head if isinstance(target, Ref) else target
         if not isinstance(head, Var) or in_parentheses(head) or head.name == "contains":
-            fail("unexpected with target: expected input, data or the name of a function", target.loc)
+            fail("`with` replaces `input`, `data`, what is below them, or a function", target.loc)
         return With(target, value, loc=span(word, value))  # type: ignore[arg-type]
 
     # ---- and, or, not
@@ -192,9 +190,7 @@ class BodyBuilder(Builder):
         return group
 
     def _not_a_term(self, loc: Location) -> NoReturn:
-        fail(
-            "non-terminated expression", loc, "only a term can stand in parentheses, or operands of `and`, `or`, `not`"
-        )
+        fail("parentheses hold one value, or imported `and`, `or`, `not` and their operands", loc)
 
     def conjunction(self, left: Operand, word: Token, right: Operand) -> Expr:
         loc = span(left, right)
@@ -222,7 +218,7 @@ class BodyBuilder(Builder):
         _refuse_only_print(operand, operand.loc, word)
         if operand.loc[1:3] in self.curly:
             hint = "wrap a set or an object in parentheses: `({...})`"
-            fail(f"operand of `{word.text}` cannot begin with {{ unless the braces hold a body", operand.loc, hint)
+            fail(f"an operand of `{word.text}` that begins with `{{` is a body", operand.loc, hint)
         return operand
 
     def group(self, left: Token, operand: Operand, right: Token) -> Group:
@@ -239,7 +235,7 @@ class BodyBuilder(Builder):
 
     def _grouped(self, operand: Operand) -> Expr | Group:
         if isinstance(operand, Block):
-            fail("`(...)` in an operand position cannot contain a body", operand.loc, "drop the parentheses")
+            fail("unexpected parentheses around a body", operand.loc, "drop them")
         if isinstance(operand, Expr) and operand.loc[1:3] in self.curly and not is_logical(operand):
             self._not_a_term(operand.loc)
         return operand
@@ -248,7 +244,7 @@ class BodyBuilder(Builder):
         first = body[0].what
         if is_infix(first, "or") and not in_parentheses(first):  # type: ignore[arg-type]
             hint = "wrap the union in parentheses, or the comprehension: `({...})`"
-            fail("ambiguous `{ ... | ... }` operand: a union of sets or a comprehension", left.loc, hint)
+            fail("`{ … | … }` is ambiguous here: a union of sets or a comprehension", left.loc, hint)
         return Block(tuple(body), span(left, right))
 
     def not_expression(self, word: Token, term: Term) -> Expr:
@@ -292,26 +288,26 @@ class BodyBuilder(Builder):
         variables = []
         for symbol in symbols:
             if not isinstance(symbol, Var) or in_parentheses(symbol) or symbol.name == "contains":
-                fail("expected `x in xs` or `x, y in xs` expression, or variables", symbol.loc)
+                fail("`some` declares variables: `some x`, `some x in xs` or `some key, x in xs`", symbol.loc)
             variables.append(symbol)
         loc = span(word, symbols[-1])
         return Expr(SomeDecl(tuple(variables), loc=loc), loc=loc)
 
     def some_with(self, expr: Expr, withs: list[With]) -> Expr:
         if isinstance(expr.what, SomeDecl):
-            fail("unexpected with keyword", withs[0].loc, "`some x` only declares, `with` has nothing to modify")
+            fail("unexpected `with`: `some x` only declares", withs[0].loc)
         return self.every_with(expr, withs)
 
     def every(self, word: Token, term: Term, _left: Token, body: list[Expr], right: Token) -> Expr:
         operands = member(term)
         if operands is None:
-            fail("expected `x[, y] in xs { ... }` expression", term.loc)
+            fail("`every` goes through a collection: `every x in xs { … }`", term.loc)
         key = operands[0] if len(operands) == 3 else None
         value, domain = operands[-2:]
         if not (key is None or (isinstance(key, Var) and key.name not in DOCUMENTS)):
-            fail("expected key to be a variable", key.loc)
+            fail("the key of `every` is a variable: `every key, x in xs { … }`", key.loc)
         if not isinstance(value, Var) or value.name in DOCUMENTS:
-            fail("expected value to be a variable", value.loc)
+            fail("the element of `every` is a variable: `every x in xs { … }`", value.loc)
         loc = span(word, right)
         return Expr(Every(key, value, domain, tuple(body), loc=loc), loc=loc)
 
@@ -321,18 +317,18 @@ class BodyBuilder(Builder):
         what = expr.what
         wrong = ""
         if expr.negated:
-            wrong = "negation (`not`)"
+            wrong = "`not`"
         elif isinstance(what, SomeDecl | SomeIn):
             wrong = "`some`"
         elif isinstance(what, Every):
             wrong = "`every`"
         elif is_infix(what, "assign"):
-            wrong = "assignment (`:=`)"
+            wrong = "`:=`"
         elif is_infix(what, "eq"):
-            wrong = "unification (`=`)"
+            wrong = "`=`"
         elif isinstance(what, Conjunction | Disjunction | Negation):
-            message = "unexpected `and`, `or` or `not` in template-string expression"
+            message = "unexpected `and`, `or` or `not` in a template string"
             self.compile_errors.append(PolicyError(COMPILE_ERROR, message, expr.loc))
         if wrong:
-            fail(f"unexpected {wrong} in template-string expression", expr.loc)
+            fail(f"unexpected {wrong} in a template string: its braces hold a value", expr.loc)
         return expr

@@ -167,9 +167,9 @@ class Builder:
     def number(self, token: Token) -> Scalar:
         text = token.text if token.text[0] != "." else "0" + token.text  # `.5` is no JSON number
         if text[0] == "0" and text[1:2].isdigit():
-            fail("unexpected number token: expected number without leading zero", token.loc)
+            fail(f"{text} has a leading zero", token.loc, "text is written in double quotes")
         if is_too_big(text):
-            fail("number too big", token.loc)
+            fail("the number is too large or too small", token.loc)
         return Scalar(parse_number(text), loc=token.loc)
 
     def string(self, token: Token) -> Scalar:
@@ -249,9 +249,9 @@ class Builder:
     def _check_head(self, head: Term) -> None:
         if isinstance(head, Var):
             if head.name in DOCUMENTS and in_parentheses(head):
-                fail("illegal ref (head cannot be ref)", head.loc, "remove the parentheses")
+                fail(f"unexpected parentheses around `{head.name}`", head.loc, "remove them")
         elif isinstance(head, (Scalar, Ref, Template)):
-            fail(f"illegal ref (head cannot be {kind_of(head)})", head.loc)
+            fail(f"{kind_of(head)} has no fields or elements, and cannot be called", head.loc)
 
     def arguments_none(self, left: Token, right: Token) -> Arguments:
         return Arguments((), span(left, right))
@@ -263,7 +263,7 @@ class Builder:
         self._check_head(operator)
         loc = span(operator, arguments)
         if isinstance(operator, Call) and not in_parentheses(operator):
-            fail("unexpected ( token", arguments.loc, "the result of a call cannot be called")
+            fail("unexpected `(`: the result of a call cannot be called", arguments.loc)
         if not isinstance(operator, Var):
             self._undefined(f"{kind_of(operator)} cannot be called", loc)
             return Call(Ref(operator, ()), arguments.terms, loc=loc)
@@ -350,12 +350,7 @@ def are_constant(terms: Iterable[Term]) -> bool:
 
 
 def kind_of(term: Term) -> str:
-    """What OPA calls a term in its messages."""
+    """A term in a message."""
     if isinstance(term, Scalar):
-        value = term.value
-        return {type(None): "null", bool: "boolean", str: "string"}.get(value.__class__, "number")
-    names = {
-        ArrayComprehension: "arraycomprehension", SetComprehension: "setcomprehension",
-        ObjectComprehension: "objectcomprehension", Template: "template-string",
-    }  # fmt: skip
-    return names.get(term.__class__, term.__class__.__name__.lower())
+        return {type(None): "null", bool: "a boolean", str: "a string"}.get(term.value.__class__, "a number")
+    return {Template: "a template string", Ref: "a reference", Call: "a call"}.get(term.__class__, "a collection")

@@ -115,8 +115,6 @@ class Lexer:
         self.comments: list[Comment] = []
         self.mates: dict[int, int] = {}
         """Index of an opening bracket, or of a template's start → index of what closes it."""
-        self.unclosed = ""
-        """What to say of the innermost bracket that nothing closes; the end of the text counts as its mate."""
         self.braces: list[int] = []
         """Every `{` and every free `[`, in order."""
         self.bars: dict[int, int] = {}
@@ -152,7 +150,8 @@ class Lexer:
         while True:
             found = match(source, position)
             if found is None:
-                self._illegal(position)
+                start = len(source) - len(source[position:].lstrip(" \t\r\n"))
+                self._illegal(self._locate(start, start + 1))
             kind: str = found.lastgroup  # type: ignore[assignment]  # every alternative is a named group
             start, end = found.span(kind)
             glued = ends_operand and start == position
@@ -187,7 +186,7 @@ class Lexer:
                 text = text[1:-1]
             elif kind == "NUMBER":
                 if glued and text[0] == ".":
-                    fail("unexpected number token: expected identifier", loc, 'write ["1"] or [1]')
+                    self._illegal(loc)
             elif kind == "COMMENT":
                 self.comments.append(Comment(text[1:].removesuffix("\r"), loc=loc))
                 continue
@@ -262,7 +261,7 @@ class Lexer:
         if text in CLOSES:
             frame = frames[-1]
             if frame.bracket != CLOSES[text]:
-                self._unmatched(frame, text, loc)
+                self._unmatched(loc)
             self.mates[frame.index] = index
             if frame.delimiter:
                 return "TCLOSE"  # the frame is still needed for the text behind it
@@ -301,24 +300,11 @@ class Lexer:
         if self.deepest > MAX_BRACKETS:
             fail("nesting too deep", loc, f"brackets may nest {MAX_BRACKETS} deep")
 
-    def _unmatched(self, frame: Frame, text: str, loc: Location) -> NoReturn:
-        if frame.bracket:
-            opened = self.tokens[frame.index].loc
-            where = f"row {opened.row}, column {opened.col}"
-            fail(f"unexpected {text} token", loc, f"the {frame.bracket} at {where} is still open")
-        fail(f"unexpected {text} token", loc, f"there is no {CLOSES[text]} that it could close")
+    def _unmatched(self, loc: Location) -> NoReturn:
+        fail("brackets do not match", loc)
 
     def _leave_open(self) -> None:
-        """The text has ended: the grammar finds what cannot stand inside what nothing closes, as OPA does."""
-        frame = self._frames[-1]
-        opened = self.tokens[frame.index].loc
-        close = {"{": "}", "[": "]", "(": ")"}[frame.bracket]
-        if any(outer.delimiter for outer in self._frames):
-            fail("unexpected eof token", opened, f"this {frame.bracket} is never closed, add a {close}")
-        for outer in self._frames[1:]:
-            self.mates[outer.index] = len(self.tokens)
-        where = f"row {opened.row}, column {opened.col}"
-        self.unclosed = f"the {frame.bracket} at {where} is never closed, add a {close}"
+        self._unmatched(self.tokens[self._frames[-1].index].loc)
 
     # ---- strings
 
@@ -326,7 +312,7 @@ class Lexer:
         try:
             text: str = json.loads(literal)
         except ValueError:
-            fail("illegal string literal", loc, "control characters must be escaped in a string that has escapes")
+            self._illegal(loc)
         return _SURROGATES.sub("\ufffd", text)  # what Go makes of half a surrogate pair
 
     def _open_template(self, text: str, loc: Location) -> None:
@@ -353,7 +339,7 @@ class Lexer:
             self._frames.append(Frame(len(tokens), "{", delimiter))
             tokens.append(Token("TOPEN", stop, loc))
         else:
-            self._illegal_in_string(stop, self._locate(end, end), delimiter)
+            self._illegal(self._locate(end, end))
         return end + 1
 
     def _template_unescape(self, text: str, loc: Location) -> str:
@@ -361,45 +347,18 @@ class Lexer:
             return text
         return self._unescape('"' + re.sub(r"\\(\{|.)", lambda m: "{" if m[1] == "{" else m[0], text) + '"', loc)
 
-    # ---- what is wrong
+    # ---- what is wrong: `diagnosis` finds the words
 
     def _check_characters(self) -> None:
         source = self.source
         if source.isascii() and "\0" not in source:
             return
         found = _FORBIDDEN.search(source, 1 if source.startswith("\ufeff") else 0)
-        if found is None:
-            return
-        start = found.start()
-        row = source.count("\n", 0, start) + 1
-        col = start - source.rfind("\n", 0, start)
-        name = {"\0": "null character", "\ufeff": "byte-order mark"}.get(found[0], "utf-8 character")
-        fail(f"illegal {name}", Location(self.file, row, col, row, col + 1))
+        if found is not None:
+            start = found.start()
+            row = source.count("\n", 0, start) + 1
+            col = start - source.rfind("\n", 0, start)
+            self._illegal(Location(self.file, row, col, row, col + 1))
 
-    def _illegal_in_string(self, stop: str, loc: Location, delimiter: str) -> NoReturn:
-        if stop == "\\":
-            fail("illegal escape sequence", loc, r"legal are \" \\ \/ \b \f \n \r \t and \uXXXX; a raw string has none")
-        fail("non-terminated string", loc, f"close it with {delimiter} on the same line, or use `…`")
-
-    def _illegal(self, position: int) -> NoReturn:
-        source = self.source
-        start = len(source) - len(source[position:].lstrip(" \t\r\n"))
-        loc = self._locate(start, start + 1)
-        character = source[start]
-        if character == '"':
-            end = _STRING_START.match(source, start)
-            at = end.end() if end else start
-            self._illegal_in_string(source[at : at + 1], loc, '"')
-        if character == "`":
-            fail("non-terminated string", loc, "close it with `")
-        if character.isdigit():
-            fail("illegal number format", loc)
-        if character == "." and not source[start + 1 :].strip():
-            fail("unexpected eof token: expected identifier", loc, "a name belongs behind the point")
-        hints = {
-            "'": 'strings are written with " or `',
-            "!": "negation is written `not`, inequality `!=`",
-            "$": 'a template string starts with $" or $`',
-            ".": "a `.name` touches what it belongs to; a number has a digit before its point",
-        }
-        fail(f"illegal {character} character" if character in hints else "illegal token", loc, hints.get(character, ""))
+    def _illegal(self, loc: Location) -> NoReturn:
+        fail("illegal character", loc)

@@ -7,9 +7,8 @@ from typing import NamedTuple
 from policy_engine.errors import PARSE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax.bodies import BodyBuilder, Surroundings
-from policy_engine.syntax.builder import DOCUMENTS, Arguments, Part, kind_of, span
+from policy_engine.syntax.builder import DOCUMENTS, Arguments, Part, span
 from policy_engine.syntax.lexer import KEYWORDS, Token, fail
-from policy_engine.syntax.messages import V0
 from policy_engine.syntax.nodes import (
     Array,
     ArrayComprehension,
@@ -30,9 +29,10 @@ from policy_engine.syntax.nodes import (
     Term,
     Var,
 )
+from policy_engine.syntax.printer import to_text
 
+V0 = "Rego v1 has `if` before each body and `contains` in partial sets; `opa fmt --write --v0-v1` converts v0"
 MAX_ELSE = 200
-_NO_CONTAINS = "`contains` keyword is required for partial set rules"
 IMPORTABLE = ("and", "contains", "every", "if", "in", "not", "or")
 
 
@@ -141,7 +141,7 @@ class RuleBuilder(BodyBuilder):
         return self._head(head, name.free or self._apart(name, arguments))
 
     def head_function_contains(self, _name: Name, _arguments: Arguments, word: Token, _value: Term) -> HeadRead:
-        fail("unexpected contains keyword: a function has one value", word.loc, "let it return a set, with :=")
+        fail("unexpected `contains`: a function has one value", word.loc, "let it return a set, with `:=`")
 
     def _head(self, head: Head, free: bool) -> HeadRead:
         self._last_head = head
@@ -149,12 +149,12 @@ class RuleBuilder(BodyBuilder):
 
     def _check_function(self, name: Name, arguments: Arguments) -> None:
         if name.variable.name == "set" and not name.parts and not arguments.terms:
-            fail("set cannot be used for rule name", name.loc, "`set()` is the empty set")
+            fail("a rule cannot be named `set`: `set()` is the empty set", name.loc)
 
     def _apart(self, name: Name, arguments: Arguments) -> bool:
         apart = name.loc[3:5] != arguments.loc[1:3]
         if apart and name.parts:
-            fail("unexpected ( token", arguments.loc, "the ( of a function touches its name")
+            fail("unexpected space before `(`: it touches the name of a function", arguments.loc)
         return apart
 
     # ---- rules
@@ -163,44 +163,39 @@ class RuleBuilder(BodyBuilder):
         """A head alone. OPA reads it as an expression and asks whether that can be a rule."""
         head = read.head
         if read.free:
-            fail("unexpected white space in a rule without a body", head.loc, "let the name touch the [ or ( behind it")
+            fail("unexpected space behind the name of a rule: a `[` or `(` touches it", head.loc)
         if head.key is None and head.value is None:
+            name = to_text(head.ref)
             if head.args is None:
-                if isinstance(head.ref, Var):
-                    hint = "a rule needs a value (`:=`) or a body (`if`)"
-                    if head.ref.name in ("and", "or"):
-                        hint = f"`{head.ref.name}` is a keyword only behind `import future.keywords.{head.ref.name}`"
-                    self._no_rule("var cannot be used for rule name", head.loc, hint)
-                elif len(head.ref.path) == 1:
-                    self._no_rule(_NO_CONTAINS, head.loc, V0)
+                if (key := element(head)) is not None:
+                    self._no_rule(f"`contains` is missing: `{to_text(head.ref.head)} contains {to_text(key)}`", head.loc, V0)
                 else:
-                    self._no_rule("rule must have value assignment and/or body declaration", head.loc)
+                    hint = "`name := value`, `name if condition` or `name contains member`"
+                    self._no_rule(f"rule `{name}` has neither a value nor a body", head.loc, hint)
             elif not head.args:
-                fail("rule argument list must take at least one argument", head.loc)
+                fail(f"`{name}()` is no rule: a function has parameters and a value, a rule has no parentheses", head.loc)
         return [Rule(head, loc=head.loc)]
 
     def default(self, word: Token, read: HeadRead) -> Rule:
         head, loc = read.head, span(word, read)
         if head.key is not None or (head.value is None and element(head) is not None):
-            fail("illegal default rule (must have a value)", loc)
+            fail("a default needs a value", loc, "`default name := constant`")
         if head.value is not None:
-            self._check_constant(head.value, loc)
+            self._check_constant(head.value)
         seen = set()
         for arg in head.args or ():
             if not isinstance(arg, Var) or arg.name in DOCUMENTS:
-                kind = "ref" if isinstance(arg, Var) else kind_of(arg)
-                fail(f"illegal default rule (arguments cannot contain {kind})", loc, "use variables, or _")
+                fail(f"a default function takes variables, found `{to_text(arg)}`", arg.loc, "use a variable, or `_`")
             if arg.name in seen:
-                fail(f"illegal default rule (arguments cannot be repeated {arg.name})", loc)
+                fail(f"a default function cannot take `{arg.name}` twice", arg.loc)
             seen.add(arg.name)
         return Rule(head, default=True, loc=loc)
 
-    def _check_constant(self, term: Term, loc: Location) -> None:
+    def _check_constant(self, term: Term) -> None:
         """A default value holds no variables; what stands inside a comprehension is its own affair."""
         inner: tuple[Term, ...] = ()
         if isinstance(term, Var | Ref | Call):
-            kind = "ref" if isinstance(term, Var) and term.name in DOCUMENTS else kind_of(term)
-            fail(f"illegal default rule (value cannot contain {kind})", loc, "a default is a constant")
+            fail(f"a default is a constant, found `{to_text(term)}`", term.loc, "what is computed goes into a rule or an `else`")
         elif isinstance(term, Array | Set):
             inner = term.items
         elif isinstance(term, Object):
@@ -208,7 +203,7 @@ class RuleBuilder(BodyBuilder):
         elif isinstance(term, Template):
             inner = tuple(part.what for part in term.parts if isinstance(part, Expr))  # type: ignore[misc]
         for item in inner:
-            self._check_constant(item, loc)
+            self._check_constant(item)
 
     def rule(self, read: HeadRead, _if: Token, body: tuple[Body, Location]) -> list[Rule]:
         head = read.head
@@ -247,17 +242,17 @@ class RuleBuilder(BodyBuilder):
         chain = before if isinstance(before, Chain) else Chain(before)
         rule, last = chain.rule, chain.last
         if chain.others:
-            fail("unexpected else keyword", part.loc, "`else` cannot follow a second body")
+            fail("unexpected `else`: it cannot follow a second body", part.loc)
         if last is not rule and not last.body:
-            fail("unexpected else keyword", part.loc, "the `else` before this one has no `if`: it always holds")
+            fail("unexpected `else`: the one before it has no `if` and always holds", part.loc)
         head = rule.head
         if head.key is not None:
-            fail("else keyword cannot be used on multi-value rules", part.loc)
+            fail("unexpected `else`: a rule with several members has no other branch", part.loc)
         if isinstance(head.ref, Ref):
             self._check_ground(head.ref, head, part)
         chain.length += 1
         if chain.length > MAX_ELSE:
-            fail("too many else branches", part.loc, f"a rule may have {MAX_ELSE}; use several rules or an object")
+            fail("too many `else` branches", part.loc, f"a rule may have {MAX_ELSE}; use several rules or an object")
         again = Head(head.ref, self._fresh(head.args), value=part.value, assign=part.assign, loc=part.loc)
         last.else_ = chain.last = Rule(again, part.body, loc=part.loc)
         rule.loc = span(rule, part)
@@ -266,11 +261,11 @@ class RuleBuilder(BodyBuilder):
     def _check_ground(self, ref: Ref, head: Head, part: Else) -> None:
         """OPA allows `else` behind `p[1]`, even behind `p.q[input.x]`, but not behind `p[x]` and `p[input.x]`."""
         if not all(map(is_ground, ref.path)):
-            fail("else keyword cannot be used on rules with variables in head", part.loc)
+            fail("unexpected `else`: the name of the rule contains a variable", part.loc)
         key = ref.path[0]
         is_ref = isinstance(key, Ref) or (isinstance(key, Var) and key.name in DOCUMENTS)
         if len(ref.path) == 1 and is_ref and head.args is None:
-            fail("else keyword cannot be used on multi-value rules", part.loc)
+            fail("unexpected `else`: a rule with several members has no other branch", part.loc)
 
     def else_(self, word: Token, _if: Token, body: tuple[Body, Location]) -> Else:
         return Else(None, False, body[0], self._until(word, body[1]))
@@ -291,9 +286,11 @@ class RuleBuilder(BodyBuilder):
         self._has_if = False
         key = element(head)
         if head.key is None and head.value is None and key is not None:
-            self._no_rule(_NO_CONTAINS, head.loc, V0)
+            rule = f"{to_text(head.ref.head)} contains {to_text(key)} if {{ … }}"
+            self._no_rule(f"`contains` and `if` are missing: `{rule}`", head.loc, V0)
             head = Head(head.ref, key=key, loc=head.loc)  # as such it can have no `else`
-        self._no_if(head.loc)
+        else:
+            self._no_if(head.loc, f": `{to_text(head)} if {{ … }}`")
         return [Rule(head, tuple(body), loc=span(read, right))]
 
     def else_without_if(self, word: Token, _left: Token, body: list[Expr], right: Token) -> Else:
@@ -306,9 +303,8 @@ class RuleBuilder(BodyBuilder):
         self._no_if(word.loc)
         return Else(value, assign.kind == "ASSIGN", tuple(body), span(word, right))
 
-    def _no_if(self, loc: Location) -> None:
-        kind = "rule" if self._last_head.args is None else "function"
-        self._no_rule(f"`if` keyword is required before {kind} body", loc, V0)
+    def _no_if(self, loc: Location, example: str = "") -> None:
+        self._no_rule(f"`if` is missing before the body{example}", loc, V0)
 
     def _no_rule(self, message: str, loc: Location, hint: str = "") -> None:
         if self.rule_errors and hint == V0:
@@ -324,7 +320,7 @@ class RuleBuilder(BodyBuilder):
         strings = []
         for part in path:
             if not (isinstance(part.term, Scalar) and isinstance(part.term.value, str)):
-                fail(f"unexpected {kind_of(part.term)} token: expecting string", part.term.loc)
+                fail(f"a path consists of names, found `{to_text(part.term)}`", part.term.loc, 'other names are `["odd-name"]`')
             strings.append(part.term.value)
         return strings
 
@@ -332,15 +328,12 @@ class RuleBuilder(BodyBuilder):
         imported = self._import(word, name, path, None, path[-1].loc if path else name.loc)
         last = path[-1].term.value if path else name.text  # type: ignore[union-attr]
         if last in KEYWORDS and name.text != "future":
-            fail(
-                f"unexpected import path, must not end with a keyword, got: {last}", imported.path.loc,
-                "import a different path or use an alias",
-            )  # fmt: skip
+            fail(f"an import cannot be named `{last}`, which is a keyword", imported.path.loc, "add `as` and another name")
         return imported
 
     def import_as(self, word: Token, name: Token, path: list[Part], _as: Token, alias: Token) -> Import:
         if alias.text in DOCUMENTS:
-            fail(f"unexpected {alias.text} token: expected a name", alias.loc, "an import cannot hide a document")
+            fail(f"an import cannot be named `{alias.text}`: that document would be hidden", alias.loc)
         return self._import(word, name, path, alias.text, alias.loc)
 
     def _import(self, word: Token, name: Token, path: list[Part], alias: str | None, end: Location) -> Import:
@@ -352,27 +345,24 @@ class RuleBuilder(BodyBuilder):
             self._check_future(strings, path, alias, loc)
         elif name.text == "rego":
             if strings != ["v1"]:
-                fail(f"invalid import `{'.'.join(['rego', *map(str, strings)])}`, must be `rego.v1`", loc)
+                fail("the only import of this kind is `rego.v1`", loc, "Rego v1 needs no import at all")
         elif name.text not in ("data", "input"):
-            fail(
-                "unexpected import path, must begin with one of: {data, future, input, rego}, got: " + name.text, loc,
-                f"a package is imported by its document: `import data.{name.text}`",
-            )  # fmt: skip
+            fail(f"an import begins with `data` or `input`: `import data.{'.'.join([name.text, *strings])}`", loc)
         return Import(target, alias, loc=self._until(word, end))
 
     def _check_future(self, strings: list[str], path: list[Part], alias: str | None, loc: Location) -> None:
         if strings[:1] != ["keywords"]:
-            fail("invalid import, must be `future.keywords`", loc)
+            fail("the only import of this kind is `future.keywords`", loc)
         if alias is not None:
-            fail("`future` imports cannot be aliased", loc)
+            fail("an import of `future.keywords` has no alias", loc)
         if len(strings) > 2 or (len(strings) == 2 and strings[1] not in IMPORTABLE):
-            fail(f"unexpected keyword, must be one of [{' '.join(IMPORTABLE)}]", loc)
+            fail(f"`future.keywords` has only {', '.join(IMPORTABLE)}", loc)
         if any(part.loc.col == part.term.loc.col for part in path) or any(
             part.term.raw or part.loc.end_col != part.term.loc.end_col  # type: ignore[union-attr]
             for part in path
         ):
             # The lexer must see at once which words become keywords; it looks for `.name` only.
-            fail("invalid import, must be written `future.keywords.x`", loc)
+            fail("an import of keywords is written with points, `future.keywords.x`", loc)
 
 
 def element(head: Head) -> Term | None:

@@ -477,7 +477,7 @@ def test_bundles(tmp_path: Path) -> None:
     assert policies.entrypoint("data.t.p")() == 1
     assert policies.entrypoint("data.t_test.test_p")() is pe.UNDEFINED
     (tmp_path / "data.json").write_text('{"other": 1}')
-    with pytest.raises(pe.PolicyError, match="outside of the manifest's roots"):
+    with pytest.raises(pe.PolicyError, match="outside the manifest's roots"):
         pe.load(tmp_path)
     with pytest.raises(pe.PolicyError, match="there is no bundle at"):
         pe.load(tmp_path / "nowhere")

@@ -189,3 +189,10 @@ def write_policy(repository: Path, policy: str) -> None:
         tree.stage(sorted(names), config=settings)
         author = b"Dana <dana@acme.example>"
         tree.commit(message=b"Change", author=author, committer=author, sign=False, config=settings)
+
+
+def request(key: str, model: str = "gpt-4o") -> bytes:
+    """A whole request for a chat completion."""
+    body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": "hello there"}]})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    return head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)

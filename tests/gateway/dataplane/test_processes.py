@@ -20,7 +20,7 @@ import httpx
 import openai
 import pytest
 
-from .processes import POLICY, Live, environment, write_policy
+from .processes import POLICY, Live, environment, request, write_policy
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 
@@ -176,13 +176,13 @@ def test_a_revocation_holds_in_every_worker_at_once(live: Live) -> None:
     live.run("agents", "register", "leaver")
     live.run("bind", "leaver", "starter")
     made = json.loads(live.run("keys", "create", "leaver", "--json"))
-    request = _request(made["text"])
+    raw = request(made["text"])
     # Enough connections that the kernel has given some to each worker.
     connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(24)]
     try:
-        assert {_status(each, request) for each in connections} == {200}
+        assert {_status(each, raw) for each in connections} == {200}
         live.run("keys", "revoke", made["id"])
-        assert {_status(each, request) for each in connections} == {401}
+        assert {_status(each, raw) for each in connections} == {401}
     finally:
         for each in connections:
             each.close()
@@ -197,7 +197,7 @@ def test_a_killed_worker_is_replaced_and_its_decisions_closed(live: Live) -> Non
     streams = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(12)]
     try:
         for each in streams:
-            each.sendall(_request(live.key, "mock-delay-2500"))
+            each.sendall(request(live.key, "mock-delay-2500"))
         live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(12,)])
         os.kill(workers[0], signal.SIGKILL)
         live.wait(lambda: len(live.children()) == 2 and workers[0] not in live.children())
@@ -266,7 +266,7 @@ def test_command_line_and_workers_append_at_the_same_time(live: Live) -> None:
         with socket.create_connection(("127.0.0.1", live.port)) as connection:
             while not stop.is_set():
                 started = time.perf_counter()
-                assert _status(connection, _request(live.key)) == 200
+                assert _status(connection, request(live.key)) == 200
                 latencies.append(time.perf_counter() - started)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
@@ -292,11 +292,13 @@ def test_a_worker_imports_nothing_heavy(live: Live) -> None:
     program = """
 import asyncio, json, sys
 from gateway.processes import app
+from gateway.processes.background import Background
 from gateway.settings import load_settings
 
 async def main():
     stop = asyncio.Event()
-    await app._data(load_settings({"data": sys.argv[1], "port": 0}, env={}), "boot_look", stop, lambda said: stop.set())
+    settings = load_settings({"data": sys.argv[1], "port": 0}, env={})
+    await app._data(settings, "boot_look", stop, Background(stop), lambda report: stop.set())
 
 asyncio.run(main())
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
@@ -348,7 +350,7 @@ def test_killed_altogether_and_started_again(live: Live) -> None:
     assert live.up is not None
     connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(10)]
     for each in connections:
-        each.sendall(_request(live.key, "mock-delay-3000"))
+        each.sendall(request(live.key, "mock-delay-3000"))
     live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(10,)])
     everything = [live.up.process.pid, *live.children(), *live.children("control")]
     for process in everything:
@@ -376,12 +378,6 @@ def test_a_supervisor_that_is_killed_takes_its_children_with_it(live: Live) -> N
     live.start()
 
 
-def _request(key: str, model: str = "gpt-4o") -> bytes:
-    body = json.dumps({"model": model, "messages": HELLO}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
-    return head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
 def _status(connection: socket.socket, request: bytes) -> int:
     connection.settimeout(20)
     connection.sendall(request)
@@ -397,7 +393,7 @@ def _status(connection: socket.socket, request: bytes) -> int:
 
 def _status_of_new(live: Live) -> int:
     with socket.create_connection(("127.0.0.1", live.port)) as connection:
-        return _status(connection, _request(live.key))
+        return _status(connection, request(live.key))
 
 
 def test_without_init(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import policy_engine as pe
-from policy_engine.builtins.schema_references import SchemaError
+from policy_engine.builtins.json_schema.references import SchemaError
 from policy_engine.compiler.typecheck.messages import type_text
 from policy_engine.compiler.typecheck.schemas import type_of
 from tests.oracle import Oracle

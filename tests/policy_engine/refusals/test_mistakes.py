@@ -1,0 +1,70 @@
+"""Mistakes that authors make, as data: what an error says, and that it stands where the mistake is.
+
+`mistakes/*.yaml`: each case is a `module`, or a `base` (bases.yaml) with a `change`: texts that occur once in it, and what
+stands there instead. A `§` marks each row with a mistake and is no part of the module. The errors must stand in these
+rows and no others; `words` are what each must say (or a list of such lists if there are several), in its message or hint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import policy_engine as pe
+
+DIRECTORY = Path(__file__).with_name("mistakes")
+BASES: dict[str, str] = yaml.safe_load(DIRECTORY.joinpath("bases.yaml").read_text("utf-8"))
+CASES = [
+    pytest.param(fields, id=f"{path.stem}: {fields['note']}")
+    for path in sorted(DIRECTORY.glob("*.yaml"))
+    if path.stem != "bases"
+    for fields in yaml.safe_load(path.read_text("utf-8"))["cases"]
+]
+FIELDS = {"note", "module", "base", "change", "words", "code", "strict"}
+
+
+def marked(fields: dict[str, Any]) -> str:
+    """The module with its marks."""
+    assert set(fields) <= FIELDS, f"unknown fields: {set(fields) - FIELDS}"
+    if "module" in fields:
+        return str(fields["module"])
+    text = BASES[fields["base"]]
+    for old, new in fields["change"].items():
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
+        text = text.replace(old, new)
+    return text
+
+
+def errors(fields: dict[str, Any]) -> tuple[pe.PolicyError, ...]:
+    module = marked(fields).replace(" §", "").replace("§", "")
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile({"t.rego": module}, strict=fields.get("strict", False))
+    return caught.value.errors
+
+
+@pytest.mark.parametrize("fields", CASES)
+def test_case(fields: dict[str, Any]) -> None:
+    found = errors(fields)
+    rows = [number for number, row in enumerate(marked(fields).split("\n"), 1) if "§" in row]
+    report = "\n".join(f"{error} | {error.hint}" for error in found)
+    assert sorted({error.location.row for error in found if error.location}) == rows, report
+    words: list[Any] = fields["words"]
+    for error, wanted in zip(found, words if isinstance(words[0], list) else [words], strict=True):
+        assert error.code == fields.get("code", "rego_parse_error")
+        assert error.location is not None
+        assert error.location.col >= 1
+        for word in wanted:
+            assert word in f"{error.message} {error.hint}", report
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_bases_have_no_mistake(name: str) -> None:
+    pe.compile({"t.rego": BASES[name]}, strict=True)
+
+
+def test_notes_are_unique() -> None:
+    notes = [case.id for case in CASES]
+    assert sorted(notes) == sorted(set(notes))
