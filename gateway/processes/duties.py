@@ -1,9 +1,10 @@
 """What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log.
 
 Each duty is an ordinary function with its own interval and runs in a thread; one that fails says so once, keeps the
-process alive and is tried again. `begin` recovers and signs before the first worker starts, and there a failure to
-recover or a damaged log ends the start: nothing may be appended to it. No policy can do that: what was in force stays
-in force until the new commit has been looked at. See docs/architecture.md, sections 10 to 12.
+process alive and is tried again. A log that is damaged, or that contradicts what was signed, ends the start before
+anything is changed. `begin` recovers and signs before the first worker starts, and a failure to recover ends the start
+too. No policy can do that: what was in force stays in force until the new commit has been looked at.
+See docs/architecture.md, sections 10 to 12.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from gateway.audit import recovery, signer
@@ -34,28 +35,37 @@ LOOK_SECONDS = 10.0
 
 
 class Duties:
-    """Owns the control process's registry, writer and signer. What is not `async` blocks: call it from a thread."""
+    """Owns the control process's registry, writer and signer. What is not `async` blocks: call it from a thread.
+
+    Raises `GatewayError` if the log cannot be trusted; then nothing was changed.
+    """
 
     def __init__(self, settings: Settings, boot: str) -> None:
         self._settings = settings
-        self._registry = Registry(settings.data.registry_db)
-        self._registry.migrate()
-        self._file = OpenedFile(settings.data.registry_db)
-        self._presence = Presence(settings.data, boot)
-        self._writer = AuditWriter(settings.data, boot=boot, deployment=queries.deployment(self._registry))
-        self._signer = signer.Signer(settings.data)
-        self._live = LiveBoots(settings.data)
+        data = settings.data
+        with ExitStack() as opened:
+            opened.enter_context(closing(Presence(data, boot)))
+            self._signer = opened.enter_context(signer.Signer(data))
+            recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
+            self._signer.check()
+            self._registry = opened.enter_context(closing(Registry(data.registry_db)))
+            self._registry.migrate()
+            self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
+            deployment = queries.deployment(self._registry)
+            self._writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
+            self._opened = opened.pop_all()  # closed in reverse order, the presence last
+        self._live = LiveBoots(data)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._complaints: dict[str, str] = {}
         self._looked = asyncio.Event()
+        self._begun = False
 
     def begin(self) -> None:
         """Everything that must be done before a request is served."""
-        data = self._settings.data
-        recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
         self._recover()
         self._try("outbox", self._publish)
         self._sign()
+        self._begun = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
@@ -115,14 +125,11 @@ class Duties:
             return queries.current_epoch(session)
 
     def close(self) -> None:
-        """The last round: close what workers left open, publish, and sign the final heads."""
-        for name, duty in (("recovery", self._recover), ("outbox", self._publish), ("signing", self._sign)):
-            self._try(name, duty)
-        self._signer.close()
-        self._writer.close()
-        self._file.close()
-        self._registry.close()
-        self._presence.close()
+        """The last round, unless the start failed: close what workers left open, publish, sign the final heads."""
+        if self._begun:
+            for name, duty in (("recovery", self._recover), ("outbox", self._publish), ("signing", self._sign)):
+                self._try(name, duty)
+        self._opened.close()
 
     async def _follow_policies(self) -> None:
         while True:
