@@ -110,7 +110,7 @@ def show(
             ("owner", found.owner),
             ("capabilities", ", ".join(found.capabilities)),
             ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
-            *(("key", f"{each.key}…  {each.status(now_ns)}  ({each.id})") for each in keys),
+            *(("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id})") for each in keys),
             *(
                 ("binding", f"{b.effect} {b.bundle}{'@' + b.pinned if b.pinned else ''}  by {b.subject_kind}")
                 for b in bindings

@@ -41,7 +41,7 @@ def _tell(made: Made, data: Path) -> None:
             ("  agent", f"{made.agent} ({made.agent_id})"),
             ("  policy", f"bundle {made.bundle}, commit {made.commit[:12]} of {made.data}/policies"),
             ("  base URL", made.base_url),
-            ("  API key", f"{made.api_key}  (shown only now)"),
+            ("  API key", f"{made.key}  (shown only now)"),
         ]
     )
     typer.echo("")

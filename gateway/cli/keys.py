@@ -42,7 +42,7 @@ def create(
             lifetime_ns=lifetime_ns,
         )
         if as_json:
-            output.print_json(output.plain(made.record) | {"text": made.text})
+            output.print_json(output.plain(made.record) | {"key": made.text})
         else:
             typer.echo(made.text)
             output.note(f"{made.record.id} for agent {made.record.agent}; this is the only time the key is shown")
@@ -68,7 +68,7 @@ def list_keys(
         ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ID"),
         [
             (
-                k.key,
+                k.key_id,
                 k.agent,
                 k.status(now_ns),
                 output.timestamp(k.created_ns),
@@ -95,8 +95,8 @@ def revoke(
     with local.changing(data, restriction=True) as registry:
         revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
         if as_json:
-            output.print_json({"key": public_part(key), "revoked": True, "changed": revoked is not None})
+            output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:
             typer.echo("the key was revoked already")
         else:
-            typer.echo(f"revoked key {revoked.key} ({revoked.id}) of agent {revoked.agent}")
+            typer.echo(f"revoked key {revoked.key_id} ({revoked.id}) of agent {revoked.agent}")

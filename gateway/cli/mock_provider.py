@@ -29,16 +29,18 @@ def mock_provider(
     from gateway.demo.mock_provider import Faults, MockProvider
     from gateway.errors import GatewayError
     from gateway.http.listener import bind
+    from gateway.settings import url
 
     try:
         listener = bind(host, port, shared=False)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
+        address = url(host, port).removeprefix("http://")
         raise GatewayError(
-            "port_unavailable", f"cannot listen on {host}:{port}: {reason}", hint="choose another port with --port"
+            "port_unavailable", f"cannot listen on {address}: {reason}", hint="choose another port with --port"
         ) from error
     provider = MockProvider(Faults(latency_ms=latency_ms, error_rate=error_rate, fail_next=fail_next, status=status))
-    typer.echo(f"mock provider is up: base URL http://{host}:{listener.getsockname()[1]}/v1")
+    typer.echo(f"mock provider is up: base URL {url(host, listener.getsockname()[1])}/v1")
     config = uvicorn.Config(
         provider, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2
     )

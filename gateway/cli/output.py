@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gateway.errors import GatewayError
+from gateway.logs import without_keys
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,7 +23,7 @@ _MAX_LINE = 1000
 
 def complain(message: str, hint: str = "") -> None:
     """The one line of an error: what is wrong, and what to do."""
-    line = printable(" ".join(f"{message}: {hint}".split() if hint else message.split()))
+    line = printable(without_keys(" ".join(f"{message}: {hint}".split() if hint else message.split())))
     if len(line) > _MAX_LINE:  # somebody's text is in it; what to do comes last
         line = f"{line[: _MAX_LINE // 2]} … {line[-_MAX_LINE // 2 :]}"
     typer.echo(typer.style("error", fg="red", bold=True) + f": {line}", err=True)

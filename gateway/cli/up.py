@@ -20,10 +20,13 @@ def up(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow plain HTTP on an address that is not loopback.")
     ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Where there is no gateway yet, make an empty one first: for containers.")
+    ] = False,
 ) -> None:
     """Run the gateway: its control process and its data workers. Ctrl-C lets running requests end, then stops it.
 
-    Everything else is set in gateway.toml in the data directory, or by GATEWAY_… variables.
+    Everything else is set in gateway.toml in the data directory, or by AIG_… variables.
     """
     import uvloop
 
@@ -42,7 +45,7 @@ def up(
         "insecure": insecure,
     }
     settings = load_settings(flags)
-    if not os.path.lexists(data):
+    if create and not os.path.lexists(data):
         make_empty(data)
         typer.echo(f"there was no gateway in {data}: made an empty one")
     DataDirectory(data).check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated
 
 import typer
@@ -16,6 +17,8 @@ from gateway.settings import DataDirectory
 app = typer.Typer(no_args_is_help=True, help="Add, list and remove the providers that requests go to.")
 
 _MAX_SECRET = 4096
+# As variables are named by convention. Keys have lower case letters, dashes, or many digits.
+_VARIABLE = re.compile(r"(?=.{1,40}$)(?!(.*\d){4})[A-Z][A-Z0-9]*(_[A-Z0-9]+)*", re.ASCII)
 
 
 @app.command()
@@ -115,6 +118,13 @@ def _secret(variable: str | None, no_key: bool) -> str | None:
         raise GatewayError("invalid_key", "say either --key-env VARIABLE or --no-key")
     if variable is None:
         return None
+    if not _VARIABLE.fullmatch(variable):
+        # Perhaps it is the key itself, which must not be shown on a screen or end in somebody's log.
+        raise GatewayError(
+            "unknown_variable",
+            "--key-env takes the name of an environment variable, which holds the key; what was given is no such name",
+            hint="type `export OPENAI_API_KEY=…` first, then say `--key-env OPENAI_API_KEY`",
+        )
     secret = os.environ.get(variable, "").strip()
     if not secret:
         raise GatewayError(

@@ -28,7 +28,7 @@ from gateway.processes import local
 from gateway.registry import changes, names
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
-from gateway.settings import SCHEMA, DataDirectory, load_settings
+from gateway.settings import PREFIX, SCHEMA, DataDirectory, load_settings, url
 
 ORGANIZATION = "default"
 STARTER_BUNDLE = "starter"
@@ -36,7 +36,7 @@ STARTER_BUNDLE = "starter"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What `gateway init` has to tell. `api_key` exists nowhere else."""
+    """What `gateway init` reports. `key` is the secret, of which there is no other copy; `key_id` its public part."""
 
     data: str
     deployment: str
@@ -46,7 +46,8 @@ class Made:
     bundle: str
     commit: str
     base_url: str
-    api_key: str = field(repr=False)
+    key_id: str
+    key: str = field(repr=False)
 
 
 def make(final: Path, agent: str, name: str | None = None) -> Made:
@@ -116,7 +117,8 @@ def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: st
         bundle=STARTER_BUNDLE,
         commit=commit,
         base_url=url,
-        api_key=key.text,
+        key_id=key.record.key_id,
+        key=key.text,
     )
 
 
@@ -203,20 +205,22 @@ def _login() -> str:
 def _base_url(data: Path) -> str:
     """Where `gateway up` will serve agents, as far as flags and environment say now."""
     settings = load_settings({"data": data})
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}/v1"
+    return f"{url(settings.host, settings.port)}/v1"
 
 
 def settings_template() -> str:
-    """A settings file in which every setting stands with its default and its meaning, all commented out."""
+    """A settings file in which every setting stands with its default, its meaning and its unit, all commented out."""
     lines = [
-        "# Settings of this gateway. A flag beats the environment (GATEWAY_PORT=…), which beats this file.",
+        f"# Settings of this gateway. A flag beats the environment ({PREFIX}PORT=…), which beats this file.",
         "# Remove the `#` before a setting to change it, then restart `gateway up`.",
         "",
     ]
     for item in SCHEMA.values():
-        if item.name != "data":  # this file is in it
-            default = "policies" if item.name == "policies_repository" else item.default
-            # JSON's texts, numbers and booleans are TOML's.
-            lines += [f"# {item.metadata['help']}", f"# {item.name} = {json.dumps(default)}", ""]
+        if item.name == "data":  # this file is in it
+            continue
+        default = "policies" if item.name == "policies_repository" else item.default
+        unit = item.metadata.get("unit")
+        meaning = f"{item.metadata['help']}, in {unit}" if unit else item.metadata["help"]
+        # JSON's texts, numbers and booleans are TOML's.
+        lines += [f"# {meaning}", f"# {item.name} = {json.dumps(default)}", ""]
     return "\n".join(lines)

@@ -52,7 +52,7 @@ def test_every_list_and_creation_speaks_json(at: Run, home: Home) -> None:
     agent = at("agents", "register", "bot", "--json").json
     assert (agent["name"], agent["version"], agent["environment"]) == ("bot", 1, "dev")
     key = at("keys", "create", "bot", "--expires", "1h", "--json").json
-    assert key["text"].startswith(key["key"] + "_")
+    assert key["key"].startswith(key["key_id"] + "_")
     home.activate("support")
     binding = at("bind", "bot", "support", "--json").json
     assert (binding["subject"], binding["effect"], binding["pinned"]) == ("bot", "grant", None)
@@ -66,7 +66,8 @@ def test_every_list_and_creation_speaks_json(at: Run, home: Home) -> None:
     assert [each["id"] for each in shown["keys"]] == [key["id"]]
     assert shown["bindings"] == [binding]
     assert shown["versions"] == [agent]
-    assert "text" not in shown["keys"][0]
+    assert shown["keys"][0]["key_id"] == key["key_id"]
+    assert "key" not in shown["keys"][0], "the secret is shown once"
 
 
 def test_the_tables(at: Run, home: Home) -> None:
@@ -167,6 +168,9 @@ def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None
             "environment variable `NOT_SET` is not set: type `export NOT_SET=…` first",
         ),
         (["openai", "--key-env", "EMPTY"], "is not set to anything"),
+        (["openai", "--key-env", "sk-proj-1a2b3c"], "--key-env takes the name of an environment variable"),
+        (["openai", "--key-env", "sk_live_secret"], "--key-env takes the name of an environment variable"),
+        (["openai", "--key-env", "AKIA0123456789ABCDEF"], "--key-env takes the name of an environment variable"),
         (["openai", "--key-env", "ODD"], "what `ODD` holds is not a key"),
         (["other", "--key-env", "KEY"], "upstream `other` needs a URL: say --base-url URL"),
         (["other", "--key-env", "KEY", "--base-url", "http://10.0.0.1/v1"], "would send the secret in clear"),
@@ -226,7 +230,7 @@ def test_a_key_that_is_revoked_by_its_text_is_not_shown(at: Run, home: Home) -> 
     text = home.key()
     for changed in (True, False):
         done = at("keys", "revoke", text, "--json")
-        assert done.json == {"key": text[:19], "revoked": True, "changed": changed}
+        assert done.json == {"key_id": text[:19], "revoked": True, "changed": changed}
 
 
 def test_changes_are_made_by_the_local_user(at: Run, home: Home) -> None:
