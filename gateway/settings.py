@@ -325,7 +325,7 @@ def _check_bind(settings: Settings) -> None:
                 "insecure_bind",
                 f"{name} `{host}` is not a loopback address and the gateway speaks plain HTTP",
                 subject=name,
-                hint="put a TLS proxy in front and bind to 127.0.0.1, or say --insecure",
+                hint="put a TLS proxy in front and bind to 127.0.0.1, or add --insecure",
             )
 
 
