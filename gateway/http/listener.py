@@ -5,7 +5,7 @@ time, a cap on connections, and no parser leniency. What can be judged from a wh
 step 1 of `gateway/dataplane/proxy.py`. Specification: docs/architecture.md, section 7.
 
 It stands on the insides of uvicorn's protocol class, whose names may change with any release; the tests of framing
-would say so. Refusals made here carry the OpenAI error shape, because at this point no provider is known yet. The
+would say so. No provider is known at this point, so refusals made here have the neutral shape of `refusal.py`. The
 connection is closed after each of them: once a peer's framing is in doubt, nothing that follows can be trusted.
 """
 
@@ -25,9 +25,9 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import Denied
+from gateway.http import refusal
 from gateway.http.departure import Departure
 from gateway.settings import Settings
-from gateway.upstream.providers.openai import OpenAI
 
 MAX_HEADERS = 100
 BACKLOG = 2048
@@ -243,7 +243,7 @@ def _too_large_head() -> Denied:
 
 
 def _response(denied: Denied) -> bytes:
-    body = OpenAI().error(denied)
+    body = refusal.body(denied)
     status = denied.reason.status
     return (
         b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
