@@ -151,11 +151,11 @@ class Settings:
     policies_path: str = _setting("", "directory inside that repository that holds the bundles")
     policies_ref: str = _setting("main", "branch or tag to follow")
     policies_poll: float = _setting(2.0, "how often to look for a new commit", 0.1, 86400)
-    policy_deadline_ms: int = _setting(100, "how long judging one request may take, in milliseconds", 1, 1000)
+    policy_deadline_ms: int = _setting(100, "how long judging one request may take, in milliseconds", 1, 1_000)
 
     header_timeout: float = _setting(10.0, "how long a client may take to send a request's head", 0.1, 3600)
     body_timeout: float = _setting(60.0, "how long a client may take to send a request's body", 0.1, 3600)
-    write_timeout: float = _setting(60.0, "how long a client may stop reading an answer", 0.1, 3600)
+    write_timeout: float = _setting(60.0, "how long a client may take nothing of its answer", 0.1, 3600)
     keep_alive: float = _setting(75.0, "how long an idle client connection is kept", 0.1, 3600)
     max_header_bytes: int = _setting(32 * 1024, "cap of a request's head", 1024, 1024 * 1024)
     max_body_bytes: int = _setting(10 * 1024 * 1024, "cap of a request's body", 1024, 1024 * 1024 * 1024)

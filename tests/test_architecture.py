@@ -47,7 +47,6 @@ ROOMS: tuple[str, ...] = (
 ENGINE_LAYERS: dict[str, int] = {
     "policy_engine": 4,  # the public names
     "policy_engine.errors": 0,
-    "policy_engine.garbage": 0,
     "policy_engine.location": 0,
     "policy_engine.values": 0,
     "policy_engine.types": 0,
@@ -67,7 +66,6 @@ ENGINE_LAYERS: dict[str, int] = {
     "policy_engine.compiled": 4,
     "policy_engine.engine": 4,
     "policy_engine.testing": 5,
-    "policy_engine.linting": 5,
     "policy_engine.cli": 6,
 }
 

@@ -215,10 +215,10 @@ class Signer:
             )
 
 
-def _announcement(signed: Checkpoint) -> intents.Checkpoint:
+def _announcement(signed: Checkpoint) -> intents.Signed:
     """The system log's entry about a checkpoint; its id follows from what it says, so that it is recorded once."""
     name = hashlib.sha256(f"{signed.origin} {signed.size}".encode()).hexdigest()[:32]
-    return intents.Checkpoint(
+    return intents.Signed(
         event_id=f"ckp_{name}",
         origin=signed.origin,
         size=signed.size,

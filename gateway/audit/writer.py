@@ -24,13 +24,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Intent
+from gateway.audit.intents import Intent
+from gateway.audit.owed import Owed
 from gateway.audit.transaction import Committed, Transaction
 from gateway.settings import DataDirectory
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
@@ -42,16 +42,16 @@ logger = logging.getLogger("gateway.audit")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
 BATCH: Final = 512
-OWED: Final = 10_000  # closings kept in memory; beyond that recovery at the next start finds them
 OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
+RECENT_SECONDS: Final = 5.0  # how long a commit proves that the log can be written
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One draft on its way, and who waits for it (nobody, if the writer owes it)."""
+    """One draft on its way, and who waits for it (nobody, if the writer owes it). A check has no draft."""
 
-    draft: Draft
-    waiter: Future[Committed] | asyncio.Future[Committed] | None
+    draft: Draft | None
+    waiter: Future[Committed] | asyncio.Future[Any] | None
     result: Committed | None = None
     error: AuditError | None = None
     in_doubt: bool = False  # whether it may be in the log although `error` is set
@@ -78,11 +78,13 @@ class AuditWriter:
         self._capacity = capacity
         self._clock = clock
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._guard = threading.Lock()  # for what submitters and the thread share: the next two
+        self._guard = threading.Lock()  # for what submitters and the thread share: the next one
         self._closed = False  # nothing is queued after the last job
-        self._owed: dict[str, Draft] = {}  # closings by event id
+        self._owed = Owed(boot)
         self._lost = False  # recent entries may be, so nothing may follow them
         self._complaint = ""  # why nothing can be written, as it was said last
+        self._committed = -RECENT_SECONDS  # when a commit succeeded last
+        self._check: asyncio.Future[None] | None = None  # the check under way
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
@@ -116,13 +118,30 @@ class AuditWriter:
         """The same for callers without an event loop."""
         return self.submit(intent).result()
 
+    async def check(self) -> bool:
+        """True if an entry could be recorded now; raises `AuditError` if not. For one event loop.
+
+        A recent commit is proof enough. Otherwise one is made that changes nothing, by the same way as every other:
+        so a log that cannot be written is noticed without a request, and one that can be written again as well.
+        """
+        if not self._complaint and time.monotonic() - self._committed < RECENT_SECONDS:
+            return True
+        if self._check is None or self._check.done():
+            self._check = asyncio.get_running_loop().create_future()
+            # Who asked may be gone when it fails, and nobody need be told then.
+            self._check.add_done_callback(lambda check: check.cancelled() or check.exception())
+            self._enqueue(_Job(None, self._check))
+        await asyncio.shield(self._check)
+        return True
+
     def _enqueue(self, job: _Job) -> None:
         with self._guard:
             full = self._queue.qsize() >= self._capacity
             if not self._closed and not full:
                 self._queue.put(job)
                 return
-        self._owe(job.draft)
+        if job.draft is not None:
+            self._owed.add(job.draft)
         raise unavailable(f"{self._capacity} entries wait already" if full else "the writer has been closed")
 
     def close(self) -> None:
@@ -139,9 +158,7 @@ class AuditWriter:
         open_ended = True
         while open_ended:
             jobs, open_ended = self._take()
-            with self._guard:
-                owed = [_Job(item, None) for item in islice(self._owed.values(), BATCH)]
-            jobs = owed + jobs
+            jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
             if jobs:
                 self._commit(jobs)
                 self._wake(jobs)
@@ -178,6 +195,9 @@ class AuditWriter:
             db.execute("BEGIN IMMEDIATE")
             transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
+                if job.draft is None:
+                    storage.touch(db)
+                    continue
                 try:
                     job.result = transaction.record(job.draft)
                 except AuditError as error:
@@ -186,6 +206,7 @@ class AuditWriter:
             attempted = True
             # Until this returns nobody has been told anything; when it has, the entries survive a power failure.
             db.execute("COMMIT")
+            self._committed = time.monotonic()
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread lives on and every waiter is told
             self._fail(jobs, error, in_doubt=attempted)
@@ -232,34 +253,12 @@ class AuditWriter:
     def _settle(self, jobs: list[_Job]) -> None:
         """Closings that could not be recorded are owed from now on; those that were are not any more."""
         for job in jobs:
+            if job.draft is None:
+                continue
             if job.error is not None and job.error.code == "audit_unavailable":
-                self._owe(job.draft, in_doubt=job.in_doubt)
-            elif self._owed:
-                with self._guard:
-                    self._owed.pop(str(job.draft.entry["id"]), None)
-
-    def _owe(self, item: Draft, *, in_doubt: bool = False) -> None:
-        """Remember what must still be recorded although its caller was told that it is not."""
-        intent = item.intent
-        if isinstance(intent, Completed):
-            late = Draft(intent, {**item.entry, "late": True})  # its client never saw the end of the answer
-        elif isinstance(intent, Decided) and intent.open and in_doubt:
-            # The request was refused. If the decision is in the log after all, it must not stay open.
-            late = draft(
-                Completed(
-                    organization=intent.organization,
-                    decision_id=intent.event_id,
-                    agent=intent.agent,
-                    outcome="not_forwarded",
-                    epoch=intent.epoch,
-                ),
-                self.boot,
-            )
-        else:
-            return
-        with self._guard:
-            if len(self._owed) < OWED:
-                self._owed.setdefault(str(late.entry["id"]), late)
+                self._owed.add(job.draft, in_doubt=job.in_doubt)
+            else:
+                self._owed.settle(str(job.draft.entry["id"]))
 
     def _wake(self, jobs: list[_Job]) -> None:
         """Tell every waiter, each event loop once per batch."""
@@ -290,8 +289,8 @@ def _resolve(jobs: list[_Job]) -> None:
             _answer(job, job.waiter)
 
 
-def _answer(job: _Job, waiter: Future[Committed] | asyncio.Future[Committed]) -> None:
-    if job.result is not None:
+def _answer(job: _Job, waiter: Future[Any] | asyncio.Future[Any]) -> None:
+    if job.result is not None or (job.draft is None and job.error is None):
         waiter.set_result(job.result)
     else:
         waiter.set_exception(job.error or unavailable("the writer lost the entry"))

@@ -314,10 +314,10 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 def _print_report(report: Report) -> None:
     for log in report.logs:
         typer.echo(f"  {log.origin}: {_log_line(log)}")
-    for problem in report.problems:
-        typer.echo(typer.style("✗", fg="red") + f" {output.printable(str(problem))}")
-    if report.more_problems:
-        typer.echo(typer.style("✗", fg="red") + f" and {report.more_problems} more")
+    for finding in report.findings:
+        typer.echo(typer.style("✗", fg="red") + f" {output.printable(str(finding))}")
+    if report.more_findings:
+        typer.echo(typer.style("✗", fg="red") + f" and {report.more_findings} more")
     entries = f"{_count(report.entries, 'entry', 'entries')} in {_count(len(report.logs), 'log', 'logs')}"
     if report.status == "tampered":
         typer.echo(typer.style("✗ the log was tampered with", fg="red", bold=True) + f" ({entries})")
@@ -333,9 +333,13 @@ def _print_report(report: Report) -> None:
 
 
 def _log_line(log: LogReport) -> str:
+    from gateway.audit.decision import State
+
     parts = [_count(log.size, "entry", "entries")]
     if log.checkpoints:
         parts.append(f"signed to {log.signed:,} by {_count(log.checkpoints, 'checkpoint', 'checkpoints')}")
+    if lost := log.decisions[State.CLOSED_BY_RECOVERY]:
+        parts.append(f"{_count(lost, 'decision', 'decisions')} closed by recovery")
     if log.open:
         parts.append(f"{_count(len(log.open), 'decision', 'decisions')} open")
     return ", ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +12,10 @@ from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
+from gateway.settings import load_settings
 
 if TYPE_CHECKING:
+    from gateway.registry.database import Registry
     from gateway.registry.records import SubjectKind
 
 app = typer.Typer(no_args_is_help=True, help="Show which policy bundles judge whom.")
@@ -51,16 +54,19 @@ def bind(
 
     kind, name, organization = _subject(subject, organization)
     with local.changing(data) as registry:
-        binding = changes.bind(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=kind,
-            subject=name,
-            bundle=bundle,
-            effect=effect.value,
-            pinned=pin,
-        )
+        try:
+            binding = changes.bind(
+                registry,
+                actor=local.actor(),
+                organization=organization,
+                kind=kind,
+                subject=name,
+                bundle=bundle,
+                effect=effect.value,
+                pinned=pin,
+            )
+        except GatewayError as error:
+            raise _explained(error, data, registry) from error
         if as_json:
             output.print_json(binding)
         else:
@@ -109,6 +115,17 @@ def list_bindings(
         [(b.subject, b.subject_kind, b.bundle, b.effect, b.pinned or "", b.id) for b in bindings],
         empty="no bindings: type `gateway bind AGENT BUNDLE`",
     )
+
+
+def _explained(error: GatewayError, data: Path, registry: Registry) -> GatewayError:
+    """The error of a bundle that is not in force with the step that is missing, where that can be found out."""
+    from gateway.policy.rollout.whereabouts import missing_step
+
+    if error.code not in ("unknown_bundle", "bundle_not_in_force") or error.subject is None:
+        return error
+    step = missing_step(load_settings({"data": data}), registry, error.subject)
+    message = f"bundle `{error.subject}` is not in force yet" if error.code == "unknown_bundle" else error.message
+    return GatewayError(error.code, message, subject=error.subject, hint=step) if step else error
 
 
 def _subject(text: str, organization: str) -> tuple[SubjectKind, str, str]:

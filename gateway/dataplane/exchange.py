@@ -9,7 +9,7 @@ from gateway.call import Call
 from gateway.dataplane.held_bytes import Holding
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
-from gateway.registry.reader import Epochs
+from gateway.registry.port import Epochs
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.routing import Match, Target
 from gateway.upstream.taps import Report

@@ -117,9 +117,10 @@ class DataPlane:
         exchange.speaker = target.provider
         # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
         credential = authentication.presented(scope["headers"])
-        epochs = exchange.epochs = self._registry.epochs()
-        principal = exchange.principal = self._principals.get(credential, epochs.authority)
-        match = exchange.match = self._registry.routes(epochs.upstreams).resolve(principal.organization, target)
+        epochs = exchange.epochs = await self._registry.epochs()
+        principal = exchange.principal = await self._principals.get(credential, epochs.authority)
+        routes = await self._registry.routes(epochs.upstreams)
+        match = exchange.match = routes.resolve(principal.organization, target)
         route = match.endpoint.route
         exchange.speaker = match.destination.provider
         preconditions.query(scope["query_string"], route.query)
@@ -168,7 +169,7 @@ class DataPlane:
         principal, epochs = exchange.principal, exchange.epochs
         assert principal is not None
         assert epochs is not None
-        judges = authorization.panel(principal, self._registry.active(epochs.policy), self._policies)
+        judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
         foreign = self._foreign(exchange, principal)
         if judges.summary in self._long:
             await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
@@ -185,9 +186,9 @@ class DataPlane:
             target, principal = exchange.target, exchange.principal
             assert target is not None
             assert principal is not None
-            epochs = exchange.epochs = self._registry.epochs()
-            principal = exchange.principal = self._principals.refresh(principal, epochs.authority)
-            match = self._registry.routes(epochs.upstreams).resolve(principal.organization, target)
+            epochs = exchange.epochs = await self._registry.epochs()
+            principal = exchange.principal = await self._principals.refresh(principal, epochs.authority)
+            match = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
             if match == exchange.match:
                 return
             exchange.match = match

@@ -217,7 +217,7 @@ class Demo:
         self._stop("gateway")
         report = self._report()
         if report.exit_code != 0:
-            raise UnexpectedError(f"{report.status}: {', '.join(map(str, report.problems))}")
+            raise UnexpectedError(f"{report.status}: {', '.join(map(str, report.findings))}")
         return f"{report.entries} entries in {len(report.logs)} logs, all of them under a signature"
 
     def _tampered(self) -> str:
@@ -228,10 +228,10 @@ class Demo:
             ).fetchone()
             db.execute("UPDATE entry SET leaf = ? WHERE id = ?", (leaf.replace(_DENIED, _CHANGED), row))
         report = self._report()
-        found = [str(problem) for problem in report.problems if problem.index == index]
+        found = [str(finding) for finding in report.findings if finding.index == index]
         if not found or report.exit_code != 1:
             raise UnexpectedError(
-                f"entry {index} was changed, found was: {', '.join(map(str, report.problems)) or '-'}"
+                f"entry {index} was changed, found was: {', '.join(map(str, report.findings)) or '-'}"
             )
         return found[0]
 

@@ -1,12 +1,14 @@
 """The HTTP listener: uvicorn's httptools protocol with the guards that no ASGI application can see in time.
 
-What stands here works on the connection: a cap and a deadline for the head, a deadline for the body, one request at a
-time, a cap on connections, and no parser leniency. What can be judged from a whole head (Host, Content-Length, path) is
-step 1 of `gateway/dataplane/proxy.py`. Specification: docs/architecture.md, section 7.
+What stands here works on the connection: a cap and a deadline for the head, a deadline for the body, a deadline for
+clients that stop reading, one request at a time, a cap on connections, and no parser leniency. What can be judged from
+a whole head (Host, Content-Length, path) is step 1 of `gateway/dataplane/proxy.py`.
+Specification: docs/architecture.md, section 7.
 
-It stands on the insides of uvicorn's protocol class, whose names may change with any release; the tests of framing
-would say so. No provider is known at this point, so refusals made here have the neutral shape of `refusal.py`. The
-connection is closed after each of them: once a peer's framing is in doubt, nothing that follows can be trusted.
+It relies on the insides of uvicorn's protocol class, which may change with any release. So uvicorn is pinned exactly,
+and `tests/gateway/http/test_uvicorn.py` lists the parts. No provider is known at this point, so refusals made here have
+the neutral shape of `refusal.py`. The connection is closed after each of them: once a peer's framing is in doubt,
+nothing that follows can be trusted.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import asyncio
 import contextlib
 import math
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -38,6 +41,9 @@ CLOSING_SECONDS = 8.0
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
 
+# A peer that takes less than this of an answer, within the time that it has for it, counts as one that stopped reading.
+_LEAST_TAKEN = 16 * 1024
+
 _REASONS = {400: b"Bad Request", 413: b"Content Too Large", 503: b"Service Unavailable"}
 
 
@@ -48,6 +54,7 @@ class Limits:
     header_bytes: int
     header_seconds: float
     body_seconds: float
+    write_seconds: float
     connections: int
     refused: Callable[[str], None] = lambda code: None
 
@@ -57,6 +64,7 @@ class Limits:
             settings.max_header_bytes,
             settings.header_timeout,
             settings.body_timeout,
+            settings.write_timeout,
             settings.max_connections,
             refused,
         )
@@ -87,6 +95,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         # Of the newest request; there is only ever one that is not answered yet.
         self._departure: Departure | None = None
+        # What this peer had not taken yet when it last made progress, and when that was; None while nothing waits.
+        self._untaken: tuple[int, float] | None = None
 
     # The connection
 
@@ -135,6 +145,25 @@ class GuardedProtocol(HttpToolsProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         if idle and self._deadline is None and self.timeout_keep_alive_task is None:
             self._arm(self.limits.header_seconds)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._untaken = None  # the peer has taken nearly everything
+
+    def abort_if_stuck(self, now: float) -> None:
+        """End the connection if its peer has stopped reading. The server calls this every second.
+
+        A peer makes progress when it takes all that was written, or `_LEAST_TAKEN` bytes, within the deadline. It is
+        waited for while the answer is paused because of it, or has ended; `close` alone would wait for it for ever.
+        """
+        left = self.transport.get_write_buffer_size()
+        ended = self.transport.is_closing() or (self.cycle is not None and self.cycle.response_complete)
+        if not left or not (ended or self.flow.write_paused):
+            self._untaken = None
+        elif self._untaken is None or self._untaken[0] - left >= _LEAST_TAKEN:
+            self._untaken = left, now
+        elif now - self._untaken[1] >= self.limits.write_seconds:
+            self.transport.abort()
 
     # Callbacks of the parser
 
@@ -262,6 +291,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # The process decides what a signal means, and must live on to close its records.
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            now = time.monotonic()
+            for connection in tuple(self.server_state.connections):
+                cast(GuardedProtocol, connection).abort_if_stuck(now)
+        return await super().on_tick(counter)
 
 
 async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limits: Limits, stop: asyncio.Event) -> None:

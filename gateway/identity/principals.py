@@ -84,9 +84,9 @@ class CredentialRow(NamedTuple):
 
 
 class PrincipalSource(Protocol):
-    """What `Principals` needs of the registry; `gateway.registry.reader.RegistryReader` is one."""
+    """What `Principals` needs of the registry; `gateway.registry.port.RegistryPort` is one."""
 
-    def credential(self, lookup: str) -> CredentialRow | None: ...
+    async def credential(self, lookup: str) -> CredentialRow | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,14 @@ class Principals:
         self._capacity = capacity
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # by the key's public id, oldest use first
 
-    def get(self, credential: Credential, epoch: int) -> Principal:
+    async def get(self, credential: Credential, epoch: int) -> Principal:
         """The principal of a key as of this epoch of authority or a later one.
 
         Raises `Denied`: `bad_credentials` whatever is wrong with the key, `detail` says what.
         """
         entry = self._entries.get(credential.id)
         if entry is None or entry.principal.authority_epoch != epoch:
-            return self._read(credential, epoch)
+            return await self._read(credential, epoch)
         # The whole secret is checked on every request: finding an entry proves no more than knowing a public id.
         if not matches(credential, entry.digest, entry.pepper):
             raise Denied("bad_credentials", "wrong_secret")
@@ -124,7 +124,7 @@ class Principals:
         self._entries.move_to_end(credential.id)
         return entry.principal
 
-    def refresh(self, principal: Principal, epoch: int) -> Principal:
+    async def refresh(self, principal: Principal, epoch: int) -> Principal:
         """The same key's principal as of a later epoch of authority; `Denied` if the key is dead or expired by now.
 
         For the second look between reading a body and deciding (step 5 of a request). The secret was checked already,
@@ -133,14 +133,14 @@ class Principals:
         if principal.authority_epoch == epoch:
             _check_expiry(principal)
             return principal
-        row = self._source.credential(principal.credential_id)
+        row = await self._source.credential(principal.credential_id)
         pepper = self._peppers.get(row.pepper) if row else None
         if row is None or pepper is None:
             raise Denied("bad_credentials", "unknown")
         return self._admit(row, pepper, principal.credential_id, epoch)
 
-    def _read(self, credential: Credential, epoch: int) -> Principal:
-        row = self._source.credential(credential.id)
+    async def _read(self, credential: Credential, epoch: int) -> Principal:
+        row = await self._source.credential(credential.id)
         pepper = self._peppers.get(row.pepper) if row else None
         if row is None or pepper is None:
             # The same work as for a known key, so that the time does not tell which ids exist.

@@ -27,7 +27,7 @@ from gateway.identity.principals import Effect, Principal
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, read
 from gateway.policy.input import build_input, without_content
-from gateway.registry.reader import ActiveSet
+from gateway.registry.port import ActiveSet
 
 logger = logging.getLogger("gateway.policy.cache")
 

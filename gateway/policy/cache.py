@@ -22,7 +22,7 @@ from gateway.identity.principals import BoundBundle, Effect
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.decision import Verdict
 from gateway.policy.input import CONTENT_PATHS, InputPath
-from gateway.registry.reader import ActiveSet, BundleRef
+from gateway.registry.port import ActiveSet, BundleRef
 from policy_engine.bundle import from_files
 
 _MAX_PANELS: Final = 4096

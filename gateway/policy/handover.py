@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gateway.errors import Denied, GatewayError
 from gateway.policy.cache import PolicyCache, digests
-from gateway.registry.reader import RegistryReader
+from gateway.registry.port import RegistryPort
 
 logger = logging.getLogger("gateway.policy.cache")
 
@@ -138,9 +138,9 @@ class Handover:
 class Follower:
     """A data worker's part: keeps in memory what is in force and what is announced."""
 
-    def __init__(self, handover: Handover, reader: RegistryReader, cache: PolicyCache, boot: str) -> None:
+    def __init__(self, handover: Handover, registry: RegistryPort, cache: PolicyCache, boot: str) -> None:
         self._handover = handover
-        self._reader = reader
+        self._registry = registry
         self._cache = cache
         self._boot = boot
         self._failed: dict[str, str] = {}
@@ -167,7 +167,7 @@ class Follower:
         try:
             # In this order: what is announced no more when it is read has been activated before the next line.
             announced = self._handover.announced()
-            wanted = announced | digests(self._reader.active_bundles())
+            wanted = announced | digests(await self._registry.active_bundles())
             missing = wanted - self._cache.loaded
             # What failed is not tried again at once, but anything new is.
             if missing - self._failed.keys() or self._cache.loaded - wanted or time.monotonic() > self._retry:

@@ -28,7 +28,7 @@ import uvloop
 
 from gateway import logs
 from gateway.audit.writer import AuditWriter
-from gateway.errors import Denied, GatewayError
+from gateway.errors import GatewayError
 from gateway.http import listener
 from gateway.processes.background import Background
 from gateway.settings import Settings, load_settings
@@ -48,7 +48,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
     from gateway.http.last_resort import LastResort
     from gateway.identity.credentials import Peppers
     from gateway.identity.principals import Principals
-    from gateway.policy.cache import PolicyCache
+    from gateway.policy.cache import PolicyCache, digests
     from gateway.policy.handover import Follower, Handover
     from gateway.registry.reader import RegistryReader
     from gateway.registry.vault import Vault
@@ -62,7 +62,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot=boot, deployment=reader.deployment())
+        writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
@@ -89,15 +89,16 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             client=client,
         )
 
-        def healthy() -> bool:
-            try:
-                return reader.epochs().value >= 0
-            except Denied:
-                return False
+        async def registry_readable() -> bool:
+            return (await reader.epochs()).value >= 0
 
+        async def policies_loaded() -> bool:
+            return digests(await reader.active_bundles()) <= policies.loaded
+
+        checks = {"registry": registry_readable, "log": writer.check, "policies": policies_loaded}
         opened = listener.listen(settings.host, settings.port, shared=True)
         limits = listener.Limits.of(settings, refusals.add_code)
-        app = Health(LastResort(plane), healthy)
+        app = Health(LastResort(plane), checks)
         serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop))
         # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()
@@ -120,7 +121,7 @@ async def _control(
     try:
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        health = Health(_nothing, duties.healthy)
+        health = Health(_nothing, duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())

@@ -17,11 +17,13 @@ from typing import Any
 from gateway.audit import recovery, signer
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
+from gateway.http.health import Check
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import outbox, queries
 from gateway.registry.database import Registry
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots, Presence
+from gateway.storage.opened_file import OpenedFile
 
 logger = logging.getLogger("gateway.processes.duties")
 
@@ -38,6 +40,7 @@ class Duties:
         self._settings = settings
         self._registry = Registry(settings.data.registry_db)
         self._registry.migrate()
+        self._file = OpenedFile(settings.data.registry_db)
         self._presence = Presence(settings.data, boot)
         self._writer = AuditWriter(settings.data, boot=boot, deployment=queries.deployment(self._registry))
         self._signer = signer.Signer(settings.data)
@@ -88,12 +91,36 @@ class Duties:
         """Whether every duty was done when it was last due."""
         return not self._complaints
 
+    def checks(self) -> dict[str, Check]:
+        """Whether what the duties and the workers need is there, for `/readyz`."""
+
+        async def registry_readable() -> bool:
+            return self._file.in_place() and await asyncio.to_thread(self._epoch) >= 0
+
+        async def policies_in_force() -> bool:
+            return await asyncio.to_thread(queries.activation, self._registry) is not None
+
+        async def duties_done() -> bool:
+            return self.healthy()
+
+        return {
+            "registry": registry_readable,
+            "log": self._writer.check,
+            "policies": policies_in_force,
+            "duties": duties_done,
+        }
+
+    def _epoch(self) -> int:
+        with self._registry.read() as session:
+            return queries.current_epoch(session)
+
     def close(self) -> None:
         """The last round: close what workers left open, publish, and sign the final heads."""
         for name, duty in (("recovery", self._recover), ("outbox", self._publish), ("signing", self._sign)):
             self._try(name, duty)
         self._signer.close()
         self._writer.close()
+        self._file.close()
         self._registry.close()
         self._presence.close()
 
@@ -137,9 +164,7 @@ class Duties:
         self._complaints[name] = text
 
     def _recover(self) -> None:
-        with self._registry.read() as session:
-            epoch = queries.current_epoch(session)
-        found = recovery.recover(self._writer, self._live, epoch=epoch)
+        found = recovery.recover(self._writer, self._live, epoch=self._epoch())
         if found.closed:
             logger.warning("%d requests of processes that died were closed with outcome `unknown`", found.closed)
         self._live.sweep()

@@ -21,7 +21,6 @@ from policy_engine.codegen import runtime
 from policy_engine.codegen.context import INDEXES, LEFT, NC, ROOT, Query, U, charge
 from policy_engine.codegen.runtime import base_step, frozen, items, member, members
 from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
-from policy_engine.garbage import no_collection
 from policy_engine.values import CONTAINERS, Value
 
 FEWEST = 16
@@ -195,17 +194,16 @@ def table(q: Query, collection: Value, equalities: Join, slot: int) -> Table | N
 def _make(q: Query, collection: Value, equalities: Join) -> Table:
     _, fields, pairs = equalities
     names = [field[0] for field in fields if len(field) == 1]
-    with no_collection():
-        if equalities is LISTED:
-            return {frozen(q, item): [] for item in members(q, collection) if item.__class__ not in CONTAINERS}
-        if not pairs and collection.__class__ is list and len(names) == len(fields):
-            return _of_rows(q, collection, names)
-        table: Table = {}
-        for pair in items(q, collection):
-            key = tuple([_field(q, pair[1], field) for field in fields])
-            if U not in key:
-                table.setdefault(key, []).append(pair if pairs else pair[1])
-        return table
+    if equalities is LISTED:
+        return {frozen(q, item): [] for item in members(q, collection) if item.__class__ not in CONTAINERS}
+    if not pairs and collection.__class__ is list and len(names) == len(fields):
+        return _of_rows(q, collection, names)
+    table: Table = {}
+    for pair in items(q, collection):
+        key = tuple([_field(q, pair[1], field) for field in fields])
+        if U not in key:
+            table.setdefault(key, []).append(pair if pairs else pair[1])
+    return table
 
 
 def _of_rows(q: Query, rows: list[Value], names: list[str | int]) -> Table:

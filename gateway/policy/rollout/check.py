@@ -32,6 +32,7 @@ from gateway.policy.cache import CompiledBundle, compile_bundle
 from gateway.policy.decision import read
 from gateway.registry import names
 from policy_engine.bundle import from_files
+from policy_engine.errors import EVAL_CANCEL_ERROR
 from policy_engine.syntax.parser import parse_module
 from policy_engine.testing import runner
 from policy_engine.testing.results import Outcome
@@ -140,7 +141,9 @@ def _problems(name: str, files: Files, roots: tuple[str, ...]) -> Iterator[Probl
     if bad:
         listed = [f"{each.test.location}: {each.test.name}" for each in bad[:_MAX_LISTED]]
         more = f" and {len(bad) - _MAX_LISTED} more" if len(bad) > _MAX_LISTED else ""
-        yield Problem("tests_failed", name, f"{len(bad)} of {len(results)} tests fail: {', '.join(listed)}{more}")
+        late = all(each.error is not None and each.error.code == EVAL_CANCEL_ERROR for each in bad)
+        outcome, verb = ("check_timeout", "take too long") if late else ("tests_failed", "fail")
+        yield Problem(outcome, name, f"{len(bad)} of {len(results)} tests {verb}: {', '.join(listed)}{more}")
 
 
 def _probe(bundle: CompiledBundle, name: str) -> Problem | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit.intents import Activation, Recovered, Refused
+from gateway.audit.intents import Activated, Recovered, Refused
 from gateway.cli import main
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def fill(log: Log, make: Make) -> None:
         make.completed(allowed),
         denied,
         make.change(organization="acme", what="agent.revoked"),
-        Activation(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "0a1b2c"}),
+        Activated(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "0a1b2c"}),
         Refused(reason="bad_credentials", count=3, first_ns=1, last_ns=2),
         Recovered(organization="default", boots=frozenset()),
     ):
@@ -184,7 +184,7 @@ def test_a_changed_byte_is_named(log: Log, make: Make, gateway: Callable[..., Do
     assert "✗ the log was tampered with" in done.out
     report = json.loads(gateway("verify", "--json").out)
     assert (report["status"], report["exit_code"]) == ("tampered", 1)
-    assert {(each["origin"], each["index"]) for each in report["problems"]} == {("test/default/audit/1", 1)}
+    assert {(each["origin"], each["index"]) for each in report["findings"]} == {("test/default/audit/1", 1)}
 
 
 def test_an_unsigned_tail_has_its_own_exit_code(log: Log, make: Make, gateway: Callable[..., Done]) -> None:

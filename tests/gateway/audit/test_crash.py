@@ -172,7 +172,7 @@ def test_a_change_that_is_tried_again(
 def verified(log: Log, *, complete: bool) -> None:
     """An independent look at everything; what is merely unsigned is no fault here."""
     report = log.verify()
-    assert report.problems == []
+    assert report.findings == []
     assert complete is not any(each.open for each in report.logs)
 
 
@@ -288,7 +288,7 @@ def test_killed_in_the_middle_of_it(log: Log, load: Callable[[str], Load]) -> No
         assert recovered.boots <= {f"boot_{round_number}"}
         log.sign()
         report = log.verify()
-        assert (report.status, report.problems) == ("valid", [])
+        assert (report.status, report.findings) == ("valid", [])
     entries = log.entries()
     ids = {entry["id"] for entry in entries}
     assert len(acknowledged) > 200
@@ -311,7 +311,7 @@ def test_two_processes_append_at_the_same_time(log: Log, make: Make, load: Calla
     assert process.end(signal.SIGTERM) == 0
     log.sign()
     report = log.verify()
-    assert (report.status, report.problems) == ("valid", [])
+    assert (report.status, report.findings) == ("valid", [])
     boots = [entry["boot"] for entry in log.entries()]
     assert boots.count("boot_cli") == 60
     switches = sum(one != other for one, other in itertools.pairwise(boots))

@@ -17,7 +17,7 @@ import pytest
 from gateway.audit import entry as entries
 from gateway.audit import writer as writers
 from gateway.audit.errors import AuditError
-from gateway.audit.intents import Activation, Recovered, Refused
+from gateway.audit.intents import Activated, Recovered, Refused
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.storage.opened_file import write_ahead_log
@@ -68,16 +68,15 @@ def test_an_entry_is_in_the_file_when_the_writer_says_so(log: Log, make: Make) -
 
 def test_every_kind_of_intent_becomes_an_entry(log: Log, make: Make) -> None:
     writer = log.writer()
-    decision = make.decided(reservation={"tokens": 512})
+    decision = make.decided()
     writer.write_sync(decision)
     writer.write_sync(make.completed(decision))
     writer.write_sync(make.change())
-    writer.write_sync(Activation(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "abc"}))
+    writer.write_sync(Activated(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "abc"}))
     writer.write_sync(Refused(reason="bad_credentials", count=3, first_ns=NOW, last_ns=NOW + 1))
     writer.write_sync(Recovered(organization="default", boots=frozenset({"boot_x"})))
     assert [entry["kind"] for entry in log.entries()] == ["decided", "completed", "change", "recovered"]
     assert [entry["kind"] for entry in log.entries("system")] == ["activation", "refused"]
-    assert log.entries()[0]["reservation_json"] == '{"tokens":512}'
     log.sign()
     assert log.verify().status == "valid"
 
@@ -145,7 +144,6 @@ def test_only_an_open_decision_can_be_closed(log: Log, make: Make, changes: dict
         {"fields": {"text": "x" * 5000}},
         {"fields": {"text": "\ud800"}},
         {"fields": {"a_json": "x" * 40_000, "b_json": "x" * 40_000}},
-        {"reservation": {"spend": 0.5}},
         {"salt": b"short"},
         {"epoch": 2**53},
         {"organization": "x" * 65},
@@ -244,7 +242,7 @@ def test_a_closing_that_the_clock_holds_up_leaves_its_decision_open(log: Log, ma
     assert code_of(held_up) == "audit_unavailable"
     other.result(10)
     assert log.rows("SELECT event_id FROM open_decision") == [(decision.event_id,)]
-    assert log.verify().problems == []
+    assert log.verify().findings == []
     clock[0] = NOW
     writer.write_sync(make.change())
     assert log.entries()[1]["late"] is True, "and is closed as soon as the clock allows"

@@ -71,7 +71,7 @@ def test_wrong_usage(arguments: list[str], expected: str, run: Run) -> None:
         (["keys", "create", "bot", "--expires", "soon"], "`soon` is not a duration: write 90s, 15m, 12h or 30d"),
         (["keys", "create", "bot", "--expires", "9" * 5000 + "d"], "9d` is not a duration: write 90s"),
         (["keys", "revoke", "key_x"], "unknown key `key_x`"),
-        (["bind", "bot", "support"], "unknown bundle `support`: no bundle was activated yet"),
+        (["bind", "bot", "support"], "bundle `support` is not in force yet"),
         (["unbind", "bot", "support"], "bundle `support` is not bound to agent `bot`"),
         (["upstreams", "remove", "openai"], "unknown upstream `openai`"),
     ],

@@ -15,7 +15,7 @@ from gateway.errors import Denied
 from gateway.identity.principals import Principals
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Place
-from tests.gateway.conftest import Home, Run
+from tests.gateway.conftest import Home, Run, at_once
 
 
 def logged(home: Home) -> list[tuple[str, str]]:
@@ -35,11 +35,11 @@ def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:
     assert "only time" in created.err
     reader = RegistryReader(home.data.registry_db)
     principals = Principals(reader, home.peppers)
-    assert principals.get(home.credential(key), reader.epochs().authority).name == "support-bot"
+    assert at_once(principals.get(home.credential(key), at_once(reader.epochs()).authority)).name == "support-bot"
     # Revoked by another process: the next request is refused, here as in every worker.
     assert at("agents", "revoke", "support-bot").out.startswith("revoked agent support-bot (agt_")
     with pytest.raises(Denied) as caught:
-        principals.get(home.credential(key), reader.epochs().authority)
+        at_once(principals.get(home.credential(key), at_once(reader.epochs()).authority))
     assert caught.value.detail == "revoked"
     reader.close()
     assert at("agents", "revoke", "support-bot").out == "agent support-bot was revoked already\n"
@@ -132,7 +132,7 @@ def test_binding(at: Run, home: Home) -> None:
     found = {each["bundle"]: each for each in at("bindings", "list", "--json").json}
     assert (found["support"]["pinned"], found["baseline"]["subject_kind"]) == ("a" * 40, "organization")
     assert at("unbind", "org:default", "baseline").out == "bundle baseline no longer judges organization default\n"
-    assert "unknown bundle `nothing`: known bundles: baseline, support" in at("bind", "bot", "nothing").complains()
+    assert "bundle `nothing` is not in force yet" in at("bind", "bot", "nothing").complains()
     assert "no tested revision" in at("bind", "bot", "support", "--pin", "b" * 40).complains()
     assert "unknown agent `nobody`" in at("bind", "nobody", "support").complains()
     assert "is not a subject" in at("bind", "user:x", "support").complains()
@@ -150,7 +150,7 @@ def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None
     assert [done.code for done in said] == [0] * len(said)
     assert not any(secret in done.out + done.err for done in said)
     reader = RegistryReader(home.data.registry_db)
-    row = next(each for each in reader.upstreams() if each.name == "openai")
+    row = next(each for each in at_once(reader.upstreams()) if each.name == "openai")
     reader.close()
     place = Place(row.organization, row.provider, row.id, row.version)
     assert home.vault.open(row.secret or b"", place) == secret
@@ -188,14 +188,14 @@ def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:
     key = home.credential(home.key())
     reader = RegistryReader(home.data.registry_db)
     principals = Principals(reader, home.peppers)
-    principals.get(key, reader.epochs().authority)
+    at_once(principals.get(key, at_once(reader.epochs()).authority))
     away = home.data.audit_db.rename(home.data.path / "away.db")
     done = at("agents", "revoke", "bot")
     assert done.code == 1
     assert "revoked agent bot" in done.out
     assert "the change is in force, but not in the audit log yet" in done.err
     with pytest.raises(Denied):
-        principals.get(key, reader.epochs().authority)
+        at_once(principals.get(key, at_once(reader.epochs()).authority))
     reader.close()
     # What would give somebody more is refused before it happens.
     assert "audit" in at("agents", "register", "other").complains()

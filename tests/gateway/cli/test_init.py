@@ -20,7 +20,7 @@ from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from gateway.settings import SCHEMA, DataDirectory, Settings, load_settings
 from gateway.upstream import routing
-from tests.gateway.conftest import Done, Run
+from tests.gateway.conftest import Done, Run, at_once
 
 
 @pytest.fixture
@@ -41,9 +41,10 @@ def test_everything_is_there(made: tuple[Done, DataDirectory], run: Run) -> None
     data.check()
     reader = RegistryReader(data.registry_db)
     principals = Principals(reader, Peppers.load(data.keys))
-    principal = principals.get(presented([(b"x-api-key", key.encode())]), reader.epochs().authority)
-    active = reader.active_bundles()
-    assert (reader.deployment(), principal.organization, principal.name) == ("test-1", "default", "assistant")
+    epoch = at_once(reader.epochs()).authority
+    principal = at_once(principals.get(presented([(b"x-api-key", key.encode())]), epoch))
+    active = at_once(reader.active_bundles())
+    assert (at_once(reader.deployment()), principal.organization, principal.name) == ("test-1", "default", "assistant")
     assert [(each.bundle, each.effect) for each in principal.bindings] == [("starter", "grant")]
     found = active.find("starter", None)
     assert found is not None

@@ -331,7 +331,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.push_async_callback(client.close)
         refusals = Refusals(writer)
         policies = PolicyCache(data.bundles)
-        assert policies.follow(digests(reader.active_bundles())) == {}
+        assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)
         stack.callback(references.close)
         plane = DataPlane(
@@ -346,7 +346,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        app = Health(LastResort(plane), lambda: True)
+        app = Health(LastResort(plane), {})
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(

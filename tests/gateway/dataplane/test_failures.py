@@ -15,6 +15,7 @@ from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane import proxy
 from gateway.http.departure import Departure
+from tests.gateway.audit.conftest import AtMost
 
 from .conftest import COMPLETION, ORG, Gateway, answer, chat, stream
 from .test_requests import DONE, HELLO, USAGE
@@ -310,12 +311,11 @@ def test_the_log_has_the_last_word(run: Run) -> None:
     """A reservation may turn an allow around inside the transaction; then nothing goes upstream."""
 
     async def test(gateway: Gateway) -> None:
-        class Turning:
+        class Reserving:
             async def write(self, intent: Any) -> Any:
-                denial = replace(intent, allow=False, open=False, reason="limit_exceeded")
-                return await gateway.writer.write(denial)
+                return await gateway.writer.write(replace(intent, reservation=AtMost(0)))
 
-        gateway.plane._writer = Turning()  # type: ignore[assignment]
+        gateway.plane._writer = Reserving()  # type: ignore[assignment]
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (429, "limit_exceeded")
         assert reply.headers["x-should-retry"] == "true"

@@ -15,7 +15,7 @@ from gateway.identity.principals import CredentialRow, Principal, Principals
 from gateway.registry import changes
 from gateway.registry.reader import RegistryReader
 from gateway.storage import secret_files
-from tests.gateway.conftest import ACTOR, ORG, Home
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 
 class Counting:
@@ -27,11 +27,11 @@ class Counting:
 
     @property
     def epoch(self) -> int:
-        return self.reader.epochs().authority
+        return at_once(self.reader.epochs()).authority
 
-    def credential(self, credential_id: str) -> CredentialRow | None:
+    async def credential(self, credential_id: str) -> CredentialRow | None:
         self.reads += 1
-        return self.reader.credential(credential_id)
+        return await self.reader.credential(credential_id)
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ class Door:
         self._principals = Principals(source, peppers, capacity)
 
     def get(self, credential: Credential) -> Principal:
-        return self._principals.get(credential, self._source.epoch)
+        return at_once(self._principals.get(credential, self._source.epoch))
 
     def refresh(self, principal: Principal) -> Principal:
-        return self._principals.refresh(principal, self._source.epoch)
+        return at_once(self._principals.refresh(principal, self._source.epoch))
 
 
 @pytest.fixture

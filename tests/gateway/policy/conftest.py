@@ -15,7 +15,7 @@ from gateway.policy import authorization
 from gateway.policy.authorization import Authorization, decide
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
-from gateway.registry.reader import ActiveSet, BundleRef
+from gateway.registry.port import ActiveSet, BundleRef
 
 COMMIT = "c" * 40
 NOW_NS = 1772618400 * 10**9  # Wednesday, 2026-03-04 10:00 UTC

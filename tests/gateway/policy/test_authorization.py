@@ -17,7 +17,7 @@ from gateway.call import Call, Reference
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import DEADLINE_SECONDS, confirm
 from gateway.policy.input import CONTENT_PATHS, build_input, without_content
-from gateway.registry.reader import BundleRef
+from gateway.registry.port import BundleRef
 
 if TYPE_CHECKING:
     from .conftest import Court

@@ -19,6 +19,7 @@ from gateway.policy.cache import PolicyCache
 from gateway.registry import activations, changes
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
+from tests.gateway.conftest import at_once
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Home
@@ -40,11 +41,11 @@ class Desk:
         self._principals = Principals(self.reader, home.peppers)
 
     def principal(self) -> Principal:
-        return self._principals.get(self._credential, self.reader.epochs().authority)
+        return at_once(self._principals.get(self._credential, at_once(self.reader.epochs()).authority))
 
     def decide(self, asked: Call) -> Authorization:
         principal = self.principal()
-        judges = authorization.panel(principal, self.reader.active_bundles(), self.cache)
+        judges = authorization.panel(principal, at_once(self.reader.active_bundles()), self.cache)
         return decide(judges, principal, asked, NOW_NS)
 
     def activate(self, commit: str, **rules: str) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
+import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.gateway.dataplane.processes import Live, request
@@ -55,22 +60,82 @@ def test_a_child_that_cannot_be_started_for_a_while(live: Live, kind: str) -> No
 
 
 def test_a_stop_without_a_drain_time_closes_every_decision(live: Live) -> None:
-    """Requests are cut off at once, and each still gets its closing record from the worker that served it."""
-    live.stop()
+    """Requests are cut off at once; the worker that served them still writes how they ended, also to a busy log."""
     with (live.data / "gateway.toml").open("a") as file:
         file.write("drain_timeout = 0\n")
+    live.stop()
     live.start()
     before = len(live.entries())
-    streams = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(12)]
-    try:
-        for each in streams:
+    with ExitStack() as stack:
+        for _ in range(12):
+            each = stack.enter_context(socket.create_connection(("127.0.0.1", live.port)))
             each.sendall(request(live.key, "mock-delay-20000"))
         live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(12,)])
+        lock = stack.enter_context((live.data / "audit.lock").open())
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Longer than the workers' grace used to be.
+        held = threading.Timer(5.5, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
+        held.start()
+        stack.callback(held.join)
         live.stop()
-    finally:
-        for each in streams:
-            each.close()
     closings = [entry for entry in live.entries()[before:] if entry["kind"] == "completed"]
     assert [each["outcome"] for each in closings] == ["gateway_stopped"] * 12
     live.check_log()
     live.start()
+
+
+# -- /healthz and /readyz
+
+
+@pytest.fixture
+def addresses(live: Live) -> dict[str, str]:
+    """Where the data plane and the control plane of the running gateway answer."""
+    assert live.up is not None
+    return {"data": live.base_url.removesuffix("/v1"), "control": live.up.line(r"control plane (\S+)\)")[1]}
+
+
+def ready(address: str) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx.get(f"{address}/readyz", timeout=20).json()
+    assert httpx.get(f"{address}/healthz", timeout=20).status_code == 200, "it is alive all the same"
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["data", "control"])
+def test_a_process_that_cannot_record_is_not_ready(live: Live, addresses: dict[str, str], kind: str) -> None:
+    """Health was ok while every request was refused, and nobody but a request found out."""
+    (child,) = live.children(kind)
+    live.wait(lambda: ready(addresses[kind]) == {"status": "ready"})
+    soft, hard = resource.prlimit(child, resource.RLIMIT_FSIZE)
+    resource.prlimit(child, resource.RLIMIT_FSIZE, (1, hard))  # as on a full disk
+    try:
+        live.wait(lambda: "log" in ready(addresses[kind]).get("failing", []))
+    finally:
+        resource.prlimit(child, resource.RLIMIT_FSIZE, (soft, hard))
+    live.wait(lambda: ready(addresses[kind]) == {"status": "ready"})
+
+
+@pytest.mark.parametrize("kind", ["data", "control"])
+def test_a_process_that_cannot_read_the_registry_is_not_ready(live: Live, addresses: dict[str, str], kind: str) -> None:
+    registry = live.data / "registry.db"
+    moved = registry.with_name("moved.db")
+    registry.rename(moved)
+    try:
+        live.wait(lambda: "registry" in ready(addresses[kind]).get("failing", []))
+    finally:
+        moved.rename(registry)
+    live.wait(lambda: ready(addresses[kind]) == {"status": "ready"})
+
+
+def test_a_worker_that_lacks_a_policy_is_not_ready(live: Live) -> None:
+    live.stop()
+    bundles = live.data / "bundles"
+    moved = bundles.with_name("moved")
+    bundles.rename(moved)
+    try:
+        live.start()
+        assert ready(live.base_url.removesuffix("/v1")) == {"status": "unavailable", "failing": ["policies"]}
+    finally:
+        if bundles.exists():
+            shutil.rmtree(bundles)
+        moved.rename(bundles)
+    live.wait(lambda: ready(live.base_url.removesuffix("/v1")) == {"status": "ready"})
