@@ -30,7 +30,8 @@ def add(
     ] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help="This upstream needs no key.")] = False,
     provider: Annotated[
-        str | None, typer.Option("--provider", help="The API it speaks; by default the one named like it, or openai.")
+        str | None,
+        typer.Option("--provider", help="Whose API it speaks; by default the one named like it, or openai-compatible."),
     ] = None,
     base_url: Annotated[
         str | None,
@@ -48,7 +49,7 @@ def add(
     from gateway.registry.names import PROVIDERS
     from gateway.registry.vault import Vault
 
-    speaks = provider or (name if name in PROVIDERS else "openai")
+    speaks = provider or (name if name in PROVIDERS else "openai-compatible")
     # A provider's own URL is the default only for an upstream of its name: a key must not go where nobody meant it to.
     url = base_url or PROVIDERS.get(name, "")
     if not url:

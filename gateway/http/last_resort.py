@@ -10,9 +10,11 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.http import refusal
+
 logger = logging.getLogger("gateway.fault")
 
-_BODY = b'{"error":{"message":"the gateway failed","type":"server_error","param":null,"code":null}}'
+_BODY = refusal.document("the gateway failed", None)
 
 
 class LastResort:
@@ -33,6 +35,11 @@ class LastResort:
             logger.exception("a request failed")
             if started:
                 return
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(_BODY)),
+                # The provider may have carried the request out, and SDKs send a failed one again.
+                (b"x-should-retry", b"false"),
+            ]
             await send({"type": "http.response.start", "status": 500, "headers": headers})
             await send({"type": "http.response.body", "body": _BODY})

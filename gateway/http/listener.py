@@ -6,8 +6,8 @@ a whole head (Host, Content-Length, path) is step 1 of `gateway/dataplane/proxy.
 Specification: docs/architecture.md, section 7.
 
 It relies on the insides of uvicorn's protocol class, which may change with any release. So uvicorn is pinned exactly,
-and `tests/gateway/http/test_uvicorn.py` lists the parts. Refusals made here have the OpenAI error shape, because at
-this point no provider is known yet. The connection is closed after each of them: once a peer's framing is in doubt,
+and `tests/gateway/http/test_uvicorn.py` lists the parts. No provider is known at this point, so refusals made here have
+the neutral shape of `refusal.py`. The connection is closed after each of them: once a peer's framing is in doubt,
 nothing that follows can be trusted.
 """
 
@@ -28,9 +28,9 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import Denied
+from gateway.http import refusal
 from gateway.http.departure import Departure
 from gateway.settings import Settings
-from gateway.upstream.providers.openai import OpenAI
 
 MAX_HEADERS = 100
 BACKLOG = 2048
@@ -272,7 +272,7 @@ def _too_large_head() -> Denied:
 
 
 def _response(denied: Denied) -> bytes:
-    body = OpenAI().error(denied)
+    body = refusal.body(denied)
     status = denied.reason.status
     return (
         b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"

@@ -35,10 +35,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the gateway reads in a `.manifest`: the parts of `data` that the bundle owns, and the package to ask."""
+    """What the gateway reads in a `.manifest`: the parts of `data` that the bundle owns, and the package to ask.
+
+    `models` says that the bundle judges every model of `resource.models`, not only `resource.model`.
+    """
 
     roots: tuple[str, ...]
     entrypoint: str
+    models: bool = False
 
 
 def belongs(path: str) -> bool:
@@ -77,23 +81,37 @@ def manifest(content: bytes, bundle: str) -> Manifest:
         raise _bad_manifest(bundle, "must list the bundle's `roots`, such as `acme/support`")
     if any(overlap(one, other) for i, one in enumerate(roots) for other in roots[:i]):
         raise _bad_manifest(bundle, "has `roots` that overlap")
-    return Manifest(tuple(roots), _entrypoint(document, roots, bundle))
+    settings = _settings(document, bundle)
+    return Manifest(tuple(roots), _entrypoint(settings, roots, bundle), _models(settings, bundle))
 
 
-def _entrypoint(document: dict[str, Any], roots: list[str], bundle: str) -> str:
+def _settings(document: dict[str, Any], bundle: str) -> dict[str, Any]:
     metadata = document.get("metadata")
     settings = metadata.get("gateway") if isinstance(metadata, dict) else None
-    entrypoint = settings.get("entrypoint") if isinstance(settings, dict) else None
-    if not isinstance(settings, dict) or not isinstance(entrypoint, str) or not _ENTRYPOINT.fullmatch(entrypoint):
+    if not isinstance(settings, dict):
+        settings = {}  # then it names no entrypoint
+    if unknown := sorted(settings.keys() - {"entrypoint", "models"}):
+        raise _bad_manifest(bundle, f"has an unknown member `{unknown[0]}` in `metadata.gateway`")
+    return settings
+
+
+def _entrypoint(settings: dict[str, Any], roots: list[str], bundle: str) -> str:
+    entrypoint = settings.get("entrypoint")
+    if not isinstance(entrypoint, str) or not _ENTRYPOINT.fullmatch(entrypoint):
         raise _bad_manifest(
             bundle, "must name the package to evaluate in `metadata.gateway.entrypoint`, such as data.x.y"
         )
-    if settings.keys() != {"entrypoint"}:
-        raise _bad_manifest(bundle, "has an unknown member in `metadata.gateway`")
     path = entrypoint.removeprefix("data.").replace(".", "/")
     if not any(path == root or path.startswith(f"{root}/") for root in roots):
         raise _bad_manifest(bundle, f"names the entrypoint `{entrypoint}`, which lies in none of its `roots`")
     return entrypoint
+
+
+def _models(settings: dict[str, Any], bundle: str) -> bool:
+    models = settings.get("models", False)
+    if models.__class__ is not bool:
+        raise _bad_manifest(bundle, "must have true or false as `metadata.gateway.models`")
+    return bool(models)
 
 
 def overlap(one: str, other: str) -> bool:

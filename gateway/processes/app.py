@@ -41,6 +41,7 @@ Ready: TypeAlias = Callable[[dict[str, Any]], None]
 async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
     """A data worker, from its start to its end."""
     from gateway.dataplane.proxy import DataPlane
+    from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
     from gateway.http.health import Health
@@ -75,11 +76,14 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         await follower.begin()
         stack.callback(follower.close)
         stack.callback(background.start("following the policies", follower.run()).cancel)
+        references = References(data.runtime_db)
+        stack.callback(references.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, Peppers.load(data.keys)),
             registry=RegistryView(reader, Vault.load(data.keys)),
             policies=policies,
+            references=references,
             writer=writer,
             refusals=refusals,
             client=client,
