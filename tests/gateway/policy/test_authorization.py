@@ -15,7 +15,7 @@ import pytest
 import policy_engine as pe
 from gateway.call import Call, Reference
 from gateway.identity.principals import Principal
-from gateway.policy.authorization import DEADLINE_MS, build_input, confirm, restricted
+from gateway.policy.authorization import build_input, confirm, restricted
 from gateway.policy.cache import CONTENT_PATHS
 from gateway.registry.port import BundleRef
 
@@ -223,9 +223,9 @@ def test_the_deadline_is_for_all_together(court: Court) -> None:
     runaway = "allow if count([1 | numbers.range(1, 9999)[_]; numbers.range(1, 9999)[_]]) > 1"
     court.seat("a", runaway)
     court.seat("b", runaway)
-    start = time.monotonic()
-    assert court.decide(deadline_ms=50).code == "policy_deadline"
-    assert time.monotonic() - start < DEADLINE_MS / 100
+    found = court.decide(deadline_ms=50)
+    assert found.code == "policy_deadline"
+    assert "b: no time was left" in found.detail
 
 
 def test_a_long_explanation_is_cut(court: Court) -> None:
