@@ -165,7 +165,7 @@ class Settings:
     policies_path: str = _setting("", "directory inside that repository that holds the bundles")
     policies_ref: str = _setting("main", "branch or tag to follow")
     policies_poll: float = _seconds(2.0, "how often to look for a new commit", 0.1, 86400)
-    policy_deadline_ms: int = _setting(100, "how long one judgement may take", 1, 1_000, "milliseconds")
+    policy_deadline_ms: int = _setting(100, "how long judging one request may take", 1, 1_000, "milliseconds")
 
     header_timeout: float = _seconds(10.0, "how long a client may take to send a request's head", 0.1, 3600)
     body_timeout: float = _seconds(60.0, "how long a client may take to send a request's body", 0.1, 3600)
@@ -173,6 +173,9 @@ class Settings:
     keep_alive: float = _seconds(75.0, "how long an idle client connection is kept", 0.1, 3600)
     max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
     max_body_bytes: int = _setting(10 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
+    max_held_bytes: int = _setting(
+        256 * 1024 * 1024, "request bodies that a worker holds at a time", 1024, 1024**4, "bytes"
+    )
     max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
     drain_timeout: float = _seconds(15.0, "how long running requests may go on after a stop", 0, 3600)
 
@@ -325,7 +328,7 @@ def _check_bind(settings: Settings) -> None:
                 "insecure_bind",
                 f"{name} `{host}` is not a loopback address and the gateway speaks plain HTTP",
                 subject=name,
-                hint="put a TLS proxy in front and bind to 127.0.0.1, or say --insecure",
+                hint="put a TLS proxy in front and bind to 127.0.0.1, or add --insecure",
             )
 
 

@@ -1,4 +1,4 @@
-"""`gateway mock-provider`: a provider for the time when no real one is wanted."""
+"""`gateway mock-provider`: a stand-in for a provider, for tests and first steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mock_provider(
     error_rate: Annotated[
         float, typer.Option("--error-rate", min=0, max=1, help="Fail this share of the requests, always the same ones.")
     ] = 0.0,
-    fail_next: Annotated[int, typer.Option("--fail-next", min=0, help="Fail the first so many requests.")] = 0,
+    fail_next: Annotated[int, typer.Option("--fail-next", min=0, help="Fail this many of the first requests.")] = 0,
     status: Annotated[int, typer.Option("--status", min=400, max=599, help="The status of injected failures.")] = 503,
 ) -> None:
     import uvicorn

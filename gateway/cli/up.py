@@ -21,7 +21,7 @@ def up(
         bool | None, typer.Option("--insecure", help="Allow plain HTTP on an address that is not loopback.")
     ] = None,
     create: Annotated[
-        bool, typer.Option("--create", help="Where there is no gateway yet, make an empty one first: for containers.")
+        bool, typer.Option("--create", help="If there is no gateway yet, create an empty one first (for containers).")
     ] = False,
 ) -> None:
     """Run the gateway: its control process and its data workers. Ctrl-C lets running requests end, then stops it.
@@ -31,7 +31,7 @@ def up(
     import uvloop
 
     from gateway import logs
-    from gateway.processes.creation import make_empty
+    from gateway.processes.creation import create_empty
     from gateway.processes.supervisor import Supervisor
     from gateway.settings import DataDirectory, load_settings
 
@@ -46,8 +46,8 @@ def up(
     }
     settings = load_settings(flags)
     if create and not os.path.lexists(data):
-        make_empty(data)
-        typer.echo(f"there was no gateway in {data}: made an empty one")
+        create_empty(data)
+        typer.echo(f"there was no gateway in {data}: created an empty one")
     DataDirectory(data).check()
     logs.configure("supervisor")
     uvloop.run(Supervisor(settings, _announce).run())

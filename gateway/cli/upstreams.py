@@ -1,4 +1,4 @@
-"""`gateway upstreams`: where requests go, and the secrets that open it."""
+"""`gateway upstreams`: the providers that requests go to, and their keys."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def add(
     ] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help="This upstream needs no key.")] = False,
     provider: Annotated[
-        str | None, typer.Option("--provider", help="The API it speaks; by default the one named like it, or openai.")
+        str | None,
+        typer.Option("--provider", help="Whose API it speaks; by default the one named like it, or openai-compatible."),
     ] = None,
     base_url: Annotated[
         str | None,
         typer.Option("--base-url", metavar="URL", help="Where its API begins, version included, as SDKs have it."),
     ] = None,
-    default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…`, too.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Give an existing one another key or URL.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
     organization: Organization = "default",
     data: Data = DATA,
@@ -48,11 +49,11 @@ def add(
     from gateway.registry.names import PROVIDERS
     from gateway.registry.vault import Vault
 
-    speaks = provider or (name if name in PROVIDERS else "openai")
-    # A provider's own URL is only guessed for an upstream of its name: a key must not go where nobody sent it.
+    speaks = provider or (name if name in PROVIDERS else "openai-compatible")
+    # A provider's own URL is the default only for an upstream of its name: a key must not go where nobody meant it to.
     url = base_url or PROVIDERS.get(name, "")
     if not url:
-        raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint="say --base-url URL")
+        raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint="add --base-url URL")
     secret = _secret(key_env, no_key)
     with local.changing(data) as registry:
         upstream = changes.add_upstream(
@@ -115,7 +116,7 @@ def remove(
 
 def _secret(variable: str | None, no_key: bool) -> str | None:
     if (variable is not None) == no_key:
-        raise GatewayError("invalid_key", "say either --key-env VARIABLE or --no-key")
+        raise GatewayError("invalid_key", "give either --key-env VARIABLE or --no-key")
     if variable is None:
         return None
     if not _VARIABLE.fullmatch(variable):
@@ -123,7 +124,7 @@ def _secret(variable: str | None, no_key: bool) -> str | None:
         raise GatewayError(
             "unknown_variable",
             "--key-env takes the name of an environment variable, which holds the key; what was given is no such name",
-            hint="type `export OPENAI_API_KEY=…` first, then say `--key-env OPENAI_API_KEY`",
+            hint="type `export OPENAI_API_KEY=…` first, then add `--key-env OPENAI_API_KEY`",
         )
     secret = os.environ.get(variable, "").strip()
     if not secret:
@@ -133,7 +134,7 @@ def _secret(variable: str | None, no_key: bool) -> str | None:
             subject=variable,
             hint=f"type `export {variable}=…` first",
         )
-    # It becomes a header's value. The text itself is not shown.
+    # It becomes the value of a header. The text itself is not shown.
     if not (secret.isascii() and secret.isprintable()) or " " in secret or len(secret) > _MAX_SECRET:
         raise GatewayError("invalid_key", f"what `{variable}` holds is not a key", subject=variable)
     return secret

@@ -115,7 +115,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("gateway.processes.creation.activate_head", fail)
     with pytest.raises(KeyboardInterrupt):
-        creation.make_empty(tmp_path / "gateway")
+        creation.create_empty(tmp_path / "gateway")
     assert list(tmp_path.iterdir()) == []
 
 
