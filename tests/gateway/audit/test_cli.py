@@ -145,7 +145,7 @@ def test_following_shows_what_is_written_meanwhile(log: Log, make: Make, tmp_pat
         writer.write_sync(make.change(what="meanwhile"))
         wait_for(output, "meanwhile")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -153,7 +153,7 @@ def test_following_shows_what_is_written_meanwhile(log: Log, make: Make, tmp_pat
 
 
 def wait_for(output: Path, text: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while text not in output.read_text():
         assert time.monotonic() < deadline, f"`{text}` was not shown"
         time.sleep(0.02)

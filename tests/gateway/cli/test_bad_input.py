@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -155,10 +154,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    begun = time.perf_counter()
-    found = loaded("from gateway.cli import build; build()")
-    assert found == set()
-    assert time.perf_counter() - begun < 5
+    assert loaded("from gateway.cli import build; build()") == set()
 
 
 def test_what_a_data_worker_reads_with_is_light() -> None:

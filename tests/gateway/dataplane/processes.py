@@ -48,7 +48,7 @@ class Background:
                 [*COMMAND, *arguments], cwd=cwd, env=environment(), stdout=stream, stderr=subprocess.STDOUT
             )
 
-    def line(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+    def line(self, pattern: str, seconds: float = 60) -> re.Match[str]:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             found = re.search(pattern, self.text)
@@ -155,7 +155,7 @@ class Live:
         )
         return [dict(decode(leaf)) for (leaf,) in rows]
 
-    def wait(self, what: Callable[[], bool], seconds: float = 15) -> None:
+    def wait(self, what: Callable[[], bool], seconds: float = 60) -> None:
         ends = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < ends, "it did not happen in time" + (self.up.text if self.up else "")

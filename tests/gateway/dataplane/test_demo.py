@@ -1,4 +1,4 @@
-"""`gateway demo` is what a stranger sees first: every line as it should be, in time, and nothing left behind."""
+"""`gateway demo` is what a stranger sees first: every line as it should be, and nothing left behind."""
 
 from __future__ import annotations
 

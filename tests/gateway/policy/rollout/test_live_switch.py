@@ -60,7 +60,7 @@ class Running:
 
     def ask(self) -> Seen:
         # A connection for each request: the kernel spreads connections over the workers.
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             sent = time.monotonic()
             headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
