@@ -12,11 +12,12 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.audit import checkpoint, merkle, storage, tiles
+from gateway.audit import checkpoint, decision, merkle, storage, tiles
 from gateway.audit import entry as entries
-from gateway.audit.draft import Draft, draft
+from gateway.audit.decision import State
+from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Recovered
+from gateway.audit.intents import Completed, Decided, Denial, Recovered, Reservation
 
 BACKWARD_NS = 5_000_000_000
 """How far the clock may go back behind a log's last entry before it stands still (docs/architecture.md, section 16)."""
@@ -65,11 +66,14 @@ class Transaction:
         if isinstance(item.intent, Recovered):
             return self._recover(log, item, item.intent)
         time_ns = self._time(log)
+        entry = item.entry
         if isinstance(item.intent, Completed):
             self._close(log, item.intent.decision_id)
-        committed, entry_id = self._append(log, item.entry, time_ns)
+        elif isinstance(item.intent, Decided) and item.intent.reservation is not None:
+            entry = self._reserve(item.intent.reservation, entry, time_ns)
+        committed, entry_id = self._append(log, entry, time_ns)
         if isinstance(item.intent, Decided):
-            self._keep(log, item, item.intent, entry_id)
+            self._keep(log, item, committed.entry, entry_id)
         return committed
 
     def finish(self) -> None:
@@ -102,17 +106,16 @@ class Transaction:
         entry = entries.decode(leaf)
         # The first closing of a decision stands, whatever later ones say. Anything else under the same id must be
         # the same fact: a second attempt, perhaps by another process and with a fresh salt.
-        if not isinstance(item.intent, Completed) and _fact(entry) != _fact(item.entry):
+        if not isinstance(item.intent, Completed) and not _is_same_fact(entry, item):
             raise AuditError(
                 "event_conflict",
                 f"`{item.entry['id']}` is in the log already and says something else",
                 subject=str(item.entry["id"]),
             )
-        if isinstance(item.intent, Decided) and item.intent.open and not self._is_open(item.intent.event_id):
+        was_open = isinstance(item.intent, Decided) and decision.recorded(entry) is State.OPEN
+        if was_open and not self._is_open(str(entry["id"])):
             # Its first attempt failed closed and was settled: going on now would be a request that the log denies.
-            raise AuditError(
-                "event_conflict", f"`{item.intent.event_id}` has been closed already", subject=item.intent.event_id
-            )
+            raise AuditError("event_conflict", f"`{entry['id']}` has been closed already", subject=str(entry["id"]))
         return Committed(seq, time_ns, str(item.entry["id"]), entry)
 
     def _log(self, organization: str) -> _Log:
@@ -142,6 +145,24 @@ class Transaction:
             now = log.time_ns
         return now
 
+    def _reserve(self, reservation: Reservation, entry: entries.Entry, time_ns: int) -> entries.Entry:
+        """The entry of a decision with what its reservation answers, which may make it a denial."""
+        self._db.execute("SAVEPOINT reservation")
+        keep = False
+        try:
+            answer = reservation.take(self._db, time_ns)
+            entry = reserved(entry, answer)
+            keep = not isinstance(answer, Denial)
+        except (AuditError, sqlite3.Error):
+            raise
+        except Exception as error:  # whatever is wrong with one reservation must not cost the rest of the batch
+            raise unavailable(f"a reservation failed: {error!r}") from error
+        finally:
+            if not keep:
+                self._db.execute("ROLLBACK TO reservation")
+            self._db.execute("RELEASE reservation")
+        return entry
+
     def _append(self, log: _Log, entry: entries.Entry, time_ns: int) -> tuple[Committed, int]:
         entry = {**entry, "time": str(time_ns)}
         leaf = entries.encode(entry)
@@ -159,12 +180,12 @@ class Transaction:
         assert cursor.lastrowid is not None
         return committed, cursor.lastrowid
 
-    def _keep(self, log: _Log, item: Draft, intent: Decided, entry_id: int) -> None:
+    def _keep(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
         """What a decision leaves beside the log."""
-        if intent.open:
+        if decision.recorded(entry) is State.OPEN:
             self._db.execute(
                 "INSERT INTO open_decision (event_id, log_id, boot, agent, reservation) VALUES (?, ?, ?, ?, ?)",
-                (intent.event_id, log.id, item.entry["boot"], intent.agent, item.entry.get("reservation_json")),
+                (entry["id"], log.id, entry["boot"], entry["agent"], entry.get("reservation_json")),
             )
         if item.salt is not None:
             self._db.execute(
@@ -193,19 +214,22 @@ class Transaction:
         ]
         time_ns = self._time(log)
         for event_id, agent in rows:
-            closing = Completed(
-                organization=intent.organization,
-                decision_id=event_id,
-                agent=agent,
-                outcome="unknown",
-                epoch=intent.epoch,
-            )
+            closing = decision.unknown(intent.organization, event_id, agent, intent.epoch)
             self._close(log, event_id)
             self._append(log, draft(closing, str(item.entry["boot"])).entry, time_ns)
         committed, _ = self._append(log, {**item.entry, "count": len(rows)}, time_ns)
         return committed
 
 
-def _fact(entry: entries.Entry) -> entries.Entry:
-    """What two attempts to record the same event must agree on."""
-    return {name: value for name, value in entry.items() if name not in ("time", "boot", "input_commitment")}
+# What two attempts to record the same event may differ in, and what the reservation of a decision has settled.
+_OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment"})
+_OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
+
+
+def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:
+    """Whether an entry of the log is the one that this draft would have become."""
+    if isinstance(item.intent, Decided) and item.intent.reservation is not None:
+        # The entry may have further members: those that the first attempt's reservation answered.
+        return all(entry.get(name) == value for name, value in item.entry.items() if name not in _OF_THE_RESERVATION)
+    names = (entry.keys() | item.entry.keys()) - _OF_THE_ATTEMPT
+    return all(entry.get(name, ...) == item.entry.get(name, ...) for name in names)

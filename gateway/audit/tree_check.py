@@ -17,7 +17,7 @@ from gateway.audit import merkle, note, storage, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM
-from gateway.audit.report import LogReport, Problem, Report
+from gateway.audit.report import Finding, LogReport, Report
 
 _BYTES = merkle.HASH_BYTES
 
@@ -61,10 +61,10 @@ class TreeCheck:
             try:
                 checkpoint = checkpoints.verify(bytes(text).decode("utf-8", "replace"), verifier, self.head.origin)
             except AuditError as error:
-                self._problem(max(size - 1, 0), f"the checkpoint at size {size}: {error.message}")
+                self._found(max(size - 1, 0), f"the checkpoint at size {size}: {error.message}")
                 continue
             if checkpoint.size != size:
-                self._problem(max(size - 1, 0), f"the checkpoint at size {size} is one of size {checkpoint.size}")
+                self._found(max(size - 1, 0), f"the checkpoint at size {size} is one of size {checkpoint.size}")
             else:
                 self.log.checkpoints += 1
                 yield checkpoint
@@ -75,7 +75,7 @@ class TreeCheck:
             missing = (
                 f"it is missing, entry {seq} follows" if seq > self._next else f"entry {seq} is stored in its place"
             )
-            self._problem(self._next, missing)
+            self._found(self._next, missing)
             self._gap = self._broken = True
         slot = seq % tiles.WIDTH
         if slot == 0 or seq != self._next:
@@ -98,7 +98,7 @@ class TreeCheck:
     def time(self, index: int, time_ns: int) -> None:
         """(1)"""
         if time_ns < self._last_time:
-            self._problem(index, "its time is before that of its predecessor")
+            self._found(index, "its time is before that of its predecessor")
         self._last_time = time_ns
 
     def contradicts(self, size: int, root: str) -> str | None:
@@ -125,15 +125,15 @@ class TreeCheck:
         self._settle_disputes(None)
         largest = max((each.size for each in (self._due, *self._signed) if each), default=0)
         if largest > self._next:
-            self._problem(self._next, f"it is missing: {largest} entries are signed")
+            self._found(self._next, f"it is missing: {largest} entries are signed")
         if self.head.size != self.log.size:
-            self._problem(
+            self._found(
                 min(self.head.size, self._next), f"the head counts {self.head.size} entries, {self.log.size} are here"
             )
         elif not self._broken:
             self._compare_edge()
         if self.head.time_ns != self._last_time:
-            self._problem(max(self.log.size - 1, 0), "the head's time is not that of the last entry")
+            self._found(max(self.log.size - 1, 0), "the head's time is not that of the last entry")
 
     def _compare_root(self, checkpoint: Checkpoint) -> None:
         """(4)"""
@@ -148,7 +148,7 @@ class TreeCheck:
         elif not self._broken:
             last = checkpoint.size - 1
             span = "it was" if last == self._sound else f"it or a later one, up to entry {last}, was"
-            self._problem(self._sound, f"{span} changed together with the tree: another root was signed")
+            self._found(self._sound, f"{span} changed together with the tree: another root was signed")
             self._broken = True
 
     def _settle_disputes(self, leaves_are_right: bool | None) -> None:
@@ -159,7 +159,7 @@ class TreeCheck:
             None: "its leaf or the hash in its tile was changed",
         }
         for index in self._disputed:
-            self._problem(index, verdicts[leaves_are_right])
+            self._found(index, verdicts[leaves_are_right])
         if self._disputed:
             self._tiles_sound = False
             self._broken = self._broken or leaves_are_right is not True
@@ -183,14 +183,14 @@ class TreeCheck:
             level += 1
         (count,) = self._db.execute("SELECT count(*) FROM tile WHERE log_id = ?", (self.head.id,)).fetchone()
         if count != expected:
-            self._problem(None, f"{count} tiles are stored, the tree has {expected}")
+            self._found(None, f"{count} tiles are stored, the tree has {expected}")
         for stored, computed, (level, number) in zip(
             self.head.frontier, self._frontier, merkle.frontier_nodes(self.log.size), strict=False
         ):
             if stored != computed:
-                self._problem(number << level, "the head does not belong to the tree: a hash over this entry differs")
+                self._found(number << level, "the head does not belong to the tree: a hash over this entry differs")
         if len(self.head.frontier) != len(self._frontier):
-            self._problem(max(self.log.size - 1, 0), "the head does not belong to the tree")
+            self._found(max(self.log.size - 1, 0), "the head does not belong to the tree")
 
     def _compare_tile(self, tile: tiles.Tile, computed: bytes) -> None:
         stored = self._stored_tile(tile.level, tile.number)
@@ -203,12 +203,12 @@ class TreeCheck:
         if tile.level == 0 and len(stored) <= len(computed):
             return
         first = (tile.number * tiles.WIDTH + slot) << tiles.HEIGHT * tile.level
-        self._problem(first, f"`{tiles.path(tile)}` was changed: its hash over this entry is not the tree's")
+        self._found(first, f"`{tiles.path(tile)}` was changed: its hash over this entry is not the tree's")
 
     def _stored_tile(self, level: int, number: int) -> bytes:
         query = "SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?"
         row = self._db.execute(query, (self.head.id, level, number)).fetchone()
         return bytes(row[0]) if row else b""
 
-    def _problem(self, index: int | None, message: str) -> None:
-        self._report.add(Problem(self.head.origin, index, message))
+    def _found(self, index: int | None, message: str) -> None:
+        self._report.add(Finding(self.head.origin, index, message))

@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.audit import checkpoint as checkpoints
+from gateway.audit import decision, note, storage
 from gateway.audit import entry as entries
-from gateway.audit import note, storage
 from gateway.audit.checkpoint import Checkpoint
+from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
-from gateway.audit.report import OpenDecision, Problem, Report
+from gateway.audit.report import Finding, OpenDecision, Report
 from gateway.audit.tree_check import TreeCheck
 
 Progress = Callable[[int, int], None]
@@ -61,10 +62,10 @@ def verify(
         with storage.snapshot(db):
             _Verification(db, verifier, report, live_boots).run(list(known), progress)
     except sqlite3.DatabaseError as error:
-        report.add(Problem("", None, f"the database is damaged: {error}"))
+        report.add(Finding("", None, f"the database is damaged: {error}"))
     except (TypeError, ValueError) as error:
         # Only a changed file holds a value of another type than its column's.
-        report.add(Problem("", None, f"the database is damaged, a value has the wrong type: {error}"))
+        report.add(Finding("", None, f"the database is damaged, a value has the wrong type: {error}"))
     finally:
         db.close()
     return report
@@ -98,7 +99,7 @@ class _Verification:
             if progress and self._report.entries % _STEP == 0:
                 progress(self._report.entries, total)
         if self._next_private is not None:
-            self._problem(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
+            self._found(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
         for tree in self._trees.values():
             tree.finish()
         self._decisions()
@@ -122,10 +123,10 @@ class _Verification:
             except AuditError:
                 proper = ""
             if head.origin != proper:
-                self._problem(head.id, None, f"this is not a log of `{self._verifier.name}`, whose key was given")
+                self._found(head.id, None, f"this is not a log of `{self._verifier.name}`, whose key was given")
         for origin, lost in by_origin.items():
             if size := max(checkpoint.size for checkpoint in lost):
-                self._report.add(Problem(origin, 0, f"the log is missing; {size} entries of it are signed"))
+                self._report.add(Finding(origin, 0, f"the log is missing; {size} entries of it are signed"))
 
     def _entry(
         self, row_id: int, log_id: int, seq: int, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: bytes
@@ -133,7 +134,7 @@ class _Verification:
         private = self._private_of(row_id)
         tree = self._trees.get(log_id)
         if tree is None:
-            self._problem(None, None, f"entry `{event_id}` belongs to no log")
+            self._found(None, None, f"entry `{event_id}` belongs to no log")
             return
         if type(leaf) is not bytes:  # the type of a stored value is a byte that can be changed, too
             leaf = str(leaf).encode()
@@ -141,19 +142,22 @@ class _Verification:
         try:
             entry = entries.decode(leaf)  # (1)
         except AuditError as error:
-            self._problem(log_id, index, f"its leaf is not an entry: {error.message}")
+            self._found(log_id, index, f"its leaf is not an entry: {error.message}")
             self._unreadable.add(event_id)
             return
         if entry["org"] != tree.head.organization:
-            self._problem(log_id, index, f"it was recorded for `{entry['org']}`, not for this log")
+            self._found(log_id, index, f"it was recorded for `{entry['org']}`, not for this log")
         tree.time(index, int(str(entry["time"])))
         columns = (event_id, kind, str(time_ns), agent)
         if columns != (entry["id"], entry["kind"], entry["time"], entries.agent_of(entry)):  # (2)
-            self._problem(log_id, index, "the index columns beside its leaf say something else")
+            self._found(log_id, index, "the index columns beside its leaf say something else")
         if private is not None:
             self._check_private(log_id, index, entry, *private)
-        if entry["kind"] == "decided" and entry["open"]:
-            self._open[str(entry["id"])] = (log_id, index, entry)
+        if entry["kind"] == "decided":
+            if decision.recorded(entry) is State.OPEN:
+                self._open[str(entry["id"])] = (log_id, index, entry)
+            else:
+                tree.log.decisions[State.DENIED] += 1
         elif entry["kind"] == "completed":
             self._close(log_id, index, entry)
         elif entry["kind"] == "checkpoint":
@@ -162,7 +166,7 @@ class _Verification:
     def _private_of(self, row_id: int) -> tuple[Any, Any] | None:
         """The private row of the entry with this row id: both are read in that order."""
         while self._next_private is not None and self._next_private[0] < row_id:
-            self._problem(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
+            self._found(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
             self._next_private = next(self._private, None)
         if self._next_private is None or self._next_private[0] != row_id:
             return None
@@ -175,32 +179,33 @@ class _Verification:
         self._report.private_rows += 1
         commitment = entry.get("input_commitment")
         if commitment is None or len(salt) != entries.SALT_BYTES:
-            self._problem(log_id, index, "its private row is not one that it commits to")
+            self._found(log_id, index, "its private row is not one that it commits to")
         elif entries.commitment(salt, "input", value or b"") != commitment:
-            self._problem(log_id, index, "its private row was changed: it commits to another one")
+            self._found(log_id, index, "its private row was changed: it commits to another one")
 
     def _close(self, log_id: int, index: int, entry: entries.Entry) -> None:
         """(5) A closing ends exactly one open decision of the same log."""
-        decision = str(entry["decision"])
-        opened = self._open.get(decision)
-        if decision in self._unreadable:
+        decision_id = str(entry["decision"])
+        opened = self._open.get(decision_id)
+        if decision_id in self._unreadable:
             return
-        if opened is None or opened[0] != log_id or entry["id"] != closing_id(decision):
-            self._problem(log_id, index, f"it closes `{decision}`, which is not open here")
+        if opened is None or opened[0] != log_id or entry["id"] != closing_id(decision_id):
+            self._found(log_id, index, f"it closes `{decision_id}`, which is not open here")
         else:
-            del self._open[decision]
+            del self._open[decision_id]
+            self._trees[log_id].log.decisions[decision.closed(entry)] += 1
 
     def _announced(self, log_id: int, index: int, entry: entries.Entry) -> None:
         """(7) A checkpoint that the system log tells of."""
         if self._trees[log_id].head.organization != SYSTEM:
-            self._problem(log_id, index, "only the system log tells of checkpoints")
+            self._found(log_id, index, "only the system log tells of checkpoints")
             return
         origin, size, root = str(entry["origin"]), int(entry["size"] or 0), str(entry["root"])
         tree = self._origins.get(origin)
         if tree is None:
-            self._problem(log_id, index, f"it tells of `{origin}`, a log that is missing")
+            self._found(log_id, index, f"it tells of `{origin}`, a log that is missing")
         elif fault := tree.contradicts(size, root):
-            self._problem(tree.head.id, size - 1, f"{fault} (entry {index} of the system log)")
+            self._found(tree.head.id, size - 1, f"{fault} (entry {index} of the system log)")
 
     def _decisions(self) -> None:
         """(5) What is open according to the leaves is what the table of open decisions says."""
@@ -214,7 +219,7 @@ class _Verification:
             if opened is None:
                 found = self._db.execute("SELECT log_id, seq FROM entry WHERE event_id = ?", (event_id,)).fetchone()
                 log, index = found or (log_id, None)
-                self._problem(log, index, f"`{event_id}` is listed as open, but is not an open decision")
+                self._found(log, index, f"`{event_id}` is listed as open, but is not an open decision")
                 continue
             log, index, entry = opened
             if (log_id, boot, agent, reservation) != (
@@ -223,11 +228,12 @@ class _Verification:
                 entry["agent"],
                 entry.get("reservation_json"),
             ):
-                self._problem(log, index, "the list of open decisions says something else about it")
+                self._found(log, index, "the list of open decisions says something else about it")
             alive = None if self._live is None else boot in self._live
             self._trees[log].log.open.append(OpenDecision(event_id, index, boot, alive))
+            self._trees[log].log.decisions[State.OPEN] += 1
         for log, index, entry in self._open.values():
-            self._problem(log, index, f"`{entry['id']}` was opened, and is neither closed nor listed as open")
+            self._found(log, index, f"`{entry['id']}` was opened, and is neither closed nor listed as open")
 
     def _structure(self) -> None:
         """(8) Rows that belong to no log, and (9)."""
@@ -236,11 +242,11 @@ class _Verification:
             query = f"SELECT count(*) FROM {table} WHERE log_id NOT IN ({logs})"  # noqa: S608  # our own integers
             (foreign,) = self._db.execute(query).fetchone()
             if foreign:
-                self._problem(None, None, f"{foreign} rows of `{table}` belong to no log")
+                self._found(None, None, f"{foreign} rows of `{table}` belong to no log")
         for (text,) in self._db.execute("PRAGMA integrity_check(10)"):
             if text != "ok":
-                self._problem(None, None, f"the database is damaged: {text}")
+                self._found(None, None, f"the database is damaged: {text}")
 
-    def _problem(self, log_id: int | None, index: int | None, message: str) -> None:
+    def _found(self, log_id: int | None, index: int | None, message: str) -> None:
         tree = None if log_id is None else self._trees.get(log_id)
-        self._report.add(Problem("" if tree is None else tree.head.origin, index, message))
+        self._report.add(Finding("" if tree is None else tree.head.origin, index, message))

@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from gateway.errors import GatewayError
 from gateway.registry.models import Deployment
-from gateway.registry.reader import REVISION
+from gateway.registry.port import REVISION
 from gateway.settings import DataDirectory
 
 # These shape the file and have no effect once it has content.

@@ -48,7 +48,7 @@ class Original:
                     waiting.result(10)
                 writer.write_sync(make.change(organization="acme"))
                 each.sign_all(writer)
-            self.decisions = [make.decided(reservation={"tokens": 5}) for _ in range(40)]
+            self.decisions = [make.decided(reservation=make.at_most(100)) for _ in range(40)]
             for decision in self.decisions:
                 writer.write_sync(decision)
                 writer.write_sync(make.completed(decision))
@@ -94,12 +94,12 @@ def copy(original: Original, tmp_path: Path) -> Copy:
 
 
 def found(report: Report) -> set[tuple[str, int | None]]:
-    return {(each.origin.split("/")[1] if each.origin else "", each.index) for each in report.problems}
+    return {(each.origin.split("/")[1] if each.origin else "", each.index) for each in report.findings}
 
 
 def test_the_log_is_valid(copy: Copy) -> None:
     report = copy.verify()
-    assert report.problems == []
+    assert report.findings == []
     assert (report.status, report.exit_code) == ("valid", 0)
     sizes = {each.organization: (each.size, each.signed, each.checkpoints) for each in report.logs}
     assert sizes == {"default": (SIZE, SIZE, 4), "acme": (3, 3, 3), "system": (7, 7, 4)}
@@ -168,7 +168,7 @@ def test_tampering(copy: Copy, query: str, index: int | None) -> None:
         assert report.status == "valid"
         return
     assert (report.status, report.exit_code) == ("tampered", 1)
-    assert index in {where for _, where in found(report)}, report.problems
+    assert index in {where for _, where in found(report)}, report.findings
 
 
 # Every column that holds text or bytes, each value of which is changed in one byte.
@@ -210,11 +210,11 @@ def test_one_changed_byte_anywhere(copy: Copy, table: str, column: str) -> None:
         assert report.status == "tampered", (row, value, bytes(changed))
         if table in ("entry", "tile", "checkpoint", "private"):
             expected = expected_index(db, table, row, value, changed)
-            assert expected in {where for _, where in found(report)}, (expected, report.problems)
+            assert expected in {where for _, where in found(report)}, (expected, report.findings)
         db.execute(update, (value,))
         db.commit()
     db.close()
-    assert copy.verify().problems == []
+    assert copy.verify().findings == []
 
 
 def expected_index(db: sqlite3.Connection, table: str, row: tuple[int, ...], value: bytes, changed: bytearray) -> int:
@@ -263,7 +263,7 @@ def test_a_rewritten_entry_with_a_matching_tree_contradicts_the_signature(copy: 
     report = copy.verify()
     assert report.exit_code == 1
     assert ("default", 100) in found(report), "the first entry after the last checkpoint that is right"
-    assert "up to entry 255" in str(report.problems[0])
+    assert "up to entry 255" in str(report.findings[0])
 
 
 def test_a_rewritten_tail_is_found_by_a_checkpoint_that_was_kept(copy: Copy, original: Original) -> None:
@@ -313,7 +313,7 @@ def test_it_says_which_of_leaf_and_tile_was_changed(copy: Copy, kind: str, verdi
         hashes = bytearray(copy.value("SELECT hashes FROM tile WHERE log_id = ? AND number = 0 AND level = 0", DEFAULT))
         hashes[130 * 32] ^= 1
         copy.tamper("UPDATE tile SET hashes = ? WHERE log_id = ? AND number = 0 AND level = 0", bytes(hashes), DEFAULT)
-    [problem] = copy.verify().problems
+    [problem] = copy.verify().findings
     assert problem.index == 130
     assert verdict in problem.message
 
@@ -333,7 +333,7 @@ def test_another_key_verifies_nothing(copy: Copy) -> None:
     assert report.exit_code == 1
     assert ("default", 99) in found(report)
     renamed = verify.verify(copy.path, note.Signer.generate("other").verifier)
-    assert any("not a log of `other`" in each.message for each in renamed.problems)
+    assert any("not a log of `other`" in each.message for each in renamed.findings)
 
 
 def test_a_checkpoint_that_this_key_did_not_sign_is_no_evidence(copy: Copy) -> None:
@@ -346,8 +346,8 @@ def test_a_checkpoint_that_this_key_did_not_sign_is_no_evidence(copy: Copy) -> N
 def test_a_long_list_of_findings_is_cut(copy: Copy) -> None:
     copy.tamper("UPDATE entry SET kind = 'x'")
     report = copy.verify()
-    assert len(report.problems) == 100
-    assert report.more_problems >= 500
+    assert len(report.findings) == 100
+    assert report.more_findings >= 500
 
 
 def test_progress_is_reported(copy: Copy) -> None:
@@ -364,7 +364,7 @@ def test_an_unsigned_tail_is_said_and_is_no_tampering(log: Log, make: Make) -> N
     log.sign()
     log.writer().write_sync(make.change())
     report = log.verify()
-    assert (report.status, report.exit_code, report.problems) == ("incomplete", 3, [])
+    assert (report.status, report.exit_code, report.findings) == ("incomplete", 3, [])
     assert {each.organization: each.unsigned for each in report.logs} == {"default": 1, "system": 0}
 
 
@@ -379,7 +379,7 @@ def test_an_open_decision_is_reported(
     log.writer(boot="boot_a").write_sync(decision)
     log.sign()
     report = log.verify(live_boots=live)
-    assert (report.status, report.problems) == (status, [])
+    assert (report.status, report.findings) == (status, [])
     [[opened]] = [each.open for each in report.logs if each.open]
     assert (opened.event_id, opened.index, opened.boot, opened.alive) == (decision.event_id, 0, "boot_a", alive)
 
@@ -398,7 +398,7 @@ OPEN_TAMPERING = [
 def test_tampering_with_an_open_decision(log: Log, make: Make, query: str) -> None:
     writer = log.writer(boot="boot_a")
     writer.write_sync(make.change())
-    writer.write_sync(make.decided(reservation={"tokens": 500}))
+    writer.write_sync(make.decided(reservation=make.at_most(100)))
     log.sign()
     log.tamper(query)
     report = log.verify(live_boots={"boot_a", "boot_b"})
@@ -449,5 +449,5 @@ def test_verifying_beside_a_writer_sees_one_moment(log: Log, make: Make) -> None
         grown.append(total)
 
     report = log.verify(progress=grow)
-    assert report.problems == []
+    assert report.findings == []
     assert (report.entries, set(grown)) == (3000, {3000})
