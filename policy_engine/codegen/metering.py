@@ -1,8 +1,8 @@
-"""How generated code calls a builtin: what it calls, and what goes before the operands.
+"""How generated code calls a builtin: which function, with what before the operands.
 
-A builtin that charges for itself takes the decision's `Run`. One that is charged by the sizes of its operands and its
-result (`builtins.measured`) gets a function around it that takes the query: most operands are so short that nothing is
-charged, and such a decision needs no `Run`.
+A builtin that charges for its own work takes the decision's `Run`. One that is charged by the sizes of its operands and
+its result (`builtins.measured`) is wrapped in a function that takes the context: most operands are so short that
+nothing is charged, and such a decision needs no `Run`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Callee = Callable[..., Any]
 
 
 class First(enum.Enum):
-    """What a function takes before the operands of a call."""
+    """The first argument of a function, before the operands of a call."""
 
     NOTHING = enum.auto()
     RUN = enum.auto()
@@ -32,7 +32,7 @@ def callee(builtin: Builtin) -> tuple[Callee, First]:
     """The function to call for a builtin."""
     if builtin.context:
         return builtin.function, First.RUN
-    # Functions of the host have names of their own, or take the place of a builtin: nobody knows what they cost.
+    # A function of the host, which may have a builtin's name, is not metered: its cost is unknown.
     if TABLE.get(builtin.name) is builtin and builtin.name in _METERED:
         return _METERED[builtin.name], First.QUERY
     return builtin.function, First.NOTHING
@@ -49,9 +49,10 @@ def of_query(builtin: Builtin) -> Callee:
 
 
 def _metered(builtin: Builtin) -> Callee:
-    """The builtin's function with its calls charged. Most have one operand or two, for which a loop costs too much.
+    """The builtin's function with its calls charged.
 
-    What is not a short text is looked up in tables: that too costs more than most calls.
+    Most calls have one operand or two, and short texts. A loop over operands, or a look-up of their classes, would cost
+    more than such a call.
     """
     function = builtin.function
 
