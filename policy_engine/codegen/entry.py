@@ -38,7 +38,7 @@ MOST_UNCHARGED: Final = 16
 """The most members of a collection that a loop visits without a charge."""
 
 LAZY: Final = "?q"
-"""Stands for the context in expressions that few decisions evaluate, until it is known whether all decisions have one."""
+"""Stands for the context in expressions that few decisions evaluate, until it is known if all decisions have one."""
 
 IS_SHORT: Final = (
     f"({{name}}.__class__ is str and len({{name}}) <= {SHORT} and {{name}}.isascii() "
