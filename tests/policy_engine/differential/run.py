@@ -19,7 +19,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from tests.policy_engine.differential.compare import MODULES, VARIANTS, generated_with
-from tests.policy_engine.differential.evaded import EVADED
+from tests.policy_engine.differential.evaded import EVADED, REFUSED
 from tests.policy_engine.differential.examine import Oracles, examine
 from tests.policy_engine.differential.known import BUDGET, INTERNAL, KNOWN
 from tests.policy_engine.differential.mixture import GENERATORS, MIXTURE, program
@@ -86,7 +86,7 @@ def _figures(total: Counter[str]) -> str:
 
 def _names(total: Counter[str]) -> str:
     """How often each documented difference was met."""
-    found = [f"{name}: {total[name]}" for name in (*KNOWN, *EVADED, INTERNAL, BUDGET) if total[name]]
+    found = [f"{name}: {total[name]}" for name in (*KNOWN, *EVADED, REFUSED, INTERNAL, BUDGET) if total[name]]
     return f" ({', '.join(found)})" if found else ""
 
 
