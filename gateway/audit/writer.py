@@ -85,6 +85,7 @@ class AuditWriter:
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._schema = storage.schema_version(self._db)
             self._file = OpenedFile(data.audit_db)
             self._wal = OpenedFile(write_ahead_log(data.audit_db))
             self._lock = FileLock(data.audit_lock)
@@ -173,6 +174,9 @@ class AuditWriter:
                 raise unavailable("its file was moved, deleted or replaced")
             db = self._connected()
             db.execute("BEGIN IMMEDIATE")
+            if storage.schema_version(db) != self._schema:
+                storage.check_schema(db, self.data.audit_db)
+                self._schema = storage.schema_version(db)
             transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
                 try:
