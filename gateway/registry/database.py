@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from gateway.errors import GatewayError
+from gateway.registry import triggers
 from gateway.registry.models import Deployment
 from gateway.registry.port import REVISION
 from gateway.settings import DataDirectory
@@ -65,6 +66,7 @@ class Registry:
             found = registry.revision()
             if found != REVISION:
                 raise wrong_revision(data.registry_db, found)
+            registry.check_triggers()
         except GatewayError:
             registry.close()
             raise
@@ -104,6 +106,12 @@ class Registry:
             raise wrong_revision(self.path, None)
         if found != REVISION:
             self._make_tables(found)
+        self.check_triggers()
+
+    def check_triggers(self) -> None:
+        """Raise `registry_damaged` if a change could go unnoticed or be undone."""
+        with self.read() as session:
+            triggers.check(self.path, session.connection().exec_driver_sql(triggers.QUERY).all())
 
     def _make_tables(self, found: str | None, wanted: str = "head") -> None:
         """From the revision `found` to the newest one, all in one transaction."""
