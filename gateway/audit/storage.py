@@ -23,6 +23,7 @@ from typing import Final
 from gateway.audit import merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.settings import DataDirectory
+from gateway.storage import database_files
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
 SCHEMA: Final = 1
@@ -115,8 +116,8 @@ def create(data: DataDirectory) -> None:
     """Make an empty `audit.db` and its lock file. An existing one is refused: a log is never begun twice."""
     path = data.audit_db
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        os.close(os.open(data.audit_lock, os.O_RDWR | os.O_CREAT, 0o600))
+        database_files.create(path)
+        os.close(os.open(data.audit_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
         raise AuditError("audit_exists", f"`{path}` exists already", subject=str(path)) from error
     except OSError as error:

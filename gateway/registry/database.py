@@ -5,7 +5,6 @@ For the command line and the control process. Data workers read the same file th
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from gateway.registry import triggers
 from gateway.registry.models import Deployment
 from gateway.registry.port import REVISION
 from gateway.settings import DataDirectory
+from gateway.storage import database_files
 
 # These shape the file and have no effect once it has content.
 _AT_CREATION = ("PRAGMA page_size = 4096", "PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = WAL")
@@ -46,7 +46,7 @@ class Registry:
     @classmethod
     def create(cls, data: DataDirectory, deployment: str) -> Registry:
         """Make the registry of a new gateway, readable by this user only."""
-        os.close(os.open(data.registry_db, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        database_files.create(data.registry_db)
         connection = sqlite3.connect(data.registry_db, isolation_level=None)
         for pragma in _AT_CREATION:
             connection.execute(pragma)
