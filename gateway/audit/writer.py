@@ -69,12 +69,14 @@ class AuditWriter:
         boot: str,
         deployment: str,
         capacity: int = QUEUE,
+        lock_seconds: float = LOCK_SECONDS,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.data = data
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
+        self._lock_seconds = lock_seconds
         self._clock = clock
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._guard = threading.Lock()  # for what submitters and the thread share: the next one
@@ -167,7 +169,7 @@ class AuditWriter:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
         try:
-            locked = self._lock.acquire(LOCK_SECONDS)
+            locked = self._lock.acquire(self._lock_seconds)
             if not locked:
                 raise unavailable("another process holds its lock")
             if not self._file.in_place():
