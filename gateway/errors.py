@@ -65,6 +65,8 @@ REASONS: dict[str, Reason] = {
         Reason("too_large", 413, False, "the request is too large"),
         Reason("unsupported_encoding", 415, False, "the request body must be plain JSON in UTF-8, not compressed"),
         Reason("limit_exceeded", 429, True, "a limit of this agent is used up"),
+        # The provider has carried the request out: a client that sent it again would have it done twice.
+        Reason("outcome_unrecorded", 500, False, "the request was carried out, but its outcome could not be recorded"),
         Reason("upstream_error", 502, True, "the upstream could not be reached or broke off"),
         Reason("registry_unavailable", 503, True, "the registry cannot be read"),
         Reason("audit_unavailable", 503, True, "the audit log cannot be written"),
@@ -74,6 +76,9 @@ REASONS: dict[str, Reason] = {
     )
 }
 """The closed list of docs/architecture.md, section 15. A code that is not here cannot leave the gateway."""
+
+
+_MAX_REASONS = 4000
 
 
 class PrincipalHint(NamedTuple):
@@ -104,3 +109,10 @@ class Denied(GatewayError):
         self.detail = detail
         self.reasons = tuple(reasons)
         self.principal_hint = principal_hint
+
+    @property
+    def text(self) -> str:
+        """What the client is told. Policies may give any number of reasons, and nobody can read an endless text."""
+        if not self.reasons:
+            return self.message
+        return f"{self.message}: {'; '.join(self.reasons)[:_MAX_REASONS]}"

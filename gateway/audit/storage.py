@@ -214,6 +214,11 @@ def _configure(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA secure_delete = ON")  # an erased private row leaves no bytes behind
 
 
+def touch(db: sqlite3.Connection) -> None:
+    """Change nothing, in a way that COMMIT has to bring to the disk: write the first page as it is."""
+    db.execute(f"PRAGMA application_id = {APPLICATION}")
+
+
 def check_version(db: sqlite3.Connection, path: Path) -> None:
     """Refuse a database that is not this program's log, or of another version of it."""
     try:

@@ -1,5 +1,4 @@
-"""What the registry says to a data worker beside who somebody is: the upstreams with their secrets opened, and the
-policies in force.
+"""A data worker's view of the registry beside principals: upstreams with their secrets opened, and policies in force.
 
 Each is read again when its part of the epoch has changed, and only then. A secret that cannot be opened makes its
 own upstream unusable and no other. Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
@@ -12,7 +11,8 @@ import logging
 from gateway.errors import GatewayError
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, UpstreamRow
 from gateway.registry.vault import Place, Vault
-from gateway.upstream.routing import PROVIDERS, RouteTable, Upstream
+from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Destination, RouteTable
 
 logger = logging.getLogger("gateway.upstreams")
 
@@ -39,7 +39,7 @@ class RegistryView:
             # What is read now is at least as new as the epoch that the caller has seen.
             rows = [row for row in await self._registry.upstreams() if row.provider in PROVIDERS]
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
-            self._table = RouteTable(self._upstream(row) for row in rows)
+            self._table = RouteTable(self._destination(row) for row in rows)
             self._table_epoch = epoch
         return self._table
 
@@ -62,9 +62,9 @@ class RegistryView:
             logger.error("upstream %s: %s", row.name, error.message)
             return None, error.message
 
-    def _upstream(self, row: UpstreamRow) -> Upstream:
+    def _destination(self, row: UpstreamRow) -> Destination:
         secret, fault = self._secrets[row.id, row.version]
-        return Upstream(
+        return Destination(
             id=row.id,
             organization=row.organization,
             name=row.name,

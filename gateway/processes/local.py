@@ -1,4 +1,4 @@
-"""How a command works on a data directory, with or without a gateway running beside it.
+"""How commands use a data directory, with or without a gateway running on it.
 
 A command is its own process with the rights of its user: it opens the registry itself and acts as `local:<uid>`. A
 change is in force as soon as its transaction is committed; a running gateway sees it at its next request, by the epoch.
@@ -28,13 +28,13 @@ _OWED_HINT: Final = "a running gateway records it when it can write the log, or 
 
 
 def actor() -> str:
-    """Who the log says it was."""
+    """The actor that the log names for a command."""
     return f"local:{os.getuid()}"
 
 
 @contextmanager
 def reading(data: Path) -> Iterator[Registry]:
-    """The registry in a data directory, or the one line that says what is wrong with it."""
+    """The registry in a data directory. Raises `GatewayError` if there is none that can be used."""
     from gateway.registry.database import Registry
 
     registry = Registry.open(DataDirectory(data))
@@ -46,10 +46,10 @@ def reading(data: Path) -> Iterator[Registry]:
 
 @contextmanager
 def changing(data: Path) -> Iterator[Registry]:
-    """The registry, for one change; its entry is in the audit log when this ends.
+    """The registry, for one change, whose entry is in the audit log when the block ends.
 
-    Nothing is granted that could not be recorded: without a log to write to the change is refused beforehand. If
-    recording fails after the change, it stays in force and in the outbox, and the error says so.
+    Nothing is granted that cannot be recorded: if the log cannot be written, the change is refused beforehand. If
+    recording fails after the change, the change stays in force and its entry in the outbox, and the error says so.
     """
     with reading(data) as registry:
         _check_log(DataDirectory(data))
@@ -81,7 +81,7 @@ def _owed(error: GatewayError) -> str:
 
 
 def _check_log(data: DataDirectory) -> None:
-    """Raise unless an entry could be recorded now. An empty outbox says nothing about that."""
+    """Raise unless an entry could be recorded now. Draining the outbox does not tell: it may be empty."""
     from gateway.audit import storage
 
     with storage.exclusive(data):
@@ -89,7 +89,10 @@ def _check_log(data: DataDirectory) -> None:
 
 
 def publish(registry: Registry, data: DataDirectory, *, lock_seconds: float = LOCK_SECONDS) -> None:
-    """Move what waits in the outbox into the audit log. `lock_seconds` is how long to wait for the log's lock."""
+    """Move the entries that wait in the outbox into the audit log.
+
+    `lock_seconds` is how long to wait for the log's lock.
+    """
     from gateway.audit.writer import AuditWriter
     from gateway.registry import outbox, queries
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from policy_engine.compiler.scopes import is_internal
-from policy_engine.compiler.terms import bodies, closures, is_generated, map_term, subterms
+from policy_engine.compiler.generated_names import is_generated, is_internal
+from policy_engine.compiler.terms import bodies, closures, map_term, subterms
 from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
@@ -75,7 +75,8 @@ MEMBER = frozenset({"internal.member_2", "internal.member_3"})
 
 def match_error(loc: Location, left: Type, right: Type) -> PolicyError:
     """The two sides of an equality can never be equal."""
-    return _error(loc, "match error", f"left  : {type_text(left)}", f"right : {type_text(right)}")
+    text = "match error: the two sides are never equal"
+    return _error(loc, text, f"left  : {type_text(left)}", f"right : {type_text(right)}")
 
 
 def call_error(

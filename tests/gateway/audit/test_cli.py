@@ -33,7 +33,7 @@ class Done(NamedTuple):
 def gateway(log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Runs `gateway audit …` on the log, in this process."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
-    monkeypatch.setenv("GATEWAY_DATA", str(log.data.path))
+    monkeypatch.setenv("AIG_DATA", str(log.data.path))
 
     def run(*arguments: object) -> Done:
         code = main(["audit", *map(str, arguments)])

@@ -19,6 +19,7 @@ from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.proxy import DataPlane
+from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.http import listener as server
@@ -331,18 +332,21 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         refusals = Refusals(writer)
         policies = PolicyCache(data.bundles)
         assert policies.follow(digests(await reader.active_bundles())) == {}
+        references = References(data.runtime_db)
+        stack.callback(references.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
             registry=RegistryView(reader, vault),
             policies=policies,
+            references=references,
             writer=writer,
             refusals=refusals,
             client=client,
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        app = Health(LastResort(plane), _healthy)
+        app = Health(LastResort(plane), {})
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(
@@ -355,10 +359,6 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             refusals.flush()
             stop.set()
             await serving
-
-
-async def _healthy() -> bool:
-    return True
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ deny contains "one system prompt at most" if count(input.request.system_prompts)
 
 
 def environment(**more: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "OPENAI_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIG_", "OPENAI_"))}
     return {**inherited, "PYTHONPATH": str(ROOT), **more}
 
 
@@ -84,7 +84,7 @@ class Live:
         self.base_url = ""
         try:
             provider_url = self.provider.line(r"base URL (\S+)")[1]
-            self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["api_key"]
+            self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["key"]
             write_policy(self.data / "policies", POLICY)
             self.run("upstreams", "add", "mock", "--base-url", provider_url, "--no-key", "--default")
         except BaseException:

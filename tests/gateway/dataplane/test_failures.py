@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.audit.errors import unavailable
@@ -259,9 +260,9 @@ def test_a_client_that_leaves_as_the_answer_begins(run: Run) -> None:
         forward, carry_out = gateway.plane._forward, gateway.plane._carry_out
         clients: list[Departure] = []
 
-        async def carrying_out(exchange: Any, match: Any, headers: Any, client: Departure, send: Any) -> None:
+        async def carrying_out(exchange: Any, client: Departure, send: Any) -> None:
             clients.append(client)
-            await carry_out(exchange, match, headers, client, send)
+            await carry_out(exchange, client, send)
 
         async def forwarding(*arguments: Any) -> Any:
             answer = await forward(*arguments)
@@ -334,7 +335,10 @@ def test_no_end_without_a_record(run: Run) -> None:
         # Of a document nothing was sent yet, so there is an answer that says why.
         gateway.upstream.handler = answer(COMPLETION)
         reply = await gateway.chat()
-        assert (reply.status, reply.code) == (503, "audit_unavailable")
+        assert (reply.status, reply.code) == (500, "outcome_unrecorded")
+        # The provider has carried it out: SDKs must not send it again.
+        assert reply.headers["x-should-retry"] == "false"
+        assert "retry-after" not in reply.headers
         assert "x-decision-id" in reply.headers
         # And one that had begun stops before its last byte.
         body = b'{"pad":"' + b"x" * 300_000 + b'"}'
@@ -351,6 +355,75 @@ def test_no_end_without_a_record(run: Run) -> None:
         assert (reply.status, reply.complete) == (200, False)
         assert len(reply.body) < len(body)
         assert body.startswith(reply.body)
+
+    run(test)
+
+
+def test_an_end_that_could_not_be_recorded_is_recorded_late(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        moved = gateway.data.audit_db.with_suffix(".moved")
+
+        async def handle(seen: Any, writer: asyncio.StreamWriter) -> None:
+            gateway.data.audit_db.rename(moved)
+            await answer(COMPLETION)(seen, writer)
+
+        gateway.upstream.handler = handle
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (500, "outcome_unrecorded")
+        moved.rename(gateway.data.audit_db)
+        decided, completed = await gateway.entries()
+        assert decided["id"] == completed["decision"] == reply.headers["x-decision-id"]
+        assert (completed["outcome"], completed["late"], completed["input_tokens"]) == ("ok", True, 7)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("handler", "members"),
+    [
+        (stream(HELLO, USAGE), {"stream": True}),
+        (stream(), {"stream": True}),
+        (stream(HELLO, DONE[:9]), {"stream": True}),
+        (answer(b'{"id": "chatcmpl-1", "choices": ['), {}),
+        (answer(b""), {}),
+    ],
+    ids=["no terminal event", "no event", "half of the terminal event", "half a document", "no document"],
+)
+def test_an_answer_that_ends_before_its_end(run: Run, handler: Any, members: dict[str, Any]) -> None:
+    """The connection was closed as it should be, so only the content tells that something is missing."""
+
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = handler
+        assert (await gateway.chat(**members)).status == 200
+        completed = await outcome(gateway)
+        assert completed["outcome"] == "upstream_incomplete"
+        assert "ended before" in completed["detail"]
+
+    run(test)
+
+
+def test_a_providers_failure_need_not_have_an_end(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer(b"<html>", 500)
+        assert (await gateway.chat()).status == 500
+        assert (await outcome(gateway))["outcome"] == "ok"
+
+    run(test)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_server_that_ignores_its_cap_is_on_record(run: Run, streaming: bool) -> None:
+    async def test(gateway: Gateway) -> None:
+        usage = {"prompt_tokens": 7, "completion_tokens": 51, "total_tokens": 58}
+        document = {**COMPLETION, "usage": usage}
+        chunk = b"data: " + orjson.dumps({**document, "choices": []}) + b"\n\n"
+        gateway.upstream.handler = stream(HELLO, chunk, DONE) if streaming else answer(document)
+        reply = await gateway.chat("gpt-capped", stream=streaming)
+        assert (reply.status, reply.complete) == (200, True)
+        decided, completed = await gateway.entries()
+        assert decided["max_output_tokens"] == 50
+        assert (completed["outcome"], completed["output_tokens"]) == ("cap_exceeded", 51)
+        assert completed["detail"] == "the answer has 51 output tokens, the policies allow 50"
 
     run(test)
 
@@ -399,7 +472,7 @@ def test_what_does_not_end_in_time_is_cut_and_recorded(run: Run) -> None:
 
 def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(gateway: Gateway) -> None:
-        monkeypatch.setattr("gateway.dataplane.proxy.decide", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("gateway.policy.authorization.decide", lambda *_, **__: 1 / 0)
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (500, None)
         assert b"division" not in reply.body
@@ -413,6 +486,7 @@ def test_a_fault_of_ours_after_the_decision_closes_it(run: Run, monkeypatch: pyt
         monkeypatch.setattr("gateway.dataplane.relay._response_head", lambda *_, **__: 1 / 0)
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (500, None)
+        assert reply.headers["x-should-retry"] == "false"
         assert (await outcome(gateway))["outcome"] == "gateway_error"
 
     run(test)

@@ -176,7 +176,7 @@ def test_a_revocation_holds_in_every_worker_at_once(live: Live) -> None:
     live.run("agents", "register", "leaver")
     live.run("bind", "leaver", "starter")
     made = json.loads(live.run("keys", "create", "leaver", "--json"))
-    raw = request(made["text"])
+    raw = request(made["key"])
     # Enough connections that the kernel has given some to each worker.
     connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(24)]
     try:
@@ -320,11 +320,12 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--port", "TAKEN", "--control-port", "0", "--data", "OTHER"], "address already in use"),
+        (["--port", "TAKEN", "--control-port", "0", "--data", "OTHER", "--create"], "address already in use"),
         (["--port", "0", "--control-port", "0"], "a gateway is running on"),
         (["--host", "0.0.0.0"], "is not a loopback address"),
         (["--port", "70000"], "from 0 to 65535"),
-        (["--host", "a" * 80, "--insecure", "--data", "OTHER"], "is not a host name"),
+        (["--host", "a" * 80, "--insecure", "--data", "OTHER", "--create"], "is not a host name"),
+        (["--data", "OTHER-ONE"], "type `gateway init --data"),
     ],
 )
 def test_what_keeps_a_gateway_from_starting(live: Live, flags: list[str], says: str) -> None:
@@ -397,17 +398,19 @@ def _status_of_new(live: Live) -> int:
 
 
 def test_without_init(tmp_path: Path) -> None:
-    """It makes an empty gateway, says what is missing, and denies."""
+    """A mistyped directory is an error; with `--create` an empty gateway is made, says what is missing, and denies."""
     empty = Live.__new__(Live)
     empty.directory, empty.data, empty.up = tmp_path, tmp_path / ".gateway", None
     try:
-        empty.start()
+        empty.run("up", code=1)
+        assert list(tmp_path.iterdir()) == [], "nothing is made"
+        empty.start("--create")
         assert empty.up is not None
         said = empty.up.line("no upstream").string
         assert "there was no gateway in .gateway" in said
         assert "gateway agents register" in said
         made = json.loads(empty.run("agents", "register", "bot", "--json"))
-        key = json.loads(empty.run("keys", "create", "bot", "--json"))["text"]
+        key = json.loads(empty.run("keys", "create", "bot", "--json"))["key"]
         assert made["name"] == "bot"
         empty.run("upstreams", "add", "openai", "--no-key", "--base-url", "http://127.0.0.1:1/v1", "--default")
         with (

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.audit.errors import unavailable
 from gateway.processes import duties as module
-from gateway.processes.creation import make_empty
+from gateway.processes.creation import create_empty
 from gateway.processes.duties import Duties
 from gateway.registry import outbox
 from gateway.settings import load_settings
@@ -21,7 +21,7 @@ from gateway.settings import load_settings
 
 @pytest.fixture
 def duties(tmp_path: Path) -> Iterator[Duties]:
-    make_empty(tmp_path / "data")
+    create_empty(tmp_path / "data")
     flags = {"data": tmp_path / "data", "policies_poll": 0.1, "checkpoint_seconds": 0.1}
     made = Duties(load_settings(flags, env={}), "boot_test")
     made.begin()

@@ -1,4 +1,4 @@
-"""Where the compiler's errors are: `places.yaml` to the column, `conflicts.yaml` with all the places they name.
+"""Where the parser's errors are, to the column.
 
 OPA gives a column only to modules without a name.
 """
@@ -13,8 +13,6 @@ import pytest
 import yaml
 
 import policy_engine as pe
-from policy_engine.errors import MAX_ERRORS
-from tests.effort import effort
 from tests.oracle import Oracle
 
 OPA_ERROR = re.compile(r"^(\S*\d): (rego_\w+_error: .*(?:\n  .*)*)", re.MULTILINE)
@@ -44,17 +42,3 @@ def test_places(case: dict[str, Any], oracle: Oracle) -> None:
     found = [(error.location, error) for error in errors(modules)]
     assert [f"{loc.row}:{loc.col} {error.code}: {error.message}" for loc, error in found if loc] == case["errors"]
     assert [error.partition(" (hint:")[0] for error in opa_errors(oracle, modules)] == sorted(case["errors"])
-
-
-@pytest.mark.parametrize("case", read("conflicts.yaml"))
-def test_conflicts(case: dict[str, Any], oracle: Oracle) -> None:
-    found = errors(case["modules"])
-    assert [f"{error.location} {error.code}: {error.message}" for error in found] == case["errors"]
-    assert opa_errors(oracle, case["modules"]) == sorted(case["errors"])
-
-
-def test_which_of_very_many_unsafe_variables_to_leave_out_is_not_asked() -> None:
-    chain = "\n".join(f"x{number} = x{number + 1}" for number in range(2000))
-    modules = {"a.rego": f"package t\nf(x) := x\np if {{\n{chain}\nx2000 = f({{y}})\n}}"}
-    assert len(errors(modules)) == MAX_ERRORS + 1
-    assert effort(lambda: errors(modules)) < 2000  # about 100; more than 10,000 if it is asked

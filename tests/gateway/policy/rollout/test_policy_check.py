@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -15,6 +16,7 @@ from gateway.policy.bundle import Files
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout.check import Problem, check, problems_of
 from gateway.processes.creation import starter_files
+from policy_engine.testing import runner
 
 ROOT = Path(__file__).parents[4]
 
@@ -127,6 +129,16 @@ def test_tests_are_judged_as_strictly_as_requests() -> None:
     """In OPA's default mode this test passes, and the policy it tests would let the request through."""
     tests = 'import data.b.authz\n\ntest_no_reason if count(authz.deny) == 0 with input as {"cmd": ["rm -rf"]}'
     files = bundle(authz='allow := true\n\ndeny contains "rm" if regex.match("^rm ", input.cmd)', authz_test=tests)
+    assert outcomes(b=files) == [("b", "tests_failed")]
+
+
+def test_tests_that_only_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is not the commit's fault: such a check is repeated. With a test that fails it is."""
+    monkeypatch.setattr(runner, "run", functools.partial(runner.run, timeout=0.05))
+    slow = "test_slow if count([1 | some x in numbers.range(1, 9999); some y in numbers.range(1, 9999)]) > 0"
+    files = bundle(authz="allow := true", authz_test=slow)
+    assert outcomes(b=files) == [("b", "check_timeout")]
+    files = bundle(authz="allow := true", authz_test=f"{slow}\n\ntest_wrong if 1 == 2")
     assert outcomes(b=files) == [("b", "tests_failed")]
 
 
