@@ -73,12 +73,14 @@ class AuditWriter:
         boot: str,
         deployment: str,
         capacity: int = QUEUE,
+        lock_seconds: float = LOCK_SECONDS,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.data = data
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
+        self._lock_seconds = lock_seconds
         self._clock = clock
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()  # for what submitters and the thread share: the next three
@@ -93,6 +95,7 @@ class AuditWriter:
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._schema = storage.schema_version(self._db)
             self._file = OpenedFile(data.audit_db)
             self._wal = OpenedFile(write_ahead_log(data.audit_db))
             self._lock = FileLock(data.audit_lock)
@@ -229,13 +232,16 @@ class AuditWriter:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
         try:
-            locked = self._lock.acquire(LOCK_SECONDS)
+            locked = self._lock.acquire(self._lock_seconds)
             if not locked:
                 raise unavailable("another process holds its lock")
             if not self._file.in_place():
                 raise unavailable("its file was moved, deleted or replaced")
             db = self._connected()
             db.execute("BEGIN IMMEDIATE")
+            if storage.schema_version(db) != self._schema:
+                storage.check_schema(db, self.data.audit_db)
+                self._schema = storage.schema_version(db)
             transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
                 if job.draft is None:
