@@ -16,9 +16,11 @@ _WORD: Final = re.compile(r"\w+")
 _DOTS: Final = re.compile(r"\.+\s*")
 _STRING_END: Final = re.compile(r'(?:\n[^"`\n]*){1,20}"(?=\s*(?:$|[)\]},;:|&+=!<>]))', re.MULTILINE)
 """A string of several lines ends with the first quote in them, before a bracket, an operator or the end of the line."""
-_RULE: Final = re.compile(r"^(?:import|default|[A-Za-z_][\w.]*(?:\(.*?\)|\[.*?\])?\s+(?:if|contains|:?=))\s", re.MULTILINE)
-_LEGAL: Final = r'legal are \" \\ \/ \b \f \n \r \t and \uXXXX; a raw string (`…`, in backticks) has no escapes'
-_QUOTES: Final = "strings are written in double quotes `\"`, not in {}"
+_RULE: Final = re.compile(
+    r"^(?:import|default|[A-Za-z_][\w.]*(?:\(.*?\)|\[.*?\])?\s+(?:if|contains|:?=))\s", re.MULTILINE
+)
+_LEGAL: Final = r"legal are \" \\ \/ \b \f \n \r \t and \uXXXX; a raw string (`…`, in backticks) has no escapes"
+_QUOTES: Final = 'strings are written in double quotes `"`, not in {}'
 _SEVERAL_LINES: Final = "a text over several lines is a raw string, in backticks: `…`"
 
 _SIGNS: Final = {
@@ -36,12 +38,17 @@ def mistake(text: Text, at: int, template: int | None) -> Mistake:
     """What is wrong with the character at `at`; `template` is where a template string begins that is still open."""
     source = text.source
     character = source[at : at + 1]
-    if template is not None and (character in ("", "\n", '"') or character in ")]}"):
+    if template is not None and character in '\n"{)]}':
         end = text.tail(template)
-        if character in ("", "\n"):
-            message, hint = "the template string is never closed", f'it ends with {source[template + 1]}'
+        if character in "\n":
+            message, hint = "the template string is never closed", _SEVERAL_LINES
+            if close := _STRING_END.match(source, text.end_of_row(at)):
+                end = close.end()
         else:
-            message, hint = "the `{` of an expression in a template string is never closed", "add a `}`; a plain `{` is `\\{`"
+            message, hint = (
+                "the `{` of an expression in a template string is never closed",
+                "add a `}`; a plain `{` is `\\{`",
+            )
         return Mistake(template, end, message, hint, text.replaced(template, end, '""'))
     if character == "\\" and template is not None:
         return _escape(text, at, at)
@@ -95,7 +102,9 @@ def _raw_string(text: Text, at: int) -> Mistake:
             at = start
             break
     tail = text.tail(at)
-    return Mistake(at, text.end_of_row(at), "the raw string is never closed", "add a backtick", text.replaced(at, tail, '""'))
+    return Mistake(
+        at, text.end_of_row(at), "the raw string is never closed", "add a backtick", text.replaced(at, tail, '""')
+    )
 
 
 def _number(text: Text, at: int) -> Mistake:
@@ -131,7 +140,10 @@ def _dot(text: Text, at: int) -> Mistake:
         message, hint = "a name must follow `.`", 'a computed key is `x[key]`, one with odd characters `x["odd-key"]`'
     row = text.source[text.source.rfind("\n", 0, at) + 1 : at]
     if row.startswith("import"):
-        message, hint = "an import names one document: `import data.name`", "its members are used with its name: `name.member`"
+        message, hint = (
+            "an import names one document: `import data.name`",
+            "its members are used with its name: `name.member`",
+        )
         end = text.end_of_row(at)
     elif len(dots) == 1 and behind == '"':
         end = text.source.find('"', end + 1) + 1 or end
@@ -145,7 +157,11 @@ def _sign(text: Text, at: int) -> Mistake:
     message, hint = _SIGNS.get(character, ("", ""))
     if character in "!~" and source[at - 1 : at] == "=":
         start, filler = at - 1, "!=" if character == "!" else "=="
-        message, hint = ("inequality is `!=`", "") if character == "!" else ("there is no such operator", "a match is `regex.match(pattern, text)`")
+        message, hint = (
+            ("inequality is `!=`", "")
+            if character == "!"
+            else ("there is no such operator", "a match is `regex.match(pattern, text)`")
+        )
     elif unicodedata.category(character) == "Pd":
         filler, message = "-", "a minus is the ASCII character `-`"
     elif character.isalnum():
@@ -155,6 +171,12 @@ def _sign(text: Text, at: int) -> Mistake:
         return Mistake(at, at + 1, message, "other texts are strings", source[:at] + word + source[end:])
     elif not character.isprintable() or character.isspace():
         name = unicodedata.name(character, "control character").lower()
-        return Mistake(at, at + 1, f"unexpected character U+{ord(character):04X} ({name})", "use an ordinary space", text.replaced(at, at + 1))
+        return Mistake(
+            at,
+            at + 1,
+            f"unexpected character U+{ord(character):04X} ({name})",
+            "remove it, or use an ordinary space",
+            text.replaced(at, at + 1),
+        )
     message = f"unexpected `{source[start : at + 1]}`{': ' if message else ''}{message}"
     return Mistake(start, at + 1, message, hint, text.replaced(start, at + 1, filler))
