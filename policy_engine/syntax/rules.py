@@ -167,10 +167,8 @@ class RuleBuilder(BodyBuilder):
         if head.key is None and head.value is None:
             name = to_text(head.ref)
             if head.args is None:
-                if (key := element(head)) is not None:
-                    self._no_rule(
-                        f"`contains` is missing: `{to_text(head.ref.head)} contains {to_text(key)}`", head.loc, V0
-                    )
+                if member := _with_contains(head):
+                    self._no_rule(f"`contains` is missing: `{member}`", head.loc, V0)
                 else:
                     hint = "`name := value`, `name if condition` or `name contains member`"
                     self._no_rule(f"rule `{name}` has neither a value nor a body", head.loc, hint)
@@ -294,8 +292,7 @@ class RuleBuilder(BodyBuilder):
         self._has_if = False
         key = element(head)
         if head.key is None and head.value is None and key is not None:
-            rule = f"{to_text(head.ref.head)} contains {to_text(key)} if {{ … }}"
-            self._no_rule(f"`contains` and `if` are missing: `{rule}`", head.loc, V0)
+            self._no_rule(f"`contains` and `if` are missing: `{_with_contains(head)} if {{ … }}`", head.loc, V0)
             head = Head(head.ref, key=key, loc=head.loc)  # as such it can have no `else`
         else:
             self._no_if(head.loc, f": `{to_text(head)} if {{ … }}`")
@@ -384,6 +381,12 @@ class RuleBuilder(BodyBuilder):
 def element(head: Head) -> Term | None:
     """The `x` of `p[x]` and `p.x`: without a value it was an element of a partial set in version 0."""
     return head.ref.path[0] if head.args is None and isinstance(head.ref, Ref) and len(head.ref.path) == 1 else None
+
+
+def _with_contains(head: Head) -> str:
+    """`p[x]` as `p contains x`; "" for what is no element."""
+    key = element(head)
+    return f"{to_text(head.ref.head)} contains {to_text(key)}" if isinstance(head.ref, Ref) and key is not None else ""
 
 
 def is_ground(term: Term) -> bool:

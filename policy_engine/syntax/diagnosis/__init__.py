@@ -1,8 +1,8 @@
 """What is wrong with a text that cannot be read: every mistake in it, where its author made it.
 
-The text is read again and again. Each time the first mistake is named and taken out, so that the next one shows: a foreign
-operator or quote is replaced, an expression or a whole statement is blanked. Rows and columns stay what they are. What
-only follows from a mistake (something else in the same row) is taken out but not named.
+The text is read again and again. Each time the first mistake is named and taken out, so that the next one shows: a
+foreign operator or quote is replaced, an expression or a whole statement is blanked. Rows and columns stay what they
+are. What only follows from a mistake (something else in the same row) is taken out but not named.
 
     words           operators, comments and words of other languages
     characters      what no token begins with
@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import Final
 
 from policy_engine.errors import MAX_ERRORS, PARSE_ERROR, PolicyError
-from policy_engine.location import Location
+from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax.diagnosis import characters, words
 from policy_engine.syntax.diagnosis.attempt import Attempt
 from policy_engine.syntax.diagnosis.layout import Layout, Scan
 from policy_engine.syntax.diagnosis.mistakes import foreign_word
-from policy_engine.syntax.diagnosis.text import Mistake, Text
+from policy_engine.syntax.diagnosis.text import Text
 from policy_engine.syntax.reading import NO_PACKAGE, SECOND_PACKAGE
 
 __all__ = ["errors"]
@@ -43,7 +43,7 @@ class _Diagnosis:
         self.rows: set[int] = set()
         """Where errors have been found: a later one in the same row may be a consequence."""
         self.checked = start != "module"
-        """Whether a package stands first."""
+        """Whether the module begins with a package."""
         self.ignored = {NO_PACKAGE}
         """Messages that only follow from others."""
 
@@ -66,18 +66,16 @@ class _Diagnosis:
 
     def _without_first_mistake(self) -> str:
         """The text without its first mistake, which is named; the same text if there is none."""
-        text = self.text
+        text, illegal = self.text, None
         scan = Scan(text.source, text.file, query=self.start != "module")
-        illegal = None
         try:
             scan.run()
         except PolicyError as error:
-            assert error.location is not None
-            illegal = text.offset(error.location.row, error.location.col)
-        mistake: Mistake | None = words.mistake(text, scan.tokens)
+            illegal = text.offset(error.location or NOWHERE)
+        mistake = words.mistake(text, scan.tokens)
         if mistake is None and illegal is not None:
             template = scan.open_template
-            mistake = characters.mistake(text, illegal, template and text.span(template, template)[0])
+            mistake = characters.mistake(text, illegal, template and text.offset(template.loc))
         if mistake is not None:
             self._add(mistake.message, text.location(mistake.start, mistake.end), mistake.hint, certain=True)
             return mistake.repaired
@@ -92,21 +90,15 @@ class _Diagnosis:
         return self._without_nameless(layout) or self._without_unmatched(layout) or self._without_blamed()
 
     def _check_package(self, layout: Layout) -> None:
-        tokens, message = layout.tokens, NO_PACKAGE
-        first = tokens[0]
-        if first.kind == "PACKAGE":
-            return
+        first, word = layout.tokens[0], foreign_word(layout, 0)
+        later = next((token.loc.row for token in layout.tokens if token.kind == "PACKAGE"), 0)
         if first.kind == "$END":
-            self._add(f"empty module: {message}", Location(self.text.file, 1, 1, 1, 1))
-            return
-        later = next((token.loc.row for token in tokens if token.kind == "PACKAGE"), 0)
-        word = foreign_word(layout, 0)
-        if later:
-            message = f"`package` must come first: move it up from line {later}"
+            self._add(f"empty module: {NO_PACKAGE}", Location(self.text.file, 1, 1, 1, 1))
+        elif later and first.kind != "PACKAGE":
+            self._add(f"`package` must come first: move it up from line {later}", first.loc)
             self.ignored.add(SECOND_PACKAGE)
-        elif word is not None and "`package`" in word.message:
-            message = word.message
-        self._add(message, first.loc)
+        elif first.kind != "PACKAGE":
+            self._add(word.message if word and "`package`" in word.message else NO_PACKAGE, first.loc)
 
     def _without_nameless(self, layout: Layout) -> str:
         """The text without `package` or `import` alone in a row, which take the word in the next row for a name."""
@@ -119,11 +111,9 @@ class _Diagnosis:
     def _without_unmatched(self, layout: Layout) -> str:
         """The text without the statements in which brackets have no mate; "" if all have one."""
         text, source = self.text, ""
-        found = layout.unmatched()
-        for one in found:
-            self._add(one.message, layout.tokens[one.index].loc, one.hint)
-        for start, end in {one[-2:] for one in found}:
-            source = text.replaced(*text.span(layout.tokens[start], layout.tokens[end - 1]))
+        for one in layout.unmatched():
+            self._add(one.message, layout.tokens[one.at].loc, one.hint)
+            source = text.replaced(*text.span(layout.tokens[one.start], layout.tokens[one.end - 1]))
             text = Text(source, text.file)
         return source
 
@@ -132,18 +122,21 @@ class _Diagnosis:
         try:
             attempt = Attempt(text.source, text.file, self.start)
         except PolicyError as error:
-            self._add(error.message, error.location or Location(text.file, 1, 1, 1, 1), error.hint)
+            self._add(error.message, error.location or NOWHERE, error.hint)
             return text.source
-        blame = attempt.blame()
+        tokens, blame = attempt.tokens, attempt.blame()
         if blame is None:
-            for error in attempt.reading.errors:
-                if len(self.errors) > MAX_ERRORS:
-                    break
-                if error.message not in self.ignored and error.location and error.location.row not in self.rows:
-                    said = attempt.blame_at(error.location, error.message, error.hint)
-                    self._add(said.message, error.location, said.hint)
+            self._add_those_of_rules(attempt)
             return text.source
-        first, last, filler = attempt.unit(blame.index)
-        if not attempt.rows_around(first, blame.index) & self.rows:
-            self._add(blame.message, attempt.tokens[blame.index].loc, blame.hint)
-        return text.replaced(*text.span(attempt.tokens[first], attempt.tokens[last]), filler)
+        first, last, filler = attempt.unit(blame.at)
+        opened = [start for start, end in attempt.mates.items() if first < start < blame.at < end]
+        if self.rows.isdisjoint(tokens[start].loc.row for start in opened):
+            self._add(blame.message, tokens[blame.at].loc, blame.hint)
+        return text.replaced(*text.span(tokens[first], tokens[last]), filler)
+
+    def _add_those_of_rules(self, attempt: Attempt) -> None:
+        for error in attempt.reading.errors:
+            loc = error.location or NOWHERE
+            if error.message not in self.ignored and loc.row not in self.rows and len(self.errors) <= MAX_ERRORS:
+                said = attempt.blame_at(loc, error.message, error.hint)
+                self._add(said.message, loc, said.hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policy_engine.errors import PolicyError
-from policy_engine.location import Location
+from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax.automaton import Unexpected
 from policy_engine.syntax.bodies import SAME_ROW
 from policy_engine.syntax.diagnosis.layout import Layout
@@ -19,24 +19,22 @@ class Attempt:
         self.tokens = self.reading.tokens.copy()
         self.mates = self.reading.lexer.mates
         self.layout = Layout(self.tokens)
-        self._starts = self.layout.statements()
+        self.starts = self.layout.statements()
 
     def blame(self) -> Blame | None:
         """What keeps the text from being read; None if nothing does."""
-        tokens = self.tokens
         try:
             self.reading.tree()
         except Unexpected as error:
             body = self._misread_body(error.index)
             if body is not None:
-                tokens[body] = tokens[body]._replace(kind="LBODY")
-                self.reading.tokens = tokens.copy()
+                self.tokens[body] = self.tokens[body]._replace(kind="LBODY")
+                self.reading.tokens = self.tokens.copy()
                 return self.blame()
-            starts = self._starts if self.reading.start == "module" else ()
+            starts = self.starts if self.reading.start == "module" else ()
             return Explanation(self.layout, self.mates, error.index, error.accepts, starts).blame()
         except PolicyError as error:
-            assert error.location is not None
-            return self.blame_at(error.location, error.message, error.hint)
+            return self.blame_at(error.location or NOWHERE, error.message, error.hint)
         return None
 
     def blame_at(self, loc: Location, message: str, hint: str) -> Blame:
@@ -53,18 +51,17 @@ class Attempt:
 
     def _misread_body(self, index: int) -> int | None:
         """The brace behind an `if` that was taken for that of an object, because of a mistake in the body."""
-        tokens = self.tokens
         for opened, closed in self.mates.items():
-            if opened < index <= closed and tokens[opened].kind == "LBRACE" and tokens[opened - 1].kind == "IF":
-                if self.layout.begins_row(opened + 1):
-                    return opened
+            is_object = self.tokens[opened].kind == "LBRACE" and self.tokens[opened - 1].kind == "IF"
+            if opened < index <= closed and is_object and self.layout.begins_row(opened + 1):
+                return opened
         return None
 
     def unit(self, index: int) -> tuple[int, int, str]:
         """The first and the last token of the expression or statement around `index`, and what can replace it."""
         kinds = ("LBODY", "LBLOCK")
         bodies = [i for i, end in self.mates.items() if self.tokens[i].kind in kinds and i < index < end]
-        starts, end, filler = self._starts, len(self.tokens) - 1, ""
+        starts, end, filler = self.starts, len(self.tokens) - 1, ""
         if bodies:
             opened = max(bodies)
             starts, end, filler = self._expressions(opened), self.mates[opened], "1"
@@ -74,14 +71,9 @@ class Attempt:
 
     def _expressions(self, opened: int) -> list[int]:
         """Where the expressions of a body begin, to judge by its rows."""
-        starts = [opened + 1]
-        index = opened + 1
+        index, starts = opened + 1, [opened + 1]
         while index < self.mates[opened]:
             if self.layout.begins_row(index) or self.tokens[index - 1].kind == "SEMI":
                 starts.append(index)
             index = self.mates.get(index, index) + 1
         return starts
-
-    def rows_around(self, first: int, index: int) -> set[int]:
-        """The rows in which brackets were opened that `index` stands in, from `first` on."""
-        return {self.tokens[start].loc.row for start, end in self.mates.items() if first < start < index < end}

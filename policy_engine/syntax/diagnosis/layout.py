@@ -41,7 +41,7 @@ class Scan(Lexer):
 class Unmatched(NamedTuple):
     """A bracket without its mate, in the statement from token `start` up to `end`."""
 
-    index: int
+    at: int
     message: str
     hint: str
     start: int
@@ -68,19 +68,19 @@ class Layout:
         return self.tokens[self.first[index]].loc.col
 
     def statements(self) -> list[int]:
-        """Where statements begin: words in the first column, outside of brackets or where they can only be the next rule."""
+        """Where statements begin: words in the first column, outside of brackets or where only a rule can be meant."""
         return self._statements(unmatched=not _match(self.tokens))
 
     def _statements(self, *, unmatched: bool) -> list[int]:
-        """`unmatched`: some bracket has no mate, so that an assignment below an indented row counts as a rule as well."""
+        """`unmatched`: some bracket has no mate, so that an assignment below an indented row counts as a rule."""
         tokens, starts, depth = self.tokens, [0], 0
         for index, token in enumerate(tokens):
-            if index and self.first[index] == index and token.loc.col <= tokens[0].loc.col:
-                if token.text[:1].isidentifier() and token.text not in _CONTINUES:
-                    is_rule = depth == 0 or self._is_rule(index)
-                    if is_rule or (unmatched and self._is_assignment(starts[-1], index)):
-                        starts.append(index)
-                        depth = 0
+            begins = index and self.first[index] == index and token.loc.col <= tokens[0].loc.col
+            if begins and token.text[:1].isidentifier() and token.text not in _CONTINUES:
+                is_rule = depth == 0 or self._is_rule(index)
+                if is_rule or (unmatched and self._is_assignment(starts[-1], index)):
+                    starts.append(index)
+                    depth = 0
             if _bracket(token) in OPENS:
                 depth += 1
             elif _bracket(token):

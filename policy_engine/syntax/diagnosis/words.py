@@ -11,7 +11,6 @@ from policy_engine.syntax.diagnosis.text import Mistake, Text
 from policy_engine.syntax.lexer import KEYWORDS, PUNCTUATION, Token
 
 _COMMENTS: Final = ("//", "/*", "--", "; ")
-_UPDATES: Final = ("++", "+=", "-=", "*=", "/=", "%=", "|=", "&=")
 _OPERATORS: Final = {
     "&&": "separate the expressions of a body by `;` or a new line, all of them must hold",
     "||": "write one rule (or function) for each case",
@@ -24,19 +23,18 @@ _OPERATORS: Final = {
     "::": "a name in a package is `data.package.name`",
     "**": "there are no powers, multiply",
     "|>": "calls are nested, `f(g(x))`",
-    **dict.fromkeys(_UPDATES, "a variable keeps its value, give the new one a new name"),
+    **dict.fromkeys(
+        ("++", "+=", "-=", "*=", "/=", "%=", "|=", "&="), "a variable keeps its value, give the new one a new name"
+    ),
 }
 """None of these stands in a text that can be read, though all of them consist of Rego's own signs."""
-_LENGTHS: Final = (3, 2)
 
-_FUNCTION: Final = "a function begins with its name: `f(x) := value if { … }`"
-_DECLARATION: Final = "variables and rules begin with their name: `x := 1`"
 _ITERATION: Final = "iterate with `some x in xs` (`[x | some x in xs]`), check all with `every x in xs { … }`"
 _WORDS: Final = {
     **dict.fromkeys(("for", "foreach", "forall", "while"), _ITERATION),
-    **dict.fromkeys(("def", "func", "function", "fn", "fun", "lambda"), _FUNCTION),
+    **dict.fromkeys(("def", "func", "function", "fn", "fun", "lambda"), "write `f(x) := value if { … }`"),
     **dict.fromkeys(
-        ("let", "var", "const", "set", "val", "rule", "policy", "static", "public", "export"), _DECLARATION
+        ("let", "var", "const", "set", "val", "rule", "policy", "static", "public", "export"), "write `name := value`"
     ),
     **dict.fromkeys(("elif", "elsif", "elseif"), "a further case is `else := … if { … }`"),
     "return": "the value of a rule stands in its head, `f(x) := value if { … }`",
@@ -53,19 +51,18 @@ _WORDS: Final = {
     "xor": "compare two booleans with `!=`",
 }
 """Names that another name or a value follows in the same row, as it never does a name of Rego."""
-_SHORTEST_KEYWORD: Final = 4
 
 _SIGNS: Final = frozenset(PUNCTUATION.values()) | {"SUB"}
 _CONFLICT: Final = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?: .*)?$", re.MULTILINE)
 _COMMENT_END: Final = re.compile(r"\*/|\Z")
+_LIKELY: Final = [keyword for keyword in KEYWORDS if len(keyword) > 3]
 
 
 def word(name: str) -> str:
     """What to say of a name that stands where a keyword might, "" if nothing."""
     if name in _WORDS:
         return f"`{name}` is not a keyword: {_WORDS[name]}"
-    known = [keyword for keyword in KEYWORDS if len(keyword) >= _SHORTEST_KEYWORD]
-    close = get_close_matches(name, known, 1, 0.75) if name not in KEYWORDS else None
+    close = get_close_matches(name, _LIKELY, 1, 0.75) if name not in KEYWORDS else None
     return f"unexpected `{name}`, did you mean `{close[0]}`?" if close else ""
 
 
@@ -80,24 +77,20 @@ def mistake(text: Text, tokens: Sequence[Token]) -> Mistake | None:
         begins, row = token.loc.row > row, token.loc.end_row
         if token.kind not in _SIGNS:
             continue
-        start = text.span(token, token)[0]
-        written = next(
-            (source[start : start + length] for length in _LENGTHS if _is_foreign(source[start : start + length])), ""
-        )
-        if not written or (written == "--" and not begins) or (written == "; " and token.loc.col > 1):
-            continue
-        end = start + len(written)
-        if written not in _COMMENTS:
-            is_member = written == "=>" and index and tokens[index - 1].kind == "STRING"
-            repaired = text.replaced(start, end, ": " if is_member else "==")
-            return Mistake(start, end, f"`{written}` is not an operator: {_OPERATORS[written]}", "", repaired)
-        repaired = source[:start] + "# " + source[end:]
-        if written == "/*":
-            close = _COMMENT_END.search(source, end)
-            repaired = text.replaced(start, close.end() if close else end)
-        return Mistake(start, end, f"`{written.strip()}` does not begin a comment, `#` does", "", repaired)
+        start = text.offset(token.loc)
+        for written in (source[start : start + 3], source[start : start + 2]):
+            if written in _OPERATORS:
+                is_member = written == "=>" and index and tokens[index - 1].kind == "STRING"
+                message = f"`{written}` is not an operator: {_OPERATORS[written]}"
+                return text.mistake(start, start + len(written), message, ": " if is_member else "==")
+            if written in _COMMENTS and (written[0] == "/" or (begins and (written == "--" or token.loc.col == 1))):
+                return _comment(text, start, written)
     return None
 
 
-def _is_foreign(written: str) -> bool:
-    return written in _OPERATORS or written in _COMMENTS
+def _comment(text: Text, start: int, written: str) -> Mistake:
+    end, source = start + 2, text.source
+    repaired = f"{source[:start]}# {source[end:]}"
+    if written == "/*":
+        repaired = text.replaced(start, _COMMENT_END.search(source, end).end())  # type: ignore[union-attr]
+    return Mistake(start, end, f"`{written.strip()}` does not begin a comment, `#` does", "", repaired)
