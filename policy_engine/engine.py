@@ -34,8 +34,8 @@ from policy_engine.codegen.context import (
     first_slice,
     run_of,
 )
-from policy_engine.codegen.entry import failure, opener_of
-from policy_engine.codegen.export import Export, export
+from policy_engine.codegen.entry import entry_factory
+from policy_engine.codegen.export import Export, export, failure
 from policy_engine.codegen.profile import Profile
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
@@ -265,10 +265,10 @@ class _Asked:
         start: Start = (self._options, strict, self._options.limits, None, None, None, None)
         self._begun = beginning(code, start, self._data, self._indexes)
         self._entry: Callable[..., Value] | None = None
-        opener = opener_of(self._function)
-        if opener is not None:
+        factory = entry_factory(self._function)
+        if factory is not None:
             with suppress(PolicyError):  # of base data that is no JSON: each decision is to say so
-                self._entry = opener(self._begun)
+                self._entry = factory(self._begun)
 
     def entrypoint(self) -> Entrypoint:
         begun, evaluate, limits = self._begun, self._function, self._options.limits

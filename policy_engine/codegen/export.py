@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from policy_engine.codegen.context import SMALL, Query, charging, limits_of, run_of
+from policy_engine.codegen.context import NC, SMALL, Query, charging, limits_of, run_of
 from policy_engine.codegen.overlays import known
-from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
+from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_INTERNAL_ERROR, PolicyError
 from policy_engine.values import UNDEFINED, Set, Value, dumps, foreign, number_text, sorted_items
 
 SLICE: Final = 65536
@@ -26,6 +26,27 @@ def export(value: Value, query: Query) -> Value:
         if copy is not None:
             return copy
     return Export(query).value(value)
+
+
+def exported(q: Query, place: int, value: Value) -> Value:
+    """A fresh JSON value of one of a package's rules; undefined stays as it is. Raises `PolicyError`.
+
+    `place` is where the context keeps what copies the large values of all of them.
+    """
+    if value is UNDEFINED:
+        return value
+    copier = q[place]
+    if copier is NC:
+        copier = q[place] = Export(q, SMALL)  # the small values of the others are not counted
+    return copier.value(value)
+
+
+def failure(error: Exception) -> PolicyError:
+    """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
+    if isinstance(error, RecursionError):
+        return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
+    text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
+    return PolicyError(EVAL_INTERNAL_ERROR, text)
 
 
 def shallow(value: Value, deeper: bool = True) -> Value:

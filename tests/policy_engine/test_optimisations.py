@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
-from policy_engine.codegen import body, fixed, functions, index, inline, joins, refs, unit
+from policy_engine.codegen import body, fixed, frame, functions, index, inline, joins, refs, terms, unit
 from tests.policy_engine.language.test_language import CASES, without_remarks
 
 Patch = pytest.MonkeyPatch
@@ -22,20 +22,20 @@ Patch = pytest.MonkeyPatch
 SWITCHES: dict[str, Callable[[Patch], None]] = {
     "no rule index": lambda patch: patch.setattr(index, "FEWEST", 10**9),
     "rule index for two": lambda patch: patch.setattr(index, "FEWEST", 2),
-    "no joins": lambda patch: patch.setattr(refs.Refs, "_join", lambda *_: None),
+    "no joins": lambda patch: patch.setattr(refs, "_join", lambda *_: None),
     "joins for one": lambda patch: patch.setattr(joins, "FEWEST", 0),
     "nothing kept": lambda patch: patch.setattr(fixed.Fixed, "__contains__", lambda *_: False),
     "nothing in place": lambda patch: (
-        patch.setattr(refs, "in_place", lambda *_: None) or patch.setattr(body.BodyWriter, "operator", lambda *_: False)
+        patch.setattr(terms, "in_place", lambda *_: None) or patch.setattr(body, "operator", lambda *_: False)
     ),
     "no tables of comprehensions": lambda patch: patch.setattr(joins, "ASKED", 10**9),
     "tables of comprehensions at once": lambda patch: patch.setattr(joins, "ASKED", 1),
-    "calls in loops repeated": lambda patch: patch.setattr(refs.Refs, "_first_known", lambda *_: None),
+    "calls in loops repeated": lambda patch: patch.setattr(terms, "_first_known", lambda *_: None),
     "nothing is written later": lambda patch: (
         patch.setattr(index, "FEWEST", 2) or patch.setattr(unit, "can_wait", lambda *_: False)
     ),
     "every function compiled": lambda patch: patch.setattr(functions, "pattern", lambda *_: None),
-    "deep functions split": lambda patch: patch.setattr(body, "MAX_DEPTH", 2),
+    "deep functions split": lambda patch: patch.setattr(frame, "MAX_DEPTH", 2),
 }
 
 
