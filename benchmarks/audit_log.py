@@ -3,7 +3,8 @@
     python benchmarks/audit_log.py [DIRECTORY]
 
 Claims that rest on this: a lone client waits for about one fsync, many share it, and with `audit.lock` the unlucky
-process waits tens of milliseconds where SQLite's own busy handler lets it wait for hundreds (`gateway/audit/lock.py`).
+process waits tens of milliseconds where SQLite's own busy handler lets it wait for hundreds
+(`gateway/storage/file_lock.py`).
 Figures depend on the disk: give a DIRECTORY on the one that counts, and read them as ratios.
 """
 
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 
 from gateway.audit import storage, writer
-from gateway.audit.intents import Change, Completed, Decided
+from gateway.audit.intents import Changed, Completed, Decided
 from gateway.audit.writer import AuditWriter
 from gateway.identifiers import new_id
 from gateway.settings import DataDirectory
@@ -121,7 +122,7 @@ def together(directory: Path, lock: str) -> None:
         waits = []
         end = time.perf_counter() + SECONDS
         while (began := time.perf_counter()) < end:
-            log.write_sync(Change(organization="default", event_id=new_id("chg"), actor="local:0", what="key.revoked"))
+            log.write_sync(Changed(organization="default", event_id=new_id("chg"), actor="local:0", what="key.revoked"))
             waits.append(time.perf_counter() - began)
         log.close()
     show(f"beside 64 clients of another process, {lock}", waits)

@@ -17,8 +17,9 @@ from typing import Any
 _KEY = re.compile(r"(aig_(?:sk|op)_[0-9A-Za-z]{12})_[0-9A-Za-z]+")
 # Control characters, other ends of lines, and what turns the direction of a text around.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# What uvicorn says about connections that the data plane closes on purpose.
-_QUIET = ("uvicorn.error", "uvicorn.access", "asyncio")
+# uvicorn reports connections that the data plane closes on purpose, and asyncio warns of writing to them. An error that
+# asyncio reports is an exception that nobody else sees.
+_LEVELS = {"uvicorn.error": logging.CRITICAL, "uvicorn.access": logging.CRITICAL, "asyncio": logging.ERROR}
 
 
 def configure(process: str) -> None:
@@ -28,13 +29,18 @@ def configure(process: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def without_keys(text: str) -> str:
+    """The text with every key of this gateway cut to its public part."""
+    return _KEY.sub(r"\1_…", text)
 
 
 def clean(text: str) -> str:
     """Text from anywhere as one harmless line without secrets."""
-    text = _KEY.sub(r"\1_…", text)
+    text = without_keys(text)
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -66,5 +72,5 @@ class _Json(logging.Formatter):
             "message": clean(record.getMessage()),
         }
         if record.exc_info:
-            line["traceback"] = _KEY.sub(r"\1_…", self.formatException(record.exc_info))
+            line["traceback"] = without_keys(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)

@@ -1,7 +1,7 @@
 """Bundles: a directory, a `.tar.gz` or a tree in a git repository, read into modules and data.
 
-What counts (OPA: docs/management-bundles): `*.rego` are modules; `data.json` and `data.yaml` are data, at the path of
-their directory; `.manifest` says which parts of `data` belong to the bundle. Everything else is ignored.
+In a bundle (OPA: docs/management-bundles) `*.rego` are modules; `data.json` and `data.yaml` are data at the path of
+their directory; `.manifest` says which parts of `data` belong to the bundle. Other files are ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Bundle:
 
     @property
     def roots(self) -> list[tuple[str, ...]]:
-        """The paths below `data` that the bundle owns, all of it if the manifest does not say."""
+        """The paths below `data` that the bundle owns: everything if the manifest does not list any."""
         roots = self.manifest.get("roots")
         return [tuple(part for part in root.split("/") if part) for root in ([""] if roots is None else roots)]
 
@@ -68,7 +68,7 @@ def load(
     )
     for file, package in policies.packages().items():
         if not bundle.owns(package):
-            text = f"package `{'.'.join(('data', *package))}` is outside of the manifest's roots"
+            text = f"package `{'.'.join(('data', *package))}` is outside the manifest's roots"
             raise PolicyError(
                 BUNDLE_ERROR, text, Location(file, 1, 1), hint="rename the package, or add its path to `roots`"
             )
@@ -80,20 +80,20 @@ def read(
 ) -> Bundle:
     """Read a bundle without compiling it. Raises `PolicyError` (`bundle_error`, `bundle_signature_error`).
 
-    With a `key` the bundle has to be signed, and every file of it as it was when it was signed. Without one, a bundle
-    that is signed is refused, since whoever signed it expects somebody to look, unless `skip_verification`.
+    With a `key` the bundle must be signed and every file unchanged since. Without a key a signed bundle is rejected,
+    because its signer expects verification, unless `skip_verification` is set.
     """
     if key is not None:
         return from_files(key.verified(source_files(source, lambda _: True)), tests=tests)
-    files = checked(source_files(source, _shown), _shown)
+    files = checked(source_files(source, _wanted), _wanted)
     if not skip_verification and any(name == SIGNATURES for name, _ in files):
         raise PolicyError(
-            SIGNATURE_ERROR, "the bundle is signed, and there is no key to verify it with", hint="give the key"
+            SIGNATURE_ERROR, "the bundle is signed, but there is no key to verify it", hint="pass the verification key"
         )
     return from_files(files, tests=tests)
 
 
-def _shown(name: str) -> bool:
+def _wanted(name: str) -> bool:
     return belongs(name) or name == SIGNATURES
 
 
@@ -118,7 +118,7 @@ def from_files(files: Iterable[tuple[str, bytes]], *, tests: bool = True) -> Bun
 
 
 def _check_roots(bundle: Bundle) -> None:
-    """The manifest's roots are in order, and no data lies outside of them. Packages are for `load` to check."""
+    """Raise `PolicyError` if the manifest's roots are malformed or data lies outside them. `load` checks packages."""
     roots = bundle.manifest.get("roots")
     if roots is None:
         return
@@ -138,14 +138,14 @@ def _check_roots(bundle: Bundle) -> None:
         elif not bundle.owns(found):
             raise PolicyError(
                 BUNDLE_ERROR,
-                f"data at {'/'.join(found)!r} is outside of the manifest's roots",
+                f"data at {'/'.join(found)!r} is outside the manifest's roots",
                 Location(MANIFEST, 1, 1),
                 hint="add its path to `roots`, or move the data",
             )
 
 
 def merge(target: dict[str, Value], path: tuple[str, ...], value: Value, name: str) -> None:
-    """Put a data file's document at its directory's path. Objects are put together; anything else is there once."""
+    """Insert a data file's document at the path of its directory. Objects are merged; other values must not overlap."""
     if path:
         for step in reversed(path):
             value = {step: value}

@@ -1,10 +1,10 @@
 """The files of a bundle, from a directory, a `.tar.gz` or a tree in a git repository: names and contents, checked.
 
-What belongs to a bundle is the same for all three; who has to see more, as a signature covers every file, says which
-names are `wanted`. A file that would be left out silently is worse than an error: it
-may hold the rule that denies. So links that lead nowhere or out, links to directories, special files, submodules, names
-that occur twice or that could mean another place, and what cannot be read are all refused. Files in hidden directories,
-and of other kinds, mean nothing to a bundle. What the content means is the business of `bundle`.
+All three follow the same rules about which files belong to a bundle; callers that need more (a signature covers every
+file) pass `wanted`. Leaving a file out silently would be worse than an error, because it may hold the rule that denies.
+So these are rejected: broken links, links out of the bundle or to directories, special files, submodules, duplicate
+names, names that could mean another place, and unreadable files. Files in hidden directories and of other types are
+ignored. What the contents mean is decided in `bundle`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from typing import Any, Final, NoReturn
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
 
 MAX_FILE: Final = 64 * 1024 * 1024
-"""Bytes of one file; more is refused before it is read."""
+"""Largest file in bytes; larger ones are rejected before they are read."""
 
 MAX_MODULE: Final = 16 * 1024 * 1024
-"""Bytes of one module, whose tokens and tree take up to a hundred times as much."""
+"""Largest module in bytes; its tokens and syntax tree take up to a hundred times as much memory."""
 
 MAX_BUNDLE: Final = 256 * 1024 * 1024
-"""Bytes of all files together; of an archive, of everything in it."""
+"""Largest total of all files in bytes; for an archive, of everything in it."""
 
 DATA_FILES: Final = ("data.json", "data.yaml", "data.yml")
 MANIFEST: Final = ".manifest"
 SIGNATURES: Final = ".signatures.json"
 
 File = tuple[str, bytes]
-"""A name, relative to the bundle and with slashes, and the content."""
+"""A name, relative to the bundle with `/` as separator, and the content."""
 
 Wanted = Callable[[str], bool]
 """Whether a file of this name is to be read."""
@@ -53,7 +53,7 @@ def belongs(name: str) -> bool:
 
 
 def source_files(source: Source, wanted: Wanted) -> Iterator[File]:
-    """The files of a bundle wherever it is. Raises `PolicyError`."""
+    """The files of a bundle from any kind of source. Raises `PolicyError`."""
     if isinstance(source, tuple):
         return git_files(*source, wanted)
     path = Path(source)
@@ -62,27 +62,27 @@ def source_files(source: Source, wanted: Wanted) -> Iterator[File]:
             return directory_files(path, wanted)
         if path.is_file():
             return archive_files(path, wanted)
-    except OSError as error:  # of a name that is too long, or may not be looked at
+    except OSError as error:  # the name is too long, or a directory is not accessible
         _refuse(f"cannot read {path}: {error.strerror}")
     _refuse(f"there is no bundle at {path}", "give a directory or a .tar.gz file")
 
 
 def checked(files: Iterable[File], wanted: Wanted = belongs) -> list[File]:
-    """The files that are wanted, sorted by name. Raises `PolicyError` for two of one name, and for odd names."""
+    """The wanted files, sorted by name. Raises `PolicyError` for duplicate and invalid names, and for too much data."""
     found: dict[str, bytes] = {}
     total = 0
     for name, content in files:
         if not wanted(name):
             continue
         if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or not name.isprintable():
-            _refuse(f"{name!a} is not the name of a file in a bundle")
+            _refuse(f"{name!a} is not a valid file name in a bundle")
         if name in found:
-            _refuse(f"{name} is there twice")
+            _refuse(f"{name} occurs twice")
         if name.endswith(".rego") and len(content) > MAX_MODULE:
-            _refuse(f"{name} is larger than {MAX_MODULE} bytes", "divide it into several modules")
+            _refuse(f"{name} is larger than {MAX_MODULE} bytes", "split it into several modules")
         total += len(content)
         if total > MAX_BUNDLE:
-            _refuse(f"the files are larger than {MAX_BUNDLE} bytes")
+            _refuse(f"the files of the bundle are larger than {MAX_BUNDLE} bytes in total")
         found[name] = content
     return sorted(found.items())
 
@@ -95,7 +95,7 @@ def _refuse(text: str, hint: str = "") -> NoReturn:
 
 
 def directory_files(root: Path, wanted: Wanted = belongs) -> Iterator[File]:
-    """The files below a directory. A link to a file inside of it is that file."""
+    """The files below a directory. A link to a file inside the bundle is read as that file."""
     try:
         yield from _below(root, root.resolve(), "", wanted)
     except RecursionError:
@@ -113,18 +113,20 @@ def _below(directory: Path, top: Path, prefix: str, wanted: Wanted) -> Iterator[
             if _wants_below(wanted, name):
                 yield from _below(path, top, f"{name}/", wanted)
         elif entry.is_symlink() and _wants_below(wanted, name) and path.is_dir():
-            _refuse(f"{name} is a link to a directory", "put the files there; only links to files are followed")
+            _refuse(
+                f"{name} is a link to a directory", "replace the link by the files; only links to files are followed"
+            )
         elif wanted(name):
             if not _target(path, name).is_relative_to(top):
-                _refuse(f"{name} is a link to a file outside of the bundle")
+                _refuse(f"{name} is a link to a file outside the bundle")
             yield name, _content(path, name)
 
 
 def _target(path: Path, name: str) -> Path:
     try:
         return path.resolve()
-    except (OSError, RuntimeError):  # which of them Python raises depends on its version
-        _refuse(f"{name} is a link that leads nowhere")
+    except (OSError, RuntimeError):  # the type depends on the version of Python
+        _refuse(f"{name} is a broken link")
 
 
 def _wants_below(wanted: Wanted, directory: str) -> bool:
@@ -133,7 +135,7 @@ def _wants_below(wanted: Wanted, directory: str) -> bool:
 
 def _content(path: Path, name: str) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # before opening it: that may wait for a writer
+        if not stat.S_ISREG(path.stat().st_mode):  # checked before opening, because opening a pipe blocks
             _refuse(f"{name} is not a regular file")
         with path.open("rb") as file:
             content = file.read(MAX_FILE + 1)
@@ -148,7 +150,7 @@ def _content(path: Path, name: str) -> bytes:
 
 
 def archive_files(path: Path, wanted: Wanted = belongs) -> Iterator[File]:
-    """The files in a `.tar.gz`. Names may begin with `/` or `./`, as in the archives that OPA makes."""
+    """The files in a `.tar.gz`. Names may begin with `/` or `./`, as in archives made by OPA."""
     try:
         with gzip.open(path) as packed, tarfile.open(fileobj=_Bounded(packed), mode="r|") as archive:
             for member in archive:
@@ -156,7 +158,7 @@ def archive_files(path: Path, wanted: Wanted = belongs) -> Iterator[File]:
                 if member.isdir() or not wanted(name):
                     continue
                 if not member.isreg():
-                    _refuse(f"{name} is a link or a special file", "archive the file that is meant")
+                    _refuse(f"{name} is a link or a special file", "archive the file itself")
                 if member.size > MAX_FILE:
                     _refuse(f"{name} is larger than {MAX_FILE} bytes")
                 content = archive.extractfile(member)
@@ -167,7 +169,7 @@ def archive_files(path: Path, wanted: Wanted = belongs) -> Iterator[File]:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends in an error after `MAX_BUNDLE` bytes: what an archive unpacks to is known only then."""
+    """A stream that raises an error after `MAX_BUNDLE` bytes: an archive's unpacked size is not known before."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream = stream
@@ -222,11 +224,11 @@ def _tree_files(repository: str | Path, commit: str, path: str, wanted: Wanted) 
                 if stat.S_ISDIR(entry.mode):
                     pending.append((f"{name}/", store[entry.sha]))
                 elif entry.mode == _SUBMODULE and _wants_below(wanted, name):
-                    _refuse(f"{name} is a submodule", "put the files there")
+                    _refuse(f"{name} is a submodule", "replace it by its files")
                 elif wanted(name):
                     blob = store[entry.sha]
                     if not stat.S_ISREG(entry.mode) or not isinstance(blob, Blob):
-                        _refuse(f"{name} is a link", "commit the file that is meant")
+                        _refuse(f"{name} is a link", "commit the file itself")
                     if blob.raw_length() > MAX_FILE:
                         _refuse(f"{name} is larger than {MAX_FILE} bytes")
                     yield name, blob.data

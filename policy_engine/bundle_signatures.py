@@ -1,14 +1,14 @@
-"""Signed bundles, as OPA signs them: `.signatures.json` holds one JSON Web Token that lists every file with a digest.
+"""Signed bundles in OPA's format: `.signatures.json` holds one JSON Web Token that lists every file's digest.
 
     {"signatures": ["<header>.<payload>.<signature>"]}      payload: {"files": [{"name", "hash", "algorithm"}, …],
                                                                       "scope": "…"}
 
-`verified` lets nothing pass that is not exactly what was signed: no file more, no file less, none that has changed. The
-algorithm is the one that the key was given for, whatever the token says; so neither `none` nor a public key taken for a
-secret can get through. Claims about the issuer and the time are, as in OPA, information for people.
+`verified` accepts exactly the files that were signed: a file added, removed or changed is an error. The algorithm comes
+from the key's configuration, never from the token, so `none` is rejected, and so is a public key used as a secret.
+Claims about issuer and time are informational, as in OPA.
 
-Digests of data and manifests are taken over the value, not the bytes, so that white space and the order of keys do not
-matter; reading goes through the same parser as loading, so what was verified is what is loaded.
+Digests of data and manifests are computed over the value, not the bytes, so white space and the order of keys do not
+matter. Both verifying and loading use the same parser, so they see the same value.
 Specification: OPA's documentation, "Bundles", section "Signing".
 """
 
@@ -22,10 +22,10 @@ from typing import Any, Final, NoReturn
 
 from policy_engine.builtins import gojson
 from policy_engine.builtins.encoding_base64 import Base64Error, decode_url, encode_url
-from policy_engine.builtins.jwt import Token, TokenError, split
-from policy_engine.builtins.keys import ALGORITHMS
+from policy_engine.builtins.jwt.keys import ALGORITHMS
+from policy_engine.builtins.jwt.signatures import SigningError, sign, verify
+from policy_engine.builtins.jwt.tokens import Token, TokenError, split
 from policy_engine.builtins.octets import from_bytes
-from policy_engine.builtins.signatures import SigningError, sign, verify
 from policy_engine.bundle_files import SIGNATURES, File, checked
 from policy_engine.documents import read_document
 from policy_engine.errors import SIGNATURE_ERROR, PolicyError
@@ -42,19 +42,19 @@ HASHES: Final = {
     "SHA-512-224": "sha512_224",
     "SHA-512-256": "sha512_256",
 }
-"""OPA's names of digests, and Python's. New signatures use SHA-256."""
+"""OPA's name of a hash function → Python's. New signatures use SHA-256."""
 
 _STRUCTURED: Final = ("data.json", "data.yaml", ".manifest")
-"""Files whose value is what counts. OPA takes `data.yml` byte for byte."""
+"""Names of files whose digest is that of their value. OPA hashes the bytes of `data.yml`."""
 
 _DEFAULT_PLUGIN: Final = "_default"
 
 
 @dataclass(frozen=True, slots=True)
 class BundleKey:
-    """What bundles are verified with: PEM text of a public key or certificate, or for HS256 and its like a secret.
+    """A key to verify bundles: a public key or certificate in PEM, or a secret for HS256, HS384 and HS512.
 
-    `scope` is what the token's `scope` has to be; none means that it has none.
+    `scope` must equal the token's `scope`; an empty one requires a token without a scope.
     """
 
     key: str
@@ -62,13 +62,13 @@ class BundleKey:
     scope: str = ""
 
     def verified(self, files: Iterable[File]) -> list[File]:
-        """The files without the signature, if all of them were signed with the key. Raises `PolicyError`.
+        """The files except the signature, if all of them were signed with the key. Raises `PolicyError` if not.
 
-        `files` is everything that there is, also what means nothing to a bundle.
+        `files` is everything in the bundle, including files that a bundle ignores.
         """
         contents = dict(checked(files, lambda _: True))
         if SIGNATURES not in contents:
-            _refuse("the bundle is not signed", f"make a {SIGNATURES} with `policy sign`")
+            _refuse("the bundle is not signed", "sign it with `policy sign`")
         signed = self._signed_files(_token(contents.pop(SIGNATURES)))
         for name, content in contents.items():
             if name not in signed:
@@ -79,16 +79,16 @@ class BundleKey:
         return list(contents.items())
 
     def _signed_files(self, token: Token) -> dict[str, tuple[str, str]]:
-        """Name to digest and its algorithm, out of a token whose signature and scope are right."""
+        """File name → digest and hash function, from a token whose signature and scope are valid."""
         key = _verification_key(self.key, self.algorithm)
         try:
             header = _object(token.header, "header")
             if header.get("alg") != self.algorithm:
-                _refuse(f"the signature is not made with {self.algorithm}, which the key is for")
+                _refuse(f"the signature does not use {self.algorithm}, the key's algorithm")
             if "crit" in header:
-                _refuse("the signature demands extensions that are not supported")
+                _refuse("the signature requires extensions that are not supported")
             if not verify(self.algorithm, key, token.signed(), decode_url(token.signature)):
-                _refuse("the signature is not made with this key, or was changed")
+                _refuse("the signature was made with another key, or was changed")
             payload = _object(token.payload, "payload")
         except Base64Error as error:
             _refuse(f"the token is malformed: {error}")
@@ -98,9 +98,9 @@ class BundleKey:
 
 
 def signature(files: Iterable[File], key: str, algorithm: str = "RS256", scope: str = "") -> bytes:
-    """The content of the `.signatures.json` of a bundle. `key` is PEM text of a private key, or a secret.
+    """The content of a bundle's `.signatures.json`. `key` is a private key in PEM, or a secret.
 
-    `files` is everything in the bundle; an old signature among them is left out. Raises `PolicyError`.
+    `files` is everything in the bundle; an old signature among them is ignored. Raises `PolicyError`.
     """
     private = _signing_key(key, algorithm)
     listed: list[Value] = [
@@ -117,7 +117,7 @@ def signature(files: Iterable[File], key: str, algorithm: str = "RS256", scope: 
 
 
 def digest(name: str, content: bytes, algorithm: str) -> str:
-    """The digest of a file in hexadecimal: of its value if the name says that it has one, or else of its bytes.
+    """The hexadecimal digest of a file: of its value for data and manifests, of its bytes for all others.
 
     `algorithm` is one of `HASHES`. Raises `PolicyError`.
     """
@@ -125,26 +125,26 @@ def digest(name: str, content: bytes, algorithm: str) -> str:
         try:
             content = gojson.write(read_document(name, content), _unlimited, quote=_quote).encode()
         except UnicodeEncodeError:
-            # JSON can write down half a surrogate pair, which no other program would read as the same character.
+            # JSON can express half a surrogate pair, but other programs do not read it as the same character.
             _refuse("half a surrogate pair cannot be signed", place=name)
     return hashlib.new(HASHES[algorithm], content, usedforsecurity=False).hexdigest()
 
 
 def _unlimited(_work: int) -> None:
-    """Signing and loading are no decision: nothing is charged."""
+    """Charges nothing: signing and loading have no budget."""
 
 
 def _quote(text: str) -> str:
-    """A string as Go writes it with the escapes for HTML switched off."""
+    """A string as Go writes it with HTML escaping disabled."""
     return json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _check_digest(name: str, content: bytes, expected: tuple[str, str]) -> None:
     value, algorithm = expected
     if algorithm not in HASHES:
-        _refuse(f"{name} has a digest of an unknown kind, {algorithm!a}")
+        _refuse(f"{name} has a digest with an unknown hash function, {algorithm!a}")
     if digest(name, content, algorithm) != value.lower():
-        _refuse(f"{name} is not what was signed", "restore the file, or sign the bundle again")
+        _refuse(f"{name} has changed since it was signed", "restore the file, or sign the bundle again")
 
 
 def _refuse(text: str, hint: str = "", place: str = SIGNATURES) -> NoReturn:
@@ -159,10 +159,10 @@ def _token(content: bytes) -> Token:
     if not isinstance(document, dict):
         _refuse(f"{SIGNATURES} is not an object")
     if document.get("plugin", "") not in ("", _DEFAULT_PLUGIN):
-        _refuse("the bundle is signed by a plugin, which only OPA can have")
+        _refuse("the bundle is signed by a plugin of OPA, which is not supported")
     tokens = document.get("signatures")
     if not isinstance(tokens, list) or len(tokens) != 1 or not isinstance(tokens[0], str):
-        _refuse(f"{SIGNATURES} does not hold exactly one token")
+        _refuse(f"{SIGNATURES} does not contain exactly one token")
     try:
         return split(tokens[0])
     except TokenError as error:
@@ -206,7 +206,7 @@ def _verification_key(text: str, algorithm: str) -> Any:
             return x509.load_pem_x509_certificate(text.encode()).public_key()
         return load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm):
-        _refuse(f"the verification key is no public key in PEM, which {algorithm} needs", _KEY_HINT)
+        _refuse(f"the verification key is not a public key in PEM, which {algorithm} requires", _KEY_HINT)
 
 
 def _signing_key(text: str, algorithm: str) -> Any:
@@ -219,20 +219,20 @@ def _signing_key(text: str, algorithm: str) -> Any:
     try:
         return load_pem_private_key(text.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        _refuse(f"the signing key is no private key in PEM, which {algorithm} needs", _KEY_HINT)
+        _refuse(f"the signing key is not a private key in PEM, which {algorithm} requires", _KEY_HINT)
 
 
 def _secret(text: str, algorithm: str) -> bytes:
-    """A secret's bytes. Text in PEM is none: everybody knows a public key, so everybody could sign with it."""
+    """A secret's bytes. Rejects PEM text: a public key is known to everybody, so anybody could sign with it."""
     _known(algorithm)
     if not text or "-----BEGIN " in text:
-        _refuse(f"{algorithm} needs a secret, not a key in PEM", "name the algorithm that the key is for")
+        _refuse(f"{algorithm} requires a secret, not a key in PEM", "choose the key's algorithm")
     return text.encode()
 
 
 def _known(algorithm: str) -> None:
     if algorithm not in ALGORITHMS:
-        _refuse(f"{algorithm!a} is no algorithm for signatures", f"it is one of {', '.join(sorted(ALGORITHMS))}")
+        _refuse(f"{algorithm!a} is not a signature algorithm", f"choose one of {', '.join(sorted(ALGORITHMS))}")
 
 
-_KEY_HINT: Final = "give the path of a PEM file that is not encrypted; for a secret, choose HS256"
+_KEY_HINT: Final = "pass the path of an unencrypted PEM file; for a secret, choose HS256"

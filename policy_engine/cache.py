@@ -95,19 +95,23 @@ def key(
 
 @functools.cache
 def _engine() -> bytes | None:
-    """Which engine under which Python this is. Sizes and times of files tell, as they do for Python's own cache."""
-    here = Path(__file__).parent
-    found = []
+    """A digest of the engine's files and of what is known of Python; None if a file cannot be read.
+
+    Their content counts: a package may be unpacked with sizes and times that another version's files had.
+    """
+    here = os.path.dirname(__file__)
+    parts = []
     try:
         for directory, inner, names in os.walk(here, onerror=_refuse):
             inner[:] = sorted(name for name in inner if name != "__pycache__")
             for name in sorted(names):
-                status = os.stat(os.path.join(directory, name))
-                found.append((os.path.relpath(directory, here), name, status.st_size, status.st_mtime_ns))
+                path = os.path.join(directory, name)
+                with open(path, "rb", buffering=0) as file:
+                    parts += [os.fsencode(path[len(here) :]), file.read()]
     except OSError:
         return None
     python = (sys.version, sys.implementation.cache_tag, importlib.util.MAGIC_NUMBER, sys.flags.optimize)
-    return _digest((repr((FORMAT, python, found)).encode(),)) if found else None
+    return _digest((repr((FORMAT, python)).encode(), *parts)) if parts else None
 
 
 def _refuse(error: OSError) -> None:

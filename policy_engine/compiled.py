@@ -22,7 +22,6 @@ from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine, depth_refused
 from policy_engine.facts import Facts
-from policy_engine.garbage import no_collection
 from policy_engine.location import Location
 from policy_engine.queries import Rows, Shape
 from policy_engine.values import Value
@@ -63,7 +62,7 @@ class Compiled:
         """The program, compiled now if it has not been."""
         with self._lock:
             if self._program is None:
-                with depth_refused(), no_collection(lasting=True):
+                with depth_refused():
                     self._program = self._build()
                 del self._build  # it holds the texts
             return self._program
@@ -99,7 +98,7 @@ class Compiled:
 
     def document(self, path: Path) -> Document:
         """The function for the document at a path below data."""
-        with depth_refused(), no_collection(lasting=True):
+        with depth_refused():
             if self._cache is None:
                 unit = self.unit(self.program)
                 function = unit.value(path)
@@ -116,13 +115,13 @@ class Compiled:
 
     def traced(self, path: Path) -> Document:
         """The same with functions that note what succeeds. Not kept in the cache: few decisions are explained."""
-        with depth_refused(), no_collection(lasting=True):
+        with depth_refused():
             unit = self.unit(self.program, trace=True)
             return unit.code, unit.value(path)
 
     def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:
         """The function for a query's rows."""
-        with depth_refused(), no_collection(lasting=True):
+        with depth_refused():
             return self._query(text, capture)
 
     def _query(self, text: str, capture: bool) -> tuple[Code, Rows, Shape]:
@@ -140,7 +139,7 @@ class Compiled:
 
     def profiled(self, text: str, profile: Profile) -> tuple[Code, Rows, Shape]:
         """The same for one evaluation, whose times `profile` collects."""
-        with depth_refused(), no_collection(lasting=True):
+        with depth_refused():
             unit, rows, shape = queries.prepare(
                 self.program, text, lambda program: ProfiledUnit(program, profile), capture=True
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from policy_engine.builtins import goyaml
+from policy_engine.builtins.yaml import reader
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.values import Value, loads
@@ -36,8 +36,8 @@ def _json(name: str, content: bytes) -> Value:
 
 def _yaml(name: str, content: bytes) -> Value:
     try:
-        return goyaml.read(read_text(name, content))
-    except goyaml.YAMLError as error:
+        return reader.read(read_text(name, content))
+    except reader.YAMLError as error:
         line = re.search(r"line (\d+)", str(error))
         where = Location(name, int(line[1]) if line else 1, 1)
         raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error}", where) from None

@@ -1,13 +1,13 @@
-"""Files that nobody but this user can have written: what a cache may hold that changes how policies are judged.
+"""Cache files that no other user can have written.
 
-What is read here becomes code or tables. So it is believed only if no other user could have put it there: every
-directory on the way belongs to this user or root and is not writable for others (a directory with the sticky bit may
-be: in it one can only touch what is one's own), the last directory and the file likewise and without that exception.
-Everything is judged by `fstat` on what was opened, and opened through what was judged: a path could lead elsewhere a
-moment later. A digest tells a damaged file.
+Their contents become code or parse tables, so a file is trusted only if no other user could have put it there. Every
+directory on its path belongs to this user or root and is not writable by others; the sticky bit makes an exception,
+because in such a directory users cannot replace each other's files. The last directory and the file must satisfy the
+same without the exception. Each step is opened relative to the one before and checked with `fstat`, because a path
+could lead elsewhere a moment later. A digest detects damaged files.
 
-Nothing here raises: whatever is amiss (foreign, damaged, unwritable), there is no such file, and its content is made
-anew. A cache is no reason to fail.
+Nothing here raises: a file that is foreign, damaged or cannot be written counts as missing, and the caller computes its
+content again. A cache must never be the reason for a failure.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pathlib import Path
 from typing import Final
 
 MAX_FILE: Final = 256 * 1024 * 1024
-"""Bytes of a file that is read; what is larger is none of ours."""
+"""Largest file that is read, in bytes; this program writes none that is larger."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY: Final = ".new"
 _ABANDONED: Final = 3600
-"""Seconds after which a file that is still being written belongs to nobody any more."""
+"""Seconds after which an unfinished file counts as left behind by a crash."""
 
 
 def read(directory: Path, name: str) -> bytes | None:
-    """The content of a file, or None if there is none to be trusted."""
+    """The content of a file, or None if there is no trusted one."""
     try:
         with _opened(directory) as folder:
-            # A pipe would wait for its writer; what is no regular file is refused once it is open.
+            # O_NONBLOCK keeps a pipe from waiting for its writer; it is rejected below, as no regular file.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             with open(os.open(name, flags, dir_fd=folder), "rb") as file:
                 status = os.fstat(file.fileno())
@@ -44,7 +44,7 @@ def read(directory: Path, name: str) -> bytes | None:
                     return None
                 content = file.read()
                 if status.st_mtime < time.time() - _ABANDONED and status.st_uid == os.getuid():
-                    os.utime(file.fileno())  # `prune` removes what has not been used for longest
+                    os.utime(file.fileno())  # so that `prune` knows when it was used last
     except OSError:
         return None
     digest, body = content[:32], content[32:]
@@ -52,11 +52,11 @@ def read(directory: Path, name: str) -> bytes | None:
 
 
 def write(directory: Path, name: str, content: bytes) -> None:
-    """Put a file there in one step: a reader finds the whole file or none, also after a crash."""
+    """Write a file atomically: a reader finds the whole file or none, even after a crash."""
     with contextlib.suppress(OSError):
         for path in (*reversed(directory.parents), directory):
             if not path.exists():
-                path.mkdir(mode=0o700, exist_ok=True)  # the default of many systems lets the user's group write
+                path.mkdir(mode=0o700, exist_ok=True)  # many systems' default lets the user's group write
         with _opened(directory) as folder:
             temporary = f"{name}.{secrets.token_hex(8)}{_TEMPORARY}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -72,14 +72,14 @@ def write(directory: Path, name: str, content: bytes) -> None:
 
 
 def prune(directory: Path, suffix: str, most: int) -> None:
-    """Remove the files of a suffix that were not used for longest, until the rest has at most `most` bytes."""
+    """Remove the least recently used files with this suffix until the others have at most `most` bytes."""
     with contextlib.suppress(OSError), _opened(directory) as folder:
         found: list[tuple[float, int, str]] = []
         for name in os.listdir(folder):
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
-                continue  # another process writes or prunes, too
+                continue  # another process writes or prunes as well
             if name.endswith(suffix):
                 found.append((status.st_mtime, status.st_size, name))
             elif name.endswith(_TEMPORARY) and status.st_mtime < time.time() - _ABANDONED:
@@ -98,14 +98,14 @@ def _remove(folder: int, name: str) -> None:
 
 
 def _digest(name: str, content: bytes) -> bytes:
-    """Not against an attacker, who could compute it too: against a file that was cut, damaged or renamed."""
+    """Detects truncated, damaged and renamed files. No protection against an attacker, who could compute it too."""
     return hashlib.sha256(name.encode() + b"\0" + content).digest()
 
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    """A directory, open, that is trusted with all that lead to it. Raises `OSError` if it is not."""
-    # Links on the way are resolved first: what they lead to is judged instead, step by step, and without any.
+    """Open a directory that is trusted together with all above it. Raises `OSError` if it is not trusted."""
+    # Links are resolved first; the directories of the resolved path are then checked one by one without any link.
     *above, last = Path(os.path.realpath(directory.parent), directory.name).parts
     folder = os.open(above[0], _DIRECTORY)
     try:
@@ -123,7 +123,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _own(status: os.stat_result, *, sticky: bool = False) -> bool:
-    """Nobody but this user and root can have changed it."""
+    """Whether only this user and root can have changed it."""
     if status.st_uid not in (os.getuid(), 0):
         return False
     return not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or (sticky and bool(status.st_mode & stat.S_ISVTX))

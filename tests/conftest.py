@@ -1,12 +1,15 @@
-"""What every test can ask for: the folders of data that live outside the repository.
+"""What every test run needs: data kept outside the repository, how skipped tests are reported, how a run is divided.
 
-Each is named by an environment variable and read in place, never copied. Without it the tests that need it are skipped
-with a line that says how to run them.
+Data folders are named by environment variables and read in place, never copied. Without one, the tests that need it are
+skipped, and the summary says once how many they are and what they need.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,22 @@ from hypothesis import settings
 settings.register_profile("project", deadline=None)  # how long an example takes says more about the machine
 settings.load_profile("project")
 
+FOLDERS = {
+    "conformance_dir": ("CONFORMANCE_DIR", "OPA's conformance cases (opa-v1/*.json)"),
+    "vectors_dir": ("VECTORS_DIR", "test vectors (rfc6962-proofs.json and others)"),
+    "recordings_dir": ("RECORDINGS_DIR", "recorded exchanges of providers' APIs"),
+}
+"""Fixture → the variable that names its folder, and what the folder holds."""
 
-def outside(variable: str, holds: str) -> Path:
-    """The folder that `variable` names; skips the test (or, at import time, its module) if there is none."""
+ORACLES = ("oracle", "oracles")
+"""The names of fixtures that start OPA itself."""
+
+
+def _folder(fixture: str) -> Path:
+    variable, holds = FOLDERS[fixture]
     named = os.environ.get(variable, "")
     if not named:
-        pytest.skip(f"set {variable} to a folder with {holds} to run this", allow_module_level=True)
+        pytest.skip(f"set {variable} to a folder with {holds}")
     path = Path(named)
     if not path.is_dir():
         raise pytest.UsageError(f"{variable} names {named}, which is not a folder")
@@ -29,14 +42,61 @@ def outside(variable: str, holds: str) -> Path:
 
 @pytest.fixture(scope="session")
 def conformance_dir() -> Path:
-    return outside("CONFORMANCE_DIR", "the OPA conformance cases (opa-v1/*.json)")
+    return _folder("conformance_dir")
 
 
 @pytest.fixture(scope="session")
 def vectors_dir() -> Path:
-    return outside("VECTORS_DIR", "test vectors (rfc6962-proofs.json and others)")
+    return _folder("vectors_dir")
 
 
 @pytest.fixture(scope="session")
 def recordings_dir() -> Path:
-    return outside("RECORDINGS_DIR", "recorded provider exchanges")
+    return _folder("recordings_dir")
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m have taken their tests
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep one item of a parametrised test that cannot run here: it is skipped once, for all its cases."""
+    missing = {fixture for fixture, (variable, _) in FOLDERS.items() if not os.environ.get(variable)}
+    if importlib.util.find_spec("opa_bindings") is None:
+        missing.update(ORACLES)
+    cases = Counter(_function(item) for item in items)
+    kept: list[pytest.Item] = []
+    seen: set[str] = set()
+    for item in items:
+        if not missing.isdisjoint(getattr(item, "fixturenames", ())):
+            if _function(item) in seen:
+                continue
+            seen.add(_function(item))
+            item.user_properties.append(("cases", cases[_function(item)]))
+        kept.append(item)
+    items[:] = kept
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def pytest_collection_finish() -> None:
+    """Collected tests live to the end of the run: exempt them from every garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run single files and tests in this process; let xdist count the processors for whole folders."""
+    return None if all(Path(argument).is_dir() for argument in config.args) else 0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each reason why tests were skipped, with how many they are."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ")] += dict(report.user_properties).get("cases", 1)
+    if reasons:
+        terminalreporter.section("skipped tests")
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"{number:,} skipped: {reason}")

@@ -1,254 +1,55 @@
-"""`gateway init`: a new gateway in one step (docs/architecture.md, sections 11 and 13).
-
-Everything is made in a directory beside the final one and renamed into place when it is whole: there is no half-made
-gateway, whatever goes wrong. The steps come in the order in which each needs the one before.
-"""
+"""`gateway init`: create a gateway in one step."""
 
 from __future__ import annotations
 
-import json
-import os
-import pwd
-import re
 import shlex
-import shutil
-import socket
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import local, output
+from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
-from gateway.errors import GatewayError
-from gateway.settings import SCHEMA, DataDirectory, load_settings
 
 if TYPE_CHECKING:
-    from gateway.identity.credentials import Peppers
-    from gateway.registry.database import Registry
-
-ORGANIZATION = "default"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What `gateway init` has to tell. `api_key` exists nowhere else."""
-
-    data: str
-    deployment: str
-    organization: str
-    agent: str
-    agent_id: str
-    bundle: str
-    commit: str
-    base_url: str
-    api_key: str = field(repr=False)
+    from gateway.processes.creation import NewGateway
 
 
 def init(
     data: Data = DATA,
     name: Annotated[
-        str | None, typer.Option("--name", help="The deployment's name, for good: its audit logs begin with it.")
+        str | None,
+        typer.Option(
+            "--name", help="The deployment's name. Its logs are named after it, so it cannot be changed later."
+        ),
     ] = None,
     agent: Annotated[str, typer.Option("--agent", metavar="NAME", help="The name of the first agent.")] = "assistant",
     as_json: Json = False,
 ) -> None:
-    """Make a new gateway: a data directory with keys, a registry, an audit log, a policy and one agent."""
-    from gateway.registry import names
+    """Create a gateway: a data directory with keys, a registry, an audit log, a policy and one agent."""
+    from gateway.processes import creation
 
-    deployment = names.check_name("deployment", name or _default_name())
-    names.check_name("agent", agent)
-    url = _base_url(data)
-    with _new_directory(data) as directory:
-        made = _make(directory, data, deployment, agent, url)
+    made = creation.create(data, agent, name)
     if as_json:
         output.print_json(made)
     else:
-        _tell(made, data)
+        _print(made, data)
 
 
-def make_empty(final: Path, policies: Mapping[str, bytes] | None = None) -> None:
-    """A gateway without agents, for `gateway up` where nobody typed `gateway init`: it runs and denies everything.
-
-    `policies` are the files of its policies repository, instead of the starter bundle.
-    """
-    with _new_directory(final) as data:
-        registry, _, _ = _make_base(data, _default_name(), policies)
-        try:
-            local.publish(registry, data)
-        finally:
-            registry.close()
-
-
-def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: str) -> Made:
-    """The numbered steps; `data` is where it is made, `final` where it will be."""
-    from gateway import policy_source
-    from gateway.registry import changes
-
-    # 1 to 4. What every gateway has.
-    registry, peppers, commit = _make_base(data, deployment)
-    try:
-        # 5. The first agent.
-        made_agent = changes.register_agent(
-            registry,
-            actor=local.actor(),
-            organization=ORGANIZATION,
-            name=agent,
-            owner=_login(),
-            environment="dev",
-        )
-        changes.bind(
-            registry,
-            actor=local.actor(),
-            organization=ORGANIZATION,
-            kind="agent",
-            subject=made_agent.id,
-            bundle=policy_source.STARTER_BUNDLE,
-        )
-        key = changes.create_key(registry, peppers, actor=local.actor(), organization=ORGANIZATION, agent=made_agent.id)
-        # 6. The entries of all this in the log.
-        local.publish(registry, data)
-    finally:
-        registry.close()
-    return Made(
-        data=str(final),
-        deployment=deployment,
-        organization=ORGANIZATION,
-        agent=agent,
-        agent_id=made_agent.id,
-        bundle=policy_source.STARTER_BUNDLE,
-        commit=commit,
-        base_url=url,
-        api_key=key.text,
-    )
-
-
-def _make_base(
-    data: DataDirectory, deployment: str, policies: Mapping[str, bytes] | None = None
-) -> tuple[Registry, Peppers, str]:
-    """A gateway without agents: its open registry, its peppers and the commit of its first policies."""
-    from gateway import policy_source, policy_sync
-    from gateway.audit import signer, storage
-    from gateway.identity.credentials import Peppers
-    from gateway.registry import changes
-    from gateway.registry.database import Registry
-    from gateway.registry.vault import Vault
-
-    # 1. Secrets: without them nothing below could be sealed, hashed or signed.
-    peppers = Peppers.create(data.keys)
-    Vault.create(data.keys)
-    signer.create_key(data, deployment)
-    # 2. The audit log, so that all of the following is in it.
-    storage.create(data)
-    # 3. The registry with its first organization, and settings to change.
-    registry = Registry.create(data, deployment)
-    data.settings_file.write_text(settings_template(), "utf-8")
-    try:
-        changes.create_organization(registry, actor=local.actor(), name=ORGANIZATION)
-        # 4. The policies: a repository with the starter bundle, tested and put into force.
-        files = policy_source.starter_files() if policies is None else policies
-        policy_source.create_repository(data.policies, files, "Start with these policies")
-        return registry, peppers, policy_sync.activate_head(registry, data)
-    except BaseException:
-        registry.close()
-        raise
-
-
-@contextmanager
-def _new_directory(final: Path) -> Iterator[DataDirectory]:
-    """A directory that becomes `final` if all goes well, and nothing otherwise."""
-    DataDirectory(final).check_absent()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent)
-    except OSError as error:
-        raise _cannot_create(final, error) from error
-    try:
-        data = DataDirectory(Path(holder) / final.name)
-        data.create()
-        yield data
-        try:
-            os.rename(data.path, final)
-            _sync(final.parent)
-        except OSError as error:
-            raise _cannot_create(final, error) from error
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
-
-
-def _cannot_create(final: Path, error: OSError) -> GatewayError:
-    # What exists where a parent should be is a file.
-    reason = "not a directory" if isinstance(error, FileExistsError) else str(error.strerror).lower()
-    return GatewayError(
-        "data_not_writable",
-        f"cannot create `{final}`: {reason}",
-        subject=str(final),
-        hint="choose another directory with --data",
-    )
-
-
-def _sync(directory: Path) -> None:
-    """After this the rename survives a power failure."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _default_name() -> str:
-    """This machine's name, so that the logs of two gateways are told apart."""
-    return re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:63] or "gateway"
-
-
-def _login() -> str:
-    """Who is at the keyboard; empty where the user has no name, as in some containers."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return ""
-
-
-def _base_url(data: Path) -> str:
-    """Where `gateway up` will serve agents, as far as flags and environment say now."""
-    settings = load_settings({"data": data})
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}/v1"
-
-
-def settings_template() -> str:
-    """A settings file in which every setting stands with its default and its meaning, all commented out."""
-    lines = [
-        "# Settings of this gateway. A flag beats the environment (GATEWAY_PORT=…), which beats this file.",
-        "# Remove the `#` before a setting to change it, then restart `gateway up`.",
-        "",
-    ]
-    for item in SCHEMA.values():
-        if item.name != "data":  # this file is in it
-            default = "policies" if item.name == "policies_repository" else item.default
-            # JSON's texts, numbers and booleans are TOML's.
-            lines += [f"# {item.metadata['help']}", f"# {item.name} = {json.dumps(default)}", ""]
-    return "\n".join(lines)
-
-
-def _tell(made: Made, data: Path) -> None:
+def _print(made: NewGateway, data: Path) -> None:
     flag = "" if data == DATA else f" --data {shlex.quote(str(data))}"
-    typer.echo(f"made gateway {made.deployment} in {made.data}")
+    typer.echo(f"created gateway {made.deployment} in {made.data}")
     output.print_fields(
         [
             ("  agent", f"{made.agent} ({made.agent_id})"),
             ("  policy", f"bundle {made.bundle}, commit {made.commit[:12]} of {made.data}/policies"),
             ("  base URL", made.base_url),
-            ("  API key", f"{made.api_key}  (shown only now)"),
+            ("  API key", f"{made.key}  (shown only now)"),
         ]
     )
     typer.echo("")
     typer.echo("next:")
     typer.echo(f"  gateway upstreams add openai --key-env OPENAI_API_KEY{flag}")
     typer.echo(f"  gateway up{flag}")
-    typer.echo("and in the agent, nothing but its base URL and its key:")
+    typer.echo("and in the agent, change only its base URL and its key:")
     typer.echo(f'  OpenAI(base_url="{made.base_url}", api_key="aig_sk_…")')

@@ -1,4 +1,4 @@
-"""From request headers to a principal (docs/architecture.md, section 7, step 3).
+"""From request headers to the credential in them (docs/architecture.md, section 7, step 3).
 
 A key may stand in any of the four headers that provider SDKs use, but in exactly one of them and once: where two
 parties could read two different identities out of one request, none is right.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from gateway.errors import Denied
 from gateway.identity import credentials
-from gateway.identity.principals import Principal, Principals
+from gateway.identity.credentials import Credential
 
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 """These never travel on to an upstream."""
@@ -18,15 +18,18 @@ CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-
 _MAX_LENGTH = 512  # of a header's value; a key has 69 characters
 
 
-def authenticate(headers: Iterable[tuple[bytes, bytes]], principals: Principals) -> Principal:
-    """The principal whose key the headers carry; raises `Denied`. Header names are in lower case, as in ASGI."""
-    presented = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
-    if not presented:
+def presented(headers: Iterable[tuple[bytes, bytes]]) -> Credential:
+    """The agent's key that the headers carry, well-formed but not looked up yet; raises `Denied`.
+
+    Header names are in lower case, as in ASGI.
+    """
+    found = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
+    if not found:
         raise Denied("bad_credentials", "missing")
-    if len(presented) > 1:
-        names = ", ".join(sorted(name.decode() for name, _ in presented))
+    if len(found) > 1:
+        names = ", ".join(sorted(name.decode() for name, _ in found))
         raise Denied("bad_request", f"several credentials: {names}")
-    name, value = presented[0]
+    name, value = found[0]
     if name == b"authorization":
         scheme, _, value = value.partition(b" ")
         if scheme.lower() != b"bearer":
@@ -38,4 +41,4 @@ def authenticate(headers: Iterable[tuple[bytes, bytes]], principals: Principals)
         raise Denied("bad_credentials", "malformed")
     if credential.kind != "agent":
         raise Denied("bad_credentials", "operator_key")
-    return principals.get(credential)
+    return credential

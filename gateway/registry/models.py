@@ -187,11 +187,14 @@ class ActivationCurrent(SQLModel, table=True):
 
 
 class Epoch(SQLModel, table=True):
-    """One row, bumped by triggers only."""
+    """One row, written by triggers only: the number of the registry's state, and of the last change of each part."""
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
     id: int = Field(default=1, primary_key=True)
     value: int = Field(sa_type=BigInteger)
+    authority: int = Field(sa_type=BigInteger)
+    upstreams: int = Field(sa_type=BigInteger)
+    policy: int = Field(sa_type=BigInteger)
 
 
 class Outbox(SQLModel, table=True):

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.errors import GatewayError
-from gateway.identity import secret_files
+from gateway.storage import secret_files
 
 _FORMAT = b"\x01"
 _ID = 8

@@ -1,11 +1,12 @@
-"""The builtins, one file a family. Each family has a tuple `BUILTINS`; `TABLE` is all of them by name.
+"""The builtins, a file or a folder for each family. A family's tuple `BUILTINS` declares them; `TABLE` is all by name.
 
-Importing the table must stay cheap, because every command line and worker does it: a family imports what is heavy
+Every command line and worker imports the table, so importing it must stay cheap: a family imports what is heavy
 (regexes, cryptography, YAML, time zones) inside the functions that need it.
 """
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Final
 
 from policy_engine.builtins import (
@@ -17,18 +18,16 @@ from policy_engine.builtins import (
     deprecated,
     encoding_base64,
     encoding_json,
-    encoding_yaml,
     formatting,
     glob,
     glob_intersection,
     graph,
     graphql,
-    http_send,
+    http,
     json_patch,
     json_paths,
     json_schema,
     jwt,
-    jwt_sign,
     net,
     network,
     numbers,
@@ -37,10 +36,10 @@ from policy_engine.builtins import (
     providers_aws,
     reflection,
     regex,
-    render_template,
     semver,
     sets,
     strings,
+    templates,
     times,
     tracing,
     units,
@@ -48,52 +47,18 @@ from policy_engine.builtins import (
     urlquery,
     uuid,
     x509,
+    yaml,
 )
 from policy_engine.builtins.table import Builtin
 
-FAMILIES: Final[tuple[tuple[Builtin, ...], ...]] = (
-    aggregates.BUILTINS,
-    arrays.BUILTINS,
-    bits.BUILTINS,
-    conversion.BUILTINS,
-    crypto_hashes.BUILTINS,
-    deprecated.BUILTINS,
-    encoding_base64.BUILTINS,
-    encoding_json.BUILTINS,
-    encoding_yaml.BUILTINS,
-    formatting.BUILTINS,
-    glob.BUILTINS,
-    glob_intersection.BUILTINS,
-    graph.BUILTINS,
-    graphql.BUILTINS,
-    http_send.BUILTINS,
-    json_patch.BUILTINS,
-    json_paths.BUILTINS,
-    json_schema.BUILTINS,
-    jwt.BUILTINS,
-    jwt_sign.BUILTINS,
-    net.BUILTINS,
-    network.BUILTINS,
-    numbers.BUILTINS,
-    objects.BUILTINS,
-    operators.BUILTINS,
-    providers_aws.BUILTINS,
-    reflection.BUILTINS,
-    regex.BUILTINS,
-    render_template.BUILTINS,
-    semver.BUILTINS,
-    sets.BUILTINS,
-    strings.BUILTINS,
-    times.BUILTINS,
-    tracing.BUILTINS,
-    units.BUILTINS,
-    uri.BUILTINS,
-    urlquery.BUILTINS,
-    uuid.BUILTINS,
-    x509.BUILTINS,
-)
+FAMILIES: Final[tuple[ModuleType, ...]] = (
+    aggregates, arrays, bits, conversion, crypto_hashes, deprecated, encoding_base64, encoding_json,
+    formatting, glob, glob_intersection, graph, graphql, http, json_patch, json_paths, json_schema, jwt, net,
+    network, numbers, objects, operators, providers_aws, reflection, regex, semver, sets, strings, templates,
+    times, tracing, units, uri, urlquery, uuid, x509, yaml,
+)  # fmt: skip
 
-TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family}
+TABLE: Final[dict[str, Builtin]] = {builtin.name: builtin for family in FAMILIES for builtin in family.BUILTINS}
 """Every builtin this engine has. A name that is not here is an error when a policy is loaded."""
 
 reflection.BUILTIN_NAMES.update(TABLE)

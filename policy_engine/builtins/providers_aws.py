@@ -7,7 +7,8 @@ import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from policy_engine.builtins import http_request, uri
+from policy_engine.builtins import uri
+from policy_engine.builtins.http import request_object
 from policy_engine.builtins.octets import from_bytes, to_bytes
 from policy_engine.builtins.operands import int64, number, object_, operand_error, wrong
 from policy_engine.builtins.table import Builtin, Context
@@ -31,20 +32,20 @@ def sign_req(ctx: Context, operand: Value, configuration: Value, time_ns: Value)
     moment = int64(number(time_ns, _NAME, 1))
     if moment is None:
         operand_error(_NAME, 3, "could not convert time_ns value into a unix timestamp")
-    http_request.request(request, _NAME)
+    request_object.request(request, _NAME)
     headers = request.get("headers", {})
     if headers.__class__ is not dict:
         wrong(_NAME, 0, headers, "object")
     invalid = [key for key in ("method", "url") if request[key].__class__ is not str]
     if invalid:
         values = "invalid values for required request parameters(s)"
-        operand_error(_NAME, 1, f"{values}: {http_request.listed(invalid)}")
+        operand_error(_NAME, 1, f"{values}: {request_object.listed(invalid)}")
     try:
         target = uri.split(request["url"])
     except uri.URIError as error:
         raise BuiltinError(f"{_NAME}: {error}") from None
     given = {_text(key): _text(value) for key, value in headers.items()}
-    body = http_request.body(request, ctx)
+    body = request_object.body(request, ctx)
     unsigned_body = config.get("disable_payload_signing", False)
     if unsigned_body.__class__ is not bool:
         operand_error(_NAME, 2, "invalid value for 'disable_payload_signing' in AWS config")
@@ -65,10 +66,12 @@ def _config(operand: Value) -> dict[Any, Value]:
     config = object_(operand, _NAME, 1)
     missing = [key for key in _REQUIRED if key not in config]
     if missing:
-        operand_error(_NAME, 2, f"missing required AWS config parameters(s): {http_request.listed(missing)}")
+        operand_error(_NAME, 2, f"missing required AWS config parameters(s): {request_object.listed(missing)}")
     invalid = [key for key in _REQUIRED if config[key].__class__ is not str]
     if invalid:
-        operand_error(_NAME, 2, f"invalid values for required AWS config parameters(s): {http_request.listed(invalid)}")
+        operand_error(
+            _NAME, 2, f"invalid values for required AWS config parameters(s): {request_object.listed(invalid)}"
+        )
     return config
 
 

@@ -12,11 +12,11 @@ import struct
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
-from policy_engine.builtins import golayout
 from policy_engine.builtins.arithmetic import Dyadic, is_whole, to_dyadic, truncate
-from policy_engine.builtins.durations import DurationError, parse_duration
-from policy_engine.builtins.golayout import WEEKDAYS, Moment, days_before
-from policy_engine.builtins.golayout_parse import LayoutError, parse
+from policy_engine.builtins.layouts import formatter
+from policy_engine.builtins.layouts.durations import DurationError, parse_duration
+from policy_engine.builtins.layouts.formatter import WEEKDAYS, Moment, days_before
+from policy_engine.builtins.layouts.parser import LayoutError, parse
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN, NUMBERS, integer, number, string, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
@@ -36,7 +36,7 @@ def now_ns(ctx: Context) -> Value:
 
 def parse_ns(layout: Value, operand: Value) -> Value:
     pattern = _short(layout, "time.parse_ns", 1)
-    return _parsed(golayout.NAMED.get(pattern, pattern), _short(operand, "time.parse_ns", 2), "time.parse_ns")
+    return _parsed(formatter.NAMED.get(pattern, pattern), _short(operand, "time.parse_ns", 2), "time.parse_ns")
 
 
 def parse_rfc3339_ns(operand: Value) -> Value:
@@ -44,7 +44,7 @@ def parse_rfc3339_ns(operand: Value) -> Value:
     if operand.__class__ is str and (usual := _usual_rfc3339(operand)) is not None:
         return usual if INT64_MIN <= usual <= INT64_MAX else _in_range(usual, "time.parse_rfc3339_ns")
     text = _short(operand, "time.parse_rfc3339_ns", 1)
-    return _parsed(golayout.NAMED["RFC3339"], text, "time.parse_rfc3339_ns")
+    return _parsed(formatter.NAMED["RFC3339"], text, "time.parse_rfc3339_ns")
 
 
 def _usual_rfc3339(text: str) -> int | None:
@@ -107,7 +107,7 @@ def format_(operand: Value) -> Value:
     """RFC 3339 with nanoseconds, or as the layout in the operand says."""
     moment = _moment(operand, "time.format")
     layout = operand[2] if operand.__class__ is list and len(operand) > 2 else ""
-    return golayout.render(moment, golayout.NAMED.get(layout, layout) or golayout.NAMED["RFC3339Nano"])
+    return formatter.render(moment, formatter.NAMED.get(layout, layout) or formatter.NAMED["RFC3339Nano"])
 
 
 def date(operand: Value) -> Value:

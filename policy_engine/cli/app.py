@@ -1,4 +1,4 @@
-"""The `policy` program: its verbs, and what becomes of errors that none of them handles."""
+"""The `policy` program: its verbs, and the errors that no verb handles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from policy_engine.cli.diagnostics import complain, standard_error
 
 ABOUT = """Write, check and test policies in Rego.
 
-Exit codes: 0 all is well, 1 something was found, 2 wrong usage or policies that cannot be loaded."""
+Exit codes: 0 success, 1 a problem was found, 2 wrong usage or policies that cannot be loaded."""
 
 
 def build() -> typer.Typer:
@@ -41,9 +41,9 @@ def build() -> typer.Typer:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code. Nothing ends in a traceback, unless POLICY_DEBUG asks for it."""
+    """Run one verb; returns the exit code. Shows a traceback only if POLICY_DEBUG is set."""
     if not os.environ.get("POLICY_DEBUG"):
-        sys.excepthook = _last_words
+        sys.excepthook = _excepthook
     try:
         code = get_command(build())(arguments, prog_name="policy", standalone_mode=False)
         sys.stdout.flush()
@@ -53,8 +53,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # The reader has gone (`policy test … | head`). Nothing is wrong, and nothing may be written any more, not even
-        # by the interpreter when it flushes at exit.
+        # The reader has closed the pipe (`policy test … | head`), which is no error. Nothing more may be written, not
+        # even by the interpreter, which flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
@@ -74,20 +74,20 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """`policy` alone gets the help text; it is wrong usage all the same."""
+    """Show the help text for `policy` without a verb, and exit as for wrong usage."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
 
 
-def _last_words(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """What nobody expected: a defect of this program, said in the shape of all other errors."""
-    text = f"the program failed ({kind.__name__}: {error}), which is a defect of it"
-    complain(standard_error(), text, "please report it, with the traceback that POLICY_DEBUG=1 shows")
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Report an unexpected exception, which is a defect of this program, in the form of every other error."""
+    text = f"internal error ({kind.__name__}: {error})"
+    complain(standard_error(), text, "this is a defect: run again with POLICY_DEBUG=1 and report the traceback")
 
 
 def _complain_usage(error: typer.TyperException) -> None:
-    """A usage error in the shape of all others."""
+    """Report a usage error in the form of every other error."""
     context = getattr(error, "ctx", None)
     message = error.format_message()
     hint = f"see `{context.command_path} --help`" if context is not None else ""

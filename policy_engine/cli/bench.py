@@ -1,4 +1,4 @@
-"""`policy bench`: how long does a decision take?"""
+"""`policy bench`: measure how long a decision takes."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ Duration = Annotated[
 ]
 Iterations = Annotated[
     int | None,
-    typer.Option("--iterations", "-n", min=1, show_default=False, help="Decisions in a run, instead of a duration."),
+    typer.Option("--iterations", "-n", min=1, show_default=False, help="Decisions per run, instead of a duration."),
 ]
-Count = Annotated[int, typer.Option("--count", min=1, help="Runs, each with a line of its own.")]
-Output = Annotated[evaluate.Format, typer.Option("--format", "-f", help="For people, or for programs.")]
+Count = Annotated[int, typer.Option("--count", min=1, help="How many runs; each gets a line of the table.")]
+Output = Annotated[evaluate.Format, typer.Option("--format", "-f", help="pretty is for people, json for programs.")]
 Fail = Annotated[bool, typer.Option("--fail/--no-fail", help="Exit with 1 if the query is undefined.")]
 
 
 @dataclass
 class Prepared:
-    """A query that is ready to be asked, and what it took to get there, in ns."""
+    """A query that is ready to be evaluated, and the durations of the steps before, in ns."""
 
     ask: Callable[[], object]
     defined: bool
@@ -68,14 +68,14 @@ def bench(
     signing_alg: signing.Algorithm = "RS256",
     scope: signing.Scope = "",
 ) -> None:
-    """Ask a query again and again, and show how long it takes.
+    """Evaluate a query again and again, and show how long it takes.
 
-    A document is asked for as a program would, by an entrypoint; anything else as a query. The time to load and to
-    compile, and the first answer, which may build indexes, are shown apart. Every duration is that of one call in this
-    process, with the input as a Python value.
+    A document is evaluated through an entrypoint, as a program does it; anything else as a query. The durations of
+    loading, of compiling and of the first evaluation, which may build indexes, are shown separately. Every other
+    duration is that of one call in this process, with the input as a Python value.
 
-    Exits with 1 if the query is undefined, because then something else is measured than what was meant; with 2 if
-    something cannot be loaded or evaluated.
+    Exits with 1 if the query is undefined, because the figures are then not those of the decision that was meant; with
+    2 if something cannot be loaded or evaluated.
     """
     if input_file and stdin_input:
         raise typer.BadParameter("--input and --stdin-input exclude each other")
@@ -110,15 +110,15 @@ def _prepare(
     sources.update(unit.modules)
     loaded = time.perf_counter_ns()
     policies = compile_policies(unit.modules, unit.data)
-    ask, nothing = _asking(policies, query, document, strict)
+    ask, undefined = _call(policies, query, document, strict)
     compiled = time.perf_counter_ns()
-    defined = ask() != nothing
+    defined = ask() != undefined
     answered = time.perf_counter_ns()
     return Prepared(ask, defined, loaded - started, compiled - loaded, answered - compiled)
 
 
-def _asking(policies: Policies, query: str, document: Value, strict: bool) -> tuple[Callable[[], object], object]:
-    """The call to measure, and what it gives when the query is undefined."""
+def _call(policies: Policies, query: str, document: Value, strict: bool) -> tuple[Callable[[], object], object]:
+    """The call to measure, and what it returns if the query is undefined."""
     try:
         return partial(policies.entrypoint(query, strict_builtin_errors=strict), document), UNDEFINED
     except PolicyError as error:
@@ -130,7 +130,7 @@ def _asking(policies: Policies, query: str, document: Value, strict: bool) -> tu
 def _print(query: str, prepared: Prepared, runs: Sequence[Sample]) -> None:
     console = standard_output()
     console.print(Text(query, "bold"), soft_wrap=True)
-    steps = {"loaded in": prepared.load, "compiled in": prepared.compile, "first answer after": prepared.first}
+    steps = {"loaded in": prepared.load, "compiled in": prepared.compile, "first answer in": prepared.first}
     console.print("  " + ", ".join(f"{step} {duration(took)}" for step, took in steps.items()) + "\n", soft_wrap=True)
     heading = ("decisions", "per second", "mean", "min", *(f"p{share:g}" for share in PERCENTILES), "max")
     rows = []

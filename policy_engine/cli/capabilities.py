@@ -1,4 +1,4 @@
-"""`policy capabilities`: what this engine offers policies, in the form of OPA's capabilities file."""
+"""`policy capabilities`: the builtins, keywords and features of this engine, in the form of OPA's capabilities file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURES = ["keywords_in_refs", "rego_v1", "template_strings"]
 def capabilities() -> None:
     """Print the builtins with their types, the opt-in keywords and the language features, as JSON.
 
-    The form is that of `opa capabilities`, so that the two can be compared.
+    The format is that of `opa capabilities`, so the two can be compared.
     """
     document = {
         "builtins": [_builtin(TABLE[name]) for name in sorted(TABLE)],

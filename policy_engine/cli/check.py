@@ -1,4 +1,4 @@
-"""`policy check`: do the policies compile?"""
+"""`policy check`: compile policies and show their errors."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Ignore = Annotated[
         "--ignore",
         metavar="PATTERN,...",
         show_default=False,
-        help="Leave out files and directories with such a name (fixtures, '*.yaml'), wherever they stand.",
+        help="Leave out files and directories with such a name (fixtures, '*.yaml'), at any depth.",
     ),
 ]
 Bundles = Annotated[
     bool,
-    typer.Option("--bundle", "-b", help="Take each directory for a bundle: only data.json and data.yaml are data."),
+    typer.Option("--bundle", "-b", help="Read each directory as a bundle: only data.json and data.yaml are data."),
 ]
 Strict = Annotated[
     bool,
@@ -48,10 +48,10 @@ def check(
     signing_alg: signing.Algorithm = "RS256",
     scope: signing.Scope = "",
 ) -> None:
-    """Parse and compile policies, and show what is wrong with them.
+    """Parse and compile policies, and show their errors.
 
-    Tests are compiled too. Shows at most ten errors of a bundle. Exits with 1 if there are any, with 2 if something
-    cannot be read.
+    Tests are compiled too. Shows at most ten errors of each bundle. Exits with 1 if there is any error, with 2 if
+    something cannot be read.
     """
     console = standard_error()
     try:
@@ -76,19 +76,22 @@ def check(
 
 
 def patterns(options: list[str]) -> list[str]:
-    """What `--ignore` names: several in one, as in OPA, or one in each of several."""
+    """The patterns of `--ignore`, which may be repeated and, as in OPA, may hold several separated by commas."""
     return [pattern for option in options for pattern in option.split(",") if pattern]
 
 
 def _check_roots(unit: loading.Unit) -> None:
-    """A module outside of its bundle's roots could define what another bundle owns. The gateway refuses it, too."""
+    """Raise `PolicyError` for modules outside their bundle's roots, which the gateway rejects too.
+
+    Such a module could define documents that another bundle owns.
+    """
     if unit.roots is None:
         return
     roots = [tuple(part for part in root.split("/") if part) for root in unit.roots]
     errors = [
         PolicyError(
             BUNDLE_ERROR,
-            f"package `{dotted(package.path)}` is in none of the manifest's roots",
+            f"package `{dotted(package.path)}` is outside the manifest's roots",
             package.loc,
             hint=f"rename the package, or add `{'/'.join(package.path)}` to `roots` in {unit.name}/.manifest",
         )

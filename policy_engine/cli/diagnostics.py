@@ -1,11 +1,11 @@
-"""Errors as a person wants to read them: where, what, the line itself with a caret, and what to do next.
+"""Errors for people: the place, the message, the source line with carets, and a hint.
 
     policies/support/authz.rego:12:7: rego_parse_error: unexpected `}`
       12 | allow if }
          |          ^
       hint: a body needs at least one expression
 
-The first line has the form that editors and terminals make clickable. Colours appear on a terminal only.
+Editors and terminals make the first line clickable. Colours appear on a terminal only.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from policy_engine.errors import BUNDLE_ERROR, PolicyError
 from policy_engine.location import Location
 
 MAX_LINE = 160
-"""Longer lines are cut around the place: a screen full of data would hide the caret."""
+"""Longer lines are cut around the error: a screen full of data would hide the carets."""
 
 
 def show(console: Console, error: PolicyError, sources: Mapping[str, str]) -> None:
-    """Every error that `error` stands for. `sources` has the text of each file that a location can name."""
+    """Print every error that `error` combines. `sources` holds the text of each file that a location can name."""
     for single in error.errors:
         console.print(render(single, sources), soft_wrap=True)
 
 
 def complain(console: Console, message: str, hint: str = "") -> None:
-    """An error that has no place in a policy: a missing file, an option that cannot be."""
+    """Print an error that has no place in a policy: a missing file, a wrong option."""
     text = Text.assemble(("error", "bold red"), f": {message}")
     if hint:
         text.append(f"\n  hint: {hint}", "cyan")
@@ -38,13 +38,14 @@ def complain(console: Console, message: str, hint: str = "") -> None:
 
 
 def render(error: PolicyError, sources: Mapping[str, str]) -> Text:
+    """One error as text, with the source line if `sources` has it."""
     where = error.location
     text = Text()
     if where and where.file:
         text.append(f"{where.file}:{where.row}:{where.col}: " if where.row else f"{where.file}: ", "bold")
     elif where and where.row:
         text.append(f"{where.row}:{where.col}: ", "bold")
-    # A path that cannot be read is not about a policy: it has no code that anybody would look up.
+    # An error about a path and not about a policy has no code worth looking up.
     text.append("error" if error.code == BUNDLE_ERROR and not where else error.code, "bold red")
     text.append(f": {error.message}")
     if where and where.row and where.file in sources:
@@ -57,14 +58,14 @@ def render(error: PolicyError, sources: Mapping[str, str]) -> Text:
 def text_at(source: str, where: Location) -> str:
     """The source text of a span."""
     lines = source.split("\n")[where.row - 1 : where.end_row]
-    lines[-1] = lines[-1][: where.end_col - 1]  # first: both ends may be on one line
+    lines[-1] = lines[-1][: where.end_col - 1]  # the end first: both ends may be on the same line
     lines[0] = lines[0][where.col - 1 :]
     return "\n".join(lines)
 
 
 def _excerpt(source: str, where: Location) -> Text:
-    """The line and carets under the span: to the end of the line if the span goes on below it."""
-    lines = source.split("\n")  # as the lexer counts: splitlines() would also break at form feeds and the like
+    """The first line of a span, with carets under the part of the span that is on it."""
+    lines = source.split("\n")  # as the lexer counts lines: splitlines() also splits at form feeds
     line = lines[where.row - 1].rstrip("\r") if where.row <= len(lines) else ""
     start = where.col - 1
     end = max(where.end_col - 1 if where.end_row == where.row else len(line), start + 1)
@@ -82,7 +83,7 @@ def _excerpt(source: str, where: Location) -> Text:
 
 
 def _blank(text: str) -> str:
-    """As wide as `text` on the screen; tabs stay tabs."""
+    """White space as wide as `text` on the screen; tabs stay tabs."""
     return "".join(char if char == "\t" else " " * _width(char) for char in text)
 
 

@@ -1,4 +1,4 @@
-"""`policy eval`: ask policies a question."""
+"""`policy eval`: evaluate a query against policies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Data = Annotated[
 Bundles = Annotated[
     list[Path],
     typer.Option(
-        "--bundle", "-b", metavar="PATH", show_default=False, help="A directory or archive that is a bundle itself."
+        "--bundle", "-b", metavar="PATH", show_default=False, help="A directory or archive, read as one bundle."
     ),
 ]
 Input = Annotated[
@@ -42,9 +42,10 @@ Input = Annotated[
     typer.Option("--input", "-i", metavar="FILE", show_default=False, help="The input document, JSON or YAML."),
 ]
 StdinInput = Annotated[bool, typer.Option("--stdin-input", "-I", help="Read the input document from standard input.")]
-Output = Annotated[Format, typer.Option("--format", "-f", help="For programs, or for people.")]
+Output = Annotated[Format, typer.Option("--format", "-f", help="json is for programs, pretty for people.")]
 Strict = Annotated[
-    bool, typer.Option("--strict-builtin-errors", help="A builtin's error is an error, as in the gateway.")
+    bool,
+    typer.Option("--strict-builtin-errors", help="Make errors of builtins errors of the query, as the gateway does."),
 ]
 Fail = Annotated[bool, typer.Option("--fail", help="Exit with 1 if the query is undefined.")]
 FailDefined = Annotated[bool, typer.Option("--fail-defined", help="Exit with 1 if the query has a result.")]
@@ -56,7 +57,7 @@ Cache = Annotated[
         metavar="DIR",
         envvar="POLICY_CACHE",
         show_default=False,
-        help="Keep compiled policies in this directory, and look for them there.",
+        help="Cache compiled policies in this directory.",
     ),
 ]
 
@@ -84,11 +85,11 @@ def evaluate(
 ) -> None:
     """Evaluate a query against policies, data and an input document.
 
-    Without an input document, input is undefined. What policies print goes to standard error. Exits with 2 if something
+    Without an input document, input is undefined. Output of print goes to standard error. Exits with 2 if something
     cannot be loaded or evaluated.
 
-    A profile is that of a second evaluation, so indexes of the data are there already. Its times are without those of
-    the profiler itself. A rule's is all that it took, a line's only its own.
+    A profile measures a second evaluation, for which the indexes of the data already exist. Its times exclude the
+    profiler's own. The time of a rule includes everything it calls, the time of a line does not.
     """
     if input_file and stdin_input:
         raise typer.BadParameter("--input and --stdin-input exclude each other")
@@ -124,7 +125,7 @@ def evaluate(
 
 
 def input_document(file: Path | None, from_stdin: bool) -> Value:
-    """The document that `--input` or `--stdin-input` names; undefined without either. Raises `PolicyError`."""
+    """The document that `--input` or `--stdin-input` selects; undefined without either. Raises `PolicyError`."""
     if from_stdin:
         return read_document("<stdin>.json", sys.stdin.buffer.read())
     if file is None:
@@ -140,7 +141,7 @@ def _print(message: str) -> None:
 
 
 def _answers(query: str, results: list[tuple[list[Value], dict[str, Value]]]) -> list[dict[str, Any]]:
-    """The results in the shape of `opa eval`."""
+    """The results in the form of `opa eval`."""
     expressions = [expr for expr in parser.parse_query(query) if not isinstance(expr.what, nodes.SomeDecl)]
     answers: list[dict[str, Any]] = []
     for values, bindings in results:
@@ -157,7 +158,7 @@ def _answers(query: str, results: list[tuple[list[Value], dict[str, Value]]]) ->
 
 
 def _ordered(value: Value) -> Value:
-    """The value with the keys of its objects sorted, as OPA prints them."""
+    """The value with the keys of its objects sorted, as OPA prints it."""
     if isinstance(value, dict):
         return {key: _ordered(value[key]) for key in sorted(value)}
     return [_ordered(item) for item in value] if isinstance(value, list) else value
@@ -171,14 +172,14 @@ def _error(error: PolicyError) -> dict[str, Any]:
 
 
 def _pretty(answers: list[dict[str, Any]]) -> str:
-    """The bare value if there is just one, otherwise a table with a line for each result."""
+    """The value alone if there is exactly one, otherwise a table with a line for each result."""
     if not answers:
         return "undefined"
     first = answers[0]
     if len(answers) == 1 and "bindings" not in first and len(first["expressions"]) == 1:
         return indented(first["expressions"][0]["value"])
     names = sorted(first.get("bindings", {}))
-    # An expression that only binds or tests is always true: beside bindings its column says nothing.
+    # An expression that only binds or tests is always true: its column beside the bindings would be noise.
     shown = [
         number
         for number in range(len(first["expressions"]))
@@ -197,7 +198,7 @@ def _pretty(answers: list[dict[str, Any]]) -> str:
 
 
 def indented(value: Value, margin: str = "\n") -> str:
-    """JSON text for people. The standard library's would rewrite numbers whose text matters (1.50)."""
+    """Indented JSON text. The standard library would rewrite numbers whose text matters (1.50)."""
     inner = margin + "  "
     if isinstance(value, dict) and value:
         members = (f"{quote(key)}: {indented(value[key], inner)}" for key in value)

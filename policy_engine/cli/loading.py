@@ -1,13 +1,12 @@
-"""From the paths on a command line to what has to be compiled together.
+"""From the paths on a command line to units: sets of modules and data that are compiled together.
 
-A unit is one set of modules and data. Every bundle is a unit of its own, because the gateway compiles each on its own:
-a directory with a `.manifest`, a `.tar.gz`, and every such directory below one that is no bundle itself, so that
-`policies/` stands for the bundles in it. All other files given form one unit together, as in OPA: `*.rego` are modules,
-every JSON and YAML file is data at the path of its directory. Whoever asks for it has a directory taken for one bundle,
-whatever is in it.
+Each bundle is a unit, because the gateway compiles each bundle separately. A directory with a `.manifest` and a
+`.tar.gz` are bundles; a directory without one is searched, so `policies/` means all bundles in it. All other files form
+one more unit, as in OPA: `*.rego` are modules, every JSON and YAML file is data at the path of its directory. With
+`bundles` every directory given is one bundle, whatever it contains.
 
-With a key, every bundle has to be signed with it, and nothing else is loaded: no signature covers loose files. Without
-one, signatures mean nothing here, as in OPA's tools.
+With a key, every bundle must be signed with it, and loose files are rejected: no signature covers them. Without a key,
+signatures are ignored, as OPA's tools do.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ ARCHIVES = (".tar.gz", ".tgz")
 
 @dataclass(slots=True)
 class Unit:
-    """What is compiled together. `modules` are named as a person would find them from here.
+    """Modules and data that are compiled together. `modules` have paths relative to the working directory.
 
-    `roots` are the parts of `data` that a bundle's manifest claims; None where it claims all, or where there is none.
+    `roots` are the parts of `data` that a bundle's manifest claims; None if it claims all or there is no manifest.
     """
 
     name: str
@@ -46,11 +45,10 @@ class Unit:
 def load(
     paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection[str] = (), *, bundles: bool = False
 ) -> list[Unit]:
-    """The units that `paths` stand for. Raises `PolicyError` with everything that cannot be read.
+    """The units at `paths`. Raises `PolicyError` with everything that cannot be read.
 
-    With `bundles` every directory is a bundle itself. `ignore` are patterns for the names of files and directories,
-    bundles among them, that are left out where they stand below one of `paths`. Nothing is left out of a bundle: it
-    would not be the one that the gateway loads.
+    With `bundles` every directory is one bundle. `ignore` are patterns: files and directories below `paths` with a
+    matching name are left out, bundles too. Files inside a bundle are never left out: the gateway would load them.
     """
     units: list[Unit] = []
     loose: list[tuple[Path, str]] = []
@@ -65,7 +63,7 @@ def load(
         except PolicyError as error:
             errors.append(error)
     try:
-        # Data files alone are nothing to test or check; a directory of bundles has many that are not meant as data.
+        # Without a module there is nothing to test or check, and a directory of bundles holds many other JSON files.
         if any(path.suffix == ".rego" for path, _ in loose):
             units.insert(0, _files(loose, key))
     except PolicyError as error:
@@ -82,9 +80,9 @@ def load_as_one(
     *,
     bundles: Sequence[Path] = (),
 ) -> Unit:
-    """All of it together, for a query, with `bundles`: directories and archives that are bundles themselves.
+    """Everything at `paths`, and `bundles` (directories and archives read as one bundle each), merged for one query.
 
-    Raises `PolicyError`, also where two units have data at the same place.
+    Raises `PolicyError`, also if two units have data at the same path.
     """
     found = [item for path in paths for item in _find(path, key, ignore)]
     units = [_bundle(item, key) for item in (*map(_existing, bundles), *found) if isinstance(item, Path)]
@@ -100,7 +98,7 @@ def load_as_one(
 
 
 def _find(path: Path, key: BundleKey | None, ignore: Collection[str]) -> Iterator[Path | tuple[Path, str]]:
-    """The bundles and loose files that a path stands for; a loose file comes with its name below that path."""
+    """The bundles and loose files at a path; a loose file comes with its name relative to that path."""
     if path.name.endswith(ARCHIVES):
         yield _existing(path)
     elif _existing(path).is_dir():
@@ -121,7 +119,7 @@ def _existing(path: Path) -> Path:
 def _walk(
     directory: Path, top: Path, marks: tuple[str, ...], ignore: Collection[str]
 ) -> Iterator[Path | tuple[Path, str]]:
-    """`marks` are the files that make a directory a bundle."""
+    """Like `_find` for a directory. A directory that contains one of the files `marks` is a bundle."""
     if any((directory / mark).is_file() for mark in marks):
         yield directory
         return
@@ -147,7 +145,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _bundle(path: Path, key: BundleKey | None) -> Unit:
-    """A bundle, its files named from here."""
+    """A bundle, its files named relative to the working directory."""
     prefix = f"{path}:" if path.name.endswith(ARCHIVES) else f"{path}/"
     try:
         content = bundle.read(path, key=key, skip_verification=key is None)
@@ -161,7 +159,7 @@ def _bundle(path: Path, key: BundleKey | None) -> Unit:
 def _files(loose: Sequence[tuple[Path, str]], key: BundleKey | None) -> Unit:
     if loose and key is not None:
         hint = "name the signed bundle, or leave the key out"
-        raise PolicyError(SIGNATURE_ERROR, f"`{loose[0][0]}` is in no bundle, so no signature covers it", hint=hint)
+        raise PolicyError(SIGNATURE_ERROR, f"`{loose[0][0]}` is not in a bundle, so no signature covers it", hint=hint)
     modules: dict[str, str] = {}
     data: dict[str, Value] = {}
     errors: list[PolicyError] = []
@@ -183,7 +181,7 @@ def _files(loose: Sequence[tuple[Path, str]], key: BundleKey | None) -> Unit:
 
 
 def _below(prefix: str, error: PolicyError) -> PolicyError:
-    """An error whose file name is relative to a bundle, with the name from here."""
+    """An error whose file name is relative to a bundle, with the name relative to the working directory."""
     where = error.location or Location()
     where = where._replace(file=prefix + where.file if where.file else prefix.rstrip("/:"))
     return PolicyError(error.code, error.message, where, hint=error.hint)

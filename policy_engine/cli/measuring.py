@@ -1,4 +1,4 @@
-"""How long a call takes, again and again: what `policy bench` counts, and how it is shown as a duration."""
+"""Measuring the durations of repeated calls for `policy bench`, and formatting a duration."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 WARM_UP: Final = 0.1
-"""The share of a run that is thrown away at its beginning, at most 1,000 calls."""
+"""The share of a run that precedes it unmeasured, at most 1,000 calls."""
 
 
 @dataclass
 class Sample:
     """The durations of one run's calls, in ns.
 
-    Kept as counts of each duration: a run of an hour must not need gigabytes, and most calls take one of a few
-    hundred durations.
+    Stored as a count for each duration: most calls take one of a few hundred durations, and an hour's run must not
+    need gigabytes.
     """
 
     counts: Counter[int] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ class Sample:
         return 1e9 / self.mean if self.mean else float("inf")
 
     def percentiles(self, wanted: tuple[float, ...]) -> Iterator[tuple[float, int]]:
-        """For each share the shortest duration that so many calls did not exceed; `wanted` ascends."""
+        """For each share, the shortest duration that this share of calls did not exceed; `wanted` ascends."""
         ordered = sorted(self.counts.items())
         calls, seen, position = self.calls, 0, 0
         for share in wanted:
@@ -58,12 +58,12 @@ class Sample:
 
 
 def sample(call: Callable[[], object], seconds: float, calls: int | None) -> Sample:
-    """Call for so long, or so many times if a number is given.
+    """Call for `seconds`, or `calls` times if that is given.
 
-    What reading the clock costs is measured first and taken off: a decision can be as short as that.
+    The cost of reading the clock is measured first and subtracted: a decision can be as short as that.
     """
     clock = time.perf_counter_ns
-    empty = _empty(clock)
+    overhead = _overhead(clock)
     found = Sample()
     counts = found.counts
     _warm_up(call, seconds, calls)
@@ -73,19 +73,19 @@ def sample(call: Callable[[], object], seconds: float, calls: int | None) -> Sam
         started = clock()
         call()
         ended = clock()
-        counts[max(0, ended - started - empty)] += 1
+        counts[max(0, ended - started - overhead)] += 1
         left -= 1
         if calls is None and ended >= end:
             break
     return found
 
 
-def _empty(clock: Callable[[], int]) -> int:
+def _overhead(clock: Callable[[], int]) -> int:
     return min(-clock() + clock() for _ in range(1_000))
 
 
 def _warm_up(call: Callable[[], object], seconds: float, calls: int | None) -> None:
-    """Let the interpreter specialise the code, and caches fill, before it counts."""
+    """Call without measuring, so that the interpreter specialises the code and caches fill."""
     end = time.perf_counter() + seconds * WARM_UP
     for _ in range(min(1_000, 1_000 if calls is None else int(calls * WARM_UP))):
         if time.perf_counter() >= end:

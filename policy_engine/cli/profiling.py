@@ -1,4 +1,4 @@
-"""`policy eval --profile`: which rules and lines took the time, as tables and as JSON in the names of OPA."""
+"""`policy eval --profile`: the time of rules and lines, as tables, and as JSON with OPA's field names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from policy_engine.cli.tables import show_table
 from policy_engine.codegen.profile import Profile, Spent
 
 MAX_TEXT: Final = 60
-"""Characters of a line's text that are shown."""
+"""Longest text of a line that is shown, in characters."""
 
 
 class Order(enum.StrEnum):
@@ -30,21 +30,21 @@ ORDERS: Final[dict[Order, Callable[[Spent], Any]]] = {
 }
 
 Wanted = Annotated[bool, typer.Option("--profile", help="Also show which rules and lines took the time.")]
-Sort = Annotated[Order, typer.Option("--profile-sort", help="What comes first in a profile.")]
-Limit = Annotated[int, typer.Option("--profile-limit", min=0, help="Rows of a profile's tables; 0 for all.")]
+Sort = Annotated[Order, typer.Option("--profile-sort", help="Order of a profile's rows.")]
+Limit = Annotated[int, typer.Option("--profile-limit", min=0, help="Rows in each table of a profile; 0 for all.")]
 
 
 def show_profile(
     console: Console, profile: Profile, sources: Mapping[str, str], order: Order = Order.TIME, limit: int = 0
 ) -> None:
-    """Two tables: rules with all that they took, and lines with what they took themselves."""
+    """Print two tables: rules with their total time, and lines with the time spent on the line itself."""
     _table(console, _chosen(profile.rules, order, limit), "rule", lambda spent: spent.name)
     console.print()
     _table(console, _chosen(profile.lines, order, limit), "text", lambda spent: _text(spent, sources))
 
 
 def profile_document(profile: Profile, order: Order = Order.TIME, limit: int = 0) -> dict[str, Any]:
-    """The same as a document: `profile` has OPA's name and shape, `profile_rules` is this engine's own."""
+    """The same as a JSON document: `profile` has OPA's format, `profile_rules` is this engine's addition."""
     return {
         "profile": [_members(spent) for spent in _chosen(profile.lines, order, limit)],
         "profile_rules": [{"name": spent.name, **_members(spent)} for spent in _chosen(profile.rules, order, limit)],
@@ -71,7 +71,7 @@ def _table(console: Console, found: Sequence[Spent], last: str, text: Callable[[
 def _text(spent: Spent, sources: Mapping[str, str]) -> str:
     """The line itself, without its indentation."""
     where = spent.location
-    # As the lexer counts: splitlines() would also break at form feeds and the like.
+    # As the lexer counts lines: splitlines() also splits at form feeds.
     text = sources[where.file].split("\n")[where.row - 1].strip()
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 

@@ -1,7 +1,7 @@
-"""`--schema`: the JSON Schemas that policies are checked against, from a file or a directory.
+"""`--schema`: the JSON Schemas that policies are type-checked against, from a file or a directory.
 
-As in OPA, a file is the schema of `input` in every rule. In a directory every file is a schema that annotations can
-name after its path: `schema["acme"]["user-1"]`, or `schema.acme.user` where a name is one, is `acme/user-1.json`.
+As in OPA, a single file is the schema of `input` in every rule. In a directory each file is a schema that annotations
+refer to by its path: `schema["acme"]["user-1"]` is `acme/user-1.json`, `schema.acme.user` is `acme/user.json`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ SchemaPath = Annotated[
         "-s",
         metavar="PATH",
         show_default=False,
-        help="JSON Schemas for types: a file is that of input, a directory has those that annotations name.",
+        help="JSON Schemas for the type checker: a file is the schema of input; annotations refer to those of a "
+        "directory.",
     ),
 ]
 
 
 def load(path: Path | None) -> dict[str, Value] | None:
-    """The schemas by their names, None without a path. Raises `PolicyError` with everything that cannot be read."""
+    """The schemas by name; None without a path. Raises `PolicyError` with everything that cannot be read."""
     if path is None:
         return None
     if not path.is_dir():
@@ -52,7 +53,7 @@ def load(path: Path | None) -> dict[str, Value] | None:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """Every file below a directory, in order: of two with one name the later counts."""
+    """Every file below a directory, sorted. Of two files that give the same schema name, the later counts."""
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
         if entry.is_dir(follow_symlinks=False):
             yield from _files(directory / entry.name)
@@ -62,7 +63,7 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _read(file: Path) -> Value:
     try:
-        # Whatever is not called JSON is read as YAML.
+        # A file without the suffix `.json` is read as YAML.
         return read_document(str(file), file.read_bytes())
     except OSError as error:
         raise PolicyError(BUNDLE_ERROR, f"cannot read `{file}`: {error.strerror}") from None

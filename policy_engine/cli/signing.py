@@ -1,4 +1,4 @@
-"""`policy sign`, and the options by which other verbs verify what was signed. The format is in `bundle_signatures`."""
+"""`policy sign`, and the options with which other verbs verify signatures. The format is in `bundle_signatures`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from policy_engine.errors import BUNDLE_ERROR, PolicyError
 
 Algorithm = Annotated[
     str,
-    typer.Option("--signing-alg", metavar="NAME", help="RS256, PS256, ES256, HS256, …, EdDSA: what the key is for."),
+    typer.Option("--signing-alg", metavar="NAME", help="The key's algorithm: RS256, PS256, ES256, HS256, …, EdDSA."),
 ]
-Scope = Annotated[str, typer.Option("--scope", metavar="TEXT", show_default=False, help="The signature's scope.")]
+Scope = Annotated[
+    str, typer.Option("--scope", metavar="TEXT", show_default=False, help="The scope that the signature states.")
+]
 VerificationKey = Annotated[
     str,
     typer.Option(
         "--verification-key",
         metavar="KEY",
         show_default=False,
-        help="Verify bundles: the file of a public key or certificate in PEM, or a secret.",
+        help="Verify bundles with this key: a PEM file with a public key or certificate, or a secret.",
     ),
 ]
 Directory = Annotated[
@@ -34,15 +36,15 @@ Directory = Annotated[
 SigningKey = Annotated[
     str,
     typer.Option(
-        "--signing-key", metavar="KEY", show_default=False, help="The file of a private key in PEM, or a secret."
+        "--signing-key", metavar="KEY", show_default=False, help="A PEM file with a private key, or a secret."
     ),
 ]
 
 
 def sign(bundle: Directory, *, signing_key: SigningKey, signing_alg: Algorithm = "RS256", scope: Scope = "") -> None:
-    """Sign a bundle: write its .signatures.json, which lists every file with its digest.
+    """Sign a bundle: write its .signatures.json, which lists the digest of every file.
 
-    OPA and `--verification-key` of the other verbs verify it. Any change to a file, and any new file, makes the
+    OPA verifies it, and so do the other verbs with `--verification-key`. Changing, adding or removing a file makes the
     signature invalid. Exits with 2 if the bundle or the key cannot be used.
     """
     try:
@@ -55,7 +57,7 @@ def sign(bundle: Directory, *, signing_key: SigningKey, signing_alg: Algorithm =
 
 
 def bundle_key(verification_key: str, signing_alg: str, scope: str) -> BundleKey | None:
-    """What the options ask for; None if they ask for no verification."""
+    """The key that the options select; None if they do not ask for verification."""
     if not verification_key:
         if scope:
             raise typer.BadParameter("--scope needs --verification-key")
@@ -64,7 +66,7 @@ def bundle_key(verification_key: str, signing_alg: str, scope: str) -> BundleKey
 
 
 def read_key(key: str) -> str:
-    """A key's text: what is in the file of that name, or the text itself, as OPA takes it."""
+    """A key's text: the content of the file with that name or, as in OPA, the argument itself."""
     try:
         if len(key) < _LONGEST_PATH and Path(key).is_file():
             return Path(key).read_text("utf-8")
@@ -78,13 +80,13 @@ _LONGEST_PATH = 4096
 
 def _existing(directory: Path) -> Path:
     if not directory.is_dir():
-        hint = "sign a bundle's directory; pack it afterwards"
+        hint = "sign the directory of a bundle, then pack it"
         raise PolicyError(BUNDLE_ERROR, f"there is no directory `{directory}`", hint=hint)
     return directory
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         unfinished.write_bytes(content)

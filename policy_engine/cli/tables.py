@@ -1,4 +1,4 @@
-"""Columns of figures, as wide as they need to be. On a terminal the heading is dim; nothing is ever cut off."""
+"""Tables of figures and texts. Columns are as wide as their content, which is never cut; the heading is dim."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def show_table(console: Console, heading: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 0) -> None:
-    """A heading and rows. The last `texts` columns are texts and begin at the left; figures end at the right."""
+    """Print a heading and rows. The last `texts` columns are aligned to the left, all others to the right."""
     lines = [heading, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
     first_text = len(heading) - texts

@@ -33,7 +33,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|$)")
 
 
 def parse_duration(text: str | float) -> float:
-    """Seconds from a duration as Go writes it (`500ms`, `1m30s`), or from a plain number."""
+    """The seconds of a duration in Go's notation (`500ms`, `1m30s`), or of a plain number."""
     parts = _PART.findall(str(text))
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != str(text) or not seconds:
@@ -41,23 +41,24 @@ def parse_duration(text: str | float) -> float:
     return seconds
 
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show passing tests, too, and what they print.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also show passing tests, and what they print.")]
 Matching = Annotated[
     str,
-    typer.Option("--run", "-r", metavar="REGEX", help="Only tests whose full name (data.pkg.test_x) has a match."),
+    typer.Option("--run", "-r", metavar="REGEX", help="Run only tests whose full name (data.pkg.test_x) matches."),
 ]
 Timeout = Annotated[
     float, typer.Option(parser=parse_duration, metavar="DURATION", show_default="5s", help="Time limit of one test.")
 ]
-Output = Annotated[Format, typer.Option("--format", "-f", help="For people, or for programs.")]
+Output = Annotated[Format, typer.Option("--format", "-f", help="pretty is for people, json for programs.")]
 Strict = Annotated[
-    bool, typer.Option("--strict-builtin-errors", help="A builtin's error is an error, as in the gateway.")
+    bool,
+    typer.Option("--strict-builtin-errors", help="Make errors of builtins errors of the test, as the gateway does."),
 ]
 SkipsAreFine = Annotated[
-    bool, typer.Option("--exit-zero-on-skipped", "-z", help="Exit with 0 although tests were skipped.")
+    bool, typer.Option("--exit-zero-on-skipped", "-z", help="Exit with 0 even if tests were skipped.")
 ]
 Covered = Annotated[
-    bool, typer.Option("--coverage", "-c", help="If all tests pass, show which lines they cover, as JSON.")
+    bool, typer.Option("--coverage", "-c", help="If all tests pass, show the lines they cover, as JSON.")
 ]
 Threshold = Annotated[
     float,
@@ -67,7 +68,7 @@ Threshold = Annotated[
         max=100,
         metavar="PERCENT",
         show_default=False,
-        help="Exit with 1 if less is covered. Implies --coverage.",
+        help="Exit with 1 if coverage is lower. Implies --coverage.",
     ),
 ]
 FailOnEmpty = Annotated[bool, typer.Option("--fail-on-empty", help="Exit with 1 if no test was run.")]
@@ -94,8 +95,8 @@ def run_tests(
 ) -> None:
     """Run the tests of policies: rules whose names start with test_.
 
-    A test passes if its value is true. A test that has names in brackets behind its own has one case per name. Rules
-    whose names start with todo_test_ are listed and skipped. Each bundle is compiled and tested on its own.
+    A test passes if its value is true. A test with a key in brackets (test_x[name]) has one case per key. Rules whose
+    names start with todo_test_ are listed and skipped. Each bundle is compiled and tested separately.
 
     Exits with 1 if a test fails, has an error or is skipped, with 2 if the policies cannot be loaded.
     """
@@ -127,13 +128,16 @@ def run_tests(
 
 
 def _covered(coverages: list[Coverage], threshold: float, *, verbose: bool) -> bool:
-    """Show what is covered, or, as OPA does, only that it is too little, and with `verbose` what is missing."""
+    """Print the coverage and return true if it reaches the threshold.
+
+    Otherwise print, as OPA does, only that it is too low, and with `verbose` the lines that are not covered.
+    """
     found = percentage(coverages)
     if found >= threshold:
         standard_output().file.write(json.dumps(document(coverages), indent=2, ensure_ascii=False) + "\n")
         return True
     console = standard_error()
-    console.print(f"{found:.2f} percent of the lines are covered, not {threshold:.2f}", soft_wrap=True)
+    console.print(f"coverage is {found:.2f} percent, below the threshold of {threshold:.2f}", soft_wrap=True)
     if verbose:
         for place in uncovered(coverages):
             console.print(f"  {place}", soft_wrap=True)
@@ -141,7 +145,7 @@ def _covered(coverages: list[Coverage], threshold: float, *, verbose: bool) -> b
 
 
 def _prepare(load: Callable[[], list[loading.Unit]], schema: Path | None, *, coverage: bool) -> list[Suite]:
-    """Everything compiled before the first test runs: half a report would look like a whole one."""
+    """Compile everything before the first test runs: a partial report would look like a complete one."""
     console = standard_error()
     suites: list[Suite] = []
     broken = False

@@ -19,7 +19,6 @@ from policy_engine.codegen.context import CODE
 from policy_engine.codegen.lookahead import Loop, fixed_refs
 from policy_engine.compiler.calls import constant_path
 from policy_engine.compiler.program import dotted
-from policy_engine.compiler.safety import own_vars
 from policy_engine.compiler.terms import COMPREHENSIONS, DocumentValue, FunctionValue, bodies, builtin_name, same_key
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -162,7 +161,6 @@ class BodyWriter(Comprehensions):
         """Write one expression: what follows runs once for each of its solutions."""
         self.writer.place = expr.loc
         self.unit.reached(self.writer, expr.loc)
-        self.is_indexed = not expr.withs
         if not expr.withs:
             self._what(expr)
             self._written(expr)
@@ -175,8 +173,6 @@ class BodyWriter(Comprehensions):
         self._written(expr)
 
     def _written(self, expr: Expr) -> None:
-        if self.unmentioned:
-            self.unmentioned -= own_vars(expr)
         if self.unit.trace and expr.loc.row:
             self.writer.line(f"h[{self.unit.place(expr.loc)}] = 1")
 
@@ -247,7 +243,6 @@ class BodyWriter(Comprehensions):
                 header = f"for {key}, {value} in items({self.ctx}, {source}):"
             self._hoist(every.body)
             self.env[every.value.name] = value
-            self.unmentioned |= {var.name for var in (every.key, every.value) if var is not None}
             self.before = (*self.before, self.writer.loop(header))
             self.writer.indent += 1
             self.depth += 1
@@ -299,7 +294,6 @@ class BodyWriter(Comprehensions):
 
     def unify(self, a: Term, b: Term) -> None:
         """`a = b`: bind what is unbound, compare what is not."""
-        self.is_indexed = self.is_indexed and (isinstance(a, nodes.Var) or isinstance(b, nodes.Var))
         if self.is_open(b) and not self.is_open(a):
             a, b = b, a
         if not self.is_open(a):
@@ -307,7 +301,7 @@ class BodyWriter(Comprehensions):
                 a, b = b, a
             value = self._looking_ahead(a, b)
             if isinstance(b, COMPREHENSIONS) and value in self.maybe:
-                self._fail_if(f"{value} is U")  # then OPA does not look at the comprehension, which may have errors
+                self._fail_if(f"{value} is U")  # the comprehension, which may have errors, is not evaluated then
             self.compare(value, b)
             return
         if self.is_open(b) and isinstance(a, (nodes.Array, nodes.Object)) and type(a) is type(b):

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policy_engine.compiler.program import Rule
-from policy_engine.compiler.safety import own_vars
 from policy_engine.compiler.terms import builtin_name, is_simple, walk_terms
+from policy_engine.compiler.variables import own_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
 

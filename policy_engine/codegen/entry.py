@@ -4,13 +4,14 @@ For most small policies making a context, calling the rule's function and copyin
 Here they are one function. It makes a context when something first needs one, remembers nothing that nobody can ask
 for again, reads base data at constant paths once for all decisions, and gives small answers away as they are:
 
-    def o7(b, limits):           # b: all of a context but its input
+    def o7(b):                   # b: all of a context but its input
      v1 = b[0].get(k1, U) …      # what of the data does not change
-     def entry(input=U):
+     def entry(input=U, *, q=None):
       …
      return entry
 
-What it says is what the group's own function says, which `decide` and other rules call.
+It may be given a context: `decide` makes one with a clock, a seed and limits of its own, and finds there afterwards
+what is to be recorded. Other rules call the group's own function, which says the same.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_engine.codegen import joins
-from policy_engine.codegen.context import DATA, NC, Limits, Query, U
-from policy_engine.codegen.export import FEW, SHORT, SMALL, WORD, Export, export, listing, shallow
+from policy_engine.codegen.context import DATA, NC, SMALL, Query, U
+from policy_engine.codegen.export import FEW, SHORT, WORD, Export, export, listing, shallow
 from policy_engine.codegen.groups import COMPLETE_CONFLICT, GroupWriter
 from policy_engine.codegen.refs import Join
 from policy_engine.codegen.runtime import PLAIN
@@ -78,9 +79,9 @@ def write_entry(unit: Unit, writer: Writer, group: Group) -> None:
     entry.all_rules()
     if len(rules.lines) > MOST_LINES:
         return
-    begun, context = ("[input, *b]", "q") if entry.opened else ("None", "(q := q or [input, *b])")
+    context = "q" if entry.opened else "(q := q or [input, *b])"
     lines = [line.replace(LAZY, context) for line in rules.lines]
-    write_opener(writer, unit.function_name(group), always.lines, begun, lines)
+    write_opener(writer, unit.function_name(group), always.lines, lines, opened=entry.opened)
 
 
 def deciding() -> Writer:
@@ -90,16 +91,17 @@ def deciding() -> Writer:
     return writer
 
 
-def write_opener(writer: Writer, name: str, before: list[str], begun: str, lines: list[str]) -> None:
+def write_opener(writer: Writer, name: str, before: list[str], lines: list[str], *, opened: bool) -> None:
     """A function that computes what is always the same and gives a function that decides.
 
-    `before` are the lines of the first, `begun` is the context that the second begins with, and `lines` what it does.
+    `before` are the lines of the first, and `lines` those of the second, which begins with a context if it is `opened`.
     """
-    with writer.block(f"def {name_of(name)}(b, limits):"):
+    with writer.block(f"def {name_of(name)}(b):"):
         for line in before:
             writer.line(line.replace(LAZY, "None"))
-        with writer.block("def entry(input=U):"):  # callers may name it
-            writer.line(f"q = {begun}")
+        with writer.block("def entry(input=U, *, q=None):"):
+            if opened:
+                writer.line("if q is None: q = [input, *b]")
             writer.line("try:")
             writer.lines += lines
             writer.line("except PolicyError: raise")
@@ -165,7 +167,7 @@ class EntryWriter(GroupWriter):
             if value in self._fresh:
                 self.writer.line(f"if {self._fresh[value]}: return {value}")
             self.writer.line(f"c = shallow({value})")
-            self.writer.line(f"return export({value}, limits, {self.rare}) if c is None else c")
+            self.writer.line(f"return export({value}, {self.rare}) if c is None else c")
 
     def side(self, term: Term) -> str:
         name = super().side(term)
@@ -190,7 +192,7 @@ class EntryWriter(GroupWriter):
         self.writer.line("c = {}")
         self._members(rules, known, self.unit.index_of(self.group, rules))
         self.writer.line("r = listing(c)")
-        self.writer.line(f"return export(Set.of(c), limits, {self.rare}) if r is None else r")
+        self.writer.line(f"return export(Set.of(c), {self.rare}) if r is None else r")
 
     # ---- what the data says
 
@@ -253,13 +255,13 @@ def tabled(begun: list[Any], collection: Value, join: joins.Join) -> joins.Cell:
     return [joins.table([U, *begun], collection, join, 0) if short else None]
 
 
-def exported(q: Query, place: int, limits: Limits, value: Value) -> Value:
+def exported(q: Query, place: int, value: Value) -> Value:
     """A fresh JSON value of one of a package's rules; undefined stays as it is. Raises `PolicyError`."""
     if value is U:
         return value
     export = q[place]
     if export is NC:
-        export = q[place] = Export(limits, q, SMALL)  # the small values of the others are not counted
+        export = q[place] = Export(q, SMALL)  # the small values of the others are not counted
     return export.value(value)
 
 

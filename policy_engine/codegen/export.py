@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from policy_engine.codegen.context import Limits, Query, charging, run_of
+from policy_engine.codegen.context import SMALL, Query, charging, limits_of, run_of
 from policy_engine.codegen.overlays import known
 from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
 from policy_engine.values import UNDEFINED, Set, Value, dumps, foreign, number_text, sorted_items
@@ -15,16 +15,17 @@ SLICE: Final = 65536
 """Bytes of a result between two looks at the clock."""
 
 
-def export(value: Value, limits: Limits, query: Query) -> Value:
+def export(value: Value, query: Query) -> Value:
     """A fresh JSON value; undefined stays as it is. Raises `PolicyError`."""
     cls = value.__class__
     if cls is bool or value is None or value is UNDEFINED:
         return value
+    limits = limits_of(query)
     if limits.output_bytes is None or limits.output_bytes >= SMALL:
         copy = shallow(value)
         if copy is not None:
             return copy
-    return Export(limits, query).value(value)
+    return Export(query).value(value)
 
 
 def shallow(value: Value, deeper: bool = True) -> Value:
@@ -92,18 +93,15 @@ WORD: Final = 1 << 62
 
 _FINITE: Final = 1e300
 
-SMALL: Final = 1 << 20
-"""Bytes that no small result has more of, nor all of a package's: who allows less must not use `shallow`."""
-
 
 class Export:
     """Copies values and counts about as many bytes as their JSON text has."""
 
     __slots__ = ("budget", "left", "limits", "query")
 
-    def __init__(self, limits: Limits, query: Query, taken: int = 0) -> None:
+    def __init__(self, query: Query, taken: int = 0) -> None:
         """`taken` are bytes that the rest of the result may have."""
-        self.limits = limits
+        self.limits = limits = limits_of(query)
         self.query = query
         budget = None if limits.output_bytes is None else limits.output_bytes - taken
         self.left = SLICE if budget is None or budget > SLICE else budget

@@ -56,6 +56,12 @@ class Fixed:
             pending.pop()
         return self._known[rule]
 
+    def is_plain(self, name: str) -> bool:
+        """Whether a builtin gives the same for the same operands always, and does nothing else."""
+        builtin = self._program.builtins[name]
+        usual = builtin is TABLE.get(name) and not builtin.nondeterministic
+        return usual and name not in OBSERVED and name not in self._replaced
+
     def _is_plain(self, rule: Rule) -> bool:
         """Whether the rule itself reads and calls only what is always the same."""
         return all(map(self._is_plain_term, rule_terms(rule)))
@@ -67,9 +73,7 @@ class Fixed:
             case nodes.Ref(nodes.Var(name)):
                 return name != "input"
             case nodes.Call(nodes.Var(name)):
-                builtin = self._program.builtins[name]
-                usual = builtin is TABLE.get(name) and not builtin.nondeterministic
-                return usual and name not in OBSERVED and name not in self._replaced
+                return self.is_plain(name)
             case nodes.Call():
                 group = calls.find_function(self._program, term)
                 return group is not None and dotted(group.path) not in self._replaced

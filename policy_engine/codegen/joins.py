@@ -18,9 +18,9 @@ from operator import itemgetter
 from typing import Any, Final
 
 from policy_engine.codegen import runtime
-from policy_engine.codegen.context import INDEXES, LEFT, NC, ROOT, Query, U, charge, run_of
+from policy_engine.codegen.context import INDEXES, LEFT, NC, ROOT, Query, U, charge
 from policy_engine.codegen.runtime import base_step, frozen, items, member, members
-from policy_engine.garbage import no_collection
+from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
 from policy_engine.values import CONTAINERS, Value
 
 FEWEST = 16
@@ -118,22 +118,28 @@ def kept(indexes: dict[Any, Any] | None, place: Any) -> dict[object, Value]:
     return found
 
 
-def grouped(q: Query, slot: int, fill: Callable[[], Groups], often: bool, failing: bool) -> Groups | None:
+def grouped(q: Query, slot: int, fill: Callable[[], Groups]) -> Groups | None:
     """The table of a comprehension in a loop, from `fill` (see `comprehensions`); None if it is to be run as it is.
 
-    `slot` is where one context remembers the table, or until then how often it has been asked for. There is one after
-    some times if it may be asked `often`, and at once if making it may be `failing` and that is an error.
+    `slot` is where one context remembers the table, or until there is one how often it has been asked for. An error
+    may come from values that nobody asks for. Then there is no table, and the comprehension itself raises the error if
+    it is one for what is asked.
     """
     state = q[slot]
     if state is None or state.__class__ is dict:
         found: Groups | None = state
         return found
     times = 1 if state is NC else state + 1
-    if (not often or times < ASKED) and not (failing and run_of(q).strict):
-        q[slot] = times if often else None
+    if times < ASKED:
+        q[slot] = times
         return None
     q[slot] = None
-    q[slot] = table = fill()
+    try:
+        q[slot] = fill()
+    except PolicyError as error:
+        if error.code == EVAL_CANCEL_ERROR:
+            raise
+    table: Groups | None = q[slot]
     return table
 
 
@@ -188,17 +194,16 @@ def table(q: Query, collection: Value, equalities: Join, slot: int) -> Table | N
 def _make(q: Query, collection: Value, equalities: Join) -> Table:
     _, fields, pairs = equalities
     names = [field[0] for field in fields if len(field) == 1]
-    with no_collection():
-        if equalities is LISTED:
-            return {frozen(q, item): [] for item in members(q, collection) if item.__class__ not in CONTAINERS}
-        if not pairs and collection.__class__ is list and len(names) == len(fields):
-            return _of_rows(q, collection, names)
-        table: Table = {}
-        for pair in items(q, collection):
-            key = tuple([_field(q, pair[1], field) for field in fields])
-            if U not in key:
-                table.setdefault(key, []).append(pair if pairs else pair[1])
-        return table
+    if equalities is LISTED:
+        return {frozen(q, item): [] for item in members(q, collection) if item.__class__ not in CONTAINERS}
+    if not pairs and collection.__class__ is list and len(names) == len(fields):
+        return _of_rows(q, collection, names)
+    table: Table = {}
+    for pair in items(q, collection):
+        key = tuple([_field(q, pair[1], field) for field in fields])
+        if U not in key:
+            table.setdefault(key, []).append(pair if pairs else pair[1])
+    return table
 
 
 def _of_rows(q: Query, rows: list[Value], names: list[str | int]) -> Table:

@@ -3,12 +3,12 @@
 It is to cost no more than its rules: each is a function inside of the one that makes the entry, where it sees what is
 always the same, and gives away a small value as it is (see entry.py).
 
-    def u3(b, limits):
+    def u3(b):
      v1 = b[0].get(k1, U) …
      def w7(q, input):
       …
-     def entry(input=U):
-      q = [input, *b]
+     def entry(input=U, *, q=None):
+      if q is None: q = [input, *b]
       r = {}
       v = w7(q, input)
       if v is not U: r[k2] = v
@@ -47,7 +47,7 @@ def write_package(unit: Unit, writer: Writer, tree: Tree) -> None:
     beginning = [*package.always.lines, f"if base_at(b[{DATA - 1}], {path}) is not U: return None"]
     before = beginning + [line.replace(LAZY, "q") for line in package.functions.lines]
     package.body.line("return r")
-    write_opener(writer, unit.extent_name(tree), before, "[input, *b]", package.body.lines)
+    write_opener(writer, unit.extent_name(tree), before, package.body.lines, opened=True)
 
 
 def _rules(tree: Tree) -> int:
@@ -137,7 +137,7 @@ class RulesWriter(EntryWriter):
             self.writer.line(f"return {value}")
             return
         self.writer.line(f"s = shallow({value}, False)")
-        self.writer.line(f"return exported(q, {self._export}, limits, {value}) if s is None else s")
+        self.writer.line(f"return exported(q, {self._export}, {value}) if s is None else s")
 
     def collection(self, rules: list[Rule], known: tuple[str, ...]) -> None:
         if self.group.kind is not Kind.SET or self._asked:
@@ -146,4 +146,4 @@ class RulesWriter(EntryWriter):
         self.writer.line("c = {}")
         self._members(rules, known, self.unit.index_of(self.group, rules))
         self.writer.line("r = listing(c)")
-        self.writer.line(f"return exported(q, {self._export}, limits, Set.of(c)) if r is None else r")
+        self.writer.line(f"return exported(q, {self._export}, Set.of(c)) if r is None else r")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from policy_engine.builtins import TABLE
 from policy_engine.codegen import joins
 from policy_engine.codegen.context import DATA, FNS, INPUT, RUN
-from policy_engine.codegen.fixed import OBSERVED
 from policy_engine.codegen.inline import in_place
 from policy_engine.codegen.lookahead import Loop
 from policy_engine.codegen.metering import First, callee
@@ -189,12 +188,12 @@ class Refs:
         name = builtin_name(call)
         if self.unit.trace or not self.before:
             return None
-        if name is not None and (name in OBSERVED or in_place(name, call.args, args) is not None):
+        if self.unit.has_effect(name):
+            return None
+        if name is not None and in_place(name, call.args, args) is not None:
             return None  # what is done in place costs as little as remembering it
         if name is not None and self.unit.program.builtins[name].relation:
             return None  # what it yields can be looped over once
-        if name is None and self.unit.prints:
-            return None
         return next((place for place in self.before if all(map(place.knows, (self.context, *args)))), None)
 
     def _call(self, result: str, call: nodes.Call, args: list[str]) -> None:

@@ -250,13 +250,21 @@ class Unit:
 
     @functools.cached_property
     def prints(self) -> bool:
-        """Whether some rule prints or traces: then it matters how often a function is called."""
+        """Whether some rule prints or traces."""
         return any(
             isinstance(term, nodes.Call) and builtin_name(term) in OBSERVED
             for group in self.program.groups
             for rule in group.rules
             for term in rule_terms(rule)
         )
+
+    def has_effect(self, name: str | None) -> bool:
+        """Whether it matters how often a builtin is called, or, without a name, a function of the policies."""
+        return name in OBSERVED or (self.prints and (name is None or name in self.mock_slots))
+
+    def is_plain(self, name: str | None) -> bool:
+        """Whether a builtin gives the same for the same operands always. Of functions of the policies nobody knows."""
+        return name is not None and self._fixed.is_plain(name)
 
     def place(self, loc: Location) -> int:
         """In the traced build: the number of a place in the policies that may be marked."""

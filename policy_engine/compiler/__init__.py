@@ -1,8 +1,9 @@
 """From syntax trees to a `Program`: the stages, in order.
 
-Each stage takes the program and a list it adds errors to; after a stage that found some, compilation stops. The order
-follows OPA's (v1/ast/compile.go): names before everything; calls are taken out of terms before safety is decided, refs
-and comprehensions after it; recursion is looked for in the bodies as they will run.
+Each stage takes the program and a list it adds errors to. Stages go on after errors, but leave out the rules that have
+some, and take for granted what is said of them elsewhere. The order follows OPA's (v1/ast/compile.go): names before
+everything; calls are taken out of terms before safety is decided, refs and comprehensions after it; recursion is looked
+for in the bodies as they will run.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.compiler.annotations import check as check_annotations
 from policy_engine.compiler.annotations import read as read_annotations
-from policy_engine.compiler.findings import Findings
+from policy_engine.compiler.generated_names import Names, is_generated
 from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
 from policy_engine.compiler.resolver import Resolver
-from policy_engine.compiler.terms import ROOTS, Names, is_generated
+from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import rules as typecheck
 from policy_engine.compiler.typecheck.annotated import read as read_schemas
-from policy_engine.compiler.undeclared import Shown
+from policy_engine.compiler.variables import expr_vars
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine
 from policy_engine.location import NOWHERE
 from policy_engine.syntax import nodes
@@ -51,8 +52,6 @@ STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     ("dynamic", expand.dynamic),  # refs and comprehensions out of operands: must not change what safety sees
     ("recursion", recursion.check),  # on normal form, so that nothing hides a reference
     ("types", typecheck.check),  # in the order of dependencies, which recursion has found
-    ("deprecated", calls.deprecated),  # last, as in OPA: whatever else is wrong is said first
-    ("relations", calls.relations),  # what OPA does not look for
     ("documents", calls.documents),  # those that are called; their types are known by now
 )
 
@@ -60,7 +59,7 @@ QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     *STAGES[6:9],
     ("dynamic", expand.query_dynamic),
     ("types", typecheck.check_query),  # against the types of the rules' documents
-    *STAGES[-2:],  # not `deprecated`: OPA looks for these calls in modules only
+    STAGES[-1],
 )
 """A query's names are resolved on their own; nothing depends on it, so that no recursion goes through it."""
 
@@ -72,7 +71,7 @@ def compile_program(
     strict: bool = False,
     schemas: Mapping[str, Value] | None = None,
 ) -> Program:
-    """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of a stage.
+    """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of every stage.
 
     Files count in the order of their names, as in OPA: which rules are typed before others depends on it.
 
@@ -108,18 +107,16 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     query = Program([], program.tree, program.groups, [], program.names, program.builtins)
     query.dependencies, query.documents = program.dependencies, program.documents
     query.functions = program.functions
-    found = Findings()
-    resolver = Resolver({}, {*program.builtins, *program.functions}, program.names, found)
+    errors: list[PolicyError] = []
+    resolver = Resolver({}, {*program.builtins, *program.functions}, program.names, errors)
     info = ModuleInfo("", (), nodes.Module(nodes.Package(()), (), ()))
-    clause = Clause(None, resolver.query(body))
-    query.rules.append(Rule((), (), None, None, [clause], False, NOWHERE, info))
-    if resolver.shows:
-        found.shown.append(Shown(set(), clause.body, ()))
-    if errors := found.first(calls.arity(program)):
+    clause = Clause(None, resolver.body(body)[0])
+    if errors := [*errors, *resolver.scopes.unused]:
         raise combine(errors)
+    query.rules.append(Rule((), (), None, None, [clause], False, NOWHERE, info))
     variables = {}
     for expr in clause.body:
-        for var in safety.expr_vars(expr):
+        for var in expr_vars(expr):
             if var.name not in ROOTS and not is_generated(var.name):
                 variables[var.name.split("'")[0]] = var.name
     _run(query, QUERY_STAGES)
@@ -130,8 +127,9 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
 
 
 def _run(program: Program, stages: tuple[tuple[str, Stage], ...]) -> None:
+    errors: list[PolicyError] = []
     for _, stage in stages:
-        errors: list[PolicyError] = []
         stage(program, errors)
-        if errors:
-            raise combine(errors)
+    if errors:
+        # The head of a rule with several bodies is looked at with each of them.
+        raise combine({(error.location, error.code, error.message): error for error in errors}.values())

@@ -15,16 +15,15 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from operator import is_
 
+from policy_engine.compiler.generated_names import Names, is_generated
 from policy_engine.compiler.program import Program
 from policy_engine.compiler.terms import (
     EVALUATED,
     ROOTS,
-    Names,
     Plain,
     builtin_name,
     call,
     equality,
-    is_generated,
     is_simple,
     map_closure,
     map_operands,
@@ -40,25 +39,23 @@ from policy_engine.syntax.nodes import Body, Expr, Term
 def calls(program: Program, errors: list[PolicyError]) -> None:
     """Take nested calls out of every body."""
     expander = Calls(program.names)
-    for rule in program.rules:
-        for clause in rule.clauses:
-            clause.body = expander.body(clause.body)
+    for _, clause in program.sound(errors, resolved=True):
+        clause.body = expander.body(clause.body)
 
 
 def dynamic(program: Program, errors: list[PolicyError]) -> None:
     """Take refs and comprehensions out of operands. Bodies are ordered and safe already."""
-    _hoist(program, Dynamic(program.names))
+    _hoist(program, Dynamic(program.names), errors)
 
 
 def query_dynamic(query: Program, errors: list[PolicyError]) -> None:
     """The same for a query, where `==` stays the call that it is: its operands are taken out, too."""
-    _hoist(query, QueryDynamic(query.names))
+    _hoist(query, QueryDynamic(query.names), errors)
 
 
-def _hoist(program: Program, hoister: Dynamic) -> None:
-    for rule in program.rules:
-        for clause in rule.clauses:
-            clause.body = hoister.body(clause.body)
+def _hoist(program: Program, hoister: Dynamic, errors: list[PolicyError]) -> None:
+    for _, clause in program.sound(errors):
+        clause.body = hoister.body(clause.body)
 
 
 class Expander(ABC):
@@ -81,19 +78,18 @@ class Expander(ABC):
         if not isinstance(operand, Expr):
             return self.body(operand)
         body: list[Expr] = []
-        # A reference in `with` here OPA binds to a variable of the body around, and calls that unsafe.
-        self.expr(operand, body, "$")
+        self.expr(operand, body)
         return body[0] if len(body) == 1 else Plain(body)
 
-    def expr(self, expr: Expr, out: list[Expr], base: str = "") -> None:
-        """Append what replaces `expr`. The names of variables for references in `with` begin with `base`."""
+    def expr(self, expr: Expr, out: list[Expr]) -> None:
+        """Append what replaces `expr`."""
         if not expr.withs:
             what = self.what(expr, out)
             out.append(expr if what is expr.what else Expr(what, expr.negated, flat=expr.flat, loc=expr.loc))
             return
         before: list[Expr] = []
         values = [self.operand(item.value, before) for item in expr.withs]  # calls first, as in OPA: types follow
-        values = [self.replacement(value, before, base) for value in values]
+        values = [self.replacement(value, before) for value in values]
         withs = tuple([replace(item, value=value) for item, value in zip(expr.withs, values, strict=True)])
         out.extend(before)  # the values of `with` are evaluated outside of it
         before = []
@@ -138,11 +134,9 @@ class Expander(ABC):
     def operand(self, term: Term, before: list[Expr]) -> Term:
         """A term that stands inside another one."""
 
-    def replacement(self, term: Term, before: list[Expr], base: str) -> Term:
+    def replacement(self, term: Term, before: list[Expr]) -> Term:
         """The value of a `with`, which is evaluated before the expression that it modifies."""
-        if not _is_evaluated(term):
-            return term
-        return self.take_out(term, before, base if isinstance(term, (nodes.Ref, nodes.Var)) else "")
+        return self.take_out(term, before) if _is_evaluated(term) else term
 
     @abstractmethod
     def side(self, term: Term, before: list[Expr]) -> Term:
@@ -157,9 +151,9 @@ class Expander(ABC):
         """What becomes of the operator `=` or `==`."""
         return name
 
-    def take_out(self, term: Term, before: list[Expr], base: str = "") -> nodes.Var:
+    def take_out(self, term: Term, before: list[Expr]) -> nodes.Var:
         """Bind a term to a new variable before the current expression."""
-        local = self.names.fresh(base, term)
+        local = self.names.fresh("", term)
         before.append(equality(local, term, term))
         return local
 

@@ -45,8 +45,7 @@ def shadowing_rules(info: ModuleInfo) -> Iterable[PolicyError]:
     """An error for each rule that is named like a root document."""
     for rule in info.module.rules:
         if (name := rule_name(rule)) in ROOTS:
-            text = f"rules must not shadow {name} (use a different rule name)"
-            yield PolicyError(COMPILE_ERROR, text, rule.loc)
+            yield PolicyError(COMPILE_ERROR, f"rules must not shadow {name}", rule.loc, hint="choose another name")
 
 
 def rule_name(rule: nodes.Rule) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
-from policy_engine.compiler.terms import Names
+from policy_engine.compiler.generated_names import Names
 from policy_engine.compiler.typecheck.documents import Documents, Node
 from policy_engine.errors import PolicyError
 from policy_engine.location import NOWHERE, Location
@@ -50,16 +50,6 @@ class Rule:
     default: bool
     loc: Location
     module: ModuleInfo
-
-    @property
-    def name_in_module(self) -> str:
-        """What stands in its head before the first variable; nothing for a query, which has no head."""
-        steps = list(self.path[len(self.module.package) :])
-        for step in self.suffix:
-            if not isinstance(step, nodes.Scalar):
-                break
-            steps.append(freeze(step.value))
-        return dotted(tuple(steps[1:]), str(steps[0])) if steps else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +91,8 @@ class Group:
     kind: Kind
     rules: list[Rule] = field(default_factory=list)
     defaults: list[Rule] = field(default_factory=list)
+    conflicts: bool = False
+    """Its rules cannot stand beside each other, so that nothing follows from what they are."""
 
     @property
     def name(self) -> str:
@@ -179,8 +171,6 @@ class Program:
     """What documents look like: `schema` is what `input` looks like, `schema.a.b` what annotations may name."""
     annotations: list[Annotation] = field(default_factory=list)
     """Those of all modules. Filled before anything else, so that rules can be made of what they say."""
-    calls_deprecated: bool = False
-    """A builtin of older versions of the language is called somewhere."""
     calls_documents: bool = False
     """A document is called somewhere as if it were a function."""
     mocked: set[str] = field(default_factory=set)
@@ -193,7 +183,23 @@ class Program:
     """For each rule those that its document is made from. Filled when recursion is looked for, like `ordered`."""
     ordered: list[tuple[Rule, Clause]] = field(default_factory=list)
     """All clauses with their rules, each behind those that it depends on."""
-    conflicts: list[PolicyError] = field(default_factory=list)
-    """Rules that cannot stand beside each other. Said when nothing is wrong with a `with`."""
+    unresolved: set[Clause] = field(default_factory=set)
+    """Clauses with names that mean nothing. No later stage looks at them, so that no error follows from another one."""
+    broken: set[Clause] = field(default_factory=set)
+    """Clauses with any error. Their values may be anything."""
     documents: Documents = field(default_factory=lambda: Documents(Node()))
     """The types of the rules' documents, for checking queries."""
+
+    def sound(self, errors: list[PolicyError], *, resolved: bool = False) -> Iterator[tuple[Rule, Clause]]:
+        """The clauses without errors. One that gets an error while it is looked at is broken from then on.
+
+        `resolved`: those with errors too, if it is known what their names mean.
+        """
+        left_out = self.unresolved if resolved else self.broken
+        for rule in self.rules:
+            for clause in rule.clauses:
+                if clause not in left_out:
+                    before = len(errors)
+                    yield rule, clause
+                    if len(errors) > before:
+                        self.broken.add(clause)

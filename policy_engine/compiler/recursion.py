@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from policy_engine.compiler import graph
+from policy_engine.compiler.generated_names import as_written
 from policy_engine.compiler.program import Bundle, Clause, Group, Kind, Program, Rule, Tree, dotted
-from policy_engine.compiler.scopes import as_written
 from policy_engine.compiler.terms import (
     HOLD_BODIES,
     HOLD_OPERANDS,
@@ -44,7 +44,8 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         head = _head_terms(rule)
         found: dict[Bundle, None] = {}
         for clause in rule.clauses:
-            own[clause] = touched.by_terms(program, [*head, *_touching_terms(clause)])
+            terms = [] if clause in program.broken else [*head, *_touching_terms(clause)]
+            own[clause] = touched.by_terms(program, terms)
             rule_of[clause] = rule
             found.update(dict.fromkeys(own[clause]))
             head = []
@@ -68,6 +69,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         names = [_name(rule_of[item]) for item in (clause, *way)]
         text = f"rule {names[0]} is recursive: {' -> '.join(names)}"
         errors.append(PolicyError(RECURSION_ERROR, text, clause.loc))
+    program.broken.update(cycles)
 
 
 def _name(rule: Rule) -> str:

@@ -1,28 +1,28 @@
-"""Which names are local: the scopes of a rule, what each has seen and declared, and what may be declared again.
+"""Which names are local: the scopes of a rule, what each of them mentions and declares, and what may be declared again.
 
-The rules are OPA's (v1/ast/compile.go, declaredVars and localDeclaredVars). A name that `:=`, `some`, `every` or an
-argument declares hides what is outside from there on, but anywhere in the body that declares it, further up too, it is
-no name of a rule or an import. Any other variable belongs to the outermost body that mentions it.
+A name that `:=`, `some`, `every` or an argument declares hides what is outside from there on. Anywhere in the body that
+declares it, also further up, it is not the name of a rule or an import. Any other variable belongs to the outermost
+body that mentions it. (OPA: v1/ast/compile.go, declaredVars and localDeclaredVars.)
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from policy_engine.compiler.terms import COMPREHENSIONS, Names, expr_terms, map_term, operands, walk_terms
+from policy_engine.compiler.generated_names import Names, source_name
+from policy_engine.compiler.terms import ROOTS, operands, walk_terms
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
 
-class How(enum.Enum):
-    """How a scope has come to know a name; the value says what speaks against declaring it again."""
+class BindingKind(enum.Enum):
+    """How a scope has come to know a name; the value says why the name cannot be declared again."""
 
-    SEEN = "var {} referenced above"
+    MENTIONED = "var {} referenced above"
     ARGUMENT = "arg {} redeclared"
     ASSIGNED = "var {} assigned above"
     DECLARED = "var {} declared above"
@@ -30,17 +30,17 @@ class How(enum.Enum):
 
 @dataclass(slots=True)
 class Local:
-    """A name in a scope. `var` is what it is renamed to: itself if it was only seen."""
+    """A name in a scope. `var` is what it is renamed to: itself if it was only mentioned."""
 
     var: nodes.Var
-    how: How
+    kind: BindingKind
     loc: Location
-    """What to point at if it is never used: the expression that declares it."""
+    """The place of its first mention or declaration."""
     uses: int = 0
 
 
 class Scope:
-    """The names of one body. `declares` are those that it declares anywhere, its inner bodies included."""
+    """The names of one body. `declares` are those that it declares anywhere."""
 
     __slots__ = ("declares", "locals")
 
@@ -50,47 +50,44 @@ class Scope:
 
 
 class Scopes:
-    """The scopes around a place, innermost last. `errors` are those of one rule (or one `else` of it)."""
+    """The scopes around a place, innermost last. `unused` are the errors about names that nothing uses."""
 
-    def __init__(self, fresh: Names) -> None:
+    def __init__(self, fresh: Names, errors: list[PolicyError]) -> None:
         self.fresh = fresh
-        self.errors: list[PolicyError] = []
+        self.errors = errors
+        self.unused: list[PolicyError] = []
         self._stack: list[Scope] = []
 
     def open(self, declares: set[str]) -> Scope:
+        """Enter a body."""
         scope = Scope(declares)
         self._stack.append(scope)
         return scope
 
-    def close(self, *, strict: bool) -> Scope:
-        """Leave the innermost scope; report what it declares and nothing uses, unless there is an error already.
+    def close(self, *, strict: bool) -> None:
+        """Leave the innermost body; note what it declares and nothing uses. `strict`: also what it assigns."""
+        for name, local in self._stack.pop().locals.items():
+            if local.uses:
+                continue
+            if local.kind is BindingKind.DECLARED and not name.startswith("__local"):  # OPA's own names
+                self._unused(f"declared var {source_name(name)} unused", local.loc)
+            elif local.kind is BindingKind.ASSIGNED and strict:
+                self._unused(f"assigned var {source_name(name)} unused", local.loc)
 
-        `strict` is about what is assigned, too.
-        """
-        scope = self._stack.pop()
-        if not self.errors and strict:
-            self._report_unused(scope, How.ASSIGNED, "assigned var {} unused")
-        if not self.errors:
-            self._report_unused(scope, How.DECLARED, "declared var {} unused")
-        return scope
-
-    def _report_unused(self, scope: Scope, how: How, text: str) -> None:
-        for name, local in scope.locals.items():
-            generated = how is How.DECLARED and name.startswith("__local")  # as OPA names what it makes
-            if local.how is how and not local.uses and not generated:
-                self.errors.append(PolicyError(COMPILE_ERROR, text.format(shown(name)), local.loc))
-
-    @property
-    def outermost(self) -> bool:
-        """Whether the innermost scope is that of the whole body."""
-        return len(self._stack) == 1
+    def _unused(self, text: str, loc: Location) -> None:
+        self.unused.append(PolicyError(COMPILE_ERROR, text, loc, hint="remove it, or write `_` in its place"))
 
     def find(self, name: str) -> Local | None:
-        """What a name stands for, seen names included."""
+        """What a name stands for, if a body has declared or mentioned it."""
         for scope in reversed(self._stack):
             if (local := scope.locals.get(name)) is not None:
                 return local
         return None
+
+    def declared(self, name: str) -> Local | None:
+        """What a name stands for, if a body has declared it."""
+        local = self.find(name)
+        return local if local is not None and local.kind is not BindingKind.MENTIONED else None
 
     def use(self, name: str) -> Local | None:
         """What a name stands for, which is used now."""
@@ -100,52 +97,35 @@ class Scopes:
         return local
 
     def hides(self, name: str) -> bool:
-        """Whether a body around declares a name somewhere, so that it is none of a rule or an import."""
+        """Whether a body around declares a name somewhere, so that it is not that of a rule or an import."""
         return any(name in scope.declares for scope in self._stack)
 
-    @contextmanager
-    def hiding(self, names: set[str]) -> Iterator[None]:
-        """What is resolved in here takes none of the names for one of a rule or an import."""
-        scope = self._stack[-1]
-        before, scope.declares = scope.declares, scope.declares | names
-        yield
-        scope.declares = before
-
-    def see(self, var: nodes.Var) -> None:
-        """Note a variable that nothing has declared yet."""
+    def mention(self, var: nodes.Var) -> None:
+        """Note a variable that no body has declared yet."""
         if self._stack and self.find(var.name) is None:
-            self._stack[-1].locals[var.name] = Local(var, How.SEEN, var.loc)
+            self._stack[-1].locals[var.name] = Local(var, BindingKind.MENTIONED, var.loc)
 
-    def see_outer(self, name: str, local: Local) -> None:
-        """Note that the innermost scope has come to know a name of an outer one, which it then must not declare."""
-        self._stack[-1].locals.setdefault(name, Local(local.var, How.SEEN, local.loc))
-
-    def declare(self, var: nodes.Var, how: How, loc: Location) -> bool:
-        """Give a variable a name of its own from here on; false if that is an error."""
+    def declare(self, var: nodes.Var, kind: BindingKind) -> None:
+        """Give a variable a name of its own from here on, or report why it cannot be declared."""
+        if var.name in ROOTS:
+            what = "args" if kind is BindingKind.ARGUMENT else "variables"
+            text = f"{what} must not shadow {var.name}"
+            self.errors.append(PolicyError(COMPILE_ERROR, text, var.loc, hint="choose another name"))
+            return
         here = self._stack[-1].locals
         if (known := here.get(var.name)) is not None:
-            place = min(loc, var.loc) if how is How.DECLARED else var.loc
-            self.errors.append(PolicyError(COMPILE_ERROR, known.how.value.format(shown(var.name)), place))
-            return False
-        here[var.name] = Local(self.fresh.fresh(var.name, var), how, loc)
-        return True
+            known.uses += 1  # one error is enough
+            self.errors.append(_declared_again(var, known))
+        else:
+            here[var.name] = Local(self.fresh.fresh(var.name, var), kind, var.loc)
 
 
-def shown(name: str) -> str:
-    """A variable as the policy has it."""
-    return "_" if name.startswith("$") else name.split("'")[0]
-
-
-def as_written(term: Term) -> Term:
-    """A term with its declared variables as the policy has them."""
-    if not isinstance(term, nodes.Var):
-        return map_term(term, as_written)
-    return nodes.Var(term.name.split("'")[0] or "_", loc=term.loc)
-
-
-def is_internal(name: str) -> bool:
-    """Whether the compiler made a variable, and the policy has none behind it."""
-    return name.startswith(("'", "$'"))
+def _declared_again(var: nodes.Var, known: Local) -> PolicyError:
+    where = f" in row {known.loc.row}" if known.loc.row != var.loc.row else ""
+    hint = "compare with `==`, or choose another name"
+    if known.kind is BindingKind.MENTIONED:
+        hint = "declare it before it is used, or choose another name"
+    return PolicyError(COMPILE_ERROR, known.kind.value.format(source_name(var.name)) + where, var.loc, hint=hint)
 
 
 def declared_names(body: Body) -> set[str]:
@@ -179,30 +159,8 @@ def _declared_by(expr: Expr) -> Iterator[str]:
 
 
 def variables(term: Term) -> Sequence[nodes.Var]:
-    """All variables of a term but wildcards, outside bodies."""
+    """All variables of a term but wildcards, outside of bodies."""
     return [item for item in walk_terms(term) if type(item) is nodes.Var and not item.is_wildcard]
-
-
-def all_names(term: Term) -> set[str]:
-    """The names of all variables of a term, those in the bodies in it too."""
-    found: set[str] = set()
-    for item in walk_terms(term):
-        if isinstance(item, nodes.Var):
-            if not item.is_wildcard:
-                found.add(item.name)
-        elif isinstance(item, nodes.ObjectComprehension):
-            found |= all_names(item.key) | all_names(item.value) | _body_names(item.body)
-        elif isinstance(item, COMPREHENSIONS):
-            found |= all_names(item.term) | _body_names(item.body)
-        elif isinstance(item, nodes.Template):
-            found |= _body_names(tuple([part for part in item.parts if isinstance(part, Expr)]))
-        elif isinstance(item, nodes.Call) and isinstance(item.operator, nodes.Ref):
-            found |= all_names(item.operator.head)
-    return found
-
-
-def _body_names(body: Body) -> set[str]:
-    return {name for expr in body for term in expr_terms(expr) for name in all_names(term)}
 
 
 def assignable(pattern: Term, errors: list[PolicyError]) -> Iterable[nodes.Var]:
@@ -217,11 +175,12 @@ def assignable(pattern: Term, errors: list[PolicyError]) -> Iterable[nodes.Var]:
             for _, value in pairs:
                 yield from assignable(value, errors)
         case _:
-            errors.append(PolicyError(COMPILE_ERROR, f"cannot assign to {_kind(pattern)}", pattern.loc))
+            hint = "`:=` gives a variable its value; compare with `==`"
+            errors.append(PolicyError(COMPILE_ERROR, f"cannot assign to {_kind(pattern)}", pattern.loc, hint=hint))
 
 
 def _kind(term: Term) -> str:
-    """What a term is, as OPA names it."""
+    """What a term is, in OPA's words."""
     if not isinstance(term, nodes.Scalar):
         return type(term).__name__.lower()
     match term.value:

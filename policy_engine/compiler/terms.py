@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,18 +24,6 @@ HOLD_OPERANDS = frozenset((nodes.Every, nodes.Negation, nodes.Conjunction, nodes
 """Expressions that are no terms: they hold bodies."""
 
 
-class Names:
-    """Makes variables that no policy can write: `__local0__` is legal Rego, `x'1` is not."""
-
-    __slots__ = ("_numbers",)
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)  # threads that compile queries share it
-
-    def fresh(self, base: str, like: nodes.Node) -> nodes.Var:
-        return nodes.Var(f"{base}'{next(self._numbers)}", loc=like.loc)
-
-
 class FunctionValue(nodes.Scalar):
     """The value of `with f as g` where g is a function: its full name. A constant to all but code generation."""
 
@@ -51,27 +38,14 @@ class DocumentValue(nodes.Scalar):
     path: tuple[str, ...] = ()
 
 
-CAPTURE = "'captured"
-"""Begins the name of the variable that holds an expression of a template string, or an operand of `print`."""
-
-
-def is_capture(term: nodes.Node) -> bool:
-    """Whether a term is the set of the values of such an expression: one, or none if it is undefined."""
-    return (
-        isinstance(term, nodes.SetComprehension)
-        and isinstance(term.term, nodes.Var)
-        and term.term.name.startswith(CAPTURE)
-    )
-
-
-def is_generated(name: str) -> bool:
-    """Made by the compiler for an intermediate value (not for a variable the policy declares)."""
-    return name.startswith(("'", "$"))
-
-
 def builtin_name(call: nodes.Call) -> str | None:
     """The builtin a resolved call names; None for a function of the policy, whose operator is a ref into `data`."""
     return call.operator.name if isinstance(call.operator, nodes.Var) else None
+
+
+def is_print(what: object) -> bool:
+    """Whether a resolved expression is a call of `print`."""
+    return isinstance(what, nodes.Call) and builtin_name(what) == "internal.print"
 
 
 def function_path(operator: nodes.Ref) -> tuple[str, ...]:
@@ -278,18 +252,3 @@ def same_key(a: Term, b: Term) -> bool:
         return True
     x, y = constant_value(a), constant_value(b)
     return x is not None and y is not None and equal(x[0], y[0])
-
-
-def pattern_vars(term: Term) -> Iterator[nodes.Var]:
-    """The variables of a pattern that a match can bind: those in arrays and object values, not in refs or keys."""
-    match term:
-        case nodes.Var():
-            yield term
-        case nodes.Array(items):
-            for item in items:
-                yield from pattern_vars(item)
-        case nodes.Object(pairs):
-            for _, value in pairs:
-                yield from pattern_vars(value)
-        case _:
-            return

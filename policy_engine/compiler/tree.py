@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from policy_engine.compiler.generated_names import as_written
 from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree, dotted
-from policy_engine.compiler.scopes import as_written
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
@@ -19,13 +19,17 @@ from policy_engine.values import order_key, thaw
 
 
 def build(program: Program, errors: list[PolicyError]) -> None:
-    """Fill `program.groups` and `program.tree`, and note what conflicts."""
+    """Fill `program.groups` and `program.tree`, and report rules that cannot stand beside each other."""
     written: dict[Path, list[Rule]] = {}
     for rule in program.rules:
         written.setdefault(rule.path, []).append(rule)
+    conflicting: set[Rule] = set()
     for path, rules in written.items():
-        _check_kinds(path, rules, program.conflicts)
-    _check_overlaps(program, written, program.conflicts)
+        if _check_kinds(path, rules, errors):
+            conflicting.update(rules)
+    conflicting.update(_check_overlaps(written, errors))
+    _check_packages(program, written, errors)
+    program.broken.update(clause for rule in conflicting for clause in rule.clauses)
     open_ended = {rule.path for rule in program.rules if rule.args is None and (rule.suffix or rule.key is not None)}
     by_path: dict[Path, list[Rule]] = {}
     for rule in program.rules:
@@ -38,7 +42,7 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         ordinary = [rule for rule in rules if not rule.default]
         # Of an object OPA never reads the defaults of single members.
         defaults = [rule for rule in rules if rule.default and not rule.suffix]
-        group = Group(len(program.groups), path, _kind(rules[0]), ordinary, defaults)
+        group = Group(len(program.groups), path, _kind(rules[0]), ordinary, defaults, not conflicting.isdisjoint(rules))
         program.groups.append(group)
         if group.kind is Kind.FUNCTION:
             program.functions[group.name] = group
@@ -47,20 +51,39 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         node.number = number
 
 
-def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> None:
-    """Rules of one path that cannot stand beside each other are reported where the first one begins."""
-    kinds = {_kind(rule) for rule in rules}
-    members = {rule.key is not None for rule in rules}
-    arities = {(len(rule.args), bool(rule.suffix)) for rule in rules if rule.args is not None}
-    if len(kinds) > 1 or len(members) > 1 or len(arities) > 1:
-        first = min(rules, key=lambda rule: (len(rule.module.package), rule.loc))  # OPA comes to outer packages first
-        errors.append(PolicyError(TYPE_ERROR, f"conflicting rules {_full_name(rules[-1])} found", first.loc))
-        return
+def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> bool:
+    """Report rules of one path that cannot stand beside each other, at the first that does not fit; whether so."""
+    first = rules[0]
+    for rule in rules:
+        if _shape(rule) != _shape(first):
+            kinds = f"{_described(rule)} here, {_described(first)} at {first.loc}"
+            text = f"conflicting rules {_full_name(rule)} found: {kinds}"
+            errors.append(PolicyError(TYPE_ERROR, text, rule.loc, hint="give one of them another name"))
+            return True
     defaults = [rule for rule in rules if rule.default]
     if len(defaults) > 1:
         places = ", ".join(str(rule.loc) for rule in defaults)
         text = f"multiple default rules {dotted(path)} found at {places}"
-        errors.append(PolicyError(TYPE_ERROR, text, defaults[0].module.module.package.loc))
+        errors.append(PolicyError(TYPE_ERROR, text, defaults[1].loc, hint="keep one of them"))
+        return True
+    return False
+
+
+def _shape(rule: Rule) -> tuple[object, ...]:
+    """What all rules of one path must have in common."""
+    if rule.args is None:
+        return _kind(rule), rule.key is not None
+    return Kind.FUNCTION, len(rule.args), bool(rule.suffix)
+
+
+def _described(rule: Rule) -> str:
+    if rule.args is not None:
+        if rule.suffix:
+            return "an object of functions"
+        return f"a function of {len(rule.args)} argument{'' if len(rule.args) == 1 else 's'}"
+    if rule.key is not None:
+        return "a set"
+    return "an object" if rule.suffix else "a single value"
 
 
 def _move_up(rule: Rule, open_ended: set[Path]) -> None:
@@ -96,8 +119,8 @@ def _kind(rule: Rule) -> Kind:
     return Kind.SET if rule.key is not None else Kind.COMPLETE
 
 
-def _check_overlaps(program: Program, written: dict[Path, list[Rule]], errors: list[PolicyError]) -> None:
-    """Report what lies below the path of a rule whose document cannot hold it.
+def _check_overlaps(written: dict[Path, list[Rule]], errors: list[PolicyError]) -> list[Rule]:
+    """Report what lies below the path of a rule whose document cannot hold it; the rules that this is about.
 
     A head with variables makes an object, which has room for other rules but not for functions.
     """
@@ -110,25 +133,24 @@ def _check_overlaps(program: Program, written: dict[Path, list[Rule]], errors: l
             below.setdefault(above, []).extend(rules)
     for path, found in below.items():
         first = written[path][0]
-        lines = [f"rule {_full_name(first)} conflicts with:"]
         places: dict[str, Location] = {}
         for rule in sorted(found, key=_order):
             places.setdefault(_full_name(rule), rule.loc)
-        lines += [f"rule {name} at {loc}" for name, loc in places.items()]
-        errors.append(PolicyError(TYPE_ERROR, "\n  ".join(lines), first.loc))
-    _check_packages(program, written, errors)
+        inside = ", ".join(f"{name} at {loc}" for name, loc in places.items())
+        text = f"rule {_full_name(first)} conflicts with rules inside of its value: {inside}"
+        errors.append(PolicyError(TYPE_ERROR, text, first.loc, hint="give one of them another name"))
+    return [rule for path, found in below.items() for rule in (*written[path], *found)]
 
 
 def _check_packages(program: Program, written: dict[Path, list[Rule]], errors: list[PolicyError]) -> None:
-    """Report each package that has the path of a rule. OPA says so where the rule's own package is declared."""
+    """Report each package that has the path of a rule."""
     for info in program.modules:
         for rule in written.get(info.package, ()):
             if not rule.suffix:
-                own = rule.module
-                name = dotted(rule.path[len(own.package) :], "").removeprefix(".")
+                name = dotted(rule.path[len(rule.module.package) :], "").removeprefix(".")
                 package = dotted(info.package, "").removeprefix(".")
-                text = f"package {package} conflicts with rule {name} defined at {rule.loc}"
-                errors.append(PolicyError(TYPE_ERROR, text, own.module.package.loc))
+                text = f"rule {name} conflicts with package {package} of {info.module.package.loc}"
+                errors.append(PolicyError(TYPE_ERROR, text, rule.loc, hint="give one of the two another name"))
 
 
 def _full_name(rule: Rule) -> str:

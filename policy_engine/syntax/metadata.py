@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from policy_engine.builtins.goyaml import YAMLError
+from policy_engine.builtins.yaml.reader import YAMLError
 from policy_engine.errors import PARSE_ERROR, PolicyError, combine
 from policy_engine.location import Location
 from policy_engine.syntax import metadata_fields

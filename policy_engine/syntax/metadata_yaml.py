@@ -1,8 +1,9 @@
 """The YAML of metadata annotations, as go-yaml's version 3 decodes it into fields that have types.
 
-It is another YAML than that of `yaml.unmarshal` and of data files (`goyaml`, which follows version 2): `yes` and `on`
-are strings, dates and times are written out in full, a key that occurs twice is an error, and a field of text takes
-what was written, so that the title `1.50` keeps its last digit. What the fields mean is the business of `metadata`.
+It is another YAML than that of `yaml.unmarshal` and of data files (`builtins.yaml.reader` follows version 2): `yes` and
+`on` are strings, dates and times are written out in full, a key that occurs twice is an error, and a field of text
+takes what was written, so that the title `1.50` keeps its last digit. What the fields mean is the business of
+`metadata`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from policy_engine.builtins import goyaml, yaml_events
-from policy_engine.builtins.goyaml import YAMLError
+from policy_engine.builtins.yaml import events, reader
+from policy_engine.builtins.yaml.reader import YAMLError
 from policy_engine.values import quote
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Document:
         if not node.event:
             self._misfit(node, "string")
             return ""
-        value = goyaml.scalar(node.event)
+        value = reader.scalar(node.event)
         return value if node.event.tag and value.__class__ is str else node.text
 
     def flag(self, node: Node | None) -> bool:
@@ -151,7 +152,7 @@ class Document:
                 "yaml: exceeded max depth" if depth > MAX_DEPTH else "yaml: document contains excessive aliasing"
             )
         if node.event:
-            return goyaml.json_number(_scalar(node.event))
+            return reader.json_number(_scalar(node.event))
         if node.kind == "seq":
             return [self.value(item, depth + 1) for item in node.items]
         for key, _ in node.pairs():
@@ -186,7 +187,7 @@ def _compose(text: str) -> Node | None:
     root: Node | None = None
     open_nodes: list[Node] = []
     anchors: dict[str, Node] = {}
-    for event in yaml_events.events(text, by_context=True):
+    for event in events.events(text, by_context=True):
         if isinstance(event, yaml.CollectionEndEvent):
             open_nodes.pop()
         elif isinstance(event, yaml.NodeEvent):
@@ -226,14 +227,14 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
     """What a scalar stands for; dates and times are text, written out."""
     if not event.tag and event.implicit[0] and event.value in _VERSION_2_WORDS:
         return event.value
-    return _time(event) or goyaml.scalar(event)
+    return _time(event) or reader.scalar(event)
 
 
 def _time(event: yaml.ScalarEvent) -> str:
     """A date or time as Go writes it in JSON; "" if the scalar is none."""
     plain = not event.tag and event.implicit[0]
     found = _TIME.fullmatch(event.value) if plain or event.tag == _TIMESTAMP else None
-    if not found or not goyaml.is_timestamp(event.value):
+    if not found or not reader.is_timestamp(event.value):
         return ""
     year, month, day, hour, minute, second, fraction, zone = found.groups()
     date = f"{year}-{int(month):02}-{int(day):02}"

@@ -1,4 +1,4 @@
-"""Tests of policies, written in Rego: what is a test, running them, and reporting what happened.
+"""Tests of policies, written in Rego: finding tests, running them, and reporting results.
 
-Follows `opa test` (v1/tester). Which files are loaded is not decided here but by the caller.
+Follows `opa test` (v1/tester). The caller decides which files are loaded.
 """

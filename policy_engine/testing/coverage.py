@@ -1,7 +1,7 @@
-"""Which lines of the policies the tests have covered, in the shape of `opa test --coverage`.
+"""Which lines of the policies the tests cover, in the format of `opa test --coverage`.
 
-Counted are lines on which a rule or an expression begins; declarations (`some x in xs`) are no code of their own. What
-covers them is said in codegen/coverage.py.
+Lines on which a rule or an expression begins are counted, declarations (`some x in xs`) are not. When a line counts as
+covered is decided in codegen/coverage.py.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ class Coverage:
         self._covered: dict[str, set[int]] = {file: set() for file in modules}
 
     def add(self, rows: Mapping[str, Iterable[int]]) -> None:
-        """Count what a decision covered."""
+        """Add the lines that a decision covered."""
         for file, found in rows.items():
             self._covered[file].update(found)
 
     def files(self) -> Iterator[tuple[str, set[int], set[int]]]:
-        """Each file with its lines that are covered and that are not."""
+        """Each file with its covered lines and its uncovered lines."""
         for file, covered in self._covered.items():
             yield file, covered, self._lines[file] - covered
 
 
 def percentage(coverages: Iterable[Coverage]) -> float:
-    """How much of all files is covered; nothing of nothing is 0, as in OPA."""
+    """The coverage of all files in percent; 0 if there are no lines, as in OPA."""
     return _percentage(*_totals(coverages))
 
 
 def document(coverages: Iterable[Coverage]) -> dict[str, Any]:
-    """The report, in the field names of OPA. What is zero or empty is left out of a file's part, as there."""
+    """The report, with OPA's field names. As in OPA, a file's zero or empty fields are left out."""
     found = list(coverages)
     covered, missing = _totals(found)
     files = {file: _file(hit, missed) for coverage in found for file, hit, missed in coverage.files()}
@@ -50,7 +50,7 @@ def document(coverages: Iterable[Coverage]) -> dict[str, Any]:
 
 
 def uncovered(coverages: Iterable[Coverage]) -> list[str]:
-    """The places that are not covered: `authz.rego:7`, `authz.rego:9-12`."""
+    """The uncovered places: `authz.rego:7`, `authz.rego:9-12`."""
     return [
         f"{file}:{first}" if first == last else f"{file}:{first}-{last}"
         for file, missed in sorted((file, missed) for coverage in coverages for file, _, missed in coverage.files())
@@ -81,7 +81,7 @@ def _file(covered: set[int], missing: set[int]) -> dict[str, Any]:
 
 
 def _ranges(rows: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The first and the last of rows that follow one another."""
+    """The first and last row of each run of consecutive rows."""
     first = last = 0
     for row in sorted(rows):
         if row != last + 1 or not first:

@@ -1,17 +1,17 @@
-"""Which rules are tests, and what has to be done to a module before they can be told apart.
+"""Finding the tests in modules, and rewriting the modules so that each test has a value of its own.
 
-A test is a rule with a name that starts with `test_`; one that starts with `todo_test_` is listed and skipped. The name
-is the first such part of the rule's reference: `a.test_x` and `test_x[note]` are both tests, and in the second every
-member of the object is a case of its own.
+A test is a rule with a name that starts with `test_`; rules whose name starts with `todo_test_` are listed and skipped.
+The name is the first such part of the rule's reference: `a.test_x` and `test_x[note]` are both tests. In the second
+every member of the object is a separate case.
 
-Two things are rewritten, on the syntax tree and in test modules only, as OPA does:
+Two rewrites are made, on the syntax trees and as in OPA:
 
-- Rules of one name would be alternatives, and one that holds would hide one that does not. From the second on they are
-  renamed: `test_x#01`, `test_x#02`.
-- A case that fails leaves no member behind, so its name would be lost. Each parametrised rule gets a companion, a set
-  of the names of all its cases: the rule's own body, cut off as soon as the variables of the name are bound.
+- Rules with the same name would be alternatives, and a passing one would hide a failing one. They are renamed from the
+  second on: `test_x#01`, `test_x#02`.
+- A failing case has no member in the test's object, so its name would be lost. Each parametrised rule gets a companion,
+  a set of the names of all its cases: the rule's body up to the expression that binds the last variable of the name.
 
-Not here: running anything (runner.py).
+Not here: running tests (runner.py).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Test:
-    """One test rule. `path` leads to it below `data`, `cases` to the set of its cases' names (empty: there is none)."""
+    """One test rule. `path` is its path below `data`, `cases` that of its companion (empty without one)."""
 
     package: str
     name: str
@@ -65,9 +65,9 @@ class Test:
 def discover(
     modules: Mapping[str, Module], *, unnamed: Collection[Location] = ()
 ) -> tuple[dict[str, Module], list[Test]]:
-    """The modules as they must be compiled for testing, and the tests in them in source order.
+    """The modules to compile for testing, and the tests in them in source order.
 
-    Rules that stand around one of the locations `unnamed` get no companion: their cases have no names when they fail.
+    Rules that contain one of the locations `unnamed` get no companion: their failing cases are not named.
     """
     seen: dict[tuple[str, ...], int] = {}
     rewritten: dict[str, Module] = {}
@@ -75,7 +75,7 @@ def discover(
     for file, module in modules.items():
         rules: list[Rule] = []
         for rule in module.rules:
-            parts = _name_of_test(rule)
+            parts = _test_name(rule)
             if not parts:
                 rules.append(rule)
                 continue
@@ -87,7 +87,7 @@ def discover(
                 path = (*module.package.path, *parts)
                 rule = _renamed(rule, parts)
             key = _terms(rule.head.ref)[len(parts) :]
-            companion = [_companion(rule, parts, key)] if key and not _around(rule, unnamed) else []
+            companion = [_companion(rule, parts, key)] if key and not _contains(rule, unnamed) else []
             rules += [rule, *companion]
             tests.append(
                 Test(
@@ -104,10 +104,10 @@ def discover(
     return rewritten, tests
 
 
-def _name_of_test(rule: Rule) -> tuple[str, ...]:
-    """The parts of the rule's reference up to the one that makes it a test; empty if it is none.
+def _test_name(rule: Rule) -> tuple[str, ...]:
+    """The parts of the rule's reference up to the one that makes it a test; empty if it is not a test.
 
-    A function is never a test: there is nothing to call it with. Nor is a `default`: it belongs to the rule it is for.
+    Functions are never tests, as nothing calls them. Neither are `default` rules, which belong to another rule.
     """
     if rule.head.args is not None or rule.default:
         return ()
@@ -122,7 +122,7 @@ def _name_of_test(rule: Rule) -> tuple[str, ...]:
     return ()
 
 
-def _around(rule: Rule, places: Collection[Location]) -> bool:
+def _contains(rule: Rule, places: Collection[Location]) -> bool:
     loc = rule.loc
     return any(place.file == loc.file and loc.row <= place.row <= loc.end_row for place in places)
 
@@ -145,7 +145,7 @@ def _renamed(rule: Rule, parts: tuple[str, ...]) -> Rule:
 
 
 def _companion_name(parts: tuple[str, ...]) -> str:
-    return f"{parts[-1]}#cases"  # `#` cannot stand in a name that is written
+    return f"{parts[-1]}#cases"  # no name in source text contains a `#`
 
 
 def _companion(rule: Rule, parts: tuple[str, ...], key: tuple[Term, ...]) -> Rule:
@@ -156,10 +156,10 @@ def _companion(rule: Rule, parts: tuple[str, ...], key: tuple[Term, ...]) -> Rul
 
 
 def _until_bound(body: Body, names: set[str]) -> Body:
-    """The shortest beginning of `body` that mentions every one of `names`, without its calls of `print`.
+    """The shortest prefix of `body` that mentions all of `names`, without calls of `print`.
 
-    Declaring a variable is not mentioning it: `some tc` binds nothing yet. A name that no expression mentions is not
-    bound by the body (it is imported, or a rule), and cuts nothing off.
+    A declaration does not count as a mention: `some tc` binds nothing yet. A name that no expression mentions is not
+    bound by the body (it is an import or a rule) and does not lengthen the prefix.
     """
     end = 0
     wanted = set(names)
@@ -173,7 +173,7 @@ def _until_bound(body: Body, names: set[str]) -> Body:
 
 
 def _declaring_only(expr: Expr, used: set[str]) -> Expr:
-    """A declaration without the variables that only the cut off part uses: an unused one is an error."""
+    """A declaration without the variables that `used` does not contain: declaring unused ones is an error."""
     if not isinstance(expr.what, SomeDecl):
         return expr
     symbols = tuple(symbol for symbol in expr.what.symbols if symbol.name in used)
@@ -181,11 +181,11 @@ def _declaring_only(expr: Expr, used: set[str]) -> Expr:
 
 
 def _variables(node: Node) -> set[str]:
-    """The names of all variables in a tree, closures included."""
+    """The names of all variables in a tree, including those inside closures."""
     return {found.name for found in walk(node) if isinstance(found, Var)}
 
 
 def dotted(path: tuple[str, ...]) -> str:
-    """A reference as text: dots where the part is a name, brackets where it is not."""
+    """A reference as text: `.part` if the part is a name, `["part"]` otherwise."""
     first, *rest = path
     return first + "".join(f".{part}" if _NAME.fullmatch(part) else f"[{quote(part)}]" for part in rest)

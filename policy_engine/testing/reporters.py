@@ -1,6 +1,6 @@
-"""Test results for people and for programs, in the two forms of `opa test`.
+"""Test results for people and for programs, in the two formats of `opa test`.
 
-A reporter is handed each result when it is there, so that a long run shows its progress, and `finish` after the last.
+A reporter receives each result as soon as it exists, so a long run shows progress; `finish` is called after the last.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Reporter(Protocol):
 
 
 class Pretty:
-    """What failed, what it printed, and the totals; with `verbose` also what passed."""
+    """Failed tests, what they printed, and totals; with `verbose` also passed tests."""
 
     def __init__(self, console: Console, *, verbose: bool) -> None:
         self._console = console
@@ -65,7 +65,7 @@ class Pretty:
                 self._line(Text.assemble((f"{outcome.value}:", STYLES[outcome]), f" {count}/{total}"))
 
     def _line(self, text: str | Text = "", style: str | Outcome = "", rest: str = "") -> None:
-        """One line of output; `style` is a style, or an outcome to be named behind the text."""
+        """Print one line; `style` is a style, or an outcome to print after the text."""
         if isinstance(style, Outcome):
             text = Text.assemble(text, ": ", (style.value, STYLES[style]), rest)
         elif isinstance(text, str):
@@ -74,7 +74,7 @@ class Pretty:
 
 
 class Json:
-    """One array of all results, in the field names of `opa test --format json`."""
+    """One array of all results, with the field names of `opa test --format json`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -121,7 +121,7 @@ def _case(case: Case) -> dict[str, Any]:
 
 
 def duration(nanoseconds: int) -> str:
-    """As Go writes it: `1.5s`, `12.345ms`, `68.9µs`."""
+    """A duration in Go's notation: `1.5s`, `12.345ms`, `68.9µs`."""
     for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)):
         if nanoseconds >= size:
             return f"{nanoseconds / size:.6g}{unit}"

@@ -1,4 +1,4 @@
-"""What running a test can give."""
+"""The results of tests: outcomes, cases of parametrised tests, and one test's result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from policy_engine.testing.discovery import Test
 
 
 class Outcome(enum.Enum):
-    """What a test came to. PASS: the rule is true. FAIL: it has another value, or none. ERROR: it has no answer."""
+    """PASS: the rule is true. FAIL: it has another value or is undefined. ERROR: its evaluation ended in an error."""
 
     PASSED = "PASS"
     FAILED = "FAIL"
@@ -21,14 +21,14 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case of a parametrised test, or a group of them: a group passes if all of its cases do."""
+    """One case of a parametrised test, or a group of cases, which passes if all of them do."""
 
     name: str
     passed: bool
     cases: Mapping[str, Case] = field(default_factory=dict)
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Case]]:
-        """This case and all below it, each with its depth, by name."""
+        """This case and all cases below it with their depths, sorted by name."""
         yield depth, self
         for name in sorted(self.cases):
             yield from self.cases[name].walk(depth + 1)
@@ -36,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What happened to one test. `prints` are the lines it printed, `error` says why it could not be evaluated."""
+    """The result of one test. `prints` are the lines it printed, `error` is set if the outcome is ERROR."""
 
     test: Test
     outcome: Outcome
@@ -50,7 +50,7 @@ class Result:
             yield from self.cases[name].walk()
 
     def counts(self) -> Iterator[Outcome]:
-        """What this adds to the totals: one outcome, or one for each case."""
+        """The outcomes to add to the totals: one, or one for each case."""
         if self.cases and self.outcome in (Outcome.PASSED, Outcome.FAILED):
             for _, case in self.walk():
                 if not case.cases:

@@ -1,6 +1,7 @@
-"""Running tests: each test rule is a decision of its own, within a time limit, and its answer an outcome.
+"""Running tests: each test rule is evaluated as a separate decision with a time limit, which gives an outcome.
 
-Builtin errors are undefined by default, as in `opa test`; `strict` makes them errors, as the gateway does.
+By default errors of builtins make expressions undefined, as in `opa test`; with `strict` they are errors, as in the
+gateway.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TIMEOUT = 5.0
 class Suite:
     """Policies compiled for testing, and the tests in them.
 
-    `printed` receives what the running test prints, and `coverage`, where it is wanted, what it covers.
+    `printed` receives the lines that the running test prints; `coverage`, if requested, the lines it covers.
     """
 
     policies: Policies
@@ -56,8 +57,8 @@ def prepare(
             policies = from_modules(rewritten, data, options=options, schemas=schemas, covering=coverage)
             break
         except PolicyError as error:
-            # A body whose expressions do not stand in the order of their bindings can leave the rule that names its
-            # cases without one. Then its cases go unnamed when they fail. A real error is still there the next time.
+            # The companion of a test is unsafe if its body uses a variable before the expression that binds it. Then
+            # try again without that companion: failing cases are not named. A real error occurs again.
             places = {single.location for single in error.errors if single.location}
             if places <= unnamed:
                 raise
@@ -68,8 +69,7 @@ def prepare(
 def run(suite: Suite, *, matching: str = "", timeout: float = TIMEOUT, strict: bool = False) -> Iterator[Result]:
     """Run the tests whose full name (`data.authz_test.test_x`) has a match of the RE2 expression `matching`, in order.
 
-    Each result is given when it is there. Raises `PolicyError` only before the first test. An invalid expression
-    raises `ValueError`.
+    Results are yielded one by one. Raises `ValueError` for an invalid expression; errors of tests are outcomes.
     """
     try:
         pattern = re2.compile(matching)
@@ -90,31 +90,31 @@ def _run(suite: Suite, test: Test, limits: Limits, strict: bool) -> Result:
         decision = entrypoint.decide(limits=limits, trace=suite.coverage is not None)
     except PolicyError as error:
         return Result(test, Outcome.ERROR, time.perf_counter_ns() - start, error, tuple(suite.printed))
-    took = time.perf_counter_ns() - start
+    duration = time.perf_counter_ns() - start
     value = decision.value
     if suite.coverage is not None:
         suite.coverage.add(decision.coverage or {})
     prints = tuple(suite.printed)
     if not test.parametrised:
-        return Result(test, Outcome.PASSED if value is True else Outcome.FAILED, took, prints=prints)
-    cases = _cases(value, _announced(suite, test, limits))
+        return Result(test, Outcome.PASSED if value is True else Outcome.FAILED, duration, prints=prints)
+    cases = _cases(value, _case_names(suite, test, limits))
     passed = value is not UNDEFINED and all(case.passed for case in cases.values())
-    return Result(test, Outcome.PASSED if passed else Outcome.FAILED, took, prints=prints, cases=cases)
+    return Result(test, Outcome.PASSED if passed else Outcome.FAILED, duration, prints=prints, cases=cases)
 
 
-def _announced(suite: Suite, test: Test, limits: Limits) -> list[list[str]]:
-    """The names of all cases of a parametrised test, those that fail included."""
+def _case_names(suite: Suite, test: Test, limits: Limits) -> list[list[str]]:
+    """The names of all cases of a parametrised test, including failing ones."""
     if not test.cases:
         return []
     try:
         names = suite.policies.entrypoint(dotted(("data", *test.cases))).decide(limits=limits).value
     except PolicyError:
-        return []  # what is wrong shows in the test itself; only names would be lost
+        return []  # the test itself has the same error; only names are lost
     return [[part if isinstance(part, str) else dumps(part) for part in name] for name in names]
 
 
 def _cases(value: Value, announced: list[list[str]]) -> dict[str, Case]:
-    """One case per member of the test's object, and a failed one for each name that has none."""
+    """One case per member of the test's object, and a failed case for each announced name without a member."""
     members = value if isinstance(value, dict) else {}
     inner: dict[str, list[list[str]]] = {name: [] for name in members}
     for first, *rest in announced:

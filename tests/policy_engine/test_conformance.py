@@ -48,7 +48,8 @@ def gap(note: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("note", CASES)
+@pytest.mark.usefixtures("conformance_dir")
+@pytest.mark.parametrize("note", CASES or ["every case"])
 def test_case(note: str, read_case: Callable[[dict[str, Any]], Any], record_property: Callable[..., None]) -> None:
     failures = []
     for _, fields in CASES[note]:

@@ -314,9 +314,9 @@ q := [k | some k in [1]; [v, w] := [k, k]; v == 1]
 default f(_, _) := 1
 """
     imports = "package t\nimport data.a.b as c\nimport data.used\nimport input.x\n"
-    assert strict_errors(imports + rules) == [(2, "import data.a.b as c unused")]
-    assert strict_errors(imports.replace("import data.a.b as c", "") + rules) == [
-        (7, "unused argument b. (hint: use _ (wildcard variable) instead)"),
+    assert strict_errors(imports + rules) == [
+        (2, "import data.a.b as c unused"),
+        (7, "unused argument b"),
         (7, "assigned var z unused"),
         (8, "assigned var w unused"),
     ]
@@ -415,7 +415,7 @@ def test_bytes_that_are_no_text_do_not_leave_the_engine() -> None:
 def test_exponents_that_no_number_has() -> None:
     with pytest.raises(ValueError, match="number too big"):
         pe.loads("1e999999999999999999999")
-    with pytest.raises(pe.PolicyError, match="number too big"):
+    with pytest.raises(pe.PolicyError, match="too large"):
         pe.compile({"t.rego": "package t\np := 1e999999999999999999999"})
     value = pe.loads("1e99999999999")
     entry = pe.compile({"t.rego": "package t\np if input > 1\nq := input * 2"}).entrypoint
@@ -477,7 +477,7 @@ def test_bundles(tmp_path: Path) -> None:
     assert policies.entrypoint("data.t.p")() == 1
     assert policies.entrypoint("data.t_test.test_p")() is pe.UNDEFINED
     (tmp_path / "data.json").write_text('{"other": 1}')
-    with pytest.raises(pe.PolicyError, match="outside of the manifest's roots"):
+    with pytest.raises(pe.PolicyError, match="outside the manifest's roots"):
         pe.load(tmp_path)
     with pytest.raises(pe.PolicyError, match="there is no bundle at"):
         pe.load(tmp_path / "nowhere")

@@ -1,14 +1,14 @@
 """A hostile policy or input ends in a `PolicyError` within its budget, never in a hung or dead process.
 
-The corpus is `hostile.yaml`. It runs in one child process, so that what would kill the process is seen, and so that
-what one case leaves behind counts for the next. The peak of memory is read for each case where the system can tell, so
-that a failure names the case. Time is the processor's: the deadline is on the wall clock, but other work on the machine
-must not fail this test.
+The corpus is `hostile.yaml`. It runs in one child process, so that a crash is seen, and so that what one case leaves
+behind counts for the next. The peak of memory is read for each case where the system can tell, so that a failure names
+the case.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,65 +17,31 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).with_name("hostile.yaml")
 CASES = {case["note"]: case for case in yaml.safe_load(CORPUS.read_text("utf-8"))["cases"]}
-SECONDS = 0.5
-COMPILING = 10.0
-"""Seconds for compiling a case: that has no budget, and an end all the same."""
-MEMORY_MB = 512
+CHILD = "tests.policy_engine.hostile_child"
+ROOT = Path(__file__).resolve().parents[2]
 
-CHILD = """
-import json, resource, sys, time
-import policy_engine as pe
-seconds = float(sys.argv[1])
-def deep(levels):
-    value = 1
-    for _ in range(levels):
-        value = [value]
-    return value
-def forget_peak():
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        pass
-def peak_mb():
-    try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) // 1024
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-for line in sys.stdin:
-    case = json.loads(line)
-    forget_peak()
-    value = eval(case["input"])
-    rule = eval(case["rule_of"]) if "rule_of" in case else case["rule"]
-    limits = pe.Limits(seconds=seconds)
-    began = started = time.process_time()
-    entry = None
-    try:
-        entry = pe.compile({"h.rego": "package h\\n" + rule}, limits=limits).entrypoint("data.h.p")
-        began = time.process_time()
-        entry(value)
-        code = "none"
-    except pe.PolicyError as error:
-        code = error.code
-    ended = time.process_time()
-    times = {"compiling": (began if entry else ended) - started, "seconds": ended - began if entry else 0}
-    print(json.dumps({"note": case["note"], "code": code, "peak_mb": peak_mb(), **times}), flush=True)
-    del value, entry
-"""
+SECONDS = 0.5
+"""The time limit of a decision."""
+OVERRUN = 400
+"""How much longer than that a decision may take before it looks at the clock, in units of tests/effort.py."""
+COMPILING = 2000
+"""How long compiling a case may take, in the same units. It has no budget, but must end."""
+MEMORY_MB = 512
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, dict[str, Any]]:
-    lines = "".join(json.dumps(case) + "\n" for case in CASES.values())
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(SECONDS)],
-        input=lines,
+        [sys.executable, "-m", CHILD, str(SECONDS)],
+        input="".join(json.dumps(case) + "\n" for case in CASES.values()),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         check=False,
     )
     found = {item["note"]: item for item in map(json.loads, child.stdout.splitlines())}
@@ -89,8 +55,8 @@ def test_it_ends_in_time_with_an_error(note: str, outcomes: dict[str, dict[str, 
     assert got["code"] != "eval_internal_error"
     if want not in ("any", "none"):
         assert got["code"] == want
-    assert got["seconds"] < 2 * SECONDS, got
-    assert got["compiling"] < COMPILING, got
+    assert got["deciding"] < SECONDS + OVERRUN * got["unit"], got
+    assert got["compiling"] < COMPILING * got["unit"], got
 
 
 def test_the_memory_of_all_of_it(outcomes: dict[str, dict[str, Any]]) -> None:

@@ -5,10 +5,12 @@ Work is counted in calls of the engine's functions and lines of source, which a 
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -134,6 +136,17 @@ def test_other_data_costs_nothing_and_changes_the_answer() -> None:
     assert [entry({"user": "u6", "action": "a1"}) for entry in found] == [True, pe.UNDEFINED]
     assert [entry({"user": "u6", "action": "a0"}) for entry in found] == [pe.UNDEFINED, True]
     assert policies.entrypoint("data.j.allow")(ask) is True
+
+
+def test_the_garbage_collector_stays_as_the_process_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("enable", "disable", "freeze", "unfreeze", "set_threshold"):
+        monkeypatch.setattr(gc, name, lambda *_, name=name: pytest.fail(f"gc.{name} was called"))
+    ask = {"user": "u5", "action": "a5", "role": "r1", "n": 2}
+    for _ in range(2):
+        policies = pe.compile({"j.rego": JOIN, "t.rego": f"package t\n{choices(50)}\n"}, grants(100), cache=tmp_path)
+        entry = policies.entrypoint("data.j")
+        assert entry(ask) == entry.decide(ask, trace=True).value == {"allow": True}
+        assert policies.prepare("data.t.allow = x").profile(ask)[0]
 
 
 def test_one_set_in_many_threads_at_once() -> None:

@@ -7,6 +7,7 @@ once, or never.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -179,13 +180,83 @@ def test_tables_of_comprehensions_find_what_bodies_find(seed: int, monkeypatch: 
         return {**fields, "v": rng.choice([1, 2, 3, "x"]), "n": rng.randint(0, 9)}
 
     question = {"xs": [row() for _ in range(rng.choice([0, 3, 20]))], "ys": [row() for _ in range(10)]}
+    names = re.findall(r"(?m)^(\w+)", TABLES.partition("\n")[2])
+    assert len(names) > 7
     answers = []
     for asked in (10**9, 8, 1):
         monkeypatch.setattr(joins, "ASKED", asked)
         policies = pe.compile({"t.rego": TABLES})
-        answers += [pe.dumps(policies.entrypoint("data.t")(question))]
-        answers += [pe.dumps({name: policies.entrypoint(f"data.t.{name}")(question) for name in pe.loads(answers[0])})]
-    assert len({pe.dumps(pe.loads(answer)) for answer in answers}) == 1
+        answers.append(
+            [_outcome(policies, name, question, strict=strict) for strict in (False, True) for name in names]
+        )
+    assert answers[0] == answers[1] == answers[2]
+
+
+def _outcome(policies: pe.Policies, name: str, question: Any, *, strict: bool) -> str:
+    try:
+        return pe.dumps(policies.entrypoint(f"data.t.{name}", strict_builtin_errors=strict)(question))
+    except pe.PolicyError as error:
+        return error.code
+
+
+UNNOTICED = """package t
+
+asked := ["a", "b", "A", "B"]
+all := [y | some a in asked; k := upper(a); y := [w.n | some w in input.xs; upper(w.s) == k]]
+objects := [y | some a in asked; k := upper(a); y := {w.v: w.n | some w in input.xs; upper(w.s) == k}]
+numbers := [y | some a in asked; k := upper(a); y := [to_number(w.n) | some w in input.xs; upper(w.s) == k]]
+drawn := [y | some a in asked; k := upper(a); y := [rand.intn(w.s, 3) | some w in input.xs; upper(w.s) == k]]
+hosted := [y | some a in asked; k := upper(a); y := [slow(w.n) | some w in input.xs; upper(w.s) == k]]
+ruled := [y | some a in asked; k := upper(a); y := [f(w.n) | some w in input.xs; upper(w.s) == k]]
+document := [y | some a in asked; k := upper(a); y := [1 | some w in input.xs; upper(w.s) == k; w.v == 9; data.t.none]]
+f(x) := 1 if x != 7
+f(x) := 2 if x == 8
+none := to_number("no number")
+"""
+PRINTED = """package t
+
+asked := ["a", "b", "A", "B"]
+direct := [y | some a in asked; k := upper(a); y := [1 | some w in input.xs; print(w.n); upper(w.s) == k]]
+called := [y | some a in asked; k := upper(a); y := [1 | some w in input.xs; f(w.s) == k]]
+replaced := y if y := mocked with lower as f
+mocked := [y | some a in asked; k := upper(a); y := [1 | some w in input.xs; lower(w.s) == k]]
+f(x) := upper(x) if print(x)
+"""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("bad", [{}, {"s": "a"}])
+@pytest.mark.parametrize("module", [UNNOTICED, PRINTED])
+def test_nobody_notices_a_table_of_a_comprehension(
+    module: str, strict: bool, bad: dict[str, Any], monkeypatch: Patch
+) -> None:
+    """What is wrong with members that nobody asks for is not said, and nothing is called for them."""
+    calls: list[Any] = []
+
+    def slow(value: Any) -> Any:
+        calls.append(value)
+        return value
+
+    rows = [{"s": "a", "v": 1, "n": 1}, {"s": "b", "v": 2, "n": 3}]
+    rows += [{"s": "c", "v": 9, "n": 7} | bad, {"s": "c", "v": 9, "n": 8} | bad, {"s": "c", "v": 9, "n": "x"} | bad]
+    names = re.findall(r"(?m)^(\w+) :=", module)
+    assert len(names) > 4
+    answers = []
+    for asked in (10**9, 1):
+        monkeypatch.setattr(joins, "ASKED", asked)
+        policies = pe.compile({"t.rego": module}, functions={"slow": (1, slow)})
+        for name in names:
+            entry = policies.entrypoint(f"data.t.{name}", strict_builtin_errors=strict)
+            calls.clear()
+            try:
+                decision: Any = entry.decide({"xs": rows}, seed=7)
+            except pe.PolicyError as error:
+                decision = error.code
+            answers.append((name, decision, [*calls]))
+    half = len(answers) // 2
+    assert answers[:half] == answers[half:]
+    conflicts = [name for name, decision, _ in answers[:half] if decision == "eval_conflict_error"]
+    assert conflicts == (["objects", "ruled"] if bad and module is UNNOTICED else [])
 
 
 def test_tables_of_comprehensions_are_used() -> None:
@@ -305,16 +376,18 @@ q contains i if {
     }
 
 
-def test_a_table_that_could_not_be_made_in_time_is_not_tried_again() -> None:
+def test_a_table_that_could_not_be_made_in_time_is_not_tried_again(monkeypatch: Patch) -> None:
     module = {"t.rego": "package t\np contains i if { some i, g in data.grants; g.user == input.user }"}
-    grants = [{"user": f"u{number}"} for number in range(900)]
-    # An entrypoint without a deadline makes the table at once.
-    entry = pe.compile(module, {"grants": grants}, limits=pe.Limits(seconds=60)).entrypoint("data.t.p")
-    with pytest.raises(pe.PolicyError, match="budget"):
-        entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
-    with pytest.raises(pe.PolicyError, match="budget"):
-        entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
-    assert entry.decide({"user": "u7"}, limits=pe.Limits(work=2000)).value == [7]
+    grants = [{"user": f"u{number}"} for number in range(joins.SEARCHED + 1)]  # of fewer there is one before
+    entry = pe.compile(module, {"grants": grants}).entrypoint("data.t.p")
+    made: list[int] = []
+    make = joins._make
+    monkeypatch.setattr(joins, "_make", lambda *given: made.append(1) or make(*given))
+    for _ in range(3):
+        with pytest.raises(pe.PolicyError, match="budget"):
+            entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
+    assert entry.decide({"user": "u7"}).value == [7]
+    assert len(made) == 1
 
 
 def test_a_call_in_a_loop_with_operands_of_before_it_happens_once() -> None:

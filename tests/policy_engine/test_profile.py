@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import policy_engine as pe
+from policy_engine.codegen import profile as profiles
 from policy_engine.engine import PreparedQuery
 from tests.policy_engine.language.test_language import CASES, without_remarks
 
@@ -40,6 +41,23 @@ INPUT = {"role": "a", "action": "read", "tools": ["x1", "search", "abc"]}
 DATA = {"grants": [{"level": level} for level in range(10)]}
 
 
+class Clock:
+    """A clock that stands still unless a policy moves it by calling `wait.ms`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0
+        monkeypatch.setattr(profiles, "time", SimpleNamespace(perf_counter_ns=lambda: self.now))
+
+    def wait(self, milliseconds: int) -> bool:
+        self.now += milliseconds * 1_000_000
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
 def profile(query: str = "data.w", value: Any = INPUT, **options: Any) -> Any:
     return pe.compile({"w.rego": MODULE}, DATA, **options).prepare(query).profile(value)[1]
 
@@ -67,7 +85,7 @@ def test_the_most_expensive_comes_first() -> None:
         assert all(times)
 
 
-def test_a_line_is_charged_with_its_own_time_and_a_rule_with_all_of_it() -> None:
+def test_a_line_is_charged_with_its_own_time_and_a_rule_with_all_of_it(clock: Clock) -> None:
     module = """package w
 
 outer if {
@@ -76,41 +94,27 @@ outer if {
 }
 
 inner if {
-	wait.long(1)
+	wait.ms(50)
 }
 """
-
-    def wait(_: Any) -> bool:
-        time.sleep(0.05)
-        return True
-
-    policies = pe.compile({"w.rego": module}, functions={"wait.long": (1, wait)})
-    started = time.perf_counter_ns()
+    policies = pe.compile({"w.rego": module}, functions={"wait.ms": (1, clock.wait)})
     results, found = policies.prepare("data.w.outer").profile({"x": 1})
-    elapsed = time.perf_counter_ns() - started
     assert results == [([True], {})]
     lines = {line.location.row: line.time_ns for line in found.lines if line.location.file}
     rules = {rule.name: rule.time_ns for rule in found.rules}
-    slow = 50_000_000
-    assert lines[9] >= slow
-    assert lines[4] < slow
-    assert rules["data.w.outer"] >= rules["data.w.inner"] >= slow
-    assert sum(lines.values()) < elapsed
+    assert lines == {4: 0, 5: 0, 9: 50_000_000}
+    assert rules == {"data.w.outer": 50_000_000, "data.w.inner": 50_000_000}
 
 
-def test_only_the_second_evaluation_counts_and_prints() -> None:
+def test_only_the_second_evaluation_counts_and_prints(clock: Clock) -> None:
     printed: list[str] = []
-    module = 'package w\n\np if {\n\tprint("here", input.x)\n\tslow.once(1)\n}\n'
-    waits = [0.05]
-
-    def wait(_: Any) -> bool:
-        time.sleep(waits.pop() if waits else 0)
-        return True
-
-    policies = pe.compile({"w.rego": module}, functions={"slow.once": (1, wait)}, print=printed.append)
+    module = 'package w\n\np if {\n\tprint("here", input.x)\n\twait.less(1)\n}\n'
+    waits = [50, 7]
+    functions = {"wait.less": (1, lambda _: clock.wait(waits.pop(0)))}
+    policies = pe.compile({"w.rego": module}, functions=functions, print=printed.append)
     found = policies.prepare("data.w.p").profile({"x": 1})[1]
     assert printed == ["here 1"]
-    assert max(line.time_ns for line in found.lines) < 50_000_000
+    assert max(line.time_ns for line in found.lines) == 7_000_000
 
 
 def test_errors_are_those_of_an_evaluation() -> None:

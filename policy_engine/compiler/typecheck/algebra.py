@@ -12,7 +12,7 @@ import bisect
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from policy_engine.compiler.typecheck import patience
+from policy_engine.compiler.typecheck import type_budget
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.types import (
     ANY,
@@ -140,13 +140,13 @@ class _Part:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Part):
             return False
-        patience.step()
+        type_budget.step()
         return self.type is other.type or _order(self.type, _Part) == _order(other.type, _Part)
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, _Part):
             return False  # nothing comes before anything
-        patience.step()
+        type_budget.step()
         return _order(self.type, _Part) < _order(other.type, _Part)
 
     def __gt__(self, other: object) -> bool:
@@ -183,11 +183,6 @@ def size(type_: Type) -> int:
 
 _FEW: Final = 64
 _LARGE: Final = 10_000
-
-
-def is_any(type_: Type) -> bool:
-    """Whether this is the type of every value."""
-    return type_ is ANY or (type_.__class__ is Any_ and not type_.of)
 
 
 def either(a: Type, b: Type) -> Type:

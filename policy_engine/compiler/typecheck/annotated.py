@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from policy_engine.builtins.schema_references import SchemaError
+from policy_engine.builtins.json_schema.references import SchemaError
 from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.program import Clause, Program, Rule, dotted
 from policy_engine.compiler.typecheck import algebra, schemas

@@ -1,12 +1,8 @@
 """The expressions of a body: what they say about the types of variables, and which cannot hold.
 
-OPA's CheckBody (v1/ast/check.go). What it looks at, and so what is refused, is uneven, and the same here:
-
-- calls and equalities are checked where they stand in a body or in a comprehension's; in the bodies of `every`, `and`,
-  `or` and `not {…}` only references and comprehensions are.
-- a comprehension inside another one is checked twice: with what its own body says, and once more with nothing known of
-  the variables between it and the outer expression. The second look can refuse what the first one found nothing wrong
-  with: `[x | v := input.v; x := [1 | v + 1 == 2; upper(v) == "A"]]`.
+This is OPA's CheckBody (v1/ast/check.go). What it looks at, and so what is refused, is uneven, and the same here: calls
+and equalities are checked where they stand in a body or in a comprehension's; in the bodies of `every`, `and`, `or` and
+`not {…}` only references and comprehensions are.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.program import Path, dotted
 from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, FunctionValue, bodies, closures, function_path, heads
 from policy_engine.compiler.typecheck import algebra, messages, references
-from policy_engine.compiler.typecheck.documents import Node, along
+from policy_engine.compiler.typecheck.documents import Node
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.compiler.typecheck.unify import fit, learn, meet
 from policy_engine.errors import TYPE_ERROR, PolicyError
@@ -31,9 +27,6 @@ from policy_engine.values import freeze
 
 Dependents = Callable[[Path], Node | None]
 """The documents that depend on one, typed as anything; None if there are none."""
-
-_MAX_NESTING = 6
-"""Comprehensions nested deeper are checked once: with the second look, the time doubles with every level."""
 
 _WITH_BODIES: Final = frozenset((nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction))
 
@@ -48,9 +41,6 @@ class Bodies:
         self.builtins = builtins
         self.dependents = dependents
         self._wanted: dict[str, tuple[Type, ...]] = {}
-        self._relaxing = True
-        self._relaxed = 0
-        """How often a document of a rule became anything because of a `with`."""
 
     def check(self, scope: Scope) -> list[PolicyError]:
         """The errors of a scope's body; afterwards the scope knows the types of its variables."""
@@ -71,19 +61,10 @@ class Bodies:
             failure = self._withs(expr, scope) if isinstance(what, nodes.Negation) and expr.withs else None
             found = [*self._closures(expr, scope), *self._references(expr, scope)]
             return found if failure is None else [*found, failure[0]]
-        sides = what.args if type(what) is nodes.Call else (what,)
-        errors: list[PolicyError] = []
-        checked: list[tuple[Term, Scope]] = []
-        known = len(scope.types)
-        for side in () if expr.flat else sides:
-            if side.__class__ in COMPREHENSIONS:
-                errors = self._closures(expr, scope, checked)
-                break
-        for side in sides:
+        errors = [] if expr.flat else self._closures(expr, scope)
+        for side in what.args if type(what) is nodes.Call else (what,):
             if type(side) is nodes.Ref and (error := references.check(scope, side)) is not None:
                 errors.append(error)
-        if checked and len(scope.types) > known:
-            self._again(scope, checked, set(list(scope.types)[known:]))
         failure = self._withs(expr, scope) if expr.withs else None
         if failure is None and type(what) is nodes.Call:
             failure = self._call(what, scope, expr.loc)
@@ -93,40 +74,16 @@ class Bodies:
 
     # ---- comprehensions
 
-    def _closures(self, expr: Expr, scope: Scope, checked: list[tuple[Term, Scope]] | None = None) -> list[PolicyError]:
-        """The errors of the comprehensions of an expression: of the last one that has any."""
+    def _closures(self, expr: Expr, scope: Scope) -> list[PolicyError]:
+        """Check the bodies of the comprehensions of an expression, and note the types of their values."""
         errors: list[PolicyError] = []
         for comprehension in _comprehensions(expr):
             (body,) = bodies(comprehension)
             inner = Scope(body, scope.documents, scope)
-            found = self._comprehension(comprehension, scope, inner)
-            if checked is not None:
-                checked.append((comprehension, inner))
-            if not found and _height(comprehension, _MAX_NESTING) < _MAX_NESTING:
-                for nested in inner.body:
-                    found = self._closures(nested, scope) or found
-            errors = found or errors
+            found = self.check(inner)
+            scope.results[id(comprehension)] = UNKNOWN if found else _type_of_heads(comprehension, inner)
+            errors += found
         return errors
-
-    def _comprehension(self, term: Term, scope: Scope, inner: Scope) -> list[PolicyError]:
-        """Check a comprehension's body, and note its type."""
-        relaxed = self._relaxed
-        errors = self.check(inner)
-        failed = bool(errors)
-        if self._relaxed > relaxed and not errors:
-            # For the type alone OPA looks again, and then does not know which documents a `with` inside changes.
-            inner = Scope(inner.body, scope.documents, scope)
-            self._relaxing = False
-            failed = bool(self.check(inner))
-            self._relaxing = True
-        scope.results[id(term)] = UNKNOWN if failed else _type_of_heads(term, inner)
-        return errors
-
-    def _again(self, scope: Scope, checked: list[tuple[Term, Scope]], learnt: set[str]) -> None:
-        """Type comprehensions anew that use variables which the expression's own references gave a type."""
-        for term, before in checked:
-            if before.missed and not before.missed.isdisjoint(learnt):
-                self._comprehension(term, scope, Scope(before.body, scope.documents, scope))
 
     # ---- references
 
@@ -184,13 +141,6 @@ class Bodies:
     def _builtin(self, name: str, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
         if name == "internal.print":
             return None  # its operand is the compiler's own, and has constants that the declaration does not know of
-        if "." in name:
-            head, *steps = name.split(".")
-            hides = scope.learnt(head)
-            if hides is not UNKNOWN:
-                # For OPA a variable with the name of what stands before the dot has the function in it, or has not.
-                found = along(hides, tuple(map(nodes.Scalar, steps)))
-                return None if found is ANY else (PolicyError(TYPE_ERROR, f"undefined function {name}", loc), False)
         decl = self.builtins[name].decl
         wanted = self._wanted.get(name)
         if wanted is None:
@@ -227,11 +177,8 @@ class Bodies:
             if not isinstance(before, Function):
                 after = scope.type_of(item.value)
                 layer.put((root, *names), ANY if after is UNKNOWN else algebra.either(before, after))
-            if root == "data" and self._relaxing:
-                dependents = self.dependents(names)
-                if dependents is not None:
-                    changed.append(dependents)
-                    self._relaxed += 1
+            if root == "data" and (dependents := self.dependents(names)) is not None:
+                changed.append(dependents)
         if not layer.children and not changed:
             return scope
         documents = scope.documents
@@ -316,12 +263,3 @@ def _comprehensions(expr: Expr) -> Iterator[Term]:
             for body in bodies(closure):
                 for inner in body:
                     yield from _comprehensions(inner)
-
-
-def _height(term: Term, limit: int) -> int:
-    """How many comprehensions are nested in this one, at most `limit`."""
-    if limit == 0:
-        return 0
-    (body,) = bodies(term)
-    inner = [_height(nested, limit - 1) for expr in body for nested in _comprehensions(expr)]
-    return 1 + max(inner) if inner else 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from policy_engine.builtins.operand_names import operand_names
-from policy_engine.compiler.scopes import is_internal
-from policy_engine.compiler.terms import bodies, closures, is_generated, map_term, subterms
-from policy_engine.compiler.typecheck import patience
+from policy_engine.compiler.generated_names import is_generated, is_internal
+from policy_engine.compiler.terms import bodies, closures, map_term, subterms
+from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import NOWHERE, Location
@@ -19,7 +18,7 @@ from policy_engine.values import Value, number_text, order_key, sorted_items, th
 
 def type_text(type_: Type | None) -> str:
     """A type as OPA writes it; `???` for what is unknown."""
-    patience.step()
+    type_budget.step()
     match type_:
         case Scalar(name):
             return name
@@ -76,15 +75,14 @@ MEMBER = frozenset({"internal.member_2", "internal.member_3"})
 
 def match_error(loc: Location, left: Type, right: Type) -> PolicyError:
     """The two sides of an equality can never be equal."""
-    return _error(loc, "match error", f"left  : {type_text(left)}", f"right : {type_text(right)}")
+    text = "match error: the two sides are never equal"
+    return _error(loc, text, f"left  : {type_text(left)}", f"right : {type_text(right)}")
 
 
 def call_error(
     loc: Location, name: str, what: str, have: Sequence[Type], wanted: Sequence[Type], variadic: Type | None = None
 ) -> PolicyError:
     """A function's operands are not what it takes."""
-    if names := operand_names().get(name):
-        wanted = [Named(one, type_) for one, type_ in zip(names, wanted, strict=False)]
     return _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
 
 

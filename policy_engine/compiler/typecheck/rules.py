@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from policy_engine.compiler import recursion
 from policy_engine.compiler.program import Bundle, Clause, Path, Program, Rule
 from policy_engine.compiler.terms import walk_terms
-from policy_engine.compiler.typecheck import patience
+from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.annotated import Schemas
 from policy_engine.compiler.typecheck.bodies import Bodies
 from policy_engine.compiler.typecheck.documents import Node
@@ -25,15 +25,18 @@ from policy_engine.values import freeze
 
 def check(program: Program, errors: list[PolicyError]) -> None:
     """Check every rule; `program.documents` holds the types of their documents afterwards."""
-    patience.begin(len(program.ordered))
+    type_budget.begin(len(program.ordered))
     checker = Bodies(program.builtins, Dependents(program).layer)
     schemas = Schemas(program)
     (tree,) = program.documents.layers
     for rule, clause in program.ordered:
-        documents = schemas.over(program.documents, rule, clause, errors)
-        scope = Scope(clause.body, documents, builtins=program.builtins)
-        found = checker.check(scope)
-        errors += found
+        found = clause in program.broken
+        if not found:
+            documents = schemas.over(program.documents, rule, clause, errors)
+            scope = Scope(clause.body, documents)
+            wrong = checker.check(scope)
+            errors += wrong
+            found = bool(wrong)
         if found:
             tree.put(("data", *rule.path, *map(_key, rule.suffix)), ANY)
             continue
@@ -48,11 +51,11 @@ def check(program: Program, errors: list[PolicyError]) -> None:
 
 def check_query(query: Program, errors: list[PolicyError]) -> None:
     """Check a query's body against the documents of a program that has been checked."""
-    patience.begin(0)
+    type_budget.begin(0)
     checker = Bodies(query.builtins, Dependents(query).layer)
     for rule in query.rules:
         for clause in rule.clauses:
-            errors += checker.check(Scope(clause.body, query.documents, builtins=query.builtins))
+            errors += checker.check(Scope(clause.body, query.documents))
 
 
 def _scalars(steps: Sequence[Term]) -> Path:

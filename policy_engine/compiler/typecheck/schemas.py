@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from policy_engine.builtins.schema_compiler import Schema, compile_schema
-from policy_engine.builtins.schema_references import SchemaError
+from policy_engine.builtins.json_schema.compiler import Schema, compile_schema
+from policy_engine.builtins.json_schema.references import SchemaError
 from policy_engine.compiler.typecheck import algebra
 from policy_engine.types import (
     ANY,

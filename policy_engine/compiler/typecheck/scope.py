@@ -2,70 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Sequence
 
-from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import algebra
 from policy_engine.compiler.typecheck.documents import Documents, along
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
-from policy_engine.types import ANY, BOOLEAN, NULL, NUMBER, STRING, UNKNOWN, Array, Function, Object, Set, Type, unnamed
-
-_NONE: Final[Mapping[str, Builtin]] = {}
+from policy_engine.types import ANY, BOOLEAN, NULL, NUMBER, STRING, UNKNOWN, Array, Object, Set, Type
 
 
 class Scope:
     """What is known inside one body. The body of a comprehension has a scope of its own inside the outer one.
 
     `types` are those of the variables seen first in this body. `results` holds the types of the comprehensions that
-    stand in the expression being checked, by identity. `missed` are names that were looked for and had no type; None
-    where nobody asks. `builtins` are variables, too, for OPA: those of the outermost scope.
+    stand in the expression being checked, by identity.
     """
 
-    __slots__ = ("body", "builtins", "documents", "missed", "outer", "results", "types")
+    __slots__ = ("body", "documents", "outer", "results", "types")
 
-    def __init__(
-        self,
-        body: Body,
-        documents: Documents,
-        outer: Scope | None = None,
-        builtins: Mapping[str, Builtin] = _NONE,
-    ) -> None:
+    def __init__(self, body: Body, documents: Documents, outer: Scope | None = None) -> None:
         self.body = body
         self.documents = documents
         self.outer = outer
-        self.builtins: Mapping[str, Builtin] = builtins if outer is None else outer.builtins
         self.types: dict[str, Type] = {}
         self.results: dict[int, Type] = {}
-        self.missed: set[str] | None = None if outer is None else set()
 
     def over(self, documents: Documents) -> Scope:
         """This scope with other documents: the variables are the same ones."""
-        scope = Scope(self.body, documents, self.outer, self.builtins)
-        scope.types, scope.results, scope.missed = self.types, self.results, self.missed
+        scope = Scope(self.body, documents, self.outer)
+        scope.types, scope.results = self.types, self.results
         return scope
 
     def find(self, name: str) -> Type:
         """The type of a variable."""
-        scope: Scope | None = self
-        while scope is not None:
-            found = scope.types.get(name)
-            if found is not None:
-                return found
-            scope = scope.outer
-        if (builtin := self.builtins.get(name)) is not None:
-            return _unnamed(builtin.decl)
-        scope = self
-        while scope is not None and scope.missed is not None:
-            scope.missed.add(name)
-            scope = scope.outer
-        return UNKNOWN
-
-    def learnt(self, name: str) -> Type:
-        """The type of a variable that some expression has given it."""
         scope: Scope | None = self
         while scope is not None:
             found = scope.types.get(name)
@@ -101,21 +72,23 @@ class Scope:
 
     def _object(self, pairs: Iterable[tuple[Term, Term]]) -> Object:
         static: dict[object, Type] = {}
-        dynamic: tuple[tuple[int, int, str], Term, Term] | None = None
+        computed: list[tuple[Type, Type]] = []
         for key, value in pairs:
             constant = constant_value(key)
             if constant is not None:
                 static[algebra.key_of(constant[0])] = self.type_of(value)
-            elif dynamic is None or _place(key) >= dynamic[0]:
-                dynamic = _place(key), key, value
-        if dynamic is not None:
-            return algebra.object_type(list(static.items()), (self.type_of(dynamic[1]), self.type_of(dynamic[2])))
-        return algebra.object_type(list(static.items()), None if static else (ANY, ANY))
+            else:
+                computed.append((self.type_of(key), self.type_of(value)))
+        rest = computed[0] if computed else None if static else (ANY, ANY)
+        if len(computed) > 1:
+            keys, values = zip(*computed, strict=True)
+            rest = _any_of(keys), _any_of(values)
+        return algebra.object_type(list(static.items()), rest)
 
 
-def _unnamed(function: Function) -> Function:
-    result = None if function.result is None else unnamed(function.result)
-    return Function(tuple(map(unnamed, function.args)), result, function.variadic)
+def _any_of(types: Sequence[Type]) -> Type:
+    """The union of types. With one of which nothing is known it may be anything."""
+    return ANY if UNKNOWN in types else algebra.union(types)
 
 
 def of_scalar(value: None | bool | str | float) -> Type:
@@ -126,20 +99,3 @@ def of_scalar(value: None | bool | str | float) -> Type:
     if cls is bool:
         return BOOLEAN
     return NULL if value is None else NUMBER
-
-
-def _place(key: Term) -> tuple[int, int, str]:
-    """Where a key stands among those of an object that are no constants. OPA types an object by the last of them.
-
-    Variables come first, declared ones in the order of their declarations; then collections.
-    """
-    match key:
-        case nodes.Var(name):
-            base, _, number = name.partition("'")
-            return (0, int(number), "") if number else (1, 0, base)
-        case nodes.Array():
-            return (2, 0, "")
-        case nodes.Object():
-            return (3, 0, "")
-        case _:
-            return (4, 0, "")

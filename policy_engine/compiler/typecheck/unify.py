@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from policy_engine.compiler.terms import ROOTS
-from policy_engine.compiler.typecheck import algebra, patience
+from policy_engine.compiler.typecheck import algebra, type_budget
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -38,7 +38,7 @@ def fit(a: Type, b: Type) -> bool:
         return a.name == b.name
     if a is UNKNOWN or b is UNKNOWN:
         return False
-    patience.step()
+    type_budget.step()
     if isinstance(a, Recursive) and isinstance(b, Recursive):
         return True  # looking into both might never end
     a, b = unfolded(a), unfolded(b)

@@ -15,25 +15,27 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway import policy_bundle, server
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.proxy import DataPlane
+from gateway.dataplane.references import References
+from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.registry_view import RegistryView
+from gateway.http import listener as server
+from gateway.http.health import Health
+from gateway.http.last_resort import LastResort
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
-from gateway.liveness import Presence
-from gateway.middleware.health import Health
-from gateway.middleware.last_resort import LastResort
-from gateway.policies import PolicyCache, digests
-from gateway.proxy import DataPlane
-from gateway.refusals import Refusals
+from gateway.policy import bundle as policy_bundle
+from gateway.policy.cache import PolicyCache, digests
 from gateway.registry import activations, changes
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
-from gateway.registry_view import RegistryView
 from gateway.settings import DataDirectory, Settings
+from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
 
 ORG = "default"
@@ -329,26 +331,29 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.push_async_callback(client.close)
         refusals = Refusals(writer)
         policies = PolicyCache(data.bundles)
-        assert policies.follow(digests(reader.active_bundles())) == {}
+        assert policies.follow(digests(await reader.active_bundles())) == {}
+        references = References(data.runtime_db)
+        stack.callback(references.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
             registry=RegistryView(reader, vault),
             policies=policies,
+            references=references,
             writer=writer,
             refusals=refusals,
             client=client,
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        app = Health(LastResort(plane), lambda: True)
+        app = Health(LastResort(plane), {})
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(
             data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await test(gateway)
         finally:
             refusals.flush()

@@ -12,8 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.identity import credentials, secret_files
+from gateway.identity import credentials
 from gateway.identity.credentials import Peppers, digest, generate, matches, parse
+from gateway.storage import secret_files
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 PEPPER = b"p" * 32

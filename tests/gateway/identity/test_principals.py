@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.errors import Denied, PrincipalHint
+from gateway.identity import credentials
 from gateway.identity import principals as module
-from gateway.identity import secret_files
 from gateway.identity.credentials import Credential, Peppers, generate
-from gateway.identity.principals import Principals
+from gateway.identity.principals import CredentialRow, Principal, Principals
 from gateway.registry import changes
-from gateway.registry.reader import CredentialRow, RegistryReader
-from tests.gateway.conftest import ACTOR, ORG, Home
+from gateway.registry.reader import RegistryReader
+from gateway.storage import secret_files
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 
 class Counting:
@@ -24,12 +25,13 @@ class Counting:
         self.reader = reader
         self.reads = 0
 
+    @property
     def epoch(self) -> int:
-        return self.reader.epoch()
+        return at_once(self.reader.epochs()).authority
 
-    def credential(self, credential_id: str) -> CredentialRow | None:
+    async def credential(self, credential_id: str) -> CredentialRow | None:
         self.reads += 1
-        return self.reader.credential(credential_id)
+        return await self.reader.credential(credential_id)
 
 
 @pytest.fixture
@@ -39,19 +41,33 @@ def source(home: Home) -> Iterator[Counting]:
     reader.close()
 
 
+class Door:
+    """Principals as a request uses them: with the epoch of now."""
+
+    def __init__(self, source: Counting, peppers: Peppers, capacity: int = 4096) -> None:
+        self._source = source
+        self._principals = Principals(source, peppers, capacity)
+
+    def get(self, credential: Credential) -> Principal:
+        return at_once(self._principals.get(credential, self._source.epoch))
+
+    def refresh(self, principal: Principal) -> Principal:
+        return at_once(self._principals.refresh(principal, self._source.epoch))
+
+
 @pytest.fixture
-def principals(home: Home, source: Counting) -> Principals:
-    return Principals(source, home.peppers)
+def principals(home: Home, source: Counting) -> Door:
+    return Door(source, home.peppers)
 
 
-def refusal(principals: Principals, credential: Credential) -> Denied:
+def refusal(principals: Door, credential: Credential) -> Denied:
     with pytest.raises(Denied) as caught:
         principals.get(credential)
     assert caught.value.code == "bad_credentials"
     return caught.value
 
 
-def test_a_principal_is_all_that_a_policy_sees(home: Home, principals: Principals) -> None:
+def test_a_principal_is_all_that_a_policy_sees(home: Home, principals: Door) -> None:
     agent = home.agent(owner="dana@acme.example", team="support", environment="prod", capabilities=["tools", "chat"])
     home.activate("support", "baseline")
     for kind, subject, name in (("agent", "bot", "support"), ("organization", ORG, "baseline")):
@@ -80,7 +96,7 @@ def test_a_principal_is_all_that_a_policy_sees(home: Home, principals: Principal
     assert (found.agent_id, found.organization, found.status) == (agent, ORG, "active")
 
 
-def test_bindings_of_team_and_organization_apply(home: Home, principals: Principals) -> None:
+def test_bindings_of_team_and_organization_apply(home: Home, principals: Door) -> None:
     home.agent("mine", team="support")
     home.agent("other", team="analytics")
     home.agent("lonely")
@@ -94,7 +110,7 @@ def test_bindings_of_team_and_organization_apply(home: Home, principals: Princip
     assert applied == {"mine": ["a", "c"], "other": ["b", "c"], "lonely": ["c"]}
 
 
-def test_nothing_of_another_organization_applies(home: Home, principals: Principals) -> None:
+def test_nothing_of_another_organization_applies(home: Home, principals: Door) -> None:
     changes.create_organization(home.registry, actor=ACTOR, name="acme")
     home.agent(team="support")
     home.activate("a", "b")
@@ -103,19 +119,21 @@ def test_nothing_of_another_organization_applies(home: Home, principals: Princip
     assert principals.get(home.credential(home.key())).bindings == ()
 
 
-def test_rows_are_read_once_per_epoch(home: Home, source: Counting, principals: Principals) -> None:
+def test_rows_are_read_once_per_epoch(home: Home, source: Counting, principals: Door) -> None:
     home.agent()
     credential = home.credential(home.key())
     first = principals.get(credential)
     assert principals.get(credential) is first
     assert source.reads == 1
+    home.activate("support")  # a change of something else
+    assert principals.get(credential) is first
     home.agent("somebody-else")  # any change of authority
     second = principals.get(credential)
-    assert (source.reads, second.epoch > first.epoch) == (2, True)
+    assert (source.reads, second.authority_epoch > first.authority_epoch) == (2, True)
     assert second.document == first.document
 
 
-def test_a_cached_entry_admits_only_the_whole_secret(home: Home, principals: Principals) -> None:
+def test_a_cached_entry_admits_only_the_whole_secret(home: Home, principals: Door) -> None:
     home.agent()
     real = home.credential(home.key())
     principals.get(real)
@@ -126,7 +144,7 @@ def test_a_cached_entry_admits_only_the_whole_secret(home: Home, principals: Pri
     assert principals.get(real).name == "bot"
 
 
-def test_why_a_key_is_dead(home: Home, principals: Principals) -> None:
+def test_why_a_key_is_dead(home: Home, principals: Door) -> None:
     home.agent()
     home.agent("gone")
     revoked, expired, orphaned = home.key(), home.key(lifetime_ns=1), home.key("gone")
@@ -142,7 +160,7 @@ def test_why_a_key_is_dead(home: Home, principals: Principals) -> None:
     assert refusal(principals, generate("agent").credential).detail == "unknown"
 
 
-def test_revoked_holds_for_the_next_request(home: Home, principals: Principals) -> None:
+def test_revoked_holds_for_the_next_request(home: Home, principals: Door) -> None:
     home.agent()
     home.agent("other")
     dead, alive = home.credential(home.key()), home.credential(home.key("other"))
@@ -153,7 +171,7 @@ def test_revoked_holds_for_the_next_request(home: Home, principals: Principals) 
 
 
 def test_a_key_expires_in_the_cache_too(
-    home: Home, principals: Principals, source: Counting, monkeypatch: pytest.MonkeyPatch
+    home: Home, principals: Door, source: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.agent()
     credential = home.credential(home.key(lifetime_ns=3_600_000_000_000))
@@ -164,7 +182,7 @@ def test_a_key_expires_in_the_cache_too(
     assert source.reads == 1
 
 
-def test_a_second_look_sees_what_changed(home: Home, principals: Principals, source: Counting) -> None:
+def test_a_second_look_sees_what_changed(home: Home, principals: Door, source: Counting) -> None:
     home.agent()
     found = principals.get(home.credential(home.key()))
     assert principals.refresh(found) is found
@@ -178,8 +196,53 @@ def test_a_second_look_sees_what_changed(home: Home, principals: Principals, sou
     assert (caught.value.code, caught.value.detail) == ("bad_credentials", "revoked")
 
 
+def test_a_key_that_expires_while_a_body_comes_is_refused(
+    home: Home, principals: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time passes without a change of any epoch."""
+    home.agent()
+    found = principals.get(home.credential(home.key(lifetime_ns=3_600_000_000_000)))
+    later = time.time_ns() + 3_700_000_000_000
+    monkeypatch.setattr(module.time, "time_ns", lambda: later)
+    with pytest.raises(Denied) as caught:
+        principals.refresh(found)
+    assert (caught.value.code, caught.value.detail) == ("bad_credentials", "expired")
+    assert caught.value.principal_hint == PrincipalHint(ORG, found.agent_id, found.key_id)
+
+
+def test_a_pepper_that_was_added_meanwhile_is_found(home: Home, source: Counting, principals: Door) -> None:
+    home.agent()
+    principals.get(home.credential(home.key()))
+    secret_files.create(home.data.keys / "pepper.2")
+    newer = changes.create_key(
+        home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot"
+    ).text
+    assert principals.get(home.credential(newer)).name == "bot"
+
+
+def test_a_pepper_that_is_missing_is_not_looked_for_at_every_request(
+    home: Home, principals: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.agent()
+    secret_files.create(home.data.keys / "pepper.2")
+    newer = home.credential(
+        changes.create_key(home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot").text
+    )
+    (home.data.keys / "pepper.2").unlink()
+    looks: list[int] = []
+    now = [100.0]
+    monkeypatch.setattr(credentials, "_read_all", lambda keys: looks.append(1) or {})
+    monkeypatch.setattr(credentials.time, "monotonic", lambda: now[0])
+    for _ in range(5):
+        assert refusal(principals, newer).detail == "pepper_missing"
+    assert len(looks) == 1
+    now[0] += 2
+    assert refusal(principals, newer).detail == "pepper_missing"
+    assert len(looks) == 2
+
+
 def test_the_cache_is_bounded_and_forgets_the_oldest(home: Home, source: Counting) -> None:
-    principals = Principals(source, home.peppers, capacity=2)
+    principals = Door(source, home.peppers, capacity=2)
     made = []
     for name in ("a", "b", "c"):
         home.agent(name)
@@ -191,7 +254,7 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(home: Home, source: Countin
     assert source.reads == 4
 
 
-def test_a_hash_moved_to_another_row_opens_nothing(home: Home, principals: Principals) -> None:
+def test_a_hash_moved_to_another_row_opens_nothing(home: Home, principals: Door) -> None:
     home.agent("victim")
     home.agent("thief")
     victim, thief = home.credential(home.key("victim")), home.credential(home.key("thief"))
@@ -209,17 +272,6 @@ def test_keys_of_an_older_pepper_work_until_it_is_gone(home: Home, source: Count
     home.agent()
     credential = home.credential(home.key())
     secret_files.create(home.data.keys / "pepper.2")
-    assert Principals(source, Peppers.load(home.data.keys)).get(credential).name == "bot"
+    assert Door(source, Peppers.load(home.data.keys)).get(credential).name == "bot"
     (home.data.keys / "pepper.1").unlink()
-    assert refusal(Principals(source, Peppers.load(home.data.keys)), credential).detail == "pepper_missing"
-
-
-def test_without_an_epoch_nobody_is_let_in(home: Home, principals: Principals) -> None:
-    home.agent()
-    credential = home.credential(home.key())
-    principals.get(credential)
-    with home.registry.write() as session:
-        session.connection().exec_driver_sql("DELETE FROM epoch")
-    with pytest.raises(Denied) as caught:
-        principals.get(credential)
-    assert caught.value.code == "registry_unavailable"
+    assert refusal(Door(source, Peppers.load(home.data.keys)), credential).detail == "pepper_missing"

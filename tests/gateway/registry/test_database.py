@@ -15,12 +15,14 @@ from sqlmodel import SQLModel
 
 import gateway.registry.migrations
 from gateway.errors import Denied, GatewayError
-from gateway.registry import changes, queries
+from gateway.registry import changes, queries, triggers
 from gateway.registry.database import Registry
-from gateway.registry.migrations.versions.r0001_initial import AUTHORITY, WRITTEN_ONCE
-from gateway.registry.reader import REVISION, RegistryReader
+from gateway.registry.migrations.versions.r0001_initial import WRITTEN_ONCE
+from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES, EVENTS, PARTS
+from gateway.registry.port import REVISION, Epochs
+from gateway.registry.reader import RegistryReader
 from gateway.settings import DataDirectory
-from tests.gateway.conftest import ACTOR, ORG, Home
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 
 def execute(home: Home, statement: str) -> int:
@@ -31,6 +33,20 @@ def execute(home: Home, statement: str) -> int:
 def epoch(home: Home) -> int:
     with home.registry.read() as session:
         return queries.current_epoch(session)
+
+
+def epochs(home: Home) -> Epochs:
+    reader = RegistryReader(home.data.registry_db)
+    try:
+        return at_once(reader.epochs())
+    finally:
+        reader.close()
+
+
+def moved(before: Epochs, after: Epochs) -> set[str]:
+    """Which parts have changed; no part may lag behind the state that it changed in."""
+    assert after.value == max(after[1:]) if after != before else True
+    return {part for part in PARTS if getattr(after, part) != getattr(before, part)}
 
 
 def test_the_migrations_make_the_models_tables(home: Home) -> None:
@@ -75,7 +91,7 @@ def fill(home: Home) -> None:
     )  # fmt: skip
 
 
-COLUMN = dict.fromkeys((*AUTHORITY, *WRITTEN_ONCE), "id") | {
+COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
     "activation_current": "activation_id",
     "agent_version": "agent_id",
     "bundle": "name",
@@ -83,19 +99,48 @@ COLUMN = dict.fromkeys((*AUTHORITY, *WRITTEN_ONCE), "id") | {
 }
 
 
-@pytest.mark.parametrize("table", AUTHORITY)
-def test_every_change_of_authority_moves_the_epoch(table: str, home: Home) -> None:
-    before = epoch(home)
-    fill(home)  # inserts
-    inserted = epoch(home)
-    assert inserted > before
-    assert execute(home, f"UPDATE {table} SET {COLUMN[table]} = {COLUMN[table]}") >= 1
-    updated = epoch(home)
-    assert updated > inserted
+@pytest.mark.parametrize("table", CHANGES)
+def test_a_change_moves_the_epoch_of_its_parts_and_no_other(table: str, home: Home) -> None:
+    fill(home)
     connection = sqlite3.connect(home.data.registry_db, isolation_level=None)  # foreign keys are off here
-    connection.execute(f"DELETE FROM {table}")
+    row = connection.execute(f"SELECT * FROM {table}").fetchone()
+    for statement, values in (
+        (f"UPDATE {table} SET {COLUMN[table]} = {COLUMN[table]}", ()),
+        (f"DELETE FROM {table}", ()),
+        (f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row),
+    ):
+        before = epochs(home)
+        assert connection.execute(statement, values).rowcount == 1
+        assert moved(before, epochs(home)) == set(CHANGES[table]), statement
     connection.close()
-    assert epoch(home) > updated
+
+
+def test_a_binding_that_pins_a_revision_changes_the_policy_too(home: Home) -> None:
+    fill(home)
+    connection = sqlite3.connect(home.data.registry_db, isolation_level=None)
+    for statement, parts in (
+        ("UPDATE binding SET pinned = 'c'", {"authority", "policy"}),
+        ("UPDATE binding SET removed_ns = 1", {"authority", "policy"}),
+        ("DELETE FROM binding", {"authority", "policy"}),
+    ):
+        before = epochs(home)
+        assert connection.execute(statement).rowcount == 1
+        assert moved(before, epochs(home)) == parts, statement
+    before = epochs(home)
+    connection.execute(
+        "INSERT INTO binding SELECT 'b', id, 'team', 't', 'support', 'grant', 'c', 0, NULL FROM organization"
+    )
+    assert moved(before, epochs(home)) == {"authority", "policy"}
+    connection.close()
+
+
+def test_a_registered_agent_is_news_of_authority_alone(home: Home) -> None:
+    fill(home)
+    before = epochs(home)
+    home.agent("another")
+    home.key("another")
+    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="another", bundle="support")
+    assert moved(before, epochs(home)) == {"authority"}
 
 
 def test_each_authority_table_has_a_trigger_of_its_own(home: Home) -> None:
@@ -103,8 +148,38 @@ def test_each_authority_table_has_a_trigger_of_its_own(home: Home) -> None:
     with home.registry.read() as session:
         rows = session.connection().exec_driver_sql("SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger'")
         names = {tuple(row) for row in rows}
-    for table in AUTHORITY:
-        assert {(table, f"epoch_{table}_{event}") for event in ("insert", "update", "delete")} <= names
+    for table in CHANGES:
+        assert {(table, f"epoch_{table}_{event}") for event in EVENTS} <= names
+
+
+def test_the_fingerprint_is_that_of_the_migrations(home: Home) -> None:
+    with home.registry.read() as session:
+        rows = session.connection().exec_driver_sql(triggers.QUERY).all()
+    assert len(rows) == len(CHANGES) * 3 + 3 + len(WRITTEN_ONCE) * 2
+    assert triggers.fingerprint(rows) == triggers.FINGERPRINT
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t BEFORE UPDATE ON api_key BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER t BEFORE INSERT ON outbox BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE VIEW v AS SELECT * FROM agent",
+        "DROP TRIGGER epoch_api_key_update",
+        "DROP TRIGGER history_bundle_delete",
+    ],
+)
+def test_a_registry_with_other_triggers_is_refused(home: Home, statement: str) -> None:
+    """A command would report a revocation that did not happen, or that no worker sees."""
+    execute(home, statement)
+    for attempt in (
+        lambda: Registry.open(home.data),
+        lambda: RegistryReader(home.data.registry_db),
+        home.registry.migrate,
+    ):
+        with pytest.raises(GatewayError) as caught:
+            attempt()
+        assert caught.value.code == "registry_damaged"
 
 
 @pytest.mark.parametrize("table", WRITTEN_ONCE)
@@ -159,6 +234,39 @@ def test_writers_take_turns(home: Home) -> None:
 def test_migrating_again_changes_nothing(home: Home) -> None:
     home.registry.migrate()
     assert home.registry.revision() == REVISION
+
+
+def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
+    """Made as the first version made them, with an agent in it; afterwards it is what a new one would be."""
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    registry = Registry(path)
+    registry._make_tables(None, "0001")
+    connection.execute("INSERT INTO organization VALUES ('org_1', 'acme', 0)")
+    connection.execute(
+        "INSERT INTO agent (id, organization_id, name, owner, team, environment, capabilities, labels, status, "
+        "created_ns, updated_ns, version) VALUES ('agt_1', 'org_1', 'bot', '', '', '', '[]', '{}', 'active', 0, 0, 1)"
+    )
+    assert connection.execute("SELECT * FROM epoch").fetchall() == [(1, 3)]
+    connection.close()
+    registry.migrate()  # which also looks at the triggers
+    assert registry.revision() == REVISION
+    assert [agent.name for agent in queries.agents(registry, "acme")] == ["bot"]
+    reader = RegistryReader(path)
+    before = at_once(reader.epochs())
+    assert before == Epochs(4, 4, 4, 4)  # beyond every number that was in use, so nothing cached is taken for current
+    changes.revoke_agent(registry, actor=ACTOR, organization="acme", agent="bot")
+    assert moved(before, at_once(reader.epochs())) == {"authority"}
+    reader.close()
+    with registry.read() as session:
+        found = session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all()
+    new = Registry(tmp_path / "new.db")
+    new._make_tables(None)
+    with new.read() as session:
+        assert set(found) == set(session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all())
+    new.close()
+    registry.close()
 
 
 def test_a_migration_that_fails_leaves_nothing(home: Home, tmp_path: Path) -> None:
@@ -218,6 +326,6 @@ def test_a_broken_registry_denies(home: Home) -> None:
     reader = RegistryReader(home.data.registry_db)
     execute(home, "ALTER TABLE api_key RENAME TO gone")
     with pytest.raises(Denied) as caught:
-        reader.credential("x" * 12)
+        at_once(reader.credential("x" * 12))
     assert caught.value.code == "registry_unavailable"
     reader.close()

@@ -23,7 +23,7 @@ def test_every_builtin_is_one_of_opas(capabilities: dict[str, dict[str, Any]]) -
 
 
 def test_no_name_is_in_two_families() -> None:
-    assert sum(map(len, FAMILIES)) == len(TABLE)
+    assert sum(len(family.BUILTINS) for family in FAMILIES) == len(TABLE)
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))

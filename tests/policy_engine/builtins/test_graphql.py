@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from policy_engine.builtins.graphql_parser import parse_query
-from policy_engine.builtins.graphql_schema_parser import parse_schema
+from policy_engine.builtins.graphql.parser import parse_query
+from policy_engine.builtins.graphql.schema_parser import parse_schema
 from policy_engine.values import Value
 from tests.oracle import Oracle
 from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome

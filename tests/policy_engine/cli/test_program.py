@@ -116,7 +116,7 @@ def test_coverage_is_shown_if_all_tests_pass(policy) -> None:
 
 def test_too_little_coverage_is_a_failure(policy) -> None:
     assert policy("test", "p", "--threshold", "80")[0] == 0
-    text = "85.71 percent of the lines are covered, not 90.00\n"
+    text = "coverage is 85.71 percent, below the threshold of 90.00\n"
     assert policy("test", "p", "--threshold", "90") == (1, "", text)
     assert policy("test", "p", "--threshold", "90", "-v") == (1, "", f"{text}  p/authz.rego:10\n")
 
@@ -135,7 +135,7 @@ def test_policies_that_do_not_compile_are_shown_with_the_line(policy) -> None:
     code, out, err = policy("test", "p")
     assert (code, out) == (2, "")
     assert "p/bad.rego:4:" in err
-    assert "  4 |   x == y\n    |   ^^^^^^\n" in err
+    assert "  4 |   x == y\n    |   ^\n" in err
 
 
 def test_strict_tests_see_errors_of_builtins(policy) -> None:
@@ -198,7 +198,7 @@ def test_check_keeps_a_bundle_inside_its_roots(policy) -> None:
     write("b/other.rego", "package team.b\n")
     code, _, err = policy("check", "b")
     assert code == 1
-    assert err.startswith("b/other.rego:1:1: bundle_error: package `team.b` is in none of the manifest's roots\n")
+    assert err.startswith("b/other.rego:1:1: bundle_error: package `team.b` is outside the manifest's roots\n")
 
 
 # ---- policy eval

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import policy_engine as pe
-from policy_engine.builtins.schema_references import SchemaError
+from policy_engine.builtins.json_schema.references import SchemaError
 from policy_engine.compiler.typecheck.messages import type_text
 from policy_engine.compiler.typecheck.schemas import type_of
 from tests.oracle import Oracle
@@ -54,10 +54,13 @@ def errors(source: str, **options: Any) -> list[str]:
     return [f"{error.location}: {error.code}: {error.message}".split("\n")[0] for error in caught.value.errors]
 
 
+MATCH = "rego_type_error: match error: the two sides are never equal"
+
+
 def test_the_schema_of_input_is_that_of_every_rule_and_query() -> None:
     source = "p if input.user == 1\n\nq if input.name\n\nr if count(input.roles) == 1"
     assert errors(source, schemas={"schema": INPUT}) == [
-        "t.rego:3: rego_type_error: match error",
+        f"t.rego:3: {MATCH}",
         "t.rego:5: rego_type_error: undefined ref: input.name",
     ]
     policies = pe.compile({"t.rego": "package t\n\np if input.user"}, schemas={"schema": INPUT})
@@ -75,7 +78,7 @@ p if input.user == data.people[_]"""
 
 def test_annotations_name_schemas() -> None:
     schemas = {"schema.person": INPUT, 'schema.org["people-1"]': {"type": "array", "items": {"type": "number"}}}
-    assert errors(ANNOTATED, schemas=schemas) == ["t.rego:7: rego_type_error: match error"]
+    assert errors(ANNOTATED, schemas=schemas) == [f"t.rego:7: {MATCH}"]
     schemas['schema.org["people-1"]'] = {"type": "array", "items": {"type": "string"}}
     pe.compile({"t.rego": f"package t\n\n{ANNOTATED}"}, schemas=schemas)
 
@@ -103,7 +106,7 @@ p if {
 	input == 1
 	data.x == 1
 }"""
-    assert errors(source) == ["t.rego:8: rego_type_error: match error", "t.rego:9: rego_type_error: match error"]
+    assert errors(source) == [f"t.rego:8: {MATCH}", f"t.rego:9: {MATCH}"]
 
 
 def test_no_schema_is_too_deep_or_too_large_for_an_error() -> None:

@@ -1,0 +1,75 @@
+"""What one request asks for, in the words of its provider: the `Call` that a policy judges and the log records.
+
+Only plain data lives here, parsed already and never changed. How bytes become a `Call` is the provider's `read`
+(`gateway/upstream/providers/`); what a policy sees of it is `gateway/policy/input.py`; what the log says of it is
+`gateway/dataplane/evidence.py`. Specification: docs/architecture.md, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool offered to the model. Its type is kept, so that a hosted tool is not a function of that name.
+
+    A hosted tool, which the provider runs itself, has the empty name.
+    """
+
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """State on the provider's side that a call names or an answer creates: an uploaded file, a stored completion."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request in the words of its provider. Immutable: an obligation makes a new one from the changed body.
+
+    `body` is the parsed object and `raw` the bytes that say the same and will be forwarded. Both are shared with the
+    policies and the log and must not be mutated. A request without a body has `body=None` and `raw=b""`.
+    """
+
+    action: str
+    upstream: str
+    provider: str
+    method: str
+    # Without the upstream's name, if the client wrote it.
+    path: str
+    raw: bytes
+    body: dict[str, Any] | None
+    model: str | None = None
+    # Every model that the provider may use, each once and `model` first: a call can name others to fall back on.
+    models: tuple[str, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    stream: bool = False
+    # The output limit that the call asks for and the upstream honours; None where there is none.
+    max_output_tokens: int | None = None
+    tools: tuple[Tool, ...] = ()
+    # The role of each message, in order.
+    roles: tuple[str, ...] = ()
+    messages: int = 0
+    # SHA-256 (hex) of every system, developer or instructions text, in order.
+    system_prompts: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    # The provider keeps something of this call that a later call can refer to.
+    stores: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output."""
+
+    input: int
+    output: int
+    cached: int = 0
+    reasoning: int = 0

@@ -1,0 +1,121 @@
+"""From an exchange to the two entries that the log keeps of it: `decided` and `completed`.
+
+This file says which fact goes under which name. `gateway/dataplane/proxy.py` says when the entries are written and what
+happens if they cannot be; `gateway/audit/` turns them into leaves. Bodies never enter the log, only their salted
+commitments. Specification: docs/architecture.md, section 10.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+
+from gateway.audit.entry import SALT_BYTES, commitment, document
+from gateway.audit.intents import Completed, Decided
+from gateway.dataplane.exchange import Exchange
+from gateway.identifiers import random_bytes
+
+_DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
+_MAX_CREATED = 64
+
+
+def new_salt() -> bytes:
+    return random_bytes(SALT_BYTES)
+
+
+def decided(exchange: Exchange) -> Decided:
+    """The decision on this exchange. It is open if the request will be forwarded."""
+    principal, call, authorization = exchange.principal, exchange.call, exchange.authorization
+    assert principal is not None
+    assert call is not None
+    assert authorization is not None
+    assert exchange.epochs is not None
+    fields: dict[str, str | int | bool | None] = {
+        "agent_name": principal.name,
+        "agent_version": principal.version,
+        "team": principal.team,
+        "environment": principal.environment,
+        "action": call.action,
+        "upstream": call.upstream,
+        "provider": call.provider,
+        "model": call.model,
+        "method": call.method,
+        "path": call.path,
+        "stream": call.stream,
+        **authorization.fields(),
+        "request_bytes": len(exchange.received),
+        "request_commitment": commitment(exchange.salt, "request_body", exchange.received),
+    }
+    if len(call.models) > 1:
+        fields["models_json"] = document(call.models)
+    if call.stores:
+        fields["stores"] = True
+    if exchange.edits:
+        fields["edits_json"] = document(exchange.edits)
+        fields["forwarded_commitment"] = commitment(exchange.salt, "forwarded_body", call.raw)
+    return Decided(
+        organization=principal.organization,
+        event_id=exchange.decision_id,
+        agent=principal.agent_id,
+        key=principal.key_id,
+        allow=authorization.allow,
+        reason=authorization.code,
+        reasons=authorization.reasons,
+        open=authorization.allow,
+        epoch=exchange.epochs.value,
+        fields=fields,
+        private=authorization.kept_input,
+        salt=exchange.salt,
+    )
+
+
+def completed(exchange: Exchange, outcome: str) -> Completed:
+    """The end of an exchange that was let through."""
+    principal, report = exchange.principal, exchange.report
+    usage = report.usage
+    assert principal is not None
+    assert exchange.epochs is not None
+    fields: dict[str, str | int | bool | None] = {
+        "upstream_status": exchange.upstream_status,
+        "response_bytes": exchange.response_bytes,
+        "duration_us": (time.monotonic_ns() - exchange.started_monotonic_ns) // 1000,
+    }
+    if exchange.first_byte_monotonic_ns is not None:
+        fields["first_byte_us"] = (exchange.first_byte_monotonic_ns - exchange.started_monotonic_ns) // 1000
+    if exchange.response_commitment is not None:
+        fields["response_commitment"] = exchange.response_commitment
+    if report.model is not None:
+        fields["response_model"] = report.model
+    if report.created:
+        created = [{"kind": each.kind, "id": each.id} for each in report.created[:_MAX_CREATED]]
+        fields["created_json"] = document(created)
+    if usage is not None:
+        fields["cached_tokens"] = usage.cached
+        fields["reasoning_tokens"] = usage.reasoning
+    if exchange.detail:
+        fields["detail"] = exchange.detail[:_DETAIL]
+    return Completed(
+        organization=principal.organization,
+        decision_id=exchange.decision_id,
+        agent=principal.agent_id,
+        outcome=outcome,
+        status=exchange.status,
+        input_tokens=None if usage is None else usage.input,
+        output_tokens=None if usage is None else usage.output,
+        epoch=exchange.epochs.value,
+        fields=fields,
+    )
+
+
+class ResponseDigest:
+    """`commitment(salt, "response_body", body)` for a body that comes in pieces and is not kept."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._hmac = hmac.new(salt, b"response_body\x00", hashlib.sha256)
+
+    def update(self, chunk: bytes) -> None:
+        self._hmac.update(chunk)
+
+    def hexdigest(self) -> str:
+        return self._hmac.hexdigest()

@@ -1,0 +1,87 @@
+"""What may not be in a request's head, and what may not come back from an upstream: pure checks of the data plane.
+
+They refuse whatever two parties could read differently, so that the gateway and everybody behind it see one request.
+`gateway/dataplane/proxy.py` calls them in steps 1, 4 and 7; `gateway/http/listener.py` checks what must be seen before
+a head is complete. Specification: docs/architecture.md, section 7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from starlette.types import Scope
+
+from gateway.errors import Denied
+from gateway.upstream.client import Answer
+from gateway.upstream.strict_json import shown
+
+_JSON = re.compile(rb"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?\s*", re.IGNORECASE)
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+# Segments of plain characters: no escapes, no empty segment, no parameters. No route has any other.
+_PATH = re.compile(rb"(?:/[A-Za-z0-9._:-]{1,128})+")
+_DOTS = (b".", b"..")
+# Seen twice, these would let two readers of one request see different things.
+_SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
+
+
+def head(scope: Scope) -> dict[bytes, bytes]:
+    """The headers by name; `Denied` if this head is not in the one form that has one meaning."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in headers and name in _SINGLE:
+            raise Denied("bad_request", reasons=[f"the header {name.decode('ascii')} appears twice"])
+        headers[name] = value
+    if not _HOST.fullmatch(headers.get(b"host", b"")):
+        raise Denied("bad_request", reasons=["there must be one valid Host header"])
+    if b"transfer-encoding" in headers:
+        if b"content-length" in headers:
+            raise Denied("bad_request", reasons=["Content-Length and Transfer-Encoding exclude each other"])
+        if headers[b"transfer-encoding"].lower() != b"chunked":
+            raise Denied("unsupported_encoding", reasons=["the only transfer encoding is chunked"])
+    if b"upgrade" in headers:
+        raise Denied("bad_request", reasons=["no other protocol is spoken here"])
+    path: bytes = scope["raw_path"]
+    if not _PATH.fullmatch(path) or any(segment in _DOTS for segment in path.split(b"/")):
+        raise Denied("unknown_route")
+    return headers
+
+
+def query(text: bytes, allowed: frozenset[str]) -> None:
+    """Only names that the route knows: above all, a key in a URL is a key in many logs."""
+    for part in text.split(b"&") if text else ():
+        name = part.split(b"=", 1)[0].decode("latin-1")
+        if name not in allowed:
+            raise Denied("bad_request", reasons=[f"the query parameter {shown(name)} is not known here"])
+
+
+def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes]) -> dict[str, str]:
+    """The headers that go upstream in any case: the gateway's own, and those of the client that the route lists."""
+    found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
+    for name in allowed:
+        if name in headers and headers[name].isascii():
+            found[name.decode()] = headers[name].decode("latin-1")
+    return found
+
+
+def no_body(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+        raise Denied("bad_request", reasons=["this route takes no body"])
+
+
+def json_body(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Denied("unsupported_encoding")
+    if not _JSON.fullmatch(headers.get(b"content-type", b"")):
+        raise Denied("unsupported_encoding", reasons=["the content type must be application/json"])
+
+
+def answer(found: Answer) -> None:
+    """An answer that must not reach an agent, or that nobody here could read, counts as a failure of the upstream."""
+    if found.status == 401:
+        # Its text speaks about the gateway's own credential.
+        raise Denied("upstream_error", "the upstream refuses the gateway's credential")
+    if not (200 <= found.status < 300 or 400 <= found.status < 600):
+        raise Denied("upstream_error", f"the upstream answered with status {found.status}")
+    if found.header(b"content-encoding").lower() not in (b"", b"identity"):
+        raise Denied("upstream_error", "the upstream compresses although it was told not to")

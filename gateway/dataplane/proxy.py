@@ -1,0 +1,386 @@
+"""The data plane: one request of an agent, as nine numbered steps (docs/architecture.md, section 7).
+
+    admit  1 guard the head   2 route    3 authenticate   4 read the body into a call
+    judge  5 decide           6 record `decided`
+    carry  7 forward          8 relay    9 record `completed`
+
+`DataPlane.__call__` is those three in order. Whatever fails before step 6 is a refusal and nothing has left the
+gateway; from step 6 on there is an open decision, and every way out of here, also a disconnect or a cancelled task,
+passes through step 9. Two laws:
+
+# INVARIANT: no byte goes upstream before `decided` is durable, and none that was not judged.
+# INVARIANT: the client sees the end of an answer only after `completed` is durable.
+
+Pure ASGI, messages made by hand: this is the hot path. `preconditions.py` says what a head may hold,
+`gateway/upstream/` what a body means, `gateway/policy/authorization.py` what policies say, `evidence.py` what the log
+keeps, and `gateway/http/listener.py` what a connection may do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.audit.errors import AuditError
+from gateway.audit.writer import AuditWriter
+from gateway.call import Call, Reference
+from gateway.dataplane import evidence, preconditions
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.references import References
+from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.registry_view import RegistryView
+from gateway.dataplane.relay import Headers, Relay
+from gateway.errors import Denied, GatewayError, PrincipalHint
+from gateway.http import refusal
+from gateway.http.departure import Departure
+from gateway.identifiers import new_id
+from gateway.identity import authentication
+from gateway.identity.principals import Principal, Principals
+from gateway.policy import authorization
+from gateway.policy.cache import Panel, PolicyCache
+from gateway.settings import Settings
+from gateway.upstream import routing
+from gateway.upstream.client import Answer, UpstreamClient
+from gateway.upstream.providers.base import Edits, Endpoint, Provider
+
+logger = logging.getLogger("gateway.dataplane.proxy")
+
+# Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over.
+_LARGE_BODY = 64 * 1024
+# Bundles that take longer than this judge beside the event loop from the next request on.
+_LONG_JUDGEMENT = 0.005
+_MAX_LONG = 1024  # panels of which that is known
+
+_Result = TypeVar("_Result")
+
+
+class DataPlane:
+    """The ASGI application of one data worker. Everything it is given belongs to the worker's event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        principals: Principals,
+        registry: RegistryView,
+        policies: PolicyCache,
+        references: References,
+        writer: AuditWriter,
+        refusals: Refusals,
+        client: UpstreamClient,
+    ) -> None:
+        self._settings = settings
+        self._principals = principals
+        self._registry = registry
+        self._policies = policies
+        self._references = references
+        self._writer = writer
+        self._refusals = refusals
+        self._client = client
+        self._held = HeldBytes(settings.max_held_bytes)
+        # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
+        self._bodies = asyncio.Semaphore(1)
+        self._judgements = asyncio.Semaphore(1)
+        # Summaries of the panels whose last judgement was long.
+        self._long: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        holding = Holding(self._held)
+        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), evidence.new_salt(), holding)
+        try:
+            await self._admit(exchange, scope, receive)
+            await self._judge(exchange)
+        except Denied as denied:
+            await self._refuse(exchange, denied, send)
+        except _ClientGoneError:
+            pass  # nothing was decided and nobody is there to be answered
+        else:
+            await self._carry_out(exchange, scope[Departure.KEY], send)
+        finally:
+            holding.release()
+
+    # Admit: steps 1 to 4
+
+    async def _admit(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
+        # 1 guard the head
+        headers = preconditions.head(scope)
+        # 2 route
+        target = exchange.target = routing.target(scope["method"], scope["raw_path"])
+        exchange.speaker = target.provider
+        # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
+        credential = authentication.presented(scope["headers"])
+        epochs = exchange.epochs = await self._registry.epochs()
+        principal = exchange.principal = await self._principals.get(credential, epochs.authority)
+        routes = await self._registry.routes(epochs.upstreams)
+        match = exchange.match = routes.resolve(principal.organization, target)
+        route = match.endpoint.route
+        exchange.speaker = match.destination.provider
+        preconditions.query(scope["query_string"], route.query)
+        # 4 read the body, strictly: the provider's view of the call
+        exchange.headers = preconditions.forwarded(headers, route.request_headers)
+        if route.has_body:
+            preconditions.json_body(headers)
+            exchange.received = await self._receive_body(exchange.holding, headers, receive)
+        else:
+            preconditions.no_body(headers)
+        await self._read_call(exchange)
+
+    async def _receive_body(self, holding: Holding, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        limit = self._settings.max_body_bytes
+        if int(headers.get(b"content-length", b"0")) > limit:
+            raise _too_large(limit)
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientGoneError
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            holding.add(len(piece))
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read_call(self, exchange: Exchange) -> None:
+        match = exchange.match
+        assert match is not None
+        arguments = match.destination.provider, match.endpoint, exchange.received
+        if len(exchange.received) <= _LARGE_BODY:
+            exchange.call, exchange.edits = _read(*arguments)
+        else:
+            exchange.call, exchange.edits = await _beside(self._bodies, _read, *arguments)
+
+    # Judge: steps 5 and 6
+
+    async def _judge(self, exchange: Exchange) -> None:
+        # 5 look again whom and where this is about, which may have changed while the body came; then decide
+        await self._look_again(exchange)
+        principal, epochs = exchange.principal, exchange.epochs
+        assert principal is not None
+        assert epochs is not None
+        judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
+        foreign = self._foreign(exchange, principal)
+        if judges.summary in self._long:
+            await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
+        else:
+            self._decide(exchange, principal, judges, foreign)
+        # 6 record `decided`
+        await self._record_decided(exchange)
+        assert exchange.authorization is not None
+        if not exchange.authorization.allow:
+            raise Denied(exchange.authorization.code, reasons=exchange.authorization.reasons)
+
+    async def _look_again(self, exchange: Exchange) -> None:
+        while True:
+            target, principal = exchange.target, exchange.principal
+            assert target is not None
+            assert principal is not None
+            epochs = exchange.epochs = await self._registry.epochs()
+            principal = exchange.principal = await self._principals.refresh(principal, epochs.authority)
+            match = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
+            if match == exchange.match:
+                return
+            exchange.match = match
+            exchange.speaker = match.destination.provider
+            await self._read_call(exchange)  # another upstream may read the body in another way
+
+    def _foreign(self, exchange: Exchange, principal: Principal) -> tuple[Reference, ...]:
+        """State at the provider that the call names and its agent did not create here."""
+        call, match = exchange.call, exchange.match
+        assert call is not None
+        assert match is not None
+        if not call.references:
+            return ()
+        upstream = match.destination.id
+        return self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
+
+    def _decide(self, exchange: Exchange, principal: Principal, judges: Panel, foreign: tuple[Reference, ...]) -> None:
+        """Judge the call; where that obliges the gateway to change it, change it and judge the result once more.
+
+        Both judgements share one deadline. Touches nothing but the exchange, so it may run beside the event loop.
+        """
+        call, match = exchange.call, exchange.match
+        assert call is not None
+        assert match is not None
+        began = time.monotonic()
+        ends = began + self._settings.policy_deadline_ms / 1000
+        found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
+        if found.allow and found.max_output_tokens is not None:
+            edits = Edits(max_output_tokens=found.max_output_tokens)
+            exchange.call, names = match.destination.provider.edit(call, edits)
+            if names:
+                exchange.edits += names
+                found = authorization.confirm(found, principal, exchange.call, ends=ends)
+        exchange.authorization = found
+        if time.monotonic() - began <= _LONG_JUDGEMENT:
+            self._long.discard(judges.summary)
+        elif len(self._long) < _MAX_LONG:
+            self._long.add(judges.summary)
+
+    async def _record_decided(self, exchange: Exchange) -> None:
+        if len(exchange.received) <= _LARGE_BODY:
+            intent = evidence.decided(exchange)
+        else:
+            intent = await _beside(self._bodies, evidence.decided, exchange)
+        # From here on it may be in the log, also if this task is cancelled while it waits.
+        exchange.open = intent.open
+        try:
+            committed = await self._writer.write(intent)
+        except AuditError as error:
+            exchange.open = False
+            raise Denied("audit_unavailable", str(error)) from error
+        except asyncio.CancelledError:
+            if exchange.open:
+                await self._record_completed(exchange, "gateway_stopped")
+            raise
+        exchange.recorded = True
+        if intent.allow and committed.entry["allow"] is not True:
+            # The log has the last word: a reservation can turn an allow around inside its transaction.
+            exchange.open = False
+            raise Denied(str(committed.entry["reason"]))
+
+    # Carry out: steps 7 to 9
+
+    async def _carry_out(self, exchange: Exchange, client: Departure, send: Send) -> None:
+        """Forward and relay within the time one call may take, and close the record whatever happens."""
+        assert exchange.match is not None
+        outcome = "gateway_error"
+        relay = Relay(exchange, exchange.match.destination.provider, send)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        failure: Denied | None = None
+        try:
+            async with asyncio.timeout(self._settings.upstream_first_byte_timeout) as limit:
+                # A client that leaves ends the call at once: the upstream must not go on for nobody.
+                client.tell = functools.partial(_end_now, limit, loop)
+                if client.gone:
+                    client.tell()
+                # 7 forward
+                answer = await self._forward(exchange, exchange.match.destination)
+                # 8 relay; pauses within the answer are limited by the upstream client
+                if not client.gone:  # otherwise this call ends in the next turn, as was just said
+                    limit.reschedule(started + self._settings.upstream_total_timeout)
+                try:
+                    outcome = await relay.run(answer)
+                finally:
+                    answer.close()
+            exchange.status = answer.status
+        except TimeoutError:
+            outcome = "client_disconnected" if client.gone else "upstream_timeout"
+            failure = Denied("upstream_timeout")
+        except Denied as denied:
+            outcome, exchange.detail, failure = denied.code, denied.detail, denied
+            logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
+        except asyncio.CancelledError:
+            outcome = "gateway_stopped"
+            raise
+        finally:
+            # 9 record `completed`
+            client.tell = None
+            if failure is not None and exchange.status is None and not client.gone:
+                exchange.status = failure.reason.status
+            closed = await self._record_completed(exchange, outcome)
+        await self._remember_created(exchange)
+        if client.gone:
+            return
+        if not closed:
+            failure = Denied("outcome_unrecorded")
+        if failure is None:
+            with suppress(TimeoutError):  # of a client that has stopped reading
+                async with asyncio.timeout_at(started + self._settings.upstream_total_timeout):
+                    await relay.end()
+        elif not relay.begun:
+            await self._refuse(exchange, failure, send)
+        # Otherwise a part is out: returning without an end makes the server close the connection.
+
+    async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
+        outgoing = destination.provider.prepare(
+            exchange.forget_request(), destination.base_url, destination.secret, exchange.headers
+        )
+        answer = await self._client.send(outgoing, exchange.holding.release)
+        exchange.upstream_status = answer.status
+        try:
+            preconditions.answer(answer)
+        except Denied:
+            answer.close()
+            raise
+        return answer
+
+    async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
+        """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
+        try:
+            await self._writer.write(evidence.completed(exchange, outcome))
+        except AuditError as error:
+            logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
+            return False
+        exchange.open = False
+        return True
+
+    async def _remember_created(self, exchange: Exchange) -> None:
+        """Take note of state that the answer created, so that this agent may refer to it."""
+        principal, match, created = exchange.principal, exchange.match, exchange.report.created
+        if not created or principal is None or match is None:
+            return
+        try:
+            await asyncio.to_thread(
+                self._references.remember, principal.organization, match.destination.id, principal.agent_id, created
+            )
+        except GatewayError as error:
+            logger.error("%s: %s", exchange.decision_id, error.message)
+
+    # Refusals
+
+    async def _refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
+        if not exchange.recorded:
+            self._refusals.add(denied, _owner(exchange.principal))
+        body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
+        headers: Headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+        ]
+        if denied.reason.status == 503:
+            headers.append((b"retry-after", b"1"))
+        if exchange.recorded:
+            headers.append((b"x-decision-id", exchange.decision_id.encode()))
+        await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _ClientGoneError(Exception):
+    """The client closed the connection before it had sent its request."""
+
+
+async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
+    """Do long work on another thread when it is its turn, so that the event loop goes on."""
+    async with turn:
+        return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+def _read(provider: Provider, endpoint: Endpoint, raw: bytes) -> tuple[Call, tuple[str, ...]]:
+    """The call in this body, changed so that its answer will report usage: what is judged is what is sent."""
+    return provider.edit(provider.read(endpoint, raw), Edits(report_usage=True))
+
+
+def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
+    if not limit.expired():
+        limit.reschedule(loop.time())
+
+
+def _too_large(limit: int) -> Denied:
+    return Denied("too_large", reasons=[f"the body may have at most {limit} bytes"])
+
+
+def _owner(principal: Principal | None) -> PrincipalHint | None:
+    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id) if principal else None

@@ -1,0 +1,76 @@
+"""A data worker's view of the registry beside principals: upstreams with their secrets opened, and policies in force.
+
+Each is read again when its part of the epoch has changed, and only then. A secret that cannot be opened makes its
+own upstream unusable and no other. Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from gateway.errors import GatewayError
+from gateway.registry.port import ActiveSet, Epochs, RegistryPort, UpstreamRow
+from gateway.registry.vault import Place, Vault
+from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Destination, RouteTable
+
+logger = logging.getLogger("gateway.upstreams")
+
+
+class RegistryView:
+    """One worker's view; used from its event loop's thread only."""
+
+    def __init__(self, registry: RegistryPort, vault: Vault) -> None:
+        self._registry = registry
+        self._vault = vault
+        self._table_epoch = -1
+        self._table = RouteTable([])
+        self._active: ActiveSet | None = None
+        # By row and version: a secret and why it cannot be used. Opening one once is enough.
+        self._secrets: dict[tuple[str, int], tuple[str | None, str]] = {}
+
+    async def epochs(self) -> Epochs:
+        """The state of the registry now: what is newer than this was committed later."""
+        return await self._registry.epochs()
+
+    async def routes(self, epoch: int) -> RouteTable:
+        """The table as of this epoch of upstreams or a later one."""
+        if epoch != self._table_epoch:
+            # What is read now is at least as new as the epoch that the caller has seen.
+            rows = [row for row in await self._registry.upstreams() if row.provider in PROVIDERS]
+            self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
+            self._table = RouteTable(self._destination(row) for row in rows)
+            self._table_epoch = epoch
+        return self._table
+
+    async def active(self, epoch: int) -> ActiveSet:
+        """The policy revisions in force as of this epoch of policy or a later one."""
+        if self._active is None or self._active.epoch != epoch:
+            self._active = await self._registry.active_bundles()
+        return self._active
+
+    def _secret(self, row: UpstreamRow) -> tuple[str | None, str]:
+        known = self._secrets.get((row.id, row.version))
+        if known is not None:
+            return known
+        if row.secret is None:
+            return None, ""
+        try:
+            place = Place(row.organization, row.provider, row.id, row.version)
+            return self._vault.open(row.secret, place), ""
+        except GatewayError as error:
+            logger.error("upstream %s: %s", row.name, error.message)
+            return None, error.message
+
+    def _destination(self, row: UpstreamRow) -> Destination:
+        secret, fault = self._secrets[row.id, row.version]
+        return Destination(
+            id=row.id,
+            organization=row.organization,
+            name=row.name,
+            provider=PROVIDERS[row.provider],
+            base_url=row.base_url,
+            default=row.default,
+            secret=secret,
+            fault=fault,
+        )

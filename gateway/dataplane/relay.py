@@ -1,0 +1,117 @@
+"""Step 8 of a request: the answer's bytes as they come, except the end, which waits for the closing record."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+
+from starlette.types import Send
+
+from gateway.dataplane import evidence
+from gateway.dataplane.exchange import Exchange
+from gateway.errors import Denied
+from gateway.upstream import sse
+from gateway.upstream.client import Answer
+from gateway.upstream.providers.base import Provider
+
+Headers = list[tuple[bytes, bytes]]
+
+# A stream whose terminal event has come may take this long to end its body; then it is closed.
+_AFTER_THE_END = 0.5
+
+
+class Relay:
+    """Step 8 for one answer: bytes as they come, but for what the tap holds back until step 9 is done."""
+
+    def __init__(self, exchange: Exchange, provider: Provider, send: Send) -> None:
+        self._exchange = exchange
+        self._provider = provider
+        self._send = send
+        self._head: Headers = []
+        self._tail = b""
+        self.begun = False
+
+    async def run(self, answer: Answer) -> str:
+        """Relay all but the end; returns how the answer ended. Raises `Denied` where the upstream breaks off."""
+        exchange = self._exchange
+        tap = self._provider.tap(answer.header(b"content-type"), exchange.edits, stores=exchange.stores)
+        exchange.report = tap.report
+        self._head = _response_head(exchange, self._provider, answer, streaming=tap.streaming)
+        digest = evidence.ResponseDigest(exchange.salt)
+        if tap.streaming:
+            await self._begin()
+        try:
+            while chunk := await answer.read():
+                if exchange.first_byte_monotonic_ns is None:
+                    exchange.first_byte_monotonic_ns = time.monotonic_ns()
+                exchange.response_bytes += len(chunk)
+                digest.update(chunk)
+                now = tap.feed(chunk, answer.complete)
+                if now:
+                    if not self.begun:
+                        await self._begin()
+                    await self._send({"type": "http.response.body", "body": now, "more_body": True})
+                if tap.ended and not answer.complete:
+                    await _drain(answer)
+                    break
+        except sse.EventTooLargeError:
+            raise Denied("upstream_error", "an event of the stream is too large") from None
+        finally:
+            self._tail = tap.finish()
+            exchange.response_commitment = digest.hexdigest()
+        if tap.report.failed:
+            return "upstream_error"
+        if not tap.ended and 200 <= answer.status < 300:
+            exchange.detail = "the answer ended before its terminal event or the end of its document"
+            return "upstream_incomplete"
+        return self._outcome()
+
+    def _outcome(self) -> str:
+        """How a whole answer counts: a server that ignores the cap it was given is not one to rely on."""
+        cap, usage = self._exchange.output_cap, self._exchange.report.usage
+        if cap is None or usage is None or usage.output <= cap:
+            return "ok"
+        self._exchange.detail = f"the answer has {usage.output} output tokens, the policies allow {cap}"
+        return "cap_exceeded"
+
+    async def _begin(self) -> None:
+        self.begun = True
+        status = self._exchange.status = self._exchange.upstream_status
+        await self._send({"type": "http.response.start", "status": status, "headers": self._head})
+
+    async def end(self) -> None:
+        """Send what was held back: the closing record is durable."""
+        if not self.begun:
+            await self._begin()
+        await self._send({"type": "http.response.body", "body": self._tail, "more_body": False})
+
+
+async def _drain(answer: Answer) -> None:
+    """Let a finished stream end by itself, which leaves the connection fit for reuse."""
+    try:
+        async with asyncio.timeout(_AFTER_THE_END):
+            while await answer.read():
+                pass
+    except (TimeoutError, Denied):
+        pass
+
+
+def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, streaming: bool) -> Headers:
+    """The headers that reach the client. Events of a stream may be hidden, so only other bodies keep their length."""
+    exact, prefixes = _passing(provider.response_headers)
+    headers = [
+        (name, value)
+        for name, value in answer.headers
+        if (name in exact or name.startswith(prefixes)) and not (streaming and name == b"content-length")
+    ]
+    headers.append((b"x-decision-id", exchange.decision_id.encode()))
+    return headers
+
+
+@functools.cache
+def _passing(patterns: tuple[bytes, ...]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+    """Whole names and prefixes of the response headers that may pass."""
+    exact = {name for name in patterns if not name.endswith(b"*")}
+    prefixes = tuple(name[:-1] for name in patterns if name.endswith(b"*"))
+    return frozenset(exact | {b"content-type", b"content-length"}), prefixes

@@ -1,0 +1,362 @@
+"""The HTTP listener: uvicorn's httptools protocol with the guards that no ASGI application can see in time.
+
+What stands here works on the connection: a cap and a deadline for the head, a deadline for the body, a deadline for
+clients that stop reading, one request at a time, a cap on connections, and no parser leniency. What can be judged from
+a whole head (Host, Content-Length, path) is step 1 of `gateway/dataplane/proxy.py`.
+Specification: docs/architecture.md, section 7.
+
+It relies on the insides of uvicorn's protocol class, which may change with any release. So uvicorn is pinned exactly,
+and `tests/gateway/http/test_uvicorn.py` lists the parts. No provider is known at this point, so refusals made here have
+the neutral shape of `refusal.py`. The connection is closed after each of them: once a peer's framing is in doubt,
+nothing that follows can be trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httptools
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.errors import Denied
+from gateway.http import refusal
+from gateway.http.departure import Departure
+from gateway.settings import Settings
+
+MAX_HEADERS = 100
+BACKLOG = 2048
+CLOSING_SECONDS = 8.0
+"""How long a cancelled request may take to write its closing record: longer than anybody waits for the log's lock."""
+
+# How much larger than the body chunked framing may be: one-byte chunks pass, endless chunk extensions do not.
+_FRAMING_BYTES = 64 * 1024
+_FRAMING_PER_BYTE = 8
+
+# A peer that takes less than this of an answer, within the time that it has for it, counts as one that stopped reading.
+_LEAST_TAKEN = 16 * 1024
+
+_REASONS = {400: b"Bad Request", 413: b"Content Too Large", 503: b"Service Unavailable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one listener's connections; `refused` is called with the reason code of every refusal made here."""
+
+    header_bytes: int
+    header_seconds: float
+    body_seconds: float
+    write_seconds: float
+    connections: int
+    refused: Callable[[str], None] = lambda code: None
+
+    @classmethod
+    def of(cls, settings: Settings, refused: Callable[[str], None] = lambda code: None) -> Limits:
+        return cls(
+            settings.max_header_bytes,
+            settings.header_timeout,
+            settings.body_timeout,
+            settings.write_timeout,
+            settings.max_connections,
+            refused,
+        )
+
+
+class _RefusedError(Exception):
+    """Raised in a callback of the parser; httptools wraps it, and `data_received` sends the refusal."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. `limits` is set by `protocol_class`; all state belongs to the event loop's thread."""
+
+    limits: Limits
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn makes its own parser lenient; this one is strict.
+        self.parser = httptools.HttpRequestParser(self)
+        # Where the parser is: inside a head, inside the body after it, or, if both are false, between messages.
+        self._in_head = False
+        self._in_body = False
+        self._head_bytes = 0
+        self._raw_bytes = 0
+        self._body_bytes = 0
+        self._refusal: Denied | None = None
+        # Set once nothing more is read from this peer.
+        self._ignoring_input = False
+        self._deadline: asyncio.TimerHandle | None = None
+        # Of the newest request; at most one request is not answered yet.
+        self._departure: Departure | None = None
+        # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
+        self._untaken: tuple[int, float] | None = None
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self._refuse(Denied("overloaded"))
+        else:
+            self._arm(self.limits.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+        if self._departure is not None:
+            self._departure.happened()
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._ignoring_input:
+            return
+        # A head that begins inside this piece is not counted yet: most of the piece may be the end of a body.
+        head_continues = self._in_head
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The application refuses the upgrade; what follows would be in another protocol.
+            self._stop_reading()
+        except httptools.HttpParserError:
+            if not self._ignoring_input:
+                self._refuse(self._refusal or Denied("bad_request", reasons=["the request is not valid HTTP"]))
+        if self._ignoring_input:
+            return
+        if self._in_body:
+            self._raw_bytes += len(data)
+            if self._raw_bytes - self._body_bytes > _FRAMING_BYTES + _FRAMING_PER_BYTE * self._body_bytes:
+                self._refuse(Denied("bad_request", reasons=["the body's framing is larger than the body"]))
+            elif self._deadline is None:
+                self._arm(self.limits.body_seconds)
+            return
+        if head_continues and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.header_bytes:
+                self._refuse(_too_large_head())
+                return
+        # A client must finish its head before the deadline, even if it sends only blank lines.
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self._deadline is None and self.timeout_keep_alive_task is None:
+            self._arm(self.limits.header_seconds)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._untaken = None  # the peer has taken nearly everything
+
+    def abort_if_stuck(self, now: float) -> None:
+        """End the connection if its peer has stopped reading. The server calls this every second.
+
+        A peer makes progress when it takes all that was written, or `_LEAST_TAKEN` bytes, within the deadline. It is
+        waited for while the answer is paused because of it, or has ended; `close` alone would wait for it for ever.
+        """
+        left = self.transport.get_write_buffer_size()
+        ended = self.transport.is_closing() or (self.cycle is not None and self.cycle.response_complete)
+        if not left or not (ended or self.flow.write_paused):
+            self._untaken = None
+        elif self._untaken is None or self._untaken[0] - left >= _LEAST_TAKEN:
+            self._untaken = left, now
+        elif now - self._untaken[1] >= self.limits.write_seconds:
+            self.transport.abort()
+
+    # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # A second request before the first is answered: no SDK does that, but request smuggling does. The first is
+            # answered and the connection closed, which HTTP allows; a client then sends the second one again.
+            self._stop_reading()
+            raise _RefusedError
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # otherwise it is a trailer, which must not join the head that was judged
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.limits.header_bytes or len(self.headers) > MAX_HEADERS:
+            self._refusal = _too_large_head()
+            raise _RefusedError
+        if self.parser.get_http_version() != "1.1":
+            # Answers are streamed in chunks, which HTTP/1.0 does not have.
+            self._refusal = Denied("bad_request", reasons=["only HTTP/1.1 is spoken here"])
+            raise _RefusedError
+        if not self.url.startswith(b"/") or b"#" in self.url:
+            # The parser would take the path out of an absolute target, and cut off a fragment.
+            self._refusal = Denied("bad_request", reasons=["the request target must be a plain path"])
+            raise _RefusedError
+        self._in_head = False
+        self._in_body = True
+        self._raw_bytes = self._body_bytes = 0
+        self._disarm()
+        self._departure = cast("dict[str, Any]", self.scope)[Departure.KEY] = Departure()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._disarm()
+        super().on_message_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            # The request was answered before its body had arrived: from here on the connection is idle.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and not self.transport.is_closing():
+            if self.expect_100_continue and not self._body_bytes:
+                # The client was never told to send the body, and may or may not do so: nothing can follow here.
+                self.transport.close()
+            else:
+                # Read and drop the rest of the body, for a limited time, so that the client gets to read the answer.
+                self._arm(self.limits.header_seconds)
+
+    # Refusing
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Denied("bad_request", msg))
+
+    def _refuse(self, denied: Denied) -> None:
+        """Send the refusal, unless an answer has begun, and close. The application sees a disconnect."""
+        self._ignoring_input = True
+        self._disarm()
+        self.limits.refused(denied.code)
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            if self.cycle is not None:
+                self.cycle.disconnected = True
+            self.transport.write(_response(denied))
+        self.transport.close()
+
+    def _stop_reading(self) -> None:
+        """Let the request in progress be answered, then close."""
+        self._ignoring_input = True
+        self._disarm()
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self._deadline_passed)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _deadline_passed(self) -> None:
+        self._deadline = None
+        if self._in_head:
+            self._refuse(Denied("bad_request", reasons=["the request's head did not come in time"]))
+        elif self._in_body and not self.cycle.response_complete:
+            self._refuse(Denied("bad_request", reasons=["the request's body did not come in time"]))
+        else:
+            self.transport.close()
+
+
+def _too_large_head() -> Denied:
+    return Denied("bad_request", reasons=["the request's head is too large"])
+
+
+def _response(denied: Denied) -> bytes:
+    body = refusal.body(denied)
+    status = denied.reason.status
+    return (
+        b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+        b"x-should-retry: %s\r\nconnection: close\r\n\r\n%s"
+        % (status, _REASONS[status], len(body), b"true" if denied.reason.retry else b"false", body)
+    )
+
+
+def protocol_class(limits: Limits) -> type[GuardedProtocol]:
+    """A class of its own for each listener: uvicorn makes the instances, and passes no arguments of ours."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The process itself decides what a signal means: it has records to close before it ends.
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            now = time.monotonic()
+            for connection in tuple(self.server_state.connections):
+                cast(GuardedProtocol, connection).abort_if_stuck(now)
+        return await super().on_tick(counter)
+
+
+async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limits: Limits, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then let running requests end within the drain time and cancel the rest.
+
+    A cancelled request still has its closing record to write, so it gets `CLOSING_SECONDS`, whatever the drain time is.
+    """
+    config = uvicorn.Config(
+        app,
+        http=protocol_class(limits),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=math.ceil(settings.keep_alive),
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
+    )
+    server = _Server(config)
+
+    async def watch() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watcher.cancel()
+        if server.server_state.tasks:
+            await asyncio.wait(server.server_state.tasks, timeout=CLOSING_SECONDS)
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket: the kernel queues connections from now on, even before anybody accepts them."""
+    listener = bind(host, port, shared=shared)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def bind(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A bound socket. With `shared` this user can bind more sockets there, and the kernel spreads connections."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:
+        raise OSError(f"`{host}` is not a host name") from None
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        listener.set_inheritable(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,245 @@
+"""Principal + call → input document → decision (docs/architecture.md, sections 4, 6 and 10; schemas/input.schema.json).
+
+`panel` says who judges, `decide` what that comes to: what the bundles see (`build_input`), what they answer
+(`decision.read`) and what several answers come to (`decision.combine`). `confirm` is the second judgement, after an
+obligation has changed the body. None of them raises: every failure is an `Authorization` that refuses, with a reason
+code of its own, because a refusal is recorded like any other decision. What is recorded is everything that the
+decision could have depended on.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+import policy_engine as pe
+from gateway.call import Call, Reference
+from gateway.errors import Denied
+from gateway.identity.principals import Effect, Principal
+from gateway.policy.cache import Panel, PolicyCache
+from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, read
+from gateway.policy.input import build_input, without_content
+from gateway.registry.port import ActiveSet
+
+logger = logging.getLogger("gateway.policy.cache")
+
+DEADLINE_SECONDS: Final = 0.1
+_MAX_WORK: Final = 10_000_000
+_MAX_OUTPUT: Final = 1024 * 1024
+_MAX_DETAIL: Final = 500
+# Values that policies drew from clock and chance, as they stand in the log's entry, where reasons need room as well.
+_MAX_RECORDED: Final = 24 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """The answer to one request, and all that is needed to explain or repeat it.
+
+    `code` is `allowed` or a reason code; `reasons` may be told to the client, `detail` only to the log. The request may
+    be forwarded only if `allow`, and then with at most `max_output_tokens` (None: as it is).
+
+    `input` is the document as it was judged, for this request's life only. `kept_input` is what the log keeps of it:
+    everything but content. `foreign` are references to state that the agent did not create here.
+    """
+
+    allow: bool
+    code: str
+    reasons: tuple[str, ...]
+    detail: str
+    max_output_tokens: int | None
+    panel: Panel
+    input: Mapping[str, Any]
+    kept_input: bytes
+    foreign: tuple[Reference, ...]
+    now_ns: int
+    seed: int | None
+    nondeterministic: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def recomputable(self) -> bool:
+        """The decision can be computed again from what the log keeps."""
+        return not self.panel.content
+
+    def fields(self) -> dict[str, str | int | bool | None]:
+        """What the `decided` entry says of the decision, so that it can be explained and computed again."""
+        fields: dict[str, str | int | bool | None] = {
+            "activation": self.panel.activation_id,
+            "policy_commit": self.panel.commit,
+            "bundles_json": self.panel.summary,
+            "engine": engine_version(),
+            "now_ns": str(self.now_ns),
+            "seed": None if self.seed is None else str(self.seed),
+            "nondeterministic_json": pe.dumps(dict(self.nondeterministic)) if self.nondeterministic else "{}",
+            "recomputable": self.recomputable,
+            "max_output_tokens": self.max_output_tokens,
+            "detail": self.detail,
+        }
+        if self.panel.content:
+            fields["unkept_json"] = orjson.dumps(self.panel.content).decode()
+        if self.foreign:
+            fields["foreign_references"] = len(self.foreign)
+        return fields
+
+
+def panel(principal: Principal, active: ActiveSet, cache: PolicyCache) -> Panel:
+    """The bundles that judge a principal as of one activation; if they cannot judge, a panel that says why."""
+    try:
+        return cache.panel(principal.bindings, active)
+    except Denied as refusal:
+        verdict = Verdict(refusal.code, detail=refusal.detail)
+        return Panel(active.activation_id, active.commit, refusal=verdict)
+
+
+def decide(
+    judges: Panel,
+    principal: Principal,
+    call: Call,
+    now_ns: int,
+    seed: int | None = None,
+    *,
+    usage: Mapping[str, Any] | None = None,
+    foreign: tuple[Reference, ...] = (),
+    ends: float | None = None,
+) -> Authorization:
+    """Judge a call by all bundles of a panel.
+
+    `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
+    given), `usage` what is known of the principal's consumption, `ends` when the judgement must be over
+    (`time.monotonic`).
+    """
+    if seed is None and judges.nondeterministic:
+        seed = secrets.randbelow(MAX_INTEGER)
+    document = build_input(principal, call, now_ns, usage, body=bool(judges.content))
+    ends = time.monotonic() + DEADLINE_SECONDS if ends is None else ends
+    return _judge(judges, call, document, now_ns, seed, foreign, ends)
+
+
+def confirm(first: Authorization, principal: Principal, call: Call, *, ends: float | None = None) -> Authorization:
+    """The second judgement: of the call as obligations have changed it, by the same bundles at the same moment.
+
+    Every bundle must allow what came out and leave it as it is. If one would change it once more, policies do not agree
+    with themselves, and forwarding either version would be a guess. `ends` is the same as for the first judgement.
+    """
+    second = decide(
+        first.panel,
+        principal,
+        call,
+        first.now_ns,
+        first.seed,
+        usage=first.input["usage"],
+        foreign=first.foreign,
+        ends=ends,
+    )
+    cap = second.max_output_tokens
+    if second.allow and cap is not None and (call.max_output_tokens is None or call.max_output_tokens > cap):
+        detail = "obligations would change the request that they have changed already"
+        return replace(second, allow=False, code="policy_bad_decision", detail=detail, max_output_tokens=None)
+    return second
+
+
+@functools.cache
+def engine_version() -> str:
+    """The version of the engine that gave the answers, as the log names it."""
+    try:
+        return importlib.metadata.version("agent-identity-gateway")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that was never installed
+        return "unknown"
+
+
+def _judge(
+    judges: Panel,
+    call: Call,
+    document: dict[str, Any],
+    now_ns: int,
+    seed: int | None,
+    foreign: tuple[Reference, ...],
+    ends: float,
+) -> Authorization:
+    recorded: dict[str, Mapping[str, Any]] = {}
+    verdict = judges.refusal or combine(_verdicts(judges, call, document, now_ns, seed, ends, recorded))
+    if verdict.code == ALLOWED and foreign and not verdict.foreign_references:
+        kinds = ", ".join(sorted({each.kind for each in foreign}))
+        verdict = Verdict("foreign_reference", detail=f"not created by this agent through this gateway: {kinds}")
+    kept = b"{}"
+    try:
+        kept = without_content(document)
+        if recorded and len(orjson.dumps(pe.dumps(dict(recorded)))) > _MAX_RECORDED:
+            raise ValueError("policies drew too many values from clock and chance")
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: what orjson cannot express
+        # A decision that the log cannot hold must not be made.
+        verdict = Verdict("policy_error", verdict.reasons, detail=f"the decision cannot be recorded: {error}")
+        recorded = {}
+    return Authorization(
+        allow=verdict.code == ALLOWED,
+        code=verdict.code,
+        reasons=verdict.reasons,
+        detail=verdict.detail[:_MAX_DETAIL],
+        max_output_tokens=verdict.max_output_tokens,
+        panel=judges,
+        input=document,
+        kept_input=kept,
+        foreign=foreign,
+        now_ns=now_ns,
+        seed=seed,
+        nondeterministic=recorded,
+    )
+
+
+def _verdicts(
+    judges: Panel,
+    call: Call,
+    document: dict[str, Any],
+    now_ns: int,
+    seed: int | None,
+    ends: float,
+    recorded: dict[str, Mapping[str, Any]],
+) -> list[tuple[Effect, Verdict]]:
+    """Ask every member, whatever the others say, so that the client learns all reasons. They share the deadline.
+
+    What they draw from clock and chance is put into `recorded`.
+    """
+    verdicts: list[tuple[Effect, Verdict]] = []
+    for member in judges.members:
+        name = member.ref.name
+        if len(call.models) > 1 and not member.bundle.models:
+            verdicts.append((member.effect, _one_model(name)))
+        left = ends - time.monotonic()
+        if left <= 0:
+            verdicts.append((member.effect, Verdict("policy_deadline", detail=f"{name}: no time was left")))
+            continue
+        try:
+            answer = member.bundle.decide(
+                document, now_ns=now_ns, seed=seed, limits=pe.Limits(left, _MAX_WORK, _MAX_OUTPUT)
+            )
+        except pe.PolicyError as error:
+            code = "policy_deadline" if error.code == "eval_cancel_error" else "policy_error"
+            verdict = Verdict(code, detail=f"{name}: {error}")
+        except Exception as error:  # a defect of the engine: a refusal, and on record like any other
+            logger.exception("bundle %s cannot be evaluated", name)
+            verdict = Verdict("policy_error", detail=f"{name}: {type(error).__name__}: {error}")
+        else:
+            undefined = answer.value is pe.UNDEFINED
+            verdict = Verdict("policy_undefined") if undefined else read(answer.value, member.effect)
+            if answer.nondeterministic:
+                recorded[member.ref.digest] = answer.nondeterministic
+            if verdict.detail:
+                verdict = replace(verdict, detail=f"{name}: {verdict.detail}")
+        verdicts.append((member.effect, verdict))
+    return verdicts
+
+
+def _one_model(name: str) -> Verdict:
+    """A bundle that was written for calls of one model may have judged the first one only."""
+    return Verdict(
+        "policy_denied",
+        reasons=("the request names several models, and a policy judges only one",),
+        detail=f'{name}: its manifest does not say `"models": true`',
+    )

@@ -1,0 +1,208 @@
+"""Compiled policies: loading published bundles, and which of them judge an agent.
+
+Everything a data worker needs of a bundle is worked out here, once per revision: the callable, the paths of the input
+it can read, the models it judges. How revisions are published and activated is `rollout/`, what is asked of them
+`authorization.py`. A worker loads revisions beside its event loop (`PolicyCache.follow`); a request finds them in
+memory or is refused with `policy_not_loaded`. Specification: docs/architecture.md, sections 4, 6 and 11.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+import policy_engine as pe
+from gateway.errors import Denied, GatewayError
+from gateway.identity.principals import BoundBundle, Effect
+from gateway.policy import bundle as policy_bundle
+from gateway.policy.decision import Verdict
+from gateway.policy.input import CONTENT_PATHS, InputPath
+from gateway.registry.port import ActiveSet, BundleRef
+from policy_engine.bundle import from_files
+
+_MAX_PANELS: Final = 4096
+_MAX_CONTENT: Final = 4096  # characters of paths that the log's entry lists one by one
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledBundle:
+    """One revision of a bundle, ready to judge. Immutable, so that any number of requests may share it."""
+
+    digest: str
+    entrypoint: str
+    decide: Callable[..., pe.Decision]
+    input_paths: tuple[InputPath, ...]
+    """All that a judgement can depend on; a path stands for everything below it."""
+    models: bool
+    """It judges every model that a call names. Otherwise it may have looked at the first one only."""
+    nondeterministic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A bundle's seat on a panel: what it is and how its verdict counts."""
+
+    effect: Effect
+    ref: BundleRef
+    bundle: CompiledBundle
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The bundles that judge certain bindings under one activation.
+
+    `summary` is what the log says of the members: which bundle, at which commit and digest, to which effect.
+    `content` lists the paths of content that they can read, with dots. `refusal` is why there is nobody to judge.
+    """
+
+    activation_id: str
+    commit: str
+    members: tuple[Member, ...] = ()
+    summary: str = "[]"
+    content: tuple[str, ...] = ()
+    nondeterministic: bool = False
+    refusal: Verdict | None = None
+
+
+def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled: Path | None = None) -> CompiledBundle:
+    """Compile a bundle's files, its tests left out. Raises `GatewayError` or `policy_engine.PolicyError`.
+
+    `compiled` is a directory of this user's own, where the engine may find that done.
+    """
+    manifest = policy_bundle.manifest(files.get(policy_bundle.MANIFEST, b""), name)
+    content = from_files(files.items(), tests=False)
+    policies = pe.compile(content.modules, content.data, cache=compiled)
+    facts = policies.facts(manifest.entrypoint)
+    return CompiledBundle(
+        digest=digest,
+        entrypoint=manifest.entrypoint,
+        # Strict: a builtin's error is an error, and so a denial. Undefined instead, as OPA has it by default, would let
+        # `deny contains "…" if regex.match("^rm ", input.cmd)` say nothing when `input.cmd` is no string.
+        decide=policies.entrypoint(manifest.entrypoint, strict_builtin_errors=True).decide,
+        input_paths=facts.input_paths,
+        models=manifest.models,
+        nondeterministic=bool(facts.nondeterministic),
+    )
+
+
+class PolicyCache:
+    """The revisions that one worker has in memory.
+
+    `get`, `panel` and `loaded` are for the event loop and never block; `load` and `follow` read files and compile, and
+    belong on another thread. What a running request holds stays alive with it, whatever is dropped here.
+    """
+
+    def __init__(self, bundles: Path, compiled: Path | None = None) -> None:
+        self._directory = bundles
+        self._compiled = compiled
+        self._bundles: dict[str, CompiledBundle] = {}
+        self._panels: dict[tuple[str, tuple[Any, ...]], Panel] = {}
+        self._loading = threading.Lock()
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The digests of all revisions in memory."""
+        return frozenset(self._bundles)
+
+    def get(self, digest: str) -> CompiledBundle:
+        """A revision in memory; `Denied` (`policy_not_loaded`) if it is not there."""
+        bundle = self._bundles.get(digest)
+        if bundle is None:
+            raise Denied("policy_not_loaded", f"bundle {digest[:12]} is not in memory")
+        return bundle
+
+    def panel(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
+        """Who judges these bindings under this activation. Raises `Denied`: `no_policy`, `policy_not_loaded`.
+
+        # INVARIANT: every binding has its member. A guard that cannot be found is a refusal, never one guard less.
+        """
+        key = active.activation_id, tuple([(each.bundle, each.effect, each.pinned) for each in bindings])
+        panel = self._panels.get(key)
+        if panel is None:
+            panel = self._seat(bindings, active)
+            if len(self._panels) >= _MAX_PANELS:
+                self._panels.clear()
+            self._panels[key] = panel
+        return panel
+
+    def _seat(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
+        if all(each.effect != "grant" for each in bindings):
+            raise Denied("no_policy", "no bundle is bound with the effect grant")
+        members: list[Member] = []
+        for each in bindings:
+            ref = active.find(each.bundle, each.pinned)
+            if ref is None:
+                wanted = each.bundle if each.pinned is None else f"{each.bundle} at {each.pinned}"
+                raise Denied("policy_not_loaded", f"binding {each.id} names {wanted}, which is in no activation")
+            bundle = self.get(ref.digest)
+            if bundle.entrypoint != ref.entrypoint:
+                raise Denied("policy_not_loaded", f"bundle {ref.digest[:12]} has another entrypoint than was recorded")
+            members.append(Member(each.effect, ref, bundle))
+        return Panel(
+            activation_id=active.activation_id,
+            commit=active.commit,
+            members=tuple(members),
+            summary=orjson.dumps([_summary(each) for each in members], option=orjson.OPT_SORT_KEYS).decode(),
+            content=_content(path for member in members for path in member.bundle.input_paths),
+            nondeterministic=any(member.bundle.nondeterministic for member in members),
+        )
+
+    def load(self, digest: str) -> CompiledBundle:
+        """Bring a published revision into memory. Raises `GatewayError` if it is missing, damaged or broken."""
+        with self._loading:
+            bundle = self._bundles.get(digest)
+            if bundle is None:
+                files = policy_bundle.read(self._directory / digest)
+                try:
+                    bundle = compile_bundle(files, digest, digest[:12], self._compiled)
+                except pe.PolicyError as error:
+                    message = f"bundle {digest[:12]} does not compile: {error}"
+                    raise GatewayError("bundle_broken", message, subject=digest) from error
+                self._bundles[digest] = bundle
+        return bundle
+
+    def follow(self, wanted: Iterable[str]) -> dict[str, str]:
+        """Load what is wanted and drop all else; returns why for each revision that could not be loaded."""
+        failed: dict[str, str] = {}
+        keep = set(wanted)
+        for digest in keep - self.loaded:
+            try:
+                self.load(digest)
+            except GatewayError as error:
+                failed[digest] = error.message
+        dropped = self.loaded - keep
+        if dropped:
+            self._bundles = {digest: bundle for digest, bundle in self._bundles.items() if digest not in dropped}
+            self._panels = {}
+        return failed
+
+
+def digests(active: ActiveSet) -> set[str]:
+    """Every revision that requests can need under an activation."""
+    return {ref.digest for refs in (active.bundles, active.pinned) for ref in refs.values()}
+
+
+def _summary(member: Member) -> dict[str, str]:
+    ref = member.ref
+    return {"name": ref.name, "digest": ref.digest, "commit": ref.commit, "effect": member.effect}
+
+
+def _content(paths: Iterable[InputPath]) -> tuple[str, ...]:
+    """Which content can be read by reading these paths: the parts of it, or all of it where a path contains it."""
+    found: set[InputPath] = set()
+    touched: set[InputPath] = set()
+    for path in paths:
+        for content in CONTENT_PATHS:
+            length = min(len(path), len(content))
+            if path[:length] == content[:length]:  # one is or contains the other
+                found.add(max(path, content, key=len))
+                touched.add(content)
+    shortest = {path for path in found if not any(path[:end] in found for end in range(len(path)))}
+    if sum(map(len, map(str, shortest))) > _MAX_CONTENT:
+        shortest = touched
+    return tuple(sorted(".".join(path) for path in shortest))

@@ -1,0 +1,244 @@
+"""What policies answer, and what several answers come to.
+
+Pure: documents in, verdicts out; evaluation and its failures are `gateway/policy/authorization.py`. `read` judges the
+decision document of one bundle. The document is closed: nothing in it is ever ignored, so a misspelt `obligation`
+denies instead of silently not applying. `combine` joins the verdicts of all bundles that are bound to an agent.
+Specification: docs/architecture.md, section 6; schemas/decision.schema.json.
+
+# INVARIANT: `combine` answers `ALLOWED` only if there is a grant, every grant's verdict is `ALLOWED` and so is every
+# guard's. Every other case ends in a reason code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.identity.principals import Effect
+
+ALLOWED: Final = "allowed"
+
+PRECEDENCE: Final = (
+    "policy_not_loaded",
+    "policy_deadline",
+    "policy_error",
+    "policy_bad_decision",
+    "policy_unsupported",
+    "policy_undefined",
+    "policy_denied",
+)
+"""The code of a refusal is the first of these that a bundle gave. What is wrong with the policies comes before what
+they say, because it needs mending. The order of the bindings plays no part."""
+
+MAX_INTEGER: Final = 2**53 - 1
+
+_WINDOWS: Final = ("minute", "hour", "day", "month")
+_LIMITS: Final = frozenset(
+    {"concurrent_requests"}
+    | {f"{what}_per_{window}" for what in ("requests", "tokens", "spend_microusd") for window in _WINDOWS}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one bundle says, or what all of them together say.
+
+    `code` is `ALLOWED` or a reason code; `reasons` are the policies' own texts, sorted; `detail` is for the log alone.
+    `foreign_references` says that the call may use state at the provider that its agent did not create here.
+    """
+
+    code: str
+    reasons: tuple[str, ...] = ()
+    max_output_tokens: int | None = None
+    foreign_references: bool = False
+    detail: str = ""
+
+
+def read(document: object, effect: Effect) -> Verdict:
+    """The verdict of one bundle whose entrypoint package evaluated to `document` (a JSON value, sets as arrays).
+
+    Never raises. A guard's `allow` must be a boolean like any other, but does not count.
+    """
+    if document.__class__ is not dict:
+        return Verdict("policy_bad_decision", detail="the entrypoint's value is not an object")
+    reasons: tuple[str, ...] = ()
+    cap: int | None = None
+    allow: bool | None = None
+    foreign = False
+    unsupported: list[str] = []
+    for name, value in document.items():
+        if name.__class__ is str and name.startswith("_"):
+            continue
+        try:
+            if name == "allow":
+                allow = _expect(value, bool, "allow")
+            elif name == "deny":
+                reasons = _reasons(value)
+            elif name == "obligations":
+                cap = _obligations(value, unsupported)
+            elif name == "limits":
+                _limits(value, unsupported)
+            elif name == "references":
+                foreign = _references(value)
+            elif name == "require_approval":
+                if _approvals(value):
+                    unsupported.append("require_approval")
+            else:
+                raise _Invalid(f"`{name}` is not a member of a decision")
+        except _Invalid as error:
+            return Verdict("policy_bad_decision", detail=str(error))
+    if unsupported:
+        return Verdict("policy_unsupported", reasons, detail=", ".join(sorted(unsupported)))
+    if reasons:
+        return Verdict("policy_denied", reasons)
+    if effect == "grant" and allow is not True:
+        return Verdict("policy_undefined" if allow is None else "policy_denied")
+    return Verdict(ALLOWED, max_output_tokens=cap, foreign_references=foreign)
+
+
+def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
+    """All bundles' verdicts as one.
+
+    Any refusal refuses, the smallest of several caps holds, and foreign references need the word of every grant.
+    Reasons are collected from every bundle, whichever code wins, so that they can all be mended at once.
+    """
+    codes: set[str] = set()
+    reasons: set[str] = set()
+    caps: list[int] = []
+    details: list[str] = []
+    granted = False
+    foreign = True
+    for effect, verdict in verdicts:
+        if effect == "grant":
+            granted = True
+            foreign = foreign and verdict.foreign_references
+        codes.add(verdict.code)
+        reasons.update(verdict.reasons)
+        if verdict.max_output_tokens is not None:
+            caps.append(verdict.max_output_tokens)
+        if verdict.detail:
+            details.append(verdict.detail)
+    if not granted:
+        return Verdict("no_policy")
+    if codes == {ALLOWED}:
+        return Verdict(ALLOWED, max_output_tokens=min(caps, default=None), foreign_references=foreign)
+    code = next((code for code in PRECEDENCE if code in codes), "policy_error")
+    return Verdict(code, tuple(sorted(reasons)), detail="; ".join(sorted(details)))
+
+
+class _Invalid(Exception):
+    """The document is not a decision; the text says where. Never leaves this module."""
+
+
+def _expect(value: object, cls: type[Any], where: str) -> Any:
+    # By exact class: `True` is an instance of `int`, and a cap of `true` must not become a cap of 1.
+    if value.__class__ is not cls:
+        raise _Invalid(f"`{where}` must be {_NAMES[cls]}")
+    return value
+
+
+_NAMES: Final[dict[type, str]] = {
+    bool: "a boolean",
+    int: "an integer",
+    str: "a string",
+    dict: "an object",
+    list: "a set",
+}
+
+
+def _integer(value: object, low: int, where: str) -> int:
+    number: int = _expect(value, int, where)
+    if not low <= number <= MAX_INTEGER:
+        raise _Invalid(f"`{where}` must be from {low} to 2**53 - 1")
+    return number
+
+
+def _texts(value: object, where: str) -> list[str]:
+    texts: list[str] = _expect(value, list, where)
+    for text in texts:
+        _expect(text, str, f"{where}[_]")
+    return texts
+
+
+def _reasons(value: object) -> tuple[str, ...]:
+    found: set[str] = set()
+    for item in _expect(value, list, "deny"):
+        if item.__class__ is dict:
+            if item.keys() != {"msg"}:
+                raise _Invalid("an object in `deny` must have the member `msg` and no other")
+            item = item["msg"]
+        found.add(_expect(item, str, "deny[_]"))
+    return tuple(sorted(found))
+
+
+def _references(value: object) -> bool:
+    if _expect(value, str, "references") != "allowed":
+        raise _Invalid('`references` must be "allowed"')
+    return True
+
+
+def _approvals(value: object) -> list[dict[str, Any]]:
+    """The approvals that must be given; all members but the reason have defaults."""
+    approvals: list[dict[str, Any]] = _expect(value, list, "require_approval")
+    for each in approvals:
+        _expect(each, dict, "require_approval[_]")
+        if "reason" not in each:
+            raise _Invalid("an object in `require_approval` must have the member `reason`")
+        for name, wanted in each.items():
+            where = f"require_approval[_].{name}"
+            if name == "reason":
+                _expect(wanted, str, where)
+            elif name == "approvers":
+                _approvers(wanted, where)
+            elif name in ("quorum", "expires_seconds"):
+                _integer(wanted, 1, where)
+            elif name == "scope":
+                if _expect(wanted, str, where) not in ("request", "session"):
+                    raise _Invalid(f'`{where}` must be "request" or "session"')
+            else:
+                raise _Invalid(f"`{where}` is not a member of an approval")
+    return approvals
+
+
+def _approvers(value: object, where: str) -> None:
+    approvers: Mapping[str, object] = _expect(value, dict, where)
+    for name, listed in approvers.items():
+        if name not in ("teams", "operators"):
+            raise _Invalid(f"`{where}.{name}` is neither `teams` nor `operators`")
+        _texts(listed, f"{where}.{name}")
+
+
+def _limits(value: object, unsupported: list[str]) -> None:
+    limits: Mapping[str, object] = _expect(value, dict, "limits")
+    for name, limit in limits.items():
+        if name not in _LIMITS:
+            raise _Invalid(f"`limits.{name}` is not a limit")
+        _integer(limit, 0, f"limits.{name}")
+        unsupported.append(f"limits.{name}")
+
+
+def _obligations(value: object, unsupported: list[str]) -> int | None:
+    """The cap among the obligations; the others are checked and, if they ask for anything, listed in `unsupported`."""
+    obligations: Mapping[str, object] = _expect(value, dict, "obligations")
+    cap: int | None = None
+    for name, wanted in obligations.items():
+        where = f"obligations.{name}"
+        if name == "max_output_tokens":
+            cap = _integer(wanted, 1, where)
+        elif name == "strip_tools":
+            if _texts(wanted, where):
+                unsupported.append(where)
+        elif name == "set_headers":
+            headers: Mapping[str, object] = _expect(wanted, dict, where)
+            for header, text in headers.items():
+                _expect(text, str, f"{where}.{header}")
+            if headers:
+                unsupported.append(where)
+        elif name == "model":
+            if not _expect(wanted, str, where):
+                raise _Invalid(f"`{where}` must not be empty")
+            unsupported.append(where)
+        else:
+            raise _Invalid(f"`{where}` is not an obligation")
+    return cap

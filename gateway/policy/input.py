@@ -1,0 +1,83 @@
+"""The document that policies judge (schemas/input.schema.json), and what the log keeps of it.
+
+Specification: docs/architecture.md, sections 6 and 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from gateway.call import Call
+from gateway.identity.principals import Principal
+
+InputPath: TypeAlias = tuple[str, ...]
+
+CONTENT_PATHS: Final[tuple[InputPath, ...]] = (("request", "body"),)
+"""Where prompts, answers and tool arguments stand in the input document (`x-content` in schemas/input.schema.json)."""
+
+_WEEKDAYS: Final = ("Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday")  # since 1970-01-01
+_HOUR_NS: Final = 3600 * 10**9
+
+
+def build_input(
+    principal: Principal, call: Call, now_ns: int, usage: Mapping[str, Any] | None = None, *, body: bool = False
+) -> dict[str, Any]:
+    """The input document. It shares what it can with the principal and the call, so it must not be changed.
+
+    `body` puts the client's document in. It is most of the cost of a large request, and policies rarely need it.
+    """
+    hours = now_ns // _HOUR_NS
+    request: dict[str, Any] = {
+        "method": call.method,
+        "path": call.path,
+        "stream": call.stream,
+        "max_output_tokens": call.max_output_tokens,
+        "tools": [{"type": tool.type, "name": tool.name} for tool in call.tools],
+        "roles": list(call.roles),
+        "messages": call.messages,
+        "system_prompts": list(call.system_prompts),
+    }
+    if body:
+        request["body"] = call.body
+    return {
+        "agent": principal.document,
+        "action": call.action,
+        "resource": {
+            "upstream": call.upstream,
+            "provider": call.provider,
+            "model": call.model,
+            "models": list(call.models),
+            "params": dict(call.params),
+            "agent": None,
+            "references": [{"kind": each.kind, "id": each.id} for each in call.references],
+            "stores": call.stores,
+        },
+        "request": request,
+        "usage": dict(usage) if usage else {},
+        "time": {"now_ns": now_ns, "zone": "UTC", "weekday": _WEEKDAYS[hours // 24 % 7], "hour": hours % 24},
+    }
+
+
+def without_content(document: Mapping[str, Any]) -> bytes:
+    """The whole document but for its content, as JSON with sorted keys and no spaces.
+
+    Bundles that read no content answer the same when they judge it again, also bundles of a later time.
+    """
+    kept = dict(document)
+    for path in CONTENT_PATHS:
+        _drop(kept, path)
+    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+
+
+def _drop(kept: dict[str, Any], path: InputPath) -> None:
+    """Take the value at `path` out of `kept`, whose inner objects may be shared and are copied before they change."""
+    for step in path[:-1]:
+        inner = kept.get(step)
+        if inner.__class__ is not dict:
+            return
+        kept[step] = inner = dict(inner)
+        kept = inner
+    kept.pop(path[-1], None)

@@ -1,0 +1,257 @@
+"""The git repository that policies come from, read with dulwich, so that no git program is needed.
+
+Reads commits and makes the first one. `gateway/policy/bundle.py` knows what a bundle's content means, `sync.py` what
+happens to a new commit. The control process and the command line use this, data workers never do. Only the object
+database is read: what is not committed does not exist for the gateway. Whatever a commit holds, reading it is bounded.
+Specification: docs/architecture.md, section 11.
+"""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from dulwich import errors as git_errors
+from dulwich.config import StackedConfig
+from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
+from dulwich.refs import Ref
+from dulwich.repo import Repo
+
+from gateway.errors import GatewayError
+from gateway.policy.bundle import MANIFEST, Files, belongs, check_path
+from gateway.policy.rollout import git_objects
+
+BRANCH = "main"
+MAX_BYTES = 64 * 1024 * 1024
+"""Of the bundles of one commit together, and of one git object: more is a mistake."""
+MAX_FILES = 50_000
+"""Of the files and directories below the policies' directory. Any number of paths may lead to the same few objects."""
+MAX_PATH = 1000
+_MAX_DIRECTORY = 8 * 1024 * 1024
+_MAX_COMMIT = 1024 * 1024
+_MAX_TAGS = 10
+
+_AUTHOR = b"gateway init <gateway@localhost>"
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    ValueError,
+    AssertionError,
+    EOFError,
+    zlib.error,
+    git_errors.ChecksumMismatch,
+    git_errors.WrongObjectException,
+    git_errors.ObjectMissing,
+    git_errors.ApplyDeltaError,
+    git_errors.FileFormatException,
+    git_errors.RefFormatError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A commit: its id in hex, and who wrote it, as it says itself."""
+
+    commit: str
+    author: str
+
+
+class GitSource:
+    """The bundles under `path` in `repository` as of `ref`. Opens the repository for each call, and keeps nothing."""
+
+    def __init__(self, repository: Path, path: str = "", ref: str = BRANCH) -> None:
+        self._repository = repository
+        self._path = path.strip("/")
+        self._ref = ref
+
+    def head(self) -> Revision:
+        """The commit that the ref names now: a branch, a tag, a full ref name or a commit id, in this order."""
+        with self._open() as repo:
+            name = self._ref.encode()
+            for candidate in (Ref(b"refs/heads/" + name), Ref(b"refs/tags/" + name), Ref(name)):
+                if candidate in repo.refs:
+                    commit = _peel(repo, repo.refs[candidate])
+                    break
+            else:
+                if not _is_commit_id(self._ref) or ObjectID(name) not in repo.object_store:
+                    raise GatewayError(
+                        "policies_ref",
+                        f"`{self._repository}` has no branch or tag `{self._ref}`",
+                        subject=self._ref,
+                        hint="commit the policies there, or set policies_ref to the branch to follow",
+                    )
+                commit = _peel(repo, ObjectID(name))
+            author = commit.author.decode("utf-8", "replace")
+            return Revision(commit.id.decode("ascii"), "".join(filter(str.isprintable, author))[:200])
+
+    def bundles(self, commit: str) -> dict[str, Files]:
+        """Every bundle of a commit by name, with its files' contents by path inside the bundle."""
+        found: dict[str, Files] = {}
+        with self._open() as repo:
+            files = self._files(repo, commit)
+            for name in self._names(files):
+                found[name] = {}
+            left = MAX_BYTES
+            for path, (mode, identifier) in files.items():
+                name, _, inner = path.partition("/")
+                if name not in found or not belongs(inner):
+                    continue
+                check_path(path)
+                if not stat.S_ISREG(mode):
+                    raise GatewayError("policies_file", f"`{path}` is not a plain file", subject=path)
+                blob = git_objects.read(repo.object_store, identifier, MAX_BYTES)
+                assert isinstance(blob, Blob), "a tree's entry of a file's mode names a blob"
+                found[name][inner] = blob.data
+                left -= len(blob.data)
+                if left < 0:
+                    raise _too_large(f"the policies have more than {MAX_BYTES} bytes")
+        return found
+
+    def names(self, commit: str) -> list[str]:
+        """The names of a commit's bundles; their contents are not read."""
+        with self._open() as repo:
+            return self._names(self._files(repo, commit))
+
+    def _names(self, paths: Iterable[str]) -> list[str]:
+        """The directories that are bundles, out of the paths of all files."""
+        names = []
+        for path in sorted(path for path in paths if path.rpartition("/")[2] == MANIFEST):
+            name = path.removesuffix(MANIFEST).removesuffix("/")
+            if not name or "/" in name:
+                raise _misplaced(name, self._path)
+            names.append(name)
+        return names
+
+    def _files(self, repo: Repo, commit: str) -> dict[str, tuple[int, ObjectID]]:
+        """Mode and id of every file by path under the policies' directory. Links and submodules are files here."""
+        files: dict[str, tuple[int, ObjectID]] = {}
+        directories = [("", self._top(repo, _peel(repo, ObjectID(commit.encode())).tree))]
+        entries = 0
+        while directories:
+            prefix, identifier = directories.pop()
+            for entry in _tree(repo, identifier).iteritems():
+                path = prefix + entry.path.decode("utf-8", "surrogateescape")
+                entries += 1
+                if entries > MAX_FILES:
+                    raise _too_large(f"the policies' directory has more than {MAX_FILES} files")
+                if len(path) > MAX_PATH:
+                    raise _too_large(f"the policies' directory has a path of more than {MAX_PATH} characters")
+                if stat.S_ISDIR(entry.mode):
+                    directories.append((f"{path}/", entry.sha))
+                else:
+                    files[path] = entry.mode, entry.sha
+        return files
+
+    def _top(self, repo: Repo, tree: ObjectID) -> ObjectID:
+        """The tree of the policies' directory."""
+        for step in filter(None, self._path.split("/")):
+            above = _tree(repo, tree)
+            name = step.encode()
+            if name not in above or not stat.S_ISDIR(above[name][0]):
+                raise GatewayError(
+                    "policies_path",
+                    f"the policies' commit has no directory `{self._path}`",
+                    subject=self._path,
+                    hint="set policies_path to the directory that holds the bundles",
+                )
+            tree = above[name][1]
+        return tree
+
+    @contextmanager
+    def _open(self) -> Iterator[Repo]:
+        where = str(self._repository)
+        try:
+            with Repo(where) as repo:
+                yield repo
+        except git_errors.NotGitRepository as error:
+            raise GatewayError(
+                "policies_missing",
+                f"`{where}` is not a git repository",
+                subject=where,
+                hint="set policies_repository to the repository that holds the policies",
+            ) from error
+        except _UNREADABLE as error:
+            message = f"cannot read the git repository `{where}`: {type(error).__name__}: {error}"
+            raise GatewayError("policies_unreadable", message, subject=where) from error
+
+
+def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> Revision:
+    """Make a repository at `path` whose branch `main` has one commit with `files`, which are also checked out."""
+    try:
+        with Repo.init(path, mkdir=not path.exists(), default_branch=BRANCH.encode()) as repo:
+            for name, content in files.items():
+                target = path / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            tree = repo.get_worktree()
+            # Nothing of the user's own git settings may matter here: hooks, signing, an identity that is not set.
+            settings = StackedConfig([])
+            tree.stage(list(files), config=settings)
+            commit = tree.commit(
+                message=message.encode(),
+                author=_AUTHOR,
+                committer=_AUTHOR,
+                encoding=b"utf-8",
+                no_verify=True,
+                sign=False,
+                signoff=False,
+                config=settings,
+            )
+            return Revision(commit.decode("ascii"), _AUTHOR.decode())
+    except OSError as error:
+        where = str(path)
+        reason = (error.strerror or type(error).__name__).lower()
+        raise GatewayError("policies_not_writable", f"cannot create `{where}`: {reason}", subject=where) from error
+
+
+def packaged_files(directory: Traversable, prefix: str = "") -> dict[str, bytes]:
+    """The files of a directory that ships with this package, by their paths below it."""
+    found: dict[str, bytes] = {}
+    for item in sorted(directory.iterdir(), key=lambda each: each.name):
+        if item.is_dir():
+            found |= packaged_files(item, f"{prefix}{item.name}/")
+        else:
+            found[prefix + item.name] = item.read_bytes()
+    return found
+
+
+def _tree(repo: Repo, identifier: ObjectID) -> Tree:
+    found = git_objects.read(repo.object_store, identifier, _MAX_DIRECTORY)
+    assert isinstance(found, Tree), "a commit, and an entry of a directory's mode, name a tree"
+    return found
+
+
+def _peel(repo: Repo, identifier: ObjectID) -> Commit:
+    found = git_objects.read(repo.object_store, identifier, _MAX_COMMIT)
+    for _ in range(_MAX_TAGS):
+        if isinstance(found, Tag):
+            found = git_objects.read(repo.object_store, found.object[1], _MAX_COMMIT)
+    if not isinstance(found, Commit):
+        shown = identifier.decode("ascii", "replace")
+        raise GatewayError("policies_ref", f"`{shown}` is not a commit", subject=shown)
+    return found
+
+
+def _is_commit_id(text: str) -> bool:
+    return len(text) == 40 and all(digit in "0123456789abcdef" for digit in text)
+
+
+def _too_large(message: str) -> GatewayError:
+    return GatewayError(
+        "policies_too_large", message, hint="set policies_path to the directory that holds the bundles and little else"
+    )
+
+
+def _misplaced(name: str, path: str) -> GatewayError:
+    where = f"`{path}`" if path else "the repository's top directory"
+    return GatewayError(
+        "policies_layout",
+        f"there is a `{MANIFEST}` in `{name or '.'}`, but a bundle is a directory directly under {where}",
+        subject=name,
+        hint="set policies_path to the directory that holds the bundles",
+    )

@@ -1,0 +1,205 @@
+"""The composition roots: each of the two kinds of processes is put together here, and only here.
+
+`python -m gateway.processes.app data|control BOOT [DESCRIPTOR]`, started by `gateway/processes/supervisor.py`. The
+settings are the first line of standard input; the process stops when standard input ends. It prints one line to
+standard output, a JSON object: a report once it is ready, or why it cannot start. A data worker imports no ORM, no git
+and no command line: without them it needs half the memory, and none of their code is near an agent's request. So
+`_data` and `_control` import their own modules.
+Specification: docs/architecture.md, section 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import uvloop
+
+from gateway import logs
+from gateway.audit.writer import AuditWriter
+from gateway.errors import GatewayError
+from gateway.http import listener
+from gateway.processes.background import Background
+from gateway.settings import Settings, load_settings
+
+logger = logging.getLogger("gateway.processes.app")
+
+Ready: TypeAlias = Callable[[dict[str, Any]], None]
+
+
+async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
+    """A data worker, from its start to its end."""
+    from gateway.dataplane.proxy import DataPlane
+    from gateway.dataplane.references import References
+    from gateway.dataplane.refusals import Refusals
+    from gateway.dataplane.registry_view import RegistryView
+    from gateway.http.health import Health
+    from gateway.http.last_resort import LastResort
+    from gateway.identity.credentials import Peppers
+    from gateway.identity.principals import Principals
+    from gateway.policy.cache import PolicyCache, digests
+    from gateway.policy.handover import Follower, Handover
+    from gateway.registry.reader import RegistryReader
+    from gateway.registry.vault import Vault
+    from gateway.storage.liveness import Presence
+    from gateway.upstream.client import UpstreamClient
+
+    data = settings.data
+    async with AsyncExitStack() as stack:
+        # Closed in reverse order: the presence last, when every record of this process is durable.
+        presence = Presence(data, boot)
+        stack.callback(presence.close)
+        reader = RegistryReader(data.registry_db)
+        stack.callback(reader.close)
+        writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
+        stack.push_async_callback(asyncio.to_thread, writer.close)
+        client = UpstreamClient(settings)
+        stack.push_async_callback(client.close)
+        refusals = Refusals(writer)
+        stack.callback(refusals.flush)
+        stack.callback(background.start("counting refusals", refusals.run()).cancel)
+        policies = PolicyCache(data.bundles, data.cache)
+        handover = Handover(data.runtime_db)
+        stack.callback(handover.close)
+        follower = Follower(handover, reader, policies, boot)
+        await follower.begin()
+        stack.callback(follower.close)
+        stack.callback(background.start("following the policies", follower.run()).cancel)
+        references = References(data.runtime_db)
+        stack.callback(references.close)
+        plane = DataPlane(
+            settings,
+            principals=Principals(reader, Peppers.load(data.keys)),
+            registry=RegistryView(reader, Vault.load(data.keys)),
+            policies=policies,
+            references=references,
+            writer=writer,
+            refusals=refusals,
+            client=client,
+        )
+
+        async def registry_readable() -> bool:
+            return (await reader.epochs()).value >= 0
+
+        async def policies_loaded() -> bool:
+            return digests(await reader.active_bundles()) <= policies.loaded
+
+        checks = {"registry": registry_readable, "log": writer.check, "policies": policies_loaded}
+        opened = listener.listen(settings.host, settings.port, shared=True)
+        limits = listener.Limits.of(settings, refusals.add_code)
+        app = Health(LastResort(plane), checks)
+        serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop))
+        # What exists now stays: the collector need not look at it again, and a request leaves little behind.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
+        ready({})
+        await asyncio.wait({serving})
+
+
+async def _control(
+    settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready, descriptor: int
+) -> None:
+    """The control process, from its start to its end."""
+    from gateway.http.health import Health
+    from gateway.processes.duties import Duties
+
+    opened = socket.socket(fileno=descriptor)
+    opened.listen(listener.BACKLOG)
+    duties = await asyncio.to_thread(Duties, settings, boot)
+    try:
+        await asyncio.to_thread(duties.begin)
+        limits = listener.Limits.of(settings)
+        health = Health(_nothing, duties.checks())
+        serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
+        working = background.start("the control process's duties", duties.run(stop))
+        ready(await duties.state())
+        await asyncio.wait({serving, working})
+    finally:
+        await asyncio.to_thread(duties.close)
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """The application of the control listener, which has no API yet: 404 for everything but health."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _lifeline(stop: asyncio.Event) -> None:
+    """Set `stop` when standard input ends: the supervisor is gone, or wants this process to end."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass
+    stop.set()
+
+
+async def _run(kind: str, boot: str, descriptor: int | None, settings: Settings) -> int:
+    """One process of either kind until it is told to stop; returns its exit code."""
+    stop = asyncio.Event()
+    background = Background(stop)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    lifeline = background.start("waiting for the supervisor's end", _lifeline(stop))
+    if descriptor is None:
+        await _data(settings, boot, stop, background, _report)
+    else:
+        await _control(settings, boot, stop, background, _report, descriptor)
+    lifeline.cancel()
+    with suppress(asyncio.CancelledError):
+        await lifeline
+    return 1 if background.failed else 0
+
+
+def _report(document: dict[str, Any]) -> None:
+    """One line to the supervisor. If it is gone, so is its end of standard input, and this process is about to stop."""
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), json.dumps(document).encode() + b"\n")
+
+
+def _first_line() -> bytes:
+    """The settings. Read unbuffered: what follows the line must stay in the pipe for the event loop to see."""
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return bytes(line)
+
+
+def main(arguments: list[str]) -> int:
+    kind, boot, *rest = arguments
+    logs.configure(kind)
+    line = _first_line()
+    if not line.endswith(b"\n"):
+        return 0  # the supervisor is gone already
+    # Every connection is a file, on both sides: take as many as this user may have.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        # Only these count: the settings file may have been edited since the gateway was started.
+        settings = load_settings(json.loads(line), env={}, file=Path(os.devnull))
+        return uvloop.run(_run(kind, boot, int(rest[0]) if rest else None, settings))
+    except GatewayError as error:
+        _report({"error": error.code, "message": error.message, "hint": error.hint})
+    except OSError as error:
+        _report({"error": "start_failed", "message": f"the {kind} process cannot run: {error}", "hint": ""})
+    except Exception:
+        logger.exception("the process failed")
+        _report({"error": "start_failed", "message": f"the {kind} process failed", "hint": "see the lines above"})
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

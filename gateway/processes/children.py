@@ -1,0 +1,153 @@
+"""The supervisor's children: how one is started, restarted when it ends, and stopped.
+
+Children run in sessions of their own, so that they get signals from the supervisor alone. The pipe to a child's
+standard input carries its settings as the first line and is its life line: when the pipe closes, however the supervisor
+ended, the child drains and ends. `gateway/processes/app.py` is the other side.
+Specification: docs/architecture.md, section 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import gateway
+from gateway.errors import GatewayError
+from gateway.identifiers import new_id
+from gateway.settings import PREFIX, DataDirectory, Settings
+
+logger = logging.getLogger("gateway.processes.supervisor")
+
+START_SECONDS = 60.0
+# The pause before a restart doubles up to the longest one, and is short again after the child ran for a while.
+FIRST_PAUSE, LONGEST_PAUSE, QUIET_SECONDS = 0.1, 5.0, 30.0
+# A child that has not ended this long after its drain time is killed, and recovery closes its open decisions. Until
+# then it may still be writing closing records (`CLOSING_SECONDS` in gateway/http/listener.py).
+GRACE_SECONDS = 15.0
+
+
+class Child:
+    """One process of the gateway: what to start, and the process that is running now, if there is one."""
+
+    def __init__(self, kind: str, number: int, settings: Settings, descriptor: int | None = None) -> None:
+        self.name = kind if kind == "control" else f"{kind} {number}"
+        self._kind = kind
+        self._settings = settings
+        self._descriptor = descriptor
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Start the process and return its report once it is ready. Raises `GatewayError` if it never is."""
+        inherited = () if self._descriptor is None else (self._descriptor,)
+        arguments = [self._kind, new_id("boot"), *map(str, inherited)]
+        self._process = None
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *[sys.executable, "-P", "-m", "gateway.processes.app", *arguments],
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=environment(),
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise GatewayError("start_failed", f"cannot start the {self.name} process: {reason}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(flags(self._settings)).encode() + b"\n")
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            raise GatewayError("start_failed", f"the {self.name} process did not get ready in time") from None
+        try:
+            report: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            raise GatewayError(
+                "start_failed", f"the {self.name} process ended before it was ready", hint="see the lines above"
+            ) from None
+        if "error" in report:
+            raise GatewayError(report["error"], report["message"], hint=report["hint"])
+        return report
+
+    async def keep(self, hurry: asyncio.Event) -> None:
+        """Restart the process whenever it ends, until cancelled. No failure to start it ends this."""
+        pause, complaint = FIRST_PAUSE, ""
+        while True:
+            started = time.monotonic()
+            if self._process is not None:
+                code = await self._process.wait()
+                logger.error("the %s process ended (%s) and is restarted", self.name, _ending(code))
+            if time.monotonic() - started > QUIET_SECONDS:
+                pause = FIRST_PAUSE
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            try:
+                await self.start()
+            except Exception as error:  # noqa: BLE001  # whatever it is: without a retry this child would be gone for good
+                text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+                if text != complaint:
+                    logger.error("the %s process cannot be restarted, trying again: %s", self.name, text)
+                complaint = text
+                await self.end(hurry)
+            else:
+                if complaint:
+                    logger.warning("the %s process is running again", self.name)
+                complaint = ""
+
+    async def end(self, hurry: asyncio.Event) -> None:
+        """Ask the process to end and wait for as long as running requests may take; then, or on `hurry`, kill it."""
+        process = self._process
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        ended = asyncio.create_task(process.wait())
+        hurried = asyncio.create_task(hurry.wait())
+        patience = self._settings.drain_timeout + GRACE_SECONDS
+        await asyncio.wait({ended, hurried}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not ended.done():
+            logger.error("the %s process did not end in time and is killed", self.name)
+            with suppress(ProcessLookupError):
+                process.kill()
+            await ended
+        self._process = (
+            None  # not before: a restart that is cancelled here leaves the rest to the supervisor's own call
+        )
+
+
+def flags(settings: Settings) -> dict[str, Any]:
+    """Settings as the flags from which `load_settings` makes them again in a child."""
+    found: dict[str, Any] = {}
+    for item in fields(Settings):
+        value = getattr(settings, item.name)
+        if isinstance(value, DataDirectory):
+            value = str(value.path.absolute())
+        elif isinstance(value, Path):
+            value = str(value.absolute())
+        if value is not None:
+            found[item.name] = value
+    return found
+
+
+def environment() -> dict[str, str]:
+    """A child's environment: it imports this very package wherever it starts, and its settings come by pipe alone."""
+    source = str(Path(gateway.__file__).resolve().parent.parent)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    path = inherited.get("PYTHONPATH")
+    return {**inherited, "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source}
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"

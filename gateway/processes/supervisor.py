@@ -1,0 +1,113 @@
+"""`gateway up`: one process that starts the others, keeps them running and stops them in order.
+
+It serves nothing itself. First the control process, which migrates, recovers and activates; then N data workers, each
+with a socket of its own for the same address, so that the kernel spreads connections over them. A child that dies is
+restarted after a growing pause (`gateway/processes/children.py`).
+Specification: docs/architecture.md, section 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from gateway.errors import GatewayError
+from gateway.http import listener
+from gateway.processes.children import Child
+from gateway.settings import DEFAULT_DATA, Settings, url
+from gateway.storage.liveness import OnlyOne
+
+
+class Supervisor:
+    """All processes of one gateway. `run` returns when they have ended."""
+
+    def __init__(self, settings: Settings, announce: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._announce = announce
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        settings = self._settings
+        only_one = OnlyOne(settings.data)
+        # Nothing is accepted on these sockets here: one keeps the address for the workers' own sockets, the other is
+        # inherited by the control process, so that it can be restarted on the same port.
+        holder = claim(settings.host, settings.port, "--port")
+        control_listener = claim(settings.control_host, settings.control_port, "--control-port", shared=False)
+        settings = _with_ports(settings, holder, control_listener)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        control = Child("control", 0, settings, control_listener.fileno())
+        workers = [Child("data", number, settings) for number in range(1, settings.workers + 1)]
+        keepers: list[asyncio.Task[None]] = []
+        try:
+            # Nothing is served before the control process is ready: it may have to migrate and to recover.
+            state = await control.start()
+            await asyncio.gather(*(worker.start() for worker in workers))
+            keepers = [asyncio.create_task(child.keep(self._hurry)) for child in (control, *workers)]
+            for line in greeting(settings, state):
+                self._announce(line)
+            await self._stop.wait()
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            # The control process goes last: it closes what a killed worker left open, and signs the final heads.
+            await asyncio.gather(*(worker.end(self._hurry) for worker in workers))
+            await control.end(self._hurry)
+            holder.close()
+            control_listener.close()
+            only_one.close()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+
+def claim(host: str, port: int, flag: str, *, shared: bool = True) -> socket.socket:
+    """A bound socket for an address that nobody else uses; otherwise `GatewayError` names the flag to change."""
+    try:
+        # Without sharing first: otherwise a second gateway of this user would quietly take half of the connections.
+        first = listener.bind(host, port, shared=False)
+        if not shared:
+            return first
+        port = first.getsockname()[1]
+        first.close()
+        return listener.bind(host, port, shared=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        address = url(host, port).removeprefix("http://")
+        raise GatewayError(
+            "port_unavailable",
+            f"cannot listen on {address}: {reason}",
+            subject=address,
+            hint=f"choose another port with {flag}",
+        ) from error
+
+
+def _with_ports(settings: Settings, data: socket.socket, control: socket.socket) -> Settings:
+    """The settings with the ports that were bound, where 0 was asked for."""
+    return replace(settings, port=data.getsockname()[1], control_port=control.getsockname()[1])
+
+
+def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
+    """What the operator reads: where agents connect, and what is still missing."""
+    address = url(settings.host, settings.port)
+    control = url(settings.control_host, settings.control_port)
+    lines = [f"gateway is up: base URL {address}/v1 (control plane {control})"]
+    suffix = "" if settings.data.path == DEFAULT_DATA else f" --data {settings.data.path}"
+    if not state.get("agents"):
+        lines.append(f"no agent is registered yet: type `gateway agents register NAME{suffix}`")
+    if not state.get("bundles"):
+        lines.append(
+            f"no policy is active, so every request is denied `no_policy`: commit a bundle to {settings.repository}"
+        )
+    if not state.get("upstreams"):
+        lines.append(f"no upstream yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY{suffix}`")
+    return lines

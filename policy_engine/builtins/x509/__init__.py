@@ -1,0 +1,208 @@
+"""crypto.x509.* and crypto.parse_private_keys: certificates, signing requests and private keys as values.
+
+Texts are PEM, or base64 of PEM or DER. Whether a chain of certificates holds is decided in `chains`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from policy_engine.builtins import pem
+from policy_engine.builtins.encoding_base64 import Base64Error, decode
+from policy_engine.builtins.octets import from_bytes
+from policy_engine.builtins.operands import object_, string
+from policy_engine.builtins.table import Builtin, Context
+from policy_engine.builtins.x509.certificates import Malformed, certificate_json, certificates, request, request_json
+from policy_engine.builtins.x509.chains import OptionError, Options, verified_chain
+from policy_engine.builtins.x509.extensions import b64
+from policy_engine.builtins.x509.private_keys import go_json, jwk, load, private_keys
+from policy_engine.errors import BuiltinError
+from policy_engine.types import ANY, BOOLEAN, STRING, Array, Function
+from policy_engine.types import array as array_of
+from policy_engine.types import object_ as object_of
+from policy_engine.values import Value
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+
+def parse_certificates(operand: Value) -> Value:
+    text = string(operand, "crypto.x509.parse_certificates", 1)
+    try:
+        return [certificate_json(certificate) for certificate in _certificates(text)]
+    except (Malformed, Base64Error) as error:
+        raise BuiltinError(f"crypto.x509.parse_certificates: {error}") from None
+
+
+def _certificates(text: str) -> list[x509.Certificate]:
+    if not text.startswith("-----BEGIN"):
+        octets = decode(text)
+        if not octets.startswith(b"-----BEGIN"):
+            return certificates(octets)
+        text = from_bytes(octets)
+    contents = []
+    for block in pem.blocks(text):
+        if block.label != "CERTIFICATE":
+            raise Malformed(f"PEM block type is '{block.label}', expected CERTIFICATE")
+        contents.append(block.content)
+    return certificates(b"".join(contents))
+
+
+def parse_and_verify_certificates(ctx: Context, operand: Value) -> Value:
+    """[true, chain from leaf to root] of certificates given from root to leaf; [false, []] if no chain holds."""
+    text = string(operand, "crypto.x509.parse_and_verify_certificates", 1)
+    return _verified(ctx, text, Options(), with_uri_strings=True)
+
+
+def parse_and_verify_certificates_with_options(ctx: Context, operand: Value, options: Value) -> Value:
+    """The same for a host name, a time, usages of the key or a limit of comparisons."""
+    name = "crypto.x509.parse_and_verify_certificates_with_options"
+    text = string(operand, name, 1)
+    demanded = object_(options, name, 2)
+    try:
+        _certificates(text)
+    except (Malformed, Base64Error):
+        return [False, []]
+    try:
+        return _verified(ctx, text, Options.read(demanded), with_uri_strings=False)
+    except OptionError as error:
+        raise BuiltinError(f"{name}: {error}") from None
+
+
+def _verified(ctx: Context, text: str, options: Options, *, with_uri_strings: bool) -> Value:
+    try:
+        chain = verified_chain(ctx, _certificates(text), options)
+        shown = [certificate_json(certificate, with_uri_strings=with_uri_strings) for certificate in chain or ()]
+    except (Malformed, Base64Error):
+        return [False, []]
+    return [bool(shown), shown]
+
+
+def parse_certificate_request(operand: Value) -> Value:
+    name = "crypto.x509.parse_certificate_request"
+    text = string(operand, name, 1)
+    try:
+        if not text.startswith("-----BEGIN CERTIFICATE REQUEST-----"):
+            octets = decode(text)
+            text = from_bytes(octets)
+        else:
+            octets = b""
+        block = pem.first_block(text)
+        if block is not None and block.label != "CERTIFICATE REQUEST":
+            raise Malformed("invalid PEM-encoded certificate signing request")
+        return request_json(request(octets if block is None else block.content))
+    except (Malformed, Base64Error) as error:
+        raise BuiltinError(f"{name}: {error}") from None
+
+
+def parse_keypair(certificate: Value, key: Value) -> Value:
+    """A chain of certificates and the private key of its first, as Go holds them for TLS."""
+    name = "crypto.x509.parse_keypair"
+    # OPA calls both operands the first.
+    texts = [string(operand, name, 1) for operand in (certificate, key)]
+    try:
+        chain, key_text = (
+            _as_pem(text, label) for text, label in zip(texts, ("CERTIFICATE", "PRIVATE KEY"), strict=True)
+        )
+        return _keypair(chain, key_text)
+    except (Malformed, Base64Error) as error:
+        raise BuiltinError(f"{name}: {error}") from None
+
+
+def _as_pem(text: str, label: str) -> str:
+    if text.startswith("-----BEGIN "):
+        return text
+    octets = decode(text)
+    if octets.startswith(b"-----BEGIN "):
+        return from_bytes(octets)
+    return f"-----BEGIN {label}-----\n{b64(octets)}\n-----END {label}-----\n"
+
+
+def _keypair(chain_text: str, key_text: str) -> Value:
+    blocks, key_blocks = list(pem.blocks(chain_text)), list(pem.blocks(key_text))
+    chain = [block.content for block in blocks if block.label == "CERTIFICATE"]
+    keys = [block for block in key_blocks if block.label.endswith("PRIVATE KEY")]
+    if not chain:
+        if len(blocks) == 1 and blocks[0].label.endswith("PRIVATE KEY"):
+            raise Malformed(
+                "tls: failed to find certificate PEM data in certificate input, but did find a private key;"
+                " PEM inputs may have been switched"
+            )
+        raise Malformed(_nothing_found(blocks, '"CERTIFICATE" PEM block in certificate input'))
+    if not keys:
+        if [block.label for block in key_blocks] == ["CERTIFICATE"]:
+            raise Malformed("tls: found a certificate rather than a key in the PEM for the private key")
+        raise Malformed(_nothing_found(key_blocks, 'PEM block with type ending in "PRIVATE KEY" in key input'))
+    leaf = certificates(chain[0])
+    if not leaf:
+        raise Malformed("x509: malformed certificate")
+    try:
+        private = load(keys[0].content, keys[0].label)
+    except Malformed:
+        raise Malformed("tls: failed to parse private key") from None
+    public = leaf[0].public_key()
+    if type(private.public_key()) is not type(public):
+        raise Malformed("tls: private key type does not match public key type")
+    if private.public_key() != public:
+        raise Malformed("tls: private key does not match public key")
+    return {
+        "Certificate": [b64(octets) for octets in chain],
+        "PrivateKey": go_json(private),
+        "SupportedSignatureAlgorithms": None,
+        "OCSPStaple": None,
+        "SignedCertificateTimestamps": None,
+        "Leaf": certificate_json(leaf[0], with_uri_strings=False),
+    }
+
+
+def _nothing_found(blocks: list[pem.Block], what: str) -> str:
+    if not blocks:
+        return f"tls: failed to find any PEM data in {'certificate' if 'CERTIFICATE' in what else 'key'} input"
+    skipped = " ".join(block.label for block in blocks)
+    return f"tls: failed to find {what} after skipping PEM blocks of the following types: [{skipped}]"
+
+
+def parse_rsa_private_key(operand: Value) -> Value:
+    """The first private key, of whatever kind, as a JWK; null if there is none."""
+    name = "crypto.x509.parse_rsa_private_key"
+    text = string(operand, name, 1)
+    if not text:
+        raise BuiltinError(f"{name}: input PEM data was empty")
+    try:
+        keys = private_keys(text if text.startswith("-----BEGIN") else from_bytes(decode(text)))
+        return jwk(keys[0]) if keys else None
+    except (Malformed, Base64Error) as error:
+        raise BuiltinError(f"{name}: {error}") from None
+
+
+def parse_private_keys(operand: Value) -> Value:
+    """All private keys as Go marshals them; null for an empty text."""
+    text = string(operand, "crypto.parse_private_keys", 1)
+    try:
+        return [go_json(key) for key in private_keys(text)] if text else None
+    except Malformed as error:
+        raise BuiltinError(f"crypto.parse_private_keys: {error}") from None
+
+
+_STRUCTURE: Final = object_of(STRING, ANY)
+_VERDICT: Final = Array((BOOLEAN, array_of(_STRUCTURE)))
+
+BUILTINS: Final = (
+    Builtin("crypto.parse_private_keys", Function((STRING,), array_of(_STRUCTURE)), parse_private_keys),
+    Builtin(
+        "crypto.x509.parse_and_verify_certificates",
+        Function((STRING,), _VERDICT),
+        parse_and_verify_certificates,
+        context=True,
+    ),
+    Builtin(
+        "crypto.x509.parse_and_verify_certificates_with_options",
+        Function((STRING, _STRUCTURE), _VERDICT),
+        parse_and_verify_certificates_with_options,
+        context=True,
+    ),
+    Builtin("crypto.x509.parse_certificate_request", Function((STRING,), _STRUCTURE), parse_certificate_request),
+    Builtin("crypto.x509.parse_certificates", Function((STRING,), array_of(_STRUCTURE)), parse_certificates),
+    Builtin("crypto.x509.parse_keypair", Function((STRING, STRING), _STRUCTURE), parse_keypair),
+    Builtin("crypto.x509.parse_rsa_private_key", Function((STRING,), _STRUCTURE), parse_rsa_private_key),
+)

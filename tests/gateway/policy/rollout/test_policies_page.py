@@ -1,0 +1,67 @@
+"""docs/policies.md says what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import policy_engine as pe
+from gateway.errors import REASONS
+from gateway.policy.bundle import manifest
+from gateway.policy.decision import PRECEDENCE
+
+ROOT = Path(__file__).parents[4]
+PAGE = (ROOT / "docs" / "policies.md").read_text("utf-8")
+
+
+def section(title: str) -> str:
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def first_column(text: str) -> list[str]:
+    """The names in the first column of a table, in order."""
+    cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_its_example_does_what_it_says() -> None:
+    [source] = blocks("rego")
+    document = pe.compile({"authz.rego": source}).entrypoint("data.research.authz", strict_builtin_errors=True)
+    assert document({"resource": {"model": "gpt-4o"}}) == {"_model_listed": True, "allow": True, "deny": []}
+    assert document({}) == {"allow": False, "deny": ["the model is not on the list"]}
+
+
+def test_its_manifest_is_one() -> None:
+    [text] = blocks("json")
+    assert manifest(text.encode(), "research").entrypoint == "data.research.authz"
+
+
+def test_its_members_are_the_schemas() -> None:
+    schema = json.loads((ROOT / "schemas" / "input.schema.json").read_text("utf-8"))
+    named = {name.removeprefix("input.") for name in first_column(section("What a policy sees"))}
+    assert named == set(schema["properties"])
+    text = section("What a policy sees")
+    for document in ("agent", "resource", "request"):
+        left_out = {"delegation", "params", "agent"}  # reserved, or nothing yet
+        for member in schema["$defs"][document]["properties"].keys() - left_out:
+            assert f"`{member}`" in text, f"{document}.{member}"
+
+
+def test_its_codes_are_in_the_order_that_decides() -> None:
+    codes = first_column(section("How answers combine"))
+    assert codes == ["no_policy", *PRECEDENCE]
+    assert [code for code in codes if REASONS[code].status != 403] == ["policy_not_loaded"]
+
+
+def test_its_outcomes_are_the_codes() -> None:
+    code = "".join(path.read_text("utf-8") for path in sorted((ROOT / "gateway" / "policy").rglob("*.py")))
+    listed = set(first_column(section("From a commit into force")))
+    assert len(listed) > 10
+    produced = set(re.findall(r'Problem\(\s*"(\w+)"', code)) | {"bad_decision", "unsupported"}
+    assert produced <= listed
+    assert [outcome for outcome in listed - {"bad_decision", "unsupported"} if f'"{outcome}"' not in code] == []

@@ -1,0 +1,95 @@
+"""One child by itself: what it does without its supervisor, and when a part of it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.processes.background import Background
+from gateway.processes.children import flags
+from gateway.processes.creation import create_empty
+from gateway.settings import load_settings
+from tests.gateway.dataplane.processes import environment
+
+START = [sys.executable, "-m", "gateway.processes.app", "data", "boot_test"]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a supervisor writes to a worker's standard input."""
+    data = tmp_path_factory.mktemp("child") / "data"
+    create_empty(data)
+    return json.dumps(flags(load_settings({"data": data, "port": 0}, env={}))).encode() + b"\n"
+
+
+@pytest.mark.parametrize("written", [0, 10, None], ids=["no settings", "half of the settings", "all settings"])
+def test_a_supervisor_that_dies_while_a_worker_starts(settings: bytes, written: int | None) -> None:
+    """The worker ends without a word: there is nobody to report to, and nothing is wrong with it."""
+    reader, writer = os.pipe()
+    os.close(reader)  # nobody reads its report
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            START, input=settings[:written], stdout=stdout, stderr=subprocess.PIPE, env=environment(), timeout=60
+        )
+    assert done.stderr.decode() == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("part", ["refusals.Refusals", "handover.Follower"])
+def test_a_background_task_that_dies_ends_the_worker(settings: bytes, part: str, tmp_path: Path) -> None:
+    """A worker that follows no policies or counts no refusals any more must not go on as if nothing had happened."""
+    package = "gateway.dataplane" if part.startswith("refusals") else "gateway.policy"
+    program = f"""
+import sys
+from {package}.{part.split(".")[0]} import {part.split(".")[1]} as Part
+from gateway.processes import app
+
+async def run(self):
+    raise RuntimeError("a defect")
+
+Part.run = run
+sys.exit(app.main(["data", "boot_test"]))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as child:
+        assert child.stdin is not None
+        child.stdin.write(settings)
+        child.stdin.flush()  # and it stays open: the supervisor is alive
+        assert child.wait(30) == 1
+        assert child.stderr is not None
+        [line] = child.stderr.read().splitlines()
+    said = json.loads(line)
+    assert said["level"] == "error"
+    assert said["message"].endswith("ended, so this process stops")
+    assert "RuntimeError: a defect" in said["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("fails", "stopped", "failed"), [(True, True, True), (False, False, True), (False, True, False)]
+)
+def test_which_end_of_a_background_task_is_a_failure(fails: bool, stopped: bool, failed: bool) -> None:
+    async def work() -> None:
+        if fails:
+            raise RuntimeError("a defect")
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        if stopped:
+            stop.set()
+        background = Background(stop)
+        await asyncio.wait({background.start("working", work())})
+        assert background.failed == failed
+        assert stop.is_set()
+
+    asyncio.run(main())

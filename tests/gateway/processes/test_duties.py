@@ -1,0 +1,111 @@
+"""The control process's duties: none of them can end the others, nor keep the gateway from starting or stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.audit.errors import unavailable
+from gateway.processes import duties as module
+from gateway.processes.creation import create_empty
+from gateway.processes.duties import Duties
+from gateway.registry import outbox
+from gateway.settings import load_settings
+
+
+@pytest.fixture
+def duties(tmp_path: Path) -> Iterator[Duties]:
+    create_empty(tmp_path / "data")
+    flags = {"data": tmp_path / "data", "policies_poll": 0.1, "checkpoint_seconds": 0.1}
+    made = Duties(load_settings(flags, env={}), "boot_test")
+    made.begin()
+    yield made
+    made.close()
+
+
+def running(duties: Duties, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a test beside the duties, and stop them."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        work = asyncio.create_task(duties.run(stop))
+        async with asyncio.timeout(60):
+            await test()
+            stop.set()
+            await work
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("a defect")])
+def test_a_duty_that_fails_is_done_again(duties: Duties, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Whatever it fails with: otherwise no new policy would ever come into force again, and nobody would be told."""
+    healthy: list[bool] = []
+    enough = threading.Event()
+
+    def fail() -> None:
+        healthy.append(duties.healthy())
+        if len(healthy) == 4:
+            enough.set()
+        if len(healthy) < 3:
+            raise error
+
+    monkeypatch.setattr(duties, "_follow", fail)
+
+    async def test() -> None:
+        assert await asyncio.to_thread(enough.wait, 50)
+
+    running(duties, test)
+    assert healthy[:4] == [True, False, False, True]
+
+
+def test_policies_that_take_long_keep_nothing_from_starting_or_stopping(
+    duties: Duties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.2)
+    followed: list[bool] = []
+    monkeypatch.setattr(duties, "_follow", lambda: followed.append(duties._policies._stopped.wait(600)))
+
+    async def test() -> None:
+        assert (await duties.state())["bundles"] == 1
+        assert followed == []
+
+    running(duties, test)
+    assert followed == [True]
+
+
+def test_a_start_waits_for_the_policies(duties: Duties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that was made while the gateway was down is in force when the first request comes."""
+    looked = threading.Event()
+
+    def look() -> None:
+        time.sleep(0.1)
+        looked.set()
+
+    monkeypatch.setattr(duties, "_follow", look)
+
+    async def test() -> None:
+        await duties.state()
+        assert looked.is_set()
+
+    running(duties, test)
+
+
+def test_an_outbox_that_cannot_be_published_is_no_reason_not_to_serve(
+    duties: Duties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise unavailable("it is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "drain", fail)
+        duties.begin()
+        assert not duties.healthy()
+    duties._try("outbox", duties._publish)
+    assert duties.healthy()
