@@ -19,6 +19,7 @@ _RULE: Final = re.compile(
 _NUMBER: Final = re.compile(r"[\w.]+")
 _DOTS: Final = re.compile(r"\.+\s*")
 
+_CONTROL: Final = "control characters must be escaped in a string that has escapes, a tab is `\\t`"
 _ESCAPES: Final = r"legal are \" \\ \/ \b \f \n \r \t and \uXXXX; a raw string (`…`, in backticks) has no escapes"
 _SEVERAL_LINES: Final = 'add a `"`, or write a text over several lines in backticks, `…`'
 _RANGE: Final = "a range is `numbers.range(1, 10)`"
@@ -46,8 +47,10 @@ def mistake(text: Text, at: int, template: int | None) -> Mistake:
         return text.mistake(template, end, "the `{` in a template string is never closed", '""', "a plain `{` is `\\{`")
     if character == '"':
         return _string(text, at)
-    if character == "\\" and template is not None:
+    if character == "\\" and template is not None and _WRONG_ESCAPE.match(source, at):
         return _escape(text, at)
+    if template is not None and (character == "\\" or (character.isalpha() and character.isascii())):
+        return text.mistake(template, text.tail(template), _CONTROL, '""')
     if character == "`":
         return _raw_string(text, at)
     if character and character in "'‘’“”«»„":
@@ -66,8 +69,7 @@ def _string(text: Text, at: int) -> Mistake:
     if stop == "\\":
         return _escape(text, end)
     if stop == '"':
-        message = "control characters must be escaped in a string that has escapes, a tab is `\\t`"
-        return text.mistake(at, end + 1, message, '""')
+        return text.mistake(at, end + 1, _CONTROL, '""')
     close = _STRING_END.match(text.source, end)
     is_long = close is not None and not _RULE.search(text.source, end, close.end())
     tail = close.end() if close and is_long else text.tail(at)

@@ -58,7 +58,7 @@ def test_case(fields: dict[str, Any]) -> None:
         for error in errors(modules(fields), strict="strict" in fields)
     ]
     found = [
-        f"{row} {error.code}{f': {error.message.splitlines()[0]}' if error.code != PARSE_ERROR else ''}"
+        f"{row} {error.code}" if error.code == PARSE_ERROR else f"{row} {error.code}: {error.message.splitlines()[0]}"
         for row, error in places
     ]
     assert sorted(found) == sorted(fields.get("errors", []))
