@@ -92,8 +92,8 @@ class PrincipalHint(NamedTuple):
 class Denied(GatewayError):
     """A request on the data plane is refused.
 
-    The client gets the reason's code, status and text, and `reasons` (what the policies say). Only the log gets `detail`
-    ("revoked", "unknown", the text of an engine error) and `principal_hint`.
+    The client gets the reason's code, status and text, and `reasons` (what the policies say). Only the log gets
+    `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
     """
 
     def __init__(
