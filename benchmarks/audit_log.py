@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from gateway.audit import storage, writer
-from gateway.audit.intents import Change, Completed, Decided
+from gateway.audit.intents import Changed, Completed, Decided
 from gateway.audit.writer import AuditWriter
 from gateway.identifiers import new_id
 from gateway.settings import DataDirectory
@@ -122,7 +122,7 @@ def together(directory: Path, lock: str) -> None:
         waits = []
         end = time.perf_counter() + SECONDS
         while (began := time.perf_counter()) < end:
-            log.write_sync(Change(organization="default", event_id=new_id("chg"), actor="local:0", what="key.revoked"))
+            log.write_sync(Changed(organization="default", event_id=new_id("chg"), actor="local:0", what="key.revoked"))
             waits.append(time.perf_counter() - began)
         log.close()
     show(f"beside 64 clients of another process, {lock}", waits)

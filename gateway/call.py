@@ -25,7 +25,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """State on the provider's side that a call names, such as a previous response or an uploaded file."""
+    """State on the provider's side that a call names or an answer creates: an uploaded file, a stored completion."""
 
     kind: str
     id: str
@@ -36,7 +36,7 @@ class Call:
     """One request in the words of its provider. Immutable: an obligation makes a new one from the changed body.
 
     `body` is the parsed object and `raw` the bytes that say the same and will be forwarded. Both are shared with the
-    policies and the log and must not be mutated by anybody. A request without a body has `body=None` and `raw=b""`.
+    policies and the log and must not be mutated. A request without a body has `body=None` and `raw=b""`.
     """
 
     action: str
@@ -48,9 +48,11 @@ class Call:
     raw: bytes
     body: dict[str, Any] | None
     model: str | None = None
+    # Every model that the provider may use, each once and `model` first: a call can name others to fall back on.
+    models: tuple[str, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
-    # The output cap which the call asks for; None where it asks for none.
+    # The output limit that the call asks for and the upstream honours; None where there is none.
     max_output_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
     # The role of each message, in order.
@@ -59,6 +61,8 @@ class Call:
     # SHA-256 (hex) of every system, developer or instructions text, in order.
     system_prompts: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
+    # The provider keeps something of this call that a later call can refer to.
+    stores: bool = False
 
 
 @dataclass(frozen=True, slots=True)

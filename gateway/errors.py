@@ -1,4 +1,4 @@
-"""The one error family of the gateway, and the closed list of reason codes (layer 0: imports nothing of ours).
+"""The one error family of the gateway, and the closed list of reason codes.
 
     GatewayError               a command, a start or a change cannot be done; `code` is stable, the text is for a person
     └── Denied                 a request on the data plane is refused; `code` is one of `REASONS`
@@ -33,10 +33,10 @@ class GatewayError(Exception):
 
 
 class Reason(NamedTuple):
-    """How one reason code looks from outside.
+    """What a client gets for one reason code.
 
-    `retry` says whether waiting may cure it: where it is false the answer carries `x-should-retry: false`, because the
-    SDKs retry 429 and 5xx by themselves.
+    `retry` says whether it may help to wait and try again. If not, the answer has `x-should-retry: false`, because SDKs
+    retry 429 and 5xx on their own.
     """
 
     code: str
@@ -65,6 +65,8 @@ REASONS: dict[str, Reason] = {
         Reason("too_large", 413, False, "the request is too large"),
         Reason("unsupported_encoding", 415, False, "the request body must be plain JSON in UTF-8, not compressed"),
         Reason("limit_exceeded", 429, True, "a limit of this agent is used up"),
+        # The provider has carried the request out: a client that sent it again would have it done twice.
+        Reason("outcome_unrecorded", 500, False, "the request was carried out, but its outcome could not be recorded"),
         Reason("upstream_error", 502, True, "the upstream could not be reached or broke off"),
         Reason("registry_unavailable", 503, True, "the registry cannot be read"),
         Reason("audit_unavailable", 503, True, "the audit log cannot be written"),
@@ -76,8 +78,11 @@ REASONS: dict[str, Reason] = {
 """The closed list of docs/architecture.md, section 15. A code that is not here cannot leave the gateway."""
 
 
+_MAX_REASONS = 4000
+
+
 class PrincipalHint(NamedTuple):
-    """Whose request it was, as far as known: a refusal of a known but dead key belongs to its organization's log."""
+    """Whose request it was, if that is known: refusing a dead key is recorded in the log of its organization."""
 
     organization: str
     agent_id: str
@@ -87,8 +92,8 @@ class PrincipalHint(NamedTuple):
 class Denied(GatewayError):
     """A request on the data plane is refused.
 
-    What a client may read: the reason's code, status and text, and `reasons` (what the policies say). What only the log
-    may hold: `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
+    The client gets the code, status and text of the reason, and `reasons` (what the policies say). Only the log gets
+    `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
     """
 
     def __init__(
@@ -104,3 +109,10 @@ class Denied(GatewayError):
         self.detail = detail
         self.reasons = tuple(reasons)
         self.principal_hint = principal_hint
+
+    @property
+    def text(self) -> str:
+        """What the client is told. Policies may give any number of reasons, and nobody can read an endless text."""
+        if not self.reasons:
+            return self.message
+        return f"{self.message}: {'; '.join(self.reasons)[:_MAX_REASONS]}"

@@ -14,19 +14,23 @@ from dataclasses import dataclass
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import (
-    Activation,
-    Change,
-    Checkpoint,
+    Activated,
+    Changed,
     Completed,
     Decided,
+    Denial,
+    Fields,
     Intent,
     Recovered,
     Refused,
+    Signed,
 )
 from gateway.identifiers import uuid7
 
-# Room for what the transaction may still change: the time has a fixed width, a reservation may turn `allow` around.
+# Room for what may be added to an entry after this: that it is late; what a reservation answers. Its time has a fixed
+# width.
 _SLACK = 512
+_RESERVATION = 4096
 _REASONS = 32
 _REASON_BYTES = 512
 _REASONS_BYTES = 16 * 1024
@@ -68,24 +72,40 @@ def draft(intent: Intent, boot: str) -> Draft:
         entry |= {"agent": intent.agent, "key": intent.key, "reason": intent.reason, "count": intent.count}
         entry |= {"first_ns": str(intent.first_ns), "last_ns": str(intent.last_ns)}
         entry["actor"] = intent.agent or entries.ACTOR_GATEWAY
-    elif isinstance(intent, Change):
+    elif isinstance(intent, Changed):
         entry |= {"actor": intent.actor, "what": intent.what}
-    elif isinstance(intent, Activation):
+    elif isinstance(intent, Activated):
         entry |= {"actor": intent.actor, "activation": intent.activation, "outcome": intent.outcome}
-    elif isinstance(intent, Checkpoint):
+    elif isinstance(intent, Signed):
         entry |= {"origin": intent.origin, "size": intent.size, "root": intent.root}
     else:
         entry |= {"boots_json": entries.document(sorted(intent.boots)), "count": 0}
     if not isinstance(intent, Recovered):
-        if not entry.keys().isdisjoint(intent.fields):
-            taken = "`, `".join(sorted(entry.keys() & intent.fields.keys()))
-            raise AuditError("bad_entry", f"`{taken}` cannot be a free field of a `{intent.kind}` entry")
-        entry.update(intent.fields)
+        _add(entry, intent.fields)
     entries.check(entry)
     size = len(entries.encode(entry))
-    if size > entries.MAX_LEAF - _SLACK:
-        raise AuditError("bad_entry", f"the entry would have {size} bytes, {entries.MAX_LEAF - _SLACK} are the most")
+    most = entries.MAX_LEAF - (_RESERVATION if isinstance(intent, Decided) and intent.reservation else _SLACK)
+    if size > most:
+        raise AuditError("bad_entry", f"the entry would have {size} bytes, {most} are the most")
     return Draft(intent, entry, salt, private)
+
+
+def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:
+    """The `decided` entry with what its reservation answered; raises `bad_entry` if that cannot be in an entry."""
+    entry = dict(entry)
+    if isinstance(answer, Denial):
+        entry |= {"allow": False, "open": False, "reason": answer.reason, "reasons_json": _reasons(answer.reasons)}
+        answer = answer.fields
+    _add(entry, answer)
+    entries.check(entry)
+    return entry
+
+
+def _add(entry: entries.Entry, fields: Fields) -> None:
+    if not entry.keys().isdisjoint(fields):
+        taken = "`, `".join(sorted(entry.keys() & fields.keys()))
+        raise AuditError("bad_entry", f"`{taken}` cannot be a free field of a `{entry['kind']}` entry")
+    entry.update(fields)
 
 
 def _event_id(intent: Intent) -> str:
@@ -103,6 +123,8 @@ def _event_id(intent: Intent) -> str:
 def _decided(intent: Decided, entry: entries.Entry) -> tuple[bytes | None, bytes | None]:
     if intent.open and not intent.allow:
         raise AuditError("bad_entry", "a denial is never open")
+    if intent.reservation is not None and not intent.open:
+        raise AuditError("bad_entry", "only a decision that stays open can reserve anything")
     entry |= {
         "actor": intent.agent or entries.ACTOR_GATEWAY,
         "agent": intent.agent,
@@ -112,8 +134,6 @@ def _decided(intent: Decided, entry: entries.Entry) -> tuple[bytes | None, bytes
         "reason": intent.reason,
         "reasons_json": _reasons(intent.reasons),
     }
-    if intent.reservation is not None:
-        entry["reservation_json"] = entries.document(dict(intent.reservation))
     if intent.private is None and intent.salt is None:
         return None, None
     salt = intent.salt or os.urandom(entries.SALT_BYTES)

@@ -14,9 +14,10 @@ Names ending in `_json` may hold such documents (48 KiB), every other string 4 K
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 from gateway.audit.entry import Scalar
 
@@ -27,12 +28,36 @@ Fields: TypeAlias = Mapping[str, Scalar]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """The answer of a reservation that cannot be made: the entry becomes a denial with this code and these reasons."""
+
+    reason: str = "limit_exceeded"
+    reasons: Sequence[str] = ()
+    fields: Fields = field(default_factory=dict)
+    """Further members of the entry, such as whose limit it was."""
+
+
+class Reservation(Protocol):
+    """What an allow needs and only the transaction of its entry can decide, such as a part of a budget."""
+
+    def take(self, db: sqlite3.Connection, time_ns: int) -> Fields | Denial:
+        """Take it and return further members of the entry, or return a denial.
+
+        Called in the writer's thread, inside the transaction that records the decision and under its lock. What it
+        reads is current in all processes, and what it writes is committed with the entry. Nothing that it wrote
+        remains if it returns a denial or raises, or if the commit fails. A member `reservation_json` also stays with
+        the open decision, for whoever closes it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
     """A request was judged. Recorded before the first byte goes upstream.
 
     `open` says that the request goes on and a `completed` will follow: an open decision remains in the database until
-    then, and belongs to the process (`boot`) that recorded it. A denial is never open. `reservation` is kept with the
-    open decision and in the leaf.
+    then, and belongs to the process (`boot`) that recorded it. A denial is never open. Look at the entry that comes
+    back: `reservation` may have made it a denial.
 
     `private` is the canonical input document restricted to what the bundles can read; it goes into a private row, the
     leaf holds only its salted commitment (`input_commitment`). Give `salt` (32 random bytes) to make further salted
@@ -54,7 +79,7 @@ class Decided:
     fields: Fields = field(default_factory=dict)
     private: bytes | None = None
     salt: bytes | None = None
-    reservation: Mapping[str, int] | None = None
+    reservation: Reservation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +128,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Changed:
     """The registry was changed: `what` (`agent.created`, `key.revoked`) by `actor` (`local:1000`, an operator id)."""
 
     kind: ClassVar[str] = "change"
@@ -117,7 +142,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Activation:
+class Activated:
     """A set of bundle revisions came into force, or was refused: then `outcome` says why."""
 
     kind: ClassVar[str] = "activation"
@@ -133,7 +158,7 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Signed:
     """A log's head was signed; recorded in the `SYSTEM` log, so that cutting a log's tail shows there too."""
 
     kind: ClassVar[str] = "checkpoint"
@@ -160,7 +185,7 @@ class Recovered:
     epoch: int = 0
 
 
-Intent: TypeAlias = Decided | Completed | Refused | Change | Activation | Checkpoint | Recovered
+Intent: TypeAlias = Decided | Completed | Refused | Changed | Activated | Signed | Recovered
 
 
 def closing_id(decision_id: str) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from gateway.audit.decision import State
+
 VALID: Final = "valid"
 TAMPERED: Final = "tampered"
 INCOMPLETE: Final = "incomplete"
 
 EXIT_CODES: Final = {VALID: 0, TAMPERED: 1, INCOMPLETE: 3}  # 2 is a usage error
 
-MAX_PROBLEMS: Final = 100  # named one by one; the rest is counted
+MAX_FINDINGS: Final = 100  # named one by one; the rest is counted
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Finding:
     """Something that no undisturbed log contains. `index` is the entry concerned, the first one of several."""
 
     origin: str
@@ -47,6 +49,8 @@ class LogReport:
     size: int = 0
     signed: int = 0
     checkpoints: int = 0
+    decisions: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
+    """How many decisions are in which state."""
     open: list[OpenDecision] = field(default_factory=list)
 
     @property
@@ -57,24 +61,24 @@ class LogReport:
 
 @dataclass(slots=True)
 class Report:
-    """The whole database. `more_problems` counts those beyond the first `MAX_PROBLEMS`."""
+    """The whole database. `more_findings` counts those beyond the first `MAX_FINDINGS`."""
 
     public_key: str
     logs: list[LogReport] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    more_problems: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    more_findings: int = 0
     entries: int = 0
     private_rows: int = 0
 
-    def add(self, problem: Problem) -> None:
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
+    def add(self, finding: Finding) -> None:
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(finding)
         else:
-            self.more_problems += 1
+            self.more_findings += 1
 
     @property
     def status(self) -> str:
-        if self.problems:
+        if self.findings:
             return TAMPERED
         if any(log.unsigned or not all(each.alive for each in log.open) for log in self.logs):
             return INCOMPLETE

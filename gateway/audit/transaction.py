@@ -12,11 +12,12 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.audit import checkpoint, merkle, storage, tiles
+from gateway.audit import checkpoint, decision, merkle, storage, tiles
 from gateway.audit import entry as entries
-from gateway.audit.draft import Draft, draft
+from gateway.audit.decision import State
+from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Recovered
+from gateway.audit.intents import Completed, Decided, Denial, Recovered, Reservation
 
 BACKWARD_NS = 5_000_000_000
 """How far the clock may go back behind a log's last entry before it stands still (docs/architecture.md, section 16)."""
@@ -55,6 +56,7 @@ class Transaction:
         self._deployment = deployment
         self._clock = clock
         self._logs: dict[str, _Log] = {}
+        self._changes = db.total_changes  # what it should be by now: that of the start, and one for each row written
 
     def record(self, item: Draft) -> Committed:
         """Append one entry. An event that is in the log already is not repeated: the entry that says it is returned."""
@@ -65,11 +67,14 @@ class Transaction:
         if isinstance(item.intent, Recovered):
             return self._recover(log, item, item.intent)
         time_ns = self._time(log)
+        entry = item.entry
         if isinstance(item.intent, Completed):
             self._close(log, item.intent.decision_id)
-        committed, entry_id = self._append(log, item.entry, time_ns)
+        elif isinstance(item.intent, Decided) and item.intent.reservation is not None:
+            entry = self._reserve(item.intent.reservation, entry, time_ns)
+        committed, entry_id = self._append(log, entry, time_ns)
         if isinstance(item.intent, Decided):
-            self._keep(log, item, item.intent, entry_id)
+            self._keep(log, item, committed.entry, entry_id)
         return committed
 
     def finish(self) -> None:
@@ -79,18 +84,26 @@ class Transaction:
                 continue
             read = storage.tile_reader(self._db, log.id)
             partial = {tile.level: read(tile) for tile in tiles.edge(log.begin)}
-            self._db.executemany(
-                "INSERT INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
-                [
-                    (log.id, tile.level, tile.number, data)
-                    for tile, data in tiles.grow(partial, log.begin, log.hashes).items()
-                ],
-            )
-            self._db.execute(
+            for tile, data in tiles.grow(partial, log.begin, log.hashes).items():
+                self._write(
+                    "INSERT INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
+                    (log.id, tile.level, tile.number, data),
+                )
+            self._write(
                 "UPDATE log SET size = ?, frontier = ?, time_ns = ? WHERE id = ?",
                 (log.size, b"".join(log.frontier), log.time_ns, log.id),
             )
+        if self._db.total_changes != self._changes:
+            raise sqlite3.IntegrityError("more rows were changed than it was told to: does it have a trigger?")
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+        """Write one row. Raises `sqlite3.IntegrityError` if the database does not do so: then nothing is committed."""
+        cursor = self._db.execute(statement, values)
+        if cursor.rowcount != 1:
+            raise sqlite3.IntegrityError("a row that it was told to write is not there: does it have a trigger?")
+        self._changes += 1
+        return cursor
 
     def _find(self, item: Draft) -> Committed | None:
         row = self._db.execute(
@@ -102,17 +115,16 @@ class Transaction:
         entry = entries.decode(leaf)
         # The first closing of a decision stands, whatever later ones say. Anything else under the same id must be
         # the same fact: a second attempt, perhaps by another process and with a fresh salt.
-        if not isinstance(item.intent, Completed) and _fact(entry) != _fact(item.entry):
+        if not isinstance(item.intent, Completed) and not _is_same_fact(entry, item):
             raise AuditError(
                 "event_conflict",
                 f"`{item.entry['id']}` is in the log already and says something else",
                 subject=str(item.entry["id"]),
             )
-        if isinstance(item.intent, Decided) and item.intent.open and not self._is_open(item.intent.event_id):
+        was_open = isinstance(item.intent, Decided) and decision.recorded(entry) is State.OPEN
+        if was_open and not self._is_open(str(entry["id"])):
             # Its first attempt failed closed and was settled: going on now would be a request that the log denies.
-            raise AuditError(
-                "event_conflict", f"`{item.intent.event_id}` has been closed already", subject=item.intent.event_id
-            )
+            raise AuditError("event_conflict", f"`{entry['id']}` has been closed already", subject=str(entry["id"]))
         return Committed(seq, time_ns, str(item.entry["id"]), entry)
 
     def _log(self, organization: str) -> _Log:
@@ -126,7 +138,7 @@ class Transaction:
     def _begin_log(self, organization: str) -> storage.Head:
         """The first entry of an organization begins its log: the registry need not announce it."""
         origin = checkpoint.origin(self._deployment, organization, 1)
-        cursor = self._db.execute(
+        cursor = self._write(
             "INSERT INTO log (organization, epoch, origin, size, frontier, time_ns) VALUES (?, 1, ?, 0, x'', 0)",
             (organization, origin),
         )
@@ -142,11 +154,31 @@ class Transaction:
             now = log.time_ns
         return now
 
+    def _reserve(self, reservation: Reservation, entry: entries.Entry, time_ns: int) -> entries.Entry:
+        """The entry of a decision with what its reservation answers, which may make it a denial."""
+        self._db.execute("SAVEPOINT reservation")
+        before = self._db.total_changes
+        keep = False
+        try:
+            answer = reservation.take(self._db, time_ns)
+            entry = reserved(entry, answer)
+            keep = not isinstance(answer, Denial)
+        except (AuditError, sqlite3.Error):
+            raise
+        except Exception as error:  # whatever is wrong with one reservation must not cost the rest of the batch
+            raise unavailable(f"a reservation failed: {error!r}") from error
+        finally:
+            if not keep:
+                self._db.execute("ROLLBACK TO reservation")
+            self._db.execute("RELEASE reservation")
+            self._changes += self._db.total_changes - before  # rolled back or not
+        return entry
+
     def _append(self, log: _Log, entry: entries.Entry, time_ns: int) -> tuple[Committed, int]:
         entry = {**entry, "time": str(time_ns)}
         leaf = entries.encode(entry)
         event_id = str(entry["id"])
-        cursor = self._db.execute(
+        cursor = self._write(
             "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (log.id, log.size, event_id, entry["kind"], time_ns, entries.agent_of(entry), leaf),
         )
@@ -159,15 +191,15 @@ class Transaction:
         assert cursor.lastrowid is not None
         return committed, cursor.lastrowid
 
-    def _keep(self, log: _Log, item: Draft, intent: Decided, entry_id: int) -> None:
+    def _keep(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
         """What a decision leaves beside the log."""
-        if intent.open:
-            self._db.execute(
+        if decision.recorded(entry) is State.OPEN:
+            self._write(
                 "INSERT INTO open_decision (event_id, log_id, boot, agent, reservation) VALUES (?, ?, ?, ?, ?)",
-                (intent.event_id, log.id, item.entry["boot"], intent.agent, item.entry.get("reservation_json")),
+                (entry["id"], log.id, entry["boot"], entry["agent"], entry.get("reservation_json")),
             )
         if item.salt is not None:
-            self._db.execute(
+            self._write(
                 "INSERT INTO private (entry_id, salt, input) VALUES (?, ?, ?)", (entry_id, item.salt, item.private)
             )
 
@@ -181,6 +213,7 @@ class Transaction:
             raise AuditError(
                 "decision_not_open", f"`{decision_id}` is not an open decision of this log", subject=decision_id
             )
+        self._changes += 1
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close what dead processes left open. The clock is asked once, before anything is changed."""
@@ -193,19 +226,22 @@ class Transaction:
         ]
         time_ns = self._time(log)
         for event_id, agent in rows:
-            closing = Completed(
-                organization=intent.organization,
-                decision_id=event_id,
-                agent=agent,
-                outcome="unknown",
-                epoch=intent.epoch,
-            )
+            closing = decision.unknown(intent.organization, event_id, agent, intent.epoch)
             self._close(log, event_id)
             self._append(log, draft(closing, str(item.entry["boot"])).entry, time_ns)
         committed, _ = self._append(log, {**item.entry, "count": len(rows)}, time_ns)
         return committed
 
 
-def _fact(entry: entries.Entry) -> entries.Entry:
-    """What two attempts to record the same event must agree on."""
-    return {name: value for name, value in entry.items() if name not in ("time", "boot", "input_commitment")}
+# What two attempts to record the same event may differ in, and what the reservation of a decision has settled.
+_OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment"})
+_OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
+
+
+def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:
+    """Whether an entry of the log is the one that this draft would have become."""
+    if isinstance(item.intent, Decided) and item.intent.reservation is not None:
+        # The entry may have further members: those that the first attempt's reservation answered.
+        return all(entry.get(name) == value for name, value in item.entry.items() if name not in _OF_THE_RESERVATION)
+    names = (entry.keys() | item.entry.keys()) - _OF_THE_ATTEMPT
+    return all(entry.get(name, ...) == item.entry.get(name, ...) for name in names)

@@ -1,7 +1,9 @@
 """The one writer of a process: a thread that takes all that waits, commits it with one fsync, and wakes who waited.
 
-*Group commit when free*: nobody waits for a timer. While one commit is on its way to the disk the next batch gathers
-behind it, so a lone client pays one fsync and a busy gateway shares it.
+*Group commit when free*: while one commit is on its way to the disk the next group gathers behind it, so a lone client
+pays one fsync and a busy gateway shares it. An event loop hands over its jobs when a turn of it has submitted no more,
+after a millisecond at the latest: a group costs little more than its first entry, and one that is committed while the
+loop is still busy leaves the rest of them to a second one.
 
 What a failure means. Before COMMIT is attempted nothing was written. A COMMIT that reports an error is an *unknown
 outcome*: the waiters fail closed, the connection is thrown away, and nothing is believed until event ids have been
@@ -24,13 +26,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+from typing import Any, Final, NoReturn
 
 from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Intent
+from gateway.audit.intents import Intent
+from gateway.audit.owed import Owed
 from gateway.audit.transaction import Committed, Transaction
 from gateway.settings import DataDirectory
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
@@ -42,16 +44,17 @@ logger = logging.getLogger("gateway.audit")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
 BATCH: Final = 512
-OWED: Final = 10_000  # closings kept in memory; beyond that recovery at the next start finds them
+HOLD_SECONDS: Final = 0.001  # how long a busy loop may go on adding to a group before it is committed
 OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
+RECENT_SECONDS: Final = 5.0  # how long a commit proves that the log can be written
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One draft on its way, and who waits for it (nobody, if the writer owes it)."""
+    """One draft on its way, and who waits for it (nobody, if the writer owes it). A check has no draft."""
 
-    draft: Draft
-    waiter: Future[Committed] | asyncio.Future[Committed] | None
+    draft: Draft | None
+    waiter: Future[Committed] | asyncio.Future[Any] | None
     result: Committed | None = None
     error: AuditError | None = None
     in_doubt: bool = False  # whether it may be in the log although `error` is set
@@ -70,22 +73,29 @@ class AuditWriter:
         boot: str,
         deployment: str,
         capacity: int = QUEUE,
+        lock_seconds: float = LOCK_SECONDS,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.data = data
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
+        self._lock_seconds = lock_seconds
         self._clock = clock
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._guard = threading.Lock()  # for what submitters and the thread share: the next two
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._guard = threading.Lock()  # for what submitters and the thread share: the next three
         self._closed = False  # nothing is queued after the last job
-        self._owed: dict[str, Draft] = {}  # closings by event id
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._queued = 0  # jobs that wait, gathered ones too
+        self._owed = Owed(boot)
         self._lost = False  # recent entries may be, so nothing may follow them
         self._complaint = ""  # why nothing can be written, as it was said last
+        self._committed = -RECENT_SECONDS  # when a commit succeeded last
+        self._check: asyncio.Future[None] | None = None  # the check under way
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._schema = storage.schema_version(self._db)
             self._file = OpenedFile(data.audit_db)
             self._wal = OpenedFile(write_ahead_log(data.audit_db))
             self._lock = FileLock(data.audit_lock)
@@ -108,28 +118,78 @@ class AuditWriter:
 
     async def write(self, intent: Intent) -> Committed:
         """Record an intent and return when it is durable. Being cancelled ends the wait, not the recording."""
-        waiter: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Job(draft(intent, self.boot), waiter))
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Committed] = loop.create_future()
+        self._gather(loop, _Job(draft(intent, self.boot), waiter))
         return await waiter
 
     def write_sync(self, intent: Intent) -> Committed:
         """The same for callers without an event loop."""
         return self.submit(intent).result()
 
+    async def check(self) -> bool:
+        """True if an entry could be recorded now; raises `AuditError` if not. For one event loop.
+
+        A recent commit is proof enough. Otherwise one is made that changes nothing, by the same way as every other:
+        so a log that cannot be written is noticed without a request, and one that can be written again as well.
+        """
+        if not self._complaint and time.monotonic() - self._committed < RECENT_SECONDS:
+            return True
+        if self._check is None or self._check.done():
+            self._check = asyncio.get_running_loop().create_future()
+            # Who asked may be gone when it fails, and nobody need be told then.
+            self._check.add_done_callback(lambda check: check.cancelled() or check.exception())
+            self._enqueue(_Job(None, self._check))
+        await asyncio.shield(self._check)
+        return True
+
     def _enqueue(self, job: _Job) -> None:
         with self._guard:
-            full = self._queue.qsize() >= self._capacity
-            if not self._closed and not full:
-                self._queue.put(job)
+            if self._has_room():
+                self._queued += 1
+                self._queue.put([job])
                 return
-        self._owe(job.draft)
-        raise unavailable(f"{self._capacity} entries wait already" if full else "the writer has been closed")
+        self._reject(job)
+
+    def _has_room(self) -> bool:
+        return not self._closed and self._queued < self._capacity
+
+    def _reject(self, job: _Job) -> NoReturn:
+        if job.draft is not None:
+            self._owed.add(job.draft)
+        why = "the writer has been closed" if self._closed else f"{self._capacity} entries wait already"
+        raise unavailable(why)
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
+        """Hold a job until its loop has nothing more to submit: a group costs little more than its first entry."""
+        with self._guard:
+            if has_room := self._has_room():
+                gathered = self._gathered.setdefault(loop, [])
+                gathered.append(job)
+                self._queued += 1
+        if not has_room:
+            self._reject(job)
+        if len(gathered) == 1:
+            loop.call_soon(self._hand_over, loop, 1, loop.time() + HOLD_SECONDS)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        """Queue what was gathered, unless the last turn of the loop has added to it. Runs in the loop's thread."""
+        gathered = self._gathered.get(loop, ())
+        if seen < len(gathered) < BATCH and loop.time() < until:
+            loop.call_soon(self._hand_over, loop, len(gathered), until)
+            return
+        with self._guard:
+            if jobs := self._gathered.pop(loop, None):  # unless `close` came first
+                self._queue.put(jobs)
 
     def close(self) -> None:
         """Write what is queued and what is owed, then end. Later submissions fail. Safe to call twice."""
         with self._guard:
             if not self._closed:
                 self._closed = True
+                for jobs in self._gathered.values():  # their loops may have stopped
+                    self._queue.put(jobs)
+                self._gathered.clear()
                 self._queue.put(None)
         self._thread.join()
 
@@ -139,9 +199,7 @@ class AuditWriter:
         open_ended = True
         while open_ended:
             jobs, open_ended = self._take()
-            with self._guard:
-                owed = [_Job(item, None) for item in islice(self._owed.values(), BATCH)]
-            jobs = owed + jobs
+            jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
             if jobs:
                 self._commit(jobs)
                 self._wake(jobs)
@@ -154,30 +212,41 @@ class AuditWriter:
     def _take(self) -> tuple[list[_Job], bool]:
         """Everything that waits, at least one job unless something is owed; False after the last."""
         jobs: list[_Job] = []
+        more = True
         try:
-            job = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == BATCH:
-                    return jobs, True
-                job = self._queue.get_nowait()
+            found = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
+            while found is not None:
+                jobs += found
+                if len(jobs) >= BATCH:
+                    break
+                found = self._queue.get_nowait()
+            else:
+                more = False
         except queue.Empty:
-            return jobs, True
-        return jobs, False
+            pass
+        with self._guard:
+            self._queued -= len(jobs)
+        return jobs, more
 
     def _commit(self, jobs: list[_Job]) -> None:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
         try:
-            locked = self._lock.acquire(LOCK_SECONDS)
+            locked = self._lock.acquire(self._lock_seconds)
             if not locked:
                 raise unavailable("another process holds its lock")
             if not self._file.in_place():
                 raise unavailable("its file was moved, deleted or replaced")
             db = self._connected()
             db.execute("BEGIN IMMEDIATE")
+            if storage.schema_version(db) != self._schema:
+                storage.check_schema(db, self.data.audit_db)
+                self._schema = storage.schema_version(db)
             transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
+                if job.draft is None:
+                    storage.touch(db)
+                    continue
                 try:
                     job.result = transaction.record(job.draft)
                 except AuditError as error:
@@ -186,6 +255,7 @@ class AuditWriter:
             attempted = True
             # Until this returns nobody has been told anything; when it has, the entries survive a power failure.
             db.execute("COMMIT")
+            self._committed = time.monotonic()
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread lives on and every waiter is told
             self._fail(jobs, error, in_doubt=attempted)
@@ -232,34 +302,12 @@ class AuditWriter:
     def _settle(self, jobs: list[_Job]) -> None:
         """Closings that could not be recorded are owed from now on; those that were are not any more."""
         for job in jobs:
+            if job.draft is None:
+                continue
             if job.error is not None and job.error.code == "audit_unavailable":
-                self._owe(job.draft, in_doubt=job.in_doubt)
-            elif self._owed:
-                with self._guard:
-                    self._owed.pop(str(job.draft.entry["id"]), None)
-
-    def _owe(self, item: Draft, *, in_doubt: bool = False) -> None:
-        """Remember what must still be recorded although its caller was told that it is not."""
-        intent = item.intent
-        if isinstance(intent, Completed):
-            late = Draft(intent, {**item.entry, "late": True})  # its client never saw the end of the answer
-        elif isinstance(intent, Decided) and intent.open and in_doubt:
-            # The request was refused. If the decision is in the log after all, it must not stay open.
-            late = draft(
-                Completed(
-                    organization=intent.organization,
-                    decision_id=intent.event_id,
-                    agent=intent.agent,
-                    outcome="not_forwarded",
-                    epoch=intent.epoch,
-                ),
-                self.boot,
-            )
-        else:
-            return
-        with self._guard:
-            if len(self._owed) < OWED:
-                self._owed.setdefault(str(late.entry["id"]), late)
+                self._owed.add(job.draft, in_doubt=job.in_doubt)
+            else:
+                self._owed.settle(str(job.draft.entry["id"]))
 
     def _wake(self, jobs: list[_Job]) -> None:
         """Tell every waiter, each event loop once per batch."""
@@ -290,8 +338,8 @@ def _resolve(jobs: list[_Job]) -> None:
             _answer(job, job.waiter)
 
 
-def _answer(job: _Job, waiter: Future[Committed] | asyncio.Future[Committed]) -> None:
-    if job.result is not None:
+def _answer(job: _Job, waiter: Future[Any] | asyncio.Future[Any]) -> None:
+    if job.result is not None or (job.draft is None and job.error is None):
         waiter.set_result(job.result)
     else:
         waiter.set_exception(job.error or unavailable("the writer lost the entry"))

@@ -1,8 +1,9 @@
-"""`gateway bind`, `gateway unbind` and `gateway bindings`: which bundles judge whom."""
+"""`gateway bind`, `gateway unbind` and `gateway bindings`: which bundles apply to whom."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,15 +12,17 @@ from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
+from gateway.settings import load_settings
 
 if TYPE_CHECKING:
+    from gateway.registry.database import Registry
     from gateway.registry.records import SubjectKind
 
-app = typer.Typer(no_args_is_help=True, help="Show which policy bundles judge whom.")
+app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
 
 
 class Effect(StrEnum):
-    """What a bundle's answer counts for."""
+    """What a bundle's answer counts as."""
 
     GRANT = "grant"
     GUARD = "guard"
@@ -46,26 +49,29 @@ def bind(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Let a policy bundle judge an agent, a team or an organization, from the next request on."""
+    """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
     from gateway.registry import changes
 
     kind, name, organization = _subject(subject, organization)
     with local.changing(data) as registry:
-        binding = changes.bind(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=kind,
-            subject=name,
-            bundle=bundle,
-            effect=effect.value,
-            pinned=pin,
-        )
+        try:
+            binding = changes.bind(
+                registry,
+                actor=local.actor(),
+                organization=organization,
+                kind=kind,
+                subject=name,
+                bundle=bundle,
+                effect=effect.value,
+                pinned=pin,
+            )
+        except GatewayError as error:
+            raise _explained(error, data, registry) from error
         if as_json:
             output.print_json(binding)
         else:
             where = f" at commit {binding.pinned}" if binding.pinned else ""
-            typer.echo(f"bundle {bundle}{where} now judges {kind} {binding.subject} as a {binding.effect}")
+            typer.echo(f"bundle {bundle}{where} now applies to {kind} {binding.subject} as a {binding.effect}")
 
 
 def unbind(
@@ -86,7 +92,7 @@ def unbind(
         if as_json:
             output.print_json(binding)
         else:
-            typer.echo(f"bundle {bundle} no longer judges {kind} {binding.subject}")
+            typer.echo(f"bundle {bundle} no longer applies to {kind} {binding.subject}")
 
 
 @app.command("list")
@@ -109,6 +115,17 @@ def list_bindings(
         [(b.subject, b.subject_kind, b.bundle, b.effect, b.pinned or "", b.id) for b in bindings],
         empty="no bindings: type `gateway bind AGENT BUNDLE`",
     )
+
+
+def _explained(error: GatewayError, data: Path, registry: Registry) -> GatewayError:
+    """The error, with the missing step if the bundle is not in force and that step is known."""
+    from gateway.policy.rollout.whereabouts import missing_step
+
+    if error.code not in ("unknown_bundle", "bundle_not_in_force") or error.subject is None:
+        return error
+    step = missing_step(load_settings({"data": data}), registry, error.subject)
+    message = f"bundle `{error.subject}` is not in force yet" if error.code == "unknown_bundle" else error.message
+    return GatewayError(error.code, message, subject=error.subject, hint=step) if step else error
 
 
 def _subject(text: str, organization: str) -> tuple[SubjectKind, str, str]:

@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import time
 
 from gateway.audit.entry import SALT_BYTES, commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane.exchange import Exchange
+from gateway.identifiers import random_bytes
 
-_salts: list[bytes] = []  # not used yet; owned by the event loop's thread
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
+_MAX_CREATED = 64
 
 
 def new_salt() -> bytes:
-    """A fresh salt. They are drawn in bulk: the system call costs more than anything else here."""
-    if not _salts:
-        drawn = os.urandom(SALT_BYTES * 64)
-        _salts.extend(drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES))
-    return _salts.pop()
+    return random_bytes(SALT_BYTES)
 
 
 def decided(exchange: Exchange) -> Decided:
@@ -51,7 +47,11 @@ def decided(exchange: Exchange) -> Decided:
         "request_bytes": len(exchange.received),
         "request_commitment": commitment(exchange.salt, "request_body", exchange.received),
     }
-    if call.raw != exchange.received:
+    if len(call.models) > 1:
+        fields["models_json"] = document(call.models)
+    if call.stores:
+        fields["stores"] = True
+    if exchange.edits:
         fields["edits_json"] = document(exchange.edits)
         fields["forwarded_commitment"] = commitment(exchange.salt, "forwarded_body", call.raw)
     return Decided(
@@ -65,14 +65,15 @@ def decided(exchange: Exchange) -> Decided:
         open=authorization.allow,
         epoch=exchange.epochs.value,
         fields=fields,
-        private=authorization.restricted_input,
+        private=authorization.kept_input,
         salt=exchange.salt,
     )
 
 
 def completed(exchange: Exchange, outcome: str) -> Completed:
-    """How an exchange that was let through has ended."""
-    principal, usage = exchange.principal, exchange.usage
+    """The end of an exchange that was let through."""
+    principal, report = exchange.principal, exchange.report
+    usage = report.usage
     assert principal is not None
     assert exchange.epochs is not None
     fields: dict[str, str | int | bool | None] = {
@@ -84,8 +85,11 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields["first_byte_us"] = (exchange.first_byte_monotonic_ns - exchange.started_monotonic_ns) // 1000
     if exchange.response_commitment is not None:
         fields["response_commitment"] = exchange.response_commitment
-    if exchange.response_model is not None:
-        fields["response_model"] = exchange.response_model
+    if report.model is not None:
+        fields["response_model"] = report.model
+    if report.created:
+        created = [{"kind": each.kind, "id": each.id} for each in report.created[:_MAX_CREATED]]
+        fields["created_json"] = document(created)
     if usage is not None:
         fields["cached_tokens"] = usage.cached
         fields["reasoning_tokens"] = usage.reasoning

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.call import Call, Usage
+from gateway.call import Call
+from gateway.dataplane.held_bytes import Holding
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
-from gateway.registry.reader import Epochs
-
-USAGE_EDIT = "stream_options.include_usage"
-"""How the log names the one edit that the gateway makes of its own accord."""
+from gateway.registry.port import Epochs
+from gateway.upstream.providers.base import Provider
+from gateway.upstream.routing import Match, Target
+from gateway.upstream.taps import Report
 
 
 @dataclass(slots=True)
@@ -21,25 +23,52 @@ class Exchange:
     started_monotonic_ns: int
     # For the salted digests of everything about this request; erasing it makes them say nothing.
     salt: bytes
+    # How much of the worker's budget the body takes.
+    holding: Holding
+    # In whose shape the client is refused; None before it is known.
+    speaker: Provider | None = None
+
+    # Steps 1 to 4
+    target: Target | None = None
     # The state of the registry that this request is judged by; nothing it uses is older.
     epochs: Epochs | None = None
     principal: Principal | None = None
+    match: Match | None = None
+    # Those of the client's that go upstream.
+    headers: Mapping[str, str] = field(default_factory=dict)
     received: bytes = b""
     call: Call | None = None
-    # What the gateway changed in the body before forwarding it, in order: names of members.
-    edits: list[str] = field(default_factory=list)
+    # What the gateway changed in the body before forwarding it, in order: the provider's names for it.
+    edits: tuple[str, ...] = ()
+
+    # Steps 5 and 6
     authorization: Authorization | None = None
-    # The decision is, or may be, recorded. Nobody may be given its id before.
+    # The decision is, or may be, recorded. The client must not be given its id before.
     recorded: bool = False
     # A decision to go on is recorded and its closing is not yet.
     open: bool = False
+
+    # Steps 7 to 9: what outlives the call, its body and the documents that were judged
+    output_cap: int | None = None
+    stores: bool = False
     # What the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
     first_byte_monotonic_ns: int | None = None
     response_bytes: int = 0
     response_commitment: str | None = None
-    response_model: str | None = None
-    usage: Usage | None = None
+    report: Report = field(default_factory=Report)
     # Why it went wrong, for the log alone.
     detail: str = ""
+
+    def forget_request(self) -> Call:
+        """The call, on its way to be forwarded; the exchange keeps neither it nor what was judged and recorded of it.
+
+        Answers take their time, and a body can be large.
+        """
+        call, authorization = self.call, self.authorization
+        assert call is not None
+        assert authorization is not None
+        self.output_cap, self.stores = authorization.max_output_tokens, call.stores
+        self.received, self.call, self.authorization = b"", None, None
+        return call

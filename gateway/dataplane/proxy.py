@@ -1,10 +1,10 @@
 """The data plane: one request of an agent, as nine numbered steps (docs/architecture.md, section 7).
 
-    1 guard the head      4 read and parse the body   7 forward what was judged
-    2 route               5 decide                    8 relay the answer
-    3 authenticate        6 record `decided`          9 record `completed`
+    admit  1 guard the head   2 route    3 authenticate   4 read the body into a call
+    judge  5 decide           6 record `decided`
+    carry  7 forward          8 relay    9 record `completed`
 
-`DataPlane.__call__` is those steps in order. Whatever fails before step 6 is a refusal and nothing has left the
+`DataPlane.__call__` is those three in order. Whatever fails before step 6 is a refusal and nothing has left the
 gateway; from step 6 on there is an open decision, and every way out of here, also a disconnect or a cancelled task,
 passes through step 9. Two laws:
 
@@ -22,33 +22,44 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
-from gateway.call import Call
+from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
-from gateway.dataplane.exchange import USAGE_EDIT, Exchange
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
-from gateway.dataplane.relay import Relay
-from gateway.errors import Denied, PrincipalHint
+from gateway.dataplane.relay import Headers, Relay
+from gateway.errors import Denied, GatewayError, PrincipalHint
+from gateway.http import refusal
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id
 from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
-from gateway.policy.authorization import confirm, decide
-from gateway.policy.cache import PolicyCache
+from gateway.policy import authorization
+from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
-from gateway.upstream import routing, strict_json
+from gateway.upstream import routing
 from gateway.upstream.client import Answer, UpstreamClient
-from gateway.upstream.providers.base import Headers, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Provider
 
 logger = logging.getLogger("gateway.dataplane.proxy")
+
+# Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over.
+_LARGE_BODY = 64 * 1024
+# Bundles that take longer than this judge beside the event loop from the next request on.
+_LONG_JUDGEMENT = 0.005
+_MAX_LONG = 1024  # panels of which that is known
+
+_Result = TypeVar("_Result")
 
 
 class DataPlane:
@@ -61,6 +72,7 @@ class DataPlane:
         principals: Principals,
         registry: RegistryView,
         policies: PolicyCache,
+        references: References,
         writer: AuditWriter,
         refusals: Refusals,
         client: UpstreamClient,
@@ -69,53 +81,59 @@ class DataPlane:
         self._principals = principals
         self._registry = registry
         self._policies = policies
+        self._references = references
         self._writer = writer
         self._refusals = refusals
         self._client = client
+        self._held = HeldBytes(settings.max_held_bytes)
+        # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
+        self._bodies = asyncio.Semaphore(1)
+        self._judgements = asyncio.Semaphore(1)
+        # Summaries of the panels whose last judgement was long.
+        self._long: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), evidence.new_salt())
-        provider: Provider = routing.PROVIDERS["openai"]
+        holding = Holding(self._held)
+        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), evidence.new_salt(), holding)
         try:
-            # 1 guard the head
-            headers = preconditions.head(scope)
-            # 2 route
-            target = routing.target(scope["method"], scope["raw_path"])
-            provider = target.provider
-            # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
-            credential = authentication.presented(scope["headers"])
-            exchange.epochs = self._registry.epochs()
-            exchange.principal = self._principals.get(credential, exchange.epochs.authority)
-            match = self._registry.routes(exchange.epochs.upstreams).resolve(exchange.principal.organization, target)
-            provider = match.upstream.provider
-            preconditions.query(scope["query_string"], match.route.query)
-            # 4 read the body, strictly: the provider's view of the call
-            if match.route.has_body:
-                preconditions.json_body(headers)
-                exchange.received = await self._read_body(headers, receive)
-            else:
-                preconditions.no_body(headers)
-            # 5 check the epoch again, then decide: whom and where this is about may have changed while the body came
-            exchange.epochs = self._registry.epochs()
-            exchange.principal = self._principals.refresh(exchange.principal, exchange.epochs.authority)
-            match = self._registry.routes(exchange.epochs.upstreams).resolve(exchange.principal.organization, target)
-            exchange.call = self._parse(exchange, match)
-            self._decide(exchange, match)
-            # 6 record `decided`
-            await self._record_decided(exchange)
-            assert exchange.authorization is not None
-            if not exchange.authorization.allow:
-                raise Denied(exchange.authorization.code, reasons=exchange.authorization.reasons)
+            await self._admit(exchange, scope, receive)
+            await self._judge(exchange)
         except Denied as denied:
-            await self._refuse(exchange, provider, denied, send)
+            await self._refuse(exchange, denied, send)
         except _ClientGoneError:
             pass  # nothing was decided and nobody is there to be answered
         else:
-            await self._carry_out(exchange, match, headers, scope[Departure.KEY], send)
+            await self._carry_out(exchange, scope[Departure.KEY], send)
+        finally:
+            holding.release()
 
-    # Steps 4 to 6
+    # Admit: steps 1 to 4
 
-    async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _admit(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
+        # 1 guard the head
+        headers = preconditions.head(scope)
+        # 2 route
+        target = exchange.target = routing.target(scope["method"], scope["raw_path"])
+        exchange.speaker = target.provider
+        # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
+        credential = authentication.presented(scope["headers"])
+        epochs = exchange.epochs = await self._registry.epochs()
+        principal = exchange.principal = await self._principals.get(credential, epochs.authority)
+        routes = await self._registry.routes(epochs.upstreams)
+        match = exchange.match = routes.resolve(principal.organization, target)
+        route = match.endpoint.route
+        exchange.speaker = match.destination.provider
+        preconditions.query(scope["query_string"], route.query)
+        # 4 read the body, strictly: the provider's view of the call
+        exchange.headers = preconditions.forwarded(headers, route.request_headers)
+        if route.has_body:
+            preconditions.json_body(headers)
+            exchange.received = await self._receive_body(exchange.holding, headers, receive)
+        else:
+            preconditions.no_body(headers)
+        await self._read_call(exchange)
+
+    async def _receive_body(self, holding: Holding, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         limit = self._settings.max_body_bytes
         if int(headers.get(b"content-length", b"0")) > limit:
             raise _too_large(limit)
@@ -125,49 +143,96 @@ class DataPlane:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _ClientGoneError
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
+            piece = message.get("body", b"")
+            size += len(piece)
             if size > limit:
                 raise _too_large(limit)
+            holding.add(len(piece))
+            pieces.append(piece)
             if not message.get("more_body", False):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _parse(self, exchange: Exchange, match: routing.Match) -> Call:
-        if not match.route.has_body:
-            return _call(match, b"", None)
-        body = strict_json.parse(exchange.received)
-        call = _call(match, exchange.received, body)
-        # Streams report usage only when asked. The edit comes before the judgement: what is judged is what is sent.
-        if (asked := match.upstream.provider.ask_for_usage(body)) is not None:
-            exchange.edits.append(USAGE_EDIT)
-            call = _call(match, strict_json.dump(asked), asked)
-        return call
+    async def _read_call(self, exchange: Exchange) -> None:
+        match = exchange.match
+        assert match is not None
+        arguments = match.destination.provider, match.endpoint, exchange.received
+        if len(exchange.received) <= _LARGE_BODY:
+            exchange.call, exchange.edits = _read(*arguments)
+        else:
+            exchange.call, exchange.edits = await _beside(self._bodies, _read, *arguments)
 
-    def _decide(self, exchange: Exchange, match: routing.Match) -> None:
-        """Judge the call; where that obliges the gateway to change it, change it and judge the result once more."""
-        principal, call = exchange.principal, exchange.call
+    # Judge: steps 5 and 6
+
+    async def _judge(self, exchange: Exchange) -> None:
+        # 5 look again whom and where this is about, which may have changed while the body came; then decide
+        await self._look_again(exchange)
+        principal, epochs = exchange.principal, exchange.epochs
         assert principal is not None
+        assert epochs is not None
+        judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
+        foreign = self._foreign(exchange, principal)
+        if judges.summary in self._long:
+            await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
+        else:
+            self._decide(exchange, principal, judges, foreign)
+        # 6 record `decided`
+        await self._record_decided(exchange)
+        assert exchange.authorization is not None
+        if not exchange.authorization.allow:
+            raise Denied(exchange.authorization.code, reasons=exchange.authorization.reasons)
+
+    async def _look_again(self, exchange: Exchange) -> None:
+        while True:
+            target, principal = exchange.target, exchange.principal
+            assert target is not None
+            assert principal is not None
+            epochs = exchange.epochs = await self._registry.epochs()
+            principal = exchange.principal = await self._principals.refresh(principal, epochs.authority)
+            match = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
+            if match == exchange.match:
+                return
+            exchange.match = match
+            exchange.speaker = match.destination.provider
+            await self._read_call(exchange)  # another upstream may read the body in another way
+
+    def _foreign(self, exchange: Exchange, principal: Principal) -> tuple[Reference, ...]:
+        """State at the provider that the call names and its agent did not create here."""
+        call, match = exchange.call, exchange.match
         assert call is not None
-        assert exchange.epochs is not None
-        active = self._registry.active(exchange.epochs.policy)
-        deadline_ms = self._settings.policy_deadline_ms
-        first = decide(principal, call, active, self._policies, time.time_ns(), deadline_ms=deadline_ms)
-        exchange.authorization = first
-        if not first.allow:
-            return
-        if call.references:
-            # No route of this gateway lets an agent create such state yet, so none of it can be this agent's own.
-            detail = ", ".join(sorted({each.kind for each in call.references}))
-            exchange.authorization = replace(first, allow=False, code="foreign_reference", detail=detail)
-        elif first.max_output_tokens is not None and call.body is not None:
-            capped = match.upstream.provider.cap_output(call.body, first.max_output_tokens)
-            if capped is not None:
-                exchange.edits.append("max_output_tokens")
-                exchange.call = _call(match, strict_json.dump(capped), capped)
-                exchange.authorization = confirm(first, principal, exchange.call, deadline_ms=deadline_ms)
+        assert match is not None
+        if not call.references:
+            return ()
+        upstream = match.destination.id
+        return self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
+
+    def _decide(self, exchange: Exchange, principal: Principal, judges: Panel, foreign: tuple[Reference, ...]) -> None:
+        """Judge the call; where that obliges the gateway to change it, change it and judge the result once more.
+
+        Both judgements share one deadline. Touches nothing but the exchange, so it may run beside the event loop.
+        """
+        call, match = exchange.call, exchange.match
+        assert call is not None
+        assert match is not None
+        began = time.monotonic()
+        ends = began + self._settings.policy_deadline_ms / 1000
+        found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
+        if found.allow and found.max_output_tokens is not None:
+            edits = Edits(max_output_tokens=found.max_output_tokens)
+            exchange.call, names = match.destination.provider.edit(call, edits)
+            if names:
+                exchange.edits += names
+                found = authorization.confirm(found, principal, exchange.call, ends=ends)
+        exchange.authorization = found
+        if time.monotonic() - began <= _LONG_JUDGEMENT:
+            self._long.discard(judges.summary)
+        elif len(self._long) < _MAX_LONG:
+            self._long.add(judges.summary)
 
     async def _record_decided(self, exchange: Exchange) -> None:
-        intent = evidence.decided(exchange)
+        if len(exchange.received) <= _LARGE_BODY:
+            intent = evidence.decided(exchange)
+        else:
+            intent = await _beside(self._bodies, evidence.decided, exchange)
         # From here on it may be in the log, also if this task is cancelled while it waits.
         exchange.open = intent.open
         try:
@@ -185,17 +250,16 @@ class DataPlane:
             exchange.open = False
             raise Denied(str(committed.entry["reason"]))
 
-    # Steps 7 to 9
+    # Carry out: steps 7 to 9
 
-    async def _carry_out(
-        self, exchange: Exchange, match: routing.Match, headers: Mapping[bytes, bytes], client: Departure, send: Send
-    ) -> None:
+    async def _carry_out(self, exchange: Exchange, client: Departure, send: Send) -> None:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
+        assert exchange.match is not None
         outcome = "gateway_error"
-        relay = Relay(exchange, match.upstream.provider, send)
+        relay = Relay(exchange, exchange.match.destination.provider, send)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        refusal: Denied | None = None
+        failure: Denied | None = None
         try:
             async with asyncio.timeout(self._settings.upstream_first_byte_timeout) as limit:
                 # A client that leaves ends the call at once: the upstream must not go on for nobody.
@@ -203,21 +267,20 @@ class DataPlane:
                 if client.gone:
                     client.tell()
                 # 7 forward
-                answer = await self._forward(exchange, match, headers)
+                answer = await self._forward(exchange, exchange.match.destination)
                 # 8 relay; pauses within the answer are limited by the upstream client
                 if not client.gone:  # otherwise this call ends in the next turn, as was just said
                     limit.reschedule(started + self._settings.upstream_total_timeout)
                 try:
-                    await relay.run(answer)
+                    outcome = await relay.run(answer)
                 finally:
                     answer.close()
-            outcome = "upstream_error" if relay.failed else "ok"
             exchange.status = answer.status
         except TimeoutError:
             outcome = "client_disconnected" if client.gone else "upstream_timeout"
-            refusal = Denied("upstream_timeout")
+            failure = Denied("upstream_timeout")
         except Denied as denied:
-            outcome, exchange.detail, refusal = denied.code, denied.detail, denied
+            outcome, exchange.detail, failure = denied.code, denied.detail, denied
             logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
         except asyncio.CancelledError:
             outcome = "gateway_stopped"
@@ -225,34 +288,27 @@ class DataPlane:
         finally:
             # 9 record `completed`
             client.tell = None
-            if refusal is not None and exchange.status is None and not client.gone:
-                exchange.status = refusal.reason.status
+            if failure is not None and exchange.status is None and not client.gone:
+                exchange.status = failure.reason.status
             closed = await self._record_completed(exchange, outcome)
+        await self._remember_created(exchange)
         if client.gone:
             return
         if not closed:
-            refusal = Denied("audit_unavailable")
-        if refusal is None:
+            failure = Denied("outcome_unrecorded")
+        if failure is None:
             with suppress(TimeoutError):  # of a client that has stopped reading
                 async with asyncio.timeout_at(started + self._settings.upstream_total_timeout):
                     await relay.end()
         elif not relay.begun:
-            await self._refuse(exchange, match.upstream.provider, refusal, send)
+            await self._refuse(exchange, failure, send)
         # Otherwise a part is out: returning without an end makes the server close the connection.
 
-    async def _forward(self, exchange: Exchange, match: routing.Match, headers: Mapping[bytes, bytes]) -> Answer:
-        call = exchange.call
-        assert call is not None
-        sent = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
-        for name in match.route.request_headers:
-            if name in headers and headers[name].isascii():
-                sent[name.decode()] = headers[name].decode("latin-1")
-        if call.body is not None:
-            sent["Content-Type"] = "application/json"
-        if match.upstream.secret is not None:
-            name_of_credential, value = match.upstream.provider.credential(match.upstream.secret)
-            sent[name_of_credential] = value
-        answer = await self._client.send(call.method, match.url, sent, call.raw)
+    async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
+        outgoing = destination.provider.prepare(
+            exchange.forget_request(), destination.base_url, destination.secret, exchange.headers
+        )
+        answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
         try:
             preconditions.answer(answer)
@@ -271,12 +327,24 @@ class DataPlane:
         exchange.open = False
         return True
 
+    async def _remember_created(self, exchange: Exchange) -> None:
+        """Take note of state that the answer created, so that this agent may refer to it."""
+        principal, match, created = exchange.principal, exchange.match, exchange.report.created
+        if not created or principal is None or match is None:
+            return
+        try:
+            await asyncio.to_thread(
+                self._references.remember, principal.organization, match.destination.id, principal.agent_id, created
+            )
+        except GatewayError as error:
+            logger.error("%s: %s", exchange.decision_id, error.message)
+
     # Refusals
 
-    async def _refuse(self, exchange: Exchange, provider: Provider, denied: Denied, send: Send) -> None:
+    async def _refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
         if not exchange.recorded:
             self._refusals.add(denied, _owner(exchange.principal))
-        body = provider.error(denied)
+        body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -294,15 +362,20 @@ class _ClientGoneError(Exception):
     """The client closed the connection before it had sent its request."""
 
 
+async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
+    """Do long work on another thread when it is its turn, so that the event loop goes on."""
+    async with turn:
+        return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+def _read(provider: Provider, endpoint: Endpoint, raw: bytes) -> tuple[Call, tuple[str, ...]]:
+    """The call in this body, changed so that its answer will report usage: what is judged is what is sent."""
+    return provider.edit(provider.read(endpoint, raw), Edits(report_usage=True))
+
+
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
     if not limit.expired():
         limit.reschedule(loop.time())
-
-
-def _call(match: routing.Match, raw: bytes, body: object) -> Call:
-    provider = match.upstream.provider
-    path = provider.prefix + match.route.path
-    return provider.parse_call(match.route, upstream=match.upstream.name, path=path, params={}, raw=raw, body=body)
 
 
 def _too_large(limit: int) -> Denied:

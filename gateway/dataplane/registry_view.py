@@ -1,5 +1,4 @@
-"""What the registry says to a data worker beside who somebody is: the upstreams with their secrets opened, and the
-policies in force.
+"""A data worker's view of the registry beside principals: upstreams with their secrets opened, and policies in force.
 
 Each is read again when its part of the epoch has changed, and only then. A secret that cannot be opened makes its
 own upstream unusable and no other. Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
@@ -10,9 +9,10 @@ from __future__ import annotations
 import logging
 
 from gateway.errors import GatewayError
-from gateway.registry.reader import ActiveSet, Epochs, RegistryReader, UpstreamRow
+from gateway.registry.port import ActiveSet, Epochs, RegistryPort, UpstreamRow
 from gateway.registry.vault import Place, Vault
-from gateway.upstream.routing import PROVIDERS, RouteTable, Upstream
+from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Destination, RouteTable
 
 logger = logging.getLogger("gateway.upstreams")
 
@@ -20,8 +20,8 @@ logger = logging.getLogger("gateway.upstreams")
 class RegistryView:
     """One worker's view; used from its event loop's thread only."""
 
-    def __init__(self, reader: RegistryReader, vault: Vault) -> None:
-        self._reader = reader
+    def __init__(self, registry: RegistryPort, vault: Vault) -> None:
+        self._registry = registry
         self._vault = vault
         self._table_epoch = -1
         self._table = RouteTable([])
@@ -29,24 +29,24 @@ class RegistryView:
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
         self._secrets: dict[tuple[str, int], tuple[str | None, str]] = {}
 
-    def epochs(self) -> Epochs:
+    async def epochs(self) -> Epochs:
         """The state of the registry now: what is newer than this was committed later."""
-        return self._reader.epochs()
+        return await self._registry.epochs()
 
-    def routes(self, epoch: int) -> RouteTable:
+    async def routes(self, epoch: int) -> RouteTable:
         """The table as of this epoch of upstreams or a later one."""
         if epoch != self._table_epoch:
             # What is read now is at least as new as the epoch that the caller has seen.
-            rows = [row for row in self._reader.upstreams() if row.provider in PROVIDERS]
+            rows = [row for row in await self._registry.upstreams() if row.provider in PROVIDERS]
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
-            self._table = RouteTable(self._upstream(row) for row in rows)
+            self._table = RouteTable(self._destination(row) for row in rows)
             self._table_epoch = epoch
         return self._table
 
-    def active(self, epoch: int) -> ActiveSet:
+    async def active(self, epoch: int) -> ActiveSet:
         """The policy revisions in force as of this epoch of policy or a later one."""
         if self._active is None or self._active.epoch != epoch:
-            self._active = self._reader.active_bundles()
+            self._active = await self._registry.active_bundles()
         return self._active
 
     def _secret(self, row: UpstreamRow) -> tuple[str | None, str]:
@@ -62,9 +62,9 @@ class RegistryView:
             logger.error("upstream %s: %s", row.name, error.message)
             return None, error.message
 
-    def _upstream(self, row: UpstreamRow) -> Upstream:
+    def _destination(self, row: UpstreamRow) -> Destination:
         secret, fault = self._secrets[row.id, row.version]
-        return Upstream(
+        return Destination(
             id=row.id,
             organization=row.organization,
             name=row.name,

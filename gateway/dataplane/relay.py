@@ -9,11 +9,13 @@ import time
 from starlette.types import Send
 
 from gateway.dataplane import evidence
-from gateway.dataplane.exchange import USAGE_EDIT, Exchange
+from gateway.dataplane.exchange import Exchange
 from gateway.errors import Denied
 from gateway.upstream import sse
 from gateway.upstream.client import Answer
-from gateway.upstream.providers.base import Headers, Provider
+from gateway.upstream.providers.base import Provider
+
+Headers = list[tuple[bytes, bytes]]
 
 # A stream whose terminal event has come may take this long to end its body; then it is closed.
 _AFTER_THE_END = 0.5
@@ -29,17 +31,15 @@ class Relay:
         self._head: Headers = []
         self._tail = b""
         self.begun = False
-        self.failed = False
 
-    async def run(self, answer: Answer) -> None:
-        """Relay all but the end. Raises `Denied` where the upstream breaks off."""
+    async def run(self, answer: Answer) -> str:
+        """Relay all but the end; returns how the answer ended. Raises `Denied` where the upstream breaks off."""
         exchange = self._exchange
-        events = answer.header(b"content-type").split(b";")[0].strip().lower() == b"text/event-stream"
-        hide_usage = USAGE_EDIT in exchange.edits
-        tap = self._provider.tap(events=events, hide_usage=hide_usage)
-        self._head = _response_head(exchange, self._provider, answer, events=events)
+        tap = self._provider.tap(answer.header(b"content-type"), exchange.edits, stores=exchange.stores)
+        exchange.report = tap.report
+        self._head = _response_head(exchange, self._provider, answer, streaming=tap.streaming)
         digest = evidence.ResponseDigest(exchange.salt)
-        if events:
+        if tap.streaming:
             await self._begin()
         try:
             while chunk := await answer.read():
@@ -59,10 +59,21 @@ class Relay:
             raise Denied("upstream_error", "an event of the stream is too large") from None
         finally:
             self._tail = tap.finish()
-            self.failed = tap.failed
-            exchange.usage = tap.usage
-            exchange.response_model = tap.model
             exchange.response_commitment = digest.hexdigest()
+        if tap.report.failed:
+            return "upstream_error"
+        if not tap.ended and 200 <= answer.status < 300:
+            exchange.detail = "the answer ended before its terminal event or the end of its document"
+            return "upstream_incomplete"
+        return self._outcome()
+
+    def _outcome(self) -> str:
+        """How a whole answer counts: a server that ignores the cap it was given is not one to rely on."""
+        cap, usage = self._exchange.output_cap, self._exchange.report.usage
+        if cap is None or usage is None or usage.output <= cap:
+            return "ok"
+        self._exchange.detail = f"the answer has {usage.output} output tokens, the policies allow {cap}"
+        return "cap_exceeded"
 
     async def _begin(self) -> None:
         self.begun = True
@@ -86,13 +97,13 @@ async def _drain(answer: Answer) -> None:
         pass
 
 
-def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, events: bool) -> Headers:
-    """The headers that reach the client. Of a stream events may be removed, so only other bodies keep their length."""
+def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, streaming: bool) -> Headers:
+    """The headers that reach the client. Events of a stream may be hidden, so only other bodies keep their length."""
     exact, prefixes = _passing(provider.response_headers)
     headers = [
         (name, value)
         for name, value in answer.headers
-        if (name in exact or name.startswith(prefixes)) and not (events and name == b"content-length")
+        if (name in exact or name.startswith(prefixes)) and not (streaming and name == b"content-length")
     ]
     headers.append((b"x-decision-id", exchange.decision_id.encode()))
     return headers

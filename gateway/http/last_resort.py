@@ -1,7 +1,7 @@
-"""The end of the line for a fault of ours: it is logged, and the client learns that something failed, not what.
+"""Catches defects: the exception is logged, and the client gets a 500 that does not say what failed.
 
-An exception that reaches this far is none of the refusals in `gateway/errors.py`, so its answer has no reason code. If
-the answer had begun, the connection is closed without an end, which no client can mistake for a whole answer.
+An exception that gets this far is not one of the refusals in `gateway/errors.py`, so the answer has no reason code. If
+an answer had begun, the connection is closed without its end, so that no client can take it for a whole answer.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.http import refusal
+
 logger = logging.getLogger("gateway.fault")
 
-_BODY = b'{"error":{"message":"the gateway failed","type":"server_error","param":null,"code":null}}'
+_BODY = refusal.document("the gateway failed", None)
 
 
 class LastResort:
@@ -33,6 +35,11 @@ class LastResort:
             logger.exception("a request failed")
             if started:
                 return
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(_BODY)),
+                # The provider may have carried the request out, and SDKs send a failed one again.
+                (b"x-should-retry", b"false"),
+            ]
             await send({"type": "http.response.start", "status": 500, "headers": headers})
             await send({"type": "http.response.body", "body": _BODY})

@@ -13,8 +13,10 @@ nowhere; `repr` of everything here is free of secrets.
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 import secrets
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,12 +26,16 @@ from typing import Literal
 from gateway.errors import GatewayError
 from gateway.storage import secret_files
 
+logger = logging.getLogger("gateway.identity.credentials")
+
 Kind = Literal["agent", "operator"]
 
 PREFIXES: dict[Kind, str] = {"agent": "aig_sk_", "operator": "aig_op_"}
 ID_LENGTH = 12
 SECRET_LENGTH = 43
 CHECK_LENGTH = 6
+
+_LOOK_SECONDS = 1.0  # between two looks for a pepper that is not there
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KINDS: dict[str, Kind] = {prefix: kind for kind, prefix in PREFIXES.items()}
@@ -72,12 +78,12 @@ def parse(text: str) -> Credential | None:
 
 
 def label(kind: Kind, identifier: str) -> str:
-    """How a key is named in lists and logs, where its secret must not be: `aig_sk_7Yp0c1QmZr8T`."""
+    """The name of a key in lists and logs, where its secret must not be: `aig_sk_7Yp0c1QmZr8T`."""
     return PREFIXES[kind] + identifier
 
 
 def public_part(text: str) -> str:
-    """What of `text` may be shown if it is, or begins like, a key: everything but the secret."""
+    """The part of a key that may be shown: everything but the secret. Other text comes back as it is."""
     prefix = next((prefix for prefix in _KINDS if text.startswith(prefix)), "")
     return text[: len(prefix) + ID_LENGTH] if prefix else text
 
@@ -106,17 +112,34 @@ def _check_digits(material: bytes) -> str:
 
 
 class Peppers:
-    """Peppers by version: new hashes use the newest, older ones are checked as long as their file is kept."""
+    """Peppers by version: new hashes use the newest, older ones are checked as long as their file is kept.
 
-    def __init__(self, versions: Mapping[int, bytes]) -> None:
+    A rotation adds a file beside running processes, so a version that is not known is looked for once more.
+    """
+
+    def __init__(self, versions: Mapping[int, bytes], keys: Path | None = None) -> None:
         self._versions = dict(versions)
-        self.newest = max(self._versions)
+        self._keys = keys
+        self._looked = float("-inf")
 
     def __repr__(self) -> str:
         return f"Peppers({sorted(self._versions)})"
 
     def get(self, version: int) -> bytes | None:
-        return self._versions.get(version)
+        """The pepper of this version; None if there is no usable file of it."""
+        pepper = self._versions.get(version)
+        if pepper is None and self._keys is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                self._versions |= _read_all(self._keys)
+            except GatewayError as error:
+                logger.error("%s", error.message)
+            pepper = self._versions.get(version)
+        return pepper
+
+    @property
+    def newest(self) -> int:
+        return max(self._versions)
 
     @property
     def current(self) -> bytes:
@@ -125,16 +148,12 @@ class Peppers:
     @classmethod
     def create(cls, keys: Path) -> Peppers:
         """Make the first pepper of a new gateway in its directory of keys."""
-        return cls({1: secret_files.create(keys / "pepper.1")})
+        return cls({1: secret_files.create(keys / "pepper.1")}, keys)
 
     @classmethod
     def load(cls, keys: Path) -> Peppers:
         """Read every `pepper.N`; a gateway without any cannot check a key, so that is an error."""
-        found = {
-            int(path.suffix[1:]): secret_files.read(path)
-            for path in sorted(keys.glob("pepper.*"))
-            if path.suffix[1:].isdecimal()
-        }
+        found = _read_all(keys)
         if not found:
             raise GatewayError(
                 "key_file_unusable",
@@ -142,4 +161,12 @@ class Peppers:
                 subject=str(keys),
                 hint="restore `pepper.1` from a backup",
             )
-        return cls(found)
+        return cls(found, keys)
+
+
+def _read_all(keys: Path) -> dict[int, bytes]:
+    return {
+        int(path.suffix[1:]): secret_files.read(path)
+        for path in sorted(keys.glob("pepper.*"))
+        if path.suffix[1:].isdecimal()
+    }

@@ -25,8 +25,8 @@ STRENGTH = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """A bundle that judges this principal. `pinned` is a commit, or None to follow the activation in force."""
+class BoundBundle:
+    """A binding as a principal has it: a bundle that judges it. `pinned` is a commit, or None for the one in force."""
 
     id: str
     bundle: str
@@ -56,9 +56,10 @@ class Principal:
     method: str
     strength: int
     status: str
-    bindings: tuple[Binding, ...]
+    bindings: tuple[BoundBundle, ...]
     authority_epoch: int
     document: dict[str, Any]
+    expires_ns: int | None = None
 
 
 class CredentialRow(NamedTuple):
@@ -83,9 +84,9 @@ class CredentialRow(NamedTuple):
 
 
 class PrincipalSource(Protocol):
-    """What `Principals` needs of the registry; `gateway.registry.reader.RegistryReader` is one."""
+    """What `Principals` needs of the registry; `gateway.registry.port.RegistryPort` is one."""
 
-    def credential(self, lookup: str) -> CredentialRow | None: ...
+    async def credential(self, lookup: str) -> CredentialRow | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,6 @@ class _Entry:
     principal: Principal
     digest: bytes
     pepper: bytes
-    expires_ns: int | None
 
 
 class Principals:
@@ -109,38 +109,38 @@ class Principals:
         self._capacity = capacity
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # by the key's public id, oldest use first
 
-    def get(self, credential: Credential, epoch: int) -> Principal:
+    async def get(self, credential: Credential, epoch: int) -> Principal:
         """The principal of a key as of this epoch of authority or a later one.
 
         Raises `Denied`: `bad_credentials` whatever is wrong with the key, `detail` says what.
         """
         entry = self._entries.get(credential.id)
         if entry is None or entry.principal.authority_epoch != epoch:
-            return self._read(credential, epoch)
+            return await self._read(credential, epoch)
         # The whole secret is checked on every request: finding an entry proves no more than knowing a public id.
         if not matches(credential, entry.digest, entry.pepper):
             raise Denied("bad_credentials", "wrong_secret")
-        if entry.expires_ns is not None and entry.expires_ns <= time.time_ns():
-            raise Denied("bad_credentials", "expired", principal_hint=_hint(entry.principal))
+        _check_expiry(entry.principal)
         self._entries.move_to_end(credential.id)
         return entry.principal
 
-    def refresh(self, principal: Principal, epoch: int) -> Principal:
-        """The same key's principal as of a later epoch of authority; `Denied` if the key is dead by now.
+    async def refresh(self, principal: Principal, epoch: int) -> Principal:
+        """The same key's principal as of a later epoch of authority; `Denied` if the key is dead or expired by now.
 
         For the second look between reading a body and deciding (step 5 of a request). The secret was checked already,
         and a key never changes its secret.
         """
         if principal.authority_epoch == epoch:
+            _check_expiry(principal)
             return principal
-        row = self._source.credential(principal.credential_id)
+        row = await self._source.credential(principal.credential_id)
         pepper = self._peppers.get(row.pepper) if row else None
         if row is None or pepper is None:
             raise Denied("bad_credentials", "unknown")
         return self._admit(row, pepper, principal.credential_id, epoch)
 
-    def _read(self, credential: Credential, epoch: int) -> Principal:
-        row = self._source.credential(credential.id)
+    async def _read(self, credential: Credential, epoch: int) -> Principal:
+        row = await self._source.credential(credential.id)
         pepper = self._peppers.get(row.pepper) if row else None
         if row is None or pepper is None:
             # The same work as for a known key, so that the time does not tell which ids exist.
@@ -161,22 +161,25 @@ class Principals:
             why = "expired"
         else:
             principal = _principal(row, credential_id, epoch)
-            self._entries[credential_id] = _Entry(principal, row.digest, pepper, row.expires_ns)
+            self._entries[credential_id] = _Entry(principal, row.digest, pepper)
             if len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
             return principal
         raise Denied("bad_credentials", why, principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
 
 
-def _hint(principal: Principal) -> PrincipalHint:
-    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+def _check_expiry(principal: Principal) -> None:
+    """Time passes without a change of any epoch, so a key's end is looked at whenever its principal is used."""
+    if principal.expires_ns is not None and principal.expires_ns <= time.time_ns():
+        hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+        raise Denied("bad_credentials", "expired", principal_hint=hint)
 
 
 def _principal(row: CredentialRow, credential_id: str, epoch: int) -> Principal:
     capabilities: list[str] = orjson.loads(row.capabilities)
     labels: dict[str, str] = orjson.loads(row.labels)
     # Sorted by id, that is by age: the order in which bundles judge is the same in every worker.
-    bindings = tuple(Binding(*each) for each in sorted(orjson.loads(row.bindings)))
+    bindings = tuple(BoundBundle(*each) for each in sorted(orjson.loads(row.bindings)))
     document = {
         "id": row.agent_id,
         "organization": row.organization,
@@ -208,4 +211,5 @@ def _principal(row: CredentialRow, credential_id: str, epoch: int) -> Principal:
         bindings=bindings,
         authority_epoch=epoch,
         document=document,
+        expires_ns=row.expires_ns,
     )

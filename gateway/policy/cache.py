@@ -1,9 +1,9 @@
 """Compiled policies: loading published bundles, and which of them judge an agent.
 
 Everything a data worker needs of a bundle is worked out here, once per revision: the callable, the paths of the input
-it can read, whether it reads content. How revisions come to be published and activated is `policy_sync.py`, what is
-asked of them `authorization.py`. A worker loads revisions beside its event loop (`PolicyCache.follow`); a request finds
-them in memory or is refused with `policy_not_loaded`. Specification: docs/architecture.md, sections 4, 6 and 11.
+it can read, the models it judges. How revisions are published and activated is `rollout/`, what is asked of them
+`authorization.py`. A worker loads revisions beside its event loop (`PolicyCache.follow`); a request finds them in
+memory or is refused with `policy_not_loaded`. Specification: docs/architecture.md, sections 4, 6 and 11.
 """
 
 from __future__ import annotations
@@ -12,26 +12,21 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final
 
 import orjson
 
 import policy_engine as pe
 from gateway.errors import Denied, GatewayError
+from gateway.identity.principals import BoundBundle, Effect
 from gateway.policy import bundle as policy_bundle
-from gateway.policy.decision import Effect
+from gateway.policy.decision import Verdict
+from gateway.policy.input import CONTENT_PATHS, InputPath
+from gateway.registry.port import ActiveSet, BundleRef
 from policy_engine.bundle import from_files
 
-if TYPE_CHECKING:
-    from gateway.identity.principals import Binding
-    from gateway.registry.reader import ActiveSet, BundleRef
-
-InputPath: TypeAlias = tuple[str, ...]
-
-CONTENT_PATHS: Final[tuple[InputPath, ...]] = (("request", "body"),)
-"""Where prompts, answers and tool arguments stand in the input document (`x-content` in schemas/input.schema.json)."""
-
 _MAX_PANELS: Final = 4096
+_MAX_CONTENT: Final = 4096  # characters of paths that the log's entry lists one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +38,8 @@ class CompiledBundle:
     decide: Callable[..., pe.Decision]
     input_paths: tuple[InputPath, ...]
     """All that a judgement can depend on; a path stands for everything below it."""
+    models: bool
+    """It judges every model that a call names. Otherwise it may have looked at the first one only."""
     nondeterministic: bool
 
 
@@ -57,18 +54,19 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The bundles that judge certain bindings under one activation, and what they can read together.
+    """The bundles that judge certain bindings under one activation.
 
     `summary` is what the log says of the members: which bundle, at which commit and digest, to which effect.
+    `content` lists the paths of content that they can read, with dots. `refusal` is why there is nobody to judge.
     """
 
     activation_id: str
     commit: str
-    members: tuple[Member, ...]
-    summary: str
-    input_paths: tuple[InputPath, ...]
-    reads_content: bool
-    nondeterministic: bool
+    members: tuple[Member, ...] = ()
+    summary: str = "[]"
+    content: tuple[str, ...] = ()
+    nondeterministic: bool = False
+    refusal: Verdict | None = None
 
 
 def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled: Path | None = None) -> CompiledBundle:
@@ -87,6 +85,7 @@ def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled:
         # `deny contains "…" if regex.match("^rm ", input.cmd)` say nothing when `input.cmd` is no string.
         decide=policies.entrypoint(manifest.entrypoint, strict_builtin_errors=True).decide,
         input_paths=facts.input_paths,
+        models=manifest.models,
         nondeterministic=bool(facts.nondeterministic),
     )
 
@@ -117,7 +116,7 @@ class PolicyCache:
             raise Denied("policy_not_loaded", f"bundle {digest[:12]} is not in memory")
         return bundle
 
-    def panel(self, bindings: Sequence[Binding], active: ActiveSet) -> Panel:
+    def panel(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
         """Who judges these bindings under this activation. Raises `Denied`: `no_policy`, `policy_not_loaded`.
 
         # INVARIANT: every binding has its member. A guard that cannot be found is a refusal, never one guard less.
@@ -131,7 +130,7 @@ class PolicyCache:
             self._panels[key] = panel
         return panel
 
-    def _seat(self, bindings: Sequence[Binding], active: ActiveSet) -> Panel:
+    def _seat(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
         if all(each.effect != "grant" for each in bindings):
             raise Denied("no_policy", "no bundle is bound with the effect grant")
         members: list[Member] = []
@@ -144,14 +143,12 @@ class PolicyCache:
             if bundle.entrypoint != ref.entrypoint:
                 raise Denied("policy_not_loaded", f"bundle {ref.digest[:12]} has another entrypoint than was recorded")
             members.append(Member(each.effect, ref, bundle))
-        paths = _shortest(path for member in members for path in member.bundle.input_paths)
         return Panel(
             activation_id=active.activation_id,
             commit=active.commit,
             members=tuple(members),
             summary=orjson.dumps([_summary(each) for each in members], option=orjson.OPT_SORT_KEYS).decode(),
-            input_paths=paths,
-            reads_content=any(_meet(path, content) for path in paths for content in CONTENT_PATHS),
+            content=_content(path for member in members for path in member.bundle.input_paths),
             nondeterministic=any(member.bundle.nondeterministic for member in members),
         )
 
@@ -195,13 +192,17 @@ def _summary(member: Member) -> dict[str, str]:
     return {"name": ref.name, "digest": ref.digest, "commit": ref.commit, "effect": member.effect}
 
 
-def _meet(one: InputPath, other: InputPath) -> bool:
-    """Whether reading one path touches the other: one is or contains the other."""
-    length = min(len(one), len(other))
-    return one[:length] == other[:length]
-
-
-def _shortest(paths: Iterable[InputPath]) -> tuple[InputPath, ...]:
-    """The paths that no other one contains."""
-    distinct = set(paths)
-    return tuple(sorted(path for path in distinct if not any(path[:length] in distinct for length in range(len(path)))))
+def _content(paths: Iterable[InputPath]) -> tuple[str, ...]:
+    """Which content can be read by reading these paths: the parts of it, or all of it where a path contains it."""
+    found: set[InputPath] = set()
+    touched: set[InputPath] = set()
+    for path in paths:
+        for content in CONTENT_PATHS:
+            length = min(len(path), len(content))
+            if path[:length] == content[:length]:  # one is or contains the other
+                found.add(max(path, content, key=len))
+                touched.add(content)
+    shortest = {path for path in found if not any(path[:end] in found for end in range(len(path)))}
+    if sum(map(len, map(str, shortest))) > _MAX_CONTENT:
+        shortest = touched
+    return tuple(sorted(".".join(path) for path in shortest))

@@ -6,16 +6,16 @@ denies instead of silently not applying. `combine` joins the verdicts of all bun
 Specification: docs/architecture.md, section 6; schemas/decision.schema.json.
 
 # INVARIANT: `combine` answers `ALLOWED` only if there is a grant, every grant's verdict is `ALLOWED` and so is every
-# guard's. Each code path that is not proven to be that ends in a reason code.
+# guard's. Every other case ends in a reason code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
-Effect: TypeAlias = Literal["grant", "guard"]
+from gateway.identity.principals import Effect
 
 ALLOWED: Final = "allowed"
 
@@ -28,13 +28,15 @@ PRECEDENCE: Final = (
     "policy_undefined",
     "policy_denied",
 )
-"""Which code a refusal gets when bundles refuse for different reasons: what is wrong with the policies comes before
-what they say, because it needs mending. The order of the bindings plays no part."""
+"""The code of a refusal is the first of these that a bundle gave. What is wrong with the policies comes before what
+they say, because it needs mending. The order of the bindings plays no part."""
 
 MAX_INTEGER: Final = 2**53 - 1
 
+_WINDOWS: Final = ("minute", "hour", "day", "month")
 _LIMITS: Final = frozenset(
-    f"{what}_per_{window}" for what in ("requests", "tokens", "spend_microusd") for window in ("minute", "day", "month")
+    {"concurrent_requests"}
+    | {f"{what}_per_{window}" for what in ("requests", "tokens", "spend_microusd") for window in _WINDOWS}
 )
 
 
@@ -43,11 +45,13 @@ class Verdict:
     """What one bundle says, or what all of them together say.
 
     `code` is `ALLOWED` or a reason code; `reasons` are the policies' own texts, sorted; `detail` is for the log alone.
+    `foreign_references` says that the call may use state at the provider that its agent did not create here.
     """
 
     code: str
     reasons: tuple[str, ...] = ()
     max_output_tokens: int | None = None
+    foreign_references: bool = False
     detail: str = ""
 
 
@@ -61,6 +65,7 @@ def read(document: object, effect: Effect) -> Verdict:
     reasons: tuple[str, ...] = ()
     cap: int | None = None
     allow: bool | None = None
+    foreign = False
     unsupported: list[str] = []
     for name, value in document.items():
         if name.__class__ is str and name.startswith("_"):
@@ -74,8 +79,10 @@ def read(document: object, effect: Effect) -> Verdict:
                 cap = _obligations(value, unsupported)
             elif name == "limits":
                 _limits(value, unsupported)
+            elif name == "references":
+                foreign = _references(value)
             elif name == "require_approval":
-                if _texts(value, "require_approval"):
+                if _approvals(value):
                     unsupported.append("require_approval")
             else:
                 raise _Invalid(f"`{name}` is not a member of a decision")
@@ -87,12 +94,13 @@ def read(document: object, effect: Effect) -> Verdict:
         return Verdict("policy_denied", reasons)
     if effect == "grant" and allow is not True:
         return Verdict("policy_undefined" if allow is None else "policy_denied")
-    return Verdict(ALLOWED, max_output_tokens=cap)
+    return Verdict(ALLOWED, max_output_tokens=cap, foreign_references=foreign)
 
 
 def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
-    """All bundles' verdicts as one: any refusal refuses, and of several caps the smallest holds.
+    """All bundles' verdicts as one.
 
+    Any refusal refuses, the smallest of several caps holds, and foreign references need the word of every grant.
     Reasons are collected from every bundle, whichever code wins, so that they can all be mended at once.
     """
     codes: set[str] = set()
@@ -100,8 +108,11 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     caps: list[int] = []
     details: list[str] = []
     granted = False
+    foreign = True
     for effect, verdict in verdicts:
-        granted = granted or effect == "grant"
+        if effect == "grant":
+            granted = True
+            foreign = foreign and verdict.foreign_references
         codes.add(verdict.code)
         reasons.update(verdict.reasons)
         if verdict.max_output_tokens is not None:
@@ -111,7 +122,7 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     if not granted:
         return Verdict("no_policy")
     if codes == {ALLOWED}:
-        return Verdict(ALLOWED, max_output_tokens=min(caps, default=None))
+        return Verdict(ALLOWED, max_output_tokens=min(caps, default=None), foreign_references=foreign)
     code = next((code for code in PRECEDENCE if code in codes), "policy_error")
     return Verdict(code, tuple(sorted(reasons)), detail="; ".join(sorted(details)))
 
@@ -159,6 +170,43 @@ def _reasons(value: object) -> tuple[str, ...]:
             item = item["msg"]
         found.add(_expect(item, str, "deny[_]"))
     return tuple(sorted(found))
+
+
+def _references(value: object) -> bool:
+    if _expect(value, str, "references") != "allowed":
+        raise _Invalid('`references` must be "allowed"')
+    return True
+
+
+def _approvals(value: object) -> list[dict[str, Any]]:
+    """The approvals that must be given; all members but the reason have defaults."""
+    approvals: list[dict[str, Any]] = _expect(value, list, "require_approval")
+    for each in approvals:
+        _expect(each, dict, "require_approval[_]")
+        if "reason" not in each:
+            raise _Invalid("an object in `require_approval` must have the member `reason`")
+        for name, wanted in each.items():
+            where = f"require_approval[_].{name}"
+            if name == "reason":
+                _expect(wanted, str, where)
+            elif name == "approvers":
+                _approvers(wanted, where)
+            elif name in ("quorum", "expires_seconds"):
+                _integer(wanted, 1, where)
+            elif name == "scope":
+                if _expect(wanted, str, where) not in ("request", "session"):
+                    raise _Invalid(f'`{where}` must be "request" or "session"')
+            else:
+                raise _Invalid(f"`{where}` is not a member of an approval")
+    return approvals
+
+
+def _approvers(value: object, where: str) -> None:
+    approvers: Mapping[str, object] = _expect(value, dict, where)
+    for name, listed in approvers.items():
+        if name not in ("teams", "operators"):
+            raise _Invalid(f"`{where}.{name}` is neither `teams` nor `operators`")
+        _texts(listed, f"{where}.{name}")
 
 
 def _limits(value: object, unsupported: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The document that policies judge (schemas/input.schema.json), and the part of it that the log keeps.
+"""The document that policies judge (schemas/input.schema.json), and what the log keeps of it.
 
 Specification: docs/architecture.md, sections 6 and 10.
 """
@@ -6,13 +6,17 @@ Specification: docs/architecture.md, sections 6 and 10.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
 from gateway.call import Call
 from gateway.identity.principals import Principal
-from gateway.policy.cache import CONTENT_PATHS, InputPath
+
+InputPath: TypeAlias = tuple[str, ...]
+
+CONTENT_PATHS: Final[tuple[InputPath, ...]] = (("request", "body"),)
+"""Where prompts, answers and tool arguments stand in the input document (`x-content` in schemas/input.schema.json)."""
 
 _WEEKDAYS: Final = ("Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday")  # since 1970-01-01
 _HOUR_NS: Final = 3600 * 10**9
@@ -21,7 +25,7 @@ _HOUR_NS: Final = 3600 * 10**9
 def build_input(
     principal: Principal, call: Call, now_ns: int, usage: Mapping[str, Any] | None = None, *, body: bool = False
 ) -> dict[str, Any]:
-    """The input document. Shares what it can with the principal and the call, so nobody may change it.
+    """The input document. It shares what it can with the principal and the call, so it must not be changed.
 
     `body` puts the client's document in. It is most of the cost of a large request, and policies rarely need it.
     """
@@ -45,9 +49,11 @@ def build_input(
             "upstream": call.upstream,
             "provider": call.provider,
             "model": call.model,
+            "models": list(call.models),
             "params": dict(call.params),
             "agent": None,
             "references": [{"kind": each.kind, "id": each.id} for each in call.references],
+            "stores": call.stores,
         },
         "request": request,
         "usage": dict(usage) if usage else {},
@@ -55,31 +61,15 @@ def build_input(
     }
 
 
-def restricted(document: Mapping[str, Any], paths: tuple[InputPath, ...]) -> bytes:
-    """The parts of a document below `paths` and without content, as JSON with sorted keys and no spaces.
+def without_content(document: Mapping[str, Any]) -> bytes:
+    """The whole document but for its content, as JSON with sorted keys and no spaces.
 
-    Judging it again gives the same answer: what a bundle reads is there, and what was undefined to it still is.
+    Bundles that read no content answer the same when they judge it again, also bundles of a later time.
     """
-    kept: dict[str, Any] = {}
-    for path in paths:
-        if path:
-            _keep(document, path, kept)
-        else:
-            kept = dict(document)
+    kept = dict(document)
     for path in CONTENT_PATHS:
         _drop(kept, path)
     return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
-
-
-def _keep(source: Any, path: InputPath, kept: dict[str, Any]) -> None:
-    """Copy the value at `path`, and nothing beside it, into the same place of `kept`."""
-    for step in path[:-1]:
-        source = source.get(step) if source.__class__ is dict else None
-        if source.__class__ is not dict:
-            return
-        kept = kept.setdefault(step, {})
-    if source.__class__ is dict and path[-1] in source:
-        kept[path[-1]] = source[path[-1]]
 
 
 def _drop(kept: dict[str, Any], path: InputPath) -> None:

@@ -1,9 +1,9 @@
-"""The composition roots: what a data worker and what the control process are made of, put together here and only here.
+"""The composition roots: each of the two kinds of processes is put together here, and only here.
 
 `python -m gateway.processes.app data|control BOOT [DESCRIPTOR]`, started by `gateway/processes/supervisor.py`. The
 settings are the first line of standard input; the process stops when standard input ends. It prints one line to
-standard output, a JSON object: what there is once it is ready, or why it cannot start. A data worker imports no ORM, no
-git and no command line: without them it needs half the memory, and none of their code is near an agent's request. So
+standard output, a JSON object: a report once it is ready, or why it cannot start. A data worker imports no ORM, no git
+and no command line: without them it needs half the memory, and none of their code is near an agent's request. So
 `_data` and `_control` import their own modules.
 Specification: docs/architecture.md, section 12.
 """
@@ -28,7 +28,7 @@ import uvloop
 
 from gateway import logs
 from gateway.audit.writer import AuditWriter
-from gateway.errors import Denied, GatewayError
+from gateway.errors import GatewayError
 from gateway.http import listener
 from gateway.processes.background import Background
 from gateway.settings import Settings, load_settings
@@ -41,13 +41,14 @@ Ready: TypeAlias = Callable[[dict[str, Any]], None]
 async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
     """A data worker, from its start to its end."""
     from gateway.dataplane.proxy import DataPlane
+    from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
     from gateway.identity.credentials import Peppers
     from gateway.identity.principals import Principals
-    from gateway.policy.cache import PolicyCache
+    from gateway.policy.cache import PolicyCache, digests
     from gateway.policy.handover import Follower, Handover
     from gateway.registry.reader import RegistryReader
     from gateway.registry.vault import Vault
@@ -56,12 +57,12 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
 
     data = settings.data
     async with AsyncExitStack() as stack:
-        # Ends in reverse order: the presence last, when every record of this process is durable.
+        # Closed in reverse order: the presence last, when every record of this process is durable.
         presence = Presence(data, boot)
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot=boot, deployment=reader.deployment())
+        writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
@@ -75,25 +76,29 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         await follower.begin()
         stack.callback(follower.close)
         stack.callback(background.start("following the policies", follower.run()).cancel)
+        references = References(data.runtime_db)
+        stack.callback(references.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, Peppers.load(data.keys)),
             registry=RegistryView(reader, Vault.load(data.keys)),
             policies=policies,
+            references=references,
             writer=writer,
             refusals=refusals,
             client=client,
         )
 
-        def healthy() -> bool:
-            try:
-                return reader.epochs().value >= 0
-            except Denied:
-                return False
+        async def registry_readable() -> bool:
+            return (await reader.epochs()).value >= 0
 
+        async def policies_loaded() -> bool:
+            return digests(await reader.active_bundles()) <= policies.loaded
+
+        checks = {"registry": registry_readable, "log": writer.check, "policies": policies_loaded}
         opened = listener.listen(settings.host, settings.port, shared=True)
         limits = listener.Limits.of(settings, refusals.add_code)
-        app = Health(LastResort(plane), healthy)
+        app = Health(LastResort(plane), checks)
         serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop))
         # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()
@@ -116,7 +121,7 @@ async def _control(
     try:
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        health = Health(_nothing, duties.healthy)
+        health = Health(_nothing, duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
@@ -126,7 +131,7 @@ async def _control(
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    """The control plane before it has an API: only health."""
+    """The application of the control listener, which has no API yet: 404 for everything but health."""
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
 

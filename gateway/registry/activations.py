@@ -7,7 +7,7 @@ function is one transaction with its audit entry. Activations belong to the depl
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlmodel import Session
 
@@ -16,7 +16,7 @@ from gateway.identifiers import new_id
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Activation, ActivationBundle, ActivationCurrent, Bundle
-from gateway.registry.queries import current_activation
+from gateway.registry.queries import current_activation, needed_bundles
 from gateway.registry.records import ActivationRecord, BundleRecord
 
 
@@ -26,10 +26,13 @@ def activate(
     """Put a set of tested revisions into force, all at once, for the next request in every worker.
 
     Each revision is remembered, so that bindings can be pinned to it later. If exactly this set is in force already,
-    nothing changes.
+    nothing changes. Raises `GatewayError` (`bundle_missing`) if somebody is bound to a bundle that is not in the set.
     """
     members = sorted(bundles, key=lambda each: each.name)
     with registry.write() as session:
+        # Here as well as before the tests, which take a while: a binding may have been made meanwhile.
+        if missing := missing_bundles(session, {each.name for each in members}):
+            raise GatewayError("bundle_missing", next(iter(missing.values())), subject=next(iter(missing)))
         before = current_activation(session)
         if before is not None and before.commit == commit and list(before.bundles.values()) == members:
             return before
@@ -56,6 +59,16 @@ def activate(
             created_ns=row.created_ns,
             bundles={each.name: each for each in members},
         )
+
+
+def missing_bundles(session: Session, names: Collection[str]) -> dict[str, str]:
+    """The bundles that an activation of `names` would lack, and why they are needed: somebody is bound to them."""
+    return {
+        bundle: f"`{subject}` is bound to it, but the commit does not hold it: bring it back, or type `gateway unbind "
+        f"{subject} {bundle}`"
+        for bundle, subject in sorted(needed_bundles(session).items())
+        if bundle not in names
+    }
 
 
 def refuse_activation(registry: Registry, *, actor: str, commit: str, author: str, outcome: str, detail: str) -> None:

@@ -18,8 +18,21 @@ from gateway.settings import is_loopback
 RESERVED_ORGANIZATIONS = frozenset({"system"})
 """The audit log of the deployment itself has this name."""
 
-PROVIDERS: dict[str, str] = {"openai": "https://api.openai.com/v1"}
-"""The API families that this gateway speaks, and where their makers serve them."""
+PROVIDERS: dict[str, str] = {
+    "openai": "https://api.openai.com/v1",
+    "openai-compatible": "",
+    "deepseek": "https://api.deepseek.com/v1",
+    "groq": "https://api.groq.com/openai/v1",
+    "mistral": "https://api.mistral.ai/v1",
+    "ollama": "http://127.0.0.1:11434/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "together": "https://api.together.xyz/v1",
+    "vllm": "",
+}
+"""The providers that this gateway speaks to, and where their makers serve them; empty where everybody runs their own.
+
+How each is spoken to is `gateway/upstream/providers/presets.py`.
+"""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, delete, select
 
 from gateway.audit.draft import draft
 from gateway.audit.errors import AuditError
-from gateway.audit.intents import SYSTEM, Activation, Change, Fields, Intent
+from gateway.audit.intents import SYSTEM, Activated, Changed, Fields, Intent
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry.database import Registry
@@ -96,11 +96,11 @@ def _add(session: Session, kind: str, event_id: str, organization: str, entry: d
 
 
 def _change(row: Outbox) -> Intent:
-    return Change(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
+    return Changed(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
 
 
 def _activation(row: Outbox) -> Intent:
-    return Activation(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
+    return Activated(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
 
 
 _INTENTS: dict[str, Callable[[Outbox], Intent]] = {"change": _change, "activation": _activation}

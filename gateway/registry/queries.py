@@ -73,13 +73,23 @@ def find_key(session: Session, organization: Organization, reference: str) -> Ap
 
 
 def find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
-    """A tested revision of a bundle; `pinned` may be the beginning of a commit id."""
+    """The revision that a binding means: the one in force, or a tested one at the commit that begins with `pinned`."""
     revisions = session.exec(select(Bundle).where(Bundle.name == name).order_by(col(Bundle.tested_ns).desc())).all()
+    active = current_activation(session)
+    in_force = active.bundles if active else {}
     if not revisions:
-        known = sorted(set(session.exec(select(Bundle.name)).all()))
-        raise _unknown("bundle", name, f"known bundles: {', '.join(known)}" if known else "no bundle was activated yet")
+        known = f"bundles in force: {', '.join(sorted(in_force))}" if in_force else "no bundle is in force yet"
+        raise _unknown("bundle", name, known)
     if pinned is None:
-        return revisions[0]
+        found = session.get(Bundle, (name, in_force[name].commit)) if name in in_force else None
+        if found is None:
+            raise GatewayError(
+                "bundle_not_in_force",
+                f"bundle `{name}` was in force, but is not any more",
+                subject=name,
+                hint=f"commit it again, or bind a revision that was tested: `--pin {revisions[0].revision[:12]}`",
+            )
+        return found
     matching = [each for each in revisions if len(pinned) >= 7 and each.revision.startswith(pinned)]
     if len(matching) != 1:
         why = "no tested revision" if not matching else "more than one revision"
@@ -90,6 +100,25 @@ def find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
             hint="name a commit that was activated here, with at least 7 digits",
         )
     return matching[0]
+
+
+def needed_bundles(session: Session) -> dict[str, str]:
+    """Every bundle that must be in force, with a subject that is bound to it, as commands name it.
+
+    A pinned binding brings its own revision, and a revoked agent needs nothing.
+    """
+    found = {}
+    owned = select(Binding, Organization.name, Agent.name).select_from(Binding)
+    joined = owned.join(Organization, col(Organization.id) == Binding.organization_id)
+    rows = joined.outerjoin(Agent, col(Agent.id) == Binding.subject).where(
+        col(Binding.removed_ns).is_(None),
+        col(Binding.pinned).is_(None),
+        or_(col(Binding.subject_kind) != "agent", col(Agent.status) != "revoked"),
+    )
+    for binding, organization, agent in session.exec(rows.order_by(col(Binding.id).desc())):
+        names = {"agent": agent, "team": f"team:{binding.subject}", "organization": f"org:{organization}"}
+        found[binding.bundle] = str(names[binding.subject_kind])
+    return found
 
 
 def find_upstream(session: Session, organization: Organization, name: str) -> Upstream | None:
@@ -260,7 +289,7 @@ def _version_record(organization: Organization, row: AgentVersion) -> AgentRecor
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
     return KeyRecord(
         id=row.id,
-        key=label("agent", row.credential_id),
+        key_id=label("agent", row.credential_id),
         organization=organization.name,
         agent=holder.name,
         agent_id=holder.id,

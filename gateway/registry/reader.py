@@ -1,77 +1,22 @@
-"""The registry as a data worker reads it: plain SQLite, prepared statements, no ORM (docs/architecture.md, section 9).
+"""The registry's port on SQLite: prepared statements, no ORM (docs/architecture.md, section 9).
 
-The epoch has a connection of its own in autocommit, so that reading it always sees the latest commit and never shares a
-transaction with anything. Whatever goes wrong is `registry_unavailable`: a worker that cannot read who may do what lets
-nobody do anything.
+A row is found in microseconds, so the coroutines of the port end without suspending: no thread, task or future is made
+for them. The epochs have a connection of their own in autocommit, so that reading them always sees the latest commit
+and never shares a transaction with anything.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gateway.errors import Denied, GatewayError
 from gateway.identity.principals import CredentialRow
+from gateway.registry import triggers
+from gateway.registry.port import REVISION, ActiveSet, BundleRef, Epochs, UpstreamRow
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
-
-REVISION = "0002"
-"""The migration that these statements are written for; a worker refuses any other."""
-
-
-class Epochs(NamedTuple):
-    """The number of the registry's state, and for each part of it the number at which that part changed last.
-
-    `value` grows with every change. What was read of a part is still true while the part's number stays the same.
-    """
-
-    value: int
-    authority: int
-    """Organizations, agents, keys and bindings: all that principals are made of."""
-    upstreams: int
-    policy: int
-    """The activation in force, and the revisions that bindings pin."""
-
-
-class BundleRef(NamedTuple):
-    """One revision of a bundle: what to load, and what the log says was loaded."""
-
-    name: str
-    digest: str
-    commit: str
-    entrypoint: str
-
-
-class UpstreamRow(NamedTuple):
-    """A configured destination. `secret` is sealed (`vault.py`); None if the upstream needs none."""
-
-    id: str
-    organization: str
-    name: str
-    provider: str
-    base_url: str
-    default: bool
-    secret: bytes | None
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveSet:
-    """The bundle revisions in force as of one epoch of policy; none before the first activation: nothing is granted."""
-
-    activation_id: str
-    commit: str
-    epoch: int
-    bundles: Mapping[str, BundleRef]
-    pinned: Mapping[tuple[str, str], BundleRef] = field(default_factory=dict)
-
-    def find(self, bundle: str, pinned: str | None) -> BundleRef | None:
-        """The revision that a binding means: the pinned commit's, or the one in force."""
-        return self.bundles.get(bundle) if pinned is None else self.pinned.get((bundle, pinned))
-
 
 _EPOCHS = "SELECT value, authority, upstreams, policy FROM epoch"
 
@@ -112,7 +57,7 @@ SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.v
 
 
 class RegistryReader:
-    """One worker's view of the registry; used from one thread. Every method reads afresh: callers cache by epoch.
+    """A `RegistryPort` on one file; used from one thread.
 
     # INVARIANT: once a file has been moved, deleted or replaced there is no epoch any more, so nobody is let in. A
     revocation would be written to the file that has its name now.
@@ -125,6 +70,7 @@ class RegistryReader:
                 self._epochs = opened.enter_context(closing(_connect(path)))
                 self._rows = opened.enter_context(closing(_connect(path)))
                 _check_revision(path, self._rows)
+                triggers.check(path, self._rows.execute(triggers.QUERY))
                 self._wal = opened.enter_context(closing(OpenedFile(write_ahead_log(path))))
                 opened.pop_all()  # all is well: they stay open until `close`
         except (sqlite3.Error, OSError) as error:
@@ -136,8 +82,7 @@ class RegistryReader:
         self._wal.close()
         self._file.close()
 
-    def epochs(self) -> Epochs:
-        """The number of the state that is in force now, and of each part of it."""
+    async def epochs(self) -> Epochs:
         if not self._file.in_place() or not self._wal.in_place():
             raise Denied("registry_unavailable", "its files were moved, deleted or replaced: restart the gateway")
         try:
@@ -145,15 +90,13 @@ class RegistryReader:
         except (sqlite3.Error, TypeError) as error:  # TypeError: the row is gone
             raise Denied("registry_unavailable", f"epoch: {error}") from error
 
-    def credential(self, credential_id: str) -> CredentialRow | None:
-        """The key with this public id, dead or alive."""
+    async def credential(self, credential_id: str) -> CredentialRow | None:
         rows = self._all(_CREDENTIAL, (credential_id,))
         return CredentialRow._make(rows[0]) if rows else None
 
-    def active_bundles(self) -> ActiveSet:
-        """The activation in force, and the revisions that bindings pin. Carries the epoch to cache it under."""
+    async def active_bundles(self) -> ActiveSet:
         # The epoch first: what is read after it may be newer than its stamp, never older.
-        epoch = self.epochs().policy
+        epoch = (await self.epochs()).policy
         rows = self._all(_ACTIVE)
         pinned = {(row[0], row[2]): BundleRef(*row) for row in self._all(_PINNED)}
         if not rows:
@@ -162,12 +105,10 @@ class RegistryReader:
         bundles = {row[2]: BundleRef(*row[2:]) for row in rows if row[2] is not None}
         return ActiveSet(rows[0][0], rows[0][1], epoch, bundles, pinned)
 
-    def upstreams(self) -> list[UpstreamRow]:
-        """Every configured destination of every organization, oldest first."""
+    async def upstreams(self) -> list[UpstreamRow]:
         return [UpstreamRow(*row)._replace(default=bool(row[5])) for row in self._all(_UPSTREAMS)]
 
-    def deployment(self) -> str:
-        """The name that `gateway init` gave, the origin of the logs."""
+    async def deployment(self) -> str:
         rows = self._all("SELECT name FROM deployment")
         if not rows:
             raise Denied("registry_unavailable", "the deployment has no name")

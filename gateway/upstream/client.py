@@ -9,20 +9,19 @@ Specification: docs/architecture.md, section 7, steps 7 and 8.
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import aiohttp
-from yarl import URL
 
 from gateway.errors import Denied
 from gateway.settings import Settings
+from gateway.upstream.providers.base import Outgoing
 
 # Response heads beyond these are an upstream's fault.
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_HEADERS = 128
-# aiohttp writes a larger body piece by piece only if it comes from a file.
-_LARGE_BODY = 512 * 1024
+# A larger body is written in pieces, and forgotten when it is out.
+_PIECE = 256 * 1024
 
 
 class Answer:
@@ -79,13 +78,25 @@ class UpstreamClient:
             max_headers=_MAX_HEADERS,
         )
 
-    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send one request and wait for the head of its answer. Cancelling closes the connection."""
-        data = io.BytesIO(body) if len(body) > _LARGE_BODY else body or None
+    async def send(self, request: Outgoing, sent: Callable[[], None]) -> Answer:
+        """Send one request and wait for the head of its answer. Cancelling closes the connection.
+
+        The body is taken out of `request`; `sent` is called once it is no longer needed.
+        """
+        size = len(request.body)
+        if size > _PIECE:
+            headers: Mapping[str, str] = {**request.headers, "Content-Length": str(size)}
+            data: AsyncIterator[bytes] | bytes | None = _pieces(request.take_body(), sent)
+        else:
+            headers, data = request.headers, request.take_body() or None
         try:
-            response = await self._session.request(method, url, headers=headers, data=data, allow_redirects=False)
+            response = await self._session.request(
+                request.method, request.url, headers=headers, data=data, allow_redirects=False
+            )
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(error) from error
+        finally:
+            sent()
         # From now on pauses are limited. A connection is gone already if the whole answer came with its head.
         if (connection := response.connection) is not None and connection.protocol is not None:
             connection.protocol.read_timeout = self._idle_timeout
@@ -96,6 +107,13 @@ class UpstreamClient:
         await self._session.close()
         # Closed transports finish in the next turn of the loop.
         await asyncio.sleep(0)
+
+
+async def _pieces(body: bytes, sent: Callable[[], None]) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), _PIECE):
+        yield body[at : at + _PIECE]
+    del body
+    sent()
 
 
 def _failure(error: Exception) -> Denied:

@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -25,6 +25,18 @@ ORG = "default"
 
 _MAIN = "import sys; from gateway.cli import main; sys.exit(main())"
 _ROOT = Path(__file__).resolve().parents[2]
+
+T = TypeVar("T")
+
+
+def at_once(asked: Coroutine[Any, Any, T]) -> T:
+    """The answer of a coroutine that has no need to wait. Fails if it does: no event loop runs here."""
+    try:
+        asked.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # what a coroutine returns
+    asked.close()
+    raise AssertionError("it waits for something")
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ Run = Callable[..., Done]
 
 
 def environment(**more: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AIG_")}
     return clean | {"PYTHONPATH": str(_ROOT)} | more
 
 

@@ -18,6 +18,7 @@ CODES = {
     413: "too_large",
     415: "unsupported_encoding",
     429: "limit_exceeded",
+    500: "outcome_unrecorded",
     502: "upstream_error",
     503: "registry_unavailable audit_unavailable policy_not_loaded overloaded",
     504: "upstream_timeout",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -9,7 +10,7 @@ import uuid
 import pytest
 
 from gateway import identifiers
-from gateway.identifiers import PREFIXES, is_id, new_id, uuid7
+from gateway.identifiers import PREFIXES, is_id, new_id, random_bytes, uuid7
 
 
 def test_the_text_is_a_uuid_of_version_7() -> None:
@@ -67,3 +68,34 @@ def test_other_spellings_are_no_ids() -> None:
 def test_a_prefix_must_be_known() -> None:
     with pytest.raises(ValueError, match="unknown id prefix"):
         new_id("xyz")
+
+
+def test_random_bytes_are_drawn_in_bulk_and_given_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws: list[bytes] = []
+    draw = os.urandom
+
+    def urandom(size: int) -> bytes:
+        draws.append(draw(size))
+        return draws[-1]
+
+    monkeypatch.setattr(identifiers.os, "urandom", urandom)
+    random_bytes(4096)
+    taken = [random_bytes(32) for _ in range(1000)]
+    assert len(set(taken)) == 1000
+    assert all(any(each in drawn for drawn in draws) for each in taken)
+    for _ in range(1000):
+        uuid7()
+    assert len(draws) < 15
+
+
+def test_a_fork_does_not_give_out_what_its_parent_has_in_store() -> None:
+    random_bytes(8)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, random_bytes(32))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 32) != random_bytes(32)
+    os.close(reader)
+    os.close(writer)

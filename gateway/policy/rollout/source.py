@@ -1,8 +1,8 @@
-"""Where policies come from: a git repository, read with dulwich, so that no git program is needed.
+"""The git repository that policies come from, read with dulwich, so that no git program is needed.
 
-Reads commits and makes the first one; what a bundle's content means is `policy_bundle.py`, what happens to a new commit
-`policy_sync.py`. The control process and the command line use this, data workers never do. Only the object database is
-read: what lies uncommitted in a working tree does not exist for the gateway.
+Reads commits and makes the first one. `gateway/policy/bundle.py` knows what a bundle's content means, `sync.py` what
+happens to a new commit. The control process and the command line use this, data workers never do. Only the object
+database is read: what is not committed does not exist for the gateway. Whatever a commit holds, reading it is bounded.
 Specification: docs/architecture.md, section 11.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -18,19 +18,23 @@ from pathlib import Path
 
 from dulwich import errors as git_errors
 from dulwich.config import StackedConfig
-from dulwich.object_store import iter_tree_contents
 from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST, Files, belongs, check_path
-
-"""The bundle in the repository that `gateway init` makes."""
+from gateway.policy.rollout import git_objects
 
 BRANCH = "main"
 MAX_BYTES = 64 * 1024 * 1024
-"""Of all bundles of one commit together: more is a mistake, and must not fill the control process's memory."""
+"""Of the bundles of one commit together, and of one git object: more is a mistake."""
+MAX_FILES = 50_000
+"""Of the files and directories below the policies' directory. Any number of paths may lead to the same few objects."""
+MAX_PATH = 1000
+_MAX_DIRECTORY = 8 * 1024 * 1024
+_MAX_COMMIT = 1024 * 1024
+_MAX_TAGS = 10
 
 _AUTHOR = b"gateway init <gateway@localhost>"
 _UNREADABLE = (
@@ -89,12 +93,8 @@ class GitSource:
         """Every bundle of a commit by name, with its files' contents by path inside the bundle."""
         found: dict[str, Files] = {}
         with self._open() as repo:
-            tree = _peel(repo, ObjectID(commit.encode())).tree
-            files = dict(self._walk(repo, tree))
-            for path in sorted(path for path in files if path.rpartition("/")[2] == MANIFEST):
-                name = path.removesuffix(MANIFEST).removesuffix("/")
-                if not name or "/" in name:
-                    raise _misplaced(name, self._path)
+            files = self._files(repo, commit)
+            for name in self._names(files):
                 found[name] = {}
             left = MAX_BYTES
             for path, (mode, identifier) in files.items():
@@ -104,30 +104,63 @@ class GitSource:
                 check_path(path)
                 if not stat.S_ISREG(mode):
                     raise GatewayError("policies_file", f"`{path}` is not a plain file", subject=path)
-                blob = repo.object_store[identifier]
+                blob = git_objects.read(repo.object_store, identifier, MAX_BYTES)
                 assert isinstance(blob, Blob), "a tree's entry of a file's mode names a blob"
                 found[name][inner] = blob.data
                 left -= len(blob.data)
                 if left < 0:
-                    raise GatewayError("policies_too_large", f"the policies have more than {MAX_BYTES} bytes")
+                    raise _too_large(f"the policies have more than {MAX_BYTES} bytes")
         return found
 
-    def _walk(self, repo: Repo, tree: ObjectID) -> Iterator[tuple[str, tuple[int, ObjectID]]]:
-        """Path under the policies' directory, mode and id of every file. Links and submodules are files here."""
+    def names(self, commit: str) -> list[str]:
+        """The names of a commit's bundles; their contents are not read."""
+        with self._open() as repo:
+            return self._names(self._files(repo, commit))
+
+    def _names(self, paths: Iterable[str]) -> list[str]:
+        """The directories that are bundles, out of the paths of all files."""
+        names = []
+        for path in sorted(path for path in paths if path.rpartition("/")[2] == MANIFEST):
+            name = path.removesuffix(MANIFEST).removesuffix("/")
+            if not name or "/" in name:
+                raise _misplaced(name, self._path)
+            names.append(name)
+        return names
+
+    def _files(self, repo: Repo, commit: str) -> dict[str, tuple[int, ObjectID]]:
+        """Mode and id of every file by path under the policies' directory. Links and submodules are files here."""
+        files: dict[str, tuple[int, ObjectID]] = {}
+        directories = [("", self._top(repo, _peel(repo, ObjectID(commit.encode())).tree))]
+        entries = 0
+        while directories:
+            prefix, identifier = directories.pop()
+            for entry in _tree(repo, identifier).iteritems():
+                path = prefix + entry.path.decode("utf-8", "surrogateescape")
+                entries += 1
+                if entries > MAX_FILES:
+                    raise _too_large(f"the policies' directory has more than {MAX_FILES} files")
+                if len(path) > MAX_PATH:
+                    raise _too_large(f"the policies' directory has a path of more than {MAX_PATH} characters")
+                if stat.S_ISDIR(entry.mode):
+                    directories.append((f"{path}/", entry.sha))
+                else:
+                    files[path] = entry.mode, entry.sha
+        return files
+
+    def _top(self, repo: Repo, tree: ObjectID) -> ObjectID:
+        """The tree of the policies' directory."""
         for step in filter(None, self._path.split("/")):
-            above = repo.object_store[tree]
-            entry = above[step.encode()] if isinstance(above, Tree) and step.encode() in above else None
-            if entry is None or not stat.S_ISDIR(entry[0]):
+            above = _tree(repo, tree)
+            name = step.encode()
+            if name not in above or not stat.S_ISDIR(above[name][0]):
                 raise GatewayError(
                     "policies_path",
                     f"the policies' commit has no directory `{self._path}`",
                     subject=self._path,
                     hint="set policies_path to the directory that holds the bundles",
                 )
-            tree = entry[1]
-        for file in iter_tree_contents(repo.object_store, tree):
-            if file.path is not None and file.mode is not None and file.sha is not None:
-                yield file.path.decode("utf-8", "surrogateescape"), (file.mode, file.sha)
+            tree = above[name][1]
+        return tree
 
     @contextmanager
     def _open(self) -> Iterator[Repo]:
@@ -148,7 +181,7 @@ class GitSource:
 
 
 def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> Revision:
-    """Make a repository at `path` whose branch `main` holds `files` in one commit, checked out beside it."""
+    """Make a repository at `path` whose branch `main` has one commit with `files`, which are also checked out."""
     try:
         with Repo.init(path, mkdir=not path.exists(), default_branch=BRANCH.encode()) as repo:
             for name, content in files.items():
@@ -187,10 +220,17 @@ def packaged_files(directory: Traversable, prefix: str = "") -> dict[str, bytes]
     return found
 
 
+def _tree(repo: Repo, identifier: ObjectID) -> Tree:
+    found = git_objects.read(repo.object_store, identifier, _MAX_DIRECTORY)
+    assert isinstance(found, Tree), "a commit, and an entry of a directory's mode, name a tree"
+    return found
+
+
 def _peel(repo: Repo, identifier: ObjectID) -> Commit:
-    found = repo.object_store[identifier]
-    while isinstance(found, Tag):
-        found = repo.object_store[found.object[1]]
+    found = git_objects.read(repo.object_store, identifier, _MAX_COMMIT)
+    for _ in range(_MAX_TAGS):
+        if isinstance(found, Tag):
+            found = git_objects.read(repo.object_store, found.object[1], _MAX_COMMIT)
     if not isinstance(found, Commit):
         shown = identifier.decode("ascii", "replace")
         raise GatewayError("policies_ref", f"`{shown}` is not a commit", subject=shown)
@@ -199,6 +239,12 @@ def _peel(repo: Repo, identifier: ObjectID) -> Commit:
 
 def _is_commit_id(text: str) -> bool:
     return len(text) == 40 and all(digit in "0123456789abcdef" for digit in text)
+
+
+def _too_large(message: str) -> GatewayError:
+    return GatewayError(
+        "policies_too_large", message, hint="set policies_path to the directory that holds the bundles and little else"
+    )
 
 
 def _misplaced(name: str, path: str) -> GatewayError:

@@ -1,8 +1,9 @@
-"""From a commit to policies in force: read, check, publish, hand over, activate (docs/architecture.md, section 11).
+"""Brings a commit into force: read, check, publish, hand over, activate (docs/architecture.md, section 11).
 
-For the control process, which follows the repository, and for `gateway init`. Whatever is wrong with a commit, what is
-in force stays in force, and the audit log says why it was refused. A crash between any two steps leaves the former
-activation and at most published revisions that nothing refers to; the next look at the repository starts over.
+Used by the control process, which follows the repository, and by `gateway init`. If anything is wrong with a commit,
+the policies in force stay in force, and the audit log says why the commit was refused. A commit that is wrong in itself
+is not looked at again; one that was refused for another reason is. A crash between any two steps leaves the former
+activation, and at most published revisions that nothing refers to; the next look at the repository starts over.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gateway.errors import GatewayError
@@ -28,12 +30,15 @@ from gateway.settings import DataDirectory, Settings
 logger = logging.getLogger("gateway.policy.cache")
 
 LOAD_SECONDS = 10.0
+# A check that failed because of this machine is repeated after a pause that doubles: it may cost a minute of computing.
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+_OF_THE_MACHINE = ("check_failed", "check_timeout")
 _NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the commit that the ref names: `activated`, `unchanged`, or the word for why it was refused."""
+    """What became of the commit that the ref names: `activated`, `unchanged`, or the code of why it was refused."""
 
     commit: str
     outcome: str
@@ -48,7 +53,7 @@ class Outcome:
 class PolicySync:
     """Follows one ref of one repository. One thread at a time may use it.
 
-    `live` are the boot ids of processes that are alive; the data workers among them are waited for.
+    `live` holds the boot ids of processes that are alive; the data workers among them must load a commit first.
     """
 
     registry: Registry
@@ -56,10 +61,13 @@ class PolicySync:
     source: GitSource
     live: Collection[str] = _NOBODY
     actor: str = field(default_factory=lambda: f"local:{os.getuid()}")
-    # A commit that was refused is not looked at again, and refused in the log once. In memory only: a restart, perhaps
-    # with a version that can do more, gives it another chance.
+    # The commit that was refused last, and the names of its bundles. In memory only: after a restart, perhaps of
+    # another version, it is checked again.
     _refused: Outcome | None = None
-    _unloaded: str = ""
+    _names: frozenset[str] = _NOBODY
+    # When a check that failed because of this machine may be repeated.
+    _pause: float = FIRST_PAUSE
+    _retry: float = 0.0
     # The last commit that passed: one that waits for a worker is not compiled and tested at every look.
     _fit: str = ""
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -70,22 +78,23 @@ class PolicySync:
         return cls(registry, settings.data, source, live)
 
     def step(self) -> Outcome:
-        """Look at the ref once and bring what it names into force. Raises `GatewayError` if it cannot be read."""
+        """Look at the ref once and bring its commit into force. Raises `GatewayError` if the commit cannot be read."""
         # 1. Is there anything new?
         revision = self.source.head()
         active = queries.activation(self.registry)
         if active is not None and active.commit == revision.commit:
             return Outcome(revision.commit, "unchanged")
-        if self._refused is not None and self._refused.commit == revision.commit:
+        if self._refused is not None and self._refused.commit == revision.commit and not self._may_be_cured():
             return self._refused
         # 2. Is it fit to be in force?
         try:
             bundles = self.source.bundles(revision.commit)
         except GatewayError as error:
             if error.code == "policies_unreadable":
-                raise  # that is the repository's state, not the commit's: another look may help
-            return self._refuse(revision, [Problem(error.code, "", error.message)])
-        problems = self._missing(bundles)
+                raise  # that is the repository's fault, not the commit's: another look may help
+            return self._refuse(revision, [Problem(error.code, "", _advice(error))])
+        self._names = frozenset(bundles)
+        problems = self._missing(self._names)
         if not problems and self._fit != revision.commit:
             problems = policy_check.check(bundles, stop=self._stopped)
         if problems:
@@ -93,44 +102,44 @@ class PolicySync:
         self._fit = revision.commit
         # 3. Make it loadable: complete and durable before anything refers to it.
         records = [_record(self.data, name, files, revision) for name, files in sorted(bundles.items())]
-        # 4. Let every live worker load it.
         try:
+            # 4. Let every live worker load it.
             self._hand_over({record.digest for record in records})
-        except GatewayError as error:
-            if error.code != "not_loaded":
-                raise
-            return self._postpone(revision, error.message)
-        # 5. One row and an epoch bump switch all of them.
-        try:
+            # 5. One row and an epoch bump switch all of them.
             activations.activate(
                 self.registry, actor=self.actor, commit=revision.commit, author=revision.author, bundles=records
             )
         except GatewayError as error:
-            if error.code != "not_recordable":
+            if error.code not in ("not_loaded", "not_recordable", "bundle_missing"):
                 raise
-            return self._refuse(revision, [Problem("not_recordable", "", error.message)])
+            bundle = error.subject if error.code == "bundle_missing" else None
+            return self._refuse(revision, [Problem(error.code, bundle or "", error.message)])
         self._retract()
         logger.info("policies: commit %s is in force: %s", revision.commit[:12], ", ".join(sorted(bundles)))
         return Outcome(revision.commit, "activated")
 
     def stop(self) -> None:
-        """End a check that is under way in another thread, and every later one: this process ends."""
+        """End the check that runs in another thread, and every later one, because this process is about to end."""
         self._stopped.set()
 
-    def _missing(self, bundles: dict[str, Files]) -> list[Problem]:
-        """A commit without a bundle that somebody is bound to would refuse all of their requests."""
-        if not bundles:
-            return [Problem("no_bundles", "", "the commit holds no bundle: no directory with a `.manifest`")]
-        gone = {Problem("bundle_missing", name, f"{who} is bound to it") for name, who in self._bound()}
-        return sorted((each for each in gone if each.bundle not in bundles), key=str)
+    def _may_be_cured(self) -> bool:
+        """Whether the commit that was refused deserves another look."""
+        assert self._refused is not None
+        match self._refused.outcome:
+            case "not_loaded":
+                return True
+            case "bundle_missing":
+                return not self._missing(self._names)
+            case outcome:
+                return outcome in _OF_THE_MACHINE and time.monotonic() >= self._retry
 
-    def _bound(self) -> Iterator[tuple[str, str]]:
-        """Each bundle that must be in the commit, and for whom. A pinned binding brings its own revision."""
-        for organization in queries.organizations(self.registry):
-            active = {each.name for each in queries.agents(self.registry, organization) if each.status == "active"}
-            for binding in queries.bindings(self.registry, organization):
-                if binding.pinned is None and (binding.subject_kind != "agent" or binding.subject in active):
-                    yield binding.bundle, f"{binding.subject_kind} {binding.subject}"
+    def _missing(self, names: Collection[str]) -> list[Problem]:
+        """A commit without a bundle that somebody is bound to would have all of their requests refused."""
+        if not names:
+            return [Problem("no_bundles", "", "the commit holds no bundle: no directory with a `.manifest`")]
+        with self.registry.read() as session:
+            missing = activations.missing_bundles(session, names)
+        return [Problem("bundle_missing", name, why) for name, why in missing.items()]
 
     def _hand_over(self, wanted: set[str]) -> None:
         if not self.live:
@@ -152,27 +161,23 @@ class PolicySync:
             handover.close()
 
     def _refuse(self, revision: Revision, problems: list[Problem]) -> Outcome:
-        """Put on record, once, that this commit is not put into force."""
-        detail = "\n".join(map(str, problems))
-        logger.error("policies: commit %s is not put into force: %s", revision.commit[:12], detail)
-        activations.refuse_activation(
-            self.registry,
-            actor=self.actor,
-            commit=revision.commit,
-            author=revision.author,
-            outcome=problems[0].outcome,
-            detail=detail,
-        )
-        self._refused = Outcome(revision.commit, problems[0].outcome, tuple(problems))
-        return self._refused
-
-    def _postpone(self, revision: Revision, message: str) -> Outcome:
-        """Workers could not load it: that is put on record once, and tried again, since it may be cured by itself."""
-        outcome = Outcome(revision.commit, "not_loaded", (Problem("not_loaded", "", message),))
-        if self._unloaded != revision.commit:
-            self._unloaded = revision.commit
-            self._refuse(revision, list(outcome.problems))
-            self._refused = None
+        """Keep what is in force and record why: once for each reason, however often the commit is tried again."""
+        outcome = Outcome(revision.commit, problems[0].outcome, tuple(problems))
+        before = self._refused if self._refused and self._refused.commit == revision.commit else None
+        if before is None or before.outcome != outcome.outcome:
+            detail = "\n".join(map(str, problems))
+            logger.error("policies: commit %s is not put into force: %s", revision.commit[:12], detail)
+            activations.refuse_activation(
+                self.registry,
+                actor=self.actor,
+                commit=revision.commit,
+                author=revision.author,
+                outcome=outcome.outcome,
+                detail=detail,
+            )
+        self._refused = outcome
+        self._pause = FIRST_PAUSE if before is None else min(2 * self._pause, LONGEST_PAUSE)
+        self._retry = time.monotonic() + self._pause
         return outcome
 
 
@@ -182,6 +187,10 @@ def activate_head(registry: Registry, data: DataDirectory) -> str:
     if outcome.refused:
         raise GatewayError("policies_refused", str(outcome.problems[0]), subject=outcome.commit)
     return outcome.commit
+
+
+def _advice(error: GatewayError) -> str:
+    return f"{error.message}: {error.hint}" if error.hint else error.message
 
 
 def _record(data: DataDirectory, name: str, files: Files, revision: Revision) -> BundleRecord:

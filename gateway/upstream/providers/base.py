@@ -1,30 +1,38 @@
-"""What the data plane asks of a provider: the API family which an upstream speaks.
+"""What the data plane asks of a provider: the API family that an upstream speaks.
 
-A provider is data and pure functions: its routes, how a body becomes a `Call`, how a cap is written into a body, how a
-credential is presented, what an error looks like, and which tap reads an answer. It does no I/O and knows no policy.
+A provider is data and pure functions. It does no I/O and knows no policy. In the order of a request:
+
+    routes     which requests an agent can make: templates of paths
+    read       bytes → the `Call` that policies judge
+    edit       what the gateway wants changed → the same call with another body
+    prepare    the call as it goes upstream: URL, headers, credential or signature of the whole request
+    tap        content type of an answer → what is read out of it on its way to the client
+    error      a refusal in the shape from which the provider's own SDK makes its exception
+
 Specification: docs/architecture.md, sections 6 and 7.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from yarl import URL
 
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.taps import Tap
-
-Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One request an agent can make. What is not listed does not exist.
 
-    `path` is exact. It follows the upstream's base URL, and the provider's `prefix` in the paths that agents use.
-    `request_headers` are those of the client that may go upstream besides the ones the gateway sets itself, and
-    `query` the names a query string may hold.
+    `path` follows the upstream's base URL, and the provider's `prefix` in the paths that agents use. `{name}` in it is
+    a parameter: one segment, or a part of one, of `[A-Za-z0-9._:-]{1,128}`. `request_headers` are those of the client
+    that may go upstream besides the ones the gateway sets itself, and `query` the names a query string may hold.
     """
 
     method: str
@@ -35,9 +43,46 @@ class Route:
     request_headers: frozenset[bytes] = frozenset()
 
 
-class Provider(Protocol):
-    """One API family. Implementations are stateless and shared by all requests."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a request's path means: a route of an upstream, with the values of its parameters."""
 
+    upstream: str
+    route: Route
+    # Without the upstream's name, if the client wrote it.
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What the gateway wants changed in a call."""
+
+    # Ask the provider to report usage, where it does that only on request.
+    report_usage: bool = False
+    # Limit the output of all answers together.
+    max_output_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One request as it goes upstream. `headers` hold a credential; the body is there until it is taken."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def take_body(self) -> bytes:
+        """The body, which is not kept here any longer: bodies are large and answers take their time."""
+        body, self.body = self.body, b""
+        return body
+
+
+class Provider(Protocol):
+    """One API family, perhaps in the dialect of one maker. Implementations are immutable and shared by all requests."""
+
+    # The family, as policies and the log name it.
     name: str
     # What stands before a route's path on the gateway's side. An upstream's base URL includes it, as in the SDKs.
     prefix: str
@@ -45,28 +90,36 @@ class Provider(Protocol):
     # Names of response headers that reach the client, besides the content type; a trailing `*` stands for any rest.
     response_headers: tuple[bytes, ...]
 
-    def parse_call(
-        self, route: Route, *, upstream: str, path: str, params: Mapping[str, str], raw: bytes, body: Any
-    ) -> Call:
-        """The call in this body; `Denied` where it is not one. `body` is what `strict_json.parse` made of `raw`."""
+    def __hash__(self) -> int: ...
+
+    def read(self, endpoint: Endpoint, raw: bytes) -> Call:
+        """The call in this request; `Denied` where it is none or could be read in two ways."""
         ...
 
-    def ask_for_usage(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """A changed copy of `body` whose answer will report usage, or None if this one does already."""
+    def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+        """The call with these edits made, and their names for the log; the same call if nothing had to be changed.
+
+        # INVARIANT: `read` makes of the new bytes exactly the new call.
+        """
         ...
 
-    def cap_output(self, body: dict[str, Any], cap: int) -> dict[str, Any] | None:
-        """A changed copy of `body` that asks for at most `cap` output tokens, or None if this one does already."""
+    def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
+        """The request for the upstream at `base_url`; `headers` are those that go along in any case."""
         ...
 
-    def credential(self, secret: str) -> tuple[str, str]:
-        """The header that presents the upstream's credential."""
+    def tap(self, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
+        """The tap for one answer. `edits` are the names that `edit` gave: what was asked for may have to be hidden.
+
+        `stores` is the call's: what the answer names is kept by the provider.
+        """
         ...
 
     def error(self, denied: Denied) -> bytes:
-        """The body of a refusal, in the shape from which the provider's own SDK makes its exception."""
+        """The body of a refusal, a JSON document."""
         ...
 
-    def tap(self, *, events: bool, hide_usage: bool) -> Tap:
-        """The tap for one answer; `events` if it is a stream of server-sent events."""
-        ...
+
+@functools.lru_cache(maxsize=1024)
+def plain_url(text: str) -> URL:
+    """A URL of nothing but characters that need no escape. Parsing one costs more than anything else about it."""
+    return URL(text, encoded=True)

@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 from gateway.audit import note, signer, storage, verify
-from gateway.audit.intents import Change, Completed, Decided
+from gateway.audit.intents import Changed, Completed, Decided, Denial, Fields
 from gateway.audit.report import Report
 from gateway.audit.writer import AuditWriter
 from gateway.identifiers import new_id
 from gateway.settings import DataDirectory
 
 DEPLOYMENT = "test"
-
-# How long one example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
 
 
 class Log:
@@ -108,8 +104,8 @@ def completed(decision: Decided, **members: Any) -> Completed:
     )
 
 
-def change(**members: Any) -> Change:
-    return Change(
+def change(**members: Any) -> Changed:
+    return Changed(
         **{
             "organization": "default",
             "event_id": new_id("chg"),
@@ -121,12 +117,27 @@ def change(**members: Any) -> Change:
     )
 
 
+@dataclass(frozen=True)
+class AtMost:
+    """The smallest real reservation: a decision is allowed while fewer than `limit` are open."""
+
+    limit: int
+
+    def take(self, db: sqlite3.Connection, time_ns: int) -> Fields | Denial:
+        (used,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
+        if used >= self.limit:
+            reason = f"{used} requests are running, {self.limit} may"
+            return Denial(reasons=[reason], fields={"limit": self.limit, "used": used})
+        return {"reservation_json": '{"concurrent_requests":1}'}
+
+
 class Make:
     """The three intents that most tests need, with every member optional."""
 
     decided = staticmethod(decided)
     completed = staticmethod(completed)
     change = staticmethod(change)
+    at_most = AtMost
 
 
 @pytest.fixture(scope="session")

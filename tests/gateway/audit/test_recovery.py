@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.audit import recovery
+from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def test_only_decisions_of_dead_processes_are_closed(log: Log, make: Make) -> No
     alive, dead = log.writer(boot="boot_alive"), log.writer(boot="boot_dead")
     kept = make.decided()
     alive.write_sync(kept)
-    lost = [make.decided(), make.decided(organization="acme"), make.decided(reservation={"tokens": 9})]
+    lost = [make.decided(), make.decided(organization="acme"), make.decided(reservation=make.at_most(100))]
     for decision in lost:
         dead.write_sync(decision)
     ended = make.decided()
@@ -40,7 +41,12 @@ def test_only_decisions_of_dead_processes_are_closed(log: Log, make: Make) -> No
     assert (marker["count"], marker["boots_json"]) == (2, '["boot_dead"]')
 
     report = log.verify(live_boots={"boot_alive", "boot_recovery"})
-    assert report.problems == []
+    assert report.findings == []
+    nothing = dict.fromkeys(State, 0)
+    assert {log.organization: log.decisions for log in report.logs} == {
+        "default": nothing | {State.OPEN: 2, State.CLOSED_BY_REQUEST: 1, State.CLOSED_BY_RECOVERY: 2},
+        "acme": nothing | {State.CLOSED_BY_RECOVERY: 1},
+    }
     assert {(each.event_id, each.alive) for log in report.logs for each in log.open} == {
         (kept.event_id, True),
         (own.event_id, True),

@@ -17,10 +17,11 @@ import pytest
 from gateway.audit import entry as entries
 from gateway.audit import writer as writers
 from gateway.audit.errors import AuditError
-from gateway.audit.intents import Activation, Recovered, Refused
+from gateway.audit.intents import Activated, Recovered, Refused
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.storage.opened_file import write_ahead_log
+from tests.effort import effort
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -68,16 +69,15 @@ def test_an_entry_is_in_the_file_when_the_writer_says_so(log: Log, make: Make) -
 
 def test_every_kind_of_intent_becomes_an_entry(log: Log, make: Make) -> None:
     writer = log.writer()
-    decision = make.decided(reservation={"tokens": 512})
+    decision = make.decided()
     writer.write_sync(decision)
     writer.write_sync(make.completed(decision))
     writer.write_sync(make.change())
-    writer.write_sync(Activation(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "abc"}))
+    writer.write_sync(Activated(event_id="act_1", actor="local:0", activation="act_1", fields={"commit": "abc"}))
     writer.write_sync(Refused(reason="bad_credentials", count=3, first_ns=NOW, last_ns=NOW + 1))
     writer.write_sync(Recovered(organization="default", boots=frozenset({"boot_x"})))
     assert [entry["kind"] for entry in log.entries()] == ["decided", "completed", "change", "recovered"]
     assert [entry["kind"] for entry in log.entries("system")] == ["activation", "refused"]
-    assert log.entries()[0]["reservation_json"] == '{"tokens":512}'
     log.sign()
     assert log.verify().status == "valid"
 
@@ -145,7 +145,6 @@ def test_only_an_open_decision_can_be_closed(log: Log, make: Make, changes: dict
         {"fields": {"text": "x" * 5000}},
         {"fields": {"text": "\ud800"}},
         {"fields": {"a_json": "x" * 40_000, "b_json": "x" * 40_000}},
-        {"reservation": {"spend": 0.5}},
         {"salt": b"short"},
         {"epoch": 2**53},
         {"organization": "x" * 65},
@@ -244,7 +243,7 @@ def test_a_closing_that_the_clock_holds_up_leaves_its_decision_open(log: Log, ma
     assert code_of(held_up) == "audit_unavailable"
     other.result(10)
     assert log.rows("SELECT event_id FROM open_decision") == [(decision.event_id,)]
-    assert log.verify().problems == []
+    assert log.verify().findings == []
     clock[0] = NOW
     writer.write_sync(make.change())
     assert log.entries()[1]["late"] is True, "and is closed as soon as the clock allows"
@@ -286,10 +285,8 @@ def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(
     monkeypatch.setattr(writers, "LOCK_SECONDS", 0.05)
     writer = log.writer()
     with held_lock(log):
-        began = time.monotonic()
         assert code_of(writer.submit(make.change())) == "audit_unavailable"
         assert code_of(writer.submit(make.change())) == "audit_unavailable"
-        assert time.monotonic() - began < 2
     assert writer.write_sync(make.change()).seq == 0
 
 
@@ -446,11 +443,13 @@ def test_writers_of_several_threads(log: Log, make: Make) -> None:
 
 
 def test_a_leaf_is_built_in_microseconds(make: Make) -> None:
-    """Loose by a factor of ten: this is about the order of magnitude, on whatever machine runs it."""
+    """The bound is about a tenth of a millisecond for each: this is about the order of magnitude."""
     entry = {"v": 1, "id": "chg_1", "kind": "change", "time": "1764000000000000000", "org": "default", "boot": "b"}
     entry |= {"actor": "local:0", "epoch": 1, "what": "x"} | {f"field_{number}": "value" for number in range(15)}
-    began = time.perf_counter()
-    for _ in range(1000):
-        entries.check(entry)
-        entries.encode(entry)
-    assert (time.perf_counter() - began) / 1000 < 100e-6
+
+    def build() -> None:
+        for _ in range(1000):
+            entries.check(entry)
+            entries.encode(entry)
+
+    assert effort(build) < 30

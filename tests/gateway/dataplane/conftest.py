@@ -19,6 +19,7 @@ from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.proxy import DataPlane
+from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.http import listener as server
@@ -330,26 +331,29 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.push_async_callback(client.close)
         refusals = Refusals(writer)
         policies = PolicyCache(data.bundles)
-        assert policies.follow(digests(reader.active_bundles())) == {}
+        assert policies.follow(digests(await reader.active_bundles())) == {}
+        references = References(data.runtime_db)
+        stack.callback(references.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
             registry=RegistryView(reader, vault),
             policies=policies,
+            references=references,
             writer=writer,
             refusals=refusals,
             client=client,
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        app = Health(LastResort(plane), lambda: True)
+        app = Health(LastResort(plane), {})
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(
             data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await test(gateway)
         finally:
             refusals.flush()

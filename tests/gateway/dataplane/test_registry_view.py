@@ -9,7 +9,7 @@ import pytest
 from gateway.dataplane.registry_view import RegistryView
 from gateway.registry import changes
 from gateway.registry.reader import RegistryReader
-from tests.gateway.conftest import ACTOR, ORG, Home
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def upstream(home: Home, name: str) -> None:
 
 def kept(view: RegistryView) -> tuple[object, object]:
     """The routes and the active set as a request finds them now."""
-    epochs = view.epochs()
-    return view.routes(epochs.upstreams), view.active(epochs.policy)
+    epochs = at_once(view.epochs())
+    return at_once(view.routes(epochs.upstreams)), at_once(view.active(epochs.policy))
 
 
 def test_a_new_agent_rebuilds_nothing(home: Home, view: RegistryView) -> None:

@@ -63,7 +63,16 @@ def test_the_commitments_can_be_checked(run: Run) -> None:
             ((salt, document),) = db.execute("SELECT salt, input FROM private").fetchall()
         assert decided["request_commitment"] == commitment(salt, "request_body", body)
         assert completed["response_commitment"] == commitment(salt, "response_body", reply.body)
-        assert orjson.loads(document) == {"action": "chat.completions", "resource": {"model": "gpt-4o"}}
+        # All of the input, but for what the agent wrote.
+        kept = orjson.loads(document)
+        assert kept.keys() == {"agent", "action", "resource", "request", "usage", "time"}
+        assert (kept["agent"]["name"], kept["resource"]["model"], kept["request"]["roles"]) == (
+            "bot",
+            "gpt-4o",
+            ["user"],
+        )
+        assert b"hello" not in document
+        assert decided["input_commitment"] == commitment(salt, "input", document)
 
     run(test)
 
@@ -77,6 +86,32 @@ def test_the_list_of_models(run: Run) -> None:
         assert [seen.head.split(b"\r\n")[0] for seen in gateway.upstream.seen] == [b"GET /v1/models HTTP/1.1"] * 2
         assert "content-length" not in gateway.upstream.seen[0].headers
         assert [entry["kind"] for entry in await gateway.entries()] == ["decided", "completed"] * 2
+
+    run(test)
+
+
+def test_one_model(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer({"id": "gpt-4o", "object": "model"})
+        reply = await gateway.send(gateway.request(path="/openai/v1/models/gpt-4o"))
+        assert (reply.status, reply.json) == (200, {"id": "gpt-4o", "object": "model"})
+        assert gateway.upstream.seen[0].head.startswith(b"GET /v1/models/gpt-4o HTTP/1.1\r\n")
+        assert (await gateway.send(gateway.request(path="/v1/models/o3"))).code == "policy_denied"
+        decided, _, denied = await gateway.entries()
+        assert (decided["action"], decided["model"], denied["model"]) == ("models.retrieve", "gpt-4o", "o3")
+
+    run(test)
+
+
+def test_a_call_of_several_models_needs_a_policy_that_judges_them_all(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        reply = await gateway.chat(models=["gpt-4o", "o3"])
+        assert (reply.status, reply.code) == (403, "policy_denied")
+        assert "judges only one" in reply.json["error"]["message"]
+        assert (await gateway.chat(models=["gpt-4o"])).status == 200
+        denied, *_ = await gateway.entries("decided")
+        assert (denied["model"], denied["models_json"]) == ("gpt-4o", '["gpt-4o","o3"]')
+        assert len(gateway.upstream.seen) == 1
 
     run(test)
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.errors import Denied, PrincipalHint
+from gateway.identity import credentials
 from gateway.identity import principals as module
 from gateway.identity.credentials import Credential, Peppers, generate
 from gateway.identity.principals import CredentialRow, Principal, Principals
 from gateway.registry import changes
 from gateway.registry.reader import RegistryReader
 from gateway.storage import secret_files
-from tests.gateway.conftest import ACTOR, ORG, Home
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 
 class Counting:
@@ -26,11 +27,11 @@ class Counting:
 
     @property
     def epoch(self) -> int:
-        return self.reader.epochs().authority
+        return at_once(self.reader.epochs()).authority
 
-    def credential(self, credential_id: str) -> CredentialRow | None:
+    async def credential(self, credential_id: str) -> CredentialRow | None:
         self.reads += 1
-        return self.reader.credential(credential_id)
+        return await self.reader.credential(credential_id)
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ class Door:
         self._principals = Principals(source, peppers, capacity)
 
     def get(self, credential: Credential) -> Principal:
-        return self._principals.get(credential, self._source.epoch)
+        return at_once(self._principals.get(credential, self._source.epoch))
 
     def refresh(self, principal: Principal) -> Principal:
-        return self._principals.refresh(principal, self._source.epoch)
+        return at_once(self._principals.refresh(principal, self._source.epoch))
 
 
 @pytest.fixture
@@ -193,6 +194,51 @@ def test_a_second_look_sees_what_changed(home: Home, principals: Door, source: C
     with pytest.raises(Denied) as caught:
         principals.refresh(again)
     assert (caught.value.code, caught.value.detail) == ("bad_credentials", "revoked")
+
+
+def test_a_key_that_expires_while_a_body_comes_is_refused(
+    home: Home, principals: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time passes without a change of any epoch."""
+    home.agent()
+    found = principals.get(home.credential(home.key(lifetime_ns=3_600_000_000_000)))
+    later = time.time_ns() + 3_700_000_000_000
+    monkeypatch.setattr(module.time, "time_ns", lambda: later)
+    with pytest.raises(Denied) as caught:
+        principals.refresh(found)
+    assert (caught.value.code, caught.value.detail) == ("bad_credentials", "expired")
+    assert caught.value.principal_hint == PrincipalHint(ORG, found.agent_id, found.key_id)
+
+
+def test_a_pepper_that_was_added_meanwhile_is_found(home: Home, source: Counting, principals: Door) -> None:
+    home.agent()
+    principals.get(home.credential(home.key()))
+    secret_files.create(home.data.keys / "pepper.2")
+    newer = changes.create_key(
+        home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot"
+    ).text
+    assert principals.get(home.credential(newer)).name == "bot"
+
+
+def test_a_pepper_that_is_missing_is_not_looked_for_at_every_request(
+    home: Home, principals: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.agent()
+    secret_files.create(home.data.keys / "pepper.2")
+    newer = home.credential(
+        changes.create_key(home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot").text
+    )
+    (home.data.keys / "pepper.2").unlink()
+    looks: list[int] = []
+    now = [100.0]
+    monkeypatch.setattr(credentials, "_read_all", lambda keys: looks.append(1) or {})
+    monkeypatch.setattr(credentials.time, "monotonic", lambda: now[0])
+    for _ in range(5):
+        assert refusal(principals, newer).detail == "pepper_missing"
+    assert len(looks) == 1
+    now[0] += 2
+    assert refusal(principals, newer).detail == "pepper_missing"
+    assert len(looks) == 2
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest(home: Home, source: Counting) -> None:

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from gateway.call import Call, Tool
-from gateway.identity.principals import Binding, Principal
+from gateway.identity.principals import BoundBundle, Effect, Principal
+from gateway.policy import authorization
 from gateway.policy.authorization import Authorization, decide
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
-from gateway.policy.decision import Effect
-from gateway.registry.reader import ActiveSet, BundleRef
+from gateway.registry.port import ActiveSet, BundleRef
 
 COMMIT = "c" * 40
 NOW_NS = 1772618400 * 10**9  # Wednesday, 2026-03-04 10:00 UTC
 
 
-def principal(*bindings: Binding) -> Principal:
+def principal(*bindings: BoundBundle) -> Principal:
     document = {
         "id": "agt_1",
         "organization": "acme",
@@ -67,6 +67,7 @@ def call(**changes: Any) -> Call:
         "raw": json.dumps(body).encode(),
         "body": body,
         "model": "gpt-4o-mini",
+        "models": ("gpt-4o-mini",),
         "tools": (Tool("function", "get_order"), Tool("web_search", "")),
         "roles": ("user",),
         "messages": 1,
@@ -81,13 +82,14 @@ class Court:
         self.cache = PolicyCache(directory)
         self.refs: dict[str, BundleRef] = {}
         self.pinned: dict[tuple[str, str], BundleRef] = {}
-        self.bindings: list[Binding] = []
+        self.bindings: list[BoundBundle] = []
         self._directory = directory
 
-    def publish(self, name: str, rules: str, data: Mapping[str, Any] | None = None) -> BundleRef:
+    def publish(self, name: str, rules: str, data: Mapping[str, Any] | None = None, **settings: Any) -> BundleRef:
+        """`settings` are further members of the manifest's `metadata.gateway`."""
         entrypoint = f"data.{name}.authz"
         files = {
-            ".manifest": json.dumps({"roots": [name], "metadata": {"gateway": {"entrypoint": entrypoint}}}),
+            ".manifest": json.dumps({"roots": [name], "metadata": {"gateway": {"entrypoint": entrypoint, **settings}}}),
             "authz.rego": f"package {name}.authz\n\n{rules}\n",
         }
         if data is not None:
@@ -95,21 +97,30 @@ class Court:
         digest = publish(self._directory, {path: text.encode() for path, text in files.items()})
         return BundleRef(name, digest, COMMIT, entrypoint)
 
-    def seat(self, name: str, rules: str, effect: Effect = "grant", data: Mapping[str, Any] | None = None) -> None:
+    def seat(
+        self,
+        name: str,
+        rules: str,
+        effect: Effect = "grant",
+        data: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
         """Publish, load, activate and bind a bundle."""
-        self.refs[name] = self.publish(name, rules, data)
+        self.refs[name] = self.publish(name, rules, data, **settings)
         self.cache.load(self.refs[name].digest)
         self.bind(name, effect)
 
     def bind(self, name: str, effect: Effect = "grant", pinned: str | None = None) -> None:
-        self.bindings.append(Binding(f"bnd_{len(self.bindings)}", name, effect, pinned))
+        self.bindings.append(BoundBundle(f"bnd_{len(self.bindings)}", name, effect, pinned))
 
     @property
     def active(self) -> ActiveSet:
         return ActiveSet("act_1", COMMIT, 7, dict(self.refs), dict(self.pinned))
 
     def decide(self, asked: Call | None = None, **options: Any) -> Authorization:
-        return decide(principal(*self.bindings), asked or call(), self.active, self.cache, NOW_NS, **options)
+        asking = principal(*self.bindings)
+        judges = authorization.panel(asking, self.active, self.cache)
+        return decide(judges, asking, asked or call(), NOW_NS, **options)
 
 
 @pytest.fixture

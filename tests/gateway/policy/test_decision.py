@@ -18,7 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import REASONS
-from gateway.policy.decision import ALLOWED, PRECEDENCE, Effect, Verdict, combine, read
+from gateway.identity.principals import Effect
+from gateway.policy.decision import ALLOWED, PRECEDENCE, Verdict, combine, read
 
 HERE = Path(__file__).parent
 SCHEMA = json.loads((HERE.parents[2] / "schemas" / "decision.schema.json").read_text("utf-8"))
@@ -66,12 +67,24 @@ SCALARS = st.one_of(
 )
 JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("msg"), inner))
 REASON = st.fixed_dictionaries({"msg": st.sampled_from(["c", 1])}, optional={"code": st.just("d")})
-LIMIT_NAMES = st.sampled_from(["requests_per_minute", "tokens_per_day", "tokens_per_year"])
+LIMIT_NAMES = st.sampled_from(["requests_per_hour", "tokens_per_day", "concurrent_requests", "tokens_per_year"])
+APPROVERS = st.dictionaries(st.sampled_from(["teams", "operators", "team"]), st.lists(SCALARS, max_size=1) | SCALARS)
+APPROVAL = st.fixed_dictionaries(
+    {"reason": st.just("big") | SCALARS},
+    optional={
+        "approvers": st.just({"teams": ["finance"]}) | APPROVERS | SCALARS,
+        "quorum": st.integers(0, 2) | SCALARS,
+        "expires_seconds": st.integers(0, 2) | SCALARS,
+        "scope": st.sampled_from(["request", "session", "agent"]) | SCALARS,
+        "note": SCALARS,
+    },
+)
 MEMBERS = st.one_of(
     st.tuples(st.just("allow"), st.booleans() | SCALARS),
     st.tuples(st.just("deny"), st.lists(st.sampled_from(["a", "b"]) | REASON | SCALARS, max_size=2) | JUNK),
     st.tuples(st.just("limits"), st.dictionaries(LIMIT_NAMES, st.integers(-1, 1) | SCALARS, max_size=1)),
-    st.tuples(st.just("require_approval"), st.lists(SCALARS, max_size=1) | JUNK),
+    st.tuples(st.just("require_approval"), st.lists(APPROVAL | SCALARS, max_size=1) | JUNK),
+    st.tuples(st.just("references"), st.sampled_from(["allowed", "allowed", "own"]) | SCALARS),
     st.tuples(st.just("obligations"), JUNK),
     st.tuples(st.sampled_from(["_deny", "denied", "Allow", "obligation", ""]), JUNK),
 )
@@ -135,6 +148,16 @@ def test_of_several_caps_the_smallest_holds(bound: list[tuple[Effect, int | None
     verdict = combine([(effect, read(document, effect)) for effect, document in documents])
     assert verdict.code == ALLOWED
     assert verdict.max_output_tokens == min((cap for _, cap in bound if cap is not None), default=None)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["grant", "guard"]), st.booleans()), max_size=4))
+def test_foreign_references_need_the_word_of_every_grant(bound: list[tuple[Effect, bool]]) -> None:
+    documents: list[tuple[Effect, Any]] = [
+        (effect, {"allow": True} | ({"references": "allowed"} if says else {})) for effect, says in bound
+    ]
+    verdict = combine([(effect, read(document, effect)) for effect, document in documents])
+    grants = [says for effect, says in bound if effect == "grant"]
+    assert verdict.foreign_references == (bool(grants) and all(grants))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["grant", "guard"]), DOCUMENTS), max_size=3), st.randoms())

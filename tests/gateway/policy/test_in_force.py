@@ -12,12 +12,14 @@ import pytest
 
 from gateway.call import Call
 from gateway.identity.principals import Principal, Principals
+from gateway.policy import authorization
 from gateway.policy.authorization import Authorization, build_input, decide
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
 from gateway.registry import activations, changes
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
+from tests.gateway.conftest import at_once
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Home
@@ -39,10 +41,12 @@ class Desk:
         self._principals = Principals(self.reader, home.peppers)
 
     def principal(self) -> Principal:
-        return self._principals.get(self._credential, self.reader.epochs().authority)
+        return at_once(self._principals.get(self._credential, at_once(self.reader.epochs()).authority))
 
     def decide(self, asked: Call) -> Authorization:
-        return decide(self.principal(), asked, self.reader.active_bundles(), self.cache, NOW_NS)
+        principal = self.principal()
+        judges = authorization.panel(principal, at_once(self.reader.active_bundles()), self.cache)
+        return decide(judges, principal, asked, NOW_NS)
 
     def activate(self, commit: str, **rules: str) -> list[str]:
         """Publish bundles and put them into force; returns their digests. Nothing is loaded by this."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.gateway.dataplane.processes import Live, request
@@ -79,3 +82,79 @@ def test_a_stop_without_a_drain_time_closes_every_decision(live: Live) -> None:
     assert [each["outcome"] for each in closings] == ["gateway_stopped"] * 12
     live.check_log()
     live.start()
+
+
+def test_a_client_that_stops_reading_is_recorded_as_gone(live: Live) -> None:
+    """Its request ends with its connection: the decision does not stay open for as long as the client likes."""
+    with (live.data / "gateway.toml").open("a") as file:
+        file.write("write_timeout = 1\n")
+    live.stop()
+    live.start()
+    before = len(live.entries())
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.connect(("127.0.0.1", live.port))
+        client.sendall(request(live.key, "mock-words-99999", stream=True))
+
+        def closings() -> list[str]:
+            return [entry["outcome"] for entry in live.entries()[before:] if entry["kind"] == "completed"]
+
+        live.wait(closings, 60)
+        assert closings() == ["client_disconnected"]
+
+
+# -- /healthz and /readyz
+
+
+@pytest.fixture
+def addresses(live: Live) -> dict[str, str]:
+    """Where the data plane and the control plane of the running gateway answer."""
+    assert live.up is not None
+    return {"data": live.base_url.removesuffix("/v1"), "control": live.up.line(r"control plane (\S+)\)")[1]}
+
+
+def ready(address: str) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx.get(f"{address}/readyz", timeout=20).json()
+    assert httpx.get(f"{address}/healthz", timeout=20).status_code == 200, "it is alive all the same"
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["data", "control"])
+def test_a_process_that_cannot_record_is_not_ready(live: Live, addresses: dict[str, str], kind: str) -> None:
+    """Health was ok while every request was refused, and nobody but a request found out."""
+    (child,) = live.children(kind)
+    live.wait(lambda: ready(addresses[kind]) == {"status": "ready"})
+    soft, hard = resource.prlimit(child, resource.RLIMIT_FSIZE)
+    resource.prlimit(child, resource.RLIMIT_FSIZE, (1, hard))  # as on a full disk
+    try:
+        live.wait(lambda: "log" in ready(addresses[kind]).get("failing", []))
+    finally:
+        resource.prlimit(child, resource.RLIMIT_FSIZE, (soft, hard))
+    live.wait(lambda: ready(addresses[kind]) == {"status": "ready"})
+
+
+@pytest.mark.parametrize("kind", ["data", "control"])
+def test_a_process_that_cannot_read_the_registry_is_not_ready(live: Live, addresses: dict[str, str], kind: str) -> None:
+    registry = live.data / "registry.db"
+    moved = registry.with_name("moved.db")
+    registry.rename(moved)
+    try:
+        live.wait(lambda: "registry" in ready(addresses[kind]).get("failing", []))
+    finally:
+        moved.rename(registry)
+    live.wait(lambda: ready(addresses[kind]) == {"status": "ready"})
+
+
+def test_a_worker_that_lacks_a_policy_is_not_ready(live: Live) -> None:
+    live.stop()
+    bundles = live.data / "bundles"
+    moved = bundles.with_name("moved")
+    bundles.rename(moved)
+    try:
+        live.start()
+        assert ready(live.base_url.removesuffix("/v1")) == {"status": "unavailable", "failing": ["policies"]}
+    finally:
+        if bundles.exists():
+            shutil.rmtree(bundles)
+        moved.rename(bundles)
+    live.wait(lambda: ready(live.base_url.removesuffix("/v1")) == {"status": "ready"})

@@ -13,8 +13,9 @@ from gateway.identifiers import is_id
 from gateway.registry import activations, changes, queries
 from gateway.registry.database import Registry
 from gateway.registry.models import Outbox
-from gateway.registry.reader import BundleRef, RegistryReader
-from tests.gateway.conftest import ACTOR, ORG, Home, bundle
+from gateway.registry.port import BundleRef
+from gateway.registry.reader import RegistryReader
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once, bundle
 
 
 def waiting(registry: Registry) -> list[str]:
@@ -49,7 +50,7 @@ def test_registering_and_revoking_an_agent(home: Home) -> None:
     keys = queries.keys(home.registry, ORG, "bot")
     assert [key.status(between) for key in keys] == ["active", "active"]
     assert [key.status(time.time_ns()) for key in keys] == ["revoked", "revoked"]
-    assert {key.key for key in keys} == {first[:19], second[:19]}
+    assert {key.key_id for key in keys} == {first[:19], second[:19]}
     assert waiting(home.registry) == [
         "organization.created", "agent.registered", "key.created", "key.created", "agent.revoked",
     ]  # fmt: skip
@@ -194,7 +195,7 @@ def test_binding_follows_or_is_pinned(home: Home) -> None:
     assert [(each.id, each.pinned) for each in now] == [(second, "a" * 40)]
     assert [each.id for each in queries.bindings(home.registry, ORG, "bot", between)] == [first]
     reader = RegistryReader(home.data.registry_db)
-    active = reader.active_bundles()
+    active = at_once(reader.active_bundles())
     reader.close()
     assert active.find("support", None) == BundleRef(
         "support", "digest-of-support-bbbb", "b" * 40, "data.support.authz"
@@ -221,16 +222,16 @@ def test_a_binding_ends(home: Home) -> None:
 
 def test_activation_switches_as_one(home: Home) -> None:
     reader = RegistryReader(home.data.registry_db)
-    empty = reader.active_bundles()
+    empty = at_once(reader.active_bundles())
     assert (empty.activation_id, empty.bundles) == ("", {})
     first = home.activate("support", "baseline", commit="a" * 40)
-    active = reader.active_bundles()
+    active = at_once(reader.active_bundles())
     assert (active.activation_id, active.commit, sorted(active.bundles)) == (first, "a" * 40, ["baseline", "support"])
     assert active.epoch > empty.epoch
     assert home.activate("baseline", "support", commit="a" * 40) == first  # the same set: nothing changes
-    assert reader.active_bundles() == active
+    assert at_once(reader.active_bundles()) == active
     home.activate(commit="b" * 40)  # a commit without bundles is a set as well
-    nothing = reader.active_bundles()
+    nothing = at_once(reader.active_bundles())
     assert (nothing.commit, nothing.bundles) == ("b" * 40, {})
     found = queries.activation(home.registry)
     assert found is not None

@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from gateway.audit import storage
 from gateway.audit.errors import unavailable
-from gateway.audit.intents import Activation, Change, Intent
+from gateway.audit.intents import Activated, Changed, Intent
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
 from gateway.registry import activations, changes, outbox, queries
@@ -29,7 +29,7 @@ class Memory:
         number = len(self.entries)
         if self.fail_before == number:
             raise unavailable("the disk is full")
-        assert isinstance(intent, Change | Activation)
+        assert isinstance(intent, Changed | Activated)
         self.entries[intent.event_id] = intent
         if self.fail_after == number:
             raise unavailable("the answer is lost")
@@ -41,7 +41,7 @@ def waiting(home: Home) -> int:
 
 
 def whats(log: Memory) -> list[str]:
-    return [intent.what for intent in log.entries.values() if isinstance(intent, Change)]
+    return [intent.what for intent in log.entries.values() if isinstance(intent, Changed)]
 
 
 def test_everything_is_moved_in_order(home: Home) -> None:
@@ -54,7 +54,7 @@ def test_everything_is_moved_in_order(home: Home) -> None:
     assert outbox.drain(home.registry, log) == 0
     assert whats(log) == ["organization.created", "agent.registered", "agent.registered"]
     *_, activation = log.entries.values()
-    assert isinstance(activation, Activation)
+    assert isinstance(activation, Activated)
     assert (activation.organization, activation.outcome) == ("system", "ok")
     epochs = [intent.epoch for intent in log.entries.values()]
     assert epochs == sorted(set(epochs))

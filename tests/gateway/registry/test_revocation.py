@@ -17,7 +17,7 @@ from tests.gateway.conftest import ACTOR, ORG, Home, Run, environment
 
 # A data worker, reduced to the step in question: a line with a key comes in, what became of it goes out.
 WORKER = """
-import sys
+import asyncio, sys
 from pathlib import Path
 from gateway.errors import Denied
 from gateway.identity.authentication import presented
@@ -28,10 +28,13 @@ from gateway.registry.reader import RegistryReader
 data = Path(sys.argv[1])
 reader = RegistryReader(data / "registry.db")
 principals = Principals(reader, Peppers.load(data / "keys"))
+
+async def authenticate(credential):
+    return await principals.get(credential, (await reader.epochs()).authority)
+
 for line in sys.stdin:
     try:
-        credential = presented([(b"x-api-key", line.strip().encode())])
-        found = principals.get(credential, reader.epochs().authority)
+        found = asyncio.run(authenticate(presented([(b"x-api-key", line.strip().encode())])))
         print(found.name, *(binding.bundle for binding in found.bindings), flush=True)
     except Denied as denied:
         print(denied.code, denied.detail, flush=True)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.registry import changes
-from gateway.registry.reader import RegistryReader, UpstreamRow
+from gateway.registry.port import UpstreamRow
+from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Place, Vault
-from tests.gateway.conftest import ACTOR, ORG, Home
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 VAULT = Vault(bytes(range(32)))
 PLACE = Place("default", "openai", "ups_1", 1)
@@ -119,7 +120,7 @@ def test_a_ciphertext_moved_to_another_row_does_not_open(home: Home) -> None:
             "UPDATE upstream SET secret = (SELECT secret FROM upstream WHERE name = 'theirs') WHERE name = 'mine'"
         )
     reader = RegistryReader(home.data.registry_db)
-    mine, theirs = reader.upstreams()
+    mine, theirs = at_once(reader.upstreams())
     reader.close()
     assert mine.secret == theirs.secret
     assert home.vault.open(theirs.secret or b"", place_of(theirs)) == "sk-theirs"
@@ -129,9 +130,9 @@ def test_a_ciphertext_moved_to_another_row_does_not_open(home: Home) -> None:
 def test_an_older_secret_of_the_same_row_does_not_come_back(home: Home) -> None:
     add(home, "mine", "sk-old")
     reader = RegistryReader(home.data.registry_db)
-    old = reader.upstreams()[0]
+    old = at_once(reader.upstreams())[0]
     add(home, "mine", "sk-new", replace=True)
-    new = reader.upstreams()[0]
+    new = at_once(reader.upstreams())[0]
     reader.close()
     assert (new.id, new.version) == (old.id, 2)
     assert home.vault.open(new.secret or b"", place_of(new)) == "sk-new"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,18 +14,17 @@ import rfc8785
 from gateway.call import Call, Reference, Tool
 from gateway.errors import REASONS, Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.openai import OpenAI, read_usage
+from gateway.upstream.providers.base import Edits, Endpoint, Provider
+from gateway.upstream.providers.openai.answers import read_usage
+from gateway.upstream.providers.presets import PROVIDERS
 
-PROVIDER = OpenAI()
-CHAT, MODELS = PROVIDER.routes
+PROVIDER = PROVIDERS["openai"]
+CHAT, MODELS, MODEL = (Endpoint("openai", route, "/v1" + route.path) for route in PROVIDER.routes)
 USER = {"role": "user", "content": "hello"}
 
 
-def call(body: Any, route: Any = CHAT) -> Call:
-    raw = strict_json.dump(body)
-    return PROVIDER.parse_call(
-        route, upstream="openai", path="/v1/chat/completions", params={}, raw=raw, body=strict_json.parse(raw)
-    )
+def call(body: Any, endpoint: Endpoint = CHAT, provider: Provider = PROVIDER) -> Call:
+    return provider.read(endpoint, strict_json.dump(body))
 
 
 def chat(**members: Any) -> Call:
@@ -39,8 +40,39 @@ def test_a_plain_call() -> None:
 
 
 def test_the_list_of_models_has_no_body() -> None:
-    found = call(None, MODELS)
-    assert (found.action, found.body, found.raw, found.model) == ("models.list", None, b"null", None)
+    found = PROVIDER.read(MODELS, b"")
+    assert (found.action, found.body, found.raw, found.model, found.models) == ("models.list", None, b"", None, ())
+
+
+def test_a_model_is_named_in_the_path() -> None:
+    endpoint = Endpoint("openai", MODEL.route, "/v1/models/gpt-4o", {"model": "gpt-4o"})
+    found = PROVIDER.read(endpoint, b"")
+    assert (found.action, found.model, found.models) == ("models.retrieve", "gpt-4o", ("gpt-4o",))
+    assert found.params == {"model": "gpt-4o"}
+    with pytest.raises(Denied, match="malformed"):
+        PROVIDER.read(Endpoint("openai", MODEL.route, "/v1/models/aig_sk_x", {"model": "aig_sk_x"}), b"")
+
+
+@pytest.mark.parametrize(
+    ("members", "models"),
+    [
+        ({}, ("gpt-4o",)),
+        ({"models": ["gpt-4o", "o3", "gpt-4o"]}, ("gpt-4o", "o3")),
+        ({"models": [], "route": "fallback"}, ("gpt-4o",)),
+        ({"fallbacks": ["o3", {"model": "o4-mini"}]}, ("gpt-4o", "o3", "o4-mini")),
+        ({"models": ["o3"], "fallbacks": ["o1"]}, ("gpt-4o", "o3", "o1")),
+        ({"model": None, "models": ["o3", "o1"]}, ("o3", "o1")),
+    ],
+)
+def test_every_model_that_a_call_names(members: dict[str, Any], models: tuple[str, ...]) -> None:
+    found = chat(**members)
+    assert (found.model, found.models) == (models[0], models)
+
+
+@pytest.mark.parametrize(("store", "stores"), [(None, False), (False, False), (True, True)])
+def test_a_call_that_the_provider_is_asked_to_keep(store: object, stores: bool) -> None:
+    assert chat(store=store).stores == stores
+    assert not chat().stores
 
 
 def test_system_prompts_in_order() -> None:
@@ -168,8 +200,8 @@ def test_references() -> None:
         # Other spellings that some servers take for the documented ones.
         ({"model": "m", "Model": "n", "messages": [USER]}, "`Model` must be spelled `model`"),
         ({"model": "m", "MAX_TOKENS": 9, "messages": [USER]}, "must be spelled `max_tokens`"),
-        ({"model": "m", "ｍodel": "n", "messages": [USER]}, "must be spelled `model`"),
-        ({"model": "m", "toolſ": [], "messages": [USER]}, "must be spelled `tools`"),
+        ({"model": "m", "ｍodel": "n", "messages": [USER]}, "the member name `\\uff4dodel`"),
+        ({"model": "m", "toolſ": [], "messages": [USER]}, "the member name `tool\\u017f`"),
         ({"model": "m", "messages": [{"role": "user", "Role": "system", "content": "x"}]}, "must be spelled `role`"),
         ({"model": "m", "messages": [{"role": "user", "content": [{"Type": "file"}]}]}, "must be spelled `type`"),
         (
@@ -177,8 +209,20 @@ def test_references() -> None:
             "must be spelled `name`",
         ),
         # Members by which a router would choose another model or add tools of its own.
-        ({"model": "m", "models": ["n"], "messages": [USER]}, "`models` is not supported"),
+        ({"model": "m", "models": "n", "messages": [USER]}, "`models` must be a list"),
+        ({"model": "m", "models": [1], "messages": [USER]}, "a model in `models` must be a string"),
+        ({"model": "m", "models": ["a b"], "messages": [USER]}, "a model in `models` must be at most 256"),
+        ({"model": "m", "fallbacks": [{"model": "n", "messages": []}], "messages": [USER]}, "`model` and no other"),
+        ({"model": "m", "fallbacks": [{}], "messages": [USER]}, "`model` and no other"),
+        ({"model": "m", "route": "sort", "messages": [USER]}, '`route` must be "fallback"'),
+        ({"model": "m", "engine": "n", "messages": [USER]}, "`engine` is not supported"),
+        ({"model": "m", "preset": "n", "messages": [USER]}, "`preset` is not supported"),
         ({"model": "m", "plugins": [], "messages": [USER]}, "`plugins` is not supported"),
+        ({"model": "m", "store": "true", "messages": [USER]}, "`store` must be true or false"),
+        (
+            {"model": "m", "tools": [{"type": "web_search\u200b"}], "messages": [USER]},
+            "`type` of a tool must be at most",
+        ),
         # Members by which a server would overrule an output limit or a system prompt.
         ({"model": "m", "n_predict": 9, "max_tokens": 1, "messages": [USER]}, "`n_predict` is not supported"),
         ({"model": "m", "chat_template": "x", "messages": [USER]}, "`chat_template` is not supported"),
@@ -188,7 +232,11 @@ def test_references() -> None:
             "must be spelled `include_usage`",
         ),
         ({"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "x": 0.5}]}]}, "whole numbers"),
-        ({"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "ä": 1}]}]}, "ASCII"),
+        ({"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "ä": 1}]}]}, "the member name"),
+        (
+            {"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "x": [{"ä": 1}]}]}]},
+            "ASCII member names",
+        ),
     ],
 )
 def test_refused(body: Any, says: str) -> None:
@@ -198,32 +246,142 @@ def test_refused(body: Any, says: str) -> None:
     assert says in " ".join(caught.value.reasons)
 
 
+# What a lenient reader may take for a name that it knows: it drops what cannot be seen, trims, stops at a NUL.
+LOOKALIKES = [
+    pytest.param(change, id=note)
+    for note, change in {
+        "zero-width space inside": lambda name: name[:2] + "\u200b" + name[2:],
+        "zero-width joiner behind": lambda name: name + "\u200d",
+        "word joiner in front": lambda name: "\u2060" + name,
+        "space behind": lambda name: name + " ",
+        "space in front": lambda name: " " + name,
+        "no-break space behind": lambda name: name + "\u00a0",
+        "tab": lambda name: name + "\t",
+        "newline": lambda name: "\n" + name,
+        "NUL": lambda name: name + "\0",
+        "NUL and more": lambda name: name + "\0x",
+        "byte order mark": lambda name: "\ufeff" + name,
+        "soft hyphen": lambda name: name[:2] + "\u00ad" + name[2:],
+        "left-to-right mark": lambda name: name + "\u200e",
+        "right-to-left override": lambda name: "\u202e" + name[::-1],
+        "variation selector": lambda name: name + "\ufe0f",
+        "combining accent": lambda name: name + "\u0301",
+        "tag characters": lambda name: name + "\U000e0061",
+        "full width": lambda name: chr(ord(name[0]) + 0xFEE0) + name[1:],
+        "empty": lambda name: "",
+        "quotes": lambda name: f'"{name}"',
+        "a path": lambda name: f"/{name}",
+        "brackets": lambda name: f"{name}[]",
+        "capitals": str.upper,
+    }.items()
+]
+TOOL = {"type": "function", "function": {"name": "get", "parameters": {"properties": {"größe ": {}}}}}
+CALLED = {"id": "call_1", "type": "function", "function": {"name": "get", "arguments": "{}"}}
+
+
+def body() -> dict[str, Any]:
+    """A body in which every object of messages and tools has members that a policy or a provider reads."""
+    part = {"type": "file", "file": {"file_id": "file-1"}}
+    messages = [{"role": "user", "content": [part]}, {"role": "assistant", "content": None, "tool_calls": [CALLED]}]
+    return {"model": "m", "messages": messages, "tools": [TOOL], "stream": True, "stream_options": {}, "max_tokens": 5}
+
+
+@pytest.mark.parametrize("look_alike", LOOKALIKES)
 @pytest.mark.parametrize(
-    ("given", "cap", "wanted"),
+    ("where", "name"),
     [
-        ({}, 100, {"max_completion_tokens": 100}),
-        ({"max_tokens": None}, 100, {"max_tokens": None, "max_completion_tokens": 100}),
-        ({"max_tokens": 500}, 100, {"max_tokens": 100}),
-        ({"max_completion_tokens": 500}, 100, {"max_completion_tokens": 100}),
-        ({"max_tokens": 500, "max_completion_tokens": 500}, 100, {"max_tokens": 100, "max_completion_tokens": 100}),
-        ({"max_tokens": 100}, 100, None),
-        ({"max_completion_tokens": 7}, 100, None),
-        # Of several answers each gets its share: what a policy caps is what all of them cost.
-        ({"n": 4}, 100, {"n": 4, "max_completion_tokens": 25}),
-        ({"n": 4, "max_tokens": 26}, 100, {"n": 4, "max_tokens": 25}),
-        ({"n": 4, "max_tokens": 25}, 100, None),
+        ((), "model"),
+        ((), "max_tokens"),
+        ((), "metadata"),
+        (("messages", 0), "role"),
+        (("messages", 0, "content", 0), "type"),
+        (("messages", 0, "content", 0, "file"), "file_id"),
+        (("messages", 1, "tool_calls", 0), "type"),
+        (("messages", 1, "tool_calls", 0, "function"), "name"),
+        (("tools", 0), "type"),
+        (("tools", 0, "function"), "name"),
+        (("stream_options",), "include_usage"),
     ],
 )
-def test_capping_the_output(given: dict[str, Any], cap: int, wanted: dict[str, Any] | None) -> None:
-    body = {"model": "m", "messages": [USER], **given}
-    before = json.dumps(body)
-    capped = PROVIDER.cap_output(body, cap)
-    assert capped == (None if wanted is None else {"model": "m", "messages": [USER], **wanted})
-    assert json.dumps(body) == before
-    if capped is not None:
-        # What was capped is a fixed point, and the provider's view says so.
-        assert PROVIDER.cap_output(capped, cap) is None
-        assert call(capped).max_output_tokens == cap
+def test_a_name_that_looks_like_another(look_alike: Callable[[str], str], where: tuple[Any, ...], name: str) -> None:
+    call(body())
+    for instead in (False, True):
+        changed = copy.deepcopy(body())
+        item = changed
+        for step in where:
+            item = item[step]
+        value = item.pop(name, None) if instead else "x"
+        item[look_alike(name)] = value
+        if name == "metadata" and look_alike is str.upper:
+            call(changed)  # plain, and like no name that is read
+            continue
+        with pytest.raises(Denied) as caught:
+            call(changed)
+        assert caught.value.code == "bad_request"
+
+
+def test_names_of_the_clients_own_are_not_looked_at() -> None:
+    changed = body()
+    changed["metadata"] = {"Köln ": "x"}
+    assert call(changed).tools == (Tool("function", "get"),)
+
+
+COMPATIBLE, OLDER = PROVIDERS["openai-compatible"], PROVIDERS["ollama"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "given", "cap", "wanted"),
+    [
+        (PROVIDER, {}, 100, {"max_completion_tokens": 100}),
+        (PROVIDER, {"max_tokens": None}, 100, {"max_tokens": None, "max_completion_tokens": 100}),
+        (PROVIDER, {"max_tokens": 500}, 100, {"max_tokens": 100}),
+        (PROVIDER, {"max_completion_tokens": 500}, 100, {"max_completion_tokens": 100}),
+        (
+            PROVIDER,
+            {"max_tokens": 500, "max_completion_tokens": 500},
+            100,
+            {"max_tokens": 100, "max_completion_tokens": 100},
+        ),
+        (PROVIDER, {"max_tokens": 100}, 100, None),
+        (PROVIDER, {"max_completion_tokens": 7}, 100, None),
+        # Of several answers each gets its share: what a policy caps is what all of them cost.
+        (PROVIDER, {"n": 4}, 100, {"n": 4, "max_completion_tokens": 25}),
+        (PROVIDER, {"n": 4, "max_tokens": 26}, 100, {"n": 4, "max_tokens": 25}),
+        (PROVIDER, {"n": 4, "max_tokens": 25}, 100, None),
+        # Where it is not known which name a server honours, both are written.
+        (COMPATIBLE, {}, 100, {"max_completion_tokens": 100, "max_tokens": 100}),
+        (COMPATIBLE, {"max_tokens": 500}, 100, {"max_tokens": 100, "max_completion_tokens": 100}),
+        (COMPATIBLE, {"max_tokens": 7}, 100, {"max_tokens": 7, "max_completion_tokens": 7}),
+        (COMPATIBLE, {"max_tokens": 7, "max_completion_tokens": 7}, 100, None),
+        # A limit under the name that the server ignores limits nothing.
+        (OLDER, {}, 100, {"max_tokens": 100}),
+        (OLDER, {"max_completion_tokens": 7}, 100, {"max_completion_tokens": 7, "max_tokens": 7}),
+        (OLDER, {"max_completion_tokens": 500}, 100, {"max_completion_tokens": 100, "max_tokens": 100}),
+        (OLDER, {"max_tokens": 7}, 100, None),
+    ],
+)
+def test_capping_the_output(provider: Provider, given: dict[str, Any], cap: int, wanted: dict[str, Any] | None) -> None:
+    plain = {"model": "m", "messages": [USER]}
+    before = call(plain | given, CHAT, provider)
+    capped, edits = provider.edit(before, Edits(max_output_tokens=cap))
+    assert before.body == plain | given
+    if wanted is None:
+        assert (capped, edits) == (before, ())
+        return
+    assert (capped.body, edits) == (plain | wanted, ("max_output_tokens",))
+    # What was capped is a fixed point, and the bytes that are sent say the same.
+    assert provider.edit(capped, Edits(max_output_tokens=cap)) == (capped, ())
+    assert provider.read(CHAT, capped.raw) == capped
+    assert capped.max_output_tokens is not None
+    assert capped.max_output_tokens <= cap
+
+
+@pytest.mark.parametrize(
+    ("provider", "limit"), [(PROVIDER, 7), (COMPATIBLE, 7), (OLDER, None)], ids=["openai", "compatible", "older"]
+)
+def test_a_limit_counts_where_it_is_honoured(provider: Provider, limit: int | None) -> None:
+    found = call({"model": "m", "messages": [USER], "max_completion_tokens": 7}, CHAT, provider)
+    assert found.max_output_tokens == limit
 
 
 def test_the_limit_of_several_answers_is_that_of_all() -> None:
@@ -244,8 +402,30 @@ def test_the_limit_of_several_answers_is_that_of_all() -> None:
     ],
 )
 def test_asking_for_usage(given: dict[str, Any], options: dict[str, Any] | None) -> None:
-    asked = PROVIDER.ask_for_usage({"model": "m", **given})
-    assert (asked or {}).get("stream_options") == options
+    before = chat(**given)
+    asked, edits = PROVIDER.edit(before, Edits(report_usage=True))
+    if options is None:
+        assert (asked, edits) == (before, ())
+        return
+    assert edits == ("stream_options.include_usage",)
+    assert asked.body is not None
+    assert asked.body["stream_options"] == options
+    assert PROVIDER.read(CHAT, asked.raw) == asked
+
+
+def test_what_goes_upstream() -> None:
+    outgoing = PROVIDER.prepare(chat(), "https://api.example/v1", "s3cret", {"Accept": "x"})
+    assert (outgoing.method, str(outgoing.url)) == ("POST", "https://api.example/v1/chat/completions")
+    assert outgoing.headers == {
+        "Accept": "x",
+        "Content-Type": "application/json",
+        "Authorization": "Bearer s3cret",
+    }
+    assert "s3cret" not in repr(outgoing)
+    assert outgoing.take_body() == chat().raw
+    assert outgoing.take_body() == b""
+    listed = PROVIDER.prepare(PROVIDER.read(MODELS, b""), "https://api.example/v1", None, {})
+    assert (listed.method, str(listed.url), listed.headers) == ("GET", "https://api.example/v1/models", {})
 
 
 @pytest.mark.parametrize("code", sorted(REASONS))

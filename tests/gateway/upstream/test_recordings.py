@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from gateway.upstream import strict_json
-from gateway.upstream.providers.openai import OpenAI
+from gateway.upstream.providers.base import Endpoint
+from gateway.upstream.providers.presets import PROVIDERS
 
-PROVIDER = OpenAI()
+PROVIDER = PROVIDERS["openai"]
+CHAT = Endpoint("x", PROVIDER.routes[0], "/v1/chat/completions")
+EVENTS, DOCUMENT = b"text/event-stream", b"application/json"
 SPEAKERS = ("openai", "groq", "mistral", "deepseek", "openrouter", "cerebras", "ollama", "huggingface", "zai")
 # A router's own ways to choose models and run tools: refused on purpose.
-REFUSED_MEMBERS = {"models", "plugins", "preset", "route"}
+REFUSED_MEMBERS = {"plugins", "preset"}
 
 
 def chats(recordings: Path, *speakers: str) -> Iterator[dict[str, Any]]:
@@ -36,9 +39,7 @@ def test_every_request_is_a_call(recordings_dir: Path) -> None:
         if REFUSED_MEMBERS & body.keys():
             continue
         raw = json.dumps(body).encode()
-        call = PROVIDER.parse_call(
-            PROVIDER.routes[0], upstream="x", path="/x", params={}, raw=raw, body=strict_json.parse(raw)
-        )
+        call = PROVIDER.read(CHAT, raw)
         assert call.model == recorded["expect"]["model"], recorded["note"]
         assert call.messages == len(body["messages"])
         assert call.stream == bool(body.get("stream"))
@@ -55,7 +56,7 @@ def test_usage_and_the_end_of_every_answer(recordings_dir: Path, size: int) -> N
         answer = recorded["response"].encode()
         if len(answer) // size > 20_000:
             continue
-        tap = PROVIDER.tap(events=recorded["stream"], hide_usage=False)
+        tap = PROVIDER.tap(EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
         before = b"".join(
             tap.feed(answer[at : at + size], at + size >= len(answer)) for at in range(0, len(answer), size)
         )
@@ -63,17 +64,22 @@ def test_usage_and_the_end_of_every_answer(recordings_dir: Path, size: int) -> N
         assert before + after == answer, recorded["note"]
         expected = recorded["expect"]["usage"]
         if expected is None:
-            assert tap.usage is None, recorded["note"]
+            assert tap.report.usage is None, recorded["note"]
         else:
-            assert tap.usage is not None, recorded["note"]
-            found = (tap.usage.input, tap.usage.output, tap.usage.cached, tap.usage.reasoning)
+            assert tap.report.usage is not None, recorded["note"]
+            found = (
+                tap.report.usage.input,
+                tap.report.usage.output,
+                tap.report.usage.cached,
+                tap.report.usage.reasoning,
+            )
             wanted = tuple(expected[name] for name in ("input", "output", "cached", "reasoning"))
             assert found == wanted, recorded["note"]
         if recorded["stream"]:
             assert (tap.ended, after) == (True, b"data: [DONE]\n\n"), recorded["note"]
             streams += 1
         elif recorded["status"] == 200:
-            assert tap.model == json.loads(answer)["model"]
+            assert tap.report.model == json.loads(answer)["model"]
         seen += 1
     assert seen > 50
     assert streams > 5
@@ -84,7 +90,7 @@ def test_hiding_usage_removes_one_event(recordings_dir: Path) -> None:
         if not recorded["stream"]:
             continue
         answer = recorded["response"].encode()
-        tap = PROVIDER.tap(events=True, hide_usage=True)
+        tap = PROVIDER.tap(EVENTS, ("stream_options.include_usage",), stores=False)
         shown = tap.feed(answer, True) + tap.finish()
         events = answer.split(b"\n\n")
         hidden = [event for event in events if b'"choices":[],"usage":{' in event]
@@ -100,10 +106,12 @@ def test_usage_of_the_other_speakers_in_total(recordings_dir: Path) -> None:
         if expected is None:
             continue
         answer = recorded["response"].encode()
-        tap = PROVIDER.tap(events=recorded["stream"], hide_usage=False)
+        tap = PROVIDER.tap(EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
         tap.feed(answer, True)
         tap.finish()
-        assert tap.usage is not None, recorded["note"]
-        assert (tap.usage.input, tap.usage.output) == (expected["input"], expected["output"]), recorded["note"]
+        assert tap.report.usage is not None, recorded["note"]
+        assert (tap.report.usage.input, tap.report.usage.output) == (expected["input"], expected["output"]), recorded[
+            "note"
+        ]
         seen += 1
     assert seen > 50

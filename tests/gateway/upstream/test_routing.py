@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.errors import Denied
-from gateway.upstream import routing
-from gateway.upstream.routing import PROVIDERS, RouteTable, Upstream, target
+from gateway.registry import names
+from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Destination, RouteTable, target
 
 
-def upstream(name: str, organization: str = "default", *, default: bool = False, fault: str = "") -> Upstream:
-    return Upstream(
+def upstream(name: str, organization: str = "default", *, default: bool = False, fault: str = "") -> Destination:
+    return Destination(
         id=f"ups_{name}",
         organization=organization,
         name=name,
@@ -33,19 +36,30 @@ TABLE = RouteTable(
 
 
 @pytest.mark.parametrize(
-    ("organization", "path", "url"),
+    ("organization", "path", "base_url"),
     [
-        ("default", b"/v1/chat/completions", "https://openai.example/v1/chat/completions"),
-        ("default", b"/openai/v1/chat/completions", "https://openai.example/v1/chat/completions"),
-        ("default", b"/groq/v1/chat/completions", "https://groq.example/v1/chat/completions"),
-        ("acme", b"/openai/v1/chat/completions", "https://openai.example/v1/chat/completions"),
+        ("default", b"/v1/chat/completions", "https://openai.example/v1"),
+        ("default", b"/openai/v1/chat/completions", "https://openai.example/v1"),
+        ("default", b"/groq/v1/chat/completions", "https://groq.example/v1"),
+        ("acme", b"/openai/v1/chat/completions", "https://openai.example/v1"),
     ],
 )
-def test_found(organization: str, path: bytes, url: str) -> None:
+def test_found(organization: str, path: bytes, base_url: str) -> None:
     match = TABLE.resolve(organization, target("POST", path))
-    assert str(match.url) == url
-    assert match.upstream.organization == organization
-    assert match.route.action == "chat.completions"
+    assert match.destination.base_url == base_url
+    assert match.destination.organization == organization
+    assert match.endpoint.route.action == "chat.completions"
+    assert (match.endpoint.path, match.endpoint.params) == ("/v1/chat/completions", {})
+    # Worked out once, not for every request.
+    assert TABLE.resolve(organization, target("POST", path)) is match
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "ft:gpt-4o-mini:acme::7p4lURel", "o3.5_x", "a" * 128, "..."])
+@pytest.mark.parametrize(("prefix", "upstream"), [(b"", "openai"), (b"/groq", "groq")])
+def test_a_parameter_is_one_segment(name: str, prefix: bytes, upstream: str) -> None:
+    match = TABLE.resolve("default", target("GET", prefix + b"/v1/models/" + name.encode()))
+    assert (match.endpoint.route.action, match.endpoint.params) == ("models.retrieve", {"model": name})
+    assert (match.endpoint.upstream, match.endpoint.path) == (upstream, f"/v1/models/{name}")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +78,15 @@ def test_found(organization: str, path: bytes, url: str) -> None:
         ("POST", b"/a/b/v1/chat/completions"),
         ("POST", b"/a%2fb/v1/chat/completions"),
         ("POST", b"/v1/embeddings"),
+        ("GET", b"/v1/models/"),
+        ("GET", b"/v1/models/a/b"),
+        ("GET", b"/v1/models/a%2fb"),
+        ("GET", b"/v1/models/a b"),
+        ("GET", b"/v1/models/a;b"),
+        ("GET", b"/v1/models/a\n"),
+        ("GET", "/v1/models/ä".encode()),
+        ("GET", b"/v1/models/" + b"a" * 129),
+        ("DELETE", b"/v1/models/a"),
         ("POST", b"/"),
         ("POST", b""),
         ("POST", "/ä/v1/chat/completions".encode()),
@@ -96,8 +119,18 @@ def test_a_secret_is_not_shown() -> None:
 
 
 def test_every_route_can_be_reached() -> None:
-    for provider in routing.PROVIDERS.values():
+    for provider in PROVIDERS.values():
         for route in provider.routes:
-            path = (provider.prefix + route.path).encode()
-            assert target(route.method, path).action == route.action
-            assert TABLE.resolve("default", target(route.method, b"/groq" + path)).route is route
+            path = (provider.prefix + route.path).replace("{model}", "m").encode()
+            assert target(route.method, path).provider.name == provider.name
+            assert TABLE.resolve("default", target(route.method, b"/groq" + path)).endpoint.route is route
+
+
+def test_a_destination_speaks_its_own_dialect() -> None:
+    table = RouteTable([replace(upstream("local"), provider=PROVIDERS["ollama"])])
+    match = table.resolve("default", target("POST", b"/local/v1/chat/completions"))
+    assert match.destination.provider is PROVIDERS["ollama"]
+
+
+def test_every_provider_can_be_added() -> None:
+    assert PROVIDERS.keys() == names.PROVIDERS.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -48,9 +49,12 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("raw NUL", b'{"a":"\x00"}', "bad_request"),
     ("65 arrays", b"[" * 65 + b"]" * 65, "bad_request"),
     ("65 objects", b'{"a":' * 65 + b"1" + b"}" * 65, "bad_request"),
-    ("a million arrays", b"[" * 1_000_000, "bad_request"),
+    ("a thousand arrays", b"[" * 1_000, "bad_request"),
+    ("a million arrays", b"[" * 1_000_000, "too_large"),
     ("too many values", b"[" + b"1," * 100_000 + b"1]", "too_large"),
     ("too many values spread out", b"[" + b"[1,1]," * 40_000 + b"1]", "too_large"),
+    ("too many values behind an escaped quote", b'["\\"",' + b"1," * 100_000 + b"1]", "too_large"),
+    ("too many values behind an escaped backslash", b'["\\\\",' + b"1," * 100_000 + b"1]", "too_large"),
 ]
 
 
@@ -74,10 +78,32 @@ def test_refused(body: bytes, code: str) -> None:
         b" \r\n\t{} ",
         b"[" + b"1," * 99_999 + b"1]",
         b'[{"a":1},{"a":1}]',  # equal keys of different objects are no duplicates
+        b'["' + b"a, b, [c], {d}; " * 50_000 + b'"]',  # a long text is one value
+        b'["' + b'\\", ' * 200_000 + b'"]',
+        b'["' + b"\\\\" * 200_000 + b'"]',
     ],
 )
 def test_accepted_as_it_is(body: bytes) -> None:
     assert strict_json.parse(body) == json.loads(body)
+
+
+TEN_MEGABYTES = 10 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "value", [b"1,", b"[],", b"{},", b'"",', b'{"a":1},', b"1.5,", b'"\\\\",', b'"\\"",', b"[", b'{"a":']
+)
+def test_too_many_values_are_refused_before_any_is_decoded(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding ten megabytes of small values takes seconds, in which the event loop would do nothing else."""
+
+    def decode(text: str) -> object:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(strict_json, "_DECODER", SimpleNamespace(decode=decode))
+    body = b"[" + value * ((TEN_MEGABYTES - 2) // len(value)) + b"1]"
+    with pytest.raises(Denied) as caught:
+        strict_json.parse(body)
+    assert caught.value.code == "too_large"
 
 
 def test_the_duplicate_is_named() -> None:

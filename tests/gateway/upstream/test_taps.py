@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.call import Usage
 from gateway.upstream import taps
-from gateway.upstream.providers.openai import OpenAI
-from gateway.upstream.taps import DocumentTap, Tap
+from gateway.upstream.providers.openai.answers import Answers
+from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
@@ -27,6 +27,10 @@ FIRST = event(chunk(usage=None))
 SECOND = event(chunk(usage=None, choices=[{"index": 0, "delta": {"content": 'say "usage" and "error"'}}]))
 USAGE_ONLY = event({**chunk(usage=USAGE), "choices": []})
 DONE = b"data: [DONE]\n\n"
+
+
+def events(*, hide_usage: bool = False, stores: bool = False) -> EventTap:
+    return EventTap(Answers(stores=stores, hide_usage=hide_usage).event)
 
 
 def run(tap: Tap, chunks: list[bytes]) -> tuple[bytes, bytes]:
@@ -48,27 +52,27 @@ sizes = st.lists(st.integers(1, 60), max_size=40)
 
 @given(sizes)
 def test_the_terminal_event_is_held_back_in_any_chunking(sizes: list[int]) -> None:
-    tap = OpenAI().tap(events=True, hide_usage=False)
+    tap = events()
     assert run(tap, cut(FIRST + SECOND + USAGE_ONLY + DONE, sizes)) == (FIRST + SECOND + USAGE_ONLY, DONE)
-    assert (tap.usage, tap.model, tap.ended, tap.failed) == (Usage(7, 3), "m", True, False)
+    assert (tap.report.usage, tap.report.model, tap.ended, tap.report.failed) == (Usage(7, 3), "m", True, False)
 
 
 @given(sizes)
 def test_exactly_the_usage_only_event_is_hidden(sizes: list[int]) -> None:
-    tap = OpenAI().tap(events=True, hide_usage=True)
+    tap = events(hide_usage=True)
     assert run(tap, cut(FIRST + SECOND + USAGE_ONLY + DONE, sizes)) == (FIRST + SECOND, DONE)
-    assert tap.usage == Usage(7, 3)
+    assert tap.report.usage == Usage(7, 3)
 
 
 def test_usage_beside_a_choice_is_not_hidden() -> None:
     last = event(chunk(usage=USAGE))
-    tap = OpenAI().tap(events=True, hide_usage=True)
+    tap = events(hide_usage=True)
     assert run(tap, [FIRST, last + DONE]) == (FIRST + last, DONE)
-    assert tap.usage == Usage(7, 3)
+    assert tap.report.usage == Usage(7, 3)
 
 
 def test_what_follows_the_end_is_held_back_with_it() -> None:
-    tap = OpenAI().tap(events=True, hide_usage=False)
+    tap = events()
     assert run(tap, [FIRST + DONE + b": bye\n\n", b"data: more\n\n"]) == (
         FIRST,
         DONE + b": bye\n\ndata: more\n\n",
@@ -76,13 +80,13 @@ def test_what_follows_the_end_is_held_back_with_it() -> None:
 
 
 def test_a_stream_without_an_end() -> None:
-    tap = OpenAI().tap(events=True, hide_usage=False)
+    tap = events()
     assert run(tap, [FIRST, SECOND, b"data: {"]) == (FIRST + SECOND, b"data: {")
     assert not tap.ended
 
 
 def test_an_end_without_its_blank_line() -> None:
-    tap = OpenAI().tap(events=True, hide_usage=False)
+    tap = events()
     assert run(tap, [FIRST + b"data: [DONE]\n"]) == (FIRST, b"data: [DONE]\n")
     assert tap.ended
 
@@ -92,73 +96,73 @@ def test_an_end_without_its_blank_line() -> None:
 )
 def test_an_end_is_what_clients_take_for_one(end: bytes) -> None:
     """The SDKs stop at any data that begins with the word: it must not reach them before the closing record."""
-    tap = OpenAI().tap(events=True, hide_usage=False)
+    tap = events()
     assert run(tap, [FIRST + end, b": bye\n\n"]) == (FIRST, end + b": bye\n\n")
 
 
 def test_usage_is_found_beside_another_that_is_null() -> None:
     both = event(chunk(choices=[], details={"usage": None}, usage=USAGE))
-    tap = OpenAI().tap(events=True, hide_usage=True)
+    tap = events(hide_usage=True)
     assert run(tap, [FIRST + both + DONE]) == (FIRST, DONE)
-    assert tap.usage == Usage(7, 3)
+    assert tap.report.usage == Usage(7, 3)
 
 
 def test_hidden_usage_without_its_blank_line_stays_hidden() -> None:
-    tap = OpenAI().tap(events=True, hide_usage=True)
+    tap = events(hide_usage=True)
     assert run(tap, [FIRST + USAGE_ONLY[:-1]]) == (FIRST, b"")
-    assert tap.usage == Usage(7, 3)
+    assert tap.report.usage == Usage(7, 3)
 
 
 def test_done_as_a_word_in_the_answer_is_no_end() -> None:
     talk = event(chunk(choices=[{"index": 0, "delta": {"content": "data: [DONE]\n\n"}}]))
-    tap = OpenAI().tap(events=True, hide_usage=False)
+    tap = events()
     assert run(tap, [talk + DONE]) == (talk, DONE)
 
 
 def test_a_failure_inside_a_stream_is_seen() -> None:
     failure = event({"error": {"message": "overloaded", "type": "server_error"}})
-    tap = OpenAI().tap(events=True, hide_usage=False)
+    tap = events()
     assert run(tap, [FIRST + failure])[0] == FIRST + failure
-    assert tap.failed
+    assert tap.report.failed
 
 
 def test_comments_and_garbage_pass() -> None:
     noise = b": keep-alive\n\n" + b"data: not json\n\n" + b"data: [1]\n\n"
-    tap = OpenAI().tap(events=True, hide_usage=True)
+    tap = events(hide_usage=True)
     assert run(tap, [noise + DONE]) == (noise, DONE)
 
 
 @given(st.binary(min_size=1, max_size=200), sizes)
 def test_a_document_holds_back_its_last_byte_at_least(body: bytes, sizes: list[int]) -> None:
     pieces = cut(body, sizes)
-    before, after = run(DocumentTap(lambda document: None), pieces)
+    before, after = run(DocumentTap(lambda document, report: None), pieces)
     assert before + after == body
     assert after == pieces[-1]
 
 
 @given(st.binary(min_size=1, max_size=200), sizes)
 def test_a_document_whose_end_comes_as_a_surprise(body: bytes, sizes: list[int]) -> None:
-    tap = DocumentTap(lambda document: None)
+    tap = DocumentTap(lambda document, report: None)
     before = b"".join(tap.feed(piece, False) for piece in cut(body, sizes))
     assert (before, tap.finish()) == (body[:-1], body[-1:])
 
 
 def test_usage_of_a_document() -> None:
-    tap = OpenAI().tap(events=False, hide_usage=False)
+    tap = DocumentTap(Answers(stores=False).document)
     run(tap, cut(orjson.dumps({"model": "m", "usage": USAGE}), [10, 10]))
-    assert (tap.usage, tap.model) == (Usage(7, 3), "m")
+    assert (tap.report.usage, tap.report.model) == (Usage(7, 3), "m")
 
 
 def test_an_empty_body() -> None:
-    tap = OpenAI().tap(events=False, hide_usage=False)
+    tap = DocumentTap(Answers(stores=False).document)
     assert run(tap, []) == (b"", b"")
-    assert tap.usage is None
+    assert tap.report.usage is None
 
 
 def test_a_huge_document_is_relayed_without_being_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taps, "MAX_DOCUMENT_BYTES", 100)
-    tap = OpenAI().tap(events=False, hide_usage=False)
+    tap = DocumentTap(Answers(stores=False).document)
     body = orjson.dumps({"usage": USAGE, "pad": "x" * 200})
     before, after = run(tap, cut(body, [50] * 5))
     assert before + after == body
-    assert tap.usage is None
+    assert tap.report.usage is None

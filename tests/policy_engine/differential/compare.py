@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import policy_engine as pe
-from policy_engine.codegen import body, index, joins
+from policy_engine.codegen import frame, index, joins
 from policy_engine.compiler.program import Kind
 from policy_engine.errors import MAX_ERRORS
 from policy_engine.values import equal
@@ -82,19 +82,19 @@ def _shape(outcome: str) -> str:
 def generated_with(
     *,
     fewest: int = index.FEWEST,
-    depth: int = body.MAX_DEPTH,
+    depth: int = frame.MAX_DEPTH,
     members: int = joins.FEWEST,
     searched: int = joins.SEARCHED,
 ) -> Iterator[None]:
     """Policies that are compiled and asked in here have an index from `fewest` rules on, `depth` blocks in a function,
     and tables of collections from `members` on, made at the second loop over more than `searched`.
     """
-    before = index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
-    index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
+    before = index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
+    index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
     try:
         yield
     finally:
-        index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = before
+        index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = before
 
 
 VARIANTS: Final[tuple[dict[str, int], ...]] = (

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import Denied, GatewayError
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache, digests
-from gateway.registry.reader import ActiveSet, BundleRef
+from gateway.registry.port import ActiveSet, BundleRef
 from policy_engine import engine
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from gateway.policy.bundle import Files
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout.check import Problem, check, problems_of
 from gateway.processes.creation import starter_files
+from policy_engine.testing import runner
 
 ROOT = Path(__file__).parents[4]
 
@@ -130,6 +131,16 @@ def test_tests_are_judged_as_strictly_as_requests() -> None:
     assert outcomes(b=files) == [("b", "tests_failed")]
 
 
+def test_tests_that_only_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is not the commit's fault: such a check is repeated. With a test that fails it is."""
+    monkeypatch.setattr(runner, "run", functools.partial(runner.run, timeout=0.05))
+    slow = "test_slow if count([1 | some x in numbers.range(1, 9999); some y in numbers.range(1, 9999)]) > 0"
+    files = bundle(authz="allow := true", authz_test=slow)
+    assert outcomes(b=files) == [("b", "check_timeout")]
+    files = bundle(authz="allow := true", authz_test=f"{slow}\n\ntest_wrong if 1 == 2")
+    assert outcomes(b=files) == [("b", "tests_failed")]
+
+
 def test_tests_do_not_help_what_is_published() -> None:
     """A module that only compiles together with its tests does not compile."""
     files = bundle(authz="import data.b.authz_test\n\nallow if f(1)", authz_test="x := 1")
@@ -143,10 +154,8 @@ def test_one_bad_bundle_does_not_hide_another() -> None:
 
 def test_a_check_that_takes_too_long() -> None:
     slow = "test_slow if count([1 | numbers.range(1, 99999)[_]; numbers.range(1, 99999)[_]]) > 0"
-    start = time.monotonic()
     [problem] = check({"b": bundle(authz="allow := true", authz_test=slow)}, seconds=1.0)
-    assert (problem.outcome, problem.bundle) == ("check_timeout", "")
-    assert time.monotonic() - start < 10
+    assert (problem.outcome, problem.bundle) == ("check_timeout", "")  # a test's own time limit would name the bundle
 
 
 def test_a_check_that_is_stopped() -> None:
@@ -155,10 +164,8 @@ def test_a_check_that_is_stopped() -> None:
     stop = threading.Event()
     timer = threading.Timer(0.3, stop.set)
     timer.start()
-    start = time.monotonic()
     with pytest.raises(GatewayError, match="check_stopped"):
         check({"b": bundle(authz="allow := true", authz_test=endless)}, stop=stop)
-    assert time.monotonic() - start < 3
     timer.join()
 
 

@@ -167,21 +167,79 @@ def test_going_back(home: Home, repository: Repository, sync: PolicySync) -> Non
     assert in_force(home) == repository.first
 
 
-def test_a_bundle_that_somebody_is_bound_to(home: Home, repository: Repository, sync: PolicySync) -> None:
+@pytest.mark.parametrize("cure", ["revoke", "unbind"])
+def test_a_bundle_that_somebody_is_bound_to(home: Home, repository: Repository, sync: PolicySync, cure: str) -> None:
     sync.step()
     home.agent("bot")
     changes.bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
-    more = {path.replace("b/", "c/"): text.replace("b.authz", "c.authz") for path, text in BUNDLE.items()}
-    more["c/.manifest"] = more["c/.manifest"].replace('["b"]', '["c"]')
-    repository.commit({**dict.fromkeys(BUNDLE), **more})
+    without_b(repository)
     found = sync.step()
     assert found.outcome == "bundle_missing"
-    assert str(found.problems[0]) == "bundle b: agent bot is bound to it"
+    assert str(found.problems[0]).startswith("bundle b: `bot` is bound to it")
+    assert "`gateway unbind bot b`" in str(found.problems[0])
     assert in_force(home) == repository.first
-    # An agent that is gone needs nothing any more.
-    changes.revoke_agent(home.registry, actor=ACTOR, organization="default", agent="bot")
-    again = PolicySync(home.registry, home.data, sync.source, actor=ACTOR)
-    assert again.step().outcome == "activated"
+    assert sync.step() == found
+    assert [entry["outcome"] for entry in entries(home)] == ["ok", "bundle_missing"], "looked at again, recorded once"
+    # An agent that is gone needs nothing any more, nor does one that is unbound; the same process notices.
+    if cure == "revoke":
+        changes.revoke_agent(home.registry, actor=ACTOR, organization="default", agent="bot")
+    else:
+        changes.unbind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
+    assert sync.step().outcome == "activated"
+
+
+def test_a_binding_that_is_made_while_a_commit_is_checked(
+    home: Home, repository: Repository, sync: PolicySync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise all requests of the agent would be refused: its bundle is in force no more."""
+    sync.step()
+    home.agent("bot")
+    without_b(repository)
+    check = policy_check.check
+
+    def bind_meanwhile(*arguments: Any, **more: Any) -> list[policy_check.Problem]:
+        found = check(*arguments, **more)
+        changes.bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
+        return found
+
+    monkeypatch.setattr(policy_check, "check", bind_meanwhile)
+    outcome = sync.step()
+    assert (outcome.outcome, outcome.problems[0].bundle) == ("bundle_missing", "b")
+    assert in_force(home) == repository.first
+
+
+@pytest.mark.parametrize("outcome", ["check_failed", "check_timeout"])
+def test_a_check_that_this_machine_could_not_do_is_repeated(
+    home: Home, repository: Repository, sync: PolicySync, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """It was kept as if the commit were bad, until the next commit or restart."""
+    sync.step()
+    second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
+    clock = [1000.0]
+    tries: list[float] = []
+
+    def fail(*_: object, **__: object) -> list[policy_check.Problem]:
+        tries.append(clock[0])
+        return [policy_check.Problem(outcome, "", "it is too busy")]
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(policy_check, "check", fail)
+        for _ in range(40):
+            assert sync.step().outcome == outcome
+            clock[0] += 1.0
+    assert tries == [1000.0, 1005.0, 1015.0, 1035.0], "a check may take a minute of computing: not at every look"
+    assert [entry["outcome"] for entry in entries(home)] == ["ok", outcome], "tried again, but recorded once"
+    clock[0] += policy_sync.LONGEST_PAUSE
+    assert sync.step().outcome == "activated"
+    assert in_force(home) == second
+
+
+def without_b(repository: Repository) -> str:
+    """Commit a bundle `c` in place of `b`."""
+    more = {path.replace("b/", "c/"): text.replace("b.authz", "c.authz") for path, text in BUNDLE.items()}
+    more["c/.manifest"] = more["c/.manifest"].replace('["b"]', '["c"]')
+    return repository.commit({**dict.fromkeys(BUNDLE), **more})
 
 
 BUNDLE = {

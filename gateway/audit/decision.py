@@ -1,0 +1,72 @@
+"""The states of a decision, and who may end it. Every closing that the request does not make itself is made here.
+
+    denied               recorded as a denial, or as an allow that its reservation turned around; nothing follows
+    open                 it has a row in `open_decision`, under the process (`boot`) that recorded it
+    owed                 open, but its closing could not be recorded: the writer of that process keeps the closing in
+                         memory and tries again. Nobody else can tell this state from `open`
+    closed by request    the request has recorded its own outcome, whatever that was (`gateway/dataplane/evidence.py`)
+    closed by writer     what was owed is recorded: the request's closing, now `late`, or `not_forwarded` for a decision
+                         whose commit was in doubt, so that its request was refused
+    closed by recovery   its process died, and what that process owed went with it: the outcome is `unknown`
+
+The row in `open_decision` goes with the closing, in one transaction, and there can be only one closing: the first one
+stands. The diagram is in docs/architecture.md, section 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final
+
+from gateway.audit.entry import Entry
+from gateway.audit.intents import Completed, Decided
+
+_NOT_FORWARDED: Final = "not_forwarded"
+_UNKNOWN: Final = "unknown"
+_LATE: Final = "late"
+
+
+class State(StrEnum):
+    """What the log says of a decision."""
+
+    DENIED = "denied"
+    OPEN = "open"
+    CLOSED_BY_REQUEST = "closed_by_request"
+    CLOSED_BY_WRITER = "closed_by_writer"
+    CLOSED_BY_RECOVERY = "closed_by_recovery"
+
+
+def recorded(decision: Entry) -> State:
+    """The state that a `decided` entry begins with."""
+    return State.OPEN if decision["open"] else State.DENIED
+
+
+def closed(closing: Entry) -> State:
+    """The state that a `completed` entry ends with: who has closed the decision."""
+    if closing["outcome"] == _UNKNOWN:
+        return State.CLOSED_BY_RECOVERY
+    if closing["outcome"] == _NOT_FORWARDED or closing.get(_LATE):
+        return State.CLOSED_BY_WRITER
+    return State.CLOSED_BY_REQUEST
+
+
+def late(closing: Completed) -> Completed:
+    """The request's own closing, recorded by the writer afterwards. Its client never saw the end of the answer."""
+    return replace(closing, fields={**closing.fields, _LATE: True})
+
+
+def not_forwarded(decision: Decided) -> Completed:
+    """Closes a decision that may be in the log although its request was told that it is not."""
+    return Completed(
+        organization=decision.organization,
+        decision_id=decision.event_id,
+        agent=decision.agent,
+        outcome=_NOT_FORWARDED,
+        epoch=decision.epoch,
+    )
+
+
+def unknown(organization: str, decision_id: str, agent: str | None, epoch: int) -> Completed:
+    """Closes a decision whose process has died."""
+    return Completed(organization=organization, decision_id=decision_id, agent=agent, outcome=_UNKNOWN, epoch=epoch)

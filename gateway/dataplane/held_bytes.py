@@ -1,0 +1,41 @@
+"""A budget of the bytes of request bodies that one worker holds, so that clients cannot exhaust its memory."""
+
+from __future__ import annotations
+
+from gateway.errors import Denied
+
+
+class HeldBytes:
+    """The budget of one worker; used from its event loop's thread only."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    def take(self, size: int) -> None:
+        """Take from the budget; `Denied` with `overloaded` if there is not so much left."""
+        if self._held + size > self._most:
+            raise Denied("overloaded", f"{self._held} bytes of request bodies are held")
+        self._held += size
+
+    def give(self, size: int) -> None:
+        self._held -= size
+
+
+class Holding:
+    """What one request has taken from the budget."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: HeldBytes) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        self._budget.take(size)
+        self._size += size
+
+    def release(self) -> None:
+        """Give everything back; may be called again."""
+        self._budget.give(self._size)
+        self._size = 0

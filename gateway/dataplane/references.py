@@ -1,0 +1,78 @@
+"""Which state at providers was created by which agent: what an agent may refer to without a policy's word for it.
+
+Rows live in `runtime.db`. They are found by what a request names, and written before the client sees the end of the
+answer that created them, so that it can name them at once, also to another worker. The log lists the same
+(`created_json` of a `completed` entry). What is lost can only make a reference foreign, which denies.
+Specification: docs/architecture.md, sections 6 and 13.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from gateway.call import Reference
+from gateway.errors import Denied, GatewayError
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS reference (
+  organization TEXT NOT NULL, upstream TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
+  agent TEXT NOT NULL, created_ns INTEGER NOT NULL,
+  PRIMARY KEY (organization, upstream, kind, id)
+) STRICT, WITHOUT ROWID
+"""
+_FIND = "SELECT agent FROM reference WHERE organization = ? AND upstream = ? AND kind = ? AND id = ?"
+# Who was first created it: an id cannot be taken over.
+_ADD = "INSERT OR IGNORE INTO reference VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class References:
+    """One worker's view. `foreign` belongs to its event loop's thread, `remember` to any other."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with ExitStack() as opened:
+                self._writes = opened.enter_context(closing(_connect(path)))
+                self._writes.execute("PRAGMA journal_mode = WAL")
+                self._writes.execute("PRAGMA synchronous = NORMAL")
+                self._writes.execute(_TABLE)
+                self._rows = opened.enter_context(closing(_connect(path)))
+                opened.pop_all()  # all is well: they stay open until `close`
+        except sqlite3.Error as error:
+            raise GatewayError("runtime_unavailable", f"cannot use `{path}`: {error}", subject=str(path)) from error
+        self._guard = threading.Lock()  # for `_writes`
+
+    def close(self) -> None:
+        self._rows.close()
+        self._writes.close()
+
+    def foreign(
+        self, organization: str, upstream: str, agent: str, references: Iterable[Reference]
+    ) -> tuple[Reference, ...]:
+        """Those that this agent did not create at this upstream (its id) through this gateway."""
+        try:
+            return tuple(
+                each
+                for each in references
+                if self._rows.execute(_FIND, (organization, upstream, each.kind, each.id)).fetchone() != (agent,)
+            )
+        except sqlite3.Error as error:
+            raise Denied("registry_unavailable", f"references: {error}") from error
+
+    def remember(self, organization: str, upstream: str, agent: str, created: Iterable[Reference]) -> None:
+        """Take note of what an agent has created. Blocks; raises `GatewayError`."""
+        now = time.time_ns()
+        rows = [(organization, upstream, each.kind, each.id, agent, now) for each in created]
+        try:
+            with self._guard:
+                self._writes.executemany(_ADD, rows)
+        except sqlite3.Error as error:
+            raise GatewayError("runtime_unavailable", f"references cannot be remembered: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)

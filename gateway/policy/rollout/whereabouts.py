@@ -1,0 +1,61 @@
+"""Where a bundle got stuck on its way from its author's directory into force, for those who thought it had arrived."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from gateway.audit import search, storage
+from gateway.errors import GatewayError
+from gateway.policy.bundle import MANIFEST
+from gateway.policy.rollout.source import GitSource
+from gateway.registry import queries
+from gateway.registry.database import Registry
+from gateway.settings import DataDirectory, Settings
+from gateway.storage.liveness import LiveBoots
+
+# A refusal further back than this in the log of activations is not looked for.
+_RECENT = 500
+
+
+def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
+    """What has to happen before `bundle` is in force; "" if there is no such bundle in the policies repository."""
+    source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
+    try:
+        commit = source.head().commit
+        names = source.names(commit)
+    except GatewayError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    if bundle not in names:
+        return _not_committed(settings, bundle)
+    active = queries.activation(registry)
+    holds = f"commit {commit[:12]} holds it"
+    if active is not None and active.commit == commit:
+        return f"{holds} and has come into force just now: try again"
+    if refusal := _refusal(settings.data, commit):
+        return f"{holds}, but was not put into force: {refusal}"
+    if not any(LiveBoots(settings.data)):
+        return f"{holds}: start `gateway up`, which tests it and puts it into force"
+    return f"{holds}, and the gateway is testing it: try again in a moment"
+
+
+def _not_committed(settings: Settings, bundle: str) -> str:
+    """What is missing of a bundle that the commit does not hold, if its files lie in a working tree."""
+    directory = settings.repository / settings.policies_path.strip("/") / bundle
+    if "/" in bundle or bundle in (".", "..") or not directory.is_dir():
+        return ""
+    if not (directory / MANIFEST).is_file():
+        return f"`{directory}` has no `{MANIFEST}`: add one, and commit it"
+    return f"`{directory}` is not in the newest commit of `{settings.policies_ref}`: commit it"
+
+
+def _refusal(data: DataDirectory, commit: str) -> str:
+    """Why the newest attempt to activate this commit failed, as the log has it; "" if it did not."""
+    try:
+        with closing(storage.connect_read_only(data.audit_db)) as db:
+            entries = [found.entry for found in search.newest(db, _RECENT, "system") if found.kind == "activation"]
+    except GatewayError:
+        return ""  # commands that need the log say what is wrong with it
+    for entry in reversed(entries):
+        if entry.get("commit") == commit:
+            return "" if entry["outcome"] == "ok" else f"{entry['outcome']}: {entry.get('detail', '')}".splitlines()[0]
+    return ""

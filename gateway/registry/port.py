@@ -1,0 +1,92 @@
+"""What a data worker asks the registry, whichever database holds it (docs/architecture.md, section 9).
+
+The port is asynchronous because a database across a network answers later, and may answer many requests with one read.
+SQLite answers at once (`reader.py`). Whatever goes wrong is `Denied` with `registry_unavailable`: a worker that cannot
+read who may do what lets nobody do anything. Nothing is cached behind the port; callers cache by epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from gateway.identity.principals import CredentialRow
+
+REVISION = "0002"
+"""The migration whose tables the implementations read; a worker refuses any other."""
+
+
+class Epochs(NamedTuple):
+    """The number of the registry's state, and for each part of it the number at which that part changed last.
+
+    `value` grows with every change. What was read of a part is still true while the part's number stays the same.
+    """
+
+    value: int
+    authority: int
+    """Organizations, agents, keys and bindings: all that principals are made of."""
+    upstreams: int
+    policy: int
+    """The activation in force, and the revisions that bindings pin."""
+
+
+class BundleRef(NamedTuple):
+    """One revision of a bundle: what to load, and what the log says was loaded."""
+
+    name: str
+    digest: str
+    commit: str
+    entrypoint: str
+
+
+class UpstreamRow(NamedTuple):
+    """A configured destination. `secret` is sealed (`vault.py`); None if the upstream needs none."""
+
+    id: str
+    organization: str
+    name: str
+    provider: str
+    base_url: str
+    default: bool
+    secret: bytes | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveSet:
+    """The bundle revisions in force as of one epoch of policy; none before the first activation: nothing is granted."""
+
+    activation_id: str
+    commit: str
+    epoch: int
+    bundles: Mapping[str, BundleRef]
+    pinned: Mapping[tuple[str, str], BundleRef] = field(default_factory=dict)
+
+    def find(self, bundle: str, pinned: str | None) -> BundleRef | None:
+        """The revision that a binding means: the pinned commit's, or the one in force."""
+        return self.bundles.get(bundle) if pinned is None else self.pinned.get((bundle, pinned))
+
+
+class RegistryPort(Protocol):
+    """One worker's view of the registry, for its event loop."""
+
+    async def epochs(self) -> Epochs:
+        """The number of the state that is in force now, and of each part of it. Never older than the call."""
+        ...
+
+    async def credential(self, credential_id: str) -> CredentialRow | None:
+        """The key with this public id, dead or alive."""
+        ...
+
+    async def active_bundles(self) -> ActiveSet:
+        """The activation in force, and the revisions that bindings pin. Carries the epoch to cache it under."""
+        ...
+
+    async def upstreams(self) -> list[UpstreamRow]:
+        """Every configured destination of every organization, oldest first."""
+        ...
+
+    async def deployment(self) -> str:
+        """The name that `gateway init` gave, the origin of the logs."""
+        ...

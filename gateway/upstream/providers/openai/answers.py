@@ -1,0 +1,94 @@
+"""What servers that speak the OpenAI API report in their answers: usage, model, failure, kept state, a stream's end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.call import Reference, Usage
+from gateway.upstream import sse
+from gateway.upstream.taps import Event, Report, json_object
+
+_END = b"[DONE]"
+_MAX_NAME = 256
+
+
+class Answers:
+    """Reads the answers to one call. `stores`: the call asked the provider to keep the completion.
+
+    `hide_usage`: the gateway asked for the event that holds nothing but usage, and the client did not.
+    """
+
+    def __init__(self, *, stores: bool, hide_usage: bool = False) -> None:
+        self._stores = stores
+        self._hide_usage = hide_usage
+
+    def document(self, document: dict[str, Any], report: Report) -> None:
+        """Read an answer that is one document, or one chunk of a stream."""
+        if report.model is None:
+            report.model = _text(document.get("model"))
+            if self._stores:
+                _keep(report, "completion", document.get("id"))
+        if (usage := read_usage(document)) is not None:
+            report.usage = usage
+        choices = document.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            _read_audio(choice, report)
+
+    def event(self, event: bytes, report: Report) -> Event:
+        """Read one event of a stream."""
+        # Most events report nothing: look before parsing.
+        reports = event.count(b'"usage"') > event.count(b'"usage":null') or b'"error"' in event or b'"audio"' in event
+        if not reports and report.model is not None and _END not in event:
+            return Event.SHOW
+        data = sse.data_of(event)
+        # As SDKs see it: for them a stream has ended with whatever begins like that.
+        if data.lstrip().startswith(_END):
+            return Event.END
+        document = json_object(data)
+        if document is None:
+            return Event.SHOW
+        self.document(document, report)
+        if document.get("error"):
+            report.failed = True
+        only_usage = document.get("choices") == [] and read_usage(document) is not None
+        return Event.HIDE if self._hide_usage and only_usage else Event.SHOW
+
+
+def read_usage(document: dict[str, Any]) -> Usage | None:
+    """Usage as chat completions report it, in an answer or in a chunk of a stream; None where there is none."""
+    usage = document.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if input_tokens is None:
+        return None
+    return Usage(
+        input=input_tokens,
+        output=output_tokens or 0,
+        cached=_count(usage.get("prompt_tokens_details"), "cached_tokens") or 0,
+        reasoning=_count(usage.get("completion_tokens_details"), "reasoning_tokens") or 0,
+    )
+
+
+def _read_audio(choice: object, report: Report) -> None:
+    """Audio of an answer can be named in later calls instead of being sent again."""
+    message = choice.get("message") or choice.get("delta") if isinstance(choice, dict) else None
+    audio = message.get("audio") if isinstance(message, dict) else None
+    if isinstance(audio, dict):
+        _keep(report, "audio", audio.get("id"))
+
+
+def _keep(report: Report, kind: str, identifier: object) -> None:
+    if isinstance(identifier, str) and 0 < len(identifier) <= _MAX_NAME:
+        reference = Reference(kind, identifier)
+        if reference not in report.created:
+            report.created.append(reference)
+
+
+def _count(details: object, name: str) -> int | None:
+    value = details.get(name) if isinstance(details, dict) else None
+    return value if value.__class__ is int and 0 <= value < 2**53 else None
+
+
+def _text(value: object) -> str | None:
+    return value[:_MAX_NAME] if isinstance(value, str) else None

@@ -1,0 +1,265 @@
+"""Chat completions: what a request body asks for, and what is changed in it.
+
+Strict where servers are known to differ: a member that a policy relies on must have its one documented type and its one
+spelling, and a role must be one that exists. Members that no policy relies on pass as they are.
+Specification: docs/architecture.md, sections 6 and 7.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from gateway.call import Call, Reference, Tool
+from gateway.upstream import strict_json
+from gateway.upstream.providers import members
+from gateway.upstream.providers.base import Edits, Endpoint
+from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
+from gateway.upstream.strict_json import shown
+
+ACTION = "chat.completions"
+
+USAGE_EDIT = "stream_options.include_usage"
+CAP_EDIT = "max_output_tokens"
+"""How the log names what was changed in a body."""
+
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_MAX_LIMIT = 2**64 - 1  # what a request can say, and an input document hold
+_MAX_ANSWERS = 128
+
+# Members by which compatible servers do what no policy could see, and why that is refused.
+_UNSEEN = {
+    "engine": "the model is named in `model`",
+    "preset": "a request names its models and tools itself",
+    "plugins": "tools are listed in `tools`",
+    # Where such a name is known it beats the documented ones, and with them a policy's cap.
+    **dict.fromkeys(
+        ("max_new_tokens", "n_predict", "num_predict"),
+        "the output limit is `max_tokens` or `max_completion_tokens`",
+    ),
+    "chat_template": "prompts are written in `messages`",
+}
+
+# Members whose other spellings are refused, per kind of object.
+_CALL_NAMES = frozenset(
+    {"model", "models", "fallbacks", "route", "messages", "stream", "stream_options", "tools", "tool_choice"}
+    | {"functions", "web_search_options", "n", "store"}
+    | set(LIMITS)
+    | _UNSEEN.keys()
+)
+_MESSAGE_NAMES = frozenset({"role", "content", "audio", "tool_calls"})
+_DEFINITIONS = frozenset({"function", "custom"})
+_TOOL_NAMES = frozenset({"type", "name"}) | _DEFINITIONS
+_TOOL_CALL_NAMES = frozenset({"id"}) | _TOOL_NAMES
+_PART_NAMES = frozenset({"type", "text", "file", "file_id", "image_url", "input_audio"})
+_OPTION_NAMES = frozenset({"include_usage"})
+_FALLBACK_NAMES = frozenset({"model"})
+
+
+def read(endpoint: Endpoint, provider: str, dialect: Dialect, raw: bytes) -> Call:
+    """The call in this body; `Denied` where it is none."""
+    body = strict_json.parse(raw)
+    if not isinstance(body, dict):
+        members.refuse("the body must be an object")
+    members.check_names(body, _CALL_NAMES)
+    if unseen := sorted(_UNSEEN.keys() & body.keys()):
+        members.refuse(f"`{unseen[0]}` is not supported: {_UNSEEN[unseen[0]]}")
+    models = _models(body)
+    messages = _messages(body.get("messages"))
+    return Call(
+        action=endpoint.route.action,
+        upstream=endpoint.upstream,
+        provider=provider,
+        method=endpoint.route.method,
+        path=endpoint.path,
+        params=endpoint.params,
+        raw=raw,
+        body=body,
+        model=models[0],
+        models=models,
+        stream=_stream(body),
+        max_output_tokens=_output_limit(body, dialect),
+        tools=_tools(body),
+        roles=tuple(message["role"] for message in messages),
+        messages=len(messages),
+        system_prompts=tuple(_digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
+        references=_references(messages),
+        stores=members.boolean(body.get("store"), "store"),
+    )
+
+
+def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, ...]]:
+    """The call with its body edited, and the names of the edits."""
+    body, names = call.body, []
+    assert body is not None
+    limit = call.max_output_tokens
+    options = body.get("stream_options") or {}
+    if edits.report_usage and call.stream and not options.get("include_usage"):
+        body = {**body, "stream_options": {**options, "include_usage": True}}
+        names.append(USAGE_EDIT)
+    if edits.max_output_tokens is not None and (limits := _capped(body, edits.max_output_tokens, dialect)):
+        body = {**body, **limits}
+        limit = _output_limit(body, dialect)
+        names.append(CAP_EDIT)
+    if not names:
+        return call, ()
+    return replace(call, raw=strict_json.dump(body), body=body, max_output_tokens=limit), tuple(names)
+
+
+def _capped(body: dict[str, Any], cap: int, dialect: Dialect) -> dict[str, int]:
+    """The limits that must change so that all answers together have at most `cap` tokens; none if they do already."""
+    given = {name: body[name] for name in LIMITS if body.get(name) is not None}
+    # Each of several answers gets its share. If there are more answers than tokens, the second judgement says no.
+    share = min([max(1, cap // _answers(body)), *given.values()])
+    names = set(given)
+    if dialect.together:
+        names.update(dialect.honoured)
+    elif names.isdisjoint(dialect.honoured):
+        names.add(dialect.honoured[0])
+    return {name: share for name in LIMITS if name in names and given.get(name) != share}
+
+
+def _models(body: dict[str, Any]) -> tuple[str, ...]:
+    """Every model that the request lets the provider choose from, in order of preference, each once.
+
+    Routers take a list in `models` or `fallbacks` and go through it when the first model fails.
+    """
+    found = [members.model(body["model"])] if body.get("model") is not None else []
+    for name in ("models", "fallbacks"):
+        listed = body.get(name)
+        if listed is None:
+            continue
+        if not isinstance(listed, list):
+            members.refuse(f"`{name}` must be a list")
+        for each in listed:
+            if isinstance(each, dict):
+                if each.keys() != _FALLBACK_NAMES:
+                    members.refuse(f"an object in `{name}` must have the member `model` and no other")
+                each = each["model"]
+            found.append(members.model(each, f"a model in `{name}`"))
+    if body.get("route") not in (None, "fallback"):
+        members.refuse('`route` must be "fallback": a request names its models itself')
+    if not found:
+        members.refuse("`model` must be a string")
+    return tuple(dict.fromkeys(found))
+
+
+def _stream(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    if options is not None:
+        members.one_object(options, "stream_options", _OPTION_NAMES)
+        members.boolean(options.get("include_usage"), "stream_options.include_usage")
+    return members.boolean(body.get("stream"), "stream")
+
+
+def _answers(body: dict[str, Any]) -> int:
+    """How many answers are asked for; each of them may be as long as the limit says."""
+    answers = body.get("n")
+    return 1 if answers is None else members.whole_number(answers, "n", _MAX_ANSWERS)
+
+
+def _output_limit(body: dict[str, Any], dialect: Dialect) -> int | None:
+    """The limit of all answers together. A name that this server does not honour limits nothing."""
+    answers = _answers(body)
+    limits = {
+        name: members.whole_number(body[name], name, _MAX_LIMIT // answers) * answers
+        for name in LIMITS
+        if body.get(name) is not None
+    }
+    if len(set(limits.values())) > 1:
+        members.refuse("`max_tokens` and `max_completion_tokens` contradict each other: name one of them")
+    return next((limits[name] for name in dialect.honoured if name in limits), None)
+
+
+def _messages(value: object) -> list[dict[str, Any]]:
+    messages = members.objects(value, "messages", _MESSAGE_NAMES)
+    if not messages:
+        members.refuse("`messages` must hold at least one message")
+    for message in messages:
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
+            members.refuse("`role` of a message must be one of " + ", ".join(sorted(_ROLES)))
+        content = message.get("content")
+        if content is not None and not isinstance(content, str):
+            for part in members.objects(content, "content", _PART_NAMES):
+                for inner in part.values():
+                    if inner.__class__ is dict:
+                        members.check_names(inner, _PART_NAMES)
+        if content is None and role in _SYSTEM_ROLES:
+            members.refuse(f"a message of role {role} must have content")
+        for asked in members.objects(message.get("tool_calls"), "tool_calls", _TOOL_CALL_NAMES):
+            for inner in asked.values():
+                if inner.__class__ is dict:
+                    members.check_names(inner, _TOOL_NAMES)
+    return messages
+
+
+def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
+    tools = [_tool(item) for item in members.objects(body.get("tools"), "tools", _TOOL_NAMES)]
+    functions = members.objects(body.get("functions"), "functions", _TOOL_NAMES)
+    tools += [Tool("function", members.text(item.get("name"), "`name` of a tool")) for item in functions]
+    if body.get("web_search_options") is not None:
+        tools.append(Tool("web_search", ""))
+    return tuple(tools)
+
+
+def _tool(item: dict[str, Any]) -> Tool:
+    # Some compatible servers take a function without its type.
+    kind = members.word(item.get("type", "function" if "function" in item else None), "`type` of a tool")
+    # Some servers look for a function whatever the type says: what is called must not have two names.
+    if more := sorted(item.keys() & (_DEFINITIONS - {kind})):
+        members.refuse(f"a tool of type {shown(kind)} must not have a member `{more[0]}`")
+    if kind not in _DEFINITIONS:
+        return Tool(kind, "")  # the provider runs it itself: its type says what it is
+    if "name" in item:
+        members.refuse(f"the name of a tool of type {kind} stands in its member `{kind}`")
+    if not isinstance(item.get(kind), dict):
+        members.refuse(f"a tool of type {kind} must have a member `{kind}`")
+    definition = members.one_object(item[kind], kind, _TOOL_NAMES)
+    return Tool(kind, members.text(definition.get("name"), "`name` of a tool"))
+
+
+def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
+    """What a message can name of the provider's state: uploaded files, and the audio of an earlier answer."""
+    found: list[Reference] = []
+    for message in messages:
+        if (audio := message.get("audio")) is not None:
+            found.append(Reference("audio", _id(members.one_object(audio, "audio", _PART_NAMES).get("id"))))
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            # Some servers take the id from the part itself.
+            holders = [part]
+            if part.get("file") is not None:
+                holders.append(members.one_object(part["file"], "file", _PART_NAMES))
+            found += [Reference("file", _id(each["file_id"])) for each in holders if each.get("file_id") is not None]
+    return tuple(found)
+
+
+def _id(value: object) -> str:
+    return members.text(value, "an id in a message")
+
+
+def _digest(content: object) -> str:
+    """SHA-256 of a system prompt: of the UTF-8 of a string, of the RFC 8785 form of a list of parts.
+
+    For ASCII member names and integers within 2**53, sorted orjson *is* RFC 8785; other parts are refused, since no
+    system prompt needs them and two spellings of one prompt must not have two digests.
+    """
+    if isinstance(content, str):
+        return hashlib.sha256(content.encode()).hexdigest()
+    if not _is_plain(content):
+        members.refuse("the parts of a system prompt may hold only ASCII member names and whole numbers")
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(key.isascii() and _is_plain(member) for key, member in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return not isinstance(value, float) and not (isinstance(value, int) and abs(value) >= 2**53)

@@ -1,0 +1,30 @@
+"""How servers that speak the OpenAI API differ: by which name of the output limit each of them can be held to it.
+
+OpenAI itself takes `max_completion_tokens`, or the older `max_tokens`, but not both at once. Many servers know only
+`max_tokens` and silently ignore the other name, so a cap written under it would cap nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIMITS = ("max_completion_tokens", "max_tokens")
+"""The names of the output limit. Where the client gives several, they must agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Which names of the output limit a server honours, the preferred one first.
+
+    `together` says that all of them may stand in one request.
+    """
+
+    honoured: tuple[str, ...]
+    together: bool = False
+
+
+OPENAI = Dialect(LIMITS)
+OLDER = Dialect(("max_tokens",))
+"""Servers that know the older name alone."""
+EITHER = Dialect(LIMITS, together=True)
+"""Servers that honour either name, or of which it is not known: then a cap is written under both."""

@@ -1,0 +1,83 @@
+"""The OpenAI API, as OpenAI and the many compatible servers speak it: chat completions and models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from gateway.call import Call
+from gateway.errors import Denied
+from gateway.upstream.providers import members
+from gateway.upstream.providers.base import Edits, Endpoint, Outgoing, Route, plain_url
+from gateway.upstream.providers.openai import chat
+from gateway.upstream.providers.openai.answers import Answers
+from gateway.upstream.providers.openai.dialects import Dialect
+from gateway.upstream.taps import DocumentTap, EventTap, Tap
+
+_FORWARDED = frozenset({b"accept"})
+_ERROR_TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
+}  # fmt: skip
+
+
+class OpenAI:
+    """The provider, in one dialect; see `base.Provider` for what each member promises."""
+
+    name = "openai"
+    prefix = "/v1"
+    routes: Sequence[Route] = (
+        Route("POST", "/chat/completions", chat.ACTION, has_body=True, request_headers=_FORWARDED),
+        Route("GET", "/models", "models.list", has_body=False, request_headers=_FORWARDED),
+        Route("GET", "/models/{model}", "models.retrieve", has_body=False, request_headers=_FORWARDED),
+    )
+    response_headers: tuple[bytes, ...] = (
+        b"openai-*",
+        b"x-ratelimit-*",
+        b"x-request-id",
+        b"retry-after",
+        b"retry-after-ms",
+    )
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+
+    def read(self, endpoint: Endpoint, raw: bytes) -> Call:
+        if endpoint.route.has_body:
+            return chat.read(endpoint, self.name, self._dialect, raw)
+        named = endpoint.params.get("model")
+        return Call(
+            action=endpoint.route.action,
+            upstream=endpoint.upstream,
+            provider=self.name,
+            method=endpoint.route.method,
+            path=endpoint.path,
+            params=endpoint.params,
+            raw=raw,
+            body=None,
+            model=None if named is None else members.model(named),
+            models=() if named is None else (named,),
+        )
+
+    def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+        return (call, ()) if call.body is None else chat.edit(call, edits, self._dialect)
+
+    def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
+        sent = dict(headers)
+        if call.body is not None:
+            sent["Content-Type"] = "application/json"
+        if secret is not None:
+            sent["Authorization"] = f"Bearer {secret}"
+        return Outgoing(call.method, plain_url(base_url + call.path.removeprefix(self.prefix)), sent, call.raw)
+
+    def tap(self, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
+        kind = content_type.partition(b";")[0].strip().lower()
+        answers = Answers(stores=stores, hide_usage=chat.USAGE_EDIT in edits)
+        if kind == b"text/event-stream":
+            return EventTap(answers.event)
+        return DocumentTap(answers.document, expected=kind == b"application/json")
+
+    def error(self, denied: Denied) -> bytes:
+        kind = _ERROR_TYPES.get(denied.reason.status, "server_error")
+        return orjson.dumps({"error": {"message": denied.text, "type": kind, "param": None, "code": denied.code}})

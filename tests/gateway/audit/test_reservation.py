@@ -1,0 +1,168 @@
+"""Reservations: an allow that its own transaction may turn into a denial, across batches, writers and processes.
+
+`make.at_most` is the smallest real one: so many decisions may be open at the same time.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import Denial, Fields, Reservation
+
+if TYPE_CHECKING:
+    from tests.gateway.audit.conftest import Log, Make
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Changes something in the database, and then answers as told."""
+
+    answer: Callable[[], Fields | Denial]
+
+    def take(self, db: sqlite3.Connection, time_ns: int) -> Fields | Denial:
+        assert db.execute("UPDATE meta SET created_ns = 1").rowcount == 1
+        return self.answer()
+
+
+def fail() -> Fields:
+    raise ZeroDivisionError("a defect")
+
+
+def test_an_allow_is_turned_around_inside_its_transaction(log: Log, make: Make) -> None:
+    writer = log.writer()
+    decision = make.decided(reservation=make.at_most(0))
+    committed = writer.write_sync(decision)
+    [entry] = log.entries()
+    assert committed.entry == entry
+    assert (entry["allow"], entry["open"], entry["reason"]) == (False, False, "limit_exceeded")
+    assert (entry["reasons_json"], entry["limit"], entry["used"]) == ('["0 requests are running, 0 may"]', 0, 0)
+    assert log.rows("SELECT * FROM open_decision") == []
+    with pytest.raises(AuditError, match="is not an open decision"):
+        writer.write_sync(make.completed(decision))
+    log.sign()
+    assert log.verify().status == "valid"
+
+
+def test_what_was_reserved_stays_with_the_open_decision(log: Log, make: Make) -> None:
+    writer = log.writer()
+    decision = make.decided(reservation=make.at_most(1))
+    assert writer.write_sync(decision).entry["reservation_json"] == '{"concurrent_requests":1}'
+    assert log.rows("SELECT reservation FROM open_decision") == [('{"concurrent_requests":1}',)]
+    assert writer.write_sync(make.decided(reservation=make.at_most(1))).entry["allow"] is False
+    writer.write_sync(make.completed(decision))
+    assert writer.write_sync(make.decided(reservation=make.at_most(1))).entry["allow"] is True
+    assert log.verify().findings == []
+
+
+def test_the_decisions_of_one_batch_see_each_other(log: Log, make: Make) -> None:
+    writer = log.writer()
+    waiting = [writer.submit(make.decided(reservation=make.at_most(7))) for _ in range(50)]
+    allowed = [each.result(10).entry["allow"] for each in waiting]
+    assert (allowed.count(True), allowed.count(False)) == (7, 43)
+    assert len(log.rows("SELECT * FROM open_decision")) == 7
+
+
+def test_what_a_reservation_writes_is_kept_only_with_what_it_reserves(log: Log, make: Make) -> None:
+    writer = log.writer()
+    [(created,)] = log.rows("SELECT created_ns FROM meta")
+    assert writer.write_sync(make.decided(reservation=Writing(Denial))).entry["allow"] is False
+    with pytest.raises(AuditError, match="a reservation failed: ZeroDivisionError"):
+        writer.write_sync(make.decided(reservation=Writing(fail)))
+    impossible: list[Fields] = [{"allow": True}, {"not a name": 1}, {"limits_json": "x" * 50_000}]
+    for fields in impossible:
+        with pytest.raises(AuditError) as caught:
+            writer.write_sync(make.decided(reservation=Writing(functools.partial(dict, fields))))
+        assert caught.value.code == "bad_entry"
+    assert log.rows("SELECT created_ns FROM meta") == [(created,)]
+    assert writer.write_sync(make.decided(reservation=Writing(dict))).entry["allow"] is True
+    assert log.rows("SELECT created_ns FROM meta") == [(1,)]
+    assert len(log.rows("SELECT * FROM open_decision")) == 1
+    assert log.verify().findings == []
+
+
+def test_a_reservation_that_fails_costs_no_neighbour(log: Log, make: Make) -> None:
+    writer = log.writer()
+    answers: list[Reservation | None] = [None, Writing(fail), make.at_most(9)]
+    waiting = [writer.submit(make.decided(reservation=each)) for each in answers]
+    assert [each.exception(10) is None for each in waiting] == [True, False, True]
+
+
+def test_a_denial_that_is_sent_again_stays_one(log: Log, make: Make) -> None:
+    """The limit has room by then, but this event is in the log, and its request was refused."""
+    decision = make.decided(reservation=make.at_most(0))
+    first = log.writer().write_sync(decision)
+    again = make.decided(event_id=decision.event_id, reservation=make.at_most(5))
+    assert log.writer().write_sync(again) == first
+    assert len(log.entries()) == 1
+    with pytest.raises(AuditError, match="says something else"):
+        log.writer().write_sync(make.decided(event_id=decision.event_id, agent="agt_two", reservation=make.at_most(5)))
+
+
+def test_only_what_stays_open_can_reserve(log: Log, make: Make) -> None:
+    for members in ({"open": False}, {"open": False, "allow": False, "reason": "policy_denied"}):
+        with pytest.raises(AuditError, match="only a decision that stays open"):
+            log.writer().submit(make.decided(reservation=make.at_most(5), **members))
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+from gateway.audit.writer import AuditWriter
+from gateway.settings import DataDirectory
+from tests.gateway.audit.conftest import Make
+
+writer = AuditWriter(DataDirectory(Path(sys.argv[1])), boot=sys.argv[2], deployment="test")
+print("ready", flush=True)
+sys.stdin.readline()
+open_decisions = []
+for _ in range(40):
+    waiting = [(each, writer.submit(each)) for each in [Make.decided(reservation=Make.at_most(6)) for _ in range(3)]]
+    for decision, future in waiting:
+        if future.result(10).entry["allow"]:
+            open_decisions.append(decision)
+    if len(open_decisions) > 1:
+        writer.write_sync(Make.completed(open_decisions.pop()))
+writer.close()
+"""
+
+
+def test_two_processes_share_one_limit(log: Log) -> None:
+    """Both reserve and give back without pause: at no entry of the log are more open than may be."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, log.data.path, f"boot_{name}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in processes:
+        process.communicate("go\n", timeout=60)
+        assert process.returncode == 0
+    now_open, most, denied = 0, 0, 0
+    entries = log.entries()
+    for entry in entries:
+        if entry["kind"] == "completed":
+            now_open -= 1
+        elif entry["open"]:
+            now_open += 1
+        else:
+            denied += 1
+            assert entry["used"] == now_open
+        most = max(most, now_open)
+    assert (most, len(entries) > 240, denied > 0) == (6, True, True)
+    assert {entry["boot"] for entry in entries if entry.get("open")} == {"boot_a", "boot_b"}
+    assert log.verify().findings == []

@@ -1,0 +1,181 @@
+"""What large bodies and long judgements may cost others: memory has a budget, and the event loop goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.dataplane import proxy
+from gateway.policy import authorization
+from gateway.policy import bundle as policy_bundle
+from gateway.registry import activations
+from gateway.registry.records import BundleRecord
+
+from .conftest import ACTOR, COMPLETION, MANIFEST, Gateway, answer, read_reply
+
+Run = Callable[..., None]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("this never came true")
+
+
+def large(size: int) -> bytes:
+    return orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * size}]})
+
+
+def test_bodies_share_a_budget(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        body = large(150_000)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(gateway.request(body)[:-10])
+        await writer.drain()
+        await until(lambda: gateway.plane._held._held >= 150_000)
+        refused = await gateway.send(gateway.request(large(100_000)))
+        assert (refused.status, refused.code) == (503, "overloaded")
+        assert (refused.headers["x-should-retry"], refused.headers["retry-after"]) == ("true", "1")
+        assert (await gateway.chat()).status == 200
+        writer.write(body[-10:])
+        assert (await read_reply(reader)).status == 200
+        writer.close()
+        assert (await gateway.send(gateway.request(large(100_000)))).status == 200
+        assert gateway.plane._held._held == 0
+        (entry,) = await gateway.entries("refused")
+        assert entry["reason"] == "overloaded"
+
+    run(test, max_held_bytes=200_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda gateway: gateway.request(large(100_000), "Authorization: Bearer x"), 401),
+        (lambda gateway: gateway.request(b"[" + large(100_000)), 400),
+        (lambda gateway: gateway.request(large(100_000).replace(b"gpt-4o", b"o3")), 403),
+        (lambda gateway: gateway.request(large(400_000)), 413),
+    ],
+    ids=["no key", "no JSON", "denied", "too large"],
+)
+def test_a_refused_body_is_given_back(run: Run, change: Callable[[Gateway], bytes], status: int) -> None:
+    async def test(gateway: Gateway) -> None:
+        assert (await gateway.send(change(gateway))).status == status
+        assert gateway.plane._held._held == 0
+
+    run(test, max_body_bytes=300_000)
+
+
+def test_a_client_that_leaves_gives_its_bytes_back(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(gateway.request(large(100_000))[:-10])
+        await until(lambda: gateway.plane._held._held > 0)
+        writer.close()
+        await until(lambda: gateway.plane._held._held == 0)
+
+    run(test)
+
+
+def test_a_body_is_not_kept_while_the_provider_thinks(run: Run) -> None:
+    """Answers take minutes, and nobody needs the request again once it is sent."""
+    size, count = 2_000_000, 8
+
+    async def test(gateway: Gateway) -> None:
+        think = asyncio.Event()
+
+        async def handle(seen: Any, writer: asyncio.StreamWriter) -> None:
+            seen.body = b""
+            await think.wait()
+            await answer(COMPLETION)(seen, writer)
+
+        gateway.upstream.handler = handle
+        data = gateway.request(large(size))
+        tracemalloc.start()
+        try:
+            requests = [asyncio.create_task(gateway.send(data)) for _ in range(count)]
+            await until(lambda: len(gateway.upstream.seen) == count)
+            await asyncio.to_thread(gateway.settle)  # what the log was given is written
+            await asyncio.sleep(0.1)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert gateway.plane._held._held == 0
+        assert held < count * size / 4, f"{held} bytes"
+        think.set()
+        assert [reply.status for reply in await asyncio.gather(*requests)] == [200] * count
+
+    run(test)
+
+
+class Where:
+    """Notes on which thread a function runs."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.beside: list[bool] = []
+        self._function = function
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.beside.append(threading.current_thread() is not threading.main_thread())
+        return self._function(*arguments, **options)
+
+
+def test_a_large_body_is_read_beside_the_event_loop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Where(proxy._read)
+    monkeypatch.setattr(proxy, "_read", read)
+    record = Where(proxy.evidence.decided)
+    monkeypatch.setattr(proxy.evidence, "decided", record)
+
+    async def test(gateway: Gateway) -> None:
+        for size, status in ((1_000, 200), (100_000, 200)):
+            assert (await gateway.send(gateway.request(large(size)))).status == status
+        assert (await gateway.send(gateway.request(b"[" + b"[]," * 1_000_000 + b"[]]"))).status == 413
+        assert (read.beside, record.beside) == ([False, True, True], [False, True])
+
+    run(test)
+
+
+SLOW = """\
+package bot.authz
+
+default allow := false
+
+allow if input.resource.model == "gpt-4o"
+
+allow if {
+    input.resource.model == "gpt-slow"
+    count([1 | numbers.range(1, 600)[_]; numbers.range(1, 600)[_]]) > 1
+}
+"""
+
+
+def _activate(gateway: Gateway, source: str) -> None:
+    digest = policy_bundle.publish(gateway.data.bundles, {".manifest": MANIFEST, "authz.rego": source.encode()})
+    bundle = BundleRecord(name="bot", commit="d" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
+    activations.activate(gateway.registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=[bundle])
+    gateway.plane._policies.load(digest)
+
+
+def test_bundles_that_take_long_judge_beside_the_event_loop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = Where(authorization.decide)
+    monkeypatch.setattr(authorization, "decide", decide)
+    # Far from both, so that a busy machine does not decide what is long.
+    monkeypatch.setattr(proxy, "_LONG_JUDGEMENT", 0.02)
+
+    async def test(gateway: Gateway) -> None:
+        await asyncio.to_thread(_activate, gateway, SLOW)
+        for model in ("gpt-4o", "gpt-slow", "gpt-slow", "gpt-4o", "gpt-4o"):
+            reply = await gateway.chat(model)
+            assert reply.status == 200, reply.body
+        # It takes one long judgement to know, and a short one to forget.
+        assert decide.beside == [False, False, True, True, False]
+
+    run(test, policy_deadline_ms=1000)

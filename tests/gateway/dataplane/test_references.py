@@ -1,0 +1,124 @@
+"""State at the provider: an agent may refer to what its own calls created, and to nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.call import Reference
+from gateway.dataplane.references import References
+from gateway.errors import Denied
+from gateway.registry import changes
+
+from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, stream
+from .test_requests import DONE, event
+
+Run = Callable[..., None]
+FILE, AUDIO = Reference("file", "file-1"), Reference("audio", "audio_1")
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Iterator[References]:
+    made = References(tmp_path / "runtime.db")
+    yield made
+    made.close()
+
+
+def test_only_what_an_agent_created_at_an_upstream_is_its_own(references: References) -> None:
+    references.remember("acme", "ups_1", "agt_1", [FILE])
+    assert references.foreign("acme", "ups_1", "agt_1", [FILE, AUDIO]) == (AUDIO,)
+    assert references.foreign("acme", "ups_1", "agt_2", [FILE]) == (FILE,)
+    assert references.foreign("acme", "ups_2", "agt_1", [FILE]) == (FILE,)
+    assert references.foreign("other", "ups_1", "agt_1", [FILE]) == (FILE,)
+    assert references.foreign("acme", "ups_1", "agt_1", [Reference("audio", "file-1")])
+
+
+def test_what_is_created_cannot_be_taken_over(references: References) -> None:
+    references.remember("acme", "ups_1", "agt_1", [FILE])
+    references.remember("acme", "ups_1", "agt_2", [FILE])
+    assert references.foreign("acme", "ups_1", "agt_1", [FILE]) == ()
+    assert references.foreign("acme", "ups_1", "agt_2", [FILE]) == (FILE,)
+
+
+def test_another_worker_knows_it_at_once(references: References, tmp_path: Path) -> None:
+    other = References(tmp_path / "runtime.db")
+    assert other.foreign("acme", "ups_1", "agt_1", [FILE]) == (FILE,)
+    references.remember("acme", "ups_1", "agt_1", [FILE])
+    assert other.foreign("acme", "ups_1", "agt_1", [FILE]) == ()
+    other.close()
+
+
+def test_what_cannot_be_read_is_refused(references: References) -> None:
+    references._rows.execute("DROP TABLE reference")
+    with pytest.raises(Denied) as caught:
+        references.foreign("acme", "ups_1", "agt_1", [FILE])
+    assert caught.value.code == "registry_unavailable"
+
+
+# Through the data plane
+
+
+def naming(identifier: str) -> dict[str, Any]:
+    """A call that refers to the audio of an earlier answer."""
+    earlier = {"role": "assistant", "audio": {"id": identifier}, "content": None}
+    return {"model": "gpt-4o", "messages": [earlier, {"role": "user", "content": "go on"}]}
+
+
+def spoken(identifier: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": None, "audio": {"id": identifier, "data": "UklGRg==", "expires_at": 1}}
+    return {**COMPLETION, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_agent_may_go_on_from_its_own_answer(run: Run, streaming: bool) -> None:
+    async def test(gateway: Gateway) -> None:
+        assert (await gateway.send(gateway.request(naming("audio_1")))).code == "foreign_reference"
+        if streaming:
+            chunk = event(choices=[{"index": 0, "delta": {"audio": {"id": "audio_1"}}}])
+            gateway.upstream.handler = stream(event(choices=[]), chunk, DONE)
+        else:
+            gateway.upstream.handler = answer(spoken("audio_1"))
+        assert (await gateway.chat(stream=streaming)).status == 200
+        gateway.upstream.handler = answer(COMPLETION)
+        assert (await gateway.send(gateway.request(naming("audio_1")))).status == 200
+        refused = await gateway.send(gateway.request(naming("audio_2")))
+        assert (refused.status, refused.code) == (403, "foreign_reference")
+        completed = (await gateway.entries("completed"))[0]
+        assert orjson.loads(completed["created_json"]) == [{"id": "audio_1", "kind": "audio"}]
+
+    run(test)
+
+
+def test_it_is_nobody_elses(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer(spoken("audio_1"))
+        assert (await gateway.chat()).status == 200
+        key = await asyncio.to_thread(_another_agent, gateway)
+        other = await gateway.send(gateway.request(naming("audio_1"), f"Authorization: Bearer {key}"))
+        assert other.code == "foreign_reference"
+
+    run(test)
+
+
+def _another_agent(gateway: Gateway) -> str:
+    agent = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+    changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+    return changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id).text
+
+
+def test_a_call_that_is_to_be_stored_is_on_record_with_its_id(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        assert (await gateway.chat(store=True)).status == 200
+        assert (await gateway.chat()).status == 200
+        stored, plain = await gateway.entries("decided")
+        assert (stored["stores"], "stores" in plain) == (True, False)
+        first, second = await gateway.entries("completed")
+        assert orjson.loads(first["created_json"]) == [{"id": "chatcmpl-1", "kind": "completion"}]
+        assert "created_json" not in second
+
+    run(test)
