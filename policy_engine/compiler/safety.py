@@ -16,6 +16,7 @@ from policy_engine.compiler.program import Clause, Program, Rule
 from policy_engine.compiler.suggestions import did_you_mean
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
+    HOLD_OPERANDS,
     ROOTS,
     bodies,
     closures,
@@ -41,7 +42,8 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
         checker.head(rule, clause, known)
         clause.body = checker.body(clause.body, known)
         for name, error in checker.errors.items():
-            error.hint = did_you_mean(name, _names_around(program, rule, clause), error.hint)
+            if name not in IMPORTABLE:
+                error.hint = did_you_mean(name, _names_around(program, rule, clause), error.hint)
             errors.append(error)
 
 
@@ -108,17 +110,8 @@ class Safety:
             for i in late
         }
         order, unbound = arrange(statements, bound)
-        places: dict[str, Location] = {}
-        for i in late if unbound else ():
-            for var in expr_vars(body[i]):
-                places.setdefault(var.name, var.loc)
-        captured = _captured_vars(body) if unbound else ()
-        for name in unbound:
-            place = places.get(name, body[late[0]].loc)
-            if name in captured:
-                self._undeclared(name, place)
-            else:
-                self._unsafe(name, place)
+        if unbound:
+            self._unbound([body[i] for i in late], unbound, _captured_vars(body))
         return order, unbound
 
     def _check_prints(self, body: Body, order: list[int], own: list[set[str]], needed: list[set[str]]) -> None:
@@ -180,14 +173,33 @@ class Safety:
 
     # ---- errors
 
+    def _unbound(self, exprs: list[Expr], unbound: list[str], captured: AbstractSet[str]) -> None:
+        places: dict[str, Location] = {}
+        iterable: set[str] = set()
+        for expr in exprs:
+            for var in expr_vars(expr):
+                places.setdefault(var.name, var.loc)
+                if not expr.negated and expr.what.__class__ not in HOLD_OPERANDS:
+                    iterable.add(var.name)
+        for name in unbound:
+            place = places.get(name, exprs[0].loc)
+            if name in captured:
+                self._undeclared(name, place)
+            else:
+                hint = (
+                    "" if name in iterable else "iterate in a statement of its own: `not`, `and` and `or` bind nothing"
+                )
+                self._unsafe(name, place, hint)
+
     def _heads(self, wanted: Iterable[nodes.Var], bound: AbstractSet[str]) -> None:
         for var in {var.name: var for var in wanted if var.name not in bound}.values():
             self._unsafe(var.name, var.loc)
 
-    def _unsafe(self, name: str, loc: Location) -> None:
-        hint = f"`import future.keywords.{name}` makes it a keyword" if name in IMPORTABLE else ""
-        if name.startswith("$"):
-            hint = "iterate in a statement of its own: `not`, `and` and `or` bind nothing"
+    def _unsafe(self, name: str, loc: Location, hint: str = "") -> None:
+        if name in IMPORTABLE:
+            hint = f"`import future.keywords.{name}` makes it a keyword"
+        elif not hint:
+            hint = "give it a value in this body; a text is written in quotes"
         text = f"var {source_name(name)} is unsafe: nothing binds it"
         self._report(name, PolicyError(UNSAFE_VAR_ERROR, text, loc, hint=hint))
 
