@@ -2,10 +2,12 @@
 
     python benchmarks/data_plane.py [--rounds 3] [--seconds 2]
 
-Three servers answer the same chat completion: a provider that sends fixed bytes, a pass-through (uvicorn and aiohttp,
-nothing else) in front of it, and one data worker of a real gateway with a policy, a principal and two durable records
-per request. The load generator keeps N connections busy. Rounds are interleaved and the median is shown, so that what
-else the machine does hits all alike; read the ratios, not the absolute numbers.
+Three servers answer the same chat completions: a provider that sends fixed bytes, a bare pass-through in front of it (a
+Starlette application with aiohttp as its client, nothing else), and one data worker of a real gateway with a policy, a
+principal and two durable records for each request. The load generator keeps N connections busy. Pass-through and worker
+share one core, provider and load generator the other. Rounds are interleaved and medians are shown, so that other work
+on the machine hits all alike: read the ratios, not the absolute numbers. `cpu` is the processor time of the server's
+process for one request, which other work hardly changes.
 """
 
 from __future__ import annotations
@@ -20,15 +22,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import uvicorn
 import uvloop
-from starlette.types import Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = (1, 16, 64)
@@ -49,6 +54,7 @@ BODY = json.dumps(
         "temperature": 0.2,
     }
 ).encode()
+STREAM_BODY = json.dumps({**json.loads(BODY), "stream": True, "stream_options": {"include_usage": True}}).encode()
 POLICY = """\
 package bench.authz
 
@@ -64,10 +70,29 @@ deny contains "not this model" if input.resource.model == "o3"
 """
 
 
+EVENTS = 50
+CHUNK = json.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "gpt-4o-mini",
+        "choices": [{"index": 0, "delta": {"content": "hello"}, "finish_reason": None}],
+    }
+).encode()
+
+
+def chunked(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
 class Provider(asyncio.Protocol):
-    """Answers every request with the same bytes, whatever it says."""
+    """Answers every request with the same bytes: a document, or a stream of events with a pause after each."""
 
     RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER
+    STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    EVENT = chunked(b"data: %s\n\n" % CHUNK)
+    END = chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -81,8 +106,18 @@ class Provider(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n")[0]) if at >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
-            self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(self.RESPONSE)  # type: ignore[attr-defined]
+            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            if b'"stream": true' in body or b'"stream":true' in body:
+                self._transport.write(self.STREAM)  # type: ignore[attr-defined]
+                self._event(EVENTS)
+            else:
+                self._transport.write(self.RESPONSE)  # type: ignore[attr-defined]
+
+    def _event(self, left: int) -> None:
+        """Each event in a turn of the loop of its own, so that it arrives alone."""
+        self._transport.write(self.EVENT if left else self.END)  # type: ignore[attr-defined]
+        if left:
+            asyncio.get_running_loop().call_soon(self._event, left - 1)
 
 
 async def provide(port: int) -> None:
@@ -95,21 +130,22 @@ def pass_through(port: int, upstream: int) -> None:
     session: aiohttp.ClientSession | None = None
     url = f"http://127.0.0.1:{upstream}/v1/chat/completions"
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def relay(request: Request) -> Response:
         nonlocal session
         if session is None:
             session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
-        message = await receive()
-        async with session.post(url, data=message["body"], headers={"content-type": "application/json"}) as response:
-            headers = [
-                (b"content-type", b"application/json"),
-                (b"content-length", response.headers["content-length"].encode()),
-            ]
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            async for chunk in response.content.iter_any():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+        body = await request.body()
+        answer = await session.post(url, data=body, headers={"content-type": "application/json"})
+        kept = {name: answer.headers[name] for name in ("content-type", "content-length") if name in answer.headers}
 
+        async def pieces() -> AsyncIterator[bytes]:
+            async with answer:
+                async for piece in answer.content.iter_any():
+                    yield piece
+
+        return StreamingResponse(pieces(), answer.status, kept)
+
+    app = Starlette(routes=[Route("/v1/chat/completions", relay, methods=["POST"])])
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="critical", lifespan="off")
 
 
@@ -137,8 +173,11 @@ class Client(asyncio.Protocol):
         if end < 0:
             return
         head = self._buffer[:end].lower()
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-        if len(self._buffer) < end + 4 + length:
+        if b"content-length:" in head:
+            length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+            if len(self._buffer) < end + 4 + length:
+                return
+        elif not self._buffer.endswith(b"\r\n0\r\n\r\n"):
             return
         self._latencies.append(time.perf_counter() - self._started)
         if not head.startswith(b"http/1.1 200"):
@@ -148,8 +187,8 @@ class Client(asyncio.Protocol):
             self._next()
 
 
-async def load(port: int, request: bytes, clients: int, seconds: float) -> tuple[float, float]:
-    """Requests per second and the median latency in milliseconds."""
+async def load(port: int, request: bytes, clients: int, seconds: float) -> tuple[float, float, int]:
+    """Requests per second, the median latency in milliseconds, and how many requests were made."""
     latencies: list[float] = []
     failures: list[bytes] = []
     loop = asyncio.get_running_loop()
@@ -168,7 +207,7 @@ async def load(port: int, request: bytes, clients: int, seconds: float) -> tuple
         transport.close()
     if failures:
         raise SystemExit(f"{len(failures)} requests failed, the first with {failures[0][:300]!r}")
-    return count / elapsed, statistics.median(latencies) * 1000
+    return count / elapsed, statistics.median(latencies) * 1000, len(latencies)
 
 
 def prepare(directory: Path, upstream: int) -> str:
@@ -213,21 +252,31 @@ def prepare(directory: Path, upstream: int) -> str:
 
 
 @contextmanager
-def process(*arguments: str, first_line: bytes = b"", ready: Callable[[], None] = lambda: None) -> Iterator[None]:
+def process(
+    core: int, *arguments: str, first_line: bytes = b"", ready: Callable[[], None] = lambda: None
+) -> Iterator[int]:
+    """A child on one core; gives its process id."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, env=environment)
+    os.sched_setaffinity(child.pid, {core})
     assert child.stdin is not None
     child.stdin.write(first_line)
     child.stdin.flush()
     try:
         ready()
-        yield
+        yield child.pid
     finally:
         child.send_signal(signal.SIGTERM)
         try:
             child.wait(10)
         except subprocess.TimeoutExpired:
             child.kill()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far, all threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for(port: int) -> Callable[[], None]:
@@ -262,6 +311,12 @@ def main() -> None:
             measure(options, Path(temporary) / "data", provider, through, gateway)
 
 
+class Figure(NamedTuple):
+    rate: float
+    latency: float
+    cpu: float
+
+
 def measure(options: argparse.Namespace, data: Path, provider: int, through: int, gateway: int) -> None:
     sys.path.insert(0, str(ROOT))
     from gateway.processes.children import flags
@@ -269,35 +324,46 @@ def measure(options: argparse.Namespace, data: Path, provider: int, through: int
 
     key = prepare(data, provider)
     settings = flags(Settings(data=DataDirectory(data), port=gateway))
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    request = head.encode() + BODY
+    workloads = {
+        **{f"{clients} clients": (clients, _request(key, BODY)) for clients in CLIENTS},
+        f"{EVENTS}-event streams, 16 clients": (16, _request(key, STREAM_BODY)),
+    }
     here = [str(Path(__file__).resolve()), "--ports", *map(str, options.ports), "--serve"]
-    targets = {"provider": provider, "pass-through": through, "gateway": gateway}
-    figures: dict[tuple[str, int], list[tuple[float, float]]] = {}
     worker: tuple[Any, ...] = ("-m", "gateway.processes.app", "data", "boot_bench")
+    cores = sorted(os.sched_getaffinity(0))
+    server, others = cores[0], cores[-1]
+    os.sched_setaffinity(0, {others})
+    figures: dict[tuple[str, str], list[Figure]] = {}
     with (
-        process(*here, "provider", ready=wait_for(provider)),
-        process(*here, "through", ready=wait_for(through)),
-        process(*worker, first_line=json.dumps(settings).encode() + b"\n", ready=wait_for(gateway)),
+        process(others, *here, "provider", ready=wait_for(provider)) as provider_id,
+        process(server, *here, "through", ready=wait_for(through)) as through_id,
+        process(
+            server, *worker, first_line=json.dumps(settings).encode() + b"\n", ready=wait_for(gateway)
+        ) as worker_id,
     ):
+        targets = {"provider": (provider, provider_id), "bare": (through, through_id), "gateway": (gateway, worker_id)}
         for round_number in range(options.rounds + 1):
-            for clients in CLIENTS:
-                for name, port in targets.items():
+            for title, (clients, request) in workloads.items():
+                for name, (port, pid) in targets.items():
+                    before = cpu_seconds(pid)
                     seconds = options.seconds if round_number else 0.5  # the first round warms up
-                    found = uvloop.run(load(port, request, clients, seconds))
+                    rate, latency, done = uvloop.run(load(port, request, clients, seconds))
                     if round_number:
-                        figures.setdefault((name, clients), []).append(found)
-    print(f"{'':14}" + "".join(f"{f'{clients} clients':>24}" for clients in CLIENTS))
-    for name in targets:
-        cells = []
-        for clients in CLIENTS:
-            rate = statistics.median(rate for rate, _ in figures[name, clients])
-            latency = statistics.median(latency for _, latency in figures[name, clients])
-            floor = statistics.median(rate for rate, _ in figures["pass-through", clients])
-            share = f"{rate / floor:4.0%}" if name == "gateway" else ""
-            cells.append(f"{f'{rate:8,.0f}/s {latency:6.2f} ms {share:>5}':>24}")
-        print(f"{name:14}" + "".join(cells))
+                        cpu = (cpu_seconds(pid) - before) / done * 1000
+                        figures.setdefault((name, title), []).append(Figure(rate, latency, cpu))
+    for title in workloads:
+        print(title)
+        medians = {name: Figure(*map(statistics.median, zip(*figures[name, title], strict=True))) for name in targets}
+        for name, found in medians.items():
+            ratios = [g.rate / b.rate for g, b in zip(figures[name, title], figures["bare", title], strict=True)]
+            against = f"   {statistics.median(ratios):.2f} of bare" if name == "gateway" else ""
+            print(f"  {name:10}{found.rate:10,.0f}/s{found.latency:9.2f} ms{found.cpu:8.3f} ms cpu{against}")
+
+
+def _request(key: str, body: bytes) -> bytes:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 if __name__ == "__main__":

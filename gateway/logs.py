@@ -33,9 +33,14 @@ def configure(process: str) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+def without_keys(text: str) -> str:
+    """The text with every key of this gateway cut to its public part."""
+    return _KEY.sub(r"\1_…", text)
+
+
 def clean(text: str) -> str:
     """Text from anywhere as one harmless line without secrets."""
-    text = _KEY.sub(r"\1_…", text)
+    text = without_keys(text)
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -67,5 +72,5 @@ class _Json(logging.Formatter):
             "message": clean(record.getMessage()),
         }
         if record.exc_info:
-            line["traceback"] = _KEY.sub(r"\1_…", self.formatException(record.exc_info))
+            line["traceback"] = without_keys(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""Settings and the data directory (docs/architecture.md, sections 13 and 16; layer 0).
+"""Settings and the data directory (docs/architecture.md, sections 13 and 16).
 
-One schema, the fields of `Settings`, and three places that may set them: a flag beats the environment (`GATEWAY_PORT`)
+One schema, the fields of `Settings`, and three places that may set them: a flag beats the environment (`AIG_PORT`)
 beats the file (`gateway.toml`) beats the default. In the file a table is a prefix: `[policies] ref = "main"` sets
 `policies_ref`. A name that is not in the schema is an error wherever it stands: a mistyped limit must not be ignored.
 What can change while the gateway runs (agents, keys, upstreams) is no setting: it lives in the registry.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import shlex
 import tomllib
 from collections.abc import Mapping
@@ -21,11 +22,20 @@ from gateway.errors import GatewayError
 
 DEFAULT_DATA = Path(".gateway")
 FILE_NAME = "gateway.toml"
+PREFIX = "AIG_"
+"""Of the settings' names in the environment."""
+
+# What Kubernetes puts into the environment of every container for a Service whose name begins with `aig`: addresses of
+# that Service, no settings of this program. `AIG_PORT` is such an address if its value is one.
+_INJECTED = re.compile(
+    r"AIG_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
+)
+_INJECTED_PORT = re.compile(r"(tcp|udp|sctp)://", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
-    """Where one gateway keeps its state; this class only knows the names, their owners know the contents."""
+    """Where one gateway keeps its state. This class knows only the names; the owners of the files know the contents."""
 
     path: Path
 
@@ -76,7 +86,7 @@ class DataDirectory:
         return self.path / FILE_NAME
 
     def check_absent(self) -> None:
-        """Raise if there is anything: an existing directory is never taken over."""
+        """Raise if anything exists there: an existing directory is never taken over."""
         if os.path.lexists(self.path):
             raise GatewayError(
                 "data_exists",
@@ -101,7 +111,7 @@ class DataDirectory:
             ) from error
 
     def check(self) -> None:
-        """Raise unless this is a directory of a gateway that this user can read and write."""
+        """Raise unless this is a gateway's data directory that this user can read and write."""
         where = str(self.path)
         if not os.path.lexists(self.path):
             flag = "" if self.path == DEFAULT_DATA else f" --data {shlex.quote(where)}"
@@ -127,14 +137,18 @@ class DataDirectory:
             )
 
 
-def _setting(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
-    """A field of `Settings`: its default, its one-line help and, for numbers, its inclusive range."""
-    return field(default=default, metadata={"help": text, "low": low, "high": high})
+def _setting(default: Any, text: str, low: float | None = None, high: float | None = None, unit: str = "") -> Any:
+    """A field of `Settings`: its default, its one-line help and, for numbers, its inclusive range and its unit."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high, "unit": unit})
+
+
+def _seconds(default: float, text: str, low: float, high: float) -> Any:
+    return _setting(default, text, low, high, "seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that is fixed while the gateway runs. Times are in seconds unless the name says otherwise."""
+    """Everything that is fixed while the gateway runs."""
 
     data: DataDirectory = field(default=DataDirectory(DEFAULT_DATA), metadata={"help": "the data directory"})
 
@@ -143,34 +157,34 @@ class Settings:
     control_host: str = _setting("127.0.0.1", "address of the control plane")
     control_port: int = _setting(8081, "port of the control plane", 0, 65535)
     insecure: bool = _setting(False, "allow plain HTTP on an address that is not loopback")
-    workers: int = _setting(1, "data workers", 1, 256)
+    workers: int = _setting(1, "number of data workers", 1, 256)
 
     policies_repository: Path | None = field(
-        default=None, metadata={"help": "git repository of the policies (default: the one init made)"}
+        default=None, metadata={"help": "git repository of the policies (default: the one that init made)"}
     )
     policies_path: str = _setting("", "directory inside that repository that holds the bundles")
     policies_ref: str = _setting("main", "branch or tag to follow")
-    policies_poll: float = _setting(2.0, "how often to look for a new commit", 0.1, 86400)
-    policy_deadline_ms: int = _setting(100, "how long judging one request may take, in milliseconds", 1, 1_000)
+    policies_poll: float = _seconds(2.0, "how often to look for a new commit", 0.1, 86400)
+    policy_deadline_ms: int = _setting(100, "how long judging one request may take", 1, 1_000, "milliseconds")
 
-    header_timeout: float = _setting(10.0, "how long a client may take to send a request's head", 0.1, 3600)
-    body_timeout: float = _setting(60.0, "how long a client may take to send a request's body", 0.1, 3600)
-    write_timeout: float = _setting(60.0, "how long a client may take nothing of its answer", 0.1, 3600)
-    keep_alive: float = _setting(75.0, "how long an idle client connection is kept", 0.1, 3600)
-    max_header_bytes: int = _setting(32 * 1024, "cap of a request's head", 1024, 1024 * 1024)
-    max_body_bytes: int = _setting(10 * 1024 * 1024, "cap of a request's body", 1024, 1024 * 1024 * 1024)
+    header_timeout: float = _seconds(10.0, "how long a client may take to send a request's head", 0.1, 3600)
+    body_timeout: float = _seconds(60.0, "how long a client may take to send a request's body", 0.1, 3600)
+    write_timeout: float = _seconds(60.0, "how long a client may take nothing of its answer", 0.1, 3600)
+    keep_alive: float = _seconds(75.0, "how long an idle client connection is kept", 0.1, 3600)
+    max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
+    max_body_bytes: int = _setting(10 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
     max_held_bytes: int = _setting(
-        256 * 1024 * 1024, "bytes of request bodies that a worker holds at a time", 1024, 1024**4
+        256 * 1024 * 1024, "request bodies that a worker holds at a time", 1024, 1024**4, "bytes"
     )
-    max_connections: int = _setting(4096, "client connections per worker", 1, 1_000_000)
-    drain_timeout: float = _setting(15.0, "how long running requests may go on after a stop", 0, 3600)
+    max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
+    drain_timeout: float = _seconds(15.0, "how long running requests may go on after a stop", 0, 3600)
 
-    upstream_connect_timeout: float = _setting(10.0, "how long connecting to an upstream may take", 0.1, 3600)
-    upstream_first_byte_timeout: float = _setting(120.0, "how long an upstream may take to begin its answer", 0.1, 3600)
-    upstream_idle_timeout: float = _setting(120.0, "how long an upstream may pause within its answer", 0.1, 3600)
-    upstream_total_timeout: float = _setting(900.0, "how long one upstream call may take in all", 0.1, 86400)
+    upstream_connect_timeout: float = _seconds(10.0, "how long connecting to an upstream may take", 0.1, 3600)
+    upstream_first_byte_timeout: float = _seconds(120.0, "how long an upstream may take to begin its answer", 0.1, 3600)
+    upstream_idle_timeout: float = _seconds(120.0, "how long an upstream may pause within its answer", 0.1, 3600)
+    upstream_total_timeout: float = _seconds(900.0, "how long one upstream call may take in all", 0.1, 86400)
 
-    checkpoint_seconds: float = _setting(10.0, "how often the audit log's head is signed", 0.1, 86400)
+    checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
 
     @property
     def repository(self) -> Path:
@@ -186,9 +200,9 @@ def load_settings(
     env: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> Settings:
-    """The settings in force. `flags` that are None were not given; `env` is the process environment by default.
+    """The settings in force. A flag that is None was not given; `env` is the process environment by default.
 
-    `file` must exist if it is named (by this argument or by `GATEWAY_CONFIG`); otherwise `gateway.toml` in the data
+    `file` must exist if it is named (by this argument or by `AIG_CONFIG`); otherwise `gateway.toml` in the data
     directory is read if there is one. The data directory itself is not checked: `gateway init` needs it missing.
     """
     values: dict[str, object] = {}
@@ -201,7 +215,7 @@ def load_settings(
     if config is not None:
         values.update(_from_file(config))
     for name, text in environment.items():
-        values[name] = _convert(name, text, f"GATEWAY_{name.upper()}")
+        values[name] = _convert(name, text, f"{PREFIX}{name.upper()}")
     for name, value in given.items():
         flag = "--" + name.replace("_", "-")
         if name not in SCHEMA:
@@ -215,18 +229,24 @@ def load_settings(
 def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for variable, text in env.items():
-        if not variable.startswith("GATEWAY_"):
+        if not variable.startswith(PREFIX) or _injected(variable, text):
             continue
-        name = variable.removeprefix("GATEWAY_").lower()
+        name = variable.removeprefix(PREFIX).lower()
         if name not in SCHEMA and name != "config":
             raise GatewayError(
                 "unknown_setting",
                 f"unknown setting `{variable}` in the environment",
                 subject=variable,
-                hint="names that begin with GATEWAY_ are the gateway's: correct it or unset it",
+                hint=f"variables that begin with {PREFIX} are the gateway's settings: correct it or unset it",
             )
         found[name] = text
     return found
+
+
+def _injected(variable: str, text: str) -> bool:
+    """Whether this variable is Kubernetes' and no setting."""
+    named = _INJECTED.fullmatch(variable) is not None
+    return named or (variable.endswith("_PORT") and _INJECTED_PORT.match(text) is not None)
 
 
 def _from_file(path: Path) -> dict[str, object]:
@@ -283,7 +303,7 @@ def _convert(name: str, value: object, source: str, base: Path | None = None) ->
 
 def _number(source: str, value: object, limits: Mapping[str, Any], *, integer: bool) -> int | float:
     kind = "a whole number" if integer else "a number"
-    wanted = f"{kind} from {limits['low']} to {limits['high']}"
+    wanted = f"{kind} from {limits['low']} to {limits['high']}" + (f" ({limits['unit']})" if limits["unit"] else "")
     accepted = (int, str) if integer else (int, float, str)
     if isinstance(value, bool) or not isinstance(value, accepted):
         raise _invalid(source, value, wanted)
@@ -301,15 +321,21 @@ def _invalid(source: str, value: object, wanted: str) -> GatewayError:
 
 
 def _check_bind(settings: Settings) -> None:
-    """Credentials must not cross a network in clear: only loopback is served without TLS, unless told otherwise."""
+    """Refuse to serve plain HTTP on anything but loopback without `insecure`: credentials would cross a network."""
     for name, host in (("host", settings.host), ("control_host", settings.control_host)):
         if not settings.insecure and not is_loopback(host):
             raise GatewayError(
                 "insecure_bind",
                 f"{name} `{host}` is not a loopback address and the gateway speaks plain HTTP",
                 subject=name,
-                hint="put a TLS proxy in front and bind to 127.0.0.1, or say --insecure",
+                hint="put a TLS proxy in front and bind to 127.0.0.1, or add --insecure",
             )
+
+
+def url(host: str, port: int) -> str:
+    """The URL of a listener. An IPv6 address stands in brackets there."""
+    bare = host.strip("[]")
+    return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"
 
 
 def is_loopback(host: str) -> bool:

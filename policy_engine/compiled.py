@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from policy_engine import facts, queries
@@ -16,8 +17,8 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
 from policy_engine.codegen.context import Code, Query
-from policy_engine.codegen.coverage import CoveringUnit
-from policy_engine.codegen.profile import Profile, ProfiledUnit
+from policy_engine.codegen.observer import Covering, Observer, Traced
+from policy_engine.codegen.profile import Profile, Profiling
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine, depth_refused
@@ -141,7 +142,7 @@ class Compiled:
         """The same for one evaluation, whose times `profile` collects."""
         with depth_refused():
             unit, rows, shape = queries.prepare(
-                self.program, text, lambda program: ProfiledUnit(program, profile), capture=True
+                self.program, text, lambda program: Unit(program, partial(Profiling, profile)), capture=True
             )
         return unit.code, rows, shape
 
@@ -161,8 +162,8 @@ class Compiled:
         key = (trace, frozenset(program.mocked), frozenset(program.masked))
         with self._lock:
             if key not in self._units:
-                covering = trace and self._covering
-                self._units[key] = CoveringUnit(program) if covering else Unit(program, trace=trace)
+                traced = Covering if self._covering else Traced
+                self._units[key] = Unit(program, traced if trace else Observer)
             return self._units[key]
 
     # ---- facts

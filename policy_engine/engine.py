@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,9 +16,26 @@ from typing import Any, Final, NamedTuple, Protocol
 from policy_engine import cache as caching
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import SLICE, Code, Indexes, Limits, Options, Query, Run, begin, beginning, run_of
-from policy_engine.codegen.entry import failure, opener_of
-from policy_engine.codegen.export import SMALL, Export, export
+from policy_engine.codegen.context import (
+    LEFT,
+    RUN,
+    SLICE,
+    START,
+    Code,
+    Indexes,
+    Limits,
+    Options,
+    Query,
+    Run,
+    Start,
+    are_wide,
+    beginning,
+    deadline_error,
+    first_slice,
+    run_of,
+)
+from policy_engine.codegen.entry import entry_factory
+from policy_engine.codegen.export import Export, export, failure
 from policy_engine.codegen.profile import Profile
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
@@ -223,9 +242,11 @@ def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
         raise failure(error) from error
 
 
-def _exported(value: Value, limits: Limits, query: Query) -> Value:
+def _exported(value: Value, query: Query) -> Value:
     """What a caller is given. Raises `PolicyError` and nothing else."""
-    return _evaluated(lambda query: export(value, limits, query), query)
+    if value is True or value is False or value is UNDEFINED:
+        return value
+    return _evaluated(lambda query: export(value, query), query)
 
 
 class _Asked:
@@ -238,43 +259,34 @@ class _Asked:
         self._options = policies._options
         self._path = path
         self._strict = strict
-        self._code, self._function = self._compiled.document(path)
+        code, self._function = self._compiled.document(path)
         self._traced: Document | None = None
+        # All that the function can reach is compiled now, so there will be no more memo slots to be made.
+        start: Start = (self._options, strict, self._options.limits, None, None, None, None)
+        self._begun = beginning(code, start, self._data, self._indexes)
+        self._entry: Callable[..., Value] | None = None
+        factory = entry_factory(self._function)
+        if factory is not None:
+            with suppress(PolicyError):  # of base data that is no JSON: each decision is to say so
+                self._entry = factory(self._begun)
 
     def entrypoint(self) -> Entrypoint:
-        limits = self._options.limits
-        # All that the function can reach is compiled now, so there will be no more memo slots to be made.
-        begun = beginning(self._code, (self._options, self._strict, limits), limits, self._data, self._indexes)
-        opener = opener_of(self._function)
-        function: Any = None
-        # An entry does not look at the clock, and what it does not charge for is little, but not nothing.
-        wide = all(
-            most is None or most >= enough for most, enough in ((limits.output_bytes, SMALL), (limits.work, SLICE))
-        )
-        if opener is not None and limits.seconds is None and wide:
-            with suppress(PolicyError):  # of base data that is no JSON: each decision is to say so
-                function = opener(begun, limits)
-        if function is None:
-            function = self._plain(begun, limits)
+        begun, evaluate, limits = self._begun, self._function, self._options.limits
+
+        def plain(input: Value = UNDEFINED) -> Value:  # noqa: A002
+            query = [input, *begun]
+            return _exported(_evaluated(evaluate, query), query)
+
+        def timed(input: Value = UNDEFINED) -> Value:  # noqa: A002
+            return self.decide(input).value
+
+        function: Any = timed if limits.seconds is not None else self._entry if are_wide(limits) else plain
+        function = function or plain
         function.__name__ = function.__qualname__ = "entrypoint"
         function.__doc__ = Entrypoint.__call__.__doc__
+        function.__signature__ = _SIGNATURE
         function.decide = self.decide
         return function  # type: ignore[no-any-return]
-
-    def _plain(self, begun: list[Any], limits: Limits) -> Callable[..., Value]:
-        """What calls the document's function, for those that have no entry of their own."""
-        function, timed = self._function, limits.seconds is not None
-
-        def entrypoint(input: Value = UNDEFINED) -> Value:  # noqa: A002
-            query = [input, *begun]
-            if timed:
-                run_of(query)
-            value = _evaluated(function, query)
-            if value is True or value is False or value is UNDEFINED:
-                return value
-            return _exported(value, limits, query)
-
-        return entrypoint
 
     def decide(
         self,
@@ -290,21 +302,43 @@ class _Asked:
 
         `now_ns` sets the clock, `seed` the random source; `replay` takes a former decision's `nondeterministic`.
         """
-        code, function = self._code, self._function
+        if limits is None:
+            limits = self._options.limits
+        deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        start = (self._options, self._strict, limits, deadline, now_ns, seed, replay)
         if trace:
-            if self._traced is None:
-                self._traced = self._compiled.traced(self._path)
-            code, function = self._traced
-        limits = limits or self._options.limits
-        run = Run(self._options, self._strict, limits)
-        run.now, run.seed, run.replay = now_ns, seed, replay
-        query = begin(run, code, input, self._data, self._indexes)
-        value = _evaluated(function, query)
-        exported = _exported(value, limits, query)
-        coverage = _coverage(code, run) if trace else None
-        why = tuple(run.fired or ()) if trace else None
-        recorded = {call: to_json(result) for call, result in (run.recorded or {}).items()}
-        return Decision(exported, recorded, tuple(run.prints or ()), coverage, why)
+            return self._explain(input, start)
+        query = [input, *self._begun]
+        query[START] = start
+        if self._entry is not None and are_wide(limits):
+            query[LEFT] = SLICE
+            answer = self._entry(input, q=query)
+        else:
+            query[LEFT] = first_slice(limits)
+            answer = _exported(_evaluated(self._function, query), query)
+        if deadline is not None and time.monotonic() > deadline:
+            raise deadline_error()
+        run: Run | None = query[RUN]
+        if run is None or (run.recorded is None and run.prints is None):
+            return tuple.__new__(Decision, (answer, {}, (), None, None))  # `Decision(…)` takes as long as a rule does
+        return Decision(answer, _recorded(run), tuple(run.prints or ()))
+
+    def _explain(self, value: Value, start: Start) -> Decision:
+        """A traced decision."""
+        if self._traced is None:
+            self._traced = self._compiled.traced(self._path)
+        code, function = self._traced
+        query = [value, *beginning(code, start, self._data, self._indexes)]
+        answer = _exported(_evaluated(function, query), query)
+        run = run_of(query)
+        run.look_at_clock()
+        return Decision(answer, _recorded(run), tuple(run.prints or ()), _coverage(code, run), tuple(run.fired or ()))
+
+
+_SIGNATURE: Final = inspect.Signature(
+    [inspect.Parameter("input", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=UNDEFINED)]
+)
+"""What a caller may give; an entry also takes the context that `decide` makes."""
 
 
 class _Decide(Protocol):
@@ -335,6 +369,11 @@ class Decision(NamedTuple):
     prints: tuple[str, ...]
     coverage: dict[str, tuple[int, ...]] | None = None
     why: tuple[str, ...] | None = None
+
+
+def _recorded(run: Run) -> dict[str, Value]:
+    """What a decision was told by clock, chance and others, as JSON values."""
+    return {call: to_json(result) for call, result in (run.recorded or {}).items()}
 
 
 def _coverage(code: Code, run: Run) -> dict[str, tuple[int, ...]]:
@@ -392,14 +431,15 @@ class PreparedQuery:
         options = self._policies._options
         if quiet:
             options = replace(options, print=None)
-        limits = options.limits
-        query = begin(
-            Run(options, self._strict, limits), code, value, self._policies._data, self._policies._indexes[self._strict]
-        )
+        policies, limits = self._policies, options.limits
+        deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        start = (options, self._strict, limits, deadline, None, None, None)
+        query = [value, *beginning(code, start, policies._data, policies._indexes[self._strict])]
         rows: list[tuple[Value, ...]] = _evaluated(function, query)
-        copy = Export(limits, query).value
-        exported: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(copy, row)) for row in rows], query)
-        return exported
+        exported = Export(query)
+        copied: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(exported.value, row)) for row in rows], query)
+        run_of(query).look_at_clock()
+        return copied
 
 
 def _results(shape: Shape, rows: list[tuple[Value, ...]]) -> list[tuple[list[Value], dict[str, Value]]]:

@@ -1,8 +1,8 @@
 """Effort: processor time in units of a fixed loop, for tests that code stays within a bound.
 
 Wall-clock time includes what other programs do meanwhile, and seconds of processor time depend on the machine and on
-how its caches are shared. The loop is timed just before and after what is measured, so both are slowed alike. A bound
-in these units should still leave room for a factor of five.
+how its caches are shared. The loop is timed just before and just after what is measured, so that all are slowed alike.
+A bound in these units should still leave room for a factor of five.
 """
 
 from __future__ import annotations
@@ -22,10 +22,21 @@ def unit() -> float:
     return time.thread_time() - started
 
 
+class Meter:
+    """Counts the processor time of this thread from now on."""
+
+    def __init__(self) -> None:
+        self._unit = unit()
+        self._started = time.thread_time()
+
+    def effort(self) -> float:
+        """How many times the fixed loop's processor time this thread has used."""
+        took = time.thread_time() - self._started
+        return took / max(self._unit, unit())
+
+
 def effort(work: Callable[[], object]) -> float:
     """How many times the fixed loop's processor time `work` takes in this thread."""
-    before = unit()
-    started = time.thread_time()
+    meter = Meter()
     work()
-    took = time.thread_time() - started
-    return took / max(before, unit())
+    return meter.effort()

@@ -32,9 +32,9 @@ class Reader:
         self.running: list[subprocess.Popen[bytes]] = []
         self.environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "GATEWAY_PORT": self.ports["8080"],
-            "GATEWAY_CONTROL_PORT": self.ports["8081"],
-            "GATEWAY_CHECKPOINT_SECONDS": "1",
+            "AIG_PORT": self.ports["8080"],
+            "AIG_CONTROL_PORT": self.ports["8081"],
+            "AIG_CHECKPOINT_SECONDS": "1",
             **{
                 f"GIT_{role}_{what}": "reader@example.com"
                 for role in ("AUTHOR", "COMMITTER")

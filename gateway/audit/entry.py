@@ -9,7 +9,6 @@ Specification: docs/architecture.md, section 10.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
 import re
@@ -150,6 +149,9 @@ def commitment(salt: bytes, name: str, value: bytes) -> str:
     return hmac.digest(salt, name.encode() + b"\x00" + value, hashlib.sha256).hex()
 
 
+_REQUIRED: Final = {kind: (*COMMON.items(), *members.items()) for kind, members in KINDS.items()}
+
+
 def check(entry: Mapping[str, Any]) -> None:
     """Raise `bad_entry` unless these are the members of an entry: the one rule book for writers and readers."""
     kind = entry.get("kind")
@@ -157,42 +159,41 @@ def check(entry: Mapping[str, Any]) -> None:
         _refuse(f"`{kind}` is not a kind of entry")
     if type(entry.get("v")) is not int or not 1 <= entry["v"] <= VERSION:
         _refuse("the entry is of a version that this program does not know")
-    for members in (COMMON, KINDS[kind]):
-        for name, types in members.items():
+    for name, types in _REQUIRED[kind]:
+        if type(entry.get(name, _ABSENT)) not in types:
             if name not in entry:
                 _refuse(f"a `{kind}` entry lacks `{name}`")
-            if type(entry[name]) not in types:
-                _refuse(f"`{name}` of a `{kind}` entry has the wrong type")
+            _refuse(f"`{name}` of a `{kind}` entry has the wrong type")
     if len(entry) > MAX_MEMBERS:
         _refuse(f"an entry has at most {MAX_MEMBERS} members")
     if not _TIME.fullmatch(entry["time"]):
         _refuse("`time` is not a number of nanoseconds since 1970 in 19 digits")
     for name, value in entry.items():
-        _check_member(name, value)
+        # Two lines instead of a call: an entry of the hot path has some forty members.
+        cap = _caps.get(name) or _cap(name)
+        if type(value) is str:
+            # UTF-8 has at least as many bytes as characters, so only non-ASCII strings must be encoded to know.
+            if len(value) > cap or (not value.isascii() and len(value.encode("utf-8", "surrogatepass")) > cap):
+                _refuse(f"`{name}` is longer than {cap} bytes")
+        elif type(value) is int:
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:
+                _refuse(f"`{name}` is beyond ±(2**53-1): give it as a string")
+        elif type(value) is not bool and value is not None:
+            _refuse(f"`{name}` is a {type(value).__name__}: members are strings, integers, booleans or null")
 
 
-@functools.lru_cache(maxsize=1024)
-def _cap(name: str) -> int:
-    """How many bytes a string under this name may have; 0 if it is no name for a member. Few names, asked for often."""
-    if not _NAME.fullmatch(name):
-        return 0
-    return _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
+_ABSENT: Final = object()
+_caps: Final[dict[Any, int]] = {}  # of names that were asked for: few, because the gateway gives them
 
 
-def _check_member(name: Any, value: Any) -> None:
-    cap = _cap(name) if type(name) is str else 0
-    if not cap:
+def _cap(name: Any) -> int:
+    """How many bytes a string under this name may have."""
+    if type(name) is not str or not _NAME.fullmatch(name):
         _refuse(f"`{name}` is not a name for a member: lower case ASCII letters, digits and `_`")
-    kind = type(value)
-    if kind is str:
-        # A string has at least as many UTF-8 bytes as characters, so only others than ASCII must be encoded to know.
-        if len(value) > cap or (not value.isascii() and len(value.encode("utf-8", "surrogatepass")) > cap):
-            _refuse(f"`{name}` is longer than {cap} bytes")
-    elif kind is int:
-        if not -MAX_INTEGER <= value <= MAX_INTEGER:
-            _refuse(f"`{name}` is beyond ±(2**53-1): give it as a string")
-    elif kind is not bool and value is not None:
-        _refuse(f"`{name}` is a {kind.__name__}: members are strings, integers, booleans or null")
+    cap = _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
+    if len(_caps) < 1024:
+        _caps[name] = cap
+    return cap
 
 
 def agent_of(entry: Mapping[str, Scalar]) -> str | None:

@@ -113,6 +113,32 @@ class Signer:
     def close(self) -> None:
         os.close(self._file)
 
+    def check(self) -> None:
+        """Raise `signer_refused` if a log contradicts what was signed of it. Changes nothing."""
+        refused: list[AuditError] = []
+        self._examine(refused, system=None)
+        if refused:
+            raise refused[0]
+
+    def forgotten(self) -> list[Checkpoint]:
+        """The newest stored checkpoint of each log that was signed, and of which nothing is remembered."""
+        found: list[Checkpoint] = []
+        db = storage.connect_read_only(self._data.audit_db)
+        try:
+            for head in storage.heads(db):
+                stored = storage.newest_checkpoint(db, head.id)
+                if stored is not None and head.origin not in self._state:
+                    found.append(self._own(stored, head.origin))
+        except sqlite3.Error as error:
+            raise unavailable(str(error)) from error
+        finally:
+            db.close()
+        return found
+
+    def adopt(self, forgotten: Iterable[Checkpoint]) -> None:
+        """Remember these as signed. The caller answers for the database being the newest one."""
+        self._save_state(self._state | {each.origin: each for each in forgotten})
+
     def sign_all(self, writer: AuditWriter) -> list[Checkpoint]:
         """Sign every log that has grown, the system log last: it says what was signed of the others.
 
@@ -133,26 +159,35 @@ class Signer:
 
     def _sign(self, refused: list[AuditError], *, system: bool) -> list[Checkpoint]:
         """The new checkpoints of the system log, or of all the others; they are remembered when this returns."""
-        found: list[Checkpoint] = []
-        remembered = dict(self._state)
+        found = self._examine(refused, system=system)
+        remembered = self._state | {checkpoint.origin: checkpoint for checkpoint, _ in found}
+        if remembered != self._state:
+            self._save_state(remembered)
+        return [checkpoint for checkpoint, is_stored in found if not is_stored]
+
+    def _examine(self, refused: list[AuditError], *, system: bool | None) -> list[tuple[Checkpoint, bool]]:
+        """The heads that may be signed, each with whether its checkpoint is stored already.
+
+        Of the system log, of all the others, or of both (None). Those that may not be signed join `refused`.
+        """
+        found: list[tuple[Checkpoint, bool]] = []
+        missing = set() if system else set(self._state)
         db = storage.connect_read_only(self._data.audit_db)
         try:
             with storage.snapshot(db):
                 for head in storage.heads(db):
-                    if (head.organization == intents.SYSTEM) is system and head.size:
+                    missing.discard(head.origin)
+                    wanted = system in (None, head.organization == intents.SYSTEM)
+                    if wanted and (head.size or head.origin in self._state):
                         try:
-                            checkpoint, is_stored = self._next(db, head)
-                            remembered[head.origin] = checkpoint
-                            if not is_stored:
-                                found.append(checkpoint)
+                            found.append(self._next(db, head))
                         except AuditError as error:
                             refused.append(error)
         except sqlite3.Error as error:
             raise unavailable(str(error)) from error
         finally:
             db.close()
-        if remembered != self._state:
-            self._save_state(remembered)
+        refused += [_refusal(origin, "the log is missing, and was signed before") for origin in sorted(missing)]
         return found
 
     def _next(self, db: sqlite3.Connection, head: storage.Head) -> tuple[Checkpoint, bool]:
@@ -163,6 +198,15 @@ class Signer:
         stored = storage.newest_checkpoint(db, head.id)
         newest = None if stored is None else self._own(stored, head.origin)
         remembered = self._state.get(head.origin)
+        if newest is not None and remembered is None:
+            # Remembering comes before storing. Without the memory, what was signed last is not known: an older copy of
+            # the database would be continued, and a second history signed.
+            raise AuditError(
+                "signer_refused",
+                f"`{head.origin}` was signed before, and `{self._data.signer_state}` does not say how far",
+                subject=head.origin,
+                hint="restore that file from a backup; if it is lost, type `gateway audit adopt`",
+            )
         if claimed == newest == remembered:
             return claimed, True  # as for most of many logs, every time
         node = tiles.node_reader(head.size, storage.tile_reader(db, head.id))
@@ -213,6 +257,14 @@ class Signer:
             db.executemany(
                 "INSERT OR IGNORE INTO checkpoint (note, size, log_id) SELECT ?, ?, id FROM log WHERE origin = ?", rows
             )
+            for row in rows:
+                stored = db.execute(
+                    "SELECT count(*) FROM checkpoint WHERE note = ? AND size = ? "
+                    "AND log_id = (SELECT id FROM log WHERE origin = ?)",
+                    row,
+                )
+                if stored.fetchone() != (1,):
+                    raise sqlite3.IntegrityError("a checkpoint that it was told to store is not there")
 
 
 def _announcement(signed: Checkpoint) -> intents.Signed:
@@ -237,7 +289,12 @@ def _refusal(origin: str, detail: str) -> AuditError:
 
 def _damaged(data: DataDirectory) -> AuditError:
     path = str(data.signer_state)
-    return AuditError("signer_refused", f"`{path}` cannot be read as the signer's state", subject=path)
+    return AuditError(
+        "signer_refused",
+        f"`{path}` cannot be read as the signer's state",
+        subject=path,
+        hint="restore it from a backup; if there is none, remove it and type `gateway audit adopt`",
+    )
 
 
 def _create(path: Path, text: str, mode: int) -> None:

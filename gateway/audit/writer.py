@@ -1,7 +1,9 @@
 """The one writer of a process: a thread that takes all that waits, commits it with one fsync, and wakes who waited.
 
-*Group commit when free*: nobody waits for a timer. While one commit is on its way to the disk the next batch gathers
-behind it, so a lone client pays one fsync and a busy gateway shares it.
+*Group commit when free*: while one commit is on its way to the disk the next group gathers behind it, so a lone client
+pays one fsync and a busy gateway shares it. An event loop hands over its jobs when a turn of it has submitted no more,
+after a millisecond at the latest: a group costs little more than its first entry, and one that is committed while the
+loop is still busy leaves the rest of them to a second one.
 
 What a failure means. Before COMMIT is attempted nothing was written. A COMMIT that reports an error is an *unknown
 outcome*: the waiters fail closed, the connection is thrown away, and nothing is believed until event ids have been
@@ -24,7 +26,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from gateway.audit import storage
 from gateway.audit.draft import Draft, draft
@@ -42,6 +44,7 @@ logger = logging.getLogger("gateway.audit")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
 BATCH: Final = 512
+HOLD_SECONDS: Final = 0.001  # how long a busy loop may go on adding to a group before it is committed
 OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
 RECENT_SECONDS: Final = 5.0  # how long a commit proves that the log can be written
 
@@ -70,16 +73,20 @@ class AuditWriter:
         boot: str,
         deployment: str,
         capacity: int = QUEUE,
+        lock_seconds: float = LOCK_SECONDS,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.data = data
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
+        self._lock_seconds = lock_seconds
         self._clock = clock
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._guard = threading.Lock()  # for what submitters and the thread share: the next one
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._guard = threading.Lock()  # for what submitters and the thread share: the next three
         self._closed = False  # nothing is queued after the last job
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._queued = 0  # jobs that wait, gathered ones too
         self._owed = Owed(boot)
         self._lost = False  # recent entries may be, so nothing may follow them
         self._complaint = ""  # why nothing can be written, as it was said last
@@ -88,6 +95,7 @@ class AuditWriter:
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._schema = storage.schema_version(self._db)
             self._file = OpenedFile(data.audit_db)
             self._wal = OpenedFile(write_ahead_log(data.audit_db))
             self._lock = FileLock(data.audit_lock)
@@ -110,8 +118,9 @@ class AuditWriter:
 
     async def write(self, intent: Intent) -> Committed:
         """Record an intent and return when it is durable. Being cancelled ends the wait, not the recording."""
-        waiter: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Job(draft(intent, self.boot), waiter))
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Committed] = loop.create_future()
+        self._gather(loop, _Job(draft(intent, self.boot), waiter))
         return await waiter
 
     def write_sync(self, intent: Intent) -> Committed:
@@ -136,19 +145,51 @@ class AuditWriter:
 
     def _enqueue(self, job: _Job) -> None:
         with self._guard:
-            full = self._queue.qsize() >= self._capacity
-            if not self._closed and not full:
-                self._queue.put(job)
+            if self._has_room():
+                self._queued += 1
+                self._queue.put([job])
                 return
+        self._reject(job)
+
+    def _has_room(self) -> bool:
+        return not self._closed and self._queued < self._capacity
+
+    def _reject(self, job: _Job) -> NoReturn:
         if job.draft is not None:
             self._owed.add(job.draft)
-        raise unavailable(f"{self._capacity} entries wait already" if full else "the writer has been closed")
+        why = "the writer has been closed" if self._closed else f"{self._capacity} entries wait already"
+        raise unavailable(why)
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
+        """Hold a job until its loop has nothing more to submit: a group costs little more than its first entry."""
+        with self._guard:
+            if has_room := self._has_room():
+                gathered = self._gathered.setdefault(loop, [])
+                gathered.append(job)
+                self._queued += 1
+        if not has_room:
+            self._reject(job)
+        if len(gathered) == 1:
+            loop.call_soon(self._hand_over, loop, 1, loop.time() + HOLD_SECONDS)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        """Queue what was gathered, unless the last turn of the loop has added to it. Runs in the loop's thread."""
+        gathered = self._gathered.get(loop, ())
+        if seen < len(gathered) < BATCH and loop.time() < until:
+            loop.call_soon(self._hand_over, loop, len(gathered), until)
+            return
+        with self._guard:
+            if jobs := self._gathered.pop(loop, None):  # unless `close` came first
+                self._queue.put(jobs)
 
     def close(self) -> None:
         """Write what is queued and what is owed, then end. Later submissions fail. Safe to call twice."""
         with self._guard:
             if not self._closed:
                 self._closed = True
+                for jobs in self._gathered.values():  # their loops may have stopped
+                    self._queue.put(jobs)
+                self._gathered.clear()
                 self._queue.put(None)
         self._thread.join()
 
@@ -171,28 +212,36 @@ class AuditWriter:
     def _take(self) -> tuple[list[_Job], bool]:
         """Everything that waits, at least one job unless something is owed; False after the last."""
         jobs: list[_Job] = []
+        more = True
         try:
-            job = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == BATCH:
-                    return jobs, True
-                job = self._queue.get_nowait()
+            found = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
+            while found is not None:
+                jobs += found
+                if len(jobs) >= BATCH:
+                    break
+                found = self._queue.get_nowait()
+            else:
+                more = False
         except queue.Empty:
-            return jobs, True
-        return jobs, False
+            pass
+        with self._guard:
+            self._queued -= len(jobs)
+        return jobs, more
 
     def _commit(self, jobs: list[_Job]) -> None:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
         try:
-            locked = self._lock.acquire(LOCK_SECONDS)
+            locked = self._lock.acquire(self._lock_seconds)
             if not locked:
                 raise unavailable("another process holds its lock")
             if not self._file.in_place():
                 raise unavailable("its file was moved, deleted or replaced")
             db = self._connected()
             db.execute("BEGIN IMMEDIATE")
+            if storage.schema_version(db) != self._schema:
+                storage.check_schema(db, self.data.audit_db)
+                self._schema = storage.schema_version(db)
             transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
                 if job.draft is None:

@@ -1,7 +1,7 @@
-"""The `gateway` command line: one file per noun, put together here (docs/architecture.md, sections 1 and 2).
+"""The `gateway` command line: one file for each noun, put together here (docs/architecture.md, sections 1 and 2).
 
-Importing a noun costs nothing but its options: what it works with (the ORM, the log, git, the server) is imported
-inside its commands, so that `gateway --help` is instant and a data worker never sees any of it.
+These files import little at module level. The ORM, the log, git and the server are imported inside the commands that
+need them, so that `gateway --help` is instant and a data worker never loads any of it.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage. Every error is one line on standard error.
 """
@@ -52,9 +52,9 @@ def build() -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. Nothing a command raises ends in a traceback, unless `--debug` asks."""
-    sys.excepthook = _last_words
-    # A command says itself what went wrong, once; `gateway up` sets up logging for its processes.
+    """Run one command; returns its exit code. An exception never ends in a traceback, except with `--debug`."""
+    sys.excepthook = _excepthook
+    # A command reports errors itself, once; `gateway up` sets up logging for its processes.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not all(map(_is_text, given)):
@@ -73,15 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.complain("aborted")
         return 1
     except BrokenPipeError:
-        # The reader has gone (`gateway agents list | head`). Nothing is wrong, and nothing may be written any more,
-        # not even by the interpreter when it flushes at exit.
+        # The reader has closed the pipe (`gateway agents list | head`). Nothing is wrong, but nothing can be written
+        # any more, not even by the interpreter when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
 
 
 def _is_text(argument: str) -> bool:
-    """Bytes that are no UTF-8 arrive as lone surrogates, which neither a database nor a document can hold."""
+    """Whether an argument is UTF-8. Other bytes arrive as lone surrogates, which no database or document can hold."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -114,9 +114,9 @@ def _root(
         bool, typer.Option("--debug", help="Show a traceback if the gateway itself fails.", callback=_debug)
     ] = False,
 ) -> None:
-    """Carries the options of the program itself."""
+    """The options of the program itself."""
 
 
-def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What is left when nothing expected the error: a fault of ours or of the machine."""
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """One line for an exception that nothing expected: a defect, or a failure of the machine."""
     output.complain(f"internal error: {kind.__name__}: {error}", "`gateway --debug …` shows where; please report it")

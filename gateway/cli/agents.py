@@ -1,4 +1,4 @@
-"""`gateway agents`: who there is, and since when."""
+"""`gateway agents`: register, list, show and revoke agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
 @app.command()
 def register(
     name: Annotated[str, typer.Argument(help="The new agent's name.")],
-    owner: Annotated[str, typer.Option("--owner", help="Who answers for it, such as an e-mail address.")] = "",
+    owner: Annotated[str, typer.Option("--owner", help="Who is responsible for it, such as an e-mail address.")] = "",
     team: Annotated[str, typer.Option("--team", help="The team it belongs to; bundles can be bound to teams.")] = "",
     environment: Annotated[str, typer.Option("--environment", "--env", help="Such as dev or prod.")] = "dev",
     capability: Annotated[
@@ -57,7 +57,7 @@ def register(
 
 @app.command("list")
 def list_agents(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
-    """List all agents, revoked ones too."""
+    """List all agents, including revoked ones."""
     from gateway.registry import queries
 
     with local.reading(data) as registry:
@@ -110,7 +110,7 @@ def show(
             ("owner", found.owner),
             ("capabilities", ", ".join(found.capabilities)),
             ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
-            *(("key", f"{each.key}…  {each.status(now_ns)}  ({each.id})") for each in keys),
+            *(("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id})") for each in keys),
             *(
                 ("binding", f"{b.effect} {b.bundle}{'@' + b.pinned if b.pinned else ''}  by {b.subject_kind}")
                 for b in bindings
@@ -124,12 +124,12 @@ def revoke(agent: Agent, organization: Organization = "default", data: Data = DA
     """Revoke an agent and all its keys, for good. Its next request is refused."""
     from gateway.registry import changes
 
-    with local.changing(data, restriction=True) as registry:
+    with local.restricting(data, output.warn) as registry:
         revoked = changes.revoke_agent(registry, actor=local.actor(), organization=organization, agent=agent)
         if as_json:
             output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})
         elif revoked is None:
-            typer.echo(f"agent {agent} was revoked already")
+            typer.echo(f"agent {agent} is already revoked")
         else:
             typer.echo(f"revoked agent {revoked.name} ({revoked.id}) and its keys")
 

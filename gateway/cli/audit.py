@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log.")
 
+Known = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--known-checkpoint",
+        metavar="FILE",
+        help="A checkpoint kept elsewhere that the log must contain; may be repeated.",
+    ),
+]
+
 _POLL_SECONDS = 0.25
 _WIDTHS = (24, 14, 7, 10, 24)
 _UNTOLD = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name"}  # of a change
@@ -101,10 +110,7 @@ def verify(
             "--public-key", metavar="FILE|KEY", help="Who must have signed; by default the directory's own key."
         ),
     ] = None,
-    known_checkpoint: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="A checkpoint kept elsewhere that the log must contain; may be repeated."),
-    ] = None,
+    known_checkpoint: Known = None,
     as_json: Json = False,
 ) -> None:
     """Verify the whole log: leaves, trees, signatures, completeness.
@@ -112,20 +118,10 @@ def verify(
     Exit codes: 0 valid, 1 tampered with, 2 it could not be checked, 3 valid, but the newest entries are not signed yet
     or decisions are open.
     """
-    from gateway.audit import verify as verification
-
     try:
         directory = _directory(data) if database is None else DataDirectory(data)
         verifier = _verifier(directory, database, public_key)
-        known = [_read_checkpoint(path) for path in known_checkpoint or []]
-        live = None
-        if database is None:
-            known += _remembered(directory)
-            live = _live_boots(directory)
-        with _progress() as progress:
-            report = verification.verify(
-                database or directory.audit_db, verifier, live_boots=live, known=known, progress=progress
-            )
+        report = _verified(directory, database, verifier, known_checkpoint)
     except GatewayError as error:
         # Exit code 1 is kept for the one answer that matters.
         output.complain(error.message, error.hint)
@@ -135,6 +131,49 @@ def verify(
     else:
         _print_report(report)
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def adopt(known_checkpoint: Known = None, data: Data = DATA) -> None:
+    """Sign on from the checkpoints in the database, after `signer-state` was lost.
+
+    Verifies the log first. An older copy of it would pass, and its newer history be lost: give a checkpoint that was
+    kept elsewhere. The gateway must not be running.
+    """
+    from gateway.audit import signer
+    from gateway.audit.entry import document
+    from gateway.audit.intents import SYSTEM, Changed
+    from gateway.audit.writer import AuditWriter
+    from gateway.identifiers import new_id
+
+    directory = _directory(data)
+    verifier = _verifier(directory, None, None)
+    with signer.Signer(directory) as found:
+        report = _verified(directory, None, verifier, known_checkpoint)
+        if report.status == "tampered":
+            _print_report(report)
+            raise typer.Exit(1)
+        forgotten = found.forgotten()
+        origins = [each.origin for each in forgotten]
+        if forgotten:
+            writer = AuditWriter(directory, boot=new_id("boot"), deployment=verifier.name)
+            try:
+                writer.write_sync(
+                    Changed(
+                        organization=SYSTEM,
+                        event_id=new_id("chg"),
+                        actor=local.actor(),
+                        what="signer_state.adopted",
+                        fields={"origins_json": document(origins)},
+                    )
+                )
+            finally:
+                writer.close()
+            found.adopt(forgotten)
+    if forgotten:
+        typer.echo(f"adopted the newest checkpoints of {', '.join(origins)}")
+    else:
+        output.note("nothing to adopt: `signer-state` remembers every log that was signed")
 
 
 def _directory(data: Path) -> DataDirectory:
@@ -270,6 +309,23 @@ def _verifier(directory: DataDirectory, database: Path | None, public_key: str |
     if database is not None:
         raise GatewayError("bad_key", "a copy needs the key of who signed it", hint="give --public-key FILE")
     return signer.load_verifier(signer.public_key_path(directory))
+
+
+def _verified(
+    directory: DataDirectory, database: Path | None, verifier: Verifier, known_checkpoint: list[Path] | None
+) -> Report:
+    """What a verification finds: of a copy, or of the directory's own log with what is known beside it."""
+    from gateway.audit import verify as verification
+
+    known = [_read_checkpoint(path) for path in known_checkpoint or []]
+    live = None
+    if database is None:
+        known += _remembered(directory)
+        live = _live_boots(directory)
+    with _progress() as progress:
+        return verification.verify(
+            database or directory.audit_db, verifier, live_boots=live, known=known, progress=progress
+        )
 
 
 def _read_checkpoint(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`gateway bind`, `gateway unbind` and `gateway bindings`: which bundles judge whom."""
+"""`gateway bind`, `gateway unbind` and `gateway bindings`: which bundles apply to whom."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from gateway.registry.database import Registry
     from gateway.registry.records import SubjectKind
 
-app = typer.Typer(no_args_is_help=True, help="Show which policy bundles judge whom.")
+app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
 
 
 class Effect(StrEnum):
-    """What a bundle's answer counts for."""
+    """What a bundle's answer counts as."""
 
     GRANT = "grant"
     GUARD = "guard"
@@ -49,7 +49,7 @@ def bind(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Let a policy bundle judge an agent, a team or an organization, from the next request on."""
+    """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
     from gateway.registry import changes
 
     kind, name, organization = _subject(subject, organization)
@@ -71,7 +71,7 @@ def bind(
             output.print_json(binding)
         else:
             where = f" at commit {binding.pinned}" if binding.pinned else ""
-            typer.echo(f"bundle {bundle}{where} now judges {kind} {binding.subject} as a {binding.effect}")
+            typer.echo(f"bundle {bundle}{where} now applies to {kind} {binding.subject} as a {binding.effect}")
 
 
 def unbind(
@@ -92,7 +92,7 @@ def unbind(
         if as_json:
             output.print_json(binding)
         else:
-            typer.echo(f"bundle {bundle} no longer judges {kind} {binding.subject}")
+            typer.echo(f"bundle {bundle} no longer applies to {kind} {binding.subject}")
 
 
 @app.command("list")
@@ -118,7 +118,7 @@ def list_bindings(
 
 
 def _explained(error: GatewayError, data: Path, registry: Registry) -> GatewayError:
-    """The error of a bundle that is not in force with the step that is missing, where that can be found out."""
+    """The error, with the missing step if the bundle is not in force and that step is known."""
     from gateway.policy.rollout.whereabouts import missing_step
 
     if error.code not in ("unknown_bundle", "bundle_not_in_force") or error.subject is None:

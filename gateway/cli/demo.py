@@ -1,4 +1,4 @@
-"""`gateway demo`: the whole loop in a few seconds, on this machine alone."""
+"""`gateway demo`: everything in a few seconds, on this machine alone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from gateway.cli import output
 
 
 def demo() -> None:
-    """Show the whole loop: two agents, their policies, a gateway, a mock provider and the audit log.
+    """Show everything at work: two agents, their policies, a gateway, a mock provider and the audit log.
 
-    Everything happens in a temporary directory and on 127.0.0.1. Exits with 0 only if every step came out as it should.
+    Everything happens in a temporary directory and on 127.0.0.1. Exits with 0 only if every step succeeded.
     """
     from gateway.demo.demonstration import Demo
 
@@ -20,5 +20,5 @@ def demo() -> None:
 
     failed = Demo(typer.echo, show).run()
     if failed:
-        output.complain(f"{failed} of the steps above did not come out as they should")
+        output.complain(f"{failed} of the steps above failed")
         raise typer.Exit(1)

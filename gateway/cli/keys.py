@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Create, list and revoke agents' ke
 def create(
     agent: Annotated[str, typer.Argument(help="An agent's name or id.")],
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DURATION", help="End it by itself: 90s, 15m, 12h or 30d.")
+        str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
     ] = None,
     organization: Organization = "default",
     data: Data = DATA,
@@ -42,7 +42,7 @@ def create(
             lifetime_ns=lifetime_ns,
         )
         if as_json:
-            output.print_json(output.plain(made.record) | {"text": made.text})
+            output.print_json(output.plain(made.record) | {"key": made.text})
         else:
             typer.echo(made.text)
             output.note(f"{made.record.id} for agent {made.record.agent}; this is the only time the key is shown")
@@ -55,7 +55,7 @@ def list_keys(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """List keys, dead ones too, without their secrets."""
+    """List keys without their secrets, including dead ones."""
     from gateway.registry import queries
 
     with local.reading(data) as registry:
@@ -68,7 +68,7 @@ def list_keys(
         ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ID"),
         [
             (
-                k.key,
+                k.key_id,
                 k.agent,
                 k.status(now_ns),
                 output.timestamp(k.created_ns),
@@ -92,11 +92,11 @@ def revoke(
     from gateway.identity.credentials import public_part
     from gateway.registry import changes
 
-    with local.changing(data, restriction=True) as registry:
+    with local.restricting(data, output.warn) as registry:
         revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
         if as_json:
-            output.print_json({"key": public_part(key), "revoked": True, "changed": revoked is not None})
+            output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:
-            typer.echo("the key was revoked already")
+            typer.echo("the key is already revoked")
         else:
-            typer.echo(f"revoked key {revoked.key} ({revoked.id}) of agent {revoked.agent}")
+            typer.echo(f"revoked key {revoked.key_id} ({revoked.id}) of agent {revoked.agent}")

@@ -1,4 +1,4 @@
-"""`gateway mock-provider`: a provider for the time when no real one is wanted."""
+"""`gateway mock-provider`: a stand-in for a provider, for tests and first steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mock_provider(
     error_rate: Annotated[
         float, typer.Option("--error-rate", min=0, max=1, help="Fail this share of the requests, always the same ones.")
     ] = 0.0,
-    fail_next: Annotated[int, typer.Option("--fail-next", min=0, help="Fail the first so many requests.")] = 0,
+    fail_next: Annotated[int, typer.Option("--fail-next", min=0, help="Fail this many of the first requests.")] = 0,
     status: Annotated[int, typer.Option("--status", min=400, max=599, help="The status of injected failures.")] = 503,
 ) -> None:
     import uvicorn
@@ -29,16 +29,18 @@ def mock_provider(
     from gateway.demo.mock_provider import Faults, MockProvider
     from gateway.errors import GatewayError
     from gateway.http.listener import bind
+    from gateway.settings import url
 
     try:
         listener = bind(host, port, shared=False)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
+        address = url(host, port).removeprefix("http://")
         raise GatewayError(
-            "port_unavailable", f"cannot listen on {host}:{port}: {reason}", hint="choose another port with --port"
+            "port_unavailable", f"cannot listen on {address}: {reason}", hint="choose another port with --port"
         ) from error
     provider = MockProvider(Faults(latency_ms=latency_ms, error_rate=error_rate, fail_next=fail_next, status=status))
-    typer.echo(f"mock provider is up: base URL http://{host}:{listener.getsockname()[1]}/v1")
+    typer.echo(f"mock provider is up: base URL {url(host, listener.getsockname()[1])}/v1")
     config = uvicorn.Config(
         provider, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2
     )

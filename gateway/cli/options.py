@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from gateway.settings import DEFAULT_DATA
+from gateway.settings import DEFAULT_DATA, PREFIX
 
 DATA = DEFAULT_DATA
 
 Data = Annotated[
     Path,
-    typer.Option("--data", envvar="GATEWAY_DATA", metavar="DIR", help="The gateway's data directory."),
+    typer.Option("--data", envvar=f"{PREFIX}DATA", metavar="DIR", help="The gateway's data directory."),
 ]
 Organization = Annotated[
     str, typer.Option("--organization", "--org", metavar="NAME", help="The organization concerned.")

@@ -1,4 +1,4 @@
-"""How the command line speaks: aligned columns and JSON on standard output, one line per error on standard error."""
+"""The output of the command line: aligned columns or JSON on standard output, one line per error on standard error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gateway.errors import GatewayError
+from gateway.logs import without_keys
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,25 +22,31 @@ _MAX_LINE = 1000
 
 
 def complain(message: str, hint: str = "") -> None:
-    """The one line of an error: what is wrong, and what to do."""
-    line = printable(" ".join(f"{message}: {hint}".split() if hint else message.split()))
-    if len(line) > _MAX_LINE:  # somebody's text is in it; what to do comes last
+    """Print an error as one line: what is wrong, and what to do."""
+    line = printable(without_keys(" ".join(f"{message}: {hint}".split() if hint else message.split())))
+    if len(line) > _MAX_LINE:  # it quotes a long text; the hint at its end must stay
         line = f"{line[: _MAX_LINE // 2]} … {line[-_MAX_LINE // 2 :]}"
     typer.echo(typer.style("error", fg="red", bold=True) + f": {line}", err=True)
 
 
+def warn(message: str, hint: str = "") -> None:
+    """One line about what was done all the same."""
+    line = " ".join(f"{message}: {hint}".split() if hint else message.split())
+    typer.echo(typer.style("warning", fg="yellow", bold=True) + f": {printable(line)}", err=True)
+
+
 def printable(text: str) -> str:
-    """Names and reasons come from outside: nothing in them may move the cursor, turn the line or forge another one."""
+    """Text from outside, escaped: it must not move the cursor, change the direction of writing or forge a line."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def complain_usage(error: typer.TyperException) -> None:
-    """A usage error in the same shape; a group without a command gets its help text instead."""
+    """Print a usage error in the same form; for a group without a command, print its help text instead."""
     message = error.format_message().replace("Value error, ", "")
     if not message or message.startswith("Usage: "):
-        # The help text of a group; on a terminal it was printed already when the error was made.
+        # The help text of a group; on a terminal it was printed when the error was raised.
         typer.echo(message, err=True)
         return
     context = getattr(error, "ctx", None)
@@ -47,12 +54,12 @@ def complain_usage(error: typer.TyperException) -> None:
 
 
 def note(text: str) -> None:
-    """A remark beside the result: on standard error, so that the result alone can be piped."""
+    """Print a remark to standard error, so that standard output has nothing but the result."""
     typer.echo(text, err=True)
 
 
 def print_json(value: DataclassInstance | Sequence[DataclassInstance] | dict[str, Any]) -> None:
-    """A record or a list of them as JSON. Times become RFC 3339 and lose the `_ns` of their names."""
+    """Print a record or a list of records as JSON. Times are RFC 3339, and their names lose the `_ns`."""
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
@@ -74,7 +81,7 @@ def _member(name: str, value: Any) -> tuple[str, Any]:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """Aligned columns under a heading; `empty` is said (beside the result) where there are no rows."""
+    """Print aligned columns under a heading, or the remark `empty` if there are no rows."""
     lines = [tuple(cell or "-" for cell in row) for row in rows]
     if not lines:
         note(empty)
@@ -86,7 +93,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
-    """One thing, a line per field."""
+    """Print one thing, a line for each field."""
     shown = [(name, value or "-") for name, value in fields]
     width = max(len(name) for name, _ in shown)
     for name, value in shown:
@@ -109,7 +116,7 @@ def parse_time(text: str) -> int:
     except ValueError as error:
         raise _bad_time(text) from error
     time_ns = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
-    if not 0 <= time_ns < 2**63:  # what the registry can compare with
+    if not 0 <= time_ns < 2**63:  # otherwise the registry cannot compare with it
         raise _bad_time(text)
     return time_ns
 

@@ -20,15 +20,18 @@ def up(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow plain HTTP on an address that is not loopback.")
     ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="If there is no gateway yet, create an empty one first (for containers).")
+    ] = False,
 ) -> None:
     """Run the gateway: its control process and its data workers. Ctrl-C lets running requests end, then stops it.
 
-    Everything else is set in gateway.toml in the data directory, or by GATEWAY_… variables.
+    Everything else is set in gateway.toml in the data directory, or by AIG_… variables.
     """
     import uvloop
 
     from gateway import logs
-    from gateway.processes.creation import make_empty
+    from gateway.processes.creation import create_empty
     from gateway.processes.supervisor import Supervisor
     from gateway.settings import DataDirectory, load_settings
 
@@ -42,9 +45,9 @@ def up(
         "insecure": insecure,
     }
     settings = load_settings(flags)
-    if not os.path.lexists(data):
-        make_empty(data)
-        typer.echo(f"there was no gateway in {data}: made an empty one")
+    if create and not os.path.lexists(data):
+        create_empty(data)
+        typer.echo(f"there was no gateway in {data}: created an empty one")
     DataDirectory(data).check()
     logs.configure("supervisor")
     uvloop.run(Supervisor(settings, _announce).run())

@@ -1,8 +1,9 @@
-"""`gateway upstreams`: where requests go, and the secrets that open it."""
+"""`gateway upstreams`: the providers that requests go to, and their keys."""
 
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated
 
 import typer
@@ -16,6 +17,8 @@ from gateway.settings import DataDirectory
 app = typer.Typer(no_args_is_help=True, help="Add, list and remove the providers that requests go to.")
 
 _MAX_SECRET = 4096
+# As variables are named by convention. Keys have lower case letters, dashes, or many digits.
+_VARIABLE = re.compile(r"(?=.{1,40}$)(?!(.*\d){4})[A-Z][A-Z0-9]*(_[A-Z0-9]+)*", re.ASCII)
 
 
 @app.command()
@@ -34,8 +37,8 @@ def add(
         str | None,
         typer.Option("--base-url", metavar="URL", help="Where its API begins, version included, as SDKs have it."),
     ] = None,
-    default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…`, too.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Give an existing one another key or URL.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
     organization: Organization = "default",
     data: Data = DATA,
@@ -47,10 +50,10 @@ def add(
     from gateway.registry.vault import Vault
 
     speaks = provider or (name if name in PROVIDERS else "openai-compatible")
-    # A provider's own URL is only guessed for an upstream of its name: a key must not go where nobody sent it.
+    # A provider's own URL is the default only for an upstream of its name: a key must not go where nobody meant it to.
     url = base_url or PROVIDERS.get(name, "")
     if not url:
-        raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint="say --base-url URL")
+        raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint="add --base-url URL")
     secret = _secret(key_env, no_key)
     with local.changing(data) as registry:
         upstream = changes.add_upstream(
@@ -103,7 +106,7 @@ def remove(
     """Remove an upstream and delete its sealed key."""
     from gateway.registry import changes
 
-    with local.changing(data, restriction=True) as registry:
+    with local.restricting(data, output.warn) as registry:
         removed = changes.remove_upstream(registry, actor=local.actor(), organization=organization, name=name)
         if as_json:
             output.print_json(removed)
@@ -113,9 +116,16 @@ def remove(
 
 def _secret(variable: str | None, no_key: bool) -> str | None:
     if (variable is not None) == no_key:
-        raise GatewayError("invalid_key", "say either --key-env VARIABLE or --no-key")
+        raise GatewayError("invalid_key", "give either --key-env VARIABLE or --no-key")
     if variable is None:
         return None
+    if not _VARIABLE.fullmatch(variable):
+        # Perhaps it is the key itself, which must not be shown on a screen or end in somebody's log.
+        raise GatewayError(
+            "unknown_variable",
+            "--key-env takes the name of an environment variable, which holds the key; what was given is no such name",
+            hint="type `export OPENAI_API_KEY=…` first, then add `--key-env OPENAI_API_KEY`",
+        )
     secret = os.environ.get(variable, "").strip()
     if not secret:
         raise GatewayError(
@@ -124,7 +134,7 @@ def _secret(variable: str | None, no_key: bool) -> str | None:
             subject=variable,
             hint=f"type `export {variable}=…` first",
         )
-    # It becomes a header's value. The text itself is not shown.
+    # It becomes the value of a header. The text itself is not shown.
     if not (secret.isascii() and secret.isprintable()) or " " in secret or len(secret) > _MAX_SECRET:
         raise GatewayError("invalid_key", f"what `{variable}` holds is not a key", subject=variable)
     return secret

@@ -1,8 +1,8 @@
 """A small server that speaks the OpenAI API: deterministic answers, streams, usage, latency and failures on request.
 
 It stands in for a provider in `gateway demo`, in tests and on a developer's machine, costs nothing and needs no
-network. The same request always gets the same answer. It is no part of a gateway: it checks no credentials and decides
-nothing. What can be injected is in `FAULTS`, which is also what `gateway mock-provider --help` prints.
+network. The same request always gets the same answer. It is not part of a gateway: it checks no credentials and decides
+nothing. `FAULTS` lists the failures that can be injected; `gateway mock-provider --help` prints it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Faults:
 
 
 class MockProvider:
-    """The ASGI application. `requests` counts all that came."""
+    """The ASGI application. `requests` counts the requests so far."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self._faults = faults or Faults()
@@ -144,7 +144,7 @@ def _answer(request: Message, messages: list[Message], faults: Faults) -> list[s
 
 
 def _usage(messages: list[Message], words: list[str]) -> Message:
-    """One token per word, which is near enough and easy to check."""
+    """One token per word, which is close enough and easy to check."""
     prompt = sum(len(_text(message.get("content")).split()) for message in messages)
     return {
         "prompt_tokens": prompt,

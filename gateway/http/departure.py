@@ -9,7 +9,7 @@ class Departure:
     """Whether the client of one request has closed its connection. Owned by the event loop's thread.
 
     The listener puts one into every request's scope, under `Departure.KEY`, and calls `happened`; the data plane sets
-    `tell`. A task that waits for ASGI's disconnect message would do the same at ten times the price.
+    `tell` to be called then. A task that waits for ASGI's disconnect message would cost ten times as much.
     """
 
     KEY = "gateway.departure"

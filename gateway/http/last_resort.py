@@ -1,7 +1,7 @@
-"""The end of the line for a fault of ours: it is logged, and the client learns that something failed, not what.
+"""Catches defects: the exception is logged, and the client gets a 500 that does not say what failed.
 
-An exception that reaches this far is none of the refusals in `gateway/errors.py`, so its answer has no reason code. If
-the answer had begun, the connection is closed without an end, which no client can mistake for a whole answer.
+An exception that gets this far is not one of the refusals in `gateway/errors.py`, so the answer has no reason code. If
+an answer had begun, the connection is closed without its end, so that no client can take it for a whole answer.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ BACKLOG = 2048
 CLOSING_SECONDS = 8.0
 """How long a cancelled request may take to write its closing record: longer than anybody waits for the log's lock."""
 
-# Chunked framing may cost this much beside the body itself: one-byte chunks pass, endless extensions do not.
+# How much larger than the body chunked framing may be: one-byte chunks pass, endless chunk extensions do not.
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
 
@@ -49,7 +49,7 @@ _REASONS = {400: b"Bad Request", 413: b"Content Too Large", 503: b"Service Unava
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one listener grants a connection, and who is told of what was refused here."""
+    """The limits of one listener's connections; `refused` is called with the reason code of every refusal made here."""
 
     header_bytes: int
     header_seconds: float
@@ -71,7 +71,7 @@ class Limits:
 
 
 class _RefusedError(Exception):
-    """Leaves a parser callback; httptools wraps it and `data_received` answers it."""
+    """Raised in a callback of the parser; httptools wraps it, and `data_received` sends the refusal."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -81,21 +81,21 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A fresh parser: uvicorn switches on leniencies in its own.
+        # uvicorn makes its own parser lenient; this one is strict.
         self.parser = httptools.HttpRequestParser(self)
-        # Where the parser stands: inside a head, inside the body after it, or (neither) between messages.
+        # Where the parser is: inside a head, inside the body after it, or, if both are false, between messages.
         self._in_head = False
         self._in_body = False
         self._head_bytes = 0
         self._raw_bytes = 0
         self._body_bytes = 0
         self._refusal: Denied | None = None
-        # Set once nothing more is to be read from this peer.
-        self._deaf = False
+        # Set once nothing more is read from this peer.
+        self._ignoring_input = False
         self._deadline: asyncio.TimerHandle | None = None
-        # Of the newest request; there is only ever one that is not answered yet.
+        # Of the newest request; at most one request is not answered yet.
         self._departure: Departure | None = None
-        # What this peer had not taken yet when it last made progress, and when that was; None while nothing waits.
+        # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
         self._untaken: tuple[int, float] | None = None
 
     # The connection
@@ -115,19 +115,19 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._deaf:
+        if self._ignoring_input:
             return
-        # A head that begins inside this piece is not counted yet: the piece may be the end of a body for the most part.
-        head_goes_on = self._in_head
+        # A head that begins inside this piece is not counted yet: most of the piece may be the end of a body.
+        head_continues = self._in_head
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The application refuses the upgrade; what follows would be in another protocol.
             self._stop_reading()
         except httptools.HttpParserError:
-            if not self._deaf:
+            if not self._ignoring_input:
                 self._refuse(self._refusal or Denied("bad_request", reasons=["the request is not valid HTTP"]))
-        if self._deaf:
+        if self._ignoring_input:
             return
         if self._in_body:
             self._raw_bytes += len(data)
@@ -136,12 +136,12 @@ class GuardedProtocol(HttpToolsProtocol):
             elif self._deadline is None:
                 self._arm(self.limits.body_seconds)
             return
-        if head_goes_on and self._in_head:
+        if head_continues and self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
                 self._refuse(_too_large_head())
                 return
-        # Whoever sent something owes a whole head in time, were it only empty lines.
+        # A client must finish its head before the deadline, even if it sends only blank lines.
         idle = self.cycle is None or self.cycle.response_complete
         if idle and self._deadline is None and self.timeout_keep_alive_task is None:
             self._arm(self.limits.header_seconds)
@@ -169,8 +169,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            # A second request before the first was answered: no SDK does that, smugglers do. The first is answered
-            # and the connection closed, which HTTP allows; the client would send the second one again.
+            # A second request before the first is answered: no SDK does that, but request smuggling does. The first is
+            # answered and the connection closed, which HTTP allows; a client then sends the second one again.
             self._stop_reading()
             raise _RefusedError
         self._in_head = True
@@ -187,11 +187,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refusal = _too_large_head()
             raise _RefusedError
         if self.parser.get_http_version() != "1.1":
-            # Answers are streamed in chunks, which HTTP/1.0 does not know.
+            # Answers are streamed in chunks, which HTTP/1.0 does not have.
             self._refusal = Denied("bad_request", reasons=["only HTTP/1.1 is spoken here"])
             raise _RefusedError
         if not self.url.startswith(b"/") or b"#" in self.url:
-            # The parser would hand over the path of an absolute target and cut a fragment off.
+            # The parser would take the path out of an absolute target, and cut off a fragment.
             self._refusal = Denied("bad_request", reasons=["the request target must be a plain path"])
             raise _RefusedError
         self._in_head = False
@@ -210,7 +210,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._disarm()
         super().on_message_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
-            # Answered before its body had come: from here on the connection is idle.
+            # The request was answered before its body had arrived: from here on the connection is idle.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -219,10 +219,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_body and not self.transport.is_closing():
             if self.expect_100_continue and not self._body_bytes:
-                # The client was never told to send the body: whether it will is unknown, so nothing can follow.
+                # The client was never told to send the body, and may or may not do so: nothing can follow here.
                 self.transport.close()
             else:
-                # The rest of the body is read and dropped, so that the client gets to read the answer; not for ever.
+                # Read and drop the rest of the body, for a limited time, so that the client gets to read the answer.
                 self._arm(self.limits.header_seconds)
 
     # Refusing
@@ -231,8 +231,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refuse(Denied("bad_request", msg))
 
     def _refuse(self, denied: Denied) -> None:
-        """Answer, unless an answer is under way, and close. The application sees a disconnect."""
-        self._deaf = True
+        """Send the refusal, unless an answer has begun, and close. The application sees a disconnect."""
+        self._ignoring_input = True
         self._disarm()
         self.limits.refused(denied.code)
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
@@ -242,22 +242,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _stop_reading(self) -> None:
-        """Answer what is under way, then close."""
-        self._deaf = True
+        """Let the request in progress be answered, then close."""
+        self._ignoring_input = True
         self._disarm()
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self._late)
+        self._deadline = self.loop.call_later(seconds, self._deadline_passed)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _late(self) -> None:
+    def _deadline_passed(self) -> None:
         self._deadline = None
         if self._in_head:
             self._refuse(Denied("bad_request", reasons=["the request's head did not come in time"]))
@@ -282,14 +282,14 @@ def _response(denied: Denied) -> bytes:
 
 
 def protocol_class(limits: Limits) -> type[GuardedProtocol]:
-    """uvicorn wants a class and gives it no arguments of ours: so each listener has a class of its own."""
+    """A class of its own for each listener: uvicorn makes the instances, and passes no arguments of ours."""
     return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # The process decides what a signal means, and must live on to close its records.
+        # The process itself decides what a signal means: it has records to close before it ends.
         yield
 
     async def on_tick(self, counter: int) -> bool:
@@ -336,14 +336,14 @@ async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limit
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket that takes connections from now on, also while nobody accepts them yet."""
+    """A listening socket: the kernel queues connections from now on, even before anybody accepts them."""
     listener = bind(host, port, shared=shared)
     listener.listen(BACKLOG)
     return listener
 
 
 def bind(host: str, port: int, *, shared: bool) -> socket.socket:
-    """A bound socket. `shared` lets other sockets of this user bind there too; the kernel spreads connections."""
+    """A bound socket. With `shared` this user can bind more sockets there, and the kernel spreads connections."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except UnicodeError:

@@ -1,8 +1,8 @@
-"""What a bundle is made of: its files, its manifest, its content digest, and its place on disk.
+"""A bundle: its files, its manifest, its content digest, and its place on disk.
 
-`bundles/<digest>/` holds exactly what can decide: the manifest, the modules and the data, without tests and texts. The
-digest names that content, so a change to a test makes no new revision, and a directory that was meddled with is noticed
-when it is read. Nothing here knows git, the registry or the engine.
+`bundles/<digest>/` holds exactly the files that can influence a decision: the manifest, the modules and the data, but
+no tests and no READMEs. The digest is computed from them, so a change of a test makes no new revision, and a directory
+that was changed is detected when it is read. Nothing here knows git, the registry or the engine.
 Specification: docs/architecture.md, sections 6, 11 and 13.
 """
 
@@ -35,7 +35,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the gateway needs of a `.manifest`: which parts of `data` the bundle owns, and the package to ask.
+    """What the gateway reads in a `.manifest`: the parts of `data` that the bundle owns, and the package to ask.
 
     `models` says that the bundle judges every model of `resource.models`, not only `resource.model`.
     """
@@ -46,27 +46,27 @@ class Manifest:
 
 
 def belongs(path: str) -> bool:
-    """Whether a file is part of a bundle at all: manifest, modules (tests too) and data. READMEs are not."""
+    """Whether a file is part of a bundle: the manifest, modules, tests and data are, READMEs are not."""
     name = path.rpartition("/")[2]
     return path == MANIFEST or name.endswith(".rego") or name in _DATA
 
 
 def decides(path: str) -> bool:
-    """Whether a file can influence a decision, and so is published and part of the digest."""
+    """Whether a file can influence a decision: then it is published and part of the digest."""
     return belongs(path) and not path.endswith(_TEST)
 
 
 def check_path(path: str) -> None:
-    """Refuse a path out of a git tree unless it can only mean a file below its directory, on every file system."""
+    """Refuse a path from a git tree unless it names a file below its directory on every file system."""
     parts = path.split("/")
-    # Bytes that are no UTF-8 arrive as lone surrogates, which are not printable.
+    # Bytes that are not UTF-8 arrive as lone surrogates, which are not printable.
     if not path.isprintable() or "\\" in path or any(part in ("", ".", "..") or part[-1] in " ." for part in parts):
         shown = ascii(path)[1:-1][:80]
         raise GatewayError("policies_file", f"the path `{shown}` is not acceptable in a bundle", subject=shown)
 
 
 def manifest(content: bytes, bundle: str) -> Manifest:
-    """The manifest in `content` (schemas/manifest.schema.json), or an error that names the member at fault."""
+    """The manifest in `content` (schemas/manifest.schema.json). Raises `GatewayError`, which names the wrong member."""
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -75,7 +75,7 @@ def manifest(content: bytes, bundle: str) -> Manifest:
         raise _bad_manifest(bundle, "is not an object")
     version = document.get("rego_version", 1)
     if version.__class__ is not int or version != 1:
-        raise _bad_manifest(bundle, "must say `rego_version` 1 or nothing of it")
+        raise _bad_manifest(bundle, "must have `rego_version` 1, or leave it out")
     roots = document.get("roots")
     if not isinstance(roots, list) or not roots or not all(isinstance(r, str) and _ROOT.fullmatch(r) for r in roots):
         raise _bad_manifest(bundle, "must list the bundle's `roots`, such as `acme/support`")
@@ -98,10 +98,12 @@ def _settings(document: dict[str, Any], bundle: str) -> dict[str, Any]:
 def _entrypoint(settings: dict[str, Any], roots: list[str], bundle: str) -> str:
     entrypoint = settings.get("entrypoint")
     if not isinstance(entrypoint, str) or not _ENTRYPOINT.fullmatch(entrypoint):
-        raise _bad_manifest(bundle, "must name the package to ask in `metadata.gateway.entrypoint`, as data.x.y")
+        raise _bad_manifest(
+            bundle, "must name the package to evaluate in `metadata.gateway.entrypoint`, such as data.x.y"
+        )
     path = entrypoint.removeprefix("data.").replace(".", "/")
     if not any(path == root or path.startswith(f"{root}/") for root in roots):
-        raise _bad_manifest(bundle, f"names the entrypoint `{entrypoint}`, which is in none of its `roots`")
+        raise _bad_manifest(bundle, f"names the entrypoint `{entrypoint}`, which lies in none of its `roots`")
     return entrypoint
 
 
@@ -118,16 +120,16 @@ def overlap(one: str, other: str) -> bool:
 
 
 def digest(files: Mapping[str, bytes]) -> str:
-    """The digest of what decides: the SHA-256 of what `sha256sum` prints for those files, in order of their paths."""
+    """The SHA-256 of what `sha256sum` prints for the files that influence decisions, in order of their paths."""
     lines = (f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files) if decides(path))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def publish(bundles: Path, files: Mapping[str, bytes]) -> str:
-    """Put what decides of `files` at `bundles/<digest>/` and return the digest; whoever sees the name sees all of it.
+    """Write the files that influence decisions to `bundles/<digest>/` and return the digest.
 
-    A crash leaves at most a directory with a temporary name, which nobody reads. Raises `GatewayError` if the disk does
-    not take it.
+    The directory gets its name when it is complete. A crash leaves at most a directory with a temporary name, which
+    nobody reads. Raises `GatewayError` if it cannot be written.
     """
     name = digest(files)
     try:
@@ -147,21 +149,21 @@ def _publish(bundles: Path, name: str, files: Mapping[str, bytes]) -> None:
             read(target)
             return
         except GatewayError:
-            shutil.rmtree(target)  # damaged: what is in memory goes on, what is loaded next is whole again
+            shutil.rmtree(target)  # damaged: workers go on with what they have loaded, and load this the next time
     staging = bundles / f".new-{secrets.token_hex(8)}"
     try:
         write(staging, {path: content for path, content in files.items() if decides(path)})
         staging.rename(target)
     except OSError:
-        shutil.rmtree(staging, ignore_errors=True)  # on a full disk it would be one more at every attempt
+        shutil.rmtree(staging, ignore_errors=True)  # otherwise every attempt on a full disk would leave one more
         if not target.exists():
             raise
-        read(target)  # another process was faster, which is fine if it put the same there
+        read(target)  # another process was faster, which is fine if it wrote the same
     _sync(bundles)
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write files durably into a new directory for this user only."""
+    """Write files durably into a new directory that only this user can read."""
     directory.mkdir(mode=0o700)
     for path, content in files.items():
         target = directory / path
@@ -175,7 +177,7 @@ def write(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def read(directory: Path) -> Files:
-    """The files of a published bundle, or `bundle_damaged` unless they are what the directory's name says."""
+    """The files of a published bundle. Raises `GatewayError` (`bundle_damaged`) if their digest is not its name."""
     where = str(directory)
     try:
         files = {

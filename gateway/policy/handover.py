@@ -1,25 +1,25 @@
 """How a new activation reaches the data workers without a gap (docs/architecture.md, sections 11 and 13).
 
-The control process announces revisions; every live worker loads them and says so; only then is the activation written,
-and its epoch bump switches all workers with their next request. All of that passes through `runtime.db`, which holds
-nothing that a restart may not forget. What this does not promise is that no worker is ever behind: one that starts in
-between, or could not load, refuses with `policy_not_loaded` until it has caught up.
+The control process announces revisions; every live worker loads them and answers; only then is the activation written,
+and its epoch bump switches all workers with their next request. All of that goes through `runtime.db`, which holds
+nothing that must survive a restart. A worker can still be behind, if it starts in between or could not load a revision:
+then it refuses requests with `policy_not_loaded` until it has caught up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from gateway.errors import Denied, GatewayError
 from gateway.policy.cache import PolicyCache, digests
 from gateway.registry.port import RegistryPort
+from gateway.storage import database_files
 
 logger = logging.getLogger("gateway.policy.cache")
 
@@ -40,15 +40,16 @@ class Handover:
     """The tables that both sides share. One connection; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with suppress(FileExistsError):
+            database_files.create(path)
         self._path = path
-        with self._explained(), ExitStack() as opened:
+        with self._as_gateway_error(), ExitStack() as opened:
             rows = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
             self._rows = opened.enter_context(closing(rows))
             rows.execute("PRAGMA journal_mode = WAL")
             rows.execute("PRAGMA synchronous = NORMAL")
             rows.executescript(_TABLES)
-            opened.pop_all()  # all is well: it stays open until `close`
+            opened.pop_all()  # all went well: it stays open until `close`
 
     def close(self) -> None:
         self._rows.close()
@@ -56,15 +57,15 @@ class Handover:
     # The control process
 
     def announce(self, wanted: Iterable[str]) -> None:
-        """Ask every worker to load these revisions, and forget all that was announced and said before."""
-        with self._explained(), self._transaction():
+        """Ask every worker to load these revisions, and forget all earlier announcements and answers."""
+        with self._as_gateway_error(), self._transaction():
             self._rows.execute("DELETE FROM announced")
             self._rows.execute("DELETE FROM loaded")
             self._rows.executemany("INSERT INTO announced VALUES (?)", [(digest,) for digest in wanted])
 
     def waiting_for(self, wanted: Collection[str], live: Collection[str]) -> tuple[set[str], list[str]]:
-        """Which live workers have not answered for all of `wanted`, and what the others found wrong."""
-        with self._explained():
+        """The live workers that have not answered for all of `wanted`, and the problems that live workers reported."""
+        with self._as_gateway_error():
             workers = {boot for (boot,) in self._rows.execute("SELECT boot FROM policy_worker")}
             answers = self._rows.execute("SELECT boot, digest, problem FROM loaded").fetchall()
         alive = {boot for boot in workers if boot in live}
@@ -87,8 +88,8 @@ class Handover:
             time.sleep(POLL_SECONDS)
 
     def _forget_dead(self, live: Collection[str]) -> None:
-        """Workers that were killed did not leave. A boot id is never used again."""
-        with self._explained():
+        """Remove workers that were killed and so did not leave. A boot id is never used again."""
+        with self._as_gateway_error():
             joined = [boot for (boot,) in self._rows.execute("SELECT boot FROM policy_worker")]
             dead = [(boot,) for boot in joined if boot not in live]
             self._rows.executemany("DELETE FROM policy_worker WHERE boot = ?", dead)
@@ -96,21 +97,21 @@ class Handover:
     # A data worker
 
     def join(self, boot: str) -> None:
-        """From now on wait for this worker, for as long as it lives."""
-        with self._explained():
+        """Wait for this worker from now on, for as long as it lives."""
+        with self._as_gateway_error():
             self._rows.execute("INSERT OR IGNORE INTO policy_worker VALUES (?)", (boot,))
 
     def leave(self, boot: str) -> None:
-        with self._explained():
+        with self._as_gateway_error():
             self._rows.execute("DELETE FROM policy_worker WHERE boot = ?", (boot,))
 
     def announced(self) -> set[str]:
-        with self._explained():
+        with self._as_gateway_error():
             return {digest for (digest,) in self._rows.execute("SELECT digest FROM announced")}
 
     def answer(self, boot: str, problems: dict[str, str]) -> None:
-        """Say for each announced revision that it is loaded (no problem) or why not."""
-        with self._explained():
+        """Report for each announced revision why it could not be loaded; "" if it is loaded."""
+        with self._as_gateway_error():
             said = dict(self._rows.execute("SELECT digest, problem FROM loaded WHERE boot = ?", (boot,)))
             rows = [(boot, digest, problem) for digest, problem in problems.items() if said.get(digest) != problem]
             if rows:
@@ -127,7 +128,7 @@ class Handover:
         self._rows.execute("COMMIT")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_gateway_error(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -136,7 +137,7 @@ class Handover:
 
 
 class Follower:
-    """A data worker's part: keeps in memory what is in force and what is announced."""
+    """A data worker's part: it keeps in memory what is in force and what is announced."""
 
     def __init__(self, handover: Handover, registry: RegistryPort, cache: PolicyCache, boot: str) -> None:
         self._handover = handover
@@ -148,12 +149,12 @@ class Follower:
         self._complaint = ""
 
     async def begin(self) -> None:
-        """Load what is in force, so that the first request finds it. What cannot be loaded is tried again later."""
+        """Load what is in force, so that the first request finds it. Whatever cannot be loaded is tried again later."""
         self._handover.join(self._boot)
         await self.step()
 
     async def run(self) -> None:
-        """Keep up until cancelled. Not even a defect ends this: a worker that stopped following would never know."""
+        """Keep up until cancelled. No exception ends this, because nothing would tell the worker that it is behind."""
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
@@ -163,13 +164,13 @@ class Follower:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def step(self) -> None:
-        """One look at what is wanted. What cannot be read or loaded is said, not raised; requests are refused then."""
+        """Look once at what is wanted. Failures are logged, not raised; the requests concerned are refused then."""
         try:
-            # In this order: what is announced no more when it is read has been activated before the next line.
+            # In this order: a revision that is no longer announced here was activated before the next line reads.
             announced = self._handover.announced()
             wanted = announced | digests(await self._registry.active_bundles())
             missing = wanted - self._cache.loaded
-            # What failed is not tried again at once, but anything new is.
+            # A revision that failed is not tried again at once; a new one is.
             if missing - self._failed.keys() or self._cache.loaded - wanted or time.monotonic() > self._retry:
                 self._failed = await asyncio.to_thread(self._cache.follow, wanted)
                 self._retry = time.monotonic() + RETRY_SECONDS
@@ -181,14 +182,14 @@ class Follower:
             self._complain(error.message)
 
     def close(self) -> None:
-        """Do not wait for this worker any more."""
+        """Leave: nobody waits for this worker any more."""
         try:
             self._handover.leave(self._boot)
         except GatewayError as error:
             self._complain(error.message)
 
     def _complain(self, text: str) -> None:
-        """Say what is wrong once, not five times a second."""
+        """Log a problem once, not five times a second."""
         if text and text != self._complaint:
             logger.error("policies: %s", text)
         self._complaint = text

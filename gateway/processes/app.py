@@ -1,9 +1,9 @@
-"""The composition roots: what a data worker and what the control process are made of, put together here and only here.
+"""The composition roots: each of the two kinds of processes is put together here, and only here.
 
 `python -m gateway.processes.app data|control BOOT [DESCRIPTOR]`, started by `gateway/processes/supervisor.py`. The
 settings are the first line of standard input; the process stops when standard input ends. It prints one line to
-standard output, a JSON object: what there is once it is ready, or why it cannot start. A data worker imports no ORM, no
-git and no command line: without them it needs half the memory, and none of their code is near an agent's request. So
+standard output, a JSON object: a report once it is ready, or why it cannot start. A data worker imports no ORM, no git
+and no command line: without them it needs half the memory, and none of their code is near an agent's request. So
 `_data` and `_control` import their own modules.
 Specification: docs/architecture.md, section 12.
 """
@@ -57,7 +57,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
 
     data = settings.data
     async with AsyncExitStack() as stack:
-        # Ends in reverse order: the presence last, when every record of this process is durable.
+        # Closed in reverse order: the presence last, when every record of this process is durable.
         presence = Presence(data, boot)
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
@@ -131,7 +131,7 @@ async def _control(
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    """The control plane before it has an API: only health."""
+    """The application of the control listener, which has no API yet: 404 for everything but health."""
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
 

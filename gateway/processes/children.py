@@ -23,7 +23,7 @@ from typing import Any
 import gateway
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import PREFIX, DataDirectory, Settings
 
 logger = logging.getLogger("gateway.processes.supervisor")
 
@@ -144,7 +144,7 @@ def flags(settings: Settings) -> dict[str, Any]:
 def environment() -> dict[str, str]:
     """A child's environment: it imports this very package wherever it starts, and its settings come by pipe alone."""
     source = str(Path(gateway.__file__).resolve().parent.parent)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     path = inherited.get("PYTHONPATH")
     return {**inherited, "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source}
 

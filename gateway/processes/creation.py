@@ -1,7 +1,7 @@
-"""A new gateway in one step (docs/architecture.md, sections 11 and 13).
+"""Creates a gateway in one step (docs/architecture.md, sections 11 and 13).
 
-Everything is made in a directory beside the final one, which is renamed into place when it is complete: there is no
-half-made gateway, whatever goes wrong. Each step needs the ones before it.
+Everything is created in a directory beside the final one and renamed into place when it is complete: whatever goes
+wrong, nobody sees half a gateway. Each step needs the ones before it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from gateway.processes import local
 from gateway.registry import changes, names
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
-from gateway.settings import SCHEMA, DataDirectory, load_settings
+from gateway.settings import PREFIX, SCHEMA, DataDirectory, load_settings, url
 
 ORGANIZATION = "default"
 STARTER_BUNDLE = "starter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What `gateway init` has to tell. `api_key` exists nowhere else."""
+class NewGateway:
+    """What `gateway init` reports. `key` is the first agent's secret, not stored anywhere; `key_id` its public part."""
 
     data: str
     deployment: str
@@ -46,19 +46,21 @@ class Made:
     bundle: str
     commit: str
     base_url: str
-    api_key: str = field(repr=False)
+    key_id: str
+    key: str = field(repr=False)
 
 
-def make(final: Path, agent: str, name: str | None = None) -> Made:
+def create(final: Path, agent: str, name: str | None = None) -> NewGateway:
     """A whole gateway with one agent that is bound to the starter bundle.
 
-    `name` is the deployment's, for good: its audit logs begin with it. Raises `GatewayError`; nothing is left then.
+    `name` is the deployment's and cannot be changed later: the names of its logs begin with it. Raises `GatewayError`,
+    and leaves nothing behind then.
     """
     deployment = names.check_name("deployment", name or _default_name())
     names.check_name("agent", agent)
     url = _base_url(final)
     with _new_directory(final) as directory:
-        return _make(directory, final, deployment, agent, url)
+        return _create(directory, final, deployment, agent, url)
 
 
 def starter_files() -> dict[str, bytes]:
@@ -66,27 +68,27 @@ def starter_files() -> dict[str, bytes]:
     return packaged_files(resources.files("gateway.processes") / "starter_bundle")
 
 
-def make_empty(final: Path, policies: Mapping[str, bytes] | None = None) -> None:
-    """A gateway without agents, for `gateway up` where nobody typed `gateway init`: it runs and denies everything.
+def create_empty(final: Path, policies: Mapping[str, bytes] | None = None) -> None:
+    """A gateway without agents, for `gateway up --create`: it runs and denies everything.
 
     `policies` are the files of its policies repository, instead of the starter bundle.
     """
     with _new_directory(final) as data:
-        registry, _, _ = _make_base(data, _default_name(), policies)
+        registry, _, _ = _create_base(data, _default_name(), policies)
         try:
             local.publish(registry, data)
         finally:
             registry.close()
 
 
-def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: str) -> Made:
-    """The numbered steps; `data` is where it is made, `final` where it will be."""
+def _create(data: DataDirectory, final: Path, deployment: str, agent: str, url: str) -> NewGateway:
+    """The numbered steps; `data` is where the gateway is created, `final` where it will be."""
 
     # 1 to 4. What every gateway has.
-    registry, peppers, commit = _make_base(data, deployment)
+    registry, peppers, commit = _create_base(data, deployment)
     try:
         # 5. The first agent.
-        made_agent = changes.register_agent(
+        registered = changes.register_agent(
             registry,
             actor=local.actor(),
             organization=ORGANIZATION,
@@ -99,44 +101,45 @@ def _make(data: DataDirectory, final: Path, deployment: str, agent: str, url: st
             actor=local.actor(),
             organization=ORGANIZATION,
             kind="agent",
-            subject=made_agent.id,
+            subject=registered.id,
             bundle=STARTER_BUNDLE,
         )
-        key = changes.create_key(registry, peppers, actor=local.actor(), organization=ORGANIZATION, agent=made_agent.id)
+        key = changes.create_key(registry, peppers, actor=local.actor(), organization=ORGANIZATION, agent=registered.id)
         # 6. The entries of all this in the log.
         local.publish(registry, data)
     finally:
         registry.close()
-    return Made(
+    return NewGateway(
         data=str(final),
         deployment=deployment,
         organization=ORGANIZATION,
         agent=agent,
-        agent_id=made_agent.id,
+        agent_id=registered.id,
         bundle=STARTER_BUNDLE,
         commit=commit,
         base_url=url,
-        api_key=key.text,
+        key_id=key.record.key_id,
+        key=key.text,
     )
 
 
-def _make_base(
+def _create_base(
     data: DataDirectory, deployment: str, policies: Mapping[str, bytes] | None = None
 ) -> tuple[Registry, Peppers, str]:
     """A gateway without agents: its open registry, its peppers and the commit of its first policies."""
 
-    # 1. Secrets: without them nothing below could be sealed, hashed or signed.
+    # 1. Secrets: everything below is hashed, sealed or signed with them.
     peppers = Peppers.create(data.keys)
     Vault.create(data.keys)
     signer.create_key(data, deployment)
-    # 2. The audit log, so that all of the following is in it.
+    # 2. The audit log, so that everything that follows is recorded.
     storage.create(data)
     # 3. The registry with its first organization, and settings to change.
     registry = Registry.create(data, deployment)
     data.settings_file.write_text(settings_template(), "utf-8")
     try:
         changes.create_organization(registry, actor=local.actor(), name=ORGANIZATION)
-        # 4. The policies: a repository with the starter bundle, tested and put into force.
+        # 4. The policies: a repository with the starter bundle, which is tested and activated.
         files = starter_files() if policies is None else policies
         create_repository(data.policies, files, "Start with these policies")
         return registry, peppers, activate_head(registry, data)
@@ -168,7 +171,7 @@ def _new_directory(final: Path) -> Iterator[DataDirectory]:
 
 
 def _cannot_create(final: Path, error: OSError) -> GatewayError:
-    # What exists where a parent should be is a file.
+    # A file stands where a directory on the path should be.
     reason = "not a directory" if isinstance(error, FileExistsError) else str(error.strerror).lower()
     return GatewayError(
         "data_not_writable",
@@ -179,7 +182,7 @@ def _cannot_create(final: Path, error: OSError) -> GatewayError:
 
 
 def _sync(directory: Path) -> None:
-    """After this the rename survives a power failure."""
+    """Make the rename survive a power failure."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -188,12 +191,12 @@ def _sync(directory: Path) -> None:
 
 
 def _default_name() -> str:
-    """This machine's name, so that the logs of two gateways are told apart."""
+    """This machine's name, so that the logs of two gateways have different names."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:63] or "gateway"
 
 
 def _login() -> str:
-    """Who is at the keyboard; empty where the user has no name, as in some containers."""
+    """The user's name; empty if there is none, as in some containers."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -201,22 +204,24 @@ def _login() -> str:
 
 
 def _base_url(data: Path) -> str:
-    """Where `gateway up` will serve agents, as far as flags and environment say now."""
+    """Where `gateway up` will serve agents, according to the environment and the defaults."""
     settings = load_settings({"data": data})
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}/v1"
+    return f"{url(settings.host, settings.port)}/v1"
 
 
 def settings_template() -> str:
-    """A settings file in which every setting stands with its default and its meaning, all commented out."""
+    """A settings file that lists every setting with its meaning, its unit and its default, all commented out."""
     lines = [
-        "# Settings of this gateway. A flag beats the environment (GATEWAY_PORT=…), which beats this file.",
+        f"# Settings of this gateway. A flag beats the environment ({PREFIX}PORT=…), which beats this file.",
         "# Remove the `#` before a setting to change it, then restart `gateway up`.",
         "",
     ]
     for item in SCHEMA.values():
-        if item.name != "data":  # this file is in it
-            default = "policies" if item.name == "policies_repository" else item.default
-            # JSON's texts, numbers and booleans are TOML's.
-            lines += [f"# {item.metadata['help']}", f"# {item.name} = {json.dumps(default)}", ""]
+        if item.name == "data":  # this file is in it
+            continue
+        default = "policies" if item.name == "policies_repository" else item.default
+        unit = item.metadata.get("unit")
+        meaning = f"{item.metadata['help']}, in {unit}" if unit else item.metadata["help"]
+        # JSON's texts, numbers and booleans are TOML's.
+        lines += [f"# {meaning}", f"# {item.name} = {json.dumps(default)}", ""]
     return "\n".join(lines)

@@ -1,9 +1,10 @@
 """What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log.
 
-Each duty is an ordinary function with its own interval and runs in a thread; one that fails says so once, keeps the
-process alive and is tried again. `begin` recovers and signs before the first worker starts, and there a failure to
-recover or a damaged log ends the start: nothing may be appended to it. No policy can do that: what was in force stays
-in force until the new commit has been looked at. See docs/architecture.md, sections 10 to 12.
+Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
+the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
+start before anything is changed. `begin` recovers and signs before the first worker starts; if recovery fails there,
+the gateway does not start either. Policies never prevent a start: what was in force stays in force until the new commit
+has been checked. See docs/architecture.md, sections 10 to 12.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from gateway.audit import recovery, signer
@@ -30,36 +31,45 @@ logger = logging.getLogger("gateway.processes.duties")
 RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
 LOOK_SECONDS = 10.0
-"""How long a start waits for the first look at the policies, so that they are in force with the first request."""
+"""How long a start waits for the first look at the policies, so that a new commit is in force for the first request."""
 
 
 class Duties:
-    """Owns the control process's registry, writer and signer. What is not `async` blocks: call it from a thread."""
+    """Owns the control process's registry, writer and signer. What is not `async` blocks: call it from a thread.
+
+    Raises `GatewayError` if the log cannot be trusted; then nothing was changed.
+    """
 
     def __init__(self, settings: Settings, boot: str) -> None:
         self._settings = settings
-        self._registry = Registry(settings.data.registry_db)
-        self._registry.migrate()
-        self._file = OpenedFile(settings.data.registry_db)
-        self._presence = Presence(settings.data, boot)
-        self._writer = AuditWriter(settings.data, boot=boot, deployment=queries.deployment(self._registry))
-        self._signer = signer.Signer(settings.data)
-        self._live = LiveBoots(settings.data)
+        data = settings.data
+        with ExitStack() as opened:
+            opened.enter_context(closing(Presence(data, boot)))
+            self._signer = opened.enter_context(signer.Signer(data))
+            recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
+            self._signer.check()
+            self._registry = opened.enter_context(closing(Registry(data.registry_db)))
+            self._registry.migrate()
+            self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
+            deployment = queries.deployment(self._registry)
+            self._writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
+            self._opened = opened.pop_all()  # closed in reverse order, the presence last
+        self._live = LiveBoots(data)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._complaints: dict[str, str] = {}
         self._looked = asyncio.Event()
+        self._begun = False
 
     def begin(self) -> None:
-        """Everything that must be done before a request is served."""
-        data = self._settings.data
-        recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
+        """Do everything that must be done before a request is served."""
         self._recover()
         self._try("outbox", self._publish)
         self._sign()
+        self._begun = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
-        async with asyncio.TaskGroup() as group:  # a defect in one of them ends all, and is raised here
+        async with asyncio.TaskGroup() as group:  # an exception in one of them ends all, and is raised here
             tasks = [
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
@@ -72,7 +82,7 @@ class Duties:
                 task.cancel()
 
     async def state(self) -> dict[str, Any]:
-        """What the operator should know at a start, once `run` has looked at the policies or that takes too long."""
+        """What the operator is told at a start. Waits until `run` has looked at the policies, but not too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._looked.wait()
@@ -88,7 +98,7 @@ class Duties:
         }
 
     def healthy(self) -> bool:
-        """Whether every duty was done when it was last due."""
+        """Whether no duty failed when it was last done."""
         return not self._complaints
 
     def checks(self) -> dict[str, Check]:
@@ -115,14 +125,11 @@ class Duties:
             return queries.current_epoch(session)
 
     def close(self) -> None:
-        """The last round: close what workers left open, publish, and sign the final heads."""
-        for name, duty in (("recovery", self._recover), ("outbox", self._publish), ("signing", self._sign)):
-            self._try(name, duty)
-        self._signer.close()
-        self._writer.close()
-        self._file.close()
-        self._registry.close()
-        self._presence.close()
+        """Do the last round, unless the start failed: close what workers left open, publish, sign the final heads."""
+        if self._begun:
+            for name, duty in (("recovery", self._recover), ("outbox", self._publish), ("signing", self._sign)):
+                self._try(name, duty)
+        self._opened.close()
 
     async def _follow_policies(self) -> None:
         while True:
@@ -136,7 +143,7 @@ class Duties:
             await self._do(name, duty)
 
     async def _do(self, name: str, duty: Callable[[], None]) -> None:
-        """One duty, once. Being cancelled waits for its thread: it owns the registry and the signer until it ends."""
+        """Do one duty once. If cancelled, wait for its thread: it uses the registry and the signer until it ends."""
         work = asyncio.create_task(asyncio.to_thread(self._try, name, duty))
         try:
             await asyncio.shield(work)
@@ -149,14 +156,14 @@ class Duties:
     def _try(self, name: str, duty: Callable[[], None]) -> None:
         try:
             duty()
-        except Exception as error:  # noqa: BLE001  # whatever it is: nobody would miss a duty that ended for good
+        except Exception as error:  # noqa: BLE001  # whatever it is: nobody would notice a duty that has ended
             self._complain(name, error)
         else:
             if self._complaints.pop(name, None) is not None:
                 logger.info("%s: working again", name)
 
     def _complain(self, name: str, error: Exception) -> None:
-        """Say once what is wrong with a duty."""
+        """Log once what is wrong with a duty."""
         expected = isinstance(error, GatewayError | OSError)
         text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
         if self._complaints.get(name) != text:

@@ -18,7 +18,7 @@ from typing import Any
 from gateway.errors import GatewayError
 from gateway.http import listener
 from gateway.processes.children import Child
-from gateway.settings import DEFAULT_DATA, Settings
+from gateway.settings import DEFAULT_DATA, Settings, url
 from gateway.storage.liveness import OnlyOne
 
 
@@ -82,10 +82,11 @@ def claim(host: str, port: int, flag: str, *, shared: bool = True) -> socket.soc
         return listener.bind(host, port, shared=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
+        address = url(host, port).removeprefix("http://")
         raise GatewayError(
             "port_unavailable",
-            f"cannot listen on {host}:{port}: {reason}",
-            subject=f"{host}:{port}",
+            f"cannot listen on {address}: {reason}",
+            subject=address,
             hint=f"choose another port with {flag}",
         ) from error
 
@@ -97,8 +98,8 @@ def _with_ports(settings: Settings, data: socket.socket, control: socket.socket)
 
 def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
     """What the operator reads: where agents connect, and what is still missing."""
-    address = f"http://{settings.host}:{settings.port}"
-    control = f"http://{settings.control_host}:{settings.control_port}"
+    address = url(settings.host, settings.port)
+    control = url(settings.control_host, settings.control_port)
     lines = [f"gateway is up: base URL {address}/v1 (control plane {control})"]
     suffix = "" if settings.data.path == DEFAULT_DATA else f" --data {settings.data.path}"
     if not state.get("agents"):

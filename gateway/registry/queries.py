@@ -289,7 +289,7 @@ def _version_record(organization: Organization, row: AgentVersion) -> AgentRecor
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
     return KeyRecord(
         id=row.id,
-        key=label("agent", row.credential_id),
+        key_id=label("agent", row.credential_id),
         organization=organization.name,
         agent=holder.name,
         agent_id=holder.id,

@@ -31,10 +31,10 @@ class AgentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key without its secret. `key` is the public part of its text."""
+    """A key without its secret. `key_id` is the public part of its text."""
 
     id: str
-    key: str
+    key_id: str
     organization: str
     agent: str
     agent_id: str

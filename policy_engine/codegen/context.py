@@ -35,6 +35,10 @@ SLICE: Final = 4096
 """Steps between two looks at the clock."""
 
 
+SMALL: Final = 1 << 20
+"""Bytes that no small result has more of, nor all of a package's: where less is allowed, results are counted."""
+
+
 class Limits:
     """The budget of one decision: `seconds` of time, `work` steps (roughly: loop iterations), `output_bytes`.
 
@@ -49,6 +53,17 @@ class Limits:
         self.seconds = seconds
         self.work = work
         self.output_bytes = output_bytes
+
+
+def are_wide(limits: Limits) -> bool:
+    """Whether limits leave room for what an entry does not count (see entry.py)."""
+    output, work = limits.output_bytes, limits.work
+    return (output is None or output >= SMALL) and (work is None or work >= SLICE)
+
+
+def first_slice(limits: Limits) -> int:
+    """Steps that a decision may take before it first looks at the clock."""
+    return SLICE if limits.work is None or limits.work > SLICE else limits.work
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +86,25 @@ class Run:
     fired: list[str] | None = None
     marks: bytearray | None = None
     """In the traced build: which of `Code.places` succeeded."""
-    now: int | None = None
-    replay: Mapping[str, Value] | None = None
-    seed: int | None = None
 
-    def __init__(self, options: Options, strict: bool, limits: Limits) -> None:
+    def __init__(
+        self,
+        options: Options,
+        strict: bool,
+        limits: Limits,
+        deadline: float | None,
+        now: int | None,
+        seed: int | None,
+        replay: Mapping[str, Value] | None,
+    ) -> None:
         self.options = options
         self.strict = strict
-        self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self.deadline = deadline
+        self.now = now
+        self.seed = seed
+        self.replay = replay
         self.work = limits.work
-        self.left = SLICE if limits.work is None or limits.work > SLICE else limits.work
+        self.left = first_slice(limits)
 
     @property
     def allow_network(self) -> bool:
@@ -138,7 +162,7 @@ class Run:
     def look_at_clock(self) -> None:
         """Raises `PolicyError` if the deadline has passed."""
         if self.deadline is not None and time.monotonic() > self.deadline:
-            raise PolicyError(EVAL_CANCEL_ERROR, "the deadline of this decision has passed")
+            raise deadline_error()
 
     def print(self, message: str) -> None:
         if self.prints is None:
@@ -146,6 +170,10 @@ class Run:
         self.prints.append(message)
         if self.options.print is not None:
             self.options.print(message)
+
+
+def deadline_error() -> PolicyError:
+    return PolicyError(EVAL_CANCEL_ERROR, "the deadline of this decision has passed")
 
 
 Query = list[Any]
@@ -188,25 +216,19 @@ NOTHING: Final[Masked] = frozenset()
 """Nothing is replaced by a `with`."""
 
 
-Start = tuple[Options, bool, Limits]
-"""What a `Run` is made with."""
+Start = tuple[Options, bool, Limits, float | None, int | None, int | None, Mapping[str, Value] | None]
+"""What a `Run` is made with: options, strict builtin errors, limits, deadline, clock, seed, former records."""
 
 
-def beginning(code: Code, start: Start, limits: Limits, data: Value, indexes: Indexes) -> Query:
+def beginning(code: Code, start: Start, data: Value, indexes: Indexes) -> Query:
     """All of a decision's first context but its input, which comes before it."""
-    left = SLICE if limits.work is None or limits.work > SLICE else limits.work
-    return [data, None, left, None, start, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
+    return [data, None, first_slice(start[2]), None, start, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
 
 
-def begin(
-    run: Run,
-    code: Code,
-    input: Value,  # noqa: A002  the word of the language
-    data: Value,
-    indexes: Indexes,
-) -> Query:
-    """A decision's first context, with its `Run`."""
-    return [input, data, None, 0, run, None, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
+def limits_of(q: Query) -> Limits:
+    """The budget of the decision."""
+    limits: Limits = (q[ROOT] or q)[START][2]
+    return limits
 
 
 def run_of(q: Query) -> Run:

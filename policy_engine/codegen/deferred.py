@@ -8,26 +8,22 @@ and base data, with one loop at most. These are written when they are first call
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from policy_engine.codegen.names import Names
 from policy_engine.compiler.program import Rule
 from policy_engine.compiler.terms import builtin_name, is_simple, walk_terms
 from policy_engine.compiler.variables import own_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
 
-if TYPE_CHECKING:
-    from policy_engine.codegen.unit import Unit
 
-
-def can_wait(unit: Unit, rule: Rule) -> bool:
+def can_wait(names: Names, rule: Rule) -> bool:
     """Whether writing a rule's function cannot fail, and needs nothing else. False says nothing."""
-    if len(rule.clauses) != 1 or rule.suffix or unit.mock_slots or unit.trace:
+    if len(rule.clauses) != 1 or rule.suffix or names.mock_slots or names.observer.exact:
         return False
     if not all(isinstance(arg, (nodes.Scalar, nodes.Var)) for arg in rule.args or ()):
         return False
     (clause,) = rule.clauses
-    look = _Look(unit, {arg.name for arg in rule.args or () if isinstance(arg, nodes.Var)})
+    look = _Look(names, {arg.name for arg in rule.args or () if isinstance(arg, nodes.Var)})
     if not all(map(look.expr, clause.body)):
         return False
     # A function may be called in a loop.
@@ -38,8 +34,8 @@ def can_wait(unit: Unit, rule: Rule) -> bool:
 class _Look:
     """Reads a body in its order. `bound` are the variables that have a value by then."""
 
-    def __init__(self, unit: Unit, bound: set[str]) -> None:
-        self.unit = unit
+    def __init__(self, names: Names, bound: set[str]) -> None:
+        self.names = names
         self.bound = bound
         self.loops = 0
 
@@ -87,14 +83,14 @@ class _Look:
 
     def _call(self, call: nodes.Call) -> bool:
         name = builtin_name(call)
-        builtin = None if name is None else self.unit.program.builtins.get(name)
+        builtin = None if name is None else self.names.program.builtins.get(name)
         if builtin is None or builtin.relation:
             return False
         return all(map(self.is_bound, call.args[: len(builtin.decl.args)]))
 
     def _ref(self, ref: nodes.Ref) -> bool:
         head = ref.head
-        if type(head) is not nodes.Var or (head.name == "data" and not self.unit.program.tree.is_base(ref.path)):
+        if type(head) is not nodes.Var or (head.name == "data" and not self.names.is_base(ref.path)):
             return False
         for step in ref.path:
             if type(step) is not nodes.Scalar and not self.is_bound(step):

@@ -4,35 +4,30 @@ For most small policies making a context, calling the rule's function and copyin
 Here they are one function. It makes a context when something first needs one, remembers nothing that nobody can ask
 for again, reads base data at constant paths once for all decisions, and gives small answers away as they are:
 
-    def o7(b, limits):           # b: all of a context but its input
-     v1 = b[0].get(k1, U) …      # what of the data does not change
-     def entry(input=U):
+    def o7(b):                   # the factory; b: all of a context but its input
+     v1 = b[0].get(k1, U) …      # what does not change with the input
+     def entry(input=U, *, q=None):
       …
      return entry
 
-What it says is what the group's own function says, which `decide` and other rules call.
+It may be given a context: `decide` makes one with a clock, a seed and limits of its own, and finds there afterwards
+what is to be recorded. Other rules call the group's own function, which says the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from policy_engine.codegen import joins
-from policy_engine.codegen.context import DATA, NC, Limits, Query, U
-from policy_engine.codegen.export import FEW, SHORT, SMALL, WORD, Export, export, listing, shallow
-from policy_engine.codegen.groups import COMPLETE_CONFLICT, GroupWriter
-from policy_engine.codegen.refs import Join
-from policy_engine.codegen.runtime import PLAIN
+from policy_engine.codegen.context import DATA
+from policy_engine.codegen.export import FEW, SHORT, WORD, shallow
+from policy_engine.codegen.frame import Access, Function, Join, tuple_of
+from policy_engine.codegen.groups import document
+from policy_engine.codegen.names import Names
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Group, Kind, Rule
-from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_INTERNAL_ERROR, PolicyError
+from policy_engine.compiler.program import Group
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
-from policy_engine.values import CONTAINERS, Set, Value
-
-if TYPE_CHECKING:
-    from policy_engine.codegen.unit import Unit
 
 MOST_LINES: Final = 200
 """Lines of a function that is worth having twice. In a longer one its beginning and end are a small part."""
@@ -40,12 +35,8 @@ MOST_LINES: Final = 200
 MOST_UNCHARGED: Final = 16
 """Members of a collection that are looped over without a charge."""
 
-MOST_TEXTS: Final = 4096
-"""Members of a list in base data that are put into a set before the first decision asks."""
-
 LAZY: Final = "?q"
 """Stands for the context in expressions that few decisions evaluate, until it is known whether all need one."""
-
 
 IS_SHORT: Final = (
     f"({{name}}.__class__ is str and len({{name}}) <= {SHORT} and {{name}}.isascii() "
@@ -54,52 +45,44 @@ IS_SHORT: Final = (
 """The condition that a value is a scalar which `shallow` would take as it is; singletons are rare enough not to be."""
 
 
-def is_short(term: Term) -> bool:
-    """Whether a term is a constant that `shallow` would take as it is."""
-    return isinstance(term, nodes.Scalar) and isinstance(term.value, str) and bool(shallow(term.value))
-
-
-def name_of(name: str) -> str:
-    """The name of the function that makes the entry for what a function says: a group's, `g7`, or a place's, `e7`."""
+def factory_name(name: str) -> str:
+    """The name of the factory of the entry for what a function says: a group's, `g7`, or a place's, `e7`."""
     return ("o" if name[0] == "g" else "u") + name[1:]
 
 
-def opener_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+def entry_factory(function: Callable[..., Any]) -> Callable[..., Any] | None:
     """What makes the entry for what a function says, given that; None if it has none."""
-    found: Callable[..., Any] | None = function.__globals__.get(name_of(function.__name__))
+    found: Callable[..., Any] | None = function.__globals__.get(factory_name(function.__name__))
     return found
 
 
-def write_entry(unit: Unit, writer: Writer, group: Group) -> None:
-    """The function that makes the entry for a complete rule, a set or an object; none if that is too long."""
+def write_entry(names: Names, writer: Writer, group: Group) -> None:
+    """The factory of the entry for a complete rule, a set or an object; none if that is too long."""
     rules = deciding()
-    always = Always(rules)
-    entry = EntryWriter(unit, rules, group, always)
-    entry.all_rules()
-    if len(rules.lines) > MOST_LINES:
-        return
-    begun, context = ("[input, *b]", "q") if entry.opened else ("None", "(q := q or [input, *b])")
-    lines = [line.replace(LAZY, context) for line in rules.lines]
-    write_opener(writer, unit.function_name(group), always.lines, begun, lines)
+    invariants = DataInvariants(rules)
+    access = EntryAccess(invariants)
+    document(Function(names, rules, access), group)
+    if len(rules.lines) <= MOST_LINES:
+        context = "q" if access.opened else "(q := q or [input, *b])"
+        lines = [line.replace(LAZY, context) for line in rules.lines]
+        write_factory(writer, names.function(group), invariants.lines, lines, opened=access.opened)
 
 
 def deciding() -> Writer:
-    """A writer for the lines that decide."""
+    """A writer for the lines of an entry."""
     writer = Writer()
     writer.indent = 3
     return writer
 
 
-def write_opener(writer: Writer, name: str, before: list[str], begun: str, lines: list[str]) -> None:
-    """A function that computes what is always the same and gives a function that decides.
-
-    `before` are the lines of the first, `begun` is the context that the second begins with, and `lines` what it does.
-    """
-    with writer.block(f"def {name_of(name)}(b, limits):"):
+def write_factory(writer: Writer, name: str, before: list[str], lines: list[str], *, opened: bool) -> None:
+    """A factory: `before` are its own lines and `lines` those of the entry, which begins with a context if `opened`."""
+    with writer.block(f"def {factory_name(name)}(b):"):
         for line in before:
             writer.line(line.replace(LAZY, "None"))
-        with writer.block("def entry(input=U):"):  # callers may name it
-            writer.line(f"q = {begun}")
+        with writer.block("def entry(input=U, *, q=None):"):
+            if opened:
+                writer.line("if q is None: q = [input, *b]")
             writer.line("try:")
             writer.lines += lines
             writer.line("except PolicyError: raise")
@@ -107,8 +90,8 @@ def write_opener(writer: Writer, name: str, before: list[str], begun: str, lines
         writer.line("return entry")
 
 
-class Always:
-    """What is the same in every decision over the same data: `lines` compute it before the first one."""
+class DataInvariants:
+    """Values that are the same in every decision over the same data: `lines` compute them before the first one."""
 
     def __init__(self, names: Writer) -> None:
         self.lines: list[str] = []
@@ -127,160 +110,108 @@ class Always:
         return name
 
 
-class EntryWriter(GroupWriter):
-    """Writes a group's rules into the function that a caller calls."""
+class EntryAccess(Access):
+    """How an entry gets at a context and the documents, and gives its value to the caller."""
 
-    def __init__(self, unit: Unit, writer: Writer, group: Group, always: Always) -> None:
-        super().__init__(unit, writer, group)
-        self.always = always
+    def __init__(self, invariants: DataInvariants) -> None:
+        super().__init__()
+        self.invariants = invariants
         self.opened = False
         """Whether every decision needs a context."""
-        self._fresh: dict[str, str] = {}
+        self.fresh: dict[str, str] = {}
         """Names of collections that are made here, and the conditions under which nothing in them must be copied."""
 
-    def all_rules(self) -> None:
-        if self.group.kind is Kind.COMPLETE:
-            self.one_value(self.group.rules, [], COMPLETE_CONFLICT)
-        else:
-            self.collection(self.group.rules, ())
-
-    @property
-    def ctx(self) -> str:
-        if self.context == "q":
+    def context(self, fn: Function) -> str:
+        if fn.context == "q":
             self.opened = True
-        return self.context
+        return fn.context
 
-    @property
-    def rare(self) -> str:
-        return LAZY if self.context == "q" else self.context
+    def rare_context(self, fn: Function) -> str:
+        return LAZY if fn.context == "q" else fn.context
 
-    def _begin_function(self, assigns: tuple[str, ...]) -> str:
+    def begin_local(self) -> None:
         self.opened = True  # a local function cannot make the context of the one around it
-        return super()._begin_function(assigns)
 
-    def give(self, value: str) -> None:
-        if value in ("True", "False", "U"):
-            self.writer.line(f"return {value}")
-        else:
-            if value in self._fresh:
-                self.writer.line(f"if {self._fresh[value]}: return {value}")
-            self.writer.line(f"c = shallow({value})")
-            self.writer.line(f"return export({value}, limits, {self.rare}) if c is None else c")
+    # ---- base data
 
-    def side(self, term: Term) -> str:
-        name = super().side(term)
-        match term:
-            case nodes.Object(pairs) if len(pairs) <= FEW and all(is_short(key) for key, _ in pairs):
-                values = [value for _, value in pairs]
-            case nodes.Array(items) if len(items) <= FEW:
-                values = list(items)
-            case _:
-                return name
-        # Nobody else has what is made here, so it is given away itself if there is nothing to copy in it.
-        if all(isinstance(value, nodes.Var) or is_short(value) for value in values):
-            variables = [self.env[value.name] for value in values if isinstance(value, nodes.Var)]
-            if variables:  # without any it is a constant, which everybody has
-                self._fresh[name] = " and ".join([IS_SHORT.format(name=name) for name in variables])
-        return name
+    def root(self, fn: Function, root: str) -> str:
+        if fn.context != "q":
+            return super().root(fn, root)
+        return "input" if root == "input" else self.invariants.name("data", f"b[{DATA - 1}]")
 
-    def collection(self, rules: list[Rule], known: tuple[str, ...]) -> None:
-        if self.group.kind is not Kind.SET:
-            super().collection(rules, known)
-            return
-        self.writer.line("c = {}")
-        self._members(rules, known, self.unit.index_of(self.group, rules))
-        self.writer.line("r = listing(c)")
-        self.writer.line(f"return export(Set.of(c), limits, {self.rare}) if r is None else r")
+    def step(self, fn: Function, value: str, step: Term, member: str, base: bool) -> str:
+        if base and value in self.invariants and isinstance(step, nodes.Scalar) and isinstance(step.value, str):
+            return self.invariants.name((value, step.value), member)
+        return super().step(fn, value, step, member, base)
 
-    # ---- what the data says
-
-    def root(self, root: str) -> str:
-        if self.context != "q":
-            return super().root(root)
-        return "input" if root == "input" else self.always.name("data", f"b[{DATA - 1}]")
-
-    def step_from(self, value: str, step: Term, element: str, base: bool) -> str:
-        if base and value in self.always and isinstance(step, nodes.Scalar) and isinstance(step.value, str):
-            return self.always.name((value, element), self.member(value, step, element, base))
-        return super().step_from(value, step, element, base)
-
-    def contains(self, item: str, collection: str) -> str:
-        if collection not in self.always:
-            return super().contains(item, collection)
-        cell = self.always.name(("texts", collection), f"texts({collection})")
-        usual = f"listed_late({self.rare}, {item}, {collection}, {cell})"
+    def contains(self, fn: Function, item: str, collection: str) -> str:
+        if collection not in self.invariants:
+            return super().contains(fn, item, collection)
+        cell = self.invariants.name(("texts", collection), f"texts({collection})")
+        usual = f"listed_late({fn.rare}, {item}, {collection}, {cell})"
         return f"{item} in t if (t := {cell}[0]) is not None and {item}.__class__ is str else {usual}"
 
     # ---- loops
 
     # What is in a loop is charged by itself, so that a short one around all others need not be.
 
-    def over_members(self, collection: str) -> str:
-        if self.loops or self.context != "q":
-            return super().over_members(collection)
+    def members(self, fn: Function, collection: str) -> str:
+        if fn.loops or fn.context != "q":
+            return super().members(fn, collection)
         few = f"{collection}.__class__ is list and len({collection}) <= {MOST_UNCHARGED}"
-        return f"{collection} if {few} else members({self.rare}, {collection})"
+        return f"{collection} if {few} else members({fn.rare}, {collection})"
 
-    def over_joined(self, collection: str, join: Join) -> str:
-        if self.loops or collection not in self.always:
-            return super().over_joined(collection, join)
-        cell = self.always.name(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
-        keys = self.tuple_of(join.keys)
+    def joined(self, fn: Function, collection: str, join: Join) -> str:
+        if fn.loops or collection not in self.invariants:
+            return super().joined(fn, collection, join)
+        cell = self.invariants.name(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
+        keys = tuple_of(join.keys)
         quick = " and ".join([f"(t := {cell}[0]) is not None", *(f"{key}.__class__ is str" for key in join.keys)])
-        found = f"w if len(w := t.get({keys}, ())) <= {MOST_UNCHARGED} else members({self.rare}, w)"
-        return f"({found}) if {quick} else joined_late({self.rare}, {collection}, {join.name}, {keys}, {cell})"
+        found = f"w if len(w := t.get({keys}, ())) <= {MOST_UNCHARGED} else members({fn.rare}, w)"
+        return f"({found}) if {quick} else joined_late({fn.rare}, {collection}, {join.name}, {keys}, {cell})"
+
+    # ---- the value
+
+    def made(self, fn: Function, name: str, term: Term) -> None:
+        # Nobody else has what is made here, so it is given away itself if there is nothing to copy in it.
+        match term:
+            case nodes.Object(pairs) if len(pairs) <= FEW and all(_is_short(key) for key, _ in pairs):
+                values = [value for _, value in pairs]
+            case nodes.Array(items) if len(items) <= FEW:
+                values = list(items)
+            case _:
+                return
+        if all(isinstance(value, nodes.Var) or _is_short(value) for value in values):
+            variables = [fn.env[value.name] for value in values if isinstance(value, nodes.Var)]
+            if variables:  # without any it is a constant, which everybody has
+                self.fresh[name] = " and ".join([IS_SHORT.format(name=name) for name in variables])
+
+    def give(self, fn: Function, value: str) -> None:
+        if value in self.fresh:
+            fn.line(f"if {self.fresh[value]}: return {value}")
+        self.copy(fn, value)
+
+    def give_set(self, fn: Function) -> None:
+        fn.line("r = listing(c)")
+        fn.line(f"return {self.exported(fn, 'Set.of(c)')} if r is None else r")
+
+    def copy(self, fn: Function, value: str) -> None:
+        """Return what the caller is given for a value."""
+        if value in ("True", "False", "U"):
+            fn.line(f"return {value}")
+        else:
+            fn.line(f"c = {self.small_copy(value)}")
+            fn.line(f"return {self.exported(fn, value)} if c is None else c")
+
+    def small_copy(self, value: str) -> str:
+        """The expression for the copy of a small value, or None."""
+        return f"shallow({value})"
+
+    def exported(self, fn: Function, value: str) -> str:
+        """The expression for the copy of any value."""
+        return f"export({value}, {fn.rare})"
 
 
-# ---- what the function uses
-
-
-def texts(collection: Value) -> joins.Cell:
-    """A cell for the strings in a collection of base data, which are in it now if they are few, and only scalars."""
-    cls = collection.__class__
-    if cls is dict:
-        collection = list(collection.values())
-    elif cls is Set:
-        collection = collection.sorted() if len(collection) <= MOST_TEXTS else ()
-    few = collection.__class__ is list and len(collection) <= MOST_TEXTS
-    if not few or not all(item.__class__ in PLAIN for item in collection):
-        return [None]
-    return [frozenset([item for item in collection if item.__class__ is str])]
-
-
-def tabled(begun: list[Any], collection: Value, join: joins.Join) -> joins.Cell:
-    """A cell for the table of a collection in base data, which is in it now if the collection is short."""
-    short = collection.__class__ in CONTAINERS and joins.FEWEST <= len(collection) <= joins.SEARCHED  # type: ignore[arg-type]
-    return [joins.table([U, *begun], collection, join, 0) if short else None]
-
-
-def exported(q: Query, place: int, limits: Limits, value: Value) -> Value:
-    """A fresh JSON value of one of a package's rules; undefined stays as it is. Raises `PolicyError`."""
-    if value is U:
-        return value
-    export = q[place]
-    if export is NC:
-        export = q[place] = Export(limits, q, SMALL)  # the small values of the others are not counted
-    return export.value(value)
-
-
-def failure(error: Exception) -> PolicyError:
-    """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
-    if isinstance(error, RecursionError):
-        return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
-    text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
-    return PolicyError(EVAL_INTERNAL_ERROR, text)
-
-
-EXPORTED: Final[dict[str, Any]] = {
-    **joins.EXPORTED,
-    "Exception": Exception,
-    "PolicyError": PolicyError,
-    "export": export,
-    "exported": exported,
-    "failure": failure,
-    "listing": listing,
-    "shallow": shallow,
-    "tabled": tabled,
-    "texts": texts,
-}
-"""Every name that generated code may use."""
+def _is_short(term: Term) -> bool:
+    """Whether a term is a constant that `shallow` would take as it is."""
+    return isinstance(term, nodes.Scalar) and isinstance(term.value, str) and bool(shallow(term.value))

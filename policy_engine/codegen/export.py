@@ -6,25 +6,47 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from policy_engine.codegen.context import Limits, Query, charging, run_of
+from policy_engine.codegen.context import NC, SMALL, Query, charging, limits_of, run_of
 from policy_engine.codegen.overlays import known
-from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
+from policy_engine.errors import EVAL_CANCEL_ERROR, EVAL_INTERNAL_ERROR, PolicyError
 from policy_engine.values import UNDEFINED, Set, Value, dumps, foreign, number_text, sorted_items
 
 SLICE: Final = 65536
 """Bytes of a result between two looks at the clock."""
 
 
-def export(value: Value, limits: Limits, query: Query) -> Value:
+def export(value: Value, query: Query) -> Value:
     """A fresh JSON value; undefined stays as it is. Raises `PolicyError`."""
     cls = value.__class__
     if cls is bool or value is None or value is UNDEFINED:
         return value
+    limits = limits_of(query)
     if limits.output_bytes is None or limits.output_bytes >= SMALL:
         copy = shallow(value)
         if copy is not None:
             return copy
-    return Export(limits, query).value(value)
+    return Export(query).value(value)
+
+
+def exported(q: Query, place: int, value: Value) -> Value:
+    """A fresh JSON value of one of a package's rules; undefined stays as it is. Raises `PolicyError`.
+
+    `place` is where the context keeps what copies the large values of all of them.
+    """
+    if value is UNDEFINED:
+        return value
+    copier = q[place]
+    if copier is NC:
+        copier = q[place] = Export(q, SMALL)  # the small values of the others are not counted
+    return copier.value(value)
+
+
+def failure(error: Exception) -> PolicyError:
+    """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
+    if isinstance(error, RecursionError):
+        return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
+    text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"
+    return PolicyError(EVAL_INTERNAL_ERROR, text)
 
 
 def shallow(value: Value, deeper: bool = True) -> Value:
@@ -92,18 +114,15 @@ WORD: Final = 1 << 62
 
 _FINITE: Final = 1e300
 
-SMALL: Final = 1 << 20
-"""Bytes that no small result has more of, nor all of a package's: who allows less must not use `shallow`."""
-
 
 class Export:
     """Copies values and counts about as many bytes as their JSON text has."""
 
     __slots__ = ("budget", "left", "limits", "query")
 
-    def __init__(self, limits: Limits, query: Query, taken: int = 0) -> None:
+    def __init__(self, query: Query, taken: int = 0) -> None:
         """`taken` are bytes that the rest of the result may have."""
-        self.limits = limits
+        self.limits = limits = limits_of(query)
         self.query = query
         budget = None if limits.output_bytes is None else limits.output_bytes - taken
         self.left = SLICE if budget is None or budget > SLICE else budget

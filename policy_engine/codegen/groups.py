@@ -9,87 +9,104 @@ operands.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from policy_engine.codegen.body import BodyWriter
-from policy_engine.codegen.comprehensions import Action
+from policy_engine.codegen.body import solutions
 from policy_engine.codegen.context import DATA, INDEXES, MASKED
+from policy_engine.codegen.frame import Access, Action, Function, tuple_of
 from policy_engine.codegen.index import Index
+from policy_engine.codegen.names import Lookup, Names, RuleFunction
+from policy_engine.codegen.refs import value_of
+from policy_engine.codegen.terms import key, named_operand, operand
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Clause, Group, Kind, Rule, Tree, dotted
+from policy_engine.compiler.program import Clause, Group, Kind, Rule, Tree
 from policy_engine.compiler.recursion import compatible, rule_terms
+from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
 from policy_engine.values import equal
 
-if TYPE_CHECKING:
-    from policy_engine.codegen.unit import Unit
-
-COMPLETE_CONFLICT = "complete rules must not produce multiple outputs"
-FUNCTION_CONFLICT = "functions must not produce multiple outputs for same inputs"
-
-
 MANY = 64
 """Rules in one Python function. CPython's memory use for one huge function is out of proportion."""
-
-
-def write_group(unit: Unit, writer: Writer, group: Group) -> None:
-    """The function for a group's whole document, or for calls of it."""
-    params = [f"a{i}" for i in range(group.arity)] if group.kind is Kind.FUNCTION else []
-    with writer.block(f"def {unit.function_name(group)}({', '.join(['q', *params])}):"):
-        unit.begin_function(writer)
-        if group.kind is Kind.FUNCTION:
-            if _calls_functions(group):
-                writer.line("charge(q, 1)")  # loops charge the rest; this is what ends calls that double
-            GroupWriter(unit, writer, group).one_value(group.rules, params, FUNCTION_CONFLICT)
-            return
-        _write_mask(unit, writer, group)
-        group_writer = GroupWriter(unit, writer, group, unit.slot(group))
-        if unit.is_fixed(group):
-            group_writer.look_for_kept()
-        if group.kind is Kind.COMPLETE:
-            group_writer.one_value(group.rules, [], COMPLETE_CONFLICT)
-        else:
-            group_writer.collection(group.rules, ())
-
-
-def write_lookup(unit: Unit, writer: Writer, group: Group, name: str, pattern: tuple[Term | None, ...]) -> None:
-    """The function for the part of a group's document at some known steps.
-
-    `pattern` has a constant for each step that every caller knows, None for those that are parameters.
-    """
-    params = [f"a{i}" for i, step in enumerate(pattern) if step is None]
-    with writer.block(f"def {name}({', '.join(['q', *params])}):"):
-        unit.begin_function(writer)
-        known = [f"a{i}" if step is None else unit.operand(step) for i, step in enumerate(pattern)]
-        _write_mask(unit, writer, group, known)
-        slot = unit.new_slot()
-        key = "(" + "".join(f"frozen(q, {param}), " for param in params) + ")"
-        writer.line(f"m = q[{slot}]")
-        if unit.is_fixed(group):
-            place = (group.number, *(None if step is None else constant_value(step) for step in pattern))
-            writer.line(f"if m is NC: m = q[{slot}] = kept(q[{INDEXES}], {unit.constants.named('j', place, place)})")
-        else:
-            writer.line(f"if m is NC: m = q[{slot}] = {{}}")
-        writer.line(f"k = {key}")
-        writer.line("r = m.get(k, NC)")
-        writer.line("if r is not NC: return r")
-        rules = [rule for rule in group.rules if _can_match(rule, pattern)]
-        GroupWriter(unit, writer, group, keyed=True).collection(rules, tuple(known))
-
 
 WIDE = 64
 """Children of a place that are worth code of their own."""
 
 
-def write_extent(unit: Unit, writer: Writer, tree: Tree) -> None:
-    """The function for a whole place in the tree of virtual documents: what rules say, over the base document."""
-    with writer.block(f"def e{tree.number}(q):"):
-        if tree.group is not None or unit.is_replaced(tree.path) or len(tree.children) > WIDE:
-            writer.line(f"return extent(q, {unit.node_name(tree)})")
+def write_group(names: Names, writer: Writer, group: Group) -> None:
+    """The function for a group's whole document, or for calls of it."""
+    params = _params(group)
+    with writer.block(f"def {names.function(group)}({', '.join(['q', *params])}):"):
+        names.observer.begin(writer)
+        if group.kind is Kind.FUNCTION:
+            if _calls_functions(group):
+                writer.line("charge(q, 1)")  # loops charge the rest; this is what ends calls that double
+            one_value(Function(names, writer, repeated=True), group, params)
             return
-        writer.line(f"r = base_at(q[{DATA}], {unit.constants.named('p', tree.path, tree.path)})")
+        _write_mask(names, writer, group, [])
+        slot = f"q[{names.slot(group)}]"
+        remember = [f"{slot} = {{0}}"]
+        if names.is_fixed(group):
+            remember.append(f"if d is not None: d[{group.number}] = {{0}}")
+            writer.line(f"d = q[{INDEXES}]")
+            with writer.block("if d is not None:"):
+                writer.line(f"r = d.get({group.number}, NC)")
+                with writer.block("if r is not NC:"):
+                    writer.line(f"{slot} = r")
+                    writer.line("return r")
+        document(Function(names, writer, Access(*remember)), group)
+
+
+def write_rule(names: Names, writer: Writer, needed: RuleFunction) -> None:
+    """The function for one rule: it gives the rule's value, or NC, or adds to the collection `c`."""
+    group, name, rule = needed
+    is_one = group.kind in (Kind.COMPLETE, Kind.FUNCTION)
+    params = _params(group) if is_one else ["c"]
+    with writer.block(f"def {name}({', '.join(['q', *params])}):"):
+        names.observer.begin(writer)
+        fn = Function(names, writer, repeated=group.kind is Kind.FUNCTION)
+        if not is_one:
+            _collect(fn, rule, [], lambda: _add(fn, rule))
+            return
+        clause = rule.clauses[0]
+        if len(rule.clauses) == 1 and _is_constant(clause):
+            _clause(fn, rule, clause, params, Action(lambda: fn.give(_value(fn, clause)), True))
+            writer.line("return NC")
+        else:
+            writer.line("r = NC")
+            _chain(fn, group, rule, params)
+            writer.line("return r")
+
+
+def write_lookup(names: Names, writer: Writer, needed: Lookup) -> None:
+    """The function for the part of a group's document at some known steps."""
+    group, name, pattern = needed
+    params = [f"a{i}" for i, step in enumerate(pattern) if step is None]
+    with writer.block(f"def {name}({', '.join(['q', *params])}):"):
+        names.observer.begin(writer)
+        known = [f"a{i}" if step is None else names.constant(step) for i, step in enumerate(pattern)]
+        _write_mask(names, writer, group, known)
+        slot = names.new_slot()
+        writer.line(f"m = q[{slot}]")
+        made = "{}"
+        if names.is_fixed(group):
+            place = (group.number, *(None if step is None else constant_value(step) for step in pattern))
+            made = f"kept(q[{INDEXES}], {names.constants.named('j', place, place)})"
+        writer.line(f"if m is NC: m = q[{slot}] = {made}")
+        writer.line(f"k = {tuple_of([f'frozen(q, {param})' for param in params])}")
+        writer.line("r = m.get(k, NC)")
+        writer.line("if r is not NC: return r")
+        fn = Function(names, writer, Access("m[k] = {0}"), repeated=True)
+        _part(fn, group, [rule for rule in group.rules if _can_match(rule, pattern)], known)
+
+
+def write_extent(names: Names, writer: Writer, tree: Tree) -> None:
+    """The function for a whole place in the tree of virtual documents: what rules say, over the base document."""
+    with writer.block(f"def {names.extent(tree)}(q):"):
+        if tree.group is not None or names.is_replaced(tree.path) or len(tree.children) > WIDE:
+            writer.line(f"return extent(q, {names.place(tree)})")
+            return
+        writer.line(f"r = base_at(q[{DATA}], {names.path(tree.path)})")
         writer.line("if r is U: r = {}")
         writer.line("elif r.__class__ is not dict: return r")
         writer.line("else: r = copied(q, r)")
@@ -97,293 +114,247 @@ def write_extent(unit: Unit, writer: Writer, tree: Tree) -> None:
             if child.group is not None and child.group.kind is Kind.FUNCTION:
                 continue
             if child.group is not None:
-                writer.line(f"v = q[{unit.slot(child.group)}]")
-                writer.line(f"if v is NC: v = {unit.function_name(child.group)}(q)")
+                writer.line(f"v = q[{names.slot(child.group)}]")
+                writer.line(f"if v is NC: v = {names.function(child.group)}(q)")
             else:
-                writer.line(f"v = {unit.extent_name(child)}(q)")
-            writer.line(f"if v is not U: r[{unit.constants.value(name)}] = v")
+                writer.line(f"v = {names.extent(child)}(q)")
+            writer.line(f"if v is not U: r[{names.constants.value(name)}] = v")
         writer.line("return r")
 
 
-def _can_match(rule: Rule, pattern: tuple[Term | None, ...]) -> bool:
-    head = _head(rule)
-    steps = tuple(step if step is not None else nodes.Var("$") for step in pattern)
-    return compatible(head, steps)
+def _params(group: Group) -> list[str]:
+    return [f"a{i}" for i in range(group.arity)] if group.kind is Kind.FUNCTION else []
 
 
-def _write_mask(unit: Unit, writer: Writer, group: Group, known: list[str] | None = None) -> None:
+def _write_mask(names: Names, writer: Writer, group: Group, known: list[str]) -> None:
     """Where some `with` replaces the document, look whether this context does."""
-    if not unit.is_masked(group):
-        return
-    number = unit.node_number(group)
-    path = unit.constants.named("p", group.path, group.path)
-    value = f"base_at(q[{DATA}], {path})"
-    for step in known or ():
-        value = f"step(q, {value}, {step})"
-    writer.line(f"if {number} in q[{MASKED}]: return {value}")
+    if names.is_masked(group):
+        value = f"base_at(q[{DATA}], {names.path(group.path)})"
+        for step in known:
+            value = f"step(q, {value}, {step})"
+        writer.line(f"if {names.number(group)} in q[{MASKED}]: return {value}")
 
 
-class GroupWriter(BodyWriter):
-    """Writes the body of one group's function."""
+# ---- one value
 
-    def __init__(
-        self, unit: Unit, writer: Writer, group: Group, slot: int | None = None, *, keyed: bool = False
-    ) -> None:
-        super().__init__(unit, writer)
-        self.group = group
-        self.slot = slot
-        self.keyed = keyed
-        self.loops = int(keyed or group.kind is Kind.FUNCTION)
-        self.alone = False
-        """Whether one body is all there is to a value."""
-        self.keeps = False
-        """Whether the value is kept with the data; `d` is then where."""
 
-    def look_for_kept(self) -> None:
-        """Return what an earlier decision found, if it did."""
-        self.keeps = True
-        self.writer.line(f"d = q[{INDEXES}]")
-        with self.writer.block("if d is not None:"):
-            self.writer.line(f"r = d.get({self.group.number}, NC)")
-            with self.writer.block("if r is not NC:"):
-                self.writer.line(f"q[{self.slot}] = r")
-                self.writer.line("return r")
+def document(fn: Function, group: Group) -> None:
+    """The whole document of a complete rule, a set or an object."""
+    if group.kind is Kind.COMPLETE:
+        one_value(fn, group, [])
+    elif group.kind is Kind.SET:
+        fn.line("c = {}")
+        _members(fn, group, fn.names.index(group))
+        fn.access.give_set(fn)
+    else:
+        fn.line("c = Partial()")
+        _members(fn, group, None)
+        fn.line("r = finish(c)")
+        fn.give("r")
 
-    def give(self, value: str) -> None:
-        """Return a value from the function, remembered where it has a place to be."""
-        if self.keyed:
-            self.writer.line(f"m[k] = {value}")
-        elif self.slot is not None:
-            self.writer.line(f"q[{self.slot}] = {value}")
-            if self.keeps:
-                self.writer.line(f"if d is not None: d[{self.group.number}] = {value}")
-        self.writer.line(f"return {value}")
 
-    # ---- one value
-
-    def one_value(self, rules: list[Rule], params: list[str], conflict: str) -> None:
-        """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
-        index = self.unit.index_of(self.group, rules)
-        if index is not None or len(rules) > MANY:
-            self._one_of_many(rules, params, conflict, index)
-        elif _same_constant(rules):
-            for rule in rules:
-                clause = rule.clauses[0]
-                action = Action(lambda clause=clause: self.give(self._value(clause)), True)  # type: ignore[misc]
-                self._clause(rule, clause, params, action)
-        else:
-            self.writer.line("r = NC")
-            self.alone = len(rules) == 1 and len(rules[0].clauses) == 1
-            for rule in rules:
-                self._chain(rule, params, conflict)
-            if rules:
-                self.writer.line("if r is not NC:")
-                self.writer.indent += 1
-                self.give("r")
-                self.writer.indent -= 1
-        default = self.group.defaults[0] if self.group.defaults else None
-        if default is None:
-            self.give("U")
-            return
-        clause = default.clauses[0]
-        self._clause(default, clause, [], Action(lambda: self.give(self._value(clause)), True))
-        if clause.body:
-            self.give("U")
-
-    def _one_of_many(self, rules: list[Rule], params: list[str], conflict: str, index: Index | None) -> None:
-        """Like `one_value`, for rules that an index chooses from, or many: each is a function for a value or NC."""
-
-        def write(writer: Writer, rule: Rule) -> None:
-            GroupWriter(self.unit, writer, self.group).one_rule(rule, params, conflict)
-
-        table, rest = self.unit.dispatch(self.group, params, rules, write, index)
-        chosen = self._look_up(index, params, table, rest)
-        call = f"f({', '.join([self.ctx, *params])})"
-        if _same_constant(rules):
-            value = self._value(rules[0].clauses[0])
-            with self.writer.block(f"for f in {chosen}:"):
-                self.writer.line(f"r = {call}")
-                with self.writer.block("if r is not NC:"):
-                    self.give(value if value == "True" else "r")  # two equal numbers may have different texts
-            return
-        loc, text = self.unit.constants.loc(self.group.loc), self.unit.constants.value(conflict)
-        self.writer.line("r = NC")
-        with self.writer.block(f"for f in {chosen}:"):
-            self.writer.line(f"v = {call}")
-            self.writer.line(f"if v is not NC: r = agree({self.rare}, r, v, {loc}, {text})")
-        with self.writer.block("if r is not NC:"):
-            self.give("r")
-
-    def one_rule(self, rule: Rule, params: list[str], conflict: str) -> None:
-        """One rule's value, or NC."""
-        clause = rule.clauses[0]
-        if len(rule.clauses) == 1 and clause.value is not None and constant_value(clause.value) is not None:
-            self._clause(rule, clause, params, Action(lambda: self.give(self._value(clause)), True))
-            self.writer.line("return NC")
-            return
-        self.writer.line("r = NC")
-        self._chain(rule, params, conflict)
-        self.writer.line("return r")
-
-    def _look_up(self, index: Index | None, params: list[str], table: str, rest: str) -> str:
-        """The functions of the rules that may apply."""
-        if index is None:
-            return rest
-        if isinstance(index.place, int):
-            place = params[index.place]
-        else:
-            steps = tuple([nodes.Scalar(step) for step in index.place])
-            place = self.side(nodes.Ref(nodes.Var("input"), steps))
-        chosen = self.writer.name("f")
-        found = f"{table}.get({place}, {rest})"
-        if index.lengths:
-            lengths = self.unit.constants.named("i", index.lengths, index.lengths)
-            found = f"by_beginning({table}, {place}, {lengths}, {rest})"
-        self.writer.line(f"if {place}.__class__ is str: {chosen} = {found}")
-        with self.writer.block("else:"):
-            self.writer.line(f"known({place})")
-            self.writer.line(f"{chosen} = {f'{rest} if {place} is U else {table}[None]' if index.lengths else rest}")
-        return chosen
-
-    def _value(self, clause: Clause) -> str:
-        assert clause.value is not None
-        return self.named(self.operand(clause.value))
-
-    def _chain(self, rule: Rule, params: list[str], conflict: str) -> None:
-        """A rule and its `else` parts: the first that applies counts, its value must agree with other rules'."""
-        loc = self.unit.constants.loc(rule.loc)
-        text = self.unit.constants.value(conflict)
-        if len(rule.clauses) == 1:
-            self._agreeing(rule, rule.clauses[0], params, "r", loc, text)
-            return
-        chosen = self.writer.name("r")
-        self.writer.line(f"{chosen} = NC")
-        for number, clause in enumerate(rule.clauses):
-            if number:
-                self.writer.line(f"if {chosen} is NC:")
-                self.writer.indent += 1
-            self._agreeing(rule, clause, params, chosen, loc, text)
-            if number:
-                self.writer.indent -= 1
-        self.writer.line(f"if {chosen} is not NC: r = agree({self.rare}, r, {chosen}, {loc}, {text})")
-
-    def _agreeing(self, rule: Rule, clause: Clause, params: list[str], target: str, loc: str, text: str) -> None:
-        """Run one body and merge its values into `target`. A constant value needs one solution only."""
-        assert clause.value is not None
-        if constant_value(clause.value) is not None:
-            flag = self.writer.name("n")
-            self.writer.line(f"{flag} = False")
-
-            def found() -> None:
-                self._agree(target, self._value(clause), loc, text)
-                self.writer.line(f"{flag} = True")
-
-            self._clause(rule, clause, params, Action(found, True, flag, (target, flag)))
-            return
-
-        def merged() -> None:
-            value = self._value(clause)
-            if self.alone and not self.frames[-1].opened:
-                self.give(value)  # nothing iterates, so there is no other value to agree with
-                return
-            self._agree(target, value, loc, text)
-
-        self._clause(rule, clause, params, Action(merged, False, "", (target,)))
-
-    def _agree(self, target: str, value: str, loc: str, text: str) -> None:
-        self.writer.line(
-            f"{target} = {value} if {target} is NC else agree({self.rare}, {target}, {value}, {loc}, {text})"
-        )
-
-    def _clause(self, rule: Rule, clause: Clause, params: list[str], action: Action) -> None:
-        """One body, run with the function's operands matched against the rule's arguments."""
-        self._explain(rule, clause, action)
-        self.solutions(clause.body, action, tuple(zip(rule.args or (), params, strict=False)))
-
-    def _explain(self, rule: Rule, clause: Clause, action: Action) -> None:
-        """In the traced build: note that a rule has given a value."""
-        if not self.unit.trace:
-            return
-        write = action.write
-        note = self.unit.constants.value(f"{dotted(rule.path)} at {clause.loc}")
-
-        def noted() -> None:
-            self.writer.line(f"run_of(q).fire({note})")
-            self.unit.gave(self.writer, clause.loc)
-            write()
-
-        action.write = noted
-
-    # ---- collections
-
-    def collection(self, rules: list[Rule], known: tuple[str, ...]) -> None:
-        """A set's or object's document, or the part of it at the known steps."""
-        if known and all(len(_head(rule)) == len(known) for rule in rules):
-            self._one_part(rules, known)
-        elif self.group.kind is Kind.SET:
-            self.writer.line("c = {}")
-            self._members(rules, known, self.unit.index_of(self.group, rules))
-            self.writer.line("r = Set.of(c)")
-        else:
-            self.writer.line("c = Partial()")
-            self._members(rules, known, None)
-            self.writer.line("r = finish(c)")
-            for step in known:
-                self.writer.line(f"r = step({self.ctx}, r, {step})")
-        self.give("r")
-
-    def _members(self, rules: list[Rule], known: tuple[str, ...], index: Index | None) -> None:
-        """Collect in `c` what the rules define: one by one, or by functions that an index chooses from, or of many."""
-        if known or (index is None and len(rules) <= MANY):
-            for rule in rules:
-                self._collect(rule, known, self._add)
-            return
-
-        def write(writer: Writer, rule: Rule) -> None:
-            rule_writer = GroupWriter(self.unit, writer, self.group)
-            rule_writer._collect(rule, (), rule_writer._add)
-
-        table, rest = self.unit.dispatch(self.group, ["c"], rules, write, index)
-        chosen = self._look_up(index, [], table, rest)
-        with self.writer.block(f"for f in {chosen}:"):
-            self.writer.line(f"f({self.ctx}, c)")
-
-    def _one_part(self, rules: list[Rule], known: tuple[str, ...]) -> None:
-        """Every rule defines just the thing asked for: a member, or the value at a key."""
-        self.writer.line("r = NC")
+def one_value(fn: Function, group: Group, params: list[str]) -> None:
+    """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
+    rules, index = group.rules, fn.names.index(group)
+    if index is not None or len(rules) > MANY:
+        _one_of_many(fn, group, params, index)
+    elif _same_constant(rules):
         for rule in rules:
-            self._collect(rule, known, lambda rule: self._add_part(rule, known[-1]), assigns=("r",))
-        self.writer.line("if r is NC: r = U")
-        self.give("r")
+            clause = rule.clauses[0]
+            action = Action(lambda clause=clause: fn.give(_value(fn, clause)), True)  # type: ignore[misc]
+            _clause(fn, rule, clause, params, action)
+    else:
+        fn.line("r = NC")
+        for rule in rules:
+            _chain(fn, group, rule, params, alone=len(rules) == 1)
+        if rules:
+            with fn.writer.block("if r is not NC:"):
+                fn.give("r")
+    if not group.defaults:
+        fn.give("U")
+        return
+    default = group.defaults[0]
+    clause = default.clauses[0]
+    _clause(fn, default, clause, [], Action(lambda: fn.give(_value(fn, clause)), True))
+    if clause.body:
+        fn.give("U")
 
-    def _add_part(self, rule: Rule, last: str) -> None:
-        """A value at the last step, or that step itself: a member has the text that it is asked for with."""
-        value = self._value(rule.clauses[0]) if rule.key is None else last
-        loc, text = self.unit.constants.loc(rule.loc), self.unit.constants.value("object keys must be unique")
-        self.writer.line(f"r = agree({self.ctx}, r, {value}, {loc}, {text})")
 
-    def _collect(
-        self, rule: Rule, known: tuple[str, ...], write: Callable[[Rule], None], assigns: tuple[str, ...] = ()
-    ) -> None:
-        demands = tuple(zip(_head(rule), known, strict=False))
-        action = Action(lambda: write(rule), False, "", assigns)
-        self._explain(rule, rule.clauses[0], action)
-        before = [demand for demand in demands if _is_pattern(demand[0])]
-        after = [demand for demand in demands if not _is_pattern(demand[0])]
-        self.solutions(rule.clauses[0].body, action, before, after)
+def _one_of_many(fn: Function, group: Group, params: list[str], index: Index | None) -> None:
+    """Like `one_value`, for rules that an index chooses from, or many: each is a function for a value or NC."""
+    chosen = _choose(fn, group, params, index)
+    call = f"f({', '.join([fn.ctx, *params])})"
+    if _same_constant(group.rules):
+        value = _value(fn, group.rules[0].clauses[0])
+        with fn.writer.block(f"for f in {chosen}:"):
+            fn.line(f"r = {call}")
+            with fn.writer.block("if r is not NC:"):
+                fn.give(value if value == "True" else "r")  # two equal numbers may have different texts
+        return
+    fn.line("r = NC")
+    with fn.writer.block(f"for f in {chosen}:"):
+        fn.line(f"v = {call}")
+        fn.line(f"if v is not NC: r = agree({fn.rare}, r, v, {_conflict(fn, group, group.loc)})")
+    with fn.writer.block("if r is not NC:"):
+        fn.give("r")
 
-    def _add(self, rule: Rule) -> None:
-        """Add to `c`: a member of a set, or what is at a path of an object."""
-        if not rule.suffix:
-            assert rule.key is not None
-            self.writer.line(f"c.setdefault({self.key(rule.key)})")
+
+def _choose(fn: Function, group: Group, params: list[str], index: Index | None) -> str:
+    """The functions of the rules that may apply."""
+    table, rest = fn.names.dispatch(group, index)
+    if index is None:
+        return rest
+    if isinstance(index.place, int):
+        place = params[index.place]
+    else:
+        place = value_of(fn, nodes.Ref(nodes.Var("input"), tuple([nodes.Scalar(step) for step in index.place])))
+    chosen = fn.name("f")
+    found = f"{table}.get({place}, {rest})"
+    if index.lengths:
+        lengths = fn.names.constants.named("i", index.lengths, index.lengths)
+        found = f"by_beginning({table}, {place}, {lengths}, {rest})"
+    fn.line(f"if {place}.__class__ is str: {chosen} = {found}")
+    with fn.writer.block("else:"):
+        fn.line(f"known({place})")
+        fn.line(f"{chosen} = {f'{rest} if {place} is U else {table}[None]' if index.lengths else rest}")
+    return chosen
+
+
+def _value(fn: Function, clause: Clause) -> str:
+    assert clause.value is not None
+    return named_operand(fn, clause.value)
+
+
+def _conflict(fn: Function, group: Group, loc: Location) -> str:
+    """The place and the message of the error that two different values are."""
+    text = "complete rules must not produce multiple outputs"
+    if group.kind is Kind.FUNCTION:
+        text = "functions must not produce multiple outputs for same inputs"
+    return f"{fn.names.constants.loc(loc)}, {fn.names.constants.value(text)}"
+
+
+def _chain(fn: Function, group: Group, rule: Rule, params: list[str], *, alone: bool = False) -> None:
+    """A rule and its `else` parts: the first that applies counts, its value must agree with other rules' in `r`.
+
+    `alone`: there is no other rule.
+    """
+    conflict = _conflict(fn, group, rule.loc)
+    if len(rule.clauses) == 1:
+        _agreeing(fn, rule, rule.clauses[0], params, "r", conflict, alone=alone)
+        return
+    chosen = fn.name("r")
+    fn.line(f"{chosen} = NC")
+    for number, clause in enumerate(rule.clauses):
+        if number:
+            fn.line(f"if {chosen} is NC:")
+        with fn.indented(number > 0):
+            _agreeing(fn, rule, clause, params, chosen, conflict)
+    fn.line(f"if {chosen} is not NC: r = agree({fn.rare}, r, {chosen}, {conflict})")
+
+
+def _agreeing(
+    fn: Function, rule: Rule, clause: Clause, params: list[str], target: str, conflict: str, *, alone: bool = False
+) -> None:
+    """Run one body and merge its values into `target`. A constant value needs one solution only."""
+
+    def merge() -> None:
+        value = _value(fn, clause)
+        if alone and not flag and not fn.frames[-1].opened:
+            fn.give(value)  # nothing iterates, so there is no other value to agree with
             return
-        loc = self.unit.constants.loc(rule.loc)
-        steps = [self.operand(step) for step in rule.suffix]
-        if rule.key is not None:
-            self.writer.line(f"put_member({self.ctx}, c, {self.tuple_of(steps)}, {self.operand(rule.key)}, {loc})")
-        else:
-            self.writer.line(f"put_path({self.ctx}, c, {self.tuple_of(steps)}, {self._value(rule.clauses[0])}, {loc})")
+        fn.line(f"{target} = {value} if {target} is NC else agree({fn.rare}, {target}, {value}, {conflict})")
+        if flag:
+            fn.line(f"{flag} = True")
+
+    flag = ""
+    if _is_constant(clause):
+        flag = fn.name("n")
+        fn.line(f"{flag} = False")
+    assigns = (target, flag) if flag else (target,)
+    _clause(fn, rule, clause, params, Action(merge, bool(flag), flag, assigns))
+
+
+def _clause(fn: Function, rule: Rule, clause: Clause, params: list[str], action: Action) -> None:
+    """One body, run with the function's operands matched against the rule's arguments."""
+    _observe(fn, rule, clause, action)
+    solutions(fn, clause.body, action, tuple(zip(rule.args or (), params, strict=False)))
+
+
+def _observe(fn: Function, rule: Rule, clause: Clause, action: Action) -> None:
+    """Tell the observer when a rule gives a value."""
+    write = action.write
+
+    def observed() -> None:
+        fn.observer.gave(fn.writer, rule, clause)
+        write()
+
+    action.write = observed
+
+
+# ---- collections
+
+
+def _members(fn: Function, group: Group, index: Index | None) -> None:
+    """Collect in `c` what the rules define: one by one, or by functions that an index chooses from, or of many."""
+    if index is None and len(group.rules) <= MANY:
+        for rule in group.rules:
+            _collect(fn, rule, [], lambda rule=rule: _add(fn, rule))  # type: ignore[misc]
+        return
+    with fn.writer.block(f"for f in {_choose(fn, group, [], index)}:"):
+        fn.line(f"f({fn.ctx}, c)")
+
+
+def _part(fn: Function, group: Group, rules: list[Rule], known: list[str]) -> None:
+    """The part of a set's or object's document at the known steps."""
+    if all(len(_head(rule)) == len(known) for rule in rules):
+        fn.line("r = NC")
+        for rule in rules:
+            _collect(fn, rule, known, lambda rule=rule: _add_part(fn, rule, known[-1]), assigns=("r",))  # type: ignore[misc]
+        fn.line("if r is NC: r = U")
+    else:
+        fn.line("c = Partial()")
+        for rule in rules:
+            _collect(fn, rule, known, lambda rule=rule: _add(fn, rule))  # type: ignore[misc]
+        fn.line("r = finish(c)")
+        for step in known:
+            fn.line(f"r = step({fn.ctx}, r, {step})")
+    fn.give("r")
+
+
+def _add_part(fn: Function, rule: Rule, last: str) -> None:
+    """A value at the last step, or that step itself: a member has the text that it is asked for with."""
+    value = _value(fn, rule.clauses[0]) if rule.key is None else last
+    loc, text = fn.names.constants.loc(rule.loc), fn.names.constants.value("object keys must be unique")
+    fn.line(f"r = agree({fn.ctx}, r, {value}, {loc}, {text})")
+
+
+def _collect(
+    fn: Function, rule: Rule, known: list[str], write: Callable[[], None], assigns: tuple[str, ...] = ()
+) -> None:
+    """Run the body of a rule of a set or an object, at the known steps of its head."""
+    demands = tuple(zip(_head(rule), known, strict=False))
+    action = Action(write, False, "", assigns)
+    _observe(fn, rule, rule.clauses[0], action)
+    before = [demand for demand in demands if _is_pattern(demand[0])]
+    after = [demand for demand in demands if not _is_pattern(demand[0])]
+    solutions(fn, rule.clauses[0].body, action, before, after)
+
+
+def _add(fn: Function, rule: Rule) -> None:
+    """Add to `c`: a member of a set, or what is at a path of an object."""
+    if not rule.suffix:
+        assert rule.key is not None
+        fn.line(f"c.setdefault({key(fn, rule.key)})")
+        return
+    loc = fn.names.constants.loc(rule.loc)
+    steps = tuple_of([operand(fn, step) for step in rule.suffix])
+    if rule.key is not None:
+        fn.line(f"put_member({fn.ctx}, c, {steps}, {operand(fn, rule.key)}, {loc})")
+    else:
+        fn.line(f"put_path({fn.ctx}, c, {steps}, {_value(fn, rule.clauses[0])}, {loc})")
+
+
+# ---- what is seen of rules
 
 
 def _calls_functions(group: Group) -> bool:
@@ -395,6 +366,10 @@ def _calls_functions(group: Group) -> bool:
     )
 
 
+def _is_constant(clause: Clause) -> bool:
+    return clause.value is not None and constant_value(clause.value) is not None
+
+
 def _is_pattern(term: Term) -> bool:
     """Whether a value can be matched against a head term before the body has bound its variables."""
     match term:
@@ -403,7 +378,7 @@ def _is_pattern(term: Term) -> bool:
         case nodes.Array(items):
             return all(map(_is_pattern, items))
         case nodes.Object(pairs):
-            return all(isinstance(key, nodes.Scalar) and _is_pattern(value) for key, value in pairs)
+            return all(isinstance(name, nodes.Scalar) and _is_pattern(value) for name, value in pairs)
         case _:
             return False
 
@@ -411,6 +386,11 @@ def _is_pattern(term: Term) -> bool:
 def _head(rule: Rule) -> tuple[Term, ...]:
     """The steps below the group's path that a rule defines, a set's member included."""
     return (*rule.suffix, *([rule.key] if rule.key is not None else []))
+
+
+def _can_match(rule: Rule, pattern: tuple[Term | None, ...]) -> bool:
+    steps = tuple(step if step is not None else nodes.Var("$") for step in pattern)
+    return compatible(_head(rule), steps)
 
 
 def _same_constant(rules: list[Rule]) -> bool:

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.codegen.context import Code, Node, Query
-from policy_engine.codegen.entry import EXPORTED
 from policy_engine.codegen.functions import Functions, codes_of, late, remembered
 from policy_engine.codegen.metering import callee, of_query
+from policy_engine.codegen.namespace import NAMESPACE
 from policy_engine.codegen.shapes import Key as ShapeKey
 from policy_engine.codegen.shapes import Pattern, Shape, pattern, shape_of
 from policy_engine.codegen.unit import Unit
@@ -45,16 +45,16 @@ def snapshot(unit: Unit, entry: Entry) -> Image:
     for name, item in unit.namespace.items():
         if isinstance(item, FunctionType) and item.__globals__ is unit.namespace:
             code.append((name, waiting.get(name, item.__code__)))
-        elif name not in EXPORTED and name != "__builtins__":
+        elif name not in NAMESPACE and name != "__builtins__":
             constants.append((name, writer.written(item)))
     assert isinstance(entry, FunctionType)
     name = entry.__name__
     if unit.namespace.get(name) is not entry:
         name = _ENTRY
         code.append((name, entry.__code__))
-    nodes = [writer.node(node) for node in unit.nodes.values()]
+    nodes = [writer.node(node) for node in unit.names.nodes.values()]
     mocks = [(name, unit.program.functions[name].number) if name in unit.program.functions else (name, None)
-             for name in unit.mock_slots]  # fmt: skip
+             for name in unit.names.mock_slots]  # fmt: skip
     return name, unit.code.slots, patterns, code, nodes, constants, mocks
 
 
@@ -93,7 +93,7 @@ def _waiting(texts: Iterable[tuple[str, str]]) -> tuple[dict[str, _Waiting], lis
 def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]:
     """The code of an image and its entry. `builtins` are those that the unit had."""
     name, slots, patterns, functions, nodes, constants, mocks = image
-    namespace: dict[str, Any] = {"__builtins__": {}, **EXPORTED}
+    namespace: dict[str, Any] = {"__builtins__": {}, **NAMESPACE}
     owner = Functions(namespace)
     known = [Pattern(*item) for item in patterns]
     for function, item in functions:
@@ -153,7 +153,7 @@ class _Writer:
 
     def node(self, node: Node) -> tuple[Any, ...]:
         children = [(self.written(key), child.number) for key, child in node.children.items()]
-        return node.number, self.written(node.path), node.is_function, self.unit.rules.get(node.number), children
+        return node.number, self.written(node.path), node.is_function, self.unit.names.rules.get(node.number), children
 
 
 class _Reader:

@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any, Final
 
-from policy_engine.codegen import runtime
 from policy_engine.codegen.context import INDEXES, LEFT, NC, ROOT, Query, U, charge
-from policy_engine.codegen.runtime import base_step, frozen, items, member, members
+from policy_engine.codegen.runtime import PLAIN, base_step, frozen, items, member, members
 from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
-from policy_engine.values import CONTAINERS, Value
+from policy_engine.values import CONTAINERS, Set, Value
 
 FEWEST = 16
 """Members of a collection that is worth a table."""
@@ -45,6 +44,9 @@ Groups = dict[Any, Any]
 
 Table = dict[object, list[Any]]
 """What the loop is over, in order, by what the fields are, frozen. Members that lack a field are left out."""
+
+Cell = list[Any]
+"""Where an entry (see entry.py) keeps a table that it asks, when there is one."""
 
 
 def join(fields: tuple[Field, ...], pairs: bool) -> Join:
@@ -77,31 +79,6 @@ def listed(q: Query, item: Value, collection: Value) -> bool:
         if members_ is not None:
             return frozen(q, item) in members_
     return member(q, item, collection)
-
-
-# An entry (see entry.py) has a cell for each table that it asks, where the table is when there is one.
-
-Cell = list[Any]
-
-
-def joined_late(q: Query, collection: Value, equalities: Join, keys: tuple[Value, ...], cell: Cell) -> Iterable[Any]:
-    """`joined` over base data for an entry that has no table yet, or no use for it."""
-    found = joined(q, collection, equalities, 0, keys)
-    cell[0] = made(q[INDEXES], collection, equalities)
-    return found
-
-
-def listed_late(q: Query, item: Value, collection: Value, cell: Cell) -> bool:
-    """`listed` for an entry that has no table yet, or no use for it."""
-    found = listed(q, item, collection)
-    cell[0] = cell[0] or made(q[INDEXES], collection, LISTED)
-    return found
-
-
-def made(indexes: dict[Any, Any], collection: Value, equalities: Join) -> Table | None:
-    """The table of a collection in base data, if there is one."""
-    known = indexes.get(equalities[0], {}).get(id(collection))
-    return known[1] or None if known is not None and known[0] is collection else None
 
 
 LISTED: Final[Join] = ("listed", ((),), False)
@@ -240,13 +217,47 @@ def _field(q: Query, value: Value, path: Field) -> object:
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
 
 
-EXPORTED: Final = {
-    **runtime.EXPORTED,
-    "grouped": grouped,
-    "joined": joined,
-    "joined_late": joined_late,
-    "kept": kept,
-    "listed": listed,
-    "listed_late": listed_late,
-}
-"""Every name that generated code may use, but for what `entry` adds."""
+# ---- cells
+
+
+def texts(collection: Value) -> Cell:
+    """A cell for the strings in a collection of base data, which are in it now if they are few, and only scalars."""
+    cls = collection.__class__
+    if cls is dict:
+        collection = list(collection.values())
+    elif cls is Set:
+        collection = collection.sorted() if len(collection) <= MOST_TEXTS else ()
+    few = collection.__class__ is list and len(collection) <= MOST_TEXTS
+    if not few or not all(item.__class__ in PLAIN for item in collection):
+        return [None]
+    return [frozenset([item for item in collection if item.__class__ is str])]
+
+
+MOST_TEXTS: Final = 4096
+"""Members of a list in base data that are put into a set before the first decision asks."""
+
+
+def tabled(begun: list[Any], collection: Value, join: Join) -> Cell:
+    """A cell for the table of a collection in base data, which is in it now if the collection is short."""
+    short = collection.__class__ in CONTAINERS and FEWEST <= len(collection) <= SEARCHED  # type: ignore[arg-type]
+    return [table([U, *begun], collection, join, 0) if short else None]
+
+
+def joined_late(q: Query, collection: Value, equalities: Join, keys: tuple[Value, ...], cell: Cell) -> Iterable[Any]:
+    """`joined` over base data for an entry that has no table yet, or no use for it."""
+    found = joined(q, collection, equalities, 0, keys)
+    cell[0] = made(q[INDEXES], collection, equalities)
+    return found
+
+
+def listed_late(q: Query, item: Value, collection: Value, cell: Cell) -> bool:
+    """`listed` for an entry that has no table yet, or no use for it."""
+    found = listed(q, item, collection)
+    cell[0] = cell[0] or made(q[INDEXES], collection, LISTED)
+    return found
+
+
+def made(indexes: dict[Any, Any], collection: Value, equalities: Join) -> Table | None:
+    """The table of a collection in base data, if there is one."""
+    known = indexes.get(equalities[0], {}).get(id(collection))
+    return known[1] or None if known is not None and known[0] is collection else None

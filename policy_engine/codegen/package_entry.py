@@ -1,14 +1,14 @@
 """The function that a caller of a whole package calls: what the gateway asks for each request.
 
-It is to cost no more than its rules: each is a function inside of the one that makes the entry, where it sees what is
-always the same, and gives away a small value as it is (see entry.py).
+It is to cost no more than its rules: each is a function inside of the one that makes the entry, where it sees what does
+not change with the input, and gives away a small value as it is (see entry.py).
 
-    def u3(b, limits):
+    def u3(b):
      v1 = b[0].get(k1, U) …
      def w7(q, input):
       …
-     def entry(input=U):
-      q = [input, *b]
+     def entry(input=U, *, q=None):
+      if q is None: q = [input, *b]
       r = {}
       v = w7(q, input)
       if v is not U: r[k2] = v
@@ -19,15 +19,15 @@ always the same, and gives away a small value as it is (see entry.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from policy_engine.codegen.context import DATA
-from policy_engine.codegen.entry import LAZY, MOST_LINES, Always, EntryWriter, deciding, write_opener
+from policy_engine.codegen.entry import LAZY, MOST_LINES, DataInvariants, EntryAccess, deciding, write_factory
+from policy_engine.codegen.frame import Access, Function
+from policy_engine.codegen.groups import document
+from policy_engine.codegen.names import Names
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Group, Kind, Rule, Tree
-
-if TYPE_CHECKING:
-    from policy_engine.codegen.unit import Unit
+from policy_engine.compiler.program import Group, Kind, Tree
 
 MOST_RULES: Final = 64
 """Documents of rules in a package that is worth an entry."""
@@ -36,18 +36,17 @@ MOST_LINES_OF_ALL: Final = 600
 """Lines of a package's rules that are worth having twice."""
 
 
-def write_package(unit: Unit, writer: Writer, tree: Tree) -> None:
-    """The function that makes the entry for a package; none if that is too large."""
-    if unit.is_replaced(tree.path) or not 0 < _rules(tree) <= MOST_RULES or not _has_names(tree):
+def write_package(names: Names, writer: Writer, tree: Tree) -> None:
+    """The factory of the entry for a package; none if that is too large."""
+    if names.is_replaced(tree.path) or not 0 < _rules(tree) <= MOST_RULES or not _has_names(tree):
         return
-    package = _Package(unit)
+    package = _Package(names)
     package.document("r", tree)
-    path = unit.constants.named("p", tree.path, tree.path)
     # Base data in the package is part of the document. Then this is not worth it.
-    beginning = [*package.always.lines, f"if base_at(b[{DATA - 1}], {path}) is not U: return None"]
+    beginning = [*package.invariants.lines, f"if base_at(b[{DATA - 1}], {names.path(tree.path)}) is not U: return None"]
     before = beginning + [line.replace(LAZY, "q") for line in package.functions.lines]
     package.body.line("return r")
-    write_opener(writer, unit.extent_name(tree), before, "[input, *b]", package.body.lines)
+    write_factory(writer, names.extent(tree), before, package.body.lines, opened=True)
 
 
 def _rules(tree: Tree) -> int:
@@ -63,19 +62,19 @@ def _has_names(tree: Tree) -> bool:
 class _Package:
     """Writes a package's document."""
 
-    def __init__(self, unit: Unit) -> None:
-        self.unit = unit
+    def __init__(self, names: Names) -> None:
+        self.names = names
         self.functions = Writer()
-        self.always = Always(self.functions)
+        self.invariants = DataInvariants(self.functions)
         self.body = deciding()
-        self.export = unit.new_slot()
+        self.export = names.new_slot()
         """Where a context keeps what copies the large values."""
 
     def document(self, name: str, tree: Tree) -> None:
         """Write what gives the document of a place to a variable."""
         self.body.line(f"{name} = {{}}")
         for step, child in tree.children.items():
-            key = self.unit.constants.value(step)
+            key = self.names.constants.value(step)
             if child.group is None:
                 below = self.functions.name("r")
                 self.document(below, child)
@@ -87,63 +86,58 @@ class _Package:
     def _function(self, group: Group) -> str:
         """The name of a function for a copy of what a group says."""
         name = f"w{group.number}"
+        slot = f"q[{self.names.slot(group)}]"
         lines = self.functions.lines
-        self.functions.line(f"def {name}(q, input):")
-        begun = len(lines)
-        self.functions.indent += 1
-        rules = RulesWriter(self.unit, self.functions, group, self.always, self.export)
-        worth_it = not self.unit.is_fixed(group) and begun <= MOST_LINES_OF_ALL
-        if worth_it:
-            rules.all_rules()
-        if not worth_it or len(lines) - begun > MOST_LINES:
-            del lines[begun:]
-            rules.ordinary()
-        self.functions.indent -= 1
+        with self.functions.block(f"def {name}(q, input):"):
+            begun = len(lines)
+            access = PackageAccess(self.invariants, self.export, slot if group in self.names.asked else "")
+            fn = Function(self.names, self.functions, access)
+            worth_it = not self.names.is_fixed(group) and begun <= MOST_LINES_OF_ALL
+            if worth_it:
+                access.look_up(fn)
+                document(fn, group)
+            if not worth_it or len(lines) - begun > MOST_LINES:
+                del lines[begun:]
+                fn.line(f"r = {slot}")
+                fn.line(f"if r is NC: r = {self.names.function(group)}(q)")
+                access.copy(fn, "r")
         return name
 
 
-class RulesWriter(EntryWriter):
-    """Writes a group's rules into a function inside of a package's."""
+class PackageAccess(EntryAccess):
+    """How a rule's function inside of a package's factory gets at the documents, and gives its value.
 
-    def __init__(self, unit: Unit, writer: Writer, group: Group, always: Always, export: int) -> None:
-        super().__init__(unit, writer, group, always)
+    `slot` is where other rules that ask for the group's document must find it, "" if there are none. `export` is where
+    a context keeps what copies the large values.
+    """
+
+    def __init__(self, invariants: DataInvariants, export: int, slot: str) -> None:
+        super().__init__(invariants)
         self._export = export
-        self._asked = group in unit.asked
-        """Whether other rules ask for the group's document, and must find it."""
-        self._place = f"q[{unit.slot(group)}]"
+        self._slot = slot
 
-    def all_rules(self) -> None:
-        if self._asked:
-            self.writer.line(f"r = {self._place}")
-            with self.writer.block("if r is not NC:"):
-                self._copy("r")
-        super().all_rules()
+    def look_up(self, fn: Function) -> None:
+        """Give the value that another rule has asked for before."""
+        if self._slot:
+            fn.line(f"r = {self._slot}")
+            with fn.writer.block("if r is not NC:"):
+                self.copy(fn, "r")
 
-    def ordinary(self) -> None:
-        """Write a call of the group's own function."""
-        self.writer.line(f"r = {self._place}")
-        self.writer.line(f"if r is NC: r = {self.unit.function_name(self.group)}(q)")
-        self._copy("r")
+    def give(self, fn: Function, value: str) -> None:
+        if self._slot:
+            fn.line(f"{self._slot} = {value}")
+            self.copy(fn, value)
+        else:
+            super().give(fn, value)
 
-    def give(self, value: str) -> None:
-        if self._asked:
-            self.writer.line(f"{self._place} = {value}")
-        elif value in self._fresh:
-            self.writer.line(f"if {self._fresh[value]}: return {value}")
-        self._copy(value)
+    def give_set(self, fn: Function) -> None:
+        if self._slot:
+            Access.give_set(self, fn)
+        else:
+            super().give_set(fn)
 
-    def _copy(self, value: str) -> None:
-        if value in ("True", "False", "U"):
-            self.writer.line(f"return {value}")
-            return
-        self.writer.line(f"s = shallow({value}, False)")
-        self.writer.line(f"return exported(q, {self._export}, limits, {value}) if s is None else s")
+    def small_copy(self, value: str) -> str:
+        return f"shallow({value}, False)"
 
-    def collection(self, rules: list[Rule], known: tuple[str, ...]) -> None:
-        if self.group.kind is not Kind.SET or self._asked:
-            super(EntryWriter, self).collection(rules, known)
-            return
-        self.writer.line("c = {}")
-        self._members(rules, known, self.unit.index_of(self.group, rules))
-        self.writer.line("r = listing(c)")
-        self.writer.line(f"return exported(q, {self._export}, limits, Set.of(c)) if r is None else r")
+    def exported(self, fn: Function, value: str) -> str:
+        return f"exported(q, {self._export}, {value})"

@@ -1,4 +1,4 @@
-"""A third build of a program, whose functions tell the clock which expression they have come to. For `eval --profile`.
+"""A build of a program whose functions tell the clock which expression they have come to. For `eval --profile`.
 
 It is the fast build with calls written in between, so it takes the same ways through indexes and joins. The calls cost
 more than many an expression does: what they take is not counted, but read the figures as shares.
@@ -7,13 +7,13 @@ more than many an expression does: what they take is not counted, but read the f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from policy_engine.codegen.index import Index
-from policy_engine.codegen.unit import Unit
+from policy_engine.codegen.constants import Constants
+from policy_engine.codegen.context import Code
+from policy_engine.codegen.observer import Observer
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Group, Program, Rule, dotted
+from policy_engine.compiler.program import Group, dotted
 from policy_engine.location import NOWHERE, Location
 
 
@@ -113,13 +113,15 @@ class Profile:
         self._counted += now - self._since
 
 
-class ProfiledUnit(Unit):
-    """Code for one evaluation, whose times `profile` collects."""
+class Profiling(Observer):
+    """Writes the calls that `profile` collects."""
 
-    def __init__(self, program: Program, profile: Profile) -> None:
+    whole = True
+
+    def __init__(self, profile: Profile, constants: Constants, code: Code) -> None:
+        super().__init__(constants, code)
         self._last: tuple[Writer, Location] | None = None
-        super().__init__(program)
-        self.namespace |= {"reach": profile.reach, "enter": profile.enter, "leave": profile.leave}
+        constants.namespace |= {"reach": profile.reach, "enter": profile.enter, "leave": profile.leave}
 
     def reached(self, writer: Writer, loc: Location) -> None:
         # Parts of an expression that have its own place are no evaluations of their own.
@@ -127,19 +129,7 @@ class ProfiledUnit(Unit):
             writer.line(f"reach({self.constants.loc(loc)})")
             self._last = (writer, loc)
 
-    def without_decided(self, rule: Rule, number: int, index: Index | None) -> Rule:
-        return rule
-
-    def function(self, group: Group, write: Callable[[Writer], None]) -> Callable[[Writer], None]:
-        def timed(writer: Writer) -> None:
-            alone = Writer()
-            write(alone)
-            header, *body = alone.lines
-            writer.line(header)
-            name = self.constants.value(dotted(group.path))
-            writer.line(f" enter({name}, {self.constants.loc(group.loc)})")
-            writer.line(" try:")
-            writer.lines += [f" {line}" for line in body]
-            writer.line(" finally: leave()")
-
-        return timed
+    def whole_function(self, group: Group, lines: list[str]) -> list[str]:
+        header, *body = lines
+        enter = f" enter({self.constants.value(dotted(group.path))}, {self.constants.loc(group.loc)})"
+        return [header, enter, " try:", *(f" {line}" for line in body), " finally: leave()"]

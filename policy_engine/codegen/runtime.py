@@ -1,8 +1,7 @@
-"""The functions and values that generated code uses; `joins` has one more.
+"""The functions that generated code uses for documents, references, conditions and collections.
 
-Generated code sees nothing but the names in `EXPORTED`, its constants and its own functions. Values follow
-`policy_engine.values`; `U` is `UNDEFINED`, `NC` marks a memo slot that is not computed yet. What a decision carries
-along is in `context`.
+Values follow `policy_engine.values`; `U` is `UNDEFINED`, `NC` marks a memo slot that is not computed yet. What a
+decision carries along is in `context`; all names that generated code may use are in `namespace`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 
-from policy_engine.builtins.graph import walk_values
 from policy_engine.codegen.context import (
     DATA,
     LEFT,
@@ -24,24 +22,16 @@ from policy_engine.codegen.context import (
     U,
     charge,
     charging,
-    failed,
-    marks,
-    run_of,
     unmocked,
-    with_function,
 )
 from policy_engine.codegen.overlays import (
     LONG,
-    bad_path,
     base_at,
     copied,
     known,
-    whole,
-    with_data,
-    with_input,
     with_stored,
 )
-from policy_engine.errors import EVAL_CONFLICT_ERROR, BuiltinError, PolicyError
+from policy_engine.errors import EVAL_CONFLICT_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.values import (
     Number,
@@ -403,55 +393,3 @@ def redirect(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(unmocked(q), *args)
 
     return call
-
-
-EXPORTED: Final[dict[str, Any]] = {
-    "BuiltinError": BuiltinError,
-    "NC": NC,
-    "Partial": Partial,
-    "Set": Set,
-    "U": U,
-    "agree": agree,
-    "bad_path": bad_path,
-    "base_at": base_at,
-    "base_step": base_step,
-    "by_beginning": by_beginning,
-    "charge": charge,
-    "constant": constant,
-    "copied": copied,
-    "cursor": cursor,
-    "cursor_items": cursor_items,
-    "cursor_step": cursor_step,
-    "document": document,
-    "dict": dict,
-    "differs": differs,
-    "extent": extent,
-    "failed": failed,
-    "falsy": falsy,
-    "finish": finish,
-    "frozen": frozen,
-    "full": full,
-    "is_collection": is_collection,
-    "items": items,
-    "known": known,
-    "len": len,
-    "list": list,
-    "marks": marks,
-    "member": member,
-    "members": members,
-    "new_set": new_set,
-    "order": order,
-    "put_member": put_member,
-    "put_pair": put_pair,
-    "put_path": put_path,
-    "redirect": redirect,
-    "run_of": run_of,
-    "step": step,
-    "int": int,
-    "str": str,
-    "walk_values": walk_values,
-    "whole": whole,
-    "with_data": with_data,
-    "with_function": with_function,
-    "with_input": with_input,
-}

@@ -4,7 +4,7 @@ Large policies are made of few kinds of rules, and the functions for rules of on
 functions and memo slots. Of a kind that has been compiled before, a function's code is that code with other names, at a
 fiftieth of the cost: compiling is half of what loading costs where an entry point needs all rules.
 
-What is a name and what is not is seen from the text alone, see `writer.GLOBALS`. The code is what Python's compiler
+What is a name and what is not is seen from the text alone, see `constants.GLOBALS`. The code is what Python's compiler
 would have made, but for columns in tracebacks where names differ in length.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Final
 
-from policy_engine.codegen.writer import GLOBALS
+from policy_engine.codegen.constants import GLOBALS
 
 Key = tuple[object, ...]
 

@@ -51,16 +51,6 @@ class Rule:
     loc: Location
     module: ModuleInfo
 
-    @property
-    def name_in_module(self) -> str:
-        """What stands in its head before the first variable; nothing for a query, which has no head."""
-        steps = list(self.path[len(self.module.package) :])
-        for step in self.suffix:
-            if not isinstance(step, nodes.Scalar):
-                break
-            steps.append(freeze(step.value))
-        return dotted(tuple(steps[1:]), str(steps[0])) if steps else ""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:

@@ -167,13 +167,15 @@ class RuleBuilder(BodyBuilder):
         if head.key is None and head.value is None:
             name = to_text(head.ref)
             if head.args is None:
-                if (key := element(head)) is not None:
-                    self._no_rule(f"`contains` is missing: `{to_text(head.ref.head)} contains {to_text(key)}`", head.loc, V0)
+                if member := _with_contains(head):
+                    self._no_rule(f"`contains` is missing: `{member}`", head.loc, V0)
                 else:
                     hint = "`name := value`, `name if condition` or `name contains member`"
                     self._no_rule(f"rule `{name}` has neither a value nor a body", head.loc, hint)
             elif not head.args:
-                fail(f"`{name}()` is no rule: a function has parameters and a value, a rule has no parentheses", head.loc)
+                fail(
+                    f"`{name}()` is no rule: a function has parameters and a value, a rule has no parentheses", head.loc
+                )
         return [Rule(head, loc=head.loc)]
 
     def default(self, word: Token, read: HeadRead) -> Rule:
@@ -195,7 +197,11 @@ class RuleBuilder(BodyBuilder):
         """A default value holds no variables; what stands inside a comprehension is its own affair."""
         inner: tuple[Term, ...] = ()
         if isinstance(term, Var | Ref | Call):
-            fail(f"a default is a constant, found `{to_text(term)}`", term.loc, "what is computed goes into a rule or an `else`")
+            fail(
+                f"a default is a constant, found `{to_text(term)}`",
+                term.loc,
+                "what is computed goes into a rule or an `else`",
+            )
         elif isinstance(term, Array | Set):
             inner = term.items
         elif isinstance(term, Object):
@@ -286,8 +292,7 @@ class RuleBuilder(BodyBuilder):
         self._has_if = False
         key = element(head)
         if head.key is None and head.value is None and key is not None:
-            rule = f"{to_text(head.ref.head)} contains {to_text(key)} if {{ … }}"
-            self._no_rule(f"`contains` and `if` are missing: `{rule}`", head.loc, V0)
+            self._no_rule(f"`contains` and `if` are missing: `{_with_contains(head)} if {{ … }}`", head.loc, V0)
             head = Head(head.ref, key=key, loc=head.loc)  # as such it can have no `else`
         else:
             self._no_if(head.loc, f": `{to_text(head)} if {{ … }}`")
@@ -320,7 +325,11 @@ class RuleBuilder(BodyBuilder):
         strings = []
         for part in path:
             if not (isinstance(part.term, Scalar) and isinstance(part.term.value, str)):
-                fail(f"a path consists of names, found `{to_text(part.term)}`", part.term.loc, 'other names are `["odd-name"]`')
+                fail(
+                    f"a path consists of names, found `{to_text(part.term)}`",
+                    part.term.loc,
+                    'other names are `["odd-name"]`',
+                )
             strings.append(part.term.value)
         return strings
 
@@ -328,7 +337,11 @@ class RuleBuilder(BodyBuilder):
         imported = self._import(word, name, path, None, path[-1].loc if path else name.loc)
         last = path[-1].term.value if path else name.text  # type: ignore[union-attr]
         if last in KEYWORDS and name.text != "future":
-            fail(f"an import cannot be named `{last}`, which is a keyword", imported.path.loc, "add `as` and another name")
+            fail(
+                f"an import cannot be named `{last}`, which is a keyword",
+                imported.path.loc,
+                "add `as` and another name",
+            )
         return imported
 
     def import_as(self, word: Token, name: Token, path: list[Part], _as: Token, alias: Token) -> Import:
@@ -368,6 +381,12 @@ class RuleBuilder(BodyBuilder):
 def element(head: Head) -> Term | None:
     """The `x` of `p[x]` and `p.x`: without a value it was an element of a partial set in version 0."""
     return head.ref.path[0] if head.args is None and isinstance(head.ref, Ref) and len(head.ref.path) == 1 else None
+
+
+def _with_contains(head: Head) -> str:
+    """`p[x]` as `p contains x`; "" for what is no element."""
+    key = element(head)
+    return f"{to_text(head.ref.head)} contains {to_text(key)}" if isinstance(head.ref, Ref) and key is not None else ""
 
 
 def is_ground(term: Term) -> bool:

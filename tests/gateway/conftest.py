@@ -119,7 +119,7 @@ Run = Callable[..., Done]
 
 
 def environment(**more: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AIG_")}
     return clean | {"PYTHONPATH": str(_ROOT)} | more
 
 

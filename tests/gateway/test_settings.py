@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.settings import SCHEMA, DataDirectory, Settings, is_loopback, load_settings
+from gateway.settings import SCHEMA, DataDirectory, Settings, is_loopback, load_settings, url
 
 
 def refusal(flags: dict[str, object] | None = None, env: dict[str, str] | None = None, file: Path | None = None) -> str:
@@ -28,7 +28,7 @@ def test_defaults() -> None:
 def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text("port = 1\nworkers = 2\ncontrol_port = 3\n")
-    settings = load_settings({"port": 10, "workers": None}, {"GATEWAY_PORT": "20", "GATEWAY_WORKERS": "21"}, file)
+    settings = load_settings({"port": 10, "workers": None}, {"AIG_PORT": "20", "AIG_WORKERS": "21"}, file)
     assert (settings.port, settings.workers, settings.control_port) == (10, 21, 3)
 
 
@@ -43,28 +43,50 @@ def test_the_file_is_found_in_the_data_directory(tmp_path: Path) -> None:
 def test_the_environment_can_name_file_and_data(tmp_path: Path) -> None:
     file = tmp_path / "other.toml"
     file.write_text("port = 8\n")
-    settings = load_settings({}, {"GATEWAY_CONFIG": str(file), "GATEWAY_DATA": "/srv/gateway", "HOME": "/x"})
+    settings = load_settings({}, {"AIG_CONFIG": str(file), "AIG_DATA": "/srv/gateway", "HOME": "/x"})
     assert (settings.port, settings.data) == (8, DataDirectory(Path("/srv/gateway")))
+
+
+def test_what_kubernetes_injects_is_left_alone() -> None:
+    """Its addresses of Services that are named `aig` or `aig-control`, beside settings of ours and other variables."""
+    injected = {}
+    for service, port in [("AIG", 8080), ("AIG_CONTROL", 8081)]:
+        address = f"tcp://10.0.0.11:{port}"
+        injected |= {
+            f"{service}_SERVICE_HOST": "10.0.0.11",
+            f"{service}_SERVICE_PORT": str(port),
+            f"{service}_SERVICE_PORT_HTTP": str(port),
+            f"{service}_PORT": address,
+            f"{service}_PORT_{port}_TCP": address,
+            f"{service}_PORT_{port}_TCP_PROTO": "tcp",
+            f"{service}_PORT_{port}_TCP_PORT": str(port),
+            f"{service}_PORT_{port}_TCP_ADDR": "10.0.0.11",
+        }
+    settings = load_settings({}, injected | {"AIG_WORKERS": "3", "GATEWAY_PORT": "tcp://10.0.0.12:80"})
+    assert (settings.port, settings.control_port, settings.workers) == (8080, 8081, 3)
+    assert load_settings({}, {"AIG_PORT": "9000"}).port == 9000
 
 
 @pytest.mark.parametrize(
     ("flags", "env", "text", "expected"),
     [
         ({"prot": 1}, {}, "", "unknown setting `--prot`"),
-        ({}, {"GATEWAY_PROT": "1"}, "", "unknown setting `GATEWAY_PROT` in the environment"),
+        ({}, {"AIG_PROT": "1"}, "", "unknown setting `AIG_PROT` in the environment"),
         ({}, {}, "prot = 1", "unknown setting `prot` in"),
         ({}, {}, "[policies]\nreff = 'x'", "unknown setting `policies.reff` in"),
         ({}, {}, "port = 'many'", "must be a whole number from 0 to 65535"),
         ({}, {}, "port = 80.5", "must be a whole number"),
         ({}, {}, "port = true", "must be a whole number"),
         ({"port": 65536}, {}, "", "--port is `65536`, but must be"),
-        ({}, {"GATEWAY_WORKERS": "0"}, "", "GATEWAY_WORKERS is `0`, but must be"),
-        ({}, {"GATEWAY_HEADER_TIMEOUT": "nan"}, "", "must be a number from"),
-        ({}, {"GATEWAY_INSECURE": "perhaps"}, "", "must be true or false"),
+        ({}, {"AIG_WORKERS": "0"}, "", "AIG_WORKERS is `0`, but must be"),
+        ({}, {"AIG_PORT": "http://10.0.0.1:80"}, "", "AIG_PORT is `http://10.0.0.1:80`, but must be"),
+        ({}, {"AIG_POLICY_DEADLINE_MS": "1001"}, "", "must be a whole number from 1 to 1000 (milliseconds)"),
+        ({}, {"AIG_HEADER_TIMEOUT": "nan"}, "", "must be a number from"),
+        ({}, {"AIG_INSECURE": "perhaps"}, "", "must be true or false"),
         ({}, {}, "host = 5", "must be text"),
         ({}, {}, "port = ", "is not TOML"),
         ({"host": "0.0.0.0"}, {}, "", "not a loopback address"),
-        ({}, {"GATEWAY_CONTROL_HOST": "gateway.example"}, "", "not a loopback address"),
+        ({}, {"AIG_CONTROL_HOST": "gateway.example"}, "", "not a loopback address"),
     ],
 )
 def test_what_is_refused(
@@ -89,7 +111,18 @@ def test_every_setting_says_what_it_is() -> None:
     for item in SCHEMA.values():
         assert item.metadata["help"], item.name
     numbers = [item for item in SCHEMA.values() if item.type in ("int", "float")]
+    for item in numbers:
+        counted = item.name in ("port", "control_port", "workers", "max_connections")
+        assert counted != bool(item.metadata["unit"]), item.name
     assert all(item.metadata["low"] <= getattr(Settings(), item.name) <= item.metadata["high"] for item in numbers)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", "http://127.0.0.1:80"), ("::1", "http://[::1]:80"), ("[::1]", "http://[::1]:80")],
+)
+def test_the_url_of_a_listener(host: str, expected: str) -> None:
+    assert url(host, 80) == expected
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])

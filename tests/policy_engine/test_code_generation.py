@@ -10,19 +10,17 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from functools import partial
 from types import CodeType
 from typing import Any
 
 import pytest
 
 import policy_engine as pe
-from policy_engine.codegen import entry
+from policy_engine.codegen.constants import GLOBALS
 from policy_engine.codegen.deferred import can_wait
-from policy_engine.codegen.groups import GroupWriter
+from policy_engine.codegen.names import RuleFunction
+from policy_engine.codegen.namespace import NAMESPACE
 from policy_engine.codegen.unit import Unit
-from policy_engine.codegen.writer import GLOBALS, Writer
-from policy_engine.compiler.program import Group, Kind, Rule
 from tests.policy_engine.differential.generator import Generator
 from tests.policy_engine.differential.grammar import Grammar
 from tests.policy_engine.differential.meaningful import Meaningful
@@ -222,7 +220,7 @@ def test_code_made_of_like_code_is_what_python_compiles() -> None:
 
 
 def test_no_name_of_the_runtime_looks_like_a_generated_one() -> None:
-    assert not [name for name in entry.EXPORTED if re.search(rf"[{GLOBALS}]\d", name)]
+    assert not [name for name in NAMESPACE if re.search(rf"[{GLOBALS}]\d", name)]
 
 
 @pytest.mark.parametrize("generator", [Generator, Meaningful, Grammar])
@@ -236,18 +234,8 @@ def test_what_can_wait_needs_nothing_when_it_is_written(generator: Any) -> None:
             continue
         unit = Unit(policies._compiled.program)
         for group in unit.program.groups:
-            params = [f"a{number}" for number in range(group.arity)] if group.kind is Kind.FUNCTION else []
             for rule in group.rules:
-                if can_wait(unit, rule):
+                if can_wait(unit.names, rule):
                     counted += 1
-                    unit._written_late(partial(write_rule, unit, group, rule, params))
+                    unit._written_late(RuleFunction(group, "f", rule))
     assert counted > 3
-
-
-def write_rule(unit: Unit, group: Group, rule: Rule, params: list[str], writer: Writer) -> None:
-    with writer.block(f"def f(q, c, {', '.join(params)}):"):
-        group_writer = GroupWriter(unit, writer, group)
-        if group.kind in (Kind.COMPLETE, Kind.FUNCTION):
-            group_writer.one_rule(rule, params, "conflict")
-        else:
-            group_writer._collect(rule, (), group_writer._add)

@@ -1,24 +1,31 @@
 """An entrypoint of one rule is a function of its own, with the rules written into it (codegen/entry.py).
 
-What it says must be what `decide` says, which calls the rule's ordinary function: over all cases of the language, and
-where the two could part: small and large results, budgets, what is no JSON, data that changes.
+`decide` calls it too, with a context of its own, unless its budget is small. What it says must be what the rule's
+ordinary function says: over all cases of the language, and where the two could part: small and large results, budgets,
+what is no JSON, data that changes.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import Callable
 from enum import StrEnum
+from types import FrameType
 from typing import Any
 
 import pytest
 
 import policy_engine as pe
 from policy_engine.codegen import entry
-from policy_engine.codegen.export import FEW, SHORT, SMALL, WORD, shallow
+from policy_engine.codegen.context import SMALL
+from policy_engine.codegen.export import FEW, SHORT, WORD, shallow
 from tests.policy_engine.differential.compare import rules
 from tests.policy_engine.language.test_language import CASES, without_remarks
+
+ORDINARY = pe.Limits(output_bytes=SMALL - 1)
+"""A budget that an entry does not keep."""
 
 
 def said(ask: Callable[[], Any]) -> str:
@@ -47,9 +54,13 @@ def test_all_cases_of_the_language(read_case: Callable[[dict[str, Any]], Any]) -
                 own += asked.__code__.co_name == "entry"  # type: ignore[attr-defined]
                 if policies.facts(path).nondeterministic:
                     continue
-                here, there = said(lambda: asked(value)), said(lambda: asked.decide(value).value)  # noqa: B023
-                if here != there:
-                    other.append(f"{area}: {fields['note']}: {path}: {here}, but {there}")
+                answers = (
+                    said(lambda: asked(value)),  # noqa: B023
+                    said(lambda: asked.decide(value).value),  # noqa: B023
+                    said(lambda: asked.decide(value, limits=ORDINARY).value),  # noqa: B023
+                )
+                if len(set(answers)) > 1:
+                    other.append(f"{area}: {fields['note']}: {path}: {answers}")
     assert not other, "\n".join(other)
     assert own > 500
 
@@ -153,6 +164,11 @@ def test_small_results_are_within_the_budget_of_those_that_use_them() -> None:
 def test_small_budgets_are_kept() -> None:
     for limits in (pe.Limits(work=10), pe.Limits(work=0), pe.Limits(seconds=5)):
         assert not is_own(one("p if input.x == 1", limits=limits))
+    asked = one("p if { some x in input; some y in input; x + y < 0 }")
+    with pytest.raises(pe.PolicyError, match="work budget"):
+        asked.decide([0, 1, 2], limits=pe.Limits(work=5))
+    asked = one("p if { some x in input; some y in input; x + y < 0 }", limits=pe.Limits(work=5))
+    assert asked.decide([0, 1, 2], limits=pe.Limits()).value is pe.UNDEFINED
     with pytest.raises(pe.PolicyError, match="work budget"):
         one("p if { some x in input; some y in input; x + y < 0 }", limits=pe.Limits(work=5000))(list(range(100)))
     few = list(range(FEW))
@@ -278,6 +294,74 @@ def test_a_long_function_is_not_written_twice(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(entry, "MOST_LINES", 10**6)
     assert is_own(one(module))
     assert one(module)({"x": 7.5}) == 1
+
+
+MODULES = {
+    "a rule": "p if { input.x == 1; not input.y }",
+    "a set": 'p contains x if { some x in input.xs; x != "a" }',
+    "a package": 'p.allow if input.x == 1\np.deny contains "no" if input.y\np.limits := {"n": data.n}',
+    "clock and chance": 'p := [time.now_ns(), rand.intn("a", 1000000), input.x]',
+    "prints": "p := x if { x := input.x; print(x) }",
+}
+ASK = {"x": 1, "xs": ["a", "b"]}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("limits", [None, pe.Limits(60.0, 10_000_000, 1024 * 1024)])
+def test_a_decision_calls_the_entry(name: str, limits: pe.Limits | None) -> None:
+    """What is evaluated for `decide`, whatever it is given, is what is evaluated for a call, and nothing else."""
+    asked = one(MODULES[name], {"n": 1})
+    assert is_own(asked)
+    called = generated(lambda: asked(ASK))
+    assert "entry" in called
+    assert generated(lambda: asked.decide(ASK, now_ns=7, seed=8, limits=limits)) == called
+    assert "entry" not in generated(lambda: asked.decide(ASK, limits=ORDINARY))
+    timed = one(MODULES[name], {"n": 1}, limits=pe.Limits(60.0))
+    assert generated(lambda: timed(ASK)) == called
+
+
+def generated(work: Callable[[], object]) -> list[str]:
+    """The generated functions that are called, in order."""
+    found: list[str] = []
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith("<policy"):
+            found.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+def test_a_decision_has_a_clock_and_records_of_its_own() -> None:
+    asked = one(MODULES["clock and chance"])
+    first = asked.decide(ASK, now_ns=7, seed=8)
+    assert first.value[0] == 7
+    assert asked.decide(ASK, now_ns=7, seed=8) == first
+    assert asked.decide(ASK, now_ns=9, seed=10).value[:2] != first.value[:2]
+    assert asked.decide(ASK, replay=first.nondeterministic).value == first.value
+    assert asked(ASK)[0] > 10**18
+    printed = one(MODULES["prints"])
+    assert [printed.decide({"x": number}).prints for number in (1, 2)] == [("1",), ("2",)]
+    strict = pe.compile({"t.rego": 'package t\np := to_number("a")'}).entrypoint("data.t.p", strict_builtin_errors=True)
+    with pytest.raises(pe.PolicyError, match="to_number"):
+        strict.decide(ASK)
+
+
+def test_a_deadline_ends_a_decision_before_its_answer() -> None:
+    for limits in (pe.Limits(0.0), pe.Limits(0.0, output_bytes=SMALL - 1)):
+        with pytest.raises(pe.PolicyError, match="deadline"):
+            one(MODULES["a rule"]).decide(ASK, limits=limits)
+        with pytest.raises(pe.PolicyError, match="deadline"):
+            one(MODULES["a rule"], limits=limits)(ASK)
+    with pytest.raises(pe.PolicyError, match="deadline"):
+        one(MODULES["a rule"]).decide(ASK, limits=pe.Limits(0.0), trace=True)
+    with pytest.raises(pe.PolicyError, match="deadline"):
+        pe.compile({}, limits=pe.Limits(0.0)).prepare("x = 1").bindings()
 
 
 def test_many_threads() -> None:

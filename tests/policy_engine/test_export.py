@@ -9,6 +9,7 @@ import pytest
 
 import policy_engine as pe
 from policy_engine.codegen import export
+from policy_engine.codegen.context import LEFT, START
 from policy_engine.values import Number, Set
 
 LEAVES: list[Any] = [
@@ -38,9 +39,9 @@ def test_a_copy_at_once_is_a_copy_member_by_member(seed: int) -> None:
     for _ in range(100):
         value = _value(made, 3)
         query: list[Any] = [None] * 20
-        query[3] = 10**9
-        found = export.export(value, pe.Limits(), query)
-        assert repr(found) == repr(export.Export(pe.Limits(), query).value(value))
+        query[LEFT], query[START] = 10**9, (None, False, pe.Limits())
+        found = export.export(value, query)
+        assert repr(found) == repr(export.Export(query).value(value))
         # What a caller gets is its own: nothing of the decision's is in it.
         assert not set(_containers(found)) & set(_containers(value))
 

@@ -39,8 +39,8 @@ def test_as_the_function_says(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     call = " in ".join(operands) if name == "internal.member_2" else f"{name}({', '.join(operands)})"
     cases = list(itertools.product(VALUES, repeat=len(operands)))[:2000]
     in_place = answers(call, cases)
-    monkeypatch.setattr("policy_engine.codegen.refs.in_place", lambda *_: None)
-    monkeypatch.setattr("policy_engine.codegen.conditions.Conditions.operator", lambda *_: False)
+    monkeypatch.setattr("policy_engine.codegen.terms.in_place", lambda *_: None)
+    monkeypatch.setattr("policy_engine.codegen.body.operator", lambda *_: False)
     assert len(set(in_place)) > 1
     for case, found, expected in zip(cases, in_place, answers(call, cases), strict=True):
         assert found == expected, case

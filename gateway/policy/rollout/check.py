@@ -1,9 +1,9 @@
-"""Whether a commit's bundles may be put into force: they compile, answer with decisions, and pass their own tests.
+"""Checks the bundles of a commit before they are put into force: they compile, decide, and pass their own tests.
 
-The code of a bundle is other people's, so it runs in a child process with limits on time and memory, never on a loop or
-in a process that serves (docs/architecture.md, section 11). `check` starts the child and reads its report; `python -m
-gateway.policy.rollout.check` is the child: bundles on standard input, problems on standard output, both JSON. A child
-that dies or is late is a problem too.
+Bundles are other people's code, so they run in a child process with limits on time and memory, never on an event loop
+or in a process that serves (docs/architecture.md, section 11). `check` starts the child and reads its report; `python
+-m gateway.policy.rollout.check` is the child: bundles on standard input, problems on standard output, both JSON. A
+child that dies or takes too long is a problem too.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from policy_engine.testing.results import Outcome
 
 SECONDS = 60.0
 _MEMORY = 2 * 1024 * 1024 * 1024
-_PATIENCE = 0.1  # between two looks at the clock and the order to stop
+_POLL_SECONDS = 0.1  # how often the parent looks at the clock and at the order to stop
 _MAX_LISTED = 10  # failed tests named in one problem
 _PROBE = pe.Limits(1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a commit is not put into force: a word for the log, the bundle, and what to mend."""
+    """Why a commit is not put into force: an outcome code for the log, the bundle, and what to correct."""
 
     outcome: str
     bundle: str
@@ -57,7 +57,7 @@ class Problem:
 
 
 def check(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None) -> list[Problem]:
-    """Everything that is wrong with these bundles; nothing if they may be put into force. Blocks.
+    """Everything that is wrong with these bundles; an empty list if they may be put into force. Blocks.
 
     Raises `GatewayError` (`check_stopped`) soon after `stop` is set, and nothing else.
     """
@@ -66,7 +66,7 @@ def check(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threadin
     }
     command = [sys.executable, "-P", "-m", "gateway.policy.rollout.check", str(int(seconds) + 1)]
     try:
-        with tempfile.TemporaryFile() as stream:  # not a pipe: nobody need go on feeding it
+        with tempfile.TemporaryFile() as stream:  # not a pipe, which this process would have to go on filling
             stream.write(json.dumps(content).encode())
             stream.seek(0)
             child = subprocess.Popen(  # noqa: S603  # no shell, and nothing in it comes from outside
@@ -77,21 +77,21 @@ def check(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threadin
     output = _await(child, seconds, stop or threading.Event())
     if output is None:
         return [Problem("check_timeout", "", f"compiling and testing took more than {seconds:g} s")]
-    said, complained = output
+    stdout, stderr = output
     try:
-        return [Problem(**each) for each in json.loads(said)]
+        return [Problem(**each) for each in json.loads(stdout)]
     except (ValueError, TypeError):
-        last = complained.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+        last = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         return [Problem("check_failed", "", f"the check ended with exit code {child.returncode}: {last}")]
 
 
 def _await(child: subprocess.Popen[bytes], seconds: float, stop: threading.Event) -> tuple[bytes, bytes] | None:
-    """What the child wrote until its end; None if that took too long. It is gone when this returns or raises."""
+    """The child's standard output and error; None if it took too long. It has ended when this returns or raises."""
     ends = time.monotonic() + seconds
     with child:
         while not stop.is_set() and time.monotonic() < ends:
             with suppress(subprocess.TimeoutExpired):
-                return child.communicate(timeout=_PATIENCE)
+                return child.communicate(timeout=_POLL_SECONDS)
         child.kill()
     if stop.is_set():
         raise GatewayError("check_stopped", "the check of a new commit was stopped")
@@ -99,7 +99,7 @@ def _await(child: subprocess.Popen[bytes], seconds: float, stop: threading.Event
 
 
 def problems_of(bundles: Mapping[str, Files]) -> Iterator[Problem]:
-    """What `check` reports, found in this process."""
+    """What `check` reports, but found in this process."""
     roots: dict[str, tuple[str, ...]] = {}
     for name, files in bundles.items():
         try:
@@ -123,19 +123,19 @@ def problems_of(bundles: Mapping[str, Files]) -> Iterator[Problem]:
 
 
 def _problems(name: str, files: Files, roots: tuple[str, ...]) -> Iterator[Problem]:
-    # 1. Nothing may define what belongs to another bundle.
+    # 1. No bundle may define anything that belongs to another one.
     everything = from_files(files.items(), tests=True)
     for file, source in everything.modules.items():
         path = "/".join(parse_module(source, file).package.path)
         if not any(f"{path}/".startswith(f"{root}/") for root in roots):
             yield Problem("roots_overlap", name, f"{file}: package {path.replace('/', '.')} is in none of the roots")
             return
-    # 2. Exactly what would be published compiles, and what it answers to nobody at all is a decision.
+    # 2. Exactly what would be published compiles, and its answer to an empty input is a decision.
     bundle = compile_bundle(files, "", name)
     if problem := _probe(bundle, name):
         yield problem
         return
-    # 3. Its tests pass, judged as strictly as requests are.
+    # 3. Its tests pass, evaluated as strictly as requests are.
     results = list(runner.run(runner.prepare(everything.modules, everything.data), strict=True))
     bad = [each for each in results if each.outcome in (Outcome.FAILED, Outcome.ERROR)]
     if bad:
@@ -147,11 +147,11 @@ def _problems(name: str, files: Files, roots: tuple[str, ...]) -> Iterator[Probl
 
 
 def _probe(bundle: CompiledBundle, name: str) -> Problem | None:
-    """Ask about an empty input: a rule that no decision has, or a package that is none, shows before any request."""
+    """Decide an empty input: that finds a member that no decision has, or a missing package, before any request."""
     try:
         value = bundle.decide({}, now_ns=0, seed=0, limits=_PROBE).value
     except pe.PolicyError:
-        return None  # it may need an input; requests that it cannot judge are refused one by one
+        return None  # it may need an input; a request that it fails on is denied by itself
     if value is pe.UNDEFINED:
         return Problem("bad_entrypoint", name, f"there is no package {bundle.entrypoint}")
     verdict = read(value, "guard")
@@ -161,7 +161,7 @@ def _probe(bundle: CompiledBundle, name: str) -> Problem | None:
 
 
 def _environment() -> dict[str, str]:
-    """The child needs to find this package and nothing else, least of all a secret of ours."""
+    """The child's environment: enough to find this package, and no secrets of this process."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR") if name in os.environ}
     source = str(Path(gateway.__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")

@@ -1,4 +1,4 @@
-"""Where policies come from: a git repository, read with dulwich, so that no git program is needed.
+"""The git repository that policies come from, read with dulwich, so that no git program is needed.
 
 Reads commits and makes the first one. `gateway/policy/bundle.py` knows what a bundle's content means, `sync.py` what
 happens to a new commit. The control process and the command line use this, data workers never do. Only the object
@@ -181,7 +181,7 @@ class GitSource:
 
 
 def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> Revision:
-    """Make a repository at `path` whose branch `main` holds `files` in one commit, checked out beside it."""
+    """Make a repository at `path` whose branch `main` has one commit with `files`, which are also checked out."""
     try:
         with Repo.init(path, mkdir=not path.exists(), default_branch=BRANCH.encode()) as repo:
             for name, content in files.items():

@@ -1,9 +1,9 @@
-"""From a commit to policies in force: read, check, publish, hand over, activate (docs/architecture.md, section 11).
+"""Brings a commit into force: read, check, publish, hand over, activate (docs/architecture.md, section 11).
 
-For the control process, which follows the repository, and for `gateway init`. Whatever is wrong with a commit, what is
-in force stays in force, and the audit log says why the commit was refused. A commit is refused for good if the fault is
-its own, and looked at again if it may be cured from outside. A crash between any two steps leaves the former activation
-and at most published revisions that nothing refers to; the next look at the repository starts over.
+Used by the control process, which follows the repository, and by `gateway init`. If anything is wrong with a commit,
+the policies in force stay in force, and the audit log says why the commit was refused. A commit that is wrong in itself
+is not looked at again; one that was refused for another reason is. A crash between any two steps leaves the former
+activation, and at most published revisions that nothing refers to; the next look at the repository starts over.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOBODY: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the commit that the ref names: `activated`, `unchanged`, or the word for why it was refused."""
+    """What became of the commit that the ref names: `activated`, `unchanged`, or the code of why it was refused."""
 
     commit: str
     outcome: str
@@ -53,7 +53,7 @@ class Outcome:
 class PolicySync:
     """Follows one ref of one repository. One thread at a time may use it.
 
-    `live` are the boot ids of processes that are alive; the data workers among them are waited for.
+    `live` holds the boot ids of processes that are alive; the data workers among them must load a commit first.
     """
 
     registry: Registry
@@ -61,8 +61,8 @@ class PolicySync:
     source: GitSource
     live: Collection[str] = _NOBODY
     actor: str = field(default_factory=lambda: f"local:{os.getuid()}")
-    # The commit that was refused last, and the names of its bundles. In memory only: a restart, perhaps with a version
-    # that can do more, gives it another chance.
+    # The commit that was refused last, and the names of its bundles. In memory only: after a restart, perhaps of
+    # another version, it is checked again.
     _refused: Outcome | None = None
     _names: frozenset[str] = _NOBODY
     # When a check that failed because of this machine may be repeated.
@@ -78,7 +78,7 @@ class PolicySync:
         return cls(registry, settings.data, source, live)
 
     def step(self) -> Outcome:
-        """Look at the ref once and bring what it names into force. Raises `GatewayError` if it cannot be read."""
+        """Look at the ref once and bring its commit into force. Raises `GatewayError` if the commit cannot be read."""
         # 1. Is there anything new?
         revision = self.source.head()
         active = queries.activation(self.registry)
@@ -91,7 +91,7 @@ class PolicySync:
             bundles = self.source.bundles(revision.commit)
         except GatewayError as error:
             if error.code == "policies_unreadable":
-                raise  # that is the repository's state, not the commit's: another look may help
+                raise  # that is the repository's fault, not the commit's: another look may help
             return self._refuse(revision, [Problem(error.code, "", _advice(error))])
         self._names = frozenset(bundles)
         problems = self._missing(self._names)
@@ -119,7 +119,7 @@ class PolicySync:
         return Outcome(revision.commit, "activated")
 
     def stop(self) -> None:
-        """End a check that is under way in another thread, and every later one: this process ends."""
+        """End the check that runs in another thread, and every later one, because this process is about to end."""
         self._stopped.set()
 
     def _may_be_cured(self) -> bool:
@@ -161,7 +161,7 @@ class PolicySync:
             handover.close()
 
     def _refuse(self, revision: Revision, problems: list[Problem]) -> Outcome:
-        """Leave what is in force, and put on record why: once for each reason, however often it is tried again."""
+        """Keep what is in force and record why: once for each reason, however often the commit is tried again."""
         outcome = Outcome(revision.commit, problems[0].outcome, tuple(problems))
         before = self._refused if self._refused and self._refused.commit == revision.commit else None
         if before is None or before.outcome != outcome.outcome:

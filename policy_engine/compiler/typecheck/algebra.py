@@ -185,11 +185,6 @@ _FEW: Final = 64
 _LARGE: Final = 10_000
 
 
-def is_any(type_: Type) -> bool:
-    """Whether this is the type of every value."""
-    return type_ is ANY or (type_.__class__ is Any_ and not type_.of)
-
-
 def either(a: Type, b: Type) -> Type:
     """The union of two types. What is unknown adds nothing."""
     if a is b:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from gateway.audit import checkpoint as checkpoints
+from gateway.audit import signer
 from gateway.audit.intents import Activated, Recovered, Refused
 from gateway.cli import main
 
@@ -32,7 +33,7 @@ class Done(NamedTuple):
 def gateway(log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Runs `gateway audit …` on the log, in this process."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
-    monkeypatch.setenv("GATEWAY_DATA", str(log.data.path))
+    monkeypatch.setenv("AIG_DATA", str(log.data.path))
 
     def run(*arguments: object) -> Done:
         code = main(["audit", *map(str, arguments)])
@@ -144,7 +145,7 @@ def test_following_shows_what_is_written_meanwhile(log: Log, make: Make, tmp_pat
         writer.write_sync(make.change(what="meanwhile"))
         wait_for(output, "meanwhile")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -152,7 +153,7 @@ def test_following_shows_what_is_written_meanwhile(log: Log, make: Make, tmp_pat
 
 
 def wait_for(output: Path, text: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while text not in output.read_text():
         assert time.monotonic() < deadline, f"`{text}` was not shown"
         time.sleep(0.02)
@@ -260,3 +261,34 @@ def test_what_cannot_be_checked_is_one_line_and_exit_code_2(
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert complaint in done.err
+
+
+def test_a_lost_memory_is_adopted_from_a_log_that_verifies(
+    log: Log, make: Make, gateway: Callable[..., Done], tmp_path: Path
+) -> None:
+    fill(log, make)
+    log.sign()
+    assert "nothing to adopt" in gateway("adopt").err
+    kept = tmp_path / "kept"
+    kept.write_text(gateway("checkpoint").out)
+    log.data.signer_state.unlink()
+    assert gateway("adopt", "--known-checkpoint", kept).out == (
+        "adopted the newest checkpoints of test/default/audit/1, test/acme/audit/1, test/system/audit/1\n"
+    )
+    assert log.entries("system")[-1]["what"] == "signer_state.adopted"
+    log.sign()
+    assert gateway("verify").code == 0
+    # Not from one that does not: an older copy has no place in it for the checkpoint that was kept.
+    log.data.signer_state.unlink()
+    log.tamper("DELETE FROM entry WHERE log_id = 1 AND seq = 3")
+    done = gateway("adopt", "--known-checkpoint", kept)
+    assert (done.code, "tampered" in done.out, log.data.signer_state.exists()) == (1, True, False)
+
+
+def test_nothing_is_adopted_beside_a_running_gateway(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    fill(log, make)
+    log.sign()
+    with signer.Signer(log.data):
+        log.data.signer_state.unlink()
+        done = gateway("adopt")
+    assert (done.code, "another process signs with this key" in done.err) == (1, True)

@@ -218,7 +218,7 @@ def test_what_is_owed_needs_no_other_traffic(
     breaking(Break("COMMIT"))
     with pytest.raises(AuditError, match="audit log cannot be written"):
         writer.write_sync(make.completed(decision))
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while log.rows("SELECT * FROM open_decision") and time.monotonic() < deadline:
         time.sleep(0.01)
     verified(log, complete=True)
@@ -247,8 +247,13 @@ class Load:
         self._output = output
         with output.open("wb") as file:
             self._process = subprocess.Popen([sys.executable, LOAD, log.data.path, "32", boot], stdout=file)
-        deadline = time.monotonic() + 20
-        while not self.lines() and time.monotonic() < deadline:
+        self.wait_for(1)
+
+    def wait_for(self, lines: int) -> None:
+        """Wait until it has printed so many lines."""
+        deadline = time.monotonic() + 60
+        while len(self.lines()) < lines:
+            assert time.monotonic() < deadline, f"the load has printed only {len(self.lines())} lines"
             time.sleep(0.005)
 
     def lines(self) -> list[str]:
@@ -256,7 +261,7 @@ class Load:
 
     def end(self, how: signal.Signals) -> int:
         self._process.send_signal(how)
-        return self._process.wait(20)
+        return self._process.wait(60)
 
 
 @pytest.fixture
@@ -277,7 +282,7 @@ def test_killed_in_the_middle_of_it(log: Log, load: Callable[[str], Load]) -> No
     acknowledged: set[str] = set()
     for round_number in range(4):
         process = load(f"boot_{round_number}")
-        time.sleep(0.15 + 0.07 * round_number)
+        process.wait_for(100 * (round_number + 1))
         process.end(signal.SIGKILL)
         acknowledged.update(process.lines()[1:])
 
@@ -301,12 +306,9 @@ def test_killed_in_the_middle_of_it(log: Log, load: Callable[[str], Load]) -> No
 def test_two_processes_append_at_the_same_time(log: Log, make: Make, load: Callable[[str], Load]) -> None:
     """A gateway under load, and beside it a command line that opens the log anew for each of its changes."""
     process = load("boot_load")
-    waits = []
     for _ in range(60):
-        began = time.perf_counter()
         writer = AuditWriter(log.data, boot="boot_cli", deployment="test")
         writer.write_sync(make.change())
-        waits.append(time.perf_counter() - began)
         writer.close()
     assert process.end(signal.SIGTERM) == 0
     log.sign()
@@ -314,9 +316,9 @@ def test_two_processes_append_at_the_same_time(log: Log, make: Make, load: Calla
     assert (report.status, report.findings) == ("valid", [])
     boots = [entry["boot"] for entry in log.entries()]
     assert boots.count("boot_cli") == 60
-    switches = sum(one != other for one, other in itertools.pairwise(boots))
-    assert switches > 60, "they took turns, not one after the other"
-    tail_ms = max(waits) * 1000
-    load_tail_ms = float(process.lines()[-1].removeprefix("slowest "))
-    assert tail_ms < 500, f"the command line waited {tail_ms:.0f} ms"
-    assert load_tail_ms < 500, f"the gateway waited {load_tail_ms:.0f} ms"
+    # How long each waits is for `benchmarks/audit_log.py`; here neither may starve while the other writes.
+    stretches = [(boot, len(list(entries))) for boot, entries in itertools.groupby(boots)]
+    assert len(stretches) > 60, "they did not take turns"
+    assert max(length for boot, length in stretches if boot == "boot_cli") < 20
+    between = [length for boot, length in stretches[1:-1] if boot == "boot_load"]
+    assert max(between) < sum(between) / 3

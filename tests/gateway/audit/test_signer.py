@@ -113,14 +113,55 @@ def test_a_head_that_does_not_belong_to_its_tiles_is_not_signed(log: Log, make: 
     assert notes(log) == []
 
 
-def test_without_its_memory_the_newest_stored_checkpoint_counts(log: Log, make: Make) -> None:
-    """As on a second machine that takes over: what the database says was signed must be continued."""
+def test_without_its_memory_it_signs_nothing(log: Log, make: Make) -> None:
+    """The database may be an old copy: its newer checkpoints are in somebody's hands, and nobody here knows."""
+    writer = log.writer()
+    writer.write_sync(make.change())
+    log.sign()
+    writer.write_sync(make.change())
+    before = notes(log)
+    log.data.signer_state.unlink()
+    for _ in range(2):
+        assert "was signed before" in refused(log)
+        with signer.Signer(log.data) as each, pytest.raises(AuditError, match="does not say how far"):
+            each.check()
+    assert notes(log) == before
+    assert not log.data.signer_state.exists()
+
+
+def test_a_forgotten_log_is_not_signed_either(log: Log, make: Make) -> None:
+    log.writer().write_sync(make.change())
+    log.sign()
+    state = json.loads(log.data.signer_state.read_text())
+    del state["notes"]["test/default/audit/1"]
+    log.data.signer_state.write_text(json.dumps(state))
+    log.writer().write_sync(make.change())
+    assert "was signed before" in refused(log)
+
+
+def test_a_log_that_is_gone_is_noticed(log: Log, make: Make) -> None:
+    """Begun anew it would look like one that was never signed."""
+    log.writer().write_sync(make.change())
+    log.sign()
+    for table in ("checkpoint", "tile", "entry", "log"):
+        log.tamper(f"DELETE FROM {table} WHERE {'id' if table == 'log' else 'log_id'} = 1")
+    assert "the log is missing" in refused(log)
+    log.tamper("DELETE FROM log")
+    with signer.Signer(log.data) as each, pytest.raises(AuditError, match="the log is missing"):
+        each.check()
+
+
+def test_what_was_adopted_must_be_continued(log: Log, make: Make) -> None:
     writer = log.writer()
     writer.write_sync(make.change())
     log.sign()
     log.data.signer_state.unlink()
+    with signer.Signer(log.data) as each:
+        forgotten = each.forgotten()
+        assert [checkpoint.origin for checkpoint in forgotten] == ["test/default/audit/1", "test/system/audit/1"]
+        each.adopt(forgotten)
+        assert each.forgotten() == []
     log.sign()
-    log.data.signer_state.unlink()
     log.tamper("UPDATE tile SET hashes = zeroblob(32) WHERE log_id = 1")
     log.tamper("UPDATE log SET frontier = zeroblob(32) WHERE id = 1")
     assert "two trees of the same size 1 differ" in refused(log)

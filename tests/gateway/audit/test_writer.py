@@ -21,6 +21,7 @@ from gateway.audit.intents import Activated, Recovered, Refused
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.storage.opened_file import write_ahead_log
+from tests.effort import effort
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -284,10 +285,8 @@ def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(
     monkeypatch.setattr(writers, "LOCK_SECONDS", 0.05)
     writer = log.writer()
     with held_lock(log):
-        began = time.monotonic()
         assert code_of(writer.submit(make.change())) == "audit_unavailable"
         assert code_of(writer.submit(make.change())) == "audit_unavailable"
-        assert time.monotonic() - began < 2
     assert writer.write_sync(make.change()).seq == 0
 
 
@@ -444,11 +443,13 @@ def test_writers_of_several_threads(log: Log, make: Make) -> None:
 
 
 def test_a_leaf_is_built_in_microseconds(make: Make) -> None:
-    """Loose by a factor of ten: this is about the order of magnitude, on whatever machine runs it."""
+    """The bound is about a tenth of a millisecond for each: this is about the order of magnitude."""
     entry = {"v": 1, "id": "chg_1", "kind": "change", "time": "1764000000000000000", "org": "default", "boot": "b"}
     entry |= {"actor": "local:0", "epoch": 1, "what": "x"} | {f"field_{number}": "value" for number in range(15)}
-    began = time.perf_counter()
-    for _ in range(1000):
-        entries.check(entry)
-        entries.encode(entry)
-    assert (time.perf_counter() - began) / 1000 < 100e-6
+
+    def build() -> None:
+        for _ in range(1000):
+            entries.check(entry)
+            entries.encode(entry)
+
+    assert effort(build) < 30

@@ -19,7 +19,7 @@ def at(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
     def gateway(*arguments: str, **variables: str) -> Done:
         with monkeypatch.context() as patch:
-            patch.setenv("GATEWAY_DATA", str(home.data.path))
+            patch.setenv("AIG_DATA", str(home.data.path))
             for name, value in variables.items():
                 patch.setenv(name, value)
             code = main(arguments)

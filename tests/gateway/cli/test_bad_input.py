@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +88,18 @@ def test_arguments_that_are_no_text(run: Run) -> None:
     assert run("agents", "show", "x\udcff").complains(code=2) == "the arguments are not UTF-8"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["agents", "show", "KEY"], ["keys", "create", "bot", "KEY"], ["bind", "KEY", "b"]]
+)
+def test_a_key_in_the_wrong_place_is_not_shown(arguments: list[str], at: Run, home: Home) -> None:
+    home.agent()
+    key = home.key()
+    done = at(*(each.replace("KEY", key) for each in arguments))
+    assert done.code in (1, 2)
+    assert key[:19] in done.err
+    assert key[20:] not in done.out + done.err
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
 @pytest.mark.parametrize("command", [["up"], ["init"], ["audit", "verify"], ["agents", "list"]])
 def test_a_place_where_one_may_not_look(command: list[str], run: Run, tmp_path: Path) -> None:
@@ -120,7 +131,7 @@ def test_a_reader_that_leaves_is_no_error(home: Home) -> None:
         [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())", "agents", "list"],
         stdout=writing,
         stderr=subprocess.PIPE,
-        env=environment(GATEWAY_DATA=str(home.data.path)),
+        env=environment(AIG_DATA=str(home.data.path)),
         timeout=60,
         check=False,
     )
@@ -143,10 +154,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    begun = time.perf_counter()
-    found = loaded("from gateway.cli import build; build()")
-    assert found == set()
-    assert time.perf_counter() - begun < 5
+    assert loaded("from gateway.cli import build; build()") == set()
 
 
 def test_what_a_data_worker_reads_with_is_light() -> None:

@@ -14,7 +14,7 @@ from dulwich.repo import Repo
 from gateway.policy.rollout.source import GitSource
 from gateway.policy.rollout.sync import PolicySync
 from gateway.processes import local
-from gateway.processes.creation import make
+from gateway.processes.creation import create
 from gateway.registry.database import Registry
 from gateway.settings import DataDirectory
 from gateway.storage.liveness import Presence
@@ -29,7 +29,7 @@ Bind = Callable[..., Done]
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataDirectory:
-    make(tmp_path / "data", "bot")
+    create(tmp_path / "data", "bot")
     return DataDirectory(tmp_path / "data")
 
 

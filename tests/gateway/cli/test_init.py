@@ -87,9 +87,10 @@ def test_an_existing_directory_is_never_touched(made: tuple[Done, DataDirectory]
 
 
 def test_machine_readable(run: Run, tmp_path: Path) -> None:
-    found = run("init", "--data", "deep/down", "--agent", "bot", "--json", GATEWAY_PORT="9999").json
+    found = run("init", "--data", "deep/down", "--agent", "bot", "--json", AIG_PORT="9999").json
     assert (found["agent"], found["base_url"], found["data"]) == ("bot", "http://127.0.0.1:9999/v1", "deep/down")
-    assert len(found["api_key"]) == 69
+    assert len(found["key"]) == 69
+    assert found["key"].startswith(found["key_id"] + "_")
     listed = run("agents", "list", "--data", "deep/down", "--json").json
     assert [each["id"] for each in listed] == [found["agent_id"]]
 
@@ -114,13 +115,14 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("gateway.processes.creation.activate_head", fail)
     with pytest.raises(KeyboardInterrupt):
-        creation.make_empty(tmp_path / "gateway")
+        creation.create_empty(tmp_path / "gateway")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_settings_file_holds_every_setting_with_its_default(tmp_path: Path) -> None:
     text = creation.settings_template()
     assert tomllib.loads(text) == {}
+    assert "# how often to look for a new commit, in seconds\n# policies_poll = 2.0\n" in text
     file = tmp_path / "gateway.toml"
     file.write_text("\n".join(line.removeprefix("# ") for line in text.splitlines() if " = " in line))
     assert set(tomllib.loads(file.read_text())) == set(SCHEMA) - {"data"}

@@ -353,7 +353,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await test(gateway)
         finally:
             refusals.flush()

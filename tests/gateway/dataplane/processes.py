@@ -34,7 +34,7 @@ deny contains "one system prompt at most" if count(input.request.system_prompts)
 
 
 def environment(**more: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "OPENAI_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIG_", "OPENAI_"))}
     return {**inherited, "PYTHONPATH": str(ROOT), **more}
 
 
@@ -48,7 +48,7 @@ class Background:
                 [*COMMAND, *arguments], cwd=cwd, env=environment(), stdout=stream, stderr=subprocess.STDOUT
             )
 
-    def line(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+    def line(self, pattern: str, seconds: float = 60) -> re.Match[str]:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             found = re.search(pattern, self.text)
@@ -84,7 +84,7 @@ class Live:
         self.base_url = ""
         try:
             provider_url = self.provider.line(r"base URL (\S+)")[1]
-            self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["api_key"]
+            self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["key"]
             write_policy(self.data / "policies", POLICY)
             self.run("upstreams", "add", "mock", "--base-url", provider_url, "--no-key", "--default")
         except BaseException:
@@ -155,7 +155,7 @@ class Live:
         )
         return [dict(decode(leaf)) for (leaf,) in rows]
 
-    def wait(self, what: Callable[[], bool], seconds: float = 15) -> None:
+    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
         ends = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < ends, "it did not happen in time" + (self.up.text if self.up else "")
@@ -191,8 +191,8 @@ def write_policy(repository: Path, policy: str) -> None:
         tree.commit(message=b"Change", author=author, committer=author, sign=False, config=settings)
 
 
-def request(key: str, model: str = "gpt-4o") -> bytes:
+def request(key: str, model: str = "gpt-4o", **more: object) -> bytes:
     """A whole request for a chat completion."""
-    body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": "hello there"}]})
+    body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": "hello there"}], **more})
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     return head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -154,16 +153,14 @@ def test_a_client_that_stops_reading_is_not_waited_for_forever(run: Run, monkeyp
     """The record is closed by then; the connection must not stay open for as long as the client likes."""
 
     async def stuck(relay: object) -> None:
-        await asyncio.sleep(20)
+        await asyncio.sleep(600)
 
     monkeypatch.setattr(proxy.Relay, "end", stuck)
 
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, USAGE, DONE)
-        started = time.monotonic()
         reply = await gateway.chat(stream=True)
         assert (reply.status, reply.complete) == (200, False)
-        assert 0.3 <= time.monotonic() - started < 5
         assert (await outcome(gateway))["outcome"] == "ok"
 
     run(test, upstream_total_timeout=0.3)
@@ -209,11 +206,9 @@ def test_a_failure_inside_a_stream(run: Run) -> None:
 
 def test_a_stream_that_does_not_close_after_its_end(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
-        gateway.upstream.handler = stream(HELLO, DONE, 30.0)
-        started = time.monotonic()
+        gateway.upstream.handler = stream(HELLO, DONE, 600.0)
         reply = await gateway.chat(stream=True)
         assert (reply.complete, reply.body) == (True, HELLO + DONE)
-        assert time.monotonic() - started < 3
         assert (await outcome(gateway))["outcome"] == "ok"
 
     run(test)
@@ -272,10 +267,8 @@ def test_a_client_that_leaves_as_the_answer_begins(run: Run) -> None:
 
         gateway.plane._carry_out = carrying_out  # type: ignore[method-assign]
         gateway.plane._forward = forwarding  # type: ignore[method-assign]
-        gateway.upstream.handler = stream(HELLO, 10.0, DONE)
-        started = time.monotonic()
+        gateway.upstream.handler = stream(HELLO, 600.0, DONE)
         assert not (await gateway.chat(stream=True)).complete
-        assert time.monotonic() - started < 5
         assert (await outcome(gateway))["outcome"] == "client_disconnected"
 
     run(test)

@@ -7,11 +7,9 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture
 def client(live: Live) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=live.base_url, api_key=live.key, max_retries=0, timeout=20) as made:
+    with openai.OpenAI(base_url=live.base_url, api_key=live.key, max_retries=0, timeout=60) as made:
         yield made
 
 
@@ -176,7 +174,7 @@ def test_a_revocation_holds_in_every_worker_at_once(live: Live) -> None:
     live.run("agents", "register", "leaver")
     live.run("bind", "leaver", "starter")
     made = json.loads(live.run("keys", "create", "leaver", "--json"))
-    raw = request(made["text"])
+    raw = request(made["key"])
     # Enough connections that the kernel has given some to each worker.
     connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(24)]
     try:
@@ -258,18 +256,17 @@ def test_a_new_commit_comes_into_force_and_a_broken_one_does_not(live: Live, cli
 
 
 def test_command_line_and_workers_append_at_the_same_time(live: Live) -> None:
-    """No gap, no fork, and nobody waits long for the other."""
-    latencies: list[float] = []
+    """No gap, no fork, and nobody starves beside the others."""
+    answers = [0] * 8
     stop = threading.Event()
 
-    def ask() -> None:
+    def ask(client: int) -> None:
         with socket.create_connection(("127.0.0.1", live.port)) as connection:
             while not stop.is_set():
-                started = time.perf_counter()
                 assert _status(connection, request(live.key)) == 200
-                latencies.append(time.perf_counter() - started)
+                answers[client] += 1
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=ask, args=(client,)) for client in range(len(answers))]
     for thread in threads:
         thread.start()
     for number in range(4):
@@ -282,9 +279,7 @@ def test_command_line_and_workers_append_at_the_same_time(live: Live) -> None:
         for (seq,) in live.rows("SELECT seq FROM entry JOIN log ON log.id = log_id WHERE organization = ?", "default")
     ]
     assert sorted(sequences) == list(range(len(sequences)))
-    assert len(latencies) > 50
-    # Milliseconds, on a machine that does nothing else; the bound only tells waiting apart from starving.
-    assert statistics.quantiles(latencies, n=100)[98] < 1.0
+    assert min(answers) > 5
 
 
 def test_a_worker_imports_nothing_heavy(live: Live) -> None:
@@ -320,11 +315,12 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--port", "TAKEN", "--control-port", "0", "--data", "OTHER"], "address already in use"),
+        (["--port", "TAKEN", "--control-port", "0", "--data", "OTHER", "--create"], "address already in use"),
         (["--port", "0", "--control-port", "0"], "a gateway is running on"),
         (["--host", "0.0.0.0"], "is not a loopback address"),
         (["--port", "70000"], "from 0 to 65535"),
-        (["--host", "a" * 80, "--insecure", "--data", "OTHER"], "is not a host name"),
+        (["--host", "a" * 80, "--insecure", "--data", "OTHER", "--create"], "is not a host name"),
+        (["--data", "OTHER-ONE"], "type `gateway init --data"),
     ],
 )
 def test_what_keeps_a_gateway_from_starting(live: Live, flags: list[str], says: str) -> None:
@@ -350,7 +346,7 @@ def test_killed_altogether_and_started_again(live: Live) -> None:
     assert live.up is not None
     connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(10)]
     for each in connections:
-        each.sendall(request(live.key, "mock-delay-3000"))
+        each.sendall(request(live.key, "mock-delay-60000"))
     live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(10,)])
     everything = [live.up.process.pid, *live.children(), *live.children("control")]
     for process in everything:
@@ -397,17 +393,19 @@ def _status_of_new(live: Live) -> int:
 
 
 def test_without_init(tmp_path: Path) -> None:
-    """It makes an empty gateway, says what is missing, and denies."""
+    """A mistyped directory is an error; with `--create` an empty gateway is made, says what is missing, and denies."""
     empty = Live.__new__(Live)
     empty.directory, empty.data, empty.up = tmp_path, tmp_path / ".gateway", None
     try:
-        empty.start()
+        empty.run("up", code=1)
+        assert list(tmp_path.iterdir()) == [], "nothing is made"
+        empty.start("--create")
         assert empty.up is not None
         said = empty.up.line("no upstream").string
         assert "there was no gateway in .gateway" in said
         assert "gateway agents register" in said
         made = json.loads(empty.run("agents", "register", "bot", "--json"))
-        key = json.loads(empty.run("keys", "create", "bot", "--json"))["text"]
+        key = json.loads(empty.run("keys", "create", "bot", "--json"))["key"]
         assert made["name"] == "bot"
         empty.run("upstreams", "add", "openai", "--no-key", "--base-url", "http://127.0.0.1:1/v1", "--default")
         with (

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.processes.background import Background
 from gateway.processes.children import flags
-from gateway.processes.creation import make_empty
+from gateway.processes.creation import create_empty
 from gateway.settings import load_settings
 from tests.gateway.dataplane.processes import environment
 
@@ -24,7 +24,7 @@ START = [sys.executable, "-m", "gateway.processes.app", "data", "boot_test"]
 def settings(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a supervisor writes to a worker's standard input."""
     data = tmp_path_factory.mktemp("child") / "data"
-    make_empty(data)
+    create_empty(data)
     return json.dumps(flags(load_settings({"data": data, "port": 0}, env={}))).encode() + b"\n"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.audit.errors import unavailable
 from gateway.processes import duties as module
-from gateway.processes.creation import make_empty
+from gateway.processes.creation import create_empty
 from gateway.processes.duties import Duties
 from gateway.registry import outbox
 from gateway.settings import load_settings
@@ -21,7 +21,7 @@ from gateway.settings import load_settings
 
 @pytest.fixture
 def duties(tmp_path: Path) -> Iterator[Duties]:
-    make_empty(tmp_path / "data")
+    create_empty(tmp_path / "data")
     flags = {"data": tmp_path / "data", "policies_poll": 0.1, "checkpoint_seconds": 0.1}
     made = Duties(load_settings(flags, env={}), "boot_test")
     made.begin()
@@ -29,19 +29,18 @@ def duties(tmp_path: Path) -> Iterator[Duties]:
     made.close()
 
 
-def running(duties: Duties, test: Callable[[], Coroutine[Any, Any, None]]) -> float:
-    """Run a test beside the duties; returns how long they took to stop."""
+def running(duties: Duties, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a test beside the duties, and stop them."""
 
-    async def main() -> float:
+    async def main() -> None:
         stop = asyncio.Event()
         work = asyncio.create_task(duties.run(stop))
-        await test()
-        stop.set()
-        started = time.monotonic()
-        await work
-        return time.monotonic() - started
+        async with asyncio.timeout(60):
+            await test()
+            stop.set()
+            await work
 
-    return asyncio.run(main())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("a defect")])
@@ -60,7 +59,7 @@ def test_a_duty_that_fails_is_done_again(duties: Duties, monkeypatch: pytest.Mon
     monkeypatch.setattr(duties, "_follow", fail)
 
     async def test() -> None:
-        assert await asyncio.to_thread(enough.wait, 10)
+        assert await asyncio.to_thread(enough.wait, 50)
 
     running(duties, test)
     assert healthy[:4] == [True, False, False, True]
@@ -70,14 +69,15 @@ def test_policies_that_take_long_keep_nothing_from_starting_or_stopping(
     duties: Duties, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(duties, "_follow", lambda: duties._policies._stopped.wait(30))
+    followed: list[bool] = []
+    monkeypatch.setattr(duties, "_follow", lambda: followed.append(duties._policies._stopped.wait(600)))
 
     async def test() -> None:
-        started = time.monotonic()
         assert (await duties.state())["bundles"] == 1
-        assert 0.2 <= time.monotonic() - started < 5
+        assert followed == []
 
-    assert running(duties, test) < 5
+    running(duties, test)
+    assert followed == [True]
 
 
 def test_a_start_waits_for_the_policies(duties: Duties, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import policy_engine as pe
-from policy_engine.codegen import body, index, joins
+from policy_engine.codegen import frame, index, joins
 from policy_engine.compiler.program import Kind
+from policy_engine.errors import MAX_ERRORS
 from policy_engine.values import equal
 from tests.oracle import Answer, Oracle
 from tests.policy_engine.differential.program import Program
@@ -81,19 +82,19 @@ def _shape(outcome: str) -> str:
 def generated_with(
     *,
     fewest: int = index.FEWEST,
-    depth: int = body.MAX_DEPTH,
+    depth: int = frame.MAX_DEPTH,
     members: int = joins.FEWEST,
     searched: int = joins.SEARCHED,
 ) -> Iterator[None]:
     """Policies that are compiled and asked in here have an index from `fewest` rules on, `depth` blocks in a function,
     and tables of collections from `members` on, made at the second loop over more than `searched`.
     """
-    before = index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
-    index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
+    before = index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
+    index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
     try:
         yield
     finally:
-        index.FEWEST, body.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = before
+        index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = before
 
 
 VARIANTS: Final[tuple[dict[str, int], ...]] = (
@@ -110,18 +111,19 @@ VARIANTS: Final[tuple[dict[str, int], ...]] = (
 class Engine:
     """This engine's answers about one program."""
 
-    def __init__(self, program: Program, limits: pe.Limits | None = None) -> None:
+    def __init__(self, program: Program, limits: pe.Limits | None = None, *, strict: bool = False) -> None:
         self.program = program
-        self.refused = ""
         self.errors: tuple[pe.PolicyError, ...] = ()
+        self.codes: set[str] = set()
+        """Those of the errors with which the modules are refused."""
         self._policies: Any = None
         try:
-            self._policies = pe.compile(program.modules, program.data, limits=limits)
+            self._policies = pe.compile(program.modules, program.data, limits=limits, strict=strict)
         except pe.PolicyError as error:
             self.errors = tuple(error.errors)
-            self.refused = self.errors[0].code
+            self.codes = {item.code for item in self.errors}
         except Exception as error:  # a defect: shown like any other difference
-            self.refused = f"CRASH {error!r}"
+            self.codes = {f"CRASH {error!r}"}
 
     def outcomes(self, strict: bool, paths: list[str] | None = None) -> Outcomes:
         return _one_by_one(paths or self.program.paths, lambda asked: self._ask(asked, strict))
@@ -234,11 +236,11 @@ def differences(program: Program, oracle: Oracle, engine: Engine, *, strict: boo
 
 
 def _differences(program: Program, opa: Opa, engine: Engine, strict: bool) -> Iterator[Difference]:
-    if opa.refused or engine.refused:
-        codes = set(re.findall(r"rego_[a-z_]+_error", opa.refused))
-        if engine.refused not in (codes or {""}):
-            sides = (" ".join(["refused:", *sorted(codes)]) if codes else "accepted", engine.refused or "accepted")
-            yield Difference(MODULES, strict, *sides, detail=opa.refused)
+    if opa.refused or engine.codes:
+        if not refused_alike(opa.refused, engine):
+            sides = (refusal_codes(opa.refused), engine.codes)
+            texts = [" ".join(["refused:", *sorted(codes)]) if codes else "accepted" for codes in sides]
+            yield Difference(MODULES, strict, *texts, detail=opa.refused)
         return
     here = engine.outcomes(strict)
     for path, outcome in opa.outcomes.items():
@@ -248,6 +250,22 @@ def _differences(program: Program, opa: Opa, engine: Engine, strict: bool) -> It
     for path, outcome in fast.items():
         if outcome != traced[path]:
             yield Difference(path, strict, outcome, traced[path], builds=True)
+
+
+def refusal_codes(message: str) -> set[str]:
+    """The codes in OPA's errors. That it stops after ten is none."""
+    return set(re.findall(r"(rego_\w+_error)(?!: error limit reached)", message))
+
+
+def refused_alike(message: str, engine: Engine) -> bool:
+    """Whether both accept the modules, or this engine refuses them with all codes that OPA has.
+
+    OPA stops at the first kind of mistakes that it finds. Both list ten errors, not necessarily the same ones.
+    """
+    codes = refusal_codes(message)
+    if not codes or len(engine.errors) > MAX_ERRORS:
+        return bool(codes) == bool(engine.codes)
+    return codes <= engine.codes
 
 
 def _fast(entry: pe.Entrypoint, value: Any) -> str:

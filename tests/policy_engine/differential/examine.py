@@ -65,7 +65,7 @@ def examine(program: Program, number: int, oracles: Oracles) -> Found:
     found = Found()
     with oracles.survived(), generated_with(**VARIANTS[number % len(VARIANTS)]):
         engine = Engine(program)
-        if engine.refused:
+        if engine.codes:
             for item in differences(program, oracles[True], engine, strict=True):
                 found.add(program, item, oracles[True])
             rest = repaired(engine)

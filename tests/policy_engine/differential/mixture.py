@@ -12,7 +12,6 @@ from tests.policy_engine.differential.grammar import Grammar
 from tests.policy_engine.differential.ill_typed import OTHER, IllTyped
 from tests.policy_engine.differential.joins import Joins
 from tests.policy_engine.differential.meaningful import Meaningful
-from tests.policy_engine.differential.names import Names
 from tests.policy_engine.differential.program import Program
 
 
@@ -27,7 +26,6 @@ GENERATORS: Final[dict[str, Callable[[random.Random], Program]]] = {
     "grammar": lambda rng: Grammar(rng).program(),
     "ill_typed": _ill_typed,
     "joins": lambda rng: Joins(rng).program(),
-    "names": lambda rng: Names(rng).program(),
 }
 MIXTURE: Final = (
     "generator",

@@ -19,7 +19,7 @@ ROUNDS = 6
 def repaired(engine: Engine) -> Engine | None:
     """Answers about the program without the rules that errors are about; None if the errors have no place."""
     for _ in range(ROUNDS):
-        if not engine.refused:
+        if not engine.codes:
             return engine
         rows: dict[str, set[int]] = {}
         for error in engine.errors:
@@ -30,7 +30,7 @@ def repaired(engine: Engine) -> Engine | None:
         if modules == given:
             return None
         engine = Engine(dataclasses.replace(engine.program, modules=modules))
-    return None if engine.refused else engine
+    return None if engine.codes else engine
 
 
 def _without(name: str, source: str, rows: set[int]) -> str:

@@ -19,9 +19,8 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from tests.policy_engine.differential.compare import MODULES, VARIANTS, generated_with
-from tests.policy_engine.differential.evaded import EVADED
 from tests.policy_engine.differential.examine import Oracles, examine
-from tests.policy_engine.differential.known import BUDGET, INTERNAL, KNOWN
+from tests.policy_engine.differential.known import NAMES
 from tests.policy_engine.differential.mixture import GENERATORS, MIXTURE, program
 from tests.policy_engine.differential.shrink import sources, write_case
 
@@ -86,7 +85,7 @@ def _figures(total: Counter[str]) -> str:
 
 def _names(total: Counter[str]) -> str:
     """How often each documented difference was met."""
-    found = [f"{name}: {total[name]}" for name in (*KNOWN, *EVADED, INTERNAL, BUDGET) if total[name]]
+    found = [f"{name}: {total[name]}" for name in NAMES if total[name]]
     return f" ({', '.join(found)})" if found else ""
 
 

@@ -1,8 +1,8 @@
 """Mistakes that authors make, as data: what an error says, and that it stands where the mistake is.
 
-`mistakes/*.yaml`: each case is a `module`, or a `base` (bases.yaml) with a `change`: texts that occur once in it, and what
-stands there instead. A `§` marks each row with a mistake and is no part of the module. The errors must stand in these
-rows and no others; `words` are what each must say (or a list of such lists if there are several), in its message or hint.
+`mistakes/*.yaml`: each case is a `module`, or a `base` (bases.yaml) with a `change`: texts that occur once in it, and
+what stands there instead. A `§` marks each row with a mistake and is no part of the module. The errors must stand in
+these rows and no others; `words` are what each must say in its message or hint (a list for each if there are several).
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Running:
 
     def ask(self) -> Seen:
         # A connection for each request: the kernel spreads connections over the workers.
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             sent = time.monotonic()
             headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
@@ -100,12 +100,12 @@ def running(
     assert run(*upstream, "--data", str(data), KEY="sk-never-sent").code == 0
     repository = open_repository(data / "policies")
     repository.commit({**policy("first"), "starter/data.yaml": None})
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AIG_")}
     options = ("--data", str(data), "--port", "0", "--control-port", "0", "--workers", "2")
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", MAIN, "up", *options],
-            env=clean | {"PYTHONPATH": str(ROOT), "GATEWAY_POLICIES_POLL": "0.2"},
+            env=clean | {"PYTHONPATH": str(ROOT), "AIG_POLICIES_POLL": "0.2"},
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -116,7 +116,7 @@ def running(
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)/v1", line)
         assert found, (line, (tmp_path / "up.log").read_text())
-        yield Running(int(found[1]), made["api_key"]), repository
+        yield Running(int(found[1]), made["key"]), repository
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)

@@ -1,0 +1,283 @@
+"""What the functions of one program are called, which slots of a context they use, and which must still be written.
+
+A writer that refers to a function, a table or a document asks for its name here. Asking puts what must be written into
+a queue, as data: `unit.py` takes it from there. So code exists only for what an entrypoint or query can reach.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from typing import NamedTuple
+
+from policy_engine.codegen.constants import Constants
+from policy_engine.codegen.context import MEMO, Code, Node
+from policy_engine.codegen.fixed import OBSERVED, Fixed
+from policy_engine.codegen.functions import remembered
+from policy_engine.codegen.index import Index, find, without_decided
+from policy_engine.codegen.observer import Observer
+from policy_engine.compiler import calls
+from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
+from policy_engine.compiler.recursion import rule_terms
+from policy_engine.compiler.terms import builtin_name
+from policy_engine.syntax import nodes
+from policy_engine.syntax.constants import constant_value
+from policy_engine.syntax.nodes import Term
+
+
+class Lookup(NamedTuple):
+    """The function for the part of a group's document at some known steps.
+
+    `pattern` has a constant for each step that every caller knows, None for those that are parameters.
+    """
+
+    group: Group
+    name: str
+    pattern: tuple[Term | None, ...]
+
+
+class RuleFunction(NamedTuple):
+    """The function for one of the rules of a group that are tried one after the other."""
+
+    group: Group
+    name: str
+    rule: Rule
+
+
+Needed = Group | Tree | Lookup | RuleFunction
+"""A function to be written. A group stands for that of its document, a tree for that of all there is at its place."""
+
+
+Lookups = dict[tuple[Group, tuple[object, ...]], str]
+State = tuple[set[str], Lookups, dict[int, Node]]
+
+
+class Names:
+    """The names of one build of a program."""
+
+    def __init__(self, program: Program, constants: Constants, code: Code, observer: Observer) -> None:
+        self.program = program
+        self.constants = constants
+        self.code = code
+        self.observer = observer
+        self.arity = calls.arity(program)
+        self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked))}
+        self.needed: deque[Needed] = deque()
+        """What must be written, and compiled at once."""
+        self.chosen: deque[RuleFunction] = deque()
+        """What must be written, and compiled when an index first chooses it."""
+        self.tables: dict[str, dict[str | None, list[str]] | list[str]] = {}
+        """Functions of rules by what an index looks up, or in order. They have to be there when the functions are."""
+        self.asked: set[Group] = set()
+        """The groups whose whole documents other rules ask for."""
+        self.nodes: dict[int, Node] = {}
+        self.rules: dict[int, tuple[str, int]] = {}
+        """For the number of a node the function that gives its document, and the place where that is remembered."""
+        self._written: set[str] = set()
+        self._lookups: Lookups = {}
+        self._slots: dict[Group, int] = {}
+        self._indexes: dict[Group, Index | None] = {}
+        self._fixed = Fixed(program, self.mock_slots)
+        self._masked = {
+            number
+            for path in program.masked
+            if (tree := program.tree.find(path)) is not None
+            for number in _numbers(tree)
+        }
+
+    # ---- functions
+
+    def is_new(self, name: str) -> bool:
+        """Whether a name is asked for the first time: then what it names must be written."""
+        if name in self._written:
+            return False
+        self._written.add(name)
+        return True
+
+    def function(self, group: Group) -> str:
+        """The function for a group's document, or for calls of it."""
+        name = f"g{group.number}"
+        if self.is_new(name):
+            self.needed.append(group)
+        return name
+
+    def lookup(self, group: Group, path: tuple[Term, ...]) -> tuple[str, list[int]]:
+        """The lookup for some known steps, and which of them it takes as parameters.
+
+        A constant is built into the function only where some rule's head has a constant at that place.
+        """
+        pattern: list[Term | None] = []
+        for number, step in enumerate(path):
+            heads = [(*rule.suffix, *([rule.key] if rule.key is not None else []))[number:][:1] for rule in group.rules]
+            matters = isinstance(step, nodes.Scalar) and any(isinstance(h[0], nodes.Scalar) for h in heads if h)
+            pattern.append(step if matters else None)
+        key = (group, tuple(None if step is None else self.constant(step) for step in pattern))
+        name = self._lookups.get(key)
+        if name is None:
+            name = self._lookups[key] = f"g{group.number}_{len(self._lookups)}"
+            self.needed.append(Lookup(group, name, tuple(pattern)))
+        return name, [number for number, step in enumerate(pattern) if step is None]
+
+    def extent(self, tree: Tree) -> str:
+        """The function for all there is at a place in the tree of virtual documents."""
+        if tree.group is not None and tree.group.kind is not Kind.FUNCTION and not self._masked:
+            return self.function(tree.group)
+        name = f"e{tree.number}"
+        if self.is_new(name):
+            self.needed.append(tree)
+        return name
+
+    def document(self, tree: Tree) -> str:
+        """The function for a document where no `with` replaces anything."""
+        return self.extent(tree) if tree.group is None else self.function(tree.group)
+
+    def dispatch(self, group: Group, index: Index | None) -> tuple[str, str]:
+        """Functions for a group's rules one by one; the names of the table to choose from and of what is not in it.
+
+        Without an index the rest is all of them, and they are compiled with everything else.
+        """
+        table, rest = f"t{group.number}", f"t{group.number}_rest"
+        if self.is_new(table):
+            names = [f"g{group.number}_r{number}" for number in range(len(group.rules))]
+            for number, (name, rule) in enumerate(zip(names, group.rules, strict=True)):
+                if index is None:
+                    self.needed.append(RuleFunction(group, name, rule))
+                else:
+                    left = rule if self.observer.whole else without_decided(rule, number, index)
+                    self.chosen.append(RuleFunction(group, name, left))
+            if index is None:
+                self.tables[rest] = names
+            else:
+                self.tables[rest] = [names[number] for number in index.rest]
+                self.tables[table] = {
+                    text: [names[number] for number in numbers] for text, numbers in index.table.items()
+                }
+        return table, rest
+
+    def index(self, group: Group) -> Index | None:
+        """The index of a group's rules; None if none is worth it."""
+        if group not in self._indexes:
+            self._indexes[group] = find(group.rules)
+        return self._indexes[group]
+
+    def state(self) -> State:
+        """What has been asked for by now, for `forget`."""
+        return set(self._written), dict(self._lookups), dict(self.nodes)
+
+    def forget(self, state: State) -> None:
+        """Forget everything that has been asked for since a state: it could not be written."""
+        self._written, self._lookups, self.nodes = state
+        self.needed.clear()
+        self.chosen.clear()
+        self.tables.clear()
+
+    # ---- constants, slots, places
+
+    def constant(self, term: Term) -> str:
+        """The expression for a constant term."""
+        found = constant_value(term)
+        assert found is not None
+        return self.constants.value(found[0])
+
+    def slot(self, group: Group) -> int:
+        """The place in a context where a group's document is remembered."""
+        if group not in self._slots:
+            self._slots[group] = self.new_slot()
+        return self._slots[group]
+
+    def new_slot(self) -> int:
+        """The place in a context of something to remember."""
+        self.code.slots += 1
+        return MEMO + self.code.slots - 1
+
+    def path(self, path: Path) -> str:
+        """A path of names."""
+        return self.constants.named("p", path, path)
+
+    def place(self, tree: Tree) -> str:
+        """A place in the tree of virtual documents; everything below it is written too."""
+        return self.constants.named("d", tree.number, self._node(tree))
+
+    def _node(self, tree: Tree) -> Node:
+        node = self.nodes.get(tree.number)
+        if node is None:
+            node = self.nodes[tree.number] = Node(tree.number, tree.path)
+            if tree.group is not None:
+                node.is_function = tree.group.kind is Kind.FUNCTION
+                if not node.is_function:
+                    self.asked.add(tree.group)
+                    name, slot = self.function(tree.group), self.slot(tree.group)
+                    self.rules[tree.number] = name, slot
+                    node.rule = remembered(self.constants.namespace, name, slot)
+            node.children = {name: self._node(child) for name, child in tree.children.items()}
+        return node
+
+    # ---- what is known of the program
+
+    def group_of(self, call: nodes.Call) -> Group:
+        """The function of the policies that a call calls."""
+        group = calls.find_function(self.program, call)
+        assert group is not None
+        return group
+
+    def is_relation(self, call: nodes.Call) -> bool:
+        """Whether a call may have more than one result."""
+        name = builtin_name(call)
+        return name is not None and self.program.builtins[name].relation
+
+    def is_base(self, path: tuple[Term, ...]) -> bool:
+        """Whether no rule has a part in what a path below `data` leads to."""
+        return self.program.tree.is_base(path)
+
+    def is_fixed(self, group: Group) -> bool:
+        """Whether a group's document is kept with the data."""
+        return not self.observer.exact and group in self._fixed
+
+    @functools.cached_property
+    def prints(self) -> bool:
+        """Whether some rule prints or traces."""
+        return any(
+            isinstance(term, nodes.Call) and builtin_name(term) in OBSERVED
+            for group in self.program.groups
+            for rule in group.rules
+            for term in rule_terms(rule)
+        )
+
+    def has_effect(self, name: str | None) -> bool:
+        """Whether it matters how often a builtin is called, or, without a name, a function of the policies."""
+        return name in OBSERVED or (self.prints and (name is None or name in self.mock_slots))
+
+    def is_plain(self, name: str | None) -> bool:
+        """Whether a builtin gives the same for the same operands always. Of functions of the policies nobody knows."""
+        return name is not None and self._fixed.is_plain(name)
+
+    # ---- `with`
+
+    def is_masked(self, group: Group) -> bool:
+        """Whether some `with` replaces a group's document, or one that it is a part of."""
+        return self.number(group) in self._masked
+
+    def number(self, group: Group) -> int:
+        """The number of a group's place."""
+        tree = self.program.tree.find(group.path)
+        assert tree is not None
+        return tree.number
+
+    def is_replaced(self, path: Path) -> bool:
+        """Whether some `with` replaces the document at a path, a part of it, or one that it is a part of."""
+        return any(other[: len(path)] == path[: len(other)] for other in self.program.masked)
+
+    def is_replaced_below(self, path: Path) -> bool:
+        """Whether some `with` replaces a part of the document at a path."""
+        return any(len(other) > len(path) and other[: len(path)] == path for other in self.program.masked)
+
+    def hidden(self, path: Path) -> str:
+        """The rules that replacing a document hides, as a constant."""
+        tree = self.program.tree.find(path)
+        numbers = frozenset(_numbers(tree)) if tree is not None else frozenset()
+        return self.constants.named("x", numbers, numbers)
+
+
+def _numbers(tree: Tree) -> set[int]:
+    """The numbers of a place and all below it."""
+    return {tree.number}.union(*map(_numbers, tree.children.values()))

@@ -1,0 +1,90 @@
+"""What generated code tells about its own evaluation. Each kind of observer makes a build of a program of its own.
+
+The usual build tells nothing. The traced one notes which expressions succeeded and which rules gave a value. The
+covering one notes what was evaluated, whatever came of it, as `opa test --coverage` has it (v1/cover). profile.py has
+one more.
+"""
+
+from __future__ import annotations
+
+from policy_engine.codegen.constants import Constants
+from policy_engine.codegen.context import Code
+from policy_engine.codegen.writer import Writer
+from policy_engine.compiler.program import Clause, Group, Rule, dotted
+from policy_engine.location import Location
+
+
+class Observer:
+    """The usual build. Others write lines in between."""
+
+    exact = False
+    """Whether each expression is evaluated wherever the policy says so, and nothing is remembered from before."""
+    whole = False
+    """Whether a rule that an index has chosen says again what the index has decided."""
+    joins = True
+    """Whether loops look only at the members that an equality behind them lets through."""
+
+    def __init__(self, constants: Constants, code: Code) -> None:
+        self.constants = constants
+        self.code = code
+
+    def begin(self, writer: Writer) -> None:
+        """A function that evaluates bodies begins."""
+
+    def reached(self, writer: Writer, loc: Location) -> None:
+        """An expression follows."""
+
+    def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
+        """An expression has succeeded, if the condition holds."""
+
+    def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
+        """A rule gives a value."""
+
+    def whole_function(self, group: Group, lines: list[str]) -> list[str]:
+        """The lines of a group's function, or of one for a part of its document."""
+        return lines
+
+
+class Traced(Observer):
+    """Notes expressions that succeed, in `Run.marks`, and rules that give a value, in `Run.fired`."""
+
+    exact = True
+    whole = True
+
+    def __init__(self, constants: Constants, code: Code) -> None:
+        super().__init__(constants, code)
+        self._places: dict[Location, int] = {}
+
+    def begin(self, writer: Writer) -> None:
+        writer.line("h = marks(q)")
+
+    def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
+        if loc.row:
+            writer.line(f"{f'if {condition}: ' if condition else ''}h[{self._place(loc)}] = 1")
+
+    def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
+        note = self.constants.value(f"{dotted(rule.path)} at {clause.loc}")
+        writer.line(f"run_of(q).fire({note})")
+
+    def _place(self, loc: Location) -> int:
+        """The number of a place in the policies that may be marked."""
+        if loc not in self._places:
+            self._places[loc] = len(self._places)
+            self.code.places.append(loc)
+        return self._places[loc]
+
+
+class Covering(Traced):
+    """Notes expressions that are evaluated, and the heads of rules that give a value."""
+
+    joins = False  # a join leaves out the members for which the equality behind it would only be evaluated
+
+    def reached(self, writer: Writer, loc: Location) -> None:
+        super().succeeded(writer, loc)
+
+    def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
+        """It has been noted already."""
+
+    def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
+        super().gave(writer, rule, clause)
+        self.reached(writer, clause.loc)
