@@ -12,11 +12,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from gateway.call import Reference
 from gateway.errors import Denied, GatewayError
+from gateway.storage import database_files
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS reference (
@@ -35,6 +36,8 @@ class References:
 
     def __init__(self, path: Path) -> None:
         try:
+            with suppress(FileExistsError):
+                database_files.create(path)
             with ExitStack() as opened:
                 self._writes = opened.enter_context(closing(_connect(path)))
                 self._writes.execute("PRAGMA journal_mode = WAL")
@@ -42,7 +45,7 @@ class References:
                 self._writes.execute(_TABLE)
                 self._rows = opened.enter_context(closing(_connect(path)))
                 opened.pop_all()  # all is well: they stay open until `close`
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise GatewayError("runtime_unavailable", f"cannot use `{path}`: {error}", subject=str(path)) from error
         self._guard = threading.Lock()  # for `_writes`
 
