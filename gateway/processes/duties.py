@@ -2,10 +2,9 @@
 
 Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
-start before anything is changed. `begin` recovers and signs before the first worker starts; if recovery fails there, the
-gateway does not start either. Policies never prevent a start: what was in force stays in force until the new commit has
-been checked.
-See docs/architecture.md, sections 10 to 12.
+start before anything is changed. `begin` recovers and signs before the first worker starts; if recovery fails there,
+the gateway does not start either. Policies never prevent a start: what was in force stays in force until the new commit
+has been checked. See docs/architecture.md, sections 10 to 12.
 """
 
 from __future__ import annotations
