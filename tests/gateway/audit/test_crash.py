@@ -277,12 +277,13 @@ def load(log: Log, tmp_path: Path) -> Iterator[Callable[[str], Load]]:
         each.end(signal.SIGKILL)
 
 
-def test_killed_in_the_middle_of_it(log: Log, load: Callable[[str], Load]) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_killed_in_the_middle_of_it(log: Log, load: Callable[[str], Load], rounds: int) -> None:
     """SIGKILL under load, again and again on the same log: nothing that was acknowledged is missing."""
     acknowledged: set[str] = set()
-    for round_number in range(4):
+    for round_number in range(rounds):
         process = load(f"boot_{round_number}")
-        process.wait_for(100 * (round_number + 1))
+        process.wait_for(100 * (1 + round_number % 4))
         process.end(signal.SIGKILL)
         acknowledged.update(process.lines()[1:])
 
