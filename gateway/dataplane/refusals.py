@@ -1,9 +1,8 @@
-"""Requests that were turned away before any decision: counted, and recorded so that no flood can fill the log.
+"""Requests refused before any decision: they are counted, and recorded so that no flood can fill the log.
 
-Two rules. Without a principal (an unknown key, a malformed request) only counters are kept, one entry per reason and
-interval in the `system` log. A key that is known but dead, or whose request never got as far as a decision, belongs to
-its organization's log: the first ten a minute one by one, the rest in aggregate. Recording a refusal holds nobody up:
-the answer is a refusal either way, and counters that could not be written are kept for the next time.
+Refusals without a principal (an unknown key, a malformed request) are only counted: one entry per reason and interval
+in the `system` log. Refusals of a known key go to its organization's log: the first ten a minute one by one, the rest
+in aggregate. Recording a refusal delays no answer, and counters that could not be written are kept for the next time.
 Specification: docs/architecture.md, section 10.
 """
 
@@ -43,7 +42,7 @@ class Refusals:
         self._minute = 0
 
     def add(self, denied: Denied, owner: PrincipalHint | None = None) -> None:
-        """Count one refusal; `owner` is whose request it was, where the refusal itself does not say."""
+        """Count one refusal. `owner` made the request, if the refusal itself does not name its principal."""
         owner = denied.principal_hint or owner
         why = denied.detail if denied.code == "bad_credentials" else ""
         now = time.time_ns()
@@ -54,11 +53,11 @@ class Refusals:
         self._count((SYSTEM if owner is None else owner.organization, denied.code, why), _Count(1, now, now))
 
     def add_code(self, code: str) -> None:
-        """Count a refusal of the listener, which knows nothing but its reason."""
+        """Count a refusal of the listener, which only knows the reason."""
         self.add(Denied(code))
 
     def flush(self) -> None:
-        """Record every counter and begin anew."""
+        """Record every counter and start again from zero."""
         counts, self._counts = self._counts, {}
         for key, count in counts.items():
             if not self._record(key, count, None):
@@ -86,7 +85,7 @@ class Refusals:
         count.last_ns = max(count.last_ns, more.last_ns)
 
     def _record(self, key: tuple[str, str, str], count: _Count, owner: PrincipalHint | None) -> bool:
-        """Hand an entry to the writer; false if it takes none now. A later failure puts the count back."""
+        """Hand an entry to the writer; false if it accepts none now. A later failure puts the count back."""
         organization, reason, why = key
         intent = Refused(
             organization=organization,

@@ -1,4 +1,4 @@
-"""Stage: every call names a function that exists, with as many operands as it takes; every `with` a fit target."""
+"""Stage: every call names an existing function with the right number of operands; every `with` target is valid."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _NEVER_REPLACED: Final = frozenset({"eq", "rego.metadata.chain", "rego.metadata.
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
-    """Report calls that cannot be made, and note which functions and documents `with` replaces somewhere."""
+    """Report invalid calls and `with` targets, and record the functions and documents that any `with` replaces."""
     checker = Checker(program, errors)
-    for rule, clause in program.sound(errors):
+    for rule, clause in program.valid_clauses(errors):
         checker.package = f"{dotted(rule.module.package)}."
         checker.body(clause.body)
 
 
 def documents(program: Program, errors: list[PolicyError]) -> None:
-    """Read the documents that are called like functions without operands.
+    """Turn calls of documents into references.
 
-    OPA's type checker refuses only those of a known type: `f() := input.x` can be called.
+    OPA's type checker rejects such a call only if the type of the document is known: `f() := input.x` can be called.
     """
     if program.calls_documents:
         reader = _Reader(program)
@@ -58,7 +58,7 @@ def documents(program: Program, errors: list[PolicyError]) -> None:
 
 
 class _Reader:
-    """Puts references in the place of such calls, in normal form: `f(x)` is `x = f`."""
+    """Replaces such calls in a body in normal form: `f(x)` becomes `x = f`."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -89,7 +89,7 @@ class _Reader:
 
 
 def arity(program: Program) -> Callable[[nodes.Call], int]:
-    """How many operands a call's function takes; -1 if there is no such function."""
+    """A function that counts the operands of a call's function; -1 if it does not exist."""
 
     def count(call: nodes.Call) -> int:
         name = builtin_name(call)
@@ -102,27 +102,27 @@ def arity(program: Program) -> Callable[[nodes.Call], int]:
 
 
 def find_function(program: Program, call: nodes.Call) -> Group | None:
-    """The group of a call of a policy's own function."""
+    """The group of the policy's function that a call names."""
     group = _find_group(program, call)
     return group if group is not None and group.kind is Kind.FUNCTION else None
 
 
 def _find_group(program: Program, call: nodes.Call) -> Group | None:
-    """The rules that a call of no builtin names, functions or not."""
+    """The group that a call names, function or not."""
     assert isinstance(call.operator, nodes.Ref)
     node = program.tree.find(function_path(call.operator))
     return node.group if node is not None else None
 
 
 class Checker:
-    """Looks at every call and `with` of a body."""
+    """Checks every call and `with` of a body."""
 
     def __init__(self, program: Program, errors: list[PolicyError]) -> None:
         self.program = program
         self.errors = errors
         self.types = Scope((), Documents(Node()))
         self.package = ""
-        """What the full names of functions begin with that the rule can call by their last name."""
+        """The prefix of the functions that the current rule can call by their short names."""
 
     def body(self, body: Body) -> None:
         for expr in body:
@@ -150,11 +150,11 @@ class Checker:
             group = _find_group(self.program, call)
             if group is not None and group.conflicts:
                 return
-            # OPA takes a document for a function without operands, until it looks for its type.
+            # A document counts as a function without operands until types are checked, as in OPA.
             expected = group.arity if group is not None else -1
             self.program.calls_documents |= group is not None and group.kind is not Kind.FUNCTION
         elif (builtin := self.program.builtins.get(name)) is not None:
-            if builtin.deprecated and self.program.modules:  # in queries OPA lets them pass
+            if builtin.deprecated and self.program.modules:  # OPA allows them in queries
                 text = f"deprecated built-in function calls in expression: {name}"
                 self.errors.append(PolicyError(TYPE_ERROR, text, call.loc))
             expected = len(builtin.decl.args) if builtin.decl.variadic is None else len(call.args)
@@ -168,7 +168,7 @@ class Checker:
         elif len(call.args) == expected or (statement and len(call.args) == expected + 1):
             return
         elif builtin is not None:
-            # Of variables nothing is known yet. A call inside a term has a result, of which nothing is known either.
+            # Types of variables are not known yet. A call inside a term also has a result.
             have = [*map(self.types.type_of, call.args), *([] if statement else [UNKNOWN])]
             what = f"takes {_arguments(expected)}, got {len(call.args)}"
             self.errors.append(messages.call_error(call.loc, name, what, have, builtin.decl.args))
@@ -177,7 +177,7 @@ class Checker:
             self.errors.append(PolicyError(TYPE_ERROR, text, call.loc))
 
     def _with(self, item: nodes.With) -> None:
-        """A target is input, base data, a whole virtual document, or a function."""
+        """Check that the target is input, base data, a whole virtual document, or a function."""
         target = item.target
         head = target.head if isinstance(target, nodes.Ref) else target
         assert isinstance(head, nodes.Var)
@@ -190,7 +190,7 @@ class Checker:
             return
         path = constant_path(target)
         if path is None:
-            return  # an error when it is evaluated, as in OPA
+            return  # an evaluation error, as in OPA
         node = self.program.tree
         for step in path:
             if node.group is not None:
@@ -238,7 +238,7 @@ class Checker:
             item.value = self._evaluated_when_called(item.value)
 
     def _evaluated_when_called(self, value: Term) -> Term:
-        """What stands for a function: a document of rules as such, any other term as it is."""
+        """The replacement of a function: a virtual document is evaluated at each call, any other term once."""
         if not isinstance(value, nodes.Ref) or value.head != nodes.Var("data"):
             return value
         path = constant_path(value)
@@ -248,7 +248,7 @@ class Checker:
 
 
 def _terms(term: Term) -> Iterator[Term]:
-    """A term and all in it, heads of comprehensions too; not their bodies."""
+    """A term and its subterms, including heads of comprehensions but not their bodies."""
     for item in walk_terms(term):
         yield item
         if item.__class__ in HOLD_BODIES:

@@ -1,4 +1,4 @@
-"""What a name that means nothing was probably meant to be."""
+"""Hints at misspelt names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ELSEWHERE: Final = {
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A hint at the known name that looks most like another one; `otherwise` if none looks like it."""
+    """A hint at the known name that is most similar; `otherwise` if none is."""
     names = [other for other in known if other != name]
     last = name.rpartition(".")[2]
     found = [_ELSEWHERE[name]] if name in _ELSEWHERE else [last] if last in names else []
