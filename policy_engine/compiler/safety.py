@@ -18,6 +18,7 @@ from policy_engine.compiler.terms import (
     COMPREHENSIONS,
     ROOTS,
     bodies,
+    builtin_name,
     closures,
     heads,
     is_print,
@@ -41,7 +42,8 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
         checker.head(rule, clause, known)
         clause.body = checker.body(clause.body, known)
         for name, error in checker.errors.items():
-            error.hint = did_you_mean(name, _names_around(program, rule, clause), error.hint)
+            hint = did_you_mean(name, _names_around(program, rule, clause))
+            error.hint = f"{hint} ({error.hint})" if hint and error.hint else hint or error.hint
             errors.append(error)
 
 
@@ -108,17 +110,17 @@ class Safety:
             for i in late
         }
         order, unbound = arrange(statements, bound)
-        places: dict[str, Location] = {}
+        places: dict[str, tuple[Location, Expr]] = {}
         for i in late if unbound else ():
             for var in expr_vars(body[i]):
-                places.setdefault(var.name, var.loc)
+                places.setdefault(var.name, (var.loc, body[i]))
         captured = _captured_vars(body) if unbound else ()
         for name in unbound:
-            place = places.get(name, body[late[0]].loc)
+            place, expr = places.get(name, (body[late[0]].loc, None))
             if name in captured:
                 self._undeclared(name, place)
             else:
-                self._unsafe(name, place)
+                self._unsafe(name, place, _advice(name, expr))
         return order, unbound
 
     def _check_prints(self, body: Body, order: list[int], own: list[set[str]], needed: list[set[str]]) -> None:
@@ -184,8 +186,9 @@ class Safety:
         for var in {var.name: var for var in wanted if var.name not in bound}.values():
             self._unsafe(var.name, var.loc)
 
-    def _unsafe(self, name: str, loc: Location) -> None:
-        hint = f"`import future.keywords.{name}` makes it a keyword" if name in IMPORTABLE else ""
+    def _unsafe(self, name: str, loc: Location, hint: str = "") -> None:
+        if name in IMPORTABLE:
+            hint = f"`import future.keywords.{name}` makes it a keyword"
         if name.startswith("$"):
             hint = "iterate in a statement of its own: `not`, `and` and `or` bind nothing"
         text = f"var {source_name(name)} is unsafe: nothing binds it"
@@ -209,7 +212,35 @@ def _names_around(program: Program, rule: Rule, clause: Clause) -> Iterator[str]
     package = rule.module.package
     if package:
         yield from (str(group.path[len(package)]) for group in program.groups if group.path[: len(package)] == package)
-    yield from {source_name(name) for expr in clause.body for name in own_vars(expr)} - {""}
+    yield from {source_name(name) for name in _all_names(clause.body)} - {""}
+
+
+def _all_names(body: Body) -> Iterator[str]:
+    for expr in body:
+        yield from own_vars(expr)
+        for closure in closures(expr):
+            yield from declared_by(closure) if isinstance(closure, nodes.Every) else ()
+            for inner in bodies(closure):
+                yield from _all_names(inner)
+
+
+def _advice(name: str, expr: Expr | None) -> str:
+    """How an expression probably means a variable that nothing binds."""
+    what, written = expr.what if expr else None, source_name(name)
+    if isinstance(what, nodes.Call) and what.args and isinstance(what.args[-1], nodes.Call):
+        what = what.args[-1]  # what is taken out of a larger expression
+    called = builtin_name(what) if isinstance(what, nodes.Call) else None
+    args = what.args if isinstance(what, nodes.Call) else ()
+    if called in ("internal.member_2", "internal.member_3") and nodes.Var(name) in args[:-1]:
+        return f"`some {written} in …` iterates"
+    if written == "return":
+        return "the value of a rule stands in its head, `name := value if { … }`"
+    if called == "minus" and nodes.Var(name) in args:
+        return 'a key with a dash is written in brackets, `x["a-b"]`'
+    if any(isinstance(term, nodes.Ref) and term.head == nodes.Var(name) for term in (*args, what)):
+        return f"a document of another package is `data.….{written}`, or it has to be imported"
+    compared = called in ("equal", "neq") and nodes.Var(name) in args
+    return f'a text is written in double quotes, "{written}"' if compared else ""
 
 
 def _captured_vars(body: Body) -> set[str]:
