@@ -2,8 +2,7 @@
 
     load.py DATA CLIENTS BOOT
 
-Prints `ready`, then the id of every entry once it has been acknowledged, and after SIGTERM the slowest wait in
-milliseconds.
+Prints `ready`, then the id of every entry once it has been acknowledged.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
@@ -23,7 +21,7 @@ from gateway.identifiers import new_id
 from gateway.settings import DataDirectory
 
 
-async def client(writer: AuditWriter, stop: asyncio.Event, waits: list[float]) -> None:
+async def client(writer: AuditWriter, stop: asyncio.Event) -> None:
     while not stop.is_set():
         decision = Decided(
             organization="default",
@@ -39,9 +37,7 @@ async def client(writer: AuditWriter, stop: asyncio.Event, waits: list[float]) -
             organization="default", decision_id=decision.event_id, agent="agt_one", outcome="ok", status=200
         )
         for intent in (decision, closing):
-            began = time.perf_counter()
             committed = await writer.write(intent)
-            waits.append(time.perf_counter() - began)
             os.write(1, f"{committed.event_id}\n".encode())
 
 
@@ -49,12 +45,10 @@ async def main(data: str, clients: str, boot: str) -> None:
     writer = AuditWriter(DataDirectory(Path(data)), boot=boot, deployment="test")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    waits: list[float] = []
-    tasks = [asyncio.create_task(client(writer, stop, waits)) for _ in range(int(clients))]
+    tasks = [asyncio.create_task(client(writer, stop)) for _ in range(int(clients))]
     os.write(1, b"ready\n")
     await asyncio.gather(*tasks)
     writer.close()
-    os.write(1, f"slowest {max(waits) * 1000:.1f}\n".encode())
 
 
 if __name__ == "__main__":

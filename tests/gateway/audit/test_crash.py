@@ -301,12 +301,9 @@ def test_killed_in_the_middle_of_it(log: Log, load: Callable[[str], Load]) -> No
 def test_two_processes_append_at_the_same_time(log: Log, make: Make, load: Callable[[str], Load]) -> None:
     """A gateway under load, and beside it a command line that opens the log anew for each of its changes."""
     process = load("boot_load")
-    waits = []
     for _ in range(60):
-        began = time.perf_counter()
         writer = AuditWriter(log.data, boot="boot_cli", deployment="test")
         writer.write_sync(make.change())
-        waits.append(time.perf_counter() - began)
         writer.close()
     assert process.end(signal.SIGTERM) == 0
     log.sign()
@@ -316,7 +313,3 @@ def test_two_processes_append_at_the_same_time(log: Log, make: Make, load: Calla
     assert boots.count("boot_cli") == 60
     switches = sum(one != other for one, other in itertools.pairwise(boots))
     assert switches > 60, "they took turns, not one after the other"
-    tail_ms = max(waits) * 1000
-    load_tail_ms = float(process.lines()[-1].removeprefix("slowest "))
-    assert tail_ms < 500, f"the command line waited {tail_ms:.0f} ms"
-    assert load_tail_ms < 500, f"the gateway waited {load_tail_ms:.0f} ms"
