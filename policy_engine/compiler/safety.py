@@ -43,7 +43,9 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
         clause.body = checker.body(clause.body, known)
         for name, error in checker.errors.items():
             hint = did_you_mean(name, _names_around(program, rule, clause))
-            error.hint = f"{hint} ({error.hint})" if hint and error.hint else hint or error.hint
+            if hint and error.hint.startswith("a text"):
+                hint += f" ({error.hint})"
+            error.hint = hint or error.hint
             errors.append(error)
 
 
