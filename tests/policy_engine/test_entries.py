@@ -152,7 +152,7 @@ def test_results_are_fresh() -> None:
 
 def test_what_a_package_entry_does_not_count_leaves_room_for_the_rest() -> None:
     """A set is not small: it is counted, also where the budget is the least that an entry is used with."""
-    module = "package t\n\nallow := true\n\nreasons contains {\"reason\": input.x}"
+    module = 'package t\n\nallow := true\n\nreasons contains {"reason": input.x}'
     asked = pe.compile({"t.rego": module}).entrypoint("data.t")
     for output in (SMALL, 2 * SMALL - 1, 2 * SMALL):
         decision = asked.decide({"x": "a" * (SMALL // 2)}, limits=pe.Limits(output_bytes=output))
