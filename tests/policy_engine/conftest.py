@@ -4,7 +4,7 @@ A case compiles `modules` with `data`, evaluates `query` with `input` and compar
 `want_result`, or the error with `want_error` (part of its text) and `want_error_code`. The fields mean what they mean
 in OPA's v1/test/cases; the test file that reads a suite knows the format of its files.
 
-Results are compared here and not with the engine's own equality: otherwise an engine for which 1 equals true would pass.
+Results are compared here and not with the engine's own equality, for which 1 might equal true.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Case:
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> Case:
-        """A case from its fields. Unknown fields are errors: a misspelt `want_eror` would make a case that cannot fail."""
+        """A case from its fields. Unknown ones are errors: a misspelt `want_eror` would make a case that cannot fail."""
         known = dict(fields, modules=tuple(fields.get("modules") or ()))
         if "strict_error" in known:
             known["strict"] = known.pop("strict_error")

@@ -17,7 +17,6 @@ import pytest
 from policy_engine.syntax import tables
 from policy_engine.syntax.tables import table
 
-
 make = functools.cache(tables._make)
 """Makes the table once for all tests of this file: Lark needs a second for it."""
 
