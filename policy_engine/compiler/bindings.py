@@ -42,7 +42,7 @@ def bindings(expr: Expr, arity: Arity) -> list[Binding]:
         equal = _by_equality(*args)
         if name == "assign":
             needed = names(term_vars(args[1]))
-            equal = (((*needs, *needed), gives) for needs, gives in equal)
+            equal = (((*needs, *needed), [name for name in gives if name not in needed]) for needs, gives in equal)
         return [*found, *equal]
     taken = arity(what)
     if 0 <= taken < len(args):

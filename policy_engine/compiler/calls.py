@@ -168,10 +168,10 @@ class Checker:
         elif builtin is not None:
             # Types of variables are not known yet. A call inside a term also has a result.
             have = [*map(self.types.type_of, call.args), *([] if statement else [UNKNOWN])]
-            self.errors.append(messages.call_error(call.loc, name, "arity mismatch", have, builtin.decl.args))
+            what = f"takes {_arguments(expected)}, got {len(call.args)}"
+            self.errors.append(messages.call_error(call.loc, name, what, have, builtin.decl.args))
         else:
-            given = f"{len(call.args)} argument{'' if len(call.args) == 1 else 's'}"
-            text = f"function {name} has arity {expected}, got {given}"
+            text = f"function {name} takes {_arguments(expected)}, got {len(call.args)}"
             short = name.removeprefix(self.package)
             hint = f"the rule `{short}` hides the built-in function" if short in self.program.builtins else ""
             self.errors.append(PolicyError(TYPE_ERROR, text, call.loc, hint=hint))
@@ -268,3 +268,7 @@ def constant_path(target: Term) -> Path | None:
     if not all(isinstance(step, nodes.Scalar) and isinstance(step.value, str) for step in steps):
         return None
     return tuple(str(step.value) for step in steps if isinstance(step, nodes.Scalar))
+
+
+def _arguments(count: int) -> str:
+    return f"{count} argument{'' if count == 1 else 's'}"

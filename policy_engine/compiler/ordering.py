@@ -74,4 +74,4 @@ def _unbound(left: dict[int, Statement], known: AbstractSet[object]) -> list[str
     if found := {name: None for names in missing for name in names if name not in given}:
         return list(found)
     own = {name for _, gives in next(iter(left.values())).bindings for name in gives}
-    return [min(missing[0], key=lambda name: (is_internal(name), name in own))]
+    return [min(reversed(missing[0]), key=lambda name: (is_internal(name), name in own))]

@@ -13,10 +13,9 @@ from policy_engine.compiler.bindings import Arity, bindings, outputs
 from policy_engine.compiler.generated_names import is_capture, is_internal, source_name
 from policy_engine.compiler.ordering import Statement, arrange
 from policy_engine.compiler.program import Clause, Program, Rule
-from policy_engine.compiler.suggestions import did_you_mean
+from policy_engine.compiler.suggestions import ITERATE, advice, did_you_mean
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
-    HOLD_OPERANDS,
     ROOTS,
     bodies,
     closures,
@@ -42,8 +41,10 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
         checker.head(rule, clause, known)
         clause.body = checker.body(clause.body, known)
         for name, error in checker.errors.items():
-            if name not in IMPORTABLE:
-                error.hint = did_you_mean(name, _names_around(program, rule, clause), error.hint)
+            hint = did_you_mean(name, _names_around(program, rule, clause)) if name not in IMPORTABLE else ""
+            if hint and error.hint.startswith("a text"):
+                hint += f" ({error.hint})"
+            error.hint = hint or error.hint or "give it a value in this body"
             errors.append(error)
 
 
@@ -110,8 +111,17 @@ class Safety:
             for i in late
         }
         order, unbound = arrange(statements, bound)
-        if unbound:
-            self._unbound([body[i] for i in late], unbound, _captured_vars(body))
+        places: dict[str, tuple[Location, Expr]] = {}
+        for i in late if unbound else ():
+            for var in expr_vars(body[i]):
+                places.setdefault(var.name, (var.loc, body[i]))
+        captured = _captured_vars(body) if unbound else ()
+        for name in unbound:
+            place, expr = places.get(name, (body[late[0]].loc, None))
+            if name in captured:
+                self._undeclared(name, place)
+            else:
+                self._unsafe(name, place, advice(name, expr))
         return order, unbound
 
     def _check_prints(self, body: Body, order: list[int], own: list[set[str]], needed: list[set[str]]) -> None:
@@ -173,24 +183,6 @@ class Safety:
 
     # ---- errors
 
-    def _unbound(self, exprs: list[Expr], unbound: list[str], captured: AbstractSet[str]) -> None:
-        places: dict[str, Location] = {}
-        iterable: set[str] = set()
-        for expr in exprs:
-            for var in expr_vars(expr):
-                places.setdefault(var.name, var.loc)
-                if not expr.negated and expr.what.__class__ not in HOLD_OPERANDS:
-                    iterable.add(var.name)
-        for name in unbound:
-            place = places.get(name, exprs[0].loc)
-            if name in captured:
-                self._undeclared(name, place)
-            else:
-                hint = (
-                    "" if name in iterable else "iterate in a statement of its own: `not`, `and` and `or` bind nothing"
-                )
-                self._unsafe(name, place, hint)
-
     def _heads(self, wanted: Iterable[nodes.Var], bound: AbstractSet[str]) -> None:
         for var in {var.name: var for var in wanted if var.name not in bound}.values():
             self._unsafe(var.name, var.loc)
@@ -198,8 +190,8 @@ class Safety:
     def _unsafe(self, name: str, loc: Location, hint: str = "") -> None:
         if name in IMPORTABLE:
             hint = f"`import future.keywords.{name}` makes it a keyword"
-        elif not hint:
-            hint = "give it a value in this body; a text is written in quotes"
+        if name.startswith("$"):
+            hint = ITERATE
         text = f"var {source_name(name)} is unsafe: nothing binds it"
         self._report(name, PolicyError(UNSAFE_VAR_ERROR, text, loc, hint=hint))
 
@@ -221,7 +213,16 @@ def _names_around(program: Program, rule: Rule, clause: Clause) -> Iterator[str]
     package = rule.module.package
     if package:
         yield from (str(group.path[len(package)]) for group in program.groups if group.path[: len(package)] == package)
-    yield from {source_name(name) for expr in clause.body for name in own_vars(expr)} - {""}
+    yield from {source_name(name) for name in _all_names(clause.body)} - {""}
+
+
+def _all_names(body: Body) -> Iterator[str]:
+    for expr in body:
+        yield from own_vars(expr)
+        for closure in closures(expr):
+            yield from declared_by(closure) if isinstance(closure, nodes.Every) else ()
+            for inner in bodies(closure):
+                yield from _all_names(inner)
 
 
 def _captured_vars(body: Body) -> set[str]:

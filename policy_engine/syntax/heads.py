@@ -15,4 +15,5 @@ def builtin_facts(rules: Iterable[Rule], builtins: Container[str]) -> Iterable[P
         head = rule.head
         fact = head.args is not None and head.value is None and not rule.body and rule.else_ is None
         if fact and not rule.default and to_text(head.ref) in builtins:
-            yield PolicyError(PARSE_ERROR, "rule name conflicts with built-in function", rule.loc)
+            text = f"`{to_text(head)}` calls a builtin and is no rule: a rule has a value or a body"
+            yield PolicyError(PARSE_ERROR, text, rule.loc)

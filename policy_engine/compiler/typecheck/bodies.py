@@ -154,7 +154,8 @@ class Bodies:
         if not isinstance(found, Function):
             # A `with` replaces the package by a document without this function.
             name = dotted(function_path(operator))
-            return PolicyError(TYPE_ERROR, f"undefined function {name}", loc), False
+            hint = "it is a rule or a document, and used without parentheses"
+            return PolicyError(TYPE_ERROR, f"undefined function {name}", loc, hint=hint), False
         wanted = _with_result(found)
         return _operands(scope, dotted(function_path(operator)), args, wanted, wanted, loc)
 

@@ -79,7 +79,10 @@ def call_error(
     loc: Location, name: str, what: str, have: Sequence[Type], wanted: Sequence[Type], variadic: Type | None = None
 ) -> PolicyError:
     """The operands of a call do not fit the function."""
-    return _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
+    error = _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
+    if name == "plus" and Scalar("string") in have:
+        error.hint = '`+` adds numbers: texts are joined by `concat`, `sprintf` or a template string, `$"{x} and {y}"`'
+    return error
 
 
 def function_error(loc: Location, name: str, found: Function) -> PolicyError:

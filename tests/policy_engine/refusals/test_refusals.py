@@ -124,7 +124,7 @@ def test_an_error_stands_where_the_mistake_is(rules: str, places: list[str]) -> 
         ("p if not input.xs[_] == 1", "iterate in a statement of its own: `not`, `and` and `or` bind nothing"),
         ("count := count(input.xs)", "the rule `count` hides the built-in function"),
         ("p if input with inptu as 1", "did you mean `input`?"),
-        ("p if input.x == GET", "give it a value in this body; a text is written in quotes"),
+        ("p if input.x == GET", 'a text is written in double quotes, "GET"'),
         ("p if nothing_like(1)", "check the name, or import its package"),
     ],
 )
