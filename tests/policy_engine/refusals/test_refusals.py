@@ -1,4 +1,4 @@
-"""What the compiler refuses before it looks at types, as data: `cases/*.yaml`, each a module and its errors.
+"""The errors of the compiler other than type errors, as data: `cases/*.yaml`, each a module and its errors.
 
 `module` stands behind `package t`, in row 2; `logic` behind `import future.keywords` too, in row 3; `strict` where
 `module` does, but unused names are errors; `whole` is a first module with its package. More modules may follow a line
