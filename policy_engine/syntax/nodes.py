@@ -73,8 +73,8 @@ class Collection(Node):
     """An array, an object or a set."""
 
     constant: bool = field(default=False, compare=False, repr=False, kw_only=True)
-    """It consists of scalars alone: a pass need not look into it, and tests carry large fixtures. Set by the parser; False
-    means unknown.
+    """It consists of scalars alone: a pass need not look into it, and tests carry large fixtures. Set by the parser;
+    False means unknown.
     """
 
 
