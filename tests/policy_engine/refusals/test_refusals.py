@@ -122,6 +122,9 @@ def test_an_error_stands_where_the_mistake_is(rules: str, places: list[str]) -> 
         ("p if data.t.is_admim(input.x)\nis_admin(x) := x", "did you mean `data.t.is_admin`?"),
         ("p if and == 1", "`import future.keywords.and` makes it a keyword"),
         ("p if not input.xs[_] == 1", "iterate in a statement of its own: `not`, `and` and `or` bind nothing"),
+        ("count := count(input.xs)", "the rule `count` hides the built-in function"),
+        ("p if input with inptu as 1", "did you mean `input`?"),
+        ("p if input.x == GET", 'a text is written in double quotes, "GET"'),
         ("p if nothing_like(1)", "check the name, or import its package"),
     ],
 )
