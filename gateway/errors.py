@@ -1,4 +1,4 @@
-"""The one error family of the gateway, and the closed list of reason codes (layer 0: imports nothing of ours).
+"""The one error family of the gateway, and the closed list of reason codes.
 
     GatewayError               a command, a start or a change cannot be done; `code` is stable, the text is for a person
     └── Denied                 a request on the data plane is refused; `code` is one of `REASONS`
@@ -33,10 +33,10 @@ class GatewayError(Exception):
 
 
 class Reason(NamedTuple):
-    """How one reason code looks from outside.
+    """What a client gets for one reason code.
 
-    `retry` says whether waiting may cure it: where it is false the answer carries `x-should-retry: false`, because the
-    SDKs retry 429 and 5xx by themselves.
+    `retry` says whether it may help to wait and try again. If not, the answer has `x-should-retry: false`, because SDKs
+    retry 429 and 5xx on their own.
     """
 
     code: str
@@ -82,7 +82,7 @@ _MAX_REASONS = 4000
 
 
 class PrincipalHint(NamedTuple):
-    """Whose request it was, as far as known: a refusal of a known but dead key belongs to its organization's log."""
+    """Whose request it was, if that is known: refusing a dead key is recorded in the log of its organization."""
 
     organization: str
     agent_id: str
@@ -92,8 +92,8 @@ class PrincipalHint(NamedTuple):
 class Denied(GatewayError):
     """A request on the data plane is refused.
 
-    What a client may read: the reason's code, status and text, and `reasons` (what the policies say). What only the log
-    may hold: `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
+    The client gets the code, status and text of the reason, and `reasons` (what the policies say). Only the log gets
+    `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Settings and the data directory (docs/architecture.md, sections 13 and 16; layer 0).
+"""Settings and the data directory (docs/architecture.md, sections 13 and 16).
 
 One schema, the fields of `Settings`, and three places that may set them: a flag beats the environment (`AIG_PORT`)
 beats the file (`gateway.toml`) beats the default. In the file a table is a prefix: `[policies] ref = "main"` sets
@@ -35,7 +35,7 @@ _INJECTED_PORT = re.compile(r"(tcp|udp|sctp)://", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
-    """Where one gateway keeps its state; this class only knows the names, their owners know the contents."""
+    """Where one gateway keeps its state. This class knows only the names; the owners of the files know the contents."""
 
     path: Path
 
@@ -86,7 +86,7 @@ class DataDirectory:
         return self.path / FILE_NAME
 
     def check_absent(self) -> None:
-        """Raise if there is anything: an existing directory is never taken over."""
+        """Raise if anything exists there: an existing directory is never taken over."""
         if os.path.lexists(self.path):
             raise GatewayError(
                 "data_exists",
@@ -111,7 +111,7 @@ class DataDirectory:
             ) from error
 
     def check(self) -> None:
-        """Raise unless this is a directory of a gateway that this user can read and write."""
+        """Raise unless this is a gateway's data directory that this user can read and write."""
         where = str(self.path)
         if not os.path.lexists(self.path):
             flag = "" if self.path == DEFAULT_DATA else f" --data {shlex.quote(where)}"
@@ -200,7 +200,7 @@ def load_settings(
     env: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> Settings:
-    """The settings in force. `flags` that are None were not given; `env` is the process environment by default.
+    """The settings in force. A flag that is None was not given; `env` is the process environment by default.
 
     `file` must exist if it is named (by this argument or by `AIG_CONFIG`); otherwise `gateway.toml` in the data
     directory is read if there is one. The data directory itself is not checked: `gateway init` needs it missing.
@@ -321,7 +321,7 @@ def _invalid(source: str, value: object, wanted: str) -> GatewayError:
 
 
 def _check_bind(settings: Settings) -> None:
-    """Credentials must not cross a network in clear: only loopback is served without TLS, unless told otherwise."""
+    """Refuse to serve plain HTTP on anything but loopback without `insecure`: credentials would cross a network."""
     for name, host in (("host", settings.host), ("control_host", settings.control_host)):
         if not settings.insecure and not is_loopback(host):
             raise GatewayError(

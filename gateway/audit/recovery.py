@@ -58,6 +58,7 @@ def check(data: DataDirectory, verifier: note.Verifier) -> None:
     db = storage.connect_read_only(data.audit_db)
     try:
         with storage.snapshot(db):
+            storage.check_schema(db, data.audit_db)
             for head in storage.heads(db):
                 try:
                     _check_log(db, head, verifier)
@@ -94,6 +95,10 @@ def _check_log(db: sqlite3.Connection, head: storage.Head, verifier: note.Verifi
         proof = merkle.consistency_proof(signed, head.size, node)
         merkle.verify_consistency(signed, head.size, checkpoint.root, head.root, proof)
     rows = db.execute("SELECT seq, leaf FROM entry WHERE log_id = ? AND seq >= ? ORDER BY seq", (head.id, signed))
+    due = signed
     for seq, leaf in rows:
-        if merkle.leaf_hash(leaf) != node(0, seq):
+        if seq != due:
+            raise AuditError("bad_proof", f"entry {due} is missing")
+        if type(leaf) is not bytes or merkle.leaf_hash(leaf) != node(0, seq):
             raise AuditError("bad_proof", f"entry {seq} is not the one that is in its tree")
+        due += 1

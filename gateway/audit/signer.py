@@ -257,6 +257,14 @@ class Signer:
             db.executemany(
                 "INSERT OR IGNORE INTO checkpoint (note, size, log_id) SELECT ?, ?, id FROM log WHERE origin = ?", rows
             )
+            for row in rows:
+                stored = db.execute(
+                    "SELECT count(*) FROM checkpoint WHERE note = ? AND size = ? "
+                    "AND log_id = (SELECT id FROM log WHERE origin = ?)",
+                    row,
+                )
+                if stored.fetchone() != (1,):
+                    raise sqlite3.IntegrityError("a checkpoint that it was told to store is not there")
 
 
 def _announcement(signed: Checkpoint) -> intents.Signed:

@@ -10,6 +10,7 @@ Any number of processes of one machine may have the file open: readers never wai
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import time
@@ -22,6 +23,7 @@ from typing import Final
 from gateway.audit import merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.settings import DataDirectory
+from gateway.storage import database_files
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
 SCHEMA: Final = 1
@@ -114,8 +116,8 @@ def create(data: DataDirectory) -> None:
     """Make an empty `audit.db` and its lock file. An existing one is refused: a log is never begun twice."""
     path = data.audit_db
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        os.close(os.open(data.audit_lock, os.O_RDWR | os.O_CREAT, 0o600))
+        database_files.create(path)
+        os.close(os.open(data.audit_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
         raise AuditError("audit_exists", f"`{path}` exists already", subject=str(path)) from error
     except OSError as error:
@@ -135,9 +137,17 @@ def create(data: DataDirectory) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open an existing log for appending. Transactions are begun and ended explicitly."""
+    """Open an existing log for appending, if its schema is as this program made it.
+
+    Transactions are begun and ended explicitly.
+    """
     db = _checked(_open(path, "rw"), path)
-    _configure(db)
+    try:
+        check_schema(db, path)
+        _configure(db)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -183,7 +193,7 @@ def exclusive(data: DataDirectory) -> Iterator[sqlite3.Connection]:
 
 def _checked(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     try:
-        check_schema(db, path)
+        check_version(db, path)
     except BaseException:
         db.close()
         raise
@@ -209,7 +219,7 @@ def touch(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION}")
 
 
-def check_schema(db: sqlite3.Connection, path: Path) -> None:
+def check_version(db: sqlite3.Connection, path: Path) -> None:
     """Refuse a database that is not this program's log, or of another version of it."""
     try:
         (application,) = db.execute("PRAGMA application_id").fetchone()
@@ -229,6 +239,47 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
             subject=str(path),
             hint="use the version of the gateway that wrote it, or let `gateway up` migrate it",
         )
+
+
+def check_schema(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a log with other tables, indexes or triggers than this program makes: a trigger can undo a write."""
+    if differences := schema_differences(db):
+        raise AuditError(
+            "audit_damaged",
+            f"the schema of `{path}` was changed: {'; '.join(differences)}",
+            subject=str(path),
+            hint="`gateway audit verify` says what else is wrong; do not go on writing to this log",
+        )
+
+
+def schema_differences(db: sqlite3.Connection) -> list[str]:
+    """How the tables, indexes, triggers and views differ from those that this program makes."""
+    expected, found = _expected_schema(), _schema(db)
+    changed = [
+        f"{found[name][0]} `{name}` was changed" for name in found if expected.get(name, found[name]) != found[name]
+    ]
+    missing = [f"{expected[name][0]} `{name}` is missing" for name in expected.keys() - found.keys()]
+    foreign = [f"{found[name][0]} `{name}` is not one of its own" for name in found.keys() - expected.keys()]
+    return sorted(changed + missing + foreign)
+
+
+def schema_version(db: sqlite3.Connection) -> int:
+    """A number that changes with every change of the schema: cheaper to compare than the schema itself."""
+    (version,) = db.execute("PRAGMA schema_version").fetchone()
+    return int(version)
+
+
+def _schema(db: sqlite3.Connection) -> dict[str, tuple[str, str, str | None]]:
+    rows = db.execute("SELECT name, type, tbl_name, sql FROM sqlite_schema")
+    # Statistics may be there: ANALYZE changes no meaning.
+    return {name: (kind, table, sql) for name, kind, table, sql in rows if not name.startswith("sqlite_stat")}
+
+
+@functools.cache
+def _expected_schema() -> dict[str, tuple[str, str, str | None]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_TABLES)
+        return _schema(db)
 
 
 @contextmanager
@@ -262,6 +313,9 @@ def head(db: sqlite3.Connection, organization: str) -> Head | None:
 
 def _head(row: tuple[int, str, int, str, int, bytes, int]) -> Head:
     identifier, organization, epoch, origin, size, frontier, time_ns = row
+    if tuple(map(type, row)) != (int, str, int, str, int, bytes, int):
+        # The type of a value is stored in a byte that can be changed, too.
+        raise AuditError("audit_damaged", f"the head of `{origin}` holds a value of a wrong type", subject=str(origin))
     return Head(identifier, organization, epoch, origin, size, tuple(split_hashes(frontier)), time_ns)
 
 
@@ -282,8 +336,8 @@ def tile_reader(db: sqlite3.Connection, log_id: int) -> tiles.Read:
                 "SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?",
                 (log_id, tile.level, tile.number),
             ).fetchone()
-            if row and len(row[0]) >= tile.width * merkle.HASH_BYTES:
-                return bytes(row[0][: tile.width * merkle.HASH_BYTES])
+            if row and type(row[0]) is bytes and len(row[0]) >= tile.width * merkle.HASH_BYTES:
+                return row[0][: tile.width * merkle.HASH_BYTES]
         raise AuditError("bad_proof", f"the log has no `{tiles.path(tile)}`")
 
     return read
@@ -292,4 +346,9 @@ def tile_reader(db: sqlite3.Connection, log_id: int) -> tiles.Read:
 def newest_checkpoint(db: sqlite3.Connection, log_id: int) -> str | None:
     """The note over the largest signed tree of a log, unverified."""
     row = db.execute("SELECT note FROM checkpoint WHERE log_id = ? ORDER BY size DESC LIMIT 1", (log_id,)).fetchone()
-    return bytes(row[0]).decode("utf-8", "replace") if row else None
+    return text_of(row[0]) if row else None
+
+
+def text_of(note: object) -> str:
+    """A stored note as text. Whatever else is stored in its place is no note, as its reader will find."""
+    return note.decode("utf-8", "replace") if isinstance(note, bytes) else ""

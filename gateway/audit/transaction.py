@@ -56,6 +56,7 @@ class Transaction:
         self._deployment = deployment
         self._clock = clock
         self._logs: dict[str, _Log] = {}
+        self._changes = db.total_changes  # what it should be by now: that of the start, and one for each row written
 
     def record(self, item: Draft) -> Committed:
         """Append one entry. An event that is in the log already is not repeated: the entry that says it is returned."""
@@ -83,18 +84,26 @@ class Transaction:
                 continue
             read = storage.tile_reader(self._db, log.id)
             partial = {tile.level: read(tile) for tile in tiles.edge(log.begin)}
-            self._db.executemany(
-                "INSERT INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
-                [
-                    (log.id, tile.level, tile.number, data)
-                    for tile, data in tiles.grow(partial, log.begin, log.hashes).items()
-                ],
-            )
-            self._db.execute(
+            for tile, data in tiles.grow(partial, log.begin, log.hashes).items():
+                self._write(
+                    "INSERT INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
+                    (log.id, tile.level, tile.number, data),
+                )
+            self._write(
                 "UPDATE log SET size = ?, frontier = ?, time_ns = ? WHERE id = ?",
                 (log.size, b"".join(log.frontier), log.time_ns, log.id),
             )
+        if self._db.total_changes != self._changes:
+            raise sqlite3.IntegrityError("more rows were changed than it was told to: does it have a trigger?")
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+        """Write one row. Raises `sqlite3.IntegrityError` if the database does not do so: then nothing is committed."""
+        cursor = self._db.execute(statement, values)
+        if cursor.rowcount != 1:
+            raise sqlite3.IntegrityError("a row that it was told to write is not there: does it have a trigger?")
+        self._changes += 1
+        return cursor
 
     def _find(self, item: Draft) -> Committed | None:
         row = self._db.execute(
@@ -129,7 +138,7 @@ class Transaction:
     def _begin_log(self, organization: str) -> storage.Head:
         """The first entry of an organization begins its log: the registry need not announce it."""
         origin = checkpoint.origin(self._deployment, organization, 1)
-        cursor = self._db.execute(
+        cursor = self._write(
             "INSERT INTO log (organization, epoch, origin, size, frontier, time_ns) VALUES (?, 1, ?, 0, x'', 0)",
             (organization, origin),
         )
@@ -148,6 +157,7 @@ class Transaction:
     def _reserve(self, reservation: Reservation, entry: entries.Entry, time_ns: int) -> entries.Entry:
         """The entry of a decision with what its reservation answers, which may make it a denial."""
         self._db.execute("SAVEPOINT reservation")
+        before = self._db.total_changes
         keep = False
         try:
             answer = reservation.take(self._db, time_ns)
@@ -161,13 +171,14 @@ class Transaction:
             if not keep:
                 self._db.execute("ROLLBACK TO reservation")
             self._db.execute("RELEASE reservation")
+            self._changes += self._db.total_changes - before  # rolled back or not
         return entry
 
     def _append(self, log: _Log, entry: entries.Entry, time_ns: int) -> tuple[Committed, int]:
         entry = {**entry, "time": str(time_ns)}
         leaf = entries.encode(entry)
         event_id = str(entry["id"])
-        cursor = self._db.execute(
+        cursor = self._write(
             "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (log.id, log.size, event_id, entry["kind"], time_ns, entries.agent_of(entry), leaf),
         )
@@ -183,12 +194,12 @@ class Transaction:
     def _keep(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
         """What a decision leaves beside the log."""
         if decision.recorded(entry) is State.OPEN:
-            self._db.execute(
+            self._write(
                 "INSERT INTO open_decision (event_id, log_id, boot, agent, reservation) VALUES (?, ?, ?, ?, ?)",
                 (entry["id"], log.id, entry["boot"], entry["agent"], entry.get("reservation_json")),
             )
         if item.salt is not None:
-            self._db.execute(
+            self._write(
                 "INSERT INTO private (entry_id, salt, input) VALUES (?, ?, ?)", (entry_id, item.salt, item.private)
             )
 
@@ -202,6 +213,7 @@ class Transaction:
             raise AuditError(
                 "decision_not_open", f"`{decision_id}` is not an open decision of this log", subject=decision_id
             )
+        self._changes += 1
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close what dead processes left open. The clock is asked once, before anything is changed."""

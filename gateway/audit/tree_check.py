@@ -2,15 +2,19 @@
 
 The steps are those of `verify.py`. Once the tree of a log is known to be wrong at some entry, later roots and higher
 tiles of it differ as a consequence; only the cause is reported, and every further leaf that disagrees with its tile.
+
+A log is read in several transactions and may grow between them. What was read of it stays true: tiles, entries and
+checkpoints are added, and none of them changes.
 """
 
 from __future__ import annotations
 
 import base64
-import heapq
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
 from operator import attrgetter
+from typing import Any, Final
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import merkle, note, storage, tiles
@@ -20,6 +24,7 @@ from gateway.audit.intents import SYSTEM
 from gateway.audit.report import Finding, LogReport, Report
 
 _BYTES = merkle.HASH_BYTES
+_PAGE: Final = 500  # checkpoints that are read at once; there may be millions
 
 
 class TreeCheck:
@@ -49,25 +54,51 @@ class TreeCheck:
         self._last_time = 0
         self._roots: dict[int, bytes] = {}  # at signed sizes that the system log has not told of yet
         self._sound = 0  # the largest size whose root was signed and right
-        by_size = attrgetter("size")
-        kept = sorted((each for each in known if each.size), key=by_size)
-        self._signed = heapq.merge(self._stored_checkpoints(verifier), kept, key=by_size)
-        self._due = next(self._signed, None)  # the signed tree that is reached next
+        self._verifier = verifier
+        self._kept = deque(sorted((each for each in known if each.size), key=attrgetter("size")))
+        self._stored_signed: deque[Checkpoint] = deque()  # stored checkpoints that have been read and not reached yet
+        self._read_to: Any = -1  # the size of the last stored checkpoint that has been read
+        self._all_read = False  # no more of them are stored at this moment
+        self._upcoming = self._due()
 
-    def _stored_checkpoints(self, verifier: note.Verifier) -> Iterator[Checkpoint]:
-        """(4) Those whose signatures are good, by size; there may be millions."""
-        rows = self._db.execute("SELECT size, note FROM checkpoint WHERE log_id = ? ORDER BY size", (self.head.id,))
+    @property
+    def due(self) -> int:
+        """The index of the entry that must come now."""
+        return self._next
+
+    def look(self, head: storage.Head) -> None:
+        """The log as another transaction sees it: there may be more of everything."""
+        self.head = head
+        self._all_read = False
+        self._upcoming = self._due()
+        if self._next % tiles.WIDTH:
+            self._stored = self._stored_tile(0, self._next // tiles.WIDTH)
+
+    def _due(self) -> Checkpoint | None:
+        """(4) The smallest signed tree that has not been compared."""
+        if not self._stored_signed and not self._all_read:
+            self._read_checkpoints()
+        queues = [queue for queue in (self._stored_signed, self._kept) if queue]
+        return min((queue[0] for queue in queues), key=attrgetter("size"), default=None)
+
+    def _read_checkpoints(self) -> None:
+        """(4) More of those that are stored and whose signatures are good."""
+        query = "SELECT size, note FROM checkpoint WHERE log_id = ? AND size > ? ORDER BY size LIMIT ?"
+        rows = self._db.execute(query, (self.head.id, self._read_to, _PAGE)).fetchall()
+        self._all_read = len(rows) < _PAGE
         for size, text in rows:
+            self._read_to = size
+            index = max(size - 1, 0) if type(size) is int else None
             try:
-                checkpoint = checkpoints.verify(bytes(text).decode("utf-8", "replace"), verifier, self.head.origin)
+                checkpoint = checkpoints.verify(storage.text_of(text), self._verifier, self.head.origin)
             except AuditError as error:
-                self._found(max(size - 1, 0), f"the checkpoint at size {size}: {error.message}")
+                self._found(index, f"the checkpoint at size {size}: {error.message}")
                 continue
             if checkpoint.size != size:
-                self._found(max(size - 1, 0), f"the checkpoint at size {size} is one of size {checkpoint.size}")
+                self._found(index, f"the checkpoint at size {size} is one of size {checkpoint.size}")
             else:
                 self.log.checkpoints += 1
-                yield checkpoint
+                self._stored_signed.append(checkpoint)
 
     def append(self, seq: int, leaf: bytes) -> int:
         """(1, 3, 4) The next leaf; returns its index."""
@@ -90,9 +121,8 @@ class TreeCheck:
             self._pending.append(hashed)
             if slot == tiles.WIDTH - 1:
                 self._grow()
-            while self._due and self._due.size <= self._next:
-                self._compare_root(self._due)
-                self._due = next(self._signed, None)
+            if self._upcoming and self._upcoming.size <= self._next:
+                self._compare_roots()
         return seq
 
     def time(self, index: int, time_ns: int) -> None:
@@ -109,9 +139,8 @@ class TreeCheck:
         if known is None:
             if self._broken or self._disputed or not self._tiles_sound:
                 return None  # the tiles cannot be relied on; what is wrong with them is reported
-            # The tiles up to here have been compared with the leaves.
             try:
-                known = merkle.root(size, tiles.node_reader(size, storage.tile_reader(self._db, self.head.id)))
+                known = self._root_of_tiles(size)
             except AuditError as error:
                 return error.message
         if base64.b64encode(known).decode() != root:
@@ -122,8 +151,12 @@ class TreeCheck:
         """(4, 8) After the last leaf: what remains are the edge of the tree, its head, and what must not be there."""
         if self._pending and not self._gap:
             self._grow()
+        if not self._gap:
+            self._compare_roots()
         self._settle_disputes(None)
-        largest = max((each.size for each in (self._due, *self._signed) if each), default=0)
+        largest = 0
+        while checkpoint := self._pop():
+            largest = checkpoint.size
         if largest > self._next:
             self._found(self._next, f"it is missing: {largest} entries are signed")
         if self.head.size != self.log.size:
@@ -135,12 +168,35 @@ class TreeCheck:
         if self.head.time_ns != self._last_time:
             self._found(max(self.log.size - 1, 0), "the head's time is not that of the last entry")
 
+    def _compare_roots(self) -> None:
+        """(4) With every signed tree that has been reached."""
+        while (due := self._upcoming) and due.size <= self._next:
+            self._compare_root(due)
+            self._pop()
+
+    def _pop(self) -> Checkpoint | None:
+        """Take the smallest signed tree that has not been compared."""
+        due = self._upcoming
+        if due is not None:
+            (self._stored_signed if self._stored_signed and self._stored_signed[0] is due else self._kept).popleft()
+            self._upcoming = self._due()
+        return due
+
+    def _root_of_tiles(self, size: int) -> bytes:
+        """The root of an earlier size. All tiles up to here have been compared with the leaves."""
+        return merkle.root(size, tiles.node_reader(size, storage.tile_reader(self._db, self.head.id)))
+
     def _compare_root(self, checkpoint: Checkpoint) -> None:
-        """(4)"""
-        root = merkle.frontier_root(self._frontier)
+        """(4) Usually where the tree is now; one that was stored meanwhile may be of a size that has been passed."""
+        if checkpoint.size == self._next:
+            root = merkle.frontier_root(self._frontier)
+        elif self._broken or self._disputed or not self._tiles_sound:
+            return  # the tiles cannot be relied on; what is wrong with them is reported
+        else:
+            root = self._root_of_tiles(checkpoint.size)
         if root == checkpoint.root:
             self._settle_disputes(True)
-            self.log.signed = self._sound = checkpoint.size
+            self.log.signed = self._sound = max(self._sound, checkpoint.size)
             if self.head.organization != SYSTEM:
                 self._roots[checkpoint.size] = root
         elif self._disputed:
@@ -208,7 +264,7 @@ class TreeCheck:
     def _stored_tile(self, level: int, number: int) -> bytes:
         query = "SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?"
         row = self._db.execute(query, (self.head.id, level, number)).fetchone()
-        return bytes(row[0]) if row else b""
+        return row[0] if row and type(row[0]) is bytes else b""
 
     def _found(self, index: int | None, message: str) -> None:
         self._report.add(Finding(self.head.origin, index, message))

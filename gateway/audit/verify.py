@@ -2,25 +2,31 @@
 
 Nothing that is stored is believed. In one pass over the leaves, in the order in which they were written:
 
-(0) the database is this program's, and each log's name belongs to the key's deployment
+(0) the database and its schema are this program's, and each log's name belongs to the key's deployment
 (1) every leaf is an entry in canonical form, of this log, at the next index, not before its predecessor
-(2) the index columns beside the leaf say what the leaf says
+(2) the index columns beside the leaf say what the leaf says, and every value has its column's type
 (3) the leaf's hash is the one in its tile
 (4) at every checkpoint the signature is the key's, and the root over the leaves is the signed one
 (5) a decision that was opened is closed once, by an entry of its own log, or is still listed as open
-(6) a private row is the one its entry commits to
+(6) a private row is the one its entry commits to, and one that is gone was erased by an entry that says so
 (7) what the system log says about checkpoints of other logs is true
 (8) at the end every tile and the head are those of the tree, and nothing else is stored
 (9) SQLite finds its own structures intact
 
 What cannot be seen from here is the loss of everything after some checkpoint, together with the system log's memory of
 it. Against that, give checkpoints that were kept elsewhere (`known`): they join (4).
+
+A log may grow while it is verified. It is read in transactions of `STEP` entries, because SQLite's write-ahead log
+cannot be reused while somebody reads an old state; the last one of them also sees everything that is compared at the
+end. Entries that come meanwhile are verified too.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +41,15 @@ from gateway.audit.report import Finding, OpenDecision, Report
 from gateway.audit.tree_check import TreeCheck
 
 Progress = Callable[[int, int], None]
-"""Called now and then with the number of entries that are done, and of all."""
+"""Called between two transactions with the number of entries that are done, and of all."""
 
-_STEP = 2000
-_ENTRIES = "SELECT id, log_id, seq, event_id, kind, time_ns, agent, leaf FROM entry NOT INDEXED ORDER BY id"
+STEP = 2000
+_FIRST = -(2**63)  # the smallest row id
+_ENTRIES = """
+SELECT id, log_id, seq, event_id, kind, time_ns, agent, leaf
+  FROM entry NOT INDEXED WHERE id > ? ORDER BY id LIMIT ?
+"""
+_PRIVATE = "SELECT entry_id, salt, input FROM private WHERE entry_id > ? ORDER BY entry_id"
 
 
 def verify(
@@ -54,20 +65,28 @@ def verify(
     `live_boots` are the processes that are running, if that is known. Whatever is wrong with the log is in the report;
     raises only if there is none to verify, or if one of the `known` is not signed by this key.
     """
+    by_origin: dict[str, list[Checkpoint]] = {}
+    for text in known:
+        origin = text.partition("\n")[0]
+        by_origin.setdefault(origin, []).append(checkpoints.verify(text, verifier, origin))
     db = storage.connect_read_only(path)
     # A changed byte may make a text undecodable: that must be a difference, not an exception.
     db.text_factory = lambda data: data.decode("utf-8", "replace")
     report = Report(str(verifier))
+    work = _Verification(db, verifier, report, by_origin, live_boots)
     try:
-        with storage.snapshot(db):
-            _Verification(db, verifier, report, live_boots).run(list(known), progress)
+        work.run(progress)
+    except AuditError as error:  # a head that cannot be read as one; the subject is its log
+        report.add(Finding(error.subject or "", None, error.message))
     except sqlite3.DatabaseError as error:
-        report.add(Finding("", None, f"the database is damaged: {error}"))
+        report.add(Finding(*work.place, f"the database is damaged: {error}"))
     except (TypeError, ValueError) as error:
-        # Only a changed file holds a value of another type than its column's.
-        report.add(Finding("", None, f"the database is damaged, a value has the wrong type: {error}"))
+        # Only a changed file holds a value of another type than its column's, and most of them have been named.
+        report.add(Finding(*work.place, f"the database is damaged, a value has the wrong type: {error}"))
     finally:
         db.close()
+    if not report.logs and not report.findings:
+        raise AuditError("audit_missing", f"`{path}` holds no log: there is nothing to verify", subject=str(path))
     return report
 
 
@@ -75,46 +94,55 @@ class _Verification:
     """One run. The trees are checked by a `TreeCheck` each; what concerns several tables or logs is here."""
 
     def __init__(
-        self, db: sqlite3.Connection, verifier: note.Verifier, report: Report, live_boots: Collection[str] | None
+        self,
+        db: sqlite3.Connection,
+        verifier: note.Verifier,
+        report: Report,
+        known: dict[str, list[Checkpoint]],
+        live_boots: Collection[str] | None,
     ) -> None:
         self._db = db
         self._verifier = verifier
         self._report = report
+        self._known = known  # by origin, until its log is met
         self._live = live_boots
+        self.place: tuple[str, int | None] = ("", None)  # the log and the entry that are looked at
         self._trees: dict[int, TreeCheck] = {}
         self._origins: dict[str, TreeCheck] = {}  # the same ones
         self._open: dict[str, tuple[int, int, entries.Entry]] = {}  # by decision: log, index, entry
         self._unreadable: set[str] = set()  # decisions that the index names, but whose leaves are no entries any more
+        self._gone: dict[tuple[int, str], int] = {}  # by log and decision: the entry whose private row is missing
         self._private: Iterator[tuple[int, Any, Any]] = iter(())
         self._next_private: tuple[int, Any, Any] | None = None
 
-    def run(self, known: list[str], progress: Progress | None) -> None:
-        self._begin(known)
+    def run(self, progress: Progress | None) -> None:
+        for difference in storage.schema_differences(self._db):  # (0)
+            self._found(None, None, difference)
         (total,) = self._db.execute("SELECT count(*) FROM entry").fetchone()
-        self._private = self._db.execute("SELECT entry_id, salt, input FROM private ORDER BY entry_id")
-        self._next_private = next(self._private, None)
-        for row in self._db.execute(_ENTRIES):
-            self._entry(*row)
-            self._report.entries += 1
-            if progress and self._report.entries % _STEP == 0:
-                progress(self._report.entries, total)
-        if self._next_private is not None:
-            self._found(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
-        for tree in self._trees.values():
-            tree.finish()
-        self._decisions()
-        self._structure()
-        if progress:
-            progress(self._report.entries, total)
+        last, is_last = _FIRST, False
+        while not is_last:
+            # A log that grows faster than it is read is not chased for ever.
+            limit = STEP if self._report.entries < 2 * total + STEP else -1
+            with storage.snapshot(self._db):
+                self._look()
+                last, count = self._read(last, limit)
+                is_last = count != limit
+                if is_last:
+                    self._end()
+            if progress:
+                progress(self._report.entries, max(total, self._report.entries))
+        # (9) In a transaction of its own. Nothing of the above depends on what it sees.
+        for (text,) in self._db.execute("PRAGMA integrity_check(10)"):
+            if text != "ok":
+                self._found(None, None, f"the database is damaged: {text}")
 
-    def _begin(self, known: list[str]) -> None:
-        """(0) Which logs there are; checkpoints from elsewhere are given to the log that they name."""
-        by_origin: dict[str, list[Checkpoint]] = {}
-        for text in known:
-            origin = text.partition("\n")[0]
-            by_origin.setdefault(origin, []).append(checkpoints.verify(text, self._verifier, origin))
+    def _look(self) -> None:
+        """(0) Which logs there are at this moment; checkpoints from elsewhere are given to the log that they name."""
         for head in storage.heads(self._db):
-            tree = TreeCheck(self._db, head, self._verifier, by_origin.pop(head.origin, ()), self._report)
+            if head.id in self._trees:
+                self._trees[head.id].look(head)
+                continue
+            tree = TreeCheck(self._db, head, self._verifier, self._known.pop(head.origin, ()), self._report)
             self._trees[head.id] = tree
             self._origins[head.origin] = tree
             self._report.logs.append(tree.log)
@@ -124,19 +152,51 @@ class _Verification:
                 proper = ""
             if head.origin != proper:
                 self._found(head.id, None, f"this is not a log of `{self._verifier.name}`, whose key was given")
-        for origin, lost in by_origin.items():
+
+    def _read(self, last: int, limit: int) -> tuple[int, int]:
+        """The next entries after the row `last`, with their private rows; returns the new last row and their number."""
+        count = 0
+        with closing(self._db.cursor()) as rows, closing(self._db.cursor()) as private:
+            self._private = private.execute(_PRIVATE, (last,))
+            self._next_private = next(self._private, None)
+            for row in rows.execute(_ENTRIES, (last, limit)):
+                self._entry(*row)
+                last = row[0]
+                count += 1
+                self._report.entries += 1
+            if count != limit:
+                while self._next_private is not None:
+                    self._stray_private()
+        return last, count
+
+    def _end(self) -> None:
+        """What is compared when every leaf has been read, in the snapshot that saw the last one."""
+        self.place = ("", None)
+        for origin, lost in self._known.items():
             if size := max(checkpoint.size for checkpoint in lost):
                 self._report.add(Finding(origin, 0, f"the log is missing; {size} entries of it are signed"))
+        for tree in self._trees.values():
+            tree.finish()
+        for (log_id, _), index in self._gone.items():  # (6)
+            self._found(log_id, index, "its private row is missing, and no erasure says so")
+        self._decisions()
+        self._strays()
 
     def _entry(
-        self, row_id: int, log_id: int, seq: int, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: bytes
+        self, row_id: int, log_id: int, seq: Any, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: Any
     ) -> None:
         private = self._private_of(row_id)
         tree = self._trees.get(log_id)
         if tree is None:
             self._found(None, None, f"entry `{event_id}` belongs to no log")
             return
-        if type(leaf) is not bytes:  # the type of a stored value is a byte that can be changed, too
+        # The type of a stored value is a byte that can be changed, too. What it says is verified all the same.
+        if type(seq) is not int:
+            self._found(log_id, tree.due, "its index is not stored as a number")
+            seq = tree.due
+        self.place = (tree.head.origin, seq)
+        if type(leaf) is not bytes:
+            self._found(log_id, seq, "its leaf is not stored as bytes")
             leaf = str(leaf).encode()
         index = tree.append(seq, leaf)  # (1) the index, (3), (4)
         try:
@@ -147,41 +207,69 @@ class _Verification:
             return
         if entry["org"] != tree.head.organization:
             self._found(log_id, index, f"it was recorded for `{entry['org']}`, not for this log")
-        tree.time(index, int(str(entry["time"])))
-        columns = (event_id, kind, str(time_ns), agent)
-        if columns != (entry["id"], entry["kind"], entry["time"], entries.agent_of(entry)):  # (2)
+        entry_time = int(str(entry["time"]))
+        tree.time(index, entry_time)
+        columns = (event_id, kind, time_ns, agent)
+        if columns != (entry["id"], entry["kind"], entry_time, entries.agent_of(entry)):  # (2)
             self._found(log_id, index, "the index columns beside its leaf say something else")
         if private is not None:
             self._check_private(log_id, index, entry, *private)
-        if entry["kind"] == "decided":
+        elif "input_commitment" in entry:
+            self._gone[log_id, str(entry["id"])] = index
+        self._follow(tree, log_id, index, entry)
+
+    def _follow(self, tree: TreeCheck, log_id: int, index: int, entry: entries.Entry) -> None:
+        """What an entry means for others."""
+        kind = entry["kind"]
+        if kind == "decided":
             if decision.recorded(entry) is State.OPEN:
                 self._open[str(entry["id"])] = (log_id, index, entry)
             else:
                 tree.log.decisions[State.DENIED] += 1
-        elif entry["kind"] == "completed":
+        elif kind == "completed":
             self._close(log_id, index, entry)
-        elif entry["kind"] == "checkpoint":
+        elif kind == "checkpoint":
             self._announced(log_id, index, entry)
+        elif kind == "erasure":
+            self._erased(log_id, index, entry)
 
     def _private_of(self, row_id: int) -> tuple[Any, Any] | None:
         """The private row of the entry with this row id: both are read in that order."""
         while self._next_private is not None and self._next_private[0] < row_id:
-            self._found(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
-            self._next_private = next(self._private, None)
+            self._stray_private()
         if self._next_private is None or self._next_private[0] != row_id:
             return None
         _, salt, value = self._next_private
         self._next_private = next(self._private, None)
         return salt, value
 
+    def _stray_private(self) -> None:
+        assert self._next_private is not None
+        self._found(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
+        self._next_private = next(self._private, None)
+
     def _check_private(self, log_id: int, index: int, entry: entries.Entry, salt: Any, value: Any) -> None:
         """(6)"""
         self._report.private_rows += 1
         commitment = entry.get("input_commitment")
-        if commitment is None or len(salt) != entries.SALT_BYTES:
+        if type(salt) is not bytes or type(value) not in (bytes, type(None)):
+            self._found(log_id, index, "its private row is not stored as bytes")
+        elif commitment is None or len(salt) != entries.SALT_BYTES:
             self._found(log_id, index, "its private row is not one that it commits to")
         elif entries.commitment(salt, "input", value or b"") != commitment:
             self._found(log_id, index, "its private row was changed: it commits to another one")
+
+    def _erased(self, log_id: int, index: int, entry: entries.Entry) -> None:
+        """(6) Private rows that are gone with the log's knowledge."""
+        try:
+            erased = json.loads(str(entry["decisions_json"]))
+        except ValueError:
+            erased = None
+        if not isinstance(erased, list) or len(erased) != entry["count"]:
+            self._found(log_id, index, "it does not say which private rows were erased")
+            return
+        for each in erased:
+            self._gone.pop((log_id, str(each)), None)
 
     def _close(self, log_id: int, index: int, entry: entries.Entry) -> None:
         """(5) A closing ends exactly one open decision of the same log."""
@@ -235,17 +323,14 @@ class _Verification:
         for log, index, entry in self._open.values():
             self._found(log, index, f"`{entry['id']}` was opened, and is neither closed nor listed as open")
 
-    def _structure(self) -> None:
-        """(8) Rows that belong to no log, and (9)."""
+    def _strays(self) -> None:
+        """(8) Rows that belong to no log."""
         logs = ",".join(str(log_id) for log_id in self._trees) or "NULL"
         for table in ("tile", "checkpoint"):
             query = f"SELECT count(*) FROM {table} WHERE log_id NOT IN ({logs})"  # noqa: S608  # our own integers
             (foreign,) = self._db.execute(query).fetchone()
             if foreign:
                 self._found(None, None, f"{foreign} rows of `{table}` belong to no log")
-        for (text,) in self._db.execute("PRAGMA integrity_check(10)"):
-            if text != "ok":
-                self._found(None, None, f"the database is damaged: {text}")
 
     def _found(self, log_id: int | None, index: int | None, message: str) -> None:
         tree = None if log_id is None else self._trees.get(log_id)

@@ -73,12 +73,14 @@ class AuditWriter:
         boot: str,
         deployment: str,
         capacity: int = QUEUE,
+        lock_seconds: float = LOCK_SECONDS,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.data = data
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
+        self._lock_seconds = lock_seconds
         self._clock = clock
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()  # for what submitters and the thread share: the next three
@@ -93,6 +95,7 @@ class AuditWriter:
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._schema = storage.schema_version(self._db)
             self._file = OpenedFile(data.audit_db)
             self._wal = OpenedFile(write_ahead_log(data.audit_db))
             self._lock = FileLock(data.audit_lock)
@@ -196,15 +199,24 @@ class AuditWriter:
         open_ended = True
         while open_ended:
             jobs, open_ended = self._take()
-            jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
-            if jobs:
-                self._commit(jobs)
-                self._wake(jobs)
+            self._write(jobs)
+        # What is owed now is left to recovery, which does not know how the requests ended: try while that helps.
+        owed = len(self._owed) + 1
+        while 0 < len(self._owed) < owed:
+            owed = len(self._owed)
+            self._write([])
         if self._db is not None:
             self._db.close()
         self._file.close()
         self._wal.close()
         self._lock.close()
+
+    def _write(self, jobs: list[_Job]) -> None:
+        """Commit these jobs and what is owed, and wake those who wait."""
+        jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
+        if jobs:
+            self._commit(jobs)
+            self._wake(jobs)
 
     def _take(self) -> tuple[list[_Job], bool]:
         """Everything that waits, at least one job unless something is owed; False after the last."""
@@ -229,13 +241,16 @@ class AuditWriter:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
         try:
-            locked = self._lock.acquire(LOCK_SECONDS)
+            locked = self._lock.acquire(self._lock_seconds)
             if not locked:
                 raise unavailable("another process holds its lock")
             if not self._file.in_place():
                 raise unavailable("its file was moved, deleted or replaced")
             db = self._connected()
             db.execute("BEGIN IMMEDIATE")
+            if storage.schema_version(db) != self._schema:
+                storage.check_schema(db, self.data.audit_db)
+                self._schema = storage.schema_version(db)
             transaction = Transaction(db, self.deployment, self._clock)
             for job in jobs:
                 if job.draft is None:

@@ -124,7 +124,7 @@ def revoke(agent: Agent, organization: Organization = "default", data: Data = DA
     """Revoke an agent and all its keys, for good. Its next request is refused."""
     from gateway.registry import changes
 
-    with local.changing(data, restriction=True) as registry:
+    with local.restricting(data, output.warn) as registry:
         revoked = changes.revoke_agent(registry, actor=local.actor(), organization=organization, agent=agent)
         if as_json:
             output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})

@@ -92,7 +92,7 @@ def revoke(
     from gateway.identity.credentials import public_part
     from gateway.registry import changes
 
-    with local.changing(data, restriction=True) as registry:
+    with local.restricting(data, output.warn) as registry:
         revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})

@@ -29,6 +29,12 @@ def complain(message: str, hint: str = "") -> None:
     typer.echo(typer.style("error", fg="red", bold=True) + f": {line}", err=True)
 
 
+def warn(message: str, hint: str = "") -> None:
+    """One line about what was done all the same."""
+    line = " ".join(f"{message}: {hint}".split() if hint else message.split())
+    typer.echo(typer.style("warning", fg="yellow", bold=True) + f": {printable(line)}", err=True)
+
+
 def printable(text: str) -> str:
     """Text from outside, escaped: it must not move the cursor, change the direction of writing or forge a line."""
     return "".join(

@@ -106,7 +106,7 @@ def remove(
     """Remove an upstream and delete its sealed key."""
     from gateway.registry import changes
 
-    with local.changing(data, restriction=True) as registry:
+    with local.restricting(data, output.warn) as registry:
         removed = changes.remove_upstream(registry, actor=local.actor(), organization=organization, name=name)
         if as_json:
             output.print_json(removed)

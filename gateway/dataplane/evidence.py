@@ -1,8 +1,8 @@
-"""From an exchange to the two entries that the log keeps of it: `decided` and `completed`.
+"""The two entries that the log keeps of an exchange: `decided` and `completed`.
 
-This file says which fact goes under which name. `gateway/dataplane/proxy.py` says when the entries are written and what
-happens if they cannot be; `gateway/audit/` turns them into leaves. Bodies never enter the log, only their salted
-commitments. Specification: docs/architecture.md, section 10.
+This file gives each fact its name. `gateway/dataplane/proxy.py` decides when the entries are written and what happens
+if they cannot be; `gateway/audit/` turns them into leaves. Bodies do not enter the log, only their salted commitments.
+Specification: docs/architecture.md, section 10.
 """
 
 from __future__ import annotations
@@ -11,17 +11,12 @@ import hashlib
 import hmac
 import time
 
-from gateway.audit.entry import SALT_BYTES, commitment, document
+from gateway.audit.entry import commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane.exchange import Exchange
-from gateway.identifiers import random_bytes
 
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
 _MAX_CREATED = 64
-
-
-def new_salt() -> bytes:
-    return random_bytes(SALT_BYTES)
 
 
 def decided(exchange: Exchange) -> Decided:
@@ -94,7 +89,8 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields["cached_tokens"] = usage.cached
         fields["reasoning_tokens"] = usage.reasoning
     if exchange.detail:
-        fields["detail"] = exchange.detail[:_DETAIL]
+        # It may quote an upstream. A closing must not fail for a character that no entry can hold.
+        fields["detail"] = exchange.detail[:_DETAIL].encode("utf-8", "replace").decode()
     return Completed(
         organization=principal.organization,
         decision_id=exchange.decision_id,
@@ -109,7 +105,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
 
 
 class ResponseDigest:
-    """`commitment(salt, "response_body", body)` for a body that comes in pieces and is not kept."""
+    """`commitment(salt, "response_body", body)` of a body that arrives in pieces and is not kept."""
 
     def __init__(self, salt: bytes) -> None:
         self._hmac = hmac.new(salt, b"response_body\x00", hashlib.sha256)

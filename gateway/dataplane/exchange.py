@@ -21,11 +21,11 @@ class Exchange:
 
     decision_id: str
     started_monotonic_ns: int
-    # For the salted digests of everything about this request; erasing it makes them say nothing.
+    # For the salted commitments of this request. Once it is erased, they reveal nothing.
     salt: bytes
     # How much of the worker's budget the body takes.
     holding: Holding
-    # In whose shape the client is refused; None before it is known.
+    # The provider in whose shape the client is refused; None while no provider is known.
     speaker: Provider | None = None
 
     # Steps 1 to 4
@@ -34,11 +34,11 @@ class Exchange:
     epochs: Epochs | None = None
     principal: Principal | None = None
     match: Match | None = None
-    # Those of the client's that go upstream.
+    # The headers that go upstream in any case.
     headers: Mapping[str, str] = field(default_factory=dict)
     received: bytes = b""
     call: Call | None = None
-    # What the gateway changed in the body before forwarding it, in order: the provider's names for it.
+    # The provider's names for what the gateway changed in the body, in order.
     edits: tuple[str, ...] = ()
 
     # Steps 5 and 6
@@ -48,23 +48,23 @@ class Exchange:
     # A decision to go on is recorded and its closing is not yet.
     open: bool = False
 
-    # Steps 7 to 9: what outlives the call, its body and the documents that were judged
+    # Steps 7 to 9: these outlive the call, its body and the documents that were judged
     output_cap: int | None = None
     stores: bool = False
-    # What the client sees; None until a head was sent.
+    # The status that the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
     first_byte_monotonic_ns: int | None = None
     response_bytes: int = 0
     response_commitment: str | None = None
     report: Report = field(default_factory=Report)
-    # Why it went wrong, for the log alone.
+    # Why it failed, for the log alone.
     detail: str = ""
 
     def forget_request(self) -> Call:
-        """The call, on its way to be forwarded; the exchange keeps neither it nor what was judged and recorded of it.
+        """Hand the call over to be forwarded, and release it here with everything that was judged and recorded of it.
 
-        Answers take their time, and a body can be large.
+        Bodies are large, and answers take minutes.
         """
         call, authorization = self.call, self.authorization
         assert call is not None

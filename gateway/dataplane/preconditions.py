@@ -1,8 +1,8 @@
-"""What may not be in a request's head, and what may not come back from an upstream: pure checks of the data plane.
+"""Checks of a request's head and of an upstream's answer. All of them are pure.
 
-They refuse whatever two parties could read differently, so that the gateway and everybody behind it see one request.
-`gateway/dataplane/proxy.py` calls them in steps 1, 4 and 7; `gateway/http/listener.py` checks what must be seen before
-a head is complete. Specification: docs/architecture.md, section 7.
+They refuse everything that two parties could read differently, so that the gateway and the upstream see one request.
+`gateway/dataplane/proxy.py` calls them in steps 1, 4 and 7; `gateway/http/listener.py` checks a connection before a
+head is complete. Specification: docs/architecture.md, section 7.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from gateway.upstream.strict_json import shown
 
 _JSON = re.compile(rb"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?\s*", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-# Segments of plain characters: no escapes, no empty segment, no parameters. No route has any other.
+# Segments of plain characters: no escapes, no empty segment, no parameters. No route needs any other.
 _PATH = re.compile(rb"(?:/[A-Za-z0-9._:-]{1,128})+")
 _DOTS = (b".", b"..")
-# Seen twice, these would let two readers of one request see different things.
+# If one of these came twice, two readers of the request could see different things.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
 
 
 def head(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by name; `Denied` if this head is not in the one form that has one meaning."""
+    """The headers by name; `Denied` if this head could be read in two ways."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         if name in headers and name in _SINGLE:
@@ -48,7 +48,7 @@ def head(scope: Scope) -> dict[bytes, bytes]:
 
 
 def query(text: bytes, allowed: frozenset[str]) -> None:
-    """Only names that the route knows: above all, a key in a URL is a key in many logs."""
+    """Refuse names that the route does not know, above all a key: a key in a URL ends up in many logs."""
     for part in text.split(b"&") if text else ():
         name = part.split(b"=", 1)[0].decode("latin-1")
         if name not in allowed:
@@ -77,9 +77,9 @@ def json_body(headers: Mapping[bytes, bytes]) -> None:
 
 
 def answer(found: Answer) -> None:
-    """An answer that must not reach an agent, or that nobody here could read, counts as a failure of the upstream."""
+    """Refuse an answer that must not reach an agent or that the gateway cannot read."""
     if found.status == 401:
-        # Its text speaks about the gateway's own credential.
+        # Its text is about the gateway's own credential.
         raise Denied("upstream_error", "the upstream refuses the gateway's credential")
     if not (200 <= found.status < 300 or 400 <= found.status < 600):
         raise Denied("upstream_error", f"the upstream answered with status {found.status}")

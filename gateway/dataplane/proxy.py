@@ -1,19 +1,19 @@
 """The data plane: one request of an agent, as nine numbered steps (docs/architecture.md, section 7).
 
-    admit  1 guard the head   2 route    3 authenticate   4 read the body into a call
-    judge  5 decide           6 record `decided`
-    carry  7 forward          8 relay    9 record `completed`
+    admit       1 guard the head   2 route    3 authenticate   4 read the body into a call
+    judge       5 decide           6 record `decided`
+    carry out   7 forward          8 relay    9 record `completed`
 
-`DataPlane.__call__` is those three in order. Whatever fails before step 6 is a refusal and nothing has left the
-gateway; from step 6 on there is an open decision, and every way out of here, also a disconnect or a cancelled task,
-passes through step 9. Two laws:
+`DataPlane.__call__` calls these three in order. A failure before step 6 is a refusal, and nothing has left the gateway.
+From step 6 on there is an open decision, and every way out, also after a disconnect or in a cancelled task, passes
+through step 9. Two laws:
 
 # INVARIANT: no byte goes upstream before `decided` is durable, and none that was not judged.
 # INVARIANT: the client sees the end of an answer only after `completed` is durable.
 
-Pure ASGI, messages made by hand: this is the hot path. `preconditions.py` says what a head may hold,
-`gateway/upstream/` what a body means, `gateway/policy/authorization.py` what policies say, `evidence.py` what the log
-keeps, and `gateway/http/listener.py` what a connection may do.
+This is the hot path, so it is pure ASGI with hand-made messages. `preconditions.py` checks heads, `gateway/upstream/`
+reads bodies, `gateway/policy/authorization.py` asks policies, `evidence.py` names what the log keeps, and
+`gateway/http/listener.py` guards connections.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
+from gateway.audit.entry import SALT_BYTES
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
@@ -41,7 +43,7 @@ from gateway.dataplane.relay import Headers, Relay
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
-from gateway.identifiers import new_id
+from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
 from gateway.policy import authorization
@@ -55,15 +57,15 @@ logger = logging.getLogger("gateway.dataplane.proxy")
 
 # Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over.
 _LARGE_BODY = 64 * 1024
-# Bundles that take longer than this judge beside the event loop from the next request on.
+# Bundles that take longer than this are asked beside the event loop from the next request on.
 _LONG_JUDGEMENT = 0.005
-_MAX_LONG = 1024  # panels of which that is known
+_MAX_LONG = 1024  # panels that are remembered for it
 
 _Result = TypeVar("_Result")
 
 
 class DataPlane:
-    """The ASGI application of one data worker. Everything it is given belongs to the worker's event loop."""
+    """The ASGI application of one data worker. It runs in the worker's event loop, with everything it is given."""
 
     def __init__(
         self,
@@ -94,14 +96,14 @@ class DataPlane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         holding = Holding(self._held)
-        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), evidence.new_salt(), holding)
+        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), random_bytes(SALT_BYTES), holding)
         try:
             await self._admit(exchange, scope, receive)
             await self._judge(exchange)
         except Denied as denied:
             await self._refuse(exchange, denied, send)
         except _ClientGoneError:
-            pass  # nothing was decided and nobody is there to be answered
+            pass  # nothing was decided, and there is no client to answer
         else:
             await self._carry_out(exchange, scope[Departure.KEY], send)
         finally:
@@ -115,7 +117,7 @@ class DataPlane:
         # 2 route
         target = exchange.target = routing.target(scope["method"], scope["raw_path"])
         exchange.speaker = target.provider
-        # 3 authenticate; an upstream belongs to an organization, so only now is it known which one is meant
+        # 3 authenticate; upstreams belong to organizations, so the upstream is known only now
         credential = authentication.presented(scope["headers"])
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
@@ -164,7 +166,7 @@ class DataPlane:
     # Judge: steps 5 and 6
 
     async def _judge(self, exchange: Exchange) -> None:
-        # 5 look again whom and where this is about, which may have changed while the body came; then decide
+        # 5 check principal and upstream again, which may have changed while the body arrived; then decide
         await self._look_again(exchange)
         principal, epochs = exchange.principal, exchange.epochs
         assert principal is not None
@@ -189,14 +191,14 @@ class DataPlane:
             epochs = exchange.epochs = await self._registry.epochs()
             principal = exchange.principal = await self._principals.refresh(principal, epochs.authority)
             match = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
-            if match == exchange.match:
+            if match is exchange.match or match == exchange.match:
                 return
             exchange.match = match
             exchange.speaker = match.destination.provider
             await self._read_call(exchange)  # another upstream may read the body in another way
 
     def _foreign(self, exchange: Exchange, principal: Principal) -> tuple[Reference, ...]:
-        """State at the provider that the call names and its agent did not create here."""
+        """The references of the call to state at the provider that its agent did not create here."""
         call, match = exchange.call, exchange.match
         assert call is not None
         assert match is not None
@@ -233,7 +235,7 @@ class DataPlane:
             intent = evidence.decided(exchange)
         else:
             intent = await _beside(self._bodies, evidence.decided, exchange)
-        # From here on it may be in the log, also if this task is cancelled while it waits.
+        # From here on the entry may be in the log, also if this task is cancelled while it waits.
         exchange.open = intent.open
         try:
             committed = await self._writer.write(intent)
@@ -248,7 +250,7 @@ class DataPlane:
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
             exchange.open = False
-            raise Denied(str(committed.entry["reason"]))
+            raise Denied(str(committed.entry["reason"]), reasons=orjson.loads(str(committed.entry["reasons_json"])))
 
     # Carry out: steps 7 to 9
 
@@ -262,14 +264,14 @@ class DataPlane:
         failure: Denied | None = None
         try:
             async with asyncio.timeout(self._settings.upstream_first_byte_timeout) as limit:
-                # A client that leaves ends the call at once: the upstream must not go on for nobody.
+                # A client that leaves ends the call at once: the upstream must not go on without a reader.
                 client.tell = functools.partial(_end_now, limit, loop)
                 if client.gone:
                     client.tell()
                 # 7 forward
                 answer = await self._forward(exchange, exchange.match.destination)
                 # 8 relay; pauses within the answer are limited by the upstream client
-                if not client.gone:  # otherwise this call ends in the next turn, as was just said
+                if not client.gone:  # otherwise the call ends in the next iteration of the loop
                     limit.reschedule(started + self._settings.upstream_total_timeout)
                 try:
                     outcome = await relay.run(answer)
@@ -302,7 +304,7 @@ class DataPlane:
                     await relay.end()
         elif not relay.begun:
             await self._refuse(exchange, failure, send)
-        # Otherwise a part is out: returning without an end makes the server close the connection.
+        # Otherwise a part was sent: returning without an end makes the server close the connection.
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         outgoing = destination.provider.prepare(
@@ -328,7 +330,7 @@ class DataPlane:
         return True
 
     async def _remember_created(self, exchange: Exchange) -> None:
-        """Take note of state that the answer created, so that this agent may refer to it."""
+        """Remember the state that the answer created, so that this agent may refer to it."""
         principal, match, created = exchange.principal, exchange.match, exchange.report.created
         if not created or principal is None or match is None:
             return
@@ -359,11 +361,11 @@ class DataPlane:
 
 
 class _ClientGoneError(Exception):
-    """The client closed the connection before it had sent its request."""
+    """The client closed the connection before its request was complete."""
 
 
 async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
-    """Do long work on another thread when it is its turn, so that the event loop goes on."""
+    """Do long work on another thread, one at a time for each `turn`, so that the event loop goes on."""
     async with turn:
         return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 

@@ -1,8 +1,8 @@
-"""Which state at providers was created by which agent: what an agent may refer to without a policy's word for it.
+"""The state at providers that agents have created. An agent may refer to its own state without a policy's permission.
 
-Rows live in `runtime.db`. They are found by what a request names, and written before the client sees the end of the
-answer that created them, so that it can name them at once, also to another worker. The log lists the same
-(`created_json` of a `completed` entry). What is lost can only make a reference foreign, which denies.
+Rows live in `runtime.db`. They are written before the client sees the end of the answer that created the state, so that
+it can refer to it at once, also through another worker. The log lists the same state (`created_json` of a `completed`
+entry). A lost row makes a reference foreign, which denies.
 Specification: docs/architecture.md, sections 6 and 13.
 """
 
@@ -12,11 +12,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from gateway.call import Reference
 from gateway.errors import Denied, GatewayError
+from gateway.storage import database_files
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS reference (
@@ -26,15 +27,17 @@ CREATE TABLE IF NOT EXISTS reference (
 ) STRICT, WITHOUT ROWID
 """
 _FIND = "SELECT agent FROM reference WHERE organization = ? AND upstream = ? AND kind = ? AND id = ?"
-# Who was first created it: an id cannot be taken over.
+# The first agent created it: an id cannot be taken over.
 _ADD = "INSERT OR IGNORE INTO reference VALUES (?, ?, ?, ?, ?, ?)"
 
 
 class References:
-    """One worker's view. `foreign` belongs to its event loop's thread, `remember` to any other."""
+    """One worker's view. Call `foreign` in the event loop's thread, and `remember` in any other."""
 
     def __init__(self, path: Path) -> None:
         try:
+            with suppress(FileExistsError):
+                database_files.create(path)
             with ExitStack() as opened:
                 self._writes = opened.enter_context(closing(_connect(path)))
                 self._writes.execute("PRAGMA journal_mode = WAL")
@@ -42,7 +45,7 @@ class References:
                 self._writes.execute(_TABLE)
                 self._rows = opened.enter_context(closing(_connect(path)))
                 opened.pop_all()  # all is well: they stay open until `close`
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise GatewayError("runtime_unavailable", f"cannot use `{path}`: {error}", subject=str(path)) from error
         self._guard = threading.Lock()  # for `_writes`
 
@@ -53,7 +56,7 @@ class References:
     def foreign(
         self, organization: str, upstream: str, agent: str, references: Iterable[Reference]
     ) -> tuple[Reference, ...]:
-        """Those that this agent did not create at this upstream (its id) through this gateway."""
+        """The references to state that this agent did not create at this upstream (its id) through this gateway."""
         try:
             return tuple(
                 each
@@ -64,7 +67,7 @@ class References:
             raise Denied("registry_unavailable", f"references: {error}") from error
 
     def remember(self, organization: str, upstream: str, agent: str, created: Iterable[Reference]) -> None:
-        """Take note of what an agent has created. Blocks; raises `GatewayError`."""
+        """Record that an agent has created this state. Blocks; raises `GatewayError`."""
         now = time.time_ns()
         rows = [(organization, upstream, each.kind, each.id, agent, now) for each in created]
         try:

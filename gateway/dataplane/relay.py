@@ -1,4 +1,4 @@
-"""Step 8 of a request: the answer's bytes as they come, except the end, which waits for the closing record."""
+"""Step 8 of a request: relay the answer's bytes as they arrive, except its end, which waits for the closing record."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gateway.upstream.providers.base import Provider
 
 Headers = list[tuple[bytes, bytes]]
 
-# A stream whose terminal event has come may take this long to end its body; then it is closed.
+# After its terminal event a stream may take this long to end its body; then it is closed.
 _AFTER_THE_END = 0.5
 
 
 class Relay:
-    """Step 8 for one answer: bytes as they come, but for what the tap holds back until step 9 is done."""
+    """Relays one answer, but for the bytes that the tap holds back until step 9 is done."""
 
     def __init__(self, exchange: Exchange, provider: Provider, send: Send) -> None:
         self._exchange = exchange
@@ -68,7 +68,7 @@ class Relay:
         return self._outcome()
 
     def _outcome(self) -> str:
-        """How a whole answer counts: a server that ignores the cap it was given is not one to rely on."""
+        """The outcome of a whole answer. A server that ignores its cap must be found out."""
         cap, usage = self._exchange.output_cap, self._exchange.report.usage
         if cap is None or usage is None or usage.output <= cap:
             return "ok"
@@ -81,14 +81,14 @@ class Relay:
         await self._send({"type": "http.response.start", "status": status, "headers": self._head})
 
     async def end(self) -> None:
-        """Send what was held back: the closing record is durable."""
+        """Send the bytes that were held back; the closing record is durable."""
         if not self.begun:
             await self._begin()
         await self._send({"type": "http.response.body", "body": self._tail, "more_body": False})
 
 
 async def _drain(answer: Answer) -> None:
-    """Let a finished stream end by itself, which leaves the connection fit for reuse."""
+    """Let a finished stream end by itself, so that the connection can be reused."""
     try:
         async with asyncio.timeout(_AFTER_THE_END):
             while await answer.read():

@@ -1,7 +1,7 @@
 """From request headers to the credential in them (docs/architecture.md, section 7, step 3).
 
-A key may stand in any of the four headers that provider SDKs use, but in exactly one of them and once: where two
-parties could read two different identities out of one request, none is right.
+A key may stand in any of the four headers that provider SDKs use, but only in one of them and only once. Otherwise two
+parties could read two identities from one request.
 """
 
 from __future__ import annotations

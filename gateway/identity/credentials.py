@@ -3,11 +3,11 @@
     aig_sk_ 7Yp0c1QmZr8T _ (43 base62 digits of secret) (6 base62 digits of CRC-32)
     kind    id             256 bits                      over everything before it
 
-A scanner recognises a leaked key by its prefix and check digits alone, and a mistyped one is refused before any
-database is asked. The registry stores `digest`: the HMAC-SHA-256 of kind, id and secret under a pepper that is not in
-the database. With 256 random bits a slow password hash would add nothing but a way to exhaust the gateway. Kind and id
-are under the HMAC as well, so that a hash moved to another row matches nothing there. The text is shown once and stored
-nowhere; `repr` of everything here is free of secrets.
+A scanner recognises a leaked key by its prefix and check digits alone, and a mistyped key is refused without asking the
+database. The registry stores `digest`: the HMAC-SHA-256 of kind, id and secret under a pepper that is not in the
+database. The secret has 256 random bits, so a slow password hash would add nothing but a way to exhaust the gateway.
+The HMAC covers kind and id as well, so that a hash moved to another row matches nothing there. The text is shown once
+and not stored; no `repr` in this file shows a secret.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ID_LENGTH = 12
 SECRET_LENGTH = 43
 CHECK_LENGTH = 6
 
-_LOOK_SECONDS = 1.0  # between two looks for a pepper that is not there
+_LOOK_SECONDS = 1.0  # between two looks for a missing pepper
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KINDS: dict[str, Kind] = {prefix: kind for kind, prefix in PREFIXES.items()}
@@ -44,7 +44,7 @@ _FORM = re.compile(r"(aig_(?:sk|op)_)([0-9A-Za-z]{12})_[0-9A-Za-z]{43}([0-9A-Za-
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A well-formed key: which one it claims to be, and `material`, what its hash is made of."""
+    """A well-formed key that is not checked yet. `material` is the part of its text that is hashed."""
 
     kind: Kind
     id: str
@@ -53,7 +53,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A key that was just made. `text` is what its owner gets to see, once."""
+    """A key that was just made. Its owner sees `text` once."""
 
     credential: Credential
     text: str = field(repr=False)
@@ -67,7 +67,7 @@ def generate(kind: Kind) -> NewCredential:
 
 
 def parse(text: str) -> Credential | None:
-    """The key that `text` is, or None if it is none: wrong form or wrong check digits. No database is needed."""
+    """Parse a key; None if its form or its check digits are wrong. Needs no database."""
     form = _FORM.fullmatch(text)
     if form is None:
         return None
@@ -89,12 +89,12 @@ def public_part(text: str) -> str:
 
 
 def digest(credential: Credential, pepper: bytes) -> bytes:
-    """What the registry stores of a key."""
+    """The hash of a key, as the registry stores it."""
     return hmac.digest(pepper, credential.material, "sha256")
 
 
 def matches(credential: Credential, stored: bytes, pepper: bytes) -> bool:
-    """Whether `stored` is this key's hash, in a time that does not depend on where they differ."""
+    """Whether `stored` is this key's hash. Takes the same time wherever the two differ."""
     return hmac.compare_digest(hmac.digest(pepper, credential.material, "sha256"), stored)
 
 
@@ -114,7 +114,7 @@ def _check_digits(material: bytes) -> str:
 class Peppers:
     """Peppers by version: new hashes use the newest, older ones are checked as long as their file is kept.
 
-    A rotation adds a file beside running processes, so a version that is not known is looked for once more.
+    A rotation adds a file while processes run, so an unknown version is looked for on the disk.
     """
 
     def __init__(self, versions: Mapping[int, bytes], keys: Path | None = None) -> None:

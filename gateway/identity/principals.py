@@ -1,4 +1,4 @@
-"""Principals: who is authenticated, and what may be cached of that (docs/architecture.md, section 9).
+"""Principals: authenticated agents, and the cache of them (docs/architecture.md, section 9).
 
 `Principals` holds a bounded LRU of what the registry says about recently used keys. Every entry carries the *epoch* of
 authority at which it was read. The epoch is a row that triggers bump in the same transaction that changes authority.
@@ -36,7 +36,7 @@ class BoundBundle:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated agent as of one epoch of authority, shared by all its requests: nobody mutates what is inside.
+    """An authenticated agent as of one epoch of authority. All its requests share it, so it must not be mutated.
 
     `key_id` names the key in logs, `credential_id` is the public part of its text; `document` is the input document's
     `agent` member.
@@ -84,7 +84,7 @@ class CredentialRow(NamedTuple):
 
 
 class PrincipalSource(Protocol):
-    """What `Principals` needs of the registry; `gateway.registry.port.RegistryPort` is one."""
+    """The part of the registry that `Principals` needs; `gateway.registry.port.RegistryPort` has it."""
 
     async def credential(self, lookup: str) -> CredentialRow | None: ...
 
@@ -169,7 +169,7 @@ class Principals:
 
 
 def _check_expiry(principal: Principal) -> None:
-    """Time passes without a change of any epoch, so a key's end is looked at whenever its principal is used."""
+    """Refuse a key that has expired. No epoch changes when time passes, so this is checked at every use."""
     if principal.expires_ns is not None and principal.expires_ns <= time.time_ns():
         hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
         raise Denied("bad_credentials", "expired", principal_hint=hint)

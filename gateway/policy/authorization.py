@@ -1,10 +1,9 @@
 """Principal + call → input document → decision (docs/architecture.md, sections 4, 6 and 10; schemas/input.schema.json).
 
-`panel` says who judges, `decide` what that comes to: what the bundles see (`build_input`), what they answer
-(`decision.read`) and what several answers come to (`decision.combine`). `confirm` is the second judgement, after an
-obligation has changed the body. None of them raises: every failure is an `Authorization` that refuses, with a reason
-code of its own, because a refusal is recorded like any other decision. What is recorded is everything that the
-decision could have depended on.
+`panel` finds the bundles that judge. `decide` builds the input, evaluates the bundles, reads their answers and combines
+them. `confirm` is the second judgement, after an obligation has changed the body. None of them raises: every failure is
+an `Authorization` that refuses, with a reason code of its own, because a refusal is recorded like any other decision.
+An authorization holds everything that the decision could have depended on.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ _MAX_RECORDED: Final = 24 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """The answer to one request, and all that is needed to explain or repeat it.
+    """The answer to one request, with everything that is needed to explain or repeat it.
 
     `code` is `allowed` or a reason code; `reasons` may be told to the client, `detail` only to the log. The request may
     be forwarded only if `allow`, and then with at most `max_output_tokens` (None: as it is).
 
-    `input` is the document as it was judged, for this request's life only. `kept_input` is what the log keeps of it:
-    everything but content. `foreign` are references to state that the agent did not create here.
+    `input` is the document as it was judged, and does not outlive the request. `kept_input` is the part that the log
+    keeps: everything but content. `foreign` are the references to state that the agent did not create here.
     """
 
     allow: bool
@@ -69,7 +68,7 @@ class Authorization:
         return not self.panel.content
 
     def fields(self) -> dict[str, str | int | bool | None]:
-        """What the `decided` entry says of the decision, so that it can be explained and computed again."""
+        """The members of the `decided` entry by which the decision can be explained and computed again."""
         fields: dict[str, str | int | bool | None] = {
             "activation": self.panel.activation_id,
             "policy_commit": self.panel.commit,
@@ -112,8 +111,7 @@ def decide(
     """Judge a call by all bundles of a panel.
 
     `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
-    given), `usage` what is known of the principal's consumption, `ends` when the judgement must be over
-    (`time.monotonic`).
+    given), `usage` the principal's consumption as far as it is known. `ends` is the deadline (`time.monotonic`).
     """
     if seed is None and judges.nondeterministic:
         seed = secrets.randbelow(MAX_INTEGER)
@@ -125,8 +123,8 @@ def decide(
 def confirm(first: Authorization, principal: Principal, call: Call, *, ends: float | None = None) -> Authorization:
     """The second judgement: of the call as obligations have changed it, by the same bundles at the same moment.
 
-    Every bundle must allow what came out and leave it as it is. If one would change it once more, policies do not agree
-    with themselves, and forwarding either version would be a guess. `ends` is the same as for the first judgement.
+    Every bundle must allow the changed call and leave it as it is. If one would change it again, the policies
+    contradict themselves, and forwarding either version would be a guess. `ends` is that of the first judgement.
     """
     second = decide(
         first.panel,
@@ -174,7 +172,7 @@ def _judge(
         if recorded and len(orjson.dumps(pe.dumps(dict(recorded)))) > _MAX_RECORDED:
             raise ValueError("policies drew too many values from clock and chance")
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: what orjson cannot express
-        # A decision that the log cannot hold must not be made.
+        # The log cannot hold this decision, so it must not be made.
         verdict = Verdict("policy_error", verdict.reasons, detail=f"the decision cannot be recorded: {error}")
         recorded = {}
     return Authorization(
@@ -202,9 +200,9 @@ def _verdicts(
     ends: float,
     recorded: dict[str, Mapping[str, Any]],
 ) -> list[tuple[Effect, Verdict]]:
-    """Ask every member, whatever the others say, so that the client learns all reasons. They share the deadline.
+    """Ask every member, so that the client learns all reasons. The members share the deadline.
 
-    What they draw from clock and chance is put into `recorded`.
+    The values that they draw from clock and chance are put into `recorded`.
     """
     verdicts: list[tuple[Effect, Verdict]] = []
     for member in judges.members:
@@ -222,7 +220,7 @@ def _verdicts(
         except pe.PolicyError as error:
             code = "policy_deadline" if error.code == "eval_cancel_error" else "policy_error"
             verdict = Verdict(code, detail=f"{name}: {error}")
-        except Exception as error:  # a defect of the engine: a refusal, and on record like any other
+        except Exception as error:  # a defect of the engine is a refusal, and recorded like any other
             logger.exception("bundle %s cannot be evaluated", name)
             verdict = Verdict("policy_error", detail=f"{name}: {type(error).__name__}: {error}")
         else:

@@ -1,9 +1,9 @@
 """Compiled policies: loading published bundles, and which of them judge an agent.
 
-Everything a data worker needs of a bundle is worked out here, once per revision: the callable, the paths of the input
-it can read, the models it judges. How revisions are published and activated is `rollout/`, what is asked of them
-`authorization.py`. A worker loads revisions beside its event loop (`PolicyCache.follow`); a request finds them in
-memory or is refused with `policy_not_loaded`. Specification: docs/architecture.md, sections 4, 6 and 11.
+A bundle is compiled and analysed here once per revision: its callable, the paths of the input it can read, the models
+it judges. `rollout/` publishes and activates revisions, `authorization.py` asks them. A worker loads revisions beside
+its event loop (`PolicyCache.follow`); a request finds them in memory or is refused with `policy_not_loaded`.
+Specification: docs/architecture.md, sections 4, 6 and 11.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CompiledBundle:
     entrypoint: str
     decide: Callable[..., pe.Decision]
     input_paths: tuple[InputPath, ...]
-    """All that a judgement can depend on; a path stands for everything below it."""
+    """Everything that a judgement can depend on; a path includes everything below it."""
     models: bool
     """It judges every model that a call names. Otherwise it may have looked at the first one only."""
     nondeterministic: bool
@@ -45,7 +45,7 @@ class CompiledBundle:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A bundle's seat on a panel: what it is and how its verdict counts."""
+    """A bundle on a panel, and how its verdict counts."""
 
     effect: Effect
     ref: BundleRef
@@ -56,8 +56,8 @@ class Member:
 class Panel:
     """The bundles that judge certain bindings under one activation.
 
-    `summary` is what the log says of the members: which bundle, at which commit and digest, to which effect.
-    `content` lists the paths of content that they can read, with dots. `refusal` is why there is nobody to judge.
+    `summary` is how the log names the members: bundle, commit, digest and effect. `content` lists the paths of content
+    that they can read, with dots. `refusal` is why there are no members.
     """
 
     activation_id: str
@@ -70,9 +70,9 @@ class Panel:
 
 
 def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled: Path | None = None) -> CompiledBundle:
-    """Compile a bundle's files, its tests left out. Raises `GatewayError` or `policy_engine.PolicyError`.
+    """Compile a bundle's files without its tests. Raises `GatewayError` or `policy_engine.PolicyError`.
 
-    `compiled` is a directory of this user's own, where the engine may find that done.
+    `compiled` is the directory of the engine's cache, if there is one; it must belong to this user alone.
     """
     manifest = policy_bundle.manifest(files.get(policy_bundle.MANIFEST, b""), name)
     content = from_files(files.items(), tests=False)
@@ -81,8 +81,8 @@ def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled:
     return CompiledBundle(
         digest=digest,
         entrypoint=manifest.entrypoint,
-        # Strict: a builtin's error is an error, and so a denial. Undefined instead, as OPA has it by default, would let
-        # `deny contains "…" if regex.match("^rm ", input.cmd)` say nothing when `input.cmd` is no string.
+        # Strict: a builtin's error ends the evaluation, and so denies. By default it would be undefined, as in OPA, and
+        # `deny contains "…" if regex.match("^rm ", input.cmd)` would not deny when `input.cmd` is no string.
         decide=policies.entrypoint(manifest.entrypoint, strict_builtin_errors=True).decide,
         input_paths=facts.input_paths,
         models=manifest.models,
@@ -93,8 +93,8 @@ def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled:
 class PolicyCache:
     """The revisions that one worker has in memory.
 
-    `get`, `panel` and `loaded` are for the event loop and never block; `load` and `follow` read files and compile, and
-    belong on another thread. What a running request holds stays alive with it, whatever is dropped here.
+    `get`, `panel` and `loaded` are for the event loop and never block; `load` and `follow` read files and compile, so
+    they belong on another thread. A request keeps the revisions it holds, even if they are dropped here.
     """
 
     def __init__(self, bundles: Path, compiled: Path | None = None) -> None:
@@ -117,9 +117,9 @@ class PolicyCache:
         return bundle
 
     def panel(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
-        """Who judges these bindings under this activation. Raises `Denied`: `no_policy`, `policy_not_loaded`.
+        """The bundles of these bindings under this activation. Raises `Denied`: `no_policy`, `policy_not_loaded`.
 
-        # INVARIANT: every binding has its member. A guard that cannot be found is a refusal, never one guard less.
+        # INVARIANT: every binding has its member. If a guard cannot be found the request is refused.
         """
         key = active.activation_id, tuple([(each.bundle, each.effect, each.pinned) for each in bindings])
         panel = self._panels.get(key)
@@ -167,7 +167,7 @@ class PolicyCache:
         return bundle
 
     def follow(self, wanted: Iterable[str]) -> dict[str, str]:
-        """Load what is wanted and drop all else; returns why for each revision that could not be loaded."""
+        """Load the wanted revisions and drop all others; returns for each that could not be loaded why."""
         failed: dict[str, str] = {}
         keep = set(wanted)
         for digest in keep - self.loaded:
@@ -183,7 +183,7 @@ class PolicyCache:
 
 
 def digests(active: ActiveSet) -> set[str]:
-    """Every revision that requests can need under an activation."""
+    """All revisions that requests can need under an activation."""
     return {ref.digest for refs in (active.bundles, active.pinned) for ref in refs.values()}
 
 
@@ -193,7 +193,7 @@ def _summary(member: Member) -> dict[str, str]:
 
 
 def _content(paths: Iterable[InputPath]) -> tuple[str, ...]:
-    """Which content can be read by reading these paths: the parts of it, or all of it where a path contains it."""
+    """The content that can be read through these paths: parts of it, or all of it if a path contains it."""
     found: set[InputPath] = set()
     touched: set[InputPath] = set()
     for path in paths:

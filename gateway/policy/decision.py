@@ -1,8 +1,8 @@
-"""What policies answer, and what several answers come to.
+"""Decision documents: reading the answer of one policy, and combining several.
 
-Pure: documents in, verdicts out; evaluation and its failures are `gateway/policy/authorization.py`. `read` judges the
-decision document of one bundle. The document is closed: nothing in it is ever ignored, so a misspelt `obligation`
-denies instead of silently not applying. `combine` joins the verdicts of all bundles that are bound to an agent.
+Pure: documents in, verdicts out; `gateway/policy/authorization.py` evaluates policies. `read` judges the decision
+document of one bundle. The document is closed: nothing in it is ignored, so a misspelt `obligation` denies instead of
+silently not applying. `combine` joins the verdicts of all bundles that are bound to an agent.
 Specification: docs/architecture.md, section 6; schemas/decision.schema.json.
 
 # INVARIANT: `combine` answers `ALLOWED` only if there is a grant, every grant's verdict is `ALLOWED` and so is every
@@ -28,8 +28,8 @@ PRECEDENCE: Final = (
     "policy_undefined",
     "policy_denied",
 )
-"""The code of a refusal is the first of these that a bundle gave. What is wrong with the policies comes before what
-they say, because it needs mending. The order of the bindings plays no part."""
+"""The code of a refusal is the first of these that a bundle gave. Faults of policies come before their answers, because
+somebody must mend them. The order of the bindings does not matter."""
 
 MAX_INTEGER: Final = 2**53 - 1
 
@@ -42,7 +42,7 @@ _LIMITS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one bundle says, or what all of them together say.
+    """The answer of one bundle, or of all of them together.
 
     `code` is `ALLOWED` or a reason code; `reasons` are the policies' own texts, sorted; `detail` is for the log alone.
     `foreign_references` says that the call may use state at the provider that its agent did not create here.
@@ -128,11 +128,11 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
 
 
 class _Invalid(Exception):
-    """The document is not a decision; the text says where. Never leaves this module."""
+    """The document is not a decision; the text says where. Does not leave this module."""
 
 
 def _expect(value: object, cls: type[Any], where: str) -> Any:
-    # By exact class: `True` is an instance of `int`, and a cap of `true` must not become a cap of 1.
+    # The exact class: `True` is an instance of `int`, and a cap of `true` must not become a cap of 1.
     if value.__class__ is not cls:
         raise _Invalid(f"`{where}` must be {_NAMES[cls]}")
     return value
@@ -219,7 +219,7 @@ def _limits(value: object, unsupported: list[str]) -> None:
 
 
 def _obligations(value: object, unsupported: list[str]) -> int | None:
-    """The cap among the obligations; the others are checked and, if they ask for anything, listed in `unsupported`."""
+    """The cap among the obligations. The others are checked and, unless they are empty, listed in `unsupported`."""
     obligations: Mapping[str, object] = _expect(value, dict, "obligations")
     cap: int | None = None
     for name, wanted in obligations.items():

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from gateway.errors import Denied, GatewayError
 from gateway.policy.cache import PolicyCache, digests
 from gateway.registry.port import RegistryPort
+from gateway.storage import database_files
 
 logger = logging.getLogger("gateway.policy.cache")
 
@@ -40,7 +40,8 @@ class Handover:
     """The tables that both sides share. One connection; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with suppress(FileExistsError):
+            database_files.create(path)
         self._path = path
         with self._as_gateway_error(), ExitStack() as opened:
             rows = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)

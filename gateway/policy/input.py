@@ -1,4 +1,4 @@
-"""The document that policies judge (schemas/input.schema.json), and what the log keeps of it.
+"""The document that policies judge (schemas/input.schema.json), and the part of it that the log keeps.
 
 Specification: docs/architecture.md, sections 6 and 10.
 """
@@ -61,23 +61,22 @@ def build_input(
     }
 
 
-def without_content(document: Mapping[str, Any]) -> bytes:
-    """The whole document but for its content, as JSON with sorted keys and no spaces.
+def without_content(document: dict[str, Any]) -> bytes:
+    """The document without its content, as JSON with sorted keys and no spaces.
 
-    Bundles that read no content answer the same when they judge it again, also bundles of a later time.
+    A bundle that reads no content gives the same answer for it, also a bundle that is written later.
     """
-    kept = dict(document)
     for path in CONTENT_PATHS:
-        _drop(kept, path)
-    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+        document = _without(document, path)
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
-def _drop(kept: dict[str, Any], path: InputPath) -> None:
-    """Take the value at `path` out of `kept`, whose inner objects may be shared and are copied before they change."""
-    for step in path[:-1]:
-        inner = kept.get(step)
-        if inner.__class__ is not dict:
-            return
-        kept[step] = inner = dict(inner)
-        kept = inner
-    kept.pop(path[-1], None)
+def _without(document: Any, path: InputPath) -> Any:
+    """`document` without the value at `path`. Its parts are shared, so what changes is copied."""
+    name = path[0]
+    if document.__class__ is not dict or name not in document:
+        return document
+    if len(path) == 1:
+        return {each: value for each, value in document.items() if each != name}
+    inner = _without(document[name], path[1:])
+    return document if inner is document[name] else {**document, name: inner}

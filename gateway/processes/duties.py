@@ -4,19 +4,19 @@ Each duty is an ordinary function with its own interval and runs in a thread. If
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
 start before anything is changed. `begin` recovers and signs before the first worker starts; if recovery fails there,
 the gateway does not start either. Policies never prevent a start: what was in force stays in force until the new commit
-has been checked.
-See docs/architecture.md, sections 10 to 12.
+has been checked. See docs/architecture.md, sections 10 to 12.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from gateway.audit import recovery, signer
+from gateway.audit import recovery, refused_note, signer
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
 from gateway.http.health import Check
@@ -175,7 +175,7 @@ class Duties:
         found = recovery.recover(self._writer, self._live, epoch=self._epoch())
         if found.closed:
             logger.warning("%d requests of processes that died were closed with outcome `unknown`", found.closed)
-        self._live.sweep()
+        self._live.sweep(functools.partial(refused_note.record, self._writer))
 
     def _publish(self) -> None:
         outbox.drain(self._registry, self._writer)

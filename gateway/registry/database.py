@@ -5,7 +5,6 @@ For the command line and the control process. Data workers read the same file th
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -18,9 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from gateway.errors import GatewayError
+from gateway.registry import triggers
 from gateway.registry.models import Deployment
 from gateway.registry.port import REVISION
 from gateway.settings import DataDirectory
+from gateway.storage import database_files
 
 # These shape the file and have no effect once it has content.
 _AT_CREATION = ("PRAGMA page_size = 4096", "PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = WAL")
@@ -45,7 +46,7 @@ class Registry:
     @classmethod
     def create(cls, data: DataDirectory, deployment: str) -> Registry:
         """Make the registry of a new gateway, readable by this user only."""
-        os.close(os.open(data.registry_db, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        database_files.create(data.registry_db)
         connection = sqlite3.connect(data.registry_db, isolation_level=None)
         for pragma in _AT_CREATION:
             connection.execute(pragma)
@@ -65,6 +66,7 @@ class Registry:
             found = registry.revision()
             if found != REVISION:
                 raise wrong_revision(data.registry_db, found)
+            registry.check_triggers()
         except GatewayError:
             registry.close()
             raise
@@ -104,6 +106,12 @@ class Registry:
             raise wrong_revision(self.path, None)
         if found != REVISION:
             self._make_tables(found)
+        self.check_triggers()
+
+    def check_triggers(self) -> None:
+        """Raise `registry_damaged` if a change could go unnoticed or be undone."""
+        with self.read() as session:
+            triggers.check(self.path, session.connection().exec_driver_sql(triggers.QUERY).all())
 
     def _make_tables(self, found: str | None, wanted: str = "head") -> None:
         """From the revision `found` to the newest one, all in one transaction."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.errors import Denied, GatewayError
 from gateway.identity.principals import CredentialRow
+from gateway.registry import triggers
 from gateway.registry.port import REVISION, ActiveSet, BundleRef, Epochs, UpstreamRow
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
@@ -69,6 +70,7 @@ class RegistryReader:
                 self._epochs = opened.enter_context(closing(_connect(path)))
                 self._rows = opened.enter_context(closing(_connect(path)))
                 _check_revision(path, self._rows)
+                triggers.check(path, self._rows.execute(triggers.QUERY))
                 self._wal = opened.enter_context(closing(OpenedFile(write_ahead_log(path))))
                 opened.pop_all()  # all is well: they stay open until `close`
         except (sqlite3.Error, OSError) as error:

@@ -1,8 +1,8 @@
-"""Whether a file that is kept open is still the one that its name leads to (layer 0).
+"""Whether a file that is kept open is still the one that its name leads to.
 
 SQLite goes on with a database that was moved, deleted or replaced behind its back: reads answer from a file that nobody
 can change any more, and what is committed is on no disk that anybody will look at. The same goes for the write-ahead
-log beside it. So who decides by a database, or records in one, asks here first.
+log beside it. So check this before you trust a database or write to it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Linux: a descriptor that only stands for the file. An ordinary one works too, but closing it would drop the locks
-# that SQLite holds on the file in this process.
-_MODE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
+# Linux: a descriptor that only stands for the file. Closing an ordinary one drops all locks that SQLite holds on the
+# file in this process.
+_PATH_ONLY: int | None = getattr(os, "O_PATH", None)
 
 
 class OpenedFile:
@@ -21,11 +21,12 @@ class OpenedFile:
     It is held until `close`, so that its inode's number cannot be given to another file meanwhile.
     """
 
-    __slots__ = ("_descriptor", "_identity", "_path")
+    __slots__ = ("_descriptor", "_identity", "_path", "_path_only")
 
     def __init__(self, path: Path) -> None:
         self._path = os.fspath(path.absolute())
-        self._descriptor = os.open(self._path, _MODE)
+        self._path_only = _PATH_ONLY is not None
+        self._descriptor = os.open(self._path, (os.O_RDONLY if _PATH_ONLY is None else _PATH_ONLY) | os.O_CLOEXEC)
         found = os.fstat(self._descriptor)
         self._identity = found.st_dev, found.st_ino
 
@@ -38,7 +39,9 @@ class OpenedFile:
         return (found.st_dev, found.st_ino) == self._identity
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Let go of the file. An ordinary descriptor stays open until the process ends: better that than its locks."""
+        if self._path_only:
+            os.close(self._descriptor)
 
 
 def write_ahead_log(database: Path) -> Path:

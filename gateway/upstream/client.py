@@ -1,8 +1,7 @@
 """The HTTP client to the upstreams: one aiohttp session per process, shared by all requests of its loop.
 
-It follows no redirect, keeps no cookie, reads no proxy or netrc from the environment and decodes nothing: what the
-data plane hands over is sent, what comes back is handed over. Failures leave as `Denied` with `upstream_error` or
-`upstream_timeout`; whether anything was sent to the client before is for the caller to know.
+It follows no redirect, keeps no cookie, reads no proxy or netrc from the environment and decodes nothing: requests and
+answers pass byte by byte. Failures are `Denied` with `upstream_error` or `upstream_timeout`.
 Specification: docs/architecture.md, section 7, steps 7 and 8.
 """
 
@@ -20,12 +19,12 @@ from gateway.upstream.providers.base import Outgoing
 # Response heads beyond these are an upstream's fault.
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_HEADERS = 128
-# A larger body is written in pieces, and forgotten when it is out.
-_PIECE = 256 * 1024
+# A larger body is written in pieces, and released when the last one is written.
+_PIECE = 64 * 1024
 
 
 class Answer:
-    """An upstream's response whose head has come; its body is read piece by piece."""
+    """An upstream's response after its head has arrived; its body is read piece by piece."""
 
     __slots__ = ("_response", "headers", "status")
 
@@ -41,18 +40,18 @@ class Answer:
 
     @property
     def complete(self) -> bool:
-        """Whether the whole body was read; false may only mean that its end has not come yet."""
+        """Whether the whole body is known to be read; false if its end has not arrived yet."""
         return self._response.content.at_eof()
 
     async def read(self) -> bytes:
-        """The next piece of the body as it came, nothing added or taken; empty at the end."""
+        """The next piece of the body, unchanged; empty at the end."""
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise _failure(error) from error
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, close it otherwise."""
+        """Return the connection to the pool if the body was read to its end, else close it."""
         if self._response.content.at_eof():
             self._response.release()
         else:
@@ -60,13 +59,13 @@ class Answer:
 
 
 class UpstreamClient:
-    """Owns the session and its connections. Make it inside the loop that uses it, close it before the loop ends."""
+    """Owns the session and its connections. Create it inside the loop that uses it, close it before the loop ends."""
 
     def __init__(self, settings: Settings) -> None:
         self._idle_timeout = settings.upstream_idle_timeout
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-            # The wait for the head and the time in all are limited by the caller, which knows what to record then.
+            # The caller limits the wait for the head and the total time, because it records what happened.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -97,7 +96,7 @@ class UpstreamClient:
             raise _failure(error) from error
         finally:
             sent()
-        # From now on pauses are limited. A connection is gone already if the whole answer came with its head.
+        # From now on pauses are limited. If the whole answer came with its head, the connection is released already.
         if (connection := response.connection) is not None and connection.protocol is not None:
             connection.protocol.read_timeout = self._idle_timeout
             connection.protocol.start_timeout()
@@ -105,7 +104,7 @@ class UpstreamClient:
 
     async def close(self) -> None:
         await self._session.close()
-        # Closed transports finish in the next turn of the loop.
+        # Closed transports finish in the next iteration of the loop.
         await asyncio.sleep(0)
 
 
@@ -118,7 +117,7 @@ async def _pieces(body: bytes, sent: Callable[[], None]) -> AsyncIterator[bytes]
 
 def _failure(error: Exception) -> Denied:
     code = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_error"
-    # Most of these texts name hosts and ports. That of a malformed answer goes on with what was in it, which may be
+    # Most of these texts name hosts and ports. The text about a malformed answer quotes the answer, which may hold
     # anything, also the credential that the upstream was sent.
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):

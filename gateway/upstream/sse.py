@@ -1,7 +1,7 @@
 """Server-sent events, cut out of a byte stream without changing a byte (the WHATWG HTML standard, section 9.2).
 
 An event ends at a blank line; lines end with LF, CRLF or CR. This file only finds the boundaries and reads the `data`
-field; which event ends a stream is the business of the providers.
+field. Providers know which event ends a stream.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class EventTooLargeError(Exception):
 
 
 class EventSplitter:
-    """Feed chunks as they come, get whole events (their bytes, terminator included); `rest` is the unfinished one.
+    """Turns chunks into whole events (their bytes, terminator included); `rest` is the unfinished event.
 
-    Joined together, all events and the final `rest` are exactly the bytes that were fed.
+    All events and the final `rest`, joined together, are exactly the bytes that were fed.
     """
 
     __slots__ = ("_buffer", "_searched")

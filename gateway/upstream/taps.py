@@ -1,11 +1,10 @@
-"""Taps: what a response passes through on its way to the client, chunk by chunk.
+"""Taps: a response passes through one on its way to the client, chunk by chunk.
 
-A tap answers two questions while the bytes go by: which of them may be sent now, and what did the provider report
-(usage, model, failure, created state). What `feed` holds back comes out of `finish`, after the closing record is
-durable: a stream's terminal event, or the last byte of any other body. So a client that saw the end of an answer can
-rely on its record. Nothing else is held, except the unfinished part of an event, which no client could use. Which event
-is terminal and where usage stands is said by the provider that makes the tap.
-Specification: docs/architecture.md, section 7, steps 8 and 9.
+A tap says which bytes may be sent now, and reads what the provider reports (usage, model, failure, created state). It
+holds back a stream's terminal event, or the last byte of any other body, until `finish`, which is called when the
+closing record is durable. So a client that saw the end of an answer can rely on its record. Nothing else is held back
+but the unfinished part of an event, which no client could use. The provider that makes the tap knows which event is
+terminal and where usage stands. Specification: docs/architecture.md, section 7, steps 8 and 9.
 """
 
 from __future__ import annotations
@@ -22,22 +21,27 @@ from gateway.upstream import sse
 
 # A larger answer is relayed all the same, but nothing is read from it.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+MAX_VALUES = 500_000
+
+
+class TooManyValuesError(ValueError):
+    """A document has more than `MAX_VALUES` values."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What a provider says in its answer about the answer."""
+    """The facts that a provider reports in its answer."""
 
     usage: Usage | None = None
     model: str | None = None
-    # It says that it failed, as streams do whose status was sent long ago.
+    # It reports a failure inside a stream, whose status was sent long ago.
     failed: bool = False
-    # What it keeps from now on and later calls can refer to.
+    # State that it keeps from now on, and that later calls can refer to.
     created: list[Reference] = field(default_factory=list)
 
 
 class Event(enum.Enum):
-    """What happens to one event of a stream."""
+    """What to do with one event of a stream."""
 
     SHOW = enum.auto()
     HIDE = enum.auto()
@@ -52,9 +56,9 @@ class Tap(Protocol):
     """One response on its way through. `feed` may raise `sse.EventTooLargeError`."""
 
     report: Report
-    # The head goes out before the body has begun, and the body may get shorter on its way.
+    # The head is sent before the body begins, and the body may become shorter.
     streaming: bool
-    # The provider has said all: a stream's terminal event was seen, a document could be read to its end.
+    # The answer is complete: a stream's terminal event was seen, a document was read to its end.
     ended: bool
 
     def feed(self, chunk: bytes, last: bool) -> bytes:
@@ -62,7 +66,7 @@ class Tap(Protocol):
         ...
 
     def finish(self) -> bytes:
-        """What was held back, to be sent once the closing record is durable."""
+        """The bytes that were held back. Send them once the closing record is durable."""
         ...
 
 
@@ -72,7 +76,7 @@ class DocumentTap:
     streaming = False
 
     def __init__(self, read: ReadDocument, *, expected: bool = False) -> None:
-        """`expected`: the upstream says that this is JSON, so that anything else is an answer that was cut off."""
+        """`expected`: the upstream announces JSON, so that an unreadable document was cut off."""
         self._read = read
         self._expected = expected
         self._copy: list[bytes] = []
@@ -98,9 +102,13 @@ class DocumentTap:
     def finish(self) -> bytes:
         self.ended = not self._expected or self._size > MAX_DOCUMENT_BYTES
         try:
-            document = orjson.loads(b"".join(self._copy))
-        except orjson.JSONDecodeError:
+            document = _load(b"".join(self._copy))
+        except TooManyValuesError:
+            document = None
+        except ValueError:
             return self._held
+        finally:
+            self._copy.clear()
         self.ended = True
         if isinstance(document, dict):
             self._read(document, self.report)
@@ -136,7 +144,7 @@ class EventTap:
         return b"".join(now)
 
     def finish(self) -> bytes:
-        # A stream may end without the blank line that would have ended its last event.
+        # A stream may end without the blank line that ends its last event.
         rest = self._splitter.rest
         if rest and not self.ended:
             found = self._read(rest, self.report)
@@ -146,9 +154,16 @@ class EventTap:
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:
-    """The JSON object in `data`; None for whatever else is there."""
+    """The JSON object in `data`; None if there is none, or more values than are worth reading."""
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        document = _load(data)
+    except ValueError:
         return None
     return document if isinstance(document, dict) else None
+
+
+def _load(data: bytes) -> Any:
+    """Parse what an upstream sent; `ValueError` if it is no JSON, or would stop the event loop for long."""
+    if len(data) > MAX_VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
+        raise TooManyValuesError
+    return orjson.loads(data)

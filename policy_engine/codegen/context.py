@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -33,8 +33,10 @@ NC: Final = NotComputed()
 SLICE: Final = 4096
 """Steps between two looks at the clock."""
 
-SMALL: Final = 1 << 20
-"""The most bytes that the small results of a decision have together. A smaller output budget counts every result."""
+SMALL: Final = 1 << 19
+"""The most bytes that the small results of a decision have together. They are not counted. If the output budget is less
+than twice as large, every result is counted.
+"""
 
 
 class Limits:
@@ -56,7 +58,7 @@ class Limits:
 def are_wide(limits: Limits) -> bool:
     """Whether limits leave room for the work and the results that an entry does not count (see entry.py)."""
     output, work = limits.output_bytes, limits.work
-    return (output is None or output >= SMALL) and (work is None or work >= SLICE)
+    return (output is None or output >= 2 * SMALL) and (work is None or work >= SLICE)
 
 
 def first_slice(limits: Limits) -> int:
@@ -73,6 +75,10 @@ class Options:
     print: Callable[[str], None] | None = None
 
 
+_PAID: Final = 64
+"""The most things that a decision pays for once. A cache of such things has room for more."""
+
+
 class Run:
     """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
 
@@ -84,6 +90,8 @@ class Run:
     fired: list[str] | None = None
     marks: bytearray | None = None
     """In the traced build: which of `Code.places` succeeded."""
+    paid: dict[Hashable, None] | None = None
+    """What was charged by `charge_once`."""
 
     def __init__(
         self,
@@ -156,6 +164,23 @@ class Run:
                 )
         self.look_at_clock()
         self.left = SLICE if self.work is None or self.work > SLICE else self.work
+
+    def charge_once(self, key: Hashable, work: int) -> None:
+        """Take steps for a thing from a cache when this decision first asks for it, whether it is in the cache or not.
+
+        A cache drops things again. So if there are very many, the oldest are paid for again.
+        """
+        if self.paid is None:
+            self.paid = {}
+        if key not in self.paid:
+            if len(self.paid) >= _PAID:
+                del self.paid[next(iter(self.paid))]
+            self.paid[key] = None
+            self.charge(work)
+
+    def seconds_left(self) -> float | None:
+        """The seconds until the deadline; None if there is none."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
     def look_at_clock(self) -> None:
         """Raises `PolicyError` if the deadline has passed."""

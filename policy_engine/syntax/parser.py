@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from policy_engine.errors import PolicyError, combine
-from policy_engine.syntax import diagnosis
 from policy_engine.syntax.automaton import Unexpected
 from policy_engine.syntax.nodes import Body, Module, Term
 from policy_engine.syntax.reading import Reading
@@ -55,9 +54,15 @@ def _tree(source: str, file: str, start: str, *, syntax_only: bool = False) -> A
         reading = Reading(source, file, start)
         tree = reading.tree()
     except (Unexpected, PolicyError):
-        raise combine(diagnosis.errors(source, file, start)) from None
+        raise _error(source, file, start) from None
     if reading.errors:
-        raise combine(diagnosis.errors(source, file, start))
+        raise _error(source, file, start)
     if reading.compile_errors and not syntax_only:
         raise combine(reading.compile_errors)
     return tree
+
+
+def _error(source: str, file: str, start: str) -> PolicyError:
+    from policy_engine.syntax import diagnosis  # most processes never need it
+
+    return combine(diagnosis.errors(source, file, start))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import algebra
@@ -14,7 +14,7 @@ from policy_engine.types import ANY, BOOLEAN, NULL, NUMBER, STRING, UNKNOWN, Arr
 
 
 class Scope:
-    """What is known inside one body. The body of a comprehension has a scope of its own inside the outer one.
+    """The types known in one body. The body of a comprehension has its own scope inside the outer one.
 
     `types` are those of the variables seen first in this body. `results` holds the types of the comprehensions that
     stand in the expression being checked, by identity.
@@ -30,7 +30,7 @@ class Scope:
         self.results: dict[int, Type] = {}
 
     def over(self, documents: Documents) -> Scope:
-        """This scope with other documents: the variables are the same ones."""
+        """This scope with other documents; it shares the variables."""
         scope = Scope(self.body, documents, self.outer)
         scope.types, scope.results = self.types, self.results
         return scope
@@ -49,7 +49,7 @@ class Scope:
         self.types[name] = type_
 
     def type_of(self, term: Term) -> Type:
-        """The type of a term in normal form; of a comprehension, what checking it has found."""
+        """The type of a term in normal form; comprehensions must have been checked."""
         if type(term) is nodes.Scalar:
             return of_scalar(term.value)
         if type(term) is nodes.Var:
@@ -72,16 +72,23 @@ class Scope:
 
     def _object(self, pairs: Iterable[tuple[Term, Term]]) -> Object:
         static: dict[object, Type] = {}
-        dynamic: tuple[tuple[int, int, str], Term, Term] | None = None
+        computed: list[tuple[Type, Type]] = []
         for key, value in pairs:
             constant = constant_value(key)
             if constant is not None:
                 static[algebra.key_of(constant[0])] = self.type_of(value)
-            elif dynamic is None or _place(key) >= dynamic[0]:
-                dynamic = _place(key), key, value
-        if dynamic is not None:
-            return algebra.object_type(list(static.items()), (self.type_of(dynamic[1]), self.type_of(dynamic[2])))
-        return algebra.object_type(list(static.items()), None if static else (ANY, ANY))
+            else:
+                computed.append((self.type_of(key), self.type_of(value)))
+        rest = computed[0] if computed else None if static else (ANY, ANY)
+        if len(computed) > 1:
+            keys, values = zip(*computed, strict=True)
+            rest = _any_of(keys), _any_of(values)
+        return algebra.object_type(list(static.items()), rest)
+
+
+def _any_of(types: Sequence[Type]) -> Type:
+    """The union of types; any type if one of them is unknown."""
+    return ANY if UNKNOWN in types else algebra.union(types)
 
 
 def of_scalar(value: None | bool | str | float) -> Type:
@@ -92,20 +99,3 @@ def of_scalar(value: None | bool | str | float) -> Type:
     if cls is bool:
         return BOOLEAN
     return NULL if value is None else NUMBER
-
-
-def _place(key: Term) -> tuple[int, int, str]:
-    """Where a key stands among those of an object that are no constants. OPA types an object by the last of them.
-
-    Variables come first, declared ones in the order of their declarations; then collections.
-    """
-    match key:
-        case nodes.Var(name):
-            base, _, number = name.partition("'")
-            return (0, int(number), "") if number else (1, 0, base)
-        case nodes.Array():
-            return (2, 0, "")
-        case nodes.Object():
-            return (3, 0, "")
-        case _:
-            return (4, 0, "")

@@ -8,153 +8,138 @@ from typing import Final
 
 from policy_engine.syntax.diagnosis.text import Mistake, Text
 
-_PROPER: Final = re.compile(r'"(?:[^"\\\n]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*')
+_STRING: Final = re.compile(r'"(?:[^"\\\n]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*')
 _WRONG_ESCAPE: Final = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4}).?')
 _QUOTED: Final = re.compile(r"'(?:[^'\\\n]|\\.)*'|[‘’][^‘’\n]*[‘’]|[“”„][^“”\n]*[“”]|«[^»\n]*»")
-_NUMBER: Final = re.compile(r"[\w.]+")
-_WORD: Final = re.compile(r"\w+")
-_DOTS: Final = re.compile(r"\.+\s*")
 _STRING_END: Final = re.compile(r'(?:\n[^"`\n]*){1,20}"(?=\s*(?:$|[)\]},;:|&+=!<>]))', re.MULTILINE)
 """A string of several lines ends with the first quote in them, before a bracket, an operator or the end of the line."""
-_RULE: Final = re.compile(r"^(?:import|default|[A-Za-z_][\w.]*(?:\(.*?\)|\[.*?\])?\s+(?:if|contains|:?=))\s", re.MULTILINE)
-_LEGAL: Final = r'legal are \" \\ \/ \b \f \n \r \t and \uXXXX; a raw string (`…`, in backticks) has no escapes'
-_QUOTES: Final = "strings are written in double quotes `\"`, not in {}"
-_SEVERAL_LINES: Final = "a text over several lines is a raw string, in backticks: `…`"
+_RULE: Final = re.compile(
+    r"^(?:import|default|[A-Za-z_][\w.]*(?:\(.*?\)|\[.*?\])?\s+(?:if|contains|:?=))\s", re.MULTILINE
+)
+_NUMBER: Final = re.compile(r"[\w.]+")
+_DOTS: Final = re.compile(r"\.+\s*")
 
+_CONTROL: Final = "control characters must be escaped in a string that has escapes, a tab is `\\t`"
+_ESCAPES: Final = r"legal are \" \\ \/ \b \f \n \r \t and \uXXXX; a raw string (`…`, in backticks) has no escapes"
+_SEVERAL_LINES: Final = 'add a `"`, or write a text over several lines in backticks, `…`'
+_RANGE: Final = "a range is `numbers.range(1, 10)`"
 _SIGNS: Final = {
-    "!": ("negation is the keyword `not`", "write `not x`; inequality is `!=`"),
-    "$": ('a template string begins with `$"` or `$``', "a variable is its bare name"),
-    "@": ("a name has no prefix", "annotations are comments: `# METADATA`"),
-    "?": ("there is no `x ? y : z` and no `x?.y`", "write one rule for each case, or `else`; a missing key is undefined"),
-    "\\": ("a line needs no mark to continue", "inside of brackets and behind an operator lines go on by themselves"),
-    "^": ("there is no such operator", "bitwise operators are functions: `bits.xor(x, y)`"),
-    "~": ("there is no such operator", "bitwise operators are functions: `bits.negate(x)`"),
-}  # fmt: skip
+    "!": "negation is the keyword `not`, inequality `!=`",
+    "=!": "inequality is `!=`",
+    "$": 'a template string begins with `$"`, and a variable is its bare name',
+    "@": "a name has no prefix, and annotations are comments, `# METADATA`",
+    "?": "write one rule for each case, or `else`; a missing key is undefined, not an error",
+    "\\": "inside of brackets and behind an operator lines go on by themselves",
+    "=~": "a match is `regex.match(pattern, text)`",
+}
 
 
 def mistake(text: Text, at: int, template: int | None) -> Mistake:
     """What is wrong with the character at `at`; `template` is where a template string begins that is still open."""
     source = text.source
     character = source[at : at + 1]
-    if template is not None and (character in ("", "\n", '"') or character in ")]}"):
+    if template is not None and character in '\n"{)]}':
         end = text.tail(template)
-        if character in ("", "\n"):
-            message, hint = "the template string is never closed", f'it ends with {source[template + 1]}'
-        else:
-            message, hint = "the `{` of an expression in a template string is never closed", "add a `}`; a plain `{` is `\\{`"
-        return Mistake(template, end, message, hint, text.replaced(template, end, '""'))
-    if character == "\\" and template is not None:
-        return _escape(text, at, at)
+        if character in "\n":
+            close = _STRING_END.match(source, text.end_of_row(at))
+            end = close.end() if close else end
+            return text.mistake(template, end, "the template string is never closed", '""', _SEVERAL_LINES)
+        return text.mistake(template, end, "the `{` in a template string is never closed", '""', "a plain `{` is `\\{`")
     if character == '"':
         return _string(text, at)
+    if character == "\\" and template is not None and _WRONG_ESCAPE.match(source, at):
+        return _escape(text, at)
+    if template is not None and (character == "\\" or (character.isalpha() and character.isascii())):
+        return text.mistake(template, text.tail(template), _CONTROL, '""')
     if character == "`":
         return _raw_string(text, at)
-    if quoted := _QUOTED.match(source, at):
-        written = '"' + re.sub(r'["\\]', "-", quoted[0][1:-1]) + '"'
-        return Mistake(at, quoted.end(), _QUOTES.format(character), "", source[:at] + written + source[quoted.end() :])
-    if character in "'‘’“”«»„":
-        return Mistake(at, at + 1, _QUOTES.format(character), "", text.replaced(at, at + 1))
-    if character.isdigit() and character.isascii():
+    if character and character in "'‘’“”«»„":
+        found = _QUOTED.match(source, at)
+        written = '"' + re.sub(r'["\\]', "-", found[0][1:-1]) + '"' if found else " "
+        message = f"strings are written in double quotes, found `{character}`"
+        return Mistake(at, at + len(written), message, "", source[:at] + written + source[at + len(written) :])
+    if character in "0123456789":
         return _number(text, at)
-    if character == ".":
-        return _dot(text, at)
-    return _sign(text, at)
+    return _dot(text, at) if character == "." else _sign(text, at)
 
 
 def _string(text: Text, at: int) -> Mistake:
-    found = _PROPER.match(text.source, at)
-    assert found is not None
-    end = found.end()
+    end = _STRING.match(text.source, at).end()  # type: ignore[union-attr]
     stop = text.source[end : end + 1]
     if stop == "\\":
-        return _escape(text, end, at)
+        return _escape(text, end)
     if stop == '"':
-        message = "control characters must be escaped in a string that has escapes"
-        return Mistake(at, end + 1, message, "a tab is `\\t`", text.replaced(at, end + 1, '""'))
+        return text.mistake(at, end + 1, _CONTROL, '""')
     close = _STRING_END.match(text.source, end)
-    if close is not None and not _RULE.search(text.source, end, close.end()):
-        message = "the string is never closed in its line"
-        return Mistake(at, end, message, _SEVERAL_LINES, text.replaced(at, close.end(), '""'))
-    tail = text.tail(at)
-    return Mistake(at, end, "the string is never closed", f'add a `"`; {_SEVERAL_LINES}', text.replaced(at, tail, '""'))
+    is_long = close is not None and not _RULE.search(text.source, end, close.end())
+    tail = close.end() if close and is_long else text.tail(at)
+    return text.mistake(at, tail, "the string is never closed", '""', _SEVERAL_LINES)
 
 
-def _escape(text: Text, at: int, start: int) -> Mistake:
-    found = _WRONG_ESCAPE.match(text.source, at)
-    assert found is not None
-    end = text.end_of_row(at)
-    repaired = text.source[:at] + _WRONG_ESCAPE.sub(lambda match: "-" * len(match[0]), text.source[at:end])
-    return Mistake(at, found.end(), f"`{found[0]}` is not an escape sequence", _LEGAL, repaired + text.source[end:])
+def _escape(text: Text, at: int) -> Mistake:
+    end, source = text.end_of_row(at), text.source
+    written = _WRONG_ESCAPE.match(source, at)[0]  # type: ignore[index]
+    repaired = _WRONG_ESCAPE.sub(lambda found: "-" * len(found[0]), source[at:end])
+    message = f"`{written}` is not an escape sequence"
+    return Mistake(at, at + len(written), message, _ESCAPES, source[:at] + repaired + source[end:])
 
 
 def _raw_string(text: Text, at: int) -> Mistake:
-    """The one without an end is the first that runs into another rule: from there on every backtick has changed sides."""
+    """The one without an end is the first that runs into a rule: from there on every backtick has changed sides."""
     for start in [match.start() for match in re.finditer("`", text.source)][::2]:
         end = text.source.find("`", start + 1)
         if end < 0 or _RULE.search(text.source, start, end):
             at = start
             break
-    tail = text.tail(at)
-    return Mistake(at, text.end_of_row(at), "the raw string is never closed", "add a backtick", text.replaced(at, tail, '""'))
+    return text.mistake(at, text.tail(at), "the raw string is never closed", '""', "add a backtick")
 
 
 def _number(text: Text, at: int) -> Mistake:
-    found = _NUMBER.match(text.source, at)
-    assert found is not None
-    written, end = found[0], found.end()
-    message, hint = f"{written} is not a number", "text is written in double quotes"
+    written = _NUMBER.match(text.source, at)[0]  # type: ignore[index]
+    hint = f'a text is written in double quotes, "{written}", and a name begins with a letter'
     if ".." in written:
-        message, hint = "`..` is not an operator", "a range is `numbers.range(1, 10)`"
-    elif re.fullmatch(r"[\d_.]+", written) and "_" in written:
-        hint = f"write {written.replace('_', '')}"
+        hint = _RANGE
     elif written.endswith("."):
         hint = "a digit has to follow the point"
-    elif re.fullmatch(r"0[xXoObB][0-9a-fA-F]+", written):
+    elif written[:2].lower() in ("0x", "0o", "0b"):
         hint = "numbers are decimal"
-    elif re.fullmatch(r"\d+[A-Za-z_]\w*", written):
-        hint = f'text is written in double quotes: "{written}"; a name cannot begin with a digit'
-    return Mistake(at, end, message, hint, text.replaced(at, end, "1"))
+    elif re.fullmatch(r"[\d_]+", written):
+        hint = f"write {written.replace('_', '')}"
+    what = "`..` is not an operator" if ".." in written else f"{written} is not a number"
+    return text.mistake(at, at + len(written), f"{what}: {hint}", "1")
 
 
 def _dot(text: Text, at: int) -> Mistake:
     found = _DOTS.match(text.source, at)
     assert found is not None
     end, dots = found.end(), found[0].rstrip()
-    behind = text.source[end : end + 1]
-    if len(dots) > 1:
-        message, hint = f"`{dots}` is not an operator", "a range is `numbers.range(1, 10)`, a field is `x.name`"
-    elif behind.isdigit():
-        number = _NUMBER.match(text.source, end)
-        message, hint = "a name must follow `.`", f"an element is `x[{number[0].split('.')[0] if number else 0}]`"
-        end = number.end() if number else end
-    else:
-        message, hint = "a name must follow `.`", 'a computed key is `x[key]`, one with odd characters `x["odd-key"]`'
-    row = text.source[text.source.rfind("\n", 0, at) + 1 : at]
-    if row.startswith("import"):
-        message, hint = "an import names one document: `import data.name`", "its members are used with its name: `name.member`"
-        end = text.end_of_row(at)
-    elif len(dots) == 1 and behind == '"':
+    behind = _NUMBER.match(text.source, end)
+    message = 'a name must follow `.`; other keys are written `x[key]` and `x["odd-key"]`'
+    if text.source[text.source.rfind("\n", 0, at) + 1 :].startswith("import"):
+        message, end = "an import names one document, `import data.name`", text.end_of_row(at)
+    elif len(dots) > 1:
+        message = f"`{dots}` is not an operator: {_RANGE}, a field is `x.name`"
+    elif behind and behind[0][0].isdigit():
+        message, end = f"a name must follow `.`; an element is `x[{behind[0].split('.')[0]}]`", behind.end()
+    elif text.source.startswith('"', end):
         end = text.source.find('"', end + 1) + 1 or end
-    return Mistake(at, at + len(dots), message, hint, text.replaced(at, end))
+    return Mistake(at, at + len(dots), message, "", text.replaced(at, end))
 
 
 def _sign(text: Text, at: int) -> Mistake:
-    source = text.source
-    character = source[at]
-    start, filler = at, ""
-    message, hint = _SIGNS.get(character, ("", ""))
-    if character in "!~" and source[at - 1 : at] == "=":
-        start, filler = at - 1, "!=" if character == "!" else "=="
-        message, hint = ("inequality is `!=`", "") if character == "!" else ("there is no such operator", "a match is `regex.match(pattern, text)`")
-    elif unicodedata.category(character) == "Pd":
-        filler, message = "-", "a minus is the ASCII character `-`"
-    elif character.isalnum():
+    source, character = text.source, text.source[at]
+    if source[max(at - 1, 0) : at + 1] in _SIGNS and source[at - 1 : at] == "=":
+        written = source[at - 1 : at + 1]
+        return text.mistake(at - 1, at + 1, f"unexpected `{written}`: {_SIGNS[written]}", "==")
+    if unicodedata.category(character) == "Pd":
+        return text.mistake(at, at + 1, f"unexpected `{character}`: a minus is the ASCII character `-`", "-")
+    if character.isalnum():
         end = _NUMBER.match(source, at).end()  # type: ignore[union-attr]
-        word = source[at:end].encode("ascii", "replace").decode().replace("?", "_")
         message = f"unexpected `{character}`: names consist of ASCII letters, digits and `_`"
-        return Mistake(at, at + 1, message, "other texts are strings", source[:at] + word + source[end:])
-    elif not character.isprintable() or character.isspace():
+        return text.mistake(at, end, message, re.sub(r"\W", "_", source[at:end], flags=re.ASCII))
+    if not character.isprintable() or character.isspace():
         name = unicodedata.name(character, "control character").lower()
-        return Mistake(at, at + 1, f"unexpected character U+{ord(character):04X} ({name})", "use an ordinary space", text.replaced(at, at + 1))
-    message = f"unexpected `{source[start : at + 1]}`{': ' if message else ''}{message}"
-    return Mistake(start, at + 1, message, hint, text.replaced(start, at + 1, filler))
+        message = f"unexpected character U+{ord(character):04X} ({name}): remove it, or use an ordinary space"
+        return text.mistake(at, at + 1, message)
+    hint = _SIGNS.get(character, "")
+    return text.mistake(at, at + 1, f"unexpected `{character}`{': ' if hint else ''}{hint}")

@@ -1,19 +1,21 @@
-"""Statements and brackets of a text as its rows and columns show them: which bracket lacks its mate is seen from there."""
+"""Statements and brackets of a text as its rows and columns show them, which also tell the bracket without a mate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from policy_engine.errors import MAX_ERRORS
 from policy_engine.location import Location
-from policy_engine.syntax.lexer import CLOSES, Lexer, Token
+from policy_engine.syntax.lexer import CLOSES, MAX_BRACKETS, Lexer, Token
 
 OPENS: Final = {opening: closing for closing, opening in CLOSES.items()}
 _BRACKETS: Final = frozenset(("LBRACE", "LSQB", "LSQB_ADJ", "LPAR", "LPAR_ADJ", "RBRACE", "RSQB", "RPAR"))
-_CONTINUES: Final = frozenset(("else", "if", "contains", "with", "in", "and", "or"))
+_CONTINUES: Final = frozenset(("else", "with", "in", "and", "or"))
 """Words that begin no statement."""
-AWAITS: Final = frozenset(("IF", "ASSIGN", "EQ", "IN"))
-"""What an opening bracket is likely to follow."""
+_AWAITS: Final = frozenset(("IF", "ASSIGN", "EQ", "IN"))
+"""What an opening brace is likely to follow."""
+_LONGEST_ROW: Final = 50
 
 
 class Scan(Lexer):
@@ -37,74 +39,98 @@ class Scan(Lexer):
 
 
 class Unmatched(NamedTuple):
-    """A bracket without its mate. `start` and `end` are the tokens of the statement that it is in."""
+    """A bracket without its mate, in the statement from token `start` up to `end`."""
 
-    index: int
+    at: int
     message: str
     hint: str
     start: int
     end: int
 
 
-def begins_row(tokens: Sequence[Token], index: int) -> bool:
-    return index == 0 or tokens[index - 1].loc.end_row < tokens[index].loc.row
+class Layout:
+    """Tokens and the rows they stand in."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens = tokens
+        self.first: list[int] = []
+        """The first token of each token's row."""
+        row = 0
+        for index, token in enumerate(tokens):
+            self.first.append(index if token.loc.row > row or token.kind == "$END" else self.first[-1])
+            row = token.loc.end_row
+
+    def begins_row(self, index: int) -> bool:
+        return index >= len(self.first) or self.first[index] == index
+
+    def column(self, index: int) -> int:
+        """Where the row of a token begins."""
+        return self.tokens[self.first[index]].loc.col
+
+    def statements(self) -> list[int]:
+        """Where statements begin: words in the first column, outside of brackets or where only a rule can be meant."""
+        return self._statements(unmatched=not _match(self.tokens))
+
+    def _statements(self, *, unmatched: bool) -> list[int]:
+        """`unmatched`: some bracket has no mate, so that an assignment below an indented row counts as a rule."""
+        tokens, starts, depth = self.tokens, [0], 0
+        for index, token in enumerate(tokens):
+            begins = index and self.first[index] == index and token.loc.col <= tokens[0].loc.col
+            if begins and token.text[:1].isidentifier() and token.text not in _CONTINUES:
+                is_rule = depth == 0 or self._is_rule(index)
+                if is_rule or (unmatched and self._is_assignment(starts[-1], index)):
+                    starts.append(index)
+                    depth = 0
+            if _bracket(token) in OPENS:
+                depth += 1
+            elif _bracket(token):
+                depth = max(0, depth - 1)
+        return starts
+
+    def _row_kinds(self, index: int) -> list[str]:
+        """What stands in a row, but for what stands in brackets."""
+        kinds, depth = [], 0
+        for token in self.tokens[index : index + _LONGEST_ROW]:
+            if token.loc.row > self.tokens[index].loc.row:
+                break
+            depth -= _bracket(token) in CLOSES
+            if depth <= 0:
+                kinds.append(token.kind)
+            depth += _bracket(token) in OPENS
+        return kinds
+
+    def _is_rule(self, index: int) -> bool:
+        """The row has words that no body has."""
+        first, *kinds = self._row_kinds(index)
+        if first in ("DEFAULT", "IMPORT", "PACKAGE") or "IF" in kinds:
+            return True
+        return "CONTAINS" in kinds[:-1] and kinds[kinds.index("CONTAINS") + 1] != "LPAR_ADJ"
+
+    def _is_assignment(self, start: int, index: int) -> bool:
+        kinds = self._row_kinds(index)
+        below = next((i for i in range(start + 1, index) if self.first[i] == i), index)
+        indented = self.column(below) > self.column(index)
+        return indented and kinds[0] == "NAME" and ("ASSIGN" in kinds or "EQ" in kinds or kinds[-1] == "LBRACE")
+
+    def unmatched(self) -> list[Unmatched]:
+        """The brackets that have no mate; of many only the first."""
+        found: list[Unmatched] = []
+        starts = self.statements()
+        for start, end in zip(starts, [*starts[1:], len(self.tokens) - 1], strict=True):
+            if not _match(self.tokens[start:end]) and len(found) < MAX_ERRORS:
+                found += _Matching(self, start, end).run()
+        return found
 
 
-def row_start(tokens: Sequence[Token], index: int) -> int:
-    while not begins_row(tokens, index):
-        index -= 1
-    return index
-
-
-def bracket(token: Token) -> str:
+def _bracket(token: Token) -> str:
     return token.text if token.kind in _BRACKETS else ""
 
 
-def statements(tokens: Sequence[Token]) -> list[int]:
-    """Where statements begin: words in the first column, outside of brackets or where they can only be the next rule."""
-    starts, depth, column = [0], 0, tokens[0].loc.col
-    for index, token in enumerate(tokens):
-        may_begin = index and token.loc.col <= column and begins_row(tokens, index)
-        if may_begin and token.text[:1].isidentifier() and token.text not in _CONTINUES:
-            if depth == 0 or _is_next_rule(tokens, starts[-1], index):
-                starts.append(index)
-                depth = 0
-        if bracket(token) in OPENS:
-            depth += 1
-        elif bracket(token):
-            depth = max(0, depth - 1)
-    return starts
-
-
-def _is_next_rule(tokens: Sequence[Token], start: int, index: int) -> bool:
-    """While a bracket is open: words that no body has, or, below an indented line, an assignment."""
-    row = [token for token in tokens[index : index + 50] if token.loc.row == tokens[index].loc.row]
-    kinds = [token.kind for token in row]
-    if kinds[0] in ("DEFAULT", "IMPORT", "PACKAGE") or "IF" in kinds[1:]:
-        return True
-    if "CONTAINS" in kinds[1:-1] and kinds[kinds.index("CONTAINS", 1) + 1] != "LPAR_ADJ":
-        return True
-    below = next((i for i in range(start + 1, index) if begins_row(tokens, i)), index)
-    indented = tokens[below].loc.col > tokens[index].loc.col
-    return indented and kinds[0] == "NAME" and ("ASSIGN" in kinds or "EQ" in kinds or kinds[-1] == "LBRACE")
-
-
-def unmatched(tokens: Sequence[Token]) -> list[Unmatched]:
-    """The brackets that have no mate."""
-    if _match(tokens):
-        return []
-    found = []
-    starts = statements(tokens)
-    for start, end in zip(starts, [*starts[1:], len(tokens) - 1], strict=True):
-        if not _match(tokens[start:end]):
-            found += _Matching(tokens, start, end).run()
-    return found
-
-
 def _match(tokens: Sequence[Token]) -> bool:
+    """Each bracket has its mate."""
     open_: list[str] = []
     for token in tokens:
-        text = bracket(token)
+        text = _bracket(token)
         if text in OPENS:
             open_.append(OPENS[text])
         elif text and (not open_ or open_.pop() != text):
@@ -115,83 +141,98 @@ def _match(tokens: Sequence[Token]) -> bool:
 class _Matching:
     """The brackets of one statement."""
 
-    def __init__(self, tokens: Sequence[Token], start: int, end: int) -> None:
-        self.tokens = tokens
+    def __init__(self, layout: Layout, start: int, end: int) -> None:
+        self.layout = layout
+        self.tokens = layout.tokens
         self.start = start
         self.end = end
         self.open: list[int] = []
         self.found: list[Unmatched] = []
-        self.suspect = -1
-        """A brace that has closed all of them, or stands in another column than its mate."""
+        self.askew = -1
+        """The last brace that begins a row in another column than the row of its mate."""
+        self.inline = -1
+        """The last brace that stands at the end of a row, and closes one of an earlier row."""
 
     def run(self) -> list[Unmatched]:
         for index in range(self.start, self.end):
-            text = bracket(self.tokens[index])
+            text = _bracket(self.tokens[index])
             if text in OPENS:
                 self.open.append(index)
             elif text:
                 self._close(index, text)
-        for index in reversed(self.open):
+            if len(self.found) >= MAX_ERRORS:
+                break
+        for index in reversed(self.open[-MAX_ERRORS:]):
             self._never_closed(index, self.end)
         return self.found
 
     def _close(self, index: int, text: str) -> None:
-        tokens, row = self.tokens, self.tokens[index].loc.row
-        mates = [number for number, opened in enumerate(self.open) if OPENS[tokens[opened].text] == text]
-        last = tokens[self.open[-1]] if self.open else None
-        if begins_row(tokens, index):
-            col = tokens[index].loc.col
-            aligned = [n for n in mates if tokens[row_start(tokens, self.open[n])].loc.col == col]
-            if mates and not aligned and text == "}":
-                self.suspect = index
-            mates = aligned or mates
-        elif last and last.loc.row == row and not any(tokens[self.open[n]].loc.row == row for n in mates):
-            wanted = OPENS[last.text]
-            self._add(index, f"`{last.text}` is closed by `{text}`, expected `{wanted}`", "")
-            self.open.pop()
-            return
-        if not mates:
+        tokens, row, begins = self.tokens, self.tokens[index].loc.row, self.layout.begins_row(index)
+        open_ = self.open[-MAX_BRACKETS:]
+        mates = [opened for opened in open_ if OPENS[tokens[opened].text] == text]
+        if begins:
+            aligned = [opened for opened in open_ if self.layout.column(opened) == tokens[index].loc.col]
+            swapped = not mates and bool(aligned)
+            if mates and not aligned:
+                self.askew = index
+            mates = [opened for opened in mates if opened in aligned] or mates
+        else:
+            last = open_[-1] if open_ else 0
+            own_row = bool(open_) and tokens[last].loc.row == row and all(tokens[mate].loc.row < row for mate in mates)
+            swapped = own_row and not self._closed_below(last, index)
+        if swapped:
+            last_text = tokens[self.open.pop()].text
+            self._add(index, f"`{last_text}` is closed by `{text}`, expected `{OPENS[last_text]}`")
+        elif not mates:
             self._not_opened(index, text)
-            return
-        for opened in reversed(self.open[mates[-1] + 1 :]):
-            self._never_closed(opened, index)
-        del self.open[mates[-1] :]
-        if not self.open and self.suspect < 0 and text == "}":
-            self.suspect = index
+        else:
+            if not begins and tokens[mates[-1]].loc.row < row:
+                self.inline = index
+            while (opened := self.open.pop()) != mates[-1]:
+                self._never_closed(opened, index)
+
+    def _closed_below(self, opened: int, index: int) -> bool:
+        """A row below begins with the mate of a bracket, in the column of its row."""
+        wanted, col = OPENS[self.tokens[opened].text], self.layout.column(opened)
+        return any(
+            _bracket(self.tokens[below]) == wanted
+            and self.tokens[below].loc.col == col
+            and self.layout.begins_row(below)
+            for below in range(index + 1, self.end)
+        )
 
     def _never_closed(self, opened: int, until: int) -> None:
-        close, after = OPENS[self.tokens[opened].text], self.tokens[until]
+        text, after = self.tokens[opened].text, self.tokens[until]
         where = f"before `{after.text}` in line {after.loc.row}"
         if until == self.end:
             where = "before the end of the file" if after.kind == "$END" else f"before the rule in line {after.loc.row}"
-        self._add(opened, f"`{self.tokens[opened].text}` is never closed: expected `{close}` {where}", "")
+        self._add(opened, f"`{text}` is never closed: expected `{OPENS[text]}` {where}")
 
     def _not_opened(self, index: int, text: str) -> None:
-        """A bracket closes nothing: a line above should open something, or one above it has closed too much."""
+        """A bracket closes nothing: a row above should open a body, or one above it has closed too much."""
+        header = self._header(self.askew) or self._header(index) if text == "}" else None
         nothing = f"the `{text}` in line {self.tokens[index].loc.row} closes nothing"
-        header = self._header(self.suspect if self.suspect >= 0 else index, CLOSES[text])
-        if header is None:
-            header = self._header(index, CLOSES[text])
         if header is not None:
-            self._add(header, f"a `{CLOSES[text]}` is missing at the end of the line", nothing)
-        elif self.suspect >= 0 and begins_row(self.tokens, index) and not begins_row(self.tokens, self.suspect):
-            self._add(self.suspect, f"`{text}` closes the body too early", nothing)
+            self._add(header, "a `{` is missing at the end of the line", nothing)
+        elif self.inline >= 0 and self.layout.begins_row(index) and text == self.tokens[self.inline].text:
+            self._add(self.inline, f"`{text}` closes the body too early", nothing)
         else:
-            self._add(index, f"unexpected `{text}`: no `{CLOSES[text]}` is open", "")
+            self._add(index, f"unexpected `{text}`: no `{CLOSES[text]}` is open")
 
-    def _header(self, closer: int, opening: str) -> int | None:
-        """The last token of the line above `closer` that it is aligned with, if that line should open a bracket."""
-        tokens = self.tokens
-        if not begins_row(tokens, closer) or closer <= self.start:
+    def _header(self, closer: int) -> int | None:
+        """The last token of the row that `closer` is aligned with, if that row should open a body and does not."""
+        tokens, layout = self.tokens, self.layout
+        if closer <= self.start or not layout.begins_row(closer):
             return None
-        first = row_start(tokens, closer - 1)
+        first = layout.first[closer - 1]
         while first > self.start and tokens[first].loc.col > tokens[closer].loc.col:
-            first = row_start(tokens, first - 1)
-        last = next(index for index in range(first, closer) if begins_row(tokens, index + 1))
-        if bracket(tokens[last]) == opening:
-            return None
-        complete = bracket(tokens[first]) or last + 1 == closer
-        return None if complete and tokens[last].kind not in AWAITS else last
+            first = layout.first[first - 1]
+        last = next(index for index in range(first, closer) if layout.begins_row(index + 1))
+        row = tokens[first : last + 1]
+        begins_with_bracket = _bracket(row[0]) != ""
+        opens = sum((token.kind == "LBRACE") - (token.kind == "RBRACE") for token in row[begins_with_bracket:])
+        complete = last + 1 == closer or (begins_with_bracket and "IF" not in [token.kind for token in row])
+        return None if opens > 0 or (complete and tokens[last].kind not in _AWAITS) else last
 
-    def _add(self, index: int, message: str, hint: str) -> None:
+    def _add(self, index: int, message: str, hint: str = "") -> None:
         self.found.append(Unmatched(index, message, hint, self.start, self.end))

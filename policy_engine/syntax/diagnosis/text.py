@@ -13,18 +13,28 @@ _VISIBLE: Final = re.compile(r"[^\r\n]")
 _CLOSERS: Final = re.compile(r"[\s)\]},;]*")
 
 
+class Mistake(NamedTuple):
+    """What is wrong from `start` to `end`, and the source without it."""
+
+    start: int
+    end: int
+    message: str
+    hint: str
+    repaired: str
+
+
 class Text:
     def __init__(self, source: str, file: str) -> None:
         self.source = source
         self.file = file
         self._rows = [0, *(match.end() for match in re.finditer("\n", source))]
 
-    def offset(self, row: int, col: int) -> int:
-        return self._rows[row - 1] + col - 1
+    def offset(self, loc: Location) -> int:
+        return self._rows[loc.row - 1] + loc.col - 1
 
     def span(self, first: Token, last: Token) -> tuple[int, int]:
         """The offsets of two tokens and everything between them."""
-        return self.offset(*first.loc[1:3]), self.offset(*last.loc[3:5])
+        return self.offset(first.loc), self._rows[last.loc.end_row - 1] + last.loc.end_col - 1
 
     def location(self, start: int, end: int) -> Location:
         row, end_row = bisect_right(self._rows, start), bisect_right(self._rows, end)
@@ -35,22 +45,16 @@ class Text:
         return len(self.source) if end < 0 else end
 
     def tail(self, start: int) -> int:
-        """Where the brackets and commas begin that end the row: they are not part of a string that lacks its quote."""
+        """Where the brackets and commas begin that end the row: no part of a string that lacks its quote."""
         end = self.end_of_row(start)
         return next(at for at in range(start + 1, end + 1) if _CLOSERS.fullmatch(self.source, at, end))
 
     def replaced(self, start: int, end: int, filler: str = "") -> str:
-        """The source with blanks from `start` to `end`, newlines apart; `filler` comes first if there is room for it."""
+        """The source with blanks from `start` to `end`, newlines apart; `filler` comes first if there is room."""
         filler = filler if "\n" not in self.source[start : start + len(filler)] and len(filler) <= end - start else ""
         blanks = _VISIBLE.sub(" ", self.source[start + len(filler) : end])
         return self.source[:start] + filler + blanks + self.source[end:]
 
-
-class Mistake(NamedTuple):
-    """What is wrong from `start` to `end`, and the source without it."""
-
-    start: int
-    end: int
-    message: str
-    hint: str
-    repaired: str
+    def mistake(self, start: int, end: int, message: str, filler: str = "", hint: str = "") -> Mistake:
+        """One that `filler` takes the place of."""
+        return Mistake(start, end, message, hint, self.replaced(start, end, filler))

@@ -155,7 +155,7 @@ class Live:
         )
         return [dict(decode(leaf)) for (leaf,) in rows]
 
-    def wait(self, what: Callable[[], bool], seconds: float = 60) -> None:
+    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
         ends = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < ends, "it did not happen in time" + (self.up.text if self.up else "")
@@ -191,8 +191,8 @@ def write_policy(repository: Path, policy: str) -> None:
         tree.commit(message=b"Change", author=author, committer=author, sign=False, config=settings)
 
 
-def request(key: str, model: str = "gpt-4o") -> bytes:
+def request(key: str, model: str = "gpt-4o", **more: object) -> bytes:
     """A whole request for a chat completion."""
-    body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": "hello there"}]})
+    body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": "hello there"}], **more})
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     return head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)

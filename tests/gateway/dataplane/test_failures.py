@@ -13,6 +13,7 @@ import pytest
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane import proxy
+from gateway.errors import Denied
 from gateway.http.departure import Departure
 from tests.gateway.audit.conftest import AtMost
 
@@ -461,6 +462,21 @@ def test_what_does_not_end_in_time_is_cut_and_recorded(run: Run) -> None:
         assert (await outcome(gateway))["outcome"] == "gateway_stopped"
 
     run(test, drain_timeout=1.0)
+
+
+def test_a_failure_in_words_that_no_entry_can_hold(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upstream's text may be quoted, and a decision must not stay open because of it."""
+
+    def refuse(found: object) -> None:
+        raise Denied("upstream_error", "bad \udcff")
+
+    monkeypatch.setattr(proxy.preconditions, "answer", refuse)
+
+    async def test(gateway: Gateway) -> None:
+        assert (await gateway.chat()).code == "upstream_error"
+        assert (await outcome(gateway))["detail"] == "bad ?"
+
+    run(test)
 
 
 def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
-from gateway.processes.creation import make_empty
+from gateway.processes.creation import create_empty
 from gateway.processes.duties import Duties
 from gateway.registry import changes, queries
 from gateway.registry.database import Registry
@@ -47,6 +47,18 @@ def cut_the_tail(data: DataDirectory, earlier: Path) -> None:
     sql(data.audit_db, "DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)")
 
 
+def remove_one_before_it(data: DataDirectory, earlier: Path) -> None:
+    before = "(SELECT seq - 1 FROM entry WHERE id = (SELECT max(id) FROM entry))"
+    log = "(SELECT log_id FROM entry WHERE id = (SELECT max(id) FROM entry))"
+    sql(data.audit_db, f"DELETE FROM entry WHERE seq = {before} AND log_id = {log}")
+
+
+def plant_a_trigger(data: DataDirectory, earlier: Path) -> None:
+    db = sqlite3.connect(data.audit_db)
+    db.execute("CREATE TRIGGER deaf BEFORE INSERT ON entry BEGIN SELECT RAISE(IGNORE); END")
+    db.close()
+
+
 def restore_an_earlier_copy(data: DataDirectory, earlier: Path) -> None:
     """Sound in itself: only what the signer remembers contradicts it."""
     shutil.copyfile(earlier / "audit.db", data.audit_db)
@@ -62,16 +74,26 @@ def dump(data: DataDirectory) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("damage", [change_an_unsigned_entry, cut_the_tail, restore_an_earlier_copy])
+DAMAGES = (
+    change_an_unsigned_entry,
+    cut_the_tail,
+    remove_one_before_it,
+    plant_a_trigger,
+    restore_an_earlier_copy,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_it_changes_nothing(damage: Damage, tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
-    make_empty(data.path)
+    create_empty(data.path)
     start(data)
     earlier = Path(shutil.copytree(data.path, tmp_path / "earlier"))
     # What a start would see to: decisions of a worker that was killed, and an entry in the outbox.
     worker = Presence(data, "boot_dead")
     decide(data)
     start(data)  # signs it, as open as it is
+    decide(data)
     decide(data)
     worker.close()
     registry = Registry.open(data)

@@ -84,6 +84,25 @@ def test_a_stop_without_a_drain_time_closes_every_decision(live: Live) -> None:
     live.start()
 
 
+def test_a_client_that_stops_reading_is_recorded_as_gone(live: Live) -> None:
+    """Its request ends with its connection: the decision does not stay open for as long as the client likes."""
+    with (live.data / "gateway.toml").open("a") as file:
+        file.write("write_timeout = 1\n")
+    live.stop()
+    live.start()
+    before = len(live.entries())
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.connect(("127.0.0.1", live.port))
+        client.sendall(request(live.key, "mock-words-99999", stream=True))
+
+        def closings() -> list[str]:
+            return [entry["outcome"] for entry in live.entries()[before:] if entry["kind"] == "completed"]
+
+        live.wait(closings, 60)
+        assert closings() == ["client_disconnected"]
+
+
 # -- /healthz and /readyz
 
 

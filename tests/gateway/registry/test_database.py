@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 
 import gateway.registry.migrations
 from gateway.errors import Denied, GatewayError
-from gateway.registry import changes, queries
+from gateway.registry import changes, queries, triggers
 from gateway.registry.database import Registry
 from gateway.registry.migrations.versions.r0001_initial import WRITTEN_ONCE
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES, EVENTS, PARTS
@@ -152,6 +152,36 @@ def test_each_authority_table_has_a_trigger_of_its_own(home: Home) -> None:
         assert {(table, f"epoch_{table}_{event}") for event in EVENTS} <= names
 
 
+def test_the_fingerprint_is_that_of_the_migrations(home: Home) -> None:
+    with home.registry.read() as session:
+        rows = session.connection().exec_driver_sql(triggers.QUERY).all()
+    assert len(rows) == len(CHANGES) * 3 + 3 + len(WRITTEN_ONCE) * 2
+    assert triggers.fingerprint(rows) == triggers.FINGERPRINT
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t BEFORE UPDATE ON api_key BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER t BEFORE INSERT ON outbox BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE VIEW v AS SELECT * FROM agent",
+        "DROP TRIGGER epoch_api_key_update",
+        "DROP TRIGGER history_bundle_delete",
+    ],
+)
+def test_a_registry_with_other_triggers_is_refused(home: Home, statement: str) -> None:
+    """A command would report a revocation that did not happen, or that no worker sees."""
+    execute(home, statement)
+    for attempt in (
+        lambda: Registry.open(home.data),
+        lambda: RegistryReader(home.data.registry_db),
+        home.registry.migrate,
+    ):
+        with pytest.raises(GatewayError) as caught:
+            attempt()
+        assert caught.value.code == "registry_damaged"
+
+
 @pytest.mark.parametrize("table", WRITTEN_ONCE)
 @pytest.mark.parametrize("statement", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
 def test_history_is_never_changed(table: str, statement: str, home: Home) -> None:
@@ -220,7 +250,7 @@ def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
     )
     assert connection.execute("SELECT * FROM epoch").fetchall() == [(1, 3)]
     connection.close()
-    registry.migrate()
+    registry.migrate()  # which also looks at the triggers
     assert registry.revision() == REVISION
     assert [agent.name for agent in queries.agents(registry, "acme")] == ["bot"]
     reader = RegistryReader(path)

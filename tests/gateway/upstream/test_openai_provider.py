@@ -214,6 +214,7 @@ def test_references() -> None:
         ({"model": "m", "models": ["a b"], "messages": [USER]}, "a model in `models` must be at most 256"),
         ({"model": "m", "fallbacks": [{"model": "n", "messages": []}], "messages": [USER]}, "`model` and no other"),
         ({"model": "m", "fallbacks": [{}], "messages": [USER]}, "`model` and no other"),
+        ({"model": "m", "models": [f"m{number}" for number in range(32)], "messages": [USER]}, "more than 32 models"),
         ({"model": "m", "route": "sort", "messages": [USER]}, '`route` must be "fallback"'),
         ({"model": "m", "engine": "n", "messages": [USER]}, "`engine` is not supported"),
         ({"model": "m", "preset": "n", "messages": [USER]}, "`preset` is not supported"),

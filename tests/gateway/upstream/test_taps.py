@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call import Usage
+from gateway.call import Reference, Usage
 from gateway.upstream import taps
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
@@ -166,3 +166,43 @@ def test_a_huge_document_is_relayed_without_being_kept(monkeypatch: pytest.Monke
     before, after = run(tap, cut(body, [50] * 5))
     assert before + after == body
     assert tap.report.usage is None
+
+
+def test_a_document_of_very_many_values_is_relayed_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it would stop the event loop for seconds."""
+    monkeypatch.setattr(taps, "MAX_VALUES", 100)
+    body = orjson.dumps({"usage": USAGE, "pad": [[]] * 200})
+    tap = DocumentTap(Answers(stores=False).document, expected=True)
+    before, after = run(tap, cut(body, [50] * 5))
+    assert before + after == body
+    assert (tap.report.usage, tap.ended) == (None, True)
+    crowded = event(chunk(usage=USAGE, pad=[[]] * 200))
+    stream = events()
+    assert run(stream, [FIRST + crowded + DONE]) == (FIRST + crowded, DONE)
+    assert stream.report.usage is None
+
+
+def test_a_document_that_was_cut_off() -> None:
+    for body, expected, ended in ((b'{"a":', True, False), (b'{"a":', False, True), (b"[1]", True, True)):
+        tap = DocumentTap(Answers(stores=False).document, expected=expected)
+        run(tap, [body])
+        assert tap.ended == ended, body
+
+
+@pytest.mark.parametrize(
+    ("identifier", "kept"),
+    [("audio_1", True), ("", False), ("a b", False), ('"' * 9, False), ("a" * 257, False), (7, False)],
+)
+def test_only_plain_ids_are_kept(identifier: object, kept: bool) -> None:
+    """They are written into the log, whose entries have a size."""
+    document = {"model": "m", "choices": [{"message": {"audio": {"id": identifier}}}]}
+    tap = DocumentTap(Answers(stores=False).document)
+    run(tap, [orjson.dumps(document)])
+    assert tap.report.created == ([Reference("audio", str(identifier))] if kept else [])
+
+
+def test_a_completion_is_kept_only_if_that_was_asked_for() -> None:
+    for stores in (True, False):
+        tap = events(stores=stores)
+        run(tap, [event(chunk(id="chatcmpl-1")) + FIRST + DONE])
+        assert tap.report.created == ([Reference("completion", "chatcmpl-1")] if stores else [])

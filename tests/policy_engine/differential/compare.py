@@ -1,12 +1,11 @@
-"""Runs a program in the real OPA and in this engine and says where they differ.
+"""Runs a program in OPA and in this engine and reports where they differ.
 
-Each document is compared as text (a template string shows sets and number text), undefined as such, errors by code.
-All of a program's documents are one query, which costs a tenth of one query each; only where that query fails are they
-asked for one by one. The traced build must agree with the fast one.
+Modules are compared by acceptance and codes, documents as text (a template string shows sets and number text), errors
+of evaluation by code. All documents of a program are one query, ten times as fast as one query each; if it fails, they
+are queried one by one. The traced build must agree with the fast one.
 
-What may differ is whether an evaluation error surfaces at all, where only the order of evaluation decides it: one side
-has an error, the other a result or another error. So may the text of numbers, where `1` and `1.0` meet and the first
-one counts. Such a difference is `about_order`; order.py proves or refutes it.
+Two differences can be due to the order of evaluation alone: whether an evaluation error surfaces, and the text of a
+number where `1` and `1.0` are equal. Such a difference is `about_order`; order.py proves or refutes it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from typing import Any, Final, TypeVar
 import policy_engine as pe
 from policy_engine.codegen import frame, index, joins
 from policy_engine.compiler.program import Kind
+from policy_engine.errors import MAX_ERRORS
 from policy_engine.values import equal
 from tests.oracle import Answer, Oracle
 from tests.policy_engine.differential.program import Program
@@ -32,12 +32,12 @@ Outcomes = dict[str, str]
 """path → its text, `error CODE`, or `CRASH …`"""
 
 MODULES = "modules"
-"""The path of a difference about what is refused."""
+"""The path of a difference about acceptance or codes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`kind` is what shrinking keeps: refusals, values, evaluation errors, builds of the same policy."""
+    """`kind` is preserved by shrinking: refusals, values, evaluation errors, builds of the same policy."""
 
     path: str
     strict: bool
@@ -46,13 +46,13 @@ class Difference:
     builds: bool = False
     """The two sides are the fast and the traced build of this engine, not OPA and this engine."""
     detail: str = field(default="", compare=False)
-    """What OPA says about modules that it refuses."""
+    """OPA's message about modules that it refuses."""
 
     @property
     def about_order(self) -> bool:
         sides = (self.opa, self.engine)
         if any(side.startswith(("CRASH", "error eval_internal_error")) for side in sides):
-            return False  # a defect, which no order excuses
+            return False  # a defect, whatever the order
         return any(side.startswith("error eval_") for side in sides) or same_value(*sides)
 
     @property
@@ -85,8 +85,8 @@ def generated_with(
     members: int = joins.FEWEST,
     searched: int = joins.SEARCHED,
 ) -> Iterator[None]:
-    """Policies that are compiled and asked in here have an index from `fewest` rules on, `depth` blocks in a function,
-    and tables of collections from `members` on, made at the second loop over more than `searched`.
+    """Compile and evaluate with other thresholds: `fewest` rules for an index, `depth` blocks in a function, tables for
+    collections of `members`, made at the second loop over more than `searched`.
     """
     before = index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
     index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
@@ -104,24 +104,25 @@ VARIANTS: Final[tuple[dict[str, int], ...]] = (
     {},
     {"fewest": 2, "depth": 3, "members": 0, "searched": 0},
 )
-"""How code is generated for a program, by its number: what is generated must not change what it says."""
+"""Thresholds by the number of the program. They must not change its values."""
 
 
 class Engine:
     """This engine's answers about one program."""
 
-    def __init__(self, program: Program, limits: pe.Limits | None = None) -> None:
+    def __init__(self, program: Program, limits: pe.Limits | None = None, *, strict: bool = False) -> None:
         self.program = program
-        self.refused = ""
         self.errors: tuple[pe.PolicyError, ...] = ()
+        self.codes: set[str] = set()
+        """The codes of the errors with which the modules are refused."""
         self._policies: Any = None
         try:
-            self._policies = pe.compile(program.modules, program.data, limits=limits)
+            self._policies = pe.compile(program.modules, program.data, limits=limits, strict=strict)
         except pe.PolicyError as error:
             self.errors = tuple(error.errors)
-            self.refused = self.errors[0].code
+            self.codes = {item.code for item in self.errors}
         except Exception as error:  # a defect: shown like any other difference
-            self.refused = f"CRASH {error!r}"
+            self.codes = {f"CRASH {error!r}"}
 
     def outcomes(self, strict: bool, paths: list[str] | None = None) -> Outcomes:
         return _one_by_one(paths or self.program.paths, lambda asked: self._ask(asked, strict))
@@ -138,16 +139,16 @@ class Engine:
         return _last([*first, path], lambda asked: self._ask(asked, strict))
 
     def builds(self, strict: bool) -> tuple[Outcomes, Outcomes]:
-        """What the fast and the traced build say of packages and of single rules, as JSON.
+        """The values of packages and rules in the fast and the traced build, as JSON.
 
-        Of a rule the first is asked through an entry of its own, which has its rules once more (codegen/entry.py).
+        The fast build evaluates a rule through its own entry (codegen/entry.py).
         """
         fast: Outcomes = {}
         traced: Outcomes = {}
         for path in dict.fromkeys([*self.program.packages(), *rules(self._policies)]):
             try:
                 entry = self._policies.entrypoint(path, strict_builtin_errors=strict)
-            except pe.PolicyError as error:  # what code generation refuses; a query of it says so as well
+            except pe.PolicyError as error:  # code generation refuses it, also in a query
                 fast[path] = traced[path] = f"error {error.code}"
                 continue
             fast[path] = _outcome(partial(_fast, entry, self.program.input))
@@ -206,7 +207,7 @@ def _answer(program: Program, oracle: Oracle, paths: list[str]) -> Answer:
 
 
 def query(paths: Iterable[str]) -> str:
-    """All the documents as one query. It has one answer: what is undefined has a text inside a template string."""
+    """One query for all documents. It always has one solution: a template string shows undefined values."""
     return "; ".join(f'x{number} := $"{{[{path}]}}"' for number, path in enumerate(paths))
 
 
@@ -234,11 +235,11 @@ def differences(program: Program, oracle: Oracle, engine: Engine, *, strict: boo
 
 
 def _differences(program: Program, opa: Opa, engine: Engine, strict: bool) -> Iterator[Difference]:
-    if opa.refused or engine.refused:
-        codes = set(re.findall(r"rego_[a-z_]+_error", opa.refused))
-        if engine.refused not in (codes or {""}):
-            sides = (" ".join(["refused:", *sorted(codes)]) if codes else "accepted", engine.refused or "accepted")
-            yield Difference(MODULES, strict, *sides, detail=opa.refused)
+    if opa.refused or engine.codes:
+        if not refused_alike(opa.refused, engine):
+            sides = (refusal_codes(opa.refused), engine.codes)
+            texts = [" ".join(["refused:", *sorted(codes)]) if codes else "accepted" for codes in sides]
+            yield Difference(MODULES, strict, *texts, detail=opa.refused)
         return
     here = engine.outcomes(strict)
     for path, outcome in opa.outcomes.items():
@@ -248,6 +249,22 @@ def _differences(program: Program, opa: Opa, engine: Engine, strict: bool) -> It
     for path, outcome in fast.items():
         if outcome != traced[path]:
             yield Difference(path, strict, outcome, traced[path], builds=True)
+
+
+def refusal_codes(message: str) -> set[str]:
+    """The codes of OPA's errors, without the one that says that there are more than ten."""
+    return set(re.findall(r"(rego_\w+_error)(?!: error limit reached)", message))
+
+
+def refused_alike(message: str, engine: Engine) -> bool:
+    """Whether both accept the modules, or this engine refuses them with all codes that OPA has.
+
+    OPA stops at the first kind of mistakes that it finds. Both list ten errors, not necessarily the same ones.
+    """
+    codes = refusal_codes(message)
+    if not codes or len(engine.errors) > MAX_ERRORS:
+        return bool(codes) == bool(engine.codes)
+    return codes <= engine.codes
 
 
 def _fast(entry: pe.Entrypoint, value: Any) -> str:

@@ -1,42 +1,141 @@
-"""Differences that are mistakes of OPA which no program can write down: those that a program can evade.
+"""Recognizes mistakes of OPA that cannot be written in Rego, by programs that avoid them.
 
-known.py writes into a program what OPA makes of it. Where that cannot be said in Rego, a program is written here that
-means the same and does not meet the mistake. The difference is known if OPA then says about it what this engine says
-about both: the mistake was all that the two differed in.
+Each function writes a program with the same meaning that does not trigger the mistake. The difference is known if OPA
+then gives the answer that this engine gives to both programs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from itertools import count, takewhile
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Final
 
+from policy_engine.builtins import TABLE
+from policy_engine.compiler.terms import COMPREHENSIONS, map_term
+from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, UNSAFE_VAR_ERROR
 from policy_engine.syntax import nodes
-from policy_engine.syntax.nodes import Expr, Module, Node, Rule, Term
+from policy_engine.syntax.constants import constant_value
+from policy_engine.syntax.nodes import Body, Expr, Module, Node, Rule, Term
 from policy_engine.syntax.parser import parse_module, parse_term
 from policy_engine.syntax.printer import to_text
-from policy_engine.syntax.visitor import transform
+from policy_engine.syntax.visitor import transform, walk
 from tests.oracle import Oracle
-from tests.policy_engine.differential.compare import MODULES, Difference, Engine, Opa, same_value
+from tests.policy_engine.differential.compare import (
+    MODULES,
+    Difference,
+    Engine,
+    Opa,
+    refusal_codes,
+    refused_alike,
+    same_value,
+)
 from tests.policy_engine.differential.program import Program
 
 
 def mistake(program: Program, modules: dict[str, Module], difference: Difference, oracle: Oracle) -> str:
-    """The name of the mistake of OPA that explains a difference; empty if none does."""
+    """The name of the mistake of OPA that explains a difference; empty if there is none."""
     if difference.path == MODULES:
-        return ""
+        refused = refusal_codes(difference.opa) <= {COMPILE_ERROR, TYPE_ERROR, UNSAFE_VAR_ERROR}
+        return _refused_by_accident(program, modules, oracle) if refused else ""
     for name, change in EVADED.items():
         changed = {file: change(module) for file, module in modules.items()}
         if changed == modules:
             continue
         other = dataclasses.replace(program, modules={file: to_text(module) for file, module in changed.items()})
         engine = Engine(other)
-        if engine.refused or not _same(engine.outcome(difference.strict, difference.path, []), difference.engine):
+        if engine.codes or not _same(engine.outcome(difference.strict, difference.path, []), difference.engine):
             continue
         if _same(Opa.outcome(other, oracle, difference.path, []), difference.engine):
             return name
     return ""
+
+
+def _refused_by_accident(program: Program, modules: dict[str, Module], oracle: Oracle) -> str:
+    """`REFUSED` if OPA agrees with this engine about the modules in plainer statements, else empty."""
+    writer = _Plainer()
+    changed = {file: writer.module(module) for file, module in modules.items()}
+    other = dataclasses.replace(program, modules={file: to_text(module) for file, module in changed.items()})
+    engine = Engine(other)
+    if changed == modules or engine.codes != Engine(program).codes:
+        return ""
+    return REFUSED if refused_alike(Opa.ask(other, oracle).refused, engine) else ""
+
+
+class _Plainer:
+    """Writes statements in a way that OPA does not refuse by accident.
+
+    Arrays stand for calls of `print` and template strings, and braces around operands that have a `with` or ask for
+    metadata; what `some` goes through with a `with` is found in a statement before, and so are comprehensions; the
+    output of a call is on a side of `=`; nothing is known of the type of an object with several computed keys.
+    """
+
+    def __init__(self) -> None:
+        self.names = count()
+
+    def module(self, module: Module) -> Module:
+        changed: Module = transform(module, self._change)
+        return changed
+
+    def _change(self, node: Node) -> Node:
+        match node:
+            case Expr(nodes.Call(nodes.Var("print"), args)):
+                return dataclasses.replace(node, what=nodes.Array(args))
+            case nodes.Template(parts):
+                return nodes.Array(tuple([part.what for part in parts if isinstance(part, Expr | nodes.Term)]))
+            case nodes.Object(pairs) if sum(constant_value(key) is None for key, _ in pairs) > 1:
+                return _call("json.unmarshal", _call("json.marshal", node))
+            case nodes.Negation(operand):
+                return nodes.Negation(_in_braces(operand))
+            case nodes.Conjunction(operands) | nodes.Disjunction(operands):
+                return type(node)(tuple(map(_in_braces, operands)))
+        body = getattr(node, "body", None)
+        if isinstance(body, tuple) and not isinstance(node, nodes.Negation):
+            return dataclasses.replace(node, body=tuple([part for expr in body for part in self._statements(expr)]))
+        return node
+
+    def _statements(self, expr: Expr) -> Iterator[Expr]:
+        what = expr.what
+        taken: list[Expr] = []
+
+        def take(term: Term) -> Term:
+            if not isinstance(term, COMPREHENSIONS):
+                return map_term(term, take)
+            name = nodes.Var(f"plain{next(self.names)}")
+            taken.append(Expr(nodes.Call(nodes.Var("assign"), (name, term), infix=True), withs=expr.withs))
+            return name
+
+        if isinstance(what, nodes.SomeIn) and expr.withs:
+            name = nodes.Var(f"plain{next(self.names)}")
+            yield Expr(nodes.Call(nodes.Var("assign"), (name, what.collection), infix=True), withs=expr.withs)
+            yield dataclasses.replace(expr, what=dataclasses.replace(what, collection=name), withs=())
+        elif isinstance(what, nodes.Call) and what.operator != nodes.Var("assign"):
+            changed = _with_its_output(dataclasses.replace(what, args=tuple(map(take, what.args))))
+            yield from taken
+            yield dataclasses.replace(expr, what=changed)
+        else:
+            yield expr
+
+
+def _with_its_output(call: nodes.Call) -> nodes.Call:
+    """`y = f(x)` for `f(x, y)`."""
+    builtin = TABLE.get(to_text(call.operator))
+    if builtin is None or len(call.args) <= len(builtin.decl.args) or call.infix:
+        return call
+    value = nodes.Call(call.operator, call.args[:-1])
+    return nodes.Call(nodes.Var("eq"), (call.args[-1], value), infix=True)
+
+
+def _in_braces(operand: Body | Expr) -> Body | Expr:
+    """An operand as a body, if there is a `with` or a call of `rego.metadata` in it."""
+    if not isinstance(operand, Expr):
+        return operand
+    odd = any(isinstance(node, nodes.With) or (isinstance(node, nodes.Call) and _asks(node)) for node in walk(operand))
+    return (operand,) if odd else operand
+
+
+def _asks(call: nodes.Call) -> bool:
+    return to_text(call.operator).startswith("rego.metadata.")
 
 
 def _same(outcome: str, wanted: str) -> bool:
@@ -75,16 +174,17 @@ def _numbers_as_they_are_found(module: Module) -> Module:
 
 
 def _numbers_as_indexes(module: Module) -> Module:
-    """`data.rows["0"]` is the first element of an array, but not if a `with` has put the array there."""
+    """`data.rows["0"]` is the first element of an array, but not if a `with` has put it there; nor is 0 then `"0"`."""
 
     def change(node: Node) -> Node:
         if not isinstance(node, nodes.Ref) or node.head != nodes.Var("data"):
             return node
-        names = len(list(takewhile(_is_name, node.path)))
-        if names in (0, len(node.path)) or isinstance(node.path[names], nodes.Var):
+        steps = enumerate(node.path)
+        at = next((at for at, step in steps if at and not isinstance(step, nodes.Var) and not _is_name(step)), 0)
+        if at == 0:
             return node
-        index = nodes.Call(nodes.Var(_INDEX), (nodes.Ref(node.head, node.path[:names]), node.path[names]))
-        return dataclasses.replace(node, path=(*node.path[:names], index, *node.path[names + 1 :]))
+        index = nodes.Call(nodes.Var(_INDEX), (nodes.Ref(node.head, node.path[:at]), node.path[at]))
+        return dataclasses.replace(node, path=(*node.path[:at], index, *node.path[at + 1 :]))
 
     changed: Module = transform(module, change)
     return changed if changed == module else dataclasses.replace(changed, rules=(*changed.rules, *_INDEX_RULES))
@@ -177,9 +277,11 @@ def _rules(source: str) -> tuple[Rule, ...]:
     return parse_module(f"package evaded\n\n{source}", "evaded.rego").rules
 
 
+REFUSED: Final = "refused by accident"
 _INDEX: Final = "index_evaded"
 _INDEX_RULES: Final = _rules(f"""
 {_INDEX}(array, key) := object.get({{format_int(i, 10): i | some i, _ in array}}, key, key) if is_array(array)
+else := format_int(key, 10) if {{ is_object(array); is_number(key) }}
 else := key
 """)
 

@@ -1,8 +1,8 @@
-"""Differences from OPA that are meant: each is documented in docs/policy-engine.md ("Differences from OPA").
+"""Recognizes the differences from OPA that are documented in docs/policy-engine.md ("Differences from OPA").
 
-An internal error of OPA is no answer. Each other one has a function that writes into a tree what OPA makes of it, and a
-difference is known only if this engine then says about the changed program what OPA says about the original: that
-something is written in a program proves nothing. What no program can say is in evaded.py.
+An internal error of OPA does not count as an answer. Refusals of modules that OPA accepts are known by their messages.
+For other differences a function rewrites the program to what OPA makes of it: the difference is known only if this
+engine then gives OPA's answer to the original. Differences that cannot be written in Rego are in evaded.py.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import dataclasses
 import re
 from collections.abc import Callable
 from functools import partial
-from itertools import count, takewhile
+from itertools import takewhile
 from typing import Final
 
 import policy_engine as pe
 from policy_engine.builtins import arithmetic, bits
-from policy_engine.errors import UNSAFE_VAR_ERROR, PolicyError
+from policy_engine.errors import PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -25,8 +25,8 @@ from policy_engine.syntax.parser import parse_module
 from policy_engine.syntax.printer import to_text
 from policy_engine.syntax.visitor import transform, walk
 from tests.oracle import Oracle
-from tests.policy_engine.differential.compare import MODULES, Difference, Engine
-from tests.policy_engine.differential.evaded import mistake
+from tests.policy_engine.differential.compare import MODULES, Difference, Engine, refused_alike
+from tests.policy_engine.differential.evaded import EVADED, REFUSED, mistake
 from tests.policy_engine.differential.program import Program
 
 
@@ -41,13 +41,15 @@ def reason(program: Program, difference: Difference, oracle: Oracle) -> str:
     except PolicyError:
         return ""
     errors = {error.message.split("\n")[0] for error in Engine(program).errors}
+    if difference.path == MODULES and difference.opa == "accepted":
+        for name, wrong in REFUSED_HERE.items():
+            if all(re.match(wrong, error) for error in errors):
+                return name
     for name, (wrong, change) in KNOWN.items():
         if bool(errors) != bool(wrong) or (wrong and not any(re.match(wrong, error) for error in errors)):
             continue
-        if name.startswith(_TYPES) and difference.path != MODULES:
-            continue
         changed = {file: change(module, modules) for file, module in modules.items()}
-        if changed == modules and all(changed[file].comments == module.comments for file, module in modules.items()):
+        if changed == modules:
             continue
         engine = Engine(dataclasses.replace(program, modules={file: to_text(m) for file, m in changed.items()}))
         if _agree(difference, engine):
@@ -72,9 +74,8 @@ def beyond_the_budget(program: Program, difference: Difference) -> bool:
 
 def _agree(difference: Difference, engine: Engine) -> bool:
     if difference.path == MODULES:
-        codes = re.findall(r"rego_[a-z_]+_error", difference.opa)
-        return engine.refused in (codes or [""])
-    return not engine.refused and engine.outcome(difference.strict, difference.path, []) == difference.opa
+        return refused_alike(difference.opa, engine)
+    return not engine.codes and engine.outcome(difference.strict, difference.path, []) == difference.opa
 
 
 def _metadata_as_a_statement(module: Module, _: dict[str, Module]) -> Module:
@@ -87,22 +88,6 @@ def _metadata_as_a_statement(module: Module, _: dict[str, Module]) -> Module:
 
     changed: Module = transform(module, change)
     return changed
-
-
-def _with_in_a_rule_of_a_computed_key(module: Module, _: dict[str, Module]) -> Module:
-    """What is wrong with a `with` goes unnoticed in the body of a rule whose member or last key is computed."""
-
-    def dropped(node: Node) -> Node:
-        return dataclasses.replace(node, withs=()) if isinstance(node, Expr) else node
-
-    def rule(one: Rule) -> Rule:
-        steps = one.head.ref.path if isinstance(one.head.ref, nodes.Ref) else ()
-        key = one.head.key if one.head.key is not None else steps[-1] if steps else None
-        if key is None or not any(isinstance(node, _COMPUTED) for node in walk(key)):
-            return one
-        return dataclasses.replace(one, body=tuple([transform(expr, dropped) for expr in one.body]))
-
-    return dataclasses.replace(module, rules=tuple(map(rule, module.rules)))
 
 
 def _function_in_place_of_a_document(module: Module, modules: dict[str, Module]) -> Module:
@@ -139,46 +124,6 @@ def _steps(rule: Rule) -> tuple[Term, ...]:
     head = ref.head if isinstance(ref, nodes.Ref) else ref
     assert isinstance(head, nodes.Var)
     return (nodes.Scalar(head.name), *(ref.path if isinstance(ref, nodes.Ref) else ()))
-
-
-def _relation_in_place_of_a_function(module: Module, _: dict[str, Module]) -> Module:
-    """`with f as walk`: here it is refused; in OPA `f` has many results then."""
-
-    def change(node: Node) -> Node:
-        if isinstance(node, nodes.With) and to_text(node.value) == "walk":
-            return dataclasses.replace(node, value=nodes.Scalar(1))
-        return node
-
-    changed: Module = transform(module, change)
-    return changed
-
-
-def _type_of_computed_keys(module: Module, _: dict[str, Module]) -> Module:
-    """OPA types an object by the last of its computed keys, and has its tenth variable before its ninth one."""
-    return _typed_by_the_first_key(module, lambda _: None)
-
-
-def _type_of_as_many_keys(module: Module, _: dict[str, Module]) -> Module:
-    """The same where an object meets another one, so that it counts how many keys there are: the others are texts."""
-    names = count()
-    return _typed_by_the_first_key(module, lambda pair: (nodes.Scalar(f"computed {next(names)}"), pair[1]))
-
-
-def _typed_by_the_first_key(module: Module, other: Callable[[_Pair], _Pair | None]) -> Module:
-    """Of several computed keys the one that is declared first remains; `other` is what becomes of another."""
-
-    def change(node: Node) -> Node:
-        if not isinstance(node, nodes.Object):
-            return node
-        computed = [pair for pair in node.pairs if constant_value(pair[0]) is None]
-        if len(computed) < 2:
-            return node
-        first = min(computed, key=lambda pair: not _is_declared(pair[0]))
-        pairs = [pair if pair is first or pair not in computed else other(pair) for pair in node.pairs]
-        return nodes.Object(tuple([pair for pair in pairs if pair is not None]), loc=node.loc)
-
-    changed: Module = transform(module, change)
-    return changed
 
 
 def _last_of_equal_keys(module: Module, _: dict[str, Module]) -> Module:
@@ -222,48 +167,6 @@ def _long_shift(module: Module, _: dict[str, Module]) -> Module:
     return changed
 
 
-def _minus_zero(module: Module, _: dict[str, Module]) -> Module:
-    """OPA's type checker takes `-0` for a position in an array."""
-
-    def step(term: Term) -> Term:
-        return nodes.Scalar(0) if isinstance(term, nodes.Scalar) and to_text(term) == "-0" else term
-
-    def change(node: Node) -> Node:
-        return dataclasses.replace(node, path=tuple(map(step, node.path))) if isinstance(node, nodes.Ref) else node
-
-    changed: Module = transform(module, change)
-    return changed
-
-
-def _declared_by_a_with(module: Module, _: dict[str, Module]) -> Module:
-    """`some x in f(y) with input as data.z[w]` declares `w` as well, in OPA: where a call is in the collection."""
-
-    def change(node: Node) -> Node:
-        body = getattr(node, "body", None)
-        if not isinstance(body, tuple):
-            return node
-        found: list[Expr] = []
-        for expr in body:
-            what = expr.what
-            if isinstance(what, nodes.SomeIn) and any(isinstance(part, nodes.Call) for part in walk(what.collection)):
-                refs = [part for item in expr.withs for part in walk(item.value) if isinstance(part, nodes.Ref)]
-                names = [step for ref in refs for step in ref.path if isinstance(step, nodes.Var)]
-                found += [Expr(nodes.SomeDecl(tuple(names)))] if names else []
-            found.append(expr)
-        return dataclasses.replace(node, body=tuple(found))  # type: ignore[type-var]
-
-    changed: Module = transform(module, change)
-    return changed
-
-
-def _unread_annotations(module: Module, modules: dict[str, Module]) -> Module:
-    """OPA's library looks at annotations only if a rule asks for some; here they are read, as by OPA's commands."""
-    asks = any(
-        isinstance(node, nodes.Call) and to_text(node) in _METADATA for m in modules.values() for node in walk(m)
-    )
-    return module if asks else dataclasses.replace(module, comments=())
-
-
 def _is_name(step: Term) -> bool:
     return isinstance(step, nodes.Scalar) and isinstance(step.value, str) and not step.value.isdigit()
 
@@ -282,27 +185,6 @@ def _defined_by_its_looks(module: Module, _: dict[str, Module]) -> Module:
         return dataclasses.replace(one, body=(*one.body, *asked)) if not one.default else one
 
     return dataclasses.replace(module, rules=tuple(map(rule, module.rules)))
-
-
-def _bound_by_nothing(module: Module, modules: dict[str, Module]) -> Module:
-    """OPA does not notice an unbound variable in `not v with input as x`, or in a template with a `with` of its own.
-
-    Where it is not asked for, any value will do.
-    """
-    file = next(name for name, other in modules.items() if other is module)
-    texts = {name: to_text(other) for name, other in modules.items()}
-    for _ in range(_UNBOUND):
-        try:
-            pe.compile(texts).prepare("data")
-        except PolicyError as error:
-            place = error.location
-            if error.code != UNSAFE_VAR_ERROR or place is None or place.file != file:
-                break
-            tree = parse_module(texts[file], file)
-            texts[file] = to_text(transform(tree, partial(_replaced, place=place)))
-        else:
-            break
-    return parse_module(texts[file], file)
 
 
 def _seen_to_be_unbound(module: Module, modules: dict[str, Module]) -> Module:
@@ -351,54 +233,30 @@ def _without(term: Term, bound: Term) -> Term:
     return changed
 
 
-def _replaced(node: Node, place: Location) -> Node:
-    return nodes.Scalar("unbound") if isinstance(node, nodes.Var) and node.loc == place else node
-
-
-def _is_declared(key: Term) -> bool:
-    return isinstance(key, nodes.Var) and key.name not in ("data", "input")
-
-
 _METADATA: Final = frozenset({"rego.metadata.rule()", "rego.metadata.chain()"})
-_COMPUTED: Final = (
-    nodes.Ref,
-    nodes.Call,
-    nodes.ArrayComprehension,
-    nodes.SetComprehension,
-    nodes.ObjectComprehension,
-    nodes.Template,
-)
-
-_UNBOUND: Final = 4
-"""As many variables that nothing binds are found in a module."""
-
-_Pair = tuple[Term, Term]
 _Change = Callable[[Module, dict[str, Module]], Module]
 INTERNAL: Final = "internal error of OPA"
 BUDGET: Final = "beyond the budget"
-_TYPES: Final = "type of computed keys"
-"""Explains what is refused and no value: keys are taken away for it."""
+REFUSED_HERE: Final = {
+    "relation in place of a function": "with keyword replacing function: ",
+    "with in a rule of a computed key": "with keyword ",
+    "annotations that no rule asks for": ".* annotation redeclared: ",
+    "minus zero as a position": r"undefined ref: .*\[-0\]",
+}
+"""The beginning of all errors of this engine, for modules that OPA accepts."""
 KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "metadata as a statement": ("", _metadata_as_a_statement),
-    "with in a rule of a computed key": ("with keyword ", _with_in_a_rule_of_a_computed_key),
     "function in place of a document": (
         ".* used as reference, not called|match error",
         _function_in_place_of_a_document,
     ),
-    "relation in place of a function": ("with keyword replacing function: ", _relation_in_place_of_a_function),
-    f"{_TYPES}, accepted": ("", _type_of_computed_keys),
-    f"{_TYPES}, refused": ("undefined ref: ", _type_of_computed_keys),
-    f"{_TYPES}, accepted beside another": ("", _type_of_as_many_keys),
     "last of equal keys": ("", _last_of_equal_keys),
     "text as an index of replaced data": ("", _text_as_an_index),
     "defined by its looks": ("", _defined_by_its_looks),
-    "bound to itself": ("(var .*|expression) is unsafe", _bound_to_itself),
+    "bound to itself": ("var .* is unsafe", _bound_to_itself),
     "seen to be unbound": ("var .* is unsafe", _seen_to_be_unbound),
-    "bound by nothing": ("", _bound_by_nothing),
-    "annotations that no rule asks for": (".* annotation redeclared: ", _unread_annotations),
-    "declared by a with, accepted": ("", _declared_by_a_with),
-    "declared by a with, refused": (".*", _declared_by_a_with),
-    "minus zero as a position": ("undefined ref: ", _minus_zero),
     "shift by a number of more than 64 bits": ("", _long_shift),
 }
-"""What an error of this engine begins with (empty: it has none), and what OPA makes of a module."""
+"""The beginning of an error of this engine (empty if it accepts the modules), and the rewriting of a module."""
+NAMES: Final = (*KNOWN, *REFUSED_HERE, *EVADED, REFUSED, INTERNAL, BUDGET)
+"""All known differences."""

@@ -1,4 +1,4 @@
-"""Every generator in turn: which program a seed and a number stand for."""
+"""Chooses a generator for each program of a run, from its seed and number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.policy_engine.differential.grammar import Grammar
 from tests.policy_engine.differential.ill_typed import OTHER, IllTyped
 from tests.policy_engine.differential.joins import Joins
 from tests.policy_engine.differential.meaningful import Meaningful
-from tests.policy_engine.differential.names import Names
 from tests.policy_engine.differential.program import Program
 
 
@@ -27,7 +26,6 @@ GENERATORS: Final[dict[str, Callable[[random.Random], Program]]] = {
     "grammar": lambda rng: Grammar(rng).program(),
     "ill_typed": _ill_typed,
     "joins": lambda rng: Joins(rng).program(),
-    "names": lambda rng: Names(rng).program(),
 }
 MIXTURE: Final = (
     "generator",
@@ -41,7 +39,7 @@ MIXTURE: Final = (
     "joins",
     "ill_typed",
 )
-"""Those that take turns unless others are asked for."""
+"""The default generators, in turn."""
 
 
 def program(seed: int, number: int, kinds: tuple[str, ...] = MIXTURE) -> Program:

@@ -55,7 +55,7 @@ def proof(program: Program, difference: Difference, oracle: Oracle, attempts: in
             variant = program if number < 3 else rewritten(program, modules, random.Random(number))
             engine = Engine(variant)
             first = _parts(program, modules, path, random.Random(number)) if number % 2 else []
-            if not engine.refused:
+            if not engine.codes:
                 said = [engine.outcome(strict, path, first)]
                 if difference.builds:
                     said += [build[path] for build in engine.builds(strict) if path in build]

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 
-import policy_engine as pe
 from tests.oracle import Oracle
+from tests.policy_engine.differential.compare import Engine, refusal_codes, refused_alike
 from tests.policy_engine.differential.ill_typed import OTHER, IllTyped
-
-CODE = re.compile(r"rego_\w+_error")
+from tests.policy_engine.differential.program import Program
 
 
 def opa_says(modules: Mapping[str, str], oracle: Oracle) -> str:
@@ -28,21 +26,11 @@ def opa_says(modules: Mapping[str, str], oracle: Oracle) -> str:
     return answer.message if answer.code else ""
 
 
-def engine_says(modules: Mapping[str, str]) -> list[pe.PolicyError]:
-    """The engine's errors."""
-    try:
-        pe.compile(modules, {})
-    except pe.PolicyError as error:
-        return list(error.errors)
-    return []
-
-
-def disagreement(opa: str, errors: list[pe.PolicyError]) -> str:
+def disagreement(opa: str, engine: Engine) -> str:
     """What the two do not agree on; empty if they do."""
-    codes, ours = set(CODE.findall(opa)), {error.code for error in errors}
-    if codes <= ours and bool(opa) == bool(errors):
+    if refused_alike(opa, engine):
         return ""
-    return f"codes: OPA {sorted(codes) or 'accepts'}, here {sorted(ours) or 'accepted'}"
+    return f"codes: OPA {sorted(refusal_codes(opa)) or 'accepts'}, here {sorted(engine.codes) or 'accepted'}"
 
 
 def main() -> int:
@@ -56,13 +44,13 @@ def main() -> int:
         for number in range(options.programs):
             source = IllTyped(random.Random(f"{options.seed}/{number}")).module()
             modules = {"t.rego": source, "u.rego": OTHER}
-            opa, errors = opa_says(modules, oracle), engine_says(modules)
+            opa, engine = opa_says(modules, oracle), Engine(Program(modules, {}, {}))
             verdicts["refused" if opa else "accepted"] += 1
-            if found := disagreement(opa, errors):
+            if found := disagreement(opa, engine):
                 shown += 1
                 numbered = "\n".join(f"{row:3} {line}" for row, line in enumerate(source.split("\n"), 1))
                 print(f"---- seed {options.seed}/{number}: {found}\n{numbered}\nOPA: {opa}")
-                print(*errors, sep="\n")
+                print(*engine.errors, sep="\n")
             if shown >= options.show:
                 break
     print(f"{number + 1} modules, {dict(verdicts)}, {shown} disagreements, {time.monotonic() - started:.0f} s")

@@ -1,7 +1,6 @@
-"""Takes out of a program what the compiler refuses, so that the rest of it can be evaluated.
+"""Removes the refused rules of a program, so that the rest can be evaluated and compared.
 
-Of random programs very many have one unsafe variable or one ill-typed call, and compilation ends there. The refusal is
-compared, and then what is left without the rules that it is about.
+Many random programs have an unsafe variable or an ill-typed call somewhere.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from policy_engine.syntax.parser import parse_module
 from tests.policy_engine.differential.compare import Engine
 
 ROUNDS = 6
-"""Errors are reported ten at a time, and a stage at a time."""
+"""At most ten errors are reported at a time."""
 
 
 def repaired(engine: Engine) -> Engine | None:
-    """Answers about the program without the rules that errors are about; None if the errors have no place."""
+    """The engine for the program without the rules that have errors; None if an error has no place."""
     for _ in range(ROUNDS):
-        if not engine.refused:
+        if not engine.codes:
             return engine
         rows: dict[str, set[int]] = {}
         for error in engine.errors:
@@ -30,7 +29,7 @@ def repaired(engine: Engine) -> Engine | None:
         if modules == given:
             return None
         engine = Engine(dataclasses.replace(engine.program, modules=modules))
-    return None if engine.refused else engine
+    return None if engine.codes else engine
 
 
 def _without(name: str, source: str, rows: set[int]) -> str:

@@ -1,10 +1,10 @@
-"""All policies of a directory, in the real OPA and here: `python -m tests.policy_engine.differential.repository DIR`.
+"""Compares all policies of a directory with OPA: `python -m tests.policy_engine.differential.repository DIR`.
 
 Reads `DIR` as a bundle with its tests. Compares whether the two accept it (ordinarily, and as `opa check --strict`
 does), then every document that a rule makes, tests among them, under strict builtin errors and without, from the fast
 and from the traced build. Documents that depend on clock or chance may differ. Prints each other difference, the
 verdicts of the test rules and how long this engine took; the exit status is 1 if there is one, and 2 if there is
-nothing to compare. What OPA does by accident is not looked for: see docs/policy-engine.md, "Differences from OPA".
+nothing to compare. It does not recognize the documented differences (docs/policy-engine.md, "Differences from OPA").
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     engine = Engine(Program(read.modules, read.data, given))
     loaded = time.monotonic() - started
-    if engine.refused:
+    if engine.codes:
         print(*engine.errors, sep="\n")
     else:
         for strict in (True, False):
@@ -59,17 +59,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _refused_otherwise(modules: dict[str, str], *, strict: bool) -> list[str]:
-    """What the two do not agree on about accepting the modules, with OPA's words and this engine's."""
+    """A disagreement about accepting the modules, with the messages of both."""
     with Oracle(strict_compiler=strict) as oracle:
         opa = opa_says(modules, oracle)
-    try:
-        pe.compile(modules, {}, strict=strict)
-        errors: list[pe.PolicyError] = []
-    except pe.PolicyError as error:
-        errors = list(error.errors)
-    said = disagreement(opa, errors)
+    engine = Engine(Program(modules, {}, {}), strict=strict)
+    said = disagreement(opa, engine)
     words = "strict compilation" if strict else "compilation"
-    return [f"{words}: {said}\n{opa}\n{chr(10).join(map(str, errors))}"] if said else []
+    return [f"{words}: {said}\n{opa}\n{chr(10).join(map(str, engine.errors))}"] if said else []
 
 
 def _documents(engine: Engine, strict: bool, only: str) -> list[Difference]:
@@ -102,7 +98,7 @@ def _documents(engine: Engine, strict: bool, only: str) -> list[Difference]:
 
 
 def _opa(program: Program, strict: bool, asked: list[str]) -> Outcomes:
-    """What OPA says of each document; `LOST` of those that it does not survive."""
+    """OPA's outcome for each document, `LOST` if it dies."""
     try:
         with Oracle(strict=strict) as oracle:
             return Opa.ask(program, oracle, asked).outcomes

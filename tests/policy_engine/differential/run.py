@@ -19,9 +19,8 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from tests.policy_engine.differential.compare import MODULES, VARIANTS, generated_with
-from tests.policy_engine.differential.evaded import EVADED
 from tests.policy_engine.differential.examine import Oracles, examine
-from tests.policy_engine.differential.known import BUDGET, INTERNAL, KNOWN
+from tests.policy_engine.differential.known import NAMES
 from tests.policy_engine.differential.mixture import GENERATORS, MIXTURE, program
 from tests.policy_engine.differential.shrink import sources, write_case
 
@@ -30,7 +29,7 @@ CHUNK = 50
 PROGRESS = 1000
 
 Report = tuple[Counter[str], list[str]]
-"""What was counted, and the texts of what is unexplained."""
+"""The counts, and the texts of unexplained differences."""
 
 
 def main() -> int:
@@ -86,7 +85,7 @@ def _figures(total: Counter[str]) -> str:
 
 def _names(total: Counter[str]) -> str:
     """How often each documented difference was met."""
-    found = [f"{name}: {total[name]}" for name in (*KNOWN, *EVADED, INTERNAL, BUDGET) if total[name]]
+    found = [f"{name}: {total[name]}" for name in NAMES if total[name]]
     return f" ({', '.join(found)})" if found else ""
 
 
@@ -99,7 +98,7 @@ def _reports(work: partial[Report], starts: range, jobs: int) -> Iterator[tuple[
         for start, report in zip(starts, pool.imap(work, starts), strict=True):
             yield start + CHUNK, report
         pool.close()
-        pool.join()  # or the processes would be killed before they have cleaned up
+        pool.join()  # otherwise the processes are killed before they clean up
 
 
 _oracles: Oracles | None = None
@@ -130,7 +129,7 @@ def _chunk(start: int, *, seed: int, kinds: tuple[str, ...], last: int, director
                 text += f"\n{write_case(directory, small, difference, label, _oracles[difference.strict])}"
         texts.append(text)
     counted["lost"] += _oracles.lost - lost
-    gc.collect()  # compiling makes all that is young old, so that dropped policies would pile up
+    gc.collect()  # compilation promotes young objects, so dropped policies would accumulate
     return counted, texts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gateway.call import Reference, Usage
@@ -10,6 +11,7 @@ from gateway.upstream.taps import Event, Report, json_object
 
 _END = b"[DONE]"
 _MAX_NAME = 256
+_ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
 
 
 class Answers:
@@ -31,8 +33,9 @@ class Answers:
         if (usage := read_usage(document)) is not None:
             report.usage = usage
         choices = document.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            _read_audio(choice, report)
+        if isinstance(choices, list):
+            for choice in choices:
+                _read_audio(choice, report)
 
     def event(self, event: bytes, report: Report) -> Event:
         """Read one event of a stream."""
@@ -79,7 +82,7 @@ def _read_audio(choice: object, report: Report) -> None:
 
 
 def _keep(report: Report, kind: str, identifier: object) -> None:
-    if isinstance(identifier, str) and 0 < len(identifier) <= _MAX_NAME:
+    if isinstance(identifier, str) and _ID.fullmatch(identifier):
         reference = Reference(kind, identifier)
         if reference not in report.created:
             report.created.append(reference)

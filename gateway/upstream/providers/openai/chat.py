@@ -31,6 +31,7 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _MAX_LIMIT = 2**64 - 1  # what a request can say, and an input document hold
 _MAX_ANSWERS = 128
+_MAX_MODELS = 32
 
 # Members by which compatible servers do what no policy could see, and why that is refused.
 _UNSEEN = {
@@ -67,8 +68,9 @@ def read(endpoint: Endpoint, provider: str, dialect: Dialect, raw: bytes) -> Cal
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     members.check_names(body, _CALL_NAMES)
-    if unseen := sorted(_UNSEEN.keys() & body.keys()):
-        members.refuse(f"`{unseen[0]}` is not supported: {_UNSEEN[unseen[0]]}")
+    for name in _UNSEEN:
+        if name in body:
+            members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
     models = _models(body)
     messages = _messages(body.get("messages"))
     return Call(
@@ -146,6 +148,8 @@ def _models(body: dict[str, Any]) -> tuple[str, ...]:
         members.refuse('`route` must be "fallback": a request names its models itself')
     if not found:
         members.refuse("`model` must be a string")
+    if len(found) > _MAX_MODELS:
+        members.refuse(f"a request must not name more than {_MAX_MODELS} models")
     return tuple(dict.fromkeys(found))
 
 

@@ -1,0 +1,15 @@
+"""Making the files of databases."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def create(path: Path) -> None:
+    """Make an empty file that only this user can read. Raises `FileExistsError` if there is one.
+
+    An existing file is never opened: closing its descriptor would drop all locks that SQLite holds on it in this
+    process.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

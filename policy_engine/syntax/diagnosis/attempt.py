@@ -1,0 +1,79 @@
+"""One more reading of a text whose characters and brackets are in order: the token to blame, and what it belongs to."""
+
+from __future__ import annotations
+
+from policy_engine.errors import PolicyError
+from policy_engine.location import NOWHERE, Location
+from policy_engine.syntax.automaton import Unexpected
+from policy_engine.syntax.bodies import SAME_ROW
+from policy_engine.syntax.diagnosis.layout import Layout
+from policy_engine.syntax.diagnosis.mistakes import Blame, Explanation, foreign_word, second_expression
+from policy_engine.syntax.reading import Reading
+
+
+class Attempt:
+    """Raises `PolicyError` for a text that nests too deep."""
+
+    def __init__(self, source: str, file: str, start: str) -> None:
+        self.reading = Reading(source, file, start)
+        self.tokens = self.reading.tokens.copy()
+        self.mates = self.reading.lexer.mates
+        self.layout = Layout(self.tokens)
+        self.starts = self.layout.statements()
+
+    def blame(self) -> Blame | None:
+        """What keeps the text from being read; None if nothing does."""
+        try:
+            self.reading.tree()
+        except Unexpected as error:
+            body = self._misread_body(error.index)
+            if body is not None:
+                self.tokens[body] = self.tokens[body]._replace(kind="LBODY")
+                self.reading.tokens = self.tokens.copy()
+                return self.blame()
+            starts = self.starts if self.reading.start == "module" else ()
+            return Explanation(self.layout, self.mates, error.index, error.accepts, starts).blame()
+        except PolicyError as error:
+            return self.blame_at(error.location or NOWHERE, error.message, error.hint)
+        return None
+
+    def blame_at(self, loc: Location, message: str, hint: str) -> Blame:
+        """The blame for an error of the builder."""
+        tokens = self.tokens
+        index = next(i for i, token in enumerate(tokens) if token.loc[3:5] > loc[1:3] or token.kind == "$END")
+        if word := foreign_word(self.layout, index):
+            return word
+        if message == SAME_ROW:
+            return second_expression(tokens, index)
+        if self.layout.begins_row(index) and index and tokens[index - 1].kind == "SOME":
+            return Blame(index - 1, "expected a name behind `some`")
+        return Blame(index, message, hint)
+
+    def _misread_body(self, index: int) -> int | None:
+        """The brace behind an `if` that was taken for that of an object, because of a mistake in the body."""
+        for opened, closed in self.mates.items():
+            is_object = self.tokens[opened].kind == "LBRACE" and self.tokens[opened - 1].kind == "IF"
+            if opened < index <= closed and is_object and self.layout.begins_row(opened + 1):
+                return opened
+        return None
+
+    def unit(self, index: int) -> tuple[int, int, str]:
+        """The first and the last token of the expression or statement around `index`, and what can replace it."""
+        kinds = ("LBODY", "LBLOCK")
+        bodies = [i for i, end in self.mates.items() if self.tokens[i].kind in kinds and i < index < end]
+        starts, end, filler = self.starts, len(self.tokens) - 1, ""
+        if bodies:
+            opened = max(bodies)
+            starts, end, filler = self._expressions(opened), self.mates[opened], "1"
+        first = max(start for start in starts if start <= index)
+        last = min((start for start in starts if start > index), default=end) - 1
+        return first, last, "" if self.tokens[first].kind == "SEMI" else filler
+
+    def _expressions(self, opened: int) -> list[int]:
+        """Where the expressions of a body begin, to judge by its rows."""
+        index, starts = opened + 1, [opened + 1]
+        while index < self.mates[opened]:
+            if self.layout.begins_row(index) or self.tokens[index - 1].kind == "SEMI":
+                starts.append(index)
+            index = self.mates.get(index, index) + 1
+        return starts
