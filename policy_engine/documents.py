@@ -1,4 +1,4 @@
-"""Documents in files: JSON and YAML as values, and text. Where a bundle puts them is the business of `bundle`."""
+"""Reads documents from JSON, YAML and text files. `bundle` decides where in `data` they belong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from policy_engine.values import Value, loads
 
 
 def read_document(name: str, content: bytes) -> Value:
-    """The value of a JSON file, which a manifest is too, or of a YAML file. Raises `PolicyError`."""
+    """The value of a JSON file (including a manifest) or a YAML file. Raises `PolicyError`."""
     return _json(name, content) if name.endswith((".json", ".manifest")) else _yaml(name, content)
 
 

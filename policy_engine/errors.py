@@ -33,7 +33,8 @@ EVAL_CANCEL_ERROR = "eval_cancel_error"
 INVALID_INPUT = "invalid_input"
 
 MAX_ERRORS = 10
-"""OPA stops listing compile errors after this many."""
+"""So many are listed, as in OPA."""
+LIMIT_REACHED = "error limit reached"
 
 
 class PolicyError(Exception):
@@ -87,14 +88,14 @@ def _rebuild(
 
 def combine(errors: Iterable[PolicyError]) -> PolicyError:
     """One error out of several: sorted by file, row and column, cut after `MAX_ERRORS`. `errors` is not empty."""
-    flat = [single for error in errors for single in error.errors]
+    given = [single for error in errors for single in error.errors]
+    flat = [single for single in given if single.message != LIMIT_REACHED]
     flat.sort(key=lambda error: (error.location or Location(), error.message))
     first = flat[0]
     if len(flat) == 1:
         return first
-    # OPA stops at the tenth error of the compiler, without knowing whether there is another one.
-    if len(flat) > MAX_ERRORS or (len(flat) == MAX_ERRORS and first.code not in (PARSE_ERROR, BUNDLE_ERROR)):
-        flat = [*flat[:MAX_ERRORS], PolicyError(COMPILE_ERROR, "error limit reached")]
+    if len(flat) > MAX_ERRORS or len(given) > len(flat):
+        flat = [*flat[:MAX_ERRORS], PolicyError(COMPILE_ERROR, LIMIT_REACHED)]
     return PolicyError(first.code, first.message, first.location, hint=first.hint, errors=flat)
 
 

@@ -1,4 +1,4 @@
-"""What a decision can depend on, decided from the policies alone."""
+"""The inputs, data and nondeterministic builtins that a decision can depend on, found from the policies alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from policy_engine.syntax import nodes
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a decision can depend on. A path is a tuple of names; all below it may be read. `()` is all of it."""
+    """Dependencies of a decision. A path is a tuple of names; everything below it may be read. `()` is all of it."""
 
     input_paths: tuple[Path, ...]
     data_paths: tuple[Path, ...]
@@ -19,11 +19,11 @@ class Facts:
 
 
 def find(program: Program, path: Path) -> Facts:
-    """What a decision at a path below data can depend on."""
+    """The dependencies of a decision at a path below `data`."""
     seen: set[Rule] = set()
     pending = list(recursion.matching(program.tree, tuple([nodes.Scalar(step) for step in path])))
     inputs: set[Path] = set()
-    data: set[Path] = {path}  # a package's document has the base data below its path in it
+    data: set[Path] = {path}  # the document of a package contains the base data below its path
     volatile: set[str] = set()
     while pending:
         rule = pending.pop()
@@ -47,7 +47,7 @@ def find(program: Program, path: Path) -> Facts:
 
 
 def _is_rule(program: Program, path: Path) -> bool:
-    """Whether a rule is at or above a path: then no base data can be read there."""
+    """Whether a rule is at or above a path, so that no base data can be read there."""
     return any(
         (node := program.tree.find(path[:length])) is not None and node.group is not None
         for length in range(len(path) + 1)
@@ -64,5 +64,5 @@ def _constant_prefix(path: tuple[nodes.Term, ...]) -> Path:
 
 
 def _shortest(paths: set[Path]) -> tuple[Path, ...]:
-    """The paths that no other one is the beginning of."""
+    """The paths without those that have another one as a prefix."""
     return tuple(path for path in sorted(paths) if not any(path[:length] in paths for length in range(len(path))))

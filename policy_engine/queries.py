@@ -1,4 +1,4 @@
-"""Any Rego query as a function that gives its variables, and what `opa eval` shows, at each solution."""
+"""Compiles Rego queries to functions that return the variables of each solution, and the values `opa eval` shows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from policy_engine.values import Value
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the values of a query's rows are.
+    """The columns of a query's rows.
 
-    `variables` names them. `captures` is, for each expression, the variable with its value, or None if that can only be
-    true; `lone` says that the query is one expression and does not iterate.
+    `variables` has their names. `captures` has the variable with the value of each expression, or None if the value can
+    only be true. `lone` means that the query is a single expression that does not iterate.
     """
 
     variables: tuple[str, ...]
@@ -32,9 +32,9 @@ Rows = Callable[[Query], list[tuple[Value, ...]]]
 def prepare(
     program: Program, text: str, unit: Callable[[Program], Unit], *, capture: bool = False
 ) -> tuple[Unit, Rows, Shape]:
-    """Compile a query in the unit for the program that it makes. Raises `PolicyError`.
+    """Compile a query in the unit for its program. Raises `PolicyError`.
 
-    With `capture` the values of its expressions are among those of its rows.
+    With `capture` the rows contain the values of the query's expressions.
     """
     written = body = parser.parse_query(text)
     captures: list[str | None] = []
@@ -47,7 +47,7 @@ def prepare(
 
 
 def _iterates(expr: nodes.Expr) -> bool:
-    """Whether a reference in an expression has a variable in it (OPA: v1/rego, `iteration`)."""
+    """Whether a reference in an expression contains a variable (OPA: v1/rego, `iteration`)."""
     return any(
         isinstance(item, nodes.Ref) and any(isinstance(step, nodes.Var) for step in item.path)
         for term in terms.expr_terms(expr)
@@ -56,7 +56,7 @@ def _iterates(expr: nodes.Expr) -> bool:
 
 
 def _capture(program: Program, body: nodes.Body) -> tuple[nodes.Body, list[str | None]]:
-    """The query with each expression's value bound to a variable; None for those that have none but true."""
+    """Bind the value of each expression to a variable; the variable is None where the value can only be true."""
     result: list[nodes.Expr] = []
     captures: list[str | None] = []
     for number, expr in enumerate(body):
@@ -82,7 +82,7 @@ def _capture(program: Program, body: nodes.Body) -> tuple[nodes.Body, list[str |
 
 
 def _gives_away(program: Program, call: nodes.Call) -> bool:
-    """Whether a call's last operand takes its value: `walk(x, [path, value])`."""
+    """Whether a call's last operand is its output: `walk(x, [path, value])`."""
     steps = call.operator.path if isinstance(call.operator, nodes.Ref) else ()
     head = call.operator.head if isinstance(call.operator, nodes.Ref) else call.operator
     assert isinstance(head, nodes.Var)

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("project", deadline=None)  # how long an example takes says more about the machine
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("project", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("project")
 
 FOLDERS = {

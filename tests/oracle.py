@@ -64,8 +64,12 @@ _STRICT_COMPILER: Final = _Patch(
 )
 
 
+INSTALL: Final = "to compare with OPA, pip install --ignore-requires-python opa-golib-python-bindings"
+"""Why tests are skipped, and how to run them."""
+
+
 class OracleUnavailable(Exception):
-    """There is no OPA here, or not the build that the default mode can be made of."""
+    """OPA is not installed, or is not the build whose default mode can be patched in."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Oracle:
     def __init__(self, *, strict: bool = True, strict_compiler: bool = False) -> None:
         found = importlib.util.find_spec("opa_bindings")
         if found is None or found.origin is None:
-            raise OracleUnavailable("the package opa-golib-python-bindings is not installed")
+            raise OracleUnavailable(INSTALL)
         library = Path(found.origin).parent / "libopabridge.so"
         self._directory: str | None = None
         patches = [*([] if strict else [_DEFAULT_MODE]), *([_STRICT_COMPILER] if strict_compiler else [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import re
 import subprocess
 import sys
@@ -48,6 +49,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     local = [target for target in targets if target and "://" not in target]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_the_tests_that_are_named_are_there() -> None:
+    named = {path for page in PAGES for path in re.findall(r"\btests/[\w/]*\w(?:\.\w+)?", page.read_text("utf-8"))}
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def test_the_architecture_is_that_of_the_code() -> None:
@@ -120,6 +127,14 @@ def commands() -> list[tuple[str, str]]:
     return sorted(found.items())
 
 
+@functools.cache
+def help_page(program: str, *verbs: str) -> subprocess.CompletedProcess[str]:
+    package = {"policy": "policy_engine.cli", "gateway": "gateway.cli"}[program]
+    start = f"import sys; from {package} import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, *verbs, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200"})
+
+
 @pytest.mark.parametrize(("command", "page"), commands(), ids=lambda value: value)
 def test_commands_exist(command: str, page: str) -> None:
     """Every command a page shows has a help page that knows each option shown: no example outlives its option."""
@@ -130,11 +145,8 @@ def test_commands_exist(command: str, page: str) -> None:
             break
         verbs.append(word)
     options = [word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)]
-    package = {"policy": "policy_engine.cli", "gateway": "gateway.cli"}[program]
-    start = f"import sys; from {package} import main; sys.exit(main())"
     for length in (len(verbs), 1):  # the second word may be a verb or already an argument
-        run = [sys.executable, "-c", start, *verbs[:length], "--help"]
-        answer = subprocess.run(run, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200"})
+        answer = help_page(program, *verbs[:length])
         if answer.returncode == 0:
             break
     assert answer.returncode == 0, f"{page}: {answer.stderr}"

@@ -35,8 +35,9 @@ SLICE: Final = 4096
 """Steps between two looks at the clock."""
 
 
-SMALL: Final = 1 << 20
-"""Bytes that no small result has more of, nor all of a package's: where less is allowed, results are counted."""
+SMALL: Final = 1 << 19
+"""Bytes that small results may have together without being counted. Where less than twice as much is allowed, every
+result is counted."""
 
 
 class Limits:
@@ -58,7 +59,7 @@ class Limits:
 def are_wide(limits: Limits) -> bool:
     """Whether limits leave room for what an entry does not count (see entry.py)."""
     output, work = limits.output_bytes, limits.work
-    return (output is None or output >= SMALL) and (work is None or work >= SLICE)
+    return (output is None or output >= 2 * SMALL) and (work is None or work >= SLICE)
 
 
 def first_slice(limits: Limits) -> int:

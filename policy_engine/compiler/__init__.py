@@ -1,9 +1,9 @@
 """From syntax trees to a `Program`: the stages, in order.
 
-Each stage takes the program and a list it adds errors to. Stages go on after errors, but leave out the rules that have
-some, and take for granted what is said of them elsewhere. The order follows OPA's (v1/ast/compile.go): names before
-everything; calls are taken out of terms before safety is decided, refs and comprehensions after it; recursion is looked
-for in the bodies as they will run.
+Each stage takes the program and a list that it adds errors to. Later stages still run, but skip the rules that have an
+error and assume nothing about their values, so that one mistake is reported once. The order follows OPA
+(v1/ast/compile.go): names first; nested calls become statements before safety is checked, references and comprehensions
+after it; recursion is searched for in the bodies as they will run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.compiler.annotations import check as check_annotations
 from policy_engine.compiler.annotations import read as read_annotations
-from policy_engine.compiler.generated_names import Names, is_generated
+from policy_engine.compiler.generated_names import FreshNames, is_generated
 from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
 from policy_engine.compiler.resolver import Resolver
 from policy_engine.compiler.terms import ROOTS
@@ -40,28 +40,31 @@ def _release(program: Program, errors: list[PolicyError]) -> None:
 
 
 STAGES: Final[tuple[tuple[str, Stage], ...]] = (
-    ("annotations", read_annotations),  # what blocks of metadata say: rules can ask for it
-    ("schemas", read_schemas),  # what `input` looks like, if somebody says so
-    ("names", names.resolve),  # what every name means; rules split into path, suffix, clauses
-    ("annotated", check_annotations),  # nothing is annotated twice
-    ("tree", tree.build),  # groups, and the tree of virtual documents: needs every rule's full path
-    ("release", _release),  # the trees as they were written: a quarter of what compiling many rules holds
-    ("calls", calls.check),  # functions exist, `with` targets make sense: needs the tree
-    ("expand", expand.calls),  # nested calls become expressions of their own
-    ("safety", _safety),  # bodies in an order that binds every variable before it is needed
-    ("dynamic", expand.dynamic),  # refs and comprehensions out of operands: must not change what safety sees
-    ("recursion", recursion.check),  # on normal form, so that nothing hides a reference
-    ("types", typecheck.check),  # in the order of dependencies, which recursion has found
-    ("documents", calls.documents),  # those that are called; their types are known by now
+    ("annotations", read_annotations),  # metadata blocks: rules can read them
+    ("schemas", read_schemas),  # the type of `input`, if there is a schema for it
+    ("names", names.resolve),  # the meaning of every name; rules split into path, suffix and clauses
+    ("annotated", check_annotations),  # no document or package is annotated twice
+    ("tree", tree.build),  # groups and the tree of virtual documents: needs every rule's full path
+    ("release", _release),  # frees the syntax trees: a quarter of the memory of a large compilation
+    ("calls", calls.check),  # functions exist, `with` targets are valid: needs the tree
+    ("expand", expand.calls),  # nested calls become statements
+    ("safety", _safety),  # orders bodies so that every variable is bound before it is used
+    (
+        "dynamic",
+        expand.dynamic,
+    ),  # references and comprehensions become statements; safety needs them in place
+    ("recursion", recursion.check),  # on the normal form, where every reference is visible
+    ("types", typecheck.check),  # in dependency order, which the recursion stage computes
+    ("documents", calls.documents),  # calls of documents become references; needs types
 )
 
 QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
     *STAGES[6:9],
     ("dynamic", expand.query_dynamic),
-    ("types", typecheck.check_query),  # against the types of the rules' documents
+    ("types", typecheck.check_query),  # against the types of the rules
     STAGES[-1],
 )
-"""A query's names are resolved on their own; nothing depends on it, so that no recursion goes through it."""
+"""Names are resolved before these. Nothing depends on a query, so it cannot be recursive."""
 
 
 def compile_program(
@@ -71,22 +74,22 @@ def compile_program(
     strict: bool = False,
     schemas: Mapping[str, Value] | None = None,
 ) -> Program:
-    """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with every error of every stage.
+    """Run all stages. `modules` maps file names to syntax trees. Raises `PolicyError` with the errors of all stages.
 
-    Files count in the order of their names, as in OPA: which rules are typed before others depends on it.
+    Files are processed in the order of their names, as in OPA: the order in which rules are typed depends on it.
 
-    `strict` reports unused imports, arguments and assigned variables too.
+    `strict` also rejects unused imports, arguments and assigned variables.
     """
     infos = [ModuleInfo(file, module.package.path, module) for file, module in sorted(modules.items())]
     del modules
     _check_lengths(infos)
-    program = Program(infos, Tree(()), [], [], Names(), builtins, strict, schemas)
+    program = Program(infos, Tree(()), [], [], FreshNames(), builtins, strict, schemas)
     _run(program, STAGES)
     return program
 
 
 def _check_lengths(infos: Iterable[ModuleInfo]) -> None:
-    """Places have all those above them in memory, so that a path takes the square of its length."""
+    """Reject very long paths: every prefix of a path is stored, so memory grows with the square of the length."""
     for info in infos:
         for rule in info.module.rules:
             ref = rule.head.ref
@@ -99,10 +102,10 @@ MAX_PATH: Final = 1000
 
 
 def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Body, dict[str, str]]:
-    """A query against a compiled program.
+    """Compile a query against a compiled program.
 
-    The result is a program that differs only in what its `with` modifiers replace, the body in normal form, and the
-    query's variables: for each name as written, the name in the body.
+    The result is a program that differs only in what `with` replaces, the body in normal form, and the query's
+    variables: the name in the body for each name in the query.
     """
     query = Program([], program.tree, program.groups, [], program.names, program.builtins)
     query.dependencies, query.documents = program.dependencies, program.documents
@@ -131,5 +134,5 @@ def _run(program: Program, stages: tuple[tuple[str, Stage], ...]) -> None:
     for _, stage in stages:
         stage(program, errors)
     if errors:
-        # The head of a rule with several bodies is looked at with each of them.
+        # A rule with several bodies repeats its head, and with it the head's errors.
         raise combine({(error.location, error.code, error.message): error for error in errors}.values())

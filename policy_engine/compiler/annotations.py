@@ -1,6 +1,6 @@
-"""The annotations of all modules: which of them speak of a rule, and what `rego.metadata.*` stands for.
+"""The annotations of all modules: which of them apply to a rule, and the values of `rego.metadata.*`.
 
-The chain of a rule goes outward: its own annotations, the document's, its package's, and those that the packages around
+The chain of a rule goes outward: its own annotations, the document's, its package's, and those that enclosing packages
 declare for their subpackages (OPA: docs/policy-reference/builtins/rego; v1/ast/annotations.go).
 """
 
@@ -17,7 +17,7 @@ from policy_engine.values import Value, freeze, to_term
 
 
 def read(program: Program, errors: list[PolicyError]) -> None:
-    """Stage: the blocks are annotations. As in `opa check`, all of them are read, whether or not anything uses them."""
+    """Stage: read all metadata blocks, used or not, as `opa check` does."""
     for info in program.modules:
         try:
             program.annotations += metadata.read(info.module)
@@ -26,19 +26,19 @@ def read(program: Program, errors: list[PolicyError]) -> None:
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
-    """Stage: a document, a package, and what is below a package are annotated once."""
+    """Stage: reject a second annotation of a document, a package, or its subpackages."""
     errors += Annotations(program).redeclared
 
 
 class Annotations:
-    """All annotations, by what they speak of."""
+    """All annotations, by what they apply to."""
 
     def __init__(self, program: Program) -> None:
         self.redeclared: list[PolicyError] = []
         self._rules: dict[tuple[str, int, int], list[Annotation]] = {}
         self._packages: dict[Path, Annotation] = {}
         self._paths: dict[Path, Annotation] = {}
-        """Those of documents and for subpackages: a path has at most one of the two."""
+        """Annotations of documents and for subpackages; a path has at most one of the two."""
         for item in sorted(program.annotations, key=lambda item: item.loc):
             if item.scope == "rule":
                 self._rules.setdefault(_place(item.target), []).append(item)
@@ -50,11 +50,11 @@ class Annotations:
                 self.redeclared.append(PolicyError(TYPE_ERROR, text, item.loc, hint="say it in one place"))
 
     def own(self, loc: Location) -> Sequence[Annotation]:
-        """The annotations of just the rule at a place, in order."""
+        """The annotations of the rule at a place, in order."""
         return self._rules.get(_place(loc), ())
 
     def around(self, package: Path, path: Path) -> Iterator[Annotation]:
-        """The annotations of a document, of its package, and of the packages around, the innermost first."""
+        """The annotations of a document, its package, and the enclosing packages, innermost first."""
         if path in self._paths:
             yield self._paths[path]
         if package in self._packages:
@@ -64,12 +64,12 @@ class Annotations:
                 yield self._paths[package[:length]]
 
     def rule(self, info: ModuleInfo, rule: nodes.Rule) -> Value:
-        """What `rego.metadata.rule()` is: what the first block of just this rule says, or an empty object."""
+        """The value of `rego.metadata.rule()`: the first annotation of this rule, or an empty object."""
         own = self.own(rule.loc)
         return own[0].values if own else {}
 
     def chain(self, info: ModuleInfo, rule: nodes.Rule) -> Value:
-        """Every annotation that speaks of this rule, the innermost first; the first entry is the rule in any case."""
+        """The value of `rego.metadata.chain()`: the rule, then all annotations that apply, innermost first."""
         path = [*info.package, *metadata.names(rule)]
         shown = _texts(path)
         own = [{"path": shown, "annotations": item.values} for item in reversed(self.own(rule.loc))]
@@ -79,7 +79,7 @@ class Annotations:
 
 
 def _texts(path: Iterable[Value]) -> list[Value]:
-    """A path as policies see it: of texts alone, so `p[1]` is `["p", "1"]`."""
+    """A path as policies see it: only strings, so `p[1]` is `["p", "1"]`."""
     return [step if isinstance(step, str) else to_term(step) for step in path]
 
 

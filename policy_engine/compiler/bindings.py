@@ -1,8 +1,8 @@
-"""What an expression binds, as rules: once these variables have values, so have those.
+"""Which variables an expression binds, as implications: once these variables have values, so do those.
 
-A reference gives values to the variables in its steps once its head has one, because evaluation iterates over it. An
-equality gives values to the variables of a pattern on one side once the other side has one. A call gives values to the
-variables of its output once its operands have them. (OPA: v1/ast/unify.go and outputVarsForExpr in v1/ast/compile.go.)
+A reference binds the variables in its steps once its head has a value, because evaluation iterates over it. An equality
+binds the variables of a pattern once the other side has a value. A call binds the variables of its output once its
+operands have values. (OPA: v1/ast/unify.go and outputVarsForExpr in v1/ast/compile.go.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_NAMES: Final[tuple[str, ...]] = ()
 
 
 def bindings(expr: Expr, arity: Arity) -> list[Binding]:
-    """What evaluating an expression binds. What its `with` modifiers need has to be bound before it in any case."""
+    """The implications of an expression. Variables in values of `with` must be bound before it in any case."""
     what = expr.what
     if expr.negated or isinstance(what, (nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
         return []
@@ -39,11 +39,13 @@ def bindings(expr: Expr, arity: Arity) -> list[Binding]:
     args = what.args
     name = builtin_name(what)
     if (name == "eq" or name == "assign") and len(args) == 2:
-        equal = _by_equality(*args)
-        if name == "assign":
-            needed = names(term_vars(args[1]))
-            equal = (((*needs, *needed), gives) for needs, gives in equal)
-        return [*found, *equal]
+        if name == "eq":
+            return [*found, *_by_equality(*args)]
+        needed = names(term_vars(args[1]))
+        assigned = Implications(needed)
+        for needs, gives in _by_equality(*args):
+            assigned.add_rule(needs, gives)
+        return [*found, (needed, [*assigned.known.difference(needed)])]
     taken = arity(what)
     if 0 <= taken < len(args):
         needed = names([var for arg in args[:taken] for var in term_vars(arg)])
@@ -62,14 +64,14 @@ def outputs(expr: Expr, known: AbstractSet[str], arity: Arity) -> set[str]:
 
 
 class Implications(Generic[Fact]):
-    """Facts, and rules by which more of them follow. All of it takes time in proportion to the rules' length."""
+    """Facts and implications between them. The time is proportional to the length of all implications."""
 
     def __init__(self, known: Iterable[Fact]) -> None:
         self.known: set[Fact] = set(known)
         self._waiting: dict[Fact, list[_Rule[Fact]]] = {}
 
     def add_rule(self, needs: Iterable[Fact], gives: Sequence[Fact]) -> list[Fact]:
-        """Add a rule; the result is what follows at once."""
+        """Add an implication. Returns the facts that follow now."""
         missing = {need for need in needs if need not in self.known}
         if not missing:
             return self.add(gives)
@@ -79,7 +81,7 @@ class Implications(Generic[Fact]):
         return []
 
     def add(self, facts: Iterable[Fact]) -> list[Fact]:
-        """Add facts; the result is those that are new, and all that follow from them."""
+        """Add facts. Returns the new ones and all that follow from them."""
         new: list[Fact] = []
         pending = list(facts)
         while pending:
@@ -104,7 +106,7 @@ class _Rule(Generic[Fact]):
 
 
 def _by_references(terms: Iterable[Term]) -> Iterator[Binding]:
-    """The variables in the steps of references."""
+    """The implications of references: their heads bind the variables in their steps."""
     pending = [term for term in terms if not is_leaf(term)]
     while pending:
         term = pending.pop()
@@ -116,7 +118,7 @@ def _by_references(terms: Iterable[Term]) -> Iterator[Binding]:
 
 
 def step_vars(step: Term) -> set[str]:
-    """The variables of a reference's step, but for those that references in it start with."""
+    """The variables of a reference's step, without heads of references in it."""
     if isinstance(step, nodes.Var):
         return {step.name}
     inner = step.path if isinstance(step, nodes.Ref) else subterms(step)
@@ -128,7 +130,7 @@ def _head(ref: nodes.Ref) -> tuple[str, ...]:
 
 
 def _by_equality(a: Term, b: Term) -> Iterator[Binding]:
-    """The variables of both sides of `a = b`."""
+    """The implications of `a = b`."""
     match a, b:
         case nodes.Array(left), nodes.Array(right):
             if len(left) == len(right):
@@ -148,7 +150,7 @@ def _by_equality(a: Term, b: Term) -> Iterator[Binding]:
 
 
 def _by_value(pattern: Term, value: Term) -> Iterator[Binding]:
-    """The variables of a pattern, from the value on the other side."""
+    """The implication of a pattern and the value on the other side."""
     given: tuple[str, ...]
     if isinstance(pattern, nodes.Var):
         given = (pattern.name,)
@@ -158,11 +160,11 @@ def _by_value(pattern: Term, value: Term) -> Iterator[Binding]:
         given = names(pattern_vars(pattern))
     else:
         return
-    # What is in the body of a comprehension is bound around the whole expression, or in the body.
+    # Variables in bodies of a comprehension are bound there, or before the whole expression.
     yield _head(value) if isinstance(value, nodes.Ref) else names(term_vars(value)), given
 
 
 def _key(term: Term) -> object:
-    """The key of an object pattern: equal for constants that are equal, and for terms that look alike."""
+    """A hashable key for a key of an object pattern, equal for equal constants and for equal terms."""
     constant = constant_value(term)
     return repr(term) if constant is None else (freeze(constant[0]),)

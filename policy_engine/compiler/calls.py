@@ -1,4 +1,4 @@
-"""Stage: every call names a function that exists, with as many operands as it takes; every `with` a fit target."""
+"""Stage: every call names an existing function with the right number of operands; every `with` target is valid."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _NEVER_REPLACED: Final = frozenset({"eq", "rego.metadata.chain", "rego.metadata.
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
-    """Report calls that cannot be made, and note which functions and documents `with` replaces somewhere."""
+    """Report invalid calls and `with` targets, and record the functions and documents that any `with` replaces."""
     checker = Checker(program, errors)
-    for rule, clause in program.sound(errors):
+    for rule, clause in program.valid_clauses(errors):
         checker.package = f"{dotted(rule.module.package)}."
         checker.body(clause.body)
 
 
 def documents(program: Program, errors: list[PolicyError]) -> None:
-    """Read the documents that are called like functions without operands.
+    """Turn calls of documents into references.
 
-    OPA's type checker refuses only those of a known type: `f() := input.x` can be called.
+    OPA's type checker rejects such a call only if the type of the document is known: `f() := input.x` can be called.
     """
     if program.calls_documents:
         reader = _Reader(program)
@@ -58,7 +58,7 @@ def documents(program: Program, errors: list[PolicyError]) -> None:
 
 
 class _Reader:
-    """Puts references in the place of such calls, in normal form: `f(x)` is `x = f`."""
+    """Replaces such calls in a body in normal form: `f(x)` becomes `x = f`."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -89,7 +89,7 @@ class _Reader:
 
 
 def arity(program: Program) -> Callable[[nodes.Call], int]:
-    """How many operands a call's function takes; -1 if there is no such function."""
+    """A function that counts the operands of a call's function; -1 if it does not exist."""
 
     def count(call: nodes.Call) -> int:
         name = builtin_name(call)
@@ -102,27 +102,27 @@ def arity(program: Program) -> Callable[[nodes.Call], int]:
 
 
 def find_function(program: Program, call: nodes.Call) -> Group | None:
-    """The group of a call of a policy's own function."""
+    """The group of the policy's function that a call names."""
     group = _find_group(program, call)
     return group if group is not None and group.kind is Kind.FUNCTION else None
 
 
 def _find_group(program: Program, call: nodes.Call) -> Group | None:
-    """The rules that a call of no builtin names, functions or not."""
+    """The group that a call names, function or not."""
     assert isinstance(call.operator, nodes.Ref)
     node = program.tree.find(function_path(call.operator))
     return node.group if node is not None else None
 
 
 class Checker:
-    """Looks at every call and `with` of a body."""
+    """Checks every call and `with` of a body."""
 
     def __init__(self, program: Program, errors: list[PolicyError]) -> None:
         self.program = program
         self.errors = errors
         self.types = Scope((), Documents(Node()))
         self.package = ""
-        """What the full names of functions begin with that the rule can call by their last name."""
+        """The prefix of the functions that the current rule can call by their short names."""
 
     def body(self, body: Body) -> None:
         for expr in body:
@@ -150,33 +150,39 @@ class Checker:
             group = _find_group(self.program, call)
             if group is not None and group.conflicts:
                 return
-            # OPA takes a document for a function without operands, until it looks for its type.
+            # A document counts as a function without operands until types are checked, as in OPA.
             expected = group.arity if group is not None else -1
             self.program.calls_documents |= group is not None and group.kind is not Kind.FUNCTION
         elif (builtin := self.program.builtins.get(name)) is not None:
-            if builtin.deprecated and self.program.modules:  # in queries OPA lets them pass
-                text = f"deprecated built-in function calls in expression: {name}"
+            if builtin.deprecated and self.program.modules:  # OPA allows them in queries
+                text = f"built-in function {name} is deprecated: Rego v1 does not have it"
                 self.errors.append(PolicyError(TYPE_ERROR, text, call.loc))
             expected = len(builtin.decl.args) if builtin.decl.variadic is None else len(call.args)
         else:
             expected = -1
         if expected < 0:
-            own = (full.removeprefix(self.package) for full in self.program.functions)
-            names = {*self.program.builtins, *self.program.functions, *own}
-            hint = did_you_mean(name, names, "check the name, or import its package")
+            hint = did_you_mean(name, self._functions(), "check the name, or import its package")
             self.errors.append(PolicyError(TYPE_ERROR, f"undefined function {source_name(name)}", call.loc, hint=hint))
         elif len(call.args) == expected or (statement and len(call.args) == expected + 1):
             return
         elif builtin is not None:
-            # Of variables nothing is known yet. A call inside a term has a result, of which nothing is known either.
+            # Types of variables are not known yet. A call inside a term also has a result.
             have = [*map(self.types.type_of, call.args), *([] if statement else [UNKNOWN])]
-            self.errors.append(messages.call_error(call.loc, name, "arity mismatch", have, builtin.decl.args))
+            what = f"takes {_arguments(expected)}, got {len(call.args)}"
+            self.errors.append(messages.call_error(call.loc, name, what, have, builtin.decl.args))
         else:
-            given = f"{len(call.args)} argument{'' if len(call.args) == 1 else 's'}"
-            self.errors.append(PolicyError(TYPE_ERROR, f"function {name} has arity {expected}, got {given}", call.loc))
+            text = f"function {name} takes {_arguments(expected)}, got {len(call.args)}"
+            short = name.removeprefix(self.package)
+            hint = f"the rule `{short}` hides the built-in function" if short in self.program.builtins else ""
+            self.errors.append(PolicyError(TYPE_ERROR, text, call.loc, hint=hint))
+
+    def _functions(self) -> set[str]:
+        """The names by which the current rule can call functions."""
+        own = (full.removeprefix(self.package) for full in self.program.functions)
+        return {*self.program.builtins, *self.program.functions, *own}
 
     def _with(self, item: nodes.With) -> None:
-        """A target is input, base data, a whole virtual document, or a function."""
+        """Check that the target is input, base data, a whole virtual document, or a function."""
         target = item.target
         head = target.head if isinstance(target, nodes.Ref) else target
         assert isinstance(head, nodes.Var)
@@ -189,7 +195,7 @@ class Checker:
             return
         path = constant_path(target)
         if path is None:
-            return  # an error when it is evaluated, as in OPA
+            return  # an evaluation error, as in OPA
         node = self.program.tree
         for step in path:
             if node.group is not None:
@@ -217,7 +223,8 @@ class Checker:
         builtin: Builtin | None = self.program.builtins.get(name)
         if builtin is None:
             text = "with keyword target must reference existing input, data, or a function"
-            hint = f"nothing is called `{source_name(name)}`"
+            known = {"input", "data", *self._functions()}
+            hint = did_you_mean(source_name(name), known, f"nothing is called `{source_name(name)}`")
             self.errors.append(PolicyError(TYPE_ERROR, text, item.target.loc, hint=hint))
             return
         wrong = ""
@@ -237,7 +244,7 @@ class Checker:
             item.value = self._evaluated_when_called(item.value)
 
     def _evaluated_when_called(self, value: Term) -> Term:
-        """What stands for a function: a document of rules as such, any other term as it is."""
+        """The replacement of a function: a virtual document is evaluated at each call, any other term once."""
         if not isinstance(value, nodes.Ref) or value.head != nodes.Var("data"):
             return value
         path = constant_path(value)
@@ -247,7 +254,7 @@ class Checker:
 
 
 def _terms(term: Term) -> Iterator[Term]:
-    """A term and all in it, heads of comprehensions too; not their bodies."""
+    """A term and its subterms, including heads of comprehensions but not their bodies."""
     for item in walk_terms(term):
         yield item
         if item.__class__ in HOLD_BODIES:
@@ -261,3 +268,7 @@ def constant_path(target: Term) -> Path | None:
     if not all(isinstance(step, nodes.Scalar) and isinstance(step.value, str) for step in steps):
         return None
     return tuple(str(step.value) for step in steps if isinstance(step, nodes.Scalar))
+
+
+def _arguments(count: int) -> str:
+    return f"{count} argument{'' if count == 1 else 's'}"

@@ -1,12 +1,12 @@
-"""Stage: calls out of terms (OPA's RewriteExprTerms), refs and comprehensions out of operands (RewriteDynamicTerms).
+"""Two stages: calls become statements (OPA: RewriteExprTerms), and references and comprehensions (RewriteDynamicTerms).
 
-`f(g(x)) == 1` becomes `'1 = g(x); '2 = f('1); '2 = 1`. What is taken out of a negated expression stands before it and
-is not negated: that is why `not f(input.x)` is undefined, and not true, when `input.x` is undefined. The two halves
-are separate because safety is decided between them, on expressions that still show where a variable is bound.
+`f(g(x)) == 1` becomes `'1 = g(x); '2 = f('1); '2 = 1`. Terms are moved before a negated expression, where they are not
+negated: that is why `not f(input.x)` is undefined, not true, when `input.x` is undefined. Safety is checked between the
+two stages, because it needs to see which references bind variables.
 
-After `dynamic` a body is in normal form. Its expressions are `a = b`, a call of simple operands, or a term; an
-operand is a scalar, a variable, or a collection of operands; only a side of `=` and a whole expression may be a ref
-(with simple steps), a comprehension or, on one side of `=`, a call.
+After `dynamic` a body is in normal form. Its expressions are `a = b`, a call of simple operands, or a term; an operand
+is a scalar, a variable, or a collection of operands; only a side of `=` and a whole expression may be a reference (with
+simple steps), a comprehension or, on one side of `=`, a call.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from operator import is_
 
-from policy_engine.compiler.generated_names import Names, is_generated
+from policy_engine.compiler.generated_names import FreshNames, is_generated
 from policy_engine.compiler.program import Program
 from policy_engine.compiler.terms import (
     EVALUATED,
     ROOTS,
-    Plain,
+    HoistedOperand,
     builtin_name,
     call,
     equality,
@@ -37,34 +37,34 @@ from policy_engine.syntax.nodes import Body, Expr, Term
 
 
 def calls(program: Program, errors: list[PolicyError]) -> None:
-    """Take nested calls out of every body."""
+    """Move nested calls of every body into statements."""
     expander = Calls(program.names)
-    for _, clause in program.sound(errors, resolved=True):
+    for _, clause in program.resolved_clauses(errors):
         clause.body = expander.body(clause.body)
 
 
 def dynamic(program: Program, errors: list[PolicyError]) -> None:
-    """Take refs and comprehensions out of operands. Bodies are ordered and safe already."""
+    """Move references and comprehensions out of operands. Bodies are ordered and safe already."""
     _hoist(program, Dynamic(program.names), errors)
 
 
 def query_dynamic(query: Program, errors: list[PolicyError]) -> None:
-    """The same for a query, where `==` stays the call that it is: its operands are taken out, too."""
+    """The same for a query, where `==` remains a call, so that its operands are moved too."""
     _hoist(query, QueryDynamic(query.names), errors)
 
 
 def _hoist(program: Program, hoister: Dynamic, errors: list[PolicyError]) -> None:
-    for _, clause in program.sound(errors):
+    for _, clause in program.valid_clauses(errors):
         clause.body = hoister.body(clause.body)
 
 
 class Expander(ABC):
-    """What both halves share: walking bodies, and the list of expressions that go before the current one."""
+    """Shared by both stages: walks bodies and collects the statements to insert before the current one."""
 
     equalities = frozenset({"assign", "eq", "equal"})
-    """The calls whose operands may be anything that can be a whole expression."""
+    """The calls whose operands may be anything that can be a statement."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: FreshNames) -> None:
         self.names = names
 
     def body(self, body: Body) -> Body:
@@ -74,12 +74,12 @@ class Expander(ABC):
         return tuple(result)
 
     def inner(self, operand: Body | Expr) -> Body | Expr:
-        """An operand of `not`, `and` or `or`: what is taken out of it stays inside."""
+        """An operand of `not`, `and` or `or`: its terms are moved within the operand."""
         if not isinstance(operand, Expr):
             return self.body(operand)
         body: list[Expr] = []
         self.expr(operand, body)
-        return body[0] if len(body) == 1 else Plain(body)
+        return body[0] if len(body) == 1 else HoistedOperand(body)
 
     def expr(self, expr: Expr, out: list[Expr]) -> None:
         """Append what replaces `expr`."""
@@ -88,10 +88,12 @@ class Expander(ABC):
             out.append(expr if what is expr.what else Expr(what, expr.negated, flat=expr.flat, loc=expr.loc))
             return
         before: list[Expr] = []
-        values = [self.operand(item.value, before) for item in expr.withs]  # calls first, as in OPA: types follow
+        values = [
+            self.operand(item.value, before) for item in expr.withs
+        ]  # calls first, as in OPA: types depend on the order
         values = [self.replacement(value, before) for value in values]
         withs = tuple([replace(item, value=value) for item, value in zip(expr.withs, values, strict=True)])
-        out.extend(before)  # the values of `with` are evaluated outside of it
+        out.extend(before)  # values of `with` are evaluated without it
         before = []
         what = self.what(expr, before)
         out.extend(replace(item, withs=withs) for item in before)
@@ -113,15 +115,15 @@ class Expander(ABC):
                 return self.side(term, before)
 
     def call(self, what: nodes.Call, before: list[Expr]) -> nodes.Call:
-        """A call that is a whole expression."""
+        """A call that is a statement."""
         name = builtin_name(what)
         if name in self.equalities and len(what.args) == 2:
             left, right = what.args
             if name == "eq" and type(right) is nodes.Call and type(left) is nodes.Var and is_generated(left.name):
-                # The value of a head, which has a variable of its own already.
+                # The value of a head already has its own variable.
                 args = tuple([self.operand(arg, before) for arg in right.args])
                 return call("eq", (left, with_args(right, args)), what)
-            # What `==` and the right of `:=` do not bind, the safety stage has to see; after it the three are one.
+            # The safety stage must tell `=`, `==` and `:=` apart; afterwards they are the same.
             sides = self.side(left, before), self.side(right, before)
             renamed = self.equality(name)
             return what if renamed == name and _same(sides, what.args) else call(renamed, sides, what)
@@ -132,23 +134,23 @@ class Expander(ABC):
 
     @abstractmethod
     def operand(self, term: Term, before: list[Expr]) -> Term:
-        """A term that stands inside another one."""
+        """Rewrite a term inside of another one."""
 
     def replacement(self, term: Term, before: list[Expr]) -> Term:
-        """The value of a `with`, which is evaluated before the expression that it modifies."""
+        """The value of a `with`, evaluated before the modified expression."""
         return self.take_out(term, before) if _is_evaluated(term) else term
 
     @abstractmethod
     def side(self, term: Term, before: list[Expr]) -> Term:
-        """A term that is a whole expression or a side of `=`."""
+        """Rewrite a term that is a statement or a side of `=`."""
 
     def domain(self, term: Term, before: list[Expr]) -> Term:
-        """What `every` ranges over: always evaluated before it, a variable too, which tells in what is safe."""
+        """The domain of `every`: always a variable that a statement before binds."""
         taken = self.operand(term, before)
         return taken if isinstance(term, nodes.Call) else self.take_out(taken, before)
 
     def equality(self, name: str) -> str:
-        """What becomes of the operator `=` or `==`."""
+        """The operator that replaces `=`, `==` or `:=`."""
         return name
 
     def take_out(self, term: Term, before: list[Expr]) -> nodes.Var:
@@ -159,7 +161,7 @@ class Expander(ABC):
 
 
 class Calls(Expander):
-    """Takes out calls, and the heads of refs that are no variables."""
+    """Moves calls, and heads of references that are not variables."""
 
     def operand(self, term: Term, before: list[Expr]) -> Term:
         if isinstance(term, nodes.Call):
@@ -187,7 +189,7 @@ class Calls(Expander):
                 return map_term(term, lambda item: self.operand(item, before))
 
     def comprehension(self, term: Term) -> Term:
-        """Its head is evaluated at the end of its body."""
+        """Rewrite a comprehension. Its head is evaluated at the end of its body."""
         extra: list[Expr] = []
         mapped = map_closure(term, lambda body: body, lambda head: self.head(head, extra))
         return map_closure(mapped, lambda body: self.body((*body, *extra)))
@@ -198,10 +200,10 @@ class Calls(Expander):
 
 
 class Dynamic(Expander):
-    """Takes out refs and comprehensions, and makes `==` into `=`."""
+    """Moves references and comprehensions, and turns `==` into `=`."""
 
     def domain(self, term: Term, before: list[Expr]) -> Term:
-        """What `every` ranges over: always evaluated before it."""
+        """The domain of `every`: a variable, or bound to one before."""
         term = self.operand(term, before)
         return term if isinstance(term, nodes.Var) and not _is_root(term) else self.take_out(term, before)
 
@@ -233,13 +235,13 @@ class Dynamic(Expander):
 
 
 class QueryDynamic(Dynamic):
-    """OPA has no RewriteEquals for queries: with `input.x` undefined so is `not input.x == 1`, and in a rule true."""
+    """OPA keeps `==` in queries: with `input.x` undefined, `not input.x == 1` is undefined, and true in a rule."""
 
     equalities = frozenset({"assign", "eq"})
 
 
 def _same(terms: tuple[Term, ...], before: tuple[Term, ...]) -> bool:
-    """Whether nothing was taken out of some terms. Most are as they were: no need for a copy of what holds them."""
+    """Whether no term has changed, as is usual; then what holds them needs no copy."""
     return all(map(is_, terms, before))
 
 

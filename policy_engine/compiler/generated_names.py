@@ -1,4 +1,4 @@
-"""Names of variables inside the compiler: those that it makes, and what the policy has for the others.
+"""Names of variables inside the compiler, and how they are written in the policy.
 
 | name | is |
 |---|---|
@@ -19,8 +19,8 @@ from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
 
 
-class Names:
-    """Makes variables that no policy can write: `__local0__` is legal Rego, `x'1` is not."""
+class FreshNames:
+    """Makes variables that no policy can contain: `__local0__` is legal Rego, `x'1` is not."""
 
     __slots__ = ("_numbers",)
 
@@ -45,22 +45,22 @@ def is_capture(term: nodes.Node) -> bool:
 
 
 def is_generated(name: str) -> bool:
-    """Whether a variable is not one that the policy names."""
+    """Whether the policy does not name a variable."""
     return name.startswith(("'", "$"))
 
 
 def is_internal(name: str) -> bool:
-    """Whether a variable has nothing behind it in the policy, not even a wildcard."""
+    """Whether the policy does not contain a variable, not even as a wildcard."""
     return name.startswith(("'", "$'"))
 
 
 def source_name(name: str) -> str:
-    """A variable as the policy has it."""
+    """A variable as written in the policy."""
     return "_" if name.startswith("$") else name.split("'")[0]
 
 
 def as_written(term: Term) -> Term:
-    """A term with its declared variables as the policy has them."""
+    """A term with its declared variables as written in the policy."""
     if not isinstance(term, nodes.Var):
         return map_term(term, as_written)
     return nodes.Var(term.name.split("'")[0] or "_", loc=term.loc)

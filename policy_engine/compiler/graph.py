@@ -1,4 +1,4 @@
-"""Graphs whose nodes are any objects: the order that dependencies force, and ways around a cycle.
+"""Graphs of arbitrary nodes: the order that dependencies require, and the shortest path between two nodes.
 
 Nothing here recurses: chains of rules may be longer than Python's stack.
 """
@@ -14,7 +14,7 @@ Edges = Callable[[T], Iterable[T]]
 
 
 def components(starts: Iterable[T], edges: Edges[T]) -> list[list[T]]:
-    """The strongly connected components of what can be reached, each behind those that it has edges to (Tarjan)."""
+    """The strongly connected components of the reachable nodes (Tarjan), each after those that it has edges to."""
     found: list[list[T]] = []
     number: dict[T, int] = {}
     lowest: dict[T, int] = {}
@@ -53,8 +53,8 @@ def components(starts: Iterable[T], edges: Edges[T]) -> list[list[T]]:
     return found
 
 
-def way(starts: Iterable[T], goal: T, edges: Edges[T]) -> list[T]:
-    """The nodes of a shortest way from one of some nodes to another one, both included; none if there is no way."""
+def shortest_path(starts: Iterable[T], goal: T, edges: Edges[T]) -> list[T]:
+    """The nodes of a shortest path from any of `starts` to `goal`, both included; empty if there is none."""
     came_from: dict[T, T | None] = dict.fromkeys(starts)
     pending = deque(came_from)
     while pending:

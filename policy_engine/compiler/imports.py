@@ -1,4 +1,4 @@
-"""What the names at the top of a module stand for, and what imports and rules must not do to each other."""
+"""The global names of a module, and checks of its imports."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from policy_engine.syntax.printer import to_text
 
 
 def global_names(info: ModuleInfo, rules: Iterable[str]) -> dict[str, Term]:
-    """The rules of a module's package and its imports by name. An import hides a rule of its name."""
+    """The rules of a module's package and its imports by name. An import hides a rule of the same name."""
     table: dict[str, Term] = {}
     for name in rules:
         steps = tuple([nodes.Scalar(step) for step in (*info.package, name)])
         table[name] = nodes.Ref(nodes.Var("data"), steps)
     for item in info.module.imports:
-        if _root(item) in ROOTS:  # rego.v1 and future.keywords change the parser only
+        if _root(item) in ROOTS:  # rego.v1 and future.keywords only affect the parser
             table[_name(item)] = item.path
     return table
 
 
 def unused(info: ModuleInfo, used: set[str]) -> Iterable[PolicyError]:
-    """An error for each import that nothing refers to."""
+    """An error for each unused import."""
     for item in info.module.imports:
         if _root(item) in ROOTS and _name(item) not in used:
             yield PolicyError(COMPILE_ERROR, f"{to_text(item)} unused", item.loc, hint="remove it")
 
 
 def duplicates(info: ModuleInfo) -> Iterable[PolicyError]:
-    """An error for each import of a name that an earlier one has. The parser's imports have names too."""
+    """An error for each import whose name an earlier import has; imports for the parser count as well."""
     first: dict[str, nodes.Import] = {}
     for item in info.module.imports:
         earlier = first.setdefault(_name(item), item)
         if earlier is not item:
-            text = f"import must not shadow {to_text(earlier)}"
+            text = f"import must not shadow {to_text(earlier)} of row {earlier.loc.row}"
             yield PolicyError(COMPILE_ERROR, text, item.loc, hint="give one of the two another name: `as …`")
 
 
 def shadowing_rules(info: ModuleInfo) -> Iterable[PolicyError]:
-    """An error for each rule that is named like a root document."""
+    """An error for each rule named `input` or `data`."""
     for rule in info.module.rules:
         if (name := rule_name(rule)) in ROOTS:
             yield PolicyError(COMPILE_ERROR, f"rules must not shadow {name}", rule.loc, hint="choose another name")

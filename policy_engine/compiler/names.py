@@ -1,10 +1,10 @@
-"""Stage: what every name means.
+"""Stage: the meaning of every name.
 
-After it a variable is either local to its rule (declared ones renamed apart: `x'3`), or the root `data` or `input`;
-every reference to a rule or import starts at a root; a call names a builtin (`Var`) or a function below `data`
-(`Ref`); template strings are calls of `internal.template_string`; rules are split into path, suffix and clauses.
+Afterwards a variable is either local to its rule (declared ones are renamed: `x'3`) or the root `data` or `input`;
+every reference to a rule or import starts at a root; a call names a builtin (`Var`) or a function below `data` (`Ref`);
+template strings are calls of `internal.template_string`; rules are split into path, suffix and clauses.
 
-Here are the rules and their heads. Bodies and terms: resolver.py; what is local: scopes.py; imports: imports.py.
+This file resolves rules and their heads, resolver.py bodies and terms; scopes.py knows local names, imports.py imports.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def resolve(program: Program, errors: list[PolicyError]) -> None:
 
 
 def _function_names(program: Program) -> set[str]:
-    """The full names of all functions: builtins, and `data.…` for those of the policies."""
+    """The full names of all functions: builtins, and `data.…` for functions of the policies."""
     functions = set(program.builtins)
     for info in program.modules:
         for rule in info.module.rules:
@@ -75,19 +75,19 @@ class RuleResolver(Resolver):
         steps = head.ref.path if isinstance(head.ref, nodes.Ref) else ()
         ground = 0
         names: list[object] = []
-        # A constant collection is no part of the path: like a variable it makes the rule one of an object.
+        # A constant collection is not part of the path: like a variable, it makes the rule define an object.
         while ground < len(steps) and isinstance(step := steps[ground], nodes.Scalar):
             names.append(freeze(step.value))
             ground += 1
         path: Path = (*info.package, rule_name(rule), *names)
-        # An argument that must be evaluated is compared before anything else of the body runs.
+        # Arguments that need evaluation are compared before the rest of the body runs.
         args, first, arguments = self._arguments(head.args)
         clauses: list[Clause] = []
         suffix: tuple[Term, ...] = ()
         key: Term | None = None
         part: nodes.Rule | None = rule
         while part is not None:
-            self.current = (info, part)  # annotations speak of the rule, not of its `else`
+            self.current = (info, part)  # annotations belong to the rule, not to its `else`
             scope = self.scopes.open(declared_names(part.body) | arguments.keys())
             if arguments:
                 scope.locals.update({name: replace(local, uses=0) for name, local in arguments.items()})
@@ -111,7 +111,7 @@ class RuleResolver(Resolver):
         return Rule(path, suffix, args, key, clauses, rule.default, rule.loc, info)
 
     def _arguments(self, terms: tuple[Term, ...] | None) -> tuple[tuple[Term, ...] | None, Body, dict[str, Local]]:
-        """A function's arguments, what of them its bodies begin with, and the names they declare."""
+        """A function's arguments, the statements that compare them, and the names that they declare."""
         if not terms:  # `f()` is the document `f`
             return None, (), {}
         scope = self.scopes.open({var.name for term in terms for var in variables(term)})
@@ -124,7 +124,7 @@ class RuleResolver(Resolver):
         return args, first, arguments
 
     def _declare_argument(self, pattern: Term) -> None:
-        """Declare what a pattern binds. What is there twice is a use: the two are compared."""
+        """Declare the variables of a pattern. A second occurrence is a use: the two values are compared."""
         match pattern:
             case nodes.Var():
                 if not pattern.is_wildcard and self.scopes.use(pattern.name) is None:
@@ -154,7 +154,7 @@ class RuleResolver(Resolver):
         ]
 
     def _heads(self, terms: tuple[Term, ...], body: Body) -> tuple[tuple[Term, ...], Body]:
-        """Head terms resolved; one that must be evaluated becomes a variable that the end of the body binds."""
+        """Resolve head terms. A term that needs evaluation becomes a variable, bound at the end of the body."""
         result: list[Term] = []
         extra: list[Expr] = []
         for term in terms:
@@ -169,7 +169,7 @@ class RuleResolver(Resolver):
         return tuple(result), (*body, *extra)
 
     def _without_calls(self, term: Term, extra: list[Expr]) -> Term:
-        """A head term in which a variable stands for each call: what is left may need no evaluation of its own."""
+        """Replace each call in a head term by a variable. The rest of the term may need no evaluation."""
         match term:
             case nodes.Call():
                 local = self.fresh.fresh("", term)
@@ -182,7 +182,7 @@ class RuleResolver(Resolver):
 
 
 def _is_plain(term: Term) -> bool:
-    """Whether a head term needs no evaluation of its own: scalars, local variables and collections of these."""
+    """Whether a head term needs no evaluation: a scalar, a local variable, or a collection of these."""
     if type(term) is nodes.Scalar:
         return True
     return not any(

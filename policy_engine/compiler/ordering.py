@@ -1,7 +1,7 @@
-"""The order of a body's statements in which each has its variables bound before it needs them.
+"""Orders the statements of a body so that each has its variables bound before it runs.
 
-Statements are tried in the order of the source, again and again, until a round places none. Looking for those of the
-next rounds takes time in proportion to the body, not to the number of rounds.
+The result is that of trying all statements in source order, round after round, and placing those that are ready. It is
+computed by counting what each statement still lacks, in time proportional to the body.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from policy_engine.errors import MAX_ERRORS
 
 @dataclass(slots=True)
 class Statement:
-    """An expression of a body, for what it needs and binds. `own` and `needed` are in the order of the source.
+    """The variables of an expression. `own` are those that it mentions, in source order.
 
-    `own` are its variables. `needed` are those that must be bound before it: what bodies in it share with the body
-    around, and what its `with` modifiers are made of.
+    `needed` must be bound before it: variables that its inner bodies share with the body around, and those in values of
+    `with`.
     """
 
     own: Sequence[str]
@@ -30,10 +30,10 @@ class Statement:
 
 
 def arrange(statements: dict[int, Statement], bound: AbstractSet[str]) -> tuple[list[int], list[str]]:
-    """The order of some statements, by their numbers, and the variables that keep some of them from being evaluated.
+    """Order statements, given by number. Returns the order and the variables that nothing binds.
 
-    Such a variable counts as bound once it is found, so that what depends on it is not reported as well. The search
-    ends when more are found than can be reported.
+    Such a variable counts as bound once it is found, so that variables depending on it are not reported as well. The
+    search ends when there are more errors than can be reported.
     """
     known = Implications[str | int | tuple[int, str]](bound)
     ready: list[int] = []
@@ -68,10 +68,10 @@ def _numbers(facts: Iterable[object]) -> list[int]:
 
 
 def _unbound(left: dict[int, Statement], known: AbstractSet[object]) -> list[str]:
-    """The variables that no statement binds, or else one of those that the first statement and others need mutually."""
+    """The variables that no statement binds; if there are none, one of those that statements need from each other."""
     missing = [[name for name in (*item.own, *item.needed) if name not in known] for item in left.values()]
     given = {name for statement in left.values() for _, gives in statement.bindings for name in gives}
     if found := {name: None for names in missing for name in names if name not in given}:
         return list(found)
     own = {name for _, gives in next(iter(left.values())).bindings for name in gives}
-    return [min(missing[0], key=lambda name: (is_internal(name), name in own))]
+    return [min(reversed(missing[0]), key=lambda name: (is_internal(name), name in own))]

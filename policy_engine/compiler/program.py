@@ -1,8 +1,7 @@
-"""What the compiler makes of modules: a tree of rule groups, every body in normal form.
+"""The compiler's output: a tree of rule groups, with every body in normal form.
 
-A *group* is all rules that share a ground path (`data.authz.allow`). Of a rule whose head is a reference with
-variables (`a.b[x].c := y`) the ground part is the path and the rest the rule's `suffix`. Groups hang in a tree that
-mirrors `data`.
+A *group* is all rules with the same ground path (`data.authz.allow`). If the head is a reference with variables
+(`a.b[x].c := y`), its ground part is the path and the rest is the rule's `suffix`. The tree of groups mirrors `data`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
-from policy_engine.compiler.generated_names import Names
+from policy_engine.compiler.generated_names import FreshNames
 from policy_engine.compiler.typecheck.documents import Documents, Node
 from policy_engine.errors import PolicyError
 from policy_engine.location import NOWHERE, Location
@@ -23,12 +22,12 @@ from policy_engine.syntax.metadata import Annotation
 from policy_engine.values import freeze, thaw, to_term
 
 Path = tuple[Any, ...]
-"""A path below `data`: each step the frozen form of a constant, nearly always a string."""
+"""A path below `data`; each step is a constant in frozen form, nearly always a string."""
 
 
 @dataclass(slots=True, eq=False)
 class Clause:
-    """A body and the value it gives: a rule, or one `else` of it. `value` is None for a member of a set."""
+    """A body and its value: a rule or one of its `else` parts. `value` is None for a member of a set."""
 
     value: nodes.Term | None
     body: nodes.Body
@@ -53,8 +52,8 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bundle:
-    """Rules that some references touch together: all of one place, or those that a constant step chooses."""
+class RuleSet:
+    """Rules that references to one place reach: all of the place, or those that match a constant step."""
 
     rules: tuple[Rule, ...]
 
@@ -63,7 +62,7 @@ _NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def dotted(path: Path, root: str = "data") -> str:
-    """A path as people write it. Different paths have different texts, so that this can be a function's name."""
+    """A path as written in a policy. The text identifies the path, so that it can be a function's name."""
     steps = [
         f".{step}" if isinstance(step, str) and _NAME.fullmatch(step) else f"[{to_term(thaw(step))}]" for step in path
     ]
@@ -71,7 +70,7 @@ def dotted(path: Path, root: str = "data") -> str:
 
 
 class Kind(enum.Enum):
-    """What a group's document is."""
+    """The kind of a group's document."""
 
     COMPLETE = "complete"
     SET = "set"
@@ -81,9 +80,9 @@ class Kind(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """All rules of one path. `number` is its place in the program; `defaults` is what gives the value of last resort.
+    """All rules of one path. `number` is the group's position in the program.
 
-    A complete rule or function has at most one default, a set or object none.
+    A complete rule or function has at most one default rule, a set or object none.
     """
 
     number: int
@@ -92,7 +91,7 @@ class Group:
     rules: list[Rule] = field(default_factory=list)
     defaults: list[Rule] = field(default_factory=list)
     conflicts: bool = False
-    """Its rules cannot stand beside each other, so that nothing follows from what they are."""
+    """Its rules conflict, so nothing is known about the document."""
 
     @property
     def name(self) -> str:
@@ -108,13 +107,13 @@ class Group:
 
     @property
     def depth(self) -> int:
-        """How many path elements below the group's own path its rules define, a set's member included."""
+        """How many path elements its rules define below the group's path, including a set's member."""
         return max(len(rule.suffix) + (rule.key is not None) for rule in (*self.rules, *self.defaults))
 
 
 @dataclass(slots=True, eq=False)
 class Tree:
-    """A node of `data`: a group, or a package or other inner node. `number` is its place among the program's nodes."""
+    """A node of `data`: a group, a package, or another inner node. `number` is its position in the tree."""
 
     path: Path
     number: int = -1
@@ -129,7 +128,7 @@ class Tree:
         return node
 
     def is_base(self, path: tuple[nodes.Term, ...]) -> bool:
-        """Whether no rule has a part in what a reference's path below this node leads to."""
+        """Whether a reference's path below this node leads to base data only."""
         node: Tree | None = self
         for step in path:
             if node is None or node.group is not None or not isinstance(step, nodes.Scalar):
@@ -147,7 +146,7 @@ class Tree:
 
 @dataclass(slots=True, eq=False)
 class ModuleInfo:
-    """A module as the compiler keeps it. Its imports and rules are gone once they are in groups."""
+    """A module of the program. Its imports and rules are dropped once they are in groups."""
 
     file: str
     package: Path
@@ -162,40 +161,43 @@ class Program:
     tree: Tree
     groups: list[Group]
     rules: list[Rule]
-    names: Names
+    names: FreshNames
     builtins: Mapping[str, Builtin]
     """The builtins these modules may use: the engine's, less what capabilities exclude, and the host's."""
     strict: bool = False
-    """Report unused names too."""
+    """Reject unused names."""
     schemas: Mapping[str, Any] | None = None
-    """What documents look like: `schema` is what `input` looks like, `schema.a.b` what annotations may name."""
+    """JSON Schemas: `schema` is that of `input`, `schema.a.b` can be named by annotations."""
     annotations: list[Annotation] = field(default_factory=list)
-    """Those of all modules. Filled before anything else, so that rules can be made of what they say."""
+    """The annotations of all modules. Filled first, because `rego.metadata` becomes a constant."""
     calls_documents: bool = False
-    """A document is called somewhere as if it were a function."""
+    """Whether a document is called as if it were a function."""
     mocked: set[str] = field(default_factory=set)
-    """Names of functions (builtins by name, groups as `data.…`) that a `with` somewhere replaces."""
+    """Names of functions (builtins by name, groups as `data.…`) that any `with` replaces."""
     functions: dict[str, Group] = field(default_factory=dict)
     """The functions of the policies by their full names."""
     masked: set[Path] = field(default_factory=set)
-    """Paths of documents that a `with` somewhere replaces."""
-    dependencies: dict[Rule, list[Bundle]] = field(default_factory=dict)
-    """For each rule those that its document is made from. Filled when recursion is looked for, like `ordered`."""
+    """Paths of documents that any `with` replaces."""
+    dependencies: dict[Rule, list[RuleSet]] = field(default_factory=dict)
+    """The rules that each rule depends on. Filled by the recursion stage, like `ordered`."""
     ordered: list[tuple[Rule, Clause]] = field(default_factory=list)
-    """All clauses with their rules, each behind those that it depends on."""
+    """All clauses with their rules, each after its dependencies."""
     unresolved: set[Clause] = field(default_factory=set)
-    """Clauses with names that mean nothing. No later stage looks at them, so that no error follows from another one."""
+    """Clauses whose names could not be resolved. Later stages skip them."""
     broken: set[Clause] = field(default_factory=set)
-    """Clauses with any error. Their values may be anything."""
+    """Clauses with an error. Their values may be anything."""
     documents: Documents = field(default_factory=lambda: Documents(Node()))
-    """The types of the rules' documents, for checking queries."""
+    """The types of the rules' documents, against which queries are checked."""
 
-    def sound(self, errors: list[PolicyError], *, resolved: bool = False) -> Iterator[tuple[Rule, Clause]]:
-        """The clauses without errors. One that gets an error while it is looked at is broken from then on.
+    def valid_clauses(self, errors: list[PolicyError]) -> Iterator[tuple[Rule, Clause]]:
+        """The clauses without errors. A clause is broken if `errors` grows while the caller looks at it."""
+        return self._clauses(self.broken, errors)
 
-        `resolved`: those with errors too, if it is known what their names mean.
-        """
-        left_out = self.unresolved if resolved else self.broken
+    def resolved_clauses(self, errors: list[PolicyError]) -> Iterator[tuple[Rule, Clause]]:
+        """The same, and the clauses with errors whose names are all known."""
+        return self._clauses(self.unresolved, errors)
+
+    def _clauses(self, left_out: set[Clause], errors: list[PolicyError]) -> Iterator[tuple[Rule, Clause]]:
         for rule in self.rules:
             for clause in rule.clauses:
                 if clause not in left_out:

@@ -1,7 +1,7 @@
-"""Stage: no rule depends on itself; and the order of rules that follows from it.
+"""Stage: no rule depends on itself. It also computes the order in which rules can be typed.
 
-What a reference can touch is kept as bundles of rules that all references to the same place share: a thousand rules
-that read a set of a thousand rules are two thousand edges and not a million.
+The rules that a reference can reach are a `RuleSet`, shared by all references to the same place: a thousand rules that
+read a set made by a thousand rules are two thousand edges and not a million.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from policy_engine.compiler import graph
 from policy_engine.compiler.generated_names import as_written
-from policy_engine.compiler.program import Bundle, Clause, Group, Kind, Program, Rule, Tree, dotted
+from policy_engine.compiler.program import Clause, Group, Kind, Program, Rule, RuleSet, Tree, dotted
 from policy_engine.compiler.terms import (
     HOLD_BODIES,
     HOLD_OPERANDS,
@@ -32,17 +32,17 @@ from policy_engine.syntax.nodes import Body, Term
 from policy_engine.syntax.printer import to_text
 from policy_engine.values import equal, freeze
 
-_Node: TypeAlias = Clause | Bundle
+_Node: TypeAlias = Clause | RuleSet
 
 
 def check(program: Program, errors: list[PolicyError]) -> None:
-    """Order the rules, each `else` by itself, and report what can reach itself."""
+    """Order the clauses by their dependencies and report cycles."""
     touched = Touched(program.tree, functions=True)
-    own: dict[Clause, list[Bundle]] = {}
+    own: dict[Clause, list[RuleSet]] = {}
     rule_of: dict[Clause, Rule] = {}
     for rule in program.rules:
         head = _head_terms(rule)
-        found: dict[Bundle, None] = {}
+        found: dict[RuleSet, None] = {}
         for clause in rule.clauses:
             terms = [] if clause in program.broken else [*head, *_touching_terms(clause)]
             own[clause] = touched.by_terms(program, terms)
@@ -52,7 +52,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         program.dependencies[rule] = list(found)
 
     def edges(node: _Node) -> Iterable[_Node]:
-        return itertools.chain.from_iterable(r.clauses for r in node.rules) if isinstance(node, Bundle) else own[node]
+        return itertools.chain.from_iterable(r.clauses for r in node.rules) if isinstance(node, RuleSet) else own[node]
 
     cycles: list[Clause] = []
     every: list[_Node] = [*own]
@@ -60,20 +60,20 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         clauses = [node for node in component if isinstance(node, Clause)]
         program.ordered += [(rule_of[clause], clause) for clause in clauses]
         if len(component) > 1:
-            # A bundle stands between a clause and itself, so that whoever is alone has no way to itself.
+            # A cycle leads through at least one rule set, so a component of one node is not a cycle.
             cycles += clauses
     cycles.sort(key=lambda clause: clause.loc)
     for clause in cycles[: MAX_ERRORS + 1]:
         goal: _Node = clause
-        way = [node for node in graph.way(own[clause], goal, edges) if isinstance(node, Clause)]
-        names = [_name(rule_of[item]) for item in (clause, *way)]
+        path = [node for node in graph.shortest_path(own[clause], goal, edges) if isinstance(node, Clause)]
+        names = [_name(rule_of[item]) for item in (clause, *path)]
         text = f"rule {names[0]} is recursive: {' -> '.join(names)}"
         errors.append(PolicyError(RECURSION_ERROR, text, clause.loc))
     program.broken.update(cycles)
 
 
 def _name(rule: Rule) -> str:
-    """A rule's reference as the policy has it."""
+    """A rule's reference as written in the policy."""
     text = dotted(rule.path)
     for step in rule.suffix:
         if isinstance(step, nodes.Scalar):
@@ -84,29 +84,29 @@ def _name(rule: Rule) -> str:
 
 
 class Touched:
-    """Finds the rules that references can touch, in bundles that are made once.
+    """Finds the rules that references can reach, as shared rule sets.
 
-    `functions` of a package that is referred to as a whole are among them only if asked for: they are no part of the
-    document, but OPA looks for recursion through them, and the package's type has them.
+    With `functions`, a reference to a whole package also reaches its functions: they are not part of the document, but
+    OPA searches for recursion through them, and they are part of the package's type.
     """
 
     def __init__(self, tree: Tree, *, functions: bool = False) -> None:
         self.tree = tree
         self.functions = functions
-        self._below: dict[Tree, Bundle] = {}
-        self._groups: dict[Group, Bundle] = {}
-        self._members: dict[tuple[object, ...], Bundle] = {}
+        self._below: dict[Tree, RuleSet] = {}
+        self._groups: dict[Group, RuleSet] = {}
+        self._members: dict[tuple[object, ...], RuleSet] = {}
         self._placed: dict[Group, dict[object, list[Rule]]] = {}
 
-    def by_terms(self, program: Program, terms: Iterable[Term]) -> list[Bundle]:
-        """What some terms refer to or call."""
-        found: list[Bundle] = []
+    def by_terms(self, program: Program, terms: Iterable[Term]) -> list[RuleSet]:
+        """The rules that terms refer to or call."""
+        found: list[RuleSet] = []
         for term in terms:
             if not _is_local(term):
-                found += [bundle for bundle in self._by_term(program, term) if bundle.rules]
+                found += [rule_set for rule_set in self._by_term(program, term) if rule_set.rules]
         return found
 
-    def _by_term(self, program: Program, term: Term) -> Iterator[Bundle]:
+    def _by_term(self, program: Program, term: Term) -> Iterator[RuleSet]:
         if isinstance(term, nodes.Ref) and isinstance(term.head, nodes.Var) and term.head.name == "data":
             yield from self.by_path(term.path)
         elif isinstance(term, nodes.Var) and term.name == "data":
@@ -119,13 +119,13 @@ class Touched:
         elif isinstance(term, DocumentValue):
             yield from self.by_path(tuple([nodes.Scalar(name) for name in term.path]))
 
-    def _function(self, program: Program, name: str) -> Iterator[Bundle]:
+    def _function(self, program: Program, name: str) -> Iterator[RuleSet]:
         group = program.functions.get(name)
         if group is not None:
             yield self._whole(group)
 
-    def by_path(self, path: tuple[Term, ...]) -> Iterator[Bundle]:
-        """What a reference below `data` can touch. A step that is no constant matches anything."""
+    def by_path(self, path: tuple[Term, ...]) -> Iterator[RuleSet]:
+        """The rules that a reference below `data` can reach. A step that is not constant matches anything."""
         nodes_here = [self.tree]
         for number, step in enumerate(path):
             following: list[Tree] = []
@@ -147,23 +147,23 @@ class Touched:
                 yield self._whole(node.group)
             yield self._all_below(node)
 
-    def _whole(self, group: Group) -> Bundle:
+    def _whole(self, group: Group) -> RuleSet:
         """All rules of a group."""
         if group not in self._groups:
-            self._groups[group] = Bundle((*group.rules, *group.defaults))
+            self._groups[group] = RuleSet((*group.rules, *group.defaults))
         return self._groups[group]
 
-    def _all_below(self, node: Tree) -> Bundle:
-        """The rules of a node and below it."""
+    def _all_below(self, node: Tree) -> RuleSet:
+        """The rules at and below a node."""
         if node not in self._below:
             rules = (rule for group in node.groups() for rule in (*group.rules, *group.defaults))
-            self._below[node] = Bundle(tuple([rule for rule in rules if self.functions or rule.args is None]))
+            self._below[node] = RuleSet(tuple([rule for rule in rules if self.functions or rule.args is None]))
         return self._below[node]
 
-    def _inside(self, group: Group, path: tuple[Term, ...]) -> Iterator[Bundle]:
-        """The rules of a group that a reference into its document can touch.
+    def _inside(self, group: Group, path: tuple[Term, ...]) -> Iterator[RuleSet]:
+        """The rules of a group that a reference into its document can reach.
 
-        Those that may define anything are a bundle of their own: only the others depend on the path.
+        Rules without a constant suffix match every path and form a set of their own.
         """
         if group.kind is Kind.FUNCTION:
             if self.functions:
@@ -176,7 +176,7 @@ class Touched:
                 ground = _ground(rule.suffix)
                 first = (freeze(ground[0].value),) if ground and isinstance(ground[0], nodes.Scalar) else None
                 placed.setdefault(first, []).append(rule)
-            self._members[group, None] = Bundle(tuple(placed.pop(None, ())))
+            self._members[group, None] = RuleSet(tuple(placed.pop(None, ())))
         yield self._members[group, None]
         if not placed:
             return
@@ -184,35 +184,35 @@ class Touched:
         key = tuple([None if constant is None else (freeze(constant[0]),) for constant in constants])
         if (group, key) not in self._members:
             rules = placed.get(key[0], ()) if key[0] is not None else itertools.chain.from_iterable(placed.values())
-            self._members[group, key] = Bundle(tuple([r for r in rules if compatible(_ground(r.suffix), path)]))
+            self._members[group, key] = RuleSet(tuple([r for r in rules if compatible(_ground(r.suffix), path)]))
         yield self._members[group, key]
 
 
 def dependencies(program: Program, rule: Rule) -> Iterator[Rule]:
-    """The rules one rule's document is made from, itself apart."""
-    for bundle in Touched(program.tree).by_terms(program, rule_terms(rule)):
-        yield from bundle.rules
+    """The rules that one rule depends on."""
+    for rule_set in Touched(program.tree).by_terms(program, rule_terms(rule)):
+        yield from rule_set.rules
 
 
 def matching(tree: Tree, path: tuple[Term, ...], *, functions: bool = False) -> Iterator[Rule]:
-    """The rules whose documents a reference below `data` can touch."""
-    for bundle in Touched(tree, functions=functions).by_path(path):
-        yield from bundle.rules
+    """The rules that a reference below `data` can reach."""
+    for rule_set in Touched(tree, functions=functions).by_path(path):
+        yield from rule_set.rules
 
 
 def _ground(suffix: tuple[Term, ...]) -> tuple[Term, ...]:
-    """The constants that a suffix starts with. Behind them a rule may define anything, as far as OPA looks."""
+    """The constants at the beginning of a suffix. OPA does not look at the steps behind them."""
     return tuple(itertools.takewhile(lambda step: isinstance(step, nodes.Scalar), suffix))
 
 
 def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
-    """Whether a rule's head can lie on a path: no two constants differ. A collection in a head counts as a variable."""
+    """Whether a rule's head can match a path: no two constants differ. A collection in a head counts as a variable."""
     pairs = ((a.value, constant_value(b)) for a, b in zip(suffix, path, strict=False) if isinstance(a, nodes.Scalar))
     return all(b is None or equal(a, b[0]) for a, b in pairs)
 
 
 def rule_terms(rule: Rule) -> Iterator[Term]:
-    """Every term of a rule, at any depth. Who looks for one need not have them all."""
+    """Every term of a rule, at any depth; lazily, for callers that stop early."""
     for clause in rule.clauses:
         for expr in clause.body:
             yield from body_terms((expr,))
@@ -230,7 +230,7 @@ _INPUT: Final = nodes.Var("input")
 
 
 def _touching_terms(clause: Clause) -> list[Term]:
-    """The terms of a clause, but for those in bodies without other bodies that touch no rule: nearly all."""
+    """The terms of a clause that can refer to rules. Skips local terms of flat expressions, which are the majority."""
     found = [*(all_terms(clause.value) if clause.value is not None else ())]
     for expr in clause.body:
         if not expr.flat or expr.withs:
@@ -245,7 +245,7 @@ def _touching_terms(clause: Clause) -> list[Term]:
 
 
 def _is_local(term: Term) -> bool:
-    """Whether a term itself, not what is in it, is a constant, local or of `input`."""
+    """Whether a term itself, regardless of its subterms, is a constant, local, or part of `input`."""
     if type(term) is nodes.Ref:
         return type(term.head) is nodes.Var and term.head.name != "data"
     if type(term) is nodes.Var:
@@ -263,7 +263,7 @@ def body_terms(body: Body) -> list[Term]:
             found += all_terms(term)
         for item in expr.withs:
             found += all_terms(item.value)
-        # To replace a document or function is to depend on it; to replace `input` is not to read it.
+        # Replacing a document or function is a dependency; replacing `input` does not read it.
         found += [item.target for item in expr.withs if item.target != _INPUT]
         if expr.what.__class__ in HOLD_OPERANDS:
             for inner in bodies(expr.what):
@@ -272,7 +272,7 @@ def body_terms(body: Body) -> list[Term]:
 
 
 def all_terms(term: Term) -> Sequence[Term]:
-    """A term and every term in it, comprehensions included; not the variable that a reference starts with."""
+    """A term and every term in it, including comprehensions, without the variables that references start with."""
     if is_simple(term):
         return (term, *term.path) if type(term) is nodes.Ref else (term,)
     items = walk_terms(term)

@@ -1,4 +1,4 @@
-"""What the names in bodies and terms mean: in the rules of a module (names.py), or in a query."""
+"""Resolves the names in bodies and terms, of the rules of a module (names.py) or of a query."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from policy_engine.compiler.annotations import Annotations
-from policy_engine.compiler.generated_names import CAPTURE, Names
+from policy_engine.compiler.generated_names import CAPTURE, FreshNames
 from policy_engine.compiler.program import ModuleInfo, dotted
 from policy_engine.compiler.scopes import (
     BindingKind,
@@ -36,30 +36,32 @@ from policy_engine.syntax.printer import to_text
 class Resolver:
     """Resolves the rules of one module, or one query."""
 
-    def __init__(self, table: dict[str, Term], functions: set[str], fresh: Names, errors: list[PolicyError]) -> None:
+    def __init__(
+        self, table: dict[str, Term], functions: set[str], fresh: FreshNames, errors: list[PolicyError]
+    ) -> None:
         self.table = table
         self.functions = functions
         self.fresh = fresh
         self.errors = errors
         self.scopes = Scopes(fresh, errors)
         self.relations: set[str] = set()
-        """The builtins that may have several results."""
+        """The builtins that can have several results."""
         self.in_head = False
         """Whether a rule's key or value is being resolved."""
         self.holds = False
-        """Something since this was last set has been a comprehension or something else that holds bodies."""
+        """Whether a term with bodies in it was resolved since this was last cleared."""
         self.strict = False
-        """Report what is assigned, imported or taken as an argument and never used (`opa check --strict`)."""
+        """Reject assignments, imports and arguments that are never used (`opa check --strict`)."""
         self.used: set[str] = set()
-        """The names of the table that something refers to."""
+        """The names in `table` that were used."""
         self.annotations: Annotations | None = None
         self.current: tuple[ModuleInfo, nodes.Rule] | None = None
-        """The rule that is being resolved, which `rego.metadata` speaks of; None in a query."""
+        """The current rule, whose metadata `rego.metadata` returns; None in a query."""
 
     # ---- bodies
 
     def body(self, body: Body, outer: Iterable[Term] = ()) -> tuple[Body, tuple[Term, ...]]:
-        """A body in a scope of its own, and the terms (a comprehension's head) that see what it declares."""
+        """Resolve a body in a new scope, and the terms (a comprehension's head) that see its declarations."""
         self.scopes.open(declared_names(body))
         exprs = self._exprs(body)
         terms = tuple([self.term(term) for term in outer])
@@ -108,7 +110,7 @@ class Resolver:
                 return self.term(term)
 
     def _call(self, what: nodes.Call) -> Term:
-        """A call that is a whole expression."""
+        """A call that is a statement."""
         if self._prints(what.operator):
             return call("internal.print", (self._optional(what.args, what),), what)
         if _is_metadata(what):
@@ -131,7 +133,7 @@ class Resolver:
     def _assignment(self, expr: Expr, what: nodes.Call) -> Expr:
         target, value = what.args
         source = self.term(value)
-        # Neither the values nor the targets of its `with` see what the expression declares.
+        # The `with` modifiers do not see the variables that this statement declares.
         withs = tuple([self._with(item) for item in expr.withs])
         if expr.negated:
             self._refuse_assignment(what, "negated expression")
@@ -142,7 +144,7 @@ class Resolver:
         return Expr(call("assign", (self._assigned(target), source), what), False, withs, loc=expr.loc)
 
     def _assigned(self, target: Term) -> Term:
-        """The target of an assignment, which is no use of what it declares."""
+        """Resolve the target of an assignment. This is not a use of the variables."""
         match target:
             case nodes.Var(name):
                 local = self.scopes.find(name)
@@ -191,9 +193,9 @@ class Resolver:
         return nodes.With(target, self.term(item.value) if value is None else value, loc=item.loc)
 
     def _named(self, name: Term) -> nodes.Var | nodes.Ref:
-        """What a name in a place for documents and functions stands for; a builtin's is a dotted `Var`."""
+        """Resolve a name that may mean a document or a function; a builtin becomes a dotted `Var`."""
         head = name.head if isinstance(name, nodes.Ref) else name
-        assert isinstance(head, nodes.Var)  # a parsed name, of a target or a dotted value
+        assert isinstance(head, nodes.Var)  # the parser allows only names here
         if head.name in ROOTS and not isinstance(name, nodes.Ref):
             return head
         free = self._global(head.name) is None and self.scopes.declared(head.name) is None
@@ -207,13 +209,13 @@ class Resolver:
     # ---- names
 
     def _global(self, name: str) -> Term | None:
-        """The rule or import that a name stands for."""
+        """The rule or import that a name means."""
         if name not in self.table or self.scopes.hides(name):
             return None
         return self.table[name]
 
     def _prints(self, operator: nodes.Var | nodes.Ref) -> bool:
-        """Whether a call is one of `print`, and of nothing else that has its name."""
+        """Whether a call is one of the builtin `print`, not of a rule or variable of that name."""
         if type(operator) is not nodes.Var or operator.name != "print" or "print" in self.table:
             return False
         return self.scopes.declared("print") is None
@@ -221,7 +223,7 @@ class Resolver:
     # ---- terms
 
     def term(self, term: Term) -> Term:
-        """A term with its names resolved."""
+        """Resolve the names in a term."""
         cls = type(term)
         if cls is nodes.Scalar:
             return term
@@ -278,7 +280,7 @@ class Resolver:
         return replace(target, loc=term.loc)
 
     def _operator(self, operator: nodes.Var | nodes.Ref, code: str) -> nodes.Var | nodes.Ref:
-        """What a call calls. `code` is that of the error if a variable has taken its name."""
+        """Resolve the function of a call. `code` is the code of the error if a variable shadows it."""
         head = operator if isinstance(operator, nodes.Var) else operator.head
         assert isinstance(head, nodes.Var)
         if (local := self.scopes.declared(head.name)) is not None:
@@ -298,7 +300,7 @@ class Resolver:
         return operator if head is operator else nodes.Var(_dotted(operator), loc=operator.loc)
 
     def _metadata(self, call_: nodes.Call) -> Term:
-        """A call of `rego.metadata.*`: the constant it stands for."""
+        """Replace a call of `rego.metadata.*` by its value."""
         hidden = self.scopes.declared("rego") is not None or self._global("rego") is not None
         if self.current is not None and self.annotations is not None and not hidden:
             match _dotted(call_.operator):
@@ -308,13 +310,10 @@ class Resolver:
                     return constant_term(self.annotations.chain(*self.current), call_.loc)
         return nodes.Call(self._operator(call_.operator, COMPILE_ERROR), (), loc=call_.loc)
 
-    # ---- what may be undefined: template strings and what is printed
+    # ---- operands that may be undefined: in template strings and `print`
 
     def _part(self, part: str | Expr, template: nodes.Template) -> Term:
-        """A part of a template string: a text, or an expression as a set, of its value or empty.
-
-        A variable by itself is bound in any case.
-        """
+        """A part of a template string: a text, or a set with the value of an expression, empty if it is undefined."""
         if isinstance(part, str):
             return nodes.Scalar(part, loc=template.loc)
         if isinstance(part.what, nodes.Call) and (name := _dotted(part.what.operator)) in self.relations:
@@ -327,12 +326,12 @@ class Resolver:
         return self._captured(part)
 
     def _optional(self, items: Iterable[Term], like: nodes.Node) -> Term:
-        """An array in which every term but a constant is a set comprehension: undefined shows as an empty set."""
+        """An array of constants and, for other terms, of sets with their values, empty if undefined."""
         parts = [item if isinstance(item, nodes.Scalar) else self._captured(item) for item in items]
         return nodes.Array(tuple(parts), loc=like.loc)
 
     def _captured(self, item: Term | Expr) -> Term:
-        """The set of a term's values."""
+        """The set comprehension of a term's values."""
         self.holds = True
         local = self.fresh.fresh(CAPTURE, item)
         what = item.what if isinstance(item, Expr) else item
@@ -351,7 +350,7 @@ def _is_string(term: Term) -> bool:
 
 
 def _dotted(name: Term) -> str:
-    """A name as text; "" for a term that is none."""
+    """A name as text; "" for any other term."""
     if isinstance(name, nodes.Var):
         return name.name
     if not isinstance(name, nodes.Ref) or not isinstance(name.head, nodes.Var) or not all(map(_is_string, name.path)):

@@ -1,6 +1,6 @@
-"""Stage: every variable is bound before it is needed, by putting the expressions of each body in an order that does so.
+"""Stage: order the expressions of each body so that every variable is bound before it is used, and reject unsafe ones.
 
-Expressions keep their order where nothing forces another one. (OPA: v1/ast/compile.go, reorderBodyForSafety.)
+Expressions keep their order unless safety requires another one. (OPA: v1/ast/compile.go, reorderBodyForSafety.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from policy_engine.compiler.bindings import Arity, bindings, outputs
 from policy_engine.compiler.generated_names import is_capture, is_internal, source_name
 from policy_engine.compiler.ordering import Statement, arrange
 from policy_engine.compiler.program import Clause, Program, Rule
-from policy_engine.compiler.suggestions import did_you_mean
+from policy_engine.compiler.suggestions import ITERATE, advice, did_you_mean
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
     ROOTS,
@@ -35,25 +35,28 @@ from policy_engine.syntax.rules import IMPORTABLE
 
 def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
     """Order every body, and report variables that nothing binds."""
-    for rule, clause in program.sound(errors, resolved=True):
+    for rule, clause in program.resolved_clauses(errors):
         checker = Safety(arity)
         known = ROOTS.union(var.name for arg in rule.args for var in term_vars(arg)) if rule.args else ROOTS
         checker.head(rule, clause, known)
         clause.body = checker.body(clause.body, known)
         for name, error in checker.errors.items():
-            error.hint = did_you_mean(name, _names_around(program, rule, clause), error.hint)
+            hint = did_you_mean(name, _names_around(program, rule, clause)) if name not in IMPORTABLE else ""
+            if hint and error.hint.startswith("a text"):
+                hint += f" ({error.hint})"
+            error.hint = hint or error.hint or "give it a value in this body"
             errors.append(error)
 
 
 class Safety:
-    """Orders the bodies of one clause. `errors` are those of variables that stay unbound, one for each name."""
+    """Orders the bodies of one clause. `errors` has one error for each unbound name."""
 
     def __init__(self, arity: Arity) -> None:
         self.arity = arity
         self.errors: dict[str, PolicyError] = {}
 
     def head(self, rule: Rule, clause: Clause, known: AbstractSet[str]) -> None:
-        """Report the variables of a rule's head that its body does not mention."""
+        """Report variables of a rule's head that its body does not mention."""
         terms = [clause.value] if clause.value is not None else []
         if clause is rule.clauses[0]:
             terms += [*rule.suffix, *([rule.key] if rule.key is not None else [])]
@@ -62,7 +65,7 @@ class Safety:
             self._heads(wanted, {name for expr in clause.body for name in own_vars(expr)})
 
     def body(self, body: Body, outside: AbstractSet[str]) -> Body:
-        """The body in a safe order, the bodies in it too. `outside` are the variables that are bound around it."""
+        """Order a body and the bodies in it. `outside` holds the variables that are bound around it."""
         own = [own_vars(expr) for expr in body]
         closed = [closures(expr) for expr in body]
         inner = [closure_vars(found) if found else set() for found in closed]
@@ -98,7 +101,7 @@ class Safety:
     def _arranged(
         self, body: Body, late: list[int], needed: list[set[str]], bound: set[str]
     ) -> tuple[list[int], list[str]]:
-        """The order of the statements that cannot stand where they are, and the variables that nothing binds."""
+        """Order the statements that are not safe where they stand; also returns the variables that nothing binds."""
         statements = {
             i: Statement(
                 list(dict.fromkeys(var.name for var in expr_vars(body[i]))),
@@ -108,21 +111,21 @@ class Safety:
             for i in late
         }
         order, unbound = arrange(statements, bound)
-        places: dict[str, Location] = {}
+        places: dict[str, tuple[Location, Expr]] = {}
         for i in late if unbound else ():
             for var in expr_vars(body[i]):
-                places.setdefault(var.name, var.loc)
+                places.setdefault(var.name, (var.loc, body[i]))
         captured = _captured_vars(body) if unbound else ()
         for name in unbound:
-            place = places.get(name, body[late[0]].loc)
+            place, expr = places.get(name, (body[late[0]].loc, None))
             if name in captured:
                 self._undeclared(name, place)
             else:
-                self._unsafe(name, place)
+                self._unsafe(name, place, advice(name, expr))
         return order, unbound
 
     def _check_prints(self, body: Body, order: list[int], own: list[set[str]], needed: list[set[str]]) -> None:
-        """Report what is printed above the expression that binds it: `print` stays where it is."""
+        """Report variables printed above the statement that binds them: a `print` does not wait for a value."""
         printing = [i for i in order if is_print(body[i].what) and needed[i]]
         if printing:
             binder: dict[str, int] = {}
@@ -135,7 +138,7 @@ class Safety:
                     self._undeclared(name, body[i].loc, "it is bound below")
 
     def _inside(self, expr: Expr, seen: AbstractSet[str]) -> Expr:
-        """Order the bodies in an expression. What the expression itself binds is not bound inside them."""
+        """Order the bodies in an expression. Variables that the expression itself binds are not bound in them."""
 
         def term(item: Term) -> Term:
             if isinstance(item, COMPREHENSIONS):
@@ -170,7 +173,7 @@ class Safety:
         return result
 
     def _capture(self, item: Term, seen: AbstractSet[str]) -> AbstractSet[str]:
-        """Report what a template string or `print` shows and nothing binds: it binds nothing itself."""
+        """Report unbound variables in an expression of a template string or an operand of `print`."""
         (body,) = bodies(item)
         unbound = {var.name: var for expr in body for var in expr_vars(expr) if var.name not in seen | ROOTS}
         unbound = {name: var for name, var in unbound.items() if not is_internal(name)}
@@ -184,10 +187,11 @@ class Safety:
         for var in {var.name: var for var in wanted if var.name not in bound}.values():
             self._unsafe(var.name, var.loc)
 
-    def _unsafe(self, name: str, loc: Location) -> None:
-        hint = f"`import future.keywords.{name}` makes it a keyword" if name in IMPORTABLE else ""
+    def _unsafe(self, name: str, loc: Location, hint: str = "") -> None:
+        if name in IMPORTABLE:
+            hint = f"`import future.keywords.{name}` makes it a keyword"
         if name.startswith("$"):
-            hint = "iterate in a statement of its own: `not`, `and` and `or` bind nothing"
+            hint = ITERATE
         text = f"var {source_name(name)} is unsafe: nothing binds it"
         self._report(name, PolicyError(UNSAFE_VAR_ERROR, text, loc, hint=hint))
 
@@ -197,19 +201,28 @@ class Safety:
         self._report(name, PolicyError(COMPILE_ERROR, text, loc, hint=hint))
 
     def _report(self, name: str, error: PolicyError) -> None:
-        """Keep one error for each name, as it is one mistake: the first, and `undeclared` before `unsafe`."""
+        """Keep one error for each name: the first, and `undeclared` rather than `unsafe`."""
         known = self.errors.setdefault(source_name(name), error)
         if (error.code, error.location or NOWHERE) < (known.code, known.location or NOWHERE):
             self.errors[source_name(name)] = error
 
 
 def _names_around(program: Program, rule: Rule, clause: Clause) -> Iterator[str]:
-    """The documents, rules and variables that a rule's author may have meant."""
+    """The names that a rule's author may have meant."""
     yield from ROOTS
     package = rule.module.package
     if package:
         yield from (str(group.path[len(package)]) for group in program.groups if group.path[: len(package)] == package)
-    yield from {source_name(name) for expr in clause.body for name in own_vars(expr)} - {""}
+    yield from {source_name(name) for name in _all_names(clause.body)} - {""}
+
+
+def _all_names(body: Body) -> Iterator[str]:
+    for expr in body:
+        yield from own_vars(expr)
+        for closure in closures(expr):
+            yield from declared_by(closure) if isinstance(closure, nodes.Every) else ()
+            for inner in bodies(closure):
+                yield from _all_names(inner)
 
 
 def _captured_vars(body: Body) -> set[str]:

@@ -1,8 +1,8 @@
-"""Which names are local: the scopes of a rule, what each of them mentions and declares, and what may be declared again.
+"""Local names: the scopes of a rule, the names that each of them mentions and declares, and what may not be redeclared.
 
-A name that `:=`, `some`, `every` or an argument declares hides what is outside from there on. Anywhere in the body that
-declares it, also further up, it is not the name of a rule or an import. Any other variable belongs to the outermost
-body that mentions it. (OPA: v1/ast/compile.go, declaredVars and localDeclaredVars.)
+A name that `:=`, `some`, `every` or an argument declares hides outer names from there on. In the body that declares it,
+even above the declaration, the name never means a rule or an import. Any other variable belongs to the outermost body
+that mentions it. (OPA: v1/ast/compile.go, declaredVars and localDeclaredVars.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from policy_engine.compiler.generated_names import Names, source_name
+from policy_engine.compiler.generated_names import FreshNames, source_name
 from policy_engine.compiler.terms import ROOTS, operands, walk_terms
 from policy_engine.errors import COMPILE_ERROR, PolicyError
 from policy_engine.location import Location
@@ -20,7 +20,7 @@ from policy_engine.syntax.nodes import Body, Expr, Term
 
 
 class BindingKind(enum.Enum):
-    """How a scope has come to know a name; the value says why the name cannot be declared again."""
+    """How a name entered a scope; the value is the error when it is declared again."""
 
     MENTIONED = "var {} referenced above"
     ARGUMENT = "arg {} redeclared"
@@ -30,7 +30,7 @@ class BindingKind(enum.Enum):
 
 @dataclass(slots=True)
 class Local:
-    """A name in a scope. `var` is what it is renamed to: itself if it was only mentioned."""
+    """A name in a scope. `var` is the variable that it becomes: the name itself if it was only mentioned."""
 
     var: nodes.Var
     kind: BindingKind
@@ -40,7 +40,7 @@ class Local:
 
 
 class Scope:
-    """The names of one body. `declares` are those that it declares anywhere."""
+    """The names of one body. `declares` holds all names that the body declares, whether or not it has yet."""
 
     __slots__ = ("declares", "locals")
 
@@ -50,9 +50,9 @@ class Scope:
 
 
 class Scopes:
-    """The scopes around a place, innermost last. `unused` are the errors about names that nothing uses."""
+    """The scopes around the current place, innermost last. `unused` collects the errors about unused names."""
 
-    def __init__(self, fresh: Names, errors: list[PolicyError]) -> None:
+    def __init__(self, fresh: FreshNames, errors: list[PolicyError]) -> None:
         self.fresh = fresh
         self.errors = errors
         self.unused: list[PolicyError] = []
@@ -65,11 +65,11 @@ class Scopes:
         return scope
 
     def close(self, *, strict: bool) -> None:
-        """Leave the innermost body; note what it declares and nothing uses. `strict`: also what it assigns."""
+        """Leave the innermost body and report its unused declarations; with `strict` its unused assignments too."""
         for name, local in self._stack.pop().locals.items():
             if local.uses:
                 continue
-            if local.kind is BindingKind.DECLARED and not name.startswith("__local"):  # OPA's own names
+            if local.kind is BindingKind.DECLARED and not name.startswith("__local"):  # names that OPA generates
                 self._unused(f"declared var {source_name(name)} unused", local.loc)
             elif local.kind is BindingKind.ASSIGNED and strict:
                 self._unused(f"assigned var {source_name(name)} unused", local.loc)
@@ -78,35 +78,35 @@ class Scopes:
         self.unused.append(PolicyError(COMPILE_ERROR, text, loc, hint="remove it, or write `_` in its place"))
 
     def find(self, name: str) -> Local | None:
-        """What a name stands for, if a body has declared or mentioned it."""
+        """The local that a name means, declared or only mentioned."""
         for scope in reversed(self._stack):
             if (local := scope.locals.get(name)) is not None:
                 return local
         return None
 
     def declared(self, name: str) -> Local | None:
-        """What a name stands for, if a body has declared it."""
+        """The declared local that a name means."""
         local = self.find(name)
         return local if local is not None and local.kind is not BindingKind.MENTIONED else None
 
     def use(self, name: str) -> Local | None:
-        """What a name stands for, which is used now."""
+        """The local that a name means; counts as a use of it."""
         local = self.find(name)
         if local is not None:
             local.uses += 1
         return local
 
     def hides(self, name: str) -> bool:
-        """Whether a body around declares a name somewhere, so that it is not that of a rule or an import."""
+        """Whether an enclosing body declares a name, so that it cannot mean a rule or an import."""
         return any(name in scope.declares for scope in self._stack)
 
     def mention(self, var: nodes.Var) -> None:
-        """Note a variable that no body has declared yet."""
+        """Record a variable that no body has declared so far."""
         if self._stack and self.find(var.name) is None:
             self._stack[-1].locals[var.name] = Local(var, BindingKind.MENTIONED, var.loc)
 
     def declare(self, var: nodes.Var, kind: BindingKind) -> None:
-        """Give a variable a name of its own from here on, or report why it cannot be declared."""
+        """Rename a variable from here on, or report why it cannot be declared."""
         if var.name in ROOTS:
             what = "args" if kind is BindingKind.ARGUMENT else "variables"
             text = f"{what} must not shadow {var.name}"
@@ -159,7 +159,7 @@ def _declared_by(expr: Expr) -> Iterator[str]:
 
 
 def variables(term: Term) -> Sequence[nodes.Var]:
-    """All variables of a term but wildcards, outside of bodies."""
+    """All variables of a term, without wildcards and without those in bodies."""
     return [item for item in walk_terms(term) if type(item) is nodes.Var and not item.is_wildcard]
 
 

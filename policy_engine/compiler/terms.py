@@ -13,26 +13,26 @@ from policy_engine.values import equal
 COMPREHENSIONS = (nodes.ArrayComprehension, nodes.SetComprehension, nodes.ObjectComprehension)
 ROOTS = frozenset({"data", "input"})
 HOLD_BODIES = frozenset((*COMPREHENSIONS, nodes.Template))
-"""What has subterms only in bodies, and in heads that see their variables."""
+"""Terms with subterms only in bodies, and in heads that see the variables of the body."""
 _LEAVES = frozenset((nodes.Scalar, nodes.Var, *HOLD_BODIES))
-"""What has no subterms."""
+"""Terms without direct subterms."""
 _SIMPLE = frozenset((nodes.Scalar, nodes.Var))
 EVALUATED = frozenset((nodes.Ref, *COMPREHENSIONS))
-"""What is no operand in normal form, calls apart."""
+"""Terms that are not operands in normal form, apart from calls."""
 _COLLECTIONS = frozenset((nodes.Array, nodes.Object, nodes.Set))
 HOLD_OPERANDS = frozenset((nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction))
-"""Expressions that are no terms: they hold bodies."""
+"""Expressions that hold bodies and are not terms."""
 
 
 class FunctionValue(nodes.Scalar):
-    """The value of `with f as g` where g is a function: its full name. A constant to all but code generation."""
+    """The value of `with f as g` where g is a function: its full name. Only code generation evaluates it."""
 
 
 @dataclass(slots=True, eq=False)
 class DocumentValue(nodes.Scalar):
-    """The value of `with f as p` where p is a document of rules: its name and its path below `data`.
+    """The value of `with f as p` where p is a virtual document: its name and its path below `data`.
 
-    Unlike other values it is evaluated anew where f is called, and not at all if f is not.
+    Unlike other values it is evaluated at each call of f.
     """
 
     path: tuple[str, ...] = ()
@@ -69,10 +69,7 @@ def equality(a: Term, b: Term, like: nodes.Node) -> Expr:
 
 
 def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
-    """`term` with `f` applied to its direct subterms. Bodies of comprehensions and templates are left alone.
-
-    So are constants: nothing that stages map terms for is in them.
-    """
+    """`term` with `f` applied to its direct subterms; not to bodies, and not to the parts of constants."""
     if isinstance(term, nodes.Collection) and term.constant:
         return term
     match term:
@@ -93,8 +90,8 @@ def map_term(term: Term, f: Callable[[Term], Term]) -> Term:
 
 
 def subterms(term: Term) -> Sequence[Term]:
-    """The direct subterms; none of a comprehension or template (those hold bodies)."""
-    # By class and not by `match`, which takes twice as long: every stage comes here for every term.
+    """The direct subterms. A comprehension or template has none, only bodies."""
+    # Compares classes because `match` takes twice as long, and every stage calls this for every term.
     cls = term.__class__
     if cls is nodes.Call:
         return term.args  # type: ignore[union-attr]
@@ -108,7 +105,7 @@ def subterms(term: Term) -> Sequence[Term]:
 
 
 def walk_terms(term: Term) -> Sequence[Term]:
-    """The term and everything in it, outside bodies and constants. Most terms are leaves, and every stage asks."""
+    """The term and its subterms, outside of bodies and constants. Fast for leaves, which most terms are."""
     if term.__class__ in _LEAVES or is_leaf(term):
         return (term,)
     parts = subterms(term)
@@ -121,7 +118,7 @@ def walk_terms(term: Term) -> Sequence[Term]:
 
 
 def is_leaf(term: Term) -> bool:
-    """Whether there is nothing in a term to look for: no subterms, or scalars alone."""
+    """Whether a term has no subterms, or only scalars."""
     cls = term.__class__
     return cls in _LEAVES or (cls in _COLLECTIONS and term.constant)  # type: ignore[union-attr]
 
@@ -136,7 +133,7 @@ def _walk(term: Term, found: list[Term]) -> None:
 
 
 def is_simple(term: Term) -> bool:
-    """Whether a term is a scalar, a variable, or a reference made of these alone: nearly all are."""
+    """Whether a term is a scalar, a variable, or a reference made of these, as nearly all are."""
     cls = term.__class__
     if cls is nodes.Ref:
         for part in term.path:  # type: ignore[union-attr]
@@ -202,8 +199,8 @@ def bodies(closure: nodes.Node) -> Iterator[nodes.Body]:
                     yield (part,)
 
 
-class Plain(tuple[Expr, ...]):
-    """An operand without braces after calls are taken out of it: its variables are bound outside, as before."""
+class HoistedOperand(tuple[Expr, ...]):
+    """An operand without braces that became several statements. Its variables are bound outside, as before."""
 
     __slots__ = ()
 
@@ -247,7 +244,7 @@ def map_closure(
 
 
 def same_key(a: Term, b: Term) -> bool:
-    """Whether two keys of object patterns are the same one: the same variable, or constants that are equal."""
+    """Whether two keys of object patterns are the same: the same variable, or equal constants."""
     if a == b:
         return True
     x, y = constant_value(a), constant_value(b)

@@ -1,7 +1,7 @@
 """Stage: rules become groups, groups become the tree of virtual documents.
 
-Where a group has rules with variables in their heads (`p[x].r := …`), everything below its path belongs to it: ground
-rules further down (`p.a.r := 0`) join it with a suffix of constants, so that one place merges them and sees conflicts.
+A group with variables in heads (`p[x].r := …`) owns everything below its path: rules with constant paths further down
+(`p.a.r := 0`) join it with a suffix of constants, so that their values are merged and conflicts found in one place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from policy_engine.values import order_key, thaw
 
 
 def build(program: Program, errors: list[PolicyError]) -> None:
-    """Fill `program.groups` and `program.tree`, and report rules that cannot stand beside each other."""
+    """Fill `program.groups` and `program.tree`, and report rules that conflict."""
     written: dict[Path, list[Rule]] = {}
     for rule in program.rules:
         written.setdefault(rule.path, []).append(rule)
@@ -40,7 +40,7 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         _node(program.tree, info.package)
     for path, rules in by_path.items():
         ordinary = [rule for rule in rules if not rule.default]
-        # Of an object OPA never reads the defaults of single members.
+        # OPA ignores defaults of single members of an object.
         defaults = [rule for rule in rules if rule.default and not rule.suffix]
         group = Group(len(program.groups), path, _kind(rules[0]), ordinary, defaults, not conflicting.isdisjoint(rules))
         program.groups.append(group)
@@ -52,7 +52,7 @@ def build(program: Program, errors: list[PolicyError]) -> None:
 
 
 def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> bool:
-    """Report rules of one path that cannot stand beside each other, at the first that does not fit; whether so."""
+    """Report the first rule of a path that conflicts with an earlier one; true if there is one."""
     first = rules[0]
     for rule in rules:
         if _shape(rule) != _shape(first):
@@ -70,7 +70,7 @@ def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> bo
 
 
 def _shape(rule: Rule) -> tuple[object, ...]:
-    """What all rules of one path must have in common."""
+    """The properties that all rules of one path must share."""
     if rule.args is None:
         return _kind(rule), rule.key is not None
     return Kind.FUNCTION, len(rule.args), bool(rule.suffix)
@@ -87,7 +87,7 @@ def _described(rule: Rule) -> str:
 
 
 def _move_up(rule: Rule, open_ended: set[Path]) -> None:
-    """Make a rule below an open-ended one part of that one's group."""
+    """Move a rule into the group of an open-ended rule above it."""
     for length in range(1, len(rule.path)):
         if rule.path[:length] in open_ended:
             below = tuple([constant_term(thaw(step), rule.loc) for step in rule.path[length:]])
@@ -102,7 +102,7 @@ def _node(tree: Tree, path: Path) -> Tree:
 
 
 def _sorted(tree: Tree) -> list[Tree]:
-    """All places, the children of each in order: the first of them that fails gives the error of a whole package."""
+    """All nodes, with children in order: when a package is evaluated, its first failing rule gives the error."""
     found = [tree]
     for node in found:
         if len(node.children) > 1:
@@ -120,9 +120,9 @@ def _kind(rule: Rule) -> Kind:
 
 
 def _check_overlaps(written: dict[Path, list[Rule]], errors: list[PolicyError]) -> list[Rule]:
-    """Report what lies below the path of a rule whose document cannot hold it; the rules that this is about.
+    """Report rules inside of the value of another rule. Returns all rules involved.
 
-    A head with variables makes an object, which has room for other rules but not for functions.
+    A head with variables defines an object, which may contain other rules but no functions.
     """
     closed = {path for path, rules in written.items() if any(not rule.suffix for rule in rules)}
     below: dict[Path, list[Rule]] = {}
@@ -143,7 +143,7 @@ def _check_overlaps(written: dict[Path, list[Rule]], errors: list[PolicyError]) 
 
 
 def _check_packages(program: Program, written: dict[Path, list[Rule]], errors: list[PolicyError]) -> None:
-    """Report each package that has the path of a rule."""
+    """Report packages with the path of a rule."""
     for info in program.modules:
         for rule in written.get(info.package, ()):
             if not rule.suffix:
@@ -154,11 +154,11 @@ def _check_packages(program: Program, written: dict[Path, list[Rule]], errors: l
 
 
 def _full_name(rule: Rule) -> str:
-    """The name of a rule as it is written, below data."""
+    """The full name of a rule, with its variables as written."""
     steps = tuple([constant_term(thaw(step), rule.loc) for step in rule.path])
     return to_text(nodes.Ref(nodes.Var("data"), (*steps, *map(as_written, rule.suffix))))
 
 
 def _order(rule: Rule) -> tuple[Any, ...]:
-    """By name, as values are ordered; what is no constant comes last."""
+    """Sort key: by name, in the order of values; heads with variables come last."""
     return (*((0, order_key(thaw(step))) for step in rule.path), *((1,) for _ in rule.suffix[:1]))

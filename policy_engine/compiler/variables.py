@@ -1,4 +1,4 @@
-"""Which variables terms and expressions mention."""
+"""The variables of terms and expressions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from policy_engine.compiler.terms import (
     HOLD_OPERANDS,
-    Plain,
+    HoistedOperand,
     bodies,
     closures,
     expr_terms,
@@ -20,22 +20,21 @@ from policy_engine.syntax.nodes import Expr, Term
 
 
 def term_vars(term: Term) -> list[nodes.Var]:
-    """Every variable of a term outside of the bodies in it, heads of references included, names of functions not."""
+    """Every variable of a term outside of bodies, including heads of references but not names of functions."""
     return [item for item in walk_terms(term) if type(item) is nodes.Var]
 
 
 def expr_vars(expr: Expr) -> list[nodes.Var]:
-    """The variables of an expression outside of the bodies in it, in the order they stand there.
+    """The variables of an expression outside of bodies, in source order.
 
-    An operand of `not`, `and` or `or` without braces is no body; what calls were taken out into is none of its
-    variables.
+    Operands of `not`, `and` and `or` count unless they are in braces, but not the intermediate values in them.
     """
     found: list[nodes.Var] = []
     for term in expr_terms(expr):
         found += term_vars(term)
     if isinstance(expr.what, (nodes.Negation, nodes.Conjunction, nodes.Disjunction)):
         for operand in operands(expr.what):
-            if isinstance(operand, (Expr, Plain)):
+            if isinstance(operand, (Expr, HoistedOperand)):
                 for inner in (operand,) if isinstance(operand, Expr) else operand:
                     found += [var for var in expr_vars(inner) if not var.name.startswith("'")]
     for item in expr.withs:
@@ -62,7 +61,7 @@ def own_vars(expr: Expr) -> set[str]:
 
 
 def closure_vars(inside: Sequence[nodes.Node]) -> set[str]:
-    """The names of the variables in what holds bodies, but for those that `every` declares for its own."""
+    """The names of all variables in closures, without those that `every` declares for its body."""
     found: set[str] = set()
     for closure in inside:
         names = {var.name for head in heads(closure) for var in term_vars(head)}
@@ -83,7 +82,7 @@ def declared_by(every: nodes.Every) -> set[str]:
 
 
 def pattern_vars(term: Term) -> Iterator[nodes.Var]:
-    """The variables of a pattern that a match can bind: those in arrays and object values, not in refs or keys."""
+    """The variables of a pattern that a match can bind: those in arrays and object values."""
     match term:
         case nodes.Var():
             yield term

@@ -18,9 +18,9 @@ from policy_engine.builtins.yaml.reader import YAMLError
 from policy_engine.errors import PARSE_ERROR, PolicyError, combine
 from policy_engine.location import Location
 from policy_engine.syntax import metadata_fields
-from policy_engine.syntax.metadata_fields import Content, ContentError, SchemaOf
+from policy_engine.syntax.metadata_fields import Content, SchemaOf
 from policy_engine.syntax.nodes import Comment, Import, Module, Package, Rule, Scalar, Var
-from policy_engine.values import Value, literal
+from policy_engine.values import Value
 
 Statement: TypeAlias = Package | Import | Rule
 PACKAGE_SCOPES: Final = ("package", "subpackages")
@@ -47,25 +47,25 @@ class Annotation:
 
 def read(module: Module) -> list[Annotation]:
     """The annotations of a module, in order. Raises `PolicyError` with all that is wrong with them."""
-    found: list[tuple[list[Comment], Content]] = []
-    errors: list[PolicyError] = []
-    for block in _blocks(module.comments):
-        try:
-            found.append((block, _content(block)))
-        except PolicyError as error:
-            errors.append(error)
-    if errors:
-        raise combine(errors)
     statements: list[Statement] = sorted((module.package, *module.imports, *module.rules), key=lambda item: item.loc)
     rows = [statement.loc.row for statement in statements]
     annotations: list[Annotation] = []
-    for block, content in found:
+    errors: list[PolicyError] = []
+    for block in _blocks(module.comments):
         below = bisect.bisect_right(rows, block[0].loc.row)
         target = statements[below] if below < len(statements) else None
         try:
-            annotations.append(_attached(module, target, content, block[0].loc))
-        except PolicyError as error:
-            errors.append(error)
+            content = _content(block)
+        except YAMLError as error:
+            errors.append(_not_yaml(error, block))
+            continue
+        scope, misplaced = _scope(target, content)
+        found = [*content.errors, *([misplaced] if misplaced and not content.errors else [])]
+        errors += [PolicyError(PARSE_ERROR, message, block[min(row, len(block) - 1)].loc) for row, message in found]
+        if target is not None and not found:
+            path = (*module.package.path, *(names(target) if isinstance(target, Rule) else ()))
+            values: dict[str, Value] = {**content.values, "scope": scope}
+            annotations.append(Annotation(scope, path, target.loc, values, content.schemas, block[0].loc))
     if errors:
         raise combine(errors)
     return annotations
@@ -85,70 +85,44 @@ def _blocks(comments: tuple[Comment, ...]) -> Iterator[list[Comment]]:
         yield block
 
 
-_LINE: Final = re.compile(r"yaml:(?: unmarshal errors:\s*)? line ([0-9]+):")
-
-
 def _content(block: list[Comment]) -> Content:
-    first, *lines = block
-    text = "".join(f"{comment.text.removeprefix(' ')}\n" for comment in lines)
+    text = "".join(f"{comment.text.removeprefix(' ')}\n" for comment in block[1:])
     if not text.strip():
-        raise PolicyError(PARSE_ERROR, "expected METADATA block, found whitespace", first.loc)
-    try:
-        return metadata_fields.read(text)
-    except (ContentError, YAMLError) as error:
-        if not str(error).startswith("yaml: "):
-            raise PolicyError(PARSE_ERROR, str(error), first.loc) from None
-        # OPA counts the lines of YAML from 1 and those of the block from 0: the place is one line too far down.
-        named = _LINE.match(str(error))
-        place = lines[min(int(named[1]), len(lines) - 1)] if named else lines[0]
-        raise PolicyError(PARSE_ERROR, f"{error}{''.join(map(_hint, lines))}", place.loc) from None
+        return Content("", False, [(0, "a block of metadata is YAML, and this one is empty")])
+    return metadata_fields.read(text)
 
 
-def _hint(comment: Comment) -> str:
-    """What is probably wrong with a line whose colon is followed by something else than a space."""
-    marks: list[str] = []
-    parts = comment.text.split(":")[1:]
-    for number, part in enumerate(parts):
-        if part[:1] in (" ", "\t") or (not part and number == len(parts) - 1):
-            break
-        marks.append(literal(part[:1] or "\ufffd", "'", ascii_only=True))
-    if not marks:
-        return ""
-    return (
-        f"\n  Hint: on line {comment.loc.row}, symbol(s) [{' '.join(marks)}] immediately following a key/value "
-        "separator ':' is not a legal yaml space character"
-    )
+_NO_SPACE: Final = re.compile(r"\s*[\w-]+:[^\s/]")
 
 
-def _attached(module: Module, target: Statement | None, content: Content, loc: Location) -> Annotation:
-    """The annotation of `target`, the first statement below the first line of its block."""
-    match target:
-        case Package():
-            usual = "package"
-        case Rule():
-            usual = "document" if content.entrypoint else "rule"  # an entrypoint is a document, not one of its rules
-        case _:
-            usual = "" if target is None else "import"
-    scope = content.scope or usual
-    _check_scope(scope, target, content.entrypoint, loc)
-    path = (*module.package.path, *(names(target) if isinstance(target, Rule) else ()))
-    assert target is not None  # no scope fits nothing
-    return Annotation(scope, path, target.loc, {**content.values, "scope": scope}, content.schemas, loc)
+def _not_yaml(error: YAMLError, block: list[Comment]) -> PolicyError:
+    """What is not YAML. A `key:value` is a text without its space, which shows in the next row only."""
+    message = re.sub(r"^yaml: (line \d+: )?", "", str(error))
+    rows = [row for row in range(1, min(error.row + 1, len(block))) if _NO_SPACE.match(block[row].text)]
+    if rows and message.startswith("mapping values"):
+        return PolicyError(PARSE_ERROR, "a space is missing behind the `:`", block[rows[0]].loc)
+    return PolicyError(PARSE_ERROR, f"not YAML: {message}", block[min(error.row, len(block) - 1)].loc)
 
 
-def _check_scope(scope: str, target: Statement | None, entrypoint: bool, loc: Location) -> None:
+def _scope(target: Statement | None, content: Content) -> tuple[str, tuple[int, str] | None]:
+    """The scope of a block above `target`, and where and why it cannot have it."""
+    usual = {Package: "package", Rule: "rule"}.get(type(target), "")
+    # An entrypoint is a document, not one of its rules.
+    scope = content.scope or ("document" if usual == "rule" and content.entrypoint else usual)
     scopes = (*RULE_SCOPES, *PACKAGE_SCOPES)
-    if scope not in scopes:
-        known = ", ".join(f"'{name}'" for name in scopes[:-1])
-        text = f"invalid annotation scope '{scope}'. Use one of {known}, or '{scopes[-1]}'"
-        raise PolicyError(PARSE_ERROR, text, loc)
-    wanted, name = (Rule, "rule") if scope in RULE_SCOPES else (Package, "package")
-    if not isinstance(target, wanted):
-        found = "nothing" if target is None else type(target).__name__.lower()
-        raise PolicyError(PARSE_ERROR, f"annotation scope '{scope}' must be applied to {name} (have {found})", loc)
-    if entrypoint and scope not in ("document", "package"):
-        text = f"annotation entrypoint applied to non-document or package scope '{scope}'"
-        raise PolicyError(PARSE_ERROR, text, loc)
+    wanted, name = (Rule, "a rule") if scope in RULE_SCOPES else (Package, "a package")
+    row, message = content.rows.get("scope", 0), ""
+    if not scope:
+        message = (
+            f"metadata stands above a package or a rule, and this block above {'an import' if target else 'nothing'}"
+        )
+    elif scope not in scopes:
+        message = f"`{scope}` is not a scope; there are {', '.join(scopes)}"
+    elif not isinstance(target, wanted):
+        message = f"the scope `{scope}` is for {name}, and the block is not above one"
+    elif content.entrypoint and scope not in ("document", "package"):
+        row, message = content.rows["entrypoint"], f"an entrypoint is a document or a package, and not a `{scope}`"
+    return scope, (row, message) if message else None
 
 
 def names(rule: Rule) -> list[Value]:

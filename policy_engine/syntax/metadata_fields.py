@@ -1,25 +1,27 @@
 """What a metadata block says: the fields that annotations have.
 
-They are those of OPA's `rawAnnotation` (v1/ast/parser.go); keys that are none of them mean nothing. What is wrong is
-worded as OPA words it. How the YAML is read: metadata_yaml.py. Where a block stands, and what it is about: metadata.py.
+They are those of OPA's `rawAnnotation` (v1/ast/parser.go); keys that are none of them mean nothing. How the YAML is
+read: metadata_yaml.py. Where a block stands, and what it is about: metadata.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from policy_engine.builtins import goformat, uri
+from policy_engine.builtins import uri
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import parser, printer
 from policy_engine.syntax.metadata_yaml import Document
 from policy_engine.syntax.nodes import Ref, Scalar, Term, Var
-from policy_engine.values import Value, dumps
+from policy_engine.values import Value
+
+T = TypeVar("T")
 
 
 class ContentError(ValueError):
-    """A block that is YAML, but no annotation."""
+    """A field that is no part of an annotation."""
 
 
 @dataclass(slots=True)
@@ -41,40 +43,47 @@ class Content:
 
     scope: str
     entrypoint: bool
-    values: dict[str, Value]
+    errors: list[tuple[int, str]]
+    """What is wrong with the block, and the rows of its text. The first row is 1, and 0 is the block."""
+    values: dict[str, Value] = field(default_factory=dict)
     schemas: list[SchemaOf] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    """Where each field stands."""
+
+    def checked(self, row: int, what: str, reader: Callable[[Any], T], item: Any) -> T | None:
+        """What `reader` makes of an item; None if that is an error."""
+        try:
+            return reader(item)
+        except (ContentError, uri.URIError) as error:
+            self.errors.append((row, f"invalid {what}: {error}"))
+            return None
 
 
 def read(text: str) -> Content:
-    """The fields that the text of a block has. Raises `YAMLError` and `ContentError`."""
+    """The fields that the text of a block has. Raises `YAMLError`."""
     document = Document(text)
-    found = document.fields(document.root, "ast.rawAnnotation")
-    scope, entrypoint = document.text(found.get("scope")), document.flag(found.get("entrypoint"))
-    values: dict[str, Value] = {
-        "title": document.text(found.get("title")),
-        "description": document.text(found.get("description")),
-        "entrypoint": entrypoint,
-        "organizations": document.texts(found.get("organizations")),
-        "custom": document.mapping(found.get("custom")),
-        "labels": document.mapping(found.get("labels")),
-    }
-    resources, authors = document.values(found.get("related_resources")), document.values(found.get("authors"))
-    declared, compile_ = document.mappings(found.get("schemas")), document.mapping(found.get("compile"))
-    document.check()
-    values["related_resources"] = [_part("related-resource", item, _resource) for item in resources]
-    _check_compile(compile_)
-    schemas = [schema for item in declared for schema in _schemas_of(item)]
-    values["schemas"] = [item.to_json() for item in schemas]
-    values["authors"] = [_part("author", item, _author) for item in authors]
-    return Content(scope, entrypoint, {name: value for name, value in values.items() if value}, schemas)
-
-
-def _part(what: str, item: Any, reader: Callable[[Any], Value]) -> Value:
-    try:
-        return reader(item)
-    except (ContentError, uri.URIError) as error:
-        shown = goformat.format_value(goformat.Spec(), "s", item)
-        raise ContentError(f"invalid {what} definition {shown}: {error}") from None
+    found = document.fields(document.root, "an annotation")
+    scope = document.text(found.get("scope"), "scope")
+    content = Content(scope, document.flag(found.get("entrypoint"), "entrypoint"), document.errors)
+    content.rows = {name: node.row for name, node in found.items()}
+    values: dict[str, Value] = {name: document.text(found.get(name), name) for name in ("title", "description")}
+    values["entrypoint"] = content.entrypoint
+    organizations = document.items(found.get("organizations"), "organizations")
+    values["organizations"] = [document.text(item, "an organization") for item in organizations if not item.is_null]
+    values |= {name: document.mapping(found.get(name), name) for name in ("custom", "labels")}
+    for name, one, part in (("related_resources", "related resource", _resource), ("authors", "author", _author)):
+        values[name] = [
+            content.checked(item.row, one, part, document.value(item)) for item in document.items(found.get(name), name)
+        ]
+    compile_ = document.mapping(found.get("compile"), "compile")
+    content.checked(content.rows.get("compile", 0), "compile", _check_compile, compile_)
+    for item in document.items(found.get("schemas"), "schemas"):
+        schemas = document.mapping(item, "a schema")
+        if not document.errors:
+            content.schemas += content.checked(item.row, "schema", _schemas, schemas) or []
+    values["schemas"] = [item.to_json() for item in content.schemas]
+    content.values = {name: value for name, value in values.items() if value}
+    return content
 
 
 def _author(item: Any) -> Value:
@@ -82,15 +91,15 @@ def _author(item: Any) -> Value:
     if isinstance(item, dict):
         found = {"name": _trimmed(item, "name"), "email": _trimmed(item, "email")}
         if not any(found.values()):
-            raise ContentError("'name' and/or 'email' values required in object")
+            raise ContentError("it needs a `name` or an `email`")
     elif isinstance(item, str):
         words = item.split()
         if not words:
-            raise ContentError("author is an empty string")
+            raise ContentError("it is empty")
         email = words.pop()[1:-1] if words[-1][:1] == "<" and words[-1][-1:] == ">" else ""
         found = {"name": " ".join(words), "email": email}
     else:
-        raise ContentError("invalid value type, must be string or map")
+        raise ContentError("it is neither a text nor a mapping")
     return {name: text for name, text in found.items() if text}
 
 
@@ -98,13 +107,13 @@ def _resource(item: Any) -> Value:
     if isinstance(item, dict):
         found = {"ref": _trimmed(item, "ref"), "description": _trimmed(item, "description")}
         if not found["ref"]:
-            raise ContentError("'ref' value required in object")
+            raise ContentError("it needs a `ref`")
     elif isinstance(item, str):
         found = {"ref": str(item)}
         if not item:
-            raise ContentError("ref URL may not be empty string")
+            raise ContentError("it is empty")
     else:
-        raise ContentError("invalid value type, must be string or map")
+        raise ContentError("it is neither a text nor a mapping")
     return {name: text for name, text in {**found, "ref": _url(found["ref"])}.items() if text}
 
 
@@ -128,32 +137,26 @@ def _check_compile(content: dict[str, Any]) -> None:
     unknowns = content.get("unknowns")
     for text in unknowns if unknowns.__class__ is list else ():
         if text.__class__ is str and reference(text) is None:
-            raise ContentError(f"invalid unknowns element {dumps(text)}: it is not a reference")
+            raise ContentError(f"`{text}` in `unknowns` is not a reference")
     rule = content.get("mask_rule")
     if rule.__class__ is str:
-        try:
-            term = parser.parse_term(rule)
-        except PolicyError as error:
-            raise ContentError(f"invalid mask_rule annotation {dumps(rule)}: {error.message}") from None
+        term = _term(rule)
         if not isinstance(term, Var | Ref) and not (isinstance(term, Scalar) and isinstance(term.value, str)):
-            raise ContentError(f"invalid mask_rule annotation type {dumps(rule)}: string")
+            raise ContentError(f"`{rule}` as `mask_rule` is not a reference")
 
 
-def _schemas_of(item: dict[str, Any]) -> Iterator[SchemaOf]:
+def _schemas(item: dict[str, Any]) -> list[SchemaOf]:
     # OPA keeps one member of an entry that has several, now this one and now that.
+    found = []
     for name, schema in item.items() or [("", None)]:
         document = reference(name)
+        named = schema_name(schema) if isinstance(schema, str) else schema
         if document is None:
-            raise ContentError("invalid document reference")
-        if isinstance(schema, dict):
-            yield SchemaOf(document, schema)
-        elif isinstance(schema, str):
-            named = schema_name(schema)
-            if named is None:
-                raise ContentError("invalid schema reference")
-            yield SchemaOf(document, named)
-        else:
-            raise ContentError(f"invalid schema declaration for path {dumps(name)}")
+            raise ContentError(f"`{name}` is not a document such as `input.user`" if name else "it names no document")
+        if named is None or not isinstance(named, dict | Term):
+            raise ContentError(f"what `{name}` looks like is a schema, or the name of one, `schema.name`")
+        found.append(SchemaOf(document, named))
+    return found
 
 
 def schema_name(text: str) -> Term | None:

@@ -1,11 +1,10 @@
-"""What a language case means, for every suite that is made of cases: OPA's own and the ones beside this file.
+"""Language cases: how one is read and checked, for OPA's own suite and for those in this folder.
 
-A case compiles `modules` with `data`, evaluates `query` under `input` and compares the set of bindings with
-`want_result`, or the error with `want_error` (part of its text) and `want_error_code`. The meaning of each field is
-that of OPA's v1/test/cases; what a suite's files look like is the business of the test file that reads them.
+A case compiles `modules` with `data`, evaluates `query` with `input` and compares the set of bindings with
+`want_result`, or the error with `want_error` (part of its text) and `want_error_code`. The fields mean what they mean
+in OPA's v1/test/cases; the test file that reads a suite knows the format of its files.
 
-Results are compared here and not with the engine's own equality: a suite that asked the engine whether 1 equals true
-could not find out that it thinks so.
+Results are compared here and not with the engine's own equality, for which 1 might equal true.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tests.oracle import Oracle, OracleUnavailable, both_modes
 
 @pytest.fixture(scope="module")
 def oracle() -> Iterator[Oracle]:
-    """The real OPA in strict mode; skips where it is not installed."""
+    """The real OPA in strict mode; skips if it is not installed."""
     try:
         with Oracle() as found:
             yield found
@@ -35,7 +34,7 @@ def oracle() -> Iterator[Oracle]:
 
 @pytest.fixture(scope="module")
 def oracles() -> Iterator[dict[bool, Oracle]]:
-    """The real OPA in both modes: strict → OPA."""
+    """The real OPA in both modes: whether strict → OPA."""
     try:
         with both_modes() as (strict, default):
             yield {True: strict, False: default}
@@ -60,7 +59,7 @@ class Case:
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> Case:
-        """An unknown field is an error: a misspelt `want_eror` would make a case that cannot fail."""
+        """A case from its fields. Unknown ones are errors: a misspelt `want_eror` would be a case that cannot fail."""
         known = dict(fields, modules=tuple(fields.get("modules") or ()))
         if "strict_error" in known:
             known["strict"] = known.pop("strict_error")
@@ -70,7 +69,7 @@ class Case:
         return case
 
     def check(self, cache: Path | None = None) -> None:
-        """Raises `AssertionError` if the engine, with a cache or without, answers anything else than what is wanted."""
+        """Raises `AssertionError` if the engine, with a cache or without, does not answer as expected."""
         error, got = None, []
         try:
             got = self._evaluate(cache)
@@ -87,11 +86,11 @@ class Case:
         assert same, f"another result\n  want {want}\n  got  {pe.dumps(got)}"
 
     def check_oracle(self, oracle: Oracle) -> None:
-        """Raises `AssertionError` if OPA itself answers anything else than what is wanted.
+        """Raises `AssertionError` if OPA itself does not answer as expected.
 
-        The oracle tells an error's code but not its place, and numbers as floats: only so much is compared.
+        OPA's bindings give an error's code but not its place, and numbers as floats; nothing more is compared.
         """
-        # Through its API a query that is one expression has a result even if that is false.
+        # Through OPA's API a query of one expression has a result even if the expression is false.
         answer = oracle.query(f"true; {self.query}", modules=self._files(), data=self.data or {}, input=self._input())
         if self.want_error or self.want_error_code:
             assert answer.code, f"OPA has no error, but {answer.bindings}"
@@ -124,7 +123,7 @@ class Case:
 
 
 def _parse(text: str) -> Any:
-    """JSON with every digit of its numbers."""
+    """JSON text as values; numbers keep all their digits."""
     return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
@@ -133,7 +132,7 @@ def _floats(text: str) -> Any:
 
 
 def canonical(value: Any, *, unordered: bool = False) -> Hashable:
-    """Equal for equal JSON values and for no others; `unordered` forgets the order of the outermost array."""
+    """A key that is equal for equal JSON values only; `unordered` ignores the order of the outermost array."""
     if isinstance(value, dict):
         return "object", frozenset((key, canonical(member)) for key, member in value.items())
     if isinstance(value, list):
@@ -148,7 +147,7 @@ def read_case() -> Callable[[dict[str, Any]], Case]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many of OPA's cases pass, by area: the areas with gaps one by one, the complete ones in one line."""
+    """Print how many of OPA's cases pass, by area: areas with gaps one per line, complete ones in a single line."""
     passed: dict[str, int] = {}
     total: dict[str, int] = {}
     for report in (each for reports in terminalreporter.stats.values() for each in reports):

@@ -1,6 +1,6 @@
 """An entrypoint of one rule is a function of its own, with the rules written into it (codegen/entry.py).
 
-`decide` calls it too, with a context of its own, unless its budget is small. What it says must be what the rule's
+`decide` calls one like it, which takes a context, unless its budget is small. What it says must be what the rule's
 ordinary function says: over all cases of the language, and where the two could part: small and large results, budgets,
 what is no JSON, data that changes.
 """
@@ -148,6 +148,15 @@ def test_results_are_fresh() -> None:
         assert pe.dumps(asked(value)) == copy, module
         assert value == {"o": {"a": "b"}, "a": "b"}
     assert data == {"list": ["a"], "object": {"a": "b"}}
+
+
+def test_what_a_package_entry_does_not_count_leaves_room_for_the_rest() -> None:
+    """A set is not small: it is counted, also where the budget is the least that an entry is used with."""
+    module = 'package t\n\nallow := true\n\nreasons contains {"reason": input.x}'
+    asked = pe.compile({"t.rego": module}).entrypoint("data.t")
+    for output in (SMALL, 2 * SMALL - 1, 2 * SMALL):
+        decision = asked.decide({"x": "a" * (SMALL // 2)}, limits=pe.Limits(output_bytes=output))
+        assert len(decision.value["reasons"][0]["reason"]) == SMALL // 2
 
 
 def test_small_results_are_within_the_budget_of_those_that_use_them() -> None:
@@ -312,12 +321,12 @@ def test_a_decision_calls_the_entry(name: str, limits: pe.Limits | None) -> None
     """What is evaluated for `decide`, whatever it is given, is what is evaluated for a call, and nothing else."""
     asked = one(MODULES[name], {"n": 1})
     assert is_own(asked)
-    called = generated(lambda: asked(ASK))
-    assert "entry" in called
-    assert generated(lambda: asked.decide(ASK, now_ns=7, seed=8, limits=limits)) == called
-    assert "entry" not in generated(lambda: asked.decide(ASK, limits=ORDINARY))
+    first, *more = generated(lambda: asked(ASK))
+    assert first == "entry"
+    assert generated(lambda: asked.decide(ASK, now_ns=7, seed=8, limits=limits)) == ["decided", *more]
+    assert "decided" not in generated(lambda: asked.decide(ASK, limits=ORDINARY))
     timed = one(MODULES[name], {"n": 1}, limits=pe.Limits(60.0))
-    assert generated(lambda: timed(ASK)) == called
+    assert generated(lambda: timed(ASK)) == ["decided", *more]
 
 
 def generated(work: Callable[[], object]) -> list[str]:

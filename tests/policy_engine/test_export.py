@@ -33,7 +33,7 @@ def _containers(value: Any) -> list[int]:
     return [id(value), *inside] if isinstance(value, (dict, list)) else inside
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 40))])
 def test_a_copy_at_once_is_a_copy_member_by_member(seed: int) -> None:
     made = random.Random(seed)
     for _ in range(100):

@@ -90,7 +90,11 @@ set_of contains x if { some [x, u] in data.tuples; u == input.user }
 """
 
 
-@pytest.mark.parametrize("seed", range(40))
+def seeds(few: int, many: int) -> list[Any]:
+    return [*range(few), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(few, many))]
+
+
+@pytest.mark.parametrize("seed", seeds(10, 100))
 def test_joins_find_what_loops_find(seed: int, monkeypatch: Patch) -> None:
     rng = random.Random(seed)
     scalars: list[Any] = ["a", "b", "c", 1, 1.0, True, False, None, "", 2**70]
@@ -167,7 +171,7 @@ replaced := y if y := counted with input.xs as input.ys
 """
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(5, 50))
 def test_tables_of_comprehensions_find_what_bodies_find(seed: int, monkeypatch: Patch) -> None:
     rng = random.Random(seed)
 

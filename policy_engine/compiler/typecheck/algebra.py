@@ -1,9 +1,9 @@
-"""Operations on types: their union and order, and what a reference takes out of one.
+"""Operations on types: their union, their order, and the types of parts of values.
 
-A type that nothing is known of is `UNKNOWN`; it can also be part of a type (`[x, 1]` before `x` has one). Keys of
+`UNKNOWN` is a type of which nothing is known; it can also be part of a type (`[x, 1]` before `x` has one). Keys of
 objects are JSON values in their frozen form, as OPA has them (a set as a key counts as an array).
 
-The rules are those of OPA's v1/types. What types *fit* each other is the business of unify.py.
+The rules are those of OPA's v1/types. unify.py decides which types *fit* each other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _RANKS: Final = {"null": 0, "boolean": 1, "number": 2, "string": 3}
 _NOTHING: Final = (-1,)
 _MAX_INDEX: Final = 2**63
 _MANY: Final = 8
-"""From so many members on, what a union has under a key is remembered. No declaration is that long."""
+"""Unions with at least this many members cache the types of their keys. No declaration is that long."""
 
 
 def key_of(value: Value) -> object:
@@ -53,7 +53,7 @@ def key_of(value: Value) -> object:
 
 
 def _check_keys(value: Value, depth: int) -> None:
-    """Refuse objects as keys of objects that are keys, and so on: the JSON text of each is twice as long as its own."""
+    """Reject objects nested as keys of keys: the JSON text doubles with each level."""
     if depth > _DEEPEST_KEY:
         raise PolicyError(TYPE_ERROR, f"keys of objects are nested more than {_DEEPEST_KEY} deep")
     if value.__class__ is dict:
@@ -70,7 +70,7 @@ _DEEPEST_KEY: Final = 12
 
 
 def of_key(key: object) -> Type:
-    """The type of a key; a step of a path that is no constant has none."""
+    """The type of a key; `UNKNOWN` for a step of a path that is not constant."""
     if key.__class__ is str:
         return STRING
     return UNKNOWN if key is UNKNOWN else of_json(thaw(key))
@@ -130,7 +130,7 @@ def _order(type_: Type, part: Callable[[Type], Any]) -> tuple[Any, ...]:
 
 
 class _Part:
-    """The key of a type in a large one, made when it is compared: what two types share is not looked at."""
+    """The sort key of a part of a large type, computed when compared, so that shared parts are skipped."""
 
     __slots__ = ("type",)
 
@@ -145,7 +145,7 @@ class _Part:
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, _Part):
-            return False  # nothing comes before anything
+            return False  # nothing sorts first
         type_budget.step()
         return _order(self.type, _Part) < _order(other.type, _Part)
 
@@ -156,12 +156,12 @@ class _Part:
 
 
 def _ordered(*types: Type) -> Callable[[Type], Any]:
-    """The kind of sort key for these types."""
+    """The sort key function for these types."""
     return order if all(size(type_) <= _LARGE for type_ in types) else _Part
 
 
 def size(type_: Type) -> int:
-    """How many types there are in a type, each as often as it is there."""
+    """The number of types in a type, counting repetitions."""
     match type_:
         case Array() | Object() | Any_():
             found: int | None = type_.memo.get("size")
@@ -186,7 +186,7 @@ _LARGE: Final = 10_000
 
 
 def either(a: Type, b: Type) -> Type:
-    """The union of two types. What is unknown adds nothing."""
+    """The union of two types. An unknown type adds nothing."""
     if a is b:
         return a
     a, b = unnamed(a), unnamed(b)
@@ -210,7 +210,7 @@ def either(a: Type, b: Type) -> Type:
 
 
 def _rank(type_: Type) -> int:
-    """What comes first in a type's key."""
+    """The first part of a type's sort key."""
     return int(_order(type_, id)[0])
 
 
@@ -273,7 +273,7 @@ def _same(a: Type, b: Type) -> bool:
 
 
 def keys(type_: Type) -> Type:
-    """The type of what enumerates a collection: indices, keys, members. Unknown if it is none."""
+    """The type of a collection's indices, keys or members. Unknown if it is not a collection."""
     if type_ is ANY:
         return ANY
     match unfolded(type_):
@@ -298,7 +298,7 @@ def _keys(type_: Object | Any_) -> Type:
 
 
 def values(type_: Type) -> Type:
-    """The type of the values of a collection. Unknown if it is none."""
+    """The type of a collection's values. Unknown if it is not a collection."""
     if type_ is ANY:
         return ANY
     match unfolded(type_):
@@ -323,7 +323,7 @@ def _values(type_: Array | Object | Any_) -> Type:
 
 
 def select(type_: Type, key: Any) -> Type:
-    """The type of what a constant key finds in a collection. Unknown if it finds nothing."""
+    """The type of a collection's value at a constant key. Unknown if there is none."""
     if type_ is ANY:
         return ANY
     match unfolded(type_):
@@ -371,7 +371,7 @@ _KNOWN: Final = frozenset((Scalar, Any_, Recursive))
 
 
 def is_unknown(type_: Type) -> bool:
-    """Whether nothing is known of a type or of a part of it. What a union says of its members is known."""
+    """Whether a type or a part of it is unknown. Members of a union do not count."""
     if type_.__class__ in _KNOWN:
         return False
     match type_:
@@ -391,7 +391,7 @@ def is_unknown(type_: Type) -> bool:
 
 
 def has_values(type_: Object) -> bool:
-    """Whether the properties of an object are all values: none is a function of a package, or unknown."""
+    """Whether all properties of an object are values: no functions of a package, and none unknown."""
     found: bool | None = type_.memo.get("values only")
     if found is None:
         found = not any(isinstance(value, (Unknown, Function)) for _, value in type_.static)

@@ -1,7 +1,7 @@
-"""What schemas say of documents: of `input` everywhere, and of documents for the rules whose annotations say so.
+"""The schemas of documents: of `input` everywhere, and of other documents where annotations name them.
 
-An annotation speaks of a rule, of a document's rules, of a package, or of the packages below as well; the inner ones
-come last and win (OPA: docs/policy-language, "Schemas"; getRuleAnnotation and override in v1/ast/check.go).
+An annotation applies to a rule, a document, a package, or its subpackages; inner annotations win (OPA:
+docs/policy-language, "Schemas"; getRuleAnnotation and override in v1/ast/check.go).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from policy_engine.types import ANY, Object, Type, unfolded
 from policy_engine.values import Value, freeze
 
 _INPUT = "schema"
-"""The schema of `input` in every rule. Others are below it (`schema.a.b`), and used where an annotation names them."""
+"""The schema of `input` in every rule. Others are named below it (`schema.a.b`) and used by annotations."""
 
 
 @dataclass(slots=True, eq=False)
 class _Declaration:
-    """That a document is as a schema says. `name` is the schema's path if it is not written in place."""
+    """The schema of a document. `name` is the schema's path, None if the schema is written in place."""
 
     head: str
     path: tuple[Term, ...]
@@ -37,9 +37,9 @@ class _Declaration:
 
 
 def read(program: Program, errors: list[PolicyError]) -> None:
-    """Stage: the schemas that a program is compiled with have names that can be meant; the one of `input` is a type.
+    """Stage: check the names of the given schemas and read the schema of `input`.
 
-    The others are read where an annotation names them.
+    Other schemas are read when an annotation names them.
     """
     for text in program.schemas or ():
         if metadata_fields.schema_name(text) is None:
@@ -53,19 +53,19 @@ def read(program: Program, errors: list[PolicyError]) -> None:
 
 
 class Schemas:
-    """The schemas that annotations declare, for the rules that they speak of. Each is read once, if it is used."""
+    """The schemas that annotations declare for rules. Each is read once, when it is used."""
 
     def __init__(self, program: Program) -> None:
         self._named = None if program.schemas is None else _by_path(program.schemas)
         self._types: dict[int, Type | str] = {}
-        """The types of schemas, or what is wrong with them, by identity."""
+        """The types of schemas, or the text of their errors, by identity."""
         self._declared: dict[int, list[_Declaration]] = {}
         self._layers: dict[tuple[int, ...], Node] = {}
         self._annotations = Annotations(program)
         self._annotated = any(item.schemas for item in program.annotations)
 
     def over(self, documents: Documents, rule: Rule, clause: Clause, errors: list[PolicyError]) -> Documents:
-        """The documents as the annotations of a rule describe them. An `else` has none of its own."""
+        """The documents, with the types that the annotations of a rule declare. An `else` has no annotations."""
         if not self._annotated:
             return documents
         found = [*self._annotations.around(rule.module.package, rule.path)][::-1]
@@ -85,7 +85,7 @@ class Schemas:
             if text:
                 errors.append(PolicyError(TYPE_ERROR, text, clause.loc))
         if len(errors) == before and all(item.head == "input" for item in declarations):
-            self._layers[key] = layer  # whereas documents of rules can be different ones for the next rule
+            self._layers[key] = layer  # documents of rules can have changed for the next rule
         return result
 
     def _declarations(self, annotation: Annotation) -> list[_Declaration]:
@@ -96,13 +96,13 @@ class Schemas:
                 head, path = _steps(item.document)
                 if isinstance(item.schema, dict):
                     found.append(_Declaration(head, path, item.schema, None))
-                elif self._named is not None:  # only who gives schemas can mean them
+                elif self._named is not None:  # without given schemas, names are ignored
                     name = _name(item.schema)
                     found.append(_Declaration(head, path, self._named.get(name), name))
         return found
 
     def _declare(self, layer: Node, documents: Documents, declaration: _Declaration) -> str:
-        """Put a declared type into a layer of documents; what is wrong with it, as text."""
+        """Put a declared type into a layer of documents. Returns the text of an error, or ""."""
         if declaration.name is not None and declaration.name not in (self._named or ()):
             return f"undefined schema: {dotted(declaration.name, _INPUT)}"
         type_ = self._type(declaration.schema)
@@ -114,7 +114,7 @@ class Schemas:
             if constant is None:
                 return f"error getting key from value: {_no_key(step)}"
             path.append(freeze(constant[0]))
-        # Packages stay open: there rules can be found beside what is declared.
+        # Packages stay open: other rules can lie beside the declared document.
         leaf = documents.packages(tuple(path)) + 1
         if leaf < len(path):
             type_ = _override(documents.find(declaration.head, declaration.path[: leaf - 1]), path[leaf:], type_)
@@ -133,7 +133,7 @@ class Schemas:
 
 
 def _override(whole: Type, keys: list[object], type_: Type) -> Type:
-    """A type, but for what is at a path below it."""
+    """A type with another type at a path below it."""
     if not keys:
         return type_
     whole = unfolded(whole)
@@ -153,20 +153,20 @@ def _by_path(given: Mapping[str, Value]) -> dict[tuple[object, ...], Value]:
 
 
 def _steps(reference: Term) -> tuple[str, tuple[Term, ...]]:
-    """The root of a reference, and the way from there."""
+    """The root and the steps of a reference."""
     head, path = (reference.head, reference.path) if isinstance(reference, nodes.Ref) else (reference, ())
     assert isinstance(head, nodes.Var)
     return head.name, path
 
 
 def _name(reference: Term) -> tuple[object, ...]:
-    """The path of a schema's name; what is no constant stands for nothing that could be named."""
+    """The path of a schema's name; None for a step that is not constant."""
     constants = [constant_value(step) for step in _steps(reference)[1]]
     return tuple([freeze(constant[0]) if constant else constant for constant in constants])
 
 
 def _no_key(step: Term) -> str:
-    """What is wrong with a term that is no constant, in OPA's words."""
+    """The error text for a step that is not constant."""
     if isinstance(step, nodes.Ref):
         return f"illegal value: {printer.to_text(step)}"
     return f"{step.__class__.__name__.lower()} requires evaluation"

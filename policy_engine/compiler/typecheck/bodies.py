@@ -1,8 +1,8 @@
-"""The expressions of a body: what they say about the types of variables, and which cannot hold.
+"""Checks the expressions of a body and learns the types of variables from them.
 
-This is OPA's CheckBody (v1/ast/check.go). What it looks at, and so what is refused, is uneven, and the same here: calls
-and equalities are checked where they stand in a body or in a comprehension's; in the bodies of `every`, `and`, `or` and
-`not {…}` only references and comprehensions are.
+This is OPA's CheckBody (v1/ast/check.go). It checks unevenly, and so does this file, so that the same policies are
+accepted: calls and equalities in the bodies of rules and comprehensions; in the bodies of `every`, `and`, `or` and
+`not {…}` only references and comprehensions.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from policy_engine.types import ANY, UNKNOWN, Array, Function, Object, Set, Type
 from policy_engine.values import freeze
 
 Dependents = Callable[[Path], Node | None]
-"""The documents that depend on one, typed as anything; None if there are none."""
+"""The documents that depend on a document, with the type of any value; None if there are none."""
 
 _WITH_BODIES: Final = frozenset((nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction))
 
 _Failure = tuple[PolicyError, bool]
-"""An error of an expression, and whether an unknown type caused it: then a more precise error is likely known."""
+"""An error, and whether an unknown type caused it; then another error of the expression is more precise."""
 
 
 class Bodies:
@@ -43,7 +43,7 @@ class Bodies:
         self._wanted: dict[str, tuple[Type, ...]] = {}
 
     def check(self, scope: Scope) -> list[PolicyError]:
-        """The errors of a scope's body; afterwards the scope knows the types of its variables."""
+        """Check a scope's body; afterwards the scope has the types of its variables."""
         errors: list[PolicyError] = []
         for expr in scope.body:
             if expr.withs:
@@ -53,7 +53,7 @@ class Bodies:
         return errors
 
     def _expr(self, expr: Expr, scope: Scope) -> list[PolicyError]:
-        """Closures first, then references, then the expression itself: each can use what the ones before found."""
+        """Check closures, then references, then the expression itself, each with the types learned before."""
         what = expr.what
         if what.__class__ in _WITH_BODIES:
             if isinstance(what, nodes.Every):
@@ -88,9 +88,9 @@ class Bodies:
     # ---- references
 
     def _references(self, expr: Expr, scope: Scope) -> Iterator[PolicyError]:
-        """The errors of the references in an expression and in its bodies; not in comprehensions.
+        """Check references in an expression and its bodies, but not in comprehensions.
 
-        What `with` names counts only around `every`, `and` and `or`, and a function is no document there.
+        Around `every`, `and` and `or` a `with` must not name functions, as in OPA.
         """
         what = expr.what
         if what.__class__ in _WITH_BODIES:
@@ -140,7 +140,7 @@ class Bodies:
 
     def _builtin(self, name: str, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
         if name == "internal.print":
-            return None  # its operand is the compiler's own, and has constants that the declaration does not know of
+            return None  # the compiler generates its operand, which the declaration does not describe
         decl = self.builtins[name].decl
         wanted = self._wanted.get(name)
         if wanted is None:
@@ -150,20 +150,21 @@ class Bodies:
     def _function(self, operator: nodes.Ref, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
         found = scope.documents.find("data", operator.path)
         if found is ANY:
-            return None  # an error in the function, or a `with` that may change it, makes it anything
+            return None  # the function has an error, or a `with` may change it
         if not isinstance(found, Function):
-            # A `with` puts a document over its package that may have something else in its place.
+            # A `with` replaces the package by a document without this function.
             name = dotted(function_path(operator))
-            return PolicyError(TYPE_ERROR, f"undefined function {name}", loc), False
+            hint = "it is a rule or a document, and used without parentheses"
+            return PolicyError(TYPE_ERROR, f"undefined function {name}", loc, hint=hint), False
         wanted = _with_result(found)
         return _operands(scope, dotted(function_path(operator)), args, wanted, wanted, loc)
 
     # ---- with
 
     def _replaced(self, expr: Expr, scope: Scope) -> Scope:
-        """The scope under an expression's `with`: a replaced document may be what it was or what replaces it.
+        """The scope under an expression's `with`: a replaced document has its old type or the replacement's.
 
-        Documents of rules that depend on what is replaced may be anything, but for those that are replaced themselves.
+        Documents that depend on a replaced one have any type, unless they are replaced themselves.
         """
         layer = Node()
         changed: list[Node] = []
@@ -171,7 +172,7 @@ class Bodies:
             target = item.target
             root, path = (target.name, ()) if isinstance(target, nodes.Var) else (_root(target), target.path)
             if root not in ROOTS:
-                continue  # a builtin's results are not looked at again
+                continue  # results of builtins are not checked again
             names = tuple([freeze(step.value) for step in path if isinstance(step, nodes.Scalar)])
             before = scope.documents.find(root, path)
             if not isinstance(before, Function):
@@ -187,7 +188,7 @@ class Bodies:
         return scope.over(documents.under(layer))
 
     def _withs(self, expr: Expr, scope: Scope) -> _Failure | None:
-        """The first function that is replaced by one that does not take the same operands."""
+        """The error of the first function replaced by one with other operands."""
         for item in expr.withs:
             if not isinstance(item.value, FunctionValue):
                 continue
@@ -205,7 +206,7 @@ class Bodies:
     def _function_type(self, name: str, scope: Scope) -> Function | None:
         if name in self.builtins:
             return self.builtins[name].decl
-        path = parse_term(name)  # its steps may be quoted
+        path = parse_term(name)  # steps may be quoted
         found = scope.documents.find("data", path.path) if isinstance(path, nodes.Ref) else None
         return found if isinstance(found, Function) else None
 
@@ -227,9 +228,9 @@ def _with_result(decl: Function) -> tuple[Type, ...]:
 def _operands(
     scope: Scope, name: str, args: tuple[Term, ...], wanted: tuple[Type, ...], declared: tuple[Type, ...], loc: Location
 ) -> _Failure | None:
-    """Match the operands of a call, and its output if it has one, with their types; nothing behind one that fails.
+    """Match the operands of a call, and its output if given, with the declared types, up to the first that fails.
 
-    Matched with a union, the variables of a pattern take what they meet: what they were before the call counts first.
+    Types before the call are checked first, because matching a pattern with a union changes the types of its variables.
     """
     have = [scope.type_of(arg) for arg in args]
     for arg, before, want in zip(args, have, wanted, strict=False):

@@ -1,6 +1,6 @@
-"""The types of documents: a tree of rule types that mirrors `data`, `input`, and what a `with` puts over them.
+"""The types of documents: a tree that mirrors `data` and `input`, and layers that a `with` puts over it.
 
-OPA's TypeEnv (v1/ast/env.go) without variables. Base data has no types: what no rule defines may be anything.
+This is OPA's TypeEnv (v1/ast/env.go) without variables. Base data has no types: it may be anything.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from policy_engine.types import ANY, STRING, UNKNOWN, Any_, Object, Set, Type
 from policy_engine.values import freeze, thaw
 
 Path = tuple[object, ...]
-"""Steps from a root down, in their frozen form; `UNKNOWN` is a step that is no constant."""
+"""Steps below a root in frozen form; `UNKNOWN` is a step that is not constant."""
 
 
 class Node:
-    """A place in a tree of documents: a rule's document if it has a type, a package or part of a path otherwise."""
+    """A node of a tree of documents. Without a type it is a package or a part of a path."""
 
     __slots__ = ("_extent", "children", "type")
 
@@ -36,7 +36,7 @@ class Node:
         return self.children.get(freeze(constant[0])) if constant is not None else None
 
     def extent(self) -> Type:
-        """The type of everything from here on. Base documents may lie beside those of rules."""
+        """The type of the document at this node. Base documents may lie beside those of rules."""
         if self.type is not None:
             return self.type
         if self._extent is None:
@@ -45,7 +45,7 @@ class Node:
         return self._extent
 
     def walk(self, path: Path) -> Iterator[Node]:
-        """The nodes on a path, made where they are missing. Their extents will change."""
+        """The nodes on a path, created where missing. Invalidates their extents."""
         node = self
         for step in path:
             node._extent = None
@@ -70,13 +70,13 @@ class Node:
                 yield from (((key, *path), type_) for path, type_ in child.leaves())
 
     def insert(self, path: Path, type_: Type) -> None:
-        """Add a rule's type to what other rules of its path have, and to the objects that it is a part of."""
+        """Merge a rule's type with those of other rules at its path, and into enclosing objects."""
         node = self
         for number, node in enumerate(self.walk(path), 1):
             if isinstance(node.type, Object) and number < len(path):
                 node.type = _with_part(node.type, path[number:], type_)
         if node.type is ANY:
-            return  # a rule with an error is among those of this path
+            return  # another rule of this path has an error
         node.type = type_ if node.type is None else merge(node.type, type_)
         if isinstance(type_, Object):
             for below, part in node.leaves():
@@ -85,7 +85,7 @@ class Node:
 
 
 def _shows(key: object) -> bool:
-    """Whether a step of a path shows as a property: strings, numbers and booleans do."""
+    """Whether a step of a path is a property: strings, numbers and booleans are."""
     return key.__class__ is str or (key is not UNKNOWN and thaw(key) is not None)
 
 
@@ -119,7 +119,7 @@ def merge(a: Type, b: Type) -> Type:
 
 
 def along(type_: Type, path: tuple[Term, ...]) -> Type:
-    """The type of what a reference's path finds in a value; a step that is no constant finds any of its values."""
+    """The type at a path below a value; a step that is not constant may select any value."""
     for step in path:
         if type_ is ANY or type_ is UNKNOWN:
             return type_
@@ -131,7 +131,7 @@ def along(type_: Type, path: tuple[Term, ...]) -> Type:
 
 
 class Documents:
-    """Layers of trees with `data` and `input` at their roots; an upper one hides what it has a type for."""
+    """Layers of trees with `data` and `input` at their roots; types in upper layers hide those below."""
 
     __slots__ = ("layers",)
 
@@ -147,11 +147,11 @@ class Documents:
         return [layer.children[root] for layer in self.layers if root in layer.children]
 
     def packages(self, path: Path) -> int:
-        """How many steps of a path from the roots lead to nodes without a type of their own: to packages."""
+        """How many steps of a path lead to packages, which are nodes without a type."""
         return max(_packages(layer, path) for layer in self.layers)
 
     def find(self, root: str, path: tuple[Term, ...]) -> Type:
-        """The type of a reference; anything where no rule and no schema says otherwise."""
+        """The type of a reference; any type if no rule or schema defines it."""
         for node in self.roots(root):
             found = _find(node, path)
             if found is not None:
@@ -169,7 +169,7 @@ def _packages(node: Node, path: Path) -> int:
 
 
 def _find(node: Node, path: tuple[Term, ...]) -> Type | None:
-    """The type of a reference in one layer; None if the layer does not have it."""
+    """The type of a reference in one layer; None if the layer does not define it."""
     for number, step in enumerate(path):
         constant = isinstance(step, nodes.Scalar) or constant_value(step) is not None
         following = node.child(step) if constant else None

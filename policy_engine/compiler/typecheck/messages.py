@@ -1,11 +1,11 @@
-"""Types and type errors as OPA words them, in the names that the policy has."""
+"""Texts of types and type errors, with the names of the policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from policy_engine.compiler.generated_names import is_generated, is_internal
-from policy_engine.compiler.terms import bodies, closures, map_term, subterms
+from policy_engine.compiler.terms import COMPREHENSIONS, bodies, closures, map_term, subterms
 from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
@@ -17,7 +17,7 @@ from policy_engine.values import Value, number_text, order_key, sorted_items, th
 
 
 def type_text(type_: Type | None) -> str:
-    """A type as OPA writes it; `???` for what is unknown."""
+    """A type in OPA's notation; `???` if it is unknown."""
     type_budget.step()
     match type_:
         case Scalar(name):
@@ -69,10 +69,6 @@ def _key_text(key: Value) -> str:
     return number_text(key)
 
 
-MEMBER = frozenset({"internal.member_2", "internal.member_3"})
-"""What the operator `in` is called."""
-
-
 def match_error(loc: Location, left: Type, right: Type) -> PolicyError:
     """The two sides of an equality can never be equal."""
     text = "match error: the two sides are never equal"
@@ -82,12 +78,15 @@ def match_error(loc: Location, left: Type, right: Type) -> PolicyError:
 def call_error(
     loc: Location, name: str, what: str, have: Sequence[Type], wanted: Sequence[Type], variadic: Type | None = None
 ) -> PolicyError:
-    """A function's operands are not what it takes."""
-    return _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
+    """The operands of a call do not fit the function."""
+    error = _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
+    if name == "plus" and Scalar("string") in have:
+        error.hint = '`+` adds numbers: texts are joined by `concat`, `sprintf` or a template string, `$"{x} and {y}"`'
+    return error
 
 
 def function_error(loc: Location, name: str, found: Function) -> PolicyError:
-    """A function is used as if it were a document."""
+    """A function is used like a document."""
     return _error(loc, _uncalled(name), name, "^" * len(name), f"have: {type_text(found)}")
 
 
@@ -96,13 +95,13 @@ def _uncalled(name: str) -> str:
 
 
 def unsupported_error(scope: Scope, ref: nodes.Ref, position: int, have: Type) -> PolicyError:
-    """What stands before step `position` of a reference has nothing below it."""
+    """The value before step `position` of a reference has no parts."""
     text = term_text(scope, ref)
     before = term_text(scope, nodes.Ref(ref.head, ref.path[:position]))
     said = f"undefined ref: {text}"
     if isinstance(have, Function):
         last = ref.path[-1]
-        iterated = isinstance(last, nodes.Var) and is_internal(last.name)  # by `some … in`
+        iterated = isinstance(last, nodes.Var) and is_internal(last.name)  # `some … in`
         said = _uncalled(term_text(scope, nodes.Ref(ref.head, ref.path[:-1])) if iterated else text)
     return _error(ref.loc, said, text, "^" * len(before), f"have: {type_text(have)}")
 
@@ -110,7 +109,7 @@ def unsupported_error(scope: Scope, ref: nodes.Ref, position: int, have: Type) -
 def step_error(
     scope: Scope, ref: nodes.Ref, position: int, have: Type | None, want: Type, one_of: Iterable[object] = ()
 ) -> PolicyError:
-    """Step `position` of a reference finds nothing in what stands before it. `have` is None for a constant step."""
+    """The value before step `position` of a reference has no such part. `have` is None for a constant step."""
     text = term_text(scope, ref)
     before = term_text(scope, nodes.Ref(ref.head, ref.path[:position]))
     pad = " " * (len(before) + 1)
@@ -127,7 +126,7 @@ def _error(loc: Location, message: str, *details: str) -> PolicyError:
 
 
 def term_text(scope: Scope, term: Term) -> str:
-    """A term as the policy's author wrote it: what the compiler took out of it is put back."""
+    """A term as written in the policy, with intermediate values put back and comprehensions abbreviated."""
     return printer.to_text(_original(scope, term))
 
 
@@ -142,14 +141,18 @@ def _original(scope: Scope, term: Term) -> Term:
         return nodes.Call(operator, (), loc=term.loc)
     if isinstance(term, nodes.Call) and term.operator == nodes.Var("internal.template_string"):
         return nodes.Template(tuple([_original_part(scope, part) for part in subterms(term.args[0])]))
-    if isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Var) and term.operator.name in MEMBER:
-        # Its operator is a reference where the printer takes it for one; OPA shows the call.
-        return nodes.Call(term.operator, tuple([_original(scope, arg) for arg in term.args]), loc=term.loc)
+    if isinstance(term, nodes.Call) and term.infix and isinstance(term.operator, nodes.Var):
+        head, *steps = term.operator.name.split(".")  # `in` is `internal.member_2`
+        if steps:
+            operator = nodes.Ref(nodes.Var(head), tuple(map(nodes.Scalar, steps)))
+            term = nodes.Call(operator, term.args, infix=True)
+    if isinstance(term, COMPREHENSIONS):
+        return nodes.Var("[… | …]" if isinstance(term, nodes.ArrayComprehension) else "{… | …}")
     return map_term(term, lambda item: _original(scope, item))
 
 
 def _metadata_function(term: nodes.Array | nodes.Object) -> str:
-    """Which of `rego.metadata` a constant stands for, whose parts then all stand where the call does; else empty."""
+    """The `rego.metadata` function that a constant replaced; such a constant has the location of the call. Or ""."""
     if isinstance(term, nodes.Array):
         return "chain" if term.items and term.items[0].loc == term.loc != NOWHERE else ""
     if term.pairs:
@@ -159,7 +162,7 @@ def _metadata_function(term: nodes.Array | nodes.Object) -> str:
 
 
 def _original_part(scope: Scope, part: Term) -> str | nodes.Expr:
-    """A part of a template string, of what the compiler has made of it: a text, or the set of an expression's value."""
+    """A part of a template string, from the text or set that the compiler replaced it with."""
     part = _original(scope, part)
     match part:
         case nodes.Scalar(value):
@@ -178,7 +181,7 @@ def _defines(call: nodes.Call, name: str) -> bool:
 
 
 def _definitions(scope: Scope | None) -> Iterator[nodes.Call]:
-    """The equalities of a body and of those around it."""
+    """The equalities of a body and of the bodies around it."""
     while scope is not None:
         yield from _equalities(scope.body)
         scope = scope.outer

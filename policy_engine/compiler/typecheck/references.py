@@ -1,6 +1,6 @@
-"""Whether a reference can have a value: each of its steps must find something in what stands before it.
+"""Checks that a reference can have a value: each step must select a part of the value before it.
 
-A variable among the steps that has no type yet gets the type of the keys there (OPA's refChecker, v1/ast/check.go).
+A variable in a step that has no type yet gets the type of the keys (OPA's refChecker, v1/ast/check.go).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from policy_engine.syntax import nodes
 from policy_engine.types import ANY, STRING, UNKNOWN, Any_, Function, Object, Type, unfolded
 
 _NAMES_ONLY = 2
-"""So many steps below `data` are always names: a package has at least one, its rules another."""
+"""The steps below `data` that are always names: at least one of the package and one of the rule."""
 
 
 def check(scope: Scope, ref: nodes.Ref) -> PolicyError | None:
-    """The error of a reference in normal form, if it can have no value."""
+    """The error of a reference in normal form that cannot have a value."""
     assert isinstance(ref.head, nodes.Var)
     name = ref.head.name
     if name in ROOTS:
@@ -47,7 +47,7 @@ def _check_document(scope: Scope, ref: nodes.Ref, root: str) -> PolicyError | No
 
 
 def _check_layer(scope: Scope, ref: nodes.Ref, node: Node) -> tuple[bool, PolicyError | None]:
-    """Whether a layer of documents decides about a reference, and the error."""
+    """Whether a layer of documents defines a reference, and the error."""
     for number, step in enumerate(ref.path):
         if node.type is not None:
             return True, _check_value(scope, ref, node.type, number)
@@ -96,7 +96,7 @@ def _check_value(scope: Scope, ref: nodes.Ref, type_: Type, start: int) -> Polic
 
 
 def _names(type_: Type) -> Iterable[object]:
-    """The keys that an object, or an object of a union, is known to have."""
+    """The known keys of an object, or of the objects in a union."""
     match unfolded(type_):
         case Object(static):
             return [key for key, _ in static]

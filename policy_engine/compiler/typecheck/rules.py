@@ -1,6 +1,6 @@
-"""Stage: rules are well typed. Each rule is checked after all that it depends on, and then has a type itself.
+"""Stage: checks the types of rules, each after its dependencies, and computes the types of their documents.
 
-A rule with an error may be anything from then on, so that the rules that use it are not blamed.
+The document of a rule with an error has any type, so that rules using it get no errors from it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 from policy_engine.compiler import recursion
-from policy_engine.compiler.program import Bundle, Clause, Path, Program, Rule
+from policy_engine.compiler.program import Clause, Path, Program, Rule, RuleSet
 from policy_engine.compiler.terms import walk_terms
 from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.annotated import Schemas
@@ -59,7 +59,7 @@ def check_query(query: Program, errors: list[PolicyError]) -> None:
 
 
 def _scalars(steps: Sequence[Term]) -> Path:
-    """The steps before the first one that is no scalar: what is behind them is part of their document's type."""
+    """The steps before the first one that is not a scalar; the rest is part of the document's type."""
     return tuple(itertools.takewhile(lambda key: key is not UNKNOWN, map(_key, steps)))
 
 
@@ -69,7 +69,7 @@ def _key(step: Term) -> object:
 
 
 def _type(rule: Rule, clause: Clause, scope: Scope) -> Type:
-    """The type of the value that one clause gives, or of the set or function that it is a part of."""
+    """The type of a clause's value, or of the set or function that it is part of."""
     if rule.key is not None:
         member = scope.type_of(rule.key)
         return UNKNOWN if member is UNKNOWN else Set(member)
@@ -85,15 +85,15 @@ def _type(rule: Rule, clause: Clause, scope: Scope) -> Type:
 
 
 class Dependents:
-    """Which rules' documents change when one is replaced. Worked out when a `with` first asks."""
+    """The rules that depend on a replaced document. Computed when a `with` first asks."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._users: dict[Rule | Bundle, list[Rule | Bundle]] | None = None
+        self._users: dict[Rule | RuleSet, list[Rule | RuleSet]] | None = None
         self._known: dict[Path, Node | None] = {}
 
     def layer(self, target: Path) -> Node | None:
-        """Documents that may be anything once a target is replaced, as a layer; None if there are none."""
+        """A layer with any type for documents that depend on a target; None if there are none."""
         if target not in self._known:
             paths = self._paths(target)
             layer = Node() if paths else None
@@ -104,10 +104,10 @@ class Dependents:
         return self._known[target]
 
     def _paths(self, target: Path) -> set[Path]:
-        """The ground paths of all rules that depend on rules at or below a path, but for those rules themselves."""
+        """The ground paths of all rules that depend on rules at or below a path, without those rules."""
         users = self._all_users()
         steps = tuple([nodes.Scalar(step) for step in target])
-        replaced: set[Rule | Bundle] = set(recursion.matching(self._program.tree, steps, functions=True))
+        replaced: set[Rule | RuleSet] = set(recursion.matching(self._program.tree, steps, functions=True))
         node = self._program.tree.find(target)
         if node is not None and node.group is not None:
             replaced.update((*node.group.rules, *node.group.defaults))
@@ -118,13 +118,13 @@ class Dependents:
             pending += new
         return {(*rule.path, *_scalars(rule.suffix)) for rule in found - replaced if isinstance(rule, Rule)}
 
-    def _all_users(self) -> dict[Rule | Bundle, list[Rule | Bundle]]:
+    def _all_users(self) -> dict[Rule | RuleSet, list[Rule | RuleSet]]:
         if self._users is None:
             self._users = {}
-            for rule, bundles in self._program.dependencies.items():
-                for bundle in bundles:
-                    if bundle not in self._users:
-                        for item in bundle.rules:
-                            self._users.setdefault(item, []).append(bundle)
-                    self._users.setdefault(bundle, []).append(rule)
+            for rule, rule_sets in self._program.dependencies.items():
+                for rule_set in rule_sets:
+                    if rule_set not in self._users:
+                        for item in rule_set.rules:
+                            self._users.setdefault(item, []).append(rule_set)
+                    self._users.setdefault(rule_set, []).append(rule)
         return self._users

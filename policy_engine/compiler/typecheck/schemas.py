@@ -1,9 +1,9 @@
-"""The type that a JSON Schema describes, as far as OPA reads one (v1/ast/compile.go, schemaParser).
+"""The type of a JSON Schema, as far as OPA reads schemas (v1/ast/compile.go, schemaParser).
 
-What is read: `type`, `properties`, `items`, `anyOf`, `allOf`, `$ref`, `definitions`. Of several types the first of
-boolean, string, number, object, array counts; `null`, `enum`, `oneOf` and the rest say nothing. An object with
-properties has just these, whatever `additionalProperties` says; one without may have any, of any type: what a schema
-says about the values of a map is not checked.
+It reads `type`, `properties`, `items`, `anyOf`, `allOf`, `$ref` and `definitions`. Of several types the first of
+boolean, string, number, object, array counts; `null`, `enum`, `oneOf` and the rest are ignored. An object with
+properties has no others, whatever `additionalProperties` says; an object without properties may have any, of any type:
+the schema of the values of a map is not checked.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from policy_engine.values import Value, to_json
 
 
 def type_of(document: Value) -> Type:
-    """The type of a document that the schema allows. Raises `SchemaError`, which says what is wrong with it."""
+    """The type of a document that the schema allows. Raises `SchemaError`."""
     try:
-        # References go by the identity of a document's parts: nothing else may hold any.
+        # References are resolved by the identity of parts, so the document must be a copy of our own.
         schema = compile_schema(to_json(document), lambda _: None, validates=False)
     except SchemaError as error:
         raise SchemaError(f"unable to compile the schema: {error}") from None
@@ -46,22 +46,22 @@ def type_of(document: Value) -> Type:
 
 
 _LARGEST: Final = 100_000
-"""How many parts a type may have, written out: a few references can stand for very many."""
+"""The largest number of parts of a type, with references expanded."""
 
 
 class _Reader:
-    """One schema document. What a reference leads to is read once."""
+    """Reads one schema document, the target of each reference once."""
 
     def __init__(self) -> None:
         self.types: dict[str, Type] = {}
         """The types of references, by their names."""
         self.known: dict[int, str] = {}
-        """The names of references that have been met, by the identity of what they lead to."""
+        """The names of references, by the identity of their targets."""
         self.open: frozenset[str] = frozenset()
-        """The references being read that no object or array stands around: nothing but themselves, if met again."""
+        """The references being read without an object or array around them; they would refer only to themselves."""
         self.size = 0
         self.sizes: dict[str, int] = {}
-        """How large the types of references are."""
+        """The sizes of the types of references."""
 
     def inner(self, schema: Schema) -> Type:
         """The type of a property or an item."""
@@ -78,7 +78,7 @@ class _Reader:
     def type(self, schema: Schema) -> Type:
         self.grow(1)
         if schema.target is not None:
-            # What a reference leads to is a schema with nothing but a target.
+            # The target of a reference is a schema with only a target.
             return self.referenced(schema.target, schema.reference) if schema.reference else self.type(schema.target)
         if schema.any_of:
             return self.any_of(schema)
@@ -103,7 +103,7 @@ class _Reader:
         if name in self.types:
             self.grow(self.sizes.get(name, 1))
             return self.types[name]
-        # Until it is complete it stands for itself.
+        # A reference to itself stands for the type until it is complete.
         self.types[name] = Recursive(name, self.types)
         around, self.open = self.open, self.open | {name}
         before = self.size
@@ -127,7 +127,7 @@ _SCALARS: Final = (("boolean", BOOLEAN), ("string", STRING), ("integer", NUMBER)
 
 
 def _all_of(schema: Schema) -> Schema:
-    """The one schema that `allOf`, and what stands beside it, amount to."""
+    """The schema that merges `allOf` with the keywords beside it."""
     merged = _merge(schema.all_of)
     if schema.types:
         if any(name in schema.types and name in merged.types for name in ("object", "array")):
@@ -138,7 +138,7 @@ def _all_of(schema: Schema) -> Schema:
 
 
 def _merge(schemas: list[Schema]) -> Schema:
-    """The properties and items of all of them, the first one's everything else. They must be of the same types."""
+    """Merge the properties and items of schemas of the same types; everything else is the first schema's."""
     first, *others = map(_typed, schemas)
     for other in others:
         if _shown(first) != _shown(other):

@@ -14,7 +14,7 @@ from policy_engine.types import ANY, BOOLEAN, NULL, NUMBER, STRING, UNKNOWN, Arr
 
 
 class Scope:
-    """What is known inside one body. The body of a comprehension has a scope of its own inside the outer one.
+    """The types known in one body. The body of a comprehension has its own scope inside the outer one.
 
     `types` are those of the variables seen first in this body. `results` holds the types of the comprehensions that
     stand in the expression being checked, by identity.
@@ -30,7 +30,7 @@ class Scope:
         self.results: dict[int, Type] = {}
 
     def over(self, documents: Documents) -> Scope:
-        """This scope with other documents: the variables are the same ones."""
+        """This scope with other documents; it shares the variables."""
         scope = Scope(self.body, documents, self.outer)
         scope.types, scope.results = self.types, self.results
         return scope
@@ -49,7 +49,7 @@ class Scope:
         self.types[name] = type_
 
     def type_of(self, term: Term) -> Type:
-        """The type of a term in normal form; of a comprehension, what checking it has found."""
+        """The type of a term in normal form; comprehensions must have been checked."""
         if type(term) is nodes.Scalar:
             return of_scalar(term.value)
         if type(term) is nodes.Var:
@@ -87,7 +87,7 @@ class Scope:
 
 
 def _any_of(types: Sequence[Type]) -> Type:
-    """The union of types. With one of which nothing is known it may be anything."""
+    """The union of types; any type if one of them is unknown."""
     return ANY if UNKNOWN in types else algebra.union(types)
 
 

@@ -1,7 +1,6 @@
-"""Which types fit each other, and what a pattern learns from a type.
+"""Decides which types fit each other, and which types the variables of a pattern get.
 
-Two types fit if some value may be of both. A variable without a type gets the one it meets; OPA's unify1 and unify2
-(v1/ast/check.go) are `learn` and `meet` here.
+Two types fit if a value can have both. `learn` and `meet` are OPA's unify1 and unify2 (v1/ast/check.go).
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ _ANY_OBJECT: Final = object_()
 
 
 def fit(a: Type, b: Type) -> bool:
-    """Whether a value may be of both types. What is unknown fits nothing."""
+    """Whether a value can have both types. An unknown type fits nothing."""
     if type(a) is Scalar and type(b) is Scalar:
         return a.name == b.name
     if a is UNKNOWN or b is UNKNOWN:
         return False
     type_budget.step()
     if isinstance(a, Recursive) and isinstance(b, Recursive):
-        return True  # looking into both might never end
+        return True  # comparing them might not terminate
     a, b = unfolded(a), unfolded(b)
     if isinstance(a, Any_):
         return _fits_union(a, b) or (isinstance(b, Any_) and _fits_union(b, a))
@@ -73,9 +72,9 @@ def _arrays_fit(a: Array, b: Array) -> bool:
 
 
 def _objects_fit(a: Object, b: Object) -> bool:
-    # Where one of the two may have more properties than are known, one that the other lacks says nothing.
+    # If one of the two is open, a property that the other lacks is allowed.
     if a == _ANY_OBJECT or b == _ANY_OBJECT:
-        return algebra.has_values(a) and algebra.has_values(b)  # what follows, at once
+        return algebra.has_values(a) and algebra.has_values(b)  # a shortcut of the rest
     a_rest, b_rest = _rest(a), _rest(b)
     closed = a_rest is UNKNOWN and b_rest is UNKNOWN
     for x, y in ((a, b), (b, a)):
@@ -92,9 +91,9 @@ def _rest(type_: Object) -> Type:
 
 
 def learn(scope: Scope, term: Term, type_: Type, *, union: bool = False) -> bool:
-    """Match a term with a type: whether they fit. Variables of the term without a type get theirs.
+    """Match a term with a type; true if they fit. Variables without a type get one.
 
-    `union`: the type is one of several that the term is matched with, and a variable collects them.
+    `union`: the type is one member of a union, and variables collect the types of all members.
     """
     cls = term.__class__
     if isinstance(term, nodes.Var) and term.name not in ROOTS:
@@ -160,7 +159,7 @@ def _members(term: Term) -> tuple[Term, ...]:
 
 
 def meet(scope: Scope, a: Term, a_type: Type, b: Term, b_type: Type) -> bool:
-    """Match two terms with each other: whether their types fit. A variable without a type gets the other side's."""
+    """Match two terms; true if their types fit. A variable without a type gets the other side's type."""
     a_unknown, b_unknown = algebra.is_unknown(a_type), algebra.is_unknown(b_type)
     if a_unknown and not b_unknown:
         return learn(scope, a, b_type)
@@ -178,7 +177,7 @@ def meet(scope: Scope, a: Term, a_type: Type, b: Term, b_type: Type) -> bool:
         case nodes.Var(), (nodes.Array() | nodes.Object()):
             return learn(scope, b, ANY) and learn(scope, a, scope.type_of(b))
         case nodes.Var(), _ if b_type is not UNKNOWN:
-            return learn(scope, a, b_type)  # as much as is known of it
+            return learn(scope, a, b_type)  # partly known
         case _, nodes.Var() if a_type is not UNKNOWN:
             return learn(scope, b, a_type)
         case _:

@@ -278,7 +278,7 @@ def test_the_input_may_come_through_a_pipe(policy, monkeypatch: pytest.MonkeyPat
 def test_errors_are_for_people_or_for_programs(policy) -> None:
     code, out, err = policy("eval", "-f", "pretty", "x :=")
     assert (code, out) == (2, "")
-    assert err.startswith("1:5: rego_parse_error: ")
+    assert err.startswith("1:3: rego_parse_error: ")
     code, out, err = policy("eval", "x :=")
     assert (code, err) == (2, "")
     assert json.loads(out)["errors"][0]["code"] == "rego_parse_error"

@@ -16,9 +16,9 @@ from tests.policy_engine.differential.mixture import program
 from tests.policy_engine.differential.shrink import sources
 
 SEED = 20
-BATCHES = range(6)
 PROGRAMS = 40
 """In a batch."""
+BATCHES = [0, 1, *(pytest.param(batch, marks=pytest.mark.slow) for batch in range(2, 6))]
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,6 @@ def without_remarks(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_notes_are_unique() -> None:
-    """A note is how a failure is named; two cases of one name in a file cannot be told apart."""
+    """A failure is named by its note, so two cases of a file must not share one."""
     names = [(area, fields["note"]) for area, fields in CASES]
     assert sorted(names) == sorted(set(names))

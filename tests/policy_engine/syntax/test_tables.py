@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -16,11 +17,15 @@ import pytest
 from policy_engine.syntax import tables
 from policy_engine.syntax.tables import table
 
+make = functools.cache(tables._make)
+"""Makes the table once for all tests of this file: Lark needs a second for it."""
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache directory of its own; the table is read anew within the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tables, "_make", make)
     table.cache_clear()
     yield tmp_path / "policy-engine"
     table.cache_clear()
@@ -32,7 +37,6 @@ def made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     table()
     table.cache_clear()
     grammars: list[str] = []
-    make = tables._make
     monkeypatch.setattr(tables, "_make", lambda grammar: (grammars.append(grammar), make(grammar))[1])
     return grammars
 

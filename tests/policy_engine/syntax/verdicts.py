@@ -19,7 +19,9 @@ import pytest
 def opa_verdicts(sources: list[str], file: str = "t.rego") -> list[str]:
     """Skips the test where there is no OPA."""
     if importlib.util.find_spec("opa_bindings") is None:
-        pytest.skip("the package opa-golib-python-bindings is not installed")
+        from tests.oracle import INSTALL  # not above: this file is also the child process, without the project's path
+
+        pytest.skip(INSTALL)
     command = [sys.executable, __file__, file]
     done = subprocess.run(command, input=json.dumps(sources), capture_output=True, text=True, check=True, timeout=120)
     answers: list[str] = json.loads(done.stdout)
