@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -76,6 +76,10 @@ class Options:
     print: Callable[[str], None] | None = None
 
 
+_PAID: Final = 64
+"""Things that a decision pays for once. Whoever keeps such things keeps more of them."""
+
+
 class Run:
     """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
 
@@ -87,6 +91,8 @@ class Run:
     fired: list[str] | None = None
     marks: bytearray | None = None
     """In the traced build: which of `Code.places` succeeded."""
+    paid: dict[Hashable, None] | None = None
+    """What was charged by `charge_once`."""
 
     def __init__(
         self,
@@ -159,6 +165,23 @@ class Run:
                 )
         self.look_at_clock()
         self.left = SLICE if self.work is None or self.work > SLICE else self.work
+
+    def charge_once(self, key: Hashable, work: int) -> None:
+        """Take steps for a thing that is kept, as if no decision had made it before: the first time that this one asks.
+
+        What is kept is not kept for ever, so of very many things those that were paid for long ago are paid for again.
+        """
+        if self.paid is None:
+            self.paid = {}
+        if key not in self.paid:
+            if len(self.paid) >= _PAID:
+                del self.paid[next(iter(self.paid))]
+            self.paid[key] = None
+            self.charge(work)
+
+    def seconds_left(self) -> float | None:
+        """How long the decision may take from now on; None for ever."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
     def look_at_clock(self) -> None:
         """Raises `PolicyError` if the deadline has passed."""

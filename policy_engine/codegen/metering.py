@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from policy_engine.builtins import TABLE
-from policy_engine.builtins.measured import MADE_FREELY, MAKING, READ_AT_ONCE, is_measured, reading
+from policy_engine.builtins.measured import COMPARISONS, MADE_FREELY, MAKING, READ_AT_ONCE, is_measured, reading
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import Query, charge, run_of
-from policy_engine.values import Value
+from policy_engine.codegen.context import Query, charge, charging, run_of
+from policy_engine.values import CONTAINERS, Number, Value
 
 Callee = Callable[..., Any]
 
@@ -102,4 +102,20 @@ def _made(q: Query, result: Value) -> Value:
     return result
 
 
-_METERED: Final = {name: _metered(builtin) for name, builtin in TABLE.items() if is_measured(builtin)}
+def _comparing(builtin: Builtin) -> Callee:
+    """A comparison, which is charged for what it looks at."""
+    function = builtin.function
+
+    def compared(q: Query, a: Value, b: Value) -> bool:
+        if a.__class__ in _DEEP:
+            return function(a, b, charging(q))  # type: ignore[no-any-return]
+        return function(a, b)  # type: ignore[no-any-return]
+
+    return compared
+
+
+_DEEP: Final = CONTAINERS | {Number}
+
+_METERED: Final = {name: _metered(builtin) for name, builtin in TABLE.items() if is_measured(builtin)} | {
+    name: _comparing(TABLE[name]) for name in COMPARISONS
+}
