@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -264,11 +263,12 @@ class _Asked:
         # All that the function can reach is compiled now, so there will be no more memo slots to be made.
         start: Start = (self._options, strict, self._options.limits, None, None, None, None)
         self._begun = beginning(code, start, self._data, self._indexes)
-        self._entry: Callable[..., Value] | None = None
+        self._entry: Callable[[Value], Value] | None = None
+        self._decided: Callable[[Value, Query], Value] | None = None
         factory = entry_factory(self._function)
         if factory is not None:
             with suppress(PolicyError):  # of base data that is no JSON: each decision is to say so
-                self._entry = factory(self._begun)
+                self._entry, self._decided = factory(self._begun) or (None, None)
 
     def entrypoint(self) -> Entrypoint:
         begun, evaluate, limits = self._begun, self._function, self._options.limits
@@ -284,7 +284,6 @@ class _Asked:
         function = function or plain
         function.__name__ = function.__qualname__ = "entrypoint"
         function.__doc__ = Entrypoint.__call__.__doc__
-        function.__signature__ = _SIGNATURE
         function.decide = self.decide
         return function  # type: ignore[no-any-return]
 
@@ -310,9 +309,9 @@ class _Asked:
             return self._explain(input, start)
         query = [input, *self._begun]
         query[START] = start
-        if self._entry is not None and are_wide(limits):
+        if self._decided is not None and are_wide(limits):
             query[LEFT] = SLICE
-            answer = self._entry(input, q=query)
+            answer = self._decided(input, query)
         else:
             query[LEFT] = first_slice(limits)
             answer = _exported(_evaluated(self._function, query), query)
@@ -333,12 +332,6 @@ class _Asked:
         run = run_of(query)
         run.look_at_clock()
         return Decision(answer, _recorded(run), tuple(run.prints or ()), _coverage(code, run), tuple(run.fired or ()))
-
-
-_SIGNATURE: Final = inspect.Signature(
-    [inspect.Parameter("input", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=UNDEFINED)]
-)
-"""What a caller may give; an entry also takes the context that `decide` makes."""
 
 
 class _Decide(Protocol):

@@ -199,15 +199,24 @@ class AuditWriter:
         open_ended = True
         while open_ended:
             jobs, open_ended = self._take()
-            jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
-            if jobs:
-                self._commit(jobs)
-                self._wake(jobs)
+            self._write(jobs)
+        # What is owed now is left to recovery, which does not know how the requests ended: try while that helps.
+        owed = len(self._owed) + 1
+        while 0 < len(self._owed) < owed:
+            owed = len(self._owed)
+            self._write([])
         if self._db is not None:
             self._db.close()
         self._file.close()
         self._wal.close()
         self._lock.close()
+
+    def _write(self, jobs: list[_Job]) -> None:
+        """Commit these jobs and what is owed, and wake those who wait."""
+        jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
+        if jobs:
+            self._commit(jobs)
+            self._wake(jobs)
 
     def _take(self) -> tuple[list[_Job], bool]:
         """Everything that waits, at least one job unless something is owed; False after the last."""

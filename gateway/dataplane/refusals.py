@@ -2,7 +2,9 @@
 
 Refusals without a principal (an unknown key, a malformed request) are only counted: one entry per reason and interval
 in the `system` log. Refusals of a known key go to its organization's log: the first ten a minute one by one, the rest
-in aggregate. Recording a refusal delays no answer, and counters that could not be written are kept for the next time.
+in aggregate. Recording a refusal delays no answer, and what could not be written is tried again at the next interval.
+
+Every second, what is not recorded yet is written into a note, from which it is recorded if this process is killed.
 Specification: docs/architecture.md, section 10.
 """
 
@@ -10,33 +12,49 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
+from gateway.audit import refused_note
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, Refused
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.errors import Denied, PrincipalHint
+from gateway.identifiers import uuid7
 
 INTERVAL = 10.0
+NOTE_SECONDS = 1.0
 ONE_BY_ONE = 10
+_UNRECORDED = 1000  # entries that wait for the log; while it cannot be written counters go on counting instead
 _MINUTE_NS = 60_000_000_000
 
 
 @dataclass(slots=True)
 class _Count:
-    count: int
+    """A counter, and the event id that its entry will have."""
+
     first_ns: int
     last_ns: int
+    count: int = 0
+    event_id: str = field(default_factory=lambda: "rfs_" + uuid7())
+
+
+_Key = tuple[str, str, str]
+"""Organization, reason, and why: one of few words, never client text."""
 
 
 class Refusals:
-    """The counters of one worker; used from its event loop's thread only."""
+    """The counters of one worker; used from its event loop's thread only. `leave` keeps a note beyond its death."""
 
-    def __init__(self, writer: AuditWriter) -> None:
+    def __init__(self, writer: AuditWriter, leave: Callable[[bytes], None]) -> None:
         self._writer = writer
-        # (organization, reason, why) to its count since the last entry. `why` is one of few words, never client text.
-        self._counts: dict[tuple[str, str, str], _Count] = {}
+        self._leave = leave
+        self._counts: dict[_Key, _Count] = {}
+        self._unrecorded: dict[str, Refused] = {}  # entries that are not durable yet, by event id
+        self._in_flight: set[str] = set()  # those of them that the writer has
+        self._changed = False  # since the last note
         # Organization to how many entries of its own it had in this minute.
         self._single: dict[str, int] = {}
         self._minute = 0
@@ -46,28 +64,49 @@ class Refusals:
         owner = denied.principal_hint or owner
         why = denied.detail if denied.code == "bad_credentials" else ""
         now = time.time_ns()
+        key = (SYSTEM if owner is None else owner.organization, denied.code, why)
+        self._changed = True
         if owner is not None and self._may_stand_alone(owner.organization, now):
-            count = _Count(1, now, now)
-            if self._record((owner.organization, denied.code, why), count, owner):
-                return
-        self._count((SYSTEM if owner is None else owner.organization, denied.code, why), _Count(1, now, now))
+            self._record(_intent(key, _Count(now, now, 1), owner))
+            return
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = _Count(now, now)
+        count.count += 1
+        count.last_ns = now
 
     def add_code(self, code: str) -> None:
         """Count a refusal of the listener, which only knows the reason."""
         self.add(Denied(code))
 
     def flush(self) -> None:
-        """Record every counter and start again from zero."""
-        counts, self._counts = self._counts, {}
-        for key, count in counts.items():
-            if not self._record(key, count, None):
-                self._count(key, count)
+        """Record every counter and begin anew, and try again what could not be recorded."""
+        for intent in [each for event_id, each in self._unrecorded.items() if event_id not in self._in_flight]:
+            self._record(intent)
+        if len(self._unrecorded) < _UNRECORDED:
+            counts, self._counts = self._counts, {}
+            for key, count in counts.items():
+                self._record(_intent(key, count, None))
+        self.note()
+
+    def note(self) -> None:
+        """Leave what is not recorded yet, if that has changed."""
+        if self._changed:
+            self._changed = False
+            counted = [_intent(key, count, None) for key, count in self._counts.items()]
+            self._leave(refused_note.pack([*self._unrecorded.values(), *counted]))
 
     async def run(self) -> None:
-        """Flush at every interval, until cancelled."""
+        """Flush at every interval and keep the note up to date, until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + INTERVAL
         while True:
-            await asyncio.sleep(INTERVAL)
-            self.flush()
+            await asyncio.sleep(NOTE_SECONDS)
+            if loop.time() < due:
+                self.note()
+            else:
+                self.flush()
+                due = loop.time() + INTERVAL
 
     def _may_stand_alone(self, organization: str, now: int) -> bool:
         minute = now // _MINUTE_NS
@@ -78,34 +117,40 @@ class Refusals:
         self._single[organization] = used + 1
         return used < ONE_BY_ONE
 
-    def _count(self, key: tuple[str, str, str], more: _Count) -> None:
-        count = self._counts.setdefault(key, _Count(0, more.first_ns, more.last_ns))
-        count.count += more.count
-        count.first_ns = min(count.first_ns, more.first_ns)
-        count.last_ns = max(count.last_ns, more.last_ns)
-
-    def _record(self, key: tuple[str, str, str], count: _Count, owner: PrincipalHint | None) -> bool:
-        """Hand an entry to the writer; false if it accepts none now. A later failure puts the count back."""
-        organization, reason, why = key
-        intent = Refused(
-            organization=organization,
-            reason=reason,
-            count=count.count,
-            first_ns=count.first_ns,
-            last_ns=count.last_ns,
-            agent=owner.agent_id if owner else None,
-            key=owner.key_id if owner else None,
-            fields={"detail": why} if why else {},
-        )
-        try:
-            future = self._writer.submit(intent)
-        except AuditError:
-            return False
+    def _record(self, intent: Refused) -> None:
+        """Hand an entry to the writer. If it takes none now, or cannot record it, the next flush tries again."""
+        event_id = str(intent.event_id)
+        self._unrecorded[event_id] = intent
         loop = asyncio.get_running_loop()
 
         def done(future: Future[Committed]) -> None:
-            if future.exception() is not None and not loop.is_closed():
-                loop.call_soon_threadsafe(self._count, key, count)
+            with suppress(RuntimeError):  # the loop is closed: the note still says it
+                loop.call_soon_threadsafe(self._settle, event_id, future.exception() is None)
 
-        future.add_done_callback(done)
-        return True
+        with suppress(AuditError):
+            future = self._writer.submit(intent)
+            self._in_flight.add(event_id)
+            future.add_done_callback(done)
+
+    def _settle(self, event_id: str, recorded: bool) -> None:
+        self._in_flight.discard(event_id)
+        if recorded:
+            self._unrecorded.pop(event_id, None)
+            self._changed = True
+            if not self._unrecorded and not self._counts:
+                self.note()  # nothing is left to say
+
+
+def _intent(key: _Key, count: _Count, owner: PrincipalHint | None) -> Refused:
+    organization, reason, why = key
+    return Refused(
+        organization=organization,
+        event_id=count.event_id,
+        reason=reason,
+        count=count.count,
+        first_ns=count.first_ns,
+        last_ns=count.last_ns,
+        agent=owner.agent_id if owner else None,
+        key=owner.key_id if owner else None,
+        fields={"detail": why} if why else {},
+    )

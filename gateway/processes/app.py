@@ -66,7 +66,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
-        refusals = Refusals(writer)
+        refusals = Refusals(writer, presence.leave)
         stack.callback(refusals.flush)
         stack.callback(background.start("counting refusals", refusals.run()).cancel)
         policies = PolicyCache(data.bundles, data.cache)

@@ -10,12 +10,13 @@ has been checked. See docs/architecture.md, sections 10 to 12.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from gateway.audit import recovery, signer
+from gateway.audit import recovery, refused_note, signer
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
 from gateway.http.health import Check
@@ -174,7 +175,7 @@ class Duties:
         found = recovery.recover(self._writer, self._live, epoch=self._epoch())
         if found.closed:
             logger.warning("%d requests of processes that died were closed with outcome `unknown`", found.closed)
-        self._live.sweep()
+        self._live.sweep(functools.partial(refused_note.record, self._writer))
 
     def _publish(self) -> None:
         outbox.drain(self._registry, self._writer)

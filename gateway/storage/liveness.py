@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 
 from gateway.errors import GatewayError
 from gateway.settings import DataDirectory
@@ -20,6 +21,7 @@ class Presence:
     """This process is alive, from `__init__` to `close` or its end."""
 
     def __init__(self, data: DataDirectory, boot: str) -> None:
+        self._has_note = False
         self._path = data.processes / boot
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         # Between opening and locking, a sweep may take the file for a dead process's and remove it: then begin again.
@@ -35,8 +37,19 @@ class Presence:
         except FileNotFoundError:
             return False
 
+    def leave(self, note: bytes) -> None:
+        """Leave one line for `LiveBoots.sweep` to find if this process dies. It replaces the one before.
+
+        It survives SIGKILL, not a power failure. On a full disk it is not left.
+        """
+        self._has_note = bool(note)
+        with suppress(OSError):
+            os.pwrite(self._file, note + b"\n", 0)  # in one call: whoever reads it finds a whole line
+
     def close(self) -> None:
-        self._path.unlink(missing_ok=True)
+        """This process ends. What it has left is still to be read: then only its lock goes."""
+        if not self._has_note:
+            self._path.unlink(missing_ok=True)
         os.close(self._file)
 
 
@@ -55,13 +68,16 @@ class LiveBoots(Collection[str]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def sweep(self) -> None:
-        """Remove the files of processes that were killed. A boot id is never used again."""
-        for name in self._names():
-            self._alive(name, remove=True)
+    def sweep(self, inherit: Callable[[bytes], None]) -> None:
+        """Remove the files of processes that were killed; `inherit` gets what each has left.
 
-    def _alive(self, name: str, *, remove: bool = False) -> bool:
-        """Whether a process holds the lock of this name; `remove` takes the file of a dead one away, under its lock."""
+        A file stays if `inherit` raises. A boot id is never used again.
+        """
+        for name in self._names():
+            self._alive(name, inherit)
+
+    def _alive(self, name: str, inherit: Callable[[bytes], None] | None = None) -> bool:
+        """Whether a process holds the lock of this name. With `inherit` a dead one's file is removed under its lock."""
         path = self._directory / name
         try:
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -72,7 +88,10 @@ class LiveBoots(Collection[str]):
         except BlockingIOError:
             return True
         else:
-            if remove:
+            if inherit is not None:
+                note, end, _ = os.pread(file, os.fstat(file).st_size, 0).partition(b"\n")
+                if note and end:
+                    inherit(note)
                 path.unlink(missing_ok=True)
             return False
         finally:

@@ -40,9 +40,7 @@ def parse_module(file: Value, source: Value) -> Value:
             raise error
         return opa_json.module(tree)
     except PolicyError as error:
-        # Several errors say by themselves how many they are, and of this one OPA makes no list.
-        listed = len(error.errors) > 1 or error.message == "empty module"
-        raise BuiltinError(f"rego.parse_module: {'' if listed else '1 error occurred: '}{error}") from None
+        raise BuiltinError(f"rego.parse_module: {error}") from None
 
 
 BUILTIN_NAMES: Final[set[str]] = set()

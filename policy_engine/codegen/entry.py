@@ -6,12 +6,14 @@ for again, reads base data at constant paths once for all decisions, and gives s
 
     def o7(b):                   # the factory; b: all of a context but its input
      v1 = b[0].get(k1, U) …      # what does not change with the input
-     def entry(input=U, *, q=None):
+     def entry(input=U):
       …
-     return entry
+     def decided(input, q):
+      …
+     return entry, decided
 
-It may be given a context: `decide` makes one with a clock, a seed and limits of its own, and finds there afterwards
-what is to be recorded. Other rules call the group's own function, which says the same.
+The second is the same for `decide`, which makes a context with a clock, a seed and limits of its own, and finds there
+afterwards what is to be recorded. Other rules call the group's own function, which says the same.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def factory_name(name: str) -> str:
 
 
 def entry_factory(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """What makes the entry for what a function says, given that; None if it has none."""
+    """What makes the entries for what a function says, given that; None if it has none."""
     found: Callable[..., Any] | None = function.__globals__.get(factory_name(function.__name__))
     return found
 
@@ -63,9 +65,7 @@ def write_entry(names: Names, writer: Writer, group: Group) -> None:
     access = EntryAccess(invariants)
     document(Function(names, rules, access), group)
     if len(rules.lines) <= MOST_LINES:
-        context = "q" if access.opened else "(q := q or [input, *b])"
-        lines = [line.replace(LAZY, context) for line in rules.lines]
-        write_factory(writer, names.function(group), invariants.lines, lines, opened=access.opened)
+        write_factory(writer, names.function(group), invariants.lines, rules.lines, opened=access.opened)
 
 
 def deciding() -> Writer:
@@ -77,17 +77,24 @@ def deciding() -> Writer:
 
 def write_factory(writer: Writer, name: str, before: list[str], lines: list[str], *, opened: bool) -> None:
     """A factory: `before` are its own lines and `lines` those of the entry, which begins with a context if `opened`."""
+    begun, context = ("[input, *b]", "q") if opened else ("None", "(q := q or [input, *b])")
     with writer.block(f"def {factory_name(name)}(b):"):
         for line in before:
             writer.line(line.replace(LAZY, "None"))
-        with writer.block("def entry(input=U, *, q=None):"):
-            if opened:
-                writer.line("if q is None: q = [input, *b]")
-            writer.line("try:")
-            writer.lines += lines
-            writer.line("except PolicyError: raise")
-            writer.line("except Exception as e: raise failure(e) from e")
-        writer.line("return entry")
+        with writer.block("def entry(input=U):"):
+            writer.line(f"q = {begun}")
+            _write_guarded(writer, [line.replace(LAZY, context) for line in lines])
+        with writer.block("def decided(input, q):"):
+            _write_guarded(writer, [line.replace(LAZY, "q") for line in lines])
+        writer.line("return entry, decided")
+
+
+def _write_guarded(writer: Writer, lines: list[str]) -> None:
+    """Lines that decide. Whatever happens there ends in a `PolicyError`."""
+    writer.line("try:")
+    writer.lines += lines
+    writer.line("except PolicyError: raise")
+    writer.line("except Exception as e: raise failure(e) from e")
 
 
 class DataInvariants:

@@ -59,10 +59,10 @@ def write_group(names: Names, writer: Writer, group: Group) -> None:
 
 def write_rule(names: Names, writer: Writer, needed: RuleFunction) -> None:
     """The function for one rule: it gives the rule's value, or NC, or adds to the collection `c`."""
-    group, name, rule = needed
+    group, rule = needed.group, names.undecided(needed)
     is_one = group.kind in (Kind.COMPLETE, Kind.FUNCTION)
     params = _params(group) if is_one else ["c"]
-    with writer.block(f"def {name}({', '.join(['q', *params])}):"):
+    with writer.block(f"def {needed.name}({', '.join(['q', *params])}):"):
         names.observer.begin(writer)
         fn = Function(names, writer, repeated=group.kind is Kind.FUNCTION)
         if not is_one:

@@ -40,8 +40,15 @@ class RuleFunction(NamedTuple):
     """The function for one of the rules of a group that are tried one after the other."""
 
     group: Group
-    name: str
-    rule: Rule
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"g{self.group.number}_r{self.number}"
+
+    @property
+    def rule(self) -> Rule:
+        return self.group.rules[self.number]
 
 
 Needed = Group | Tree | Lookup | RuleFunction
@@ -138,21 +145,25 @@ class Names:
         """
         table, rest = f"t{group.number}", f"t{group.number}_rest"
         if self.is_new(table):
-            names = [f"g{group.number}_r{number}" for number in range(len(group.rules))]
-            for number, (name, rule) in enumerate(zip(names, group.rules, strict=True)):
-                if index is None:
-                    self.needed.append(RuleFunction(group, name, rule))
-                else:
-                    left = rule if self.observer.whole else without_decided(rule, number, index)
-                    self.chosen.append(RuleFunction(group, name, left))
+            functions = [RuleFunction(group, number) for number in range(len(group.rules))]
+            names = [function.name for function in functions]
             if index is None:
+                self.needed += functions
                 self.tables[rest] = names
             else:
+                self.chosen += functions
                 self.tables[rest] = [names[number] for number in index.rest]
                 self.tables[table] = {
                     text: [names[number] for number in numbers] for text, numbers in index.table.items()
                 }
         return table, rest
+
+    def undecided(self, function: RuleFunction) -> Rule:
+        """What a rule's function must still evaluate when an index has chosen it."""
+        index = self.index(function.group)
+        if index is None or self.observer.whole:
+            return function.rule
+        return without_decided(function.rule, function.number, index)
 
     def index(self, group: Group) -> Index | None:
         """The index of a group's rules; None if none is worth it."""
@@ -245,7 +256,7 @@ class Names:
 
     def has_effect(self, name: str | None) -> bool:
         """Whether it matters how often a builtin is called, or, without a name, a function of the policies."""
-        return name in OBSERVED or (self.prints and (name is None or name in self.mock_slots))
+        return name in OBSERVED or ((name is None or name in self.mock_slots) and self.prints)
 
     def is_plain(self, name: str | None) -> bool:
         """Whether a builtin gives the same for the same operands always. Of functions of the policies nobody knows."""

@@ -7,14 +7,14 @@ not change with the input, and gives away a small value as it is (see entry.py).
      v1 = b[0].get(k1, U) …
      def w7(q, input):
       …
-     def entry(input=U, *, q=None):
-      if q is None: q = [input, *b]
+     def entry(input=U):
+      q = [input, *b]
       r = {}
       v = w7(q, input)
       if v is not U: r[k2] = v
       …
       return r
-     return entry
+     …
 """
 
 from __future__ import annotations

@@ -155,15 +155,13 @@ class Checker:
             self.program.calls_documents |= group is not None and group.kind is not Kind.FUNCTION
         elif (builtin := self.program.builtins.get(name)) is not None:
             if builtin.deprecated and self.program.modules:  # OPA allows them in queries
-                text = f"deprecated built-in function calls in expression: {name}"
+                text = f"built-in function {name} is deprecated: Rego v1 does not have it"
                 self.errors.append(PolicyError(TYPE_ERROR, text, call.loc))
             expected = len(builtin.decl.args) if builtin.decl.variadic is None else len(call.args)
         else:
             expected = -1
         if expected < 0:
-            own = (full.removeprefix(self.package) for full in self.program.functions)
-            names = {*self.program.builtins, *self.program.functions, *own}
-            hint = did_you_mean(name, names, "check the name, or import its package")
+            hint = did_you_mean(name, self._functions(), "check the name, or import its package")
             self.errors.append(PolicyError(TYPE_ERROR, f"undefined function {source_name(name)}", call.loc, hint=hint))
         elif len(call.args) == expected or (statement and len(call.args) == expected + 1):
             return
@@ -174,7 +172,14 @@ class Checker:
             self.errors.append(messages.call_error(call.loc, name, what, have, builtin.decl.args))
         else:
             text = f"function {name} takes {_arguments(expected)}, got {len(call.args)}"
-            self.errors.append(PolicyError(TYPE_ERROR, text, call.loc))
+            short = name.removeprefix(self.package)
+            hint = f"the rule `{short}` hides the built-in function" if short in self.program.builtins else ""
+            self.errors.append(PolicyError(TYPE_ERROR, text, call.loc, hint=hint))
+
+    def _functions(self) -> set[str]:
+        """The names by which the current rule can call functions."""
+        own = (full.removeprefix(self.package) for full in self.program.functions)
+        return {*self.program.builtins, *self.program.functions, *own}
 
     def _with(self, item: nodes.With) -> None:
         """Check that the target is input, base data, a whole virtual document, or a function."""
@@ -218,7 +223,8 @@ class Checker:
         builtin: Builtin | None = self.program.builtins.get(name)
         if builtin is None:
             text = "with keyword target must reference existing input, data, or a function"
-            hint = f"nothing is called `{source_name(name)}`"
+            known = {"input", "data", *self._functions()}
+            hint = did_you_mean(source_name(name), known, f"nothing is called `{source_name(name)}`")
             self.errors.append(PolicyError(TYPE_ERROR, text, item.target.loc, hint=hint))
             return
         wrong = ""

@@ -37,7 +37,7 @@ def duplicates(info: ModuleInfo) -> Iterable[PolicyError]:
     for item in info.module.imports:
         earlier = first.setdefault(_name(item), item)
         if earlier is not item:
-            text = f"import must not shadow {to_text(earlier)}"
+            text = f"import must not shadow {to_text(earlier)} of row {earlier.loc.row}"
             yield PolicyError(COMPILE_ERROR, text, item.loc, hint="give one of the two another name: `as …`")
 
 

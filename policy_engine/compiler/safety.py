@@ -13,12 +13,11 @@ from policy_engine.compiler.bindings import Arity, bindings, outputs
 from policy_engine.compiler.generated_names import is_capture, is_internal, source_name
 from policy_engine.compiler.ordering import Statement, arrange
 from policy_engine.compiler.program import Clause, Program, Rule
-from policy_engine.compiler.suggestions import did_you_mean
+from policy_engine.compiler.suggestions import ITERATE, advice, did_you_mean
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
     ROOTS,
     bodies,
-    builtin_name,
     closures,
     heads,
     is_print,
@@ -42,8 +41,10 @@ def check(program: Program, arity: Arity, errors: list[PolicyError]) -> None:
         checker.head(rule, clause, known)
         clause.body = checker.body(clause.body, known)
         for name, error in checker.errors.items():
-            hint = did_you_mean(name, _names_around(program, rule, clause))
-            error.hint = f"{hint} ({error.hint})" if hint and error.hint else hint or error.hint
+            hint = did_you_mean(name, _names_around(program, rule, clause)) if name not in IMPORTABLE else ""
+            if hint and error.hint.startswith("a text"):
+                hint += f" ({error.hint})"
+            error.hint = hint or error.hint or "give it a value in this body"
             errors.append(error)
 
 
@@ -120,7 +121,7 @@ class Safety:
             if name in captured:
                 self._undeclared(name, place)
             else:
-                self._unsafe(name, place, _advice(name, expr))
+                self._unsafe(name, place, advice(name, expr))
         return order, unbound
 
     def _check_prints(self, body: Body, order: list[int], own: list[set[str]], needed: list[set[str]]) -> None:
@@ -190,7 +191,7 @@ class Safety:
         if name in IMPORTABLE:
             hint = f"`import future.keywords.{name}` makes it a keyword"
         if name.startswith("$"):
-            hint = "iterate in a statement of its own: `not`, `and` and `or` bind nothing"
+            hint = ITERATE
         text = f"var {source_name(name)} is unsafe: nothing binds it"
         self._report(name, PolicyError(UNSAFE_VAR_ERROR, text, loc, hint=hint))
 
@@ -222,25 +223,6 @@ def _all_names(body: Body) -> Iterator[str]:
             yield from declared_by(closure) if isinstance(closure, nodes.Every) else ()
             for inner in bodies(closure):
                 yield from _all_names(inner)
-
-
-def _advice(name: str, expr: Expr | None) -> str:
-    """How an expression probably means a variable that nothing binds."""
-    what, written = expr.what if expr else None, source_name(name)
-    if isinstance(what, nodes.Call) and what.args and isinstance(what.args[-1], nodes.Call):
-        what = what.args[-1]  # what is taken out of a larger expression
-    called = builtin_name(what) if isinstance(what, nodes.Call) else None
-    args = what.args if isinstance(what, nodes.Call) else ()
-    if called in ("internal.member_2", "internal.member_3") and nodes.Var(name) in args[:-1]:
-        return f"`some {written} in …` iterates"
-    if written == "return":
-        return "the value of a rule stands in its head, `name := value if { … }`"
-    if called == "minus" and nodes.Var(name) in args:
-        return 'a key with a dash is written in brackets, `x["a-b"]`'
-    if any(isinstance(term, nodes.Ref) and term.head == nodes.Var(name) for term in (*args, what)):
-        return f"a document of another package is `data.….{written}`, or it has to be imported"
-    compared = called in ("equal", "neq") and nodes.Var(name) in args
-    return f'a text is written in double quotes, "{written}"' if compared else ""
 
 
 def _captured_vars(body: Body) -> set[str]:

@@ -1,1 +1,1 @@
-"""Rego text to trees and back: `parser`, `nodes`, `visitor`, `printer`. The other files are the parser's own."""
+"""Rego text to trees and back: `parser`, `nodes`, `visitor`, `printer`. The other files belong to the parser."""

@@ -30,7 +30,7 @@ class Unexpected(Exception):
 
 
 _READ: Final = Token("", "", NOWHERE)
-"""Replaces a token that is not needed any more."""
+"""Replaces a token that has been read."""
 
 _shortcuts: defaultdict[int, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
 """What `Automaton._pass_on` has found. There is one table, so that all automata share it."""
@@ -50,9 +50,8 @@ class Automaton:
         actions, rules, shortcuts = self.actions, self.rules, _shortcuts
         states = [self.starts[start]]
         values: list[Any] = []
-        # The tokens of whole statements are let go of: in a large module they take as much as its tree. The first
-        # token is still needed when everything has been read.
-        statement = 3 if start == "module" else 0  # states, when the first token of one has been read
+        # The tokens of whole statements are dropped: in a large module they need as much memory as the tree.
+        statement = 3 if start == "module" else 0  # the number of states when its first token has been read
         kept = 1
         for position, token in enumerate(tokens):
             kind = token[0]
@@ -93,7 +92,7 @@ class Automaton:
         raise AssertionError("the last token ends the text")
 
     def _pass_on(self, below: int, symbol: str, kind: str) -> int:
-        """The state behind a symbol, where rules that only pass it on are done: a lone term is a product, a sum, …"""
+        """The state behind a symbol after all rules that only pass it on: a lone term is a product, a sum, …"""
         state = self.actions[below][symbol]
         while (action := self.actions[state].get(kind, 0)) < 0:
             passed, length, callback = self.rules[~action]
@@ -116,10 +115,10 @@ class Automaton:
             states.append(self.actions[states[-1]][symbol])
 
     def _meaning(self, tokens: list[Token], position: int, states: list[int]) -> str:
-        """What a word is here that may be a keyword or a name, and a bracket behind such a word.
+        """The kind of a word that can be a keyword or a name, and of a bracket behind such a word.
 
-        OPA asks at the beginning of each literal and statement, and only there, whether a keyword touches `.` or `[`;
-        anywhere, whether an imported `and` or `or` touches `(`.
+        For OPA a keyword that touches `.` or `[` is a name only at the beginning of a literal or statement; an imported
+        `and` or `or` that touches `(` is one anywhere.
         """
         kind = tokens[position].kind[1:]
         after = tokens[position + 1].kind
@@ -136,6 +135,6 @@ class Automaton:
         if kind == "AS" and self._accepts(states, kind):
             return kind
         if after != "FIELD" and kind in ("IF", "CONTAINS") and self._accepts(states, kind):
-            # Behind the value of a head OPA looks for a name again.
+            # Behind the value of a head OPA expects a name again.
             return "NAME" if kind == "IF" and not self._accepts(states, "ASSIGN") else kind
         return "NAME" if begins else kind

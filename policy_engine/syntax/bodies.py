@@ -1,7 +1,7 @@
 """Bodies: the methods for literals, `some`, `every`, `with`, `and`, `or`, `not` (see builder.py).
 
-Without imports a literal is an expression, perhaps negated. `import future.keywords.{and,or,not}` adds operands: bodies
-in braces, groups in parentheses. Which of these may stand where is OPA's choice, found by asking it.
+Without imports a literal is an expression or a negated expression. `import future.keywords.{and,or,not}` adds operands:
+bodies in braces and groups in parentheses. Where each of them is allowed was found by asking OPA.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Group(NamedTuple):
     expr: Expr
     loc: Location
     plain: bool
-    """It holds an expression and its `with`: an operand, but neither a literal nor a group in a group."""
+    """It contains an expression and its `with`: an operand, but neither a literal nor a group in a group."""
     alone: bool
-    """It may be a literal, and not only part of one."""
+    """It can be a whole literal."""
 
 
 class Block(NamedTuple):
@@ -74,7 +74,7 @@ def _is_negated_group(expr: Expr) -> bool:
 
 
 def _refuse_only_print(operand: Body | Expr, loc: Location, word: Token) -> None:
-    """An operand that prints and does nothing else could never fail."""
+    """Refuse an operand that only prints: it can never fail."""
     exprs = (operand,) if isinstance(operand, Expr) else operand
     if all(_is_print(expr) for expr in exprs):
         hint = "move it out of the operand, or add an expression that can fail"
@@ -82,7 +82,7 @@ def _refuse_only_print(operand: Body | Expr, loc: Location, word: Token) -> None
 
 
 def _refuse_union_with_block(literal: Expr) -> None:
-    """`{x | {a; b} and c}` at the beginning of a literal: OPA takes it for a body first, and `x | {a` for a union."""
+    """Refuse `{x | {a; b} and c}` at the beginning of a literal: OPA reads it as a body that begins with a union."""
     first = _leftmost(literal)
     body = _leftmost(first.body[0]) if isinstance(first, SetComprehension) else None
     if not isinstance(body, tuple):
@@ -95,7 +95,7 @@ def _refuse_union_with_block(literal: Expr) -> None:
 
 
 def _begins_with_term(body: Body) -> bool:
-    """Whether OPA has read a term, such as a set begins with, by the time that it sees that braces hold a body."""
+    """Whether OPA has already read a term when it notices that the braces contain a body."""
     begin = body[0]
     if begin.negated:
         return False
@@ -104,14 +104,14 @@ def _begins_with_term(body: Body) -> bool:
             return False
         case Conjunction((first, *_)) | Disjunction((first, *_)) as logic:
             if begin.loc[1:3] != logic.loc[1:3]:
-                return False  # in parentheses, as an operand with operands or a `with` is
+                return False  # it is in parentheses, since it has operands or a `with`
             return _begins_with_term(first) if isinstance(first, tuple) else not is_logical(first) and not first.withs
         case _:
             return True
 
 
 def _leftmost(node: Expr | Term) -> Term | Body | None:
-    """The term that the text of an expression begins with, or the body in braces; None if that is `not`."""
+    """The term or the body in braces that the text of an expression begins with; None if it begins with `not`."""
     if isinstance(node, Expr) and node.negated:
         return None
     what = node.what if isinstance(node, Expr) else node
@@ -130,18 +130,18 @@ def _is_print(expr: Expr) -> bool:
 
 
 class Surroundings(NamedTuple):
-    """What the builder must know of the text. Positions are (row, column)."""
+    """Facts about the text that the builder needs. Positions are (row, column)."""
 
     modern_not: tuple[int, int]
-    """Where `import future.keywords.not` begins to hold."""
+    """The beginning of the text that `import future.keywords.not` applies to."""
     logical: tuple[int, int]
-    """Where an import of `and` or `or` begins to hold."""
+    """The beginning of the text that an import of `and` or `or` applies to."""
     curly: frozenset[tuple[int, int]]
-    """Where terms begin with `{`; of interest only where `and` or `or` are imported."""
+    """Where terms begin with `{`; known only if `and` or `or` are imported."""
 
 
 class BodyBuilder(Builder):
-    """Holds where the imports that change the meaning of words begin to hold."""
+    """Knows where the imports that change the meaning of words apply."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class BodyBuilder(Builder):
 
     def literal_with(self, operand: Operand, withs: list[With]) -> Expr:
         expr = self.literal(operand)
-        # In `(a or b with …) with …` the inner ones are lost, as in OPA.
+        # `(a or b with …) with …` loses the inner ones, as in OPA.
         return Expr(expr.what, expr.negated, tuple(withs), loc=span(operand, withs[-1]))
 
     def every_with(self, expr: Expr, withs: list[With]) -> Expr:
@@ -257,7 +257,7 @@ class BodyBuilder(Builder):
         if word.loc[1:3] < self.modern_not:
             self._not_a_term(group.loc)
         if word.loc[1:3] < self.logical and _is_negated_group(group.expr):
-            # Without `and` and `or` OPA looks for operands only directly behind a `not`.
+            # Without `and` and `or` OPA expects operands only directly behind a `not`.
             self._not_a_term(group.loc)
         return self._negation(word, group.expr, group)
 

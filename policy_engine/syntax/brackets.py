@@ -1,13 +1,14 @@
-"""What each `{`, `|` and `-` means, once all brackets have found their mates.
+"""The meaning of each `{`, `|` and `-`, once the brackets are matched.
 
-OPA's parser tries one reading, and when that fails goes back and tries the other. The outcome of those attempts can be
-told from a few tokens around each bracket, and that is what this file does, from the outside to the inside:
+OPA's parser tries one reading and, if that fails, the other. A few tokens around each bracket tell the outcome. This
+file looks at them, from the outermost bracket inwards:
 
-- `|` is the bar of a comprehension if it is the first one inside and exactly one term stands before it (an object's: a
-  term, a colon, one term), unless a comma ends the supposed body: then OPA takes the collection with a union in it.
-- `{` after `if` is a body, except that `{}`, objects and comprehensions are terms, and so is what an operator follows.
+- `|` is the bar of a comprehension if it is the first one inside and exactly one term precedes it (in an object: a
+  term, a colon, one term), unless a comma ends the supposed body: then it is a union in a collection.
+- `{` after `if` is a body, except for `{}`, objects, comprehensions, and a `}` that an operator follows: those are
+  terms.
 - `{` after a complete term is a body where a body can follow; `{` before or after `and` and `or` is an operand.
-- `-` is unary at most before a number or a name.
+- `-` can be unary only before a number or a name.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ CONTINUES = frozenset((
     "RELATION", "PIPE", "AMPERSAND", "PLUS", "MINUS", "SUB", "TIMES", "IN", "ASSIGN", "EQ", "COMMA", "FIELD",
     "LSQB_ADJ", "LPAR_ADJ",
 ))  # fmt: skip
-"""After the `}` behind `if`: the braces were only the beginning of a term."""
+"""If one of these follows the `}` of braces behind `if`, the braces begin a term."""
 ATOMS = frozenset(("NAME", "CONTAINS", "NUMBER", "STRING", "RAW", "TRUE", "FALSE", "NULL"))
 SIGNED = frozenset(("NUMBER", "NAME", "CONTAINS", "?CONTAINS"))
 SUFFIXES = frozenset(("FIELD", "LSQB_ADJ", "LPAR_ADJ", "?LSQB", "?LPAR"))
 BODY_OPENERS = frozenset(("LBODY", "LBLOCK", "BAR", "SEMI", "LPAR", "TOPEN"))
-"""Behind these a literal may begin."""
+"""A literal can begin behind these."""
 
 
 def resolve(lexer: Lexer) -> list[Token]:
-    """The tokens of `lexer`, which has run, with braces, bars and signs decided."""
+    """The tokens of a lexer that has run, with braces, bars and signs decided."""
     tokens = lexer.tokens
     for index in lexer.minuses:
         if tokens[index + 1].kind not in SIGNED:
@@ -81,7 +82,7 @@ class _Resolver:
         return "LBRACE" if index in self.lexer.bars and self.is_comprehension(index) else "LBODY"
 
     def skip(self, index: int) -> int:
-        """The index behind the token or the bracketed group at `index`."""
+        """The index behind the token or the brackets at `index`."""
         return self.mates.get(index, index) + 1
 
     def is_object(self, index: int, end: int) -> bool:
@@ -109,7 +110,7 @@ class _Resolver:
         return self.is_term(start, bar) and not self.comma_ends_body(bar, self.mates[index])
 
     def is_term(self, start: int, end: int) -> bool:
-        """Exactly one term stands between the two."""
+        """Exactly one term stands between the two indices."""
         tokens = self.tokens
         position = start + (tokens[start].kind == "MINUS")
         kind = tokens[position].kind
@@ -121,7 +122,7 @@ class _Resolver:
         return position == end
 
     def comma_ends_body(self, bar: int, end: int) -> bool:
-        """A comma that no literal can take stands in what would be the body."""
+        """The supposed body contains a comma that cannot belong to a literal."""
         tokens = self.tokens
         declares = has_in = False
         position = bar + 1
@@ -144,7 +145,7 @@ class _Resolver:
         return False
 
     def in_follows(self, comma: int, end: int) -> bool:
-        """`, value in …`: the comma is the one of `key, value in …`."""
+        """The comma belongs to `key, value in …`."""
         position = comma + 1
         while position < end:
             kind = self.tokens[position].kind

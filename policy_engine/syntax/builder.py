@@ -1,8 +1,8 @@
-"""Terms: the methods that the parser calls for the alternatives of grammar.lark, and that make the nodes.
+"""Terms: the methods that the automaton calls for the alternatives of grammar.lark, and that make the nodes.
 
-A method gets one argument per symbol of its alternative: a `Token` for a terminal, for another symbol what its method
-returned. That is a node, or a list while something is collected, or one of the small classes below where a symbol is
-not yet a node. What OPA's parser checks beyond the grammar is checked in these methods, where the pieces are at hand.
+A method gets one argument for each symbol of its alternative: a `Token` for a terminal, the result of its method for
+any other symbol. The result is a node, a list that is being collected, or one of the small classes below, for symbols
+that are not yet nodes. These methods also check what OPA's parser checks beyond its grammar.
 
 Each class adds to the one before: `Builder` (here), `BodyBuilder` (bodies.py), `RuleBuilder` (rules.py).
 """
@@ -48,13 +48,13 @@ MEMBER = "member_2"
 MEMBER_WITH_KEY = "member_3"
 NUMBER_MOST = Decimal(2) ** 100_000
 NUMBER_LEAST = 1 / NUMBER_MOST
-"""What OPA accepts lies between them: arithmetic on larger numbers can take minutes."""
+"""OPA accepts numbers between the two: arithmetic on larger ones can take minutes."""
 
 _new = tuple.__new__
 
 
 def span(first: Located, last: Located) -> Location:
-    """From where `first` begins to where `last` ends."""
+    """From the beginning of `first` to the end of `last`."""
     a, b = first.loc, last.loc
     return _new(Location, (a[0], a[1], a[2], b[3], b[4]))
 
@@ -78,14 +78,14 @@ class Path:
 
 
 class Arguments(NamedTuple):
-    """What stands in the parentheses of a call."""
+    """The arguments of a call."""
 
     terms: tuple[Term, ...]
     loc: Location
 
 
 def in_parentheses(term: Term) -> bool:
-    """Of variables and calls. Parentheses leave no node, but they widen the location of what they hold."""
+    """Whether a variable or a call is in parentheses: those leave no node, but widen the location of their term."""
     loc = term.loc
     if isinstance(term, Var):
         return loc.end_col - loc.col != (1 if term.is_wildcard else len(term.name)) or loc.row != loc.end_row
@@ -96,23 +96,23 @@ def in_parentheses(term: Term) -> bool:
 
 
 def is_too_big(text: str) -> bool:
-    """Of a number as it is written, without its sign: OPA refuses it."""
+    """Whether OPA refuses a number, as it is written without its sign."""
     if len(text) <= 1000 and "e" not in text and "E" not in text:
         return False
     try:
         size = Decimal(text)
-    except InvalidOperation:  # an exponent that even decimals do not have
+    except InvalidOperation:  # the exponent is too large for a Decimal
         return True
     return bool(size) and not NUMBER_LEAST <= size <= NUMBER_MOST
 
 
 def is_infix(term: object, *names: str) -> bool:
-    """Whether `term` is `a <operator> b`, for the operators of which these are the builtins."""
+    """Whether `term` is `a <operator> b`, for the operators of the builtins with these names."""
     return isinstance(term, Call) and term.infix and isinstance(term.operator, Var) and term.operator.name in names
 
 
 def _distinct(pairs: list[tuple[Term, Term]]) -> tuple[tuple[Term, Term], ...]:
-    """The pairs of an object. Of those with the same key the last one's value counts, and no other is evaluated."""
+    """The pairs of an object. If a key occurs several times, only its last value counts and is evaluated."""
     found: dict[object, tuple[Term, Term]] = {}
     for key, value in pairs:
         same: object = key.value if isinstance(key, Scalar) and isinstance(key.value, str) else None
@@ -129,10 +129,10 @@ class Builder:
     def __init__(self) -> None:
         self.wildcards = 0
         self.compile_errors: list[PolicyError] = []
-        """What OPA's compiler refuses and no other stage could; of interest only if the rest of the text parses."""
+        """Errors of OPA's compiler that no later stage can find; relevant only if the whole text can be read."""
         self.longest_chain = 0
-        """The largest number of infix operators that hang from each other; brackets begin anew."""
-        self._chains: dict[int, int] = {}  # by the id of an infix call, which its tree keeps alive
+        """The length of the longest chain of infix operators outside of brackets."""
+        self._chains: dict[int, int] = {}  # by the id of an infix call, which the tree keeps alive
 
     # ---- lists
 

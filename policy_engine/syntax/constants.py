@@ -1,4 +1,4 @@
-"""Between constant terms and the values they stand for."""
+"""Constant terms to values, and values to constant terms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from policy_engine.values import Set, Value, freeze, sorted_items
 
 
 def constant_value(term: Term) -> tuple[Value] | None:
-    """The value of a term made of constants alone, in a tuple; None for any other."""
+    """The value of a term that consists of constants, in a tuple; None for any other term."""
     match term:
         case nodes.Scalar(value):
             return (value,)
@@ -30,7 +30,7 @@ def constant_value(term: Term) -> tuple[Value] | None:
 
 
 def constant_term(value: Value, loc: Location) -> Term:
-    """The term that `constant_value` takes a value from."""
+    """The term that has a value: the inverse of `constant_value`."""
     if isinstance(value, list):
         return nodes.Array(tuple([constant_term(item, loc) for item in value]), loc=loc)
     if isinstance(value, Set):

@@ -1,4 +1,4 @@
-"""What a rule must not be named."""
+"""Facts that are calls of builtins, and no rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from policy_engine.syntax.printer import to_text
 
 
 def builtin_facts(rules: Iterable[Rule], builtins: Container[str]) -> Iterable[PolicyError]:
-    """An error for each rule without a body or value that is written like the call of a builtin (`count(1)`)."""
+    """An error for each rule without a body or value that looks like the call of a builtin (`count(1)`)."""
     for rule in rules:
         head = rule.head
         fact = head.args is not None and head.value is None and not rule.body and rule.else_ is None

@@ -1,16 +1,16 @@
-"""Rego source text as tokens, each with the meaning that its surroundings give it.
+"""Rego source text as tokens, whose kinds depend on their surroundings.
 
-A context-free grammar cannot see white space, so the lexer looks for it: `a[0]` is a reference, `a [0]` is not; `.name`
-belongs to what it touches. And a few characters mean different things that only the text behind them can tell apart:
+A context-free grammar does not see white space, so the lexer does: `a[0]` is a reference, `a [0]` is not, and `.name`
+belongs to the term it touches. The meaning of a few characters depends on the text behind them:
 
 - `{` opens a body, a set, an object or a comprehension (`LBODY`, `LBLOCK`, `LBRACE`);
 - `|` ends the head of a comprehension or unites sets (`BAR`, `PIPE`);
-- `-` may be unary before a number or a name only (`MINUS`, otherwise `SUB`);
-- a keyword that touches `.` or `[` may be a name, and so may an imported `and` or `or` (`?IF`, `?LAND`, …: the state of
-  the parser decides, see parser.py).
+- `-` can be unary only before a number or a name (`MINUS`, otherwise `SUB`);
+- a keyword that touches `.` or `[` can be a name, and so can an imported `and` or `or` (`?IF`, `?LAND`, …: the state of
+  the automaton decides).
 
-This file cuts the text and matches brackets; brackets.py decides braces, bars and signs. Newlines are not tokens:
-whether two literals share a line is seen from their locations.
+This file splits the text and matches brackets; brackets.py decides braces, bars and signs. Newlines are not tokens: the
+locations of two literals show whether they share a line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from policy_engine.location import Location
 from policy_engine.syntax.nodes import Comment
 
 MAX_BRACKETS = 200
-"""How deep brackets may nest."""
+"""The limit of nested brackets."""
 NEVER = sys.maxsize
 
 KEYWORDS = {
@@ -74,11 +74,11 @@ _FORBIDDEN = re.compile("[\0\ud800-\udfff\ufeff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NEWLINE = re.compile("\n")
 
-_new = tuple.__new__  # half the price of a NamedTuple's own constructor; this is the hottest loop of the parser
+_new = tuple.__new__  # takes half the time of a NamedTuple's own constructor, in the hottest loop of the parser
 
 
 class Token(NamedTuple):
-    """`kind` is a terminal of the grammar; `text` is as written (of a string: what it stands for)."""
+    """`kind` is a terminal of the grammar, `text` the source text, or the value of a string."""
 
     kind: str
     text: str
@@ -86,7 +86,7 @@ class Token(NamedTuple):
 
 
 class Frame:
-    """A bracket that is still open."""
+    """An open bracket."""
 
     __slots__ = ("bracket", "delimiter", "every", "index")
 
@@ -94,9 +94,9 @@ class Frame:
         self.index = index
         self.bracket = bracket
         self.delimiter = delimiter
-        """`\"` or `` ` `` if this is the expression of a template string."""
+        """The quote of the template string if this is one of its expressions."""
         self.every = False
-        """An `every` waits for its body."""
+        """An `every` has no body yet."""
 
 
 def fail(message: str, loc: Location, hint: str = "") -> NoReturn:
@@ -104,7 +104,7 @@ def fail(message: str, loc: Location, hint: str = "") -> NoReturn:
 
 
 class Lexer:
-    """Cuts one text. After `run` the attributes are what brackets.py works on."""
+    """Splits one text into tokens. brackets.py reads the attributes after `run`."""
 
     def __init__(self, source: str, file: str, *, query: bool) -> None:
         self.source = source
@@ -114,14 +114,14 @@ class Lexer:
         self.tokens: list[Token] = []
         self.comments: list[Comment] = []
         self.mates: dict[int, int] = {}
-        """Index of an opening bracket, or of a template's start → index of what closes it."""
+        """Index of an opening bracket, or of a template's start → index of its closing token."""
         self.braces: list[int] = []
         """Every `{` and every free `[`, in order."""
         self.bars: dict[int, int] = {}
         """Index of a bracket → index of the first `|` directly inside."""
         self.minuses: list[int] = []
         self.bodies: set[int] = set()
-        """Every `{` behind a complete term where only a body can follow: of `every`, or of one more rule."""
+        """Every `{` behind a complete term where only a body can follow: that of `every`, or one more of a rule."""
         self.else_ifs: set[int] = set()
         """Every `if` of an `else`."""
         self.modern_not = NEVER
@@ -129,12 +129,12 @@ class Lexer:
         self.logical = NEVER
         """The same of `import future.keywords.and` or `.or`, whichever comes first."""
         self.deepest = 0
-        """How deep brackets nest."""
+        """The depth of nested brackets."""
 
         self._keywords = KEYWORDS
         self._frames = [Frame(-1, "")]
         self._after_else = False
-        # Where the current line begins and ends, kept while the text is read from front to back.
+        # The beginning and the end of the current line.
         self._breaks = [match.end() for match in _NEWLINE.finditer(source)]
         self._breaks.append(len(source) + 2)
         self._row = 1
@@ -220,7 +220,7 @@ class Lexer:
     # ---- words
 
     def _keyword(self, text: str, end: int) -> str:
-        """The kind of a word that is a keyword, at least here and there."""
+        """The kind of a word that is a keyword in some places."""
         kind = self._keywords[text]
         if self.tokens and self.tokens[-1].kind in ("PACKAGE", "IMPORT"):
             return "NAME"
@@ -237,7 +237,7 @@ class Lexer:
         return kind
 
     def _import_keyword(self, text: str, end: int) -> None:
-        """`import future.keywords` and `import future.keywords.and` hold from where they stand."""
+        """`import future.keywords` and `import future.keywords.and` apply to the text behind them."""
         before = [token.text for token in self.tokens[-3:]]
         if text != "keywords" and before == ["import", "future", "keywords"]:
             names: tuple[str, ...] = (text,)
@@ -291,7 +291,7 @@ class Lexer:
         return kind
 
     def _behind_contains(self) -> bool:
-        """The last token is the keyword of `p contains x`, not a variable of that name."""
+        """The last token is the keyword of `p contains x`, not a variable with that name."""
         tokens = self.tokens
         return len(tokens) > 1 and tokens[-1].kind == "CONTAINS" and tokens[-2].kind in OPERAND_END
 
@@ -313,7 +313,7 @@ class Lexer:
             text: str = json.loads(literal)
         except ValueError:
             self._illegal(loc)
-        return _SURROGATES.sub("\ufffd", text)  # what Go makes of half a surrogate pair
+        return _SURROGATES.sub("\ufffd", text)  # as Go replaces half a surrogate pair
 
     def _open_template(self, text: str, loc: Location) -> None:
         self._check_depth(loc)
@@ -347,7 +347,7 @@ class Lexer:
             return text
         return self._unescape('"' + re.sub(r"\\(\{|.)", lambda m: "{" if m[1] == "{" else m[0], text) + '"', loc)
 
-    # ---- what is wrong: `diagnosis` finds the words
+    # ---- errors: `diagnosis` explains them
 
     def _check_characters(self) -> None:
         source = self.source

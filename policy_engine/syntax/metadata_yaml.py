@@ -74,7 +74,7 @@ class Document:
             self.errors.append((node.row, f"{name} must be {names[kind]}, found {found}"))
         return node.kind == kind
 
-    def fields(self, node: Node | None, name: str) -> dict[str, Node]:
+    def fields(self, node: Node | None, name: str, depth: int = 0) -> dict[str, Node]:
         """The members of a mapping by their keys as they are written."""
         own: dict[str, Node] = {}
         merged: dict[str, Node] = {}
@@ -89,7 +89,8 @@ class Document:
             for mapping in reversed(item.items if item.kind == "seq" else [item]):
                 if mapping.kind != "map":
                     raise YAMLError("`<<` must be a mapping or a list of mappings", key.row)
-                merged |= self.fields(mapping, name)
+                self._count(mapping, depth + 1)
+                merged |= self.fields(mapping, name, depth + 1)
         return merged | own
 
     def items(self, node: Node | None, name: str) -> list[Node]:
@@ -115,9 +116,7 @@ class Document:
 
     def value(self, node: Node, depth: int = 0) -> Any:
         """Any value as JSON. Its keys must be strings."""
-        self._nodes += 1
-        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise YAMLError("nesting too deep" if depth > MAX_DEPTH else "too many aliases", node.row)
+        self._count(node, depth)
         if node.event:
             return reader.json_number(_scalar(node.event))
         if node.kind == "seq":
@@ -125,7 +124,13 @@ class Document:
         for key, _ in node.pairs():
             if not _is_merge(key) and not _is_string(key):
                 raise YAMLError(f"key `{key.text}` is not a string", key.row)
-        return {name: self.value(item, depth + 1) for name, item in self.fields(node, "").items()}
+        return {name: self.value(item, depth + 1) for name, item in self.fields(node, "", depth).items()}
+
+    def _count(self, node: Node, depth: int) -> None:
+        """Aliases and merged mappings let a short text stand for a huge value."""
+        self._nodes += 1
+        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
+            raise YAMLError("nesting too deep" if depth > MAX_DEPTH else "too many aliases", node.row)
 
 
 def _compose(text: str) -> Node | None:

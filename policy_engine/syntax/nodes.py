@@ -3,7 +3,7 @@
 One tree serves the parser, the printer, the linter and the compiler. Nodes are dataclasses; `loc` is metadata and takes
 no part in equality. Sequences are tuples: a tree is not changed after it is made, a pass builds a new one.
 
-What the parser has already done:
+What the parser has done already:
 - `_` is a variable of its own each time: `Var("$0")`, `Var("$1")`, … numbered through the module.
 - infix operators, `:=` and `=` are calls of the builtin they stand for (`a + b` is `Call("plus", (a, b), infix=True)`;
   names: assign eq equal neq lt lte gt gte plus minus mul div rem and or internal.member_2 internal.member_3); unary
@@ -22,7 +22,7 @@ from policy_engine.location import NOWHERE, Location
 
 @dataclass(slots=True)
 class Node:
-    """What every node has."""
+    """The fields that every node has."""
 
     loc: Location = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
 
@@ -59,7 +59,7 @@ class Var(Node):
 
 @dataclass(slots=True)
 class Ref(Node):
-    """A reference: `head` (a Var, a Call, or a collection or comprehension that is indexed) and a path, not empty.
+    """A reference: a `head` (a Var, a Call, a collection or a comprehension) and a path, which is never empty.
 
     `input.a[i]` is `Ref(Var("input"), (Scalar("a"), Var("i")))`. The operator of a call is a dotted name, not a Ref.
     """
@@ -73,8 +73,8 @@ class Collection(Node):
     """An array, an object or a set."""
 
     constant: bool = field(default=False, compare=False, repr=False, kw_only=True)
-    """Known to be made of scalars alone, so that a pass need not look into it: tests carry large fixtures. The parser
-    says so; False says nothing.
+    """It consists of scalars alone: a pass need not look into it, and tests carry large fixtures. Set by the parser;
+    False means unknown.
     """
 
 
@@ -120,7 +120,7 @@ class ObjectComprehension(Node):
 
 @dataclass(slots=True)
 class Call(Node):
-    """A call. `operator` is as written: a Var (`f`), or a Ref of a Var and string scalars (`io.jwt.decode`).
+    """A call. `operator` is the name as written: a Var (`f`), or a Ref of a Var and strings (`io.jwt.decode`).
 
     As the whole of an expression a call may have one argument more than its function: the output (`plus(1, 2, x)`).
     """
@@ -191,7 +191,7 @@ class Every(Node):
 
 @dataclass(slots=True)
 class Negation(Node):
-    """`not` as `import future.keywords.not` has it: the body as a whole has no solution, hoisted parts included.
+    """`not` of `import future.keywords.not`: the body as a whole has no solution, hoisted parts included.
 
     An operand of `not`, `and` and `or` is a `Body` if it is written in braces: a scope of its own. Without braces it is
     an `Expr`, and binds no variables.
@@ -216,7 +216,7 @@ class Disjunction(Node):
 
 @dataclass(slots=True)
 class Expr(Node):
-    """One literal of a body: what it says, whether it is negated, its `with` modifiers.
+    """One literal of a body: its content, whether it is negated, and its `with` modifiers.
 
     `negated` is the classic `not` (operands are hoisted out of it, see the compiler's rewriting stage).
     """
@@ -225,7 +225,7 @@ class Expr(Node):
     negated: bool = False
     withs: tuple[With, ...] = ()
     flat: bool = field(default=False, compare=False, repr=False, kw_only=True)
-    """Known to have no bodies in it: a pass need not look for them. The compiler says so; False says nothing."""
+    """It contains no bodies, so that a pass need not look for them. The compiler sets it. False means unknown."""
 
 
 Body: TypeAlias = tuple[Expr, ...]

@@ -1,6 +1,6 @@
-"""A module as OPA's JSON syntax tree (v1/ast/policy.go, term_marshal.go): what `rego.parse_module` gives.
+"""A module as OPA's JSON syntax tree (v1/ast/policy.go, term_marshal.go), which `rego.parse_module` returns.
 
-Locations are left out, as OPA does unless asked; comments carry theirs.
+Only comments have locations: OPA leaves out the others unless it is asked for them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _comment(item: nodes.Comment) -> Json:
 
 
 def _rule(rule: nodes.Rule, shows: tuple[bool, bool] | None = None) -> Json:
-    """A rule, or an `else` of one, whose head `shows` what that of the rule does."""
+    """A rule, or one of its `else` branches, whose head `shows` the same parts as that of the rule."""
     shows = _name_and_key(rule) if shows is None else shows
     result: Json = {"head": _head(rule.head, *shows), "body": _body(rule.body)}
     if rule.default:
@@ -81,10 +81,10 @@ def _head(head: nodes.Head, name: bool, key: bool) -> Json:
 
 
 def _name_and_key(rule: nodes.Rule) -> tuple[bool, bool]:
-    """Whether a rule's head shows a name, and the last part of its reference as a key, too.
+    """Whether a rule's head shows a name, and whether it shows the last part of its reference as a key.
 
-    OPA had heads of one or two parts (`a`, `a[x]`) before it had references in heads; which rules of two parts still
-    have that form depends on the way through its parser.
+    Before OPA had references in heads, heads had one or two parts (`a`, `a[x]`). Some rules of two parts still have
+    that form; which ones depends on OPA's parser.
     """
     head = rule.head
     steps = head.ref.path if isinstance(head.ref, nodes.Ref) else ()
@@ -155,7 +155,7 @@ def _call(call: nodes.Call) -> list[Json]:
 
 
 def _reference(name: Term) -> Json:
-    """A name as a ref, also where it is a single variable."""
+    """A name as a ref, even if it is a single variable."""
     if isinstance(name, nodes.Var):
         return {"type": "ref", "value": [_var(name.name)]}
     return term(name)
@@ -194,5 +194,5 @@ def term(item: Term) -> Json:
 
 
 def _template_part(part: Expr) -> Json:
-    """An expression of a template, of which OPA's parser keeps just the value if that is a scalar."""
+    """An expression of a template. OPA's parser keeps only the value if that is a scalar."""
     return term(part.what) if isinstance(part.what, nodes.Scalar) else _expr(part, 0)

@@ -1,6 +1,6 @@
-"""The order of terms of OPA's JSON syntax tree (v1/ast/compare.go), constants and others alike.
+"""The order of terms in OPA's JSON syntax tree (v1/ast/compare.go).
 
-A set of terms has it, and no two members that are the same; an object has it in its keys.
+The members of a set and the keys of an object have this order, and a set has no equal members.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ABSENT: Final[Key] = (-1,)
 
 
 def distinct(members: list[Json]) -> list[Json]:
-    """The members of a set, in order. Of those that are the same the first stays."""
+    """The members of a set, in order. The first of several equal members stays."""
     if len(members) < 2:
         return members
     keyed = sorted(((_term(member), member) for member in members), key=lambda pair: pair[0])
@@ -62,7 +62,7 @@ def _body(body: list[Json]) -> Key:
 
 
 def _expr(expr: Json) -> Key:
-    """Whether braces were written around an operand does not count: `not x` and `not { x }` are the same."""
+    """Braces around an operand do not count: `not x` and `not { x }` are equal."""
     terms = expr["terms"]
     modifiers = [part for item in expr.get("with", ()) for part in (_term(item["target"]), _term(item["value"]))]
     return (100, *_terms(terms, expr.get("negated", False)), tuple(modifiers))

@@ -1,8 +1,8 @@
 """Text of any node, so that `parse(print(tree)) == tree`.
 
-The text is canonical: it depends on the tree alone, not on how the source was laid out; `and`, `or` and `not` need the
-imports that the tree's module has. Comments are not part of it. Parentheses stand only where the tree would be another
-one without them, which includes the places where Rego's grammar looks at what is behind a `{` or a `|` (brackets.py).
+The text is canonical: it depends on the tree alone, not on the layout of the source. It has no comments. `and`, `or`
+and `not` need the imports of the tree's module. Parentheses appear only where the tree would differ without them,
+also where the meaning of a `{` or `|` depends on the text behind it (brackets.py).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _BY_LEVEL = (
     ("mul", "div", "rem"),
 )
 LEVELS = {name: level for level, names in enumerate(_BY_LEVEL) for name in names}
-"""How tightly an operator binds. What is no operator binds at `UNARY`."""
+"""How tightly an operator binds. Terms without an operator bind at `UNARY`."""
 VALUE, RELATION, UNARY = LEVELS["member"], LEVELS["equal"], len(_BY_LEVEL)
 NAME = re.compile(r"[A-Za-z_][A-Za-z_\d]*")
 _CONTINUES = ("-", "and(", "or(")
-"""What is an operator at the beginning of a line if it can be one."""
+"""At the beginning of a line these continue the line before if they can."""
 
 
 def to_text(node: Node) -> str:
@@ -77,7 +77,7 @@ def _items(terms: tuple[Term, ...]) -> str:
 
 
 def _item(term: Term) -> str:
-    """A member of a list. The first `|` in a collection would end the head of a comprehension."""
+    """A member of a list, in parentheses if its `|` would be read as the bar of a comprehension."""
     operands = member(term)
     if (operands is not None and len(operands) == 3) or _shows_bar(term):
         return f"({_term(term)})"
@@ -142,7 +142,7 @@ def _level(term: Term) -> int:
 
 
 def _term(term: Term, level: int = 0) -> str:
-    """The term where an operator of `level` or tighter can stand."""
+    """The term, in parentheses if it binds looser than `level`."""
     text = to_text(term)
     return text if _level(term) >= level else f"({text})"
 
@@ -255,7 +255,7 @@ def _block(body: Body) -> str:
     for expr in body:
         text = _expr(expr) if lines else _expr_in_braces(expr)
         if lines and text.startswith(_CONTINUES):
-            lines[-1] += ";"  # or the line would go on with the one before
+            lines[-1] += ";"  # otherwise this line would continue the one before
         lines.append("\t" + text)
     return "{\n" + "\n".join(lines) + "\n}"
 

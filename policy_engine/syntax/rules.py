@@ -1,4 +1,4 @@
-"""Heads, rules, imports and packages: the rest of the methods that the parser calls (see builder.py)."""
+"""Heads, rules, imports and packages: the other methods that the automaton calls (see builder.py)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Name:
         self.parts: list[Term] = []
         self.loc = token.loc
         self.free = False
-        """White space stands between the name and what follows it: allowed only before a body."""
+        """White space follows the name: allowed only in a rule with a body."""
 
     def add(self, part: Part) -> None:
         self.parts.append(part.term)
@@ -57,7 +57,7 @@ class Name:
 
 
 class HeadRead(NamedTuple):
-    """A head, and whether white space makes it one that needs a body."""
+    """A head. `free`: because of white space in it, the rule needs a body."""
 
     head: Head
     loc: Location
@@ -74,7 +74,7 @@ class Else(NamedTuple):
 
 
 class Chain:
-    """A rule with its `else` branches, the last of which is at hand."""
+    """A rule with its `else` branches; `last` is the latest of them."""
 
     __slots__ = ("last", "length", "others", "rule")
 
@@ -87,12 +87,12 @@ class Chain:
 class RuleBuilder(BodyBuilder):
     _last_head: Head
     _has_if = True
-    """Whether the rule at hand has an `if` before its first body: then it needs none before the others."""
+    """Whether the current rule has an `if` before its first body: the other bodies then need none."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
         self.rule_errors: list[PolicyError] = []
-        """Rules that are none in Rego v1, though they can be read: a module in v0 has many, and all are reported."""
+        """Errors of rules that can be read, but are no rules of Rego v1: a module of v0 has many."""
 
     # ---- heads
 
@@ -160,7 +160,7 @@ class RuleBuilder(BodyBuilder):
     # ---- rules
 
     def fact(self, read: HeadRead) -> list[Rule]:
-        """A head alone. OPA reads it as an expression and asks whether that can be a rule."""
+        """A head alone, which OPA reads as an expression that can be a rule."""
         head = read.head
         if read.free:
             fail("unexpected space behind the name of a rule: a `[` or `(` touches it", head.loc)
@@ -194,7 +194,7 @@ class RuleBuilder(BodyBuilder):
         return Rule(head, default=True, loc=loc)
 
     def _check_constant(self, term: Term) -> None:
-        """A default value holds no variables; what stands inside a comprehension is its own affair."""
+        """Refuse variables in a default value, except inside of comprehensions."""
         inner: tuple[Term, ...] = ()
         if isinstance(term, Var | Ref | Call):
             fail(
@@ -224,7 +224,7 @@ class RuleBuilder(BodyBuilder):
         return (literal,), literal.loc
 
     def again(self, left: Token) -> HeadRead:
-        """`p if {…} {…}`: the head holds for the second body as well. Its wildcards are numbered before the body's."""
+        """`p if {…} {…}`: the second body has the same head. The head's wildcards are numbered before the body's."""
         head = self._last_head
         again = Head(head.ref, self._fresh(head.args), head.key, head.value, assign=head.assign, loc=head.loc)
         return HeadRead(again, left.loc)
@@ -236,7 +236,7 @@ class RuleBuilder(BodyBuilder):
         return rules
 
     def _fresh(self, args: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
-        """A head that is used once more: each `_` among its arguments is a variable of its own."""
+        """The arguments of a head that is used again: each `_` in them is another variable."""
         if args is None:
             return None
         return tuple(
@@ -265,7 +265,7 @@ class RuleBuilder(BodyBuilder):
         return chain
 
     def _check_ground(self, ref: Ref, head: Head, part: Else) -> None:
-        """OPA allows `else` behind `p[1]`, even behind `p.q[input.x]`, but not behind `p[x]` and `p[input.x]`."""
+        """OPA allows `else` behind `p[1]` and `p.q[input.x]`, but not behind `p[x]` and `p[input.x]`."""
         if not all(map(is_ground, ref.path)):
             fail("unexpected `else`: the name of the rule contains a variable", part.loc)
         key = ref.path[0]
@@ -313,7 +313,7 @@ class RuleBuilder(BodyBuilder):
 
     def _no_rule(self, message: str, loc: Location, hint: str = "") -> None:
         if self.rule_errors and hint == V0:
-            hint = ""  # once is enough
+            hint = ""  # the first error has it
         self.rule_errors.append(PolicyError(PARSE_ERROR, message, loc, hint=hint))
 
     # ---- packages and imports
@@ -374,12 +374,12 @@ class RuleBuilder(BodyBuilder):
             part.term.raw or part.loc.end_col != part.term.loc.end_col  # type: ignore[union-attr]
             for part in path
         ):
-            # The lexer must see at once which words become keywords; it looks for `.name` only.
+            # The lexer has to know at once which words become keywords, and recognises only `.name`.
             fail("an import of keywords is written with points, `future.keywords.x`", loc)
 
 
 def element(head: Head) -> Term | None:
-    """The `x` of `p[x]` and `p.x`: without a value it was an element of a partial set in version 0."""
+    """The `x` of `p[x]` and `p.x`, which without a value was an element of a partial set in version 0."""
     return head.ref.path[0] if head.args is None and isinstance(head.ref, Ref) and len(head.ref.path) == 1 else None
 
 
@@ -390,7 +390,7 @@ def _with_contains(head: Head) -> str:
 
 
 def is_ground(term: Term) -> bool:
-    """No variable has to be bound for the term to have a value. (A reference is where its path is.)"""
+    """Whether no variable has to be bound for the term to have a value. (Of a reference only the path counts.)"""
     pending = [term]
     while pending:
         term = pending.pop()

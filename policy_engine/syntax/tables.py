@@ -1,10 +1,10 @@
-"""The parse table: made by Lark from grammar.lark, kept on disk so that start-up does not make it again.
+"""The parse table, which Lark makes from grammar.lark, and its cache on disk.
 
-Making it costs about 120 ms (of which importing Lark is a quarter), reading it back 2 ms. What is kept is JSON: reading
-it runs nothing. But whoever can write it decides how a policy is read, so it is kept as private_files.py keeps things.
-Anything amiss (foreign, damaged, unwritable) means the table is made anew, silently.
+Making the table takes about 120 ms (a quarter of it for importing Lark), reading it from the cache 2 ms. The cache is
+JSON, so that reading it executes nothing. But a changed table changes how policies are read: the file is private
+(private_files.py). If it is foreign, damaged or cannot be written, the table is made again, silently.
 
-The key in the file's name covers all that the table depends on: the grammar, Lark, Python and the format.
+The key in the file's name covers everything that the table depends on: the grammar, Lark, Python and the format.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 from policy_engine import private_files
 
 FORMAT = 2
-"""Raise it when `_make` writes something else for the same grammar."""
+"""Increment it when the output of `_make` for the same grammar changes."""
 
 STARTS = ("module", "query", "value")
 END = "$END"
 
 
 class Rule(NamedTuple):
-    """One alternative of the grammar. `callback` is "" where the value of its one symbol is passed on."""
+    """One alternative of the grammar. `callback` is "" if the alternative passes on the value of its only symbol."""
 
     symbol: str
     length: int
@@ -45,7 +45,7 @@ class Table(NamedTuple):
 
 @functools.cache
 def table() -> Table:
-    """The table, from the cache or made anew."""
+    """The table, from the cache if it is there."""
     grammar = Path(__file__).with_name("grammar.lark").read_text("utf-8")
     directory = _directory()
     name = f"rego-{_key(grammar)}.json"
@@ -65,13 +65,13 @@ def _key(grammar: str) -> str:
 
 
 def _make(grammar: str) -> dict[str, Any]:
-    """Let Lark analyse the grammar, and keep of its table what `parser.parse` needs."""
+    """The part of Lark's table that the automaton needs."""
     from lark import Lark
     from lark.grammar import Rule as LarkRule
     from lark.lexer import Lexer, TerminalDef
 
     class NoLexer(Lexer):
-        """Lark is only asked for the table; lexer.py makes the tokens."""
+        """Only Lark's table is used; lexer.py makes the tokens."""
 
         def __init__(self, conf: object) -> None: ...
 
@@ -83,7 +83,7 @@ def _make(grammar: str) -> dict[str, Any]:
 
 
 def _renumber(lalr: dict[str, Any], memo: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """States and rules in the order in which they are met. Lark's own numbers differ from one run to the next."""
+    """States and rules, numbered in a fixed order: Lark's own numbers differ from one run to the next."""
     symbols, found = lalr["tokens"], lalr["states"]
     order = [lalr["start_states"][name] for name in STARTS]
     numbers = {state: number for number, state in enumerate(order)}

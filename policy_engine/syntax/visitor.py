@@ -1,7 +1,7 @@
 """Walking and rebuilding trees, the same way for every node class.
 
-`children`, `walk` and `depth` do not recurse, so they work on any tree; `transform` does, and relies on the parser's
-limit of depth. Which fields of a class can hold nodes is worked out once, from the dataclasses themselves.
+`children`, `walk` and `depth` do not recurse and work on any tree; `transform` recurses and relies on the parser's
+limit of depth. The fields of a class that can hold nodes are computed once, from the dataclasses.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def depth(node: Node) -> int:
-    """The number of nodes on the longest way down from `node`, itself included."""
+    """The number of nodes on the longest path down from `node`, itself included."""
     level = [node]
     deep = 0
     while level:
@@ -80,8 +80,8 @@ def depth(node: Node) -> int:
 def transform(node: Node, change: Callable[[Node], Node]) -> Any:
     """The tree with every node replaced by what `change` makes of it, from the leaves up.
 
-    `change` returns its argument where nothing is to be changed; what has not changed is shared with the old tree. New
-    nodes get the location of the ones that they replace unless they bring their own.
+    `change` returns its argument to keep a node. Unchanged parts are shared with the old tree. New nodes get the
+    location of the nodes that they replace, unless they have their own.
     """
     values = {}
     for name in FIELDS[node.__class__]:

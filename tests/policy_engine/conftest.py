@@ -59,7 +59,7 @@ class Case:
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> Case:
-        """A case from its fields. An unknown one is an error: with a misspelt `want_eror` nothing could fail."""
+        """A case from its fields. Unknown ones are errors: a misspelt `want_eror` would be a case that cannot fail."""
         known = dict(fields, modules=tuple(fields.get("modules") or ()))
         if "strict_error" in known:
             known["strict"] = known.pop("strict_error")

@@ -234,8 +234,8 @@ def test_what_can_wait_needs_nothing_when_it_is_written(generator: Any) -> None:
             continue
         unit = Unit(policies._compiled.program)
         for group in unit.program.groups:
-            for rule in group.rules:
+            for number, rule in enumerate(group.rules):
                 if can_wait(unit.names, rule):
                     counted += 1
-                    unit._written_late(RuleFunction(group, "f", rule))
+                    unit._written_late(RuleFunction(group, number))
     assert counted > 3

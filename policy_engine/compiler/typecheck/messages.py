@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from policy_engine.compiler.generated_names import is_generated, is_internal
-from policy_engine.compiler.terms import bodies, closures, map_term, subterms
+from policy_engine.compiler.terms import COMPREHENSIONS, bodies, closures, map_term, subterms
 from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.scope import Scope
 from policy_engine.errors import TYPE_ERROR, PolicyError
@@ -69,10 +69,6 @@ def _key_text(key: Value) -> str:
     return number_text(key)
 
 
-MEMBER = frozenset({"internal.member_2", "internal.member_3"})
-"""The names of the operator `in`."""
-
-
 def match_error(loc: Location, left: Type, right: Type) -> PolicyError:
     """The two sides of an equality can never be equal."""
     text = "match error: the two sides are never equal"
@@ -130,7 +126,7 @@ def _error(loc: Location, message: str, *details: str) -> PolicyError:
 
 
 def term_text(scope: Scope, term: Term) -> str:
-    """A term as written in the policy, with intermediate values put back."""
+    """A term as written in the policy, with intermediate values put back and comprehensions abbreviated."""
     return printer.to_text(_original(scope, term))
 
 
@@ -145,9 +141,13 @@ def _original(scope: Scope, term: Term) -> Term:
         return nodes.Call(operator, (), loc=term.loc)
     if isinstance(term, nodes.Call) and term.operator == nodes.Var("internal.template_string"):
         return nodes.Template(tuple([_original_part(scope, part) for part in subterms(term.args[0])]))
-    if isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Var) and term.operator.name in MEMBER:
-        # The printer would print `in`; OPA shows the call.
-        return nodes.Call(term.operator, tuple([_original(scope, arg) for arg in term.args]), loc=term.loc)
+    if isinstance(term, nodes.Call) and term.infix and isinstance(term.operator, nodes.Var):
+        head, *steps = term.operator.name.split(".")  # `in` is `internal.member_2`
+        if steps:
+            operator = nodes.Ref(nodes.Var(head), tuple(map(nodes.Scalar, steps)))
+            term = nodes.Call(operator, term.args, infix=True)
+    if isinstance(term, COMPREHENSIONS):
+        return nodes.Var("[… | …]" if isinstance(term, nodes.ArrayComprehension) else "{… | …}")
     return map_term(term, lambda item: _original(scope, item))
 
 

@@ -56,7 +56,7 @@ def mistake(text: Text, at: int, template: int | None) -> Mistake:
     if character and character in "'‘’“”«»„":
         found = _QUOTED.match(source, at)
         written = '"' + re.sub(r'["\\]', "-", found[0][1:-1]) + '"' if found else " "
-        message = f"strings are written in double quotes, not in {character}"
+        message = f"strings are written in double quotes, found `{character}`"
         return Mistake(at, at + len(written), message, "", source[:at] + written + source[at + len(written) :])
     if character in "0123456789":
         return _number(text, at)

@@ -2,7 +2,7 @@
 
     load.py DATA CLIENTS BOOT
 
-Prints `ready`, then the id of every entry once it has been acknowledged. Ends with SIGTERM.
+Prints `ready`, then the id of every entry once it has been acknowledged.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from gateway.audit.intents import Activated, Recovered, Refused
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.storage.opened_file import write_ahead_log
-from tests.effort import effort
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -279,11 +278,8 @@ def test_a_full_queue_turns_away_at_once(log: Log, make: Make) -> None:
     assert sorted(each.result(10).seq for each in waiting) == [0, 1, 2, 3]
 
 
-def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(
-    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writers, "LOCK_SECONDS", 0.05)
-    writer = log.writer()
+def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(log: Log, make: Make) -> None:
+    writer = log.writer(lock_seconds=0.05)
     with held_lock(log):
         assert code_of(writer.submit(make.change())) == "audit_unavailable"
         assert code_of(writer.submit(make.change())) == "audit_unavailable"
@@ -339,18 +335,49 @@ def test_a_write_ahead_log_that_sqlite_made_anew_is_its_own(
     writer.write_sync(make.decided())
 
 
-def test_closing_while_the_lock_is_held_by_another_process(
-    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writers, "LOCK_SECONDS", 0.05)
-    writer = log.writer()
+def test_closing_while_the_lock_is_held_by_another_process(log: Log, make: Make) -> None:
+    writer = log.writer(lock_seconds=0.05)
     with held_lock(log):
         waiting = writer.submit(make.change())
         writer.close()
         assert code_of(waiting) == "audit_unavailable"
     # The abandoned wait gets the lock and lets go of it, or nobody could ever write again.
-    monkeypatch.setattr(writers, "LOCK_SECONDS", 5)
     assert log.writer().write_sync(make.change()).seq == 0
+
+
+def test_closing_writes_all_that_is_owed(log: Log, make: Make) -> None:
+    """Requests that were cancelled at a stop have their closings recorded, however many there are, once that can be."""
+    other = log.writer()
+    decisions = [make.decided() for _ in range(writers.BATCH + 300)]
+    for waiting in [other.submit(each) for each in decisions]:
+        waiting.result(10)
+    writer = log.writer(lock_seconds=0.05)
+    with held_lock(log):
+        waiting_ = [writer.submit(make.completed(each, outcome="gateway_stopped")) for each in decisions]
+        assert {code_of(each) for each in waiting_} == {"audit_unavailable"}
+    writer.close()
+    assert log.rows("SELECT * FROM open_decision") == []
+    assert [entry["late"] for entry in log.entries() if entry["kind"] == "completed"] == [True] * len(decisions)
+
+
+def test_closing_tries_once_more_what_has_just_failed(log: Log, make: Make) -> None:
+    writer = log.writer(lock_seconds=0.05)
+    decision = make.decided()
+    writer.write_sync(decision)
+    lock = held_lock(log)
+    lock.__enter__()
+    release = writer._complain
+
+    def complain(text: str) -> None:  # the moment at which the first attempt has failed
+        if text:
+            lock.__exit__(None, None, None)
+        release(text)
+
+    writer._complain = complain  # type: ignore[method-assign]
+    waiting = writer.submit(make.completed(decision))
+    writer.close()
+    assert code_of(waiting) == "audit_unavailable"
+    assert log.entries()[-1]["late"] is True
 
 
 def test_closing_writes_what_is_queued(log: Log, make: Make) -> None:
@@ -440,16 +467,3 @@ def test_writers_of_several_threads(log: Log, make: Make) -> None:
     for thread in threads:
         thread.join()
     assert len(log.entries()) == 200
-
-
-def test_a_leaf_is_built_in_microseconds(make: Make) -> None:
-    """The bound is about a tenth of a millisecond for each: this is about the order of magnitude."""
-    entry = {"v": 1, "id": "chg_1", "kind": "change", "time": "1764000000000000000", "org": "default", "boot": "b"}
-    entry |= {"actor": "local:0", "epoch": 1, "what": "x"} | {f"field_{number}": "value" for number in range(15)}
-
-    def build() -> None:
-        for _ in range(1000):
-            entries.check(entry)
-            entries.encode(entry)
-
-    assert effort(build) < 30

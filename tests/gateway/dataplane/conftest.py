@@ -329,7 +329,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
-        refusals = Refusals(writer)
+        refusals = Refusals(writer, presence.leave)
         policies = PolicyCache(data.bundles)
         assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)

@@ -15,6 +15,9 @@ from gateway.errors import GatewayError
 from gateway.settings import DataDirectory
 from gateway.storage.liveness import LiveBoots, OnlyOne, Presence
 
+left: list[bytes] = []
+"""What dead processes have left to the tests of this file."""
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataDirectory:
@@ -34,6 +37,30 @@ def test_from_beginning_to_end(data: DataDirectory) -> None:
     assert not live
 
 
+def test_what_a_process_leaves_is_found_when_it_is_dead(data: DataDirectory) -> None:
+    left: list[bytes] = []
+    live = LiveBoots(data)
+    first, second, third = (Presence(data, f"boot_{name}") for name in "abc")
+    first.leave(b"something long")
+    first.leave(b"short")
+    second.leave(b"gone")
+    second.leave(b"")
+    live.sweep(left.append)
+    assert left == []
+    for each in (first, second, third):
+        each.close()
+    assert os.listdir(data.processes) == ["boot_a"]
+
+    def fail(note: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        live.sweep(fail)
+    live.sweep(left.append)
+    live.sweep(left.append)
+    assert (left, os.listdir(data.processes)) == ([b"short"], [])
+
+
 def test_a_killed_process_is_dead_at_once(data: DataDirectory) -> None:
     program = (
         "import sys, time; from pathlib import Path; from gateway.storage.liveness import Presence\n"
@@ -49,13 +76,13 @@ def test_a_killed_process_is_dead_at_once(data: DataDirectory) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == b"held\n"
         live = LiveBoots(data)
-        live.sweep()
+        live.sweep(left.append)
         assert list(live) == ["boot_x"]
         child.send_signal(signal.SIGKILL)
         child.wait()
         assert list(live) == []
         assert len(os.listdir(data.processes)) == 1
-        live.sweep()
+        live.sweep(left.append)
         assert os.listdir(data.processes) == []
 
 
@@ -64,7 +91,7 @@ def test_a_sweep_never_takes_the_place_of_a_process_that_begins(data: DataDirect
 
     def sweep() -> None:
         while not stop.is_set():
-            live.sweep()
+            live.sweep(left.append)
 
     sweeper = threading.Thread(target=sweep)
     sweeper.start()

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import policy_engine as pe
+from policy_engine.errors import LIMIT_REACHED, MAX_ERRORS
 
 DIRECTORY = Path(__file__).with_name("mistakes")
 BASES: dict[str, str] = yaml.safe_load(DIRECTORY.joinpath("bases.yaml").read_text("utf-8"))
@@ -58,6 +59,26 @@ def test_case(fields: dict[str, Any]) -> None:
         assert error.location.col >= 1
         for word in wanted:
             assert word in f"{error.message} {error.hint}", report
+
+
+@pytest.mark.parametrize("open_", ["[", "{x | ", "{{1: ", "(", "not {", "{ a := ", "every x in [", '$"{', "[{x: y | "])
+def test_what_nests_too_deep(open_: str) -> None:
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile({"t.rego": f"package t\nimport future.keywords\np if {open_ * 300}"})
+    assert {error.location.row for error in caught.value.errors if error.location} == {3}
+
+
+@pytest.mark.parametrize("part", ["1 + ", "x.", "[1, ", "- ", "x | ", "p if x else ", '"\\', "x x ", "&& ", "{\n", "`"])
+def test_a_long_text_is_refused_as_well(part: str) -> None:
+    with pytest.raises(pe.PolicyError):
+        pe.compile({"t.rego": "package t\np := " + part * 20_001})
+
+
+def test_many_mistakes() -> None:
+    with pytest.raises(pe.PolicyError) as caught:
+        pe.compile({"t.rego": "package t\n" + "p if input.x === 'a'\n" * 40})
+    assert [error.message for error in caught.value.errors][-1] == LIMIT_REACHED
+    assert len(caught.value.errors) == MAX_ERRORS + 1
 
 
 @pytest.mark.parametrize("name", BASES)

@@ -1,4 +1,4 @@
-"""What the compiler refuses before it looks at types, as data: `cases/*.yaml`, each a module and its errors.
+"""The errors of the compiler other than type errors, as data: `cases/*.yaml`, each a module and its errors.
 
 `module` stands behind `package t`, in row 2; `logic` behind `import future.keywords` too, in row 3; `strict` where
 `module` does, but unused names are errors; `whole` is a first module with its package. More modules may follow a line
@@ -122,6 +122,9 @@ def test_an_error_stands_where_the_mistake_is(rules: str, places: list[str]) -> 
         ("p if data.t.is_admim(input.x)\nis_admin(x) := x", "did you mean `data.t.is_admin`?"),
         ("p if and == 1", "`import future.keywords.and` makes it a keyword"),
         ("p if not input.xs[_] == 1", "iterate in a statement of its own: `not`, `and` and `or` bind nothing"),
+        ("count := count(input.xs)", "the rule `count` hides the built-in function"),
+        ("p if input with inptu as 1", "did you mean `input`?"),
+        ("p if input.x == GET", 'a text is written in double quotes, "GET"'),
         ("p if nothing_like(1)", "check the name, or import its package"),
     ],
 )
@@ -174,6 +177,12 @@ def patterns(count: int) -> str:
     return f"input.y == [{names}]\n[{names}] = input.z\n{chain}\nx{count} = 1"
 
 
+def assigned_patterns(count: int) -> str:
+    names = ", ".join(f"x{number}" for number in range(count))
+    values = ", ".join(f"y{number}" for number in range(count))
+    return f"[{names}] := [{values}]\n[{values}] = input.z\ninput.y == [{names}]"
+
+
 def unbound_chain(count: int) -> str:
     return "\n".join(f"x{number} = x{number + 1}" for number in range(count)) + f"\nx{count} = y"
 
@@ -195,7 +204,7 @@ def calls(body: str) -> int:
     return count
 
 
-@pytest.mark.parametrize("body", [reversed_chain, patterns, unbound_chain])
+@pytest.mark.parametrize("body", [reversed_chain, patterns, assigned_patterns, unbound_chain])
 def test_statements_in_any_order_take_work_in_proportion_to_their_number(body: Callable[[int], str]) -> None:
     small, large = calls(body(50)), calls(body(400))
     assert small > 50

@@ -101,3 +101,16 @@ def test_more_errors_than_are_listed() -> None:
     assert caught.value.code == "rego_parse_error"
     assert [error.location.row for error in caught.value.errors if error.location] == [4, 5, 6, 7, 8, 9, 13, 14, 15, 16]
     assert caught.value.errors[-1].message == "error limit reached"
+
+
+def test_merged_mappings_count_as_often_as_they_are_merged() -> None:
+    rows = ["a0: &a0 {x: 1}", *(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 7))]
+    block = "".join(f"#   {row}\n" for row in rows)
+    with pytest.raises(pe.PolicyError, match="too many aliases"):
+        pe.compile({"t.rego": f"package t\n\n# METADATA\n# custom:\n{block}p := 1\n"})
+
+
+def test_merged_mappings_nest_to_a_limit() -> None:
+    block = "".join(f"#   a{i}: &a{i} {{<<: *a{i - 1}}}\n" for i in range(1, 1500))
+    with pytest.raises(pe.PolicyError, match="nesting too deep"):
+        pe.compile({"t.rego": f"package t\n\n# METADATA\n# custom:\n#   a0: &a0 {{x: 1}}\n{block}p := 1\n"})

@@ -9,11 +9,12 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from policy_engine.errors import PolicyError
+from policy_engine.errors import LIMIT_REACHED, PolicyError
 from policy_engine.syntax.nodes import Module
 from policy_engine.syntax.parser import parse_module, parse_query, parse_term
 from policy_engine.syntax.printer import to_text
 from policy_engine.syntax.visitor import walk
+from tests.policy_engine.refusals.test_mistakes import BASES
 from tests.policy_engine.syntax.mutations import mutate, sources, tokens_of
 
 SOURCES = [tokens_of(source) for source in sources()]
@@ -43,8 +44,12 @@ def read(source: str) -> Module | None:
     result = attempt(parse_module, source)
     if isinstance(result, Module):
         return result
-    assert result.location.row >= 1 or result.message == "empty module"
-    assert "\n" not in result.message + result.hint
+    for error in result.errors:
+        assert (error.message + error.hint).encode()
+        assert "\n" not in error.message + error.hint
+        if error.message != LIMIT_REACHED:
+            assert 1 <= error.location.row <= source.count("\n") + 1
+            assert error.location.col >= 1
     return None
 
 
@@ -70,6 +75,16 @@ def test_any_words_of_rego(source: str, imports: str) -> None:
         module = read(text)
         if module is not None:
             assert parse_module(to_text(module)) == module, to_text(module)
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(sorted(BASES)), st.lists(st.tuples(st.integers(min_value=0), REGO), min_size=1, max_size=3))
+def test_modules_with_mistakes(name: str, changes: list[tuple[int, str]]) -> None:
+    source = BASES[name]
+    for place, text in changes:
+        at = place % len(source)
+        source = source[:at] + text[:3] + source[at + place % 2 :]
+    read(source)
 
 
 @settings(max_examples=300)
