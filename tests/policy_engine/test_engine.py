@@ -511,15 +511,12 @@ def test_keys_that_are_no_strings_are_text_in_small_results_and_in_large_ones() 
 @pytest.mark.parametrize(
     ("block", "row", "message"),
     [
-        ("# title: a\n# title: b", 5, 'mapping key "title" already defined at line 1'),
-        ("# title: [a]", 4, "cannot unmarshal !!seq into string"),
-        ("# custom: {a: {1: b}}", 3, "invalid map key type"),
-        ("# authors: ['']", 3, "author is an empty string"),
-        ("# related_resources: ['%zz']", 3, "invalid URL escape"),
-        ("# scope: file", 3, "invalid annotation scope 'file'"),
-        ("# scope: package", 3, "must be applied to package (have rule)"),
-        ("# entrypoint: true\n# scope: rule", 3, "applied to non-document or package scope 'rule'"),
-        ("# custom:\n#   a: &a [*a]", 4, "value contains itself"),
+        ("# title: a\n# title: b", 5, "key `title` occurs twice"),
+        ("# custom: {a: {1: b}}", 4, "key `1` is not a string"),
+        ("# authors: ['']", 4, "invalid author"),
+        ("# scope: file", 4, "`file` is not a scope"),
+        ("# entrypoint: true\n# scope: rule", 4, "an entrypoint is a document or a package"),
+        ("# custom:\n#   a: &a [*a]", 5, "anchor `a` contains itself"),
     ],
 )
 def test_annotations_that_cannot_be_read(block: str, row: int, message: str) -> None:
