@@ -35,11 +35,17 @@ class Token(NamedTuple):
 
 _ANY: Final = ((0, 0x10FFFF),)
 
+_TOKEN: Final = 8
+"""Steps for a token: it is kept."""
+
+_UNPAID: Final = 32
+"""Tokens, and members of a set, that are read between two charges."""
+
 
 def globs_match(ctx: Context, one: Value, other: Value) -> bool:
     all_strings(_NAME, one, other)
-    ctx.charge(len(one) + len(other))
-    first, second = _simplified(_Parser(one).tokens()), _simplified(_Parser(other).tokens())
+    known: dict[Ranges, Ranges] = {}
+    first, second = (_simplified(_Parser(text, known).tokens(ctx)) for text in (one, other))
     overlaps = _Overlaps(ctx)
     trimmed = _trimmed(first, second, overlaps)
     return trimmed is not None and _Overlay(*trimmed, overlaps).matches(ctx)
@@ -50,14 +56,14 @@ class _Overlaps:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._known: dict[tuple[Ranges, Ranges], bool] = {}
+        self._known: dict[tuple[int, int], bool] = {}
 
     def __call__(self, a: Token, b: Token) -> bool:
-        pair = (a.ranges, b.ranges)
+        pair = (id(a.ranges), id(b.ranges))  # equal ones are the same
         found = self._known.get(pair)
         if found is None:
             self._ctx.charge(1 + (len(a.ranges) + len(b.ranges)) // 8)
-            found = self._known[pair] = _overlap(*pair)
+            found = self._known[pair] = _overlap(a.ranges, b.ranges)
         return found
 
 
@@ -80,7 +86,7 @@ def _simplified(tokens: list[Token]) -> list[Token]:
     simple: list[Token] = []
     for token in tokens:
         last = simple[-1] if simple else None
-        if last and last.flag and token.flag and last.ranges == token.ranges:
+        if last and last.flag and token.flag and last.ranges is token.ranges:
             simple[-1] = Token(token.ranges, "+" if "+" in (last.flag, token.flag) else "*")
         else:
             simple.append(token)
@@ -163,39 +169,44 @@ class _Overlay:
 
 
 class _Parser:
-    """Reads an expression. Positions in errors count the characters read so far."""
+    """Reads an expression. Positions in errors count the characters read so far. `known` has each set just once."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, known: dict[Ranges, Ranges]) -> None:
         self._text = text
+        self._known = known
         self._at = 0
 
-    def tokens(self) -> list[Token]:
-        found = []
+    def tokens(self, ctx: Context) -> list[Token]:
+        found: list[Token] = []
         while self._at < len(self._text):
+            if len(found) % _UNPAID == 0:
+                ctx.charge(_TOKEN * _UNPAID)
             char, escaped = self._next()
-            ranges = ((ord(char), ord(char)),) if escaped else self._ranges(char)
+            ranges = ((ord(char), ord(char)),) if escaped else self._ranges(ctx, char)
             flag = ""
             if self._text[self._at : self._at + 1] in ("+", "*"):
                 flag, _ = self._next()
-            found.append(Token(ranges, flag))
+            found.append(Token(self._known.setdefault(ranges, ranges), flag))
         return found
 
-    def _ranges(self, char: str) -> Ranges:
+    def _ranges(self, ctx: Context, char: str) -> Ranges:
         if char == ".":
             return _ANY
         if char == "[":
-            return self._set()
+            return self._set(ctx)
         if char == "]":
             self._fail("set-close ']' with no preceding '['")
         if char in "+*":
             self._fail(f"flag '{char}' must be preceded by a non-flag")
         return ((ord(char), ord(char)),)
 
-    def _set(self) -> Ranges:
+    def _set(self, ctx: Context) -> Ranges:
         found: list[tuple[int, int]] = []
         previous = ""
         while self._at < len(self._text):
             char, escaped = self._next()
+            if len(found) % _UNPAID == 0:
+                ctx.charge(_UNPAID)
             if char == "]" and not escaped:
                 return _merged(found)
             if char == "-" and not escaped:

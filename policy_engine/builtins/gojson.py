@@ -317,7 +317,12 @@ def quote(text: str) -> str:
     literal = json.dumps(text, ensure_ascii=False)
     if not _ESCAPED_OUT.search(literal):
         return literal
-    return SURROGATES.sub(r"\\ufffd", literal.translate(_ESCAPES))
+    if len(literal) < _SHORT:
+        literal = literal.translate(_ESCAPES)
+    else:
+        for char, escape in _ESCAPES.items():
+            literal = literal.replace(chr(char), escape)
+    return SURROGATES.sub(r"\\ufffd", literal)
 
 
 def write(

@@ -7,7 +7,7 @@ the budget before it is built.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -131,11 +131,26 @@ def indexof_n(ctx: Context, haystack: Value, needle: Value) -> list[int]:
 
 
 def lower(ctx: Context, text: Value) -> str:
-    return gotext.lower(_text(ctx, text, "lower"))
+    return _mapped(ctx, _text(ctx, text, "lower"), gotext.lower)
 
 
 def upper(ctx: Context, text: Value) -> str:
-    return gotext.upper(_text(ctx, text, "upper"))
+    return _mapped(ctx, _text(ctx, text, "upper"), gotext.upper)
+
+
+def _mapped(ctx: Context, text: str, mapping: Callable[[str], str]) -> str:
+    return mapping(text) if text.isascii() else "".join(map(mapping, _pieces(ctx, text)))
+
+
+def _pieces(ctx: Context, text: str) -> Iterator[str]:
+    """A text in pieces, between which the clock is looked at."""
+    for start in range(0, len(text), _PIECE):
+        if start:
+            ctx.look_at_clock()
+        yield text[start : start + _PIECE]
+
+
+_PIECE: Final = 1 << 16
 
 
 def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
@@ -247,7 +262,14 @@ def _split(ctx: Context, text: str, delimiter: str) -> list[str]:
     pieces = text.count(delimiter) + 1 if delimiter else len(text)
     charge_made(ctx, len(text), ascii_only=text.isascii())
     ctx.charge(pieces if text.isascii() else 4 * pieces)
-    return text.split(delimiter) if delimiter else list(text)
+    if not delimiter:
+        return list(text)
+    parts: list[str] = []
+    while len(found := text.split(delimiter, _PIECE)) > _PIECE:
+        ctx.look_at_clock()
+        text = found.pop()
+        parts += found
+    return parts + found if parts else found
 
 
 def split_n(ctx: Context, text: Value, delimiter: Value, limit: Value) -> list[str]:
@@ -279,23 +301,31 @@ def substring(text: Value, offset: Value, length: Value) -> str:
 
 def trim(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim", text, characters)
-    return _stripped(text, _cutset(characters), left=True, right=True)
+    return _stripped(ctx, text, _cutset(characters), left=True, right=True)
 
 
-def _stripped(text: str, cutset: str, *, left: bool = False, right: bool = False) -> str:
+def _stripped(ctx: Context, text: str, cutset: str, *, left: bool = False, right: bool = False) -> str:
     if len(cutset) <= _FEW:
         return text.strip(cutset) if left and right else text.lstrip(cutset) if left else text.rstrip(cutset)
-    # Python looks through all of them for each character of the text.
-    cut = set(cutset)
-    start, end = 0, len(text)
-    while left and start < end and text[start] in cut:
-        start += 1
-    while right and start < end and text[end - 1] in cut:
-        end -= 1
+    # Python would look through all of them for each character of the text.
+    cut = set().union(*_pieces(ctx, cutset))
+    start = _length_of_run(ctx, text, cut) if left else 0
+    end = len(text) - (_length_of_run(ctx, text[start:][::-1], cut) if right else 0)
     return text[start:end]
 
 
-_FEW: Final = 256
+def _length_of_run(ctx: Context, text: str, characters: set[str]) -> int:
+    """How many characters at the beginning of a text are among these."""
+    count = 0
+    for piece in _pieces(ctx, text):
+        for char in piece:
+            if char not in characters:
+                return count
+            count += 1
+    return count
+
+
+_FEW: Final = 16
 
 
 def _cutset(characters: str) -> str:
@@ -308,12 +338,12 @@ _NO_CHARACTERS: Final = "\ufffd" + "".join(map(chr, range(0xDC80, 0xDD00)))
 
 def trim_left(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_left", text, characters)
-    return _stripped(text, _cutset(characters), left=True)
+    return _stripped(ctx, text, _cutset(characters), left=True)
 
 
 def trim_right(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_right", text, characters)
-    return _stripped(text, _cutset(characters), right=True)
+    return _stripped(ctx, text, _cutset(characters), right=True)
 
 
 def trim_prefix(ctx: Context, text: Value, prefix: Value) -> str:

@@ -122,7 +122,9 @@ def _as_pem(text: str, label: str) -> str:
 
 
 def _keypair(ctx: Context, chain_text: str, key_text: str) -> Value:
-    blocks, key_blocks = (list(charged(ctx, pem.blocks(text))) for text in (chain_text, key_text))
+    blocks, key_blocks = (
+        list(charged(ctx, pem.blocks(text), lambda block: len(block.content) // 64)) for text in (chain_text, key_text)
+    )
     chain = [block.content for block in blocks if block.label == "CERTIFICATE"]
     keys = [block for block in key_blocks if block.label.endswith("PRIVATE KEY")]
     if not chain:
