@@ -1,12 +1,12 @@
-"""Compiled policies on disk: so that a start with policies that have not changed costs milliseconds.
+"""Compiled policies on disk, so that a start with unchanged policies takes milliseconds.
 
-An entry is what was made of the policies for one question: the code for a document or a query, the facts about a path,
-or what has to be known before any is asked. Its name is a digest of all that this depends on: the question, every
-module's name and text, the options that change code, the engine's own files, and Python. So an entry never goes stale;
-what nobody asks for any more goes when the directory has grown too large.
+An entry answers one question about the policies: the code for a document or a query, the facts about a path, or the
+outline that is needed before any question. Its name is a digest of everything that the answer depends on: the question,
+every module's name and text, the options that change code, the engine's own files, and Python. So an entry never goes
+stale. The entries that have not been used for longest are removed when the directory grows too large.
 
-What an entry holds is run. It is read only if nobody but this user can have written it, and whole: private_files.py
-sees to both. Anything amiss means that there is no entry, and the policies are compiled.
+The code in an entry is run. It is read only if nobody but this user can have written it, and if it is complete:
+private_files.py checks both. If anything is wrong there is no entry, and the policies are compiled.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from policy_engine.errors import PolicyError
 from policy_engine.values import Value, dumps, to_json
 
 FORMAT: Final = 1
-"""Raise it when entries mean something else, though no file of the engine has changed."""
+"""To be raised when the meaning of entries changes although no file of the engine does."""
 
 SUFFIX: Final = ".policy"
 MOST: Final = 256 * 1024 * 1024
-"""Bytes of all entries in a directory together."""
+"""The most bytes of all entries in a directory together."""
 
 
 class Cache:
-    """The entries of one set of policies. `key` is a digest of all that they depend on."""
+    """The entries of one set of policies. `key` is a digest of everything that they depend on."""
 
     def __init__(self, directory: Path, key: bytes) -> None:
         self._directory = directory
         self._key = key
 
     def get(self, kind: str, question: str = "") -> Any:
-        """An entry, or None if there is none to be trusted."""
+        """An entry, or None if there is none that can be trusted."""
         content = private_files.read(self._directory, self._name(kind, question))
         if content is None:
             return None
@@ -51,7 +51,7 @@ class Cache:
             return None
 
     def put(self, kind: str, question: str, entry: Any) -> None:
-        """Keep an entry: constants, tuples, lists, dicts and code objects."""
+        """Keep an entry, which consists of constants, tuples, lists, dicts and code objects."""
         try:
             content = marshal.dumps(entry)
         except ValueError:  # constants may be nested more deeply than `marshal` follows
@@ -72,9 +72,10 @@ def key(
     capabilities: Collection[str] | None,
     functions: Mapping[str, object],
 ) -> bytes | None:
-    """The key of a set of policies; None if it is not known what the engine is, or if the compiler will refuse them.
+    """The key of a set of policies; None if the engine's files cannot be read, or if a schema is no JSON.
 
-    `functions` are the declarations of the host's. The order of modules is part of the key: rules keep it.
+    `functions` are the declarations of the host's functions. The order of modules is part of the key, because it is
+    that of rules.
     """
     engine = _engine()
     if engine is None:
@@ -95,9 +96,9 @@ def key(
 
 @functools.cache
 def _engine() -> bytes | None:
-    """A digest of the engine's files and of what is known of Python; None if a file cannot be read.
+    """A digest of the engine's files and of Python's version; None if a file cannot be read.
 
-    Their content counts: a package may be unpacked with sizes and times that another version's files had.
+    The content of the files counts: an archive may be unpacked with sizes and times that another version's files had.
     """
     here = os.path.dirname(__file__)
     parts = []
@@ -119,7 +120,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _digest(parts: Iterable[bytes]) -> bytes:
-    """A digest that tells apart where one part ends and the next begins."""
+    """A digest of parts, which also depends on where each of them ends."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))

@@ -1,8 +1,8 @@
-"""What of a policy set does not depend on its data: the program, the code made of it, and the cache they come from.
+"""The data-independent part of a policy set: its program, its code, and the cache of its code.
 
-With a cache nothing is parsed or compiled before something is asked that the cache cannot answer: other entry points,
-other queries, a traced decision, annotations. Each entry of the cache has code of its own. Without a cache all entry
-points share theirs.
+With a cache nothing is parsed or compiled before a question that the cache cannot answer: another entry point, another
+query, a traced decision, annotations. Each entry of the cache has code of its own. Without a cache all entry points
+share one unit of code.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Document = tuple[Code, Callable[[Query], Value]]
 
 
 class Compiled:
-    """A compiled set of policies, or the promise of one. Any number of threads may use it.
+    """A compiled set of policies, which may be compiled later. Any number of threads may use it.
 
-    `build` parses and compiles; without a cache that is done at once. It raises `PolicyError`. With `covering` a traced
-    decision notes what was evaluated, not what succeeded.
+    `build` parses and compiles, and raises `PolicyError`. Without a cache it is called at once. With `covering` a
+    traced decision notes the expressions that were evaluated, not those that succeeded.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Compiled:
 
     @property
     def program(self) -> Program:
-        """The program, compiled now if it has not been."""
+        """The program, which is compiled when it is first asked for."""
         with self._lock:
             if self._program is None:
                 with depth_refused():
@@ -71,12 +71,12 @@ class Compiled:
     def _outline(self) -> tuple[Any, ...]:
         program = self.program
         packages = [(info.file, info.package) for info in program.modules]
-        # Base data has no places but those that strings name.
+        # Base data can lie only where all steps are strings.
         groups = [group for group in program.groups if all(isinstance(step, str) for step in group.path)]
         return packages, [(group.path, tuple(group.loc)) for group in groups]
 
     def _kept(self, kind: str, question: str, compute: Callable[[], Any]) -> Any:
-        """An entry of the cache, or what is computed and kept there from now on."""
+        """An entry of the cache. If there is none it is computed, and kept there."""
         if self._cache is None:
             return compute()
         entry = self._cache.get(kind, question)
@@ -115,7 +115,7 @@ class Compiled:
             return unit.code, function
 
     def traced(self, path: Path) -> Document:
-        """The same with functions that note what succeeds. Not kept in the cache: few decisions are explained."""
+        """The function of the traced build. It is not kept in the cache, because few decisions are explained."""
         with depth_refused():
             unit = self.unit(self.program, trace=True)
             return unit.code, unit.value(path)
@@ -139,7 +139,7 @@ class Compiled:
         return unit.code, rows, shape
 
     def profiled(self, text: str, profile: Profile) -> tuple[Code, Rows, Shape]:
-        """The same for one evaluation, whose times `profile` collects."""
+        """The function for a query's rows, whose times `profile` collects."""
         with depth_refused():
             unit, rows, shape = queries.prepare(
                 self.program, text, lambda program: Unit(program, partial(Profiling, profile)), capture=True
@@ -155,7 +155,7 @@ class Compiled:
         self._cache.put(kind, question, (taken, *more) if more else taken)
 
     def unit(self, program: Program, *, trace: bool = False) -> Unit:
-        """The shared code for queries that replace what a program replaces with `with`."""
+        """The code for queries that replace with `with` what a program replaces. They share it."""
         own = self.program
         if program.mocked <= own.mocked and program.masked <= own.masked:
             program = own

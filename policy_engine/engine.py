@@ -74,7 +74,7 @@ def compile(  # noqa: A001  the verb of the language, used as `pe.compile`
     `limits` is the budget of each decision. `functions` are the host's own builtins (name → declaration, callable);
     `capabilities` are the names of the only builtins that may be used. `print` receives what policies print.
     `schemas` are JSON Schemas for the type checker: "schema" is the one of `input`, "schema.a" one for annotations.
-    `cache` is a directory of this user's own where compiled code is kept and looked for, see `policy_engine.cache`.
+    `cache` is a directory of this user's own where compiled code is kept and looked up, see `policy_engine.cache`.
     Raises `PolicyError` with every parse error, or every error of the first compiler stage that finds one.
     """
     modules, schemas = dict(modules), None if schemas is None else dict(schemas)
@@ -106,8 +106,8 @@ def from_modules(
     schemas: Mapping[str, Value] | None = None,
     covering: bool = False,
 ) -> Policies:
-    """Compile syntax trees. With `covering` the coverage of a traced decision has what was evaluated, and the heads of
-    rules that gave a value, as `opa test` counts it.
+    """Compile syntax trees. With `covering` the coverage of a traced decision consists of the expressions that were
+    evaluated and the heads of rules that gave a value, as in `opa test`.
     """
     compiled = Compiled(lambda: compile_program(trees, TABLE, schemas=schemas), TABLE, covering=covering)
     return _over(compiled, data, options)
@@ -150,7 +150,7 @@ class Policies:
         self._data = data
         self._options = options
         self._indexes: dict[bool, Indexes] = {False: {}, True: {}}
-        """What is kept with the data, without and with strict builtin errors."""
+        """The tables that are kept with the data, for decisions without and with strict builtin errors."""
 
     def entrypoint(self, path: str, *, strict_builtin_errors: bool = False) -> Entrypoint:
         """The document at a constant path (`data.support.authz.allow`) as a callable: the hot path."""
@@ -165,7 +165,7 @@ class Policies:
         return _over(self._compiled, data, self._options)
 
     def facts(self, path: str) -> Facts:
-        """What a decision at `path` can depend on, decided from the policies alone."""
+        """What a decision at `path` can depend on, whatever its input and data are."""
         return self._compiled.facts(_path(path))
 
     def packages(self) -> dict[str, Path]:
@@ -177,7 +177,7 @@ class Policies:
         return [copy.deepcopy(found.to_json()) for found in self._compiled.program.annotations]
 
     def python_source(self, *paths: str) -> str:
-        """The Python that the policies (or what `paths` need) compile to. For people; constants are names in it."""
+        """The Python of the policies, or of what `paths` need, to be read by people. Constants appear as names."""
         unit = Unit(self._compiled.program)
         for path in map(_path, paths) if paths else self._compiled.packages.values():
             unit.value(path)
@@ -195,7 +195,7 @@ def parse_value(text: str) -> Value:
 
 def _path(text: str) -> Path:
     """The path below data that an entrypoint names."""
-    if _DOTTED.fullmatch(text):  # what nearly all are, and no reason to have a parser
+    if _DOTTED.fullmatch(text):  # nearly all are so simple, and need no parser
         return tuple(text.split(".")[1:])
     term = parser.parse_term(text)
     head = term.head if isinstance(term, nodes.Ref) else term
@@ -216,8 +216,8 @@ _DOTTED: Final = re.compile(r"data(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 class Entrypoint(Protocol):
     """A document of a policy set, ready to be asked for many times.
 
-    It is an ordinary function that has `decide` as an attribute. Calling an object that is none would cost as much as
-    a small decision does.
+    It is an ordinary function that has `decide` as an attribute. Calling an object of a class would take as long as a
+    small decision.
     """
 
     def __call__(self, input: Value = UNDEFINED) -> Value:  # noqa: A002
@@ -232,7 +232,7 @@ class Entrypoint(Protocol):
 
 
 def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
-    """What generated code gives. Raises `PolicyError` and nothing else."""
+    """The result of generated code. Raises no exception but `PolicyError`."""
     try:
         return function(query)
     except PolicyError:
@@ -242,14 +242,14 @@ def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
 
 
 def _exported(value: Value, query: Query) -> Value:
-    """What a caller is given. Raises `PolicyError` and nothing else."""
+    """A fresh JSON value for the caller. Raises no exception but `PolicyError`."""
     if value is True or value is False or value is UNDEFINED:
         return value
     return _evaluated(lambda query: export(value, query), query)
 
 
 class _Asked:
-    """What stands behind an entrypoint."""
+    """The state behind an entrypoint."""
 
     def __init__(self, policies: Policies, path: Path, strict: bool) -> None:
         self._compiled = policies._compiled
@@ -267,7 +267,7 @@ class _Asked:
         self._decided: Callable[[Value, Query], Value] | None = None
         factory = entry_factory(self._function)
         if factory is not None:
-            with suppress(PolicyError):  # of base data that is no JSON: each decision is to say so
+            with suppress(PolicyError):  # base data is no JSON: each decision raises that error
                 self._entry, self._decided = factory(self._begun) or (None, None)
 
     def entrypoint(self) -> Entrypoint:
@@ -319,7 +319,7 @@ class _Asked:
             raise deadline_error()
         run: Run | None = query[RUN]
         if run is None or (run.recorded is None and run.prints is None):
-            return tuple.__new__(Decision, (answer, {}, (), None, None))  # `Decision(…)` takes as long as a rule does
+            return tuple.__new__(Decision, (answer, {}, (), None, None))  # `Decision(…)` takes as long as a small rule
         return Decision(answer, _recorded(run), tuple(run.prints or ()))
 
     def _explain(self, value: Value, start: Start) -> Decision:
@@ -352,9 +352,9 @@ class _Decide(Protocol):
 class Decision(NamedTuple):
     """An answer and what is needed to explain or repeat it.
 
-    `nondeterministic` maps calls to the values they gave; given back as `replay=` it makes the decision the same, years
-    later. With `trace`, `coverage` maps files to the lines whose expressions succeeded, and `why` names the rules that
-    gave a value, in order (`data.authz.allow at authz.rego:4`).
+    `nondeterministic` maps calls to the values they gave; given back as `replay=`, it makes the decision the same,
+    years later. With `trace`, `coverage` maps files to the lines whose expressions succeeded, and `why` names the rules
+    that gave a value, in order (`data.authz.allow at authz.rego:4`).
     """
 
     value: Value
@@ -365,14 +365,14 @@ class Decision(NamedTuple):
 
 
 def _recorded(run: Run) -> dict[str, Value]:
-    """What a decision was told by clock, chance and others, as JSON values."""
+    """The values of clock, chance and other hosts that a decision used, as JSON values."""
     return {call: to_json(result) for call, result in (run.recorded or {}).items()}
 
 
 def _coverage(code: Code, run: Run) -> dict[str, tuple[int, ...]]:
     lines: dict[str, set[int]] = {}
     marks = run.marks or b""
-    number = marks.find(1)  # not a loop: of a large policy a decision marks little
+    number = marks.find(1)  # faster than a loop: a decision marks few places of a large policy
     while number >= 0:
         loc = code.places[number]
         lines.setdefault(loc.file, set()).add(loc.row)
@@ -411,8 +411,8 @@ class PreparedQuery:
     ) -> tuple[list[tuple[list[Value], dict[str, Value]]], Profile]:
         """`results`, and where the time went.
 
-        Everything is evaluated twice and the second time counts: what happens only once, like building an index of the
-        data, would hide the rest.
+        The query is evaluated twice, and the second time counts. The first one also does work that is done only once,
+        like making tables of the data, which would hide the rest.
         """
         profile = Profile()
         code, function, shape = self._policies._compiled.profiled(self._query, profile)

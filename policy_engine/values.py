@@ -20,10 +20,12 @@ let a `not` succeed (OPA's reference for order: docs/policy-reference, "Built-in
 from __future__ import annotations
 
 import functools
+import heapq
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from decimal import Decimal
+from itertools import chain, islice, starmap
 from typing import Any, Final, NoReturn
 
 from policy_engine.errors import INVALID_INPUT, PolicyError
@@ -108,6 +110,12 @@ class Number(float):
         return Number, (self.text,)
 
 
+def is_nan(value: Value) -> bool:
+    """Whether it is NaN, which is no Rego value and which Python lets into documents."""
+    # Not `value != value`: a `Number` compares its decimals, and a long array its elements.
+    return isinstance(value, float) and float.__ne__(value, value)
+
+
 def exact(number: float) -> Decimal:
     """The decimal a number's text stands for. `number` is an int, a float or a `Number`."""
     if number.__class__ is Number:
@@ -160,7 +168,9 @@ class Key:
 
     def __init__(self, value: Value, charge: Charge | None = None) -> None:
         self.value = value
-        self._hash = Walk(charge).hash(value)
+        walk = Walk(charge)
+        self._hash = walk.hash(value)
+        walk.settle()
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is Key and equal(self.value, other.value)
@@ -189,13 +199,14 @@ def freeze(value: Value, charge: Charge | None = None) -> object:
         return _integral(value)
     if cls is Number:
         if charge is not None:
-            charge(_SLOW)
+            charge(_decimal_steps(value))
         return value
     return Key(value, charge)
 
 
-_SLOW: Final = 16
-"""Steps for a number whose decimals are compared. Integers beyond 61 bits can be chosen so that all hash alike."""
+def _decimal_steps(number: Value) -> int:
+    """Steps for reading a number's decimals, to compare or to hash them."""
+    return 16 + len(number.text) // 16 if number.__class__ is Number else 0
 
 
 def thaw(key: Any) -> Value:
@@ -278,7 +289,7 @@ TYPE_NAMES: Final = ("null", "boolean", "number", "string", "array", "object", "
 def type_name(value: Value) -> str:
     """`null`, `boolean`, `number`, `string`, `array`, `object` or `set`."""
     rank = RANK.get(value.__class__)
-    if rank is None or value != value:
+    if rank is None or is_nan(value):
         foreign(value)
     return TYPE_NAMES[rank]
 
@@ -300,7 +311,10 @@ def equal(a: Value, b: Value, charge: Charge | None = None) -> bool:
     if ca is str and cb is str:
         return a == b  # type: ignore[no-any-return]
     if ca is cb and ca in CONTAINERS:
-        return Walk(charge).equal(a, b)
+        walk = Walk(charge)
+        same = walk.equal(a, b)
+        walk.settle()
+        return same
     ra, rb = RANK.get(ca), RANK.get(cb)
     if ra is None:
         foreign(a)
@@ -311,6 +325,8 @@ def equal(a: Value, b: Value, charge: Charge | None = None) -> bool:
             foreign(a if ca is float and a != a else b)
         return False
     if ra == 2:
+        if charge is not None and (ca is Number or cb is Number):
+            charge(_decimal_steps(a) + _decimal_steps(b))
         return compare_numbers(a, b) == 0
     return a is b  # null or a boolean
 
@@ -321,8 +337,8 @@ _EXACT: Final = 9007199254740992.0
 
 def compare_numbers(a: float, b: float) -> int:
     """-1, 0 or 1. Exact: `9007199254740993` is not `9007199254740992.0`, nor a third the float next to it."""
-    if a != a or b != b:
-        foreign(a if a != a else b)
+    if (a.__class__ is float and a != a) or (b.__class__ is float and b != b):
+        foreign(a if is_nan(a) else b)
     if (a.__class__ is float and abs(a) >= 9007199254740992.0) or (
         b.__class__ is float and abs(b) >= 9007199254740992.0
     ):
@@ -334,9 +350,13 @@ def compare_numbers(a: float, b: float) -> int:
 def compare(a: Value, b: Value, charge: Charge | None = None) -> int:
     """-1, 0 or 1 in Rego's order: null < boolean < number < string < array < object < set."""
     ca = a.__class__
-    if ca is b.__class__ and ca in CONTAINERS:
-        return Walk(charge).compare(a, b)
-    ra, rb = RANK.get(ca), RANK.get(b.__class__)
+    cb = b.__class__
+    if ca is cb and ca in CONTAINERS:
+        walk = Walk(charge)
+        order = walk.compare(a, b)
+        walk.settle()
+        return order
+    ra, rb = RANK.get(ca), RANK.get(cb)
     if ra is None:
         foreign(a)
     if rb is None:
@@ -344,6 +364,8 @@ def compare(a: Value, b: Value, charge: Charge | None = None) -> int:
     if ra != rb:
         return -1 if ra < rb else 1
     if ra == 2:
+        if charge is not None and (ca is Number or cb is Number):
+            charge(_decimal_steps(a) + _decimal_steps(b))
         return compare_numbers(a, b)
     if ra == 0:
         return 0
@@ -363,7 +385,7 @@ class Walk:
     """Members seen so far."""
     _paid = 0
     _limit = 1024
-    """Members that may be seen before anything is charged or remembered."""
+    """Members that may be seen before what is found is remembered."""
     _found: dict[object, int] | None = None
     """For pairs of containers their order, for single ones their hash; None up to the limit."""
 
@@ -373,7 +395,7 @@ class Walk:
     def equal(self, a: Value, b: Value) -> bool:
         cls = a.__class__
         if cls is not b.__class__ or cls not in CONTAINERS:
-            return a == b if cls is str and b.__class__ is str else equal(a, b)
+            return a == b if cls is str and b.__class__ is str else equal(a, b, self._charge)
         if a is b:
             return True
         if len(a) != len(b):
@@ -407,7 +429,7 @@ class Walk:
     def compare(self, a: Value, b: Value) -> int:
         cls = a.__class__
         if cls is not b.__class__ or cls not in CONTAINERS:
-            return compare(a, b)
+            return compare(a, b, self._charge)
         if a is b:
             return 0
         start = self._seen
@@ -416,11 +438,16 @@ class Walk:
             return found
         if cls is dict:
             # OPA walks both sorted key lists in step: a smaller key decides before a value does.
-            pairs = zip(sorted_items(a, order=self.compare), sorted_items(b, order=self.compare), strict=False)
-            parts = (self.compare(x[part], y[part]) for x, y in pairs for part in (0, 1))
+            mine = sorted_items(a, order=self.compare)
+            if self._charge is not None and len(a) > _LARGE:
+                self._charge(len(a))
+            yours = sorted_items(b, order=self.compare)
+            parts = zip(chain.from_iterable(mine), chain.from_iterable(yours), strict=False)
         else:
-            parts = map(self.compare, a, b)  # type: ignore[assignment]
-        order = next(filter(None, parts), 0) or (len(a) > len(b)) - (len(a) < len(b))
+            parts = zip(a, b, strict=False)
+        order = next(filter(None, starmap(self.compare, self._watched(parts))), 0) or (len(a) > len(b)) - (
+            len(a) < len(b)
+        )
         if self._found is not None:
             self._remember(start, (id(a), id(b)), order)
         return order
@@ -433,6 +460,8 @@ class Walk:
                 foreign(value)
             if cls is str:
                 return hash(value)
+            if cls is Number and self._charge is not None:
+                self._charge(_decimal_steps(value))
             return hash(freeze(value)) if value is None or cls is bool else _number_hash(value)
         start = self._seen
         self._seen = start + len(value)
@@ -463,10 +492,28 @@ class Walk:
         """What has been found before, from now on; and pay for the members seen."""
         if self._found is None:
             self._found, self._limit = {}, 0
+        self.settle()
+        return self._found.get(what)
+
+    def _watched(self, parts: Iterable[tuple[Value, Value]]) -> Iterable[tuple[Value, Value]]:
+        """The parts to be compared. What many cost is charged as they are, too: much may be equal without a look."""
+        if self._charge is None or self._seen <= self._limit:
+            return parts
+        charge = self._charge
+
+        def slices() -> Iterator[list[tuple[Value, Value]]]:
+            rest = iter(parts)
+            while part := list(islice(rest, _COMPARISONS)):
+                charge(len(part))
+                yield part
+
+        return chain.from_iterable(slices())
+
+    def settle(self) -> None:
+        """Pay for the members seen, unless they are few."""
         if self._charge is not None and self._seen - self._paid > _LARGE:
             self._charge(self._seen - self._paid)
             self._paid = self._seen
-        return self._found.get(what)
 
     def _remember(self, start: int, what: object, found: int) -> None:
         # The ids stay theirs: what is walked holds every container in it.
@@ -517,10 +564,50 @@ def sort(values: list[Value], charge: Charge | None = None) -> list[Value]:
     classes = {value.__class__ for value in values}
     if classes == {list}:
         shapes = {tuple([item.__class__ for item in value]) for value in values}
-        classes = set(shapes.pop()) if len(shapes) == 1 else classes
-    if classes <= {str, int} and (len(classes) < 2 or values[0].__class__ is list):
-        return sorted(values)
-    return sorted(values, key=functools.cmp_to_key(Walk(charge).compare))
+        if len(shapes) == 1 and {str, int}.issuperset(shapes.pop()):
+            return _in_runs(values, charge)
+    if classes <= {str} or (
+        classes <= {int, float} and all(-_EXACT < value < _EXACT for value in values if value.__class__ is float)
+    ):
+        return _in_runs(values, charge)
+    return _sorted(values, Walk(charge).compare, charge)
+
+
+def _sorted(items: list[Any], order: Callable[[Any, Any], int], charge: Charge | None) -> list[Any]:
+    """`sorted`, charged a step for each comparison. Very many items are sorted in parts, which are merged."""
+    if charge is None:
+        return sorted(items, key=functools.cmp_to_key(order))
+    done = 0
+
+    def counted(a: Any, b: Any) -> int:
+        nonlocal done
+        done += 1
+        if done % _COMPARISONS == 0:
+            charge(_COMPARISONS)
+        return order(a, b)
+
+    key = functools.cmp_to_key(counted)
+    if len(items) <= _AT_ONCE:
+        return sorted(items, key=key)
+    parts = [sorted(items[start : start + _AT_ONCE], key=key) for start in range(0, len(items), _AT_ONCE)]
+    return list(heapq.merge(*parts, key=key))
+
+
+def _in_runs(items: Collection[Any], charge: Charge | None, key: Callable[[Any], Any] | None = None) -> list[Any]:
+    """`sorted` for what Python orders alike. Of very many items parts are sorted first, which makes the rest quick."""
+    if charge is None or len(items) <= _AT_ONCE:
+        return sorted(items, key=key)
+    rest, runs = iter(items), []
+    while part := list(islice(rest, _AT_ONCE)):
+        charge(_AT_ONCE // 8)
+        runs += sorted(part, key=key)
+    return sorted(runs, key=key)
+
+
+_AT_ONCE: Final = 1 << 15
+"""Items that are sorted without a look at the clock."""
+_COMPARISONS: Final = 64
+"""So many are charged at once."""
 
 
 def sorted_items(
@@ -529,7 +616,7 @@ def sorted_items(
     """(key, value) pairs in Rego's order, keys thawed."""
     classes = {key.__class__ for key in obj}
     if classes <= {str}:
-        return sorted(obj.items(), key=_first)
+        return _in_runs(obj.items(), charge, _first)
     if not classes <= _KEY_CLASSES:
         for key in obj:
             if key.__class__ not in _KEY_CLASSES:
@@ -539,7 +626,7 @@ def sorted_items(
     def by_key(x: tuple[Value, Value], y: tuple[Value, Value]) -> int:
         return order(x[0], y[0])
 
-    return sorted(((thaw(key), value) for key, value in obj.items()), key=functools.cmp_to_key(by_key))
+    return _sorted([(thaw(key), value) for key, value in obj.items()], by_key, charge)
 
 
 _KEY_CLASSES: Final = {str, int, float, Number, type(None), Key}
@@ -568,7 +655,7 @@ def to_term(value: Value, charge: Charge | None = None) -> str:
         items = value if cls is list else value.sorted(charge)
         texts = ", ".join([to_term(item, charge) for item in items])
         return f"[{texts}]" if cls is list else f"{{{texts}}}" if value.members else "set()"
-    if RANK.get(cls) != 2 or value != value:
+    if RANK.get(cls) != 2 or is_nan(value):
         foreign(value)
     return number_text(value)
 
@@ -580,7 +667,25 @@ def literal(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
     """
     if text.isascii() and text.isprintable() and mark not in text and "\\" not in text:
         return f"{mark}{text}{mark}"
-    return mark + "".join(_escaped(char, mark, ascii_only) for char in text) + mark
+    return f"{mark}{text.translate(_escapes(mark, ascii_only))}{mark}"
+
+
+class _Escapes(dict[int, str]):
+    """What stands for a character inside a literal; found out once for each of the most that occur."""
+
+    def __init__(self, mark: str, ascii_only: bool) -> None:
+        self._mark = mark
+        self._ascii_only = ascii_only
+
+    def __missing__(self, code: int) -> str:
+        shown = _escaped(chr(code), self._mark, self._ascii_only)
+        if len(self) < _MOST_ESCAPES:
+            self[code] = shown
+        return shown
+
+
+_MOST_ESCAPES: Final = 1 << 14
+_escapes: Final = functools.cache(_Escapes)
 
 
 _ESCAPES: Final = {
@@ -623,7 +728,7 @@ def to_json(value: Value) -> Value:
     if cls is Set:
         return [to_json(item) for item in value]
     if cls is float or cls is Number:
-        if value != value:
+        if is_nan(value):
             foreign(value)
         return value
     foreign(value)
@@ -640,7 +745,7 @@ def dumps(value: Value) -> str:
         return "[" + ",".join(map(dumps, value)) + "]"
     if cls is dict:
         return "{" + ",".join(f"{quote(key)}:{dumps(item)}" for key, item in sorted(value.items())) + "}"
-    if RANK.get(cls) != 2 or value != value:
+    if RANK.get(cls) != 2 or is_nan(value):
         foreign(value)
     return number_text(value)
 
@@ -674,6 +779,10 @@ Raises `StopIteration` or `ValueError` for what is not JSON.
 """
 
 
+scan_exactly: Final[Callable[[str, int], tuple[Value, int]]] = _DECODER.scan_once  # type: ignore[attr-defined]
+"""The same for any text."""
+
+
 def check(value: Value) -> None:
     """Look at a whole value now. Raises `PolicyError` (`invalid_input`) for anything that is not a Rego value."""
     pending = [value]
@@ -689,5 +798,5 @@ def check(value: Value) -> None:
             pending.extend(item)
         elif cls is Set:
             pending.extend(map(thaw, item.members))
-        elif cls not in RANK or item != item:
+        elif cls not in RANK or is_nan(item):
             foreign(item)

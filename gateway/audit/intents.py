@@ -59,9 +59,9 @@ class Decided:
     then, and belongs to the process (`boot`) that recorded it. A denial is never open. Look at the entry that comes
     back: `reservation` may have made it a denial.
 
-    `private` is the canonical input document restricted to what the bundles can read; it goes into a private row, the
-    leaf holds only its salted commitment (`input_commitment`). Give `salt` (32 random bytes) to make further salted
-    digests of the same event yourself (`entry.commitment(salt, "request_body", body)`); it is stored in that row too.
+    `private` is the canonical input document without its content; it goes into a private row, the leaf holds only its
+    salted commitment (`input_commitment`). Give `salt` (32 random bytes) to make further salted digests of the same
+    event yourself (`entry.commitment(salt, "request_body", body)`); it is stored in that row too.
     """
 
     kind: ClassVar[str] = "decided"

@@ -1,12 +1,12 @@
 """Reading the log for people: the newest entries, of one organization or agent, and what comes after them.
 
 Only finds and decodes; nothing here is verified (`verify.py`), and how it looks is a matter of `gateway/cli/audit.py`.
+Whatever is found has been read when a function returns: nothing holds an old state of the database afterwards.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.audit import entry as entries
@@ -37,7 +37,7 @@ _BY_LOG = f"{_SELECT} WHERE entry.log_id = :log"
 _AFTER = f"""{_SELECT}
     WHERE entry.id > :position AND (:agent IS NULL OR entry.agent = :agent)
       AND (:organization IS NULL OR log.organization = :organization)
-    ORDER BY entry.id
+    ORDER BY entry.id LIMIT 1000
 """
 
 
@@ -60,10 +60,10 @@ def newest(
 
 def after(
     db: sqlite3.Connection, position: int, organization: str | None = None, agent: str | None = None
-) -> Iterator[Found]:
-    """The entries that match and were written after this position, oldest first."""
+) -> list[Found]:
+    """The next entries that match and were written after this position, oldest first; not always all of them."""
     values = {"position": position, "organization": organization, "agent": agent}
-    return map(_found, db.execute(_AFTER, values))
+    return [_found(row) for row in db.execute(_AFTER, values).fetchall()]
 
 
 def last_position(db: sqlite3.Connection) -> int:

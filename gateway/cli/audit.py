@@ -67,8 +67,8 @@ def list_entries(
         with storage.snapshot(db):
             position = search.last_position(db)
             found = search.newest(db, limit, organization, agent)
-            show = _print_json if as_json else _table(db, heading=bool(found) or follow)
-            show(found)
+        show = _print_json if as_json else _table(db, heading=bool(found) or follow)
+        show(found)
         if not found and not follow and not as_json:
             output.note("no entries")
         try:

@@ -89,8 +89,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields["cached_tokens"] = usage.cached
         fields["reasoning_tokens"] = usage.reasoning
     if exchange.detail:
-        # It may quote an upstream. A closing must not fail for a character that no entry can hold.
-        fields["detail"] = exchange.detail[:_DETAIL].encode("utf-8", "replace").decode()
+        fields["detail"] = exchange.detail[:_DETAIL]
     return Completed(
         organization=principal.organization,
         decision_id=exchange.decision_id,

@@ -30,7 +30,6 @@ from gateway.registry.port import ActiveSet
 
 logger = logging.getLogger("gateway.policy.cache")
 
-DEADLINE_SECONDS: Final = 0.1
 _MAX_WORK: Final = 10_000_000
 _MAX_OUTPUT: Final = 1024 * 1024
 _MAX_DETAIL: Final = 500
@@ -104,23 +103,22 @@ def decide(
     now_ns: int,
     seed: int | None = None,
     *,
+    ends: float,
     usage: Mapping[str, Any] | None = None,
     foreign: tuple[Reference, ...] = (),
-    ends: float | None = None,
 ) -> Authorization:
     """Judge a call by all bundles of a panel.
 
     `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
-    given), `usage` the principal's consumption as far as it is known. `ends` is the deadline (`time.monotonic`).
+    given), `ends` its deadline (`time.monotonic`), `usage` the principal's consumption as far as it is known.
     """
     if seed is None and judges.nondeterministic:
         seed = secrets.randbelow(MAX_INTEGER)
     document = build_input(principal, call, now_ns, usage, body=bool(judges.content))
-    ends = time.monotonic() + DEADLINE_SECONDS if ends is None else ends
     return _judge(judges, call, document, now_ns, seed, foreign, ends)
 
 
-def confirm(first: Authorization, principal: Principal, call: Call, *, ends: float | None = None) -> Authorization:
+def confirm(first: Authorization, principal: Principal, call: Call, *, ends: float) -> Authorization:
     """The second judgement: of the call as obligations have changed it, by the same bundles at the same moment.
 
     Every bundle must allow the changed call and leave it as it is. If one would change it again, the policies

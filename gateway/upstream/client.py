@@ -122,4 +122,6 @@ def _failure(error: Exception) -> Denied:
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         text = text.partition(":")[0]
+    # No entry of the log can hold half of a surrogate pair, and the call's closing must not fail for one.
+    text = text.encode("utf-8", "replace").decode()
     return Denied(code, f"{type(error).__name__}: {text}"[:512])

@@ -11,9 +11,9 @@ from typing import Final
 from policy_engine import types as t
 from policy_engine.builtins import arithmetic
 from policy_engine.builtins.arithmetic import PRODUCT_PRECISION, Dyadic
-from policy_engine.builtins.operands import NUMBERS, wrong, wrong_element
+from policy_engine.builtins.operands import NUMBERS, charged, wrong, wrong_element
 from policy_engine.builtins.table import Builtin, Context
-from policy_engine.values import UNDEFINED, Number, Set, Value, compare, foreign, sort
+from policy_engine.values import UNDEFINED, Set, Value, Walk, foreign, is_nan, sort, type_name
 
 
 def count(collection: Value) -> int:
@@ -24,46 +24,53 @@ def count(collection: Value) -> int:
     wrong("count", 1, collection, "array", "object", "set", "string")
 
 
-def _items(collection: Value, name: str) -> list[Value]:
+def _items(ctx: Context, collection: Value, name: str) -> list[Value]:
     if collection.__class__ is list:
         return collection
     if collection.__class__ is Set:
-        return collection.sorted()
+        return collection.sorted(ctx.charge)
     wrong(name, 1, collection, "set", "array")
 
 
 def max_(ctx: Context, collection: Value) -> Value:
     """The greatest item; of equal ones (`1`, `1.0`) the last. Undefined if there is none."""
-    found: Value = UNDEFINED
-    items = _items(collection, "max")
-    ctx.charge(len(items))
-    for item in items:
-        if found is UNDEFINED or compare(found, item, ctx.charge) <= 0:
-            found = item
-    return found
+    return _extreme(ctx, _items(ctx, collection, "max"), max, -1)
 
 
 def min_(ctx: Context, collection: Value) -> Value:
     """The least item; of equal ones the last. Undefined if there is none."""
-    found: Value = UNDEFINED
-    items = _items(collection, "min")
-    ctx.charge(len(items))
-    for item in items:
-        if found is UNDEFINED or compare(found, item, ctx.charge) >= 0:
+    return _extreme(ctx, _items(ctx, collection, "min"), min, 1)
+
+
+def _extreme(ctx: Context, items: list[Value], quick: Callable[[list[Value]], Value], worse: int) -> Value:
+    """`worse` is the order of an item that is farther from the extreme than the next one."""
+    if not items:
+        return UNDEFINED
+    classes = {*map(type, items)}
+    if classes == {str} or classes == {int}:
+        ctx.charge(len(items))
+        return quick(items)
+    walk = Walk(ctx.charge)
+    found = items[0]
+    type_name(found)
+    for item in charged(ctx, items[1:]):
+        if walk.compare(found, item) in (worse, 0):
             found = item
+    walk.settle()
     return found
 
 
 def sort_(ctx: Context, collection: Value) -> list[Value]:
-    items = _items(collection, "sort")
+    items = _items(ctx, collection, "sort")
     ctx.charge(len(items))
     return sort(items, ctx.charge)
 
 
 def sum_(ctx: Context, collection: Value) -> int | float:
     if collection.__class__ is list and {*map(type, collection)} == {int}:
-        ctx.charge(len(collection))
-        if max(map(int.bit_length, collection)) <= arithmetic.MAX_BITS:
+        longest = max(map(int.bit_length, collection))
+        ctx.charge(len(collection) * (1 + longest // _BITS))
+        if longest <= arithmetic.MAX_BITS:
             return sum(collection)
 
     def add(total: Dyadic, item: Dyadic) -> Dyadic:
@@ -95,35 +102,35 @@ def _accumulate(
     bits: int,
 ) -> int | float:
     """Exact as long as every item is an integer; else all over again in floats, as OPA does."""
-    items = _items(collection, name)
-    ctx.charge(len(items))
-    for item in items:
+    items = _items(ctx, collection, name)
+    for item in charged(ctx, items):
         if item.__class__ not in NUMBERS:
             wrong_element(name, 1, collection, item, "number")
-        if item != item:
+        if is_nan(item):
             foreign(item)
     total = start
-    for item in items:
-        if item.__class__ is Number:
-            ctx.charge(arithmetic.effort(item))
+    inexact = Dyadic(start, 0)
+
+    def steps_exactly(item: float) -> int:
+        return arithmetic.effort(item) + total.bit_length() // _BITS
+
+    def steps_rounded(item: float) -> int:
+        return 4 + arithmetic.effort(item) + abs(inexact.exponent) // 64
+
+    for item in charged(ctx, items, steps_exactly):
         whole = arithmetic.as_integer(item, name)
         if whole is None:
             break
         total = exactly(total, whole)
     else:
         return total
-    inexact, work = Dyadic(start, 0), 0
-    for item in items:
-        work += 4 if item.__class__ is float else 4 + arithmetic.effort(item) + abs(inexact.exponent) // 64
-        if work > _SLICE:
-            ctx.charge(work)
-            work = 0
+    for item in charged(ctx, items, steps_rounded):
         inexact = rounded(inexact, arithmetic.to_dyadic(item, name))
     return arithmetic.to_number(inexact, bits)
 
 
-_SLICE: Final = 1024
-"""Steps of a sum that are charged at once."""
+_BITS: Final = 4096
+"""Bits of a long integer that are computed with in one step."""
 
 _ITEMS: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
 _NUMBERS: Final = t.union(t.array(t.NUMBER), t.set_(t.NUMBER))

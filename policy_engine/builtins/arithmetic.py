@@ -48,7 +48,8 @@ def too_big(name: str) -> BuiltinError:
 def effort(number: float) -> int:
     """Steps for making a number what can be computed with: little but for many digits or large exponents."""
     if number.__class__ is Number:
-        return len(number.text) // 4 + min(abs(exact(number).adjusted()), MAX_EXPONENT) // 4
+        exponent = number.text.lower().partition("e")[2]
+        return len(number.text) // 4 + min(abs(int(exponent or "0")), MAX_EXPONENT) // 4
     if number.__class__ is int:
         return number.bit_length() // 16 if number.bit_length() > _SHORT else 0
     return 0
@@ -108,7 +109,21 @@ def decimal_to_dyadic(value: Decimal) -> Dyadic:
         return Dyadic(0, 0, value.is_signed())
     sign, digits, power = value.as_tuple()
     assert isinstance(power, int)
-    mantissa = int(value.scaleb(-power)) if len(digits) <= 28 else int(Decimal((sign, digits, 0)))
+    if len(digits) > _DIGITS_FIRST:
+        # Few digits tell, unless the number is next to the middle between two roundings.
+        power += len(digits) - _DIGITS_FIRST
+        first = int("".join(map(str, digits[:_DIGITS_FIRST])))
+        below, above = (_scaled_by_ten(-size if sign else size, power) for size in (first, first + 1))
+        if below == above:
+            return below
+        power -= len(digits) - _DIGITS_FIRST
+    return _scaled_by_ten(int(Decimal((sign, digits, 0))), power)
+
+
+_DIGITS_FIRST: Final = 40
+
+
+def _scaled_by_ten(mantissa: int, power: int) -> Dyadic:
     return round_quotient(mantissa * 10 ** max(power, 0), 10 ** max(-power, 0), PRECISION)
 
 

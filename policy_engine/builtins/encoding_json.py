@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from policy_engine.builtins import gojson
-from policy_engine.builtins.operands import object_, operand_error, string
+from policy_engine.builtins.operands import object_, operand_error, shown, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.types import ANY, BOOLEAN, STRING, Function, Object
-from policy_engine.values import UNDEFINED, Value, sorted_items, to_term, type_name
+from policy_engine.values import UNDEFINED, Value, sorted_items, type_name
 
 
 def marshal(ctx: Context, value: Value) -> Value:
@@ -20,20 +20,17 @@ def marshal_with_options(ctx: Context, value: Value, options: Value) -> Value:
     """As `marshal`, on many lines if `pretty`, or if `indent` or `prefix` is given and `pretty` is not."""
     name = "json.marshal_with_options"
     given: dict[str, Value] = {}
-    for index, (key, option) in enumerate(sorted_items(object_(options, name, 2))):
+    for key, option in sorted_items(object_(options, name, 2), ctx.charge):
         if key.__class__ is not str:
-            failure = f"operand {index} must be string but got {type_name(key)}"
-            operand_error(name, 2, f"failed to stringify key {to_term(key)} at index {index}: {failure}")
+            operand_error(name, 2, f"must have string keys but has {shown(key)}")
         if key in ("prefix", "indent"):
             if option.__class__ is not str:
-                failure = f"operand {index} must be string but got {type_name(option)}"
-                operand_error(name, 2, f'key "{key}" failed cast to string: {failure}')
+                operand_error(name, 2, f'key "{key}" must be string but is {type_name(option)}')
         elif key == "pretty":
             if option.__class__ is not bool:
-                type_name(option)
-                operand_error(name, 2, 'key "pretty" failed cast to bool')
+                operand_error(name, 2, f'key "pretty" must be boolean but is {type_name(option)}')
         else:
-            operand_error(name, 2, f"object contained unknown key {to_term(key)}")
+            operand_error(name, 2, f"object contained unknown key {shown(key)}")
         given[key] = option
     if not given.get("pretty", bool(given)):
         return gojson.write(value, ctx.charge)
@@ -45,12 +42,13 @@ def marshal_with_options(ctx: Context, value: Value, options: Value) -> Value:
 def unmarshal(ctx: Context, operand: Value) -> Value:
     if operand.__class__ is not str:
         string(operand, "json.unmarshal", 1)
-    _charge(ctx, operand)
-    value = gojson.quick(operand)
-    if value is not UNDEFINED:
-        return value
+    if len(operand) <= _SHORT:
+        # Most texts are short, and Python's parser has no question about them.
+        value = gojson.quick(operand)
+        if value is not UNDEFINED:
+            return value
     try:
-        return gojson.read(operand)
+        return gojson.read(operand, ctx)
     except gojson.JSONError as error:
         raise BuiltinError(f"json.unmarshal: {error}") from None
 
@@ -60,14 +58,7 @@ def is_valid(ctx: Context, operand: Value) -> Value:
     if operand.__class__ is not str:
         type_name(operand)
         return False
-    _charge(ctx, operand)
-    return gojson.is_valid(operand)
-
-
-def _charge(ctx: Context, text: str) -> None:
-    """Take reading a text from the budget before it is read: three characters can be an object of 60 bytes."""
-    if len(text) > _SHORT:
-        ctx.charge(len(text) // 4 + 8 * text.count("[") + 32 * text.count("{"))
+    return gojson.is_valid(operand, ctx)
 
 
 _SHORT: Final = 256

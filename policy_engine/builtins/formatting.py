@@ -13,9 +13,9 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins.goformat import Argument, Spec, format_value, type_name
-from policy_engine.builtins.operands import NUMBERS, array, charge_made, int64, string
+from policy_engine.builtins.operands import NUMBERS, array, charge_made, charged, int64, string
 from policy_engine.builtins.table import Builtin, Context
-from policy_engine.values import Value, foreign, number_text, to_term
+from policy_engine.values import Value, foreign, is_nan, number_text, to_term
 
 _LARGEST: Final = 1_000_000
 """Go gives up on widths, precisions and indexes beyond (give or take a digit)."""
@@ -73,7 +73,7 @@ def _argument(ctx: Context, value: Value) -> Argument:
         return value
     if value.__class__ not in NUMBERS:
         return to_term(value, ctx.charge)
-    if value != value:
+    if is_nan(value):
         foreign(value)
     whole = int64(value)
     if whole is not None:
@@ -111,8 +111,8 @@ class _Formatter:
         self._pieces.append(self._template[self._at :])
         if not self._reordered and self._next < len(self._arguments):
             more = self._arguments[self._next :]
-            self._ctx.charge(sum(_DIRECTIVE + _expansion(argument, "v") for argument in more))
-            extra = ", ".join(map(_extra, more))
+            paid = charged(self._ctx, more, lambda argument: _DIRECTIVE + _expansion(argument, "v"))
+            extra = ", ".join(map(_extra, paid))
             self._pieces.append(f"%!(EXTRA {extra})")
         return "".join(self._pieces)
 
@@ -120,9 +120,11 @@ class _Formatter:
         """`%`, flags, width, precision, verb."""
         spec = Spec()
         self._good_index = True
-        while (char := self._peek()) and char in _FLAGS:
+        flags = _FLAG.match(self._template, self._at)
+        assert flags is not None
+        self._at = flags.end()
+        for char in {*flags[0]}:
             setattr(spec, _FLAGS[char], True)
-            self._at += 1
         after_index = self._index()
         after_index = self._width(spec, after_index)
         if self._peek() == "." and self._at + 1 < len(self._template):
@@ -245,6 +247,7 @@ def _extra(argument: Argument) -> str:
 
 
 _FLAGS: Final = {"#": "sharp", "0": "zero", "+": "plus", "-": "minus", " ": "space"}
+_FLAG: Final = re.compile(r"[#0+ -]*")
 _DIGITS: Final = re.compile(r"[0-9]*", re.ASCII)
 
 

@@ -13,11 +13,12 @@ loses a match or finds one too many.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from policy_engine import types as t
 from policy_engine.builtins import gotext
-from policy_engine.builtins.operands import charge_text, string, wrong, wrong_element
+from policy_engine.builtins.operands import charge_text, charged, string, wrong, wrong_element
+from policy_engine.builtins.patterns import LONGEST, Pattern, TooLargeError, compile_pattern, search
 from policy_engine.builtins.remembered import Remembered
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
@@ -34,18 +35,20 @@ _MAX_OVERLAP: Final = 100
 def match(ctx: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
     """Whether the whole text matches. Delimiters: null for none; an empty array means `.`."""
     string(pattern, "glob.match", 1)
-    separators = _delimiters(delimiters)
+    separators = _delimiters(ctx, delimiters)
     string(text, "glob.match", 3)
     charge_text(ctx, len(text))
-    return _KNOWN.get(ctx, (pattern, separators), _compile).search(gotext.utf8(text)) is not None
+    if len(pattern) > _SHORT:
+        ctx.charge(len(pattern) // 4)
+    return search(ctx, _KNOWN.get(ctx, (pattern, separators), _compile), gotext.utf8(text)) is not None
 
 
-def _delimiters(value: Value) -> str:
+def _delimiters(ctx: Context, value: Value) -> str:
     if value is None:
         return ""
     if value.__class__ is not list:
         wrong("glob.match", 2, value, "array", "null")
-    for item in value:
+    for item in charged(ctx, value) if len(value) > _FEW else value:
         if item.__class__ is not str:
             wrong_element("glob.match", 2, value, item, "string")
         if len(item) != 1:
@@ -65,35 +68,37 @@ _SPECIAL: Final = "\\*?[]{}"
 """The backslash comes first: those that are put before the others are not doubled."""
 
 
-def _compile(glob: tuple[str, str]) -> Any:
-    import re2
-
+def _compile(glob: tuple[str, str]) -> tuple[Pattern, int]:
     pattern, separators = glob
     if len(pattern) > _LONGEST:
         _too_large()
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(gotext.utf8(_to_regex(pattern, separators)), options)
-    except re2.error:
+        compiled = compile_pattern(gotext.utf8(_to_regex(pattern, separators)))
+    except TooLargeError:
         _too_large()
+    return compiled, _STEPS + compiled.steps
 
 
 def _too_large() -> NoReturn:
     raise BuiltinError("glob.match: pattern is too large, make it shorter") from None
 
 
-_KNOWN: Final[Remembered[tuple[str, str], Any]] = Remembered(_GLOBS)
+_KNOWN: Final[Remembered[tuple[str, str], Pattern]] = Remembered(_GLOBS)
 
-_LONGEST: Final = 500_000
+_STEPS: Final = 4
+_SHORT: Final = 64
+_FEW: Final = 16
+_LONGEST: Final = 100_000
 _DEEPEST: Final = 1000
-"""Characters and open braces of a pattern. RE2 takes no more."""
+"""Characters and open braces of a pattern. RE2 takes few more."""
 
 
 def _to_regex(pattern: str, separators: str) -> str:
     # For the original, a NUL is the end of the pattern.
     source = _Source(pattern.partition("\0")[0])
     one = f"[^{''.join(map(_literal, separators))}]" if separators else "."
+    if (pattern.count("*") + pattern.count("?")) * len(one) > LONGEST:
+        _too_large()
     group, outer = _Group(), list[_Group]()
     for char in source:
         if char == "*":

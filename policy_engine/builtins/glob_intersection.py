@@ -10,6 +10,7 @@ pairs of positions instead of a recursion without bounds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
 
 from policy_engine import types as t
@@ -21,26 +22,63 @@ from policy_engine.values import Value
 _NAME: Final = "regex.globs_match"
 
 
-class Token(NamedTuple):
-    """Ranges of code points, sorted and apart from each other, and how often: `` once, `+` or `*`."""
+Ranges = tuple[tuple[int, int], ...]
+"""Of code points, sorted and apart from each other."""
 
-    ranges: tuple[tuple[int, int], ...]
+
+class Token(NamedTuple):
+    """A set of characters, and how often one of them stands there: `` once, `+` or `*`."""
+
+    ranges: Ranges
     flag: str = ""
 
 
 _ANY: Final = ((0, 0x10FFFF),)
 
+_TOKEN: Final = 8
+"""Steps for a token: it is kept."""
+
+_UNPAID: Final = 32
+"""Tokens, and members of a set, that are read between two charges."""
+
 
 def globs_match(ctx: Context, one: Value, other: Value) -> bool:
     all_strings(_NAME, one, other)
-    first, second = _simplified(_Parser(one).tokens()), _simplified(_Parser(other).tokens())
-    ctx.charge(len(first) * len(second))
-    trimmed = _trimmed(first, second)
-    return trimmed is not None and _Overlay(*trimmed).matches()
+    known: dict[Ranges, Ranges] = {}
+    first, second = (_simplified(_Parser(text, known).tokens(ctx)) for text in (one, other))
+    overlaps = _Overlaps(ctx)
+    trimmed = _trimmed(first, second, overlaps)
+    return trimmed is not None and _Overlay(*trimmed, overlaps).matches(ctx)
 
 
-def _overlap(a: Token, b: Token) -> bool:
-    return any(low <= last and first <= high for first, last in a.ranges for low, high in b.ranges)
+class _Overlaps:
+    """Which tokens have a character in common, found out once for each two different sets of characters."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def __call__(self, a: Token, b: Token) -> bool:
+        pair = (id(a.ranges), id(b.ranges))  # equal ones are the same
+        found = self._known.get(pair)
+        if found is None:
+            self._ctx.charge(1 + (len(a.ranges) + len(b.ranges)) // 8)
+            found = self._known[pair] = _overlap(a.ranges, b.ranges)
+        return found
+
+
+def _overlap(a: Ranges, b: Ranges) -> bool:
+    """Whether two lists of ranges, each of them sorted, meet: one step forward at a time in the one that is behind."""
+    i = j = 0
+    while i < len(a) and j < len(b):
+        (first, last), (low, high) = a[i], b[j]
+        if last < low:
+            i += 1
+        elif high < first:
+            j += 1
+        else:
+            return True
+    return False
 
 
 def _simplified(tokens: list[Token]) -> list[Token]:
@@ -48,24 +86,26 @@ def _simplified(tokens: list[Token]) -> list[Token]:
     simple: list[Token] = []
     for token in tokens:
         last = simple[-1] if simple else None
-        if last and last.flag and token.flag and last.ranges == token.ranges:
+        if last and last.flag and token.flag and last.ranges is token.ranges:
             simple[-1] = Token(token.ranges, "+" if "+" in (last.flag, token.flag) else "*")
         else:
             simple.append(token)
     return simple
 
 
-def _trimmed(first: list[Token], second: list[Token]) -> tuple[list[Token], list[Token]] | None:
+def _trimmed(
+    first: list[Token], second: list[Token], overlap: Callable[[Token, Token], bool]
+) -> tuple[list[Token], list[Token]] | None:
     """Both without the plain tokens they begin and end with, but one on each side; None where two of them differ."""
     start = 0
     while start < min(len(first), len(second)) and not first[start].flag and not second[start].flag:
-        if not _overlap(first[start], second[start]):
+        if not overlap(first[start], second[start]):
             return None
         start += 1
     start = max(start - 1, 0)
     ends = 0
     while min(len(first), len(second)) - ends > start and not first[-1 - ends].flag and not second[-1 - ends].flag:
-        if not _overlap(first[-1 - ends], second[-1 - ends]):
+        if not overlap(first[-1 - ends], second[-1 - ends]):
             return None
         ends += 1
     ends = max(ends - 1, 0)
@@ -81,14 +121,16 @@ class _Overlay:
     on until the rests match.
     """
 
-    def __init__(self, first: list[Token], second: list[Token]) -> None:
+    def __init__(self, first: list[Token], second: list[Token], overlap: Callable[[Token, Token], bool]) -> None:
         self.tokens = (first, second)
+        self.overlap = overlap
         sizes = (len(first) + 1, len(second) + 1)
         self.rests = [[[False] * sizes[1 - side] for _ in range(sizes[side])] for side in (0, 1)]
         self.eaten = [[[False] * sizes[1 - side] for _ in range(sizes[side])] for side in (0, 1)]
 
-    def matches(self) -> bool:
+    def matches(self, ctx: Context) -> bool:
         for i in range(len(self.tokens[0]), -1, -1):
+            ctx.charge(len(self.tokens[1]) + 1)
             for j in range(len(self.tokens[1]), -1, -1):
                 for side, own, other in ((0, i, j), (1, j, i)):
                     self.eaten[side][own][other] = self._eats(side, own, other)
@@ -104,13 +146,13 @@ class _Overlay:
             return self._repeated(side, own, other)
         if theirs[other].flag:
             return self._repeated(1 - side, other, own)
-        return _overlap(mine[own], theirs[other]) and self.rests[side][own + 1][other + 1]
+        return self.overlap(mine[own], theirs[other]) and self.rests[side][own + 1][other + 1]
 
     def _repeated(self, side: int, own: int, other: int) -> bool:
         token, theirs = self.tokens[side][own], self.tokens[1 - side][other]
         if token.flag == "*":
             return self.eaten[side][own][other]
-        if not _overlap(token, theirs):
+        if not self.overlap(token, theirs):
             return False
         return self.eaten[side][own][other + 1] or (theirs.flag != "" and self.rests[side][own + 1][other])
 
@@ -120,46 +162,51 @@ class _Overlay:
             return False
         if other == len(theirs):
             return own + 1 == len(mine)
-        follows = own + 1 < len(mine) and _overlap(theirs[other], mine[own + 1])
+        follows = own + 1 < len(mine) and self.overlap(theirs[other], mine[own + 1])
         if follows and self.rests[side][own + 1][other]:
             return True
-        return _overlap(theirs[other], mine[own]) and self.eaten[side][own][other + 1]
+        return self.overlap(theirs[other], mine[own]) and self.eaten[side][own][other + 1]
 
 
 class _Parser:
-    """Reads an expression. Positions in errors count the characters read so far."""
+    """Reads an expression. Positions in errors count the characters read so far. `known` has each set just once."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, known: dict[Ranges, Ranges]) -> None:
         self._text = text
+        self._known = known
         self._at = 0
 
-    def tokens(self) -> list[Token]:
-        found = []
+    def tokens(self, ctx: Context) -> list[Token]:
+        found: list[Token] = []
         while self._at < len(self._text):
+            if len(found) % _UNPAID == 0:
+                ctx.charge(_TOKEN * _UNPAID)
             char, escaped = self._next()
-            ranges = ((ord(char), ord(char)),) if escaped else self._ranges(char)
+            ranges = ((ord(char), ord(char)),) if escaped else self._ranges(ctx, char)
             flag = ""
             if self._text[self._at : self._at + 1] in ("+", "*"):
                 flag, _ = self._next()
-            found.append(Token(ranges, flag))
+            found.append(Token(self._known.setdefault(ranges, ranges), flag))
         return found
 
-    def _ranges(self, char: str) -> tuple[tuple[int, int], ...]:
+    def _ranges(self, ctx: Context, char: str) -> Ranges:
         if char == ".":
             return _ANY
         if char == "[":
-            return self._set()
+            return self._set(ctx)
         if char == "]":
             self._fail("set-close ']' with no preceding '['")
         if char in "+*":
             self._fail(f"flag '{char}' must be preceded by a non-flag")
         return ((ord(char), ord(char)),)
 
-    def _set(self) -> tuple[tuple[int, int], ...]:
+    def _set(self, ctx: Context) -> Ranges:
         found: list[tuple[int, int]] = []
         previous = ""
         while self._at < len(self._text):
             char, escaped = self._next()
+            if len(found) % _UNPAID == 0:
+                ctx.charge(_UNPAID)
             if char == "]" and not escaped:
                 return _merged(found)
             if char == "-" and not escaped:
@@ -194,10 +241,15 @@ class _Parser:
         return self._text[self._at - 1], True
 
     def _fail(self, why: str) -> NoReturn:
-        raise BuiltinError(f"{_NAME}: input:{self._text}, pos:{self._at}, {why}: the input provided is invalid")
+        raise BuiltinError(
+            f"{_NAME}: input:{self._text[:_SHOWN]}, pos:{self._at}, {why}: the input provided is invalid"
+        )
 
 
-def _merged(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+_SHOWN: Final = 200
+
+
+def _merged(ranges: list[tuple[int, int]]) -> Ranges:
     """The same code points in sorted ranges that do not touch, so that equal sets are equal tuples."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):

@@ -133,8 +133,8 @@ def _quoted(spec: Spec, text: str) -> str:
 
 def _hex_of_bytes(spec: Spec, data: bytes, *, upper: bool) -> str:
     prefix = "0x" if spec.sharp else ""
-    pairs = [f"{octet:02x}" for octet in data]
-    text = " ".join(prefix + pair for pair in pairs) if spec.space else (prefix if pairs else "") + "".join(pairs)
+    text = data.hex(" ").replace(" ", f" {prefix}") if spec.space else data.hex()
+    text = f"{prefix}{text}" if data else ""
     return spec.pad(text.upper() if upper else text)
 
 

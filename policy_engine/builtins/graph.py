@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from policy_engine import types as t
-from policy_engine.builtins.operands import object_, wrong
+from policy_engine.builtins.operands import charged, object_, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.values import UNDEFINED, Set, Value, freeze, sorted_items, type_name
 
@@ -20,12 +20,12 @@ def _start(value: Value, name: str) -> list[Value]:
     return list(value)
 
 
-def _neighbours(edges: Value) -> list[Value]:
+def _neighbours(ctx: Context, edges: Value) -> list[Value]:
     """The nodes that edges lead to; what is no array or set leads nowhere."""
     if edges.__class__ is list:
         return edges
     if edges.__class__ is Set:
-        return edges.sorted()
+        return edges.sorted(ctx.charge)
     type_name(edges)
     return []
 
@@ -35,52 +35,45 @@ def reachable(ctx: Context, graph: Value, initial: Value) -> Set:
     edges = object_(graph, "graph.reachable", 1)
     queue = _start(initial, "graph.reachable")
     reached: dict[object, None] = {}
-    charged = len(queue)
-    for node in queue:
-        key = node if node.__class__ is str else freeze(node)
+    for node in charged(ctx, queue):
+        key = node if node.__class__ is str else freeze(node, ctx.charge)
         if key in reached or (found := edges.get(key, UNDEFINED)) is UNDEFINED:
             continue
         reached[key] = None
-        if found.__class__ is not list:
-            found = _neighbours(found)
-        if found:
-            queue += found
-            if len(queue) - charged > _STRIDE:
-                ctx.charge(len(queue) - charged)
-                charged = len(queue)
-    ctx.charge(len(queue) - charged + len(reached))
+        queue += found if found.__class__ is list else _neighbours(ctx, found)
+    ctx.charge(len(reached))
     return Set.of(reached)
-
-
-_STRIDE: Final = 256
-"""Nodes to be visited between two charges."""
 
 
 def reachable_paths(ctx: Context, graph: Value, initial: Value) -> Set:
     """The paths from the initial nodes to where they end: at a dead end, before a missing node, or before a cycle."""
     edges = object_(graph, "graph.reachable_paths", 1)
     paths: dict[object, None] = {}
-    for node in _start(initial, "graph.reachable_paths"):
-        found = edges.get(freeze(node), UNDEFINED)
+    for node in charged(ctx, _start(initial, "graph.reachable_paths")):
+        first = freeze(node, ctx.charge)
+        found = edges.get(first, UNDEFINED)
         if found is UNDEFINED:
             continue
-        onward = _neighbours(found)
+        onward = _neighbours(ctx, found)
         if not onward:
             paths.setdefault(freeze([node]))
         # Each is a node to go to, the path to it, and the path's nodes.
-        pending = [(neighbour, [node], frozenset((freeze(node),))) for neighbour in reversed(onward)]
+        begin, passed = [node], frozenset((first,))
+        pending = [(neighbour, begin, passed) for neighbour in charged(ctx, reversed(onward))]
         while pending:
             at, path, passed = pending.pop()
-            found = edges.get(freeze(at), UNDEFINED)
+            # The number of paths can be exponential in the size of the graph.
+            ctx.charge(4 + 2 * len(path))
+            key = freeze(at, ctx.charge)
+            found = edges.get(key, UNDEFINED)
             if found is UNDEFINED:
                 paths.setdefault(freeze(path))
                 continue
             path = [*path, at]
-            passed = passed | {freeze(at)}
-            onward = _neighbours(found)
-            # The number of paths can be exponential in the size of the graph.
-            ctx.charge(len(path) * (len(onward) + 1))
-            ahead = [neighbour for neighbour in onward if freeze(neighbour) not in passed]
+            passed = passed | {key}
+            onward = _neighbours(ctx, found)
+            ctx.charge(len(onward))
+            ahead = [neighbour for neighbour in onward if freeze(neighbour, ctx.charge) not in passed]
             if not onward or len(ahead) < len(onward):
                 paths.setdefault(freeze(path))
             pending.extend((neighbour, path, passed) for neighbour in reversed(ahead))
@@ -97,13 +90,13 @@ def walk(ctx: Context, value: Value) -> Iterator[list[Value]]:
         if cls is list:
             children = list(enumerate(node))
         elif cls is dict:
-            children = sorted_items(node)
+            children = sorted_items(node, ctx.charge)
         elif cls is Set:
-            children = [(member, member) for member in node]
+            children = [(member, member) for member in node.sorted(ctx.charge)]
         else:
             type_name(node)
             continue
-        ctx.charge(len(children))
+        ctx.charge(len(children) * (1 + len(path) // 8))
         pending.extend(([*path, key], child) for key, child in reversed(children))
 
 
@@ -121,11 +114,11 @@ def walk_values(ctx: Context, value: Value) -> Iterator[Value]:
         elif cls is dict:
             children = (
                 [node[name] for name in sorted(node, reverse=True)]
-                if {*map(type, node)} <= _NAMES
-                else [child for _, child in reversed(sorted_items(node))]
+                if len(node) < _MANY and {*map(type, node)} <= _NAMES
+                else [child for _, child in reversed(sorted_items(node, ctx.charge))]
             )
         elif cls is Set:
-            children = node.sorted()[::-1]
+            children = node.sorted(ctx.charge)[::-1]
         else:
             type_name(node)
             continue
@@ -135,6 +128,7 @@ def walk_values(ctx: Context, value: Value) -> Iterator[Value]:
 
 
 _NAMES: Final = frozenset({str})
+_MANY: Final = 4096
 
 _NODES: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
 _GRAPH: Final = t.object_(t.ANY, _NODES)

@@ -1,7 +1,7 @@
 """json.patch: RFC 6902 operations on any document, with Rego's sets and non-string keys besides.
 
 The document is never changed: what an operation touches is copied once and then owned by the patch in progress, so a
-patch of n operations on one array does not copy it n times. Error texts are OPA's, whose "EditTree" shows through.
+patch of n operations on one array does not copy it n times.
 
 One difference is meant: once an array has lost or gained an element, OPA 1.20 reads and changes the elements behind it
 by the places they had before. Here, as RFC 6902 section 3 has it, every operation sees the result of the one before.
@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import Any, Final, NoReturn
 
 from policy_engine.builtins.json_paths import segments
-from policy_engine.builtins.operands import INT64_MAX, INT64_MIN, NUMBERS, array, int64
+from policy_engine.builtins.operands import INT64_MAX, INT64_MIN, NUMBERS, array, frozen, int64, shown
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.types import ANY, STRING, Function, Object
 from policy_engine.types import array as array_of
-from policy_engine.values import UNDEFINED, Set, Value, equal, freeze, thaw, to_term, type_name
+from policy_engine.values import UNDEFINED, Charge, Set, Value, equal, freeze, thaw, type_name
 
 _NAME: Final = "json.patch"
 
@@ -34,12 +34,12 @@ def patch(ctx: Context, document: Value, operations: Value) -> Value:
 def _apply(edit: _Edit, operation: Value) -> None:
     if operation.__class__ is not dict:
         type_name(operation)
-        _fail("must be an array of JSON-Patch objects, but at least one element is not an object")
+        _fail(f"an operation must be an object, but one is {shown(operation)}")
     target = _attribute(operation, "path")
     op = _attribute(operation, "op")
     if op.__class__ is not str:
-        _fail(f"attribute 'op' must be a string but found: {type_name(op)}")
-    path = segments(target, _NAME)
+        _fail(f"the member `op` of an operation must be a string, but one is {shown(op)}")
+    path = _path(edit.ctx, target)
     match op:
         case "add":
             edit.insert(path, _attribute(operation, "value"))
@@ -49,27 +49,38 @@ def _apply(edit: _Edit, operation: Value) -> None:
             edit.remove(path)
             edit.insert(path, _attribute(operation, "value"))
         case "move":
-            source = segments(_attribute(operation, "from"), _NAME)
+            source = _path(edit.ctx, _attribute(operation, "from"))
             moved = edit.share(source)
             edit.remove(source)
             edit.insert(path, moved)
         case "copy":
-            edit.insert(path, edit.share(segments(_attribute(operation, "from"), _NAME)))
+            edit.insert(path, edit.share(_path(edit.ctx, _attribute(operation, "from"))))
         case "test":
             _test(edit.find(path), _attribute(operation, "value"), edit.ctx)
         case _:
-            _fail(f"unrecognized op: '{op}'")
+            _fail(f"the operation {shown(op)} is unknown; use add, remove, replace, move, copy or test")
+
+
+def _path(ctx: Context, given: Value) -> list[Value]:
+    """The keys of a path, paid for: they will be looked up, and hashed for that."""
+    if given.__class__ is str:
+        ctx.charge(len(given))
+        return segments(given, _NAME)
+    keys = segments(given, _NAME)
+    for _ in frozen(ctx, keys):
+        pass
+    return keys
 
 
 def _test(found: Value, expected: Value, ctx: Context) -> None:
     if found is UNDEFINED or not equal(found, expected, ctx.charge):
-        shown = "<nil>" if found is UNDEFINED else to_term(found, ctx.charge)
-        _fail(f"value from EditTree != patch value.\n\nExpected: {to_term(expected, ctx.charge)}\n\nFound: {shown}")
+        here = "nothing is there" if found is UNDEFINED else f"found {shown(found)}"
+        _fail(f"a test failed: expected {shown(expected)}, {here}")
 
 
 def _attribute(operation: dict[Any, Value], key: str) -> Value:
     if key not in operation:
-        _fail(f"missing required attribute '{key}'")
+        _fail(f"an operation lacks its member `{key}`")
     return operation[key]
 
 
@@ -111,7 +122,7 @@ class _Edit:
 
     def insert(self, path: list[Value], value: Value) -> None:
         if value is UNDEFINED:
-            _fail("cannot insert nil value into EditTree")
+            _fail(_REMOVED)
         if path:
             self._change(path, value)
         else:
@@ -121,7 +132,7 @@ class _Edit:
         if path:
             self._change(path, UNDEFINED)
         elif self.root is UNDEFINED:
-            _fail("deleted node encountered during delete operation")
+            _fail(_REMOVED)
         else:
             self.root = UNDEFINED
 
@@ -139,7 +150,9 @@ class _Edit:
         changed = _delete(changed, path[-1]) if value is UNDEFINED else _insert(changed, path[-1], value)
         for depth in range(len(nodes) - 2, -1, -1):
             parent = self._copy(nodes[depth], depth < free)
-            changed = _replace(parent, path[depth], changed)
+            if parent.__class__ is Set:
+                self.ctx.charge(len(parent) // 16)
+            changed = _replace(parent, path[depth], changed, self.ctx.charge)
         self.root = changed
 
     def _copy(self, node: Value, may_own: bool) -> Value:
@@ -169,20 +182,20 @@ def _child(node: Value, key: Value) -> Value:
     if cls is dict:
         found = node.get(freeze(key), UNDEFINED)
         if found is UNDEFINED:
-            _fail(f"path {to_term(key)} does not exist in object term {to_term(node)}")
+            _fail(f"an object on the path has no key {shown(key)}")
         return found
     if cls is list:
         index = _index(node, key)
         if not 0 <= index < len(node):
-            _fail(f"path {index} does not exist in array term {to_term(node)}")
+            _fail(f"an array on the path has no element {index}, as its length is {len(node)}")
         return node[index]
     if cls is Set:
         if freeze(key) not in node.members:
-            _fail(f"path {key if key.__class__ is str else to_term(key)} does not exist in set term {to_term(node)}")
+            _fail(f"a set on the path has no member {shown(key)}")
         return key
     if node is UNDEFINED:
-        _fail("nil value encountered where composite value was expected")
-    _fail(f"expected composite type for path {to_term(key)}, found value: {_shown(node)}")
+        _fail(_REMOVED)
+    _no_collection(node)
 
 
 def _insert(node: Value, key: Value, value: Value) -> Value:
@@ -194,18 +207,18 @@ def _insert(node: Value, key: Value, value: Value) -> Value:
     elif cls is list:
         index = _index(node, key)
         if not 0 <= index <= len(node):
-            _fail("index for array insertion out of bounds")
+            _fail(f"an array of length {len(node)} has no place {index} to insert at")
         node.insert(index, value)
     elif cls is Set:
         if not equal(key, value):
-            _fail(f"set key {to_term(key)} does not equal value to be inserted {to_term(value)}")
+            _fail(f"the path to a member of a set must end in the member: it ends in {shown(key)}, not {shown(value)}")
         members = dict(node.members)
         members.pop(freeze(value), None)  # as above
         return Set.of({**members, freeze(value): None})
     elif node is UNDEFINED:
-        _fail("deleted node encountered during insert operation")
+        _fail(_REMOVED)
     else:
-        _fail(f"expected composite type, found value: {_shown(node)}")
+        _no_collection(node)
     return node
 
 
@@ -213,25 +226,32 @@ def _delete(node: Value, key: Value) -> Value:
     cls = node.__class__
     if cls is dict:
         if node.pop(freeze(key), UNDEFINED) is UNDEFINED:
-            _fail(f"cannot delete child key {to_term(key)} that does not exist")
+            _fail(f"there is no {shown(key)} to remove")
     elif cls is list:
         index = _index(node, key)
         if not 0 <= index < len(node):
-            _fail("index for array delete out of bounds")
+            _fail(f"an array of length {len(node)} has no element {index} to remove")
         del node[index]
     elif cls is Set:
         members = dict(node.members)
         if members.pop(freeze(key), UNDEFINED) is UNDEFINED:
-            _fail(f"cannot delete child key {to_term(key)} that does not exist")
+            _fail(f"there is no {shown(key)} to remove")
         return Set.of(members)
     elif node is UNDEFINED:
-        _fail("deleted node encountered during delete operation")
+        _fail(_REMOVED)
     else:
-        _fail(f"expected composite type, found value: {_shown(node)}")
+        _no_collection(node)
     return node
 
 
-def _replace(node: Value, key: Value, value: Value) -> Value:
+def _no_collection(node: Value) -> NoReturn:
+    _fail(f"the path leads through {shown(node)}, which is neither array, object nor set")
+
+
+_REMOVED: Final = "the whole document has been removed by an operation before"
+
+
+def _replace(node: Value, key: Value, value: Value, charge: Charge) -> Value:
     """Put a changed child back to where `_child` found it."""
     if node.__class__ is dict:
         node[freeze(key)] = value
@@ -240,7 +260,7 @@ def _replace(node: Value, key: Value, value: Value) -> Value:
     else:
         members = dict(node.members)
         del members[freeze(key)]
-        members[freeze(value)] = None
+        members[freeze(value, charge)] = None
         return Set.of(members)
     return node
 
@@ -250,29 +270,28 @@ def _index(node: list[Value], key: Value) -> int:
     if key.__class__ in NUMBERS:
         index = int64(key)
         if index is None:
-            _fail("invalid number type for indexing")
+            _fail(_NO_INDEX)
         return index
     if key.__class__ is not str:
         type_name(key)
-        _fail("invalid type for indexing")
+        _fail(_NO_INDEX)
     if key == "-":
         return len(node)
     digits = key[1:] if key[:1] in ("+", "-") else key
     whole, _, fraction = digits.partition(".")
     if not (whole.isascii() and whole.isdigit() and len(whole) < 20) or fraction.strip("0"):
-        _fail("invalid string for indexing")
+        _fail(_NO_INDEX)
     if fraction and len(whole) + len(fraction) > 18:  # as in `int64`
-        _fail("invalid string for indexing")
+        _fail(_NO_INDEX)
     index = -int(whole) if key[0] == "-" else int(whole)
     if not INT64_MIN <= index <= INT64_MAX:
-        _fail("invalid string for indexing")
+        _fail(_NO_INDEX)
     if key != "0" and key[0] == "0":
-        _fail("leading zeros are not allowed in JSON paths")
+        _fail(_NO_INDEX)
     return index
 
 
-def _shown(scalar: Value) -> str:
-    return f"{to_term(scalar)} (type: ast.{type_name(scalar).capitalize()})"
+_NO_INDEX: Final = "the path names an element of an array by something else than an integer without leading zeros"
 
 
 _OPERATION: Final = Object((("op", STRING), ("path", ANY)), (ANY, ANY))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from policy_engine.builtins.operands import object_, operand_error, wrong
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.operands import charge_made, charged, frozen, object_, operand_error, wrong
+from policy_engine.builtins.table import Builtin, Context
 from policy_engine.types import ANY, STRING, Function, set_, union
 from policy_engine.types import array as array_of
 from policy_engine.types import object_ as object_of
@@ -33,24 +33,26 @@ def segments(path: Value, name: str) -> list[Value]:
     )
 
 
-def filter_(document: Value, paths: Value) -> Value:
+def filter_(ctx: Context, document: Value, paths: Value) -> Value:
     """Only what the paths lead to. A scalar on the way is kept."""
     source = object_(document, "json.filter", 1)
-    return _filtered(source, _tree(paths, "json.filter"))
+    return _filtered(ctx, source, _tree(ctx, paths, "json.filter"))
 
 
-def remove(document: Value, paths: Value) -> Value:
+def remove(ctx: Context, document: Value, paths: Value) -> Value:
     """All but what the paths lead to. Later elements of an array move up."""
     source = object_(document, "json.remove", 1)
-    return _without(source, _tree(paths, "json.remove"))
+    return _without(ctx, source, _tree(ctx, paths, "json.remove"))
 
 
-def _tree(paths: Value, name: str) -> Tree:
+def _tree(ctx: Context, paths: Value, name: str) -> Tree:
     if paths.__class__ is not list and paths.__class__ is not Set:
         wrong(name, 2, paths, "set", "array")
     root: Tree = {}
-    for path in paths:
-        keys = [freeze(key) for key in segments(path, name)]
+    for path in charged(ctx, paths):
+        if path.__class__ is str:
+            charge_made(ctx, len(path), ascii_only=False)
+        keys = list(frozen(ctx, segments(path, name)))
         node: Tree | None = root
         for key in keys[:-1]:
             if node is None:  # a shorter path takes all of this already
@@ -61,42 +63,44 @@ def _tree(paths: Value, name: str) -> Tree:
     return root
 
 
-def _filtered(value: Value, tree: Tree | None) -> Value:
+def _filtered(ctx: Context, value: Value, tree: Tree | None) -> Value:
     if tree is None:
         return value
     cls = value.__class__
     if cls is dict:
+        ctx.charge(len(value))
         # OPA walks the longer of the two, so it is from there that a number's text (`1` or `1.0`) comes.
         longer = tree if len(value) < len(tree) else value
-        return {key: _filtered(value[key], tree[key]) for key in longer if key in value and key in tree}
+        return {key: _filtered(ctx, value[key], tree[key]) for key in longer if key in value and key in tree}
     if cls is list:
-        indexed = ((str(index), item) for index, item in enumerate(value))
-        return [_filtered(item, tree[index]) for index, item in indexed if index in tree]
+        indexed = ((str(index), item) for index, item in enumerate(charged(ctx, value)))
+        return [_filtered(ctx, item, tree[index]) for index, item in indexed if index in tree]
     if cls is Set:
-        chosen = ((member, freeze(member)) for member in value)
-        return Set(_filtered(member, tree[key]) for member, key in chosen if key in tree)
+        chosen = ((member, freeze(member, ctx.charge)) for member in value.sorted(ctx.charge))
+        return Set(_filtered(ctx, member, tree[key]) for member, key in chosen if key in tree)
     return value
 
 
-def _without(value: Value, tree: Tree | None) -> Value:
+def _without(ctx: Context, value: Value, tree: Tree | None) -> Value:
     """`value` less the paths; `UNDEFINED` if it is itself the end of one."""
     if tree is None:
         return UNDEFINED
     cls = value.__class__
     if cls is dict:
-        left = ((key, _less(item, tree, key)) for key, item in value.items())
+        ctx.charge(len(value))
+        left = ((key, _less(ctx, item, tree, key)) for key, item in value.items())
         return {key: item for key, item in left if item is not UNDEFINED}
     if cls is list:
-        elements = (_less(item, tree, str(index)) for index, item in enumerate(value))
+        elements = (_less(ctx, item, tree, str(index)) for index, item in enumerate(charged(ctx, value)))
         return [item for item in elements if item is not UNDEFINED]
     if cls is Set:
-        members = (_less(member, tree, freeze(member)) for member in value)
+        members = (_less(ctx, member, tree, freeze(member, ctx.charge)) for member in value.sorted(ctx.charge))
         return Set(member for member in members if member is not UNDEFINED)
     return value
 
 
-def _less(value: Value, tree: Tree, key: object) -> Value:
-    return _without(value, tree[key]) if key in tree else value
+def _less(ctx: Context, value: Value, tree: Tree, key: object) -> Value:
+    return _without(ctx, value, tree[key]) if key in tree else value
 
 
 _OBJECT: Final = object_of(ANY, ANY)
@@ -104,6 +108,6 @@ _PATH: Final = union(STRING, array_of(ANY))
 _PATHS: Final = union(array_of(_PATH), set_(_PATH))
 
 BUILTINS: Final = (
-    Builtin("json.filter", Function((_OBJECT, _PATHS), _OBJECT), filter_),
-    Builtin("json.remove", Function((_OBJECT, _PATHS), _OBJECT), remove),
+    Builtin("json.filter", Function((_OBJECT, _PATHS), _OBJECT), filter_, context=True),
+    Builtin("json.remove", Function((_OBJECT, _PATHS), _OBJECT), remove, context=True),
 )

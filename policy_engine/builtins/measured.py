@@ -12,20 +12,22 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
-from policy_engine.values import Set, Value
+from policy_engine.values import Number, Set, Value
 
 CHEAP: Final = frozenset(
     (
-        "and", "assign", "endswith", "eq", "equal", "gt", "gte", "internal.member_3", "is_array", "is_boolean",
-        "is_null", "is_number", "is_object", "is_set", "is_string", "lt", "lte", "minus", "neq", "object.get",
-        "or", "startswith", "time.clock", "time.date", "time.weekday", "type_name",
+        "endswith", "is_array", "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string", "startswith",
+        "time.clock", "time.date", "time.weekday", "type_name",
     )
 )  # fmt: skip
+
+COMPARISONS: Final = frozenset(("assign", "eq", "equal", "gt", "gte", "lt", "lte", "neq"))
+"""Their functions take what charges last, and need it only for collections and long numbers."""
 
 
 def is_measured(builtin: Builtin) -> bool:
     """Whether calls are charged by the sizes of operands and result."""
-    return not (builtin.context or builtin.relation or builtin.name in CHEAP)
+    return not (builtin.context or builtin.relation or builtin.name in CHEAP or builtin.name in COMPARISONS)
 
 
 def reading(value: Value) -> int:
@@ -49,6 +51,7 @@ _Measure = Callable[[Any], int]
 _READING: Final[dict[type, _Measure]] = {
     str: lambda text: len(text) // READ_AT_ONCE,
     int: lambda number: number.bit_length() // 64 if number > _WORD or number < -_WORD else 0,
+    Number: lambda number: len(number.text) // READ_AT_ONCE,
     list: lambda items: len(items) // 4,
     dict: lambda items: len(items) // 4,
     Set: lambda items: len(items) // 4,

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from policy_engine.builtins.operands import string
+from policy_engine.builtins.operands import charged, frozen, shown, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.types import ANY, BOOLEAN, STRING, Array, Function, object_, set_, union
@@ -87,7 +87,7 @@ def _operand(operand: Value, name: str) -> Network:
     text = string(operand, name, 1)
     network = _network(text) if len(text) <= _LONGEST else None
     if network is None:
-        raise BuiltinError(f"{name}: invalid CIDR address: {text}")
+        raise BuiltinError(f"{name}: invalid CIDR address: {shown(text)}")
     return network
 
 
@@ -105,12 +105,15 @@ def _contains(cidr: Value, operand: Value, name: str) -> bool:
         known = _verdict(cidr, operand)
         if known is not None:
             return known
-    outer = _operand(cidr, name)
+    return _holds(_operand(cidr, name), _address_or_network(operand, name))
+
+
+def _address_or_network(operand: Value, name: str) -> Network:
     text = string(operand, name, 1)
-    inner = (_single(text) or _network(text)) if len(text) <= _LONGEST else None
-    if inner is None:
-        raise BuiltinError(f"{name}: not a valid textual representation of an IP address or CIDR: {text}")
-    return _holds(outer, inner)
+    found = (_single(text) or _network(text)) if len(text) <= _LONGEST else None
+    if found is None:
+        raise BuiltinError(f"{name}: neither an IP address nor a CIDR: {shown(text)}")
+    return found
 
 
 @functools.lru_cache(maxsize=4096)
@@ -133,14 +136,26 @@ def cidr_contains_matches(ctx: Context, cidrs: Value, operands: Value) -> Value:
     """
     name = "net.cidr_contains_matches"
     found: list[Value] = []
-    for outer, place in _places(cidrs, 1, name):
-        ctx.charge(1 if operands.__class__ is str or not hasattr(operands, "__len__") else len(operands))
-        found += [[place, other] for inner, other in _places(operands, 2, name) if _contains(outer, inner, name)]
-    return Set(found)
+    inner: list[tuple[Network, Value]] | None = None
+    for cidr, place in _places(ctx, cidrs, 1, name):
+        if inner is None:
+            inner = [(_address_or_network(text, name), other) for text, other in _places(ctx, operands, 2, name)]
+        if inner:
+            outer = _operand(cidr, name)
+            found += [[place, other] for network, other in charged(ctx, inner) if _holds(outer, network)]
+    return Set.of(dict.fromkeys(frozen(ctx, found)))
 
 
-def _places(operand: Value, position: int, name: str) -> Iterator[tuple[Value, Value]]:
+def _places(ctx: Context, operand: Value, position: int, name: str) -> Iterator[tuple[Value, Value]]:
     """(what should be a string, its place) for each element. An operand of another type has none."""
+    return charged(ctx, _elements(ctx, operand, position, name), lambda _: _PARSING)
+
+
+_PARSING: Final = 8
+"""Steps for reading an address."""
+
+
+def _elements(ctx: Context, operand: Value, position: int, name: str) -> Iterator[tuple[Value, Value]]:
     cls = operand.__class__
     if cls is str:
         yield operand, operand
@@ -149,9 +164,9 @@ def _places(operand: Value, position: int, name: str) -> Iterator[tuple[Value, V
     if cls is list:
         places = enumerate(operand)
     elif cls is Set:
-        places = ((member, member) for member in operand)
+        places = ((member, member) for member in operand.sorted(ctx.charge))
     elif cls is dict:
-        places = sorted_items(operand)
+        places = sorted_items(operand, ctx.charge)
     else:
         type_name(operand)
     for place, element in places:
@@ -167,8 +182,14 @@ def _places(operand: Value, position: int, name: str) -> Iterator[tuple[Value, V
 def cidr_expand(ctx: Context, operand: Value) -> Value:
     """All addresses of a range."""
     network = _operand(operand, "net.cidr_expand")
-    ctx.charge(network.last - network.first + 1)
-    return Set(_text(network.version, number) for number in range(network.first, network.last + 1))
+    numbers = range(network.first, network.last + 1)
+    # A budget of steps that cannot suffice is found out at once, a deadline on the way.
+    ctx.charge(_ADDRESS * (network.last - network.first + 1))
+    return Set.of({_text(network.version, number): None for number in charged(ctx, numbers)})
+
+
+_ADDRESS: Final = 4
+"""Steps for an address in a set: it is kept."""
 
 
 def cidr_intersects(first: Value, second: Value) -> Value:
@@ -200,21 +221,24 @@ def cidr_merge(ctx: Context, operand: Value) -> Value:
 
     An IPv4 address without a prefix means the network of its old class, and if it stays alone it is written as given.
     """
-    if operand.__class__ is not list and operand.__class__ is not Set:
-        type_name(operand)
-        raise BuiltinError("net.cidr_merge: operand must be an array")
-    ranges = []
-    for element in operand:
-        ctx.charge(64)
-        ranges.append(_range(element))
-    ranges.sort()
-    for i in range(len(ranges) - 1, 0, -1):
-        before, after = ranges[i - 1], ranges[i]
-        # Nothing comes before the first address of IPv4, nor is anything of IPv6 its neighbour.
-        previous = after.first if after.first in (0, _MAPPED << 32) else after.first - 1
-        if previous <= before.last:
-            ranges[i - 1 : i + 1] = [_Range(after.last, min(before.first, after.first), None)]
-    return Set(text for one in ranges for text in ([one.shown] if one.shown else _blocks(one.first, one.last)))
+    if operand.__class__ is list:
+        elements = operand
+    elif operand.__class__ is Set:
+        elements = operand.sorted(ctx.charge)
+    else:
+        raise BuiltinError(f"net.cidr_merge: operand must be an array or set but is {shown(operand)}")
+    ranges = sorted(_range(element) for element in charged(ctx, elements, lambda _: 8 * _PARSING))
+    merged: list[_Range] = []
+    for before in reversed(ranges):
+        if merged:
+            after = merged[-1]
+            # Nothing comes before the first address of IPv4, nor is anything of IPv6 its neighbour.
+            previous = after.first if after.first in (0, _MAPPED << 32) else after.first - 1
+            if previous <= before.last:
+                merged[-1] = _Range(after.last, min(before.first, after.first), None)
+                continue
+        merged.append(before)
+    return Set(text for one in merged for text in ([one.shown] if one.shown else _blocks(one.first, one.last)))
 
 
 def _range(element: Value) -> _Range:
@@ -224,18 +248,18 @@ def _range(element: Value) -> _Range:
     single = _single(element) if len(element) <= _LONGEST else None
     if single is None:
         network = _operand(element, "net.cidr_merge")
-        shown = f"{_text(network.version, network.first)}/{network.prefix}"
+        written = f"{_text(network.version, network.first)}/{network.prefix}"
     elif single.version == 6:
         raise BuiltinError("net.cidr_merge: IPv6 invalid: needs prefix length")
     else:
         top = single.first >> 30
         prefix = 8 if top < 2 else 16 if top == 2 else 24
-        shown = f"{_text(4, single.first)}/{prefix}"
+        written = f"{_text(4, single.first)}/{prefix}"
         size = 32 - prefix
         first = single.first >> size << size
         network = Network(4, first, first | (1 << size) - 1, prefix)
     offset = _MAPPED << 32 if network.version == 4 else 0
-    return _Range(network.last + offset, network.first + offset, shown)
+    return _Range(network.last + offset, network.first + offset, written)
 
 
 def _blocks(first: int, last: int) -> Iterator[str]:
@@ -250,11 +274,13 @@ def _blocks(first: int, last: int) -> Iterator[str]:
 
 
 def _text(version: int, number: int) -> str:
-    from ipaddress import IPv4Address, IPv6Address
-
     if version == 6 and number >> 32 == _MAPPED:
         version, number = 4, number & 0xFFFFFFFF
-    return str(IPv4Address(number) if version == 4 else IPv6Address(number))
+    if version == 4:
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    from ipaddress import IPv6Address
+
+    return str(IPv6Address(number))
 
 
 _TEXT_OR_MANY: Final = union(STRING, array_of(ANY))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from policy_engine.builtins.operands import NUMBERS, array, int64, object_, wrong, wrong_element
+from policy_engine.builtins.operands import NUMBERS, array, frozen, int64, object_, wrong, wrong_element
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
 from policy_engine.types import ANY, BOOLEAN, Function, set_, union
@@ -16,27 +16,28 @@ from policy_engine.types import object_ as object_of
 from policy_engine.values import UNDEFINED, Set, Value, equal, freeze, type_name
 
 
-def get(operand: Value, key: Value, default: Value) -> Value:
+def get(ctx: Context, operand: Value, key: Value, default: Value) -> Value:
     """The value under a key, or under a path if the key is an array."""
     found: Value = object_(operand, "object.get", 1)
     if key.__class__ is not list:
-        return found.get(freeze(key), default)
+        return found.get(freeze(key, ctx.charge), default)
+    ctx.charge(len(key))
     for step in key:
-        found = _step(found, step)
+        found = _step(ctx, found, step)
         if found is UNDEFINED:
             return default
     return found
 
 
-def _step(composite: Value, key: Value) -> Value:
+def _step(ctx: Context, composite: Value, key: Value) -> Value:
     cls = composite.__class__
     if cls is dict:
-        return composite.get(freeze(key), UNDEFINED)
+        return composite.get(freeze(key, ctx.charge), UNDEFINED)
     if cls is list and key.__class__ in NUMBERS:
         index = int64(key)
         return composite[index] if index is not None and 0 <= index < len(composite) else UNDEFINED
     if cls is Set:
-        return key if freeze(key) in composite.members else UNDEFINED
+        return key if freeze(key, ctx.charge) in composite.members else UNDEFINED
     return UNDEFINED
 
 
@@ -44,25 +45,27 @@ def keys(operand: Value) -> Value:
     return Set.of(dict.fromkeys(object_(operand, "object.keys", 1)))
 
 
-def filter_(operand: Value, wanted: Value) -> Value:
+def filter_(ctx: Context, operand: Value, wanted: Value) -> Value:
     source = object_(operand, "object.filter", 1)
-    chosen = _key_set(wanted, "object.filter")
+    chosen = _key_set(ctx, wanted, "object.filter")
     # OPA walks the longer of the two, so it is from there that a number's text (`1` or `1.0`) comes.
     longer = chosen if len(source) < len(chosen) else source
+    ctx.charge(len(longer))
     return {key: source[key] for key in longer if key in source and key in chosen}
 
 
-def remove(operand: Value, unwanted: Value) -> Value:
+def remove(ctx: Context, operand: Value, unwanted: Value) -> Value:
     source = object_(operand, "object.remove", 1)
-    dropped = _key_set(unwanted, "object.remove")
+    dropped = _key_set(ctx, unwanted, "object.remove")
+    ctx.charge(4 * len(source))
     return {key: value for key, value in source.items() if key not in dropped}
 
 
-def _key_set(operand: Value, name: str) -> dict[object, Any]:
+def _key_set(ctx: Context, operand: Value, name: str) -> dict[object, Any]:
     """The frozen keys that an array, object or set names, as the keys of a dict."""
     cls = operand.__class__
     if cls is list:
-        return dict.fromkeys(map(freeze, operand))
+        return dict.fromkeys(frozen(ctx, operand))
     if cls is Set:
         return operand.members  # type: ignore[no-any-return]
     if cls is dict:
@@ -121,14 +124,14 @@ def _merge(ctx: Context, a: dict[Any, Value], b: dict[Any, Value]) -> dict[Any, 
     return merged
 
 
-def subset(whole: Value, part: Value) -> Value:
+def subset(ctx: Context, whole: Value, part: Value) -> Value:
     """Whether `part` is in `whole`: keys of objects (recursively), members of sets, a run of an array."""
     pair = (whole.__class__, part.__class__)
     if pair == (list, Set):
         # An empty set is found while looking at elements, so OPA does not find it in an empty array.
-        return bool(whole) and part.members.keys() <= set(map(freeze, whole))
+        return bool(whole) and part.members.keys() <= set(frozen(ctx, whole))
     if pair in _SAME:
-        return _contains(whole, part)
+        return _contains(ctx, whole, part)
     type_name(whole)
     type_name(part)
     raise BuiltinError(
@@ -139,15 +142,17 @@ def subset(whole: Value, part: Value) -> Value:
 _SAME: Final = {(dict, dict), (Set, Set), (list, list)}
 
 
-def _contains(whole: Value, part: Value) -> bool:
+def _contains(ctx: Context, whole: Value, part: Value) -> bool:
     pair = (whole.__class__, part.__class__)
     if pair == (dict, dict):
-        return all(key in whole and _contains(whole[key], value) for key, value in part.items())
+        ctx.charge(len(part))
+        return all(key in whole and _contains(ctx, whole[key], value) for key, value in part.items())
     if pair == (Set, Set):
+        ctx.charge(len(part))
         return part.members.keys() <= whole.members.keys()  # type: ignore[no-any-return]
     if pair == (list, list):
-        return _has_run(list(map(freeze, whole)), list(map(freeze, part)))
-    return equal(whole, part)
+        return _has_run(list(frozen(ctx, whole)), list(frozen(ctx, part)))
+    return equal(whole, part, ctx.charge)
 
 
 def _has_run(whole: list[object], part: list[object]) -> bool:
@@ -175,11 +180,11 @@ _OBJECT: Final = object_of(ANY, ANY)
 _KEYS: Final = union(array_of(ANY), object_of(ANY, ANY), set_(ANY))
 
 BUILTINS: Final = (
-    Builtin("object.filter", Function((_OBJECT, _KEYS), _OBJECT), filter_),
-    Builtin("object.get", Function((_OBJECT, ANY, ANY), ANY), get),
+    Builtin("object.filter", Function((_OBJECT, _KEYS), _OBJECT), filter_, context=True),
+    Builtin("object.get", Function((_OBJECT, ANY, ANY), ANY), get, context=True),
     Builtin("object.keys", Function((_OBJECT,), set_(ANY)), keys),
-    Builtin("object.remove", Function((_OBJECT, _KEYS), _OBJECT), remove),
-    Builtin("object.subset", Function((_KEYS, _KEYS), BOOLEAN), subset),
+    Builtin("object.remove", Function((_OBJECT, _KEYS), _OBJECT), remove, context=True),
+    Builtin("object.subset", Function((_KEYS, _KEYS), BOOLEAN), subset, context=True),
     Builtin("object.union", Function((_OBJECT, _OBJECT), _OBJECT), union_, context=True),
     Builtin("object.union_n", Function((array_of(_OBJECT),), _OBJECT), union_n, context=True),
 )

@@ -9,12 +9,26 @@ Every check ends in `values.type_name` when it fails, so an object that is no Re
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 from policy_engine.builtins.arithmetic import as_integer
 from policy_engine.builtins.table import Context
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
-from policy_engine.values import Number, Set, Value, foreign, number_text, type_name
+from policy_engine.values import (
+    CONTAINERS,
+    Number,
+    Set,
+    Value,
+    foreign,
+    freeze,
+    is_nan,
+    literal,
+    number_text,
+    thaw,
+    to_term,
+    type_name,
+)
 
 NUMBERS: Final[frozenset[Any]] = frozenset((int, float, Number))
 """The classes of a Rego number (`bool` is none of them)."""
@@ -51,7 +65,7 @@ def number(value: Value, name: str, position: int) -> int | float:
     """Any number; NaN, which Python lets into a document, is refused as no value at all."""
     if value.__class__ not in NUMBERS:
         wrong(name, position, value, "number")
-    if value != value:
+    if value.__class__ is not int and is_nan(value):
         foreign(value)
     return value  # type: ignore[no-any-return]
 
@@ -125,19 +139,50 @@ _STRINGS: Final = frozenset({str})
 
 def strings(value: Value, name: str, position: int) -> list[str]:
     """The elements of an array or set of strings."""
-    found = items(value, name, position)
-    if {*map(type, found)} <= _STRINGS:
-        return found
-    for item in found:
-        if item.__class__ is not str:
-            wrong_element(name, position, value, item, "string")
-    return found
+    given = value.members if value.__class__ is Set else items(value, name, position)
+    if {*map(type, given)} <= _STRINGS:
+        return items(value, name, position)
+    wrong_element(name, position, value, next(thaw(item) for item in given if item.__class__ is not str), "string")
+
+
+def shown(value: Value) -> str:
+    """A value in the text of an error: a string is cut off where it is long, a collection only called by its type."""
+    if value.__class__ is str:
+        return literal(value) if len(value) <= _SHOWN else f"{literal(value[:_SHOWN])}…"
+    return f"an {type_name(value)}" if value.__class__ in CONTAINERS else to_term(value)[:_SHOWN]
+
+
+_SHOWN: Final = 200
 
 
 def all_strings(name: str, *values: Value) -> None:
     """Check that every operand is a string. The caller has seen that one is not, or does not mind the cost."""
     for position, value in enumerate(values, 1):
         string(value, name, position)
+
+
+def _one(_: Value) -> int:
+    return 1
+
+
+def charged(ctx: Context, items: Iterable[Value], cost: Callable[[Value], int] = _one) -> Iterator[Value]:
+    """The items one by one, each paid for before it is given: a long loop must notice that the deadline has passed."""
+    due = 0
+    for item in items:
+        due += cost(item)
+        if due >= _CHARGED_TOGETHER:
+            ctx.charge(due)
+            due = 0
+        yield item
+    ctx.charge(due)
+
+
+_CHARGED_TOGETHER: Final = 256
+
+
+def frozen(ctx: Context, values: list[Value]) -> Iterator[object]:
+    """The values as keys of objects or members of sets, charged as they are made."""
+    return (freeze(value, ctx.charge) for value in charged(ctx, values))
 
 
 def charge_made(ctx: Context, length: int, *, ascii_only: bool) -> None:

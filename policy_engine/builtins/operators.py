@@ -10,10 +10,10 @@ from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins import arithmetic
-from policy_engine.builtins.operands import NUMBERS, array, charge_made, int64, number, set_, wrong
+from policy_engine.builtins.operands import NUMBERS, array, charge_made, charged, int64, number, set_, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import EVAL_CONFLICT_ERROR, EVAL_INTERNAL_ERROR, BuiltinError, PolicyError
-from policy_engine.values import UNDEFINED, Set, Value, compare, equal, freeze, to_term, type_name
+from policy_engine.values import UNDEFINED, Charge, Set, Value, compare, equal, freeze, to_term, type_name
 
 
 def plus(ctx: Context, x: Value, y: Value) -> int | float:
@@ -130,55 +130,53 @@ def or_(ctx: Context, x: Value, y: Value) -> Set:
     return Set.of(members | others)
 
 
-def neq(x: Value, y: Value) -> bool:
-    return not equal(x, y)
+def neq(x: Value, y: Value, charge: Charge | None = None) -> bool:
+    return not equal(x, y, charge)
 
 
-def lt(x: Value, y: Value) -> bool:
-    return compare(x, y) < 0
+def lt(x: Value, y: Value, charge: Charge | None = None) -> bool:
+    return compare(x, y, charge) < 0
 
 
-def lte(x: Value, y: Value) -> bool:
-    return compare(x, y) <= 0
+def lte(x: Value, y: Value, charge: Charge | None = None) -> bool:
+    return compare(x, y, charge) <= 0
 
 
-def gt(x: Value, y: Value) -> bool:
-    return compare(x, y) > 0
+def gt(x: Value, y: Value, charge: Charge | None = None) -> bool:
+    return compare(x, y, charge) > 0
 
 
-def gte(x: Value, y: Value) -> bool:
-    return compare(x, y) >= 0
+def gte(x: Value, y: Value, charge: Charge | None = None) -> bool:
+    return compare(x, y, charge) >= 0
 
 
 def member_2(ctx: Context, item: Value, collection: Value) -> bool:
     """`item in collection`: among an array's elements, an object's values, a set's members."""
     cls = collection.__class__
     if cls is Set:
-        return item in collection
+        return freeze(item, ctx.charge) in collection.members
     if cls is list:
-        ctx.charge(len(collection))
-        return any(equal(item, element, ctx.charge) for element in collection)
+        return any(equal(item, element, ctx.charge) for element in charged(ctx, collection))
     if cls is dict:
-        ctx.charge(len(collection))
-        return any(equal(item, value, ctx.charge) for value in collection.values())
+        return any(equal(item, value, ctx.charge) for value in charged(ctx, collection.values()))
     type_name(collection)
     return False
 
 
-def member_3(key: Value, item: Value, collection: Value) -> bool:
+def member_3(ctx: Context, key: Value, item: Value, collection: Value) -> bool:
     """`key, item in collection`: index and element, key and value; in a set a member is its own key."""
     cls = collection.__class__
     if cls is dict:
-        value = collection.get(freeze(key), UNDEFINED)
-        return value is not UNDEFINED and equal(item, value)
+        value = collection.get(freeze(key, ctx.charge), UNDEFINED)
+        return value is not UNDEFINED and equal(item, value, ctx.charge)
     if cls is list:
         if key.__class__ not in NUMBERS:
             type_name(key)
             return False
         index = int64(number(key, "internal.member_3", 1))
-        return index is not None and 0 <= index < len(collection) and equal(item, collection[index])
+        return index is not None and 0 <= index < len(collection) and equal(item, collection[index], ctx.charge)
     if cls is Set:
-        return key in collection and equal(key, item)
+        return freeze(key, ctx.charge) in collection.members and equal(key, item, ctx.charge)
     type_name(collection)
     return False
 
@@ -203,7 +201,7 @@ def cross_product(ctx: Context, parts: Value, name: str) -> list[list[str]]:
     rows: list[list[str]] = [[]]
     for part in array(parts, name, 1):
         if part.__class__ is Set:
-            texts = [text_of(ctx, value) for value in part] or ["<undefined>"]
+            texts = [text_of(ctx, value) for value in part.sorted(ctx.charge)] or ["<undefined>"]
         elif part.__class__ in (list, dict):
             raise PolicyError(EVAL_INTERNAL_ERROR, f"illegal argument type: {type_name(part)}")
         else:
@@ -237,6 +235,6 @@ BUILTINS: Final = (
     Builtin("gt", _COMPARISON, gt, infix=">"),
     Builtin("gte", _COMPARISON, gte, infix=">="),
     Builtin("internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, context=True, infix="in"),
-    Builtin("internal.member_3", t.Function((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, infix="in"),
+    Builtin("internal.member_3", t.Function((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, context=True, infix="in"),
     Builtin("internal.template_string", t.Function((t.array(t.ANY),), t.STRING), template_string, context=True),
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from policy_engine.builtins import uri
 from policy_engine.builtins.http import request_object
 from policy_engine.builtins.octets import from_bytes, to_bytes
-from policy_engine.builtins.operands import int64, number, object_, operand_error, wrong
+from policy_engine.builtins.operands import charged, int64, number, object_, operand_error, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.types import ANY, NUMBER, STRING, Function
@@ -21,6 +21,9 @@ _NAME: Final = "providers.aws.sign_req"
 _REQUIRED: Final = ("aws_access_key", "aws_region", "aws_secret_access_key", "aws_service")
 _UNSIGNED: Final = frozenset({"authorization", "user-agent", "x-amzn-trace-id"})
 """Headers that may change on the way."""
+
+_HEADER: Final = 8
+"""Steps for signing a header."""
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,10 +44,10 @@ def sign_req(ctx: Context, operand: Value, configuration: Value, time_ns: Value)
         values = "invalid values for required request parameters(s)"
         operand_error(_NAME, 1, f"{values}: {request_object.listed(invalid)}")
     try:
-        target = uri.split(request["url"])
+        target = uri.split(request["url"], ctx.charge)
     except uri.URIError as error:
         raise BuiltinError(f"{_NAME}: {error}") from None
-    given = {_text(key): _text(value) for key, value in headers.items()}
+    given = {_text(key): _text(value) for key, value in charged(ctx, headers.items(), lambda _: _HEADER)}
     body = request_object.body(request, ctx)
     unsigned_body = config.get("disable_payload_signing", False)
     if unsigned_body.__class__ is not bool:

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from policy_engine import types as t
 from policy_engine.builtins.operands import string
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError, PolicyError
 from policy_engine.values import Value
 
@@ -27,13 +27,14 @@ def chain() -> NoReturn:
     _outside("rego.metadata.chain")
 
 
-def parse_module(file: Value, source: Value) -> Value:
+def parse_module(ctx: Context, file: Value, source: Value) -> Value:
     """A module's syntax tree in OPA's JSON form."""
     from policy_engine.syntax import heads, opa_json, parser
 
     string(file, "rego.parse_module", 1)
     if len(string(source, "rego.parse_module", 1)) > _LONGEST:  # OPA calls both operands the first
         raise BuiltinError(f"rego.parse_module: a module has at most {_LONGEST} characters")
+    ctx.charge(len(source) // 2)
     try:
         tree = parser.parse_module(source, file, syntax_only=True)
         for error in heads.builtin_facts(tree.rules, BUILTIN_NAMES):
@@ -46,11 +47,13 @@ def parse_module(file: Value, source: Value) -> Value:
 BUILTIN_NAMES: Final[set[str]] = set()
 """The names of all builtins. The table of them, of which those in this file are a part, puts them here."""
 
-_LONGEST: Final = 1 << 16
+_LONGEST: Final = 1 << 15
 """Parsing cannot be interrupted at a deadline."""
 
 BUILTINS: Final = (
     Builtin("rego.metadata.chain", t.Function((), t.array(t.ANY)), chain),
     Builtin("rego.metadata.rule", t.Function((), t.ANY), rule),
-    Builtin("rego.parse_module", t.Function((t.STRING, t.STRING), t.object_(t.STRING, t.ANY)), parse_module),
+    Builtin(
+        "rego.parse_module", t.Function((t.STRING, t.STRING), t.object_(t.STRING, t.ANY)), parse_module, context=True
+    ),
 )

@@ -11,18 +11,26 @@ from __future__ import annotations
 import bisect
 import functools
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from policy_engine import types as t
 from policy_engine.builtins import gopattern, gotext
 from policy_engine.builtins.octets import from_bytes, printable, to_bytes
-from policy_engine.builtins.operands import all_strings, charge_made, charge_text, integer
-from policy_engine.builtins.remembered import NS_PER_STEP, Remembered
+from policy_engine.builtins.operands import all_strings, charge_made, charge_text, charged, integer, shown
+from policy_engine.builtins.patterns import (
+    LONGEST,
+    STEPS_TOO_LARGE,
+    Pattern,
+    TooLargeError,
+    compile_pattern,
+    look_ahead,
+    search,
+)
+from policy_engine.builtins.remembered import Remembered
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.values import Value, literal, type_name
+from policy_engine.values import Charge, Value, type_name
 
 Span = tuple[int, int]
 Cut = Callable[[int, int], bytes]
@@ -30,15 +38,11 @@ Cut = Callable[[int, int], bytes]
 _PATTERNS: Final = 128
 """Compiled patterns to keep: enough for a policy set, and patterns made from input must not fill the memory."""
 
-_BYTES_PER_PATTERN: Final = 4 << 20
-"""RE2's bound for a pattern's program and its states together."""
+_BYTES_FOR_LARGE_PATTERN: Final = 8 << 20
+"""For a pattern with many large classes in it, such as `\\pL{1,255}`."""
 
-_LARGE_PATTERNS: Final = 8
-_BYTES_PER_LARGE_PATTERN: Final = 16 << 20
-_GROUPS_IN_LARGE_PATTERN: Final = 8
-_STEPS_PER_LARGE_PATTERN: Final = 500_000
-"""The same for what does not fit into that; the groups it may have, whose places are kept for each state; and what it
-costs to compile one."""
+_CLASSES: Final = 1000
+"""Unicode's classes that a pattern may name: each is a long table to begin with."""
 
 
 def match(ctx: Context, pattern: Value, text: Value) -> bool:
@@ -51,38 +55,38 @@ def match_as(name: str, ctx: Context, pattern: Value, text: Value) -> bool:
     if pattern.__class__ is not str or text.__class__ is not str:
         all_strings(name, pattern, text)
     charge_text(ctx, len(text))
-    regex, data = _compiled(ctx, pattern, name), gotext.utf8(text)
-    found = regex.search(data)
+    compiled, data = _compiled(ctx, pattern, name), gotext.utf8(text)
+    found = search(ctx, compiled, data)
     if found is None or text.isascii() or found.start() != found.end():
         return found is not None
-    return next(_matches(ctx, regex, data, 1), None) is not None
+    return next(_matches(ctx, compiled, data, 1), None) is not None
 
 
 def is_valid(ctx: Context, pattern: Value) -> bool:
     if pattern.__class__ is not str:
         type_name(pattern)
         return False
-    charge_text(ctx, len(pattern))
-    return _is_accepted(_KNOWN.get(ctx, pattern, _compile))
+    if len(pattern) > LONGEST:
+        raise BuiltinError(f"regex.is_valid: a pattern has at most {LONGEST} characters")
+    # Go only reads it here, and has no limit for its size.
+    found = _known(ctx, pattern)
+    return found is _TOO_LARGE or found.__class__ is not str
 
 
-def is_pattern(text: str) -> bool:
+def is_pattern(text: str, charge: Charge) -> bool:
     """Whether a text is a pattern, for those who will not ask again."""
-    return _is_accepted(_compile(text))
-
-
-def _is_accepted(compiled: Any) -> bool:
-    # Go only reads it here, and has no such limit.
-    return compiled.__class__ is not str or compiled.startswith(_GO_TEXTS[_TOO_LARGE])
+    found, steps = _compile((text, False))
+    charge(len(text) // 4 + steps)
+    return found is _TOO_LARGE or found.__class__ is not str
 
 
 def find_n(ctx: Context, pattern: Value, text: Value, limit: Value) -> list[str]:
     """The first `limit` matches, all of them if it is negative."""
     all_strings("regex.find_n", pattern, text)
     size = integer(limit, "regex.find_n", 3)
-    regex, data = _compiled(ctx, pattern, "regex.find_n"), gotext.utf8(text)
+    compiled, data = _compiled(ctx, pattern, "regex.find_n"), gotext.utf8(text)
     cut = _cutter(text, data)
-    return [from_bytes(cut(*span)) for span, *_ in _matches(ctx, regex, data, size)]
+    return [from_bytes(cut(*span)) for span, *_ in _matches(ctx, compiled, data, size)]
 
 
 def find_all_string_submatch_n(ctx: Context, pattern: Value, text: Value, limit: Value) -> list[list[str]]:
@@ -90,20 +94,21 @@ def find_all_string_submatch_n(ctx: Context, pattern: Value, text: Value, limit:
     name = "regex.find_all_string_submatch_n"
     all_strings(name, pattern, text)
     size = integer(limit, name, 3)
-    regex, data = _compiled(ctx, pattern, name), gotext.utf8(text)
+    compiled, data = _compiled(ctx, pattern, name, groups=True), gotext.utf8(text)
     cut = _cutter(text, data)
-    return [[from_bytes(cut(*span)) for span in spans] for spans in _matches(ctx, regex, data, size)]
+    return [[from_bytes(cut(*span)) for span in spans] for spans in _matches(ctx, compiled, data, size)]
 
 
 def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> str:
     """Replace every match by the template: `$1`, `$name` and `${name}` are groups, `$$` is a dollar sign."""
     all_strings("regex.replace", text, pattern, replacement)
-    regex, data = _compiled(ctx, pattern, "regex.replace"), gotext.utf8(text)
+    template = _parse_template(ctx, replacement)
+    with_groups = any(name for _, name in template)
+    compiled, data = _compiled(ctx, pattern, "regex.replace", groups=with_groups), gotext.utf8(text)
     cut = _cutter(text, data)
-    template = _parse_template(replacement)
-    groups = _named_groups(pattern) if any(name for _, name in template) else {}
+    groups = _named_groups(pattern) if with_groups else {}
     pieces, end = [], 0
-    for spans in _matches(ctx, regex, data, -1):
+    for spans in _matches(ctx, compiled, data, -1):
         pieces.append(cut(end, spans[0][0]))
         for literal_part, name in template:
             piece = _group(cut, spans, name, groups) if literal_part is None else literal_part
@@ -118,12 +123,12 @@ def replace(ctx: Context, text: Value, pattern: Value, replacement: Value) -> st
 def split(ctx: Context, pattern: Value, text: Value) -> list[str]:
     """The pieces between the matches."""
     all_strings("regex.split", pattern, text)
-    regex, data = _compiled(ctx, pattern, "regex.split"), gotext.utf8(text)
+    compiled, data = _compiled(ctx, pattern, "regex.split"), gotext.utf8(text)
     if pattern and not data:
         return [""]
     cut = _cutter(text, data)
     pieces, start, end = [], 0, 0
-    for (at, behind), *_ in _matches(ctx, regex, data, -1):
+    for (at, behind), *_ in _matches(ctx, compiled, data, -1):
         end = at
         # An empty match at the very start separates nothing.
         if behind:
@@ -145,7 +150,8 @@ def template_match(ctx: Context, pattern: Value, text: Value, start: Value, end:
         # OPA's text names the length of the other delimiter.
         raise BuiltinError(f"{name}: end delimiter has to be exactly one character long but is {size} long")
     charge_text(ctx, len(pattern) + len(text))
-    return _compiled(ctx, _template_pattern(ctx, pattern, start, end), name).search(gotext.utf8(text)) is not None
+    compiled = _compiled(ctx, _template_pattern(ctx, pattern, start, end), name)
+    return search(ctx, compiled, gotext.utf8(text)) is not None
 
 
 def _template_pattern(ctx: Context, template: str, start: str, end: str) -> str:
@@ -164,9 +170,9 @@ def _template_pattern(ctx: Context, template: str, start: str, end: str) -> str:
             if level == 0:
                 expressions.append((begin, at))
     if level:
-        raise BuiltinError(f"{name}: unbalanced braces in {literal(template)}")
+        raise BuiltinError(f"{name}: unbalanced braces in {shown(template)}")
     pattern, literal_from = ["^"], 0
-    for begin, end_ in expressions:
+    for begin, end_ in charged(ctx, expressions):
         expression = template[begin + 1 : end_]
         pattern.append(f"{quote_meta(template[literal_from:begin])}({expression})")
         literal_from = end_ + 1
@@ -176,85 +182,57 @@ def _template_pattern(ctx: Context, template: str, start: str, end: str) -> str:
 
 def quote_meta(text: str) -> str:
     """The pattern that matches exactly this text."""
-    return "".join(f"\\{char}" if char in _META else char for char in text)
+    return text.translate(_META)
 
 
-_META: Final = frozenset("\\.+*?()|[]{}^$")
+_META: Final = str.maketrans({char: f"\\{char}" for char in "\\.+*?()|[]{}^$"})
 
 
-def _compiled(ctx: Context, pattern: str, name: str) -> Any:
-    compiled = _KNOWN.get(ctx, pattern, _compile)
-    if compiled.__class__ is str and compiled.startswith(_GO_TEXTS[_TOO_LARGE]):
-        compiled = _compile_large(ctx, pattern)
-    if compiled.__class__ is str:
-        raise BuiltinError(f"{name}: error parsing regexp: {compiled}")
-    return compiled
+def _compiled(ctx: Context, pattern: str, name: str, *, groups: bool = False) -> Pattern:
+    found = _known(ctx, pattern, groups=groups)
+    if isinstance(found, str):
+        raise BuiltinError(f"{name}: error parsing regexp: {found}")
+    return found
 
 
-def compile_literals(texts: Iterable[bytes], name: str) -> Any:
-    """A pattern that matches any of the texts, the first one that fits."""
+def _known(ctx: Context, pattern: str, *, groups: bool = False) -> Pattern | str:
+    """A compiled pattern, or what is wrong with it, which takes as long to find out and is kept as well."""
+    if len(pattern) > _SHORT:
+        ctx.charge(len(pattern) // 4)
+    return _KNOWN.get(ctx, (pattern, groups), _compile)
+
+
+_SHORT: Final = 64
+_KNOWN: Final[Remembered[tuple[str, bool], Pattern | str]] = Remembered(_PATTERNS)
+
+
+def _compile(asked: tuple[str, bool]) -> tuple[Pattern | str, int]:
     import re2
 
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _BYTES_FOR_LITERALS
-    options.encoding = re2.Options.Encoding.LATIN1  # a byte for a byte, whether they are characters or not
-    try:
-        return re2.compile(b"|".join(map(re2.escape, texts)), options)
-    except re2.error:
-        raise BuiltinError(f"{name}: the patterns are too large together") from None
-
-
-_BYTES_FOR_LITERALS: Final = 64 << 20
-
-
-def _compile(pattern: str) -> Any:
-    """A compiled pattern, or Go's text for what is wrong with it, which costs as much and is kept as well."""
-
+    pattern, groups = asked
     if (broken := _no_text(pattern)) is not None:
-        return f"invalid UTF-8: `{printable(pattern[broken.start() :])}`"
-    return _compile_within(pattern, _BYTES_PER_PATTERN)
-
-
-_KNOWN: Final[Remembered[str, Any]] = Remembered(_PATTERNS)
-
-
-def _compile_large(ctx: Context, pattern: str) -> Any:
-    """A pattern with many large classes in it, such as `\\pL{1,255}`. It can take half a second."""
-    kept = _large(pattern)
-    if not kept:
-        ctx.charge(_STEPS_PER_LARGE_PATTERN)
-        compiled = _compile_within(pattern, _BYTES_PER_LARGE_PATTERN)
-        if compiled.__class__ is not str and compiled.groups > _GROUPS_IN_LARGE_PATTERN:
-            compiled = _go_error(_TOO_LARGE, "", pattern)
-        kept.append(compiled)
-    return kept[0]
-
-
-@functools.lru_cache(maxsize=_LARGE_PATTERNS)
-def _large(pattern: str) -> list[Any]:
-    """Where a pattern that is too large for `_compile` is kept, once it is compiled."""
-    return []
-
-
-def _compile_within(pattern: str, size: int) -> Any:
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = size
+        return f"invalid UTF-8: {shown(printable(pattern[broken.start() :]))}", 0
+    if len(pattern) > LONGEST or pattern.lower().count("\\p") > _CLASSES:
+        return _TOO_LARGE, 0
     text, before = gopattern.in_re2s_words(pattern)
+    octets = gotext.utf8(text)
     try:
-        compiled = re2.compile(gotext.utf8(text), options)
+        try:
+            compiled = compile_pattern(octets, groups=groups)
+        except TooLargeError:
+            compiled = compile_pattern(octets, groups=groups, memory=_BYTES_FOR_LARGE_PATTERN)
+    except TooLargeError:
+        return _TOO_LARGE, STEPS_TOO_LARGE
     except re2.error as error:
         what, _, where = error.args[0].decode("utf-8", "replace").partition(": ")
         for now, then in before.items():
             where = where.replace(now, then)
-        return _go_error(what, where, pattern)
-    return gopattern.refused(pattern) or compiled
+        return _go_error(what, where, pattern), _STEPS
+    return gopattern.refused(pattern) or compiled, _STEPS + compiled.steps
 
 
-_TOO_LARGE: Final = "pattern too large - compile failed"
+_STEPS: Final = 4
+_TOO_LARGE: Final = "expression too large"
 _GO_TEXTS: Final = {
     "missing ]": "missing closing ]",
     "missing )": "missing closing )",
@@ -264,7 +242,6 @@ _GO_TEXTS: Final = {
     "invalid repetition size": "invalid repeat count",
     "invalid perl operator": "invalid or unsupported Perl syntax",
     "invalid named capture group": "invalid named capture",
-    _TOO_LARGE: "expression too large",
 }
 """RE2's words for an error, and Go's; where there is no row they are the same."""
 
@@ -274,29 +251,28 @@ def _go_error(what: str, where: str, pattern: str) -> str:
         # Go takes every `(?<` for the beginning of a name.
         rest = pattern[pattern.index(where) :]
         what, where = "invalid named capture group", rest[: rest.find(">") + 1] or rest
-    return f"{_GO_TEXTS.get(what, what)}: `{where or (pattern if what == _TOO_LARGE else '')}`"
+    return f"{_GO_TEXTS.get(what, what)}: `{where}`"
 
 
-def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequence[Span]]:
+def _matches(ctx: Context, pattern: Pattern, data: bytes, limit: int) -> Iterator[Sequence[Span]]:
     """The spans (match, then groups) of at most `limit` matches (negative: all), as Go's `FindAll` finds them.
 
-    An empty match right behind a match does not count. A step that takes long is charged for that: a pattern may have
-    to look at all of the rest to find a match of one byte.
+    An empty match right behind a match does not count.
     """
+    look_ahead(ctx, pattern, data)
+    regex, groups = pattern.regex, range(pattern.regex.groups + 1)
     at, previous_end = 0, -1
     while limit and at <= len(data):
-        started = time.perf_counter_ns()
         found = regex.search(data, at)
-        took = time.perf_counter_ns() - started
-        if took > _USUAL_NS:
-            ctx.charge(took // NS_PER_STEP)
+        # It may have looked at all of the rest to find a match of one byte.
+        ctx.look_at_clock()
         if found is None:
             return
-        ctx.charge(1 + regex.groups)
+        ctx.charge(len(groups) + (len(data) - at) // _RESTS)
         if found.start() < len(data) and data[found.start()] & 0xC0 == 0x80:
-            at = found.start() + _width(data, found.start())  # `\B` inside of a character
+            at = found.start() + _width(data, found.start())  # `\\B` inside of a character
             continue
-        spans = [found.span(group) for group in range(regex.groups + 1)]
+        spans = [found.span(group) for group in groups]
         start, end = spans[0]
         if end > at:
             at, accepted = end, True
@@ -308,8 +284,8 @@ def _matches(ctx: Context, regex: Any, data: bytes, limit: int) -> Iterator[Sequ
             yield spans
 
 
-_USUAL_NS: Final = 50_000
-"""A search that is longer is charged for the time."""
+_RESTS: Final = 1 << 17
+"""Bytes that are looked at in one step, if they are looked at again and again."""
 
 
 def _width(data: bytes, at: int) -> int:
@@ -347,11 +323,11 @@ def _cutter(text: str, data: bytes) -> Cut:
 _REPLACED: Final = len("\ufffd".encode())
 
 
-def _parse_template(template: str) -> list[tuple[bytes | None, str]]:
+def _parse_template(ctx: Context, template: str) -> list[tuple[bytes | None, str]]:
     """A replacement in parts: bytes to insert, or None and a group's name. A `$` that starts no name is itself."""
     parts: list[tuple[bytes | None, str]] = []
     end = 0
-    for found in _REFERENCE.finditer(template):
+    for found in charged(ctx, _REFERENCE.finditer(template)):
         parts.append((to_bytes(template[end : found.start()]), ""))
         end = found.end()
         name = found["braced"] or found["name"]

@@ -1,23 +1,22 @@
-"""What takes long to make and is asked for again: compiled patterns and templates.
+"""What takes long to make and is asked for again: compiled patterns, keys, schemas, templates.
 
-The time that making one takes depends on its text in ways that no length tells, so it is taken from the budget as it
-passed: else a loop over texts that differ would be over long after its deadline.
+What a decision pays must not depend on what others before it have made, or its outcome would change when it is
+repeated. So a thing costs the same whether it is made or found here.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 from policy_engine.builtins.table import Context
-from policy_engine.values import Charge
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", bound=Hashable)
 Made = TypeVar("Made")
 
-NS_PER_STEP: Final = 1000
+FREE: Final = 16
+"""Steps of a thing that is paid for each time: cheaper than finding out whether it was paid for."""
 
 
 class Remembered(Generic[Key, Made]):
@@ -25,32 +24,21 @@ class Remembered(Generic[Key, Made]):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._known: dict[Key, Made] = {}
+        self._known: dict[Key, tuple[Made, int]] = {}
         self._lock = threading.Lock()
 
-    def get(self, ctx: Context, key: Key, make: Callable[[Key], Made]) -> Made:
-        """What `make` gives for the key. What it raises is not kept."""
+    def get(self, ctx: Context, key: Key, make: Callable[[Key], tuple[Made, int]]) -> Made:
+        """What `make` gives for the key, which is also the steps it takes. What it raises is not kept, nor charged."""
         found = self._known.get(key)
         if found is None:
-            with taking_time(ctx.charge):
-                found = make(key)
+            found = make(key)
             with self._lock:
                 while len(self._known) >= self._most:
                     del self._known[next(iter(self._known))]
                 self._known[key] = found
-        return found
-
-
-class taking_time:
-    """Takes from the budget what a block took."""
-
-    __slots__ = ("_charge", "_start")
-
-    def __init__(self, charge: Charge) -> None:
-        self._charge = charge
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter_ns()
-
-    def __exit__(self, *error: object) -> None:
-        self._charge((time.perf_counter_ns() - self._start) // NS_PER_STEP)
+        made, steps = found
+        if steps <= FREE:
+            ctx.charge(steps)
+        else:
+            ctx.charge_once((id(self), key), steps)
+        return made

@@ -6,10 +6,10 @@ import re
 from typing import Final, NamedTuple
 
 from policy_engine import types as t
-from policy_engine.builtins.operands import INT64_MAX, all_strings
+from policy_engine.builtins.operands import INT64_MAX, all_strings, shown
 from policy_engine.builtins.table import Builtin
 from policy_engine.errors import BuiltinError
-from policy_engine.values import Value, literal, type_name
+from policy_engine.values import Value, type_name
 
 
 class Version(NamedTuple):
@@ -22,12 +22,13 @@ class Version(NamedTuple):
 def compare(a: Value, b: Value) -> int:
     """-1, 0 or 1."""
     all_strings("semver.compare", a, b)
-    first, second = _parse(a), _parse(b)
-    if first is None:
-        raise BuiltinError(f"semver.compare: operand 1: string {literal(a)} is not a valid SemVer")
-    if second is None:
-        raise BuiltinError(f"semver.compare: operand 2: string {literal(b)} is not a valid SemVer")
-    x, y = _order(first), _order(second)
+    versions = []
+    for position, text in enumerate((a, b), 1):
+        version = _parse(text, "semver.compare")
+        if version is None:
+            raise BuiltinError(f"semver.compare: operand {position}: string {shown(text)} is not a valid SemVer")
+        versions.append(_order(version))
+    x, y = versions
     return (x > y) - (x < y)
 
 
@@ -35,20 +36,26 @@ def is_valid(version: Value) -> bool:
     if version.__class__ is not str:
         type_name(version)
         return False
-    return _parse(version) is not None
+    return _parse(version, "semver.is_valid") is not None
 
 
 _IDENTIFIERS: Final = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+_LONGEST: Final = 65_536
 _VERSION: Final = re.compile(
     rf"v?([0-9]+)\.([0-9]+)\.([0-9]+)(?:-({_IDENTIFIERS})?)?(?:\+(?:{_IDENTIFIERS})?)?", re.ASCII
 )
 
 
-def _parse(text: str) -> Version | None:
+def _parse(text: str, name: str) -> Version | None:
+    if len(text) > _LONGEST:
+        raise BuiltinError(f"{name}: a version has at most {_LONGEST} characters")
     found = _VERSION.fullmatch(text)
-    if found is None or any(len(number.lstrip("0")) > 19 for number in found.group(1, 2, 3)):
+    if found is None:
         return None
-    numbers = tuple(map(int, found.group(1, 2, 3)))
+    digits = [number.lstrip("0") or "0" for number in found.group(1, 2, 3)]
+    if max(map(len, digits)) > len(str(INT64_MAX)):
+        return None
+    numbers = tuple(map(int, digits))
     if max(numbers) > INT64_MAX:
         return None
     return Version(numbers, tuple((found[4] or "").split(".")) if found[4] else ())
@@ -56,8 +63,15 @@ def _parse(text: str) -> Version | None:
 
 def _order(version: Version) -> tuple[object, ...]:
     """A key that sorts as semver.org has it: a pre-release before its release, numbers before names."""
-    identifiers = tuple((0, int(one), "") if one.isdigit() else (1, 0, one) for one in version.pre_release)
+    identifiers = tuple(map(_identifier_order, version.pre_release))
     return version.numbers, not identifiers, identifiers
+
+
+def _identifier_order(identifier: str) -> tuple[int, int, str]:
+    if not identifier.isdigit():
+        return 1, 0, identifier
+    digits = identifier.lstrip("0")  # as text: Python refuses to read very long numbers
+    return 0, len(digits), digits
 
 
 BUILTINS: Final = (

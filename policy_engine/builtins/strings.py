@@ -7,16 +7,19 @@ the budget before it is built.
 from __future__ import annotations
 
 import bisect
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final
 
 from policy_engine import types as t
-from policy_engine.builtins import gotext, regex
+from policy_engine.builtins import gotext
 from policy_engine.builtins.arithmetic import to_dyadic, truncate
 from policy_engine.builtins.octets import from_bytes, printable, to_bytes
 from policy_engine.builtins.operands import (
     all_strings,
     charge_made,
     charge_text,
+    charged,
     integer,
     number,
     object_,
@@ -25,9 +28,10 @@ from policy_engine.builtins.operands import (
     strings,
     wrong,
 )
+from policy_engine.builtins.patterns import Pattern, TooLargeError, compile_pattern, search
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.values import Set, Value, int_text, sorted_items
+from policy_engine.values import Set, Value, int_text, sort, sorted_items
 
 
 def concat(ctx: Context, delimiter: Value, collection: Value) -> str:
@@ -75,7 +79,7 @@ def any_suffix_match(ctx: Context, texts: Value, suffixes: Value) -> bool:
 def _any_prefix(ctx: Context, texts: list[str], prefixes: list[str]) -> bool:
     ctx.charge(len(texts) + len(prefixes))
     # Sorted, the texts with a prefix stand together, beginning where the prefix would stand.
-    ordered = sorted(texts)
+    ordered = sort(texts, ctx.charge)
     for prefix in prefixes:
         at = bisect.bisect_left(ordered, prefix)
         if at < len(ordered) and ordered[at].startswith(prefix):
@@ -127,11 +131,26 @@ def indexof_n(ctx: Context, haystack: Value, needle: Value) -> list[int]:
 
 
 def lower(ctx: Context, text: Value) -> str:
-    return gotext.lower(_text(ctx, text, "lower"))
+    return _mapped(ctx, _text(ctx, text, "lower"), gotext.lower)
 
 
 def upper(ctx: Context, text: Value) -> str:
-    return gotext.upper(_text(ctx, text, "upper"))
+    return _mapped(ctx, _text(ctx, text, "upper"), gotext.upper)
+
+
+def _mapped(ctx: Context, text: str, mapping: Callable[[str], str]) -> str:
+    return mapping(text) if text.isascii() else "".join(map(mapping, _pieces(ctx, text)))
+
+
+def _pieces(ctx: Context, text: str) -> Iterator[str]:
+    """A text in pieces, between which the clock is looked at."""
+    for start in range(0, len(text), _PIECE):
+        if start:
+            ctx.look_at_clock()
+        yield text[start : start + _PIECE]
+
+
+_PIECE: Final = 1 << 16
 
 
 def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
@@ -146,7 +165,7 @@ def replace(ctx: Context, text: Value, old: Value, new: Value) -> str:
 
 def replace_n(ctx: Context, patterns: Value, text: Value) -> str:
     """Replace in one pass; at each place the first pattern in Rego's order that fits."""
-    pairs = sorted_items(object_(patterns, "strings.replace_n", 1))
+    pairs = sorted_items(object_(patterns, "strings.replace_n", 1), ctx.charge)
     string(text, "strings.replace_n", 2)
     for old, new in pairs:
         if old.__class__ is not str:
@@ -157,29 +176,76 @@ def replace_n(ctx: Context, patterns: Value, text: Value) -> str:
 
 
 def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]], name: str) -> str:
-    # RE2's alternation of literals prefers the first that fits, and is linear in the text whatever the patterns are.
-    replacements = {to_bytes(old): to_bytes(new) for old, new in pairs}
+    replacements = {to_bytes(old): to_bytes(new) for old, new in charged(ctx, pairs, _pair_steps)}
     filler = replacements.pop(b"", None)
     data = to_bytes(text)
     charge_text(ctx, len(data))
     pieces, end = [], 0
-    if replacements:
-        for match in regex.compile_literals(replacements, name).finditer(data):
-            replacement = replacements[match[0]]
-            ctx.charge(1 + len(replacement) // 4)
-            pieces += [data[end : match.start()], replacement]
-            end = match.end()
+    for start, behind in _literals(ctx, [*replacements], data, name) if replacements else ():
+        replacement = replacements[data[start:behind]]
+        ctx.charge(1 + len(replacement) // 4)
+        pieces += [data[end:start], replacement]
+        end = behind
     pieces.append(data[end:])
     charge_made(ctx, len(data), ascii_only=True)
     if filler is None:
         return from_bytes(b"".join(pieces))
-    ctx.charge((len(data) + 1) * (8 + len(filler) // 4))
+    steps = 8 + len(filler) // 4
+    ctx.charge(steps)
     # An empty pattern stands before, between and behind what the others leave, byte for byte: Go takes characters
     # apart that are not ASCII.
-    tokens = [bytes((octet,)) for octet in pieces[0]]
-    for replacement, rest in zip(pieces[1::2], pieces[2::2], strict=True):
-        tokens += [replacement, *(bytes((octet,)) for octet in rest)]
-    return from_bytes(filler + filler.join(tokens) + filler if tokens else filler)
+    tokens = chain.from_iterable(((piece,) if number % 2 else _octets(piece)) for number, piece in enumerate(pieces))
+    filled = filler.join(charged(ctx, tokens, lambda _: steps))
+    return from_bytes(filler + filled + filler if data else filler)
+
+
+def _octets(piece: bytes) -> Iterator[bytes]:
+    return (bytes((octet,)) for octet in piece)
+
+
+def _pair_steps(pair: tuple[str, str]) -> int:
+    return 4 + len(pair[0]) // 4 + len(pair[1]) // 16
+
+
+def _literals(ctx: Context, texts: list[bytes], data: bytes, name: str) -> Iterator[tuple[int, int]]:
+    """Where one of the texts stands, from left to right, without overlaps. Where several could, the first of them does.
+
+    RE2's alternation is linear in the data, however many texts there are. Very many are searched in groups, so that
+    none takes long to compile; a group's place is that of its first text in it.
+    """
+    groups: list[list[bytes]] = [[]]
+    size = 0
+    for one in texts:
+        size += len(one)
+        if size > _GROUP:
+            groups.append([])
+            size = len(one)
+        groups[-1].append(one)
+    patterns = [_compiled_literals(ctx, group, name) for group in groups if group]
+    at, nearest = 0, [search(ctx, pattern, data) for pattern in patterns]
+    while True:
+        for index, found in enumerate(nearest):
+            if found is not None and found.start() < at:
+                nearest[index] = search(ctx, patterns[index], data, at)
+        best = min((found for found in nearest if found is not None), key=lambda found: found.start(), default=None)
+        if best is None:
+            return
+        yield best.span()
+        at = best.end()
+
+
+def _compiled_literals(ctx: Context, texts: list[bytes], name: str) -> Pattern:
+    import re2
+
+    ctx.look_at_clock()
+    try:
+        return compile_pattern(b"|".join(map(re2.escape, texts)), latin=True, memory=_BYTES_FOR_LITERALS)
+    except TooLargeError:
+        raise BuiltinError(f"{name}: a pattern is too large") from None
+
+
+_GROUP: Final = 1 << 16
+_BYTES_FOR_LITERALS: Final = 64 << 20
 
 
 def reverse(ctx: Context, text: Value) -> str:
@@ -196,7 +262,14 @@ def _split(ctx: Context, text: str, delimiter: str) -> list[str]:
     pieces = text.count(delimiter) + 1 if delimiter else len(text)
     charge_made(ctx, len(text), ascii_only=text.isascii())
     ctx.charge(pieces if text.isascii() else 4 * pieces)
-    return text.split(delimiter) if delimiter else list(text)
+    if not delimiter:
+        return list(text)
+    parts: list[str] = []
+    while len(found := text.split(delimiter, _PIECE)) > _PIECE:
+        ctx.look_at_clock()
+        text = found.pop()
+        parts += found
+    return parts + found if parts else found
 
 
 def split_n(ctx: Context, text: Value, delimiter: Value, limit: Value) -> list[str]:
@@ -228,23 +301,31 @@ def substring(text: Value, offset: Value, length: Value) -> str:
 
 def trim(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim", text, characters)
-    return _stripped(text, _cutset(characters), left=True, right=True)
+    return _stripped(ctx, text, _cutset(characters), left=True, right=True)
 
 
-def _stripped(text: str, cutset: str, *, left: bool = False, right: bool = False) -> str:
+def _stripped(ctx: Context, text: str, cutset: str, *, left: bool = False, right: bool = False) -> str:
     if len(cutset) <= _FEW:
         return text.strip(cutset) if left and right else text.lstrip(cutset) if left else text.rstrip(cutset)
-    # Python looks through all of them for each character of the text.
-    cut = set(cutset)
-    start, end = 0, len(text)
-    while left and start < end and text[start] in cut:
-        start += 1
-    while right and start < end and text[end - 1] in cut:
-        end -= 1
+    # Python would look through all of them for each character of the text.
+    cut = set().union(*_pieces(ctx, cutset))
+    start = _length_of_run(ctx, text, cut) if left else 0
+    end = len(text) - (_length_of_run(ctx, text[start:][::-1], cut) if right else 0)
     return text[start:end]
 
 
-_FEW: Final = 256
+def _length_of_run(ctx: Context, text: str, characters: set[str]) -> int:
+    """How many characters at the beginning of a text are among these."""
+    count = 0
+    for piece in _pieces(ctx, text):
+        for char in piece:
+            if char not in characters:
+                return count
+            count += 1
+    return count
+
+
+_FEW: Final = 16
 
 
 def _cutset(characters: str) -> str:
@@ -257,12 +338,12 @@ _NO_CHARACTERS: Final = "\ufffd" + "".join(map(chr, range(0xDC80, 0xDD00)))
 
 def trim_left(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_left", text, characters)
-    return _stripped(text, _cutset(characters), left=True)
+    return _stripped(ctx, text, _cutset(characters), left=True)
 
 
 def trim_right(ctx: Context, text: Value, characters: Value) -> str:
     _pair(ctx, "trim_right", text, characters)
-    return _stripped(text, _cutset(characters), right=True)
+    return _stripped(ctx, text, _cutset(characters), right=True)
 
 
 def trim_prefix(ctx: Context, text: Value, prefix: Value) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,15 @@ class Context(Protocol):
 
     def charge(self, work: int) -> None:
         """Take `work` steps from the query's budget before doing them. Raises `PolicyError` when it is used up."""
+
+    def charge_once(self, key: Hashable, work: int) -> None:
+        """Take the steps for making a thing that may be kept, unless this decision has lately paid for it."""
+
+    def seconds_left(self) -> float | None:
+        """How long the decision may take from now on; None for ever."""
+
+    def look_at_clock(self) -> None:
+        """Raise `PolicyError` if the deadline has passed. For work that is paid for, in one piece, and long."""
 
     def print(self, message: str) -> None:
         """Hand a message of `print` or `trace` to the caller's sink."""

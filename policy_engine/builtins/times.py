@@ -189,7 +189,7 @@ def _instant(operand: Value, name: str) -> tuple[int, tzinfo | None]:
     nanoseconds = number(parts[0], name, 1)
     zone = _zone(string(parts[1], name, 1), name) if len(parts) > 1 else None
     if len(parts) > 2:
-        string(parts[2], name, 1)
+        _short(parts[2], name, 1)
     if nanoseconds.__class__ is not int:
         # OPA rounds to 64 bits before it asks for an integer: 1234567890123456789.01 is one.
         decimal = exact(nanoseconds)

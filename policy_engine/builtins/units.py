@@ -36,7 +36,7 @@ _BYTES: Final = {"": 1, **_SI, **_BINARY, **{f"{unit}b": size for unit, size in 
 def parse(text: Value) -> int | float:
     """`10K` is 10000, `1Ki` is 1024; what is no integer has ten digits behind the point."""
     name = "units.parse"
-    number, unit = _amount_and_unit(string(text, name, 1).replace('"', ""), name, "amount")
+    number, unit = _amount_and_unit(string(text, name, 1), name, "amount")
     unit = unit[:1] + gotext.lower(unit[1:])
     if unit not in _UNITS:
         raise _error(name, f"unit {unit} not recognized")
@@ -52,8 +52,8 @@ def parse(text: Value) -> int | float:
 def parse_bytes(text: Value) -> int:
     """`10KB` is 10000, `10KiB` and `10Ki` are 10240; fractions of a byte are cut off."""
     name = "units.parse_bytes"
-    lowered = gotext.lower(string(text, name, 1)).replace('"', "")
-    number, unit = _amount_and_unit(lowered, name, "byte amount")
+    number, unit = _amount_and_unit(string(text, name, 1), name, "byte amount")
+    unit = gotext.lower(unit)
     if unit not in _BYTES:
         raise _error(name, f"byte unit {unit} not recognized")
     amount = decimal_to_dyadic(_decimal(number, name, "byte amount"))
@@ -62,6 +62,7 @@ def parse_bytes(text: Value) -> int:
 
 def _amount_and_unit(text: str, name: str, amount: str) -> tuple[str, str]:
     """What looks like a number at the front, and the rest. An `e` belongs to the number if an exponent can follow."""
+    text = text.replace('"', "")
     if " " in text:
         raise _error(name, "spaces not allowed in resource strings")
     if len(text) > MAX_EXPONENT:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from string import ascii_letters, digits
 from typing import Final
 
+from policy_engine.builtins import percent
 from policy_engine.builtins.octets import from_bytes, to_bytes
-from policy_engine.builtins.operands import string
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.operands import charge_made, shown, string
+from policy_engine.builtins.percent import EscapeError
+from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.types import BOOLEAN, STRING, Function
 from policy_engine.types import object_ as object_of
-from policy_engine.values import Value, literal, type_name
+from policy_engine.values import Charge, Value, type_name
 
 
 class URIError(ValueError):
@@ -53,18 +56,19 @@ class URI:
         """The path as it goes over the wire: as it was given, unless that has characters that must be escaped."""
         if self.raw_path and not _NOT_IN_PATHS.search(self.raw_path):
             return self.raw_path
-        return self.path if self.path == "*" else _PATH_ESCAPE.sub(_escaped, self.path)
+        return self.path if self.path == "*" else _escaped_path(self.path)
 
     def _split_host(self) -> tuple[str, str]:
         name, colon, port = self.host.rpartition(":")
         return (name, port) if colon and _is_port(port) else (self.host, "")
 
 
-def parse(operand: Value) -> Value:
+def parse(ctx: Context, operand: Value) -> Value:
     """The parts that are there."""
     text = string(operand, "uri.parse", 1)
+    charge_made(ctx, len(text), ascii_only=text.isascii())
     try:
-        uri = split(text)
+        uri = split(text, ctx.charge)
     except URIError as error:
         raise BuiltinError(f"uri.parse: {error}") from None
     parts = {
@@ -79,46 +83,37 @@ def parse(operand: Value) -> Value:
     return {name: from_bytes(part.encode("latin-1")) for name, part in parts.items() if part}
 
 
-def is_valid(operand: Value) -> Value:
+def is_valid(ctx: Context, operand: Value) -> Value:
     """Whether it is a string that is a URL and not empty; anything but a string is not."""
     if operand.__class__ is not str:
         type_name(operand)
         return False
+    charge_made(ctx, len(operand), ascii_only=operand.isascii())
     try:
-        split(operand)
+        split(operand, ctx.charge)
     except URIError:
         return False
     return operand != ""
 
 
-def split(text: str) -> URI:
+def split(text: str, charge: Charge | None = None) -> URI:
     """The parts of a URL. Raises `URIError`."""
-    octets = to_bytes(text).decode("latin-1")
-    before, _, fragment = octets.partition("#")
+    before, _, fragment = to_bytes(text).decode("latin-1").partition("#")
     try:
-        uri = _split(before)
-    except URIError as error:
-        raise _parse_error(before, error) from None
-    try:
-        fragment = _unescape(fragment)
-    except URIError as error:
-        raise _parse_error(octets, error) from None
-    return replace(uri, fragment=fragment)
-
-
-def _parse_error(octets: str, error: URIError) -> URIError:
-    return URIError(f"parse {_quoted(octets)}: {error}")
+        return replace(_split(before, charge), fragment=_unescape(fragment, charge))
+    except (URIError, EscapeError) as error:
+        raise URIError(f"parse {shown(text)}: {error}") from None
 
 
 def _quoted(octets: str) -> str:
-    return literal(from_bytes(octets.encode("latin-1")))
+    return shown(from_bytes(octets.encode("latin-1")))
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 
 
-def _split(octets: str) -> URI:
+def _split(octets: str, charge: Charge | None) -> URI:
     if _CONTROL.search(octets):
         raise URIError("net/url: invalid control character in URL")
     if octets == "*":
@@ -138,17 +133,17 @@ def _split(octets: str) -> URI:
         authority, slash, rest = rest[2:].partition("/")
         rest = slash + rest
         user, host = _split_authority(authority, scheme)
-    path = _unescape(rest)
-    raw_path = "" if _PATH_ESCAPE.sub(_escaped, path) == rest else rest
+    path = _unescape(rest, charge)
+    raw_path = "" if _escaped_path(path, charge) == rest else rest
     return URI(scheme, "", user, host, path, raw_path, query)
 
 
 _NOT_IN_PATHS: Final = re.compile(r"[^A-Za-z0-9._~$&+,/:;=@!'()*\[\]%-]")
-_PATH_ESCAPE: Final = re.compile(r"[^A-Za-z0-9._~$&+,/:;=@-]")
+_PATH_ESCAPES: Final = percent.table(f"{ascii_letters}{digits}._~$&+,/:;=@-")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"%{ord(found.group()):02X}"
+def _escaped_path(path: str, charge: Charge | None = None) -> str:
+    return percent.escape(path.encode("latin-1"), _PATH_ESCAPES, charge)
 
 
 _USER: Final = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
@@ -156,6 +151,8 @@ _USER: Final = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
 
 def _split_authority(authority: str, scheme: str) -> tuple[str | None, str]:
     """User (None if there is none) and host with port."""
+    if len(authority) > _LONGEST:
+        raise URIError(f"a host has at most {_LONGEST} characters")
     user, at, host = authority.rpartition("@")
     host = _host(host, scheme)
     if not at:
@@ -163,6 +160,9 @@ def _split_authority(authority: str, scheme: str) -> tuple[str | None, str]:
     if not _USER.fullmatch(user):
         raise URIError("net/url: invalid userinfo")
     return _unescape(user), host
+
+
+_LONGEST: Final = 65_536
 
 
 def _host(host: str, scheme: str) -> str:
@@ -213,12 +213,9 @@ _IN_HOST: Final = re.compile(f"[{_HOST_CHARACTERS}]")
 _ESCAPE: Final = re.compile(rf"%([0-9A-Fa-f]{{2}})?|[^{_HOST_CHARACTERS}\x80-\xff]")
 
 
-def _unescape(octets: str) -> str:
+def _unescape(octets: str, charge: Charge | None = None) -> str:
     """Paths, fragments and user names: every octet may be escaped."""
-    return _PERCENT.sub(_octet, octets)
-
-
-_PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
+    return percent.unescape(octets.encode("latin-1"), charge).decode("latin-1") if "%" in octets else octets
 
 
 def _octet(found: re.Match[str]) -> str:
@@ -252,6 +249,6 @@ def _zone_octet(found: re.Match[str]) -> str:
 
 
 BUILTINS: Final = (
-    Builtin("uri.is_valid", Function((STRING,), BOOLEAN), is_valid),
-    Builtin("uri.parse", Function((STRING,), object_of(STRING, STRING)), parse),
+    Builtin("uri.is_valid", Function((STRING,), BOOLEAN), is_valid, context=True),
+    Builtin("uri.parse", Function((STRING,), object_of(STRING, STRING)), parse, context=True),
 )

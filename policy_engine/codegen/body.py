@@ -1,9 +1,9 @@
 """From a body in normal form to statements: nested loops, conditions that leave them, an action innermost.
 
-A body becomes a block that runs once (`while True: … break`, which costs nothing) with `for` loops nested in it. A
-condition that fails leaves to the next iteration (`continue`) or out of the block (`break`): the current `fail`
-statement. Loops never close before their body ends, so everything after a loop stands inside it. Where blocks are too
-many for CPython, the rest of a body moves into a local function.
+A body becomes a block that runs once (`while True: … break`, which costs nothing) with `for` loops nested in it. Where
+a condition fails, the current `fail` statement goes to the next iteration (`continue`) or leaves the block (`break`).
+Loops do not close before their body ends, so everything after a loop stands inside it. Where CPython allows no more
+blocks, the rest of a body moves into a local function.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Demand = tuple[Term, str]
 def solutions(
     fn: Function, body: Body, action: Action, before: Sequence[Demand] = (), after: Sequence[Demand] = ()
 ) -> None:
-    """Write a block that runs `action` at the solutions of `body`. Variables it binds are unknown after it.
+    """Write a block that runs `action` at the solutions of `body`. The variables that it binds are unknown after it.
 
-    `before` are patterns to match before the body, `after` operands to compare when it has bound their variables.
+    `before` are patterns to match before the body, `after` operands to compare when the body has bound their variables.
     """
     if fn.depth >= frames.MAX_DEPTH:
         with fn.local(action.assigns) as name:
@@ -203,7 +203,7 @@ def _side(fn: Function, term: Term) -> str:
 
 
 def _unify(fn: Function, a: Term, b: Term) -> None:
-    """`a = b`: bind what is unbound, compare what is not."""
+    """`a = b`: bind variables that are unbound, and compare all others."""
     if fn.is_open(b) and not fn.is_open(a):
         a, b = b, a
     if not fn.is_open(a):
@@ -231,7 +231,7 @@ def _looking_ahead(fn: Function, term: Term, other: Term) -> str:
 
 
 def _unify_patterns(fn: Function, a: Term, b: Term) -> None:
-    """Two patterns with unbound variables on both sides, taken apart; in an order in which one side is known."""
+    """Two patterns with unbound variables on both sides: unify their parts, first those with one side known."""
     pairs = _pairs(a, b)
     if pairs is None:
         give_up(fn, a, b)
@@ -245,7 +245,7 @@ def _unify_patterns(fn: Function, a: Term, b: Term) -> None:
 
 
 def _pairs(a: Term, b: Term) -> list[tuple[Term, Term]] | None:
-    """The members of two collections that must be equal; None if the collections cannot be."""
+    """The pairs of members that must be equal for two collections to be so; None if they cannot be equal."""
     if isinstance(a, nodes.Array) and isinstance(b, nodes.Array):
         return list(zip(a.items, b.items, strict=True)) if len(a.items) == len(b.items) else None
     assert isinstance(a, nodes.Object)
@@ -281,7 +281,7 @@ def _comprehension(fn: Function, term: Term) -> str:
 
 
 def _fill(fn: Function, term: Term, target: Callable[[], str]) -> None:
-    """Run a comprehension's body; each solution goes into the collection that `target` gives."""
+    """Run a comprehension's body, and add each solution to the collection `target()`."""
 
     def add() -> None:
         match term:
@@ -298,7 +298,7 @@ def _fill(fn: Function, term: Term, target: Callable[[], str]) -> None:
 
 
 def _from_table(fn: Function, term: Term, keys: tuple[str, ...], target: str, empty: str) -> None:
-    """Take a comprehension's collection from the table of all of them, if there is one (see tables.py)."""
+    """Look a comprehension's collection up in a table, if there is one (see tables.py)."""
 
     def place() -> str:
         return tuple_of([f"({key(fn, nodes.Var(name))})" for name in keys])
@@ -321,7 +321,7 @@ def _from_table(fn: Function, term: Term, keys: tuple[str, ...], target: str, em
 
 
 def _with(fn: Function, withs: tuple[nodes.With, ...]) -> str:
-    """Write the contexts that `with` makes, one of another; the result is the innermost one's variable."""
+    """Write the contexts that `with` makes, one after the other; the result is the last one's variable."""
     values = [
         None if isinstance(item.value, (FunctionValue, DocumentValue)) else fn.definite(value_of(fn, item.value))
         for item in withs

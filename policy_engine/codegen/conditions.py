@@ -1,8 +1,8 @@
-"""From comparisons and patterns to conditions: the common cases in place, everything else by a function.
+"""From comparisons and patterns to conditions: the common cases in place, all others by a function.
 
 Strings compare with strings and integers with integers by Python's own operators, which agree with Rego there. Any
-other pair goes to a function that knows Rego's order, and refuses what is no Rego value. An operand may be undefined
-only in `compare`; those of operators are not.
+other pair goes to a function that knows Rego's order, and raises an error for values that Rego does not have. Only
+`compare` takes a value that may be undefined.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ def _is(term: Term, cls: type) -> bool:
 
 
 def match_pattern(fn: Function, pattern: Term, value: str) -> None:
-    """Match a value, which is no more undefined where it can be bound, against a pattern."""
+    """Match a value against a pattern. A variable is bound only to a value that is defined."""
     if not fn.is_open(pattern):
         compare_operand(fn, value, pattern)
         return
     if value in ("None", "True", "False") and not isinstance(pattern, nodes.Var):
-        give_up(fn, pattern)  # Python would warn of members of such a constant
+        give_up(fn, pattern)  # Python would warn about `True[0]`
         return
     match pattern:
         case nodes.Var(name):
@@ -115,19 +115,19 @@ def match_pattern(fn: Function, pattern: Term, value: str) -> None:
                 fn.fail_if(f"{part} is U")
                 match_pattern(fn, item, part)
         case _:
-            # Arguments may be so: the variables of sets and of keys are bound by what stands before, or never.
+            # An argument that is a set, or has computed keys. A match binds no variable in it.
             give_up(fn, pattern)
 
 
 def give_up(fn: Function, *patterns: Term) -> None:
-    """Never go on. What is written behind it may still mention the patterns' variables."""
+    """Never go on. The lines behind may still mention the variables of the patterns."""
     fn.fail_if("True")
     for pattern in patterns:
         fn.env.update(dict.fromkeys(fn.unbound(pattern), "None"))
 
 
 def _expect(fn: Function, condition: str, value: str) -> None:
-    """Give up if a condition holds, after refusing what is no Rego value."""
+    """Fail if a condition holds, with an error if the value is none that Rego has."""
     fn.line(f"if {condition}:")
     fn.line(f" known({value})")
     fn.line(f" {fn.fail}")

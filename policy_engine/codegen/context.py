@@ -1,8 +1,7 @@
 """The state of one decision: its budget, clock and records, and the contexts it is evaluated in.
 
-`Run` is what all contexts of a decision share. A context is a plain list, because one is made for every decision and
-read all over generated code: making an object with as many attributes costs five times as much, which would be half
-of a small decision.
+All contexts of a decision share one `Run`. A context is a plain list, because every decision makes one and generated
+code reads it everywhere. To make an object with as many attributes takes five times as long, half of a small decision.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -34,10 +33,10 @@ NC: Final = NotComputed()
 SLICE: Final = 4096
 """Steps between two looks at the clock."""
 
-
 SMALL: Final = 1 << 19
-"""Bytes that small results may have together without being counted. Where less than twice as much is allowed, every
-result is counted."""
+"""The most bytes that the small results of a decision have together. They are not counted. If the output budget is less
+than twice as large, every result is counted.
+"""
 
 
 class Limits:
@@ -57,7 +56,7 @@ class Limits:
 
 
 def are_wide(limits: Limits) -> bool:
-    """Whether limits leave room for what an entry does not count (see entry.py)."""
+    """Whether limits leave room for the work and the results that an entry does not count (see entry.py)."""
     output, work = limits.output_bytes, limits.work
     return (output is None or output >= 2 * SMALL) and (work is None or work >= SLICE)
 
@@ -69,17 +68,21 @@ def first_slice(limits: Limits) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What holds for every decision of a policy set."""
+    """The options of a policy set, which hold for all its decisions."""
 
     limits: Limits = field(default_factory=Limits)
     allow_network: bool = False
     print: Callable[[str], None] | None = None
 
 
+_PAID: Final = 64
+"""The most things that a decision pays for once. A cache of such things has room for more."""
+
+
 class Run:
     """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
 
-    One is made for every decision that needs one, so what most of them never use is the class's and None.
+    Many decisions need none. Attributes that few decisions use are None in the class, so that one is quickly made.
     """
 
     prints: list[str] | None = None
@@ -87,6 +90,8 @@ class Run:
     fired: list[str] | None = None
     marks: bytearray | None = None
     """In the traced build: which of `Code.places` succeeded."""
+    paid: dict[Hashable, None] | None = None
+    """What was charged by `charge_once`."""
 
     def __init__(
         self,
@@ -109,7 +114,7 @@ class Run:
 
     @property
     def allow_network(self) -> bool:
-        """A decision that is repeated asks nobody: what it was told is recorded, and what failed is to fail again."""
+        """Whether builtins may reach other hosts. A repeated decision may not: it has a record of all answers."""
         return self.options.allow_network and self.replay is None
 
     def fire(self, rule: str) -> None:
@@ -149,7 +154,7 @@ class Run:
 
     def _refill(self) -> None:
         if self.work is not None:
-            # The slice that is used up was min(SLICE, work) long, and `left` is below zero by what went beyond it.
+            # The slice that is used up had min(SLICE, work) steps, and `left` is minus the steps beyond it.
             self.work -= min(SLICE, self.work) - self.left
             if self.work < 0:
                 raise PolicyError(
@@ -159,6 +164,23 @@ class Run:
                 )
         self.look_at_clock()
         self.left = SLICE if self.work is None or self.work > SLICE else self.work
+
+    def charge_once(self, key: Hashable, work: int) -> None:
+        """Take steps for a thing from a cache when this decision first asks for it, whether it is in the cache or not.
+
+        A cache drops things again. So if there are very many, the oldest are paid for again.
+        """
+        if self.paid is None:
+            self.paid = {}
+        if key not in self.paid:
+            if len(self.paid) >= _PAID:
+                del self.paid[next(iter(self.paid))]
+            self.paid[key] = None
+            self.charge(work)
+
+    def seconds_left(self) -> float | None:
+        """The seconds until the deadline; None if there is none."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
     def look_at_clock(self) -> None:
         """Raises `PolicyError` if the deadline has passed."""
@@ -181,7 +203,7 @@ Query = list[Any]
 """One context of evaluation: documents, what `with` has replaced, and memo slots. A `with` makes a new one.
 
 Its places are the numbers below. `RUN` is empty until something needs it: many decisions need no clock and no record,
-and are over before `LEFT`, the first slice of the budget, is used up.
+and end before `LEFT`, the first slice of the budget, is used up.
 """
 
 INPUT: Final = 0
@@ -189,10 +211,10 @@ DATA: Final = 1
 ROOT: Final = 2
 """The context the decision began with, which has `LEFT` and `RUN`; None in that one."""
 LEFT: Final = 3
-"""Steps that may be taken before `RUN` is asked."""
+"""The steps left before `RUN` is asked for more."""
 RUN: Final = 4
 START: Final = 5
-"""What the `Run` is made with."""
+"""The arguments for making a `Run`."""
 FNS: Final = 6
 """The functions that some `with` replaces, by slot."""
 MASKED: Final = 7
@@ -205,10 +227,10 @@ MEMO: Final = 10
 
 
 Indexes = dict[Any, Any]
-"""What is kept as long as the base data is. Any thread may add to it; what is there does not change its meaning.
+"""What is kept as long as the base data. Any thread may add to it; nothing in it changes its meaning.
 
 - for each join, by the identity of a collection: the collection itself, and its table (`joins`)
-- by the number of a group its document, by a number and constants parts of it (`fixed`)
+- for each fixed group (`fixed`), by its number: its document; by its number and some constants: a part of the document
 """
 
 Masked = frozenset[int | tuple[str, ...]]
@@ -218,11 +240,11 @@ NOTHING: Final[Masked] = frozenset()
 
 
 Start = tuple[Options, bool, Limits, float | None, int | None, int | None, Mapping[str, Value] | None]
-"""What a `Run` is made with: options, strict builtin errors, limits, deadline, clock, seed, former records."""
+"""The arguments for making a `Run`: options, strict builtin errors, limits, deadline, clock, seed, former records."""
 
 
 def beginning(code: Code, start: Start, data: Value, indexes: Indexes) -> Query:
-    """All of a decision's first context but its input, which comes before it."""
+    """A decision's first context without the input, which has to be put in front."""
     return [data, None, first_slice(start[2]), None, start, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
 
 
@@ -233,7 +255,7 @@ def limits_of(q: Query) -> Limits:
 
 
 def run_of(q: Query) -> Run:
-    """What the contexts of this decision share."""
+    """The `Run` of this decision, made now if there is none."""
     root = q[ROOT] or q
     run: Run | None = root[RUN]
     if run is None:
@@ -252,12 +274,12 @@ def charge(q: Query, work: int) -> None:
 
 
 def charging(q: Query) -> Callable[[int], None]:
-    """`charge` for functions of values, which know no contexts."""
+    """`charge` for functions that know values but no contexts."""
     return partial(charge, q)
 
 
 def marks(q: Query) -> bytearray:
-    """In the traced build: where expressions leave a mark when they succeed."""
+    """In the traced build: the marks of this decision, one for each of `Code.places`."""
     run = run_of(q)
     if run.marks is None:
         run.marks = bytearray(len(q[CODE].places))
@@ -265,7 +287,7 @@ def marks(q: Query) -> bytearray:
 
 
 def failed(q: Query, error: BuiltinError, loc: Location) -> Any:
-    """What a call whose builtin failed gives: undefined, or the end of the decision under strict errors."""
+    """The result of a call whose builtin failed: undefined, or an error under strict builtin errors."""
     if run_of(q).strict:
         raise PolicyError(error.code, error.message, loc) from None
     return U
@@ -278,7 +300,7 @@ def derived(
     fns: tuple[Any, ...],
     masked: Masked,
 ) -> Query:
-    """A context of the same decision. What is remembered is not taken along."""
+    """Another context of the same decision. Its memo slots are empty."""
     code = q[CODE]
     # Contexts in contexts can double the work with each rule.
     charge(q, 1 + code.slots // 256)
@@ -292,21 +314,19 @@ def with_function(q: Query, slot: int, function: Callable[..., Any]) -> Query:
 
 
 def unmocked(q: Query) -> Query:
-    """The same context with every function as it is defined."""
+    """The same context in which no function is replaced."""
     return derived(q, q[INPUT], q[DATA], q[CODE].fns, q[MASKED])
 
 
 class Code:
-    """The result of code generation that a query needs: how many memo slots there are, and the virtual documents."""
+    """What a context must know of the code: the number of memo slots, and the functions that a `with` may replace."""
 
-    __slots__ = ("fns", "namespace", "places", "slots", "tree")
+    __slots__ = ("fns", "places", "slots")
 
-    def __init__(self, namespace: dict[str, Any], tree: Node) -> None:
-        self.namespace = namespace
-        self.tree = tree
+    def __init__(self) -> None:
         self.slots = 0
         self.places: list[Location] = []
-        """In the traced build: where the expressions are that leave marks."""
+        """In the traced build: the places of the expressions that leave marks."""
         self.fns: tuple[Any, ...] = ()
 
 

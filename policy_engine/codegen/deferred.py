@@ -1,9 +1,9 @@
 """Rules whose functions need not be written before they are called.
 
-An index chooses a rule or two of many. To write the function of one may fail, may need a memo slot, which contexts
-have to have from the beginning, and may need functions of other rules. Of most rules in large groups none of this is
-true, as can be seen at a glance: bodies of comparisons and calls, whose variables have been bound before, over `input`
-and base data, with one loop at most. These are written when they are first called (see functions.py).
+An index chooses a rule or two of many. Writing a rule's function may fail, may need a memo slot, which a context has
+from the beginning or not at all, and may need functions of other rules. For most rules in large groups a glance shows
+that none of this happens: their bodies are comparisons and calls over `input` and base data, of variables that are
+bound before, with one loop at most. Such rules are written when they are first called (see functions.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from policy_engine.syntax.nodes import Expr, Term
 
 
 def can_wait(names: Names, rule: Rule) -> bool:
-    """Whether writing a rule's function cannot fail, and needs nothing else. False says nothing."""
+    """Whether it is certain that writing a rule's function cannot fail, and needs nothing else."""
     if len(rule.clauses) != 1 or rule.suffix or names.mock_slots or names.observer.exact:
         return False
     if not all(isinstance(arg, (nodes.Scalar, nodes.Var)) for arg in rule.args or ()):
@@ -40,7 +40,7 @@ class _Look:
         self.loops = 0
 
     def expr(self, expr: Expr) -> bool:
-        """Whether an expression is one of those that are meant here."""
+        """Whether an expression is a plain comparison, call or reference, whose operands are bound."""
         if not expr.flat or expr.withs:
             return False
         what = expr.what
@@ -98,7 +98,7 @@ class _Look:
         return True
 
     def is_bound(self, term: Term) -> bool:
-        """Whether a term is made of constants and of variables that have values."""
+        """Whether a term consists of constants and of variables that are bound."""
         if type(term) is nodes.Scalar:
             return True
         if type(term) is nodes.Var:

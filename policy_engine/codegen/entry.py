@@ -1,8 +1,8 @@
 """The function that a caller calls: an entrypoint's rules with the beginning and the end of a decision around them.
 
-For most small policies making a context, calling the rule's function and copying its answer cost more than the rules.
-Here they are one function. It makes a context when something first needs one, remembers nothing that nobody can ask
-for again, reads base data at constant paths once for all decisions, and gives small answers away as they are:
+For most small policies, making a context, calling the rule's function and copying its answer cost more than the rules.
+Here they are one function. It makes a context when something first needs one, remembers nothing that no other rule asks
+for, reads base data at constant paths once for all decisions, and gives small answers away without a copy:
 
     def o7(b):                   # the factory; b: all of a context but its input
      v1 = b[0].get(k1, U) …      # what does not change with the input
@@ -12,8 +12,8 @@ for again, reads base data at constant paths once for all decisions, and gives s
       …
      return entry, decided
 
-The second is the same for `decide`, which makes a context with a clock, a seed and limits of its own, and finds there
-afterwards what is to be recorded. Other rules call the group's own function, which says the same.
+`decided` is the entry for `decide`, which makes a context with a clock, a seed and limits of its own, and finds the
+record of the decision there afterwards. Other rules call the group's own function, which gives the same value.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
 
 MOST_LINES: Final = 200
-"""Lines of a function that is worth having twice. In a longer one its beginning and end are a small part."""
+"""The most lines of a function that is worth an entry. Beginning and end are a small part of a longer one."""
 
 MOST_UNCHARGED: Final = 16
-"""Members of a collection that are looped over without a charge."""
+"""The most members of a collection that a loop visits without a charge."""
 
 LAZY: Final = "?q"
-"""Stands for the context in expressions that few decisions evaluate, until it is known whether all need one."""
+"""Stands for the context in expressions that few decisions evaluate, until it is known if all decisions have one."""
 
 IS_SHORT: Final = (
     f"({{name}}.__class__ is str and len({{name}}) <= {SHORT} and {{name}}.isascii() "
     f"or {{name}}.__class__ is int and -{WORD} < {{name}} < {WORD})"
 )
-"""The condition that a value is a scalar which `shallow` would take as it is; singletons are rare enough not to be."""
+"""The condition that a value is a scalar which needs no copy. Singletons are too rare to be tested for."""
 
 
 def factory_name(name: str) -> str:
-    """The name of the factory of the entry for what a function says: a group's, `g7`, or a place's, `e7`."""
+    """The name of the factory for the function of a group, `g7`, or of a place, `e7`."""
     return ("o" if name[0] == "g" else "u") + name[1:]
 
 
 def entry_factory(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """What makes the entries for what a function says, given that; None if it has none."""
+    """The factory for the function of a document; None if there is none."""
     found: Callable[..., Any] | None = function.__globals__.get(factory_name(function.__name__))
     return found
 
@@ -76,7 +76,7 @@ def deciding() -> Writer:
 
 
 def write_factory(writer: Writer, name: str, before: list[str], lines: list[str], *, opened: bool) -> None:
-    """A factory: `before` are its own lines and `lines` those of the entry, which begins with a context if `opened`."""
+    """A factory: its own lines are `before`, those of the entry `lines`. `opened`: every decision needs a context."""
     begun, context = ("[input, *b]", "q") if opened else ("None", "(q := q or [input, *b])")
     with writer.block(f"def {factory_name(name)}(b):"):
         for line in before:
@@ -90,7 +90,7 @@ def write_factory(writer: Writer, name: str, before: list[str], lines: list[str]
 
 
 def _write_guarded(writer: Writer, lines: list[str]) -> None:
-    """Lines that decide. Whatever happens there ends in a `PolicyError`."""
+    """Lines that decide. Every exception in them becomes a `PolicyError`."""
     writer.line("try:")
     writer.lines += lines
     writer.line("except PolicyError: raise")
@@ -118,7 +118,7 @@ class DataInvariants:
 
 
 class EntryAccess(Access):
-    """How an entry gets at a context and the documents, and gives its value to the caller."""
+    """How an entry gets at its context and the documents, and gives its value to the caller."""
 
     def __init__(self, invariants: DataInvariants) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class EntryAccess(Access):
         self.opened = False
         """Whether every decision needs a context."""
         self.fresh: dict[str, str] = {}
-        """Names of collections that are made here, and the conditions under which nothing in them must be copied."""
+        """Variables for new collections, and the conditions under which nothing in these must be copied."""
 
     def context(self, fn: Function) -> str:
         if fn.context == "q":
@@ -160,7 +160,7 @@ class EntryAccess(Access):
 
     # ---- loops
 
-    # What is in a loop is charged by itself, so that a short one around all others need not be.
+    # Loops inside of a loop are charged, so the outermost need not be charged if it is short.
 
     def members(self, fn: Function, collection: str) -> str:
         if fn.loops or fn.context != "q":
@@ -180,7 +180,7 @@ class EntryAccess(Access):
     # ---- the value
 
     def made(self, fn: Function, name: str, term: Term) -> None:
-        # Nobody else has what is made here, so it is given away itself if there is nothing to copy in it.
+        # Nothing else refers to a new collection, so the caller can have it if nothing in it must be copied.
         match term:
             case nodes.Object(pairs) if len(pairs) <= FEW and all(_is_short(key) for key, _ in pairs):
                 values = [value for _, value in pairs]
@@ -190,7 +190,7 @@ class EntryAccess(Access):
                 return
         if all(isinstance(value, nodes.Var) or _is_short(value) for value in values):
             variables = [fn.env[value.name] for value in values if isinstance(value, nodes.Var)]
-            if variables:  # without any it is a constant, which everybody has
+            if variables:  # without any it is a constant, which all decisions share
                 self.fresh[name] = " and ".join([IS_SHORT.format(name=name) for name in variables])
 
     def give(self, fn: Function, value: str) -> None:
@@ -203,7 +203,7 @@ class EntryAccess(Access):
         fn.line(f"return {self.exported(fn, 'Set.of(c)')} if r is None else r")
 
     def copy(self, fn: Function, value: str) -> None:
-        """Return what the caller is given for a value."""
+        """Return a copy of a value to the caller."""
         if value in ("True", "False", "U"):
             fn.line(f"return {value}")
         else:
@@ -211,14 +211,14 @@ class EntryAccess(Access):
             fn.line(f"return {self.exported(fn, value)} if c is None else c")
 
     def small_copy(self, value: str) -> str:
-        """The expression for the copy of a small value, or None."""
+        """The expression for a copy of a small value, or None."""
         return f"shallow({value})"
 
     def exported(self, fn: Function, value: str) -> str:
-        """The expression for the copy of any value."""
+        """The expression for a copy of any value."""
         return f"export({value}, {fn.rare})"
 
 
 def _is_short(term: Term) -> bool:
-    """Whether a term is a constant that `shallow` would take as it is."""
+    """Whether a term is a text that needs no copy."""
     return isinstance(term, nodes.Scalar) and isinstance(term.value, str) and bool(shallow(term.value))

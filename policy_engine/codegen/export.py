@@ -50,7 +50,7 @@ def failure(error: Exception) -> PolicyError:
 
 
 def shallow(value: Value, deeper: bool = True) -> Value:
-    """A copy of a small result of at most two levels, which most are; None of any other, for which `Export` is."""
+    """A copy of a small result of at most two levels, as most are; None of any other, which `Export` copies."""
     cls = value.__class__
     pairs: Iterable[tuple[Any, Value]]
     if cls is dict and len(value) <= FEW:
@@ -89,7 +89,7 @@ def shallow(value: Value, deeper: bool = True) -> Value:
 
 
 def listing(members: dict[object, None]) -> list[Value] | None:
-    """The members of a set as a list, if they are a few short texts; None if they are not."""
+    """The members of a set as a sorted list, if they are few and short texts; None if they are not."""
     if len(members) > FEW:
         return None
     names: list[Value] = [*members]
@@ -104,24 +104,24 @@ def listing(members: dict[object, None]) -> list[Value] | None:
 
 
 FEW: Final = 32
-"""Members of a small result."""
+"""The most members of a small result."""
 
 SHORT: Final = 120
-"""Characters of a text in it."""
+"""The most characters of a text in it."""
 
 WORD: Final = 1 << 62
-"""What integers in it are below."""
+"""The limit of integers in it."""
 
 _FINITE: Final = 1e300
 
 
 class Export:
-    """Copies values and counts about as many bytes as their JSON text has."""
+    """Copies values and counts the bytes of their JSON text, more or less."""
 
     __slots__ = ("budget", "left", "limits", "query")
 
     def __init__(self, query: Query, taken: int = 0) -> None:
-        """`taken` are bytes that the rest of the result may have."""
+        """`taken` is how many bytes of the budget the rest of the result may use."""
         self.limits = limits = limits_of(query)
         self.query = query
         budget = None if limits.output_bytes is None else limits.output_bytes - taken
@@ -160,7 +160,7 @@ class Export:
             self._go_on()
         return value
 
-    # What most results are made of, short strings and singletons, is copied in place: a call costs more than they do.
+    # Short strings and singletons, of which most results consist, are copied in place: a call would cost more.
 
     def _object(self, value: dict[object, Value]) -> Value:
         self.left -= 2
@@ -187,11 +187,11 @@ class Export:
         return result
 
     def _key(self, key: Value) -> str:
-        """An object's key in JSON: text as it is, everything else as its JSON text, escaped as Go does."""
+        """An object's key in JSON: a text as it is, any other value as its JSON text, escaped as in Go."""
         return key if key.__class__ is str else dumps(self.json(key)).translate(_ESCAPED)
 
     def _go_on(self) -> None:
-        """Take the next slice of the budget, if there is one and time is left."""
+        """Take the next slice of the budget. Raises `PolicyError` if there is none, or the deadline has passed."""
         if self.limits.seconds is not None:
             run_of(self.query).look_at_clock()
         if self.budget is None:
@@ -208,7 +208,7 @@ _ESCAPED: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2
 
 
 def _text(text: str) -> str:
-    """A string as JSON can carry it: lone surrogates, which stand for bytes that are no text, become U+FFFD."""
+    """A string that JSON can carry: lone surrogates, which stand for bytes that are no text, become U+FFFD."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 

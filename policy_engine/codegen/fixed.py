@@ -1,9 +1,10 @@
-"""Rules that say the same as long as the base data is the same: what they say is kept with the data's other tables.
+"""Rules whose documents depend on the base data alone. They are kept with the data's other tables.
 
     admins contains u if { some u, roles in data.roles; "admin" in roles }
 
-reads no input, asks nobody and calls nothing that a `with` may replace. One decision computes it, later ones look it
-up (`context.INDEXES`). Where a `with` replaces data there are no tables, and it is computed as any other rule.
+reads no input, asks no other host and calls nothing that a `with` may replace. One decision computes it, later ones
+look it up (`context.INDEXES`). Where a `with` replaces data there are no tables, and it is computed like any other
+rule.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 
 OBSERVED: Final = frozenset({"print", "trace", "internal.print"})
-"""Calls whose effect on the caller must not be missed."""
+"""Builtins that have an effect."""
 
 
 class Fixed:
@@ -31,7 +32,7 @@ class Fixed:
         self._known: dict[Rule, bool] = {}
 
     def __contains__(self, group: Group) -> bool:
-        """Whether a group's document is fixed, and takes more than a look at a constant."""
+        """Whether a group's document is fixed, and more than a constant."""
         return (
             group.kind is not Kind.FUNCTION
             and any(rule.clauses[0].body or not _is_constant(rule) for rule in group.rules)
@@ -39,7 +40,7 @@ class Fixed:
         )
 
     def _rule(self, rule: Rule) -> bool:
-        # Rules depend on each other without end, and deeper than Python calls; there are no cycles.
+        # Chains of rules may be longer than Python's stack is deep; there are no cycles.
         pending = [rule]
         while pending:
             at = pending[-1]
@@ -57,13 +58,13 @@ class Fixed:
         return self._known[rule]
 
     def is_plain(self, name: str) -> bool:
-        """Whether a builtin gives the same for the same operands always, and does nothing else."""
+        """Whether a builtin always gives the same for the same operands, and has no effect."""
         builtin = self._program.builtins[name]
         usual = builtin is TABLE.get(name) and not builtin.nondeterministic
         return usual and name not in OBSERVED and name not in self._replaced
 
     def _is_plain(self, rule: Rule) -> bool:
-        """Whether the rule itself reads and calls only what is always the same."""
+        """Whether the rule itself reads no input, and calls only functions that always give the same."""
         return all(map(self._is_plain_term, rule_terms(rule)))
 
     def _is_plain_term(self, term: nodes.Term) -> bool:

@@ -15,15 +15,15 @@ from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Term
 
 MAX_DEPTH = 14
-"""Nested blocks in one Python function before the rest moves into another one. CPython allows 20."""
+"""The most nested blocks in one Python function; the rest moves into a local function. CPython allows 20."""
 
 
 @dataclass(slots=True)
 class Action:
-    """What happens at each solution of a body.
+    """What happens at each solution of a body: `write` writes it.
 
-    `write` writes it. `stop` says that one solution is enough; `flag` is then a variable that is true after it, or ""
-    if the action returns from the function. `assigns` are the variables that it rebinds.
+    `stop` says that one solution is enough; `flag` is then the variable that tells whether there was one, or "" if the
+    action returns from the function. `assigns` are the variables that the action rebinds.
     """
 
     write: Callable[[], None]
@@ -34,7 +34,7 @@ class Action:
 
 @dataclass(slots=True)
 class Opened:
-    """What a body has opened and must close: a loop, or a local function with the name to call."""
+    """A loop ("loop"), or a local function ("function") of a name, that a body has opened and must close."""
 
     kind: str
     name: str
@@ -51,7 +51,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """How a loop uses a join index: the name of its `joins.Join`, where its tables are, what its keys are equal to."""
+    """How a loop uses a join index: the name of its `joins.Join`, the slot of its tables, and the names of its keys."""
 
     name: str
     slot: str
@@ -62,7 +62,7 @@ class Access:
     """How an ordinary function gets at its context and the documents, and what it does with its value."""
 
     def __init__(self, *remember: str) -> None:
-        """`remember` are the lines that keep a value `{0}` where the next call finds it."""
+        """`remember` are lines that store the value `{0}` where the next call finds it."""
         self._remember = remember
 
     def context(self, fn: Function) -> str:
@@ -74,7 +74,7 @@ class Access:
         return fn.context
 
     def begin_local(self) -> None:
-        """A local function follows, which sees the variables of the one around it."""
+        """A local function begins."""
 
     def root(self, fn: Function, root: str) -> str:
         """The input or data document of the current context."""
@@ -84,15 +84,15 @@ class Access:
         return fn.refs[key]
 
     def step(self, fn: Function, value: str, step: Term, member: str, base: bool) -> str:
-        """The name of what one step leads to, given the expression for it. `base`: the value is base data."""
+        """The name of the member at one step, given its expression. `base`: the value is base data."""
         return fn.new(member)
 
     def members(self, fn: Function, collection: str) -> str:
-        """The expression for what a loop over a collection's members is over."""
+        """The expression that a loop over a collection's members iterates over."""
         return f"members({fn.ctx}, {collection})"
 
     def joined(self, fn: Function, collection: str, join: Join) -> str:
-        """The same for a loop with a join index."""
+        """The expression that a loop with a join index iterates over."""
         return f"joined({fn.ctx}, {collection}, {join.name}, {join.slot}, {tuple_of(join.keys)})"
 
     def contains(self, fn: Function, item: str, collection: str) -> str:
@@ -101,7 +101,7 @@ class Access:
         return f"{test}({fn.ctx}, {item}, {collection})"
 
     def made(self, fn: Function, name: str, term: Term) -> None:
-        """A name stands for the value of a term that has been evaluated."""
+        """A variable has got the value of a term."""
 
     def give(self, fn: Function, value: str) -> None:
         """Return a value from the function."""
@@ -116,7 +116,7 @@ class Access:
 
 
 class Function:
-    """What is known at one point of a Python function. `repeated`: it is called again and again, as if in a loop."""
+    """What is known at one point of a Python function. `repeated`: it is called many times, as if in a loop."""
 
     def __init__(self, names: Names, writer: Writer, access: Access | None = None, *, repeated: bool = False) -> None:
         self.names = names
@@ -128,9 +128,9 @@ class Function:
         self.env: dict[str, str] = {}
         """Rego variables that are bound, and the Python names they are bound to."""
         self.refs: dict[object, str] = {}
-        """References that have been evaluated on the way here, so that they need not be again.
+        """The names of references that have been evaluated already.
 
-        A key is the root with the context it was read in, or the name of a value, and then the steps.
+        A key is the root and the context it was read in, or the name of a value, and then the steps.
         """
         self.maybe: set[str] = set()
         """Names of values that may be undefined."""
@@ -139,7 +139,7 @@ class Function:
         self.context = "q"
         """The name of the context that terms are evaluated in."""
         self.fail = "return NC"
-        """The statement that goes on where a condition does not hold."""
+        """The statement for where a condition does not hold."""
         self.depth = 0
         """Nested blocks around what is being written."""
         self.frames: list[Frame] = []
@@ -228,7 +228,7 @@ class Function:
 
     @contextmanager
     def indented(self, condition: bool = True) -> Iterator[None]:
-        """More indentation, if the line before wants it."""
+        """One level more of indentation, if a condition holds."""
         self.writer.indent += condition
         yield
         self.writer.indent -= condition
@@ -263,7 +263,7 @@ class Function:
         name = self.name("h")
         self.line(f"def {name}():")
         self.writer.indent += 1
-        self.before = ()  # what is written there is no variable of this function
+        self.before = ()  # a variable that is assigned there would not be local here
         rebound = dict.fromkeys((*assigns, *(item for outer in self.frames for item in outer.action.assigns)))
         if rebound:
             self.line(f"nonlocal {', '.join(rebound)}")
@@ -271,7 +271,7 @@ class Function:
 
     @contextmanager
     def local(self, assigns: tuple[str, ...]) -> Iterator[str]:
-        """A local function without parameters, in which what is known here is known; the result is its name."""
+        """A local function without parameters. What is known here is known in it; the result is its name."""
         with self.kept():
             name = self.begin_local(assigns)
             depth, self.depth = self.depth, 0

@@ -1,9 +1,9 @@
 """The functions of one namespace: compiled at once, or when they are first called; one of each kind (see shapes.py).
 
-Of a large group that an index chooses from, a decision calls a rule or two: the others are worth no compiler time until
-they are called. Until then their place is taken by a *stand-in*, an ordinary function that gets its own code when it is
-called and then calls itself. Everything that refers to it, in whatever table, so refers to the real one from then on,
-and a later call costs what any call costs. Any number of threads may call a stand-in.
+A decision calls a rule or two of a large group that an index chooses from. The others need not be compiled before they
+are called. Until then a *stand-in* takes their place: an ordinary function that gets its real code when it is called,
+and then calls itself. Every table that refers to the function keeps referring to it, and later calls cost what any call
+costs. Any number of threads may call a stand-in.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from policy_engine.values import Value
 
 _numbers = itertools.count(1)
 _PROCESS: Final = secrets.token_hex(4)
-"""Part of the names of sources: code from a cache must not point at another process's source of the same number."""
+"""Part of the names of sources, so that code from a cache never points at a source of another process."""
 
 
 Later = str | Callable[[], str | CodeType]
-"""The source of one function, or what gives that or its code."""
+"""The source of one function, or a function that gives its source or its code."""
 
 
 class Functions:
-    """What defines functions in a namespace. `sources` are those that have been compiled, by name, for tracebacks."""
+    """Defines functions in a namespace. `sources` has the compiled sources by name, for tracebacks."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.namespace = namespace
         self.sources: dict[str, str] = {}
         self.waiting: dict[str, Later] = {}
-        """What each stand-in will be."""
+        """The source or code of each stand-in."""
         self._patterns: dict[Key, Pattern | None] = {}
         self._lock = threading.Lock()
         weakref.finalize(self, forget, self.sources)
 
     def define(self, texts: list[str]) -> str:
-        """Functions from their texts, which become one source. The result is its name."""
+        """Compile the texts of functions as one source. The result is the name of the source."""
         name, codes = self._compile(texts)
         for code in codes:
             self.install(code.co_name, code)
         return name
 
     def install(self, name: str, code: CodeType) -> Callable[..., Any]:
-        """A function from code that is there already."""
+        """Define a function with given code."""
         function = self.namespace[name] = FunctionType(code, self.namespace, name)
         return function
 
     def stand_in(self, name: str, later: Later) -> Callable[..., Any]:
-        """A function that is written and compiled when it is called."""
+        """Define a function that is written and compiled when it is first called."""
         self.waiting[name] = later
         function = self.install(name, _stand_in.__code__)
         assert isinstance(function, FunctionType)
@@ -63,14 +63,14 @@ class Functions:
         return function
 
     def waiting_texts(self) -> Iterator[tuple[str, str]]:
-        """The stand-ins that have a source, and what it is. Those that are to be written later are written now."""
+        """The stand-ins that have a source, with the source. Those that have not been written yet are written now."""
         for name, later in [*self.waiting.items()]:
             text = later if isinstance(later, str) else later()
             if isinstance(text, str):
                 yield name, text
 
     def _become(self, name: str) -> Callable[..., Any]:
-        """Give a stand-in its code, unless another thread has done so while this one came here."""
+        """Give a stand-in its code, unless another thread was faster."""
         function: FunctionType = self.namespace[name]
         with self._lock:
             later = self.waiting.get(name)
@@ -83,14 +83,14 @@ class Functions:
         return function
 
     def _compile(self, texts: list[str]) -> tuple[str, list[CodeType]]:
-        """The name of the source that some functions are, and their codes."""
+        """The name of a new source made of some texts, and the codes of its functions."""
         source = "".join(texts)
         name = f"<policy {_PROCESS}.{next(_numbers)}>"
         self.sources[name] = source
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         new: dict[Key, Shape] = {}
         like: list[tuple[Shape, str, int]] = []
-        compiled: list[str] = []  # the source, with nothing where a function is like one that was before it
+        compiled: list[str] = []  # the source, with empty lines for functions that are like an earlier one
         line = 1
         for text in texts:
             shape, lines = shape_of(text), text.count("\n")
@@ -124,14 +124,14 @@ def _stand_in(*args: Any, become: Callable[[str], Callable[..., Any]], name: str
 
 
 def forget(sources: dict[str, str], *names: str) -> None:
-    """Let go of sources whose functions nobody can call any more; without names, of all of them."""
+    """Forget sources whose functions nobody can call any more; without names, all of them."""
     for name in names or tuple(sources):
         linecache.cache.pop(name, None)
         sources.pop(name, None)
 
 
 def remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Query], Value]:
-    """A group's document, from its memo slot if it is there already."""
+    """A function for a group's document that looks into its memo slot first."""
     function: Callable[[Query], Value] | None = None
 
     def rule(q: Query) -> Value:
@@ -147,5 +147,5 @@ def remembered(namespace: dict[str, Any], name: str, slot: int) -> Callable[[Que
 
 
 def late(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """A function that may not be compiled yet."""
+    """A function that calls one which may not be defined yet."""
     return lambda q, *args: namespace[name](q, *args)

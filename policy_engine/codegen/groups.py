@@ -27,10 +27,10 @@ from policy_engine.syntax.nodes import Term
 from policy_engine.values import equal
 
 MANY = 64
-"""Rules in one Python function. CPython's memory use for one huge function is out of proportion."""
+"""The most rules in one Python function. CPython's memory use for one huge function is out of proportion."""
 
 WIDE = 64
-"""Children of a place that are worth code of their own."""
+"""The most children of a place for which code is written."""
 
 
 def write_group(names: Names, writer: Writer, group: Group) -> None:
@@ -58,7 +58,7 @@ def write_group(names: Names, writer: Writer, group: Group) -> None:
 
 
 def write_rule(names: Names, writer: Writer, needed: RuleFunction) -> None:
-    """The function for one rule: it gives the rule's value, or NC, or adds to the collection `c`."""
+    """The function for one rule. It returns the rule's value or NC, or adds members to the collection `c`."""
     group, rule = needed.group, names.undecided(needed)
     is_one = group.kind in (Kind.COMPLETE, Kind.FUNCTION)
     params = _params(group) if is_one else ["c"]
@@ -101,7 +101,7 @@ def write_lookup(names: Names, writer: Writer, needed: Lookup) -> None:
 
 
 def write_extent(names: Names, writer: Writer, tree: Tree) -> None:
-    """The function for a whole place in the tree of virtual documents: what rules say, over the base document."""
+    """The function for the whole document at a place: the documents of rules, put over the base document."""
     with writer.block(f"def {names.extent(tree)}(q):"):
         if tree.group is not None or names.is_replaced(tree.path) or len(tree.children) > WIDE:
             writer.line(f"return extent(q, {names.place(tree)})")
@@ -127,7 +127,7 @@ def _params(group: Group) -> list[str]:
 
 
 def _write_mask(names: Names, writer: Writer, group: Group, known: list[str]) -> None:
-    """Where some `with` replaces the document, look whether this context does."""
+    """If some `with` replaces the document, return the replacement in a context that has one."""
     if names.is_masked(group):
         value = f"base_at(q[{DATA}], {names.path(group.path)})"
         for step in known:
@@ -154,7 +154,7 @@ def document(fn: Function, group: Group) -> None:
 
 
 def one_value(fn: Function, group: Group, params: list[str]) -> None:
-    """A complete rule's or function's value: what all its rules that apply agree on, else the default."""
+    """A complete rule's or function's value: the one on which all rules that apply agree, else the default."""
     rules, index = group.rules, fn.names.index(group)
     if index is not None or len(rules) > MANY:
         _one_of_many(fn, group, params, index)
@@ -181,7 +181,7 @@ def one_value(fn: Function, group: Group, params: list[str]) -> None:
 
 
 def _one_of_many(fn: Function, group: Group, params: list[str], index: Index | None) -> None:
-    """Like `one_value`, for rules that an index chooses from, or many: each is a function for a value or NC."""
+    """The value of many rules, or of those that an index chooses. Each is a function that returns a value or NC."""
     chosen = _choose(fn, group, params, index)
     call = f"f({', '.join([fn.ctx, *params])})"
     if _same_constant(group.rules):
@@ -226,7 +226,7 @@ def _value(fn: Function, clause: Clause) -> str:
 
 
 def _conflict(fn: Function, group: Group, loc: Location) -> str:
-    """The place and the message of the error that two different values are."""
+    """The place and the message of the error for two different values."""
     text = "complete rules must not produce multiple outputs"
     if group.kind is Kind.FUNCTION:
         text = "functions must not produce multiple outputs for same inputs"
@@ -234,7 +234,7 @@ def _conflict(fn: Function, group: Group, loc: Location) -> str:
 
 
 def _chain(fn: Function, group: Group, rule: Rule, params: list[str], *, alone: bool = False) -> None:
-    """A rule and its `else` parts: the first that applies counts, its value must agree with other rules' in `r`.
+    """A rule and its `else` parts: the value of the first that applies must agree with that of other rules in `r`.
 
     `alone`: there is no other rule.
     """
@@ -260,7 +260,7 @@ def _agreeing(
     def merge() -> None:
         value = _value(fn, clause)
         if alone and not flag and not fn.frames[-1].opened:
-            fn.give(value)  # nothing iterates, so there is no other value to agree with
+            fn.give(value)  # without iteration there is no other value to agree with
             return
         fn.line(f"{target} = {value} if {target} is NC else agree({fn.rare}, {target}, {value}, {conflict})")
         if flag:
@@ -281,7 +281,7 @@ def _clause(fn: Function, rule: Rule, clause: Clause, params: list[str], action:
 
 
 def _observe(fn: Function, rule: Rule, clause: Clause, action: Action) -> None:
-    """Tell the observer when a rule gives a value."""
+    """Tell the observer that a rule gives a value."""
     write = action.write
 
     def observed() -> None:
@@ -295,7 +295,7 @@ def _observe(fn: Function, rule: Rule, clause: Clause, action: Action) -> None:
 
 
 def _members(fn: Function, group: Group, index: Index | None) -> None:
-    """Collect in `c` what the rules define: one by one, or by functions that an index chooses from, or of many."""
+    """Collect in `c` what the rules define. Many rules are functions, from which an index may choose."""
     if index is None and len(group.rules) <= MANY:
         for rule in group.rules:
             _collect(fn, rule, [], lambda rule=rule: _add(fn, rule))  # type: ignore[misc]
@@ -322,7 +322,7 @@ def _part(fn: Function, group: Group, rules: list[Rule], known: list[str]) -> No
 
 
 def _add_part(fn: Function, rule: Rule, last: str) -> None:
-    """A value at the last step, or that step itself: a member has the text that it is asked for with."""
+    """Give the value at the last step. A member of a set is that step itself, with the text of the step."""
     value = _value(fn, rule.clauses[0]) if rule.key is None else last
     loc, text = fn.names.constants.loc(rule.loc), fn.names.constants.value("object keys must be unique")
     fn.line(f"r = agree({fn.ctx}, r, {value}, {loc}, {text})")
@@ -354,7 +354,7 @@ def _add(fn: Function, rule: Rule) -> None:
         fn.line(f"put_path({fn.ctx}, c, {steps}, {_value(fn, rule.clauses[0])}, {loc})")
 
 
-# ---- what is seen of rules
+# ---- properties of rules
 
 
 def _calls_functions(group: Group) -> bool:

@@ -1,9 +1,9 @@
-"""Generated code as plain data, and back: what a cache keeps of one entry point.
+"""Generated code as plain data, and back: a cache keeps an image for each entry point.
 
-An image has only what `marshal` writes: code objects, and constants taken apart into tuples with a letter in front. It
-names what is not data (builtins, functions, nodes) and finds it again where it is restored. Restoring runs nothing of
-it. Code that has not been compiled yet stays so (see functions.py): of functions that are alike one is compiled, the
-others are the names in them (see shapes.py); any other is its source.
+An image consists of what `marshal` can write: code objects, and constants taken apart into tuples with a tag in front.
+Builtins, functions and nodes are kept by name and looked up when the image is restored. Restoring runs nothing of the
+image. Functions that have not been compiled yet stay so (see functions.py). Of those that are alike one is compiled and
+the others are kept as names (see shapes.py); any other is kept as its source.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class UnstorableError(Exception):
 
 
 def snapshot(unit: Unit, entry: Entry) -> Image:
-    """All of a unit's code, with one function of a context as its entry. Raises `UnstorableError`."""
-    waiting, patterns = _waiting(unit.functions.waiting_texts())  # which may add constants
+    """All of a unit's code, and which function of it to call. Raises `UnstorableError`."""
+    waiting, patterns = _waiting(unit.functions.waiting_texts())  # first, because it may add constants
     writer = _Writer(unit)
     code: list[tuple[str, CodeType | _Waiting]] = []
     constants: list[tuple[str, Any]] = []
@@ -59,16 +59,16 @@ def snapshot(unit: Unit, entry: Entry) -> Image:
 
 
 _Waiting = str | tuple[int, tuple[str, ...]]
-"""The source of a function, or the number of its pattern and its names."""
+"""A function that has not been compiled: its source, or the number of its pattern and its names."""
 _Pattern = tuple[CodeType, tuple[str, ...]]
 _FILE: Final = "<policy>"
-"""Where tracebacks say that code is whose source nobody has."""
+"""The file name in tracebacks of code whose source has not been kept."""
 
 
 def _waiting(texts: Iterable[tuple[str, str]]) -> tuple[dict[str, _Waiting], list[_Pattern]]:
-    """What functions that are to be compiled later are in an image, and the patterns that they refer to.
+    """The functions that have not been compiled yet, as an image keeps them, and the patterns that they refer to.
 
-    They may be many: no more texts are kept than there are kinds of functions.
+    There may be many: at most one text of each kind is kept.
     """
     found: dict[str, _Waiting] = {}
     patterns: list[_Pattern] = []
@@ -91,7 +91,7 @@ def _waiting(texts: Iterable[tuple[str, str]]) -> tuple[dict[str, _Waiting], lis
 
 
 def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]:
-    """The code of an image and its entry. `builtins` are those that the unit had."""
+    """The code of an image, and the function to call. `builtins` are those of the unit."""
     name, slots, patterns, functions, nodes, constants, mocks = image
     namespace: dict[str, Any] = {"__builtins__": {}, **NAMESPACE}
     owner = Functions(namespace)
@@ -107,7 +107,7 @@ def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]
     reader.add_nodes(nodes)
     for constant, written in constants:
         namespace[constant] = reader.value(written)
-    code = Code(namespace, Node(-1, ()))
+    code = Code()
     code.slots = slots
     code.fns = tuple(
         [of_query(builtins[mock]) if group is None else late(namespace, f"g{group}") for mock, group in mocks]
@@ -203,4 +203,4 @@ class _Reader:
                 return self.namespace[content]
             case "builtin":
                 return callee(self.builtins[content])[0]
-        raise AssertionError(f"{kind} is nothing that was written")
+        raise AssertionError(f"an image has no constants of kind {kind}")

@@ -1,9 +1,9 @@
-"""Rule indexing: which rules of a group can apply, decided by one look-up instead of by running them all.
+"""Rule indexing: one look-up decides which rules of a group can apply, so that the others need not run.
 
 Many rules begin by comparing the same part of the input, or the same argument, with a constant. The part that tells
-most of them apart is looked up in a table from the constant to the rules that mention it; rules that say nothing about
-that part are in every entry, and order is kept. A rule that is left out could not have applied: what it does not run
-cannot be missed, but for the errors it would have raised (OPA: v1/ast/index.go has the same effect).
+most of them apart is looked up in a table from the constant to the rules that mention it. Rules that do not test that
+part are in every entry, and the order of rules is kept. A rule that is left out could not have applied. Only errors
+that it would have raised are missing, as they are in OPA, which has an index too (v1/ast/index.go).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from policy_engine.syntax.nodes import Expr, Term
 from policy_engine.values import Set
 
 FEWEST = 6
-"""Rules in a group that is worth a table."""
+"""The fewest rules of a group that is worth a table."""
 
 MOST_LENGTHS: Final = 16
-"""Lengths of beginnings that are looked up one after the other."""
+"""The most lengths of beginnings that are looked up one after the other."""
 
 Place = tuple[str, ...] | int
 """A path below input, or the number of an argument."""
@@ -33,11 +33,11 @@ Place = tuple[str, ...] | int
 
 @dataclass(slots=True)
 class Index:
-    """`table` gives the numbers of the rules that may apply for a string; `rest` of those for anything else.
+    """`table` has the numbers of the rules that may apply for a string, `rest` those for any other value.
 
-    With `lengths` the strings are beginnings: the longest one that a value begins with counts; `lengths` are theirs,
-    longest first. Its rules include those of every shorter one, since a value that begins with it begins with them.
-    What is no string is an error to a rule's test: for that the table has all rules at None.
+    With `lengths` the strings of the table are beginnings of values, and `lengths` are theirs, longest first. The
+    longest one counts: its rules include those of all shorter beginnings. The tests of the rules fail with an error if
+    a value is no string. For that case the table has all rules at None.
     """
 
     place: Place
@@ -48,7 +48,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """At a place a rule wants one of some strings, or something that begins with one of them."""
+    """A rule applies only if there is one of some strings at a place, or a string that begins with one of them."""
 
     place: Place
     texts: frozenset[str]
@@ -79,7 +79,7 @@ def find(rules: list[Rule]) -> Index | None:
 
 
 def without_decided(rule: Rule, number: int, index: Index) -> Rule:
-    """A rule without what is known to hold where the index has chosen it: that some input is a certain text."""
+    """A rule without the comparisons of the input with a text that hold wherever the index has chosen the rule."""
     if index.lengths or number in index.rest or isinstance(index.place, int) or len(rule.clauses) != 1:
         return rule
     (clause,) = rule.clauses
@@ -109,7 +109,7 @@ def _build(place: Place, by_rule: dict[int, frozenset[str]], count: int, beginni
 
 
 def _demands(rule: Rule) -> Iterator[_Demand]:
-    """What a rule cannot apply without."""
+    """The demands of a rule."""
     for number, arg in enumerate(rule.args or ()):
         if (texts := _texts(arg)) is not None:
             yield _Demand(number, texts)
@@ -162,7 +162,7 @@ def _one_or_more(term: Term) -> frozenset[str] | None:
 
 
 def _literal_beginning(term: Term) -> frozenset[str] | None:
-    """What everything that a glob pattern matches begins with; only of patterns that are surely valid."""
+    """The text with which everything begins that a glob pattern matches; only of patterns that are surely valid."""
     if not isinstance(term, nodes.Scalar) or not isinstance(term.value, str) or set(term.value) & set("[]{}\\"):
         return None
     literal = re.split("[*?]", term.value, maxsplit=1)[0]
@@ -171,7 +171,7 @@ def _literal_beginning(term: Term) -> frozenset[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """A builtin that is false, undefined or an error unless its operand `subject` is, or begins with, some text."""
+    """A builtin that is true only if its operand `subject` is, or begins with, a text of its operand `wanted`."""
 
     arity: int
     subject: int

@@ -1,7 +1,7 @@
-"""Builtins in place: what a call of a builtin is in Python where its operands are of the usual class.
+"""Builtins in place: calls of builtins as expressions of Python, for operands of the usual classes.
 
-Only builtins that are cheap whatever their operands are: what is done in place is not charged. Everything else about a
-call (other operands, errors) stays the business of the builtin's function.
+Only cheap builtins are here, because what is done in place is not charged. For all other operands, and for errors, the
+builtin's function is called.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
 
 SHORT: Final = 256
-"""Characters of a text that are looked through without charge."""
+"""The most characters of a text that are searched without charge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`{0}`, `{1}` are the operands. `classes` are theirs; None where any will do."""
+    """An expression in which `{0}`, `{1}` stand for the operands. `classes` are theirs, None where any will do."""
 
     text: str
     classes: tuple[type | None, ...]
     condition: str = ""
-    """What else must hold of them."""
+    """A further condition on them."""
 
 
 _WORD: Final = 1 << 62
 _WORDS: Final = f"-{_WORD} < {{0}} < {_WORD} and -{_WORD} < {{1}} < {_WORD}"
-"""Sums of longer integers are charged, because every one of them may be kept."""
+"""Sums of longer integers are charged, because a policy may keep every one of them."""
 
 _LENGTH: Final = f"len({{0}}) < {SHORT}"
 

@@ -2,13 +2,13 @@
 
     some g in data.grants; g.user == input.user; g.action == input.action
 
-is a search through all grants. A table from (user, action) to the grants that have them makes it a look-up. Which
-equalities there are, `lookahead` finds when code is written; this is what runs.
+is a search through all grants. A table from (user, action) to the grants that have them makes it a look-up. `lookahead`
+finds the equalities when code is written; the functions here run.
 
-A table only leaves out members that the equalities would refuse: they are checked all the same, so a loop over the
-whole collection is always right too. What stands between the loop and an equality is nothing that can fail with an
-error, so no error is missed either. Tables over base data are made when first needed and kept as long as the data is
-(`context.INDEXES`); those over other collections only where the loop may run many times, and for one context.
+A table leaves out only members that the equalities would refuse. The equalities are checked all the same, so a loop
+over the whole collection is always right too. Nothing between the loop and an equality can fail with an error, so no
+error is missed. A table over base data is made when it is first needed, and kept as long as the data
+(`context.INDEXES`). One over another collection is made only where the loop may run many times, for one context.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
 from policy_engine.values import CONTAINERS, Set, Value
 
 FEWEST = 16
-"""Members of a collection that is worth a table."""
+"""The fewest members of a collection that is worth a table."""
 
 SEARCHED = 4096
-"""Members of a collection in base data that is searched without a table the first time."""
+"""A longer collection in base data is searched without a table the first time."""
 
 MOST: Final = 4096
-"""Collections that one loop keeps tables of."""
+"""The most collections of which one loop keeps tables."""
 
 Field = tuple[str | int, ...]
 """A path from a member to what is compared."""
 
 
 Join = tuple[str, tuple[Field, ...], bool]
-"""One loop's equalities: a text that tells them from others, because that is quick to look up; what of the members is
-compared; and whether the loop is over (key, member) pairs."""
+"""One loop's equalities: a text that stands for them, which is quickly looked up; the fields of members that are
+compared; and whether the loop is over (key, member) pairs.
+"""
 
 Groups = dict[Any, Any]
 """The collections of a comprehension by the values of its outer variables, frozen."""
 
 Table = dict[object, list[Any]]
-"""What the loop is over, in order, by what the fields are, frozen. Members that lack a field are left out."""
+"""The members (or pairs) in order, by the frozen values of their fields. Members that lack a field are left out."""
 
 Cell = list[Any]
-"""Where an entry (see entry.py) keeps a table that it asks, when there is one."""
+"""The place where an entry (see entry.py) finds a table, once there is one."""
 
 
 def join(fields: tuple[Field, ...], pairs: bool) -> Join:
@@ -54,9 +55,9 @@ def join(fields: tuple[Field, ...], pairs: bool) -> Join:
 
 
 def joined(q: Query, collection: Value, equalities: Join, slot: int, keys: tuple[Value, ...]) -> Iterable[Any]:
-    """What the loop is over and may have fields equal to `keys`, in order.
+    """The members (or pairs) in order, without those whose fields differ from `keys`.
 
-    `slot` is where one context remembers tables; 0 for base data, whose tables live as long as it does.
+    `slot` is the place in a context for its tables, 0 for tables over base data, which live as long as the data.
     """
     if collection.__class__ in CONTAINERS and len(collection) >= FEWEST:  # type: ignore[arg-type]
         wanted = _frozen(q, keys)
@@ -82,11 +83,11 @@ def listed(q: Query, item: Value, collection: Value) -> bool:
 
 
 LISTED: Final[Join] = ("listed", ((),), False)
-"""The members of a list by what they are themselves."""
+"""The equality of a member itself."""
 
 
 def kept(indexes: dict[Any, Any] | None, place: Any) -> dict[object, Value]:
-    """The parts of a document that lookups have found, by what they looked for: kept with the data, if it can be."""
+    """The parts of a fixed document that lookups have found, by their keys: kept with the data if possible."""
     if indexes is None:
         return {}
     found: dict[object, Value] = indexes.setdefault(place, {})
@@ -96,11 +97,11 @@ def kept(indexes: dict[Any, Any] | None, place: Any) -> dict[object, Value]:
 
 
 def grouped(q: Query, slot: int, fill: Callable[[], Groups]) -> Groups | None:
-    """The table of a comprehension in a loop, from `fill` (see `comprehensions`); None if it is to be run as it is.
+    """The table of a comprehension in a loop, made by `fill` (see `tables`); None if its body has to run as it is.
 
-    `slot` is where one context remembers the table, or until there is one how often it has been asked for. An error
-    may come from values that nobody asks for. Then there is no table, and the comprehension itself raises the error if
-    it is one for what is asked.
+    `slot` is the place in a context for the table, or for the number of times that it has been asked for until then. An
+    error of `fill` may come from values that nobody asks for. Then there is no table: the body raises the error if it
+    comes from the values that are asked for.
     """
     state = q[slot]
     if state is None or state.__class__ is dict:
@@ -121,11 +122,11 @@ def grouped(q: Query, slot: int, fill: Callable[[], Groups]) -> Groups | None:
 
 
 ASKED: Final = 8
-"""How often a comprehension is run before one run finds all."""
+"""How many times a comprehension is asked for before it gets a table."""
 
 
 def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
-    """The key to a table; undefined if one of `keys` is, None if one is a container: tables have none of those."""
+    """The key of a table; undefined if one of `keys` is undefined, None if one is a container: no table has those."""
     for key in keys:
         if key.__class__ is not str:
             break
@@ -137,7 +138,7 @@ def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
 
 
 def table(q: Query, collection: Value, equalities: Join, slot: int) -> Table | None:
-    """The table of a collection; None if there is none and is not to be one yet."""
+    """The table of a collection, made now if that is worth it; None if there is none yet."""
     kept: dict[int, tuple[Value, Table | None]]
     if not slot:
         indexes = q[INDEXES]
@@ -155,13 +156,13 @@ def table(q: Query, collection: Value, equalities: Join, slot: int) -> Table | N
         return known[1] or None
     if len(kept) >= MOST:
         kept.clear()
-    # Making a table costs more than one loop, and over many a collection there is only one loop. Data that is replaced
-    # is to answer soon, so a long list in it is searched once as it is, too.
+    # Making a table costs more than one loop, and many collections are looped over once only. The first decision over
+    # new data has to answer soon, so a long collection in it is searched once as it is, too.
     first = known is None or known[0] is not collection
     if first and (slot or len(collection) > SEARCHED):
         kept[id(collection)] = (collection, None)
         return None
-    # Should the decision's time be over before the table is made, the next decision must not try again.
+    # If the decision's time ends before the table is made, the next decision must not try again.
     kept[id(collection)] = (collection, {})
     made = _make(q, collection, equalities)
     kept[id(collection)] = (collection, made)
@@ -184,10 +185,10 @@ def _make(q: Query, collection: Value, equalities: Join) -> Table:
 
 
 def _of_rows(q: Query, rows: list[Value], names: list[str | int]) -> Table:
-    """What most tables are over: a list of objects whose members are strings."""
+    """The table of a list. Most are lists of objects whose members are strings."""
     charge(q, len(rows))
     table: Table = {}
-    # With one name it would give the member itself.
+    # Of one name alone `itemgetter` would give the member, not a tuple.
     members_of = itemgetter(names[0], *names)
     for row in rows:
         try:
@@ -212,7 +213,7 @@ def _of_rows(q: Query, rows: list[Value], names: list[str | int]) -> Table:
 
 def _field(q: Query, value: Value, path: Field) -> object:
     for name in path:
-        value = base_step(q, value, name)  # what base data has there; elsewhere the equality refuses what that adds
+        value = base_step(q, value, name)  # outside of base data it may find too much, which the equality refuses
     # A key that is looked up is never a container.
     return U if value is U or value.__class__ in CONTAINERS else frozen(q, value)
 
@@ -221,7 +222,7 @@ def _field(q: Query, value: Value, path: Field) -> object:
 
 
 def texts(collection: Value) -> Cell:
-    """A cell for the strings in a collection of base data, which are in it now if they are few, and only scalars."""
+    """A cell for the strings in a collection of base data. It is filled now if the members are few, and all scalars."""
     cls = collection.__class__
     if cls is dict:
         collection = list(collection.values())
@@ -234,24 +235,24 @@ def texts(collection: Value) -> Cell:
 
 
 MOST_TEXTS: Final = 4096
-"""Members of a list in base data that are put into a set before the first decision asks."""
+"""The most members of a collection in base data that are put into a set before the first decision."""
 
 
 def tabled(begun: list[Any], collection: Value, join: Join) -> Cell:
-    """A cell for the table of a collection in base data, which is in it now if the collection is short."""
+    """A cell for the table of a collection in base data. It is filled now if the collection is short."""
     short = collection.__class__ in CONTAINERS and FEWEST <= len(collection) <= SEARCHED  # type: ignore[arg-type]
     return [table([U, *begun], collection, join, 0) if short else None]
 
 
 def joined_late(q: Query, collection: Value, equalities: Join, keys: tuple[Value, ...], cell: Cell) -> Iterable[Any]:
-    """`joined` over base data for an entry that has no table yet, or no use for it."""
+    """`joined` over base data for an entry whose cell is empty, or whose keys are not all strings."""
     found = joined(q, collection, equalities, 0, keys)
     cell[0] = made(q[INDEXES], collection, equalities)
     return found
 
 
 def listed_late(q: Query, item: Value, collection: Value, cell: Cell) -> bool:
-    """`listed` for an entry that has no table yet, or no use for it."""
+    """`listed` for an entry whose cell is empty, or whose item is no string."""
     found = listed(q, item, collection)
     cell[0] = cell[0] or made(q[INDEXES], collection, LISTED)
     return found

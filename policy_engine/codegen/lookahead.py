@@ -15,24 +15,24 @@ HARMLESS: Final = frozenset({"lt", "lte", "gt", "gte", "neq", "internal.member_2
 """Calls that have no errors."""
 
 Ready = Callable[[Term], bool]
-"""Whether a term can be evaluated before the loop, without a loop or a rule."""
+"""Tells whether a term can be evaluated before the loop, without a loop or a rule."""
 
 Equality = tuple[Field, Term]
-"""What of a member equals what."""
+"""A field of a member, and the term that it must equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A reference that opens a loop where it stands in a body: `ref = other`, and what comes after it."""
+    """A reference in a body that opens a loop: `ref = other`, and the expressions after it."""
 
     ref: nodes.Ref
     other: Term | None
     rest: tuple[Expr, ...]
     exact: bool = False
-    """Whether each expression must be evaluated for the members that it would be evaluated for in a plain loop."""
+    """Whether each expression must be evaluated for the same members as in a plain loop."""
 
     def equalities(self, number: int, ready: Ready) -> tuple[Equality, ...]:
-        """Those that members of the loop over step `number` must satisfy."""
+        """The equalities that members of the loop over step `number` must satisfy."""
         found = dict(self._own(self.ref.path[number + 1 :], ready))
         if self.exact and (found or not isinstance(self.other, nodes.Var)):
             return tuple(found.items())
@@ -52,7 +52,7 @@ class Loop:
         return tuple(found.items())
 
     def _own(self, steps: tuple[Term, ...], ready: Ready) -> Iterator[Equality]:
-        """Those of the reference's own expression."""
+        """The equalities of the reference's own expression."""
         if self.other is None:
             return
         field = _field(steps)
@@ -71,7 +71,7 @@ class Loop:
         found: dict[Field, Term],
         ready: Ready,
     ) -> bool:
-        """Take what an equality says; false if it may fail with an error."""
+        """Add what an equality demands to `found` or `names`; false if it may fail with an error."""
         for left, right in (args, args[::-1]):
             field = self._of_member(left, number, names)
             if field is None:
@@ -83,11 +83,11 @@ class Loop:
             else:
                 return False
             return True
-        # What does not speak of the member may be evaluated later or not at all, if it is plain.
+        # An equality about something else may be evaluated later or not at all, if it is plain.
         return all(isinstance(arg, (nodes.Scalar, nodes.Var)) or ready(arg) for arg in args)
 
     def _of_member(self, term: Term, number: int, names: dict[str, Field]) -> Field | None:
-        """The path from the member to what a term stands for, if it is a part of the member."""
+        """The path from the member to the part of it for which a term stands; None if it stands for no part."""
         if isinstance(term, nodes.Var):
             return names.get(term.name)
         if not isinstance(term, nodes.Ref) or not isinstance(term.head, nodes.Var):
@@ -105,7 +105,7 @@ class Loop:
 
 
 def fixed_refs(body: Body) -> Iterator[nodes.Ref]:
-    """The references in a body, and in bodies in it, that always mean the same: input or data, and then names."""
+    """The references in a body, inner bodies included, that have constant paths below `input` or `data`."""
     for expr in body:
         if expr.withs:
             continue
@@ -129,7 +129,7 @@ def _same(a: Term, b: Term) -> bool:
 
 
 def _field(steps: tuple[Term, ...]) -> Field | None:
-    """Steps as a path of names, if they are all strings."""
+    """Steps as a path of names; None if one is no string."""
     names: list[str | int] = []
     for step in steps:
         if not isinstance(step, nodes.Scalar) or not isinstance(step.value, str):
@@ -139,7 +139,7 @@ def _field(steps: tuple[Term, ...]) -> Field | None:
 
 
 def _names(pattern: Term) -> Iterator[tuple[str, Field]]:
-    """The variables of a pattern that a member is matched against, and what of it they are."""
+    """The variables of a pattern for a member, and the fields of the member that they stand for."""
     match pattern:
         case nodes.Var(name) if not pattern.is_wildcard:
             yield name, ()
@@ -154,7 +154,7 @@ def _names(pattern: Term) -> Iterator[tuple[str, Field]]:
 
 
 def _parts(pattern: Term, ready: Ready) -> Iterator[Equality]:
-    """The parts of a pattern that are known before the loop."""
+    """The equalities that a pattern for a member demands: its parts that are known before the loop."""
     match pattern:
         case nodes.Object(pairs):
             for key, value in pairs:

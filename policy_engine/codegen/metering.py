@@ -1,8 +1,8 @@
-"""How generated code calls a builtin: what it calls, and what goes before the operands.
+"""How generated code calls a builtin: which function, with what before the operands.
 
-A builtin that charges for itself takes the decision's `Run`. One that is charged by the sizes of its operands and its
-result (`builtins.measured`) gets a function around it that takes the query: most operands are so short that nothing is
-charged, and such a decision needs no `Run`.
+A builtin that charges for its own work takes the decision's `Run`. One that is charged by the sizes of its operands and
+its result (`builtins.measured`) is wrapped in a function that takes the context: most operands are so short that
+nothing is charged, and such a decision needs no `Run`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from policy_engine.builtins import TABLE
-from policy_engine.builtins.measured import MADE_FREELY, MAKING, READ_AT_ONCE, is_measured, reading
+from policy_engine.builtins.measured import COMPARISONS, MADE_FREELY, MAKING, READ_AT_ONCE, is_measured, reading
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import Query, charge, run_of
-from policy_engine.values import Value
+from policy_engine.codegen.context import Query, charge, charging, run_of
+from policy_engine.values import CONTAINERS, Number, Value
 
 Callee = Callable[..., Any]
 
 
 class First(enum.Enum):
-    """What a function takes before the operands of a call."""
+    """The first argument of a function, before the operands of a call."""
 
     NOTHING = enum.auto()
     RUN = enum.auto()
@@ -32,7 +32,7 @@ def callee(builtin: Builtin) -> tuple[Callee, First]:
     """The function to call for a builtin."""
     if builtin.context:
         return builtin.function, First.RUN
-    # Functions of the host have names of their own, or take the place of a builtin: nobody knows what they cost.
+    # A function of the host, which may have a builtin's name, is not metered: its cost is unknown.
     if TABLE.get(builtin.name) is builtin and builtin.name in _METERED:
         return _METERED[builtin.name], First.QUERY
     return builtin.function, First.NOTHING
@@ -49,9 +49,10 @@ def of_query(builtin: Builtin) -> Callee:
 
 
 def _metered(builtin: Builtin) -> Callee:
-    """The builtin's function with its calls charged. Most have one operand or two, for which a loop costs too much.
+    """The builtin's function with its calls charged.
 
-    What is not a short text is looked up in tables: that too costs more than most calls.
+    Most calls have one operand or two, and short texts. A loop over operands, or a look-up of their classes, would cost
+    more than such a call.
     """
     function = builtin.function
 
@@ -102,4 +103,20 @@ def _made(q: Query, result: Value) -> Value:
     return result
 
 
-_METERED: Final = {name: _metered(builtin) for name, builtin in TABLE.items() if is_measured(builtin)}
+def _comparing(builtin: Builtin) -> Callee:
+    """A comparison, which is charged for what it looks at."""
+    function = builtin.function
+
+    def compared(q: Query, a: Value, b: Value) -> bool:
+        if a.__class__ in _DEEP:
+            return function(a, b, charging(q))  # type: ignore[no-any-return]
+        return function(a, b)  # type: ignore[no-any-return]
+
+    return compared
+
+
+_DEEP: Final = CONTAINERS | {Number}
+
+_METERED: Final = {name: _metered(builtin) for name, builtin in TABLE.items() if is_measured(builtin)} | {
+    name: _comparing(TABLE[name]) for name in COMPARISONS
+}

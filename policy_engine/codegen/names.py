@@ -1,7 +1,8 @@
 """What the functions of one program are called, which slots of a context they use, and which must still be written.
 
-A writer that refers to a function, a table or a document asks for its name here. Asking puts what must be written into
-a queue, as data: `unit.py` takes it from there. So code exists only for what an entrypoint or query can reach.
+A writer that refers to a function, a table or a document asks for its name here. A function that is asked for the first
+time goes into a queue, as data, and `unit.py` has it written. So code exists only for what an entrypoint or query can
+reach.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ class RuleFunction(NamedTuple):
 
 
 Needed = Group | Tree | Lookup | RuleFunction
-"""A function to be written. A group stands for that of its document, a tree for that of all there is at its place."""
-
+"""A function to be written. A group stands for the function of its document, a tree for that of the whole document at
+its
+place, rules and base data.
+"""
 
 Lookups = dict[tuple[Group, tuple[object, ...]], str]
 State = tuple[set[str], Lookups, dict[int, Node]]
@@ -70,16 +73,16 @@ class Names:
         self.arity = calls.arity(program)
         self.mock_slots = {name: number for number, name in enumerate(sorted(program.mocked))}
         self.needed: deque[Needed] = deque()
-        """What must be written, and compiled at once."""
+        """Functions that must be written and compiled."""
         self.chosen: deque[RuleFunction] = deque()
-        """What must be written, and compiled when an index first chooses it."""
+        """Functions that must be compiled when an index first chooses them."""
         self.tables: dict[str, dict[str | None, list[str]] | list[str]] = {}
-        """Functions of rules by what an index looks up, or in order. They have to be there when the functions are."""
+        """Names of rules' functions by the string that an index looks up, or in order. To be filled in by unit.py."""
         self.asked: set[Group] = set()
         """The groups whose whole documents other rules ask for."""
         self.nodes: dict[int, Node] = {}
         self.rules: dict[int, tuple[str, int]] = {}
-        """For the number of a node the function that gives its document, and the place where that is remembered."""
+        """For the number of a node the function that gives its document, and the slot where that is remembered."""
         self._written: set[str] = set()
         self._lookups: Lookups = {}
         self._slots: dict[Group, int] = {}
@@ -95,7 +98,7 @@ class Names:
     # ---- functions
 
     def is_new(self, name: str) -> bool:
-        """Whether a name is asked for the first time: then what it names must be written."""
+        """Whether a name is asked for the first time, so that what it names must be written."""
         if name in self._written:
             return False
         self._written.add(name)
@@ -126,7 +129,7 @@ class Names:
         return name, [number for number, step in enumerate(pattern) if step is None]
 
     def extent(self, tree: Tree) -> str:
-        """The function for all there is at a place in the tree of virtual documents."""
+        """The function for the whole document at a place in the tree of virtual documents."""
         if tree.group is not None and tree.group.kind is not Kind.FUNCTION and not self._masked:
             return self.function(tree.group)
         name = f"e{tree.number}"
@@ -135,11 +138,11 @@ class Names:
         return name
 
     def document(self, tree: Tree) -> str:
-        """The function for a document where no `with` replaces anything."""
+        """The function for a document in a context without a `with`."""
         return self.extent(tree) if tree.group is None else self.function(tree.group)
 
     def dispatch(self, group: Group, index: Index | None) -> tuple[str, str]:
-        """Functions for a group's rules one by one; the names of the table to choose from and of what is not in it.
+        """One function for each rule of a group: the name of the table of those that an index chooses, and of the rest.
 
         Without an index the rest is all of them, and they are compiled with everything else.
         """
@@ -159,7 +162,7 @@ class Names:
         return table, rest
 
     def undecided(self, function: RuleFunction) -> Rule:
-        """What a rule's function must still evaluate when an index has chosen it."""
+        """The rule of a function, without what an index has decided when it chooses the function."""
         index = self.index(function.group)
         if index is None or self.observer.whole:
             return function.rule
@@ -172,11 +175,11 @@ class Names:
         return self._indexes[group]
 
     def state(self) -> State:
-        """What has been asked for by now, for `forget`."""
+        """Everything that has been asked for by now, for `forget`."""
         return set(self._written), dict(self._lookups), dict(self.nodes)
 
     def forget(self, state: State) -> None:
-        """Forget everything that has been asked for since a state: it could not be written."""
+        """Forget what has been asked for since a state, because it cannot be written."""
         self._written, self._lookups, self.nodes = state
         self.needed.clear()
         self.chosen.clear()
@@ -191,22 +194,22 @@ class Names:
         return self.constants.value(found[0])
 
     def slot(self, group: Group) -> int:
-        """The place in a context where a group's document is remembered."""
+        """The slot of a context for a group's document."""
         if group not in self._slots:
             self._slots[group] = self.new_slot()
         return self._slots[group]
 
     def new_slot(self) -> int:
-        """The place in a context of something to remember."""
+        """A slot of a context for something to remember."""
         self.code.slots += 1
         return MEMO + self.code.slots - 1
 
     def path(self, path: Path) -> str:
-        """A path of names."""
+        """The constant for a path of names."""
         return self.constants.named("p", path, path)
 
     def place(self, tree: Tree) -> str:
-        """A place in the tree of virtual documents; everything below it is written too."""
+        """The constant for a place in the tree of virtual documents. All functions below it are written, too."""
         return self.constants.named("d", tree.number, self._node(tree))
 
     def _node(self, tree: Tree) -> Node:
@@ -237,7 +240,7 @@ class Names:
         return name is not None and self.program.builtins[name].relation
 
     def is_base(self, path: tuple[Term, ...]) -> bool:
-        """Whether no rule has a part in what a path below `data` leads to."""
+        """Whether the document at a path below `data` is base data alone."""
         return self.program.tree.is_base(path)
 
     def is_fixed(self, group: Group) -> bool:
@@ -259,7 +262,7 @@ class Names:
         return name in OBSERVED or ((name is None or name in self.mock_slots) and self.prints)
 
     def is_plain(self, name: str | None) -> bool:
-        """Whether a builtin gives the same for the same operands always. Of functions of the policies nobody knows."""
+        """Whether it is certain that a call always gives the same for the same operands, and has no effect."""
         return name is not None and self._fixed.is_plain(name)
 
     # ---- `with`

@@ -1,8 +1,8 @@
-"""What generated code tells about its own evaluation. Each kind of observer makes a build of a program of its own.
+"""What generated code reports about its own evaluation. There is one build of a program for each kind of observer.
 
-The usual build tells nothing. The traced one notes which expressions succeeded and which rules gave a value. The
-covering one notes what was evaluated, whatever came of it, as `opa test --coverage` has it (v1/cover). profile.py has
-one more.
+The usual build reports nothing. The traced one notes which expressions succeeded and which rules gave a value. The
+covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py has one
+more.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from policy_engine.location import Location
 
 
 class Observer:
-    """The usual build. Others write lines in between."""
+    """The usual build. Other observers write lines of their own."""
 
     exact = False
-    """Whether each expression is evaluated wherever the policy says so, and nothing is remembered from before."""
+    """Whether each expression is evaluated as often as the policy says, in every decision."""
     whole = False
-    """Whether a rule that an index has chosen says again what the index has decided."""
+    """Whether a rule that an index has chosen evaluates again what the index has decided."""
     joins = True
     """Whether loops look only at the members that an equality behind them lets through."""
 
@@ -83,7 +83,7 @@ class Covering(Traced):
         super().succeeded(writer, loc)
 
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
-        """It has been noted already."""
+        """It has been noted when it was reached."""
 
     def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
         super().gave(writer, rule, clause)

@@ -10,11 +10,11 @@ from policy_engine.location import Location
 from policy_engine.values import RANK, Value, foreign
 
 LONG: Final = 512
-"""Members of a collection that are looped over between two charges."""
+"""The members of a collection that a loop visits between two charges."""
 
 
 def known(value: Any) -> None:
-    """Refuse what is no Rego value. Undefined passes."""
+    """Raise an error for a value that Rego does not have. Undefined passes."""
     cls = value.__class__
     if (cls not in RANK and value is not U) or (cls is float and value != value):
         foreign(value)
@@ -40,22 +40,22 @@ def base_at(document: Value, path: tuple[str, ...]) -> Value:
 
 
 def with_input(q: Query, path: tuple[str, ...], value: Value) -> Query:
-    """The context in which something in the input is replaced."""
+    """The context in which the input, or a part of it, is replaced."""
     return derived(q, patched(q, q[INPUT], path, value), q[DATA], q[FNS], q[MASKED])
 
 
 def with_data(q: Query, path: tuple[str, ...], value: Value, hidden: frozenset[int]) -> Query:
-    """The context in which something in the data is replaced, and the rules at and below its place are hidden."""
+    """The context in which a part of the data is replaced, and the rules at and below its place are hidden."""
     return derived(q, q[INPUT], patched(q, q[DATA], path, value), q[FNS], q[MASKED] | hidden | {path})
 
 
 def bad_path(loc: Location) -> NoReturn:
-    """Refuse a `with` whose target is no place in a document: a path of other things than strings."""
+    """Raise the error of a `with` whose target is no place in a document, because a step of its path is no string."""
     raise PolicyError(EVAL_CONFLICT_ERROR, "with keyword cannot replace a value: bad document path", loc)
 
 
 def patched(q: Query, document: Value, path: tuple[str, ...], value: Value) -> Value:
-    """A copy of a document with another value at a path. What is no object on the way becomes one."""
+    """A copy of a document with another value at a path. Values on the way that are no objects become objects."""
     if not path:
         return value
     if document.__class__ is dict:
@@ -68,11 +68,11 @@ def patched(q: Query, document: Value, path: tuple[str, ...], value: Value) -> V
     return base
 
 
-# ---- documents that only a part of is replaced
+# ---- documents with a replaced part
 
 
 def whole(q: Query, path: tuple[str, ...]) -> Value:
-    """A base document, where some `with` replaces a part of it."""
+    """A base document of which some `with` replaces a part."""
     masked = q[MASKED]
     document = base_at(q[DATA], path)
     if any(path[:length] in masked for length in range(len(path) + 1)):
@@ -81,10 +81,10 @@ def whole(q: Query, path: tuple[str, ...]) -> Value:
 
 
 def with_stored(q: Query, document: Value, path: tuple[str, ...]) -> Value:
-    """The base document that contains what is replaced, if anything is.
+    """A base document that contains a replaced place, if there is one.
 
-    As OPA has it: an object in the place of a stored object is put over that one, which shows through. So it is only
-    where the larger document is asked for; at the replaced place itself there is nothing but the replacement.
+    As in OPA, an object that replaces a stored object is put over it, and the stored one shows through. This holds for
+    the larger document only: at the replaced place itself there is nothing but the replacement.
     """
     stored = (q[ROOT] or q)[DATA]
     if q[DATA] is stored:

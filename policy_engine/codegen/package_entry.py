@@ -1,7 +1,7 @@
 """The function that a caller of a whole package calls: what the gateway asks for each request.
 
-It is to cost no more than its rules: each is a function inside of the one that makes the entry, where it sees what does
-not change with the input, and gives away a small value as it is (see entry.py).
+It should cost no more than its rules. Each is a function inside of the factory, where it sees what does not change with
+the input, and gives away small values without a copy (see entry.py).
 
     def u3(b):
      v1 = b[0].get(k1, U) …
@@ -30,10 +30,10 @@ from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group, Kind, Tree
 
 MOST_RULES: Final = 64
-"""Documents of rules in a package that is worth an entry."""
+"""The most documents of rules in a package that is worth an entry."""
 
 MOST_LINES_OF_ALL: Final = 600
-"""Lines of a package's rules that are worth having twice."""
+"""The most lines of a package's rules that are written once more for an entry."""
 
 
 def write_package(names: Names, writer: Writer, tree: Tree) -> None:
@@ -42,7 +42,7 @@ def write_package(names: Names, writer: Writer, tree: Tree) -> None:
         return
     package = _Package(names)
     package.document("r", tree)
-    # Base data in the package is part of the document. Then this is not worth it.
+    # Base data in the package would be part of the document. Then there is no entry.
     beginning = [*package.invariants.lines, f"if base_at(b[{DATA - 1}], {names.path(tree.path)}) is not U: return None"]
     before = beginning + [line.replace(LAZY, "q") for line in package.functions.lines]
     package.body.line("return r")
@@ -54,7 +54,7 @@ def _rules(tree: Tree) -> int:
 
 
 def _has_names(tree: Tree) -> bool:
-    """Whether every step below a place is a name as JSON has it."""
+    """Whether every step below a place is a plain text, as a key of a result."""
     named = all(step.__class__ is str and step.isascii() for step in tree.children)
     return named and all(map(_has_names, tree.children.values()))
 
@@ -68,10 +68,10 @@ class _Package:
         self.invariants = DataInvariants(self.functions)
         self.body = deciding()
         self.export = names.new_slot()
-        """Where a context keeps what copies the large values."""
+        """The slot for what copies large values."""
 
     def document(self, name: str, tree: Tree) -> None:
-        """Write what gives the document of a place to a variable."""
+        """Write lines that put the document of a place into a variable."""
         self.body.line(f"{name} = {{}}")
         for step, child in tree.children.items():
             key = self.names.constants.value(step)
@@ -84,7 +84,7 @@ class _Package:
                 self.body.line(f"if v is not U: {name}[{key}] = v")
 
     def _function(self, group: Group) -> str:
-        """The name of a function for a copy of what a group says."""
+        """The name of a function for a copy of a group's document."""
         name = f"w{group.number}"
         slot = f"q[{self.names.slot(group)}]"
         lines = self.functions.lines

@@ -1,7 +1,7 @@
 """A build of a program whose functions tell the clock which expression they have come to. For `eval --profile`.
 
-It is the fast build with calls written in between, so it takes the same ways through indexes and joins. The calls cost
-more than many an expression does: what they take is not counted, but read the figures as shares.
+It is the usual build with calls in between, so it uses the same indexes and joins. The calls cost more than many
+expressions do. Their own time is not counted, but read the figures as shares.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from policy_engine.location import NOWHERE, Location
 
 @dataclass(slots=True)
 class Spent:
-    """What one rule or line took: `time_ns`, and how often it was evaluated."""
+    """The time that one rule or line took, and how often it was evaluated."""
 
     location: Location
     name: str = ""
@@ -29,7 +29,7 @@ class Spent:
 
 @dataclass(slots=True)
 class _Call:
-    """A rule that is being evaluated: how much time had been counted before, and which expression asked for it."""
+    """A rule that is being evaluated: the time that had been counted before, and the expression that asked for it."""
 
     rule: Spent
     began: int
@@ -39,20 +39,20 @@ class _Call:
 class Profile:
     """The times of one evaluation, collected while it runs.
 
-    A rule's time is all of it, with the rules that it asks. A line's is its own: what the rules took that it asks is
-    theirs. What iterates is evaluated once, what comes after it once for each solution.
+    A rule's time includes that of the rules that it asks for. A line's time does not. An expression that iterates is
+    evaluated once, those after it once for each of its solutions.
     """
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what has been collected: the time from now on counts."""
+        """Forget what has been collected, and count from now on."""
         self._rules: dict[str, Spent] = {}
         self._parts: dict[Location, Spent] = {}
         self._calls: list[_Call] = []
         self._between = Spent(NOWHERE)
-        """Whatever is spent outside of expressions: finding rules, building documents."""
+        """Time outside of expressions, for finding rules and building documents."""
         self._current = self._between
         self._counted = 0
         self._since = time.perf_counter_ns()
@@ -66,8 +66,8 @@ class Profile:
     def lines(self) -> list[Spent]:
         """Every line with an expression that was evaluated, the most expensive first.
 
-        The compiler takes expressions apart, so a line's time is that of all its parts, and it was evaluated as often
-        as the one that was evaluated most. Lines of the query have no file.
+        The compiler takes expressions apart: a line's time is the sum over its parts, and its evaluations are those of
+        the part that was evaluated most. Lines of the query have no file.
         """
         found: dict[tuple[str, int], Spent] = {}
         for part in self._parts.values():
@@ -77,7 +77,7 @@ class Profile:
             line.evaluations = max(line.evaluations, part.evaluations)
         return sorted(found.values(), key=lambda spent: -spent.time_ns)
 
-    # Generated code calls these three. They read the clock first and last, so that their own work is nobody's.
+    # Generated code calls these three. They read the clock first and last, so that their own time is not counted.
 
     def reach(self, loc: Location) -> None:
         """The next expression begins."""
@@ -101,7 +101,7 @@ class Profile:
         self._since = time.perf_counter_ns()
 
     def leave(self) -> None:
-        """It ends; the expression that asked for it goes on."""
+        """A rule ends, and the expression that asked for it goes on."""
         self._charge(time.perf_counter_ns())
         call = self._calls.pop()
         call.rule.time_ns += self._counted - call.began
@@ -124,7 +124,7 @@ class Profiling(Observer):
         constants.namespace |= {"reach": profile.reach, "enter": profile.enter, "leave": profile.leave}
 
     def reached(self, writer: Writer, loc: Location) -> None:
-        # Parts of an expression that have its own place are no evaluations of their own.
+        # Parts of an expression that have the place of the whole are not counted again.
         if loc.row and self._last != (writer, loc):
             writer.line(f"reach({self.constants.loc(loc)})")
             self._last = (writer, loc)

@@ -45,7 +45,7 @@ def value_of(fn: Function, term: Term) -> str:
 
 
 def ref(fn: Function, head: nodes.Var, path: Sequence[Term]) -> str:
-    """A reference; loops over what its unbound variables range over."""
+    """A reference. Its unbound variables open loops."""
     if head.name == "data":
         return _data(fn, path)
     if head.name == "input":
@@ -64,9 +64,9 @@ def loop(fn: Function, header: str) -> None:
 
 
 def hoist(fn: Function, body: Body) -> None:
-    """Read before a loop what its body, which follows, would read each time: constant paths in input and base data.
+    """Read constant paths in input and base data before a loop, whose body follows and would read them each time.
 
-    Reading has no effect and no errors, so it does not matter that it may turn out not to be needed.
+    Reading has no effect and no errors, so it does no harm where the body turns out not to need it.
     """
     for found in islice(fixed_refs(body), MOST_HOISTED):
         assert isinstance(found.head, nodes.Var)
@@ -78,7 +78,7 @@ def hoist(fn: Function, body: Body) -> None:
 
 
 def _steps(fn: Function, start: str, path: Sequence[Term], place: tuple[object, ...] | None, base: bool = False) -> str:
-    """Follow a path from a value. `place` identifies the value for later references, None if nothing does.
+    """Follow a path from a value. `place` is the key of the value in `Function.refs`, None if it has none.
 
     `base` says that the value is base data, whose keys are all strings.
     """
@@ -130,9 +130,9 @@ def _iterate(fn: Function, value: str, step: Term, join: Join | None) -> str:
 
 
 def _join(fn: Function, value: str, step: Term, left: int, base: bool) -> Join | None:
-    """The join index for the loop over a step, `left` steps from its reference's end; or none.
+    """The join index for the loop over a step, `left` steps before its reference's end; None if it is not worth one.
 
-    Worth it are base data, whose tables last, and loops that may run many times.
+    One is worth it for base data, whose tables last, and for loops that may run many times.
     """
     pending = fn.pending
     if pending is None or not (base or fn.loops):
@@ -144,7 +144,7 @@ def _join(fn: Function, value: str, step: Term, left: int, base: bool) -> Join |
     if not equalities:
         return None
     if isinstance(pending.other, nodes.Var) and not _is_ready(fn, pending.other):
-        # The loop's own expression succeeds for members that the join leaves out.
+        # The loop's own expression also succeeds for members that the join leaves out.
         fn.observer.succeeded(fn.writer, fn.writer.place, f"is_collection({value}) and {value}")
     pairs = not (isinstance(step, nodes.Var) and step.is_wildcard)
     join = joins.join(tuple([field for field, _ in equalities]), pairs)
@@ -204,7 +204,7 @@ def _virtual(fn: Function, node: Tree, path: Sequence[Term]) -> str:
     if not path:
         return fn.new_maybe(f"{fn.names.extent(node)}({fn.ctx})")
     if fn.is_open(path[0]) and not isinstance(path[0], nodes.Var):
-        # A pattern of a collection is no name, so no document is meant, and none is evaluated.
+        # A collection is no name of a document, so none is evaluated.
         give_up(fn, path[0])
         return "U"
     value = fn.new(f"cursor({fn.ctx}, {fn.names.place(node)})")

@@ -47,13 +47,13 @@ from policy_engine.values import (
 )
 
 PLAIN: Final = frozenset({str, int, bool, type(None)})
-"""Classes whose values Python compares as Rego does, among themselves."""
+"""Classes whose values compare with each other in Python as they do in Rego."""
 
 STRINGS: Final = frozenset({str})
 
 
 class Cursor:
-    """A document that rules are a part of, not put together yet."""
+    """A document of rules and base data that has not been put together yet."""
 
     __slots__ = ("base", "node")
 
@@ -63,7 +63,7 @@ class Cursor:
 
 
 def by_beginning(table: dict[str, Any], text: str, lengths: tuple[int, ...], rest: Any) -> Any:
-    """What a table has for the longest of its strings that a text begins with. `lengths` are theirs, longest first."""
+    """The entry of a table for the longest string that a text begins with. `lengths` are those of its strings."""
     for length in lengths:
         found = table.get(text[:length])
         if found is not None:
@@ -80,19 +80,19 @@ def extent(q: Query, node: Node) -> Value:
 
 
 def full(q: Query, value: Any) -> Value:
-    """A document that may be a `Cursor`, put together."""
+    """The whole document of what may be a `Cursor`."""
     return together(q, value.node, value.base) if value.__class__ is Cursor else value
 
 
 def together(q: Query, node: Node, base: Value) -> Value:
-    """What rules say at a place and below it, over the base document there."""
+    """The documents of rules at a place and below it, put over the base document there."""
     return base if node.number in q[MASKED] else _overlaid(q, node, with_stored(q, base, node.path))
 
 
 def _overlaid(q: Query, node: Node, base: Value) -> Value:
-    """The same for a place that a larger document is asked for.
+    """The same for a part of a larger document.
 
-    Rules that a `with` hides leave their packages behind, as in OPA: objects, empty if nothing else is in them.
+    Rules that a `with` hides leave their packages behind, as in OPA: objects, empty if there is nothing else in them.
     """
     if node.rule is not None:
         return base if node.number in q[MASKED] else node.rule(q)
@@ -162,7 +162,7 @@ def step(q: Query, value: Value, key: Value) -> Value:
                 return U
             known(key)
             if key.__class__ is not float and (key.__class__ is not Number or not _IS_POSITION(key.text)):
-                return U  # `1.0` is a position in OPA, and `1e0` is none, nor is one with more than 18 digits
+                return U  # in OPA `1.0` is a position, but `1e0` is not, nor is one with more than 18 digits
             key = int(key) if 0 <= key < len(value) and key == int(key) else -1
         return value[key] if 0 <= key < len(value) else U
     if cls is str or value is U:
@@ -177,7 +177,7 @@ _IS_POSITION: Final = re.compile(r"-?[0-9.]{1,19}").fullmatch
 
 
 def base_step(q: Query, value: Value, key: Value) -> Value:
-    """`value[key]` in base data. OPA's store has paths of text: `data.o[2]` finds the key "2", `data.xs["2"]` 2."""
+    """`value[key]` in base data. As in OPA's store `data.o[2]` finds the key "2", and `data.xs["2"]` the position 2."""
     found = step(q, value, key)
     if found is U:
         if value.__class__ is dict and key.__class__ in _NUMBERS:
@@ -194,7 +194,7 @@ _POSITION: Final = re.compile(r"(?=[+-]?[0-9.]{1,19}$)([+-]?[0-9]{1,18})(?:\.0*)
 def _loop(q: Query, values: list[Any]) -> Iterable[Any]:
     """A list to loop over. Work is charged here, by length: a counter in each iteration would double its cost.
 
-    Of a long list it is charged as the loop goes: what is done at each member may be slow.
+    A long list is charged in slices while the loop runs: the work at each member may be slow.
     """
     if len(values) > LONG:
         return chain.from_iterable(_slices(q, values))
@@ -225,7 +225,7 @@ def members(q: Query, value: Value) -> Iterable[Value]:
     """The members of a collection in Rego's order; nothing of anything else."""
     cls = value.__class__
     if cls is list and len(value) <= LONG:
-        # What `_loop` and `charge` do, in place: most loops are over a short list.
+        # `_loop` and `charge` in place, because most loops are over a short list.
         root = q[ROOT] or q
         left = root[LEFT] - len(value)
         if left >= 0:
@@ -273,7 +273,7 @@ def is_collection(value: Value) -> bool:
 
 
 def falsy(value: Any) -> bool:
-    """Whether a condition fails: on undefined and false, and on nothing else."""
+    """Whether a condition fails: only undefined and false do."""
     if value is U or value is False:
         return True
     known(value)
@@ -281,7 +281,7 @@ def falsy(value: Any) -> bool:
 
 
 def differs(q: Query, a: Any, b: Any) -> bool:
-    """Whether two sides of `=` are not equal; undefined equals nothing."""
+    """Whether the two sides of `=` differ; undefined equals nothing."""
     cls = a.__class__
     if cls is b.__class__ and cls in PLAIN:
         return bool(a != b)
@@ -310,7 +310,7 @@ def new_set(q: Query, *values: Value) -> Set:
 
 
 def put_pair(q: Query, target: dict[Any, Value], key: Value, value: Value, loc: Location) -> None:
-    """Add to an object comprehension; another value for a key is a conflict."""
+    """Add a pair to the object of a comprehension. A second value for a key is a conflict."""
     place = frozen(q, key)
     old = target.get(place, U)
     if old is not U and differs(q, old, value):
@@ -319,7 +319,7 @@ def put_pair(q: Query, target: dict[Any, Value], key: Value, value: Value, loc: 
 
 
 class Partial(dict[Any, Any]):
-    """An object that rules are building; unlike a plain dict it may still grow."""
+    """An object that rules are building. A plain dict in it is a value, which cannot grow."""
 
     __slots__ = ()
 
@@ -331,7 +331,7 @@ class PartialSet(dict[Any, None]):
 
 
 def put_path(q: Query, root: Partial, keys: tuple[Value, ...], value: Value, loc: Location) -> None:
-    """Define what is at a path of a partial object."""
+    """Define the value at a path of a partial object."""
     target = _descend(q, root, keys[:-1], loc)
     key = frozen(q, keys[-1])
     old = target.get(key, U)
@@ -377,17 +377,17 @@ def agree(q: Query, old: Any, new: Value, loc: Location, text: str) -> Value:
 
 
 def constant(value: Value) -> Callable[..., Value]:
-    """A function that a plain value stands for."""
+    """The function in whose place `with f as value` puts a value."""
     return lambda q, *args: value
 
 
 def document(node: Node) -> Callable[..., Value]:
-    """A document of rules that a function stands for: as it is where the function is called."""
+    """The function in whose place `with f as data.document` puts a document, evaluated where the function is called."""
     return lambda q, *args: extent(q, node)
 
 
 def redirect(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that another one stands for; inside of that one no function is replaced."""
+    """The function in whose place `with f as g` puts another one, inside of which no function is replaced."""
 
     def call(q: Query, *args: Value) -> Any:
         return function(unmocked(q), *args)

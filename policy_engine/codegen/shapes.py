@@ -1,11 +1,11 @@
-"""Functions that differ only in what they name: Python's compiler sees one of them.
+"""Functions that differ only in names: Python's compiler compiles one of them.
 
-Large policies are made of few kinds of rules, and the functions for rules of one kind are alike but for constants,
-functions and memo slots. Of a kind that has been compiled before, a function's code is that code with other names, at a
-fiftieth of the cost: compiling is half of what loading costs where an entry point needs all rules.
+Large policies consist of few kinds of rules, and the functions for rules of one kind differ only in constants,
+functions and memo slots. If a function of the same kind has been compiled before, its code with other names is used:
+that takes a fiftieth of the time, where compiling takes half of the time of loading.
 
-What is a name and what is not is seen from the text alone, see `constants.GLOBALS`. The code is what Python's compiler
-would have made, but for columns in tracebacks where names differ in length.
+The text alone shows what is a name, see `constants.GLOBALS`. The code is what Python's compiler would have made, except
+for columns in tracebacks where names differ in length.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from policy_engine.codegen.constants import GLOBALS
 Key = tuple[object, ...]
 
 _NAME: Final = re.compile(rf"([{GLOBALS}[]\d(?:(?<!\[.)|(?=\d))\w*)")
-"""A name in the namespace of generated code, or `[` and the number of a memo slot: two digits or more, `context.MEMO`.
-
-Every function is searched for it. One set of characters to begin with makes that three times as fast.
+"""A name in the namespace of generated code, or `[` and the number of a memo slot, which has two digits or more
+(`context.MEMO`). That both begin with one set of characters makes the search three times as fast.
 """
 _NUMBER: Final = re.compile(r"(?<!\w)\d\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A text with its names taken out. Texts with equal keys differ only in their names, which `names` has in order."""
+    """A text without its names, which `names` has in order. Texts with equal keys differ only in their names."""
 
     key: Key
     names: tuple[str, ...]
@@ -63,10 +62,10 @@ class Pattern:
 
 
 def pattern(code: CodeType, shape: Shape) -> Pattern | None:
-    """The code of a function as a pattern; None if others cannot be made of it.
+    """The code of a function as a pattern; None if no other code can be made of it.
 
-    Slots are constants of the code. So they must be there, which small numbers are not in every version of Python, and
-    nothing else of the text may be the same number.
+    Slots must be among the constants of the code, where some versions of Python have no small numbers, and no other
+    number in the text may be equal to a slot.
     """
     slots = {int(name[1:]) for name in shape.names if name[0] == "["}
     if slots:

@@ -4,11 +4,12 @@
     key := [host.zone, lower(host.name)]
     ports := {service.port | some service in input.services; key == [service.zone, lower(service.host)]}
 
-looks through all services for each host. But the body itself says what `key` must be, so one run of it without `key`
-finds the ports for every value that `key` can have, and those of each host are looked up. Where an equality is with a
-part of a member, a join index does the same for less (see `lookahead`): a table is for what is computed from members.
+searches all services for each host. But the body itself says what `key` must be, so one run of it without `key` finds
+the ports for every value that `key` can have, and those of each host are looked up. Where an equality compares a part
+of a member, a join index does the same for less (see `lookahead`). A table is for values that are computed from
+members.
 
-Nobody can tell whether there is a table. The part of a body that runs for values which nobody asks for calls nothing
+Nobody can tell whether there is a table. The part of a body that runs for values that nobody asks for calls nothing
 with an effect, and if it raises an error the table is given up (see `joins.grouped`).
 """
 
@@ -24,11 +25,11 @@ from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
 
 MOST_TABLES = 2
-"""Comprehensions in one another that have tables."""
+"""The most comprehensions nested in each other that have tables."""
 
 
 def table_keys(fn: Function, comprehension: Term) -> tuple[str, ...]:
-    """The outer variables by which a comprehension is looked up; none if it is to have no table."""
+    """The outer variables by which a comprehension is looked up; none if it gets no table."""
     if not fn.loops or fn.tables >= MOST_TABLES or fn.observer.exact:
         return ()
     keys = tuple(sorted(_names(all_terms(comprehension)) & fn.env.keys()))
@@ -45,16 +46,13 @@ def table_keys(fn: Function, comprehension: Term) -> tuple[str, ...]:
         if expr.withs or not _is_unnoticed(fn.names, terms, len(missing) < len(keys)):
             return ()
         if isinstance(expr.what, nodes.Call) and any(isinstance(arg, nodes.Call) for arg in expr.what.args):
-            computed |= names - known  # it can only be an equality
+            computed |= names - known  # a call among the operands is a side of an equality
         known |= names
     return () if missing else keys
 
 
 def _is_unnoticed(names: Names, terms: Iterable[Term], more_often: bool) -> bool:
-    """Whether nobody notices that an expression runs for fewer solutions, or `more_often` for others too.
-
-    `terms` are all that are in it.
-    """
+    """Whether nobody notices that an expression of these terms runs less often, or `more_often` for other values."""
     for term in terms:
         if isinstance(term, nodes.Call):
             name = builtin_name(term)

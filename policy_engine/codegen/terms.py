@@ -29,7 +29,7 @@ def operand(fn: Function, term: Term) -> str:
     match term:
         case nodes.Var(name):
             if name not in fn.env:
-                # Nothing binds it, which safety does not see in the places where OPA does not look.
+                # Nothing binds the variable. The safety check does not look everywhere, as it does not in OPA.
                 raise PolicyError(UNSAFE_VAR_ERROR, "var " + name.partition("'")[0] + " is unsafe", term.loc)
             return fn.env[name]
         case nodes.Array(items):
@@ -80,7 +80,7 @@ def call_value(fn: Function, call: nodes.Call) -> str:
 
 
 def _first_known(fn: Function, call: nodes.Call, args: list[str]) -> Place | None:
-    """Before which of the loops around a call its operands are known; None if in none, or if calls must show."""
+    """The outermost place before a loop where the operands of a call are known; None if the call has to stay."""
     name = builtin_name(call)
     if fn.observer.exact or not fn.before or fn.names.has_effect(name):
         return None
@@ -127,7 +127,7 @@ def _try(fn: Function, result: str, value: str, call: nodes.Call) -> None:
 
 
 def _before(first: First, context: str) -> list[str]:
-    """What a builtin's function takes before the operands."""
+    """The arguments of a builtin's function before the operands."""
     if first is First.RUN:
         return [f"{context}[{RUN}] or run_of({context})"]
     return [context] if first is First.QUERY else []

@@ -1,4 +1,4 @@
-"""One build of a program as Python: the namespace of its functions, and how they get there.
+"""One build of a program as Python: the namespace of its functions.
 
 Functions are written when something first refers to them (see names.py), so code exists only for what an entrypoint or
 query can reach. Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion. What an
@@ -16,7 +16,7 @@ from typing import Any
 
 from policy_engine.codegen.body import solutions
 from policy_engine.codegen.constants import Constants
-from policy_engine.codegen.context import Code, Node, Query
+from policy_engine.codegen.context import Code, Query
 from policy_engine.codegen.deferred import can_wait
 from policy_engine.codegen.entry import factory_name, write_entry
 from policy_engine.codegen.frame import Action, Function, tuple_of
@@ -36,10 +36,10 @@ from policy_engine.syntax.nodes import Body
 from policy_engine.values import Value
 
 CHUNK = 2000
-"""Lines of one source, after which the next one begins. Compiling takes about 3 kB for each."""
+"""The lines after which a new source begins. Compiling one takes about 3 kB."""
 
 Watch = Callable[[Constants, Code], Observer]
-"""What makes the observer of a build."""
+"""Makes the observer of a build."""
 
 
 class Unit:
@@ -48,7 +48,7 @@ class Unit:
     def __init__(self, program: Program, watch: Watch = Observer) -> None:
         self.program = program
         self.namespace: dict[str, Any] = {"__builtins__": {}, **NAMESPACE}
-        self.code = Code(self.namespace, Node(program.tree.number, ()))
+        self.code = Code()
         self.functions = Functions(self.namespace)
         constants = Constants(self.namespace)
         self.names = Names(program, constants, self.code, watch(constants, self.code))
@@ -57,7 +57,7 @@ class Unit:
             self.code.fns = tuple(self._mock_default(name) for name in self.names.mock_slots)
 
     def _mock_default(self, name: str) -> Any:
-        """What a function that some `with` replaces is where none does."""
+        """The function for calls of a function that some `with` replaces, in contexts where none does."""
         if name in self.program.functions:
             return late(self.namespace, self.names.function(self.program.functions[name]))
         return of_query(self.program.builtins[name])
@@ -92,7 +92,7 @@ class Unit:
             return
         if tree.group is not None and (tree.group.kind is Kind.FUNCTION or self.names.is_fixed(tree.group)):
             return
-        # Loops may be too deep for a function with more around them: then there is none.
+        # With an entry around them, nested loops may be too deep for Python. Then there is no entry.
         with suppress(PolicyError), self._writing():
             writer = Writer()
             if self.names.is_new(factory_name(self.names.document(tree))):
@@ -104,7 +104,7 @@ class Unit:
                 self.functions.define([writer.text()])
 
     def _own(self, write: Callable[[Function], None]) -> Callable[[Query], Any]:
-        """A new function of a context, and all that it needs. It lives only as long as its caller keeps it."""
+        """A new function of a context. It lives only as long as its caller keeps it."""
         with self._writing():
             writer = Writer()
             with writer.block("def entry(q):"):
@@ -116,7 +116,7 @@ class Unit:
         return function  # type: ignore[no-any-return]
 
     def source(self) -> str:
-        """Everything that has been written or is to be, whether it is compiled yet or not."""
+        """The text of all functions, compiled or not."""
         waiting = [text for _, text in self.functions.waiting_texts()]
         return "\n".join([*self.functions.sources.values(), *waiting])
 
@@ -124,7 +124,7 @@ class Unit:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What is asked for in here is written and compiled after it. If that fails, nothing of it is there."""
+        """Write and compile what has been asked for inside. If that fails, forget all of it."""
         with self._lock:
             names, state = self.names, self.names.state()
             try:
@@ -135,8 +135,8 @@ class Unit:
                     else:
                         rule = names.chosen.popleft()
                         waits = can_wait(names, rule.rule)
-                        late = partial(self._written_late, rule) if waits else self._text(rule)
-                        self.functions.stand_in(rule.name, late)
+                        later = partial(self._written_late, rule) if waits else self._text(rule)
+                        self.functions.stand_in(rule.name, later)
             except BaseException:
                 names.forget(state)
                 raise
@@ -151,7 +151,7 @@ class Unit:
         return tuple([self.namespace[name] for name in functions])
 
     def _define_chunk(self) -> None:
-        """What is needed now, if it is not too long: what this adds must not be forgotten with it."""
+        """Define the functions that are needed now, as many as fit into one source."""
         texts: list[str] = []
         lines = 0
         for _ in range(len(self.names.needed)):
@@ -162,7 +162,7 @@ class Unit:
         self.functions.define(texts)
 
     def _written_late(self, rule: RuleFunction) -> str:
-        """The text of a function that could wait: contexts that are in use have no room for what it might add."""
+        """The text of a function that could wait. It adds no slot, for which contexts in use would have no room."""
         with self._lock:
             slots = self.code.slots
             text = self._text(rule)

@@ -39,11 +39,13 @@ def bindings(expr: Expr, arity: Arity) -> list[Binding]:
     args = what.args
     name = builtin_name(what)
     if (name == "eq" or name == "assign") and len(args) == 2:
-        equal = _by_equality(*args)
-        if name == "assign":
-            needed = names(term_vars(args[1]))
-            equal = (((*needs, *needed), [name for name in gives if name not in needed]) for needs, gives in equal)
-        return [*found, *equal]
+        if name == "eq":
+            return [*found, *_by_equality(*args)]
+        needed = names(term_vars(args[1]))
+        assigned = Implications(needed)
+        for needs, gives in _by_equality(*args):
+            assigned.add_rule(needs, gives)
+        return [*found, (needed, [*assigned.known.difference(needed)])]
     taken = arity(what)
     if 0 <= taken < len(args):
         needed = names([var for arg in args[:taken] for var in term_vars(arg)])

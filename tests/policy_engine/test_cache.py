@@ -1,7 +1,6 @@
-"""The cache of compiled policies: the same answers with nothing compiled; no reason to fail, and not believed blindly.
+"""The cache of compiled policies: the same answers without compiling, no new failures, no blind trust.
 
-That the language means the same from the cache is tested with every case of `language/`, what files are believed in
-test_private_files.py.
+Every case of `language/` is also run from the cache. Which files are trusted is tested in test_private_files.py.
 """
 
 from __future__ import annotations
@@ -196,7 +195,7 @@ def test_another_engine_or_python_has_its_own(
     monkeypatch.setattr(caching, "_engine", lambda: b"another one")
     load()
     assert len(compilations) == 2
-    monkeypatch.setattr(caching, "_engine", lambda: None)  # nobody knows: no cache
+    monkeypatch.setattr(caching, "_engine", lambda: None)  # unknown: no cache
     load()
     load()
     assert len(compilations) == 4

@@ -1,4 +1,4 @@
-"""What generated code must stand: bodies and groups of any size, failures, many threads, odd values at odd places."""
+"""Generated code copes with bodies and groups of any size, failures, many threads, and odd values in odd places."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_groups_too_large_for_one_function(trace: bool) -> None:
 
 @pytest.mark.parametrize("count", [13, 14, 15, 40, 80])
 def test_loops_in_loops(count: int) -> None:
-    """CPython has a limit of 20 nested blocks; what goes beyond it continues in local functions."""
+    """CPython allows 20 nested blocks; deeper loops are written into local functions."""
     loops = "\n".join(f"some x{number} in input" for number in range(count))
     module = f"package t\np := [x0, x{count - 1}] if {{\n{loops}\n}}\nq contains x{count - 1} if {{\n{loops}\n}}"
     module += f"\nr if {{\n{loops}\nx{count - 1} == 2\n}}\nn := count([1 | {loops.replace(chr(10), '; ')}])"
@@ -181,7 +181,7 @@ def test_base_data_where_only_an_object_has_room(data: Any) -> None:
 
 
 def assert_same(made: CodeType, compiled: CodeType) -> None:
-    """All but the columns, where names differ in length."""
+    """The codes agree in everything but columns, where names differ in length."""
     for name in ("code", "names", "varnames", "freevars", "name", "qualname", "filename", "firstlineno", "flags"):
         assert getattr(made, f"co_{name}") == getattr(compiled, f"co_{name}"), name
     assert [row for _, _, row in made.co_lines()] == [row for _, _, row in compiled.co_lines()]
@@ -225,7 +225,7 @@ def test_no_name_of_the_runtime_looks_like_a_generated_one() -> None:
 
 @pytest.mark.parametrize("generator", [Generator, Meaningful, Grammar])
 def test_what_can_wait_needs_nothing_when_it_is_written(generator: Any) -> None:
-    """No slot, no other function, no error: contexts that are in use have no room, and nobody expects an error."""
+    """It adds no slot, for which contexts in use have no room, asks for no other function, and raises no error."""
     counted = 0
     for seed in range(40):
         try:

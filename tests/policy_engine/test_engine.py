@@ -1,4 +1,4 @@
-"""The public objects: what a caller may rely on beyond the language itself."""
+"""What the public objects promise a caller beyond the language itself."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_nothing_but_policy_errors_comes_of_what_is_no_value(make: Any, body: st
     entry, query = policies.entrypoint("data.a.p", strict_builtin_errors=True), policies.prepare("data.a.p")
     ask: list[Any] = [entry, entry.decide, lambda given: entry.decide(given, trace=True), query.results]
     for each in ask:
-        with contextlib.suppress(pe.PolicyError):  # or there is an answer that does not say anything of the value
+        with contextlib.suppress(pe.PolicyError):  # or an answer that does not depend on the value
             each({"a": make(), "b": [make()]})
 
 
@@ -196,7 +196,7 @@ def test_a_record_goes_through_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_repeated_decision_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed is not recorded; years later it must not come out otherwise."""
+    """A failed call is not recorded, and must fail again when the decision is repeated years later."""
     policies = pe.compile({"t.rego": 'package t\np := net.lookup_ip_addr("a.example")'}, allow_network=True)
     entry = policies.entrypoint("data.t.p")
 
@@ -232,7 +232,7 @@ def test_a_traced_decision_says_why(policies: pe.Policies) -> None:
 def test_facts(policies: pe.Policies) -> None:
     facts = policies.facts("data.authz")
     assert facts.input_paths == (("reasons",), ("role",), ("suspended",))
-    assert facts.data_paths == (("authz",), ("limits",))  # what data has below the package is part of its document
+    assert facts.data_paths == (("authz",), ("limits",))  # base data below the package is part of its document
     assert policies.facts("data.authz.allow").data_paths == ()
     assert facts.nondeterministic == ()
     other = pe.compile({"t.rego": "package t\np if { x := input[_]; x.y }\nq := time.now_ns()\nr := data.t.q"})
@@ -323,7 +323,7 @@ default f(_, _) := 1
 
 
 def strict_errors(source: str) -> list[tuple[int, str]]:
-    """What strict mode alone finds in a module."""
+    """Errors that only strict mode reports."""
     pe.compile({"t.rego": source})
     with pytest.raises(pe.PolicyError) as caught:
         pe.compile({"t.rego": source}, strict=True)
@@ -512,9 +512,12 @@ def test_keys_that_are_no_strings_are_text_in_small_results_and_in_large_ones() 
     ("block", "row", "message"),
     [
         ("# title: a\n# title: b", 5, "key `title` occurs twice"),
+        ("# title: [a]", 4, "title must be a text, found a list"),
         ("# custom: {a: {1: b}}", 4, "key `1` is not a string"),
-        ("# authors: ['']", 4, "invalid author"),
+        ("# authors: ['']", 4, "invalid author: it is empty"),
+        ("# related_resources: ['%zz']", 4, "invalid URL escape"),
         ("# scope: file", 4, "`file` is not a scope"),
+        ("# scope: package", 4, "the scope `package` is for a package"),
         ("# entrypoint: true\n# scope: rule", 4, "an entrypoint is a document or a package"),
         ("# custom:\n#   a: &a [*a]", 5, "anchor `a` contains itself"),
     ],

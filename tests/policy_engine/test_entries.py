@@ -1,8 +1,8 @@
-"""An entrypoint of one rule is a function of its own, with the rules written into it (codegen/entry.py).
+"""An entrypoint is a function of its own, with the rules written into it (codegen/entry.py).
 
-`decide` calls one like it, which takes a context, unless its budget is small. What it says must be what the rule's
-ordinary function says: over all cases of the language, and where the two could part: small and large results, budgets,
-what is no JSON, data that changes.
+`decide` calls one like it, which takes a context, unless its budget is small. Both must give what the rule's ordinary
+function gives: in all cases of the language, and where they could differ, as for small and large results, budgets,
+values that are no JSON, and other data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.policy_engine.differential.compare import rules
 from tests.policy_engine.language.test_language import CASES, without_remarks
 
 ORDINARY = pe.Limits(output_bytes=SMALL - 1)
-"""A budget that an entry does not keep."""
+"""A budget that is too small for an entry."""
 
 
 def said(ask: Callable[[], Any]) -> str:
@@ -76,7 +76,7 @@ def one(module: str, data: Any = None, **more: Any) -> Any:
 
 
 def is_own(entrypoint: Any) -> bool:
-    """Whether the entrypoint has the rules in it."""
+    """Whether the rules are written into the entrypoint."""
     return bool(entrypoint.__code__.co_name == "entry")
 
 
@@ -124,7 +124,7 @@ def test_the_input_may_be_named() -> None:
 
 
 def test_results_are_fresh() -> None:
-    """Whatever a caller does with a result, the next decision, the input and the data are what they were."""
+    """A caller may change a result. That changes neither later decisions nor the input nor the data."""
     data = {"list": ["a"], "object": {"a": "b"}}
     for module in (
         'p := {"a": "b"}',
@@ -318,7 +318,7 @@ ASK = {"x": 1, "xs": ["a", "b"]}
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("limits", [None, pe.Limits(60.0, 10_000_000, 1024 * 1024)])
 def test_a_decision_calls_the_entry(name: str, limits: pe.Limits | None) -> None:
-    """What is evaluated for `decide`, whatever it is given, is what is evaluated for a call, and nothing else."""
+    """`decide` calls the same generated functions as a call, whatever its arguments are."""
     asked = one(MODULES[name], {"n": 1})
     assert is_own(asked)
     first, *more = generated(lambda: asked(ASK))

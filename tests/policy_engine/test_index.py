@@ -101,7 +101,7 @@ def test_both_ways_are_taken(both: tuple[pe.Policies, pe.Policies]) -> None:
 
 
 def test_a_traced_decision_skips_the_same_rules() -> None:
-    """With other rules run, `trace=True` would meet errors that the decision it explains has not met."""
+    """If other rules ran, `trace=True` would raise errors that the decision to be explained has not raised."""
     rules = "\n".join(f'p := {i} if input.role == "r{i}"' for i in range(2, 9))
     source = f'package t\np := 1 if {{ lower(input.x) == "a"; input.role == "r1" }}\n{rules}'
     p = pe.compile({"t.rego": source}).entrypoint("data.t.p", strict_builtin_errors=True)
@@ -121,7 +121,7 @@ def test_foreign_values_are_refused_before_the_table(both: tuple[pe.Policies, pe
 
 
 def test_a_decision_costs_the_same_with_many_rules() -> None:
-    """Counted in lines of generated code that run, not in time: this is what must not grow."""
+    """The number of lines of generated code that run must not grow with the policy."""
     import sys
 
     def lines(count: int) -> int:

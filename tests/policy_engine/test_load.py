@@ -1,4 +1,4 @@
-"""What loading costs, and what a loaded set does: work and memory that grow like the policy, other data, many threads.
+"""The cost of loading, and loaded policies: work and memory that grow like the policy, other data, many threads.
 
 Work is counted in calls of the engine's functions and lines of source, which a busy machine does not change.
 """
@@ -38,7 +38,7 @@ def names(count: int) -> str:
 
 
 def conditions(count: int) -> str:
-    """Rules that nothing tells apart beforehand."""
+    """Rules between which no index can choose."""
     return "\n".join(f"allow if {{ input.n > {i}; input.n < {i + 1} }}" for i in range(count))
 
 
@@ -68,7 +68,7 @@ def test_four_times_the_policy_is_four_times_the_work(module: Callable[[int], st
     def load(count: int) -> int:
         return calls(lambda: pe.compile({"t.rego": f"package t\n{module(count)}\n"}).entrypoint("data.t")({}))
 
-    load(2)  # the parse table, and what it remembers of states
+    load(2)  # fills the parse table and its memory of states
     small, large = load(70), load(280)
     assert small > 10_000
     assert large < 4.4 * small
@@ -150,7 +150,7 @@ def test_the_garbage_collector_stays_as_the_process_has_it(tmp_path: Path, monke
 
 
 def test_one_set_in_many_threads_at_once() -> None:
-    """Nothing that decisions share depends on who comes first: tables of joins, rules not compiled yet, sorted sets."""
+    """Tables of joins, rules that are compiled late and sorted sets do not depend on which thread comes first."""
     module = f"""package t
 {choices(60)}
 {denials(60)}

@@ -234,7 +234,7 @@ f(x) := upper(x) if print(x)
 def test_nobody_notices_a_table_of_a_comprehension(
     module: str, strict: bool, bad: dict[str, Any], monkeypatch: Patch
 ) -> None:
-    """What is wrong with members that nobody asks for is not said, and nothing is called for them."""
+    """Members that nobody asks for raise no errors, and nothing is called for them."""
     calls: list[Any] = []
 
     def slow(value: Any) -> Any:
@@ -301,7 +301,7 @@ def test_what_is_fixed_follows_the_data_and_nothing_else() -> None:
     data: dict[str, Any] = {"roles": {"ann": ["admin"], "bob": ["user"]}, "names": ["admin", "user"], "texts": ["1"]}
     policies = pe.compile({"t.rego": FIXED}, data)
     source = policies.python_source()
-    assert source.count("d = q[9]") == 5  # not those that a function which is replaced somewhere has a part in
+    assert source.count("d = q[9]") == 5  # without those that call a function which some `with` replaces
     everything = policies.entrypoint("data.t")
     first = everything({"not_this": "user"})
     second = everything({"not_this": "user"})
@@ -335,7 +335,7 @@ def test_a_list_that_replaces_data_is_not_remembered() -> None:
 
 
 def test_what_replaces_data_is_not_remembered() -> None:
-    """It comes from the input, which its owner may change between two decisions."""
+    """The replacement comes from the input, which the caller may change between two decisions."""
     module = {
         "t.rego": "package t\np contains g.id if { some g in data.grants; g.user == input.user }\n"
         "q := x if x := p with data.grants as input.grants"
@@ -382,7 +382,8 @@ q contains i if {
 
 def test_a_table_that_could_not_be_made_in_time_is_not_tried_again(monkeypatch: Patch) -> None:
     module = {"t.rego": "package t\np contains i if { some i, g in data.grants; g.user == input.user }"}
-    grants = [{"user": f"u{number}"} for number in range(joins.SEARCHED + 1)]  # of fewer there is one before
+    # A shorter list would get its table before the first decision.
+    grants = [{"user": f"u{number}"} for number in range(joins.SEARCHED + 1)]
     entry = pe.compile(module, {"grants": grants}).entrypoint("data.t.p")
     made: list[int] = []
     make = joins._make

@@ -6,7 +6,6 @@ is graphql-core's, imported when a policy first does it.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final
 
 from policy_engine import types as t
@@ -15,6 +14,7 @@ from policy_engine.builtins.graphql.parser import Document, GraphQLError, parse_
 from policy_engine.builtins.graphql.schema import load_schema
 from policy_engine.builtins.graphql.schema_parser import parse_schema
 from policy_engine.builtins.operands import charge_text, string, wrong
+from policy_engine.builtins.remembered import Remembered
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Charge, Value, type_name
@@ -22,7 +22,7 @@ from policy_engine.values import Charge, Value, type_name
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
 
-_SCHEMAS: Final = 16
+_SCHEMAS: Final = 64
 """Schemas to keep: they come with policies, and making one takes longer than most queries."""
 
 
@@ -78,7 +78,7 @@ def schema_tree(ctx: Context, operand: Value) -> Value:
 
 def schema_is_valid(ctx: Context, schema: Value) -> Value:
     try:
-        load_schema(_schema(ctx, schema))
+        load_schema(_schema(ctx, schema), ctx.charge)
     except GraphQLError:
         return False
     return True
@@ -107,27 +107,42 @@ def _verified(ctx: Context, query: Value, schema: Value) -> tuple[Value, Value]:
     from policy_engine.builtins.graphql import validation
 
     document = _query(ctx, query)
-    if schema.__class__ is str:
+    if schema.__class__ is str and len(schema) <= _KEPT:
         charge_text(ctx, len(schema))
-        tree, built = _built(schema) if len(schema) <= _CACHED else _build(schema, ctx.charge)
+        found = _KNOWN.get(ctx, schema, _make)
+        if isinstance(found, GraphQLError):
+            raise found
+        tree, built = found
     else:
-        source = _schema(ctx, schema)
-        tree, built = source.tree, validation.build(load_schema(source))
+        tree, built = _built(_schema(ctx, schema), ctx.charge)
     validation.validate(built, document, ctx.charge)
     return document.tree, tree
 
 
-def _build(text: str, charge: Charge | None = None) -> tuple[Value, GraphQLSchema]:
+def _built(source: Document, charge: Charge) -> tuple[Value, GraphQLSchema]:
     from policy_engine.builtins.graphql import validation
 
-    source = parse_schema(text, charge)
-    return source.tree, validation.build(load_schema(source))
+    return source.tree, validation.build(load_schema(source, charge))
 
 
-_built = functools.lru_cache(maxsize=_SCHEMAS)(_build)
+def _make(text: str) -> tuple[tuple[Value, GraphQLSchema] | GraphQLError, int]:
+    """A schema, or what is wrong with it, which takes as long to find out and is kept as well."""
+    steps = 0
 
-_CACHED: Final = 65_536
-"""Longer schemas are parsed every time, so that the time that takes is charged."""
+    def count(work: int) -> None:
+        nonlocal steps
+        steps += work
+
+    try:
+        return _built(parse_schema(text, count), count), steps
+    except GraphQLError as error:
+        return error.with_traceback(None), steps
+
+
+_KNOWN: Final[Remembered[str, tuple[Value, GraphQLSchema] | GraphQLError]] = Remembered(_SCHEMAS)
+
+_KEPT: Final = 65_536
+"""Characters of a schema that is kept. Making it cannot be interrupted."""
 
 
 _DOCUMENT: Final = t.union(t.STRING, t.object_())

@@ -10,6 +10,7 @@ import re
 from typing import Final, NamedTuple
 
 from policy_engine.builtins.octets import SURROGATES, to_bytes
+from policy_engine.values import Charge
 
 INVALID, EOF, SPREAD = "<Invalid>", "<EOF>", "..."
 NAME, INT, FLOAT, STRING, BLOCK_STRING, COMMENT = "Name", "Int", "Float", "String", "BlockString", "Comment"
@@ -30,12 +31,16 @@ _BLANK: Final = re.compile("[\t ,\ufeff]+")
 _COMMENT: Final = re.compile("#[^\x00-\x08\x0a-\x1f]*")
 _NAME: Final = re.compile("[_A-Za-z][_0-9A-Za-z]*")
 _DIGITS: Final = re.compile("[0-9]*")
+_IN_STRING: Final = re.compile('[^"\\\\\x00-\x08\x0a-\x1f]+')
 _HEX: Final = re.compile("[0-9a-fA-F]{4}")
 _ESCAPES: Final = {'"': '"', "/": "/", "\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class Lexer:
-    def __init__(self, text: str) -> None:
+    """`charge` is told of lines and of pieces of strings; the parser tells it of tokens."""
+
+    def __init__(self, text: str, charge: Charge | None = None) -> None:
+        self._charge = charge or (lambda _: None)
         self.text = text
         self.at = 0
         self.line = 1
@@ -76,6 +81,7 @@ class Lexer:
         while self.at < len(self.text):
             char = self.text[self.at]
             if char in "\r\n":
+                self._charge(1)
                 self._new_line(self.at + 1)
                 # The second half of a line end counts into the column.
                 self.at += char == "\r" and self.text.startswith("\n", self.at)
@@ -125,18 +131,19 @@ class Lexer:
         start = at = self.at + 1
         parts: list[str] = []
         while at < len(self.text):
+            if found := _IN_STRING.match(self.text, at):
+                parts.append(found.group())
+                at = found.end()
+                continue
             char = self.text[at]
             if char == '"':
                 self.at = at + 1
                 return self._token(STRING, _clean("".join(parts)), start)
             if char in "\r\n":
                 break
-            if char < " " and char != "\t":
-                return self._invalid(at, _control_in_string(char))
             if char != "\\":
-                parts.append(char)
-                at += 1
-                continue
+                return self._invalid(at, _control_in_string(char))
+            self._charge(1)
             escape = self.text[at + 1 : at + 2]
             if escape == "u" and (digits := _HEX.match(self.text, at + 2)) and at + 6 < len(self.text):
                 parts.append(chr(int(digits.group(), 16)))
@@ -155,22 +162,26 @@ class Lexer:
         parts: list[str] = []
         self.at = start
         while self.at < len(self.text):
+            self._charge(1)
             char = self.text[self.at]
-            if self.text.startswith('"""', self.at) and not self.text.startswith('""""', self.at):
+            if found := _IN_STRING.match(self.text, self.at):
+                parts.append(found.group())
+                self.at = found.end()
+            elif self.text.startswith('"""', self.at) and not self.text.startswith('""""', self.at):
                 token = self._token(BLOCK_STRING, _clean(_dedented("".join(parts))), start)
                 self.at += 3
                 return token
-            if self.text.startswith('\\"""', self.at):
+            elif self.text.startswith('\\"""', self.at):
                 parts.append('"""')
                 self.at += 4
             elif char in "\r\n":
                 parts.append("\n")
                 self._new_line(self.at + (2 if self.text.startswith("\r\n", self.at) else 1))
-            elif char < " " and char != "\t":
-                return self._invalid(self.at, _control_in_string(char))
-            else:
+            elif char in '"\\':
                 parts.append(char)
                 self.at += 1
+            else:
+                return self._invalid(self.at, _control_in_string(char))
         return self._invalid(self.at, "Unterminated string.")
 
 
@@ -202,8 +213,5 @@ def _dedented(text: str) -> str:
     indents = [len(line) - len(line.lstrip(" \t")) for line in lines if line.strip(" \t")]
     indent = min(indents, default=0)
     lines[1:] = [line[indent:] for line in lines[1:]]
-    while lines and not lines[0].strip(" \t"):
-        lines.pop(0)
-    while lines and not lines[-1].strip(" \t"):
-        lines.pop()
-    return "\n".join(lines)
+    full = [number for number, line in enumerate(lines) if line.strip(" \t")]
+    return "\n".join(lines[full[0] : full[-1] + 1]) if full else ""

@@ -98,6 +98,9 @@ _SHAPES: Final[dict[str, dict[str, Any]]] = {
 
 _ZEROS: Final[dict[str, Value]] = {_TEXT: "", _NAME: "", _FLAG: False, _NUMBER: 0}
 _CLASSES: Final = {_TEXT: str, _NAME: str, _FLAG: bool, _NUMBER: int}
+_STEPS: Final = 8
+"""Steps for reading an object."""
+
 _IS_NAME: Final = re.compile("(?:[_A-Za-z][_0-9A-Za-z]*)?")
 
 
@@ -141,7 +144,7 @@ class _Reader:
             _mismatch(value, where)
         if depth == 0:
             raise GraphQLError("nested too deeply")
-        self.charge(1)
+        self.charge(_STEPS)
         return self.node(self.selection(value) if shape == "Selection" else shape, value, depth - 1)
 
     def node(self, shape: str, value: dict[Any, Value], depth: int) -> Tree:

@@ -67,7 +67,7 @@ class Parser:
 
     def __init__(self, text: str, charge: Charge | None = None) -> None:
         self._charge = charge
-        self._lexer = Lexer(text)
+        self._lexer = Lexer(text, charge)
         self.token = self._lexer.read()
         self.previous = self.token
         self.positions: dict[int, Position] = {}

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from policy_engine.builtins.graphql.parser import NULL, Document, GraphQLError, Tree
 from policy_engine.builtins.graphql.schema_parser import parse_schema
-from policy_engine.values import literal
+from policy_engine.values import Charge, literal
 
 _OUTPUT: Final = ("SCALAR", "OBJECT", "INTERFACE", "UNION", "ENUM")
 _INPUT: Final = ("SCALAR", "ENUM", "INPUT_OBJECT")
@@ -55,6 +55,9 @@ enum __DirectiveLocation {
   SCALAR OBJECT FIELD_DEFINITION ARGUMENT_DEFINITION INTERFACE UNION ENUM ENUM_VALUE INPUT_OBJECT INPUT_FIELD_DEFINITION
 }
 """
+_STEPS: Final = 4
+"""Steps for checking one part of a schema."""
+
 _REDEFINABLE: Final = ("include", "skip", "deprecated", "specifiedBy", "defer", "oneOf")
 
 
@@ -73,14 +76,15 @@ def built_in() -> Tree:
     return parse_schema(_BUILT_IN).tree
 
 
-def load_schema(document: Document) -> Schema:
+def load_schema(document: Document, charge: Charge) -> Schema:
     """Raises `GraphQLError` for what is no schema."""
-    return _Loader(document).load()
+    return _Loader(document, charge).load()
 
 
 class _Loader:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, charge: Charge) -> None:
         self.document = document
+        self.charge = charge
         self.schema = Schema()
         self.origins: dict[int, Tree] = {}
 
@@ -124,6 +128,7 @@ class _Loader:
             text = f"Cannot extend type {name} because the base type is a {base.get('Kind', '')}, not {kind}."
             self.fail(extension, text)
         merged = {part: [*base.get(part, []), *extension.get(part, [])] for part in _MERGED}
+        self.charge(1 + sum(map(len, merged.values())) // 8)
         made = {**base, **{part: values for part, values in merged.items() if values}}
         self.origins[id(made)] = self.origins.get(id(base), base if name in self.schema.types else extension)
         self.schema.types[name] = made
@@ -144,7 +149,9 @@ class _Loader:
     def check_definition(self, definition: Tree) -> None:
         kind, name, fields = definition.get("Kind", ""), definition.get("Name", ""), definition.get("Fields", [])
         location = "INPUT_FIELD_DEFINITION" if kind == "INPUT_OBJECT" else "FIELD_DEFINITION"
+        self.charge(_STEPS)
         for one in fields:
+            self.charge(_STEPS)
             self.check_name(one)
             self.check_type(one)
             self.check_arguments(one.get("Arguments", []), None)
@@ -210,6 +217,7 @@ class _Loader:
     def check_arguments(self, arguments: list[Tree], directive: str | None) -> None:
         """`directive` is the name of the one that has the arguments: it may not be used on them."""
         for argument in arguments:
+            self.charge(_STEPS)
             self.check_name(argument)
             self.check_type(argument)
             type_ = argument["Type"]
@@ -225,6 +233,7 @@ class _Loader:
         """`inside` is the directive on whose arguments they are; `repeatable` lets each of them be used again."""
         used: set[str] = set()
         for directive in directives:
+            self.charge(_STEPS)
             self.check_name(directive)
             name = directive.get("Name", "")
             if name == inside:
@@ -259,6 +268,7 @@ class _Loader:
         begin = f"For {name} to implement {interface}"
         fields = _by_name(definition.get("Fields", []))
         for required in base.get("Fields", []):
+            self.charge(_STEPS)
             field_name, type_ = required.get("Name", ""), required.get("Type", {})
             found = fields.get(field_name)
             if found is None:
@@ -266,6 +276,7 @@ class _Loader:
             if not self.fits(type_, found.get("Type", {})):
                 self.fail(found, f"{begin} the field {field_name} must have type {_shown(type_)}.")
             self.check_same_arguments(begin, required, found)
+        self.charge(len(fields) + len(base.get("Interfaces", [])) + len(definition.get("Interfaces", [])))
         missing = set(base.get("Interfaces", [])).difference(definition.get("Interfaces", []))
         for above in base.get("Interfaces", []) if missing else ():
             if above in missing:
@@ -304,7 +315,9 @@ class _Loader:
     def is_possible(self, abstract: str, name: str) -> bool:
         """Whether a type is a member of a union or implements an interface."""
         members = self.schema.types.get(abstract, {}).get("Types", [])
-        return name in members or abstract in self.schema.types.get(name, {}).get("Interfaces", [])
+        interfaces = self.schema.types.get(name, {}).get("Interfaces", [])
+        self.charge((len(members) + len(interfaces)) // 8)
+        return name in members or abstract in interfaces
 
 
 def _named(type_: Tree) -> str:

@@ -71,7 +71,11 @@ def validate(schema: graphql.GraphQLSchema, document: Document, charge: Callable
     selections = _count(document.tree)
     charge(8 * selections * selections)
     nodes = QueryNodes(document)
-    errors = [error for error in graphql.validate(schema, nodes.node, _RULES) if not _is_int64(error.message)]
+    errors = [
+        error
+        for error in graphql.validate(schema, nodes.node, _RULES, hide_suggestions=True)
+        if not _is_int64(error.message)
+    ]
     if errors:
         raise GraphQLError(_text(errors, nodes.positions))
 

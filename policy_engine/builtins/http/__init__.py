@@ -41,7 +41,7 @@ def send(ctx: Context, operand: Value) -> Value:
             raise
         return _failed(RequestError.INTERNAL, f"{error.code}: {error.message}")
     place = f"{options.target.scheme}://{host_of(options.target)}{options.target.escaped_path}"
-    answer = ctx.remember(NAME, (options.method, place, digest_of(given)), lambda: _answer(ctx, options))
+    answer = ctx.remember(NAME, (options.method, place, digest_of(ctx, given)), lambda: _answer(ctx, options))
     if raises and "error" in answer:
         raise BuiltinError(f"{NAME}: {answer['error']['message']}")
     return answer
@@ -70,19 +70,19 @@ def _answer(ctx: Context, options: Options) -> Value:
         "status_code": response.status,
         "headers": headers,
         "raw_body": text,
-        "body": _decoded(text, headers.get("content-type", [""])[0], options),
+        "body": _decoded(ctx, text, headers.get("content-type", [""])[0], options),
     }
 
 
-def _decoded(text: str, content_type: str, options: Options) -> Value:
+def _decoded(ctx: Context, text: str, content_type: str, options: Options) -> Value:
     """The value that the body is, null if it is none."""
     media_type = content_type.partition(";")[0].strip().lower()
     is_json = media_type == "application/json" or (media_type.startswith("application/") and "+json" in media_type)
     try:
         if options.force_json or is_json:
-            return gojson.read(text)
+            return gojson.read(text, ctx)
         if options.force_yaml or "application/yaml" in content_type or "application/x-yaml" in content_type:
-            return reader.read(text)
+            return reader.read(text, ctx.charge)
     except (gojson.JSONError, reader.YAMLError):
         pass
     return None

@@ -14,7 +14,7 @@ from policy_engine.builtins import gojson, uri
 from policy_engine.builtins.http import request_object
 from policy_engine.builtins.layouts.durations import DurationError, parse_duration
 from policy_engine.builtins.octets import from_bytes, to_bytes
-from policy_engine.builtins.operands import NUMBERS, int64, operand_error
+from policy_engine.builtins.operands import NUMBERS, charged, int64, operand_error, shown
 from policy_engine.builtins.table import Context
 from policy_engine.values import Value, sorted_items, to_term, type_name
 
@@ -75,7 +75,7 @@ def read_options(given: dict[Any, Value], ctx: Context) -> Options:
         _flag(given, keyword)
     if given.get("force_cache") and "force_cache_duration_seconds" not in given:
         raise RequestError("'force_cache' set but 'force_cache_duration_seconds' parameter is missing")
-    texts = {key: _text(key, value) for key, value in sorted_items(given) if key in _TEXTS}
+    texts = {key: _text(key, value) for key, value in sorted_items(given, ctx.charge) if key in _TEXTS}
     body = to_bytes(texts["raw_body"]) if "raw_body" in texts else request_object.body(given, ctx)
     tls = TLS(
         _loose_flag(given, "tls_insecure_skip_verify") or False,
@@ -83,13 +83,13 @@ def read_options(given: dict[Any, Value], ctx: Context) -> Options:
         texts.get("tls_server_name", ""),
         {key: text for key, text in texts.items() if text and key.startswith("tls_c")},
     )
-    headers = _headers(given)
+    headers = _headers(given, ctx)
     host = headers.pop("Host", "")
     method = texts["method"].upper() or "GET"
     if not _TOKEN.fullmatch(method):
         raise RequestError(f'net/http: invalid method "{method}"')
     try:
-        target = uri.split(texts["url"])
+        target = uri.split(texts["url"], ctx.charge)
     except uri.URIError as error:
         raise RequestError(str(error)) from None
     return Options(
@@ -147,14 +147,14 @@ def _loose_flag(given: dict[Any, Value], key: str) -> bool | None:
     value = given[key]
     if value.__class__ is bool or (value.__class__ is int and value in (0, 1)):
         return bool(value)
-    raise RequestError(f"strconv.ParseBool: parsing {gojson.quote(to_term(value))}: invalid syntax")
+    raise RequestError(f"not a boolean: {shown(value)}")
 
 
 def _count(given: dict[Any, Value], key: str) -> int:
     value = given.get(key, 0)
     count = int64(value) if value.__class__ in NUMBERS else None
     if count is None or count < 0:
-        raise RequestError(f'invalid value {to_term(value)} for field "{key}"')
+        raise RequestError(f'invalid value {shown(value)} for field "{key}"')
     return count
 
 
@@ -168,7 +168,7 @@ def _timeout(given: dict[Any, Value]) -> float:
     elif value.__class__ in NUMBERS:
         found = int64(value)
         if found is None:
-            raise RequestError(f"invalid timeout number value {to_term(value)}, must be int64")
+            raise RequestError(f"invalid timeout number value {shown(value)}, must be int64")
         nanoseconds = found
     else:
         operand_error(NAME, 1, f"'timeout' must be one of {{string, number}} but got {type_name(value)}")
@@ -179,18 +179,18 @@ def _duration(text: str) -> int:
     try:
         return parse_duration(text)
     except DurationError as error:
-        raise RequestError(f"invalid timeout value {to_term(text)}: {error}") from None
+        raise RequestError(f"invalid timeout value {shown(text)}: {error}") from None
 
 
-def _headers(given: dict[Any, Value]) -> dict[str, str]:
+def _headers(given: dict[Any, Value], ctx: Context) -> dict[str, str]:
     headers = given.get("headers", {})
     if headers.__class__ is not dict:
         raise RequestError("invalid type for headers key")
     found: dict[str, str] = {}
-    for key, value in sorted_items(headers):
+    for key, value in charged(ctx, sorted_items(headers, ctx.charge)):
         if value.__class__ is not str:
-            raise RequestError(f"invalid type for headers value {gojson.quote(to_term(value))}")
-        found[canonical(key if key.__class__ is str else to_term(key))] = value
+            raise RequestError(f"invalid type for headers value {shown(value)}")
+        found[canonical(key if key.__class__ is str else to_term(key, ctx.charge))] = value
     return found
 
 

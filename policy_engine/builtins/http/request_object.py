@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from policy_engine.builtins import gojson
 from policy_engine.builtins.octets import to_bytes
-from policy_engine.builtins.operands import object_, operand_error
+from policy_engine.builtins.operands import object_, operand_error, shown
 from policy_engine.builtins.table import Context
-from policy_engine.values import Set, Value, to_term
+from policy_engine.values import Value
 
 _REQUIRED: Final = ("method", "url")
 _KNOWN: Final = frozenset(
@@ -37,7 +37,11 @@ def request(operand: Value, name: str) -> dict[Any, Value]:
 
 
 def listed(keys: list[Any]) -> str:
-    return to_term(Set(keys))
+    """Names in the text of an error, a few at most."""
+    return f"{{{', '.join(sorted(map(shown, keys[:_LISTED])))}{', …' * (len(keys) > _LISTED)}}}"
+
+
+_LISTED: Final = 10
 
 
 def body(given: dict[Any, Value], ctx: Context) -> bytes:

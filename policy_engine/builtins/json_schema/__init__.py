@@ -42,12 +42,12 @@ def _json(value: Value, ctx: Context) -> Value:
     """The JSON that a text is, or that an object or array would be written as; nothing of it is shared."""
     cls = value.__class__
     if cls is dict or cls is list:
-        return gojson.read(gojson.write(value, ctx.charge))
+        return gojson.read(gojson.write(value, ctx.charge), ctx)
     if cls is not str:
         type_name(value)
         raise SchemaError("wrong type, expected string or object")
     try:
-        return gojson.read(value)
+        return gojson.read(value, ctx)
     except gojson.JSONError:
         raise SchemaError("invalid JSON string") from None
 

@@ -14,7 +14,6 @@ from typing import Final, NoReturn
 from policy_engine.builtins import regex
 from policy_engine.builtins.json_schema.literals import canonical, decimal
 from policy_engine.builtins.json_schema.references import References, check_uri, fail
-from policy_engine.builtins.remembered import taking_time
 from policy_engine.values import Value
 
 Json = dict[str, Value]
@@ -57,7 +56,7 @@ class Schema:
     pattern: str | None = None
     format: str = ""
     const: str | None = None
-    enum: list[str] | None = None
+    enum: dict[str, None] | None = None
     one_of: list[Schema] = field(default_factory=list)
     any_of: list[Schema] = field(default_factory=list)
     all_of: list[Schema] = field(default_factory=list)
@@ -195,7 +194,7 @@ class _Compiler:
         if patterns.__class__ is not dict:
             _invalid(_SCHEMA, "patternProperties")
         for pattern, value in patterns.items():
-            if not self.is_pattern(pattern):
+            if not regex.is_pattern(pattern, self.charge):
                 fail(f"Invalid regex pattern '{pattern}'")
             schema.pattern_properties[pattern] = self.schema(value)
         if "propertyNames" in document and self.draft >= 6:
@@ -261,25 +260,21 @@ class _Compiler:
             _invalid({4: "boolean", _MIXED: "boolean/number"}.get(self.draft, "number"), exclusive)
         bounds[exclusive] = number
 
-    def is_pattern(self, text: str) -> bool:
-        with taking_time(self.charge):
-            return regex.is_pattern(text)
-
     def string_keywords(self, document: Json, schema: Schema) -> None:
         _sizes(document, schema, "minLength", "maxLength")
         schema.pattern = _text(document, "pattern")
-        if self.validates and schema.pattern is not None and not self.is_pattern(schema.pattern):
+        if self.validates and schema.pattern is not None and not regex.is_pattern(schema.pattern, self.charge):
             fail("pattern must be a valid regex")
         schema.format = _text(document, "format") or ""
 
     def counts(self, document: Json, schema: Schema) -> None:
         _sizes(document, schema, "minProperties", "maxProperties")
-        for name in _list(document, "required"):
-            if name.__class__ is not str:
-                _invalid("string", "required")
-            if name in schema.required:
-                fail("required items must be unique")
-            schema.required.append(name)
+        schema.required = _list(document, "required")
+        self.charge(len(schema.required))
+        if any(name.__class__ is not str for name in schema.required):
+            _invalid("string", "required")
+        if len({*schema.required}) < len(schema.required):
+            fail("required items must be unique")
         _sizes(document, schema, "minItems", "maxItems", ordered=False)
         unique = document.get("uniqueItems", False)
         if unique.__class__ is not bool:
@@ -292,8 +287,9 @@ class _Compiler:
         if "const" in document and self.draft >= 6:
             schema.const = canonical(document["const"], self.charge)
         if "enum" in document:
-            schema.enum = [canonical(value, self.charge) for value in _list(document, "enum")]
-            if len(set(schema.enum)) < len(schema.enum):
+            values = _list(document, "enum")
+            schema.enum = {canonical(value, self.charge): None for value in values}
+            if len(schema.enum) < len(values):
                 fail("enum items must be unique")
 
     def combinations(self, document: Json, schema: Schema) -> None:

@@ -27,7 +27,7 @@ def decimal(value: Value) -> Decimal | None:
 
 
 def is_integral(number: Decimal) -> bool:
-    return is_multiple(number, Decimal(1))
+    return number == number.to_integral_value()
 
 
 def is_multiple(number: Decimal, unit: Decimal) -> bool:

@@ -11,13 +11,13 @@ from decimal import Decimal
 from typing import Final
 
 from policy_engine.builtins import regex
+from policy_engine.builtins.arithmetic import effort
 from policy_engine.builtins.json_schema import formats
 from policy_engine.builtins.json_schema.compiler import MAX_DEPTH, Schema
 from policy_engine.builtins.json_schema.literals import canonical, decimal, is_integral, is_multiple, shown
-from policy_engine.builtins.remembered import taking_time
 from policy_engine.builtins.table import Context
 from policy_engine.errors import BuiltinError
-from policy_engine.values import Value
+from policy_engine.values import Number, Value
 
 Errors = list[dict[str, Value]]
 
@@ -81,6 +81,8 @@ class _Validator:
         if self.depth == MAX_DEPTH:
             raise BuiltinError(f"{self.name}: schemas apply to more than {MAX_DEPTH} levels of each other")
         self.depth += 1
+        if value.__class__ is Number:
+            self.ctx.charge(effort(value))
         kind, accepted = _kinds(value)
         if schema.types and not accepted.intersection(schema.types):
             expected = schema.types[0] if len(schema.types) == 1 else f"[{','.join(schema.types)}]"
@@ -174,11 +176,8 @@ class _Validator:
             report.fail("const", f"{report.place} does not match: {schema.const}")
         if schema.enum is not None and canonical(value, self.ctx.charge) not in schema.enum:
             report.fail("enum", f"{report.place} must be one of the following: {', '.join(schema.enum)}")
-        if schema.format and value.__class__ is str:
-            with taking_time(self.ctx.charge):
-                fits = formats.matches(schema.format, value)
-            if not fits:
-                report.fail("format", f"Does not match format '{schema.format}'")
+        if schema.format and value.__class__ is str and not formats.matches(schema.format, value, self.ctx.charge):
+            report.fail("format", f"Does not match format '{schema.format}'")
         report.score += 1
 
     def string(self, schema: Schema, value: str, report: _Report) -> None:

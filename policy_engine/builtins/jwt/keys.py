@@ -6,14 +6,16 @@ signature here can be checked with (a tiny RSA modulus, a key for encryption) is
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from policy_engine.builtins import gojson, pem
 from policy_engine.builtins.encoding_base64 import Base64Error, decode, decode_url
-from policy_engine.values import Value
+from policy_engine.builtins.remembered import Remembered
+from policy_engine.builtins.table import Context
+from policy_engine.builtins.x509.private_keys import is_consistent
+from policy_engine.values import Charge, Value
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -30,23 +32,9 @@ class Unusable:
 
 UNUSABLE: Final = Unusable()
 
-ALGORITHMS: Final = frozenset(
-    (
-        "RS256",
-        "RS384",
-        "RS512",
-        "PS256",
-        "PS384",
-        "PS512",
-        "ES256",
-        "ES384",
-        "ES512",
-        "HS256",
-        "HS384",
-        "HS512",
-        "EdDSA",
-    )
-)
+ALGORITHMS: Final = frozenset(f"{family}{size}" for family in ("RS", "PS", "ES", "HS") for size in (256, 384, 512)) | {
+    "EdDSA"
+}
 """The names of RFC 7518 that tokens may be signed with."""
 
 
@@ -62,20 +50,55 @@ class VerificationKey:
     algorithm: str = ""
     id: str = ""
 
+    @property
+    def steps(self) -> int:
+        """What it costs to verify a signature under it, however short the message is."""
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-_CACHED: Final = 16_384
+        if isinstance(self.key, (rsa.RSAPublicKey, rsa.RSAPrivateKey)):
+            kilobits = self.key.key_size // 1024
+            return 16 + 8 * kilobits * kilobits
+        if isinstance(self.key, (ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey)):
+            return 16 if self.key.key_size <= 256 else 128
+        return 16 if isinstance(self.key, (ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey)) else 1
+
+
+_KEPT: Final = 16_384
 """Longer texts are not kept between queries; a certificate has about 2,000 characters."""
 
 
-def verification_keys(text: str) -> tuple[VerificationKey, ...]:
+def verification_keys(ctx: Context, text: str) -> tuple[VerificationKey, ...]:
     """The keys in a PEM certificate, a PEM public key, a JWK or a JWK set. Raises `KeyFormatError`."""
-    return _cached_keys(text) if len(text) <= _CACHED else _keys(text)
+    if len(text) > _KEPT:
+        ctx.charge(len(text) // 16)
+        return _keys(text, ctx.charge)
+    found = _KNOWN.get(ctx, text, _make)
+    if isinstance(found, KeyFormatError):
+        raise found
+    return found
 
 
-def _keys(text: str) -> tuple[VerificationKey, ...]:
+def _make(text: str) -> tuple[tuple[VerificationKey, ...] | KeyFormatError, int]:
+    """The keys, or what is wrong with them, which takes as long to find out and is kept as well."""
+    steps = len(text) // 16
+
+    def count(work: int) -> None:
+        nonlocal steps
+        steps += work
+
+    try:
+        return _keys(text, count), steps
+    except KeyFormatError as error:
+        return error.with_traceback(None), steps
+
+
+_KNOWN: Final[Remembered[str, tuple[VerificationKey, ...] | KeyFormatError]] = Remembered(64)
+
+
+def _keys(text: str, charge: Charge) -> tuple[VerificationKey, ...]:
     block = pem.first_block(text)
     if block is None:
-        keys = jwk_set(text)
+        keys = jwk_set(text, charge)
         return tuple(key for key in keys if not key.algorithm or key.algorithm in ALGORITHMS)
     if block.end < len(text):
         raise KeyFormatError("extra data after a PEM certificate block")
@@ -84,9 +107,6 @@ def _keys(text: str) -> tuple[VerificationKey, ...]:
     if block.label == "PUBLIC KEY":
         return (VerificationKey(_public_key(block.content)),)
     raise KeyFormatError("failed to extract a Key from the PEM certificate")
-
-
-_cached_keys = functools.lru_cache(maxsize=64)(_keys)
 
 
 def _certificate_key(der: bytes) -> Any:
@@ -120,8 +140,10 @@ def _for_signatures(key: object) -> Any:
     return key if isinstance(key, known) else UNUSABLE
 
 
-def jwk_set(text: str) -> list[VerificationKey]:
+def jwk_set(text: str, charge: Charge) -> list[VerificationKey]:
     """The keys of a JWK, or of a set, private ones as private keys. Raises `KeyFormatError`."""
+    if len(text) > _LONGEST:
+        raise KeyFormatError(f"a JWK key (set) has at most {_LONGEST} characters")
     try:
         document = gojson.read(text)
     except gojson.JSONError as error:
@@ -132,12 +154,16 @@ def jwk_set(text: str) -> list[VerificationKey]:
         if members.__class__ is not list:
             raise KeyFormatError('failed to parse a JWK key (set): failed to decode "keys": expected an array')
     try:
-        return [_from_jwk(member) for member in members]
+        return [_from_jwk(member, charge) for member in members]
     except KeyFormatError as error:
         raise KeyFormatError(f"failed to parse a JWK key (set): {error}") from None
 
 
-def _from_jwk(jwk: Value) -> VerificationKey:
+_LONGEST: Final = 1 << 20
+
+
+def _from_jwk(jwk: Value, charge: Charge) -> VerificationKey:
+    charge(_STEPS)
     if jwk.__class__ is not dict:
         raise KeyFormatError("a JWK must be an object")
     kind = _text(jwk, "kty")
@@ -147,11 +173,11 @@ def _from_jwk(jwk: Value) -> VerificationKey:
     algorithm = _text(jwk, "alg")
     if "alg" in jwk and algorithm not in ALGORITHMS and not _OTHER_ALGORITHMS.fullmatch(algorithm):
         raise KeyFormatError(f'invalid algorithm "{algorithm}"')
-    _check_unused(jwk)
+    _check_unused(jwk, charge)
     return VerificationKey(makers[kind](jwk), algorithm, _text_or_null(jwk, "kid"))
 
 
-def _check_unused(jwk: dict[Any, Value]) -> None:
+def _check_unused(jwk: dict[Any, Value], charge: Charge) -> None:
     """What is not looked at has to be sound all the same, as OPA's library wants it."""
     for name in ("use", "x5t", "x5t#S256", "x5u"):
         _text_or_null(jwk, name)
@@ -164,7 +190,12 @@ def _check_unused(jwk: dict[Any, Value]) -> None:
     if chain.__class__ is not list:
         raise KeyFormatError("the member `x5c` of a JWK must be an array")
     for certificate in chain:
+        charge(_STEPS)
         _check_certificate(certificate)
+
+
+_STEPS: Final = 64
+"""Steps for making a key, and for reading a certificate."""
 
 
 def _check_certificate(text: Value) -> None:
@@ -226,10 +257,13 @@ def _rsa(jwk: dict[Any, Value]) -> Any:
         if "d" not in jwk:
             return public.public_key()
         d, p, q = (_number(jwk, name) for name in ("d", "p", "q"))
+        if n.bit_length() > _LONGEST_PRIVATE:
+            return UNUSABLE
         numbers = rsa.RSAPrivateNumbers(
             p, q, d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q), public
         )
-        return numbers.private_key()
+        # The library would look whether the factors are primes, which takes seconds for a long key.
+        return numbers.private_key(unsafe_skip_rsa_key_validation=True) if is_consistent(numbers) else UNUSABLE
     except KeyFormatError:
         raise
     except ValueError:
@@ -237,6 +271,8 @@ def _rsa(jwk: dict[Any, Value]) -> Any:
 
 
 _EXPONENT_BITS: Final = 63
+_LONGEST_PRIVATE: Final = 8192
+"""Bits. Signing takes a time that grows with their cube."""
 
 
 def _elliptic(jwk: dict[Any, Value]) -> Any:

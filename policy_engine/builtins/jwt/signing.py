@@ -38,32 +38,34 @@ def encode_sign_raw(ctx: Context, header: Value, payload: Value, key: Value) -> 
 def _recorded(ctx: Context, name: str, texts: list[str]) -> Value:
     def compute() -> Value:
         try:
-            return _token(*texts)
+            return _token(ctx, *texts)
         except (KeyFormatError, SigningError) as error:
             raise BuiltinError(f"{name}: {error}") from None
 
-    return ctx.remember(name, (digest_of(*texts),), compute)
+    return ctx.remember(name, (digest_of(ctx, *texts),), compute)
 
 
-def _token(header: str, payload: str, key: str) -> str:
-    keys = jwk_set(key)
+def _token(ctx: Context, header: str, payload: str, key: str) -> str:
+    ctx.charge((len(header) + len(payload) + len(key)) // 16)
+    keys = jwk_set(key, ctx.charge)
     if not keys:
         raise SigningError("no keys found in JWK set")
-    algorithm, is_jwt = _read_header(header)
+    algorithm, is_jwt = _read_header(ctx, header)
     if algorithm not in ALGORITHMS:
         raise SigningError(f"unknown JWS algorithm: {algorithm}")
-    if is_jwt and not gojson.is_valid(payload):
+    if is_jwt and not gojson.is_valid(payload, ctx):
         raise SigningError("type is JWT but payload is not JSON")
+    ctx.charge(_SIGNING * keys[0].steps)
     signed = f"{encode_url(to_bytes(header))}.{encode_url(to_bytes(payload))}"
     return f"{signed}.{encode_url(sign(algorithm, keys[0].key, signed.encode()))}"
 
 
-def _read_header(text: str) -> tuple[str, bool]:
+def _read_header(ctx: Context, text: str) -> tuple[str, bool]:
     """The algorithm, and whether the token has to be a JWT, which it is if it does not say what else."""
     if not text.strip():
         raise SigningError("missing or invalid 'alg' header: cannot parse JSON: cannot parse empty string")
     try:
-        header = gojson.read(text)
+        header = gojson.read(text, ctx)
     except gojson.JSONError as error:
         if text.lstrip()[:1] == "{":
             raise SigningError(f"missing or invalid 'alg' header: cannot parse JSON: {error}") from None
@@ -75,6 +77,9 @@ def _read_header(text: str) -> tuple[str, bool]:
     kind = header.get("typ")
     return header["alg"], kind.__class__ is not str or kind == "JWT"
 
+
+_SIGNING: Final = 8
+"""How many times as long it takes to sign as to verify."""
 
 _OBJECT: Final = object_of(STRING, ANY)
 

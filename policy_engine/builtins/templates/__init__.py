@@ -17,7 +17,7 @@ from policy_engine.builtins.operands import NUMBERS, object_, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
 from policy_engine.unicode15 import is_printable
-from policy_engine.values import Set, Value, foreign, literal, number_text, sorted_items
+from policy_engine.values import Set, Value, foreign, is_nan, literal, number_text, sorted_items
 
 _NAME: Final = "strings.render_template"
 _SUSPECT: Final = re.compile("[\0-\x07\x0b\x0e-\x1f\x7f\U00010000-\U0010ffff]")
@@ -27,28 +27,30 @@ def render(ctx: Context, template: Value, variables: Value) -> str:
     from policy_engine.builtins.templates import evaluator
 
     text = string(template, _NAME, 1)
-    data = _go_value(object_(variables, _NAME, 2))
+    data = _go_value(ctx, object_(variables, _NAME, 2))
     try:
         return evaluator.render(ctx, text, data)
     except evaluator.TemplateError as error:
         raise BuiltinError(f"{_NAME}: {error}") from None
 
 
-def _go_value(value: Value) -> Any:
+def _go_value(ctx: Context, value: Value) -> Any:
     """The data as a template sees it."""
     if value.__class__ is str:
         return _checked(value)
     if value is None or value.__class__ is bool:
         return value
     if value.__class__ is list:
-        return [_go_value(item) for item in value]
+        ctx.charge(len(value))
+        return [_go_value(ctx, item) for item in value]
     if value.__class__ is dict:
+        ctx.charge(4 * len(value))
         if any(key.__class__ is not str for key in value):
             raise BuiltinError(f"{_NAME}: an object with keys that are no strings cannot be used in a template")
-        return {_checked(key): _go_value(item) for key, item in sorted_items(value)}
+        return {_checked(key): _go_value(ctx, item) for key, item in sorted_items(value)}
     if value.__class__ is Set:
         raise BuiltinError(f"{_NAME}: a set cannot be used in a template, make it an array")
-    if value.__class__ not in NUMBERS or value != value:
+    if value.__class__ not in NUMBERS or is_nan(value):
         foreign(value)
     return JsonNumber(number_text(value))
 

@@ -34,12 +34,20 @@ __all__ = ["TemplateError", "render"]
 
 def render(ctx: Context, template: str, data: Any) -> str:
     """The template's text. Raises `TemplateError`."""
+    if len(template) > _SHORT:
+        ctx.charge(len(template) // 4)
+
+    def parsed(text: str) -> tuple[tuple[Node, ...], int]:
+        nodes, tokens = parse(text, ctx.look_at_clock)
+        return nodes, 4 * tokens
+
     evaluation = Evaluation(ctx, template, data)
-    evaluation.run(_KNOWN.get(ctx, template, lambda text: parse(text, ctx.charge)))
+    evaluation.run(_KNOWN.get(ctx, template, parsed))
     # What Go calls no value, OPA calls undefined.
     return "".join(evaluation.pieces).replace("<no value>", "<undefined>")
 
 
+_SHORT: Final = 64
 _KNOWN: Final[Remembered[str, tuple[Node, ...]]] = Remembered(128)
 
 _NOTHING: Final = object()

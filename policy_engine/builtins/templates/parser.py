@@ -111,6 +111,9 @@ _DEEPEST: Final = 60
 _LONGEST: Final = 1000
 """Words and marks in an action."""
 
+_UNWATCHED: Final = 256
+"""Words and marks that are read between two looks at the clock."""
+
 _ACTION: Final = re.compile(r"\{\{(?P<ltrim>-(?=[ \t\r\n]))?")
 _COMMENT: Final = re.compile(r"(?:[ \t\r\n]+)?/\*.*?\*/(?P<rtrim>[ \t\r\n]+-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -135,17 +138,19 @@ class Token:
     after_space: bool
 
 
-def parse(template: str, charge: Callable[[int], None]) -> tuple[Node, ...]:
-    """The tree of a template. Raises `TemplateError`."""
-    return Parser(template, charge).parse()
+def parse(template: str, look_at_clock: Callable[[], None]) -> tuple[tuple[Node, ...], int]:
+    """The tree of a template, and how many tokens it has. Raises `TemplateError`."""
+    parser = Parser(template, look_at_clock)
+    return parser.parse(), parser.tokens
 
 
 class Parser:
     """One pass over a template. `_names` are the variables in scope."""
 
-    def __init__(self, template: str, charge: Callable[[int], None]) -> None:
+    def __init__(self, template: str, look_at_clock: Callable[[], None]) -> None:
+        self.tokens = 0
         self._template = template
-        self._charge = charge
+        self._look_at_clock = look_at_clock
         self._at = 0
         self._tokens: list[Token] = []
         self._names = ["$"]
@@ -207,7 +212,9 @@ class Parser:
             found = _TOKEN.match(self._template, self._at)
             if found is None:
                 self._bad_character(tokens[-1].kind if tokens and not spaced else "")
-            self._charge(4)
+            self.tokens += 1
+            if self.tokens % _UNWATCHED == 0:
+                self._look_at_clock()
             if len(tokens) > _LONGEST:
                 self._fail("an action is too long")
             kind, text = str(found.lastgroup), found[0]

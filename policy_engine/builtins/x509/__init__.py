@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from policy_engine.builtins import pem
 from policy_engine.builtins.encoding_base64 import Base64Error, decode
 from policy_engine.builtins.octets import from_bytes
-from policy_engine.builtins.operands import object_, string
+from policy_engine.builtins.operands import charge_made, charged, object_, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.builtins.x509.certificates import Malformed, certificate_json, certificates, request, request_json
 from policy_engine.builtins.x509.chains import OptionError, Options, verified_chain
@@ -26,26 +26,27 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 
-def parse_certificates(operand: Value) -> Value:
+def parse_certificates(ctx: Context, operand: Value) -> Value:
     text = string(operand, "crypto.x509.parse_certificates", 1)
     try:
-        return [certificate_json(certificate) for certificate in _certificates(text)]
+        return [certificate_json(ctx, certificate) for certificate in _certificates(ctx, text)]
     except (Malformed, Base64Error) as error:
         raise BuiltinError(f"crypto.x509.parse_certificates: {error}") from None
 
 
-def _certificates(text: str) -> list[x509.Certificate]:
+def _certificates(ctx: Context, text: str) -> list[x509.Certificate]:
+    charge_made(ctx, len(text), ascii_only=True)
     if not text.startswith("-----BEGIN"):
         octets = decode(text)
         if not octets.startswith(b"-----BEGIN"):
-            return certificates(octets)
+            return certificates(ctx, octets)
         text = from_bytes(octets)
     contents = []
-    for block in pem.blocks(text):
+    for block in charged(ctx, pem.blocks(text)):
         if block.label != "CERTIFICATE":
             raise Malformed(f"PEM block type is '{block.label}', expected CERTIFICATE")
         contents.append(block.content)
-    return certificates(b"".join(contents))
+    return certificates(ctx, b"".join(contents))
 
 
 def parse_and_verify_certificates(ctx: Context, operand: Value) -> Value:
@@ -60,27 +61,28 @@ def parse_and_verify_certificates_with_options(ctx: Context, operand: Value, opt
     text = string(operand, name, 1)
     demanded = object_(options, name, 2)
     try:
-        _certificates(text)
+        _certificates(ctx, text)
     except (Malformed, Base64Error):
         return [False, []]
     try:
-        return _verified(ctx, text, Options.read(demanded), with_uri_strings=False)
+        return _verified(ctx, text, Options.read(ctx, demanded), with_uri_strings=False)
     except OptionError as error:
         raise BuiltinError(f"{name}: {error}") from None
 
 
 def _verified(ctx: Context, text: str, options: Options, *, with_uri_strings: bool) -> Value:
     try:
-        chain = verified_chain(ctx, _certificates(text), options)
-        shown = [certificate_json(certificate, with_uri_strings=with_uri_strings) for certificate in chain or ()]
+        chain = verified_chain(ctx, _certificates(ctx, text), options)
+        shown = [certificate_json(ctx, certificate, with_uri_strings=with_uri_strings) for certificate in chain or ()]
     except (Malformed, Base64Error):
         return [False, []]
     return [bool(shown), shown]
 
 
-def parse_certificate_request(operand: Value) -> Value:
+def parse_certificate_request(ctx: Context, operand: Value) -> Value:
     name = "crypto.x509.parse_certificate_request"
     text = string(operand, name, 1)
+    charge_made(ctx, len(text), ascii_only=True)
     try:
         if not text.startswith("-----BEGIN CERTIFICATE REQUEST-----"):
             octets = decode(text)
@@ -95,16 +97,17 @@ def parse_certificate_request(operand: Value) -> Value:
         raise BuiltinError(f"{name}: {error}") from None
 
 
-def parse_keypair(certificate: Value, key: Value) -> Value:
+def parse_keypair(ctx: Context, certificate: Value, key: Value) -> Value:
     """A chain of certificates and the private key of its first, as Go holds them for TLS."""
     name = "crypto.x509.parse_keypair"
     # OPA calls both operands the first.
     texts = [string(operand, name, 1) for operand in (certificate, key)]
+    charge_made(ctx, sum(map(len, texts)), ascii_only=True)
     try:
         chain, key_text = (
             _as_pem(text, label) for text, label in zip(texts, ("CERTIFICATE", "PRIVATE KEY"), strict=True)
         )
-        return _keypair(chain, key_text)
+        return _keypair(ctx, chain, key_text)
     except (Malformed, Base64Error) as error:
         raise BuiltinError(f"{name}: {error}") from None
 
@@ -118,8 +121,10 @@ def _as_pem(text: str, label: str) -> str:
     return f"-----BEGIN {label}-----\n{b64(octets)}\n-----END {label}-----\n"
 
 
-def _keypair(chain_text: str, key_text: str) -> Value:
-    blocks, key_blocks = list(pem.blocks(chain_text)), list(pem.blocks(key_text))
+def _keypair(ctx: Context, chain_text: str, key_text: str) -> Value:
+    blocks, key_blocks = (
+        list(charged(ctx, pem.blocks(text), lambda block: len(block.content) // 64)) for text in (chain_text, key_text)
+    )
     chain = [block.content for block in blocks if block.label == "CERTIFICATE"]
     keys = [block for block in key_blocks if block.label.endswith("PRIVATE KEY")]
     if not chain:
@@ -133,7 +138,7 @@ def _keypair(chain_text: str, key_text: str) -> Value:
         if [block.label for block in key_blocks] == ["CERTIFICATE"]:
             raise Malformed("tls: found a certificate rather than a key in the PEM for the private key")
         raise Malformed(_nothing_found(key_blocks, 'PEM block with type ending in "PRIVATE KEY" in key input'))
-    leaf = certificates(chain[0])
+    leaf = certificates(ctx, chain[0])
     if not leaf:
         raise Malformed("x509: malformed certificate")
     try:
@@ -151,7 +156,7 @@ def _keypair(chain_text: str, key_text: str) -> Value:
         "SupportedSignatureAlgorithms": None,
         "OCSPStaple": None,
         "SignedCertificateTimestamps": None,
-        "Leaf": certificate_json(leaf[0], with_uri_strings=False),
+        "Leaf": certificate_json(ctx, leaf[0], with_uri_strings=False),
     }
 
 
@@ -162,33 +167,37 @@ def _nothing_found(blocks: list[pem.Block], what: str) -> str:
     return f"tls: failed to find {what} after skipping PEM blocks of the following types: [{skipped}]"
 
 
-def parse_rsa_private_key(operand: Value) -> Value:
+def parse_rsa_private_key(ctx: Context, operand: Value) -> Value:
     """The first private key, of whatever kind, as a JWK; null if there is none."""
     name = "crypto.x509.parse_rsa_private_key"
     text = string(operand, name, 1)
     if not text:
         raise BuiltinError(f"{name}: input PEM data was empty")
     try:
-        keys = private_keys(text if text.startswith("-----BEGIN") else from_bytes(decode(text)))
+        charge_made(ctx, len(text), ascii_only=True)
+        keys = private_keys(ctx, text if text.startswith("-----BEGIN") else from_bytes(decode(text)))
         return jwk(keys[0]) if keys else None
     except (Malformed, Base64Error) as error:
         raise BuiltinError(f"{name}: {error}") from None
 
 
-def parse_private_keys(operand: Value) -> Value:
+def parse_private_keys(ctx: Context, operand: Value) -> Value:
     """All private keys as Go marshals them; null for an empty text."""
     text = string(operand, "crypto.parse_private_keys", 1)
+    charge_made(ctx, len(text), ascii_only=True)
     try:
-        return [go_json(key) for key in private_keys(text)] if text else None
+        return [go_json(key) for key in private_keys(ctx, text)] if text else None
     except Malformed as error:
         raise BuiltinError(f"crypto.parse_private_keys: {error}") from None
 
 
 _STRUCTURE: Final = object_of(STRING, ANY)
-_VERDICT: Final = Array((BOOLEAN, array_of(_STRUCTURE)))
+_STRUCTURES: Final = array_of(_STRUCTURE)
+_READ: Final = Function((STRING,), _STRUCTURE)
+_VERDICT: Final = Array((BOOLEAN, _STRUCTURES))
 
 BUILTINS: Final = (
-    Builtin("crypto.parse_private_keys", Function((STRING,), array_of(_STRUCTURE)), parse_private_keys),
+    Builtin("crypto.parse_private_keys", Function((STRING,), _STRUCTURES), parse_private_keys, context=True),
     Builtin(
         "crypto.x509.parse_and_verify_certificates",
         Function((STRING,), _VERDICT),
@@ -201,8 +210,13 @@ BUILTINS: Final = (
         parse_and_verify_certificates_with_options,
         context=True,
     ),
-    Builtin("crypto.x509.parse_certificate_request", Function((STRING,), _STRUCTURE), parse_certificate_request),
-    Builtin("crypto.x509.parse_certificates", Function((STRING,), array_of(_STRUCTURE)), parse_certificates),
-    Builtin("crypto.x509.parse_keypair", Function((STRING, STRING), _STRUCTURE), parse_keypair),
-    Builtin("crypto.x509.parse_rsa_private_key", Function((STRING,), _STRUCTURE), parse_rsa_private_key),
+    Builtin(
+        "crypto.x509.parse_certificate_request",
+        Function((STRING,), _STRUCTURE),
+        parse_certificate_request,
+        context=True,
+    ),
+    Builtin("crypto.x509.parse_certificates", Function((STRING,), _STRUCTURES), parse_certificates, context=True),
+    Builtin("crypto.x509.parse_keypair", Function((STRING, STRING), _STRUCTURE), parse_keypair, context=True),
+    Builtin("crypto.x509.parse_rsa_private_key", _READ, parse_rsa_private_key, context=True),
 )

@@ -10,6 +10,8 @@ import warnings
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from policy_engine.builtins.operands import charged
+from policy_engine.builtins.table import Context
 from policy_engine.builtins.x509 import der
 from policy_engine.builtins.x509.extensions import NO_EXTENSIONS, alternative_names, b64, oid_numbers, read
 from policy_engine.values import Value
@@ -22,7 +24,7 @@ class Malformed(ValueError):
     """Octets that are no certificate, request or key."""
 
 
-def certificates(octets: bytes) -> list[x509.Certificate]:
+def certificates(ctx: Context, octets: bytes) -> list[x509.Certificate]:
     """Certificates in DER, one behind the other."""
     from cryptography import x509
 
@@ -31,12 +33,21 @@ def certificates(octets: bytes) -> list[x509.Certificate]:
             # The library announces that it will refuse certificates with a serial number of zero. Until then a policy
             # may look at them, as in OPA, and standard error is no place to tell it.
             warnings.simplefilter("ignore")
-            return [x509.load_der_x509_certificate(node.raw) for node in der.nodes(octets)]
+            found = charged(ctx, der.each(octets), lambda node: _STEPS + len(node.raw) // _OCTETS_PER_STEP)
+            return [x509.load_der_x509_certificate(node.raw) for node in found]
     except ValueError:
         raise Malformed("x509: malformed certificate") from None
 
 
-def certificate_json(certificate: x509.Certificate, *, with_uri_strings: bool = True) -> Value:
+_STEPS: Final = 8
+"""Steps for loading a certificate."""
+
+_OCTETS_PER_STEP: Final = 16
+"""Octets of a certificate that are written as JSON in one step."""
+
+
+def certificate_json(ctx: Context, certificate: x509.Certificate, *, with_uri_strings: bool = True) -> Value:
+    ctx.charge(len(_encoded(certificate)) // _OCTETS_PER_STEP)
     try:
         return _certificate_json(certificate, with_uri_strings)
     except (ValueError, TypeError):  # the library parses extensions late

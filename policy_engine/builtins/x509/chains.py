@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from policy_engine.builtins.operands import NUMBERS, int64
+from policy_engine.builtins.operands import NUMBERS, charged, int64, shown
 from policy_engine.builtins.table import Context
 from policy_engine.builtins.x509.certificates import Malformed, extension_fields
 from policy_engine.builtins.x509.names import host_matches, names_within
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_SIGNATURES: Final = 100
 """Go gives up a search for a chain after so many signatures."""
+
+_STEPS_PER_SIGNATURE: Final = 200
+_STEPS_PER_CERTIFICATE: Final = 100
 
 _ANY_USAGE: Final = 0
 _SERVER_AUTHENTICATION: Final = 1
@@ -57,9 +60,9 @@ class Options:
     usages: tuple[int, ...] = ()
 
     @classmethod
-    def read(cls, options: dict[Any, Value]) -> Options:
+    def read(cls, ctx: Context, options: dict[Any, Value]) -> Options:
         self = cls()
-        for name, value in sorted_items(options):
+        for name, value in charged(ctx, sorted_items(options, ctx.charge)):
             if name == "DNSName":
                 if value.__class__ is not str:
                     raise OptionError("'DNSName' should be a string")
@@ -70,7 +73,7 @@ class Options:
                 # Only bounds Go's work; the work here is bounded by the sizes of the certificates.
                 _integer(value, name, "a valid number")
             elif name == "KeyUsages":
-                self.usages = _usages(value)
+                self.usages = _usages(ctx, value)
             elif name.__class__ is str:
                 raise OptionError("invalid key option")
         return self
@@ -85,13 +88,14 @@ def _integer(value: Value, name: str, what: str) -> int:
     return integer
 
 
-def _usages(value: Value) -> tuple[int, ...]:
-    if value.__class__ is not list and value.__class__ is not Set:
+def _usages(ctx: Context, value: Value) -> tuple[int, ...]:
+    if not isinstance(value, (list, Set)):
         raise OptionError("'KeyUsages' should be an Array or Set")
-    names = [item.strip('"') for item in value if item.__class__ is str]
+    items: list[Value] = value if isinstance(value, list) else value.sorted(ctx.charge)
+    names = [item.strip('"') for item in charged(ctx, items) if item.__class__ is str]
     wrong = [name for name in names if name not in _USAGES]
     if wrong:
-        raise OptionError(f"invalid entries for 'KeyUsages' found: [{' '.join(wrong)}]")
+        raise OptionError(f"'KeyUsages' has the unknown entry {shown(wrong[0])}")
     return tuple(_USAGES[name] for name in names)
 
 
@@ -101,11 +105,10 @@ def verified_chain(
     """The first chain that holds, from the leaf to the root, None if there is none."""
     if len(certificates) < 2:
         return None
-    ctx.charge(len(certificates) * 100)
     time_ns = ctx.now_ns() if options.time_ns is None else options.time_ns
     now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_ns // 1000)
-    root, *middle, leaf = [_Certificate(certificate) for certificate in certificates]
-    search = _Search([root], middle, now)
+    root, *middle, leaf = [_Certificate(one) for one in charged(ctx, certificates, lambda _: _STEPS_PER_CERTIFICATE)]
+    search = _Search(ctx, [root], middle, now)
     if not search.valid(leaf, []) or (options.host and not host_matches(leaf.fields, options.host)):
         return None
     usages = options.usages or (_SERVER_AUTHENTICATION,)
@@ -164,7 +167,8 @@ _CERTIFICATE_SIGNING: Final = 32
 class _Search:
     """Looks for chains, depth first, trusted certificates before others."""
 
-    def __init__(self, roots: list[_Certificate], middle: list[_Certificate], now: datetime) -> None:
+    def __init__(self, ctx: Context, roots: list[_Certificate], middle: list[_Certificate], now: datetime) -> None:
+        self.ctx = ctx
         self.roots = roots
         self.middle = middle
         self.now = now
@@ -180,8 +184,10 @@ class _Search:
                 yield from self.chains([*chain, issuer])
 
     def _issues(self, issuer: _Certificate, chain: list[_Certificate]) -> bool:
+        self.ctx.charge(1)
         if issuer.subject != chain[-1].issuer or any(issuer.same_entity(link) for link in chain):
             return False
+        self.ctx.charge(_STEPS_PER_SIGNATURE)
         self.signatures += 1
         if self.signatures > MAX_SIGNATURES:
             raise _TooManySignatures
@@ -193,7 +199,7 @@ class _Search:
             return False
         if not certificate.certificate.not_valid_before_utc <= self.now <= certificate.certificate.not_valid_after_utc:
             return False
-        if not all(names_within(link.fields, certificate.fields) for link in below):
+        if not all(names_within(link.fields, certificate.fields, self.ctx.charge) for link in below):
             return False
         longest = certificate.fields["MaxPathLen"]
         return not (certificate.fields["BasicConstraintsValid"] and 0 <= longest < len(below) - 1)

@@ -5,6 +5,7 @@ It tells values apart and does not judge them: that a certificate is well-formed
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 BOOLEAN: Final = 0x01
@@ -26,17 +27,20 @@ class Node(NamedTuple):
 
 
 def nodes(octets: bytes) -> list[Node]:
-    """The values that stand side by side. Tags beyond 30 do not occur in certificates."""
-    found: list[Node] = []
+    """The values that stand side by side."""
+    return list(each(octets))
+
+
+def each(octets: bytes) -> Iterator[Node]:
+    """The same one by one. Tags beyond 30 do not occur in certificates."""
     at = 0
     while at < len(octets):
         length, begin = _length(octets, at + 1)
         end = begin + length
         if end > len(octets) or octets[at] & 0x1F == 0x1F:
             raise DERError("asn1: structure error")
-        found.append(Node(octets[at], octets[begin:end], octets[at:end]))
+        yield Node(octets[at], octets[begin:end], octets[at:end])
         at = end
-    return found
 
 
 def _length(octets: bytes, at: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from policy_engine.builtins import uri
-from policy_engine.values import Value
+from policy_engine.values import Charge, Value
 
 Fields: TypeAlias = dict[str, Value]
 
@@ -34,7 +34,7 @@ def _dns_matches(pattern: str, host: str) -> bool:
     return given[1:] == wanted[1:] and given[0] in ("*", wanted[0])
 
 
-def names_within(names: Fields, constraints: Fields) -> bool:
+def names_within(names: Fields, constraints: Fields, charge: Charge) -> bool:
     """Whether the names of a certificate are all permitted, and none is excluded.
 
     Under constraints of any kind, a name that could not be compared with some (a URI without a host) is not within.
@@ -44,7 +44,7 @@ def names_within(names: Fields, constraints: Fields) -> bool:
         return True
     try:
         return all(
-            _within(name, permitted, excluded, match)
+            _within(name, permitted, excluded, match, charge)
             for (of, _, match), (permitted, excluded) in zip(_KINDS, limits, strict=True)
             for name in names[of] or ()
         )
@@ -52,12 +52,17 @@ def names_within(names: Fields, constraints: Fields) -> bool:
         return False
 
 
-def _within(name: str, permitted: Any, excluded: Any, match: Callable[[str, Any], bool]) -> bool:
+def _within(name: str, permitted: Any, excluded: Any, match: Callable[[str, Any], bool], charge: Charge) -> bool:
+    charge(_STEPS * (len(permitted or ()) + len(excluded or ())))
     if match in (_mailbox_within, _uri_within):
         match(name, "")  # raises if it is not one to compare
     if any(match(name, constraint) or _wildcard_meets(name, constraint) for constraint in excluded or ()):
         return False
     return not permitted or any(match(name, constraint) for constraint in permitted)
+
+
+_STEPS: Final = 4
+"""Steps for comparing a name with a constraint."""
 
 
 def _in_domain(name: str, constraint: str) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from policy_engine.builtins import pem
 from policy_engine.builtins.encoding_base64 import Base64Error, decode, encode_url
 from policy_engine.builtins.octets import from_bytes
+from policy_engine.builtins.operands import charged
+from policy_engine.builtins.table import Context
 from policy_engine.builtins.x509.certificates import Malformed
 from policy_engine.builtins.x509.extensions import b64
 from policy_engine.values import Value
@@ -19,25 +21,43 @@ if TYPE_CHECKING:
 _LABELS: Final = ("RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY")
 
 
-def private_keys(text: str) -> list[Any]:
+def private_keys(ctx: Context, text: str) -> list[Any]:
     """The keys in the PEM blocks of a text, or of the text that it is base64 of. Other blocks are skipped."""
     try:
         text = from_bytes(decode(text))
     except Base64Error:
         pass  # it is PEM itself
-    return [load(block.content, block.label) for block in pem.blocks(text) if block.label in _LABELS]
+    blocks = charged(ctx, pem.blocks(text), lambda block: _STEPS + len(block.content))
+    return [load(block.content, block.label) for block in blocks if block.label in _LABELS]
+
+
+_STEPS: Final = 64
+"""Steps for loading a key."""
 
 
 def load(der: bytes, label: str) -> Any:
     """The key in a block. Raises `Malformed`."""
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+    what = "x509: failed to parse EC private key: " if label.startswith("EC") else ""
     try:
-        return load_der_private_key(der, password=None)
+        # The library would look whether the factors are primes, which takes seconds for a long key. Go does not.
+        key = load_der_private_key(der, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        what = "x509: failed to parse EC private key: " if label.startswith("EC") else ""
         raise Malformed(f"{what}asn1: structure error") from None
+    if isinstance(key, rsa.RSAPrivateKey) and not is_consistent(key.private_numbers()):
+        raise Malformed("crypto/rsa: invalid private key")
+    return key
+
+
+def is_consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
+    """Whether the parts of an RSA key belong together, as far as Go looks; not whether the factors are primes."""
+    d, p, q, public = numbers.d, numbers.p, numbers.q, numbers.public_numbers
+    if min(p, q) < 2 or p * q != public.n:
+        return False
+    return (d * public.e - 1) % (p - 1) == 0 == (d * public.e - 1) % (q - 1)
 
 
 def go_json(key: Any) -> Value:

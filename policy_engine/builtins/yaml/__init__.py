@@ -40,7 +40,7 @@ def marshal(ctx: Context, operand: Value) -> Value:
         value = reader.load(text, ctx.charge)
     except reader.YAMLError as error:
         raise BuiltinError(f"yaml.marshal: {error}") from None
-    return writer.write(value)
+    return writer.write(value, ctx.charge)
 
 
 BUILTINS: Final = (

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_engine.builtins.yaml import reader
+from policy_engine.values import Charge
 
 if TYPE_CHECKING:
     import yaml
 
 
-def write(value: Any) -> str:
+def write(value: Any, charge: Charge) -> str:
     import yaml
 
     dumper: type = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = str(yaml.emit(_events(value), Dumper=dumper, allow_unicode=True, width=80))
+    text = str(yaml.emit(_events(value, charge), Dumper=dumper, allow_unicode=True, width=80))
     # Younger emitters than go-yaml's indent the quote after a line break (of those that need no block), and end the
     # document where a text block's end could be taken for more of it.
     if not text.isascii():
@@ -29,7 +30,11 @@ def write(value: Any) -> str:
 _INDENTED_QUOTE: Final = re.compile("([\x85\u2028\u2029]) +'(?!')")
 
 
-def _events(value: Any) -> Iterator[yaml.Event]:
+_STEPS: Final = 8
+"""Steps for a node, besides those for its text."""
+
+
+def _events(value: Any, charge: Charge) -> Iterator[yaml.Event]:
     import yaml
 
     yield yaml.StreamStartEvent()
@@ -39,9 +44,10 @@ def _events(value: Any) -> Iterator[yaml.Event]:
     while open_:
         items, end = open_[-1]
         for item in items:
+            charge(_STEPS + (len(item) // 2 if item.__class__ is str else 0))
             if item.__class__ is dict:
                 yield yaml.MappingStartEvent(None, None, True, flow_style=False)
-                open_.append((_members(item), yaml.MappingEndEvent()))
+                open_.append((_members(item, charge), yaml.MappingEndEvent()))
                 break
             if item.__class__ is list:
                 yield yaml.SequenceStartEvent(None, None, True, flow_style=False)
@@ -54,8 +60,12 @@ def _events(value: Any) -> Iterator[yaml.Event]:
     yield yaml.StreamEndEvent()
 
 
-def _members(mapping: dict[str, Any]) -> Iterator[Any]:
-    for key in sorted(mapping, key=_natural):
+def _members(mapping: dict[str, Any], charge: Charge) -> Iterator[Any]:
+    def order(a: str, b: str) -> int:
+        charge(1 + min(len(a), len(b)) // 8)
+        return _compare(a, b)
+
+    for key in sorted(mapping, key=functools.cmp_to_key(order)):
         yield key
         yield mapping[key]
 
@@ -134,6 +144,3 @@ def _is_digit(char: str) -> bool:
 
 def _is_letter(char: str) -> bool:
     return unicodedata.category(char)[0] == "L"
-
-
-_natural = functools.cmp_to_key(_compare)

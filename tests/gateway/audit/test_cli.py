@@ -17,6 +17,7 @@ import pytest
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import signer
 from gateway.audit.intents import Activated, Recovered, Refused
+from gateway.cli import audit as cli
 from gateway.cli import main
 
 if TYPE_CHECKING:
@@ -261,6 +262,28 @@ def test_what_cannot_be_checked_is_one_line_and_exit_code_2(
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert complaint in done.err
+
+
+def test_nothing_is_held_while_something_is_printed(
+    log: Log, make: Make, gateway: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pager may keep the list waiting for hours: meanwhile SQLite must be able to begin its write-ahead log anew."""
+    fill(log, make)
+    writer = log.writer()
+    echo = cli.typer.echo
+    held: list[int] = []
+
+    def printing(*arguments: Any, **options: Any) -> None:
+        writer.write_sync(make.change())
+        [(busy, _, _)] = log.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        held.append(busy)
+        echo(*arguments, **options)
+
+    monkeypatch.setattr(cli.typer, "echo", printing)
+    for options in ((), ("--json",), ("--agent", "agt_one"), ("--org", "default")):
+        assert gateway("list", *options).code == 0
+    assert len(held) > 10
+    assert set(held) == {0}
 
 
 def test_a_lost_memory_is_adopted_from_a_log_that_verifies(

@@ -320,7 +320,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.push_async_callback(upstream.stop)
         data, registry, peppers, vault, key = await asyncio.to_thread(_prepare, path, upstream_port)
         stack.callback(registry.close)
-        settings = replace(Settings(data=data, drain_timeout=1.0), **changed)
+        settings = replace(Settings(data=data, drain_timeout=1.0, policy_deadline_ms=1000), **changed)
         presence = Presence(data, "boot_test")
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)

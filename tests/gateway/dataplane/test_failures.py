@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane import proxy
-from gateway.errors import Denied
 from gateway.http.departure import Departure
+from gateway.upstream import client
 from tests.gateway.audit.conftest import AtMost
 
 from .conftest import COMPLETION, ORG, Gateway, answer, chat, stream
@@ -464,19 +465,10 @@ def test_what_does_not_end_in_time_is_cut_and_recorded(run: Run) -> None:
     run(test, drain_timeout=1.0)
 
 
-def test_a_failure_in_words_that_no_entry_can_hold(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_words_that_no_entry_can_hold() -> None:
     """An upstream's text may be quoted, and a decision must not stay open because of it."""
-
-    def refuse(found: object) -> None:
-        raise Denied("upstream_error", "bad \udcff")
-
-    monkeypatch.setattr(proxy.preconditions, "answer", refuse)
-
-    async def test(gateway: Gateway) -> None:
-        assert (await gateway.chat()).code == "upstream_error"
-        assert (await outcome(gateway))["detail"] == "bad ?"
-
-    run(test)
+    denied = client._failure(aiohttp.ClientConnectionError("bad \udcff"))
+    assert (denied.code, denied.detail) == ("upstream_error", "ClientConnectionError: bad ?")
 
 
 def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

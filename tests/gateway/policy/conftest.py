@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from gateway.call import Call, Tool
 from gateway.identity.principals import BoundBundle, Effect, Principal
 from gateway.policy import authorization
-from gateway.policy.authorization import Authorization, decide
+from gateway.policy.authorization import Authorization, confirm, decide
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
 from gateway.registry.port import ActiveSet, BundleRef
@@ -118,9 +119,14 @@ class Court:
         return ActiveSet("act_1", COMMIT, 7, dict(self.refs), dict(self.pinned))
 
     def decide(self, asked: Call | None = None, **options: Any) -> Authorization:
+        options.setdefault("ends", time.monotonic() + 10)  # a busy machine must not decide
         asking = principal(*self.bindings)
         judges = authorization.panel(asking, self.active, self.cache)
         return decide(judges, asking, asked or call(), NOW_NS, **options)
+
+    def confirm(self, first: Authorization, asked: Call, **options: Any) -> Authorization:
+        options.setdefault("ends", time.monotonic() + 10)
+        return confirm(first, principal(*self.bindings), asked, **options)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 import policy_engine as pe
 from gateway.call import Call, Reference
 from gateway.identity.principals import Principal
-from gateway.policy.authorization import DEADLINE_SECONDS, confirm
 from gateway.policy.input import CONTENT_PATHS, build_input, without_content
 from gateway.registry.port import BundleRef
 
@@ -202,11 +201,6 @@ def test_the_same_bundle_as_grant_and_guard(court: Court) -> None:
             id="a builtin's error",
         ),
         pytest.param("allow := true if input.action\n\nallow := false if input.agent", "policy_error", id="two values"),
-        pytest.param(
-            "allow if {\n\tcount([1 | numbers.range(1, 3000)[_]; numbers.range(1, 3000)[_]]) > 1\n}",
-            "policy_deadline",
-            id="a runaway",
-        ),
     ],
 )
 def test_every_failure_has_its_own_code(court: Court, rules: str, code: str) -> None:
@@ -240,15 +234,13 @@ def test_the_deadline_is_for_all_together(court: Court) -> None:
     assert "b: no time was left" in refused.detail
 
 
-def test_the_second_judgement_has_the_rest_of_the_deadline(
-    court: Court, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
-) -> None:
+def test_the_second_judgement_has_the_rest_of_the_deadline(court: Court, make_call: Callable[..., Call]) -> None:
     court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
-    ends = time.monotonic() + DEADLINE_SECONDS
+    ends = time.monotonic() + 1
     first = court.decide(ends=ends)
     assert first.allow
-    time.sleep(DEADLINE_SECONDS)
-    second = confirm(first, make_principal(*court.bindings), make_call(max_output_tokens=100), ends=ends)
+    time.sleep(1)
+    second = court.confirm(first, make_call(max_output_tokens=100), ends=ends)
     assert (second.code, second.detail) == ("policy_deadline", "a: no time was left")
 
 
@@ -310,9 +302,7 @@ def test_what_a_policy_says_comes_before_foreign_state(court: Court, make_call: 
     assert court.decide(make_call(references=FOREIGN), foreign=FOREIGN).reasons == ("no files",)
 
 
-def test_the_second_judgement_knows_of_foreign_state(
-    court: Court, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
-) -> None:
+def test_the_second_judgement_knows_of_foreign_state(court: Court, make_call: Callable[..., Call]) -> None:
     court.seat(
         "a",
         """allow := true
@@ -324,7 +314,7 @@ references := "allowed" if not input.request.max_output_tokens == 100""",
     first = court.decide(make_call(references=FOREIGN), foreign=FOREIGN)
     assert first.allow
     capped = make_call(references=FOREIGN, max_output_tokens=100)
-    assert confirm(first, make_principal(*court.bindings), capped).code == "foreign_reference"
+    assert court.confirm(first, capped).code == "foreign_reference"
 
 
 # --- what is recorded
@@ -463,53 +453,44 @@ def test_taking_content_out() -> None:
 # --- the second look
 
 
-def test_the_second_look_confirms(
-    court: Court, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
-) -> None:
+def test_the_second_look_confirms(court: Court, make_call: Callable[..., Call]) -> None:
     court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
     first = court.decide()
-    asker = make_principal(*court.bindings)
-    assert confirm(first, asker, make_call(max_output_tokens=100)).allow
-    assert confirm(first, asker, make_call(max_output_tokens=99)).allow
+    assert court.confirm(first, make_call(max_output_tokens=100)).allow
+    assert court.confirm(first, make_call(max_output_tokens=99)).allow
 
 
 @pytest.mark.parametrize("left", [None, 101])
 def test_an_obligation_must_leave_its_own_result_alone(
-    court: Court, make_principal: Callable[..., Principal], make_call: Callable[..., Call], left: int | None
+    court: Court, make_call: Callable[..., Call], left: int | None
 ) -> None:
     court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
-    second = confirm(court.decide(), make_principal(*court.bindings), make_call(max_output_tokens=left))
+    second = court.confirm(court.decide(), make_call(max_output_tokens=left))
     assert (second.allow, second.code, second.max_output_tokens) == (False, "policy_bad_decision", None)
 
 
-def test_a_cap_that_shrinks_with_every_look(
-    court: Court, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
-) -> None:
+def test_a_cap_that_shrinks_with_every_look(court: Court, make_call: Callable[..., Call]) -> None:
     court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": input.request.max_output_tokens - 1}')
     first = court.decide(make_call(max_output_tokens=100))
     assert first.max_output_tokens == 99
-    second = confirm(first, make_principal(*court.bindings), make_call(max_output_tokens=99))
+    second = court.confirm(first, make_call(max_output_tokens=99))
     assert second.code == "policy_bad_decision"
 
 
-def test_a_bundle_that_denies_what_it_caused(
-    court: Court, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
-) -> None:
+def test_a_bundle_that_denies_what_it_caused(court: Court, make_call: Callable[..., Call]) -> None:
     court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 5}')
     court.seat("g", 'deny contains "too short" if input.request.max_output_tokens == 5', "guard")
     first = court.decide()
     assert first.allow
-    second = confirm(first, make_principal(*court.bindings), make_call(max_output_tokens=5))
+    second = court.confirm(first, make_call(max_output_tokens=5))
     assert (second.code, second.reasons) == ("policy_denied", ("too short",))
 
 
-def test_the_second_look_is_by_the_same_revision(
-    court: Court, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
-) -> None:
+def test_the_second_look_is_by_the_same_revision(court: Court, make_call: Callable[..., Call]) -> None:
     court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
     first = court.decide()
     court.cache.follow(())
     assert court.decide().code == "policy_not_loaded"
-    second = confirm(first, make_principal(*court.bindings), make_call(max_output_tokens=100))
+    second = court.confirm(first, make_call(max_output_tokens=100))
     assert second.allow
     assert replace(second, input={}, kept_input=b"") == replace(first, input={}, kept_input=b"")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Hashable
 
 from policy_engine.builtins import TABLE
 from policy_engine.errors import EVAL_CANCEL_ERROR, BuiltinError, PolicyError
@@ -19,7 +19,7 @@ class Query:
     """A query's state, as far as builtins see it: a budget, a clock that stands, randomness that repeats."""
 
     def __init__(self, budget: int = 10_000_000) -> None:
-        self.cache: dict[Any, Any] = {}
+        self.paid: set[Hashable] = set()
         self.allow_network = False
         self.budget = budget
         self.prints: list[str] = []
@@ -42,6 +42,17 @@ class Query:
         if self.budget < 0:
             raise PolicyError(EVAL_CANCEL_ERROR, "caller cancelled query execution")
 
+    def charge_once(self, key: Hashable, work: int) -> None:
+        if key not in self.paid:
+            self.paid.add(key)
+            self.charge(work)
+
+    def seconds_left(self) -> float | None:
+        return None
+
+    def look_at_clock(self) -> None:
+        """There is no deadline."""
+
     def print(self, message: str) -> None:
         self.prints.append(message)
 
@@ -58,8 +69,19 @@ def outcome(name: str, *args: Value, query: Query | None = None) -> Outcome:
     return " ".join(to_term([value]) for value in values if value is not UNDEFINED) or "undefined"
 
 
+def verdict(name: str, *args: Value, query: Query | None = None) -> Outcome:
+    """The same as far as it must be OPA's: of an error the code, as its words are this engine's own."""
+    return without_words(outcome(name, *args, query=query))
+
+
+def without_words(text: Outcome) -> Outcome:
+    found = _ERROR.match(text)
+    return found[1] if found else text
+
+
+_ERROR = re.compile(r"(\w+_error): ")
+
+
 def opa_outcome(answer: Answer) -> Outcome:
-    """The same for an answer of `Oracle.call`."""
-    if answer.code:
-        return f"{answer.code}: {answer.message}"
-    return " ".join(one["text"] for one in answer.bindings) or "undefined"
+    """What `verdict` would say of an answer of `Oracle.call`."""
+    return answer.code or " ".join(one["text"] for one in answer.bindings) or "undefined"

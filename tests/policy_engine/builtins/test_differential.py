@@ -18,7 +18,7 @@ from policy_engine.errors import EVAL_CANCEL_ERROR
 from policy_engine.values import Value, to_term
 from tests.oracle import Oracle
 from tests.policy_engine.builtins import generate as g
-from tests.policy_engine.builtins.conftest import opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import opa_outcome, verdict
 from tests.policy_engine.builtins.generate import Operand
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "60"))
@@ -116,7 +116,7 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
     rnd, differs = random.Random(name), DIFFERENT_ON_PURPOSE.get(name, _never)
     for _ in range(ROUNDS):
         operands = g.operands(rnd, SIGNATURES[name])
-        got = outcome(name, *operands)
+        got = verdict(name, *operands)
         if got.startswith(EVAL_CANCEL_ERROR):
             continue  # over the budget here; OPA would go on for minutes
         want = opa_outcome(oracle.call(name, *operands))

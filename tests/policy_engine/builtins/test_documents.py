@@ -12,7 +12,7 @@ import pytest
 from policy_engine.errors import EVAL_CANCEL_ERROR
 from policy_engine.values import Number, Set, Value, freeze, to_term
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome, verdict
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "60"))
 
@@ -138,7 +138,7 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
         if _removes_everything(name, operands):
             continue
         before = to_term(list(operands))
-        got, want = outcome(name, *operands), opa_outcome(oracle.call(name, *operands))
+        got, want = verdict(name, *operands), opa_outcome(oracle.call(name, *operands))
         if name == "json.patch" and got != want:
             # OPA shows the document as it was before a `move` took its source away.
             got, want = got.partition(" term {")[0], want.partition(" term {")[0]
@@ -160,7 +160,7 @@ def test_patches_follow_each_other() -> None:
 
 def test_a_member_that_is_put_in_once_more_takes_the_new_text(oracle: Oracle) -> None:
     operands = (Set([1, 2]), [{"op": "add", "path": [1], "value": Number("1.0")}])
-    assert outcome("json.patch", *operands) == opa_outcome(oracle.call("json.patch", *operands)) == "[{1.0, 2}]"
+    assert verdict("json.patch", *operands) == opa_outcome(oracle.call("json.patch", *operands)) == "[{1.0, 2}]"
 
 
 def test_a_patch_that_doubles_the_document_runs_out_of_budget() -> None:

@@ -14,7 +14,7 @@ from policy_engine.errors import EVAL_CANCEL_ERROR
 from policy_engine.values import Set, Value, loads, to_term
 from tests.oracle import Oracle
 from tests.policy_engine.builtins import generate as g
-from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome, verdict
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "60"))
 
@@ -89,7 +89,7 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
     rnd = random.Random(name)
     for _ in range(ROUNDS):
         operands = g.operands(rnd, SIGNATURES[name])
-        got, want = outcome(name, *operands), opa_outcome(oracle.call(name, *operands))
+        got, want = verdict(name, *operands), opa_outcome(oracle.call(name, *operands))
         assert got == want, f"{name}({', '.join(map(to_term, operands))})"
 
 

@@ -13,7 +13,7 @@ from policy_engine.builtins.graphql.parser import parse_query
 from policy_engine.builtins.graphql.schema_parser import parse_schema
 from policy_engine.values import Value
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome, verdict
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "300"))
 
@@ -24,7 +24,7 @@ VALID, SCHEMA_VALID, VERIFY = "graphql.is_valid", "graphql.schema_is_valid", "gr
 def check(oracle: Oracle, cases: Iterable[tuple[str, list[Value]]]) -> None:
     differ = []
     for name, args in cases:
-        got, expected = outcome(name, *args), opa_outcome(oracle.call(name, *args))
+        got, expected = verdict(name, *args), opa_outcome(oracle.call(name, *args))
         if got != expected and not expected.startswith("panic: "):
             differ.append((name, args, got, expected))
     assert differ == []

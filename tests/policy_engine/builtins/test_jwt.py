@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from policy_engine.values import Value
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome, verdict
 
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 Signer = Callable[[str, Any, bytes], bytes]
@@ -153,7 +153,7 @@ def test_verification(cases: Callable[[], Iterator[tuple[str, str, str]]], oracl
             (f"io.jwt.verify_{algorithm.lower()}", (made, keys)),
             ("io.jwt.decode_verify", (made, {"cert": keys})),
         ):
-            assert outcome(name, *operands) == opa_outcome(oracle.call(name, *operands)), (name, operands)
+            assert verdict(name, *operands) == opa_outcome(oracle.call(name, *operands)), (name, operands)
 
 
 def test_a_public_key_is_no_secret() -> None:
@@ -209,7 +209,7 @@ def test_headers_claims_and_constraints(oracle: Oracle) -> None:
     calls += [(1, {"secret": "s"}), ("a.b", {"secret": "s"})]
     for operands in calls:
         want = opa_outcome(oracle.call("io.jwt.decode_verify", *operands))
-        assert outcome("io.jwt.decode_verify", *operands) == want, operands
+        assert verdict("io.jwt.decode_verify", *operands) == want, operands
 
 
 def test_nested_tokens_have_to_verify_too(oracle: Oracle) -> None:
@@ -218,7 +218,7 @@ def test_nested_tokens_have_to_verify_too(oracle: Oracle) -> None:
         message = f"{b64({'alg': 'HS256', 'cty': header})}.{b64(payload.encode())}"
         outer = f"{message}.{b64(signature('HS256', b's', message.encode()))}"
         for name, *more in (("io.jwt.decode_verify", {"secret": "s"}), ("io.jwt.decode",)):
-            assert outcome(name, outer, *more) == opa_outcome(oracle.call(name, outer, *more)), (name, header)
+            assert verdict(name, outer, *more) == opa_outcome(oracle.call(name, outer, *more)), (name, header)
 
 
 def test_broken_tokens(oracle: Oracle) -> None:
@@ -227,10 +227,10 @@ def test_broken_tokens(oracle: Oracle) -> None:
     texts += [f"{b64(b'x')}.{good}.c", f"{b64({'enc': 1})}.{good}.", f"{good}.{good}.!", f".{good}."]
     texts += [f"{good}.{b64(payload)}." for payload in (b"{}x", b'{"a":1,"a":2}', b"\xff")]
     for text in [*texts, 1]:
-        assert outcome("io.jwt.decode", text) == opa_outcome(oracle.call("io.jwt.decode", text)), text
+        assert verdict("io.jwt.decode", text) == opa_outcome(oracle.call("io.jwt.decode", text)), text
         for name in ("io.jwt.verify_hs256", "io.jwt.verify_es256"):
             key = '{"kty":"oct","k":"cw"}'
-            assert outcome(name, text, key) == opa_outcome(oracle.call(name, text, key)), (name, text)
+            assert verdict(name, text, key) == opa_outcome(oracle.call(name, text, key)), (name, text)
 
 
 _BAD_KEYS: Final = (
@@ -249,7 +249,7 @@ _BAD_KEYS: Final = (
 @pytest.mark.parametrize("text", _BAD_KEYS)
 def test_broken_keys_are_errors(text: str, oracle: Oracle) -> None:
     """The texts are not OPA's, which show how its libraries call each other; that it is an error is."""
-    got = outcome("io.jwt.verify_rs256", token("RS256", RSA), text)
+    got = verdict("io.jwt.verify_rs256", token("RS256", RSA), text)
     want = opa_outcome(oracle.call("io.jwt.verify_rs256", token("RS256", RSA), text))
     assert got.partition(":")[0] == want.partition(":")[0] == "eval_builtin_error"
 
@@ -266,7 +266,7 @@ _ODD_MEMBERS: Final[tuple[dict[str, Value], ...]] = (
 @pytest.mark.parametrize("members", _ODD_MEMBERS, ids=str)
 def test_members_of_a_key_that_are_not_looked_at_have_to_be_sound(members: dict[str, Value], oracle: Oracle) -> None:
     operands = (token("RS256", RSA), json.dumps(jwk(RSA, **members)))
-    got = outcome("io.jwt.verify_rs256", *operands)
+    got = verdict("io.jwt.verify_rs256", *operands)
     want = opa_outcome(oracle.call("io.jwt.verify_rs256", *operands))
     assert got.partition(":")[0] == want.partition(":")[0]
 
@@ -282,9 +282,9 @@ def test_members_of_a_key_that_are_not_looked_at_have_to_be_sound(members: dict[
 def test_each_verifies_what_the_other_signed(algorithm: str, key: Private, oracle: Oracle) -> None:
     operands = ({"alg": algorithm}, {"x": 1}, private_jwk(key))
     verified = f'[[true, {{"alg": "{algorithm}"}}, {{"x": 1}}]]'
-    ours, theirs = outcome("io.jwt.encode_sign", *operands), opa_outcome(oracle.call("io.jwt.encode_sign", *operands))
+    ours, theirs = verdict("io.jwt.encode_sign", *operands), opa_outcome(oracle.call("io.jwt.encode_sign", *operands))
     assert opa_outcome(oracle.call("io.jwt.decode_verify", json.loads(ours)[0], {"cert": pem(key)})) == verified
-    assert outcome("io.jwt.decode_verify", json.loads(theirs)[0], {"cert": pem(key)}) == verified
+    assert verdict("io.jwt.decode_verify", json.loads(theirs)[0], {"cert": pem(key)}) == verified
 
 
 def test_signing_with_a_secret(oracle: Oracle) -> None:
@@ -299,12 +299,12 @@ def test_signing_with_a_secret(oracle: Oracle) -> None:
     for header in headers:
         for keys in (secret, {"keys": [secret]}):
             operands = (header, {"b": [1, "é"]}, keys)
-            assert outcome("io.jwt.encode_sign", *operands) == opa_outcome(oracle.call("io.jwt.encode_sign", *operands))
+            assert verdict("io.jwt.encode_sign", *operands) == opa_outcome(oracle.call("io.jwt.encode_sign", *operands))
     for text in ("{}", "e", '{"alg":"HS256"}', '{"alg":"HS256","typ":"x"}', ' {"alg":"HS256"}'):
         for payload in ("", "x", "{}"):
             operands = (text, payload, json.dumps(secret))
             want = opa_outcome(oracle.call("io.jwt.encode_sign_raw", *operands))
-            assert outcome("io.jwt.encode_sign_raw", *operands) == want, operands
+            assert verdict("io.jwt.encode_sign_raw", *operands) == want, operands
 
 
 @pytest.mark.parametrize(

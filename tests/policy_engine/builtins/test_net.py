@@ -12,7 +12,7 @@ import pytest
 from policy_engine.errors import EVAL_CANCEL_ERROR
 from policy_engine.values import Set, Value, to_term
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome, verdict
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "60"))
 
@@ -103,7 +103,7 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
     rnd = random.Random(name)
     for _ in range(ROUNDS):
         operands = CALLS[name](rnd)
-        got, want = outcome(name, *operands), opa_outcome(oracle.call(name, *operands))
+        got, want = verdict(name, *operands), opa_outcome(oracle.call(name, *operands))
         # Of an IPv6 address that is wrong, OPA tells in many ways why.
         if "ParseAddr" in want:
             got, want = got.partition("ParseAddr")[0], want.partition("ParseAddr")[0]
@@ -127,7 +127,7 @@ _URIS: Final = (
 
 def test_odd_uris(oracle: Oracle) -> None:
     for text in _URIS:
-        assert outcome("uri.parse", text) == opa_outcome(oracle.call("uri.parse", text)), text
+        assert verdict("uri.parse", text) == opa_outcome(oracle.call("uri.parse", text)), text
 
 
 @pytest.mark.parametrize(

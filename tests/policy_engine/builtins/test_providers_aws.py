@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from policy_engine.values import Number, Set, Value
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import opa_outcome, verdict
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "400"))
 NAME: Final = "providers.aws.sign_req"
@@ -61,7 +61,7 @@ def _cases(made: random.Random) -> Iterator[list[Value]]:
 def test_requests_are_signed_as_opa_signs_them(oracle: Oracle) -> None:
     differ, signed = [], 0
     for args in _cases(random.Random(23)):
-        got, expected = outcome(NAME, *args), opa_outcome(oracle.call(NAME, *args))
+        got, expected = verdict(NAME, *args), opa_outcome(oracle.call(NAME, *args))
         signed += '"Authorization": "AWS4-HMAC-SHA256' in got
         if got != expected:
             differ.append((args, got, expected))

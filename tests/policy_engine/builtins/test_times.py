@@ -13,7 +13,7 @@ from policy_engine.builtins import times
 from policy_engine.builtins.layouts import formatter
 from policy_engine.values import Number, Value, to_term
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome, verdict
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "60"))
 
@@ -127,7 +127,7 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
     rnd = random.Random(name)
     for _ in range(ROUNDS):
         operands = CALLS[name](rnd)
-        got, want = outcome(name, *operands), opa_outcome(oracle.call(name, *operands))
+        got, want = verdict(name, *operands), opa_outcome(oracle.call(name, *operands))
         assert got == want, f"{name}({', '.join(map(to_term, operands))})"
 
 
@@ -140,7 +140,7 @@ _FRACTIONS: Final = (
 def test_fractions_beyond_64_bits_do_not_count(oracle: Oracle) -> None:
     for text in _FRACTIONS:
         for operand in (Number(text), [Number(text), "Europe/Berlin"]):
-            got, want = outcome("time.format", operand), opa_outcome(oracle.call("time.format", operand))
+            got, want = verdict("time.format", operand), opa_outcome(oracle.call("time.format", operand))
             assert got == want, text
 
 
@@ -159,7 +159,7 @@ _ODD_TEXTS: Final = (
 
 def test_odd_texts(oracle: Oracle) -> None:
     for pattern, text in _ODD_TEXTS:
-        got, want = outcome("time.parse_ns", pattern, text), opa_outcome(oracle.call("time.parse_ns", pattern, text))
+        got, want = verdict("time.parse_ns", pattern, text), opa_outcome(oracle.call("time.parse_ns", pattern, text))
         assert got == want, f"{text!r} as {pattern!r}"
 
 
@@ -199,7 +199,7 @@ _ODD_DURATIONS: Final = (
 def test_odd_durations(oracle: Oracle) -> None:
     for text in _ODD_DURATIONS:
         want = opa_outcome(oracle.call("time.parse_duration_ns", text))
-        assert outcome("time.parse_duration_ns", text) == want, text
+        assert verdict("time.parse_duration_ns", text) == want, text
 
 
 @pytest.mark.parametrize("operands", [(0, 2**62, 0, 0), (0, 0, 0, 2**63 - 1), (0, 0, -(2**62), 0)])

@@ -26,7 +26,7 @@ from cryptography.x509.oid import (
 
 from policy_engine.values import Set, Value
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import opa_outcome, outcome, verdict
 
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 Extension = tuple[x509.ExtensionType, bool]
@@ -346,7 +346,7 @@ def _with_options() -> Iterator[list[Value]]:
 def check(oracle: Oracle, cases: Iterator[tuple[str, list[Value]]]) -> None:
     differ = []
     for builtin, args in cases:
-        got, expected = outcome(builtin, *args), opa_outcome(oracle.call(builtin, *args))
+        got, expected = verdict(builtin, *args), opa_outcome(oracle.call(builtin, *args))
         if "asn1" in expected:
             got, expected = got.partition(":")[0], expected.partition(":")[0]
         if got != expected:

@@ -12,7 +12,7 @@ from policy_engine.builtins import TABLE
 from policy_engine.builtins.yaml import reader
 from policy_engine.values import Number, Set, Value, freeze
 from tests.oracle import Oracle
-from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome
+from tests.policy_engine.builtins.conftest import Query, opa_outcome, verdict
 
 ROUNDS: Final = int(os.environ.get("DIFFERENTIAL_ROUNDS", "60"))
 
@@ -249,7 +249,7 @@ _VALUES: Final = (
 
 
 def _check(oracle: Oracle, name: str, operand: Value) -> None:
-    got, want = outcome(name, operand), opa_outcome(oracle.call(name, operand))
+    got, want = verdict(name, operand), opa_outcome(oracle.call(name, operand))
     assert got == want, f"{name}({operand!r})"
 
 
@@ -319,6 +319,6 @@ def test_deep_nesting_is_an_error(text: str) -> None:
 @pytest.mark.parametrize("text", ["~: a", "? [a]\n: 1", "? {a: 1}\n: 1", "18446744073709551615: a"])
 def test_keys_that_json_cannot_have(text: str, oracle: Oracle) -> None:
     """The texts differ: OPA's show Go's types."""
-    assert outcome("yaml.is_valid", text) == opa_outcome(oracle.call("yaml.is_valid", text)) == "[false]"
+    assert verdict("yaml.is_valid", text) == opa_outcome(oracle.call("yaml.is_valid", text)) == "[false]"
     with pytest.raises(reader.YAMLError, match="map key"):
         reader.read(text)

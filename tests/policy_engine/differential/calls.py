@@ -1,4 +1,4 @@
-"""Random programs about builtins: every one that is deterministic, with operands that fit and that do not.
+"""Random programs about builtins: every deterministic one, with valid and invalid operands.
 
 `builtins/` compares each builtin on its own. Here it is a part of a policy: in heads, bodies, comprehensions, `every`,
 `not`, `else`, as an operand of another call, as what a `with` replaces and as what it puts there. Operands are
@@ -24,9 +24,9 @@ BY_ARITY = {
     arity: [name for name in NAMES if len(OPERANDS[name]) == arity and not TABLE[name].relation]
     for arity in (1, 2, 3, 4)
 }
-"""What may stand for another builtin. A relation cannot, here: in OPA the call then has many results."""
+"""Builtins that may replace another one. A relation may not: in OPA the call then has many results."""
 MOCKED = ("http.send", "time.now_ns", "net.lookup_ip_addr", "rand.intn", "uuid.rfc4122", "opa.runtime")
-"""What is not deterministic, and is never called for itself."""
+"""Nondeterministic builtins, which are only targets of `with`."""
 MOCK_CALLS = (
     "http.send({})",
     "time.now_ns()",
@@ -73,7 +73,7 @@ class Calls:
     # ---- calls
 
     def _operand(self, value: Value, type_: Type = ANY) -> str:
-        """A constant, or where the value is found in the documents: there the compiler does not see what it is."""
+        """A constant, or a reference to the value in a document, whose type the compiler does not know."""
         roll = self.rng.random()
         if roll < (0.4 if _fits(value, type_) else 0.02) or _has_sets(value):
             return rego_source(value)
@@ -254,7 +254,7 @@ class Calls:
 
 
 def _sort(type_: Type) -> type:
-    """The kind of type: what a call that is an operand must give, nearly."""
+    """A rough kind of type, to choose calls as operands."""
     type_ = unnamed(type_)
     return type_.__class__ if not isinstance(type_, Scalar) else {NUMBER: int, STRING: str}.get(type_, bool)
 
@@ -282,7 +282,7 @@ RESULTS: dict[type, list[str]] = {
     for sort in (int, str, bool, Array, Object, types.Set)
 }
 RESULTS[Any_] = NAMES
-"""What a call can give → the builtins that do."""
+"""The kind of a call's result → the builtins."""
 
 
 def _has_sets(value: Value) -> bool:

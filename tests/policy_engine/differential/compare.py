@@ -1,12 +1,11 @@
-"""Runs a program in the real OPA and in this engine and says where they differ.
+"""Runs a program in OPA and in this engine and reports where they differ.
 
-Each document is compared as text (a template string shows sets and number text), undefined as such, errors by code.
-All of a program's documents are one query, which costs a tenth of one query each; only where that query fails are they
-asked for one by one. The traced build must agree with the fast one.
+Modules are compared by acceptance and codes, documents as text (a template string shows sets and number text), errors
+of evaluation by code. All documents of a program are one query, ten times as fast as one query each; if it fails, they
+are queried one by one. The traced build must agree with the fast one.
 
-What may differ is whether an evaluation error surfaces at all, where only the order of evaluation decides it: one side
-has an error, the other a result or another error. So may the text of numbers, where `1` and `1.0` meet and the first
-one counts. Such a difference is `about_order`; order.py proves or refutes it.
+Two differences can be due to the order of evaluation alone: whether an evaluation error surfaces, and the text of a
+number where `1` and `1.0` are equal. Such a difference is `about_order`; order.py proves or refutes it.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ Outcomes = dict[str, str]
 """path → its text, `error CODE`, or `CRASH …`"""
 
 MODULES = "modules"
-"""The path of a difference about what is refused."""
+"""The path of a difference about acceptance or codes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`kind` is what shrinking keeps: refusals, values, evaluation errors, builds of the same policy."""
+    """`kind` is preserved by shrinking: refusals, values, evaluation errors, builds of the same policy."""
 
     path: str
     strict: bool
@@ -47,13 +46,13 @@ class Difference:
     builds: bool = False
     """The two sides are the fast and the traced build of this engine, not OPA and this engine."""
     detail: str = field(default="", compare=False)
-    """What OPA says about modules that it refuses."""
+    """OPA's message about modules that it refuses."""
 
     @property
     def about_order(self) -> bool:
         sides = (self.opa, self.engine)
         if any(side.startswith(("CRASH", "error eval_internal_error")) for side in sides):
-            return False  # a defect, which no order excuses
+            return False  # a defect, whatever the order
         return any(side.startswith("error eval_") for side in sides) or same_value(*sides)
 
     @property
@@ -86,8 +85,8 @@ def generated_with(
     members: int = joins.FEWEST,
     searched: int = joins.SEARCHED,
 ) -> Iterator[None]:
-    """Policies that are compiled and asked in here have an index from `fewest` rules on, `depth` blocks in a function,
-    and tables of collections from `members` on, made at the second loop over more than `searched`.
+    """Compile and evaluate with other thresholds: `fewest` rules for an index, `depth` blocks in a function, tables for
+    collections of `members`, made at the second loop over more than `searched`.
     """
     before = index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
     index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
@@ -105,7 +104,7 @@ VARIANTS: Final[tuple[dict[str, int], ...]] = (
     {},
     {"fewest": 2, "depth": 3, "members": 0, "searched": 0},
 )
-"""How code is generated for a program, by its number: what is generated must not change what it says."""
+"""Thresholds by the number of the program. They must not change its values."""
 
 
 class Engine:
@@ -115,7 +114,7 @@ class Engine:
         self.program = program
         self.errors: tuple[pe.PolicyError, ...] = ()
         self.codes: set[str] = set()
-        """Those of the errors with which the modules are refused."""
+        """The codes of the errors with which the modules are refused."""
         self._policies: Any = None
         try:
             self._policies = pe.compile(program.modules, program.data, limits=limits, strict=strict)
@@ -140,16 +139,16 @@ class Engine:
         return _last([*first, path], lambda asked: self._ask(asked, strict))
 
     def builds(self, strict: bool) -> tuple[Outcomes, Outcomes]:
-        """What the fast and the traced build say of packages and of single rules, as JSON.
+        """The values of packages and rules in the fast and the traced build, as JSON.
 
-        Of a rule the first is asked through an entry of its own, which has its rules once more (codegen/entry.py).
+        The fast build evaluates a rule through its own entry (codegen/entry.py).
         """
         fast: Outcomes = {}
         traced: Outcomes = {}
         for path in dict.fromkeys([*self.program.packages(), *rules(self._policies)]):
             try:
                 entry = self._policies.entrypoint(path, strict_builtin_errors=strict)
-            except pe.PolicyError as error:  # what code generation refuses; a query of it says so as well
+            except pe.PolicyError as error:  # code generation refuses it, also in a query
                 fast[path] = traced[path] = f"error {error.code}"
                 continue
             fast[path] = _outcome(partial(_fast, entry, self.program.input))
@@ -208,7 +207,7 @@ def _answer(program: Program, oracle: Oracle, paths: list[str]) -> Answer:
 
 
 def query(paths: Iterable[str]) -> str:
-    """All the documents as one query. It has one answer: what is undefined has a text inside a template string."""
+    """One query for all documents. It always has one solution: a template string shows undefined values."""
     return "; ".join(f'x{number} := $"{{[{path}]}}"' for number, path in enumerate(paths))
 
 
@@ -253,7 +252,7 @@ def _differences(program: Program, opa: Opa, engine: Engine, strict: bool) -> It
 
 
 def refusal_codes(message: str) -> set[str]:
-    """The codes in OPA's errors. That it stops after ten is none."""
+    """The codes of OPA's errors, without the one that says that there are more than ten."""
     return set(re.findall(r"(rego_\w+_error)(?!: error limit reached)", message))
 
 

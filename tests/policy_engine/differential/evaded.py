@@ -1,8 +1,7 @@
-"""Differences that are mistakes of OPA which no program can write down: those that a program can evade.
+"""Recognizes mistakes of OPA that cannot be written in Rego, by programs that avoid them.
 
-known.py writes into a program what OPA makes of it. Where that cannot be said in Rego, a program is written here that
-means the same and does not meet the mistake. The difference is known if OPA then says about it what this engine says
-about both: the mistake was all that the two differed in.
+Each function writes a program with the same meaning that does not trigger the mistake. The difference is known if OPA
+then gives the answer that this engine gives to both programs.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from tests.policy_engine.differential.program import Program
 
 
 def mistake(program: Program, modules: dict[str, Module], difference: Difference, oracle: Oracle) -> str:
-    """The name of the mistake of OPA that explains a difference; empty if none does."""
+    """The name of the mistake of OPA that explains a difference; empty if there is none."""
     if difference.path == MODULES:
         refused = refusal_codes(difference.opa) <= {COMPILE_ERROR, TYPE_ERROR, UNSAFE_VAR_ERROR}
         return _refused_by_accident(program, modules, oracle) if refused else ""
@@ -53,7 +52,7 @@ def mistake(program: Program, modules: dict[str, Module], difference: Difference
 
 
 def _refused_by_accident(program: Program, modules: dict[str, Module], oracle: Oracle) -> str:
-    """Whether OPA says of the same modules in plainer statements what this engine says of both."""
+    """`REFUSED` if OPA agrees with this engine about the modules in plainer statements, else empty."""
     writer = _Plainer()
     changed = {file: writer.module(module) for file, module in modules.items()}
     other = dataclasses.replace(program, modules={file: to_text(module) for file, module in changed.items()})

@@ -1,4 +1,4 @@
-"""One program, looked at from all sides: refusal, values, errors, builds; which of its differences are explained."""
+"""Compares one program: acceptance, values, errors and builds; and explains its differences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Oracles:
 
     @contextmanager
     def survived(self) -> Iterator[None]:
-        """What is done in here may lose an oracle."""
+        """Replace the oracles if one dies in this block."""
         try:
             yield
         except (RuntimeError, BrokenPipeError):
@@ -43,13 +43,13 @@ class Oracles:
 
 @dataclass(slots=True)
 class Found:
-    """What is not explained, with the program as it was asked about, and what explains the other differences."""
+    """The unexplained differences with their programs, and the explanations of the others."""
 
     unexplained: list[tuple[Program, Difference]] = field(default_factory=list)
     explained: int = 0
-    """Differences that only the order of evaluation decides."""
+    """The number of differences due to the order of evaluation."""
     known: list[str] = field(default_factory=list)
-    """The names of the documented differences there are."""
+    """The names of the documented differences found."""
     evaluated: int = 0
 
     def add(self, program: Program, difference: Difference, oracle: Oracle) -> None:
@@ -61,7 +61,7 @@ class Found:
 
 
 def examine(program: Program, number: int, oracles: Oracles) -> Found:
-    """Compare a program and, if it is refused, what is left of it without what is refused."""
+    """Compare a program. If it is refused, also compare the rest without the refused rules."""
     found = Found()
     with oracles.survived(), generated_with(**VARIANTS[number % len(VARIANTS)]):
         engine = Engine(program)

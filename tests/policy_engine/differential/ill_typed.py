@@ -1,8 +1,8 @@
-"""Random modules that a type checker has something to say about: constants where other types are wanted.
+"""Random modules with type errors: constants where other types are required.
 
 Most of a module is well typed. Types flow through everything that carries them: rules and functions, references with
-constants and variables, patterns, comprehensions, `every`, `with`. Every statement has a line of its own, so that the
-row of an error says which one it means.
+constants and variables, patterns, comprehensions, `every`, `with`. Every statement has its own line, so that the rules
+with errors can be removed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Differences from OPA that are meant: each is documented in docs/policy-engine.md ("Differences from OPA").
+"""Recognizes the differences from OPA that are documented in docs/policy-engine.md ("Differences from OPA").
 
-An internal error of OPA is no answer. Each other one has a function that writes into a tree what OPA makes of it, and a
-difference is known only if this engine then says about the changed program what OPA says about the original: that
-something is written in a program proves nothing. What no program can say is in evaded.py.
+An internal error of OPA does not count as an answer. Refusals of modules that OPA accepts are known by their messages.
+For other differences a function rewrites the program to what OPA makes of it: the difference is known only if this
+engine then gives OPA's answer to the original. Differences that cannot be written in Rego are in evaded.py.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ REFUSED_HERE: Final = {
     "annotations that no rule asks for": ".* annotation redeclared: ",
     "minus zero as a position": r"undefined ref: .*\[-0\]",
 }
-"""What all errors of this engine begin with where OPA accepts the modules."""
+"""The beginning of all errors of this engine, for modules that OPA accepts."""
 KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "metadata as a statement": ("", _metadata_as_a_statement),
     "function in place of a document": (
@@ -257,6 +257,6 @@ KNOWN: Final[dict[str, tuple[str, _Change]]] = {
     "seen to be unbound": ("var .* is unsafe", _seen_to_be_unbound),
     "shift by a number of more than 64 bits": ("", _long_shift),
 }
-"""What an error of this engine begins with (empty: it has none), and what OPA makes of a module."""
+"""The beginning of an error of this engine (empty if it accepts the modules), and the rewriting of a module."""
 NAMES: Final = (*KNOWN, *REFUSED_HERE, *EVADED, REFUSED, INTERNAL, BUDGET)
 """All known differences."""

@@ -1,6 +1,6 @@
-"""Random Rego programs that mean something: every expression has a type, so most of them have a value.
+"""Random typed Rego programs, so that most expressions have a value.
 
-`generator` makes programs of which most fail somewhere; it finds what is wrong about refusing. Here rules depend on
+Most programs of `generator` fail somewhere; it tests refusals. Here rules depend on
 each other under other inputs, functions and documents, in loops, comprehensions and partial objects; it finds values
 that come from the wrong context or place. Types: `s` a string, `n` an integer, `S` a collection of strings.
 """

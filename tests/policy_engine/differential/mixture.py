@@ -1,4 +1,4 @@
-"""Every generator in turn: which program a seed and a number stand for."""
+"""Chooses a generator for each program of a run, from its seed and number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIXTURE: Final = (
     "joins",
     "ill_typed",
 )
-"""Those that take turns unless others are asked for."""
+"""The default generators, in turn."""
 
 
 def program(seed: int, number: int, kinds: tuple[str, ...] = MIXTURE) -> Program:

@@ -1,7 +1,6 @@
-"""Takes out of a program what the compiler refuses, so that the rest of it can be evaluated.
+"""Removes the refused rules of a program, so that the rest can be evaluated and compared.
 
-Of random programs very many have one unsafe variable or one ill-typed call, and compilation ends there. The refusal is
-compared, and then what is left without the rules that it is about.
+Many random programs have an unsafe variable or an ill-typed call somewhere.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from policy_engine.syntax.parser import parse_module
 from tests.policy_engine.differential.compare import Engine
 
 ROUNDS = 6
-"""Errors are reported ten at a time, and a stage at a time."""
+"""At most ten errors are reported at a time."""
 
 
 def repaired(engine: Engine) -> Engine | None:
-    """Answers about the program without the rules that errors are about; None if the errors have no place."""
+    """The engine for the program without the rules that have errors; None if an error has no place."""
     for _ in range(ROUNDS):
         if not engine.codes:
             return engine

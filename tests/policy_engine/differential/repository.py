@@ -1,10 +1,10 @@
-"""All policies of a directory, in the real OPA and here: `python -m tests.policy_engine.differential.repository DIR`.
+"""Compares all policies of a directory with OPA: `python -m tests.policy_engine.differential.repository DIR`.
 
 Reads `DIR` as a bundle with its tests. Compares whether the two accept it (ordinarily, and as `opa check --strict`
 does), then every document that a rule makes, tests among them, under strict builtin errors and without, from the fast
 and from the traced build. Documents that depend on clock or chance may differ. Prints each other difference, the
 verdicts of the test rules and how long this engine took; the exit status is 1 if there is one, and 2 if there is
-nothing to compare. What OPA does by accident is not looked for: see docs/policy-engine.md, "Differences from OPA".
+nothing to compare. It does not recognize the documented differences (docs/policy-engine.md, "Differences from OPA").
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _refused_otherwise(modules: dict[str, str], *, strict: bool) -> list[str]:
-    """What the two do not agree on about accepting the modules, with OPA's words and this engine's."""
+    """A disagreement about accepting the modules, with the messages of both."""
     with Oracle(strict_compiler=strict) as oracle:
         opa = opa_says(modules, oracle)
     engine = Engine(Program(modules, {}, {}), strict=strict)
@@ -98,7 +98,7 @@ def _documents(engine: Engine, strict: bool, only: str) -> list[Difference]:
 
 
 def _opa(program: Program, strict: bool, asked: list[str]) -> Outcomes:
-    """What OPA says of each document; `LOST` of those that it does not survive."""
+    """OPA's outcome for each document, `LOST` if it dies."""
     try:
         with Oracle(strict=strict) as oracle:
             return Opa.ask(program, oracle, asked).outcomes

@@ -29,7 +29,7 @@ CHUNK = 50
 PROGRESS = 1000
 
 Report = tuple[Counter[str], list[str]]
-"""What was counted, and the texts of what is unexplained."""
+"""The counts, and the texts of unexplained differences."""
 
 
 def main() -> int:
@@ -98,7 +98,7 @@ def _reports(work: partial[Report], starts: range, jobs: int) -> Iterator[tuple[
         for start, report in zip(starts, pool.imap(work, starts), strict=True):
             yield start + CHUNK, report
         pool.close()
-        pool.join()  # or the processes would be killed before they have cleaned up
+        pool.join()  # otherwise the processes are killed before they clean up
 
 
 _oracles: Oracles | None = None
@@ -129,7 +129,7 @@ def _chunk(start: int, *, seed: int, kinds: tuple[str, ...], last: int, director
                 text += f"\n{write_case(directory, small, difference, label, _oracles[difference.strict])}"
         texts.append(text)
     counted["lost"] += _oracles.lost - lost
-    gc.collect()  # compiling makes all that is young old, so that dropped policies would pile up
+    gc.collect()  # compilation promotes young objects, so dropped policies would accumulate
     return counted, texts
 
 

@@ -1,4 +1,4 @@
-"""Makes a program that shows a difference small, and writes it down as a case.
+"""Shrinks a program with a difference, and writes it as a case.
 
 Parts are taken away from the syntax trees, the data and the input, largest first, as long as the same kind of
 difference remains and is not explained by order. What is left becomes a case like those of
@@ -29,7 +29,7 @@ from tests.policy_engine.differential.order import proof
 from tests.policy_engine.differential.program import Program
 
 SECONDS: Final = 30.0
-"""How long one program is worked on."""
+"""The time limit for one program."""
 
 Still = Callable[[Program], bool]
 
@@ -145,7 +145,7 @@ def _smaller_parts(item: Any, coarse: bool) -> Iterator[Any]:
 
 
 def _instead(node: Node) -> Iterator[Node]:
-    """What may stand where the node stands, and is smaller."""
+    """Smaller nodes that can replace a node."""
     if isinstance(node, nodes.Expr):
         if node.negated:
             yield dataclasses.replace(node, negated=False)
@@ -228,6 +228,6 @@ def write_case(directory: Path, program: Program, difference: Difference, label:
 
 
 def sources(program: Program) -> str:
-    """The program as text, to look at."""
+    """The program as readable text."""
     texts = [f"# {name}\n{text.strip()}" for name, text in program.modules.items()]
     return "\n".join([*texts, f"data  {json.dumps(program.data)}", f"input {json.dumps(program.input)}"])

@@ -1,4 +1,4 @@
-"""What the compiler refuses before it looks at types, as data: `cases/*.yaml`, each a module and its errors.
+"""The errors of the compiler other than type errors, as data: `cases/*.yaml`, each a module and its errors.
 
 `module` stands behind `package t`, in row 2; `logic` behind `import future.keywords` too, in row 3; `strict` where
 `module` does, but unused names are errors; `whole` is a first module with its package. More modules may follow a line
@@ -177,6 +177,12 @@ def patterns(count: int) -> str:
     return f"input.y == [{names}]\n[{names}] = input.z\n{chain}\nx{count} = 1"
 
 
+def assigned_patterns(count: int) -> str:
+    names = ", ".join(f"x{number}" for number in range(count))
+    values = ", ".join(f"y{number}" for number in range(count))
+    return f"[{names}] := [{values}]\n[{values}] = input.z\ninput.y == [{names}]"
+
+
 def unbound_chain(count: int) -> str:
     return "\n".join(f"x{number} = x{number + 1}" for number in range(count)) + f"\nx{count} = y"
 
@@ -198,7 +204,7 @@ def calls(body: str) -> int:
     return count
 
 
-@pytest.mark.parametrize("body", [reversed_chain, patterns, unbound_chain])
+@pytest.mark.parametrize("body", [reversed_chain, patterns, assigned_patterns, unbound_chain])
 def test_statements_in_any_order_take_work_in_proportion_to_their_number(body: Callable[[int], str]) -> None:
     small, large = calls(body(50)), calls(body(400))
     assert small > 50

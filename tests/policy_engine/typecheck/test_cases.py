@@ -1,4 +1,4 @@
-"""What the type checker refuses, as data: `cases/*.yaml`, each a module (or a query against it) and its errors.
+"""The errors of the type checker, as data: `cases/*.yaml`, each a module (or a query against it) and its errors.
 
 An error has its `row` and either the whole `text` or what it `starts` with. Where OPA is installed it must accept the
 same modules, and refuse the others with the same `code`; where it does not, `opa` says what it does: `accepted`, or a
@@ -24,7 +24,7 @@ CASES = [
 ]
 CODE = re.compile(r"rego_\w+_error")
 READS_ANNOTATIONS = {"z.rego": "package z\n\nq := rego.metadata.rule()"}
-"""With this among the modules OPA looks at their annotations; otherwise its caller would have to tell it."""
+"""Makes OPA process annotations, which it does when a rule asks for metadata."""
 
 
 def modules(case: dict[str, Any]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""The work of checking grows like the policy, whatever its types look like.
+"""Type checking takes work proportional to the policy, whatever its types.
 
-Work is counted in calls of the checker's functions, which a busy machine does not change.
+Work is counted in calls of the checker's functions, which do not depend on the machine's load.
 """
 
 from __future__ import annotations
