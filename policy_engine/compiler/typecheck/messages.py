@@ -80,8 +80,10 @@ def call_error(
 ) -> PolicyError:
     """The operands of a call do not fit the function."""
     error = _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
-    if name == "plus" and Scalar("string") in have:
-        error.hint = '`+` adds numbers: texts are joined by `concat`, `sprintf` or a template string, `$"{x} and {y}"`'
+    if name in ("plus", "rem") and Scalar("string") in have:
+        error.hint = (
+            '`+` and `%` take numbers: texts are joined by `concat`, `sprintf` or a template string, `$"{x} and {y}"`'
+        )
     return error
 
 

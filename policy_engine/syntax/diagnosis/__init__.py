@@ -74,8 +74,7 @@ class _Diagnosis:
             illegal = text.offset(error.location or NOWHERE)
         mistake = words.mistake(text, scan.tokens)
         if mistake is None and illegal is not None:
-            template = scan.open_template
-            mistake = characters.mistake(text, illegal, template and text.offset(template.loc))
+            mistake = characters.mistake(text, illegal, scan.tokens)
         if mistake is not None:
             self._add(mistake.message, text.location(mistake.start, mistake.end), mistake.hint, certain=True)
             return mistake.repaired

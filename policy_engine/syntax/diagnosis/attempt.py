@@ -26,9 +26,9 @@ class Attempt:
         try:
             self.reading.tree()
         except Unexpected as error:
-            body = self._misread_body(error.index)
-            if body is not None:
-                self.tokens[body] = self.tokens[body]._replace(kind="LBODY")
+            if misread := self._misread(error.index):
+                index, kind = misread
+                self.tokens[index] = self.tokens[index]._replace(kind=kind)
                 self.reading.tokens = self.tokens.copy()
                 return self.blame()
             starts = self.starts if self.reading.start == "module" else ()
@@ -49,12 +49,20 @@ class Attempt:
             return Blame(index - 1, "expected a name behind `some`")
         return Blame(index, message, hint)
 
-    def _misread_body(self, index: int) -> int | None:
-        """The brace behind an `if` that was taken for that of an object, because of a mistake in the body."""
+    def _misread(self, index: int) -> tuple[int, str] | None:
+        """A brace or bar with another meaning than the text around `index` shows, and its kind.
+
+        A mistake in a body makes the brace behind its `if` that of an object, or the bar of a comprehension a union.
+        """
         for opened, closed in self.mates.items():
-            is_object = self.tokens[opened].kind == "LBRACE" and self.tokens[opened - 1].kind == "IF"
-            if opened < index <= closed and is_object and self.layout.begins_row(opened + 1):
-                return opened
+            if opened < index <= closed:
+                is_object = self.tokens[opened].kind == "LBRACE" and self.tokens[opened - 1].kind == "IF"
+                if is_object and self.layout.begins_row(opened + 1):
+                    return opened, "LBODY"
+                bar = self.reading.lexer.bars.get(opened, opened)
+                begins = self.tokens[bar + 1].kind in ("SOME", "NOT", "EVERY") or self.layout.begins_row(bar + 1)
+                if self.tokens[bar].kind == "PIPE" and begins:
+                    return bar, "BAR"
         return None
 
     def unit(self, index: int) -> tuple[int, int, str]:

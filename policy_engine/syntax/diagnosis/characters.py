@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 from policy_engine.syntax.diagnosis.text import Mistake, Text
+from policy_engine.syntax.lexer import Token
 
 _STRING: Final = re.compile(r'"(?:[^"\\\n]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*')
 _WRONG_ESCAPE: Final = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4}).?')
@@ -17,6 +19,7 @@ _RULE: Final = re.compile(
     r"^(?:import|default|[A-Za-z_][\w.]*(?:\(.*?\)|\[.*?\])?\s+(?:if|contains|:?=))\s", re.MULTILINE
 )
 _NUMBER: Final = re.compile(r"[\w.]+")
+_DATE: Final = re.compile(r"[\w.]+(?:[-:][\w.]+)*")
 _DOTS: Final = re.compile(r"\.+\s*")
 
 _CONTROL: Final = "control characters must be escaped in a string that has escapes, a tab is `\\t`"
@@ -34,10 +37,16 @@ _SIGNS: Final = {
 }
 
 
-def mistake(text: Text, at: int, template: int | None) -> Mistake:
-    """What is wrong with the character at `at`; `template` is where a template string begins that is still open."""
+def mistake(text: Text, at: int, tokens: Sequence[Token]) -> Mistake:
+    """What is wrong with the character at `at`, behind `tokens`."""
     source = text.source
     character = source[at : at + 1]
+    raw = next((token for token in tokens if token.kind == "RAW" and _RULE.search(token.text)), None)
+    if character == "`" or (raw and source.count("`") % 2):
+        # A raw string that runs into a rule lacks its end: from there on every backtick has changed sides.
+        at = text.offset(raw.loc) if raw else at
+        return text.mistake(at, text.tail(at), "the raw string is never closed", '""', "add a backtick")
+    template = _open_template(text, tokens)
     if template is not None and character in '\n"{)]}':
         end = text.tail(template)
         if character in "\n":
@@ -51,8 +60,6 @@ def mistake(text: Text, at: int, template: int | None) -> Mistake:
         return _escape(text, at)
     if template is not None and (character == "\\" or (character.isalpha() and character.isascii())):
         return text.mistake(template, text.tail(template), _CONTROL, '""')
-    if character == "`":
-        return _raw_string(text, at)
     if character and character in "'‘’“”«»„":
         found = _QUOTED.match(source, at)
         written = '"' + re.sub(r'["\\]', "-", found[0][1:-1]) + '"' if found else " "
@@ -61,6 +68,17 @@ def mistake(text: Text, at: int, template: int | None) -> Mistake:
     if character in "0123456789":
         return _number(text, at)
     return _dot(text, at) if character == "." else _sign(text, at)
+
+
+def _open_template(text: Text, tokens: Sequence[Token]) -> int | None:
+    """Where the template string begins that is not closed yet."""
+    open_: list[Token] = []
+    for token in tokens:
+        if token.kind == "TSTART":
+            open_.append(token)
+        elif token.kind == "TEND":
+            open_.pop()
+    return text.offset(open_[-1].loc) if open_ else None
 
 
 def _string(text: Text, at: int) -> Mistake:
@@ -84,18 +102,8 @@ def _escape(text: Text, at: int) -> Mistake:
     return Mistake(at, at + len(written), message, _ESCAPES, source[:at] + repaired + source[end:])
 
 
-def _raw_string(text: Text, at: int) -> Mistake:
-    """The one without an end is the first that runs into a rule: from there on every backtick has changed sides."""
-    for start in [match.start() for match in re.finditer("`", text.source)][::2]:
-        end = text.source.find("`", start + 1)
-        if end < 0 or _RULE.search(text.source, start, end):
-            at = start
-            break
-    return text.mistake(at, text.tail(at), "the raw string is never closed", '""', "add a backtick")
-
-
 def _number(text: Text, at: int) -> Mistake:
-    written = _NUMBER.match(text.source, at)[0]  # type: ignore[index]
+    written = _DATE.match(text.source, at)[0]  # type: ignore[index]
     hint = f'a text is written in double quotes, "{written}", and a name begins with a letter'
     if ".." in written:
         hint = _RANGE
@@ -131,7 +139,7 @@ def _sign(text: Text, at: int) -> Mistake:
     if source[max(at - 1, 0) : at + 1] in _SIGNS and source[at - 1 : at] == "=":
         written = source[at - 1 : at + 1]
         return text.mistake(at - 1, at + 1, f"unexpected `{written}`: {_SIGNS[written]}", "==")
-    if unicodedata.category(character) == "Pd":
+    if unicodedata.category(character) == "Pd" or character == "\u2212":
         return text.mistake(at, at + 1, f"unexpected `{character}`: a minus is the ASCII character `-`", "-")
     if character.isalnum():
         end = _NUMBER.match(source, at).end()  # type: ignore[union-attr]

@@ -26,17 +26,6 @@ class Scan(Lexer):
             return super()._bracket(kind, text, loc, glued, ends_operand)
         return f"{kind}_ADJ" if glued and text in "([" else kind
 
-    @property
-    def open_template(self) -> Token | None:
-        """The beginning of the template string that is not closed."""
-        open_ = []
-        for token in self.tokens:
-            if token.kind == "TSTART":
-                open_.append(token)
-            elif token.kind == "TEND":
-                open_.pop()
-        return open_[-1] if open_ else None
-
 
 class Unmatched(NamedTuple):
     """A bracket without its mate, in the statement from token `start` up to `end`."""

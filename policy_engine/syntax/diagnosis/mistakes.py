@@ -54,6 +54,7 @@ _KNOWN: Final = tuple(Known(*fields) for fields in (
     ("head", "ELSE", "", "", "", "unexpected `else`: it follows the body of a rule"),
     ("head", "COLON RELATION EQ", "", "", "ASSIGN", "unexpected {}: the value of a rule is assigned with `:=`"),
     ("head", "SUB MINUS", "", "", "ASSIGN", "unexpected `-`: names consist of letters, digits and `_`"),
+    ("body", "SEMI COMMA COLON", "", "", "TCLOSE", "unexpected {}: the braces of a template string hold one value"),
     ("body", "COLON", "IF", "", "", "unexpected `:` behind `if`: a body stands in braces, `if { … }`"),
     ("body", "", "TOPEN", "", "", "expected a value in the braces of a template string", "always"),
     ("body", "RBRACE", "LBODY", "", "", "expected an expression behind `{`: the body is empty", "always"),
@@ -65,12 +66,12 @@ _KNOWN: Final = tuple(Known(*fields) for fields in (
     ("body", "ASSIGN EQ COLON", "", "SOME", "", "unexpected {} behind `some`: write `some x in xs`, or `x := …`"),
     ("body", "COLON", "", "", "", "unexpected `:`: a value is assigned with `:=`"),
     ("body", "ASSIGN EQ", "", "ASSIGN EQ", "SEMI", "unexpected {}: a statement assigns one value"),
-    ("body", "SEMI COMMA", "", "", "TCLOSE", "unexpected {}: the braces of a template string hold one value"),
     ("body", "SEMI", "", "", "", "unexpected `;`: no expression stands before it"),
     ("body", "SOME EVERY", "LAND LOR", "", "", "unexpected {}: as operand of `and` or `or` it stands in braces"),
     ("body", "LAND LOR", "", "", "", "unexpected {}: operands with `some`, `every` or `with` stand in braces"),
     ("body", "IF", "", "", "SOME", "unexpected `if`: each expression is a condition; what depends on one is a rule"),
     ("body", "IF", "", "", "SEMI", "unexpected `if`: each expression is a condition; what depends on one is a rule"),
+    ("list", "BAR", "", "", "", "unexpected `|`: the value of a comprehension is one term, or stands in parentheses"),
     ("", "RSQB", "LSQB_ADJ", "", "", "an index is missing in `[]`; `[_]` is any element"),
     ("", "IN", "SOME", "", "", "expected a variable behind `some`, found `in`"),
     ("", "", "DEFAULT", "", "", "expected a name behind `default`, found {}: `default name := constant`", "always"),
@@ -110,7 +111,7 @@ def foreign_word(layout: Layout, index: int) -> Blame | None:
         token, after = tokens[at], tokens[at + 1]
         if layout.first[at + 1] != row:
             return None
-        follows = after.kind in OPERAND_START or after.kind == "IF" or token.text.startswith("els")
+        follows = after.kind in OPERAND_START or after.kind == "IF" or token.text.startswith(("els", "then"))
         message = words.word(token.text) if token.kind == "NAME" and follows and not touches(token, after) else ""
         if message:
             return Blame(at, message)
@@ -126,11 +127,14 @@ def second_expression(tokens: Sequence[Token], index: int) -> Blame:
     if touches(before, token) and token.kind == "STRING":
         what = f"unexpected {shown(before)} before a string"
         return Blame(index - 1, f'{what}: a template string is `$"… {{x}} …"`, a raw string stands in backticks')
+    if touches(before, token) and before.kind == "STRING":
+        return Blame(index, f'unexpected {shown(token)} behind a string: a quote in a string is written `\\"`')
     if before.kind in ("NAME", "FIELD") and token.text in ("(", "["):
         return Blame(index, f"unexpected space before `{token.text}`: a call is `f(x)`, an element is `xs[i]`")
     if index > 1 and tokens[index - 2].kind == "SOME":
         return Blame(index, f"expected `in` behind {shown(before)}, found {shown(token)}")
-    call = f"; a call is `{before.text}(…)`" if before.kind == "NAME" else ""
+    name = before.text if before.kind == "NAME" else token.text if token.kind == "CONTAINS" else ""
+    call = f"; a call is `{name}(…)`" if name else ""
     return Blame(index, f"{what}: expressions are separated by a new line or `;`{call}")
 
 
@@ -264,6 +268,8 @@ class Explanation:
             return Blame(index, f"{what} before {text}")
         if self.kind == "COLON" and self.bracket == "LSQB_ADJ":
             return Blame(index, "unexpected `:` in an index: a part of an array is `array.slice(xs, from, to)`")
+        if self.bracket == "LPAR" and self._kind(self.opened - 1) == "SOME":
+            return Blame(self.opened, "unexpected `(` behind `some`: its variables stand without parentheses")
         if self.bracket == "LPAR" and self._kind(self.opened - 1) == "NAME" and not self.layout.begins_row(self.opened):
             return second_expression(self.tokens, self.opened)
         if KEYWORDS.get(self.token.text) != self.kind or (self.kind == "ELSE" and self.accepts("DEFAULT")):
@@ -273,6 +279,8 @@ class Explanation:
                 return Blame(index, f"the keyword {text} cannot be the name of a rule")
             example = "a rule begins with its name" if self.kind == "IF" else "expressions stand in the body of a rule"
             return Blame(index, f"unexpected {text}: {example}, `name if {{ … }}`")
+        if self.kind in ("IMPORT", "PACKAGE") and self._kind(index + 1) == "NAME" and self.accepts("SOME"):
+            return Blame(index, f"unexpected {text}: it stands outside of rules")
         body = self.kind in ("SOME", "NOT", "EVERY", "IN") and (
             self._nearest("LAND", "LOR") >= 0 or before.text in KEYWORDS
         )
@@ -285,7 +293,7 @@ class Explanation:
 
     def _comprehension(self) -> Blame | None:
         """What is meant to be a comprehension is read as a union, if its head is no single term."""
-        bars = [token for token in self.tokens[self.opened : self.index + _NEAR] if token.kind == "PIPE"]
+        bars = [token for token in self.tokens[self.opened : self.index + _NEAR] if token.kind in ("PIPE", "BAR")]
         if self.opened < 0 or self.is_body or not bars or self.kind not in ("SOME", "NOT", "SEMI", "ASSIGN", "EQ"):
             return None
         return Blame(self.index, f"unexpected {shown(self.token)}: a comprehension is `[x | body]`, with one value `x`")
@@ -313,9 +321,10 @@ class Explanation:
             return None
         if not self.accepts("COMMA") or self.kind not in OPERAND_START:
             return None
+        sign = "|" if self.kind == "SOME" else ","
         if self.new_row:
-            return Blame(self.index - 1, f"a `,` is missing behind {shown(self.before)}")
-        return Blame(self.index, f"a `,` {'or `:` ' if self.accepts('COLON') else ''}is missing before {text}")
+            return Blame(self.index - 1, f"a `{sign}` is missing behind {shown(self.before)}")
+        return Blame(self.index, f"a `{sign}` {'or `:` ' if self.accepts('COLON') else ''}is missing before {text}")
 
     def _general(self) -> Blame:
         expected, before, found = self._expected(), self.before, shown(self.token)
@@ -328,9 +337,10 @@ class Explanation:
         return Blame(self.index, f"expected {expected}, found {found}" if expected else f"unexpected {found}")
 
     def _expected(self) -> str:
-        texts = [text for kind, text in _WANTED.items() if self.accepts(kind)]
+        without = ("NAME", "LBODY") if self.accepts("DEFAULT") else ("LBODY",) if self.accepts("IF") else ()
+        texts = [text for kind, text in _WANTED.items() if self.accepts(kind) and kind not in without]
         if self.accepts("DEFAULT"):
-            texts = [text for text in texts if text not in ("a name", "`{`")] or ["a rule"]
+            texts = texts or ["a rule"]
         elif self.accepts("SEMI") or self.accepts("NUMBER"):
             start = ["an operator", "a new line", "`;`"] if self.accepts("SEMI") else ["a value"]
             texts = [*start, *(text for text in texts if text[1:2] in "]})")]

@@ -12,8 +12,8 @@ from policy_engine.syntax.lexer import KEYWORDS, PUNCTUATION, Token
 
 _COMMENTS: Final = ("//", "/*", "--", "; ")
 _OPERATORS: Final = {
-    "&&": "separate the expressions of a body by `;` or a new line, all of them must hold",
-    "||": "write one rule (or function) for each case",
+    "&&": "separate the expressions of a body by `;` or a new line; `&` intersects sets",
+    "||": "write one rule or function for each case; `|` unites sets",
     "===": "equality is `==`",
     "!==": "inequality is `!=`",
     "<>": "inequality is `!=`",
