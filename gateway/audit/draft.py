@@ -1,7 +1,7 @@
-"""From an intent to the draft of an entry: complete, validated, everything but its time.
+"""From an intent to the draft of an entry, which is complete and validated except for its time.
 
-A draft is made where the intent is submitted, before anything is queued, so that one bad intent never costs a batch and
-the writer's transaction has little left to do.
+A draft is made where the intent is submitted, before it is queued. So an invalid intent does not affect others, and the
+writer's transaction has little to do.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from gateway.audit.intents import (
 )
 from gateway.identifiers import uuid7
 
-# Room for what may be added to an entry after this: that it is late; what a reservation answers. Its time has a fixed
-# width.
+# Room for members that are added later: `late`, and the answer of a reservation. The time has a fixed width.
 _SLACK = 512
 _RESERVATION = 4096
 _REASONS = 32
@@ -39,7 +38,7 @@ _EVENT_ID = re.compile(r"[a-z]{3,4}_[0-9A-Za-z-]{1,56}")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One entry to be: `entry` lacks only the real time. `salt` and `private` are stored beside the log."""
+    """An entry that lacks only its time. `salt` and `private` are stored beside the log."""
 
     intent: Intent
     entry: entries.Entry
@@ -52,7 +51,7 @@ class Draft:
 
 
 def draft(intent: Intent, boot: str) -> Draft:
-    """The draft of this intent, recorded by the process `boot`; raises `bad_entry` if it cannot become an entry."""
+    """The draft of this intent, to be recorded by the process `boot`. Raises `bad_entry` if it is not valid."""
     entry: entries.Entry = {
         "v": entries.VERSION,
         "id": _event_id(intent),
@@ -91,7 +90,7 @@ def draft(intent: Intent, boot: str) -> Draft:
 
 
 def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:
-    """The `decided` entry with what its reservation answered; raises `bad_entry` if that cannot be in an entry."""
+    """The `decided` entry together with the answer of its reservation. Raises `bad_entry` if that is not valid."""
     entry = dict(entry)
     if isinstance(answer, Denial):
         entry |= {"allow": False, "open": False, "reason": answer.reason, "reasons_json": _reasons(answer.reasons)}
@@ -137,7 +136,7 @@ def _decided(intent: Decided, entry: entries.Entry) -> tuple[bytes | None, bytes
     if intent.private is None and intent.salt is None:
         return None, None
     salt = intent.salt or os.urandom(entries.SALT_BYTES)
-    # Also without an input: the salt itself is then what can be checked.
+    # Also without an input: then the commitment proves the salt.
     entry["input_commitment"] = entries.commitment(salt, "input", intent.private or b"")
     return salt, intent.private
 
@@ -155,14 +154,14 @@ def _completed(intent: Completed, entry: entries.Entry) -> None:
 
 
 def _reasons(reasons: Sequence[str]) -> str:
-    """What policies said, cut to a size that always fits: a policy must not keep its own denial out of the log."""
+    """The reasons that policies gave, cut to a size that always fits: a policy must not prevent its own record."""
     kept = [_clip(reason) for reason in reasons[:_REASONS]]
     while True:
         left_out = len(reasons) - len(kept)
         text = entries.document([*kept, f"… and {left_out} more"] if left_out else kept)
         if len(entries.canonical(text)) <= _REASONS_BYTES:
             return text
-        kept.pop()  # escapes, which are escaped once more in the leaf, made it longer than it looked
+        kept.pop()  # escapes, which are escaped again in the leaf, made it longer than expected
 
 
 def _clip(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The audit log's errors, one class with stable codes (layer 1, pure: imports only `gateway.errors`).
+"""The errors of the audit log: one class with stable codes (pure: imports only `gateway.errors`).
 
     code               what it means for the caller
     audit_unavailable  nothing is known to be written: fail closed; a retry with the same event id is safe
@@ -22,9 +22,9 @@ from gateway.errors import GatewayError
 
 
 class AuditError(GatewayError):
-    """Something about the audit log went wrong; `code` is one of the table above."""
+    """An error of the audit log. `code` is one of the table above."""
 
 
 def unavailable(detail: str) -> AuditError:
-    """The one error of the hot path: the proxy turns it into its own refusal with the same code."""
+    """The error for a log that cannot be written. The proxy refuses the request with the same code."""
     return AuditError("audit_unavailable", f"the audit log cannot be written: {detail}", hint="try again later")

@@ -1,15 +1,15 @@
-"""What the rest of the gateway asks the audit log to record: one frozen dataclass per kind of entry.
+"""What the rest of the gateway asks the audit log to record: one frozen dataclass for each kind of entry.
 
-An intent is not an entry: the writer adds what only its transaction knows (the time, and what an open decision says).
-How an intent becomes a leaf is in `entry.py` and `writer.py`. Specification: docs/architecture.md, section 10.
+An intent is not an entry yet: the writer adds what only its transaction knows (the time, the answer of a reservation).
+`draft.py` and `transaction.py` turn an intent into a leaf. Specification: docs/architecture.md, section 10.
 
-`organization` names the log: an organization's own, or `SYSTEM` for what belongs to the deployment as a whole.
-`event_id` makes recording idempotent: the same intent under the same id is recorded once, however often it is
-submitted and whatever became of earlier attempts. `epoch` is the registry's epoch at which the fact was established.
-`fields` are further members of the leaf: ASCII names (`[a-z][a-z0-9_]*`), values str, bool, None or int within
-±(2**53-1); clocks in nanoseconds are decimal strings, whole documents are canonical JSON text (`entry.document`).
-Names ending in `_json` may hold such documents (48 KiB), every other string 4 KiB. What is too long is refused
-(`bad_entry`), never cut; only `reasons` are cut, because a policy must not be able to keep its denials out of the log.
+`organization` names the log: that of an organization, or `SYSTEM` for entries of the deployment as a whole. `event_id`
+makes recording idempotent: an intent is recorded once, however often it is submitted and whatever earlier attempts
+reported. `epoch` is the registry's epoch at which the fact was established. `fields` are further members of the leaf:
+ASCII names (`[a-z][a-z0-9_]*`), values str, bool, None or int within ±(2**53-1). Clocks in nanoseconds are decimal
+strings, whole documents are canonical JSON text (`entry.document`). Members whose names end in `_json` may hold such
+documents (48 KiB), other strings at most 4 KiB. An intent that is too long is refused (`bad_entry`), not cut. Only
+`reasons` are cut, because a policy must not be able to keep its denials out of the log.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Decided:
     """A request was judged. Recorded before the first byte goes upstream.
 
     `open` says that the request goes on and a `completed` will follow: an open decision remains in the database until
-    then, and belongs to the process (`boot`) that recorded it. A denial is never open. Look at the entry that comes
-    back: `reservation` may have made it a denial.
+    then, and belongs to the process (`boot`) that recorded it. A denial is never open. Check the entry that is
+    returned: `reservation` may have made it a denial.
 
     `private` is the canonical input document without its content; it goes into a private row, the leaf holds only its
     salted commitment (`input_commitment`). Give `salt` (32 random bytes) to make further salted digests of the same
@@ -84,9 +84,9 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """An open decision has ended, whatever the end was. The first closing of a decision stands; later ones return it.
+    """An open decision has ended, in whatever way. The first closing of a decision stands; later ones return it.
 
-    The event id is derived from the decision's (`end_…` for `dec_…`), so that a decision cannot be closed twice.
+    The event id follows from the decision's (`end_…` for `dec_…`), so that a decision cannot be closed twice.
     """
 
     kind: ClassVar[str] = "completed"
@@ -108,7 +108,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Requests were turned away before a decision: `count` of them for one reason between two clock values.
+    """Requests were refused before a decision: `count` of them, for one reason, between two clock values.
 
     Without a principal they go to the `SYSTEM` log in aggregate; those of a known but dead key to its organization's.
     """
@@ -120,7 +120,7 @@ class Refused:
     last_ns: int
     organization: str = SYSTEM
     event_id: str | None = None
-    """Made up by the writer if None; then submitting twice records twice."""
+    """If None the writer makes one, and what is submitted twice is recorded twice."""
     agent: str | None = None
     key: str | None = None
     epoch: int = 0
@@ -159,7 +159,7 @@ class Activated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """A log's head was signed; recorded in the `SYSTEM` log, so that cutting a log's tail shows there too."""
+    """A log's head was signed. Recorded in the `SYSTEM` log, which thus shows if another log's tail is missing."""
 
     kind: ClassVar[str] = "checkpoint"
     organization: ClassVar[str] = SYSTEM
@@ -173,9 +173,9 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """Close every open decision of one log that belongs to `boots`, with outcome `unknown`, and say so.
+    """Close all open decisions of `boots` in one log, with outcome `unknown`, and record that.
 
-    One transaction does all of it, so each decision is closed exactly once however often recovery runs or is killed.
+    It is one transaction, so each decision is closed exactly once, however often recovery runs or is killed.
     """
 
     kind: ClassVar[str] = "recovered"

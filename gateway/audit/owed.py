@@ -1,6 +1,6 @@
-"""Closings that could not be recorded yet: the writer keeps them and appends them with the next commit that succeeds.
+"""Closings that could not be recorded yet. The writer appends them with the next commit that succeeds.
 
-What is still owed when the process dies is closed by recovery, because the open decision is still in the database.
+If the process dies first, recovery closes the decisions: they are still open in the database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.audit.draft import Draft, draft
 from gateway.audit.intents import Completed, Decided
 
 CAPACITY: Final = 10_000
-"""Beyond that closings are left to recovery."""
+"""Further closings are left to recovery."""
 
 
 class Owed:
@@ -29,9 +29,9 @@ class Owed:
         return len(self._closings)
 
     def add(self, failed: Draft, *, in_doubt: bool = False) -> None:
-        """Remember what must still be recorded, if anything, although the caller was told that it is not.
+        """Remember the closing that must still be recorded, if there is one, after this draft has failed.
 
-        `in_doubt`: `failed` may be in the log after all.
+        `in_doubt`: the draft may be in the log although its caller got an error.
         """
         intent = failed.intent
         if isinstance(intent, Completed):
@@ -45,12 +45,12 @@ class Owed:
                 self._closings.setdefault(closing.event_id, draft(closing, self._boot))
 
     def settle(self, event_id: str) -> None:
-        """This closing is in the log, or can never be."""
+        """Forget a closing: it is in the log, or can never be."""
         if self._closings:
             with self._guard:
                 self._closings.pop(event_id, None)
 
     def first(self, count: int) -> list[Draft]:
-        """The oldest of them; they are owed until they are settled."""
+        """The oldest closings. They stay owed until they are settled."""
         with self._guard:
             return list(islice(self._closings.values(), count))

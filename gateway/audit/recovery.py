@@ -1,8 +1,8 @@
-"""After a crash: is the log still what it claims to be, and what did dead processes leave open?
+"""After a crash: check that the log is sound, and close the decisions that dead processes left open.
 
-`check` is the quick look at every start: it costs what was written since the last checkpoint, not what the log holds
-(that is `verify.py`). `recover` closes open decisions of processes that are gone; it reads only their table, so it
-serves a whole restart as well as one dead worker.
+`check` is the quick check at every start. Its cost depends on what was written since the last checkpoint, not on the
+size of the log (`verify.py` checks all of it). `recover` closes open decisions of dead processes. It only reads the
+table of open decisions, and serves a whole restart as well as the death of one worker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.settings import DataDirectory
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What recovery found and did: how many decisions it closed, and whose they were."""
+    """The number of decisions that recovery closed, and the processes that had opened them."""
 
     closed: int
     boots: frozenset[str]
@@ -30,8 +30,8 @@ class Recovery:
 def recover(writer: AuditWriter, live_boots: Collection[str], *, epoch: int = 0) -> Recovery:
     """Close every open decision whose process is not alive, with outcome `unknown`, each exactly once.
 
-    `live_boots` must hold every process that may have open decisions; the writer's own is added. At a start that is
-    nobody else. For one dead worker: take the list after the process has been reaped.
+    `live_boots` must contain every live process that may have open decisions; the writer's own is added. After the
+    death of a worker, take the list when the process has been reaped.
     """
     organizations: dict[str, set[str]] = {}
     db = storage.connect_read_only(writer.data.audit_db)
@@ -54,7 +54,7 @@ def recover(writer: AuditWriter, live_boots: Collection[str], *, epoch: int = 0)
 
 
 def check(data: DataDirectory, verifier: note.Verifier) -> None:
-    """Raise `audit_damaged` if a head, its tiles, its newest entries or its newest checkpoint contradict each other."""
+    """Raise `audit_damaged` if the schema was changed, or head, tiles, newest entries and checkpoint do not agree."""
     db = storage.connect_read_only(data.audit_db)
     try:
         with storage.snapshot(db):

@@ -1,8 +1,8 @@
-"""Counts of refused requests that a process leaves behind, for whoever finds it dead.
+"""The note in which a process leaves its counts of refused requests, in case it is killed.
 
-Refusals are recorded in aggregate, so some are only counted when a process is killed. It writes them into a note every
-second (`storage/liveness.py`). Each has the event id that its entry will have: what was recorded meanwhile is not
-recorded again.
+Refusals are recorded in aggregate, so a killed process has counts that are not in the log. It writes them into a note
+every second (`storage/liveness.py`), and the control process records them. Each count has the event id of its entry, so
+that a count which was recorded before the kill is not recorded again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pack(refused: Iterable[Refused]) -> bytes:
 
 
 def record(writer: AuditWriter, note: bytes) -> None:
-    """Record what a note says. Raises `audit_unavailable`: then the note must be kept."""
+    """Record the counts in a note. If this raises `audit_unavailable`, the note must be kept."""
     try:
         intents = [Refused(**document) for document in orjson.loads(note)]
     except (orjson.JSONDecodeError, TypeError):

@@ -1,4 +1,4 @@
-"""What verification found: plain data, and how grave it is. Who finds it is in `verify.py`."""
+"""The result of a verification as plain data, and the exit code that it means. `verify.py` fills it in."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ INCOMPLETE: Final = "incomplete"
 
 EXIT_CODES: Final = {VALID: 0, TAMPERED: 1, INCOMPLETE: 3}  # 2 is a usage error
 
-MAX_FINDINGS: Final = 100  # named one by one; the rest is counted
+MAX_FINDINGS: Final = 100  # kept one by one; further ones are only counted
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that no undisturbed log contains. `index` is the entry concerned, the first one of several."""
+    """A fault that only a damaged log has. `index` is the entry concerned, or the first of several."""
 
     origin: str
     index: int | None
@@ -31,18 +31,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class OpenDecision:
-    """A decision that has not been closed. Of a live process it is a request on its way; otherwise recovery is due."""
+    """A decision that is not closed. If its process lives, the request is under way; otherwise recovery is due."""
 
     event_id: str
     index: int
     boot: str
     alive: bool | None
-    """None if it is not known which processes are alive, as with a copy of the log."""
+    """None if the live processes are not known, as for a copy of the log."""
 
 
 @dataclass(slots=True)
 class LogReport:
-    """One log: how far it was read, and how far it is signed."""
+    """One log: its size, and how much of it is signed."""
 
     origin: str
     organization: str
@@ -55,7 +55,7 @@ class LogReport:
 
     @property
     def unsigned(self) -> int:
-        """Entries after the last checkpoint: they are in the tree, but nobody has vouched for it yet."""
+        """The number of entries after the last checkpoint."""
         return self.size - self.signed
 
 

@@ -1,7 +1,7 @@
-"""Reading the log for people: the newest entries, of one organization or agent, and what comes after them.
+"""Searching the log: the newest entries, all or those of one organization or agent, and the entries after them.
 
-Only finds and decodes; nothing here is verified (`verify.py`), and how it looks is a matter of `gateway/cli/audit.py`.
-Whatever is found has been read when a function returns: nothing holds an old state of the database afterwards.
+Entries are found and decoded, but not verified (`verify.py`). `gateway/cli/audit.py` prints them. Each function has
+read everything when it returns, so that no read transaction stays open.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Found:
     kind: str
     time_ns: int
     entry: entries.Entry
-    """Empty if the leaf is not an entry, as only in a log that was tampered with."""
+    """Empty if the leaf is not an entry, which only happens in a log that was tampered with."""
 
 
 # A filter that is NULL lets everything pass. Each query walks one index from its end, so its cost does not grow with
@@ -67,7 +67,7 @@ def after(
 
 
 def last_position(db: sqlite3.Connection) -> int:
-    """Where the log ends now."""
+    """The position of the newest entry."""
     (position,) = db.execute("SELECT max(id) FROM entry").fetchone()
     return position or 0
 

@@ -1,12 +1,12 @@
-"""The signer: turns tree heads into signed checkpoints, and never contradicts itself.
+"""The signer: it turns tree heads into signed checkpoints, and never signs two that contradict each other.
 
-A log must not sign a checkpoint that is inconsistent with one it signed before. So the signer remembers, outside of the
-database, the newest checkpoint of every log (`signer-state`), and signs a larger tree only after a consistency proof
-from that one and from the newest one that is stored. A database that was rolled back to an old copy is thereby found
-here, before its second history gets a signature. Remembering comes first: a checkpoint that nobody can see is harmless,
-a second one for the same size is not.
+A log must not sign a checkpoint that is inconsistent with an earlier one. So the signer remembers the newest checkpoint
+of every log outside of the database (`signer-state`). It signs a larger tree only if that tree is consistent with this
+checkpoint and with the newest stored one. So a database that was rolled back to an old copy is found before a second
+history is signed. The checkpoint is remembered before it is stored: one that nobody has seen does no harm, but a second
+one for the same size does.
 
-One process signs: whoever holds the lock on the key file. Who may call it and when is not decided here.
+Only the process that holds the lock on the key file can sign.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.writer import AuditWriter
 from gateway.settings import DataDirectory
 
-_TOGETHER: Final = 256  # announcements that share a commit, far fewer than the writer lets wait
+_TOGETHER: Final = 256  # announcements that share a commit; fewer than may wait in the writer's queue
 
 
 def key_path(data: DataDirectory) -> Path:
@@ -42,7 +42,7 @@ def public_key_path(data: DataDirectory) -> Path:
 
 
 def create_key(data: DataDirectory, deployment: str) -> note.Verifier:
-    """Make the deployment's signing key, and its public half beside it for whoever will verify. Never overwrites."""
+    """Create the deployment's signing key, with the public key beside it. Never overwrites."""
     checkpoints.origin(deployment, intents.SYSTEM, 1)  # the name must be able to begin an origin
     signer = note.Signer.generate(deployment)
     _create(key_path(data), f"{signer.encode()}\n", 0o600)
@@ -63,7 +63,7 @@ def load_verifier(source: str | Path) -> note.Verifier:
 
 
 def load_state(data: DataDirectory) -> dict[str, str]:
-    """The newest checkpoint note of every log that this node has signed, by origin, unverified."""
+    """The newest note of every log that was signed here, by origin, not verified."""
     try:
         state = orjson.loads(data.signer_state.read_bytes())
     except FileNotFoundError:
@@ -114,14 +114,14 @@ class Signer:
         os.close(self._file)
 
     def check(self) -> None:
-        """Raise `signer_refused` if a log contradicts what was signed of it. Changes nothing."""
+        """Raise `signer_refused` if a log contradicts an earlier checkpoint of it. Changes nothing."""
         refused: list[AuditError] = []
         self._examine(refused, system=None)
         if refused:
             raise refused[0]
 
     def forgotten(self) -> list[Checkpoint]:
-        """The newest stored checkpoint of each log that was signed, and of which nothing is remembered."""
+        """The newest stored checkpoint of each log that `signer-state` does not mention."""
         found: list[Checkpoint] = []
         db = storage.connect_read_only(self._data.audit_db)
         try:
@@ -136,20 +136,20 @@ class Signer:
         return found
 
     def adopt(self, forgotten: Iterable[Checkpoint]) -> None:
-        """Remember these as signed. The caller answers for the database being the newest one."""
+        """Remember these as signed. The caller must know that the database is not an older copy."""
         self._save_state(self._state | {each.origin: each for each in forgotten})
 
     def sign_all(self, writer: AuditWriter) -> list[Checkpoint]:
-        """Sign every log that has grown, the system log last: it says what was signed of the others.
+        """Sign every log that has grown. The system log is the last, because it records the checkpoints of the others.
 
-        One log's contradiction does not keep the others unsigned; the first is raised at the end (`signer_refused`).
+        If a log must not be signed, the others are signed all the same, and `signer_refused` is raised at the end.
         """
         refused: list[AuditError] = []
         signed = self._sign(refused, system=False)
         for at in range(0, len(signed), _TOGETHER):
             for waiting in [writer.submit(_announcement(each)) for each in signed[at : at + _TOGETHER]]:
                 waiting.result()
-        # Only now: a checkpoint that is stored is not looked at again, so its announcement would be lost.
+        # Only after the announcement: what is stored is not announced again.
         self._store(signed)
         system = self._sign(refused, system=True)
         self._store(system)
@@ -158,7 +158,7 @@ class Signer:
         return [*signed, *system]
 
     def _sign(self, refused: list[AuditError], *, system: bool) -> list[Checkpoint]:
-        """The new checkpoints of the system log, or of all the others; they are remembered when this returns."""
+        """The new checkpoints of the system log, or of all other logs. They are remembered when this returns."""
         found = self._examine(refused, system=system)
         remembered = self._state | {checkpoint.origin: checkpoint for checkpoint, _ in found}
         if remembered != self._state:
@@ -168,7 +168,8 @@ class Signer:
     def _examine(self, refused: list[AuditError], *, system: bool | None) -> list[tuple[Checkpoint, bool]]:
         """The heads that may be signed, each with whether its checkpoint is stored already.
 
-        Of the system log, of all the others, or of both (None). Those that may not be signed join `refused`.
+        `system` selects the system log, all other logs, or both (None). An error for each log that must not be signed
+        is added to `refused`.
         """
         found: list[tuple[Checkpoint, bool]] = []
         missing = set() if system else set(self._state)
@@ -191,7 +192,7 @@ class Signer:
         return found
 
     def _next(self, db: sqlite3.Connection, head: storage.Head) -> tuple[Checkpoint, bool]:
-        """The checkpoint of this head, and whether it is stored; raises `signer_refused` if it must not be signed."""
+        """The checkpoint of this head, and whether it is stored. Raises `signer_refused` if it must not be signed."""
         if head.origin != checkpoints.origin(self._signer.name, head.organization, head.epoch):
             raise _refusal(head.origin, f"the key is for the logs of `{self._signer.name}`")
         claimed = Checkpoint(head.origin, head.size, head.root)
@@ -199,8 +200,8 @@ class Signer:
         newest = None if stored is None else self._own(stored, head.origin)
         remembered = self._state.get(head.origin)
         if newest is not None and remembered is None:
-            # Remembering comes before storing. Without the memory, what was signed last is not known: an older copy of
-            # the database would be continued, and a second history signed.
+            # A checkpoint is remembered before it is stored, so this memory was lost. What was signed last is unknown:
+            # an older copy of the database would be continued, and a second history signed.
             raise AuditError(
                 "signer_refused",
                 f"`{head.origin}` was signed before, and `{self._data.signer_state}` does not say how far",
@@ -208,7 +209,7 @@ class Signer:
                 hint="restore that file from a backup; if it is lost, type `gateway audit adopt`",
             )
         if claimed == newest == remembered:
-            return claimed, True  # as for most of many logs, every time
+            return claimed, True  # the usual case where there are many logs
         node = tiles.node_reader(head.size, storage.tile_reader(db, head.id))
         try:
             if merkle.root(head.size, node) != head.root:
@@ -232,7 +233,7 @@ class Signer:
             raise _refusal(origin, f"an earlier checkpoint cannot be trusted: {error.message}") from error
 
     def _save_state(self, state: dict[str, Checkpoint]) -> None:
-        """Replace the state file so that after a crash it is the old one or the new one, and durable when we go on."""
+        """Replace the state file. After a crash it is the old one or the new one; on return the new one is durable."""
         notes = {origin: checkpoints.sign(each, self._signer) for origin, each in state.items()}
         path = self._data.signer_state
         temporary = path.with_name(f"{path.name}.new")
@@ -249,7 +250,7 @@ class Signer:
             raise AuditError("signer_refused", f"cannot write `{path}`: {error.strerror}", subject=str(path)) from error
 
     def _store(self, signed: Iterable[Checkpoint]) -> None:
-        """Publish notes in the database. Signing is deterministic: a second attempt stores the same bytes."""
+        """Store notes in the database. Signatures are deterministic: a second attempt stores the same bytes."""
         rows = [(checkpoints.sign(each, self._signer).encode(), each.size, each.origin) for each in signed]
         if not rows:
             return
@@ -264,11 +265,11 @@ class Signer:
                     row,
                 )
                 if stored.fetchone() != (1,):
-                    raise sqlite3.IntegrityError("a checkpoint that it was told to store is not there")
+                    raise sqlite3.IntegrityError("a statement did not store its checkpoint: look for a trigger")
 
 
 def _announcement(signed: Checkpoint) -> intents.Signed:
-    """The system log's entry about a checkpoint; its id follows from what it says, so that it is recorded once."""
+    """The system log's entry about a checkpoint. The id follows from its content, so that it is recorded once."""
     name = hashlib.sha256(f"{signed.origin} {signed.size}".encode()).hexdigest()[:32]
     return intents.Signed(
         event_id=f"ckp_{name}",

@@ -1,11 +1,12 @@
 """`audit.db`: its schema, how it is opened, and how the log is read back from it (SQLite).
 
-What is evidence and what is not: `entry.leaf` is the log; `tile`, `log` and `checkpoint` can be recomputed from the
-leaves and the signatures, and `verify.py` does so; the other columns of `entry` and all of `open_decision` are indexes
-that verification derives again from the leaves. `private` holds what must be erasable; a leaf only commits to it.
-Writing is not here: the one way in is `transaction.py`, and for checkpoints `signer.py`.
+`entry.leaf` is the evidence. `tile`, `log` and `checkpoint` can be recomputed from the leaves and the signatures, and
+`verify.py` does so. The other columns of `entry` and all of `open_decision` are indexes, which verification derives
+again from the leaves. `private` holds what must be erasable; a leaf only commits to it. Only `transaction.py` writes
+entries, and only `signer.py` writes checkpoints.
 
-Any number of processes of one machine may have the file open: readers never wait (WAL), writers take turns (`lock.py`).
+Any number of processes on one machine may have the file open: readers never wait (WAL), writers take turns
+(`gateway/storage/file_lock.py`).
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ CREATE TABLE private (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A tree as the database says it is: how many entries, and the frontier over them."""
+    """A tree as the database describes it: the number of entries, and the frontier over them."""
 
     id: int
     organization: str
@@ -113,7 +114,7 @@ class Head:
 
 
 def create(data: DataDirectory) -> None:
-    """Make an empty `audit.db` and its lock file. An existing one is refused: a log is never begun twice."""
+    """Create an empty `audit.db` and its lock file. Raises `audit_exists` rather than start an existing log anew."""
     path = data.audit_db
     try:
         database_files.create(path)
@@ -124,7 +125,7 @@ def create(data: DataDirectory) -> None:
         raise AuditError("audit_missing", f"cannot create `{path}`: {error.strerror}", subject=str(path)) from error
     db = _open(path, "rw")
     try:
-        # Both are fixed once the first table exists.
+        # The page size and the vacuum mode cannot be changed once the first table exists.
         db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
@@ -137,7 +138,7 @@ def create(data: DataDirectory) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open an existing log for appending, if its schema is as this program made it.
+    """Open an existing log for appending. Raises `audit_damaged` if its schema is not the one of this program.
 
     Transactions are begun and ended explicitly.
     """
@@ -152,15 +153,15 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open an existing log for reading, beside a running gateway or as a copy without one.
+    """Open an existing log for reading: that of a running gateway, or a copy.
 
-    A copy on a read-only disk has no place for the files that SQLite's readers share: it is read as it lies there.
+    On a read-only disk SQLite cannot create the files that readers share; a copy there is opened as immutable.
     """
     try:
         return _checked(_open(path, "ro"), path)
     except sqlite3.OperationalError as error:
         wal = path.with_name(f"{path.name}-wal")
-        if wal.exists() and wal.stat().st_size:  # it holds entries, which would be overlooked
+        if wal.exists() and wal.stat().st_size:  # it holds entries, which an immutable database does not show
             raise AuditError(
                 "audit_damaged",
                 f"`{path}` cannot be read together with `{wal.name}` beside it: {error}",
@@ -175,7 +176,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def exclusive(data: DataDirectory) -> Iterator[sqlite3.Connection]:
-    """One transaction under `audit.lock`, for who is not the writer; committed unless the block raises.
+    """One transaction under `audit.lock`, for callers other than the writer; committed unless the block raises.
 
     Raises `audit_unavailable` if the log cannot be written.
     """
@@ -209,7 +210,7 @@ def _open(path: Path, mode: str, *, immutable: bool = False) -> sqlite3.Connecti
 
 
 def _configure(db: sqlite3.Connection) -> None:
-    """What SQLite forgets when a connection closes."""
+    """Set what SQLite does not store in the file."""
     db.execute("PRAGMA synchronous = FULL")  # NORMAL may lose acknowledged commits when the power fails
     db.execute("PRAGMA secure_delete = ON")  # an erased private row leaves no bytes behind
 
@@ -220,7 +221,7 @@ def touch(db: sqlite3.Connection) -> None:
 
 
 def check_version(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database that is not this program's log, or of another version of it."""
+    """Raise `audit_schema` if the database is not an audit log, or one of another version."""
     try:
         (application,) = db.execute("PRAGMA application_id").fetchone()
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
@@ -242,7 +243,7 @@ def check_version(db: sqlite3.Connection, path: Path) -> None:
 
 
 def check_schema(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a log with other tables, indexes or triggers than this program makes: a trigger can undo a write."""
+    """Raise `audit_damaged` unless the schema is the one of this program: a foreign trigger can undo a write."""
     if differences := schema_differences(db):
         raise AuditError(
             "audit_damaged",
@@ -253,7 +254,7 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
 
 
 def schema_differences(db: sqlite3.Connection) -> list[str]:
-    """How the tables, indexes, triggers and views differ from those that this program makes."""
+    """How tables, indexes, triggers and views differ from those of this program."""
     expected, found = _expected_schema(), _schema(db)
     changed = [
         f"{found[name][0]} `{name}` was changed" for name in found if expected.get(name, found[name]) != found[name]
@@ -264,14 +265,14 @@ def schema_differences(db: sqlite3.Connection) -> list[str]:
 
 
 def schema_version(db: sqlite3.Connection) -> int:
-    """A number that changes with every change of the schema: cheaper to compare than the schema itself."""
+    """A number that SQLite changes with every change of the schema. It is cheaper to compare than the schema."""
     (version,) = db.execute("PRAGMA schema_version").fetchone()
     return int(version)
 
 
 def _schema(db: sqlite3.Connection) -> dict[str, tuple[str, str, str | None]]:
     rows = db.execute("SELECT name, type, tbl_name, sql FROM sqlite_schema")
-    # Statistics may be there: ANALYZE changes no meaning.
+    # ANALYZE adds tables of statistics, which change no meaning.
     return {name: (kind, table, sql) for name, kind, table, sql in rows if not name.startswith("sqlite_stat")}
 
 
@@ -284,7 +285,7 @@ def _expected_schema() -> dict[str, tuple[str, str, str | None]]:
 
 @contextmanager
 def snapshot(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Read everything from one moment, whatever is written meanwhile."""
+    """A read transaction: all reads in it see the same state."""
     db.execute("BEGIN")
     try:
         yield db
@@ -293,7 +294,7 @@ def snapshot(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def split_hashes(data: bytes) -> list[bytes]:
-    """Hashes that are stored side by side, as frontiers and tiles are."""
+    """The hashes that a frontier or a tile stores one after the other."""
     return [data[at : at + merkle.HASH_BYTES] for at in range(0, len(data), merkle.HASH_BYTES)]
 
 
@@ -301,12 +302,12 @@ _HEAD = "SELECT id, organization, epoch, origin, size, frontier, time_ns FROM lo
 
 
 def heads(db: sqlite3.Connection) -> list[Head]:
-    """Every tree, in the order in which they were begun."""
+    """All trees, oldest first."""
     return [_head(row) for row in db.execute(f"{_HEAD} ORDER BY id")]
 
 
 def head(db: sqlite3.Connection, organization: str) -> Head | None:
-    """The tree that an organization's entries go to now: the one of its latest epoch."""
+    """The tree that an organization's entries are appended to: the one of its latest epoch."""
     row = db.execute(f"{_HEAD} WHERE organization = ? ORDER BY epoch DESC LIMIT 1", (organization,)).fetchone()
     return _head(row) if row else None
 
@@ -320,7 +321,7 @@ def _head(row: tuple[int, str, int, str, int, bytes, int]) -> Head:
 
 
 def tile_reader(db: sqlite3.Connection, log_id: int) -> tiles.Read:
-    """Fetches hash tiles of one log, and entry bundles where the level is `tiles.ENTRIES`."""
+    """A function that reads hash tiles of one log, and entry bundles at the level `tiles.ENTRIES`."""
 
     def read(tile: tiles.Tile) -> bytes:
         if tile.level == tiles.ENTRIES:
@@ -344,11 +345,11 @@ def tile_reader(db: sqlite3.Connection, log_id: int) -> tiles.Read:
 
 
 def newest_checkpoint(db: sqlite3.Connection, log_id: int) -> str | None:
-    """The note over the largest signed tree of a log, unverified."""
+    """The note about the largest signed tree of a log, not verified."""
     row = db.execute("SELECT note FROM checkpoint WHERE log_id = ? ORDER BY size DESC LIMIT 1", (log_id,)).fetchone()
     return text_of(row[0]) if row else None
 
 
 def text_of(note: object) -> str:
-    """A stored note as text. Whatever else is stored in its place is no note, as its reader will find."""
+    """A stored note as text. A value of another type gives the empty text, which is no valid note."""
     return note.decode("utf-8", "replace") if isinstance(note, bytes) else ""

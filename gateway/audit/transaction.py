@@ -1,9 +1,9 @@
-"""One transaction of the log: drafts become entries, and the tree grows by them.
+"""One transaction of the log: it turns drafts into entries and appends them to their trees.
 
-This is the only code that appends. It runs under `audit.lock` and inside `BEGIN IMMEDIATE`, both held by its caller,
-and keeps nothing from one transaction to the next: another process may have appended meanwhile, and a commit that
-failed may still have happened. Everything an entry belongs with (its tiles, the log's head, its private row, the open
-decision) is written here too, so that after any crash all of it is there or none.
+This is the only code that appends entries. The caller holds `audit.lock` and has begun the transaction. Nothing is kept
+from one transaction to the next: another process may have appended meanwhile, and a commit that failed may have taken
+effect. What belongs to an entry (tiles, the log's head, the private row, the open decision) is written in the same
+transaction, so that after a crash all of it is there or nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Completed, Decided, Denial, Recovered, Reservation
 
 BACKWARD_NS = 5_000_000_000
-"""How far the clock may go back behind a log's last entry before it stands still (docs/architecture.md, section 16)."""
+"""How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """An entry that is durable: where it is, and what it says."""
+    """A durable entry and its place in the log."""
 
     seq: int
     time_ns: int
@@ -35,7 +35,7 @@ class Committed:
 
 @dataclass(slots=True)
 class _Log:
-    """One tree inside this transaction: the head as it was read, and what is to be appended to it."""
+    """One tree inside this transaction: its head, and the leaves appended so far."""
 
     id: int
     size: int  # grows with every entry
@@ -46,9 +46,10 @@ class _Log:
 
 
 class Transaction:
-    """Owned by one `BEGIN IMMEDIATE`; after `finish` the caller commits.
+    """Lives inside one `BEGIN IMMEDIATE`; after `finish` the caller commits.
 
-    INVARIANT: `record` raises before it has changed anything, so a refused draft leaves the rest of the batch as it is.
+    INVARIANT: `record` raises `AuditError` before it has written anything that belongs to the draft, so that one
+    refused draft does not affect the rest of the batch.
     """
 
     def __init__(self, db: sqlite3.Connection, deployment: str, clock: Callable[[], int]) -> None:
@@ -56,10 +57,10 @@ class Transaction:
         self._deployment = deployment
         self._clock = clock
         self._logs: dict[str, _Log] = {}
-        self._changes = db.total_changes  # what it should be by now: that of the start, and one for each row written
+        self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
 
     def record(self, item: Draft) -> Committed:
-        """Append one entry. An event that is in the log already is not repeated: the entry that says it is returned."""
+        """Append one entry. If the event is in the log already, return the entry that is there."""
         known = self._find(item)
         if known is not None:
             return known
@@ -95,13 +96,13 @@ class Transaction:
                 (log.size, b"".join(log.frontier), log.time_ns, log.id),
             )
         if self._db.total_changes != self._changes:
-            raise sqlite3.IntegrityError("more rows were changed than it was told to: does it have a trigger?")
+            raise sqlite3.IntegrityError("other rows were changed than the statements say: look for a trigger")
 
     def _write(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
-        """Write one row. Raises `sqlite3.IntegrityError` if the database does not do so: then nothing is committed."""
+        """Write one row. Raises `sqlite3.IntegrityError` if that has no effect; the whole batch fails then."""
         cursor = self._db.execute(statement, values)
         if cursor.rowcount != 1:
-            raise sqlite3.IntegrityError("a row that it was told to write is not there: does it have a trigger?")
+            raise sqlite3.IntegrityError("a statement did not write its row: look for a trigger")
         self._changes += 1
         return cursor
 
@@ -113,8 +114,8 @@ class Transaction:
             return None
         seq, time_ns, leaf = row
         entry = entries.decode(leaf)
-        # The first closing of a decision stands, whatever later ones say. Anything else under the same id must be
-        # the same fact: a second attempt, perhaps by another process and with a fresh salt.
+        # The first closing of a decision stands, whatever later ones say. Otherwise the same id must mean the same
+        # fact: it is a second attempt, perhaps by another process and with another salt.
         if not isinstance(item.intent, Completed) and not _is_same_fact(entry, item):
             raise AuditError(
                 "event_conflict",
@@ -123,7 +124,8 @@ class Transaction:
             )
         was_open = isinstance(item.intent, Decided) and decision.recorded(entry) is State.OPEN
         if was_open and not self._is_open(str(entry["id"])):
-            # Its first attempt failed closed and was settled: going on now would be a request that the log denies.
+            # The first attempt was reported as failed and the decision closed since. To continue would be to forward a
+            # request that was not forwarded according to the log.
             raise AuditError("event_conflict", f"`{entry['id']}` has been closed already", subject=str(entry["id"]))
         return Committed(seq, time_ns, str(item.entry["id"]), entry)
 
@@ -136,7 +138,7 @@ class Transaction:
         return log
 
     def _begin_log(self, organization: str) -> storage.Head:
-        """The first entry of an organization begins its log: the registry need not announce it."""
+        """Begin the log of an organization, with its first entry."""
         origin = checkpoint.origin(self._deployment, organization, 1)
         cursor = self._write(
             "INSERT INTO log (organization, epoch, origin, size, frontier, time_ns) VALUES (?, 1, ?, 0, x'', 0)",
@@ -165,7 +167,7 @@ class Transaction:
             keep = not isinstance(answer, Denial)
         except (AuditError, sqlite3.Error):
             raise
-        except Exception as error:  # whatever is wrong with one reservation must not cost the rest of the batch
+        except Exception as error:  # a defect in one reservation must not affect the rest of the batch
             raise unavailable(f"a reservation failed: {error!r}") from error
         finally:
             if not keep:
@@ -192,7 +194,7 @@ class Transaction:
         return committed, cursor.lastrowid
 
     def _keep(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
-        """What a decision leaves beside the log."""
+        """Store what belongs to a decision beside its entry."""
         if decision.recorded(entry) is State.OPEN:
             self._write(
                 "INSERT INTO open_decision (event_id, log_id, boot, agent, reservation) VALUES (?, ?, ?, ?, ?)",
@@ -216,7 +218,7 @@ class Transaction:
         self._changes += 1
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
-        """Close what dead processes left open. The clock is asked once, before anything is changed."""
+        """Close the open decisions of dead processes. The clock is read once, before anything is written."""
         rows = [
             (event_id, agent)
             for event_id, boot, agent in self._db.execute(
@@ -233,7 +235,7 @@ class Transaction:
         return committed
 
 
-# What two attempts to record the same event may differ in, and what the reservation of a decision has settled.
+# Members in which two attempts to record the same event may differ, and those that a reservation may change.
 _OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment"})
 _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
 

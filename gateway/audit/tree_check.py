@@ -1,10 +1,10 @@
-"""One tree under verification: it is built again from the leaves, and everything stored about it is compared.
+"""Verification of one tree: it is computed again from the leaves and compared with everything stored about it.
 
-The steps are those of `verify.py`. Once the tree of a log is known to be wrong at some entry, later roots and higher
-tiles of it differ as a consequence; only the cause is reported, and every further leaf that disagrees with its tile.
+The numbers of the steps are those of `verify.py`. If one entry is wrong, later roots and higher tiles differ too. Only
+the cause is reported, and every further leaf that differs from its tile.
 
-A log is read in several transactions and may grow between them. What was read of it stays true: tiles, entries and
-checkpoints are added, and none of them changes.
+A log is read in several transactions and may grow between them. What was read remains valid, because entries, complete
+tiles and checkpoints never change.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class TreeCheck:
         return self._next
 
     def look(self, head: storage.Head) -> None:
-        """The log as another transaction sees it: there may be more of everything."""
+        """Continue in another transaction, in which the log may be longer."""
         self.head = head
         self._all_read = False
         self._upcoming = self._due()
@@ -187,7 +187,7 @@ class TreeCheck:
         return merkle.root(size, tiles.node_reader(size, storage.tile_reader(self._db, self.head.id)))
 
     def _compare_root(self, checkpoint: Checkpoint) -> None:
-        """(4) Usually where the tree is now; one that was stored meanwhile may be of a size that has been passed."""
+        """(4) Usually at the current size; a checkpoint that was stored meanwhile may have a smaller one."""
         if checkpoint.size == self._next:
             root = merkle.frontier_root(self._frontier)
         elif self._broken or self._disputed or not self._tiles_sound:

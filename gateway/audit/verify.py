@@ -1,6 +1,6 @@
 """Verification of a whole log, offline, with nothing but the database and a public key.
 
-Nothing that is stored is believed. In one pass over the leaves, in the order in which they were written:
+It trusts nothing that is stored. In one pass over the leaves, in the order in which they were written, it checks:
 
 (0) the database and its schema are this program's, and each log's name belongs to the key's deployment
 (1) every leaf is an entry in canonical form, of this log, at the next index, not before its predecessor
@@ -13,12 +13,12 @@ Nothing that is stored is believed. In one pass over the leaves, in the order in
 (8) at the end every tile and the head are those of the tree, and nothing else is stored
 (9) SQLite finds its own structures intact
 
-What cannot be seen from here is the loss of everything after some checkpoint, together with the system log's memory of
-it. Against that, give checkpoints that were kept elsewhere (`known`): they join (4).
+It cannot see that everything after some checkpoint is missing, if the system log's entries about it are missing too.
+Checkpoints that were kept elsewhere (`known`) show that: they are checked in (4).
 
-A log may grow while it is verified. It is read in transactions of `STEP` entries, because SQLite's write-ahead log
-cannot be reused while somebody reads an old state; the last one of them also sees everything that is compared at the
-end. Entries that come meanwhile are verified too.
+A log may grow while it is verified. It is read in transactions of `STEP` entries, because SQLite cannot reuse the
+write-ahead log while a reader sees an old state. The last transaction also sees everything that is compared at the end.
+Entries that are appended meanwhile are verified too.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def verify(
         origin = text.partition("\n")[0]
         by_origin.setdefault(origin, []).append(checkpoints.verify(text, verifier, origin))
     db = storage.connect_read_only(path)
-    # A changed byte may make a text undecodable: that must be a difference, not an exception.
+    # A changed byte can make a text undecodable. That must be a finding, not an exception.
     db.text_factory = lambda data: data.decode("utf-8", "replace")
     report = Report(str(verifier))
     work = _Verification(db, verifier, report, by_origin, live_boots)
@@ -81,7 +81,7 @@ def verify(
     except sqlite3.DatabaseError as error:
         report.add(Finding(*work.place, f"the database is damaged: {error}"))
     except (TypeError, ValueError) as error:
-        # Only a changed file holds a value of another type than its column's, and most of them have been named.
+        # Only a changed file holds a value of another type than its column's. Most of these are found one by one.
         report.add(Finding(*work.place, f"the database is damaged, a value has the wrong type: {error}"))
     finally:
         db.close()
@@ -121,7 +121,7 @@ class _Verification:
         (total,) = self._db.execute("SELECT count(*) FROM entry").fetchone()
         last, is_last = _FIRST, False
         while not is_last:
-            # A log that grows faster than it is read is not chased for ever.
+            # If a log grows faster than it is read, the rest is read in one transaction.
             limit = STEP if self._report.entries < 2 * total + STEP else -1
             with storage.snapshot(self._db):
                 self._look()
@@ -131,7 +131,7 @@ class _Verification:
                     self._end()
             if progress:
                 progress(self._report.entries, max(total, self._report.entries))
-        # (9) In a transaction of its own. Nothing of the above depends on what it sees.
+        # (9) In a transaction of its own.
         for (text,) in self._db.execute("PRAGMA integrity_check(10)"):
             if text != "ok":
                 self._found(None, None, f"the database is damaged: {text}")
@@ -170,7 +170,7 @@ class _Verification:
         return last, count
 
     def _end(self) -> None:
-        """What is compared when every leaf has been read, in the snapshot that saw the last one."""
+        """What is compared after the last leaf, in the same transaction."""
         self.place = ("", None)
         for origin, lost in self._known.items():
             if size := max(checkpoint.size for checkpoint in lost):
@@ -190,7 +190,7 @@ class _Verification:
         if tree is None:
             self._found(None, None, f"entry `{event_id}` belongs to no log")
             return
-        # The type of a stored value is a byte that can be changed, too. What it says is verified all the same.
+        # A changed byte can also change the type of a stored value. The value is verified all the same.
         if type(seq) is not int:
             self._found(log_id, tree.due, "its index is not stored as a number")
             seq = tree.due
@@ -219,7 +219,7 @@ class _Verification:
         self._follow(tree, log_id, index, entry)
 
     def _follow(self, tree: TreeCheck, log_id: int, index: int, entry: entries.Entry) -> None:
-        """What an entry means for others."""
+        """Check what an entry says about other entries."""
         kind = entry["kind"]
         if kind == "decided":
             if decision.recorded(entry) is State.OPEN:
@@ -260,7 +260,7 @@ class _Verification:
             self._found(log_id, index, "its private row was changed: it commits to another one")
 
     def _erased(self, log_id: int, index: int, entry: entries.Entry) -> None:
-        """(6) Private rows that are gone with the log's knowledge."""
+        """(6) Private rows that were erased."""
         try:
             erased = json.loads(str(entry["decisions_json"]))
         except ValueError:
@@ -284,7 +284,7 @@ class _Verification:
             self._trees[log_id].log.decisions[decision.closed(entry)] += 1
 
     def _announced(self, log_id: int, index: int, entry: entries.Entry) -> None:
-        """(7) A checkpoint that the system log tells of."""
+        """(7) A checkpoint that the system log records."""
         if self._trees[log_id].head.organization != SYSTEM:
             self._found(log_id, index, "only the system log tells of checkpoints")
             return

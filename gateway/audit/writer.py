@@ -1,18 +1,18 @@
-"""The one writer of a process: a thread that takes all that waits, commits it with one fsync, and wakes who waited.
+"""The writer of a process: a thread that commits all waiting entries with one fsync and then wakes their callers.
 
-*Group commit when free*: while one commit is on its way to the disk the next group gathers behind it, so a lone client
-pays one fsync and a busy gateway shares it. An event loop hands over its jobs when a turn of it has submitted no more,
-after a millisecond at the latest: a group costs little more than its first entry, and one that is committed while the
-loop is still busy leaves the rest of them to a second one.
+*Group commit when free*: while one commit is on its way to the disk, the next group gathers behind it. So a single
+client pays for one fsync, and the clients of a busy gateway share it. An event loop hands over its jobs after a turn in
+which it has submitted no more, or after a millisecond: a group costs little more than its first entry, so it is worth
+waiting for the rest of it.
 
-What a failure means. Before COMMIT is attempted nothing was written. A COMMIT that reports an error is an *unknown
-outcome*: the waiters fail closed, the connection is thrown away, and nothing is believed until event ids have been
-looked up again. A `completed` that could not be recorded is *owed*: the writer keeps it and appends it with the next
-commit that succeeds; a decision that may have been recorded although its request was refused is closed the same way.
-What is still owed when the process dies is closed by recovery: the open decision is still in the database.
+What a failure means. Before COMMIT is attempted, nothing was written. A COMMIT that reports an error has an *unknown
+outcome*: all waiters get an error, the connection is closed, and event ids are looked up before anything is appended
+again. A `completed` entry that could not be recorded is *owed*: the writer keeps it and appends it with the next commit
+that succeeds (`owed.py`). It closes a decision that may have been recorded, although its request was refused, the same
+way. Recovery closes what is owed when the process dies, because the open decision is still in the database.
 
-One process appends to one database: if another file, or none, has its name now, nothing is recorded until it is back. A
-log that was put there from a backup is for a restart to look at, and what goes into a deleted file is not durable.
+A writer appends to one file. If the path leads to another file, or to none, nothing is recorded until the file is back:
+a log restored from a backup must be checked by a restart, and what is written to a deleted file is not durable.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ __all__ = ["AuditWriter", "Committed"]
 
 logger = logging.getLogger("gateway.audit")
 
-QUEUE: Final = 4096  # intents that may wait: about a second of work; more would only wait in vain
+QUEUE: Final = 4096  # intents that may wait: about a second of work
 BATCH: Final = 512
-HOLD_SECONDS: Final = 0.001  # how long a busy loop may go on adding to a group before it is committed
-OWED_SECONDS: Final = 1.0  # how long a closing is owed before it is tried again without other traffic
-RECENT_SECONDS: Final = 5.0  # how long a commit proves that the log can be written
+HOLD_SECONDS: Final = 0.001  # how long a busy loop may add to a group before the group is committed
+OWED_SECONDS: Final = 1.0  # how soon what is owed is tried again if there is no other traffic
+RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log can be written
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One draft on its way, and who waits for it (nobody, if the writer owes it). A check has no draft."""
+    """One draft, and the future that its caller waits for: none if the writer owes it. A check has no draft."""
 
     draft: Draft | None
     waiter: Future[Committed] | asyncio.Future[Any] | None
@@ -61,9 +61,9 @@ class _Job:
 
 
 class AuditWriter:
-    """Appends to the log of one data directory. Any thread and any event loop may submit; `close` when all have ended.
+    """Appends to the log of one data directory. Any thread and any event loop may submit.
 
-    The thread owns the database connection and the lock; submitters share its queue and what it owes.
+    The writer's thread owns the database connection and the lock. It shares the queue and what it owes with callers.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class AuditWriter:
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._queued = 0  # jobs that wait, gathered ones too
         self._owed = Owed(boot)
-        self._lost = False  # recent entries may be, so nothing may follow them
-        self._complaint = ""  # why nothing can be written, as it was said last
+        self._lost = False  # recent entries may be lost, so nothing may be appended after them
+        self._complaint = ""  # why nothing can be written, as it was logged last
         self._committed = -RECENT_SECONDS  # when a commit succeeded last
         self._check: asyncio.Future[None] | None = None  # the check under way
         self._db: sqlite3.Connection | None
         try:
-            self._db = storage.connect(data.audit_db)  # a missing or foreign log shows here, not at the first entry
+            self._db = storage.connect(data.audit_db)  # raises here, not at the first entry
             self._schema = storage.schema_version(self._db)
             self._file = OpenedFile(data.audit_db)
             self._wal = OpenedFile(write_ahead_log(data.audit_db))
@@ -107,17 +107,17 @@ class AuditWriter:
     # -- submitting --------------------------------------------------------------------------------------------------
 
     def submit(self, intent: Intent) -> Future[Committed]:
-        """Queue an intent. The future holds the entry once it is durable, or an `AuditError`.
+        """Queue an intent. The future gets the entry when it is durable, or an `AuditError`.
 
-        Raises at once what needs no waiting: `bad_entry`, and `audit_unavailable` if the queue is full.
+        Raises `bad_entry` at once, and `audit_unavailable` if the queue is full.
         """
         waiter: Future[Committed] = Future()
-        waiter.set_running_or_notify_cancel()  # what is queued will be written: there is no taking back
+        waiter.set_running_or_notify_cancel()  # what is queued will be written and cannot be cancelled
         self._enqueue(_Job(draft(intent, self.boot), waiter))
         return waiter
 
     async def write(self, intent: Intent) -> Committed:
-        """Record an intent and return when it is durable. Being cancelled ends the wait, not the recording."""
+        """Record an intent and return when it is durable. Cancelling ends the wait, not the recording."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Committed] = loop.create_future()
         self._gather(loop, _Job(draft(intent, self.boot), waiter))
@@ -130,14 +130,14 @@ class AuditWriter:
     async def check(self) -> bool:
         """True if an entry could be recorded now; raises `AuditError` if not. For one event loop.
 
-        A recent commit is proof enough. Otherwise one is made that changes nothing, by the same way as every other:
-        so a log that cannot be written is noticed without a request, and one that can be written again as well.
+        A recent commit is proof enough. Otherwise the writer makes a commit that changes nothing. So a log that cannot
+        be written, or can be written again, is noticed without a request.
         """
         if not self._complaint and time.monotonic() - self._committed < RECENT_SECONDS:
             return True
         if self._check is None or self._check.done():
             self._check = asyncio.get_running_loop().create_future()
-            # Who asked may be gone when it fails, and nobody need be told then.
+            # If it fails when its callers are gone, nobody needs to know.
             self._check.add_done_callback(lambda check: check.cancelled() or check.exception())
             self._enqueue(_Job(None, self._check))
         await asyncio.shield(self._check)
@@ -161,7 +161,7 @@ class AuditWriter:
         raise unavailable(why)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
-        """Hold a job until its loop has nothing more to submit: a group costs little more than its first entry."""
+        """Hold a job until its event loop has nothing more to submit."""
         with self._guard:
             if has_room := self._has_room():
                 gathered = self._gathered.setdefault(loop, [])
@@ -173,17 +173,17 @@ class AuditWriter:
             loop.call_soon(self._hand_over, loop, 1, loop.time() + HOLD_SECONDS)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
-        """Queue what was gathered, unless the last turn of the loop has added to it. Runs in the loop's thread."""
+        """Queue the gathered jobs, unless the last turn of the loop has added to them. Runs in the loop's thread."""
         gathered = self._gathered.get(loop, ())
         if seen < len(gathered) < BATCH and loop.time() < until:
             loop.call_soon(self._hand_over, loop, len(gathered), until)
             return
         with self._guard:
-            if jobs := self._gathered.pop(loop, None):  # unless `close` came first
+            if jobs := self._gathered.pop(loop, None):  # `close` may have queued them already
                 self._queue.put(jobs)
 
     def close(self) -> None:
-        """Write what is queued and what is owed, then end. Later submissions fail. Safe to call twice."""
+        """Write what is queued and owed, then end the thread. Later submissions fail. May be called twice."""
         with self._guard:
             if not self._closed:
                 self._closed = True
@@ -200,7 +200,7 @@ class AuditWriter:
         while open_ended:
             jobs, open_ended = self._take()
             self._write(jobs)
-        # What is owed now is left to recovery, which does not know how the requests ended: try while that helps.
+        # Recovery would close what is still owed, but without knowing how the requests ended. So try once more.
         owed = len(self._owed) + 1
         while 0 < len(self._owed) < owed:
             owed = len(self._owed)
@@ -212,14 +212,14 @@ class AuditWriter:
         self._lock.close()
 
     def _write(self, jobs: list[_Job]) -> None:
-        """Commit these jobs and what is owed, and wake those who wait."""
+        """Commit these jobs and what is owed, and wake the waiters."""
         jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
         if jobs:
             self._commit(jobs)
             self._wake(jobs)
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Everything that waits, at least one job unless something is owed; False after the last."""
+        """The waiting jobs, at least one unless something is owed; and False after the last of all."""
         jobs: list[_Job] = []
         more = True
         try:
@@ -262,11 +262,11 @@ class AuditWriter:
                     job.error = error
             transaction.finish()
             attempted = True
-            # Until this returns nobody has been told anything; when it has, the entries survive a power failure.
+            # No waiter is woken before this returns. Afterwards the entries survive a power failure.
             db.execute("COMMIT")
             self._committed = time.monotonic()
             self._complain("")
-        except Exception as error:  # noqa: BLE001  # whatever it is: this thread lives on and every waiter is told
+        except Exception as error:  # noqa: BLE001  # whatever it is: this thread must go on, and every waiter be told
             self._fail(jobs, error, in_doubt=attempted)
         finally:
             if locked:
@@ -274,42 +274,42 @@ class AuditWriter:
         self._settle(jobs)
 
     def _connected(self) -> sqlite3.Connection:
-        """The connection, made anew if the last one failed."""
+        """The connection; a new one if the last one failed."""
         if self._db is None:
             self._db = storage.connect(self.data.audit_db)
-            # While nobody was connected SQLite may have removed the write-ahead log and made another one.
+            # While there was no connection, SQLite may have removed the write-ahead log and created another one.
             self._wal.close()
             self._wal = OpenedFile(write_ahead_log(self.data.audit_db))
         elif not self._wal.in_place():
-            # What was committed lately may be lost already: only a restart can tell.
+            # Recent commits may be lost. A restart checks that.
             self._lost = True
         if self._lost:
             raise unavailable("its write-ahead log was deleted: restart the gateway")
         return self._db
 
     def _fail(self, jobs: list[_Job], error: Exception, *, in_doubt: bool) -> None:
-        """Nothing of this batch may be believed: every waiter fails closed."""
-        told = _told(error)
-        self._complain(told.message)
+        """Give every waiter of this batch an error, and close the connection."""
+        failure = _as_audit_error(error)
+        self._complain(failure.message)
         for job in jobs:
             if in_doubt or job.error is None:
-                job.result, job.error, job.in_doubt = None, told, in_doubt
-        # Closing rolls back what was not committed; a connection that has failed once is not used again.
+                job.result, job.error, job.in_doubt = None, failure, in_doubt
+        # Closing rolls back what was not committed. A connection that has failed once is not used again.
         db, self._db = self._db, None
         if db is not None:
             try:
                 db.close()
             except sqlite3.Error:
-                pass  # it is given up either way, and what it left behind the next connection cleans up
+                pass  # the next connection cleans up what this one leaves behind
 
     def _complain(self, text: str) -> None:
-        """Say once why nothing can be written, and once that it can again: until then every request is refused."""
+        """Log once why nothing can be written, and once that it can be written again."""
         if text != self._complaint:
             logger.log(logging.ERROR if text else logging.WARNING, text or "the audit log can be written again")
         self._complaint = text
 
     def _settle(self, jobs: list[_Job]) -> None:
-        """Closings that could not be recorded are owed from now on; those that were are not any more."""
+        """Update what is owed: add the closings that could not be recorded, remove those that were."""
         for job in jobs:
             if job.draft is None:
                 continue
@@ -319,7 +319,7 @@ class AuditWriter:
                 self._owed.settle(str(job.draft.entry["id"]))
 
     def _wake(self, jobs: list[_Job]) -> None:
-        """Tell every waiter, each event loop once per batch."""
+        """Resolve every waiter, with one call for each event loop."""
         loops: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         for job in jobs:
             if isinstance(job.waiter, Future):
@@ -330,18 +330,18 @@ class AuditWriter:
             try:
                 loop.call_soon_threadsafe(_resolve, waiting)
             except RuntimeError:
-                pass  # the loop is closed: nobody waits there any more
+                pass  # the loop is closed
 
 
-def _told(error: Exception) -> AuditError:
-    """What the waiters of a failed batch are told, whatever it was."""
+def _as_audit_error(error: Exception) -> AuditError:
+    """The error that the waiters of a failed batch get: always `audit_unavailable`."""
     if not isinstance(error, AuditError):
         return unavailable(str(error) or type(error).__name__)
     return error if error.code == "audit_unavailable" else unavailable(error.message)
 
 
 def _resolve(jobs: list[_Job]) -> None:
-    """In the loop's own thread: the futures of waiters that have not been cancelled."""
+    """Resolve the waiters that have not been cancelled. Runs in their loop's thread."""
     for job in jobs:
         if job.waiter is not None and not job.waiter.done():
             _answer(job, job.waiter)

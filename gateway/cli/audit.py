@@ -1,7 +1,7 @@
-"""`gateway audit`: read the log, and prove that it is what it was.
+"""`gateway audit`: read the log, and verify that nobody has changed it.
 
-`verify` needs the database and a public key, nothing else: no running gateway, no registry, no network. Its exit codes
-are its answer: 0 valid, 1 tampered with, 2 it could not be checked, 3 valid as far as it goes (an unsigned tail, or
+`verify` needs the database and a public key, but no running gateway, no registry and no network. Its exit codes are its
+answer: 0 valid, 1 tampered with, 2 it could not be checked, 3 valid as far as it goes (an unsigned tail, or
 open decisions of processes that are not known to be alive).
 """
 
@@ -43,7 +43,7 @@ Known = Annotated[
 
 _POLL_SECONDS = 0.25
 _WIDTHS = (24, 14, 7, 10, 24)
-_UNTOLD = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name"}  # of a change
+_NOT_SHOWN = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name"}  # of a change
 _COLUMNS = ("TIME", "ORGANIZATION", "ENTRY", "KIND", "WHO", "WHAT")
 
 
@@ -135,10 +135,10 @@ def verify(
 
 @app.command()
 def adopt(known_checkpoint: Known = None, data: Data = DATA) -> None:
-    """Sign on from the checkpoints in the database, after `signer-state` was lost.
+    """Continue signing from the checkpoints in the database, after `signer-state` was lost.
 
-    Verifies the log first. An older copy of it would pass, and its newer history be lost: give a checkpoint that was
-    kept elsewhere. The gateway must not be running.
+    The log is verified first. That does not show whether it is an older copy: give a checkpoint that was kept
+    elsewhere. The gateway must not be running.
     """
     from gateway.audit import signer
     from gateway.audit.entry import document
@@ -177,7 +177,7 @@ def adopt(known_checkpoint: Known = None, data: Data = DATA) -> None:
 
 
 def _directory(data: Path) -> DataDirectory:
-    """The data directory, if it has a log. Nothing else must be in it: it may be a copy that was made as evidence."""
+    """The data directory, if it has a log. Nothing else is required: it may be a copy that was made as evidence."""
     directory = DataDirectory(data)
     if not os.path.isfile(directory.audit_db):
         directory.check()
@@ -188,7 +188,7 @@ def _directory(data: Path) -> DataDirectory:
 
 
 def _agent_id(agent: str | None, organization: str, data: Path) -> str | None:
-    """The id behind a name. Ids need no registry, so that a copy of the log can be searched."""
+    """The id of an agent. An id is returned as it is, so that a copy of the log can be searched without a registry."""
     if agent is None or agent.startswith("agt_"):
         return agent
     from gateway.registry import queries
@@ -218,7 +218,7 @@ def _print_json(found: Iterable[Found]) -> None:
 
 
 def _table(db: sqlite3.Connection, *, heading: bool) -> Callable[[Iterable[Found]], None]:
-    """Prints rows of fixed widths: with `--follow` the next row is not known yet."""
+    """A function that prints rows with fixed widths, because with `--follow` later rows are not known yet."""
     names: dict[str, str] = {}  # of decisions, for the entries that close them
     if heading:
         typer.echo(typer.style(_row(_COLUMNS), bold=True))
@@ -238,7 +238,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _who(db: sqlite3.Connection, found: Found, names: dict[str, str]) -> str:
-    """Whoever acted; an agent by its name where a decision tells it."""
+    """The actor of an entry: an agent by its name if a decision contains it."""
     from gateway.audit import search
 
     entry = found.entry
@@ -275,10 +275,10 @@ def _what(found: Found) -> str:
         return " ".join(filter(None, (get("outcome"), get("status"), tokens)))
     if kind == "change":
         shown = values | {"agent": get("agent_name") or get("agent", "")}
-        told = [
-            f"{name}={shown[name]}" for name in shown if name not in _UNTOLD and shown[name] not in ("", "[]", "{}")
+        members = [
+            f"{name}={shown[name]}" for name in shown if name not in _NOT_SHOWN and shown[name] not in ("", "[]", "{}")
         ]
-        return " ".join([get("what", ""), *told])
+        return " ".join([get("what", ""), *members])
     if kind == "refused":
         return f"{get('reason')} x{get('count')}"
     if kind == "activation":
@@ -291,7 +291,7 @@ def _what(found: Found) -> str:
 
 
 def _reasons(text: str) -> str:
-    """What policies said; the text itself where a leaf was changed and it is no list any more."""
+    """The reasons of policies. If the leaf was changed and holds no list, the text itself."""
     try:
         return "; ".join(json.loads(text))
     except (ValueError, TypeError):
@@ -314,7 +314,7 @@ def _verifier(directory: DataDirectory, database: Path | None, public_key: str |
 def _verified(
     directory: DataDirectory, database: Path | None, verifier: Verifier, known_checkpoint: list[Path] | None
 ) -> Report:
-    """What a verification finds: of a copy, or of the directory's own log with what is known beside it."""
+    """Verify a copy, or the directory's own log together with `signer-state` and the live processes."""
     from gateway.audit import verify as verification
 
     known = [_read_checkpoint(path) for path in known_checkpoint or []]
@@ -336,25 +336,25 @@ def _read_checkpoint(path: Path) -> str:
 
 
 def _remembered(directory: DataDirectory) -> list[str]:
-    """What the signer remembers having signed: a database that was rolled back does not contain it."""
+    """The checkpoints in `signer-state`. A database that was rolled back does not contain them."""
     from gateway.audit import signer
 
     return list(signer.load_state(directory).values())
 
 
 def _live_boots(directory: DataDirectory) -> frozenset[str] | None:
-    """Which processes are running: open decisions of theirs are requests on their way."""
+    """The live processes, whose open decisions are requests under way."""
     from gateway.storage.liveness import LiveBoots
 
     try:
         return frozenset(LiveBoots(directory))
     except OSError:
-        return None  # somebody else's directory: then it is not known
+        return None  # the directory belongs to another user: it is not known
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error, if somebody is watching."""
+    """A progress bar, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,7 +1,7 @@
 """Which policy revisions are known and which are in force (docs/architecture.md, section 11).
 
-Whoever calls this has fetched, compiled and tested the bundles; here they become authority. As in `changes.py`, a
-function is one transaction with its audit entry. Activations belong to the deployment: their entries go to its log.
+The caller has fetched, compiled and tested the bundles; here they come into force. As in `changes.py`, each function is
+one transaction with its audit entry. Activations belong to the deployment: their entries go to its log.
 """
 
 from __future__ import annotations

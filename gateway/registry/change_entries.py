@@ -1,7 +1,7 @@
-"""What the audit entry of a change says of the thing that was changed (docs/architecture.md, section 10).
+"""The members of an audit entry that describe a changed thing (docs/architecture.md, section 10).
 
-The names of these fields are read by people and programs long after the rows are gone: they are added to, never
-renamed. No secret is among them, nor anything made from one.
+People and programs read these members long after the rows are gone. So members are added, but never renamed. None of
+them is a secret or derived from one.
 """
 
 from __future__ import annotations

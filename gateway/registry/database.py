@@ -1,4 +1,4 @@
-"""The registry's database file: making it, migrating it, sessions on it (docs/architecture.md, sections 9 and 13).
+"""The registry's database file: creation, migration, sessions (docs/architecture.md, sections 9 and 13).
 
 For the command line and the control process. Data workers read the same file through `reader.py`, without an ORM.
 """
@@ -36,7 +36,7 @@ _PER_CONNECTION = (
 
 
 class Registry:
-    """The open registry. Threads may share it: every session has a connection of its own."""
+    """An open registry. Threads may share it: every session has its own connection."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class Registry:
 
     @classmethod
     def create(cls, data: DataDirectory, deployment: str) -> Registry:
-        """Make the registry of a new gateway, readable by this user only."""
+        """Create the registry of a new gateway. Only this user can read it."""
         database_files.create(data.registry_db)
         connection = sqlite3.connect(data.registry_db, isolation_level=None)
         for pragma in _AT_CREATION:
@@ -59,7 +59,7 @@ class Registry:
 
     @classmethod
     def open(cls, data: DataDirectory) -> Registry:
-        """Open the registry of an existing gateway; refuses one that another version of this program made."""
+        """Open the registry of an existing gateway. Raises `registry_revision` if it is of another version."""
         data.check()
         registry = cls(data.registry_db)
         try:
@@ -88,7 +88,7 @@ class Registry:
             yield session
 
     def revision(self) -> str | None:
-        """Which migration this database is at."""
+        """The migration that this database is at; None if it is no registry."""
         with self.read() as session:
             connection = session.connection()
             if not connection.dialect.has_table(connection, "alembic_version"):
@@ -97,9 +97,9 @@ class Registry:
             return found
 
     def migrate(self) -> None:
-        """Bring an older registry up to this version. The control process calls this at its start.
+        """Migrate an older registry to this version. The control process calls this at its start.
 
-        An empty file is none: it has lost its content, and must not become a registry in which nobody is known.
+        An empty file is refused: it has lost its content, and must not become a registry that knows nobody.
         """
         found = self.revision()
         if found is None:
@@ -115,7 +115,7 @@ class Registry:
 
     def _make_tables(self, found: str | None, wanted: str = "head") -> None:
         """From the revision `found` to the newest one, all in one transaction."""
-        # Imported here: a quarter of a second that everything else can do without.
+        # Imported here because it takes a quarter of a second, which other commands need not pay.
         import alembic.command
         from alembic.config import Config
         from alembic.script import ScriptDirectory
@@ -132,7 +132,7 @@ class Registry:
 
 
 def wrong_revision(path: Path, found: str | None) -> GatewayError:
-    """The one error for a registry of another version."""
+    """The error for a registry of another version."""
     if found is None:
         return GatewayError("registry_revision", f"`{path}` is not a gateway's registry", subject=str(path))
     return GatewayError(
@@ -157,8 +157,8 @@ def _engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # Python's own transaction handling begins too late. Taking the write lock at once means that a change reads
-        # what it decides on under that lock, and waits for another writer instead of failing half-way.
+        # Python's own transaction handling begins too late. Taking the write lock at once means that a change makes
+        # all its reads under that lock, and that it waits for another writer instead of failing half-way.
         writing = connection.get_execution_options().get("write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 

@@ -1,7 +1,7 @@
-"""Which names and texts the registry accepts (docs/architecture.md, sections 3 and 9).
+"""The names and texts that the registry accepts (docs/architecture.md, sections 3 and 9).
 
-Names end up in policies, log lines, URLs and terminals, so they are plain: no spaces, no control characters, nothing
-that looks like an id. Everything is checked before it is written; nothing is repaired.
+Names appear in policies, log lines, URLs and terminals. So they have no spaces and no control characters, and do not
+look like ids. All input is checked before it is written, and refused rather than repaired.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROVIDERS: dict[str, str] = {
     "together": "https://api.together.xyz/v1",
     "vllm": "",
 }
-"""The providers that this gateway speaks to, and where their makers serve them; empty where everybody runs their own.
+"""The supported providers and their default base URLs; empty for software that users run themselves.
 
 How each is spoken to is `gateway/upstream/providers/presets.py`.
 """
@@ -42,7 +42,7 @@ _NAME_RULE = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or di
 
 
 def check_name(what: str, text: str) -> str:
-    """`text`, if it is a name; `what` says of what kind of thing."""
+    """`text`, if it is a valid name. `what` is the kind of thing that it names."""
     if not _NAME.fullmatch(text):
         raise _bad(what, f"{what} `{_shown(text)}` is not a name", _NAME_RULE)
     if text.startswith(PREFIXES):
@@ -64,7 +64,7 @@ def check_text(what: str, text: str) -> str:
 
 
 def check_capabilities(capabilities: Iterable[str]) -> list[str]:
-    """The distinct capabilities in order, so that the same set is always the same list."""
+    """The distinct capabilities, sorted, so that equal sets give equal lists."""
     found = sorted({check_name("capability", each) for each in capabilities})
     if len(found) > _MAX_ITEMS:
         raise _bad("capability", "too many capabilities", f"at most {_MAX_ITEMS}")
@@ -88,7 +88,7 @@ def check_provider(text: str) -> str:
 
 
 def check_base_url(text: str, *, insecure: bool) -> str:
-    """An upstream's URL without its trailing slash. It gets a secret sent to it, so in clear only to this machine."""
+    """An upstream's URL without its trailing slash. Because of the secret, only this machine may be reached by HTTP."""
     try:
         url = urlsplit(text)
         host, port = url.hostname, url.port

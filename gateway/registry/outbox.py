@@ -1,9 +1,9 @@
 """Audit entries on their way from the registry to the log (docs/architecture.md, section 10).
 
-The two databases cannot share a transaction. So a change writes its entry here, in its own transaction, and `drain`
-moves what is here into the log afterwards: at once, and again whenever a process starts. The event id makes that
-idempotent: a crash between the log's commit and the deletion here, or two processes that drain at the same time, leave
-one entry in the log. A change is in force even while its entry is still here.
+The two databases cannot share a transaction. So a change writes its entry to the outbox, in its own transaction, and
+`drain` moves it into the log: right afterwards, and again whenever a process starts. The event id makes that
+idempotent: a crash between the log's commit and the deletion in the outbox, or two processes that drain at the same
+time, leave one entry in the log. A change is in force even while its entry is still in the outbox.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def document(value: list[Any] | dict[str, Any]) -> str:
 def drain(registry: Registry, log: Log) -> int:
     """Move every waiting entry into the log, oldest first; returns how many. Raises what the log raises.
 
-    What is in the log when that happens is removed here all the same; the rest waits for the next call.
+    Entries that are in the log by then are removed from the outbox; the others wait for the next call.
     """
     moved = 0
     while rows := _waiting(registry):
@@ -86,8 +86,7 @@ def _add(session: Session, kind: str, event_id: str, organization: str, entry: d
         created_ns=time.time_ns(),
     )
     try:
-        # An entry that the log cannot hold would stay here for good, and with it every later one: so the whole change
-        # is refused instead.
+        # An entry that the log cannot hold would block the outbox for ever. So the whole change is refused.
         draft(_INTENTS[kind](row), new_id("boot"))
     except AuditError as error:
         message = f"the change cannot be recorded in the audit log: {error.message}"

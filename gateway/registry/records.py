@@ -1,4 +1,4 @@
-"""What queries and changes give back: plain frozen data, free of the ORM and of secrets.
+"""The results of queries and changes: plain frozen data without the ORM and without secrets.
 
 The field names are those of the command line's `--json` output. Times are nanoseconds since 1970.
 """
@@ -14,7 +14,7 @@ Effect = Literal["grant", "guard"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
-    """An agent as it is or, with `since_ns` in the past, as one of its versions was."""
+    """An agent in its present version or an earlier one, which began at `since_ns`."""
 
     id: str
     organization: str
@@ -50,7 +50,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """A key that was just created; `text` is shown to its owner once and kept nowhere."""
+    """A key that was just created. `text` is shown once and stored nowhere."""
 
     record: KeyRecord
     text: str = field(repr=False)

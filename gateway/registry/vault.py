@@ -6,7 +6,7 @@ does not decrypt there. A sealed secret is
 
     format (1) | id of the wrapping key (8) | nonce (12) | wrapped data key (48) | nonce (12) | ciphertext and tag
 
-Secrets pass through here and nowhere else; no error and no `repr` holds one.
+All secrets pass through this file. No error message and no `repr` contains one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Vault:
 
     def __init__(self, key: bytes) -> None:
         self._key = AESGCM(key)
-        # Names the key in what it sealed, so that a wrong `kek` file is told from a damaged row.
+        # Stored with each sealed secret, to tell a wrong `kek` file from a damaged row.
         self._id = hashlib.sha256(b"gateway key-encryption key\x00" + key).digest()[:_ID]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Making the files of databases."""
+"""How the files of databases are created."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def create(path: Path) -> None:
-    """Make an empty file that only this user can read. Raises `FileExistsError` if there is one.
+    """Create an empty file that only this user can read. Raises `FileExistsError` if the file exists.
 
-    An existing file is never opened: closing its descriptor would drop all locks that SQLite holds on it in this
+    An existing file is not even opened: closing its descriptor would drop all locks that SQLite holds on it in this
     process.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -1,8 +1,8 @@
-"""The lock that serialises every process that appends to the log: `flock` on `audit.lock`, with a time limit.
+"""The lock that serialises all processes that append to the log: `flock` on `audit.lock`, with a time limit.
 
-SQLite's own busy handler polls, and under load it starves the unlucky: its worst waits are ten times as long as those
-of a kernel lock (`benchmarks/audit_log.py`). `flock` has no time limit of its own, and a process that is stopped while
-it holds the lock must not take the others with it; so a contended lock is waited for in a thread of its own.
+SQLite's own busy handler polls, and under load some processes starve: its worst waits are ten times as long as those of
+a kernel lock (`benchmarks/audit_log.py`). `flock` has no time limit, and a process that is stopped while it holds the
+lock must not stop the others too. Therefore a separate thread waits for a lock that is taken.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 LOCK_SECONDS: Final = 5.0
-"""How long anybody waits for the lock: longer, and whoever waits behind it is better told."""
+"""How long to wait for the lock. After that the callers who wait are told that the log cannot be written."""
 
 
 class FileLock:
-    """An exclusive lock between processes. One thread owns the object: it acquires, and it releases.
+    """An exclusive lock between processes. One thread owns the object: it acquires and releases the lock.
 
-    The kernel drops the lock when the process ends, however it ends.
+    The kernel releases the lock when the process ends, for whatever reason.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,9 +28,9 @@ class FileLock:
         self._waiting: _Waiting | None = None
 
     def acquire(self, timeout: float) -> bool:
-        """Take the lock; False if that took longer than `timeout` seconds.
+        """Take the lock; False if that takes longer than `timeout` seconds.
 
-        The wait goes on in the background then, and the next call joins it.
+        The wait then continues in the background, and the next call joins it.
         """
         if self._waiting is None:
             try:
@@ -49,7 +49,7 @@ class FileLock:
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give the lock up. A wait that still goes on keeps the file open until it is over, and then lets go of it."""
+        """Release the lock. A wait that is still going on closes the file, and releases the lock, when it ends."""
         if self._waiting is None:
             os.close(self._file)
         else:
@@ -57,7 +57,7 @@ class FileLock:
 
 
 class _Waiting:
-    """One blocking `flock`, in a thread that nobody has to wait for."""
+    """One blocking `flock` in a thread of its own. It can be abandoned."""
 
     def __init__(self, file: int) -> None:
         self.done = threading.Event()

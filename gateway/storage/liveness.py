@@ -1,8 +1,8 @@
 """Which processes of this gateway are alive: each holds a lock on a file of its own for as long as it lives.
 
-The kernel lets go of a lock however a process ends, and a number that was used before cannot be mistaken for it, as can
-happen with process ids. A data worker takes its lock before it records anything and keeps it until its last record is
-durable, so an open decision of a process without a lock is one that nobody will close any more.
+The kernel releases the lock however the process ends, and unlike process ids the names are never used again. A data
+worker takes its lock before it records anything and keeps it until its last record is durable. So if the process of an
+open decision has no lock, nobody else will close that decision.
 Specification: docs/architecture.md, sections 10 (recovery) and 12.
 """
 
@@ -24,12 +24,12 @@ class Presence:
         self._has_note = False
         self._path = data.processes / boot
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        # Between opening and locking, a sweep may take the file for a dead process's and remove it: then begin again.
+        # Between opening and locking, a sweep may take the file for that of a dead process and remove it: try again.
         while not self._lock():
             os.close(self._file)
 
     def _lock(self) -> bool:
-        """Lock the file; false if it is not the one under its name any more."""
+        """Lock the file; false if its name leads to another file by now, or to none."""
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
@@ -47,14 +47,14 @@ class Presence:
             os.pwrite(self._file, note + b"\n", 0)  # in one call: whoever reads it finds a whole line
 
     def close(self) -> None:
-        """This process ends. What it has left is still to be read: then only its lock goes."""
+        """This process ends. If it has left a note, its file stays until the note has been read."""
         if not self._has_note:
             self._path.unlink(missing_ok=True)
         os.close(self._file)
 
 
 class LiveBoots(Collection[str]):
-    """The boot ids of all processes that are alive at the moment when they are asked for."""
+    """The boot ids of all live processes, looked up anew at every use."""
 
     def __init__(self, data: DataDirectory) -> None:
         self._directory = data.processes
@@ -77,7 +77,7 @@ class LiveBoots(Collection[str]):
             self._alive(name, inherit)
 
     def _alive(self, name: str, inherit: Callable[[bytes], None] | None = None) -> bool:
-        """Whether a process holds the lock of this name. With `inherit` a dead one's file is removed under its lock."""
+        """Whether a process holds the lock of this name. With `inherit` the file of a dead one is removed."""
         path = self._directory / name
         try:
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -102,14 +102,14 @@ class LiveBoots(Collection[str]):
 
 
 class OnlyOne:
-    """The right to run a gateway on a data directory: one at a time, and its owner's."""
+    """The right to run a gateway on a data directory: only one process has it, and it belongs to the owner."""
 
     def __init__(self, data: DataDirectory) -> None:
         where = str(data.path)
         try:
             owner = os.stat(data.path).st_uid
             if owner != os.geteuid():
-                # Above all root: what it leaves there its owner could not open any more.
+                # Root in particular would leave files there that the owner cannot open.
                 raise GatewayError(
                     "data_foreign", f"`{where}` belongs to user {owner}", subject=where, hint="run as that user"
                 )

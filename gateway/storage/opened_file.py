@@ -1,8 +1,8 @@
-"""Whether a file that is kept open is still the one that its name leads to.
+"""Whether an open file is still the one that its name leads to.
 
-SQLite goes on with a database that was moved, deleted or replaced behind its back: reads answer from a file that nobody
-can change any more, and what is committed is on no disk that anybody will look at. The same goes for the write-ahead
-log beside it. So check this before you trust a database or write to it.
+SQLite does not notice that a database was moved, deleted or replaced: it reads a file that nobody changes any more, and
+commits to a file that nobody will open again. The same goes for the write-ahead log beside it. So check this before you
+trust a database or write to it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Linux: a descriptor that only stands for the file. Closing an ordinary one drops all locks that SQLite holds on the
-# file in this process.
+# On Linux a descriptor can identify a file without opening it. Closing an ordinary descriptor drops all locks that
+# SQLite holds on the file in this process.
 _PATH_ONLY: int | None = getattr(os, "O_PATH", None)
 
 
 class OpenedFile:
-    """The file under a name at the moment when this is made. A question costs one `stat`.
+    """The file that a path leads to at the moment of creation. Each check costs one `stat`.
 
-    It is held until `close`, so that its inode's number cannot be given to another file meanwhile.
+    It is held until `close`, so that its inode number cannot be given to another file meanwhile.
     """
 
     __slots__ = ("_descriptor", "_identity", "_path", "_path_only")
@@ -31,7 +31,7 @@ class OpenedFile:
         self._identity = found.st_dev, found.st_ino
 
     def in_place(self) -> bool:
-        """Whether the name still leads to it."""
+        """Whether the path still leads to it."""
         try:
             found = os.stat(self._path)
         except OSError:
@@ -39,12 +39,12 @@ class OpenedFile:
         return (found.st_dev, found.st_ino) == self._identity
 
     def close(self) -> None:
-        """Let go of the file. An ordinary descriptor stays open until the process ends: better that than its locks."""
+        """Release the file. An ordinary descriptor stays open until the process ends, because of the locks."""
         if self._path_only:
             os.close(self._descriptor)
 
 
 def write_ahead_log(database: Path) -> Path:
-    """Where SQLite keeps what is committed but not in the database yet; there for as long as somebody is connected."""
+    """The path of SQLite's write-ahead log. The file exists while any connection to the database is open."""
     real = database.resolve()
     return real.with_name(f"{real.name}-wal")

@@ -1,7 +1,7 @@
-"""Key material in files: raw bytes, mode 0600, read whole (docs/architecture.md, section 13).
+"""Key material in files: raw bytes, mode 0600 (docs/architecture.md, section 13).
 
-Peppers and the key-encryption key are stored this way. A file that others may read is refused rather than used: its
-secret must be taken as known.
+Peppers and the key-encryption key are stored this way. A file that other users may read is refused, because its secret
+may be known to them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SECRET_BYTES = 32
 
 
 def create(path: Path) -> bytes:
-    """Make a file of fresh random bytes that only this user can read; on disk before this returns. Never overwrites."""
+    """Create a file of random bytes that only this user can read. It is on disk on return. Never overwrites."""
     secret = os.urandom(SECRET_BYTES)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -30,7 +30,7 @@ def create(path: Path) -> bytes:
 
 
 def read(path: Path) -> bytes:
-    """The secret in `path`, if it is a whole one and private to its owner."""
+    """The secret in `path`. Raises unless it is complete and private to its owner."""
     try:
         with path.open("rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode

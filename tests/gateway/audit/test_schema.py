@@ -87,7 +87,7 @@ def test_a_checkpoint_that_is_not_stored_is_not_reported_as_stored(
     log.writer().write_sync(make.change())
     plant(log, "CREATE TRIGGER t BEFORE INSERT ON checkpoint BEGIN SELECT RAISE(IGNORE); END")
     monkeypatch.setattr(storage, "schema_differences", lambda db: [])
-    with pytest.raises(AuditError, match="a checkpoint that it was told to store is not there"):
+    with pytest.raises(AuditError, match="a statement did not store its checkpoint"):
         log.sign()
 
 
