@@ -18,7 +18,7 @@ from tests.effort import effort
 
 M = 1_000_000
 DEADLINE = pe.Limits(seconds=0.05)
-MOST = 60
+MOST = 100
 
 
 def deep(depth: int) -> list[Any]:
