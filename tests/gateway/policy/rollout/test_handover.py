@@ -60,6 +60,7 @@ def follower(home: Home, boot: str) -> Iterator[tuple[Follower, PolicyCache, Han
 def test_nobody_to_wait_for(handover: Handover) -> None:
     handover.announce({"1"})
     handover.wait({"1"}, {"boot_1"}, 0)
+    assert handover.waiting_for({"1"}, {"boot_1"}) == (set(), [])
 
 
 def test_a_worker_is_waited_for_until_it_answers(handover: Handover) -> None:
@@ -86,6 +87,7 @@ def test_a_worker_that_left_is_not_waited_for(handover: Handover) -> None:
     handover.leave("boot_1")
     handover.announce({"1"})
     handover.wait({"1"}, {"boot_1"}, 0)
+    assert handover.waiting_for({"1"}, {"boot_1"}) == (set(), [])
 
 
 def test_a_worker_that_cannot_load_is_not_waited_for_either(handover: Handover) -> None:
