@@ -67,7 +67,8 @@ ENGINE_LAYERS: dict[str, int] = {
     "policy_engine.compiled": 4,
     "policy_engine.engine": 4,
     "policy_engine.testing": 5,
-    "policy_engine.cli": 6,
+    "policy_engine.reports": 6,
+    "policy_engine.cli": 7,
 }
 
 ENGINE_DOORS = {
