@@ -17,6 +17,7 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
 from policy_engine.codegen.context import Code, Query
+from policy_engine.codegen.explain import Explaining
 from policy_engine.codegen.observer import Covering, Observer, Traced
 from policy_engine.codegen.profile import Profile, Profiling
 from policy_engine.codegen.unit import Unit
@@ -52,7 +53,7 @@ class Compiled:
         self._covering = covering
         self._lock = threading.RLock()
         self._program: Program | None = None
-        self._units: dict[tuple[bool, frozenset[str], frozenset[Path]], Unit] = {}
+        self._units: dict[tuple[type[Observer], frozenset[str], frozenset[Path]], Unit] = {}
         outline = self._kept("outline", "", self._outline)
         self.packages: dict[str, Path] = dict(outline[0])
         """The package of each module, by file name."""
@@ -116,8 +117,15 @@ class Compiled:
 
     def traced(self, path: Path) -> Document:
         """The function of the traced build. It is not kept in the cache, because few decisions are explained."""
+        return self._watched(path, Covering if self._covering else Traced)
+
+    def explaining(self, path: Path) -> Document:
+        """The function of the build that notes its steps. It is not kept in the cache either."""
+        return self._watched(path, Explaining)
+
+    def _watched(self, path: Path, watch: type[Observer]) -> Document:
         with depth_refused():
-            unit = self.unit(self.program, trace=True)
+            unit = self.unit(self.program, watch)
             return unit.code, unit.value(path)
 
     def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:
@@ -146,6 +154,13 @@ class Compiled:
             )
         return unit.code, rows, shape
 
+    def explaining_query(self, text: str) -> tuple[Code, Rows, Shape]:
+        """The function for a query's rows that notes its steps."""
+        with depth_refused():
+            make = partial(self.unit, watch=Explaining)
+            unit, rows, shape = queries.prepare(self.program, text, make, capture=True)
+        return unit.code, rows, shape
+
     def _store(self, kind: str, question: str, unit: Unit, function: Callable[[Query], Any], *more: object) -> None:
         assert self._cache is not None
         try:
@@ -154,16 +169,15 @@ class Compiled:
             return
         self._cache.put(kind, question, (taken, *more) if more else taken)
 
-    def unit(self, program: Program, *, trace: bool = False) -> Unit:
+    def unit(self, program: Program, watch: type[Observer] = Observer) -> Unit:
         """The code for queries that replace with `with` what a program replaces. They share it."""
         own = self.program
         if program.mocked <= own.mocked and program.masked <= own.masked:
             program = own
-        key = (trace, frozenset(program.mocked), frozenset(program.masked))
+        key = (watch, frozenset(program.mocked), frozenset(program.masked))
         with self._lock:
             if key not in self._units:
-                traced = Covering if self._covering else Traced
-                self._units[key] = Unit(program, traced if trace else Observer)
+                self._units[key] = Unit(program, watch)
             return self._units[key]
 
     # ---- facts

@@ -34,6 +34,7 @@ from policy_engine.codegen.context import (
     run_of,
 )
 from policy_engine.codegen.entry import entry_factory
+from policy_engine.codegen.explain import Step, steps
 from policy_engine.codegen.export import Export, export, failure
 from policy_engine.codegen.profile import Profile
 from policy_engine.codegen.unit import Unit
@@ -230,6 +231,20 @@ class Entrypoint(Protocol):
     def decide(self) -> _Decide:
         """The document, and what it depended on."""
 
+    def explain(
+        self,
+        input: Value = UNDEFINED,  # noqa: A002
+        *,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        replay: Mapping[str, Value] | None = None,
+    ) -> list[Step]:
+        """Every expression that the decision evaluates, in order: what it saw, and whether it succeeded.
+
+        Raises `PolicyError` like a call.
+        """
+
 
 def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
     """The result of generated code. Raises no exception but `PolicyError`."""
@@ -285,6 +300,7 @@ class _Asked:
         function.__name__ = function.__qualname__ = "entrypoint"
         function.__doc__ = Entrypoint.__call__.__doc__
         function.decide = self.decide
+        function.explain = self.explain
         return function  # type: ignore[no-any-return]
 
     def decide(
@@ -321,6 +337,23 @@ class _Asked:
         if run is None or (run.recorded is None and run.prints is None):
             return tuple.__new__(Decision, (answer, {}, (), None, None))  # `Decision(…)` takes as long as a small rule
         return Decision(answer, _recorded(run), tuple(run.prints or ()))
+
+    def explain(
+        self,
+        input: Value = UNDEFINED,  # noqa: A002
+        *,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        replay: Mapping[str, Value] | None = None,
+    ) -> list[Step]:
+        limits = limits or self._options.limits
+        deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        start = (self._options, self._strict, limits, deadline, now_ns, seed, replay)
+        code, function = self._compiled.explaining(self._path)
+        query = [input, *beginning(code, start, self._data, self._indexes)]
+        _exported(_evaluated(function, query), query)
+        return steps(query).all
 
     def _explain(self, value: Value, start: Start) -> Decision:
         """A traced decision."""
@@ -420,7 +453,18 @@ class PreparedQuery:
         profile.restart()
         return _results(shape, self._rows(code, function, input)), profile
 
-    def _rows(self, code: Code, function: Rows, value: Value, *, quiet: bool = False) -> list[tuple[Value, ...]]:
+    def explain(
+        self,
+        input: Value = UNDEFINED,  # noqa: A002
+    ) -> tuple[list[tuple[list[Value], dict[str, Value]]], list[Step]]:
+        """`results`, and every expression that was evaluated for them, in order."""
+        code, function, shape = self._policies._compiled.explaining_query(self._query)
+        noted: list[Step] = []
+        return _results(shape, self._rows(code, function, input, noted)), noted
+
+    def _rows(
+        self, code: Code, function: Rows, value: Value, noted: list[Step] | None = None, *, quiet: bool = False
+    ) -> list[tuple[Value, ...]]:
         options = self._policies._options
         if quiet:
             options = replace(options, print=None)
@@ -432,6 +476,8 @@ class PreparedQuery:
         exported = Export(query)
         copied: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(exported.value, row)) for row in rows], query)
         run_of(query).look_at_clock()
+        if noted is not None:
+            noted += steps(query).all
         return copied
 
 

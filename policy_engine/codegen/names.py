@@ -171,7 +171,7 @@ class Names:
     def index(self, group: Group) -> Index | None:
         """The index of a group's rules; None if none is worth it."""
         if group not in self._indexes:
-            self._indexes[group] = find(group.rules)
+            self._indexes[group] = find(group.rules) if self.observer.indexed else None
         return self._indexes[group]
 
     def state(self) -> State:

@@ -1,8 +1,8 @@
 """What generated code reports about its own evaluation. There is one build of a program for each kind of observer.
 
 The usual build reports nothing. The traced one notes which expressions succeeded and which rules gave a value. The
-covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py has one
-more.
+covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py and
+explain.py have one more each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from policy_engine.codegen.context import Code
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Rule, dotted
 from policy_engine.location import Location
+from policy_engine.syntax.nodes import Expr, Term
 
 
 class Observer:
@@ -21,6 +22,8 @@ class Observer:
     """Whether each expression is evaluated as often as the policy says, in every decision."""
     whole = False
     """Whether a rule that an index has chosen evaluates again what the index has decided."""
+    indexed = True
+    """Whether an index may choose among many rules."""
     joins = True
     """Whether loops look only at the members that an equality behind them lets through."""
 
@@ -31,8 +34,15 @@ class Observer:
     def begin(self, writer: Writer) -> None:
         """A function that evaluates bodies begins."""
 
+    def evaluates(self, writer: Writer, expr: Expr, env: dict[str, str], level: int) -> None:
+        """An expression follows, `level` bodies deep. `env` has the Python names of variables that are bound."""
+        self.reached(writer, expr.loc)
+
     def reached(self, writer: Writer, loc: Location) -> None:
         """An expression follows."""
+
+    def saw(self, writer: Writer, term: Term, value: str) -> None:
+        """A term of the expression has got a value, which may be undefined."""
 
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
         """An expression has succeeded, if the condition holds."""
