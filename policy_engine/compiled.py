@@ -158,7 +158,7 @@ class Compiled:
         """The function for a query's rows that notes its steps."""
         with depth_refused():
             make = partial(self.unit, watch=Explaining)
-            unit, rows, shape = queries.prepare(self.program, text, make, capture=True)
+            unit, rows, shape = queries.prepare(self.program, text, make)
         return unit.code, rows, shape
 
     def _store(self, kind: str, question: str, unit: Unit, function: Callable[[Query], Any], *more: object) -> None:

@@ -242,7 +242,7 @@ class Entrypoint(Protocol):
     ) -> list[Step]:
         """Every expression that the decision evaluates, in order: what it saw, and whether it succeeded.
 
-        Raises `PolicyError` like a call.
+        If the decision is an error they end where it was raised. No index leaves out rules.
         """
 
 
@@ -350,10 +350,13 @@ class _Asked:
         limits = limits or self._options.limits
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         start = (self._options, self._strict, limits, deadline, now_ns, seed, replay)
-        code, function = self._compiled.explaining(self._path)
-        query = [input, *beginning(code, start, self._data, self._indexes)]
-        _exported(_evaluated(function, query), query)
-        return steps(query).all
+        with suppress(PolicyError):  # loops may be nested too deeply for this build
+            code, function = self._compiled.explaining(self._path)
+            query = [input, *beginning(code, start, self._data, self._indexes)]
+            with suppress(PolicyError):
+                _evaluated(function, query)
+            return steps(query).all
+        return []
 
     def _explain(self, value: Value, start: Start) -> Decision:
         """A traced decision."""
@@ -453,32 +456,31 @@ class PreparedQuery:
         profile.restart()
         return _results(shape, self._rows(code, function, input)), profile
 
-    def explain(
-        self,
-        input: Value = UNDEFINED,  # noqa: A002
-    ) -> tuple[list[tuple[list[Value], dict[str, Value]]], list[Step]]:
-        """`results`, and every expression that was evaluated for them, in order."""
-        code, function, shape = self._policies._compiled.explaining_query(self._query)
-        noted: list[Step] = []
-        return _results(shape, self._rows(code, function, input, noted)), noted
+    def explain(self, input: Value = UNDEFINED) -> list[Step]:  # noqa: A002
+        """Every expression that is evaluated for `results`, in order, like `Entrypoint.explain`."""
+        code, function, _ = self._policies._compiled.explaining_query(self._query)
+        query = self._begin(code, input, quiet=True)
+        with suppress(PolicyError):
+            _evaluated(function, query)
+        return steps(query).all
 
-    def _rows(
-        self, code: Code, function: Rows, value: Value, noted: list[Step] | None = None, *, quiet: bool = False
-    ) -> list[tuple[Value, ...]]:
+    def _rows(self, code: Code, function: Rows, value: Value, *, quiet: bool = False) -> list[tuple[Value, ...]]:
+        query = self._begin(code, value, quiet=quiet)
+        rows: list[tuple[Value, ...]] = _evaluated(function, query)
+        exported = Export(query)
+        copied: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(exported.value, row)) for row in rows], query)
+        run_of(query).look_at_clock()
+        return copied
+
+    def _begin(self, code: Code, value: Value, *, quiet: bool) -> Query:
+        """The context of an evaluation; with `quiet` nothing is printed."""
         options = self._policies._options
         if quiet:
             options = replace(options, print=None)
         policies, limits = self._policies, options.limits
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         start = (options, self._strict, limits, deadline, None, None, None)
-        query = [value, *beginning(code, start, policies._data, policies._indexes[self._strict])]
-        rows: list[tuple[Value, ...]] = _evaluated(function, query)
-        exported = Export(query)
-        copied: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(exported.value, row)) for row in rows], query)
-        run_of(query).look_at_clock()
-        if noted is not None:
-            noted += steps(query).all
-        return copied
+        return [value, *beginning(code, start, policies._data, policies._indexes[self._strict])]
 
 
 def _results(shape: Shape, rows: list[tuple[Value, ...]]) -> list[tuple[list[Value], dict[str, Value]]]:

@@ -15,11 +15,11 @@ from policy_engine.codegen.observer import Observer
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.generated_names import is_generated, source_name
 from policy_engine.compiler.program import Group, dotted
+from policy_engine.compiler.terms import expr_terms, walk_terms
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Expr, Term
-from policy_engine.syntax.visitor import walk
 from policy_engine.values import UNDEFINED, Value
 
 MOST: Final = 100_000
@@ -127,7 +127,8 @@ class Explaining(Observer):
         self._open.clear()
 
     def evaluates(self, writer: Writer, expr: Expr, env: dict[str, str], level: int) -> None:
-        names = {found.name: found.loc for found in walk(expr) if isinstance(found, nodes.Var)}
+        terms = [found for term in expr_terms(expr) for found in walk_terms(term)]
+        names = {found.name: found.loc for found in terms if isinstance(found, nodes.Var)}
         for name in filter(is_generated, names):
             self._made.setdefault(name, (names[name], tuple(names)))
         todo = list(names)
@@ -147,7 +148,11 @@ class Explaining(Observer):
         writer.line(f"h.reach({self._open[-1]}, ({''.join(f'{env[name]}, ' for name in shown)}))")
 
     def saw(self, writer: Writer, term: Term, value: str) -> None:
-        if term.loc.row and not isinstance(term, nodes.Var) and constant_value(term) is None:
+        if not term.loc.row or isinstance(term, nodes.Var) or constant_value(term) is not None:
+            return
+        # `some x in xs` is a reference with a step of its own, at the place of `xs`.
+        steps = term.path if isinstance(term, nodes.Ref) else ()
+        if not any(isinstance(step, nodes.Var) and step.name.startswith("$'") for step in steps):
             writer.line(f"h.saw({self._open[-1]}, {self.constants.loc(term.loc)}, {value})")
 
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:

@@ -31,15 +31,16 @@ def failure_of(step: Step, steps: Sequence[Step], sources: Mapping[str, str], *,
     values = values_of(step, sources)
     for other in inside:
         values |= values_of(other, sources)
-    lines = [f"{name} = {value}" for name, value in values.items() if value not in (name, "undefined")]
+    where = lacking or step.place.location
+    text = text_of(where, sources)
+    lines = [f"{name} = {value}" for name, value in values.items() if value not in (name, "undefined") and name != text]
     if reasons:
         asked = [other for other in steps if other.caller in (step, *inside) and other.place.level == 1]
         failed = [failure_of(other, steps, sources, reasons=False) for other in asked if not other.succeeded]
         texts = [f"{each.location}: {'; '.join([each.message, *each.values])}" for each in failed]
         lines += list(dict.fromkeys(texts))[:MOST]
-    where = lacking or step.place.location
     what = "is undefined" if lacking else "does not hold"
-    return Failure(where, text_of(where, sources), what, tuple(lines))
+    return Failure(where, text, what, tuple(lines))
 
 
 def values_of(step: Step, sources: Mapping[str, str]) -> dict[str, str]:

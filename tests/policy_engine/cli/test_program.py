@@ -338,6 +338,29 @@ def test_errors_are_for_people_or_for_programs(policy) -> None:
     assert json.loads(out)["errors"][0]["code"] == "rego_parse_error"
 
 
+def test_raw_is_for_scripts(policy) -> None:
+    assert policy("eval", "-f", "raw", 'x := ["a b", 1][_]; x') == (0, "true a b\ntrue 1\n", "")
+    assert policy("eval", "-f", "raw", "input.x") == (0, "", "")
+    assert policy("eval", "-f", "raw", '{"a": ["b"]}')[1] == '{"a":["b"]}\n'
+
+
+def test_eval_explains_what_failed(policy) -> None:
+    write("input.json", '{"roles": ["guest"]}')
+    command = ["eval", "-d", "p", "-i", "input.json", "data.authz.allow == true", "-f", "pretty", "--explain"]
+    failed = '  p/authz.rego:6: `"admin" in input.roles` does not hold; input.roles = ["guest"]\n'
+    asked = "query:1: `data.authz.allow == true` does not hold; data.authz.allow = false\n"
+    assert policy(*command, "fails") == (0, f"{failed}{asked}false\n", "")
+    write("input.json", '{"roles": ["admin"]}')
+    assert policy(*command, "fails")[1] == "true\n"
+    _, full, err = policy(*command, "full")
+    assert '  p/authz.rego:6: `"admin" in input.roles` holds; input.roles = ["admin"]\n' in full
+    assert err == 'roles ["admin"]\n', "the second evaluation prints nothing"
+    _, out, _ = policy("eval", "-d", "p", "data.authz.allow == true", "--explain", "fails")
+    assert (
+        "query:1: `data.authz.allow == true` does not hold; data.authz.allow = false" in json.loads(out)["explanation"]
+    )
+
+
 # ---- wrong usage
 
 

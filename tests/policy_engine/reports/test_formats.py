@@ -45,14 +45,15 @@ RESULTS = [
 
 def shown(form: Format, **what: Any) -> str:
     output = io.StringIO()
-    report(form, Console(file=output, width=40), sources={"a b/p,1.rego": "package p\n\nallow if }\n"}, **what)
+    sources = {"a b/p,1.rego": "package p\n\nallow if }\n", "authz_test.rego": "\n" * 7 + " x == 1\n"}
+    report(form, Console(file=output, width=40), sources=sources, **what)
     return output.getvalue()
 
 
 def test_pretty_has_both() -> None:
     text = shown(Format.PRETTY, findings=FINDINGS, results=RESULTS)
     assert text.startswith("a b/p,1.rego:3:10: rego_parse_error: unexpected `}`\n  3 | allow if }\n    |          ^\n")
-    assert "  authz_test.rego:8: `x == 1` does not hold\n    | x = 2\n" in text
+    assert "  8 |  x == 1\n    |  ^^^^^^ does not hold\n    | x = 2\n" in text
     assert text.endswith("PASS: 2/6\nFAIL: 2/6\nERROR: 1/6\nSKIPPED: 1/6\n")
 
 
