@@ -17,9 +17,10 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
 from policy_engine.codegen.context import Code, Query
-from policy_engine.codegen.explain import Explaining
+from policy_engine.codegen.explaining import Explaining, Trace
 from policy_engine.codegen.observer import Covering, Observer, Traced
 from policy_engine.codegen.profile import Profile, Profiling
+from policy_engine.codegen.steps import Recording
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine, depth_refused
@@ -119,13 +120,19 @@ class Compiled:
         """The function of the traced build. It is not kept in the cache, because few decisions are explained."""
         return self._watched(path, Covering if self._covering else Traced)
 
-    def explaining(self, path: Path) -> Document:
-        """The function of the build that notes its steps. It is not kept in the cache either."""
-        return self._watched(path, Explaining)
+    def recording(self, path: Path) -> Document:
+        """The function of the build that records its steps. It is not kept in the cache either."""
+        return self._watched(path, Recording)
 
     def _watched(self, path: Path, watch: type[Observer]) -> Document:
         with depth_refused():
             unit = self.unit(self.program, watch)
+            return unit.code, unit.value(path)
+
+    def explained(self, path: Path, trace: Trace) -> Document:
+        """The function of a build whose rules note in `trace` how far they have come."""
+        with depth_refused():
+            unit = Unit(self.program, partial(Explaining, trace))
             return unit.code, unit.value(path)
 
     def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:
@@ -154,11 +161,10 @@ class Compiled:
             )
         return unit.code, rows, shape
 
-    def explaining_query(self, text: str) -> tuple[Code, Rows, Shape]:
-        """The function for a query's rows that notes its steps."""
+    def recording_query(self, text: str) -> tuple[Code, Rows, Shape]:
+        """The function for a query's rows that records its steps."""
         with depth_refused():
-            make = partial(self.unit, watch=Explaining)
-            unit, rows, shape = queries.prepare(self.program, text, make)
+            unit, rows, shape = queries.prepare(self.program, text, partial(self.unit, watch=Recording))
         return unit.code, rows, shape
 
     def _store(self, kind: str, question: str, unit: Unit, function: Callable[[Query], Any], *more: object) -> None:
@@ -188,7 +194,7 @@ class Compiled:
         def compute() -> tuple[Any, ...]:
             with depth_refused():
                 found = facts.find(self.program, path)
-            return found.input_paths, found.data_paths, found.nondeterministic
+            return found.input_paths, found.data_paths, found.nondeterministic, found.rules
 
         return Facts(*self._kept("facts", dotted(path), compute))
 

@@ -111,7 +111,7 @@ def evaluate(
         prepared = policies.prepare(query, strict_builtin_errors=strict)
         results, profile = prepared.profile(document) if profiled else (prepared.results(document), None)
         answers = _answers(query, results)
-        steps = prepared.explain(document) if explain is not explaining.Explanation.OFF else []
+        steps = prepared.steps(document) if explain is not explaining.Explanation.OFF else []
     except PolicyError as error:
         if output_format is Format.JSON:
             typer.echo(indented({"errors": [_error(single) for single in error.errors]}))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from policy_engine.codegen.explain import Step
+from policy_engine.codegen.steps import Step
 from policy_engine.testing.failures import failure_of
 
 

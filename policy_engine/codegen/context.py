@@ -91,7 +91,7 @@ class Run:
     marks: bytearray | None = None
     """In the traced build: which of `Code.places` succeeded."""
     steps: Any = None
-    """In the build that explains: what was evaluated (explain.py)."""
+    """In the build that records: what was evaluated (steps.py)."""
     paid: dict[Hashable, None] | None = None
     """What was charged by `charge_once`."""
 

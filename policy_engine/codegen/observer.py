@@ -2,10 +2,12 @@
 
 The usual build reports nothing. The traced one notes which expressions succeeded and which rules gave a value. The
 covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py and
-explain.py have one more each.
+explaining.py and steps.py have one more each.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from policy_engine.codegen.constants import Constants
 from policy_engine.codegen.context import Code
@@ -22,10 +24,12 @@ class Observer:
     """Whether each expression is evaluated as often as the policy says, in every decision."""
     whole = False
     """Whether a rule that an index has chosen evaluates again what the index has decided."""
-    indexed = True
-    """Whether an index may choose among many rules."""
     joins = True
     """Whether loops look only at the members that an equality behind them lets through."""
+    indexed = True
+    """Whether an index may leave out rules that cannot apply."""
+    values = False
+    """Whether `value` is to be told what rules give."""
 
     def __init__(self, constants: Constants, code: Code) -> None:
         self.constants = constants
@@ -34,21 +38,26 @@ class Observer:
     def begin(self, writer: Writer) -> None:
         """A function that evaluates bodies begins."""
 
-    def evaluates(self, writer: Writer, expr: Expr, env: dict[str, str], level: int) -> None:
-        """An expression follows, `level` bodies deep. `env` has the Python names of variables that are bound."""
-        self.reached(writer, expr.loc)
-
     def reached(self, writer: Writer, loc: Location) -> None:
         """An expression follows."""
-
-    def saw(self, writer: Writer, term: Term, value: str) -> None:
-        """A term of the expression has got a value, which may be undefined."""
 
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
         """An expression has succeeded, if the condition holds."""
 
+    def tries(self, writer: Writer, rule: Rule, clause: Clause) -> None:
+        """The body of a rule follows."""
+
+    def binds(self, writer: Writer, expr: Expr, env: Mapping[str, str], depth: int) -> None:
+        """An expression follows. `env` has the Python names of the variables that are bound, `depth` counts bodies."""
+
+    def saw(self, writer: Writer, term: Term, value: str) -> None:
+        """A term of the expression has got a value, which may be undefined."""
+
     def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
         """A rule gives a value."""
+
+    def value(self, writer: Writer, value: str) -> None:
+        """The value that a rule has given, as a Python expression."""
 
     def whole_function(self, group: Group, lines: list[str]) -> list[str]:
         """The lines of a group's function, or of one for a part of its document."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from policy_engine.codegen.explain import Step
+from policy_engine.codegen.steps import Step
 from policy_engine.location import Location
 from policy_engine.testing.results import Failure
 from policy_engine.values import UNDEFINED, Value, to_term

@@ -1,11 +1,13 @@
 """A build of a program whose functions tell which expressions they evaluate, with what values, and which succeed.
 
 For `eval --explain` and for tests that fail. Every expression of every rule is evaluated, without indexes and joins: an
-expression that an index has left out is just the one that somebody looks for.
+expression that an index has left out is just the one that somebody looks for. Values are those of that moment, which
+under `with` cannot be looked up afterwards.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -105,7 +107,7 @@ def steps(q: Query) -> Steps:
     return found
 
 
-class Explaining(Observer):
+class Recording(Observer):
     """Writes the calls that `Steps` notes."""
 
     exact = True
@@ -126,7 +128,7 @@ class Explaining(Observer):
         writer.line("h = steps(q)")
         self._open.clear()
 
-    def evaluates(self, writer: Writer, expr: Expr, env: dict[str, str], level: int) -> None:
+    def binds(self, writer: Writer, expr: Expr, env: Mapping[str, str], depth: int) -> None:
         terms = [found for term in expr_terms(expr) for found in walk_terms(term)]
         names = {found.name: found.loc for found in terms if isinstance(found, nodes.Var)}
         for name in filter(is_generated, names):
@@ -143,7 +145,7 @@ class Explaining(Observer):
             if env.get(name, "None") != "None" and not name.startswith("$")
         }
         self._numbers += 1
-        place = Place(expr.loc, level, self._numbers, tuple(shown.values()))
+        place = Place(expr.loc, depth, self._numbers, tuple(shown.values()))
         self._open.append(self.constants.named("p", place, place))
         writer.line(f"h.reach({self._open[-1]}, ({''.join(f'{env[name]}, ' for name in shown)}))")
 
