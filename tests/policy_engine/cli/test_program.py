@@ -361,6 +361,14 @@ def test_eval_explains_what_failed(policy) -> None:
     )
 
 
+@pytest.mark.parametrize(("query", "name"), [("cuont([1])", "count"), ("x := regex.mtach(`a`, `b`)", "regex.match")])
+def test_a_misspelt_function_of_a_query_has_a_hint(policy, query: str, name: str) -> None:
+    code, out, err = policy("eval", "-f", "pretty", query)
+    assert (code, out) == (2, "")
+    assert "rego_type_error: undefined function " in err
+    assert f"hint: did you mean `{name}`?" in err
+
+
 # ---- wrong usage
 
 
