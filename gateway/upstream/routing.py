@@ -1,11 +1,11 @@
 """Which route a path means, and which upstream it leads to.
 
-`/<upstream>/v1/chat/completions` names an upstream, `/v1/chat/completions` means the default one of the agent's
-organization. The path is compared as it came, byte by byte: no decoding, no folding, no dot segments, so that no two
-parties can read it differently. The URL that is called is built from the route, never from the request; a parameter of
-a route is one segment of plain characters, which cannot hold a slash or an escape. An upstream belongs to an
-organization, so a path is matched in two halves: what it asks for before authentication, where that goes after it.
-Specification: docs/architecture.md, section 7, step 2.
+`/<upstream>/v1/chat/completions` names an upstream; `/v1/chat/completions` means the default one of the agent's
+organization or, if that has no such route, the only other one that has it. The path is compared as it came, byte by
+byte: no decoding, no folding, no dot segments, so that no two parties can read it differently. The URL that is called
+is built from the route, never from the request; a parameter of a route is one segment of plain characters, which cannot
+hold a slash or an escape. An upstream belongs to an organization, so a path is matched in two halves: what it asks for
+before authentication, where that goes after it. Specification: docs/architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
@@ -42,12 +42,18 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The first half: a path that some provider has a route for, and the upstream's name or None for the default."""
+    """The first half: a path that some provider has a route for.
 
-    upstream: str | None
+    A path can be read in two ways where a provider's own begin like an upstream's name (`/openai/v1/…` of Azure). The
+    upstream of that name comes first.
+    """
+
     method: str
-    # What follows the upstream's name.
     path: str
+    # The upstream's name and what follows it, if that is a route.
+    named: tuple[str, str] | None
+    # The whole path is a route.
+    plain: bool
     # Speaks for the path until the upstream is known: errors have its shape.
     provider: Provider
 
@@ -84,9 +90,6 @@ class _Routes:
                 return route, found.groupdict()
         return None
 
-    def plain(self) -> Iterable[tuple[str, str, Route]]:
-        return [(method, path, route) for (method, path), route in self._plain.items()]
-
 
 def _pattern(path: str) -> re.Pattern[str]:
     parts = _PARAMETER.split(path)  # text, name, text, name, …, text
@@ -99,49 +102,70 @@ _routes = functools.cache(_Routes)
 _FAMILIES = [_routes(provider) for provider in {each.name: each for each in reversed(PROVIDERS.values())}.values()]
 
 
+@functools.lru_cache(maxsize=1024)
 def target(method: str, raw_path: bytes) -> Target:
     """What this method and path ask for, or `Denied` with `unknown_route`. Needs no registry."""
     path = raw_path.decode("latin-1")
-    for routes in _FAMILIES:
-        if routes.find(method, path) is not None:
-            return Target(None, method, path, routes.provider)
-    if (named := _NAMED.fullmatch(path)) is not None:
-        name, path = named.groups()
-        for routes in _FAMILIES:
-            if routes.find(method, path) is not None:
-                return Target(name, method, path, routes.provider)
+    plain = _speaker(method, path)
+    named, speaker = _NAMED.fullmatch(path), None
+    if named is not None:
+        speaker = _speaker(method, named[2])
+    if speaker is not None and named is not None:
+        return Target(method, path, (named[1], named[2]), plain is not None, speaker)
+    if plain is not None:
+        return Target(method, path, None, True, plain)
     raise Denied("unknown_route")
+
+
+def _speaker(method: str, path: str) -> Provider | None:
+    """The provider of the first family that has this route."""
+    return next((routes.provider for routes in _FAMILIES if routes.find(method, path) is not None), None)
 
 
 class RouteTable:
     """All routes of all upstreams as of one reading of the registry. Immutable."""
 
     def __init__(self, destinations: Iterable[Destination]) -> None:
-        self._destinations: dict[tuple[str, str | None], Destination] = {}
+        self._named: dict[tuple[str, str], Destination] = {}
+        # Of each organization, the default first.
+        self._all: dict[str, list[Destination]] = {}
         # Most requests have no parameters, so what they mean is worked out once.
-        self._matches: dict[tuple[str, str | None, str, str], Match] = {}
+        self._matches: dict[tuple[str, str, str], Match] = {}
         for each in destinations:
-            for name in [each.name, None] if each.default else [each.name]:
-                self._destinations[each.organization, name] = each
-                for method, path, route in _routes(each.provider).plain():
-                    match = Match(each, Endpoint(each.name, route, path))
-                    self._matches[each.organization, name, method, path] = match
+            self._named[each.organization, each.name] = each
+            self._all.setdefault(each.organization, []).insert(0 if each.default else len(self._named), each)
 
     def resolve(self, organization: str, wanted: Target) -> Match:
         """Where the request goes, or `Denied` with `unknown_route`."""
-        match = self._matches.get((organization, wanted.upstream, wanted.method, wanted.path))
+        match = self._matches.get((organization, wanted.method, wanted.path))
         if match is None:
-            match = self._with_parameters(organization, wanted)
+            match = self._find(organization, wanted)
+            if not match.endpoint.params:
+                self._matches[organization, wanted.method, wanted.path] = match
         if match.destination.fault:
             raise Denied("upstream_error", match.destination.fault)
         return match
 
-    def _with_parameters(self, organization: str, wanted: Target) -> Match:
-        destination = self._destinations.get((organization, wanted.upstream))
-        if destination is None and wanted.upstream is None:
-            raise Denied("unknown_route", reasons=["no default upstream is configured: type `gateway upstreams add`"])
-        found = destination and _routes(destination.provider).find(wanted.method, wanted.path)
-        if destination is None or not found:
+    def _find(self, organization: str, wanted: Target) -> Match:
+        if wanted.named is not None and (named := self._named.get((organization, wanted.named[0]))) is not None:
+            match = _match(named, wanted.method, wanted.named[1])
+            if match is None:
+                raise Denied("unknown_route")
+            return match
+        if not wanted.plain:
             raise Denied("unknown_route")
-        route, params = found
-        return Match(destination, Endpoint(destination.name, route, wanted.path, params))
+        upstreams = self._all.get(organization, [])
+        if not upstreams or not upstreams[0].default:
+            raise Denied("unknown_route", reasons=["no default upstream is configured: type `gateway upstreams add`"])
+        found = [match for each in upstreams if (match := _match(each, wanted.method, wanted.path)) is not None]
+        if found and (len(found) == 1 or found[0].destination.default):
+            return found[0]
+        if found:
+            names = ", ".join(match.destination.name for match in found)
+            raise Denied("unknown_route", reasons=[f"the base URL must name the upstream, one of {names}"])
+        raise Denied("unknown_route")
+
+
+def _match(destination: Destination, method: str, path: str) -> Match | None:
+    found = _routes(destination.provider).find(method, path)
+    return None if found is None else Match(destination, Endpoint(destination.name, found[0], path, found[1]))
