@@ -34,6 +34,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
+from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.references import References
@@ -49,7 +50,7 @@ from gateway.identity.principals import Principal, Principals
 from gateway.policy import authorization
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
-from gateway.upstream import routing
+from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, UpstreamClient
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
 
@@ -87,6 +88,7 @@ class DataPlane:
         self._writer = writer
         self._refusals = refusals
         self._client = client
+        self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
         self._bodies = asyncio.Semaphore(1)
@@ -101,6 +103,8 @@ class DataPlane:
             await self._admit(exchange, scope, receive)
             await self._judge(exchange)
         except Denied as denied:
+            if exchange.speaker is None:
+                exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
             await self._refuse(exchange, denied, send)
         except _ClientGoneError:
             pass  # nothing was decided, and there is no client to answer
@@ -287,6 +291,10 @@ class DataPlane:
             failure = Denied("upstream_timeout")
         except Denied as denied:
             outcome, exchange.detail, failure = denied.code, denied.detail, denied
+            if denied.code == "upstream_unavailable":
+                outcome = "provider_error"  # which is what it is, whatever the client is told
+                destination = exchange.match.destination
+                self._complaints.unavailable(destination.id, destination.name, denied.detail)
             logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
         except asyncio.CancelledError:
             outcome = "gateway_stopped"
@@ -318,7 +326,7 @@ class DataPlane:
         answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
         try:
-            preconditions.answer(answer)
+            preconditions.answer(answer, credential=destination.secret is not None)
         except Denied:
             answer.close()
             raise
@@ -356,6 +364,7 @@ class DataPlane:
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+            *denied.headers,
         ]
         if denied.reason.status == 503:
             headers.append((b"retry-after", b"1"))
