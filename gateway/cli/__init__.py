@@ -18,7 +18,21 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from gateway.cli import agents, audit, bindings, completion, demo, init, keys, mock_provider, output, up, upstreams
+from gateway.cli import (
+    agents,
+    audit,
+    bindings,
+    completion,
+    demo,
+    init,
+    keys,
+    mock_provider,
+    orgs,
+    output,
+    teams,
+    up,
+    upstreams,
+)
 from gateway.errors import GatewayError
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
@@ -42,6 +56,8 @@ def build() -> typer.Typer:
     app.command("up")(up.up)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(teams.app, name="teams")
+    app.add_typer(orgs.app, name="orgs")
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")
