@@ -46,6 +46,7 @@ from policy_engine.errors import (
     PolicyError,
 )
 from policy_engine.facts import Facts
+from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
 from policy_engine.syntax import nodes, parser
 from policy_engine.syntax.constants import constant_value
@@ -167,6 +168,10 @@ class Policies:
     def facts(self, path: str) -> Facts:
         """What a decision at `path` can depend on, whatever its input and data are."""
         return self._compiled.facts(_path(path))
+
+    def members(self, path: str) -> tuple[Member, ...]:
+        """What the rules of a package define, with types, constant values and places, in order of the places."""
+        return self._compiled.members(_path(path))
 
     def packages(self) -> dict[str, Path]:
         """The package of each module, by file name."""

@@ -62,6 +62,7 @@ ENGINE_LAYERS: dict[str, int] = {
     "policy_engine.documents": 2,
     "policy_engine.cache": 1,
     "policy_engine.facts": 4,
+    "policy_engine.members": 4,
     "policy_engine.queries": 4,
     "policy_engine.compiled": 4,
     "policy_engine.engine": 4,
@@ -73,6 +74,7 @@ ENGINE_DOORS = {
     "gateway.policy.cache",
     "gateway.policy.authorization",
     "gateway.policy.rollout.check",
+    "gateway.policy.rollout.decision_types",
     "gateway.policy.rollout.sync",
 }
 PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
