@@ -45,9 +45,7 @@ _MEMORY = 2 * 1024 * 1024 * 1024
 _POLL_SECONDS = 0.1  # how often the parent looks at the clock and at the order to stop
 _MAX_LISTED = 10  # wrong rules, and failed tests, that are named one by one
 _BUILTIN_ERRORS = (EVAL_BUILTIN_ERROR, EVAL_TYPE_ERROR)
-_STRICT = (
-    "here an error of a builtin ends the evaluation, as for requests; `policy test --strict-builtin-errors` does too"
-)
+_STRICT = "an error of a builtin ends the evaluation here, as for requests; try `policy test --strict-builtin-errors`"
 _NAME = re.compile(r"(?<=`)\w+|^\w+", re.ASCII)  # the rule that a verdict's detail is about
 _PROBE = pe.Limits(1.0)
 
