@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,15 +16,20 @@ from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.policy.rollout.check import Problem
+    from policy_engine.reports import Finding
 
 app = typer.Typer(help="Check policies before the gateway does, and begin new ones.", no_args_is_help=True)
 
 
 class Format(StrEnum):
-    """How a result is printed."""
+    """The formats of `policy_engine.reports`, which takes too long to import for `gateway --help`."""
 
-    pretty = "pretty"
-    json = "json"
+    PRETTY = "pretty"
+    JSON = "json"
+    JUNIT = "junit"
+    GITHUB = "github"
+    SARIF = "sarif"
+    TAP = "tap"
 
 
 @app.command()
@@ -49,7 +53,10 @@ def check(
             "--data", "--data-dir", metavar="DIR", help="Check too that no bundle is missing that this gateway needs."
         ),
     ] = None,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")] = Format.pretty,
+    output_format: Annotated[
+        Format,
+        typer.Option("--format", "-f", help="pretty is for people, json for programs, the others for CI systems."),
+    ] = Format.PRETTY,
 ) -> None:
     """Check bundles exactly as a gateway checks a commit before it puts it into force.
 
@@ -58,8 +65,10 @@ def check(
     bundles, with 2 if there is nothing to check.
     """
     from gateway.policy.rollout import candidates
-    from gateway.policy.rollout.check import Report, examine
+    from gateway.policy.rollout.check import examine
     from gateway.settings import load_settings
+    from policy_engine import reports
+    from policy_engine.cli.diagnostics import standard_output
 
     if commit is not None and staged:
         raise typer.BadParameter("--commit and --staged exclude each other")
@@ -84,15 +93,18 @@ def check(
         output.complain(f"there is no bundle in {where}", hint)
         raise typer.Exit(2)
     if bundles:
-        report: Report = examine(bundles)
-        problems = [*_missing(data, list(bundles)), *report.problems]
-        tests = report.tests
-    if format_ is Format.json:
-        found = [asdict(each) | {"file": _path(candidate.directory, each)} for each in problems]
-        listed = [{"name": name, "tests": tests.get(name)} for name in sorted(bundles)]
-        output.print_json({"accepted": not problems, "bundles": listed, "problems": found})
-    else:
-        _print(candidate.directory, sorted(bundles), tests, problems)
+        found = examine(bundles)
+        problems = [*_missing(data, list(bundles)), *found.problems]
+        tests = found.tests
+    findings = [_finding(candidate.directory, each) for each in problems]
+    sources = {
+        _path(candidate.directory, name, file): content.decode("utf-8", "replace")
+        for name, files in bundles.items()
+        for file, content in files.items()
+    }
+    reports.report(reports.Format(output_format), standard_output(), findings=findings, sources=sources)
+    if output_format is Format.PRETTY:
+        _conclude(sorted(bundles), tests, len(problems))
     if problems:
         raise typer.Exit(1)
 
@@ -114,25 +126,35 @@ def _missing(data: Path | None, names: list[str]) -> list[Problem]:
         return missing_bundles(registry, names)
 
 
-def _path(directory: Path, problem: Problem) -> str:
-    """Where a problem is, as the user can open it; "" if it is in no file."""
-    return str(directory / problem.bundle / problem.file) if problem.file else ""
+def _path(directory: Path, bundle: str, file: str) -> str:
+    """Where a file of a bundle is, as the user can open it."""
+    return str(directory / bundle / file)
 
 
-def _print(directory: Path, names: Sequence[str], tests: Mapping[str, int], problems: Sequence[Problem]) -> None:
-    for each in problems:
-        path = _path(directory, each)
-        where = f"{path}:{each.row}:{each.col}" if each.row else path or each.bundle or "policies"
-        text = output.printable(each.detail)
-        typer.echo(f"{typer.style(where, bold=True)}: {typer.style(each.outcome, fg='red', bold=True)}: {text}")
-        if each.hint:
-            typer.echo(f"  hint: {output.printable(each.hint)}")
+def _finding(directory: Path, problem: Problem) -> Finding:
+    from policy_engine.reports import Finding
+
+    where = _path(directory, problem.bundle, problem.file) if problem.file else ""
+    in_bundle = f"bundle {problem.bundle}: " if problem.bundle and not problem.file else ""
+    return Finding(
+        problem.outcome,
+        output.printable(in_bundle + problem.detail),
+        where,
+        problem.row,
+        problem.col,
+        problem.end_row,
+        problem.end_col,
+        hint=output.printable(problem.hint),
+        values=problem.values,
+    )
+
+
+def _conclude(names: Sequence[str], tests: Mapping[str, int], problems: int) -> None:
     for name in names:
         if tests.get(name) == 0:
             output.warn(f"bundle {name} has no tests", "a commit without tests is put into force all the same")
     if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        typer.echo(f"{count}: a gateway would refuse these policies")
+        typer.echo(f"{problems} problem{'s' if problems > 1 else ''}: a gateway would refuse these policies")
     else:
         total = sum(tests.values())
         typer.echo(f"{', '.join(names)}: fit to be put into force ({total} test{'' if total == 1 else 's'} passed)")

@@ -55,7 +55,7 @@ class Problem:
     """Why a commit is not put into force: an outcome code for the log, the bundle, and what to correct.
 
     `file` is the path inside the bundle and `row` the line, if the problem has a place. `hint` says what to do next
-    where that is not obvious.
+    where that is not obvious. `values` are lines with what the expression at the place saw.
     """
 
     outcome: str
@@ -64,7 +64,10 @@ class Problem:
     file: str = ""
     row: int = 0
     col: int = 0
+    end_row: int = 0
+    end_col: int = 0
     hint: str = ""
+    values: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """`bundle support: authz.rego:12: …`, one line unless a message has several."""
@@ -111,7 +114,8 @@ def examine(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: thread
     stdout, stderr = output
     try:
         document = json.loads(stdout)
-        return Report(tuple(Problem(**each) for each in document["problems"]), document["tests"])
+        problems = [Problem(**each | {"values": tuple(each["values"])}) for each in document["problems"]]
+        return Report(tuple(problems), document["tests"])
     except (ValueError, TypeError, KeyError):
         last = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         return Report((Problem("check_failed", "", f"the check ended with exit code {child.returncode}: {last}"),))
@@ -166,7 +170,7 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
         if not any(f"{path}/".startswith(f"{root}/") for root in manifest.roots):
             detail = f"package {path.replace('/', '.')} is in none of the roots"
             hint = f"rename the package, or list `{path}` in the `roots` of `{policy_bundle.MANIFEST}`"
-            yield Problem("roots_overlap", name, detail, file, package.loc.row, package.loc.col, hint)
+            yield Problem("roots_overlap", name, detail, *package.loc._replace(file=file), hint=hint)
             return
     # 2. Exactly what would be published compiles, and can answer with a decision.
     content = from_files(files.items(), tests=False)
@@ -174,8 +178,7 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
     wrong = list(misfits(policies, manifest.entrypoint))
     for each in wrong[:_MAX_LISTED]:
         outcome = "unsupported" if each.unsupported else "bad_decision"
-        where = each.location
-        yield Problem(outcome, name, each.message, where.file, where.row, where.col, each.hint)
+        yield Problem(outcome, name, each.message, *each.location, hint=each.hint)
     if len(wrong) > _MAX_LISTED:
         yield Problem("bad_decision", name, f"{len(wrong) - _MAX_LISTED} more rules cannot be part of a decision")
     if wrong:
@@ -191,21 +194,21 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
 
 def _compile_errors(name: str, error: pe.PolicyError) -> Iterator[Problem]:
     for each in error.errors:
-        where = each.location or pe.Location()
         detail = f"{each.code}: {each.message}"
-        yield Problem("compile_failed", name, detail, where.file, where.row, where.col, each.hint)
+        yield Problem("compile_failed", name, detail, *(each.location or pe.Location()), hint=each.hint)
 
 
 def _failures(name: str, results: list[Result]) -> Iterator[Problem]:
+    from policy_engine.reports.findings import findings_in  # the reports need a terminal library
+
     bad = [each for each in results if each.outcome in (Outcome.FAILED, Outcome.ERROR)]
     # A machine that is busy is not the commit's fault, so that check is repeated; with one test that fails it is.
     late = all(each.error is not None and each.error.code == EVAL_CANCEL_ERROR for each in bad)
     outcome = "check_timeout" if late else "tests_failed"
-    for each in bad[:_MAX_LISTED]:
-        where = each.test.location
-        reason = "takes too long" if late else f"fails: {each.error}" if each.error is not None else "fails"
-        hint = "" if late else _STRICT if each.error is not None and each.error.code in _BUILTIN_ERRORS else ""
-        yield Problem(outcome, name, f"{each.test.name} {reason}", where.file, where.row, where.col, hint)
+    for result in bad[:_MAX_LISTED]:
+        for found in findings_in(result):
+            hint = _STRICT if found.code in _BUILTIN_ERRORS else found.hint
+            yield Problem(outcome, name, found.message, *found.location, hint=hint, values=found.values)
     if len(bad) > _MAX_LISTED:
         yield Problem(outcome, name, f"{len(bad) - _MAX_LISTED} more of {len(results)} tests fail")
 
@@ -229,7 +232,7 @@ def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> Problem 
     meant = _NAME.search(verdict.detail)
     places = [each.location for each in policies.members(bundle.entrypoint) if meant and each.path[:1] == (meant[0],)]
     where = places[0] if len(places) == 1 else pe.Location()
-    return Problem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", where.file, where.row, where.col, hint)
+    return Problem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", *where, hint=hint)
 
 
 def _environment() -> dict[str, str]:

@@ -49,8 +49,7 @@ def test_bundles_that_are_fit(run: Run, cwd: Path) -> None:
     put(cwd / "policies", manifest=MANIFEST, authz=GOOD, test=TEST)
     done = run("policies", "check", "policies")
     assert (done.code, done.out, done.err) == (0, "b: fit to be put into force (1 test passed)\n", "")
-    found = run("policies", "check", "policies", "--format", "json").json
-    assert found == {"accepted": True, "bundles": [{"name": "b", "tests": 1}], "problems": []}
+    assert run("policies", "check", "policies", "--format", "json").json == {"errors": []}
 
 
 def test_a_bundle_without_tests_is_noticed(run: Run, cwd: Path) -> None:
@@ -64,7 +63,7 @@ def test_a_bundle_without_tests_is_noticed(run: Run, cwd: Path) -> None:
     [
         ({"authz": GOOD + "is_chat if input.x\n"}, ["b/authz.rego:6:1: bad_decision: `is_chat` is", "hint: a rule"]),
         ({"authz": GOOD + "allow := \n"}, ["b/authz.rego:6:7: compile_failed: rego_parse_error"]),
-        ({"test": TEST + "test_bad if authz.allow\n"}, ["b/authz_test.rego:6:1: tests_failed: test_bad fails"]),
+        ({"test": TEST + "test_bad if authz.allow\n"}, ["b/authz_test.rego:6:1: tests_failed: data.b.authz_test"]),
         ({"manifest": "{}"}, ["b/.manifest: bad_manifest: "]),
         ({"manifest": MANIFEST.replace("data.b.authz", "data.b.auth")}, ["bad_entrypoint", "can be data.b.authz"]),
         ({"manifest": MANIFEST.replace('["b"]', '["b/authz"]')}, ["b/authz_test.rego:1:1: roots_overlap", "rename"]),
@@ -77,9 +76,16 @@ def test_what_a_gateway_would_refuse(run: Run, cwd: Path, files: dict[str, str],
     for text in said:
         assert text in done.out
     assert done.out.endswith(": a gateway would refuse these policies\n")
-    found = json.loads(run("policies", "check", "-f", "json").out)
-    assert found["accepted"] is False
-    assert found["problems"][0]["file"].startswith("b/")
+
+
+def test_reports_for_ci(run: Run, cwd: Path) -> None:
+    put(cwd / "p", manifest=MANIFEST, authz=GOOD + "is_chat if input.x\n")
+    [error] = json.loads(run("policies", "check", "p", "-f", "json").out)["errors"]
+    assert (error["code"], error["location"]) == ("bad_decision", {"file": "p/b/authz.rego", "row": 6, "col": 1})
+    github = run("policies", "check", "p", "--format", "github")
+    assert (github.code, github.out.startswith("::error file=p/b/authz.rego,line=6,col=1,")) == (1, True)
+    for form in ("junit", "sarif", "tap"):
+        assert "is not a member of a decision" in run("policies", "check", "p", "--format", form).out
 
 
 def test_builtin_errors_fail_tests_as_they_fail_requests(run: Run, cwd: Path) -> None:
@@ -87,7 +93,7 @@ def test_builtin_errors_fail_tests_as_they_fail_requests(run: Run, cwd: Path) ->
     put(cwd, manifest=MANIFEST, authz=rules, test=TEST + 'test_c if count(authz.deny) == 0 with input as {"cmd": 1}\n')
     done = run("policies", "check")
     assert done.code == 1
-    assert "authz_test.rego:6:1: tests_failed: test_c fails: authz.rego:6: eval_type_error" in done.out
+    assert "b/authz.rego:6:23: tests_failed: data.b.authz_test.test_c: regex.match: operand 2" in done.out
     assert "hint: an error of a builtin ends the evaluation here" in done.out
 
 
@@ -134,7 +140,7 @@ def test_a_bundle_that_somebody_is_bound_to_is_missing(run: Run, cwd: Path) -> N
     assert run("policies", "check", "other").code == 0
     done = run("policies", "check", "other", "--data", ".gateway")
     assert done.code == 1
-    assert "starter: bundle_missing: `assistant` is bound to it" in done.out
+    assert "bundle_missing: bundle starter: `assistant` is bound to it" in done.out
     assert run("policies", "check", "--data", ".gateway").out == "starter: fit to be put into force (6 tests passed)\n"
 
 
