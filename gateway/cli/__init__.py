@@ -27,8 +27,10 @@ from gateway.cli import (
     init,
     keys,
     mock_provider,
+    orgs,
     output,
     policies,
+    teams,
     up,
     upstreams,
 )
@@ -55,6 +57,8 @@ def build() -> typer.Typer:
     app.command("up")(up.up)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(teams.app, name="teams")
+    app.add_typer(orgs.app, name="orgs")
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")

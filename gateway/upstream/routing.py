@@ -11,12 +11,11 @@ lead nowhere. Specification: docs/architecture.md, section 7, step 2.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.errors import Denied
+from gateway.errors import Denied, did_you_mean
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
 from gateway.upstream.routes import FAMILIES, routes_of, split
