@@ -41,6 +41,7 @@ from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Headers, Relay
+from gateway.dataplane.request_log import RequestLog
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
@@ -79,6 +80,7 @@ class DataPlane:
         writer: AuditWriter,
         refusals: Refusals,
         client: UpstreamClient,
+        requests: RequestLog | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -88,6 +90,7 @@ class DataPlane:
         self._writer = writer
         self._refusals = refusals
         self._client = client
+        self._requests = requests
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
@@ -105,13 +108,16 @@ class DataPlane:
         except Denied as denied:
             if exchange.speaker is None:
                 exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
+            exchange.outcome = denied.code
             await self._refuse(exchange, denied, send)
         except _ClientGoneError:
-            pass  # nothing was decided, and there is no client to answer
+            exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         else:
             await self._carry_out(exchange, scope[Departure.KEY], send)
         finally:
             holding.release()
+            if self._requests is not None:
+                self._requests.add(exchange, f"{scope['method']} {scope['path']}")
 
     # Admit: steps 1 to 4
 
@@ -304,12 +310,14 @@ class DataPlane:
             client.tell = None
             if failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status
+            exchange.outcome = outcome
             closed = await self._record_completed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
             return
         if not closed:
             failure = Denied("outcome_unrecorded")
+            exchange.outcome = failure.code
         if failure is None:
             with suppress(TimeoutError):  # of a client that has stopped reading
                 async with asyncio.timeout_at(started + self._settings.upstream_total_timeout):
@@ -357,6 +365,7 @@ class DataPlane:
     # Refusals
 
     async def _refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
+        exchange.status = denied.reason.status
         if not exchange.recorded:
             self._refusals.add(denied, _owner(exchange.principal))
         body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
