@@ -141,6 +141,5 @@ def _no_upstream(name: str, prefix: str, upstreams: Iterable[str]) -> Denied:
     if f"/{name}" == prefix:
         return Denied("unknown_route", reasons=[f"the base URL has `{prefix}` twice: it must end in `{prefix}` once"])
     reason = f"there is no upstream {shown(name)}, which the base URL names"
-    if similar := difflib.get_close_matches(name, upstreams, 1):
-        reason += f": did you mean `{similar[0]}`?"
-    return Denied("unknown_route", reasons=[reason])
+    meant = did_you_mean(name, upstreams)
+    return Denied("unknown_route", reasons=[f"{reason}: {meant}" if meant else reason])
