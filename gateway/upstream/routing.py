@@ -138,7 +138,7 @@ def _no_upstream(wanted: Target, name: str, upstreams: Iterable[str]) -> Denied:
     """The refusal of an upstream that this organization does not have; other organizations' are not looked at."""
     prefix = wanted.provider.prefix
     if f"/{name}" == prefix:
-        cause = f"the base URL has `{prefix}` twice: it must end in `{prefix}` once"
+        cause = wrong_route.twice(prefix)
     else:
         cause = f"there is no upstream {shown(name)}, which the base URL names"
         if hint := did_you_mean(name, upstreams):

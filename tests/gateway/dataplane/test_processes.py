@@ -151,10 +151,10 @@ def test_the_responses_api_is_refused_by_name(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("base_url", "says"),
     [
-        ("{}", "`/v1` is missing from the base URL"),
-        ("{}/mock", "`/v1` is missing from the base URL"),
-        ("{}/v1/v1", "the base URL has `/v1` twice"),
-        ("{}/v1/chat/completions", "the base URL ends in a route"),
+        ("{}", "`/v1` is missing"),
+        ("{}/mock", "`/v1` is missing"),
+        ("{}/v1/v1", "the path has `/v1` twice"),
+        ("{}/v1/chat/completions", "the path has a route twice"),
         ("{}/mokc/v1", "did you mean `mock`?"),
     ],
 )
