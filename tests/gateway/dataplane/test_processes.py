@@ -179,6 +179,16 @@ def test_the_operator_is_told_that_an_upstream_demands_a_key(live: Live, client:
     live.up.line(r"no call to the upstream `mock` can succeed: it demands a key, and the gateway has none for it")
 
 
+def test_an_agent_at_the_control_plane_is_told_where_to_go(live: Live) -> None:
+    assert live.up is not None
+    control = live.up.line(r"control plane (\S+)\)")[1]
+    with (
+        openai.OpenAI(base_url=f"{control}/v1", api_key=live.key, max_retries=0) as client,
+        pytest.raises(openai.NotFoundError, match=live.base_url.removesuffix("/v1")),
+    ):
+        client.models.list()
+
+
 def test_another_method_is_told_which_one_the_path_takes(live: Live) -> None:
     reply = httpx.get(f"{live.base_url}/chat/completions", headers={"authorization": f"Bearer {live.key}"})
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
