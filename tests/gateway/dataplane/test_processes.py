@@ -169,6 +169,16 @@ def test_a_wrong_base_url_is_explained(live: Live, base_url: str, says: str) -> 
     assert says in str(caught.value)
 
 
+def test_the_operator_is_told_that_an_upstream_demands_a_key(live: Live, client: openai.OpenAI) -> None:
+    for status in (401, 403):
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.chat.completions.create(model=f"mock-status-{status}", messages=HELLO)
+        assert (caught.value.code, caught.value.status_code) == ("upstream_unavailable", 502)
+        assert "injected failure" not in str(caught.value)
+    assert live.up is not None
+    live.up.line(r"no call to the upstream `mock` can succeed: it demands a key, and the gateway has none for it")
+
+
 def test_another_method_is_told_which_one_the_path_takes(live: Live) -> None:
     reply = httpx.get(f"{live.base_url}/chat/completions", headers={"authorization": f"Bearer {live.key}"})
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
