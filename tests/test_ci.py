@@ -71,10 +71,13 @@ def test_the_workflow_passes_and_fails_at_the_right_line(repository: Path) -> No
         assert (done.returncode, done.stderr) == (0, ""), command
     assert "SF:policies/research/authz.rego" in (repository / "policies.lcov").read_text()
     shown = break_it(repository)
-    check, test, coverage = (shell(command, repository) for command in commands)
+    check, test, gateway, coverage = (shell(command, repository) for command in commands)
     assert (check.returncode, check.stdout) == (0, "")
     assert (test.returncode, test.stdout) == (1, shown)
-    assert coverage.returncode == 1
+    assert (gateway.returncode, coverage.returncode) == (1, 1)
+    where = "::error file=policies/research/authz_test.rego,line=5,"
+    assert test.stdout.startswith(where)
+    assert gateway.stdout.startswith(where)
 
 
 @pytest.mark.slow
@@ -162,7 +165,7 @@ def test_the_template_of_gitlab_writes_its_reports(repository: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), line
     reports = job["artifacts"]["reports"]
     roots = [ElementTree.parse(repository / name).getroot() for name in reports["junit"]]
-    assert [root.tag for root in roots] == ["testsuites", "testsuites"]
+    assert [root.tag for root in roots] == ["testsuites"] * 3
     assert ElementTree.parse(repository / reports["coverage_report"]["path"]).getroot().get("line-rate") == "1.0000"
     break_it(repository)
     assert shell(job["script"][1], repository, POLICIES="policies").returncode == 1

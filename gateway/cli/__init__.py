@@ -29,6 +29,7 @@ from gateway.cli import (
     mock_provider,
     orgs,
     output,
+    policies,
     teams,
     up,
     upstreams,
@@ -61,6 +62,7 @@ def build() -> typer.Typer:
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")
+    app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
     app.command("mock-provider")(mock_provider.mock_provider)

@@ -11,12 +11,11 @@ lead nowhere. Specification: docs/architecture.md, section 7, step 2.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.errors import Denied
+from gateway.errors import Denied, did_you_mean
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
 from gateway.upstream.routes import FAMILIES, routes_of, split
@@ -142,6 +141,5 @@ def _no_upstream(name: str, prefix: str, upstreams: Iterable[str]) -> Denied:
     if f"/{name}" == prefix:
         return Denied("unknown_route", reasons=[f"the base URL has `{prefix}` twice: it must end in `{prefix}` once"])
     reason = f"there is no upstream {shown(name)}, which the base URL names"
-    if similar := difflib.get_close_matches(name, upstreams, 1):
-        reason += f": did you mean `{similar[0]}`?"
-    return Denied("unknown_route", reasons=[reason])
+    meant = did_you_mean(name, upstreams)
+    return Denied("unknown_route", reasons=[f"{reason}: {meant}" if meant else reason])

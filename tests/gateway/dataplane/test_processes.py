@@ -284,6 +284,13 @@ def test_a_new_commit_comes_into_force_and_a_broken_one_does_not(live: Live, cli
     write_policy(live.data / "policies", "package bot.authz\n\nallow if {")
     live.wait(lambda: any(e["kind"] == "activation" and e["outcome"] != "ok" for e in live.entries("system")))
     assert allowed("o3")
+    assert live.up is not None
+    rejected = [line for line in live.up.text.splitlines() if "is rejected (compile_failed): " in line]
+    assert len(rejected) == 1, "the operator sees it once, and why"
+    assert "bundle starter: authz.rego:3: rego_parse_error: " in rejected[0]
+    actors = [e["actor"] for e in live.entries("system") if e["kind"] == "activation"]
+    assert actors[0].startswith("local:"), "`gateway init` was somebody's command"
+    assert set(actors[1:]) == {"gateway"}
     write_policy(live.data / "policies", POLICY)
     live.wait(lambda: not allowed("o3"))
 
