@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from gateway.cli import agents, audit, bindings, demo, init, keys, mock_provider, output, up, upstreams
+from gateway.cli import agents, audit, bindings, demo, explain, init, keys, mock_provider, output, up, upstreams
 from gateway.errors import GatewayError
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
@@ -47,6 +47,7 @@ def build() -> typer.Typer:
     app.add_typer(bindings.app, name="bindings")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
+    app.command("explain")(explain.explain)
     app.command("mock-provider")(mock_provider.mock_provider)
     return app
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import audit_list, output
+from gateway.cli import audit_list, audit_show, explain, output
 from gateway.cli.audit_files import log_directory, opened_log
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
@@ -38,6 +38,8 @@ Known = Annotated[
 ]
 
 app.command("list")(audit_list.list_entries)
+app.command("show")(audit_show.show)
+app.command("explain")(explain.explain)
 
 
 @app.command()
