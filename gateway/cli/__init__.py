@@ -18,7 +18,22 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from gateway.cli import agents, audit, bindings, demo, explain, init, keys, mock_provider, output, up, upstreams
+from gateway.cli import (
+    agents,
+    audit,
+    bindings,
+    completion,
+    demo,
+    explain,
+    init,
+    keys,
+    mock_provider,
+    orgs,
+    output,
+    teams,
+    up,
+    upstreams,
+)
 from gateway.errors import GatewayError
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
@@ -42,6 +57,8 @@ def build() -> typer.Typer:
     app.command("up")(up.up)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(teams.app, name="teams")
+    app.add_typer(orgs.app, name="orgs")
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")
@@ -49,6 +66,7 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("mock-provider")(mock_provider.mock_provider)
+    app.command("completion")(completion.completion)
     return app
 
 
@@ -61,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not all(map(_is_text, given)):
         output.complain("the arguments are not UTF-8")
         return 2
+    completion.prepare()
     try:
         code = get_command(build())(given, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.errors import Denied
 from gateway.registry import names
+from gateway.upstream.providers.openai.dialects import OPENAI
+from gateway.upstream.providers.openai.provider import OpenAI
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Destination, RouteTable, target
 
@@ -182,3 +184,33 @@ def test_a_destination_speaks_its_own_dialect() -> None:
 
 def test_every_provider_can_be_added() -> None:
     assert PROVIDERS.keys() == names.PROVIDERS.keys()
+
+
+def test_a_default_without_the_route_leaves_it_to_the_only_other_one() -> None:
+    """Agents of two providers need not name an upstream, as long as there is no doubt which one is meant."""
+    chat_only = OnlyChat()
+    table = RouteTable(
+        [
+            replace(upstream("openai", default=True), provider=chat_only),
+            upstream("groq"),
+            upstream("a", "two", default=True),
+            upstream("b", "two"),
+        ]
+    )
+    assert table.resolve("default", target("POST", b"/v1/chat/completions")).destination.name == "openai"
+    assert table.resolve("default", target("GET", b"/v1/models")).destination.name == "groq"
+    doubtful = RouteTable(
+        [*(upstream(name) for name in "xy"), replace(upstream("z", default=True), provider=chat_only)]
+    )
+    with pytest.raises(Denied) as caught:
+        doubtful.resolve("default", target("GET", b"/v1/models"))
+    assert "x, y" in caught.value.reasons[0]
+
+
+class OnlyChat(OpenAI):
+    """A provider with fewer routes than others."""
+
+    routes = OpenAI.routes[:1]
+
+    def __init__(self) -> None:
+        super().__init__(OPENAI)
