@@ -26,6 +26,10 @@ CHECKS: Final[dict[str, Advice]] = {
         "the client must send each key once",
     ),
     "bad_credentials": Advice("the agent's key was checked before any policy was asked", "see `gateway keys list`"),
+    "agent_suspended": Advice(
+        "the agent of the key was checked before any policy was asked, and it is suspended",
+        "type `gateway agents resume AGENT`",
+    ),
     "no_policy": Advice(
         "the bindings of the agent were looked up, and no bundle with the effect grant is among them",
         "see `gateway bindings list AGENT`, then type `gateway bind AGENT BUNDLE`",
