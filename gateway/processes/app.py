@@ -40,6 +40,7 @@ Ready: TypeAlias = Callable[[dict[str, Any]], None]
 
 async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
     """A data worker, from its start to its end."""
+    from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
@@ -77,6 +78,9 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         await follower.begin()
         stack.callback(follower.close)
         stack.callback(background.start("following the policies", follower.run()).cancel)
+        contacts = Contacts(data.runtime_db)
+        stack.callback(contacts.close)
+        stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
         requests = None
@@ -91,6 +95,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             references=references,
             writer=writer,
             refusals=refusals,
+            contacts=contacts,
             client=client,
             requests=requests,
         )

@@ -28,24 +28,32 @@ _KNOWN_APIS = {
 
 def unknown(method: str, path: str, families: Sequence[Routes] = FAMILIES) -> Denied:
     """The refusal of a path that none of these families has a route for, or none that takes this method."""
-    asked = shown(f"{method} {path}", _MAX_PATH)
     if methods := _methods(path, families):
         taken = " or ".join(methods)
         return Denied(
             "wrong_method",
-            reasons=[f"{asked} is no route: this path takes {taken}"],
+            reasons=[f"{_asked(method, path)} is no route: this path takes {taken}"],
             headers=[(b"allow", ", ".join(methods).encode())],
         )
-    return Denied("unknown_route", reasons=[asked, _cause(path, families), _served(families)])
+    return refusal(method, path, _cause(path, families), families)
+
+
+def refusal(method: str, path: str, cause: str, families: Sequence[Routes] = FAMILIES) -> Denied:
+    """The refusal of a path that leads nowhere for this cause."""
+    like = [family for family in families if family.provider is speaker(path)]
+    return Denied("unknown_route", reasons=[_asked(method, path), cause, _served(like or families)])
 
 
 def speaker(path: str) -> Provider | None:
     """The provider in whose shape such a refusal is made: the one that the path looks like, if there is one."""
-    for family in FAMILIES:
-        provider = family.provider
-        if f"{provider.prefix}/" in f"{path}/" or path.endswith(tuple(route.path for route in provider.routes)):
-            return provider
-    return None
+    providers = [family.provider for family in FAMILIES]
+    ending = [each for each in providers if path.endswith(tuple(route.path for route in each.routes))]
+    beginning = [each for each in providers if each.prefix and f"{each.prefix}/" in f"{path}/"]
+    return next(iter([*ending, *beginning]), None)
+
+
+def _asked(method: str, path: str) -> str:
+    return shown(f"{method} {path}", _MAX_PATH)
 
 
 def _methods(path: str, families: Sequence[Routes]) -> list[str]:
@@ -67,6 +75,8 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
         return "the path has a slash too many: is there one at the end of the base URL?"
     for family in families:
         prefix = family.provider.prefix
+        if not prefix:
+            continue
         must = f"it must end in `{prefix}`"
         if any(_methods(each, families) for each in _with(plain, prefix)):
             return f"`{prefix}` is missing from the base URL: {must}"
@@ -87,7 +97,7 @@ def _is_served(name: str, families: Sequence[Routes]) -> bool:
 
 def _once(path: str, prefix: str) -> str:
     """The path with the prefix once where it stands several times in a row."""
-    return re.sub(rf"(?:{re.escape(prefix)}){{2,}}(?=/)", prefix, path) if prefix else path
+    return re.sub(rf"(?:{re.escape(prefix)}){{2,}}(?=/)", prefix, path)
 
 
 def _with(path: str, prefix: str) -> list[str]:

@@ -169,6 +169,16 @@ def test_a_wrong_base_url_is_explained(live: Live, base_url: str, says: str) -> 
     assert says in str(caught.value)
 
 
+def test_the_operator_is_told_that_an_upstream_demands_a_key(live: Live, client: openai.OpenAI) -> None:
+    for status in (401, 403):
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.chat.completions.create(model=f"mock-status-{status}", messages=HELLO)
+        assert (caught.value.code, caught.value.status_code) == ("upstream_unavailable", 502)
+        assert "injected failure" not in str(caught.value)
+    assert live.up is not None
+    live.up.line(r"no call to the upstream `mock` can succeed: it demands a key, and the gateway has none for it")
+
+
 def test_another_method_is_told_which_one_the_path_takes(live: Live) -> None:
     reply = httpx.get(f"{live.base_url}/chat/completions", headers={"authorization": f"Bearer {live.key}"})
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
@@ -284,6 +294,13 @@ def test_a_new_commit_comes_into_force_and_a_broken_one_does_not(live: Live, cli
     write_policy(live.data / "policies", "package bot.authz\n\nallow if {")
     live.wait(lambda: any(e["kind"] == "activation" and e["outcome"] != "ok" for e in live.entries("system")))
     assert allowed("o3")
+    assert live.up is not None
+    rejected = [line for line in live.up.text.splitlines() if "is rejected (compile_failed): " in line]
+    assert len(rejected) == 1, "the operator sees it once, and why"
+    assert "bundle starter: authz.rego:3: rego_parse_error: " in rejected[0]
+    actors = [e["actor"] for e in live.entries("system") if e["kind"] == "activation"]
+    assert actors[0].startswith("local:"), "`gateway init` was somebody's command"
+    assert set(actors[1:]) == {"gateway"}
     write_policy(live.data / "policies", POLICY)
     live.wait(lambda: not allowed("o3"))
 
