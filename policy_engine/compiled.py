@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from policy_engine import facts, queries
+from policy_engine import facts, members, queries
 from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
@@ -26,6 +26,7 @@ from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine, depth_refused
 from policy_engine.facts import Facts
 from policy_engine.location import Location
+from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
 from policy_engine.values import Value
 
@@ -197,6 +198,10 @@ class Compiled:
             return found.input_paths, found.data_paths, found.nondeterministic, found.rules
 
         return Facts(*self._kept("facts", dotted(path), compute))
+
+    def members(self, path: Path) -> tuple[Member, ...]:
+        """What rules add to the document at the path of a package. Needs the program, which no cache has."""
+        return tuple(members.find(self.program, path))
 
 
 def _is_taken(data: Value, path: Path) -> bool:

@@ -49,6 +49,7 @@ from policy_engine.errors import (
 )
 from policy_engine.explanation import Explanation, outcomes
 from policy_engine.facts import Facts
+from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
 from policy_engine.syntax import nodes, parser
 from policy_engine.syntax.constants import constant_value
@@ -170,6 +171,10 @@ class Policies:
     def facts(self, path: str) -> Facts:
         """What a decision at `path` can depend on, whatever its input and data are."""
         return self._compiled.facts(_path(path))
+
+    def members(self, path: str) -> tuple[Member, ...]:
+        """What the rules of a package define, with types, constant values and places, in order of the places."""
+        return self._compiled.members(_path(path))
 
     def explain(
         self,

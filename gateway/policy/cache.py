@@ -20,6 +20,7 @@ import policy_engine as pe
 from gateway.errors import Denied, GatewayError
 from gateway.identity.principals import BoundBundle, Effect
 from gateway.policy import bundle as policy_bundle
+from gateway.policy.bundle import Manifest
 from gateway.policy.decision import Verdict
 from gateway.policy.input import CONTENT_PATHS, InputPath
 from gateway.registry.port import ActiveSet, BundleRef
@@ -76,7 +77,11 @@ def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled:
     """
     manifest = policy_bundle.manifest(files.get(policy_bundle.MANIFEST, b""), name)
     content = from_files(files.items(), tests=False)
-    policies = pe.compile(content.modules, content.data, cache=compiled)
+    return ready(pe.compile(content.modules, content.data, cache=compiled), manifest, digest)
+
+
+def ready(policies: pe.Policies, manifest: Manifest, digest: str) -> CompiledBundle:
+    """A bundle's policies, ready to judge."""
     facts = policies.facts(manifest.entrypoint)
     return CompiledBundle(
         digest=digest,
@@ -148,7 +153,7 @@ class PolicyCache:
             commit=active.commit,
             members=tuple(members),
             summary=orjson.dumps([_summary(each) for each in members], option=orjson.OPT_SORT_KEYS).decode(),
-            content=_content(path for member in members for path in member.bundle.input_paths),
+            content=content_paths(path for member in members for path in member.bundle.input_paths),
             nondeterministic=any(member.bundle.nondeterministic for member in members),
         )
 
@@ -192,7 +197,7 @@ def _summary(member: Member) -> dict[str, str]:
     return {"name": ref.name, "digest": ref.digest, "commit": ref.commit, "effect": member.effect}
 
 
-def _content(paths: Iterable[InputPath]) -> tuple[str, ...]:
+def content_paths(paths: Iterable[InputPath]) -> tuple[str, ...]:
     """The content that can be read through these paths: parts of it, or all of it if a path contains it."""
     found: set[InputPath] = set()
     touched: set[InputPath] = set()

@@ -46,6 +46,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
             key = scope.type_of(step)
             type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
         if type_ is not UNKNOWN:
+            program.types[clause] = type_
             tree.insert(("data", *rule.path, *ground), type_)
 
 
