@@ -226,7 +226,9 @@ INDEXES: Final = 9
 """What is kept with the base data; None where some `with` replaces a part of it."""
 USED: Final = 10
 """The kept documents that `ROOT` has paid for (see `kept`); None if there are none."""
-MEMO: Final = 11
+PAID: Final = 11
+"""The steps that have been paid for those out of the budget beyond `LEFT`, before there is a `RUN`."""
+MEMO: Final = 12
 """The first memo slot."""
 
 
@@ -250,7 +252,20 @@ Start = tuple[Options, bool, Limits, float | None, int | None, int | None, Mappi
 
 def beginning(code: Code, start: Start, data: Value, indexes: Indexes) -> Query:
     """A decision's first context without the input, which has to be put in front."""
-    return [data, None, first_slice(start[2]), None, start, code.fns, NOTHING, code, indexes, None, *[NC] * code.slots]
+    return [
+        data,
+        None,
+        first_slice(start[2]),
+        None,
+        start,
+        code.fns,
+        NOTHING,
+        code,
+        indexes,
+        None,
+        0,
+        *[NC] * code.slots,
+    ]
 
 
 def limits_of(q: Query) -> Limits:
@@ -264,8 +279,10 @@ def run_of(q: Query) -> Run:
     root = q[ROOT] or q
     run: Run | None = root[RUN]
     if run is None:
+        whole = left_of(root)
         run = root[RUN] = Run(*root[START])
         run.left, root[LEFT] = root[LEFT], 0
+        run.work = whole - run.left + SLICE
     return run
 
 
@@ -281,8 +298,22 @@ def left_of(root: Query) -> int:
     left: int = root[LEFT]
     if run is not None:
         return left + run.left + run.work - min(SLICE, run.work)
+    return left + _beyond(root)
+
+
+def _beyond(root: Query) -> int:
+    """The steps in the budget beyond the first slice, before there is a `RUN`."""
     limits: Limits = root[START][2]
-    return left + (UNLIMITED if limits.work is None else limits.work) - first_slice(limits)
+    paid: int = root[PAID]
+    return (UNLIMITED if limits.work is None else limits.work) - first_slice(limits) - paid
+
+
+def pay(root: Query, work: int) -> None:
+    """Take steps that took no time: if possible without a look at the clock."""
+    if root[RUN] is None and work <= _beyond(root):
+        root[PAID] += work
+    else:
+        charge(root, work)
 
 
 def charge(q: Query, work: int) -> None:
@@ -294,9 +325,17 @@ def charge(q: Query, work: int) -> None:
         run_of(root).charge(beyond)
 
 
-def charging(q: Query) -> Callable[[int], None]:
+class Charging(partial[None]):
     """`charge` for functions that know values but no contexts."""
-    return partial(charge, q)
+
+    __slots__ = ()
+
+    def charge_once(self, key: Hashable, work: int) -> None:
+        run_of(self.args[0]).charge_once(key, work)
+
+
+def charging(q: Query) -> Charging:
+    return Charging(charge, q)
 
 
 def marks(q: Query) -> bytearray:
@@ -326,7 +365,7 @@ def derived(
     # Contexts in contexts can double the work with each rule.
     charge(q, 1 + slots // 256)
     indexes = q[INDEXES] if data is q[DATA] else None
-    return [input, data, q[ROOT] or q, 0, None, None, fns, masked, q[CODE], indexes, None, *[NC] * slots]
+    return [input, data, q[ROOT] or q, 0, None, None, fns, masked, q[CODE], indexes, None, 0, *[NC] * slots]
 
 
 def with_function(q: Query, slot: int, function: Callable[..., Any]) -> Query:

@@ -50,7 +50,13 @@ def write_group(names: Names, writer: Writer, group: Group) -> None:
             document(Function(names, writer, Access(f"q{place} = {{0}}")), group)
             return
         writer.line(f"d = q[{INDEXES}]")
-        with _kept(names, writer, place, str(group.number)) as fn:
+        with writer.block("if d is not None:"):
+            writer.line(f"r = d.get({group.number}, NC)")
+            with writer.block("if r is not NC:"):
+                writer.line("if r.__class__ is Kept: r = found(q, r)")
+                writer.line(f"q{place} = r")
+                writer.line("return r")
+        with _making(names, writer, f"p{place} = {{0}}", f"keep(p, q, d, {group.number}, {{0}})") as fn:
             document(fn, group)
 
 
@@ -95,26 +101,23 @@ def write_lookup(names: Names, writer: Writer, needed: Lookup) -> None:
             return
         place = (group.number, *(None if step is None else constant_value(step) for step in pattern))
         writer.line(f"d = parts(q[{INDEXES}], {names.constants.named('j', place, place)})")
-        with _kept(names, writer, "[k]", "k", memo="m") as fn:
+        with writer.block("if d is not None:"):
+            writer.line("r = d.get(k)")
+            with writer.block("if r is not None:"):
+                writer.line("r = m[k] = found(q, r)")
+                writer.line("return r")
+        with _making(names, writer, "m[k] = {0}", "keep_part(p, q, d, k, {0})") as fn:
             fn.loops = 1
             _part(fn, group, rules, known)
 
 
 @contextmanager
-def _kept(names: Names, writer: Writer, place: str, key: str, memo: str = "p") -> Iterator[Function]:
-    """The lines around those that make a fixed document: they look it up in `d`, or keep it there (see `kept`).
-
-    It is also remembered in the decision's context, at a place of `memo`.
-    """
+def _making(names: Names, writer: Writer, remember: str, keep: str) -> Iterator[Function]:
+    """The lines around those that make a fixed document, which is kept in `d`, in a context of its own (see `kept`)."""
     writer.line("p = q")
-    with writer.block("if d is not None:"):
-        writer.line(f"r = d.get({key})")
-        with writer.block("if r is not None:"):
-            writer.line(f"r = {memo}{place} = found(q, r)")
-            writer.line("return r")
-        writer.line("q = aside(q)")
+    writer.line("if d is not None: q = aside(q)")
     with writer.block("try:"):
-        fn = Function(names, writer, Access(f"{memo}{place} = {{0}}", f"if d is not None: keep(p, q, d, {key}, {{0}})"))
+        fn = Function(names, writer, Access(remember, f"if d is not None: {keep}"))
         fn.depth = 1
         yield fn
     with writer.block("except PolicyError:"):

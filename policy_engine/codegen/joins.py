@@ -16,7 +16,7 @@ times, for one context, and is charged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
@@ -30,7 +30,7 @@ FEWEST = 16
 """The fewest members of a collection that is worth a table."""
 
 SHORT = 4096
-"""The most members of a collection whose table is made before the first decision."""
+"""The most members of a collection in base data whose table is made at once, and not at the second search."""
 
 MOST: Final = 4096
 """The most collections of which one loop keeps tables for one context."""
@@ -73,9 +73,8 @@ def joined(q: Query, collection: Value, equalities: Join, slot: int, keys: tuple
         wanted = _frozen(q, keys)
         if wanted is U:
             return ()
-        find = local_table if slot else table
-        if wanted is not None and (known := find(q, collection, equalities, slot)) is not None:
-            found = known.get(wanted, ())
+        found = None if wanted is None else matching(q, collection, equalities, slot, wanted)
+        if found is not None:
             root = q[ROOT] or q
             root[LEFT] -= 1 + len(found)
             if root[LEFT] < 0:
@@ -87,9 +86,10 @@ def joined(q: Query, collection: Value, equalities: Join, slot: int, keys: tuple
 def listed(q: Query, item: Value, collection: Value) -> bool:
     """`item in collection`, where the collection is base data."""
     if collection.__class__ is list and len(collection) >= FEWEST and item.__class__ not in CONTAINERS:
-        members_ = table(q, collection, LISTED)
-        if members_ is not None:
+        if (members_ := table(q, collection, LISTED)) is not None:
             return frozen(q, item) in members_
+        if q[INDEXES] is not None:
+            return member(unlimited(q), item, collection)
     return member(q, item, collection)
 
 
@@ -158,8 +158,42 @@ def local_table(q: Query, collection: Value, equalities: Join, slot: int) -> Tab
     return made
 
 
-def table(q: Query, collection: Value, equalities: Join, _: int = 0) -> Table | None:
-    """The table of a collection in base data, made now if there is none; None where some `with` replaces data."""
+def matching(
+    q: Query, collection: Value, equalities: Join, slot: int, wanted: tuple[object, ...]
+) -> Sequence[Any] | None:
+    """The members, or pairs, of a collection whose fields are `wanted`; None if a loop has to look at all of them."""
+    known = local_table(q, collection, equalities, slot) if slot else table(q, collection, equalities)
+    if known is not None:
+        return known.get(wanted, ())
+    return None if slot or q[INDEXES] is None else _searched(q, collection, equalities, wanted)
+
+
+def _searched(q: Query, collection: Value, equalities: Join, wanted: tuple[object, ...]) -> list[Any]:
+    """The members, or pairs, of a collection in base data whose fields are `wanted`."""
+    _, fields, pairs = equalities
+    run, free, found = run_of(q), unlimited(q), []
+    name, text = fields[0][0] if len(fields[0]) == 1 else None, wanted[0]
+    simple = name.__class__ is str and text.__class__ is str
+    rows = iter(_rows(run, collection, equalities))
+    while chunk := list(islice(rows, CHUNK)):
+        if simple and pairs:
+            chunk = [pair for pair in chunk if pair[1].__class__ is not dict or pair[1].get(name) == text]
+        elif simple:
+            chunk = [row for row in chunk if row.__class__ is not dict or row.get(name) == text]
+        for row in chunk:
+            value = row[1] if pairs else row
+            if tuple([_field(free, value, field) for field in fields]) == wanted:
+                found.append(row)
+        run.look_at_clock()
+    return found
+
+
+def table(q: Query, collection: Value, equalities: Join) -> Table | None:
+    """The table of a collection in base data, made now if there is none.
+
+    None where some `with` replaces data, and if the collection is long and asked for for the first time: making a table
+    takes longer than a search, and the first decision over new data has to answer soon.
+    """
     indexes = q[INDEXES]
     if indexes is None:
         return None
@@ -167,7 +201,10 @@ def table(q: Query, collection: Value, equalities: Join, _: int = 0) -> Table | 
     if tables is None:
         tables = indexes.setdefault(equalities[0], {})
     known = tables.get(id(collection))
-    if known is None:
+    if known is None and len(collection) > SHORT:
+        tables[id(collection)] = collection, None
+        return None
+    if known is None or known[1] is None:
         known = tables[id(collection)] = collection, _made(q, collection, equalities, tables)
     found: Table = known[1]
     return found
@@ -181,16 +218,14 @@ def _made(q: Query, collection: Value, equalities: Join, tables: dict[Any, Any])
         begun = iter(_rows(run, collection, equalities)), {}, collection
     rows, made, _ = begun
     free = unlimited(q)
-    while True:
+    while chunk := list(islice(rows, CHUNK)):
+        _fill(free, made, chunk, equalities)
         try:
             run.look_at_clock()
         except PolicyError:
             tables[place] = begun
             raise
-        chunk = list(islice(rows, CHUNK))
-        if not chunk:
-            return made  # type: ignore[no-any-return]
-        _fill(free, made, chunk, equalities)
+    return made  # type: ignore[no-any-return]
 
 
 def _rows(run: Run, collection: Value, equalities: Join) -> Iterable[Any]:
@@ -285,21 +320,24 @@ def tabled(begun: list[Any], collection: Value, join: Join) -> Cell:
 
 def joined_late(q: Query, collection: Value, equalities: Join, keys: tuple[Value, ...], cell: Cell) -> Iterable[Any]:
     """`joined` over base data for an entry whose cell is empty, or whose keys are not all strings."""
-    wanted = None
-    if collection.__class__ in CONTAINERS and len(collection) >= FEWEST:  # type: ignore[arg-type]
-        if cell[0] is None:
-            cell[0] = table(q, collection, equalities)
-        wanted = _frozen(q, keys)
+    if collection.__class__ not in CONTAINERS or len(collection) < FEWEST or (wanted := _frozen(q, keys)) is None:  # type: ignore[arg-type]
+        return items(q, collection) if equalities[2] else members(q, collection)
     if wanted is U:
         return ()
-    if wanted is None:
-        return items(q, collection) if equalities[2] else members(q, collection)
-    found: list[Any] = cell[0].get(wanted, ())
+    found = matching(q, collection, equalities, 0, wanted)
+    assert found is not None
+    cell[0] = _known(q, collection, equalities)
     return found if len(found) <= MOST_UNCHARGED else members(q, found)
 
 
 def listed_late(q: Query, item: Value, collection: Value, cell: Cell) -> bool:
     """`listed` for an entry whose cell is empty, or whose item is no string."""
-    if cell[0] is None and collection.__class__ is list and len(collection) >= FEWEST:
-        cell[0] = table(q, collection, LISTED)
-    return listed(q, item, collection)
+    found = listed(q, item, collection)
+    cell[0] = cell[0] or _known(q, collection, LISTED)
+    return found
+
+
+def _known(q: Query, collection: Value, equalities: Join) -> Table | None:
+    """The table of a collection in base data, if there is one."""
+    known = q[INDEXES].get(equalities[0], {}).get(id(collection))
+    return None if known is None else known[1]

@@ -15,7 +15,7 @@ _FUNCTIONS: Final = (
     export.export, export.exported, export.failure, export.listing, export.shallow,
     joins.grouped, joins.joined, joins.joined_late, joins.listed, joins.listed_late, joins.tabled,
     joins.texts,
-    kept.aside, kept.found, kept.keep, kept.not_made, kept.parts,
+    kept.Kept, kept.aside, kept.found, kept.keep, kept.keep_part, kept.not_made, kept.parts,
     overlays.bad_path, overlays.base_at, overlays.copied, overlays.known, overlays.whole, overlays.with_data,
     overlays.with_input,
     runtime.Partial, runtime.agree, runtime.base_step, runtime.by_beginning, runtime.constant, runtime.cursor,
