@@ -55,12 +55,8 @@ class Kept:
         self.price = price
         self.own = own
         self.needs = needs
-        self.alone = Used((self,), price, [0]) if key.__class__ is int else None
-        """What a decision has used that has used this whole document and nothing else."""
-
-    def used(self) -> Used | Parts:
-        """The same, also for a part of a document."""
-        return self.alone or Parts((self,), self.price)
+        self.alone: Used | One = Used((self,), price, [0]) if key.__class__ is int else One(self)
+        """What a decision has used that has used this document and nothing else."""
 
 
 class Used:
@@ -81,17 +77,33 @@ class Used:
         """How many uses are remembered after the first one."""
 
     def with_(self, kept: Kept) -> tuple[Used | Parts, int]:
-        """What is used after one document more, and what that costs."""
+        """What is used after `kept`, and what that costs."""
         found = self._after.get(kept.key)
         if found is None:
             more = Parts(self.asked, self.total)
             cost = more.with_(kept)[1]
-            if kept.alone is None or self._remembered[0] >= MOST_REMEMBERED:
+            if kept.key.__class__ is not int or self._remembered[0] >= MOST_REMEMBERED:
                 return more, cost
             self._remembered[0] += 1
             used = Used(tuple(more.asked), more.total, self._remembered) if len(more.asked) > len(self.asked) else self
             found = self._after[kept.key] = used, cost
         return found
+
+
+class One:
+    """A part of a document, and nothing else. All decisions share it."""
+
+    __slots__ = ("asked", "total")
+
+    def __init__(self, kept: Kept) -> None:
+        self.asked = (kept,)
+        self.total = kept.price
+
+    def with_(self, kept: Kept) -> tuple[One | Parts, int]:
+        """What is used after `kept`, and what that costs."""
+        if kept.key == self.asked[0].key:
+            return self, 0
+        return Parts(self.asked, self.total).with_(kept)
 
 
 class Parts:
@@ -107,7 +119,7 @@ class Parts:
             _unpaid(kept, self._paid)
 
     def with_(self, kept: Kept) -> tuple[Parts, int]:
-        """What is used after one document more, and what that costs."""
+        """What is used after `kept`, and what that costs."""
         if kept.key in self._paid:
             return self, 0
         cost = _unpaid(kept, self._paid)
@@ -135,7 +147,7 @@ def found(q: Query, kept: Kept) -> Value:
     root = q[ROOT] or q
     used = root[USED]
     if used is None:
-        root[USED], cost = kept.used(), kept.price
+        root[USED], cost = kept.alone, kept.price
     else:
         root[USED], cost = used.with_(kept)
     left = root[LEFT] - cost
@@ -148,6 +160,11 @@ def found(q: Query, kept: Kept) -> Value:
 
 def _unpaid(kept: Kept, paid: set[object]) -> int:
     """What a document costs beyond those that are paid for. Now it is paid for too."""
+    if not kept.needs:
+        if kept.key in paid:
+            return 0
+        paid.add(kept.key)
+        return kept.own
     cost = 0
     pending = [kept]
     while pending:
@@ -193,7 +210,7 @@ def keep_part(q: Query, made: Query, place: dict[object, Kept], key: object, val
 
 def _kept(made: Query, key: object, value: Value) -> Kept:
     price = _spent(made)
-    used: Used | Parts | None = made[USED]
+    used: Used | One | Parts | None = made[USED]
     if used is None:
         return Kept(key, value, price, price, ())
     return Kept(key, value, price, price - used.total, tuple(used.asked))

@@ -240,7 +240,12 @@ def test_many_parts_are_paid_for_in_linear_time(contexts: list[Any], monkeypatch
     entry: Any = policies.entrypoint("data.t.p").decide
     looks: list[int] = []
     unpaid = kept._unpaid
-    monkeypatch.setattr(kept, "_unpaid", lambda one, paid: looks.append(1) or unpaid(one, paid))
+
+    def counted(one: kept.Kept, paid: set[object]) -> int:
+        looks.append(1)
+        return unpaid(one, paid)
+
+    monkeypatch.setattr(kept, "_unpaid", counted)
     value = {"xs": list(range(3000))}
     outcomes = [decided(entry.__self__, value, pe.Limits(), contexts) for _ in range(2)]
     assert outcomes == [("2450", outcomes[0][1])] * 2
