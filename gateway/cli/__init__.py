@@ -24,12 +24,14 @@ from gateway.cli import (
     bindings,
     completion,
     demo,
+    explain,
     init,
     keys,
     mock_provider,
     orgs,
     output,
     policies,
+    status,
     teams,
     up,
     upstreams,
@@ -55,6 +57,7 @@ def build() -> typer.Typer:
     app.command("demo")(demo.demo)
     app.command("init")(init.init)
     app.command("up")(up.up)
+    app.command("status")(status.status)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
     app.add_typer(teams.app, name="teams")
@@ -65,6 +68,7 @@ def build() -> typer.Typer:
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
+    app.command("explain")(explain.explain)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
     return app
@@ -111,13 +115,9 @@ def _is_text(argument: str) -> bool:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from gateway.processes.version import version as program_version
 
-        try:
-            found = version("agent-identity-gateway")
-        except PackageNotFoundError:  # run from a source tree that was never installed
-            found = "(not installed)"
-        typer.echo(f"gateway {found}")
+        typer.echo(f"gateway {program_version()}")
         raise typer.Exit
 
 

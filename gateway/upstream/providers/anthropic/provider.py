@@ -24,7 +24,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DEFAULT_VERSION = "2023-06-01"
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 415: "invalid_request_error", 429: "rate_limit_error", 529: "overloaded_error",
+    405: "invalid_request_error", 413: "request_too_large", 415: "invalid_request_error", 429: "rate_limit_error",
+    529: "overloaded_error",
 }  # fmt: skip
 
 
