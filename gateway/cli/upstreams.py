@@ -35,7 +35,9 @@ def add(
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option("--base-url", metavar="URL", help="Where its API begins, version included, as SDKs have it."),
+        typer.Option(
+            "--base-url", metavar="URL", help="Where its API begins, as its SDK has it: mostly with the version."
+        ),
     ] = None,
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
@@ -46,7 +48,7 @@ def add(
 ) -> None:
     """Add an upstream. Its key is read from the environment, sealed at rest and never printed."""
     from gateway.registry import changes
-    from gateway.registry.names import PROVIDERS
+    from gateway.registry.names import CLIENTS_ADD, PROVIDERS
     from gateway.registry.vault import Vault
 
     speaks = provider or (name if name in PROVIDERS else "openai-compatible")
@@ -72,7 +74,8 @@ def add(
         if as_json:
             output.print_json(upstream)
         else:
-            served = f"/{upstream.name}/v1/…" + (" and /v1/…" if upstream.default else "")
+            path = CLIENTS_ADD.get(upstream.provider, "/v1") + "/…"
+            served = f"/{upstream.name}{path}" + (f" and {path}" if upstream.default else "")
             typer.echo(f"upstream {upstream.name} at {upstream.base_url}, served under {served}")
 
 

@@ -65,13 +65,13 @@ class Relay:
         finally:
             self._tail = tap.finish()
             exchange.response_commitment = digest.hexdigest()
-        if tap.report.failed:
-            return "upstream_error"
-        if not tap.ended and 200 <= answer.status < 300:
-            exchange.detail = "the answer ended before its terminal event or the end of its document"
-            return "upstream_incomplete"
         if answer.status >= 400:
             return "provider_error"
+        if tap.report.failed:
+            return "upstream_error"
+        if not tap.ended:
+            exchange.detail = "the answer ended before its terminal event or the end of its document"
+            return "upstream_incomplete"
         return self._outcome()
 
     def _outcome(self) -> str:

@@ -139,6 +139,8 @@ def _no_upstream(wanted: Target, name: str, upstreams: Iterable[str]) -> Denied:
     prefix = wanted.provider.prefix
     if f"/{name}" == prefix:
         cause = wrong_route.twice(prefix)
+    elif wrong_route.is_version(name):
+        cause = f"the base URL must end before `/{name}`: clients of {wanted.provider.name} add the version themselves"
     else:
         cause = f"there is no upstream {shown(name)}, which the base URL names"
         if hint := did_you_mean(name, upstreams):

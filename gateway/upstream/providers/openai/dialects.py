@@ -26,5 +26,7 @@ class Dialect:
 OPENAI = Dialect(LIMITS)
 OLDER = Dialect(("max_tokens",))
 """Servers that know the older name alone."""
+OLDER_FIRST = Dialect(("max_tokens", "max_completion_tokens"))
+"""Servers that know either name but not both at once, and of which the older one is known best."""
 EITHER = Dialect(LIMITS, together=True)
 """Servers that honour either name, or of which it is not known: then a cap is written under both."""
