@@ -17,10 +17,11 @@ from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
 
-COUNT = 788
+COUNT, WITHOUT_BODY, REFUSED = 788, 2, 1
+"""How many there are, of how many the request was not kept, and how many are refused on purpose."""
 
-REFUSED_MEMBERS = {"plugins", "preset"}
-"""A router's own ways to choose models and run tools: refused on purpose."""
+# A router's own ways to choose models and run tools.
+_REFUSED_MEMBERS = {"plugins", "preset"}
 
 # Who speaks, where a path shows another API than the name of its file.
 _BY_PATH = {
@@ -54,7 +55,7 @@ class Recording:
 
     @property
     def refused(self) -> bool:
-        return bool(REFUSED_MEMBERS & (self.recorded["request"] or {}).keys())
+        return bool(_REFUSED_MEMBERS & (self.recorded["request"] or {}).keys())
 
     @property
     def model(self) -> str | None:

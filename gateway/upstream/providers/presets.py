@@ -9,7 +9,7 @@ from gateway.upstream.providers.anthropic.provider import Anthropic
 from gateway.upstream.providers.azure import Azure
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.gemini.provider import Gemini
-from gateway.upstream.providers.openai.dialects import EITHER, OLDER, OLDER_FIRST, OPENAI
+from gateway.upstream.providers.openai.dialects import EITHER, HUGGINGFACE, MISTRAL, OLDER, OLDER_FIRST, OPENAI
 from gateway.upstream.providers.openai.provider import OpenAI
 
 PROVIDERS: dict[str, Provider] = {
@@ -24,8 +24,8 @@ PROVIDERS: dict[str, Provider] = {
     "fireworks": OpenAI(OLDER_FIRST),
     "gemini-compatible": OpenAI(OPENAI),
     "groq": OpenAI(OPENAI),
-    "huggingface": OpenAI(EITHER),
-    "mistral": OpenAI(OLDER),
+    "huggingface": OpenAI(HUGGINGFACE),
+    "mistral": OpenAI(MISTRAL),
     "ollama": OpenAI(OLDER),
     "openrouter": OpenAI(EITHER),
     "together": OpenAI(OLDER),

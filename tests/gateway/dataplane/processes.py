@@ -170,12 +170,12 @@ class Live:
         assert self.rows("SELECT count(*) FROM open_decision") == [(0,)]
 
 
-def write_policy(repository: Path, policy: str) -> None:
+def write_policy(repository: Path, policy: str, **more: object) -> None:
     """Commit a policy under the starter bundle's name, so that the first agent's binding leads to it."""
     from dulwich.config import StackedConfig
     from dulwich.repo import Repo
 
-    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz"}}}
+    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz", **more}}}
     starter = repository / "starter"
     gone = [path for path in starter.rglob("*") if path.is_file()]
     for path in gone:
