@@ -131,6 +131,7 @@ class Upstream:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.handler: Handler = answer(COMPLETION)
+        self.port = 0
         self.connections = 0
         self.closed = 0
         self._server: asyncio.Server | None = None
@@ -138,7 +139,8 @@ class Upstream:
 
     async def start(self) -> int:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self.port
 
     async def stop(self) -> None:
         assert self._server is not None

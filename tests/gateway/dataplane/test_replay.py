@@ -187,5 +187,5 @@ def test_all(live: Live, recordings_dir: Path, size: int | None) -> None:
     if size is not None:
         recordings = [each for each in recordings if each.recorded["stream"] or len(each.answer) < 4000]
     run(live, recordings, size)
-    if size == 999:
-        live.check_log()
+    live.stop()
+    live.check_log()
