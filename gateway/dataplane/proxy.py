@@ -51,6 +51,7 @@ from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
 from gateway.policy import authorization
 from gateway.policy.cache import Panel, PolicyCache
+from gateway.policy.obligations import Obligations
 from gateway.settings import Settings
 from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, UpstreamClient
@@ -235,12 +236,10 @@ class DataPlane:
         began = time.monotonic()
         ends = began + self._settings.policy_deadline_ms / 1000
         found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        if found.allow and found.max_output_tokens is not None:
-            edits = Edits(max_output_tokens=found.max_output_tokens)
-            exchange.call, names = match.destination.provider.edit(call, edits)
-            if names:
-                exchange.edits += names
-                found = authorization.confirm(found, principal, exchange.call, ends=ends)
+        if found.allow and found.obligations:
+            apply = functools.partial(_apply, match.destination.provider)
+            found, changed, edits = authorization.enforce(found, principal, call, apply, ends=ends)
+            exchange.change(changed, edits)
         exchange.authorization = found
         if time.monotonic() - began <= _LONG_JUDGEMENT:
             self._long.discard(judges.summary)
@@ -332,9 +331,9 @@ class DataPlane:
             await relay.break_off(failure)
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
-        outgoing = destination.provider.prepare(
-            exchange.forget_request(), destination.base_url, destination.secret, exchange.head.headers
-        )
+        call = exchange.forget_request()
+        headers = {**exchange.head.headers, **exchange.set_headers}
+        outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
         try:
@@ -400,6 +399,16 @@ async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *argume
 def _read(provider: Provider, endpoint: Endpoint, head: Head, raw: bytes) -> tuple[Call, tuple[str, ...]]:
     """The call in this request, changed so that its answer will report usage: what is judged is what is sent."""
     return provider.edit(provider.read(endpoint, head, raw), Edits(report_usage=True))
+
+
+def _apply(provider: Provider, call: Call, obligations: Obligations) -> tuple[Call, tuple[str, ...]]:
+    """The part of obligations that is about the body; headers are set when the call is forwarded."""
+    edits = Edits(
+        max_output_tokens=obligations.max_output_tokens,
+        strip_tools=obligations.strip_tools,
+        model=obligations.model,
+    )
+    return provider.edit(call, edits)
 
 
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
