@@ -1,7 +1,7 @@
 """Mistakes of a first week: the earliest check that can know one finds it, and says it once, with the next step.
 
-A case is data: what was done before, the command with the mistake or the one that finds it, its exit code, and what must
-stand in its answer, each exactly once.
+A case is data: what was done before, the command with the mistake or the one that finds it, its exit code, and what
+must stand in its answer, each exactly once.
 """
 
 from __future__ import annotations
