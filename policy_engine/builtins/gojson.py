@@ -1,8 +1,8 @@
 """JSON as Go's `encoding/json` reads and writes it, which is what policies see of OPA's.
 
-Reading is strict, keeps number text, lets the last of duplicate keys win, puts U+FFFD for half a surrogate pair and takes
-10,000 levels of nesting. Writing sorts keys, keeps number text and escapes `<`, `>`, `&`, U+2028 and U+2029. Neither
-recurses, so depth never meets Python's recursion limit.
+Reading is strict, keeps number text, lets the last of duplicate keys win, puts U+FFFD for half a surrogate pair and
+takes 10,000 levels of nesting. Writing sorts keys, keeps number text and escapes `<`, `>`, `&`, U+2028 and U+2029.
+Neither recurses, so depth never meets Python's recursion limit.
 """
 
 from __future__ import annotations

@@ -51,9 +51,7 @@ def check_query(schema: graphql.GraphQLSchema, document: ast.DocumentNode, charg
     selections = _count(document)
     charge(8 * selections * selections)
     errors = [
-        error
-        for error in graphql.validate(schema, document, hide_suggestions=True)
-        if not _is_int64(error.message)
+        error for error in graphql.validate(schema, document, hide_suggestions=True) if not _is_int64(error.message)
     ]
     if errors:
         raise GraphQLError("; ".join(map(described, errors)))

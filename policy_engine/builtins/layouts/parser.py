@@ -1,7 +1,7 @@
 """Text and the layout it should fit, to nanoseconds since 1970 in UTC: the other direction of `formatter`.
 
 As in Go the reader is lenient in its own way: a fraction may follow the seconds unasked, words match in any case, and a
-zone's abbreviation only has to look like one, as it says nothing about the time. Errors are in Go's words.
+zone's abbreviation only has to look like one, as it says nothing about the time.
 """
 
 from __future__ import annotations
@@ -11,66 +11,42 @@ from typing import Final
 
 from policy_engine.builtins.layouts.formatter import ELEMENT, MONTHS, WEEKDAYS, days_before, is_leap
 from policy_engine.builtins.octets import to_bytes
+from policy_engine.builtins.operands import shown
 
 
 class LayoutError(ValueError):
-    """Text that does not fit a layout; the message is Go's."""
+    """Text that does not fit a layout."""
+
+
+def parse(layout: str, text: str) -> int:
+    """Nanoseconds since 1970 in UTC, not limited to 64 bits. Raises `LayoutError`."""
+    try:
+        # Go looks at bytes. As Latin-1 every byte is a character, and what layouts are made of is ASCII.
+        return _parse(to_bytes(layout).decode("latin-1"), to_bytes(text).decode("latin-1"))
+    except LayoutError as error:
+        raise LayoutError(f"{shown(text)} does not fit the layout {shown(layout)}: {error}") from None
+
+
+def _parse(layout: str, rest: str) -> int:
+    fields = _Fields()
+    end = 0
+    for found in ELEMENT.finditer(layout):
+        rest = _skip(layout[end : found.start()], rest)
+        end = found.end()
+        try:
+            rest = fields.take(found.group(), rest, layout[end:])
+        except _Misfit:
+            raise LayoutError(f"{shown(rest)} does not begin with {found.group()}") from None
+    if rest := _skip(layout[end:], rest):
+        raise LayoutError(f"{shown(rest)} is left over")
+    return fields.nanoseconds()
 
 
 class _Misfit(Exception):
     """The element does not begin like this."""
 
 
-class _OutOfRange(Exception):
-    """The element is there, with a value that cannot be; the argument names it."""
-
-
-def parse(layout: str, text: str) -> int:
-    """Nanoseconds since 1970 in UTC, not limited to 64 bits. Raises `LayoutError`."""
-    # Go looks at bytes. As Latin-1 every byte is a character, and what layouts are made of is ASCII.
-    layout, text = to_bytes(layout).decode("latin-1"), to_bytes(text).decode("latin-1")
-    fields = _Fields()
-    rest, end = text, 0
-    for found in ELEMENT.finditer(layout):
-        rest = _skip(layout[end : found.start()], rest, layout, text)
-        end = found.end()
-        try:
-            rest = fields.take(found.group(), rest, layout[end:])
-        except _Misfit:
-            raise _misfit(text, layout, rest, found.group()) from None
-        except _OutOfRange as error:
-            raise LayoutError(f"parsing time {_quoted(text)}: {error} out of range") from None
-    rest = _skip(layout[end:], rest, layout, text)
-    if rest:
-        raise LayoutError(f"parsing time {_quoted(text)}: extra text: {_quoted(rest)}")
-    try:
-        return fields.nanoseconds()
-    except _Misfit as error:
-        raise LayoutError(f"parsing time {_quoted(text)}: {error}") from None
-
-
-def _misfit(text: str, layout: str, rest: str, expected: str) -> LayoutError:
-    return LayoutError(
-        f"parsing time {_quoted(text)} as {_quoted(layout)}: cannot parse {_quoted(rest)} as {_quoted(expected)}"
-    )
-
-
-def quote(text: str) -> str:
-    """A string as errors of Go's `time` package show it: escaped byte by byte."""
-    return _quoted(to_bytes(text).decode("latin-1"))
-
-
-def _quoted(octets: str) -> str:
-    return '"' + "".join(_shown(char) for char in octets) + '"'
-
-
-def _shown(char: str) -> str:
-    if char in '"\\':
-        return f"\\{char}"
-    return char if " " <= char <= "\x7f" else f"\\x{ord(char):02x}"
-
-
-def _skip(prefix: str, rest: str, layout: str, text: str) -> str:
+def _skip(prefix: str, rest: str) -> str:
     """What is left of the text behind a literal part of the layout. Spaces fit any number of them, at the end none."""
     expected = prefix
     while expected:
@@ -83,7 +59,7 @@ def _skip(prefix: str, rest: str, layout: str, text: str) -> str:
         else:
             break
     if expected:
-        raise _misfit(text, layout, rest, prefix)
+        raise LayoutError(f"{shown(rest)} does not begin with {shown(prefix)}")
     return rest
 
 
@@ -112,7 +88,7 @@ class _Fields:
         return rest
 
     def nanoseconds(self) -> int:
-        """The time. Raises `_Misfit` with a reason if there is no such day."""
+        """The time. Raises `LayoutError` if there is no such day."""
         month, day = self._date()
         hour = self.hour
         if self.half == "pm" and hour < 12:
@@ -127,15 +103,15 @@ class _Fields:
         day = 1 if self.day is None else self.day
         if self.day_of_year is not None:
             if not 1 <= self.day_of_year <= 365 + is_leap(self.year):
-                raise _Misfit("day-of-year out of range")
+                raise LayoutError("day-of-year out of range")
             month = next(m for m in range(12, 0, -1) if self._days_before_month(m) < self.day_of_year)
             day = self.day_of_year - self._days_before_month(month)
             if self.month is not None and self.month != month:
-                raise _Misfit("day-of-year does not match month")
+                raise LayoutError("day-of-year does not match month")
             if self.day is not None and self.day != day:
-                raise _Misfit("day-of-year does not match day")
+                raise LayoutError("day-of-year does not match day")
         if not 1 <= day <= self._days_before_month(month + 1) - self._days_before_month(month):
-            raise _Misfit("day out of range")
+            raise LayoutError("day out of range")
         return month, day
 
     def _days_before_month(self, month: int) -> int:
@@ -215,7 +191,7 @@ class _Fields:
         digits = rest[1 : min(length, 10)]
         value = _signed(digits)
         if value < 0:
-            raise _OutOfRange("fractional second")
+            raise LayoutError("fractional second out of range")
         self.nanosecond = value * 10 ** (9 - len(digits))
         return rest[length:]
 
@@ -229,23 +205,11 @@ class _Fields:
             raise _Misfit
         parts = found[1:].replace(":", "") if ":" in element else found[1:]
         pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
-        misfit = found[0] not in "+-"
-        numbers = [0, 0, 0]
-        for i, pair in enumerate(pairs):
-            if _digits(pair) != 2:
-                misfit = True
-                break
-            numbers[i] = int(pair)
-        hours, minutes, seconds = numbers
-        # The last number out of range is the error, even if what is behind it is no number.
-        if seconds > 60:
-            raise _OutOfRange("time zone offset second")
-        if minutes > 60:
-            raise _OutOfRange("time zone offset minute")
-        if hours > 24:
-            raise _OutOfRange("time zone offset hour")
-        if misfit:
+        if found[0] not in "+-" or any(_digits(pair) != 2 for pair in pairs):
             raise _Misfit
+        hours, minutes, seconds = (*map(int, pairs), 0, 0)[:3]
+        if seconds > 60 or minutes > 60 or hours > 24:
+            raise LayoutError("time zone offset out of range")
         self.offset = (hours * 3600 + minutes * 60 + seconds) * (-1 if found[0] == "-" else 1)
         return rest[length:]
 
@@ -256,7 +220,7 @@ def _taker(field: str, *, fixed: bool, lowest: int = 0, highest: int = 99) -> Ca
     def take(fields: _Fields, rest: str) -> str:
         value, rest = _number(rest, fixed=fixed)
         if not lowest <= value <= highest:
-            raise _OutOfRange(field)
+            raise LayoutError(f"{field} out of range")
         setattr(fields, field, value)
         return rest
 
