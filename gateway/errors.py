@@ -10,6 +10,7 @@ into either: both are printed, and `Denied.detail` goes to the audit log.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -32,6 +33,13 @@ class GatewayError(Exception):
         return f"{self.code}: {self.message}"
 
 
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint that names the known name closest to a mistyped one, or `otherwise` if none is close."""
+    by_folded = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name[:_LONGEST_NAME].casefold(), by_folded, n=1, cutoff=0.7)
+    return f"did you mean `{by_folded[close[0]]}`?" if close else otherwise
+
+
 class Reason(NamedTuple):
     """What a client gets for one reason code.
 
@@ -52,6 +60,7 @@ REASONS: dict[str, Reason] = {
         Reason("duplicate_key", 400, False, "the request body repeats a key of an object"),
         # Unknown, revoked and expired look alike to a client; only the log tells them apart.
         Reason("bad_credentials", 401, False, "the credentials are missing or not valid"),
+        Reason("agent_suspended", 403, False, "this agent is suspended until its operator resumes it"),
         Reason("policy_denied", 403, False, "a policy denies this request"),
         Reason("no_policy", 403, False, "no policy is bound to this agent that could allow the request"),
         Reason("policy_undefined", 403, False, "a policy gave no answer for this request"),
@@ -62,12 +71,15 @@ REASONS: dict[str, Reason] = {
         Reason("foreign_reference", 403, False, "the request refers to something this agent did not create here"),
         Reason("approval_required", 403, False, "a person must approve this request first"),
         Reason("unknown_route", 404, False, "there is no such route"),
+        Reason("wrong_method", 405, False, "the route does not take this method"),
         Reason("too_large", 413, False, "the request is too large"),
         Reason("unsupported_encoding", 415, False, "the request body must be plain JSON in UTF-8, not compressed"),
         Reason("limit_exceeded", 429, True, "a limit of this agent is used up"),
         # The provider has carried the request out: a client that sent it again would have it done twice.
         Reason("outcome_unrecorded", 500, False, "the request was carried out, but its outcome could not be recorded"),
         Reason("upstream_error", 502, True, "the upstream could not be reached or broke off"),
+        # The upstream refuses the gateway's own credential, or the gateway cannot use it: only the log says so.
+        Reason("upstream_unavailable", 502, False, "the gateway cannot reach the provider until its operator acts"),
         Reason("registry_unavailable", 503, True, "the registry cannot be read"),
         Reason("audit_unavailable", 503, True, "the audit log cannot be written"),
         Reason("policy_not_loaded", 503, True, "the policy revision in force is not loaded yet"),
@@ -79,6 +91,8 @@ REASONS: dict[str, Reason] = {
 
 
 _MAX_REASONS = 4000
+# Comparing names takes time that grows with their lengths, and no name is longer than this.
+_LONGEST_NAME = 80
 
 
 class PrincipalHint(NamedTuple):
@@ -93,7 +107,8 @@ class Denied(GatewayError):
     """A request on the data plane is refused.
 
     The client gets the code, status and text of the reason, and `reasons` (what the policies say). Only the log gets
-    `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
+    `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`. `headers` are further ones of the
+    answer, such as the `Allow` of HTTP's 405.
     """
 
     def __init__(
@@ -103,12 +118,14 @@ class Denied(GatewayError):
         *,
         reasons: Iterable[str] = (),
         principal_hint: PrincipalHint | None = None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         self.reason = REASONS[code]
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)
         self.principal_hint = principal_hint
+        self.headers = tuple(headers)
 
     @property
     def text(self) -> str:

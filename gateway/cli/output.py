@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _MAX_LINE = 1000
+_NAMES = 4  # shown of a list
 
 
 def complain(message: str, hint: str = "") -> None:
@@ -102,6 +103,12 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def names(found: Sequence[str], none: str = "") -> str:
+    """The first few names of a list and how many more there are; `none` if it is empty."""
+    more = f" and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
+    return ", ".join(found[:_NAMES]) + more if found else none
 
 
 def timestamp(time_ns: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.call import Call
@@ -10,7 +9,7 @@ from gateway.dataplane.held_bytes import Holding
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.registry.port import Epochs
-from gateway.upstream.providers.base import Provider
+from gateway.upstream.providers.base import Head, Provider
 from gateway.upstream.routing import Match, Target
 from gateway.upstream.taps import Report
 
@@ -34,8 +33,8 @@ class Exchange:
     epochs: Epochs | None = None
     principal: Principal | None = None
     match: Match | None = None
-    # The headers that go upstream in any case.
-    headers: Mapping[str, str] = field(default_factory=dict)
+    # What else of the head counts; its headers go upstream in any case.
+    head: Head = field(default_factory=Head)
     received: bytes = b""
     call: Call | None = None
     # The provider's names for what the gateway changed in the body, in order.
@@ -49,6 +48,7 @@ class Exchange:
     open: bool = False
 
     # Steps 7 to 9: these outlive the call, its body and the documents that were judged
+    model: str | None = None
     output_cap: int | None = None
     stores: bool = False
     # The status that the client sees; None until a head was sent.
@@ -60,6 +60,8 @@ class Exchange:
     report: Report = field(default_factory=Report)
     # Why it failed, for the log alone.
     detail: str = ""
+    # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
+    outcome: str = "gateway_error"
 
     def forget_request(self) -> Call:
         """Hand the call over to be forwarded, and release it here with everything that was judged and recorded of it.
@@ -69,6 +71,7 @@ class Exchange:
         call, authorization = self.call, self.authorization
         assert call is not None
         assert authorization is not None
+        self.model = call.model
         self.output_cap, self.stores = authorization.max_output_tokens, call.stores
         self.received, self.call, self.authorization = b"", None, None
         return call

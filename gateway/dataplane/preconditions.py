@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from starlette.types import Scope
 
 from gateway.errors import Denied
+from gateway.upstream import wrong_route
 from gateway.upstream.client import Answer
 from gateway.upstream.strict_json import shown
 
@@ -21,6 +22,8 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]
 # Segments of plain characters: no escapes, no empty segment, no parameters. No route needs any other.
 _PATH = re.compile(rb"(?:/[A-Za-z0-9._:-]{1,128})+")
 _DOTS = (b".", b"..")
+_QUERY_VALUE = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+_MULTIPART = re.compile(rb"multipart/form-data; ?boundary=\"?[A-Za-z0-9'()+_./:=?-]{1,70}\"?", re.IGNORECASE)
 # If one of these came twice, two readers of the request could see different things.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
 
@@ -43,16 +46,26 @@ def head(scope: Scope) -> dict[bytes, bytes]:
         raise Denied("bad_request", reasons=["no other protocol is spoken here"])
     path: bytes = scope["raw_path"]
     if not _PATH.fullmatch(path) or any(segment in _DOTS for segment in path.split(b"/")):
-        raise Denied("unknown_route")
+        raise wrong_route.unknown(scope["method"], path.decode("latin-1"))
     return headers
 
 
-def query(text: bytes, allowed: frozenset[str]) -> None:
-    """Refuse names that the route does not know, above all a key: a key in a URL ends up in many logs."""
-    for part in text.split(b"&") if text else ():
-        name = part.split(b"=", 1)[0].decode("latin-1")
+def query(text: bytes, allowed: frozenset[str]) -> dict[str, str]:
+    """The query by name; `Denied` for names that the route does not know, above all a key, and for what needs escapes.
+
+    A key in a URL ends up in many logs.
+    """
+    found: dict[str, str] = {}
+    for part in text.decode("latin-1").split("&") if text else ():
+        name, _, value = part.partition("=")
         if name not in allowed:
             raise Denied("bad_request", reasons=[f"the query parameter {shown(name)} is not known here"])
+        if name in found:
+            raise Denied("bad_request", reasons=[f"the query parameter {name} appears twice"])
+        if not _QUERY_VALUE.fullmatch(value):
+            raise Denied("bad_request", reasons=[f"the query parameter {name} may hold only plain characters"])
+        found[name] = value
+    return found
 
 
 def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes]) -> dict[str, str]:
@@ -76,11 +89,22 @@ def json_body(headers: Mapping[bytes, bytes]) -> None:
         raise Denied("unsupported_encoding", reasons=["the content type must be application/json"])
 
 
-def answer(found: Answer) -> None:
-    """Refuse an answer that must not reach an agent or that the gateway cannot read."""
-    if found.status == 401:
-        # Its text is about the gateway's own credential.
-        raise Denied("upstream_error", "the upstream refuses the gateway's credential")
+def multipart_body(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Denied("unsupported_encoding")
+    if not _MULTIPART.fullmatch(headers.get(b"content-type", b"")):
+        raise Denied("unsupported_encoding", reasons=["the content type must be multipart/form-data with a boundary"])
+
+
+def answer(found: Answer, *, credential: bool) -> None:
+    """Refuse an answer that must not reach an agent or that the gateway cannot read.
+
+    `credential` says whether the request had one of the gateway's.
+    """
+    if found.status in (401, 403):
+        # It is about the gateway's own credential; an SDK would take it for its own key being wrong.
+        what = "it refuses the gateway's key" if credential else "it demands a key, and the gateway has none for it"
+        raise Denied("upstream_unavailable", f"{what} (status {found.status})")
     if not (200 <= found.status < 300 or 400 <= found.status < 600):
         raise Denied("upstream_error", f"the upstream answered with status {found.status}")
     if found.header(b"content-encoding").lower() not in (b"", b"identity"):

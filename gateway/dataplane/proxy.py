@@ -34,12 +34,14 @@ from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
+from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Headers, Relay
+from gateway.dataplane.request_log import RequestLog
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
@@ -49,9 +51,9 @@ from gateway.identity.principals import Principal, Principals
 from gateway.policy import authorization
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
-from gateway.upstream import routing
+from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, UpstreamClient
-from gateway.upstream.providers.base import Edits, Endpoint, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
 
 logger = logging.getLogger("gateway.dataplane.proxy")
 
@@ -78,6 +80,7 @@ class DataPlane:
         writer: AuditWriter,
         refusals: Refusals,
         client: UpstreamClient,
+        requests: RequestLog | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -87,6 +90,8 @@ class DataPlane:
         self._writer = writer
         self._refusals = refusals
         self._client = client
+        self._requests = requests
+        self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
         self._bodies = asyncio.Semaphore(1)
@@ -101,13 +106,18 @@ class DataPlane:
             await self._admit(exchange, scope, receive)
             await self._judge(exchange)
         except Denied as denied:
+            if exchange.speaker is None:
+                exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
+            exchange.outcome = denied.code
             await self._refuse(exchange, denied, send)
         except _ClientGoneError:
-            pass  # nothing was decided, and there is no client to answer
+            exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         else:
             await self._carry_out(exchange, scope[Departure.KEY], send)
         finally:
             holding.release()
+            if self._requests is not None:
+                self._requests.add(exchange, f"{scope['method']} {scope['path']}")
 
     # Admit: steps 1 to 4
 
@@ -125,14 +135,18 @@ class DataPlane:
         match = exchange.match = routes.resolve(principal.organization, target)
         route = match.endpoint.route
         exchange.speaker = match.destination.provider
-        preconditions.query(scope["query_string"], route.query)
+        exchange.head = Head(
+            preconditions.query(scope["query_string"], route.query),
+            preconditions.forwarded(headers, route.request_headers),
+            headers.get(b"content-type", b"").decode("latin-1"),
+        )
         # 4 read the body, strictly: the provider's view of the call
-        exchange.headers = preconditions.forwarded(headers, route.request_headers)
-        if route.has_body:
-            preconditions.json_body(headers)
-            exchange.received = await self._receive_body(exchange.holding, headers, receive)
-        else:
+        if route.body == "none":
             preconditions.no_body(headers)
+        else:
+            check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
+            check(headers)
+            exchange.received = await self._receive_body(exchange.holding, headers, receive)
         await self._read_call(exchange)
 
     async def _receive_body(self, holding: Holding, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
@@ -157,7 +171,7 @@ class DataPlane:
     async def _read_call(self, exchange: Exchange) -> None:
         match = exchange.match
         assert match is not None
-        arguments = match.destination.provider, match.endpoint, exchange.received
+        arguments = match.destination.provider, match.endpoint, exchange.head, exchange.received
         if len(exchange.received) <= _LARGE_BODY:
             exchange.call, exchange.edits = _read(*arguments)
         else:
@@ -258,7 +272,7 @@ class DataPlane:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         assert exchange.match is not None
         outcome = "gateway_error"
-        relay = Relay(exchange, exchange.match.destination.provider, send)
+        relay = Relay(exchange, exchange.match, send)
         loop = asyncio.get_running_loop()
         started = loop.time()
         failure: Denied | None = None
@@ -283,6 +297,10 @@ class DataPlane:
             failure = Denied("upstream_timeout")
         except Denied as denied:
             outcome, exchange.detail, failure = denied.code, denied.detail, denied
+            if denied.code == "upstream_unavailable":
+                outcome = "provider_error"  # which is what it is, whatever the client is told
+                destination = exchange.match.destination
+                self._complaints.unavailable(destination.id, destination.name, denied.detail)
             logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
         except asyncio.CancelledError:
             outcome = "gateway_stopped"
@@ -292,28 +310,31 @@ class DataPlane:
             client.tell = None
             if failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status
+            exchange.outcome = outcome
             closed = await self._record_completed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
             return
         if not closed:
             failure = Denied("outcome_unrecorded")
+            exchange.outcome = failure.code
         if failure is None:
             with suppress(TimeoutError):  # of a client that has stopped reading
                 async with asyncio.timeout_at(started + self._settings.upstream_total_timeout):
                     await relay.end()
         elif not relay.begun:
             await self._refuse(exchange, failure, send)
-        # Otherwise a part was sent: returning without an end makes the server close the connection.
+        else:
+            await relay.break_off(failure)
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         outgoing = destination.provider.prepare(
-            exchange.forget_request(), destination.base_url, destination.secret, exchange.headers
+            exchange.forget_request(), destination.base_url, destination.secret, exchange.head.headers
         )
         answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
         try:
-            preconditions.answer(answer)
+            preconditions.answer(answer, credential=destination.secret is not None)
         except Denied:
             answer.close()
             raise
@@ -344,6 +365,7 @@ class DataPlane:
     # Refusals
 
     async def _refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
+        exchange.status = denied.reason.status
         if not exchange.recorded:
             self._refusals.add(denied, _owner(exchange.principal))
         body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
@@ -351,6 +373,7 @@ class DataPlane:
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+            *denied.headers,
         ]
         if denied.reason.status == 503:
             headers.append((b"retry-after", b"1"))
@@ -370,9 +393,9 @@ async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *argume
         return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
-def _read(provider: Provider, endpoint: Endpoint, raw: bytes) -> tuple[Call, tuple[str, ...]]:
-    """The call in this body, changed so that its answer will report usage: what is judged is what is sent."""
-    return provider.edit(provider.read(endpoint, raw), Edits(report_usage=True))
+def _read(provider: Provider, endpoint: Endpoint, head: Head, raw: bytes) -> tuple[Call, tuple[str, ...]]:
+    """The call in this request, changed so that its answer will report usage: what is judged is what is sent."""
+    return provider.edit(provider.read(endpoint, head, raw), Edits(report_usage=True))
 
 
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:

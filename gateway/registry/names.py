@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import PREFIXES
 from gateway.settings import is_loopback
 
@@ -83,7 +83,8 @@ def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 def check_provider(text: str) -> str:
     if text not in PROVIDERS:
-        raise _bad("provider", f"unknown provider `{_shown(text)}`", f"this gateway speaks: {', '.join(PROVIDERS)}")
+        known = f"this gateway speaks: {', '.join(PROVIDERS)}"
+        raise _bad("provider", f"unknown provider `{_shown(text)}`", did_you_mean(text, PROVIDERS, known))
     return text
 
 

@@ -1,28 +1,25 @@
 """Which route a path means, and which upstream it leads to.
 
-`/<upstream>/v1/chat/completions` names an upstream, `/v1/chat/completions` means the default one of the agent's
-organization. The path is compared as it came, byte by byte: no decoding, no folding, no dot segments, so that no two
-parties can read it differently. The URL that is called is built from the route, never from the request; a parameter of
-a route is one segment of plain characters, which cannot hold a slash or an escape. An upstream belongs to an
-organization, so a path is matched in two halves: what it asks for before authentication, where that goes after it.
-Specification: docs/architecture.md, section 7, step 2.
+`/<upstream>/v1/chat/completions` names an upstream; `/v1/chat/completions` means the default one of the agent's
+organization or, if that has no such route, the only other one that has it. The path is compared as it came, byte by
+byte: no decoding, no folding, no dot segments, so that no two parties can read it differently. The URL that is called
+is built from the route, never from the request; a parameter of a route is one segment of plain characters, which cannot
+hold a slash or an escape. An upstream belongs to an organization, so a path is matched in two halves: what it asks for
+before authentication, where that goes after it. `wrong_route.py` explains the paths that
+lead nowhere. Specification: docs/architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.errors import Denied
-from gateway.upstream.providers.base import Endpoint, Provider, Route
-from gateway.upstream.providers.presets import PROVIDERS
-
-# A name is one segment; the registry decides whether there is such an upstream.
-_NAMED = re.compile(r"/([A-Za-z0-9._-]{1,128})(/.*)", re.ASCII)
-_PARAMETER = re.compile(r"\{([a-z_]+)\}")
-_SEGMENT = "[A-Za-z0-9._:-]{1,128}"
+from gateway.errors import Denied, did_you_mean
+from gateway.upstream import wrong_route
+from gateway.upstream.providers.base import Endpoint, Provider
+from gateway.upstream.routes import FAMILIES, routes_of, split
+from gateway.upstream.strict_json import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,18 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The first half: a path that some provider has a route for, and the upstream's name or None for the default."""
+    """The first half: a path that some provider has a route for.
 
-    upstream: str | None
+    A path can be read in two ways where a provider's own begin like an upstream's name (`/openai/v1/…` of Azure). The
+    upstream of that name comes first.
+    """
+
     method: str
-    # What follows the upstream's name.
     path: str
+    # The upstream's name and what follows it, if that is a route.
+    named: tuple[str, str] | None
+    # The whole path is a route.
+    plain: bool
     # Speaks for the path until the upstream is known: errors have its shape.
     provider: Provider
 
@@ -60,88 +63,84 @@ class Match:
     endpoint: Endpoint
 
 
-class _Routes:
-    """The routes of one provider, ready to be looked up."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.provider = provider
-        self._plain: dict[tuple[str, str], Route] = {}
-        self._templates: list[tuple[str, re.Pattern[str], Route]] = []
-        for route in provider.routes:
-            path = provider.prefix + route.path
-            if "{" in path:
-                self._templates.append((route.method, _pattern(path), route))
-            else:
-                self._plain[route.method, path] = route
-
-    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-        """The route of this path and its parameters. A route without parameters comes before one with them."""
-        plain = self._plain.get((method, path))
-        if plain is not None:
-            return plain, {}
-        for its_method, pattern, route in self._templates:
-            if its_method == method and (found := pattern.fullmatch(path)) is not None:
-                return route, found.groupdict()
-        return None
-
-    def plain(self) -> Iterable[tuple[str, str, Route]]:
-        return [(method, path, route) for (method, path), route in self._plain.items()]
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    parts = _PARAMETER.split(path)  # text, name, text, name, …, text
-    texts = [f"(?P<{part}>{_SEGMENT})" if at % 2 else re.escape(part) for at, part in enumerate(parts)]
-    return re.compile("".join(texts), re.ASCII)
-
-
-_routes = functools.cache(_Routes)
-# One of each family: providers of one family have the same routes.
-_FAMILIES = [_routes(provider) for provider in {each.name: each for each in reversed(PROVIDERS.values())}.values()]
-
-
+@functools.lru_cache(maxsize=1024)
 def target(method: str, raw_path: bytes) -> Target:
-    """What this method and path ask for, or `Denied` with `unknown_route`. Needs no registry."""
+    """What this method and path ask for, or `Denied` with `unknown_route` or `wrong_method`. Needs no registry."""
     path = raw_path.decode("latin-1")
-    for routes in _FAMILIES:
-        if routes.find(method, path) is not None:
-            return Target(None, method, path, routes.provider)
-    if (named := _NAMED.fullmatch(path)) is not None:
-        name, path = named.groups()
-        for routes in _FAMILIES:
-            if routes.find(method, path) is not None:
-                return Target(name, method, path, routes.provider)
-    raise Denied("unknown_route")
+    plain, named = _speaker(method, path), split(path)
+    if named is not None and (speaker := _speaker(method, named[1])) is not None:
+        return Target(method, path, named, plain is not None, speaker)
+    if plain is not None:
+        return Target(method, path, None, True, plain)
+    raise wrong_route.unknown(method, path)
+
+
+def _speaker(method: str, path: str) -> Provider | None:
+    """The provider of the first family that has this route."""
+    return next((routes.provider for routes in FAMILIES if routes.find(method, path) is not None), None)
 
 
 class RouteTable:
-    """All routes of all upstreams as of one reading of the registry. Immutable."""
+    """All routes of all upstreams as of one reading of the registry. Immutable but for what it has found already."""
 
     def __init__(self, destinations: Iterable[Destination]) -> None:
-        self._destinations: dict[tuple[str, str | None], Destination] = {}
+        # Of each organization by name, the default first.
+        self._upstreams: dict[str, dict[str, Destination]] = {}
+        for each in sorted(destinations, key=lambda one: not one.default):
+            self._upstreams.setdefault(each.organization, {})[each.name] = each
         # Most requests have no parameters, so what they mean is worked out once.
-        self._matches: dict[tuple[str, str | None, str, str], Match] = {}
-        for each in destinations:
-            for name in [each.name, None] if each.default else [each.name]:
-                self._destinations[each.organization, name] = each
-                for method, path, route in _routes(each.provider).plain():
-                    match = Match(each, Endpoint(each.name, route, path))
-                    self._matches[each.organization, name, method, path] = match
+        self._matches: dict[tuple[str, Target], Match] = {}
 
     def resolve(self, organization: str, wanted: Target) -> Match:
         """Where the request goes, or `Denied` with `unknown_route`."""
-        match = self._matches.get((organization, wanted.upstream, wanted.method, wanted.path))
+        match = self._matches.get((organization, wanted))
         if match is None:
-            match = self._with_parameters(organization, wanted)
+            match = self._find(organization, wanted)
+            if not match.endpoint.params:
+                self._matches[organization, wanted] = match
         if match.destination.fault:
-            raise Denied("upstream_error", match.destination.fault)
+            raise Denied("upstream_unavailable", match.destination.fault)
         return match
 
-    def _with_parameters(self, organization: str, wanted: Target) -> Match:
-        destination = self._destinations.get((organization, wanted.upstream))
-        if destination is None and wanted.upstream is None:
-            raise Denied("unknown_route", reasons=["no default upstream is configured: type `gateway upstreams add`"])
-        found = destination and _routes(destination.provider).find(wanted.method, wanted.path)
-        if destination is None or not found:
-            raise Denied("unknown_route")
-        route, params = found
-        return Match(destination, Endpoint(destination.name, route, wanted.path, params))
+    def _find(self, organization: str, wanted: Target) -> Match:
+        upstreams = self._upstreams.get(organization, {})
+        if wanted.named is not None and (named := upstreams.get(wanted.named[0])) is not None:
+            match = _match(named, wanted.method, wanted.named[1])
+            if match is None:
+                raise wrong_route.unknown(wanted.method, wanted.named[1], [routes_of(named.provider)])
+            return match
+        if not wanted.plain:
+            assert wanted.named is not None
+            raise _no_upstream(wanted.named[0], wanted.provider.prefix, upstreams)
+        default = next(iter(upstreams.values()), None)
+        if default is None or not default.default:
+            start = f"no upstream is the default: name one in the base URL, as in /NAME{wanted.provider.prefix}"
+            raise Denied(
+                "unknown_route", reasons=[f"{start}, or make one the default with `gateway upstreams add … --default`"]
+            )
+        found = [
+            match for each in upstreams.values() if (match := _match(each, wanted.method, wanted.path)) is not None
+        ]
+        if not found:
+            raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(default.provider)])
+        if len(found) > 1 and not found[0].destination.default:
+            names = ", ".join(match.destination.name for match in found)
+            raise Denied(
+                "unknown_route", reasons=[f"several upstreams serve this: name one in the base URL, of {names}"]
+            )
+        return found[0]
+
+
+def _match(destination: Destination, method: str, path: str) -> Match | None:
+    found = routes_of(destination.provider).find(method, path)
+    return None if found is None else Match(destination, Endpoint(destination.name, found[0], path, found[1]))
+
+
+def _no_upstream(name: str, prefix: str, upstreams: Iterable[str]) -> Denied:
+    """The refusal of an upstream that this organization does not have; other organizations' are not looked at."""
+    if f"/{name}" == prefix:
+        return Denied("unknown_route", reasons=[f"the base URL has `{prefix}` twice: it must end in `{prefix}` once"])
+    reason = f"there is no upstream {shown(name)}, which the base URL names"
+    if similar := difflib.get_close_matches(name, upstreams, 1):
+        reason += f": did you mean `{similar[0]}`?"
+    return Denied("unknown_route", reasons=[reason])

@@ -14,8 +14,11 @@ import pytest
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane import proxy
+from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.upstream import client
+from gateway.upstream.providers.base import Endpoint
+from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.audit.conftest import AtMost
 
 from .conftest import COMPLETION, ORG, Gateway, answer, chat, stream
@@ -41,7 +44,49 @@ def test_the_providers_own_errors_pass(run: Run) -> None:
         assert reply.headers["retry-after"] == "7"
         assert reply.headers["x-ratelimit-remaining-requests"] == "0"
         completed = await outcome(gateway)
-        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == ("ok", 429, 429)
+        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == ("provider_error", 429, 429)
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 422, 500, 503, 529])
+@pytest.mark.parametrize("body", [b'{"error":{"message":"no"}}', b"<html>", b""])
+def test_an_error_of_the_provider_passes_unchanged_and_is_no_success(run: Run, status: int, body: bytes) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer(body, status)
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.body, reply.complete) == (status, body, True)
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["status"]) == ("provider_error", status)
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_credential_is_the_operators_business(
+    run: Run, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        error = {"error": {"message": "Incorrect API key provided: sk-upst***cret", "code": "invalid_api_key"}}
+        gateway.upstream.handler = answer(error, status)
+        for _ in range(3):
+            reply = await gateway.chat()
+            assert (reply.status, reply.code) == (502, "upstream_unavailable")
+            assert reply.headers["x-should-retry"] == "false"
+            assert b"sk-" not in reply.body
+            assert b"credential" not in reply.body
+        *_, completed = await gateway.entries()
+        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == (
+            "provider_error",
+            502,
+            status,
+        )
+        assert completed["detail"] == f"it refuses the gateway's key (status {status})"
+        told = [record.getMessage() for record in caplog.records if record.name == "gateway.upstreams"]
+        assert len(told) == 1, "once, however many calls fail"
+        assert "`openai`" in told[0]
+        assert f"it refuses the gateway's key (status {status})" in told[0]
+        assert "`gateway upstreams add openai --key-env VARIABLE --replace`" in told[0]
 
     run(test)
 
@@ -95,13 +140,12 @@ def test_upstream_does_not_speak_http(run: Run, garbage: bytes) -> None:
 @pytest.mark.parametrize(
     ("document", "status", "headers"),
     [
-        ({"error": {"message": "Incorrect API key provided: sk-upst***cret"}}, 401, {}),
         ({}, 302, {"location": "http://127.0.0.1:1/"}),
         ({}, 304, {}),
         (b"\x1f\x8b", 200, {"content_encoding": "gzip"}),
         ({}, 200, {"x_large": "x" * 40_000}),
     ],
-    ids=["its view of our credential", "redirect", "not modified", "compressed", "large head"],
+    ids=["redirect", "not modified", "compressed", "large head"],
 )
 def test_answers_that_must_not_pass(run: Run, document: Any, status: int, headers: dict[str, str]) -> None:
     async def test(gateway: Gateway) -> None:
@@ -133,7 +177,7 @@ def test_a_pause_within_an_answer(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, 30.0, DONE)
         reply = await gateway.chat(stream=True)
-        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO)
+        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO + failed("upstream_timeout"))
         completed = await outcome(gateway)
         assert (completed["outcome"], completed["status"]) == ("upstream_timeout", 200)
 
@@ -171,7 +215,7 @@ def test_a_stream_that_breaks_off(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, USAGE, end=False)
         reply = await gateway.chat(stream=True, stream_options={"include_usage": True})
-        assert (reply.complete, reply.body) == (False, HELLO + USAGE)
+        assert (reply.complete, reply.body) == (False, HELLO + USAGE + failed("upstream_error"))
         completed = await outcome(gateway)
         assert (completed["outcome"], completed["input_tokens"]) == ("upstream_error", 7)
 
@@ -275,6 +319,11 @@ def test_a_client_that_leaves_as_the_answer_begins(run: Run) -> None:
     run(test)
 
 
+def failed(code: str) -> bytes:
+    """The event that ends a stream which the gateway has to break off."""
+    return PROVIDERS["openai"].error_event(Endpoint("x", PROVIDERS["openai"].routes[0], ""), Denied(code))
+
+
 class FailingWriter:
     """Stands before the real writer and fails for one kind of intent, as a full disk would."""
 
@@ -326,7 +375,7 @@ def test_no_end_without_a_record(run: Run) -> None:
         FailingWriter(gateway, Completed)
         gateway.upstream.handler = stream(HELLO, DONE)
         reply = await gateway.chat(stream=True)
-        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO)
+        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO + failed("outcome_unrecorded"))
         # Of a document nothing was sent yet, so there is an answer that says why.
         gateway.upstream.handler = answer(COMPLETION)
         reply = await gateway.chat()
@@ -401,7 +450,7 @@ def test_a_providers_failure_need_not_have_an_end(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = answer(b"<html>", 500)
         assert (await gateway.chat()).status == 500
-        assert (await outcome(gateway))["outcome"] == "ok"
+        assert (await outcome(gateway))["outcome"] == "provider_error"
 
     run(test)
 

@@ -65,11 +65,14 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
     input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if input_tokens is None:
         return None
+    into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     return Usage(
         input=input_tokens,
         output=output_tokens or 0,
-        cached=_count(usage.get("prompt_tokens_details"), "cached_tokens") or 0,
-        reasoning=_count(usage.get("completion_tokens_details"), "reasoning_tokens") or 0,
+        cached=_count(into, "cached_tokens") or 0,
+        reasoning=_count(out, "reasoning_tokens") or 0,
+        audio_input=_count(into, "audio_tokens") or 0,
+        audio_output=_count(out, "audio_tokens") or 0,
     )
 
 
