@@ -7,7 +7,7 @@ from typing import Final
 from graphql import GraphQLSchema
 from graphql.language import ast
 
-from policy_engine.builtins.graphql.nodes import read_query, read_schema
+from policy_engine.builtins.graphql.printer import query_text, schema_text
 from policy_engine.builtins.graphql.text import QUERY, SCHEMA, GraphQLError, parse_text
 from policy_engine.builtins.graphql.trees import query_tree, schema_tree
 from policy_engine.builtins.graphql.validation import build_schema, check_query
@@ -91,13 +91,14 @@ def _verified(ctx: Context, query: Value, schema: Value) -> tuple[Value, Value]:
 def _query(ctx: Context, operand: Value) -> ast.DocumentNode:
     if operand.__class__ is str:
         return parse_text(operand, QUERY, ctx.charge)
-    return read_query(_object(operand), ctx.charge)
+    return parse_text(query_text(_object(operand), ctx.charge), QUERY, ctx.charge, is_printed=True)
 
 
 def _schema(ctx: Context, operand: Value) -> tuple[Value, GraphQLSchema]:
     """The syntax tree of a schema, and the schema."""
     if operand.__class__ is not str:
-        return _built(read_schema(_object(operand), ctx.charge), ctx.charge)
+        text = schema_text(_object(operand), ctx.charge)
+        return _built(parse_text(text, SCHEMA, ctx.charge, is_printed=True), ctx.charge)
     if len(operand) > _KEPT:
         return _built(parse_text(operand, SCHEMA, ctx.charge), ctx.charge)
     found = _KNOWN.get(ctx, operand, _make)

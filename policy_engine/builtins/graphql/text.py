@@ -37,8 +37,11 @@ SCHEMA: Final[Kinds] = (ast.TypeSystemDefinitionNode, ast.SchemaExtensionNode)
 """The nodes that a query and a schema consist of."""
 
 
-def parse_text(text: str, kinds: Kinds, charge: Charge) -> ast.DocumentNode:
-    """A document of these kinds of definitions only, possibly of none. Raises `GraphQLError`."""
+def parse_text(text: str, kinds: Kinds, charge: Charge, *, is_printed: bool = False) -> ast.DocumentNode:
+    """A document of these kinds of definitions only, possibly of none. Raises `GraphQLError`.
+
+    Places in a text that was printed of a tree mean nothing to anybody.
+    """
     charge(len(text) // _CHARACTERS_PER_STEP)
     if len(text) > MAX_CHARACTERS:
         raise GraphQLError(f"more than {MAX_CHARACTERS:,} characters")
@@ -48,11 +51,12 @@ def parse_text(text: str, kinds: Kinds, charge: Charge) -> ast.DocumentNode:
         document = Parser(
             text,
             lexer=_Lexer(text, charge),
+            no_location=is_printed,
             allow_empty_selection_sets=False,
             experimental_fragment_arguments=True,
         ).parse_document()
     except graphql.GraphQLError as error:
-        raise GraphQLError(described(error)) from None
+        raise GraphQLError(described(error, with_place=not is_printed)) from None
     for definition in document.definitions:
         if not isinstance(definition, kinds):
             raise GraphQLError(f"{_place(definition.loc)}unexpected {definition.kind.replace('_', ' ')}")
@@ -79,10 +83,10 @@ class _Lexer(Lexer):
         return token
 
 
-def described(error: graphql.GraphQLError) -> str:
+def described(error: graphql.GraphQLError, *, with_place: bool = True) -> str:
     """What graphql-core says, and where if it knows."""
     message = error.message.removeprefix("Syntax Error: ").removesuffix(".")
-    if not error.locations:
+    if not with_place or not error.locations:
         return message
     return f"line {error.locations[0].line}, column {error.locations[0].column}: {message}"
 
