@@ -6,7 +6,7 @@ zone's abbreviation only has to look like one, as it says nothing about the time
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from policy_engine.builtins.layouts.formatter import ELEMENT, MONTHS, WEEKDAYS, days_before, is_leap
@@ -68,6 +68,7 @@ class _Fields:
 
     def __init__(self) -> None:
         self.year = self.hour = self.minute = self.second = self.nanosecond = self.offset = 0
+        self.weekday: int | None = None  # which is not compared with the date
         self.month: int | None = None
         self.day: int | None = None
         self.day_of_year: int | None = None
@@ -130,20 +131,6 @@ class _Fields:
         self.year = year + (1900 if year >= 69 else 2000)
         return rest[2:]
 
-    def take_month_name(self, rest: str) -> str:
-        self.month, rest = _name(MONTHS, rest)
-        return rest
-
-    def take_short_month_name(self, rest: str) -> str:
-        self.month, rest = _name([month[:3] for month in MONTHS], rest)
-        return rest
-
-    def take_weekday(self, rest: str) -> str:
-        return _name(WEEKDAYS, rest)[1]
-
-    def take_short_weekday(self, rest: str) -> str:
-        return _name([day[:3] for day in WEEKDAYS], rest)[1]
-
     def take_padded_day(self, rest: str) -> str:
         self.day, rest = _number(rest.removeprefix(" "), fixed=False)
         return rest
@@ -161,18 +148,6 @@ class _Fields:
     def take_zone(self, rest: str) -> str:
         """An abbreviation, which must look like one and is then forgotten."""
         return rest[_zone_length(rest) :]
-
-    def take_half(self, rest: str) -> str:
-        if rest[:2] not in ("AM", "PM"):
-            raise _Misfit
-        self.half = rest[:2].lower()
-        return rest[2:]
-
-    def take_small_half(self, rest: str) -> str:
-        if rest[:2] not in ("am", "pm"):
-            raise _Misfit
-        self.half = rest[:2]
-        return rest[2:]
 
     def _fraction(self, element: str, rest: str) -> str:
         if element[1] == "0":
@@ -227,15 +202,41 @@ def _taker(field: str, *, fixed: bool, lowest: int = 0, highest: int = 99) -> Ca
     return take
 
 
+def _named(field: str, names: Iterable[str]) -> Callable[[_Fields, str], str]:
+    """How to read one of these names, in any case, into a field: its place, counted from 1."""
+
+    def take(fields: _Fields, rest: str) -> str:
+        for place, name in enumerate(names, 1):
+            begin = rest[: len(name)]
+            if begin.isascii() and begin.lower() == name.lower():
+                setattr(fields, field, place)
+                return rest[len(name) :]
+        raise _Misfit
+
+    return take
+
+
+def _half(am: str, pm: str) -> Callable[[_Fields, str], str]:
+    """How to read which half of the day it is."""
+
+    def take(fields: _Fields, rest: str) -> str:
+        if rest[:2] not in (am, pm):
+            raise _Misfit
+        fields.half = rest[:2].lower()
+        return rest[2:]
+
+    return take
+
+
 _TAKE: Final[dict[str, Callable[[_Fields, str], str]]] = {
     "2006": _Fields.take_year,
     "06": _Fields.take_short_year,
-    "January": _Fields.take_month_name,
-    "Jan": _Fields.take_short_month_name,
+    "January": _named("month", MONTHS),
+    "Jan": _named("month", [month[:3] for month in MONTHS]),
     "01": _taker("month", fixed=True, lowest=1, highest=12),
     "1": _taker("month", fixed=False, lowest=1, highest=12),
-    "Monday": _Fields.take_weekday,
-    "Mon": _Fields.take_short_weekday,
+    "Monday": _named("weekday", WEEKDAYS),
+    "Mon": _named("weekday", [day[:3] for day in WEEKDAYS]),
     "02": _taker("day", fixed=True),
     "_2": _Fields.take_padded_day,
     "2": _taker("day", fixed=False),
@@ -248,8 +249,8 @@ _TAKE: Final[dict[str, Callable[[_Fields, str], str]]] = {
     "4": _taker("minute", fixed=False, highest=59),
     "05": _taker("second", fixed=True, highest=59),
     "5": _taker("second", fixed=False, highest=59),
-    "PM": _Fields.take_half,
-    "pm": _Fields.take_small_half,
+    "PM": _half("AM", "PM"),
+    "pm": _half("am", "pm"),
     "MST": _Fields.take_zone,
 }
 
@@ -275,15 +276,6 @@ def _signed(text: str) -> int:
     if not digits or _digits(digits) != len(digits):
         raise _Misfit
     return int(text)
-
-
-def _name(names: tuple[str, ...] | list[str], text: str) -> tuple[int, str]:
-    """The place of the name that the text begins with, counted from 1; ASCII letters match in any case."""
-    for place, name in enumerate(names, 1):
-        begin = text[: len(name)]
-        if begin.isascii() and begin.lower() == name.lower():
-            return place, text[len(name) :]
-    raise _Misfit
 
 
 def _zone_length(text: str) -> int:
