@@ -8,12 +8,12 @@ Specification: schemas/decision.schema.json; a test compares it with `DECISION`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import policy_engine as pe
+from gateway.errors import did_you_mean
 from gateway.policy import decision
 from policy_engine import types
 from policy_engine.location import Location
@@ -236,12 +236,10 @@ def _fit_closed(type_: types.Object, wanted: Closed, where: str) -> None:
 
 def _unknown(where: str, name: str, closed: Closed) -> _Wrong:
     """A name that is none of an object's: what it may have been meant to be."""
-    similar = difflib.get_close_matches(name, closed.members, n=1, cutoff=0.6)
-    inside = "" if closed is not DECISION else _PRIVATE
-    if similar:
-        advice = f"did you mean `{similar[0]}`?" + (f" {inside}" if inside else "")
-    else:
-        advice = inside or f"the names are {', '.join(f'`{each}`' for each in closed.members)}"
+    private = _PRIVATE if closed is DECISION else ""
+    similar = did_you_mean(name, closed.members)
+    listed = f"the names are {', '.join(f'`{each}`' for each in closed.members)}"
+    advice = f"{similar} {private}".strip() or listed
     return _Wrong(f"`{where}` is not {closed.what}", advice)
 
 

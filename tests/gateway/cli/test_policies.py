@@ -63,7 +63,7 @@ def test_a_bundle_without_tests_is_noticed(run: Run, cwd: Path) -> None:
     [
         ({"authz": GOOD + "is_chat if input.x\n"}, ["b/authz.rego:6:1: bad_decision: `is_chat` is", "hint: a rule"]),
         ({"authz": GOOD + "allow := \n"}, ["b/authz.rego:6:7: compile_failed: rego_parse_error"]),
-        ({"test": TEST + "test_bad if authz.allow\n"}, ["b/authz_test.rego:6:1: tests_failed: data.b.authz_test"]),
+        ({"test": TEST + "test_bad if authz.allow\n"}, ["b/authz_test.rego:6:13: tests_failed: data.b.authz_test"]),
         ({"manifest": "{}"}, ["b/.manifest: bad_manifest: "]),
         ({"manifest": MANIFEST.replace("data.b.authz", "data.b.auth")}, ["bad_entrypoint", "can be data.b.authz"]),
         ({"manifest": MANIFEST.replace('["b"]', '["b/authz"]')}, ["b/authz_test.rego:1:1: roots_overlap", "rename"]),
