@@ -41,7 +41,9 @@ def build_schema(document: ast.DocumentNode, charge: Charge) -> graphql.GraphQLS
         checker = _SchemaChecker(schema)
         checker.validate_directives()
         checker.validate_types()
-    except (graphql.GraphQLError, TypeError) as error:
+    except graphql.GraphQLError as error:
+        raise GraphQLError(f"not a schema: {described(error)}") from None
+    except TypeError as error:
         raise GraphQLError(f"not a schema: {error}") from None
     return schema
 

@@ -36,7 +36,7 @@ def _parse(layout: str, rest: str) -> int:
         try:
             rest = fields.take(found.group(), rest, layout[end:])
         except _Misfit:
-            raise LayoutError(f"{shown(rest)} does not begin with {found.group()}") from None
+            raise LayoutError(f"{shown(rest)} does not begin like {found.group()}") from None
     if rest := _skip(layout[end:], rest):
         raise LayoutError(f"{shown(rest)} is left over")
     return fields.nanoseconds()

@@ -239,9 +239,7 @@ class Evaluation:
             return value.get(name, _MISSING)
         if value is _MISSING:
             return value
-        if value is None:
-            self._fail(operand, f"nil pointer evaluating interface {{}}.{name}")
-        self._fail(operand, f"can't evaluate field {name} in type interface {{}}")
+        self._fail(operand, f"no field `{name}` of {'null' if value is None else 'a value that is no object'}")
 
     def _fail(self, node: Command | Operand, why: str) -> NoReturn:
         raise TemplateError(f"line {line_at(self._source, node.at)}: {why}")

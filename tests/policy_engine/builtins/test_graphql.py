@@ -333,6 +333,11 @@ def test_what_is_wrong_with_a_query_is_said(query: str) -> None:
     assert outcome(VERIFY, query, RICH) == "[[false, {}, {}]]"
 
 
+def test_what_is_wrong_with_a_schema_is_said_in_one_line() -> None:
+    found = outcome(PARSE, "{ a }", "type Query {\n  a: Foo\n}")
+    assert found == "eval_builtin_error: graphql.parse: not a schema: line 2, column 6: Unknown type 'Foo'"
+
+
 def test_operands_of_every_type(oracle: Oracle) -> None:
     check(oracle, ((name, [operand, RICH]) for name in (PARSE, VALID, VERIFY) for operand in (1, "{", None, {}, [])))
     check(oracle, ((name, ["{ s }", operand]) for name in (PARSE, VALID, VERIFY) for operand in (1, "{", "", {})))
