@@ -118,7 +118,7 @@ def after(db: sqlite3.Connection, position: int, filters: Filters) -> tuple[list
 
 
 def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
-    """The last entries about commits that were put into force or refused, newest first; not from arbitrarily far back."""
+    """The last entries about commits that were put into force or refused, newest first, if they are recent."""
     found: list[Found] = []
     logs = db.execute("SELECT id, size FROM log WHERE organization = ? ORDER BY epoch DESC", (SYSTEM,)).fetchall()
     for log_id, size in logs:
