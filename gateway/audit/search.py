@@ -118,7 +118,7 @@ def after(db: sqlite3.Connection, position: int, filters: Filters) -> tuple[list
 
 def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
     """The last entries about commits that were put into force or refused, newest first."""
-    rows = db.execute(f"{_SELECT} WHERE entry.kind = 'activation' ORDER BY entry.id DESC LIMIT ?", (limit,))
+    rows = db.execute(f"{_ALL} WHERE entry.kind = 'activation' ORDER BY entry.id DESC LIMIT ?", (limit,))
     return [_found(row) for row in rows.fetchall()]
 
 
