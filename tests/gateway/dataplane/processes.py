@@ -170,12 +170,15 @@ class Live:
         assert self.rows("SELECT count(*) FROM open_decision") == [(0,)]
 
 
-def write_policy(repository: Path, policy: str) -> None:
-    """Commit a policy under the starter bundle's name, so that the first agent's binding leads to it."""
+def write_policy(repository: Path, policy: str, **settings: object) -> None:
+    """Commit a policy under the starter bundle's name, so that the first agent's binding leads to it.
+
+    `settings` join the entrypoint in its manifest.
+    """
     from dulwich.config import StackedConfig
     from dulwich.repo import Repo
 
-    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz"}}}
+    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz", **settings}}}
     starter = repository / "starter"
     gone = [path for path in starter.rglob("*") if path.is_file()]
     for path in gone:
