@@ -62,12 +62,15 @@ REASONS: dict[str, Reason] = {
         Reason("foreign_reference", 403, False, "the request refers to something this agent did not create here"),
         Reason("approval_required", 403, False, "a person must approve this request first"),
         Reason("unknown_route", 404, False, "there is no such route"),
+        Reason("wrong_method", 405, False, "the route does not take this method"),
         Reason("too_large", 413, False, "the request is too large"),
         Reason("unsupported_encoding", 415, False, "the request body must be plain JSON in UTF-8, not compressed"),
         Reason("limit_exceeded", 429, True, "a limit of this agent is used up"),
         # The provider has carried the request out: a client that sent it again would have it done twice.
         Reason("outcome_unrecorded", 500, False, "the request was carried out, but its outcome could not be recorded"),
         Reason("upstream_error", 502, True, "the upstream could not be reached or broke off"),
+        # The upstream refuses the gateway's own credential, or the gateway cannot use it: only the log says so.
+        Reason("upstream_unavailable", 502, False, "the gateway cannot reach the provider until its operator acts"),
         Reason("registry_unavailable", 503, True, "the registry cannot be read"),
         Reason("audit_unavailable", 503, True, "the audit log cannot be written"),
         Reason("policy_not_loaded", 503, True, "the policy revision in force is not loaded yet"),
@@ -93,7 +96,8 @@ class Denied(GatewayError):
     """A request on the data plane is refused.
 
     The client gets the code, status and text of the reason, and `reasons` (what the policies say). Only the log gets
-    `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`.
+    `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`. `headers` are further ones of the
+    answer, such as the `Allow` of HTTP's 405.
     """
 
     def __init__(
@@ -103,12 +107,14 @@ class Denied(GatewayError):
         *,
         reasons: Iterable[str] = (),
         principal_hint: PrincipalHint | None = None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         self.reason = REASONS[code]
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)
         self.principal_hint = principal_hint
+        self.headers = tuple(headers)
 
     @property
     def text(self) -> str:

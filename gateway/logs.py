@@ -44,6 +44,12 @@ def clean(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def stamp(seconds: float) -> str:
+    """A time as it stands in a line: UTC, to the millisecond."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+
+
 class _Terminal(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -63,9 +69,8 @@ class _Json(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {
-            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "time": stamp(record.created),
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,

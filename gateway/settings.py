@@ -185,6 +185,13 @@ class Settings:
     upstream_total_timeout: float = _seconds(900.0, "how long one upstream call may take in all", 0.1, 86400)
 
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
+    log_requests: str = field(
+        default="auto",
+        metadata={
+            "help": "a line on standard error for each request: always, never, or auto, which means on a terminal",
+            "choices": ("always", "never", "auto"),
+        },
+    )
 
     @property
     def repository(self) -> Path:
@@ -290,9 +297,10 @@ def _convert(name: str, value: object, source: str, base: Path | None = None) ->
             return DataDirectory(path) if wanted == "DataDirectory" else path
         raise _invalid(source, value, "a path")
     if wanted == "str":
-        if isinstance(value, str):
+        choices = item.metadata.get("choices")
+        if isinstance(value, str) and (choices is None or value in choices):
             return value
-        raise _invalid(source, value, "text")
+        raise _invalid(source, value, f"one of {', '.join(choices)}" if choices else "text")
     if wanted == "bool":
         found = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
         if found is None:

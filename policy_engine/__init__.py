@@ -14,6 +14,7 @@ from policy_engine.bundle_signatures import BundleKey
 from policy_engine.codegen.context import Limits
 from policy_engine.engine import Decision, Entrypoint, Policies, PreparedQuery, compile, parse_value  # noqa: A004
 from policy_engine.errors import PolicyError
+from policy_engine.explanation import Explanation, Failed, RuleOutcome
 from policy_engine.facts import Facts
 from policy_engine.location import Location
 from policy_engine.values import UNDEFINED, Number, Set, check, dumps, loads
@@ -23,13 +24,16 @@ __all__ = [
     "BundleKey",
     "Decision",
     "Entrypoint",
+    "Explanation",
     "Facts",
+    "Failed",
     "Limits",
     "Location",
     "Number",
     "Policies",
     "PolicyError",
     "PreparedQuery",
+    "RuleOutcome",
     "Set",
     "check",
     "compile",

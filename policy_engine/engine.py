@@ -34,6 +34,7 @@ from policy_engine.codegen.context import (
     run_of,
 )
 from policy_engine.codegen.entry import entry_factory
+from policy_engine.codegen.explaining import Trace
 from policy_engine.codegen.export import Export, export, failure
 from policy_engine.codegen.profile import Profile
 from policy_engine.codegen.unit import Unit
@@ -45,6 +46,7 @@ from policy_engine.errors import (
     BuiltinError,
     PolicyError,
 )
+from policy_engine.explanation import Explanation, outcomes
 from policy_engine.facts import Facts
 from policy_engine.queries import Rows, Shape
 from policy_engine.syntax import nodes, parser
@@ -167,6 +169,27 @@ class Policies:
     def facts(self, path: str) -> Facts:
         """What a decision at `path` can depend on, whatever its input and data are."""
         return self._compiled.facts(_path(path))
+
+    def explain(
+        self,
+        path: str,
+        input: Value = UNDEFINED,  # noqa: A002
+        *,
+        modules: Mapping[str, str],
+        strict_builtin_errors: bool = False,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        replay: Mapping[str, Value] | None = None,
+    ) -> Explanation:
+        """The document at a constant path, which rules made it, and where the others failed.
+
+        `modules` are the sources that were compiled. An error of the evaluation is in the result, not raised. Slow:
+        the policies are compiled anew for every call.
+        """
+        return _Asked(self, _path(path), strict_builtin_errors).explain(
+            input, modules, now_ns=now_ns, seed=seed, limits=limits, replay=replay
+        )
 
     def packages(self) -> dict[str, Path]:
         """The package of each module, by file name."""
@@ -332,6 +355,42 @@ class _Asked:
         run = run_of(query)
         run.look_at_clock()
         return Decision(answer, _recorded(run), tuple(run.prints or ()), _coverage(code, run), tuple(run.fired or ()))
+
+    def explain(
+        self,
+        value: Value,
+        modules: Mapping[str, str],
+        *,
+        now_ns: int | None,
+        seed: int | None,
+        limits: Limits | None,
+        replay: Mapping[str, Value] | None,
+    ) -> Explanation:
+        limits = limits or self._options.limits
+        options = replace(self._options, print=None)
+
+        def context(code: Code, replay: Mapping[str, Value] | None) -> Query:
+            deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+            start = (options, self._strict, limits, deadline, now_ns, seed, replay)
+            return [value, *beginning(code, start, self._data, self._indexes)]
+
+        trace = Trace()
+        code, function = self._compiled.explained(self._path, trace)
+        query = context(code, replay)
+        answer, failure = UNDEFINED, None
+        try:
+            answer = _exported(_evaluated(function, query), query)
+        except PolicyError as error:
+            failure = error
+        recorded = {**(replay or {}), **(run_of(query).recorded or {})}
+
+        def lookup(path: str) -> Value:
+            code, function = self._compiled.document(_path(path))
+            query = context(code, recorded)
+            return _exported(_evaluated(function, query), query)
+
+        rules = outcomes(self._compiled.program, trace, modules, value, lookup)
+        return Explanation(answer, failure, rules)
 
 
 class _Decide(Protocol):

@@ -21,5 +21,12 @@ class Location(NamedTuple):
     def __str__(self) -> str:
         return f"{self.file}:{self.row}" if self.file else str(self.row)
 
+    def text_in(self, source: str) -> str:
+        """The source text of the span."""
+        lines = source.split("\n")[self.row - 1 : self.end_row]
+        lines[-1] = lines[-1][: self.end_col - 1]  # the end first: both ends may be on the same line
+        lines[0] = lines[0][self.col - 1 :]
+        return "\n".join(lines)
+
 
 NOWHERE = Location()

@@ -62,11 +62,13 @@ ENGINE_LAYERS: dict[str, int] = {
     "policy_engine.documents": 2,
     "policy_engine.cache": 1,
     "policy_engine.facts": 4,
+    "policy_engine.explanation": 4,
     "policy_engine.queries": 4,
     "policy_engine.compiled": 4,
     "policy_engine.engine": 4,
     "policy_engine.testing": 5,
-    "policy_engine.cli": 6,
+    "policy_engine.reports": 6,
+    "policy_engine.cli": 7,
 }
 
 ENGINE_DOORS = {

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from gateway.cli import agents, audit, bindings, demo, init, keys, mock_provider, output, up, upstreams
+from gateway.cli import agents, audit, bindings, completion, demo, init, keys, mock_provider, output, up, upstreams
 from gateway.errors import GatewayError
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
@@ -48,6 +48,7 @@ def build() -> typer.Typer:
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
     app.command("mock-provider")(mock_provider.mock_provider)
+    app.command("completion")(completion.completion)
     return app
 
 
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not all(map(_is_text, given)):
         output.complain("the arguments are not UTF-8")
         return 2
+    completion.prepare()
     try:
         code = get_command(build())(given, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()

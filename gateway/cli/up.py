@@ -20,6 +20,10 @@ def up(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow plain HTTP on an address that is not loopback.")
     ] = None,
+    requests: Annotated[
+        bool | None,
+        typer.Option("--requests/--quiet", help="Print a line for each request; by default on a terminal only."),
+    ] = None,
     create: Annotated[
         bool, typer.Option("--create", help="If there is no gateway yet, create an empty one first (for containers).")
     ] = False,
@@ -43,6 +47,7 @@ def up(
         "control_port": control_port,
         "workers": workers,
         "insecure": insecure,
+        "log_requests": None if requests is None else "always" if requests else "never",
     }
     settings = load_settings(flags)
     if create and not os.path.lexists(data):

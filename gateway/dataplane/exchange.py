@@ -49,6 +49,7 @@ class Exchange:
     open: bool = False
 
     # Steps 7 to 9: these outlive the call, its body and the documents that were judged
+    model: str | None = None
     output_cap: int | None = None
     stores: bool = False
     # The status that the client sees; None until a head was sent.
@@ -60,6 +61,8 @@ class Exchange:
     report: Report = field(default_factory=Report)
     # Why it failed, for the log alone.
     detail: str = ""
+    # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
+    outcome: str = "gateway_error"
 
     def forget_request(self) -> Call:
         """Hand the call over to be forwarded, and release it here with everything that was judged and recorded of it.
@@ -69,6 +72,7 @@ class Exchange:
         call, authorization = self.call, self.authorization
         assert call is not None
         assert authorization is not None
+        self.model = call.model
         self.output_cap, self.stores = authorization.max_output_tokens, call.stores
         self.received, self.call, self.authorization = b"", None, None
         return call

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from starlette.types import Scope
 
 from gateway.errors import Denied
+from gateway.upstream import wrong_route
 from gateway.upstream.client import Answer
 from gateway.upstream.strict_json import shown
 
@@ -43,7 +44,7 @@ def head(scope: Scope) -> dict[bytes, bytes]:
         raise Denied("bad_request", reasons=["no other protocol is spoken here"])
     path: bytes = scope["raw_path"]
     if not _PATH.fullmatch(path) or any(segment in _DOTS for segment in path.split(b"/")):
-        raise Denied("unknown_route")
+        raise wrong_route.unknown(scope["method"], path.decode("latin-1"))
     return headers
 
 
@@ -76,11 +77,15 @@ def json_body(headers: Mapping[bytes, bytes]) -> None:
         raise Denied("unsupported_encoding", reasons=["the content type must be application/json"])
 
 
-def answer(found: Answer) -> None:
-    """Refuse an answer that must not reach an agent or that the gateway cannot read."""
-    if found.status == 401:
-        # Its text is about the gateway's own credential.
-        raise Denied("upstream_error", "the upstream refuses the gateway's credential")
+def answer(found: Answer, *, credential: bool) -> None:
+    """Refuse an answer that must not reach an agent or that the gateway cannot read.
+
+    `credential` says whether the request had one of the gateway's.
+    """
+    if found.status in (401, 403):
+        # It is about the gateway's own credential; an SDK would take it for its own key being wrong.
+        what = "it refuses the gateway's key" if credential else "it demands a key, and the gateway has none for it"
+        raise Denied("upstream_unavailable", f"{what} (status {found.status})")
     if not (200 <= found.status < 300 or 400 <= found.status < 600):
         raise Denied("upstream_error", f"the upstream answered with status {found.status}")
     if found.header(b"content-encoding").lower() not in (b"", b"identity"):

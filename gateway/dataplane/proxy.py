@@ -34,12 +34,14 @@ from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
+from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Headers, Relay
+from gateway.dataplane.request_log import RequestLog
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
@@ -49,7 +51,7 @@ from gateway.identity.principals import Principal, Principals
 from gateway.policy import authorization
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
-from gateway.upstream import routing
+from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, UpstreamClient
 from gateway.upstream.providers.base import Edits, Endpoint, Provider
 
@@ -78,6 +80,7 @@ class DataPlane:
         writer: AuditWriter,
         refusals: Refusals,
         client: UpstreamClient,
+        requests: RequestLog | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -87,6 +90,8 @@ class DataPlane:
         self._writer = writer
         self._refusals = refusals
         self._client = client
+        self._requests = requests
+        self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
         self._bodies = asyncio.Semaphore(1)
@@ -101,13 +106,18 @@ class DataPlane:
             await self._admit(exchange, scope, receive)
             await self._judge(exchange)
         except Denied as denied:
+            if exchange.speaker is None:
+                exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
+            exchange.outcome = denied.code
             await self._refuse(exchange, denied, send)
         except _ClientGoneError:
-            pass  # nothing was decided, and there is no client to answer
+            exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         else:
             await self._carry_out(exchange, scope[Departure.KEY], send)
         finally:
             holding.release()
+            if self._requests is not None:
+                self._requests.add(exchange, f"{scope['method']} {scope['path']}")
 
     # Admit: steps 1 to 4
 
@@ -283,6 +293,10 @@ class DataPlane:
             failure = Denied("upstream_timeout")
         except Denied as denied:
             outcome, exchange.detail, failure = denied.code, denied.detail, denied
+            if denied.code == "upstream_unavailable":
+                outcome = "provider_error"  # which is what it is, whatever the client is told
+                destination = exchange.match.destination
+                self._complaints.unavailable(destination.id, destination.name, denied.detail)
             logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
         except asyncio.CancelledError:
             outcome = "gateway_stopped"
@@ -292,12 +306,14 @@ class DataPlane:
             client.tell = None
             if failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status
+            exchange.outcome = outcome
             closed = await self._record_completed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
             return
         if not closed:
             failure = Denied("outcome_unrecorded")
+            exchange.outcome = failure.code
         if failure is None:
             with suppress(TimeoutError):  # of a client that has stopped reading
                 async with asyncio.timeout_at(started + self._settings.upstream_total_timeout):
@@ -313,7 +329,7 @@ class DataPlane:
         answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
         try:
-            preconditions.answer(answer)
+            preconditions.answer(answer, credential=destination.secret is not None)
         except Denied:
             answer.close()
             raise
@@ -344,6 +360,7 @@ class DataPlane:
     # Refusals
 
     async def _refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
+        exchange.status = denied.reason.status
         if not exchange.recorded:
             self._refusals.add(denied, _owner(exchange.principal))
         body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
@@ -351,6 +368,7 @@ class DataPlane:
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+            *denied.headers,
         ]
         if denied.reason.status == 503:
             headers.append((b"retry-after", b"1"))

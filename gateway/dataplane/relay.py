@@ -65,6 +65,8 @@ class Relay:
         if not tap.ended and 200 <= answer.status < 300:
             exchange.detail = "the answer ended before its terminal event or the end of its document"
             return "upstream_incomplete"
+        if answer.status >= 400:
+            return "provider_error"
         return self._outcome()
 
     def _outcome(self) -> str:

@@ -44,6 +44,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
+    from gateway.dataplane.request_log import RequestLog
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
     from gateway.identity.credentials import Peppers
@@ -78,6 +79,10 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         stack.callback(background.start("following the policies", follower.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
+        requests = None
+        if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
+            requests = RequestLog("data")
+            stack.callback(requests.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, Peppers.load(data.keys)),
@@ -87,6 +92,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             writer=writer,
             refusals=refusals,
             client=client,
+            requests=requests,
         )
 
         async def registry_readable() -> bool:

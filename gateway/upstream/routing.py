@@ -2,27 +2,24 @@
 
 `/<upstream>/v1/chat/completions` names an upstream, `/v1/chat/completions` means the default one of the agent's
 organization. The path is compared as it came, byte by byte: no decoding, no folding, no dot segments, so that no two
-parties can read it differently. The URL that is called is built from the route, never from the request; a parameter of
-a route is one segment of plain characters, which cannot hold a slash or an escape. An upstream belongs to an
-organization, so a path is matched in two halves: what it asks for before authentication, where that goes after it.
+parties can read it differently. The URL that is called is built from the route, never from the request. An upstream
+belongs to an organization, so a path is matched in two halves: what it asks for before authentication, where that goes
+after it.
+`wrong_route.py` explains the paths that lead nowhere.
 Specification: docs/architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
 
-import functools
-import re
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.errors import Denied
-from gateway.upstream.providers.base import Endpoint, Provider, Route
-from gateway.upstream.providers.presets import PROVIDERS
-
-# A name is one segment; the registry decides whether there is such an upstream.
-_NAMED = re.compile(r"/([A-Za-z0-9._-]{1,128})(/.*)", re.ASCII)
-_PARAMETER = re.compile(r"\{([a-z_]+)\}")
-_SEGMENT = "[A-Za-z0-9._:-]{1,128}"
+from gateway.upstream import wrong_route
+from gateway.upstream.providers.base import Endpoint, Provider
+from gateway.upstream.routes import FAMILIES, routes_of, split
+from gateway.upstream.strict_json import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,57 +57,18 @@ class Match:
     endpoint: Endpoint
 
 
-class _Routes:
-    """The routes of one provider, ready to be looked up."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.provider = provider
-        self._plain: dict[tuple[str, str], Route] = {}
-        self._templates: list[tuple[str, re.Pattern[str], Route]] = []
-        for route in provider.routes:
-            path = provider.prefix + route.path
-            if "{" in path:
-                self._templates.append((route.method, _pattern(path), route))
-            else:
-                self._plain[route.method, path] = route
-
-    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-        """The route of this path and its parameters. A route without parameters comes before one with them."""
-        plain = self._plain.get((method, path))
-        if plain is not None:
-            return plain, {}
-        for its_method, pattern, route in self._templates:
-            if its_method == method and (found := pattern.fullmatch(path)) is not None:
-                return route, found.groupdict()
-        return None
-
-    def plain(self) -> Iterable[tuple[str, str, Route]]:
-        return [(method, path, route) for (method, path), route in self._plain.items()]
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    parts = _PARAMETER.split(path)  # text, name, text, name, …, text
-    texts = [f"(?P<{part}>{_SEGMENT})" if at % 2 else re.escape(part) for at, part in enumerate(parts)]
-    return re.compile("".join(texts), re.ASCII)
-
-
-_routes = functools.cache(_Routes)
-# One of each family: providers of one family have the same routes.
-_FAMILIES = [_routes(provider) for provider in {each.name: each for each in reversed(PROVIDERS.values())}.values()]
-
-
 def target(method: str, raw_path: bytes) -> Target:
-    """What this method and path ask for, or `Denied` with `unknown_route`. Needs no registry."""
+    """What this method and path ask for, or `Denied` with `unknown_route` or `wrong_method`. Needs no registry."""
     path = raw_path.decode("latin-1")
-    for routes in _FAMILIES:
+    for routes in FAMILIES:
         if routes.find(method, path) is not None:
             return Target(None, method, path, routes.provider)
-    if (named := _NAMED.fullmatch(path)) is not None:
-        name, path = named.groups()
-        for routes in _FAMILIES:
-            if routes.find(method, path) is not None:
-                return Target(name, method, path, routes.provider)
-    raise Denied("unknown_route")
+    if (named := split(path)) is not None:
+        name, rest = named
+        for routes in FAMILIES:
+            if routes.find(method, rest) is not None:
+                return Target(name, method, rest, routes.provider)
+    raise wrong_route.unknown(method, path)
 
 
 class RouteTable:
@@ -123,7 +81,7 @@ class RouteTable:
         for each in destinations:
             for name in [each.name, None] if each.default else [each.name]:
                 self._destinations[each.organization, name] = each
-                for method, path, route in _routes(each.provider).plain():
+                for method, path, route in routes_of(each.provider).plain():
                     match = Match(each, Endpoint(each.name, route, path))
                     self._matches[each.organization, name, method, path] = match
 
@@ -133,15 +91,34 @@ class RouteTable:
         if match is None:
             match = self._with_parameters(organization, wanted)
         if match.destination.fault:
-            raise Denied("upstream_error", match.destination.fault)
+            raise Denied("upstream_unavailable", match.destination.fault)
         return match
 
     def _with_parameters(self, organization: str, wanted: Target) -> Match:
         destination = self._destinations.get((organization, wanted.upstream))
-        if destination is None and wanted.upstream is None:
-            raise Denied("unknown_route", reasons=["no default upstream is configured: type `gateway upstreams add`"])
-        found = destination and _routes(destination.provider).find(wanted.method, wanted.path)
-        if destination is None or not found:
-            raise Denied("unknown_route")
+        if destination is None:
+            raise self._no_upstream(organization, wanted)
+        routes = routes_of(destination.provider)
+        found = routes.find(wanted.method, wanted.path)
+        if found is None:
+            raise wrong_route.unknown(wanted.method, wanted.path, [routes])
         route, params = found
         return Match(destination, Endpoint(destination.name, route, wanted.path, params))
+
+    def _no_upstream(self, organization: str, wanted: Target) -> Denied:
+        """The refusal of an upstream that this organization does not have; other organizations' are not looked at."""
+        prefix = wanted.provider.prefix
+        if wanted.upstream is None:
+            reason = (
+                f"no upstream is the default: name one in the base URL, as in /NAME{prefix}, or make one the default"
+            )
+            return Denied("unknown_route", reasons=[f"{reason} with `gateway upstreams add … --default`"])
+        if f"/{wanted.upstream}" == prefix:
+            return Denied(
+                "unknown_route", reasons=[f"the base URL has `{prefix}` twice: it must end in `{prefix}` once"]
+            )
+        reason = f"there is no upstream {shown(wanted.upstream)}, which the base URL names"
+        names = [name for owner, name in self._destinations if owner == organization and name is not None]
+        if similar := difflib.get_close_matches(wanted.upstream, names, 1):
+            reason += f": did you mean `{similar[0]}`?"
+        return Denied("unknown_route", reasons=[reason])

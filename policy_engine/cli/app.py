@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from policy_engine.cli import bench, capabilities, check, evaluate, signing, test
+from policy_engine.cli import bench, capabilities, check, completion, evaluate, signing, test
 from policy_engine.cli.diagnostics import complain, standard_error
 
 ABOUT = """Write, check and test policies in Rego.
@@ -37,6 +37,7 @@ def build() -> typer.Typer:
     app.command("sign")(signing.sign)
     app.command("bench")(bench.bench)
     app.command("capabilities")(capabilities.capabilities)
+    app.command("completion")(completion.completion)
     return app
 
 
@@ -44,6 +45,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. Shows a traceback only if POLICY_DEBUG is set."""
     if not os.environ.get("POLICY_DEBUG"):
         sys.excepthook = _excepthook
+    completion.prepare()
     try:
         code = get_command(build())(arguments, prog_name="policy", standalone_mode=False)
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,9 @@ import typer
 
 from policy_engine import compile as compile_policies
 from policy_engine.cli import loading, schemas, signing
-from policy_engine.cli.diagnostics import show, standard_error
+from policy_engine.cli.diagnostics import complain, standard_error, standard_output
 from policy_engine.errors import BUNDLE_ERROR, PolicyError, combine
+from policy_engine.reports import Finding, Format, findings_of, report
 from policy_engine.syntax import parser
 from policy_engine.testing.discovery import dotted
 
@@ -37,12 +39,18 @@ Strict = Annotated[
 ]
 
 
+Output = Annotated[
+    Format, typer.Option("--format", "-f", help="pretty is for people, json for programs, the others for CI systems.")
+]
+
+
 def check(
     paths: Paths,
     *,
     strict: Strict = False,
     bundles: Bundles = False,
     ignore: Ignore = (),  # type: ignore[assignment]
+    output_format: Output = Format.PRETTY,
     schema: schemas.SchemaPath = None,
     verification_key: signing.VerificationKey = "",
     signing_alg: signing.Algorithm = "RS256",
@@ -50,29 +58,55 @@ def check(
 ) -> None:
     """Parse and compile policies, and show their errors.
 
-    Tests are compiled too. Shows at most ten errors of each bundle. Exits with 1 if there is any error, with 2 if
-    something cannot be read.
+    Tests are compiled too, but not run. What only the gateway asks of a bundle (its entrypoint, the members of its
+    decision) is checked by `gateway policies check`.
+
+    Shows at most ten errors of each bundle. Exits with 1 if there is any error, with 2 if something cannot be read or
+    there are no policies.
     """
-    console = standard_error()
+    findings: list[Finding] = []
+    sources: dict[str, str] = {}
     try:
         key = signing.bundle_key(verification_key, signing_alg, scope)
         units = loading.load(paths, key, patterns(ignore), bundles=bundles)
         described = schemas.load(schema)
     except PolicyError as error:
-        show(console, error, {})
+        report_findings(output_format, findings_of(error), {})
         raise typer.Exit(2) from None
-    if not units:
-        console.print("no policies found", soft_wrap=True)
-    found = False
+    require_policies(units, paths)
     for unit in units:
+        sources.update(unit.modules)
         try:
             compile_policies(unit.modules, unit.data, strict=strict, schemas=described)
             _check_roots(unit)
         except PolicyError as error:
-            show(console, error, unit.modules)
-            found = True
-    if found:
+            findings += findings_of(error)
+    report_findings(output_format, findings, sources)
+    if findings:
         raise typer.Exit(1)
+    note_gateway(units, output_format)
+
+
+def report_findings(form: Format, findings: list[Finding], sources: Mapping[str, str]) -> None:
+    """Print findings: messages for people to standard error, reports for programs to standard output."""
+    console = standard_error() if form is Format.PRETTY else standard_output()
+    report(form, console, findings=findings, sources=sources)
+
+
+def require_policies(units: list[loading.Unit], paths: list[Path]) -> None:
+    """Exit with 2 if there is nothing to look at: a mistyped directory must not look like success."""
+    if not any(unit.modules for unit in units):
+        where = ", ".join(f"`{path}`" for path in paths)
+        complain(standard_error(), f"no policies in {where}", "name .rego files, bundles, or directories with them")
+        raise typer.Exit(2)
+
+
+def note_gateway(units: list[loading.Unit], form: Format) -> None:
+    """Say what has not been looked at, if a bundle is one for the gateway."""
+    bundles = [unit.name for unit in units if unit.for_gateway]
+    if bundles and form is Format.PRETTY:
+        text = f"note: the gateway asks more of a bundle: `gateway policies check {Path(bundles[0]).parent}`"
+        standard_error().print(text, soft_wrap=True, style="dim")
 
 
 def patterns(options: list[str]) -> list[str]:

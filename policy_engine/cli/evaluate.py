@@ -12,7 +12,7 @@ import typer
 from policy_engine import compile as compile_policies
 from policy_engine.cli import loading, profiling, schemas, signing
 from policy_engine.cli.check import Ignore, patterns
-from policy_engine.cli.diagnostics import show, standard_error, standard_output, text_at
+from policy_engine.cli.diagnostics import show, standard_error, standard_output
 from policy_engine.documents import read_document
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
 from policy_engine.syntax import nodes, parser
@@ -148,7 +148,7 @@ def _answers(query: str, results: list[tuple[list[Value], dict[str, Value]]]) ->
         described = [
             {
                 "value": _ordered(value),
-                "text": text_at(query, expr.loc),
+                "text": expr.loc.text_in(query),
                 "location": {"row": expr.loc.row, "col": expr.loc.col},
             }
             for value, expr in zip(values, expressions, strict=True)

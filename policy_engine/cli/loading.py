@@ -34,12 +34,14 @@ class Unit:
     """Modules and data that are compiled together. `modules` have paths relative to the working directory.
 
     `roots` are the parts of `data` that a bundle's manifest claims; None if it claims all or there is no manifest.
+    `for_gateway`: the manifest has settings of the gateway.
     """
 
     name: str
     modules: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Value] = field(default_factory=dict)
     roots: tuple[str, ...] | None = None
+    for_gateway: bool = False
 
 
 def load(
@@ -153,7 +155,9 @@ def _bundle(path: Path, key: BundleKey | None) -> Unit:
         raise combine(_below(prefix, single) for single in error.errors) from None
     modules = {prefix + name: source for name, source in content.modules.items()}
     roots = content.manifest.get("roots")
-    return Unit(str(path), modules, content.data, None if roots is None else tuple(roots))
+    metadata = content.manifest.get("metadata")
+    for_gateway = isinstance(metadata, dict) and "gateway" in metadata
+    return Unit(str(path), modules, content.data, None if roots is None else tuple(roots), for_gateway)
 
 
 def _files(loose: Sequence[tuple[Path, str]], key: BundleKey | None) -> Unit:

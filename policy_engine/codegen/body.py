@@ -89,6 +89,7 @@ def _expr(fn: Function, expr: Expr) -> None:
     """Write one expression: what follows runs once for each of its solutions."""
     fn.writer.place = expr.loc
     fn.observer.reached(fn.writer, expr.loc)
+    fn.observer.binds(fn.writer, expr, fn.env, len(fn.frames))
     outer = fn.context
     if expr.withs:
         fn.context = _with(fn, expr.withs)

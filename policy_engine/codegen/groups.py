@@ -281,11 +281,15 @@ def _clause(fn: Function, rule: Rule, clause: Clause, params: list[str], action:
 
 
 def _observe(fn: Function, rule: Rule, clause: Clause, action: Action) -> None:
-    """Tell the observer that a rule gives a value."""
+    """Tell the observer that a rule is tried, and what it gives."""
+    fn.observer.tries(fn.writer, rule, clause)
     write = action.write
 
     def observed() -> None:
         fn.observer.gave(fn.writer, rule, clause)
+        given = clause.value if rule.key is None else rule.key
+        if fn.observer.values and given is not None:
+            fn.observer.value(fn.writer, named_operand(fn, given))
         write()
 
     action.write = observed

@@ -170,6 +170,8 @@ class Names:
 
     def index(self, group: Group) -> Index | None:
         """The index of a group's rules; None if none is worth it."""
+        if not self.observer.indexed:
+            return None
         if group not in self._indexes:
             self._indexes[group] = find(group.rules)
         return self._indexes[group]

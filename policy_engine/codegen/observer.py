@@ -1,17 +1,20 @@
 """What generated code reports about its own evaluation. There is one build of a program for each kind of observer.
 
 The usual build reports nothing. The traced one notes which expressions succeeded and which rules gave a value. The
-covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py has one
-more.
+covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py and
+explaining.py have one more each.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from policy_engine.codegen.constants import Constants
 from policy_engine.codegen.context import Code
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Rule, dotted
 from policy_engine.location import Location
+from policy_engine.syntax.nodes import Expr
 
 
 class Observer:
@@ -23,6 +26,10 @@ class Observer:
     """Whether a rule that an index has chosen evaluates again what the index has decided."""
     joins = True
     """Whether loops look only at the members that an equality behind them lets through."""
+    indexed = True
+    """Whether an index may leave out rules that cannot apply."""
+    values = False
+    """Whether `value` is to be told what rules give."""
 
     def __init__(self, constants: Constants, code: Code) -> None:
         self.constants = constants
@@ -37,8 +44,17 @@ class Observer:
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
         """An expression has succeeded, if the condition holds."""
 
+    def tries(self, writer: Writer, rule: Rule, clause: Clause) -> None:
+        """The body of a rule follows."""
+
+    def binds(self, writer: Writer, expr: Expr, env: Mapping[str, str], depth: int) -> None:
+        """An expression follows. `env` has the Python names of the variables that are bound, `depth` counts bodies."""
+
     def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
         """A rule gives a value."""
+
+    def value(self, writer: Writer, value: str) -> None:
+        """The value that a rule has given, as a Python expression."""
 
     def whole_function(self, group: Group, lines: list[str]) -> list[str]:
         """The lines of a group's function, or of one for a part of its document."""

@@ -1,4 +1,4 @@
-"""Which lines of the policies the tests cover, in the format of `opa test --coverage`.
+"""Which lines of the policies the tests cover, in the way and format of `opa test --coverage`.
 
 Lines on which a rule or an expression begins are counted, declarations (`some x in xs`) are not. When a line counts as
 covered is decided in codegen/coverage.py.
@@ -31,6 +31,11 @@ class Coverage:
             yield file, covered, self._lines[file] - covered
 
 
+def files(coverages: Iterable[Coverage]) -> list[tuple[str, set[int], set[int]]]:
+    """Each file with its covered lines and its uncovered lines, sorted."""
+    return sorted(found for coverage in coverages for found in coverage.files())
+
+
 def percentage(coverages: Iterable[Coverage]) -> float:
     """The coverage of all files in percent; 0 if there are no lines, as in OPA."""
     return _percentage(*_totals(coverages))
@@ -40,9 +45,8 @@ def document(coverages: Iterable[Coverage]) -> dict[str, Any]:
     """The report, with OPA's field names. As in OPA, a file's zero or empty fields are left out."""
     found = list(coverages)
     covered, missing = _totals(found)
-    files = {file: _file(hit, missed) for coverage in found for file, hit, missed in coverage.files()}
     return {
-        "files": dict(sorted(files.items())),
+        "files": {file: _file(hit, missed) for file, hit, missed in files(found)},
         "covered_lines": covered,
         "not_covered_lines": missing,
         "coverage": _percentage(covered, missing),
@@ -53,13 +57,13 @@ def uncovered(coverages: Iterable[Coverage]) -> list[str]:
     """The uncovered places: `authz.rego:7`, `authz.rego:9-12`."""
     return [
         f"{file}:{first}" if first == last else f"{file}:{first}-{last}"
-        for file, missed in sorted((file, missed) for coverage in coverages for file, _, missed in coverage.files())
+        for file, _, missed in files(coverages)
         for first, last in _ranges(missed)
     ]
 
 
 def _totals(coverages: Iterable[Coverage]) -> tuple[int, int]:
-    found = [(len(hit), len(missed)) for coverage in coverages for _, hit, missed in coverage.files()]
+    found = [(len(hit), len(missed)) for _, hit, missed in files(coverages)]
     return sum(hit for hit, _ in found), sum(missed for _, missed in found)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from policy_engine.errors import PolicyError
+from policy_engine.location import Location
 from policy_engine.testing.discovery import Test
 
 
@@ -35,8 +36,20 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """An expression of a test that did not hold: its place, what happened, and what it saw, `input.x = 3`."""
+
+    location: Location
+    message: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """The result of one test. `prints` are the lines it printed, `error` is set if the outcome is ERROR."""
+    """The result of one test. `prints` are the lines it printed, `error` is set if the outcome is ERROR.
+
+    `failures` are the expressions that made it fail: none if its body held, but its value is not true.
+    """
 
     test: Test
     outcome: Outcome
@@ -44,6 +57,7 @@ class Result:
     error: PolicyError | None = None
     prints: tuple[str, ...] = ()
     cases: Mapping[str, Case] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
 
     def walk(self) -> Iterator[tuple[int, Case]]:
         for name in sorted(self.cases):

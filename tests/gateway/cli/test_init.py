@@ -19,7 +19,7 @@ from gateway.registry.names import PROVIDERS
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from gateway.settings import SCHEMA, DataDirectory, Settings, load_settings
-from gateway.upstream import routing
+from gateway.upstream.providers import presets
 from tests.gateway.conftest import Done, Run, at_once
 
 
@@ -134,7 +134,7 @@ def test_the_settings_file_holds_every_setting_with_its_default(tmp_path: Path) 
 
 
 def test_registry_and_data_plane_know_the_same_providers() -> None:
-    assert set(PROVIDERS) == set(routing.PROVIDERS)
+    assert set(PROVIDERS) == set(presets.PROVIDERS)
 
 
 def test_the_users_git_settings_do_not_matter(run: Run, tmp_path: Path) -> None:

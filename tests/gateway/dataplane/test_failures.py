@@ -41,7 +41,49 @@ def test_the_providers_own_errors_pass(run: Run) -> None:
         assert reply.headers["retry-after"] == "7"
         assert reply.headers["x-ratelimit-remaining-requests"] == "0"
         completed = await outcome(gateway)
-        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == ("ok", 429, 429)
+        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == ("provider_error", 429, 429)
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 422, 500, 503, 529])
+@pytest.mark.parametrize("body", [b'{"error":{"message":"no"}}', b"<html>", b""])
+def test_an_error_of_the_provider_passes_unchanged_and_is_no_success(run: Run, status: int, body: bytes) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer(body, status)
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.body, reply.complete) == (status, body, True)
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["status"]) == ("provider_error", status)
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_credential_is_the_operators_business(
+    run: Run, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        error = {"error": {"message": "Incorrect API key provided: sk-upst***cret", "code": "invalid_api_key"}}
+        gateway.upstream.handler = answer(error, status)
+        for _ in range(3):
+            reply = await gateway.chat()
+            assert (reply.status, reply.code) == (502, "upstream_unavailable")
+            assert reply.headers["x-should-retry"] == "false"
+            assert b"sk-" not in reply.body
+            assert b"credential" not in reply.body
+        *_, completed = await gateway.entries()
+        assert (completed["outcome"], completed["status"], completed["upstream_status"]) == (
+            "provider_error",
+            502,
+            status,
+        )
+        assert completed["detail"] == f"it refuses the gateway's key (status {status})"
+        told = [record.getMessage() for record in caplog.records if record.name == "gateway.upstreams"]
+        assert len(told) == 1, "once, however many calls fail"
+        assert "`openai`" in told[0]
+        assert f"it refuses the gateway's key (status {status})" in told[0]
+        assert "`gateway upstreams add openai --key-env VARIABLE --replace`" in told[0]
 
     run(test)
 
@@ -95,13 +137,12 @@ def test_upstream_does_not_speak_http(run: Run, garbage: bytes) -> None:
 @pytest.mark.parametrize(
     ("document", "status", "headers"),
     [
-        ({"error": {"message": "Incorrect API key provided: sk-upst***cret"}}, 401, {}),
         ({}, 302, {"location": "http://127.0.0.1:1/"}),
         ({}, 304, {}),
         (b"\x1f\x8b", 200, {"content_encoding": "gzip"}),
         ({}, 200, {"x_large": "x" * 40_000}),
     ],
-    ids=["its view of our credential", "redirect", "not modified", "compressed", "large head"],
+    ids=["redirect", "not modified", "compressed", "large head"],
 )
 def test_answers_that_must_not_pass(run: Run, document: Any, status: int, headers: dict[str, str]) -> None:
     async def test(gateway: Gateway) -> None:
@@ -401,7 +442,7 @@ def test_a_providers_failure_need_not_have_an_end(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = answer(b"<html>", 500)
         assert (await gateway.chat()).status == 500
-        assert (await outcome(gateway))["outcome"] == "ok"
+        assert (await outcome(gateway))["outcome"] == "provider_error"
 
     run(test)
 

@@ -96,7 +96,7 @@ def test_async_and_many_at_once(live: Live) -> None:
         ("mock-status-429", openai.RateLimitError, 429, None),
         ("mock-status-500", openai.InternalServerError, 500, None),
         # Says something about the gateway's own credential, which is no business of the agent's.
-        ("mock-status-401", openai.InternalServerError, 502, "upstream_error"),
+        ("mock-status-401", openai.InternalServerError, 502, "upstream_unavailable"),
     ],
 )
 def test_exceptions_are_the_ones_that_users_expect(
@@ -140,6 +140,39 @@ def test_an_unknown_route(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.embeddings.create(model="text-embedding-3-small", input="x")
     assert caught.value.code == "unknown_route"
+    assert "this gateway does not serve embeddings" in str(caught.value)
+
+
+def test_the_responses_api_is_refused_by_name(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="does not serve the Responses API: use chat completions"):
+        client.responses.create(model="gpt-4o", input="x")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("{}", "`/v1` is missing from the base URL"),
+        ("{}/mock", "`/v1` is missing from the base URL"),
+        ("{}/v1/v1", "the base URL has `/v1` twice"),
+        ("{}/v1/chat/completions", "the base URL ends in a route"),
+        ("{}/mokc/v1", "did you mean `mock`?"),
+    ],
+)
+def test_a_wrong_base_url_is_explained(live: Live, base_url: str, says: str) -> None:
+    right = live.base_url.removesuffix("/v1")
+    with (
+        openai.OpenAI(base_url=base_url.format(right), api_key=live.key) as client,
+        pytest.raises(openai.NotFoundError) as caught,
+    ):
+        client.chat.completions.create(model="gpt-4o", messages=HELLO)
+    assert (caught.value.code, caught.value.type) == ("unknown_route", "not_found_error")
+    assert says in str(caught.value)
+
+
+def test_another_method_is_told_which_one_the_path_takes(live: Live) -> None:
+    reply = httpx.get(f"{live.base_url}/chat/completions", headers={"authorization": f"Bearer {live.key}"})
+    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+    assert reply.json()["error"]["code"] == "wrong_method"
 
 
 def test_an_answer_that_breaks_off_raises(client: openai.OpenAI) -> None:

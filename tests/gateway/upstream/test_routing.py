@@ -65,9 +65,6 @@ def test_a_parameter_is_one_segment(name: str, prefix: bytes, upstream: str) -> 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", b"/v1/chat/completions"),
-        ("POST", b"/v1/models"),
-        ("post", b"/v1/chat/completions"),
         ("POST", b"/v1/chat/completions/"),
         ("POST", b"/v1//chat/completions"),
         ("POST", b"//v1/chat/completions"),
@@ -86,7 +83,6 @@ def test_a_parameter_is_one_segment(name: str, prefix: bytes, upstream: str) -> 
         ("GET", b"/v1/models/a\n"),
         ("GET", "/v1/models/ä".encode()),
         ("GET", b"/v1/models/" + b"a" * 129),
-        ("DELETE", b"/v1/models/a"),
         ("POST", b"/"),
         ("POST", b""),
         ("POST", "/ä/v1/chat/completions".encode()),
@@ -101,10 +97,12 @@ def test_no_such_target(method: str, path: bytes) -> None:
 @pytest.mark.parametrize(
     ("organization", "path", "code", "says"),
     [
-        ("default", b"/nobody/v1/chat/completions", "unknown_route", ""),
-        ("acme", b"/groq/v1/chat/completions", "unknown_route", ""),  # another organization's
+        ("default", b"/nobody/v1/chat/completions", "unknown_route", "there is no upstream `nobody`"),
+        ("default", b"/openia/v1/chat/completions", "unknown_route", "did you mean `openai`?"),
+        ("default", b"/v1/v1/chat/completions", "unknown_route", "has `/v1` twice"),
+        ("acme", b"/groq/v1/chat/completions", "unknown_route", "no upstream `groq`"),  # another organization's
         ("acme", b"/v1/chat/completions", "unknown_route", "gateway upstreams add"),
-        ("default", b"/broken/v1/chat/completions", "upstream_error", ""),
+        ("default", b"/broken/v1/chat/completions", "upstream_unavailable", ""),
     ],
 )
 def test_leads_nowhere(organization: str, path: bytes, code: str, says: str) -> None:
@@ -112,6 +110,56 @@ def test_leads_nowhere(organization: str, path: bytes, code: str, says: str) -> 
         TABLE.resolve(organization, target("POST", path))
     assert caught.value.code == code
     assert says in " ".join(caught.value.reasons)
+
+
+def test_only_upstreams_of_the_organization_are_suggested() -> None:
+    with pytest.raises(Denied) as caught:
+        TABLE.resolve("acme", target("POST", b"/grok/v1/chat/completions"))
+    assert "did you mean" not in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", b"/v1/chat/completions", b"POST"),
+        ("POST", b"/v1/models", b"GET"),
+        ("post", b"/v1/chat/completions", b"POST"),
+        ("OPTIONS", b"/openai/v1/chat/completions", b"POST"),
+        ("DELETE", b"/v1/models/a", b"GET"),
+    ],
+)
+def test_another_method(method: str, path: bytes, allow: bytes) -> None:
+    with pytest.raises(Denied) as caught:
+        target(method, path)
+    assert (caught.value.code, caught.value.reason.status) == ("wrong_method", 405)
+    assert caught.value.headers == ((b"allow", allow),)
+    assert f"`{method} {path.decode()}` is no route: this path takes {allow.decode()}" in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/chat/completions", "`/v1` is missing from the base URL"),
+        ("/openai/chat/completions", "`/v1` is missing from the base URL"),
+        ("//chat/completions", "`/v1` is missing from the base URL"),
+        ("/openai/v1/v1/chat/completions", "the base URL has `/v1` twice"),
+        ("//v1/chat/completions", "a slash too many"),
+        ("/v1/chat/completions/", "a slash too many"),
+        ("/v1/chat/completions/chat/completions", "the base URL ends in a route"),
+        ("/v1/responses", "does not serve the Responses API"),
+        ("/responses/resp_1", "does not serve the Responses API"),
+        ("/v1/embeddings", "does not serve embeddings"),
+        ("/", "the usual causes are"),
+        ("/x\x1b[2J", "the usual causes are"),
+    ],
+)
+def test_a_wrong_path_is_explained(path: str, says: str) -> None:
+    with pytest.raises(Denied) as caught:
+        target("POST", path.encode("latin-1"))
+    text = caught.value.text
+    assert says in text
+    assert "this gateway serves POST /v1/chat/completions" in text
+    assert text.isprintable()
 
 
 def test_a_secret_is_not_shown() -> None:

@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -144,6 +145,59 @@ def test_strict_tests_see_errors_of_builtins(policy) -> None:
     code, out, _ = policy("test", "p", "--strict-builtin-errors")
     assert code == 1
     assert "eval_builtin_error: to_number:" in out
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"), [("test_gest", "did you mean `test_guest`?"), ("^$", "`policy test -v` lists them")]
+)
+def test_a_filter_that_matches_nothing_is_an_error(policy, pattern: str, hint: str) -> None:
+    code, out, err = policy("test", "p", "-r", pattern)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: no test matches `{pattern}`\n")
+    assert hint in err
+
+
+@pytest.mark.parametrize("verb", ["test", "check"])
+def test_a_directory_without_policies_is_an_error(policy, verb: str) -> None:
+    write("q/data.json", "{}")
+    code, out, err = policy(verb, "q")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: no policies in `q`\n")
+
+
+@pytest.mark.parametrize("verb", ["test", "check"])
+@pytest.mark.parametrize("form", ["github", "sarif", "junit", "tap", "json"])
+def test_errors_of_compilation_are_in_the_report(policy, verb: str, form: str) -> None:
+    write("p/bad.rego", "package bad\n\nallow if {\n\tx == y\n}\n")
+    code, out, err = policy(verb, "p", "--format", form)
+    assert (code, err) == ({"test": 2, "check": 1}[verb], "")
+    assert "p/bad.rego" in out
+    assert "rego_unsafe_var_error" in out
+
+
+def test_coverage_for_ci(policy) -> None:
+    code, out, _ = policy("test", "p", "--format", "lcov")
+    assert code == 0
+    assert "SF:p/authz.rego\nDA:3,1\nDA:5,1\nDA:6,1\nDA:7,1\nDA:10,0\nLF:5\nLH:4\nend_of_record\n" in out
+    code, out, _ = policy("test", "p", "--format", "cobertura")
+    assert code == 0
+    found = ElementTree.fromstring(out)
+    assert (found.get("lines-valid"), found.get("lines-covered"), found.get("line-rate")) == ("7", "6", "0.8571")
+    lines = found.findall("packages/package/classes/class[@filename='p/authz.rego']/lines/line")
+    assert {(line.get("number"), line.get("hits")) for line in lines} >= {("7", "1"), ("10", "0")}
+    write("p/more_test.rego", "package more_test\n\ntest_no if false\n")
+    code, out, err = policy("test", "p", "--format", "lcov")
+    assert (code, out) == (1, "")
+    assert "test_no: FAIL" in err
+
+
+def test_what_was_not_checked_is_said(policy) -> None:
+    write("b/authz/.manifest", '{"roots": ["x"], "metadata": {"gateway": {"entrypoint": "data.x"}}}')
+    write("b/authz/x.rego", "package x\n\ntest_x if true\n")
+    for verb in ("test", "check"):
+        code, _, err = policy(verb, "b")
+        assert (code, err) == (0, "note: the gateway asks more of a bundle: `gateway policies check b`\n")
+        assert policy(verb, "b", "--format", "json")[2] == ""
 
 
 # ---- policy check
@@ -299,6 +353,7 @@ def test_errors_are_for_people_or_for_programs(policy) -> None:
         (["test", "p", "--timeout", "soon"], "is not a duration: write 500ms, 5s or 1m30s"),
         (["test", "p", "--timeout", "5x"], "is not a duration"),
         (["test", "p", "--threshold", "101"], "error: invalid value for '--threshold'"),
+        (["test", "p", "--format", "sarif", "--coverage"], "sarif is no format of coverage"),
         (["test", "p", "--format", "xml"], "error: invalid value for '--format'"),
         (["eval", "-f", "pretty", "-d", "gone", "1"], "error: no such file or directory: `gone`"),
         (["eval", "-f", "pretty", "-i", "gone.json", "1"], "error: cannot read `gone.json`: No such file or directory"),

@@ -121,7 +121,7 @@ def test_what_is_no_schema_has_no_place_in_a_policy(policy: Policy) -> None:
 
 def test_the_gateways_input_is_a_schema_for_its_bundles(policy: Policy) -> None:
     schema = str(ROOT / "schemas" / "input.schema.json")
-    assert policy("check", str(ROOT / "policies"), "--schema", schema) == (0, "", "")
+    assert policy("check", str(ROOT / "policies"), "--schema", schema)[:2] == (0, "")
     write("p/authz.rego", "package authz\n\ndeny contains 1 if input.request.max_tokens > 1\n")
     code, _, text = policy("check", "p/authz.rego", "--schema", schema)
     assert code == 1

@@ -18,7 +18,7 @@ from gateway.upstream.taps import DocumentTap, EventTap, Tap
 _FORWARDED = frozenset({b"accept"})
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
+    405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
 }  # fmt: skip
 
 

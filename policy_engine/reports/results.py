@@ -1,4 +1,4 @@
-"""Test results for people and for programs, in the two formats of `opa test`.
+"""Test results as text for people and as JSON, as in `opa test`.
 
 A reporter receives each result as soon as it exists, so a long run shows progress; `finish` is called after the last.
 """
@@ -6,29 +6,29 @@ A reporter receives each result as soon as it exists, so a long run shows progre
 from __future__ import annotations
 
 import base64
-import json
 from collections import Counter
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from policy_engine.location import Location
+from policy_engine.reports.excerpts import excerpt
 from policy_engine.testing.results import Case, Outcome, Result
 
 STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.ERROR: "bold red", Outcome.SKIPPED: "yellow"}
 RULER = "-" * 80
 
 
-class Reporter(Protocol):
-    def report(self, result: Result) -> None: ...
-
-    def finish(self) -> None: ...
-
-
 class Pretty:
-    """Failed tests, what they printed, and totals; with `verbose` also passed tests."""
+    """Failed tests with what failed and what they printed, and totals; with `verbose` also passed tests.
 
-    def __init__(self, console: Console, *, verbose: bool) -> None:
+    `sources` has the text of each file that a result can name.
+    """
+
+    def __init__(self, console: Console, sources: Mapping[str, str], *, verbose: bool) -> None:
+        self._sources = sources
         self._console = console
         self._verbose = verbose
         self._counts: Counter[Outcome] = Counter()
@@ -48,6 +48,9 @@ class Pretty:
         for depth, case in result.walk():
             if self._verbose or not case.passed:
                 self._line("  " * (depth + 1) + case.name, Outcome.PASSED if case.passed else Outcome.FAILED)
+        for failure in result.failures:
+            self._line(f"  {failure.location}: {failure.message}")
+            self._console.print(excerpt(failure.location, failure.values, self._sources)[1:], soft_wrap=True)
         if result.error:
             self._line(f"  {result.error}")
         if result.prints:
@@ -59,10 +62,8 @@ class Pretty:
     def finish(self) -> None:
         if self._file:
             self._line(RULER, "dim")
-        total = sum(self._counts.values())
-        for outcome in Outcome:
-            if count := self._counts[outcome]:
-                self._line(Text.assemble((f"{outcome.value}:", STYLES[outcome]), f" {count}/{total}"))
+        for outcome, text in totals(self._counts):
+            self._line(Text.assemble((f"{outcome.value}:", STYLES[outcome]), text.removeprefix(f"{outcome.value}:")))
 
     def _line(self, text: str | Text = "", style: str | Outcome = "", rest: str = "") -> None:
         """Print one line; `style` is a style, or an outcome to print after the text."""
@@ -73,24 +74,17 @@ class Pretty:
         self._console.print(text, soft_wrap=True)
 
 
-class Json:
-    """One array of all results, with the field names of `opa test --format json`."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._results: list[dict[str, Any]] = []
-
-    def report(self, result: Result) -> None:
-        self._results.append(_document(result))
-
-    def finish(self) -> None:
-        self._console.file.write(json.dumps(self._results, indent=2, ensure_ascii=False) + "\n")
+def totals(counts: Mapping[Outcome, int]) -> Iterator[tuple[Outcome, str]]:
+    """`FAIL: 1/3` for each outcome that there is."""
+    for outcome in Outcome:
+        if count := counts.get(outcome):
+            yield outcome, f"{outcome.value}: {count}/{sum(counts.values())}"
 
 
-def _document(result: Result) -> dict[str, Any]:
+def document(result: Result) -> dict[str, Any]:
+    """A result with the field names of `opa test --format json`, and `failures`, which has what failed."""
     test = result.test
-    location = {"file": test.location.file, "row": test.location.row, "col": test.location.col}
-    document: dict[str, Any] = {"location": location, "package": test.package, "name": test.name}
+    document: dict[str, Any] = {"location": _place(test.location), "package": test.package, "name": test.name}
     document["duration"] = result.duration_ns
     if result.outcome is Outcome.FAILED:
         document["fail"] = True
@@ -99,12 +93,21 @@ def _document(result: Result) -> dict[str, Any]:
     if result.error:
         document["error"] = {"code": result.error.code, "message": result.error.message}
         if where := result.error.location:
-            document["error"]["location"] = {"file": where.file, "row": where.row, "col": where.col}
+            document["error"]["location"] = _place(where)
+    if result.failures:
+        document["failures"] = [
+            {"location": _place(failure.location), "message": failure.message, "values": list(failure.values)}
+            for failure in result.failures
+        ]
     if result.prints:
         document["output"] = base64.b64encode("".join(f"{line}\n" for line in result.prints).encode()).decode()
     if result.cases:
         document["sub_results"] = _cases(result.cases)
     return document
+
+
+def _place(where: Location) -> dict[str, Any]:
+    return {"file": where.file, "row": where.row, "col": where.col}
 
 
 def _cases(cases: Any) -> dict[str, Any]:

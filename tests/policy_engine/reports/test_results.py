@@ -9,8 +9,9 @@ from rich.console import Console
 
 from policy_engine.errors import EVAL_CONFLICT_ERROR, PolicyError
 from policy_engine.location import Location
+from policy_engine.reports import Format, report
+from policy_engine.reports.results import duration
 from policy_engine.testing.discovery import Test as RegoTest
-from policy_engine.testing.reporters import Json, Pretty, duration
 from policy_engine.testing.results import Case, Outcome, Result
 
 
@@ -40,18 +41,15 @@ RESULTS = [
 ]
 
 
-def report(kind: type[Pretty] | type[Json], **options: bool) -> str:
+def shown(form: Format, *, verbose: bool = False) -> str:
     output = io.StringIO()
-    reporter = kind(Console(file=output, width=40), **options)
-    for each in RESULTS:
-        reporter.report(each)
-    reporter.finish()
+    report(form, Console(file=output, width=40), results=RESULTS, sources={}, verbose=verbose)
     return output.getvalue()
 
 
 def test_pretty_shows_what_needs_a_look_with_what_it_printed_and_the_totals() -> None:
     assert (
-        report(Pretty, verbose=False)
+        shown(Format.PRETTY)
         == f"""\
 authz_test.rego:7:
 data.authz_test.test_wrong: FAIL (1.5ms)
@@ -80,14 +78,14 @@ SKIPPED: 1/8
 
 
 def test_verbose_shows_everything() -> None:
-    text = report(Pretty, verbose=True)
+    text = shown(Format.PRETTY, verbose=True)
     assert "test_fine: PASS (1.5ms)\n\n  quiet\n" in text
     assert "test_wrong: FAIL (1.5ms)\n\n  loud\n  two\n  lines\n" in text
     assert "  a: PASS\n  b: FAIL\n  group: FAIL\n    x: FAIL\n    y: PASS\n" in text
 
 
 def test_json_has_the_shape_of_opa() -> None:
-    fine, wrong, broken, later, cases = json.loads(report(Json))
+    fine, wrong, broken, later, cases = json.loads(shown(Format.JSON))
     where = {"file": "authz_test.rego", "row": 7, "col": 1}
     assert wrong == {
         "location": where,

@@ -1,0 +1,71 @@
+"""The routes of each provider, ready to be looked up by method and path.
+
+A path is compared as it came, byte by byte. A parameter of a route is one segment of plain characters, which cannot
+hold a slash or an escape. Which upstream a path leads to is `routing.py`.
+Specification: docs/architecture.md, section 7, step 2.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+
+from gateway.upstream.providers.base import Provider, Route
+from gateway.upstream.providers.presets import PROVIDERS
+
+# A name is one segment; the registry decides whether there is such an upstream.
+_NAMED = re.compile(r"/([A-Za-z0-9._-]{1,128})(/.*)", re.ASCII)
+_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_SEGMENT = "[A-Za-z0-9._:-]{1,128}"
+
+
+class Routes:
+    """The routes of one provider."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self._plain: dict[tuple[str, str], Route] = {}
+        self._templates: list[tuple[str, re.Pattern[str], Route]] = []
+        for route in provider.routes:
+            path = provider.prefix + route.path
+            if "{" in path:
+                self._templates.append((route.method, _pattern(path), route))
+            else:
+                self._plain[route.method, path] = route
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route of this path and its parameters. A route without parameters comes before one with them."""
+        plain = self._plain.get((method, path))
+        if plain is not None:
+            return plain, {}
+        for its_method, pattern, route in self._templates:
+            if its_method == method and (found := pattern.fullmatch(path)) is not None:
+                return route, found.groupdict()
+        return None
+
+    def plain(self) -> Iterable[tuple[str, str, Route]]:
+        return [(method, path, route) for (method, path), route in self._plain.items()]
+
+    def methods(self, path: str) -> list[str]:
+        """The methods that some route takes at this path."""
+        methods = {route.method for route in self.provider.routes}
+        return sorted(method for method in methods if self.find(method, path) is not None)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = _PARAMETER.split(path)  # text, name, text, name, …, text
+    texts = [f"(?P<{part}>{_SEGMENT})" if at % 2 else re.escape(part) for at, part in enumerate(parts)]
+    return re.compile("".join(texts), re.ASCII)
+
+
+routes_of = functools.cache(Routes)
+
+FAMILIES = [routes_of(provider) for provider in {each.name: each for each in reversed(PROVIDERS.values())}.values()]
+"""One of each family: providers of one family have the same routes."""
+
+
+def split(path: str) -> tuple[str, str] | None:
+    """The first segment, which may be the name of an upstream, and what follows it."""
+    named = _NAMED.fullmatch(path)
+    return None if named is None else (named[1], named[2])

@@ -1,0 +1,96 @@
+"""Refusals of requests for which there is no route: they say what is served, and what is probably wrong.
+
+Nobody is authenticated yet when most of them are made, so they tell only what every gateway of this version has in
+common, and what the client sent. An SDK adds the path of its route to its base URL, so a wrong path is nearly always a
+wrong base URL, or an API that is not served.
+Specification: docs/architecture.md, section 7, step 2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gateway.errors import Denied
+from gateway.upstream.providers.base import Provider
+from gateway.upstream.routes import FAMILIES, Routes, split
+from gateway.upstream.strict_json import shown
+
+_MAX_PATH = 256
+# Many clients have these, and many people try them first. What a provider serves is not looked up here.
+_KNOWN_APIS = {
+    "/responses": "the Responses API: use chat completions",
+    "/messages": "the Messages API",
+    "/completions": "the Completions API",
+    "/embeddings": "embeddings",
+}
+
+
+def unknown(method: str, path: str, families: Sequence[Routes] = FAMILIES) -> Denied:
+    """The refusal of a path that none of these families has a route for, or none that takes this method."""
+    asked = shown(f"{method} {path}", _MAX_PATH)
+    if methods := _methods(path, families):
+        taken = " or ".join(methods)
+        return Denied(
+            "wrong_method",
+            reasons=[f"{asked} is no route: this path takes {taken}"],
+            headers=[(b"allow", ", ".join(methods).encode())],
+        )
+    return Denied("unknown_route", reasons=[asked, _cause(path, families), _served(families)])
+
+
+def speaker(path: str) -> Provider | None:
+    """The provider in whose shape such a refusal is made: the one that the path looks like, if there is one."""
+    for family in FAMILIES:
+        provider = family.provider
+        if f"{provider.prefix}/" in f"{path}/" or path.endswith(tuple(route.path for route in provider.routes)):
+            return provider
+    return None
+
+
+def _methods(path: str, families: Sequence[Routes]) -> list[str]:
+    named = split(path)
+    paths = [path] if named is None else [path, named[1]]
+    return sorted({method for family in families for each in paths for method in family.methods(each)})
+
+
+def _served(families: Sequence[Routes]) -> str:
+    every = [(family.provider.prefix, route) for family in families for route in family.provider.routes]
+    listed = [f"{route.method} {prefix}{route.path}" for prefix, route in every]
+    return f"this gateway serves {', '.join(listed)}, each also under /NAME for the upstream NAME"
+
+
+def _cause(path: str, families: Sequence[Routes]) -> str:
+    """What is probably wrong: the base URL, if the path would be a route with another one; or what was asked for."""
+    plain = re.sub(r"/{2,}", "/", path).rstrip("/")
+    if _methods(plain, families):
+        return "the path has a slash too many: is there one at the end of the base URL?"
+    for family in families:
+        prefix = family.provider.prefix
+        must = f"it must end in `{prefix}`"
+        if any(_methods(each, families) for each in _with(plain, prefix)):
+            return f"`{prefix}` is missing from the base URL: {must}"
+        if _methods(_once(plain, prefix), families):
+            return f"the base URL has `{prefix}` twice: {must} once"
+        if any(_methods(plain.removesuffix(route.path), families) for route in family.provider.routes):
+            return f"the base URL ends in a route: {must}, because the client adds the route"
+    for name, called in _KNOWN_APIS.items():
+        if re.search(rf"{name}(?:/|$)", plain) and not _is_served(name, families):
+            return f"this gateway does not serve {called}"
+    usual = "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
+    return usual if _is_served("/responses", families) else f"{usual}, such as the Responses API"
+
+
+def _is_served(name: str, families: Sequence[Routes]) -> bool:
+    return any(route.path.startswith(name) for family in families for route in family.provider.routes)
+
+
+def _once(path: str, prefix: str) -> str:
+    """The path with the prefix once where it stands several times in a row."""
+    return re.sub(rf"(?:{re.escape(prefix)}){{2,}}(?=/)", prefix, path) if prefix else path
+
+
+def _with(path: str, prefix: str) -> list[str]:
+    """The path with the prefix in either of its places: at the beginning, or after an upstream's name."""
+    named = split(path)
+    return [prefix + path] + ([] if named is None else [f"/{named[0]}{prefix}{named[1]}"])
