@@ -245,6 +245,9 @@ def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
             found.append(Reference("audio", _id(members.one_object(audio, "audio", _PART_NAMES).get("id"))))
         content = message.get("content")
         if isinstance(content, list):
+            for part in content:
+                if part.get("file") is not None:
+                    members.one_object(part["file"], "file", _PART_NAMES)
             found += [Reference("file", each) for each in _files(content)]
     return tuple(found)
 
@@ -267,19 +270,20 @@ def _id(value: object) -> str:
 def _digest(content: object) -> str:
     """SHA-256 of a system prompt: of the UTF-8 of a string, of the RFC 8785 form of a list of parts.
 
-    For ASCII member names and integers within 2**53, sorted orjson *is* RFC 8785; other parts are refused, since no
-    system prompt needs them and two spellings of one prompt must not have two digests.
+    For ASCII member names (`_messages` has refused others) and integers within 2**53, sorted orjson *is* RFC 8785;
+    other parts are refused, since no system prompt needs them and two spellings of one prompt must not have two
+    digests.
     """
     if isinstance(content, str):
         return hashlib.sha256(content.encode()).hexdigest()
     if not _is_plain(content):
-        members.refuse("the parts of a system prompt may hold only ASCII member names and whole numbers")
+        members.refuse("numbers in the parts of a system prompt must be whole numbers within 2**53")
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _is_plain(value: object) -> bool:
     if isinstance(value, dict):
-        return all(key.isascii() and _is_plain(member) for key, member in value.items())
+        return all(map(_is_plain, value.values()))
     if isinstance(value, list):
         return all(map(_is_plain, value))
     return not isinstance(value, float) and not (isinstance(value, int) and abs(value) >= 2**53)
