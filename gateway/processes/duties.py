@@ -72,6 +72,7 @@ class Duties:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
         async with asyncio.TaskGroup() as group:  # an exception in one of them ends all, and is raised here
             tasks = [
+                group.create_task(self._writer.watch()),
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),

@@ -467,3 +467,37 @@ def test_writers_of_several_threads(log: Log, make: Make) -> None:
     for thread in threads:
         thread.join()
     assert len(log.entries()) == 200
+
+
+def test_a_writer_whose_thread_has_died_keeps_nobody_waiting(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits and what comes later is refused, and whoever watches is told why."""
+    writer = log.writer()
+    taken, go = threading.Event(), threading.Event()
+
+    def settle(jobs: object) -> None:
+        taken.set()
+        go.wait(10)
+        raise MemoryError("a defect")
+
+    monkeypatch.setattr(writer, "_settle", settle)
+    in_hand = writer.submit(make.decided())
+    assert taken.wait(10)
+    queued = writer.submit(make.decided())
+
+    async def main() -> None:
+        watching = asyncio.create_task(writer.watch())
+        gathered = asyncio.create_task(writer.write(make.decided()))
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(AuditError, match="has ended"):
+            await gathered
+        with pytest.raises(MemoryError):
+            await watching
+
+    asyncio.run(main())
+    assert [code_of(waiter) for waiter in (in_hand, queued)] == ["audit_unavailable"] * 2
+    with pytest.raises(AuditError, match="closed"):
+        writer.submit(make.decided())
+    writer.close()
