@@ -17,7 +17,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations
 from gateway.registry.records import BundleRecord
 
-from .conftest import ACTOR, COMPLETION, MANIFEST, Gateway, answer, read_reply
+from .conftest import ACTOR, COMPLETION, MANIFEST, Gateway, Handler, answer, read_reply
 
 Run = Callable[..., None]
 
@@ -114,6 +114,73 @@ def test_a_body_is_not_kept_while_the_provider_thinks(run: Run) -> None:
         assert [reply.status for reply in await asyncio.gather(*requests)] == [200] * count
 
     run(test)
+
+
+LONG = orjson.dumps({**COMPLETION, "pad": "x" * 300_000})
+USED = (COMPLETION["usage"]["prompt_tokens"], COMPLETION["usage"]["completion_tokens"])  # type: ignore[index]
+
+
+def in_two(body: bytes, kind: str, go: asyncio.Event) -> Handler:
+    """An answer of which the second half comes when `go` is set."""
+
+    async def handle(seen: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+        half = len(body) // 2
+        writer.write(body[:half])
+        await go.wait()
+        writer.write(body[half:])
+
+    return handle
+
+
+def test_what_is_held_of_an_answer_counts(run: Run) -> None:
+    """An answer of one document is held to be read at its end: up to 16 MiB for each call, which nobody counted."""
+
+    async def test(gateway: Gateway) -> None:
+        go = asyncio.Event()
+        gateway.upstream.handler = in_two(LONG, "application/json", go)
+        first = asyncio.create_task(gateway.chat())
+        await until(lambda: gateway.plane._held._held > 80_000)
+        assert (await gateway.send(gateway.request(large(330_000)))).code == "overloaded"
+        go.set()
+        assert (await first).body == LONG
+        assert gateway.plane._held._held == 0
+        (completed,) = await gateway.entries("completed")
+        assert (completed["outcome"], completed["input_tokens"], completed["output_tokens"]) == ("ok", *USED)
+
+    run(test, max_held_bytes=400_000)
+
+
+def test_an_answer_that_cannot_be_held_is_relayed_unread(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        go = asyncio.Event()
+        go.set()
+        gateway.upstream.handler = in_two(LONG, "application/json", go)
+        reply = await gateway.chat()
+        assert (reply.complete, reply.body) == (True, LONG)
+        assert gateway.plane._held._held == 0
+        (completed,) = await gateway.entries("completed")
+        assert (completed["outcome"], completed["input_tokens"]) == ("ok", None)
+        assert completed["detail"] == "nothing was read from the answer: no memory was left to hold it"
+
+    run(test, max_held_bytes=100_000)
+
+
+def test_an_event_that_cannot_be_held_ends_its_stream(run: Run) -> None:
+    """It has to be held until its end, because what it says may have to be kept from the client."""
+
+    async def test(gateway: Gateway) -> None:
+        go = asyncio.Event()
+        go.set()
+        gateway.upstream.handler = in_two(b"data: " + LONG * 8 + b"\n\ndata: [DONE]\n\n", "text/event-stream", go)
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.complete) == (200, False)
+        assert gateway.plane._held._held == 0
+        (completed,) = await gateway.entries("completed")
+        assert completed["outcome"] == "upstream_error"
+        assert completed["detail"] == "an event of the stream is larger than the memory that is left"
+
+    run(test, max_held_bytes=100_000)
 
 
 class Where:

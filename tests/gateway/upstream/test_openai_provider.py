@@ -248,7 +248,10 @@ def test_references() -> None:
         # Objects that no fact is read from, but that a policy may look at.
         ({"model": "m", "response_format": {"type": "text", "Type": "x"}, "messages": [USER]}, "be spelled `type`"),
         ({"model": "m", "response_format": {"ty\u200bpe": "x"}, "messages": [USER]}, "the member name"),
-        ({"model": "m", "tool_choice": {"function": {"name": "a", "na\u00adme": "b"}}, "messages": [USER]}, "the member"),
+        (
+            {"model": "m", "tool_choice": {"function": {"name": "a", "na\u00adme": "b"}}, "messages": [USER]},
+            "the member",
+        ),
         ({"model": "m", "reasoning": {"effort ": "x"}, "messages": [USER]}, "the member name"),
         (
             {"model": "m", "tool_choice": {"allowed_tools": {"tools": [{"Name": "b"}]}}, "messages": [USER]},

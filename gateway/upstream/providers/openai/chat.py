@@ -253,7 +253,7 @@ def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
 
 
 def _files(value: object) -> Iterator[str]:
-    """The ids of files in a message's parts. Servers take them from the part itself, from its `file`, or from deeper."""
+    """The ids of files in a message's parts. Servers take them from a part itself, from its `file`, or from deeper."""
     if isinstance(value, dict):
         if value.get("file_id") is not None:
             yield _id(value["file_id"])
