@@ -86,6 +86,8 @@ class Demo:
             # 1. A provider, and a gateway with policies of its own.
             self._start("provider", "mock-provider", "--port", "0")
             create_empty(self._data.path, demo_files())
+            with self._data.settings_file.open("a") as settings:
+                settings.write("policy_deadline_ms = 1000\n")  # a busy machine must not deny what the demo shows
             provider_url = self._base_url("provider")
             # 2. Two agents, each with its own key and its own policy.
             self._set_up(provider_url)

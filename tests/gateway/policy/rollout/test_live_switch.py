@@ -77,14 +77,14 @@ class Running:
             time.sleep(0.005)
 
     def wait_for(self, reason: str) -> None:
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 60
         while self.ask().reason != reason:
             assert time.monotonic() < ends, f"never refused with `{reason}`"
             time.sleep(0.05)
 
     def wait_until_seen(self, reason: str) -> None:
         """The clients, too, have been refused with it."""
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 60
         while not any(each.reason == reason for each in list(self.seen)):
             assert time.monotonic() < ends, f"no client was refused with `{reason}`"
             time.sleep(0.05)
@@ -105,7 +105,7 @@ def running(
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", MAIN, "up", *options],
-            env=clean | {"PYTHONPATH": str(ROOT), "AIG_POLICIES_POLL": "0.2"},
+            env=clean | {"PYTHONPATH": str(ROOT), "AIG_POLICIES_POLL": "0.2", "AIG_POLICY_DEADLINE_MS": "1000"},
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -143,7 +143,7 @@ def test_a_commit_switches_all_workers_at_once(running: tuple[Running, Repositor
         gateway.stop.set()
         for client in clients:
             client.join(20)
-    assert len(gateway.seen) > 100
+    assert len(gateway.seen) > 30
     assert {seen.status for seen in gateway.seen} == {403}, "nobody met a worker that lacked the revision in force"
     assert {seen.reason for seen in gateway.seen} == {"first", "second", "third"}
     for older, newer in (("first", "second"), ("second", "third")):
