@@ -48,7 +48,7 @@ class Background:
                 [*COMMAND, *arguments], cwd=cwd, env=environment(), stdout=stream, stderr=subprocess.STDOUT
             )
 
-    def line(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+    def line(self, pattern: str, seconds: float = 240) -> re.Match[str]:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             found = re.search(pattern, self.text)
