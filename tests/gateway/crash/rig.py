@@ -53,7 +53,7 @@ class Rig(Live):
         processes = [*self.children("control"), *self.children("data"), self.up.process.pid]
         for process in processes:
             send(process, signal.SIGKILL)
-        self.up.process.wait(10)
+        self.up.process.wait(240)
         self.up = None
         for process in processes:
             while Path(f"/proc/{process}").exists():

@@ -362,7 +362,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
         )
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 await test(gateway)
         finally:
             refusals.flush()

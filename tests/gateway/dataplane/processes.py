@@ -63,7 +63,7 @@ class Background:
     def text(self) -> str:
         return self._output.read_text("utf-8", "replace")
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 120) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -101,7 +101,7 @@ class Live:
             env=environment(**(env or {})),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == code, f"{arguments}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -157,7 +157,7 @@ class Live:
         )
         return [dict(decode(leaf)) for (leaf,) in rows]
 
-    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
+    def wait(self, what: Callable[[], object], seconds: float = 240) -> None:
         ends = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < ends, "it did not happen in time" + (self.up.text if self.up else "")

@@ -34,7 +34,7 @@ def test_a_supervisor_that_dies_while_a_worker_starts(settings: bytes, written: 
     os.close(reader)  # nobody reads its report
     with os.fdopen(writer, "wb") as stdout:
         done = subprocess.run(
-            START, input=settings[:written], stdout=stdout, stderr=subprocess.PIPE, env=environment(), timeout=60
+            START, input=settings[:written], stdout=stdout, stderr=subprocess.PIPE, env=environment(), timeout=300
         )
     assert done.stderr.decode() == ""
     assert done.returncode == 0
@@ -71,7 +71,7 @@ sys.exit(app.main(["data", "boot_test"]))
         assert child.stdin is not None
         child.stdin.write(settings)
         child.stdin.flush()  # and it stays open: the supervisor is alive
-        assert child.wait(30) == 1
+        assert child.wait(240) == 1
         assert child.stderr is not None
         [line] = child.stderr.read().splitlines()
     said = json.loads(line)

@@ -40,7 +40,7 @@ def running(duties: Duties, test: Callable[[], Coroutine[Any, Any, None]]) -> No
     async def main() -> None:
         stop = asyncio.Event()
         work = asyncio.create_task(duties.run(stop))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             await test()
             stop.set()
             await work
@@ -64,7 +64,7 @@ def test_a_duty_that_fails_is_done_again(duties: Duties, monkeypatch: pytest.Mon
     monkeypatch.setattr(duties, "_follow", fail)
 
     async def test() -> None:
-        assert await asyncio.to_thread(enough.wait, 50)
+        assert await asyncio.to_thread(enough.wait, 200)
 
     running(duties, test)
     assert healthy[:4] == [True, False, False, True]

@@ -127,8 +127,8 @@ def addresses(live: Live) -> dict[str, str]:
 
 
 def ready(address: str) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{address}/readyz", timeout=20).json()
-    assert httpx.get(f"{address}/healthz", timeout=20).status_code == 200, "it is alive all the same"
+    answer: dict[str, Any] = httpx.get(f"{address}/readyz", timeout=120).json()
+    assert httpx.get(f"{address}/healthz", timeout=120).status_code == 200, "it is alive all the same"
     return answer
 
 

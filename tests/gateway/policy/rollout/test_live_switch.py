@@ -60,7 +60,7 @@ class Running:
 
     def ask(self) -> Seen:
         # A connection for each request: the kernel spreads connections over the workers.
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             sent = time.monotonic()
             headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
@@ -119,7 +119,7 @@ def running(
         yield Running(int(found[1]), made["key"]), repository
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(240)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -142,7 +142,7 @@ def test_a_commit_switches_all_workers_at_once(running: tuple[Running, Repositor
     finally:
         gateway.stop.set()
         for client in clients:
-            client.join(20)
+            client.join(120)
     assert len(gateway.seen) > 30
     assert {seen.status for seen in gateway.seen} == {403}, "nobody met a worker that lacked the revision in force"
     assert {seen.reason for seen in gateway.seen} == {"first", "second", "third"}
