@@ -51,6 +51,8 @@ class Call:
     # Every model that the provider may use, each once and `model` first: a call can name others to fall back on.
     models: tuple[str, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
+    # What goes upstream after the `?`.
+    query: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
     # The output limit that the call asks for and the upstream honours; None where there is none.
     max_output_tokens: int | None = None
@@ -63,13 +65,24 @@ class Call:
     references: tuple[Reference, ...] = ()
     # The provider keeps something of this call that a later call can refer to.
     stores: bool = False
+    # Kinds of content besides text that go in or are asked for: `image`, `audio`, `file`, `video`; sorted, each once.
+    modalities: tuple[str, ...] = ()
+    # Features of the provider that the client switches on by a header, in order.
+    betas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output."""
+    """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output.
+
+    Of the input, `cached` were read from the provider's cache and `cache_write` written to it; of the output,
+    `reasoning` are the model's thoughts. `audio_input` and `audio_output` are parts of theirs.
+    """
 
     input: int
     output: int
     cached: int = 0
+    cache_write: int = 0
     reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0

@@ -10,6 +10,7 @@ into either: both are printed, and `Denied.detail` goes to the audit log.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -32,6 +33,13 @@ class GatewayError(Exception):
         return f"{self.code}: {self.message}"
 
 
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint that names the known name closest to a mistyped one, or `otherwise` if none is close."""
+    by_folded = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name[:_LONGEST_NAME].casefold(), by_folded, n=1, cutoff=0.7)
+    return f"did you mean `{by_folded[close[0]]}`?" if close else otherwise
+
+
 class Reason(NamedTuple):
     """What a client gets for one reason code.
 
@@ -52,6 +60,7 @@ REASONS: dict[str, Reason] = {
         Reason("duplicate_key", 400, False, "the request body repeats a key of an object"),
         # Unknown, revoked and expired look alike to a client; only the log tells them apart.
         Reason("bad_credentials", 401, False, "the credentials are missing or not valid"),
+        Reason("agent_suspended", 403, False, "this agent is suspended until its operator resumes it"),
         Reason("policy_denied", 403, False, "a policy denies this request"),
         Reason("no_policy", 403, False, "no policy is bound to this agent that could allow the request"),
         Reason("policy_undefined", 403, False, "a policy gave no answer for this request"),
@@ -82,6 +91,8 @@ REASONS: dict[str, Reason] = {
 
 
 _MAX_REASONS = 4000
+# Comparing names takes time that grows with their lengths, and no name is longer than this.
+_LONGEST_NAME = 80
 
 
 class PrincipalHint(NamedTuple):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 
 DEFAULT_DATA = Path(".gateway")
 FILE_NAME = "gateway.toml"
@@ -31,6 +31,10 @@ _INJECTED = re.compile(
     r"AIG_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
 )
 _INJECTED_PORT = re.compile(r"(tcp|udp|sctp)://", re.ASCII)
+
+
+# Addresses of repositories elsewhere: URLs, and `user@host:path`.
+_REMOTE = re.compile(r"\w[\w+.-]*://|[\w.-]+@[\w.-]+:", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,11 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
                 "unknown_setting",
                 f"unknown setting `{variable}` in the environment",
                 subject=variable,
-                hint=f"variables that begin with {PREFIX} are the gateway's settings: correct it or unset it",
+                hint=did_you_mean(
+                    variable,
+                    [f"{PREFIX}{known.upper()}" for known in (*SCHEMA, "config")],
+                    f"variables that begin with {PREFIX} are the gateway's settings: correct it or unset it",
+                ),
             )
         found[name] = text
     return found
@@ -273,7 +281,10 @@ def _from_file(path: Path) -> dict[str, object]:
         for name, item in inner.items():
             shown = f"{key}.{name.removeprefix(key + '_')}" if isinstance(value, dict) else name
             if name not in SCHEMA:
-                raise GatewayError("unknown_setting", f"unknown setting `{shown}` in `{path}`", subject=shown)
+                hint = did_you_mean(name, SCHEMA, f"`{FILE_NAME}` of a new gateway lists all settings")
+                raise GatewayError(
+                    "unknown_setting", f"unknown setting `{shown}` in `{path}`", subject=shown, hint=hint
+                )
             flat[name] = _convert(name, item, f"`{shown}` in `{path}`", base=path.parent)
     return flat
 
@@ -290,6 +301,13 @@ def _convert(name: str, value: object, source: str, base: Path | None = None) ->
     wanted = str(item.type)
     if wanted == "DataDirectory" and isinstance(value, DataDirectory):
         return value
+    if name == "policies_repository" and _REMOTE.match(str(value)):
+        raise GatewayError(
+            "invalid_setting",
+            f"{source} is `{_without_password(str(value))}`, but must be a path on this machine",
+            subject=source,
+            hint="clone the repository, keep the clone up to date with `git fetch`, and set the clone's path",
+        )
     if wanted in ("DataDirectory", "Path | None"):
         if isinstance(value, (str, Path)) and str(value):
             path = Path(value).expanduser()
@@ -307,6 +325,10 @@ def _convert(name: str, value: object, source: str, base: Path | None = None) ->
             raise _invalid(source, value, "true or false")
         return found
     return _number(source, value, item.metadata, integer=wanted == "int")
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=://)[^/@]*@", "", url)
 
 
 def _number(source: str, value: object, limits: Mapping[str, Any], *, integer: bool) -> int | float:

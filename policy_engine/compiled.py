@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from policy_engine import facts, queries
+from policy_engine import facts, members, queries
 from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
@@ -20,11 +20,13 @@ from policy_engine.codegen.context import Code, Query
 from policy_engine.codegen.explaining import Explaining, Trace
 from policy_engine.codegen.observer import Covering, Observer, Traced
 from policy_engine.codegen.profile import Profile, Profiling
+from policy_engine.codegen.steps import Recording
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine, depth_refused
 from policy_engine.facts import Facts
 from policy_engine.location import Location
+from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
 from policy_engine.values import Value
 
@@ -53,7 +55,7 @@ class Compiled:
         self._covering = covering
         self._lock = threading.RLock()
         self._program: Program | None = None
-        self._units: dict[tuple[bool, frozenset[str], frozenset[Path]], Unit] = {}
+        self._units: dict[tuple[type[Observer], frozenset[str], frozenset[Path]], Unit] = {}
         outline = self._kept("outline", "", self._outline)
         self.packages: dict[str, Path] = dict(outline[0])
         """The package of each module, by file name."""
@@ -117,8 +119,15 @@ class Compiled:
 
     def traced(self, path: Path) -> Document:
         """The function of the traced build. It is not kept in the cache, because few decisions are explained."""
+        return self._watched(path, Covering if self._covering else Traced)
+
+    def recording(self, path: Path) -> Document:
+        """The function of the build that records its steps. It is not kept in the cache either."""
+        return self._watched(path, Recording)
+
+    def _watched(self, path: Path, watch: type[Observer]) -> Document:
         with depth_refused():
-            unit = self.unit(self.program, trace=True)
+            unit = self.unit(self.program, watch)
             return unit.code, unit.value(path)
 
     def explained(self, path: Path, trace: Trace) -> Document:
@@ -153,6 +162,12 @@ class Compiled:
             )
         return unit.code, rows, shape
 
+    def recording_query(self, text: str) -> tuple[Code, Rows, Shape]:
+        """The function for a query's rows that records its steps."""
+        with depth_refused():
+            unit, rows, shape = queries.prepare(self.program, text, partial(self.unit, watch=Recording))
+        return unit.code, rows, shape
+
     def _store(self, kind: str, question: str, unit: Unit, function: Callable[[Query], Any], *more: object) -> None:
         assert self._cache is not None
         try:
@@ -161,16 +176,15 @@ class Compiled:
             return
         self._cache.put(kind, question, (taken, *more) if more else taken)
 
-    def unit(self, program: Program, *, trace: bool = False) -> Unit:
+    def unit(self, program: Program, watch: type[Observer] = Observer) -> Unit:
         """The code for queries that replace with `with` what a program replaces. They share it."""
         own = self.program
         if program.mocked <= own.mocked and program.masked <= own.masked:
             program = own
-        key = (trace, frozenset(program.mocked), frozenset(program.masked))
+        key = (watch, frozenset(program.mocked), frozenset(program.masked))
         with self._lock:
             if key not in self._units:
-                traced = Covering if self._covering else Traced
-                self._units[key] = Unit(program, traced if trace else Observer)
+                self._units[key] = Unit(program, watch)
             return self._units[key]
 
     # ---- facts
@@ -181,9 +195,13 @@ class Compiled:
         def compute() -> tuple[Any, ...]:
             with depth_refused():
                 found = facts.find(self.program, path)
-            return found.input_paths, found.data_paths, found.nondeterministic
+            return found.input_paths, found.data_paths, found.nondeterministic, found.rules
 
         return Facts(*self._kept("facts", dotted(path), compute))
+
+    def members(self, path: Path) -> tuple[Member, ...]:
+        """What rules add to the document at the path of a package. Needs the program, which no cache has."""
+        return tuple(members.find(self.program, path))
 
 
 def _is_taken(data: Value, path: Path) -> bool:

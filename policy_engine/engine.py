@@ -37,6 +37,7 @@ from policy_engine.codegen.entry import entry_factory
 from policy_engine.codegen.explaining import Trace
 from policy_engine.codegen.export import Export, export, failure
 from policy_engine.codegen.profile import Profile
+from policy_engine.codegen.steps import Step, steps
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
 from policy_engine.compiler import compile_program
@@ -48,6 +49,7 @@ from policy_engine.errors import (
 )
 from policy_engine.explanation import Explanation, outcomes
 from policy_engine.facts import Facts
+from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
 from policy_engine.syntax import nodes, parser
 from policy_engine.syntax.constants import constant_value
@@ -170,6 +172,10 @@ class Policies:
         """What a decision at `path` can depend on, whatever its input and data are."""
         return self._compiled.facts(_path(path))
 
+    def members(self, path: str) -> tuple[Member, ...]:
+        """What the rules of a package define, with types, constant values and places, in order of the places."""
+        return self._compiled.members(_path(path))
+
     def explain(
         self,
         path: str,
@@ -253,6 +259,12 @@ class Entrypoint(Protocol):
     def decide(self) -> _Decide:
         """The document, and what it depended on."""
 
+    def steps(self, input: Value = UNDEFINED, *, limits: Limits | None = None) -> list[Step]:  # noqa: A002
+        """Every expression that the decision evaluates, in order: what it saw, and whether it succeeded.
+
+        If the decision is an error they end where it was raised. No index leaves out rules.
+        """
+
 
 def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
     """The result of generated code. Raises no exception but `PolicyError`."""
@@ -308,6 +320,7 @@ class _Asked:
         function.__name__ = function.__qualname__ = "entrypoint"
         function.__doc__ = Entrypoint.__call__.__doc__
         function.decide = self.decide
+        function.steps = self.steps
         return function  # type: ignore[no-any-return]
 
     def decide(
@@ -344,6 +357,15 @@ class _Asked:
         if run is None or (run.recorded is None and run.prints is None):
             return tuple.__new__(Decision, (answer, {}, (), None, None))  # `Decision(…)` takes as long as a small rule
         return Decision(answer, _recorded(run), tuple(run.prints or ()))
+
+    def steps(self, input: Value = UNDEFINED, *, limits: Limits | None = None) -> list[Step]:  # noqa: A002
+        limits = limits or self._options.limits
+        deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        start = (replace(self._options, print=None), self._strict, limits, deadline, None, None, None)
+        with suppress(PolicyError):  # loops may be nested too deeply for this build
+            code, function = self._compiled.recording(self._path)
+            return _recorded_steps(function, [input, *beginning(code, start, self._data, self._indexes)])
+        return []
 
     def _explain(self, value: Value, start: Start) -> Decision:
         """A traced decision."""
@@ -423,6 +445,13 @@ class Decision(NamedTuple):
     why: tuple[str, ...] | None = None
 
 
+def _recorded_steps(function: Callable[[Query], Any], query: Query) -> list[Step]:
+    """The steps of an evaluation, up to its error if it has one."""
+    with suppress(PolicyError):
+        _evaluated(function, query)
+    return steps(query).all
+
+
 def _recorded(run: Run) -> dict[str, Value]:
     """The values of clock, chance and other hosts that a decision used, as JSON values."""
     return {call: to_json(result) for call, result in (run.recorded or {}).items()}
@@ -479,19 +508,28 @@ class PreparedQuery:
         profile.restart()
         return _results(shape, self._rows(code, function, input)), profile
 
+    def steps(self, input: Value = UNDEFINED) -> list[Step]:  # noqa: A002
+        """Every expression that is evaluated for the bindings, in order, like `Entrypoint.steps`."""
+        code, function, _ = self._policies._compiled.recording_query(self._query)
+        return _recorded_steps(function, self._begin(code, input, quiet=True))
+
     def _rows(self, code: Code, function: Rows, value: Value, *, quiet: bool = False) -> list[tuple[Value, ...]]:
+        query = self._begin(code, value, quiet=quiet)
+        rows: list[tuple[Value, ...]] = _evaluated(function, query)
+        exported = Export(query)
+        copied: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(exported.value, row)) for row in rows], query)
+        run_of(query).look_at_clock()
+        return copied
+
+    def _begin(self, code: Code, value: Value, *, quiet: bool) -> Query:
+        """The context of an evaluation; with `quiet` nothing is printed."""
         options = self._policies._options
         if quiet:
             options = replace(options, print=None)
         policies, limits = self._policies, options.limits
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         start = (options, self._strict, limits, deadline, None, None, None)
-        query = [value, *beginning(code, start, policies._data, policies._indexes[self._strict])]
-        rows: list[tuple[Value, ...]] = _evaluated(function, query)
-        exported = Export(query)
-        copied: list[tuple[Value, ...]] = _evaluated(lambda _: [tuple(map(exported.value, row)) for row in rows], query)
-        run_of(query).look_at_clock()
-        return copied
+        return [value, *beginning(code, start, policies._data, policies._indexes[self._strict])]
 
 
 def _results(shape: Shape, rows: list[tuple[Value, ...]]) -> list[tuple[list[Value], dict[str, Value]]]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policy_engine.compiler import recursion
-from policy_engine.compiler.program import Path, Program, Rule
+from policy_engine.compiler.program import Path, Program, Rule, dotted
 from policy_engine.syntax import nodes
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Dependencies of a decision. A path is a tuple of names; everything below it may be read. `()` is all of it."""
+    """Dependencies of a decision. A path is a tuple of names; everything below it may be read. `()` is all of it.
+
+    `rules` are the paths of the rules that may be evaluated.
+    """
 
     input_paths: tuple[Path, ...]
     data_paths: tuple[Path, ...]
     nondeterministic: tuple[str, ...]
+    rules: tuple[Path, ...]
 
 
 def find(program: Program, path: Path) -> Facts:
@@ -43,7 +47,8 @@ def find(program: Program, path: Path) -> Facts:
                 builtin = program.builtins[term.operator.name]
                 volatile |= {builtin.name} if builtin.nondeterministic else set()
     data = {item for item in data if not _is_rule(program, item)}
-    return Facts(_shortest(inputs), _shortest(data), tuple(sorted(volatile)))
+    rules = tuple(sorted({rule.path for rule in seen}, key=dotted))
+    return Facts(_shortest(inputs), _shortest(data), tuple(sorted(volatile)), rules)
 
 
 def _is_rule(program: Program, path: Path) -> bool:

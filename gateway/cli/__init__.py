@@ -18,7 +18,23 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from gateway.cli import agents, audit, bindings, completion, demo, init, keys, mock_provider, output, up, upstreams
+from gateway.cli import (
+    agents,
+    audit,
+    bindings,
+    completion,
+    demo,
+    init,
+    keys,
+    mock_provider,
+    orgs,
+    output,
+    policies,
+    status,
+    teams,
+    up,
+    upstreams,
+)
 from gateway.errors import GatewayError
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
@@ -40,11 +56,15 @@ def build() -> typer.Typer:
     app.command("demo")(demo.demo)
     app.command("init")(init.init)
     app.command("up")(up.up)
+    app.command("status")(status.status)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(teams.app, name="teams")
+    app.add_typer(orgs.app, name="orgs")
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")
+    app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
     app.command("mock-provider")(mock_provider.mock_provider)
@@ -93,13 +113,9 @@ def _is_text(argument: str) -> bool:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from gateway.processes.version import version as program_version
 
-        try:
-            found = version("agent-identity-gateway")
-        except PackageNotFoundError:  # run from a source tree that was never installed
-            found = "(not installed)"
-        typer.echo(f"gateway {found}")
+        typer.echo(f"gateway {program_version()}")
         raise typer.Exit
 
 

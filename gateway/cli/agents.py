@@ -1,4 +1,4 @@
-"""`gateway agents`: register, list, show and revoke agents."""
+"""`gateway agents`: register, list, show, change, suspend and revoke agents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
 
-app = typer.Typer(no_args_is_help=True, help="Register, show and revoke agents.")
+app = typer.Typer(no_args_is_help=True, help="Register, show, change, suspend and revoke agents.")
 
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
 
@@ -117,6 +117,89 @@ def show(
             ),
         ]
     )
+
+
+@app.command()
+def update(
+    agent: Agent,
+    name: Annotated[str | None, typer.Option("--name", help="Another name. Keys and bindings stay.")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", help="Who is responsible for it now.")] = None,
+    team: Annotated[
+        str | None, typer.Option("--team", help="The team it belongs to now, and whose bundles judge it; '' for none.")
+    ] = None,
+    environment: Annotated[str | None, typer.Option("--environment", "--env", help="Such as dev or prod.")] = None,
+    add_capability: Annotated[
+        list[str] | None, typer.Option("--add-capability", metavar="NAME", help="One more; may be repeated.")
+    ] = None,
+    remove_capability: Annotated[
+        list[str] | None, typer.Option("--remove-capability", metavar="NAME", help="One less; may be repeated.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label to set; may be repeated.")
+    ] = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option("--remove-label", metavar="NAME", help="A label to remove; may be repeated.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Change an agent. What is not named stays. It has a new version from its next request on."""
+    from gateway.registry import agent_updates
+
+    changed = agent_updates.AgentUpdate(
+        name=name,
+        owner=owner,
+        team=team,
+        environment=environment,
+        add_capabilities=tuple(add_capability or ()),
+        remove_capabilities=tuple(remove_capability or ()),
+        set_labels=_labels(label or []),
+        remove_labels=tuple(remove_label or ()),
+    )
+    if changed == agent_updates.AgentUpdate():
+        raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway agents update --help`")
+    with local.changing(data) as registry:
+        updated = agent_updates.update_agent(
+            registry, actor=local.actor(), organization=organization, agent=agent, update=changed
+        )
+        if as_json:
+            output.print_json({"agent": output.plain(updated) if updated else agent, "changed": updated is not None})
+        elif updated is None:
+            typer.echo(f"agent {agent} is like that already")
+        else:
+            typer.echo(f"updated agent {updated.name} ({updated.id}), now version {updated.version}")
+
+
+@app.command()
+def suspend(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """Suspend an agent until it is resumed. Its next request is refused `agent_suspended`."""
+    from gateway.registry import agent_updates
+
+    with local.restricting(data, output.warn) as registry:
+        suspended = agent_updates.suspend_agent(registry, actor=local.actor(), organization=organization, agent=agent)
+        if as_json:
+            output.print_json({"agent": agent, "status": "suspended", "changed": suspended is not None})
+        elif suspended is None:
+            typer.echo(f"agent {agent} is suspended already")
+        else:
+            typer.echo(f"suspended agent {suspended.name} ({suspended.id})")
+            output.note(f"next: `gateway agents resume {suspended.name}` lets it go on with the same keys")
+
+
+@app.command()
+def resume(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """Let a suspended agent go on, with the same keys and bindings."""
+    from gateway.registry import agent_updates
+
+    with local.changing(data) as registry:
+        resumed = agent_updates.resume_agent(registry, actor=local.actor(), organization=organization, agent=agent)
+        if as_json:
+            output.print_json({"agent": agent, "status": "active", "changed": resumed is not None})
+        elif resumed is None:
+            typer.echo(f"agent {agent} is not suspended")
+        else:
+            typer.echo(f"resumed agent {resumed.name} ({resumed.id})")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     from gateway.registry.database import Registry
-    from gateway.registry.records import SubjectKind
+    from gateway.registry.records import BindingRecord, SubjectKind
 
 app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
 
@@ -45,6 +46,12 @@ def bind(
     pin: Annotated[
         str | None, typer.Option("--pin", metavar="COMMIT", help="Stay at this commit instead of following the ref.")
     ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Also for a team or an organization that no agent is in yet.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Turn a grant into a guard, or back, without asking.")
+    ] = False,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -53,20 +60,29 @@ def bind(
     from gateway.registry import changes
 
     kind, name, organization = _subject(subject, organization)
+
+    def make(registry: Registry, *, other_effect: bool) -> BindingRecord:
+        return changes.bind(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=kind,
+            subject=name,
+            bundle=bundle,
+            effect=effect.value,
+            pinned=pin,
+            without_members=create,
+            other_effect=other_effect,
+        )
+
     with local.changing(data) as registry:
         try:
-            binding = changes.bind(
-                registry,
-                actor=local.actor(),
-                organization=organization,
-                kind=kind,
-                subject=name,
-                bundle=bundle,
-                effect=effect.value,
-                pinned=pin,
-            )
+            binding = make(registry, other_effect=yes)
         except GatewayError as error:
-            raise _explained(error, data, registry) from error
+            if error.code != "other_effect" or not sys.stdin.isatty():
+                raise _explained(error, data, registry) from error
+            typer.confirm(f"{error.message}. Change it?", abort=True, err=True)
+            binding = make(registry, other_effect=True)
         if as_json:
             output.print_json(binding)
         else:
@@ -102,7 +118,7 @@ def list_bindings(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """List the bindings in force."""
+    """List the bindings in force, each with the agents that it applies to."""
     from gateway.registry import queries
 
     with local.reading(data) as registry:
@@ -111,8 +127,11 @@ def list_bindings(
         output.print_json(bindings)
         return
     output.print_table(
-        ("SUBJECT", "KIND", "BUNDLE", "EFFECT", "PINNED", "ID"),
-        [(b.subject, b.subject_kind, b.bundle, b.effect, b.pinned or "", b.id) for b in bindings],
+        ("SUBJECT", "KIND", "BUNDLE", "EFFECT", "PINNED", "AGENTS", "ID"),
+        [
+            (b.subject, b.subject_kind, b.bundle, b.effect, b.pinned or "", output.names(b.agents, "nobody"), b.id)
+            for b in bindings
+        ],
         empty="no bindings: type `gateway bind AGENT BUNDLE`",
     )
 

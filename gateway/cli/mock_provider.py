@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.demo.mock_provider import FAULTS
+from gateway.demo.mock_provider import ANSWERS, FAULTS
 
 # Each line of the text on its own, as it is written.
-_HELP = "Serve a small OpenAI-compatible API with deterministic answers, for tests and first steps.\n\n\b\n" + FAULTS
+_HELP = "Serve a small OpenAI-compatible API with deterministic answers, for tests and first steps.\n\n\b\n"
+_HELP += f"{ANSWERS}\n\n\b\n{FAULTS}"
 
 
 def mock_provider(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _MAX_LINE = 1000
+_NAMES = 4  # shown of a list
 
 
 def complain(message: str, hint: str = "") -> None:
@@ -104,9 +105,24 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
+def names(found: Sequence[str], none: str = "") -> str:
+    """The first few names of a list and how many more there are; `none` if it is empty."""
+    more = f" and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
+    return ", ".join(found[:_NAMES]) + more if found else none
+
+
 def timestamp(time_ns: int) -> str:
     """A time for people and programs: UTC, to the millisecond."""
     return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def age(duration_ns: int) -> str:
+    """A duration for people, in its largest whole unit."""
+    seconds = max(0, duration_ns // 1_000_000_000)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def parse_time(text: str) -> int:

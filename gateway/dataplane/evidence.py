@@ -88,6 +88,10 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
     if usage is not None:
         fields["cached_tokens"] = usage.cached
         fields["reasoning_tokens"] = usage.reasoning
+        if usage.cache_write:
+            fields["cache_write_tokens"] = usage.cache_write
+        if usage.audio_input or usage.audio_output:
+            fields["audio_input_tokens"], fields["audio_output_tokens"] = usage.audio_input, usage.audio_output
     if exchange.detail:
         fields["detail"] = exchange.detail[:_DETAIL]
     return Completed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.call import Call
@@ -10,7 +9,7 @@ from gateway.dataplane.held_bytes import Holding
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.registry.port import Epochs
-from gateway.upstream.providers.base import Provider
+from gateway.upstream.providers.base import Head, Provider
 from gateway.upstream.routing import Match, Target
 from gateway.upstream.taps import Report
 
@@ -34,8 +33,8 @@ class Exchange:
     epochs: Epochs | None = None
     principal: Principal | None = None
     match: Match | None = None
-    # The headers that go upstream in any case.
-    headers: Mapping[str, str] = field(default_factory=dict)
+    # What else of the head counts; its headers go upstream in any case.
+    head: Head = field(default_factory=Head)
     received: bytes = b""
     call: Call | None = None
     # The provider's names for what the gateway changed in the body, in order.

@@ -22,6 +22,8 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]
 # Segments of plain characters: no escapes, no empty segment, no parameters. No route needs any other.
 _PATH = re.compile(rb"(?:/[A-Za-z0-9._:-]{1,128})+")
 _DOTS = (b".", b"..")
+_QUERY_VALUE = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+_MULTIPART = re.compile(rb"multipart/form-data; ?boundary=\"?[A-Za-z0-9'()+_./:=?-]{1,70}\"?", re.IGNORECASE)
 # If one of these came twice, two readers of the request could see different things.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
 
@@ -48,12 +50,22 @@ def head(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
-def query(text: bytes, allowed: frozenset[str]) -> None:
-    """Refuse names that the route does not know, above all a key: a key in a URL ends up in many logs."""
-    for part in text.split(b"&") if text else ():
-        name = part.split(b"=", 1)[0].decode("latin-1")
+def query(text: bytes, allowed: frozenset[str]) -> dict[str, str]:
+    """The query by name; `Denied` for names that the route does not know, above all a key, and for what needs escapes.
+
+    A key in a URL ends up in many logs.
+    """
+    found: dict[str, str] = {}
+    for part in text.decode("latin-1").split("&") if text else ():
+        name, _, value = part.partition("=")
         if name not in allowed:
             raise Denied("bad_request", reasons=[f"the query parameter {shown(name)} is not known here"])
+        if name in found:
+            raise Denied("bad_request", reasons=[f"the query parameter {name} appears twice"])
+        if not _QUERY_VALUE.fullmatch(value):
+            raise Denied("bad_request", reasons=[f"the query parameter {name} may hold only plain characters"])
+        found[name] = value
+    return found
 
 
 def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes]) -> dict[str, str]:
@@ -75,6 +87,13 @@ def json_body(headers: Mapping[bytes, bytes]) -> None:
         raise Denied("unsupported_encoding")
     if not _JSON.fullmatch(headers.get(b"content-type", b"")):
         raise Denied("unsupported_encoding", reasons=["the content type must be application/json"])
+
+
+def multipart_body(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Denied("unsupported_encoding")
+    if not _MULTIPART.fullmatch(headers.get(b"content-type", b"")):
+        raise Denied("unsupported_encoding", reasons=["the content type must be multipart/form-data with a boundary"])
 
 
 def answer(found: Answer, *, credential: bool) -> None:

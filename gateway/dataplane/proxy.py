@@ -35,6 +35,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
 from gateway.dataplane.complaints import Complaints
+from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.references import References
@@ -53,7 +54,7 @@ from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
 from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, UpstreamClient
-from gateway.upstream.providers.base import Edits, Endpoint, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
 
 logger = logging.getLogger("gateway.dataplane.proxy")
 
@@ -79,6 +80,7 @@ class DataPlane:
         references: References,
         writer: AuditWriter,
         refusals: Refusals,
+        contacts: Contacts,
         client: UpstreamClient,
         requests: RequestLog | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class DataPlane:
         self._references = references
         self._writer = writer
         self._refusals = refusals
+        self._contacts = contacts
         self._client = client
         self._requests = requests
         self._complaints = Complaints()
@@ -135,14 +138,18 @@ class DataPlane:
         match = exchange.match = routes.resolve(principal.organization, target)
         route = match.endpoint.route
         exchange.speaker = match.destination.provider
-        preconditions.query(scope["query_string"], route.query)
+        exchange.head = Head(
+            preconditions.query(scope["query_string"], route.query),
+            preconditions.forwarded(headers, route.request_headers),
+            headers.get(b"content-type", b"").decode("latin-1"),
+        )
         # 4 read the body, strictly: the provider's view of the call
-        exchange.headers = preconditions.forwarded(headers, route.request_headers)
-        if route.has_body:
-            preconditions.json_body(headers)
-            exchange.received = await self._receive_body(exchange.holding, headers, receive)
-        else:
+        if route.body == "none":
             preconditions.no_body(headers)
+        else:
+            check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
+            check(headers)
+            exchange.received = await self._receive_body(exchange.holding, headers, receive)
         await self._read_call(exchange)
 
     async def _receive_body(self, holding: Holding, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
@@ -167,7 +174,7 @@ class DataPlane:
     async def _read_call(self, exchange: Exchange) -> None:
         match = exchange.match
         assert match is not None
-        arguments = match.destination.provider, match.endpoint, exchange.received
+        arguments = match.destination.provider, match.endpoint, exchange.head, exchange.received
         if len(exchange.received) <= _LARGE_BODY:
             exchange.call, exchange.edits = _read(*arguments)
         else:
@@ -268,7 +275,7 @@ class DataPlane:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         assert exchange.match is not None
         outcome = "gateway_error"
-        relay = Relay(exchange, exchange.match.destination.provider, Holding(self._held), send)
+        relay = Relay(exchange, exchange.match, Holding(self._held), send)
         loop = asyncio.get_running_loop()
         started = loop.time()
         failure: Denied | None = None
@@ -307,6 +314,7 @@ class DataPlane:
             if failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status
             exchange.outcome = outcome
+            self._contacts.note(exchange.match.destination.id, outcome, exchange.upstream_status, exchange.detail)
             closed = await self._record_completed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
@@ -320,11 +328,12 @@ class DataPlane:
                     await relay.end()
         elif not relay.begun:
             await self._refuse(exchange, failure, send)
-        # Otherwise a part was sent: returning without an end makes the server close the connection.
+        else:
+            await relay.break_off(failure)
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         outgoing = destination.provider.prepare(
-            exchange.forget_request(), destination.base_url, destination.secret, exchange.headers
+            exchange.forget_request(), destination.base_url, destination.secret, exchange.head.headers
         )
         answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
@@ -388,9 +397,9 @@ async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *argume
         return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
-def _read(provider: Provider, endpoint: Endpoint, raw: bytes) -> tuple[Call, tuple[str, ...]]:
-    """The call in this body, changed so that its answer will report usage: what is judged is what is sent."""
-    return provider.edit(provider.read(endpoint, raw), Edits(report_usage=True))
+def _read(provider: Provider, endpoint: Endpoint, head: Head, raw: bytes) -> tuple[Call, tuple[str, ...]]:
+    """The call in this request, changed so that its answer will report usage: what is judged is what is sent."""
+    return provider.edit(provider.read(endpoint, head, raw), Edits(report_usage=True))
 
 
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:

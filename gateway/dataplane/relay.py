@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from contextlib import suppress
 
 from starlette.types import Send
 
@@ -15,6 +16,7 @@ from gateway.errors import Denied
 from gateway.upstream import sse
 from gateway.upstream.client import Answer
 from gateway.upstream.providers.base import Provider
+from gateway.upstream.routing import Match
 from gateway.upstream.taps import Tap
 
 Headers = list[tuple[bytes, bytes]]
@@ -31,11 +33,12 @@ class Relay:
     `holding` is for what the tap holds of the answer until `run` returns.
     """
 
-    def __init__(self, exchange: Exchange, provider: Provider, holding: Holding, send: Send) -> None:
+    def __init__(self, exchange: Exchange, match: Match, holding: Holding, send: Send) -> None:
         self._exchange = exchange
         self._holding = holding
-        self._provider = provider
+        self._provider, self._endpoint = match.destination.provider, match.endpoint
         self._send = send
+        self._streaming = False
         self._head: Headers = []
         self._tail = b""
         self.begun = False
@@ -43,8 +46,10 @@ class Relay:
     async def run(self, answer: Answer) -> str:
         """Relay all but the end; returns how the answer ended. Raises `Denied` where the upstream breaks off."""
         exchange = self._exchange
-        tap = self._provider.tap(answer.header(b"content-type"), exchange.edits, stores=exchange.stores)
+        kind = answer.header(b"content-type")
+        tap = self._provider.tap(self._endpoint, kind, exchange.edits, stores=exchange.stores)
         exchange.report = tap.report
+        self._streaming = tap.streaming
         self._head = _response_head(exchange, self._provider, answer, streaming=tap.streaming)
         digest = evidence.ResponseDigest(exchange.salt)
         if tap.streaming:
@@ -101,6 +106,18 @@ class Relay:
         self.begun = True
         status = self._exchange.status = self._exchange.upstream_status
         await self._send({"type": "http.response.start", "status": status, "headers": self._head})
+
+    async def break_off(self, denied: Denied) -> None:
+        """Tell the client that the answer has failed, of which a part was sent.
+
+        A stream gets the provider's error event; a document has no place for one. Neither gets an end: returning
+        without one makes the server close the connection.
+        """
+        if self._streaming:
+            event = self._provider.error_event(self._endpoint, denied)
+            with suppress(TimeoutError):  # of a client that has stopped reading
+                async with asyncio.timeout(_AFTER_THE_END):
+                    await self._send({"type": "http.response.body", "body": event, "more_body": True})
 
     async def end(self) -> None:
         """Send the bytes that were held back; the closing record is durable."""

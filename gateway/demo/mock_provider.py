@@ -1,8 +1,9 @@
 """A small server that speaks the OpenAI API: deterministic answers, streams, usage, latency and failures on request.
 
 It stands in for a provider in `gateway demo`, in tests and on a developer's machine, costs nothing and needs no
-network. The same request always gets the same answer. It is not part of a gateway: it checks no credentials and decides
-nothing. `FAULTS` lists the failures that can be injected; `gateway mock-provider --help` prints it.
+network. The same request always gets the same answer, which `mock_answers.py` makes. It is not part of a gateway: it
+checks no credentials and decides nothing. `gateway mock-provider --help` prints `ANSWERS` and `FAULTS`, which list what
+it can do and the failures that can be injected.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from gateway.demo import mock_answers
+from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
+
+ANSWERS = """\
+It echoes the last message, a token for each word, and calls a tool that the
+message names or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`,
+limits, usage, embeddings and the list of models work as at a provider."""
 
 FAULTS = """\
 The model's name injects a fault into one answer:
@@ -63,32 +72,32 @@ class MockProvider:
         match scope["method"], scope["path"]:
             case "GET", "/v1/models":
                 await _document(send, 200, _models())
-            case "POST", "/v1/chat/completions":
-                await self._chat(body, send)
+            case "GET", path if path.removeprefix("/v1/models/") in MODELS:
+                await _document(send, 200, _model(path.removeprefix("/v1/models/")))
+            case "POST", ("/v1/chat/completions" | "/v1/embeddings") as path:
+                await self._answer(path, body, send)
             case "GET", "/healthz":
                 await _document(send, 200, {"status": "ok"})
             case method, path:
                 await _document(send, 404, _error(404, f"no route {method} {path}"))
 
-    async def _chat(self, body: bytes, send: Send) -> None:
+    async def _answer(self, path: str, body: bytes, send: Send) -> None:
         try:
             request = orjson.loads(body)
-            model, messages = str(request["model"]), list(request["messages"])
-        except (ValueError, KeyError, TypeError):
-            await _document(send, 400, _error(400, "the body must hold `model` and `messages`"))
-            return
-        status, faults = self._faults_of(model)
-        await asyncio.sleep(faults.latency_ms / 1000)
-        if status != 200:
-            await _document(send, status, _error(status, f"injected failure with status {status}"))
-            return
-        words = _answer(request, messages, faults)
-        usage = _usage(messages, words) if faults.usage else None
-        if request.get("stream"):
-            with_usage = usage is not None and bool((request.get("stream_options") or {}).get("include_usage"))
-            await _stream(send, model, words, usage if with_usage else None, faults)
-        else:
-            await _document(send, 200, _completion(model, words, usage), cut=faults.cut)
+            if not isinstance(request, dict) or not isinstance(model := request.get("model"), str):
+                raise BadRequestError("the body must be an object with `model`", "model")
+            status, faults = self._faults_of(model)
+            await asyncio.sleep(faults.latency_ms / 1000)
+            if status != 200:
+                await _document(send, status, _error(status, f"injected failure with status {status}"))
+            elif path.endswith("embeddings"):
+                await _document(send, 200, mock_answers.embeddings(request), cut=faults.cut)
+            else:
+                await _chat(send, model, request, faults)
+        except BadRequestError as error:
+            await _document(send, 400, _error(400, str(error), error.param))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # what is wrong deep inside of it
+            await _document(send, 400, _error(400, f"the request cannot be understood: {error}"))
 
     def _faults_of(self, model: str) -> tuple[int, Faults]:
         """The status of this answer and the faults in it."""
@@ -127,49 +136,48 @@ async def _read(receive: Receive) -> bytes:
             return bytes(body)
 
 
-def _text(content: object) -> str:
-    if isinstance(content, list):
-        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return str(content or "")
+async def _chat(send: Send, model: str, request: Document, faults: Faults) -> None:
+    choices = mock_answers.choices(request, faults.words)
+    usage = mock_answers.usage(request, choices) if faults.usage else None
+    options = request.get("stream_options")
+    if not request.get("stream"):
+        if options is not None:
+            raise BadRequestError("`stream_options` is only allowed with `stream`", "stream_options")
+        await _document(send, 200, _completion(model, choices, usage), cut=faults.cut)
+        return
+    wanted = bool((options or {}).get("include_usage"))
+    await _stream(send, model, choices, usage if wanted else None, faults)
 
 
-def _answer(request: Message, messages: list[Message], faults: Faults) -> list[str]:
-    """The words of the answer: an echo of the last message, as long as the request allows."""
-    asked = _text(messages[-1].get("content")) if messages else ""
-    words = ["You", "said:", *asked.split()]
-    if faults.words:
-        words = [f"word{number}" for number in range(faults.words)]
-    limit = request.get("max_completion_tokens") or request.get("max_tokens")
-    return words[:limit] if isinstance(limit, int) else words
-
-
-def _usage(messages: list[Message], words: list[str]) -> Message:
-    """One token per word, which is close enough and easy to check."""
-    prompt = sum(len(_text(message.get("content")).split()) for message in messages)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": len(words),
-        "total_tokens": prompt + len(words),
-        "prompt_tokens_details": {"cached_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0},
-    }
-
-
-def _completion(model: str, words: list[str], usage: Message | None) -> Message:
-    message = {"role": "assistant", "content": " ".join(words), "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+def _completion(model: str, choices: Sequence[Choice], usage: Document | None) -> Document:
     answer = {
         "id": "chatcmpl-mock",
         "object": "chat.completion",
         "created": _CREATED,
         "model": model,
-        "choices": [choice],
+        "choices": [
+            {"index": index, "message": _message(choice), "logprobs": None, "finish_reason": choice.finish}
+            for index, choice in enumerate(choices)
+        ],
     }
     return answer if usage is None else {**answer, "usage": usage}
 
 
-def _events(model: str, words: list[str], usage: Message | None) -> Iterator[Message]:
-    base: Message = {
+def _message(choice: Choice) -> Document:
+    content = None if choice.pieces is None else "".join(choice.pieces)
+    message: Document = {"role": "assistant", "content": content, "refusal": None}
+    if choice.calls:
+        message["tool_calls"] = [_call(number, call, "".join(call.pieces)) for number, call in enumerate(choice.calls)]
+    return message
+
+
+def _call(number: int, call: Call, given: str) -> Document:
+    inside = {"name": call.name, "arguments" if call.kind == "function" else "input": given}
+    return {"id": f"call_mock_{number}", "type": call.kind, call.kind: inside}
+
+
+def _events(model: str, choices: Sequence[Choice], usage: Document | None) -> Iterator[Document]:
+    base: Document = {
         "id": "chatcmpl-mock",
         "object": "chat.completion.chunk",
         "created": _CREATED,
@@ -177,22 +185,30 @@ def _events(model: str, words: list[str], usage: Message | None) -> Iterator[Mes
     }
     if usage is not None:
         base["usage"] = None
-
-    def chunk(delta: Message, finish: str | None = None) -> Message:
-        return {**base, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]}
-
-    yield chunk({"role": "assistant", "content": ""})
-    for position, word in enumerate(words):
-        yield chunk({"content": word if position == 0 else " " + word})
-    yield chunk({}, "stop")
+    for index, choice in enumerate(choices):
+        for delta, finish in _deltas(choice):
+            yield {**base, "choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}]}
     if usage is not None:
         yield {**base, "choices": [], "usage": usage}
 
 
-async def _stream(send: Send, model: str, words: list[str], usage: Message | None, faults: Faults) -> None:
+def _deltas(choice: Choice) -> Iterator[tuple[Document, str | None]]:
+    """The parts of one answer in a stream, a token each, and how it ended."""
+    yield {"role": "assistant", "content": None if choice.pieces is None else ""}, None
+    for piece in choice.pieces or ():
+        yield {"content": piece}, None
+    for number, call in enumerate(choice.calls):
+        yield {"tool_calls": [{"index": number, **_call(number, call, "")}]}, None
+        name = "arguments" if call.kind == "function" else "input"
+        for piece in call.pieces:
+            yield {"tool_calls": [{"index": number, call.kind: {name: piece}}]}, None
+    yield {}, choice.finish
+
+
+async def _stream(send: Send, model: str, choices: Sequence[Choice], usage: Document | None, faults: Faults) -> None:
     headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-request-id", b"req_mock")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for position, event in enumerate(_events(model, words, usage)):
+    for position, event in enumerate(_events(model, choices, usage)):
         if faults.pause_ms:
             await asyncio.sleep(faults.pause_ms / 1000)
         if faults.cut and position == 2:
@@ -202,17 +218,20 @@ async def _stream(send: Send, model: str, words: list[str], usage: Message | Non
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
 
 
-def _models() -> Message:
-    data = [{"id": name, "object": "model", "created": _CREATED, "owned_by": "mock"} for name in MODELS]
-    return {"object": "list", "data": data}
+def _models() -> Document:
+    return {"object": "list", "data": [_model(name) for name in MODELS]}
 
 
-def _error(status: int, message: str) -> Message:
+def _model(name: str) -> Document:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "mock"}
+
+
+def _error(status: int, message: str, param: str | None = None) -> Document:
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
 
 
-async def _document(send: Send, status: int, document: Message, cut: bool = False) -> None:
+async def _document(send: Send, status: int, document: Document, cut: bool = False) -> None:
     body = orjson.dumps(document)
     headers = [
         (b"content-type", b"application/json"),

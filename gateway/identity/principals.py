@@ -155,10 +155,13 @@ class Principals:
         self._entries.pop(credential_id, None)
         if row.revoked_ns is not None:
             why = "revoked"
-        elif row.status != "active":
+        elif row.status == "revoked":
             why = "agent_revoked"
         elif row.expires_ns is not None and row.expires_ns <= time.time_ns():
             why = "expired"
+        elif row.status != "active":
+            # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
+            raise Denied("agent_suspended", principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
         else:
             principal = _principal(row, credential_id, epoch)
             self._entries[credential_id] = _Entry(principal, row.digest, pepper)

@@ -20,6 +20,7 @@ import policy_engine as pe
 from gateway.errors import Denied, GatewayError
 from gateway.identity.principals import BoundBundle, Effect
 from gateway.policy import bundle as policy_bundle
+from gateway.policy.bundle import Manifest
 from gateway.policy.decision import Verdict
 from gateway.policy.input import CONTENT_PATHS, InputPath
 from gateway.registry.port import ActiveSet, BundleRef
@@ -76,7 +77,11 @@ def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled:
     """
     manifest = policy_bundle.manifest(files.get(policy_bundle.MANIFEST, b""), name)
     content = from_files(files.items(), tests=False)
-    policies = pe.compile(content.modules, content.data, cache=compiled)
+    return ready(pe.compile(content.modules, content.data, cache=compiled), manifest, digest)
+
+
+def ready(policies: pe.Policies, manifest: Manifest, digest: str) -> CompiledBundle:
+    """A bundle's policies, ready to judge."""
     facts = policies.facts(manifest.entrypoint)
     return CompiledBundle(
         digest=digest,

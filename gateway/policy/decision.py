@@ -34,7 +34,7 @@ somebody must mend them. The order of the bindings does not matter."""
 MAX_INTEGER: Final = 2**53 - 1
 
 _WINDOWS: Final = ("minute", "hour", "day", "month")
-_LIMITS: Final = frozenset(
+LIMITS: Final = frozenset(
     {"concurrent_requests"}
     | {f"{what}_per_{window}" for what in ("requests", "tokens", "spend_microusd") for window in _WINDOWS}
 )
@@ -212,7 +212,7 @@ def _approvers(value: object, where: str) -> None:
 def _limits(value: object, unsupported: list[str]) -> None:
     limits: Mapping[str, object] = _expect(value, dict, "limits")
     for name, limit in limits.items():
-        if name not in _LIMITS:
+        if name not in LIMITS:
             raise _Invalid(f"`limits.{name}` is not a limit")
         _integer(limit, 0, f"limits.{name}")
         unsupported.append(f"limits.{name}")

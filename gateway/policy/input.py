@@ -39,6 +39,8 @@ def build_input(
         "roles": list(call.roles),
         "messages": call.messages,
         "system_prompts": list(call.system_prompts),
+        "modalities": list(call.modalities),
+        "betas": list(call.betas),
     }
     if body:
         request["body"] = call.body

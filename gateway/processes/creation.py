@@ -22,6 +22,7 @@ from pathlib import Path
 from gateway.audit import signer, storage
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
+from gateway.policy.rollout import hook
 from gateway.policy.rollout.source import create_repository, packaged_files
 from gateway.policy.rollout.sync import activate_head
 from gateway.processes import local
@@ -142,6 +143,7 @@ def _create_base(
         # 4. The policies: a repository with the starter bundle, which is tested and activated.
         files = starter_files() if policies is None else policies
         create_repository(data.policies, files, "Start with these policies")
+        hook.prepare(data.policies)
         return registry, peppers, activate_head(registry, data)
     except BaseException:
         registry.close()

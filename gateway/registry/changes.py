@@ -4,18 +4,20 @@ Each function is one transaction: the change, its history and its audit entry in
 not at all, and the triggers bump the epoch with them. When a function returns, the change is in force for the next
 request in every worker. Its entry reaches the audit log by `outbox.drain`, which callers run afterwards.
 
-`actor` says who does it: `local:<uid>` for the command line. Changes of policies are in `activations.py`.
+`actor` says who does it: `local:<uid>` for the command line. Changes of agents that exist are in `agent_updates.py`,
+those of policies in `activations.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Mapping
 
 from sqlmodel import Session, select
 
 from gateway.audit.intents import Fields
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials
 from gateway.registry import change_entries as entries
@@ -25,6 +27,7 @@ from gateway.registry.models import EFFECTS, Agent, AgentVersion, ApiKey, Bindin
 from gateway.registry.queries import (
     agent_record,
     binding_record,
+    bindings_of,
     find_agent,
     find_binding,
     find_bundle,
@@ -33,6 +36,9 @@ from gateway.registry.queries import (
     find_upstream,
     key_record,
     live_keys,
+    live_members,
+    team_names,
+    upstream_names,
     upstream_record,
 )
 from gateway.registry.records import (
@@ -48,6 +54,11 @@ from gateway.registry.vault import Place, Vault
 
 MAX_LIVE_KEYS = 2
 """One in use and one that replaces it."""
+
+_MEANING = {
+    "guard": "it can only deny and limit, and what it allows does not count any more",
+    "grant": "it may allow, and without it and other grants nothing is allowed",
+}
 
 
 def create_organization(registry: Registry, *, actor: str, name: str) -> str:
@@ -97,7 +108,7 @@ def register_agent(
             created_ns=now,
             updated_ns=now,
         )
-        _check_free(session, tenant, name)
+        check_free(session, tenant, name)
         session.add(row)
         _remember(session, row, actor)
         _record(session, tenant, actor, "agent.registered", entries.agent(row))
@@ -115,10 +126,7 @@ def revoke_agent(registry: Registry, *, actor: str, organization: str, agent: st
         for key in live_keys(session, row, now):
             key.revoked_ns = now
         row.status = "revoked"
-        row.version += 1
-        row.updated_ns = now
-        _remember(session, row, actor)
-        _record(session, tenant, actor, "agent.revoked", entries.agent(row))
+        add_version(session, tenant, row, actor, "agent.revoked")
         return agent_record(tenant, row)
 
 
@@ -135,8 +143,8 @@ def create_key(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         holder = find_agent(session, tenant, agent)
-        if holder.status != "active":
-            raise GatewayError("agent_revoked", f"agent `{holder.name}` is revoked", subject=holder.id)
+        if holder.status == "revoked":
+            raise revoked_agent(holder)
         now = time.time_ns()
         live = live_keys(session, holder, now)
         if len(live) >= MAX_LIVE_KEYS:
@@ -185,11 +193,15 @@ def bind(
     bundle: str,
     effect: Effect = "grant",
     pinned: str | None = None,
+    without_members: bool = False,
+    other_effect: bool = False,
 ) -> BindingRecord:
     """Let a bundle judge a subject, from the next request on. `subject` is an agent, a team, or the organization.
 
     A binding of the same two with another effect or commit is replaced in the same transaction: there is no moment
-    without one.
+    without one. Two things happen only if the caller says that they are meant: a binding that applies to nobody yet
+    (`without_members`), which may be a mistyped name, and a grant that becomes a guard or the other way round
+    (`other_effect`).
     """
     if effect not in EFFECTS:
         raise GatewayError("invalid_effect", f"effect `{effect}` is neither grant nor guard", subject=effect)
@@ -197,6 +209,9 @@ def bind(
         tenant = find_organization(session, organization)
         stored, agent_name = _subject(session, tenant, kind, subject)
         revision = find_bundle(session, bundle, pinned)
+        members = live_members(session, tenant, kind, stored)
+        if not members and not without_members:
+            raise _nobody(session, tenant, kind, subject)
         commit = revision.revision if pinned is not None else None
         now = time.time_ns()
         before = find_binding(session, tenant, kind, stored, bundle)
@@ -206,6 +221,14 @@ def bind(
                     "binding_exists",
                     f"bundle `{bundle}` is bound to {kind} `{subject}` already, with this effect",
                     subject=before.id,
+                )
+            if before.effect != effect and not other_effect:
+                raise GatewayError(
+                    "other_effect",
+                    f"bundle `{bundle}` is bound to {kind} `{subject}` as a {before.effect}; as a {effect} "
+                    + _MEANING[effect],
+                    subject=before.id,
+                    hint="add --yes if that is meant",
                 )
             before.removed_ns = now
             session.flush()  # the old row must be out of the unique index before the new one enters
@@ -221,7 +244,7 @@ def bind(
         )
         session.add(row)
         _record(session, tenant, actor, "binding.created", entries.binding(row, replaced=before))
-        return binding_record(tenant, row, agent_name)
+        return dataclasses.replace(binding_record(tenant, row, agent_name), agents=[each.name for each in members])
 
 
 def unbind(
@@ -233,11 +256,12 @@ def unbind(
         stored, agent_name = _subject(session, tenant, kind, subject)
         row = find_binding(session, tenant, kind, stored, bundle)
         if row is None:
+            bound = [each.bundle for each in bindings_of(session, tenant, kind, stored)]
             raise GatewayError(
                 "unknown_binding",
                 f"bundle `{bundle}` is not bound to {kind} `{subject}`",
                 subject=subject,
-                hint="type `gateway bindings list` to see the bindings",
+                hint=did_you_mean(bundle, bound, "type `gateway bindings list` to see the bindings"),
             )
         row.removed_ns = time.time_ns()
         _record(session, tenant, actor, "binding.removed", entries.binding(row))
@@ -312,7 +336,9 @@ def remove_upstream(registry: Registry, *, actor: str, organization: str, name: 
                 "unknown_upstream",
                 f"unknown upstream `{name}`",
                 subject=name,
-                hint="type `gateway upstreams list` to see the upstreams",
+                hint=did_you_mean(
+                    name, upstream_names(session, tenant), "type `gateway upstreams list` to see the upstreams"
+                ),
             )
         removed = upstream_record(tenant, row)
         session.delete(row)
@@ -323,7 +349,8 @@ def remove_upstream(registry: Registry, *, actor: str, organization: str, name: 
 # --- within one transaction -------------------------------------------------------------------------------------------
 
 
-def _check_free(session: Session, tenant: Organization, name: str) -> None:
+def check_free(session: Session, tenant: Organization, name: str) -> None:
+    """Raise unless an agent may be called this."""
     mine = select(Agent).where(Agent.organization_id == tenant.id, Agent.name == name, Agent.status != "revoked")
     if session.exec(mine).first() is not None:
         raise _taken("agent", name, "choose another name, or revoke that agent first")
@@ -335,6 +362,34 @@ def _subject(session: Session, tenant: Organization, kind: SubjectKind, subject:
         agent = find_agent(session, tenant, subject)
         return agent.id, agent.name
     return (tenant.id if kind == "organization" else names.check_name("team", subject)), None
+
+
+def _nobody(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> GatewayError:
+    """The error for a subject that no agent belongs to."""
+    create = "add --create if its agents will come later"
+    if kind == "team":
+        message = f"no agent of organization `{tenant.name}` is in team `{subject}`"
+        return GatewayError(
+            "nobody_in_team", message, subject=subject, hint=did_you_mean(subject, team_names(session, tenant), create)
+        )
+    if kind == "organization":
+        message = f"organization `{tenant.name}` has no agent"
+        return GatewayError("nobody_in_organization", message, subject=subject, hint=create)
+    return GatewayError("agent_revoked", f"agent `{subject}` is revoked", subject=subject)
+
+
+def revoked_agent(row: Agent) -> GatewayError:
+    """The error for a change that only a living agent can have."""
+    hint = "a revoked agent cannot come back: register another one, which may have the same name"
+    return GatewayError("agent_revoked", f"agent `{row.name}` is revoked", subject=row.id, hint=hint)
+
+
+def add_version(session: Session, tenant: Organization, row: Agent, actor: str, what: str) -> None:
+    """The agent as `row` has it now becomes its next version, with its entry."""
+    row.version += 1
+    row.updated_ns = time.time_ns()
+    _remember(session, row, actor)
+    _record(session, tenant, actor, what, entries.agent(row))
 
 
 def _remember(session: Session, row: Agent, actor: str) -> None:

@@ -21,7 +21,7 @@ from sqlmodel import Field, SQLModel
 
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
-AGENT_STATES = ("active", "revoked")
+AGENT_STATES = ("active", "suspended", "revoked")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import PREFIXES
 from gateway.settings import is_loopback
 
@@ -21,6 +21,7 @@ RESERVED_ORGANIZATIONS = frozenset({"system"})
 PROVIDERS: dict[str, str] = {
     "openai": "https://api.openai.com/v1",
     "openai-compatible": "",
+    "anthropic": "https://api.anthropic.com/v1",
     "deepseek": "https://api.deepseek.com/v1",
     "groq": "https://api.groq.com/openai/v1",
     "mistral": "https://api.mistral.ai/v1",
@@ -83,7 +84,8 @@ def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 def check_provider(text: str) -> str:
     if text not in PROVIDERS:
-        raise _bad("provider", f"unknown provider `{_shown(text)}`", f"this gateway speaks: {', '.join(PROVIDERS)}")
+        known = f"this gateway speaks: {', '.join(PROVIDERS)}"
+        raise _bad("provider", f"unknown provider `{_shown(text)}`", did_you_mean(text, PROVIDERS, known))
     return text
 
 

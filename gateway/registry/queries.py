@@ -7,12 +7,14 @@ the deployment as a whole (bundles, activations).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import cast
 
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.credentials import label, public_part
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -36,9 +38,14 @@ from gateway.registry.records import (
     BundleRecord,
     Effect,
     KeyRecord,
+    OrganizationRecord,
     SubjectKind,
+    TeamRecord,
     UpstreamRecord,
 )
+
+_LISTED = 5000
+"""Names that a mistyped one is compared with: enough for a suggestion, and quick in a large registry."""
 
 # --- rows, for changes ------------------------------------------------------------------------------------------------
 
@@ -46,7 +53,9 @@ from gateway.registry.records import (
 def find_organization(session: Session, name: str) -> Organization:
     found = session.exec(select(Organization).where(Organization.name == name)).one_or_none()
     if found is None:
-        raise _unknown("organization", name, "")
+        names = session.exec(select(Organization.name).limit(_LISTED)).all()
+        create = f"type `gateway orgs list` to see the organizations, or `gateway orgs create {name}`"
+        raise _unknown("organization", name, did_you_mean(name, names, create))
     return found
 
 
@@ -56,7 +65,9 @@ def find_agent(session: Session, organization: Organization, reference: str) -> 
     named = mine.where(or_(col(Agent.name) == reference, col(Agent.id) == reference))
     found = session.exec(named.order_by(col(Agent.status) == "revoked", col(Agent.id).desc())).first()
     if found is None:
-        raise _unknown("agent", reference, "type `gateway agents list` to see the agents")
+        living = select(Agent.name).where(Agent.organization_id == organization.id, Agent.status != "revoked")
+        names = session.exec(living.order_by(col(Agent.id).desc()).limit(_LISTED)).all()
+        raise _unknown("agent", reference, _suggestion(reference, names, "agents"))
     return found
 
 
@@ -79,7 +90,7 @@ def find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
     in_force = active.bundles if active else {}
     if not revisions:
         known = f"bundles in force: {', '.join(sorted(in_force))}" if in_force else "no bundle is in force yet"
-        raise _unknown("bundle", name, known)
+        raise _unknown("bundle", name, did_you_mean(name, in_force, known))
     if pinned is None:
         found = session.get(Bundle, (name, in_force[name].commit)) if name in in_force else None
         if found is None:
@@ -126,6 +137,24 @@ def find_upstream(session: Session, organization: Organization, name: str) -> Up
     return session.exec(mine.where(Upstream.name == name)).one_or_none()
 
 
+def upstream_names(session: Session, organization: Organization) -> list[str]:
+    return list(session.exec(select(Upstream.name).where(Upstream.organization_id == organization.id)))
+
+
+def live_members(session: Session, organization: Organization, kind: SubjectKind, subject: str) -> list[Agent]:
+    """The agents that are not revoked and that a binding of this subject, as stored, applies to; by name."""
+    mine = select(Agent).where(Agent.organization_id == organization.id, Agent.status != "revoked")
+    if kind != "organization":
+        mine = mine.where((Agent.id if kind == "agent" else Agent.team) == subject)
+    return list(session.exec(mine.order_by(Agent.name)))
+
+
+def team_names(session: Session, organization: Organization) -> list[str]:
+    """The teams that at least one agent is in which is not revoked."""
+    mine = select(Agent.team).where(Agent.organization_id == organization.id, Agent.status != "revoked")
+    return list(session.exec(mine.where(Agent.team != "").distinct().order_by(Agent.team)))
+
+
 def live_keys(session: Session, agent: Agent, now_ns: int) -> list[ApiKey]:
     """The keys of an agent that work now."""
     mine = select(ApiKey).where(ApiKey.agent_id == agent.id, col(ApiKey.revoked_ns).is_(None))
@@ -145,6 +174,12 @@ def find_binding(
             col(Binding.removed_ns).is_(None),
         )
     ).one_or_none()
+
+
+def bindings_of(session: Session, organization: Organization, kind: SubjectKind, subject: str) -> list[Binding]:
+    """All bindings in force of one subject, as stored."""
+    mine = select(Binding).where(Binding.organization_id == organization.id, Binding.subject_kind == kind)
+    return list(session.exec(mine.where(Binding.subject == subject, col(Binding.removed_ns).is_(None))))
 
 
 def current_activation(session: Session) -> ActivationRecord | None:
@@ -170,6 +205,39 @@ def deployment(registry: Registry) -> str:
 def organizations(registry: Registry) -> list[str]:
     with registry.read() as session:
         return list(session.exec(select(Organization.name).order_by(Organization.name)))
+
+
+def organization_records(registry: Registry) -> list[OrganizationRecord]:
+    """Every organization with the number of its agents that are not revoked, by name."""
+    with registry.read() as session:
+        return [
+            OrganizationRecord(
+                id=each.id,
+                name=each.name,
+                agents=len(live_members(session, each, "organization", each.id)),
+                created_ns=each.created_ns,
+            )
+            for each in session.exec(select(Organization).order_by(Organization.name))
+        ]
+
+
+def teams(registry: Registry, organization: str) -> list[TeamRecord]:
+    """Every team that has agents or bindings, by name, with both."""
+    with registry.read() as session:
+        owner = find_organization(session, organization)
+        bound: dict[str, list[str]] = {}
+        mine = select(Binding).where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
+        for row in session.exec(mine.where(Binding.subject_kind == "team").order_by(Binding.bundle)):
+            bound.setdefault(row.subject, []).append(row.bundle)
+        return [
+            TeamRecord(
+                name=name,
+                organization=owner.name,
+                agents=[agent.name for agent in live_members(session, owner, "team", name)],
+                bundles=bound.get(name, []),
+            )
+            for name in sorted({*bound, *team_names(session, owner)})
+        ]
 
 
 def agents(registry: Registry, organization: str) -> list[AgentRecord]:
@@ -220,22 +288,39 @@ def keys(
 def bindings(
     registry: Registry, organization: str, agent_reference: str | None = None, at_ns: int | None = None
 ) -> list[BindingRecord]:
-    """The bindings in force, oldest first: all of an organization, or those that apply to one agent; now or then."""
+    """The bindings in force, oldest first: all of an organization, or those that apply to one agent; now or then.
+
+    Now, those of revoked agents are left out, and each names the agents that it applies to.
+    """
     with registry.read() as session:
         owner = find_organization(session, organization)
         named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
         mine = named.where(Binding.organization_id == owner.id)
         if at_ns is None:
             mine = mine.where(col(Binding.removed_ns).is_(None))
+            mine = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status) != "revoked"))
         else:
             not_removed = or_(col(Binding.removed_ns).is_(None), col(Binding.removed_ns) > at_ns)
             mine = mine.where(Binding.created_ns <= at_ns, not_removed)
         if agent_reference is not None:
             found = find_agent(session, owner, agent_reference)
+            if at_ns is None and found.status == "revoked":
+                return []
             # No team is named like an id, so a subject cannot be taken for one of another kind.
             subjects = [found.id, owner.id] + ([found.team] if found.team else [])
             mine = mine.where(col(Binding.subject).in_(subjects))
-        return [binding_record(owner, row, name) for row, name in session.exec(mine.order_by(Binding.id))]
+        rows = session.exec(mine.order_by(Binding.id)).all()
+        records = [binding_record(owner, row, name) for row, name in rows]
+        return _with_members(session, owner, records) if at_ns is None else records
+
+
+def bindings_in_force(session: Session, owner: Organization) -> list[BindingRecord]:
+    """All bindings of an organization as `bindings` tells them, inside a caller's session."""
+    named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
+    mine = named.where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
+    living = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status) != "revoked"))
+    rows = session.exec(living.order_by(Binding.id)).all()
+    return _with_members(session, owner, [binding_record(owner, row, name) for row, name in rows])
 
 
 def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
@@ -284,6 +369,18 @@ def _version_record(organization: Organization, row: AgentVersion) -> AgentRecor
         labels=row.labels,
         since_ns=row.since_ns,
     )
+
+
+def _with_members(session: Session, owner: Organization, records: list[BindingRecord]) -> list[BindingRecord]:
+    """The records with the agents that they apply to, read once for all."""
+    members = live_members(session, owner, "organization", owner.id)
+
+    def applies(record: BindingRecord, agent: Agent) -> bool:
+        if record.subject_kind == "agent":
+            return agent.name == record.subject
+        return record.subject_kind == "organization" or agent.team == record.subject
+
+    return [replace(record, agents=[agent.name for agent in members if applies(record, agent)]) for record in records]
 
 
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
@@ -349,6 +446,10 @@ def _activation(session: Session, row: Activation) -> ActivationRecord:
         for each in members
     }
     return ActivationRecord(id=row.id, commit=row.revision, actor=row.actor, created_ns=row.created_ns, bundles=bundles)
+
+
+def _suggestion(reference: str, names: Iterable[str], noun: str) -> str:
+    return did_you_mean(reference, names, f"type `gateway {noun} list` to see the {noun}")
 
 
 def _unknown(what: str, reference: str, hint: str) -> GatewayError:

@@ -13,6 +13,26 @@ Effect = Literal["grant", "guard"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationRecord:
+    """A tenant, with the number of its agents that are not revoked."""
+
+    id: str
+    name: str
+    agents: int
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamRecord:
+    """A team: the agents that name it and are not revoked, and the bundles bound to it."""
+
+    name: str
+    organization: str
+    agents: list[str]
+    bundles: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
     """An agent in its present version or an earlier one, which began at `since_ns`."""
 
@@ -58,7 +78,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingRecord:
-    """`subject` is a name (of an agent, a team or the organization itself), `pinned` a commit."""
+    """`subject` is a name (of an agent, a team or the organization itself), `pinned` a commit.
+
+    `agents` are the names of those it applies to now, without revoked ones; empty in what is told of an earlier time.
+    """
 
     id: str
     organization: str
@@ -68,6 +91,7 @@ class BindingRecord:
     effect: Effect
     pinned: str | None
     created_ns: int
+    agents: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

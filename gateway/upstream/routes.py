@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
 
 from gateway.upstream.providers.base import Provider, Route
 from gateway.upstream.providers.presets import PROVIDERS
@@ -43,9 +42,6 @@ class Routes:
             if its_method == method and (found := pattern.fullmatch(path)) is not None:
                 return route, found.groupdict()
         return None
-
-    def plain(self) -> Iterable[tuple[str, str, Route]]:
-        return [(method, path, route) for (method, path), route in self._plain.items()]
 
     def methods(self, path: str) -> list[str]:
         """The methods that some route takes at this path."""

@@ -1,21 +1,21 @@
 """Which route a path means, and which upstream it leads to.
 
-`/<upstream>/v1/chat/completions` names an upstream, `/v1/chat/completions` means the default one of the agent's
-organization. The path is compared as it came, byte by byte: no decoding, no folding, no dot segments, so that no two
-parties can read it differently. The URL that is called is built from the route, never from the request. An upstream
-belongs to an organization, so a path is matched in two halves: what it asks for before authentication, where that goes
-after it.
-`wrong_route.py` explains the paths that lead nowhere.
-Specification: docs/architecture.md, section 7, step 2.
+`/<upstream>/v1/chat/completions` names an upstream; `/v1/chat/completions` means the default one of the agent's
+organization or, if that has no such route, the only other one that has it. The path is compared as it came, byte by
+byte: no decoding, no folding, no dot segments, so that no two parties can read it differently. The URL that is called
+is built from the route, never from the request; a parameter of a route is one segment of plain characters, which cannot
+hold a slash or an escape. An upstream belongs to an organization, so a path is matched in two halves: what it asks for
+before authentication, where that goes after it. `wrong_route.py` explains the paths that
+lead nowhere. Specification: docs/architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
 
-import difflib
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.errors import Denied
+from gateway.errors import Denied, did_you_mean
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
 from gateway.upstream.routes import FAMILIES, routes_of, split
@@ -39,12 +39,18 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The first half: a path that some provider has a route for, and the upstream's name or None for the default."""
+    """The first half: a path that some provider has a route for.
 
-    upstream: str | None
+    A path can be read in two ways where a provider's own begin like an upstream's name (`/openai/v1/…` of Azure). The
+    upstream of that name comes first.
+    """
+
     method: str
-    # What follows the upstream's name.
     path: str
+    # The upstream's name and what follows it, if that is a route.
+    named: tuple[str, str] | None
+    # The whole path is a route.
+    plain: bool
     # Speaks for the path until the upstream is known: errors have its shape.
     provider: Provider
 
@@ -57,68 +63,84 @@ class Match:
     endpoint: Endpoint
 
 
+@functools.lru_cache(maxsize=1024)
 def target(method: str, raw_path: bytes) -> Target:
     """What this method and path ask for, or `Denied` with `unknown_route` or `wrong_method`. Needs no registry."""
     path = raw_path.decode("latin-1")
-    for routes in FAMILIES:
-        if routes.find(method, path) is not None:
-            return Target(None, method, path, routes.provider)
-    if (named := split(path)) is not None:
-        name, rest = named
-        for routes in FAMILIES:
-            if routes.find(method, rest) is not None:
-                return Target(name, method, rest, routes.provider)
+    plain, named = _speaker(method, path), split(path)
+    if named is not None and (speaker := _speaker(method, named[1])) is not None:
+        return Target(method, path, named, plain is not None, speaker)
+    if plain is not None:
+        return Target(method, path, None, True, plain)
     raise wrong_route.unknown(method, path)
 
 
+def _speaker(method: str, path: str) -> Provider | None:
+    """The provider of the first family that has this route."""
+    return next((routes.provider for routes in FAMILIES if routes.find(method, path) is not None), None)
+
+
 class RouteTable:
-    """All routes of all upstreams as of one reading of the registry. Immutable."""
+    """All routes of all upstreams as of one reading of the registry. Immutable but for what it has found already."""
 
     def __init__(self, destinations: Iterable[Destination]) -> None:
-        self._destinations: dict[tuple[str, str | None], Destination] = {}
+        # Of each organization by name, the default first.
+        self._upstreams: dict[str, dict[str, Destination]] = {}
+        for each in sorted(destinations, key=lambda one: not one.default):
+            self._upstreams.setdefault(each.organization, {})[each.name] = each
         # Most requests have no parameters, so what they mean is worked out once.
-        self._matches: dict[tuple[str, str | None, str, str], Match] = {}
-        for each in destinations:
-            for name in [each.name, None] if each.default else [each.name]:
-                self._destinations[each.organization, name] = each
-                for method, path, route in routes_of(each.provider).plain():
-                    match = Match(each, Endpoint(each.name, route, path))
-                    self._matches[each.organization, name, method, path] = match
+        self._matches: dict[tuple[str, Target], Match] = {}
 
     def resolve(self, organization: str, wanted: Target) -> Match:
         """Where the request goes, or `Denied` with `unknown_route`."""
-        match = self._matches.get((organization, wanted.upstream, wanted.method, wanted.path))
+        match = self._matches.get((organization, wanted))
         if match is None:
-            match = self._with_parameters(organization, wanted)
+            match = self._find(organization, wanted)
+            if not match.endpoint.params:
+                self._matches[organization, wanted] = match
         if match.destination.fault:
             raise Denied("upstream_unavailable", match.destination.fault)
         return match
 
-    def _with_parameters(self, organization: str, wanted: Target) -> Match:
-        destination = self._destinations.get((organization, wanted.upstream))
-        if destination is None:
-            raise self._no_upstream(organization, wanted)
-        routes = routes_of(destination.provider)
-        found = routes.find(wanted.method, wanted.path)
-        if found is None:
-            raise wrong_route.unknown(wanted.method, wanted.path, [routes])
-        route, params = found
-        return Match(destination, Endpoint(destination.name, route, wanted.path, params))
+    def _find(self, organization: str, wanted: Target) -> Match:
+        upstreams = self._upstreams.get(organization, {})
+        if wanted.named is not None and (named := upstreams.get(wanted.named[0])) is not None:
+            match = _match(named, wanted.method, wanted.named[1])
+            if match is None:
+                raise wrong_route.unknown(wanted.method, wanted.named[1], [routes_of(named.provider)])
+            return match
+        if not wanted.plain:
+            assert wanted.named is not None
+            raise _no_upstream(wanted, wanted.named[0], upstreams)
+        default = next(iter(upstreams.values()), None)
+        if default is None or not default.default:
+            cause = f"no upstream is the default: name one in the base URL, as in /NAME{wanted.provider.prefix}"
+            cause += ", or make one the default with `gateway upstreams add … --default`"
+            raise wrong_route.refusal(wanted.method, wanted.path, cause)
+        found = [
+            match for each in upstreams.values() if (match := _match(each, wanted.method, wanted.path)) is not None
+        ]
+        if not found:
+            raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(default.provider)])
+        if len(found) > 1 and not found[0].destination.default:
+            names = ", ".join(match.destination.name for match in found)
+            cause = f"several upstreams serve this: name one in the base URL, of {names}"
+            raise wrong_route.refusal(wanted.method, wanted.path, cause)
+        return found[0]
 
-    def _no_upstream(self, organization: str, wanted: Target) -> Denied:
-        """The refusal of an upstream that this organization does not have; other organizations' are not looked at."""
-        prefix = wanted.provider.prefix
-        if wanted.upstream is None:
-            reason = (
-                f"no upstream is the default: name one in the base URL, as in /NAME{prefix}, or make one the default"
-            )
-            return Denied("unknown_route", reasons=[f"{reason} with `gateway upstreams add … --default`"])
-        if f"/{wanted.upstream}" == prefix:
-            return Denied(
-                "unknown_route", reasons=[f"the base URL has `{prefix}` twice: it must end in `{prefix}` once"]
-            )
-        reason = f"there is no upstream {shown(wanted.upstream)}, which the base URL names"
-        names = [name for owner, name in self._destinations if owner == organization and name is not None]
-        if similar := difflib.get_close_matches(wanted.upstream, names, 1):
-            reason += f": did you mean `{similar[0]}`?"
-        return Denied("unknown_route", reasons=[reason])
+
+def _match(destination: Destination, method: str, path: str) -> Match | None:
+    found = routes_of(destination.provider).find(method, path)
+    return None if found is None else Match(destination, Endpoint(destination.name, found[0], path, found[1]))
+
+
+def _no_upstream(wanted: Target, name: str, upstreams: Iterable[str]) -> Denied:
+    """The refusal of an upstream that this organization does not have; other organizations' are not looked at."""
+    prefix = wanted.provider.prefix
+    if f"/{name}" == prefix:
+        cause = wrong_route.twice(prefix)
+    else:
+        cause = f"there is no upstream {shown(name)}, which the base URL names"
+        if hint := did_you_mean(name, upstreams):
+            cause += f": {hint}"
+    return wrong_route.refusal(wanted.method, wanted.path, cause)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from policy_engine.cli import bench, capabilities, check, completion, evaluate, signing, test
+from policy_engine.cli import bench, capabilities, check, completion, deps, evaluate, inspect, parse, signing, test
 from policy_engine.cli.diagnostics import complain, standard_error
 
 ABOUT = """Write, check and test policies in Rego.
@@ -34,6 +34,9 @@ def build() -> typer.Typer:
     app.command("test")(test.run_tests)
     app.command("check")(check.check)
     app.command("eval")(evaluate.evaluate)
+    app.command("parse")(parse.parse)
+    app.command("inspect")(inspect.inspect)
+    app.command("deps")(deps.deps)
     app.command("sign")(signing.sign)
     app.command("bench")(bench.bench)
     app.command("capabilities")(capabilities.capabilities)

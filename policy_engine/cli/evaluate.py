@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from policy_engine import compile as compile_policies
-from policy_engine.cli import loading, profiling, schemas, signing
+from policy_engine.cli import explaining, loading, profiling, schemas, signing
 from policy_engine.cli.check import Ignore, patterns
 from policy_engine.cli.diagnostics import show, standard_error, standard_output
 from policy_engine.documents import read_document
@@ -22,6 +22,7 @@ from policy_engine.values import UNDEFINED, Value, dumps, quote
 class Format(enum.StrEnum):
     JSON = "json"
     PRETTY = "pretty"
+    RAW = "raw"
 
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", show_default=False, help="Any Rego query: data.authz.allow")]
@@ -42,7 +43,12 @@ Input = Annotated[
     typer.Option("--input", "-i", metavar="FILE", show_default=False, help="The input document, JSON or YAML."),
 ]
 StdinInput = Annotated[bool, typer.Option("--stdin-input", "-I", help="Read the input document from standard input.")]
-Output = Annotated[Format, typer.Option("--format", "-f", help="json is for programs, pretty for people.")]
+Output = Annotated[
+    Format,
+    typer.Option(
+        "--format", "-f", help="json is for programs, pretty for people, raw for scripts: strings as they are."
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option("--strict-builtin-errors", help="Make errors of builtins errors of the query, as the gateway does."),
@@ -79,6 +85,7 @@ def evaluate(
     signing_alg: signing.Algorithm = "RS256",
     scope: signing.Scope = "",
     cache: Cache = None,
+    explain: explaining.Wanted = explaining.Explanation.OFF,
     profiled: profiling.Wanted = False,
     profile_sort: profiling.Sort = profiling.Order.TIME,
     profile_limit: profiling.Limit = 10,
@@ -104,6 +111,7 @@ def evaluate(
         prepared = policies.prepare(query, strict_builtin_errors=strict)
         results, profile = prepared.profile(document) if profiled else (prepared.results(document), None)
         answers = _answers(query, results)
+        steps = prepared.steps(document) if explain is not explaining.Explanation.OFF else []
     except PolicyError as error:
         if output_format is Format.JSON:
             typer.echo(indented({"errors": [_error(single) for single in error.errors]}))
@@ -114,8 +122,14 @@ def evaluate(
         found: dict[str, Any] = {"result": answers} if answers else {}
         if profile is not None:
             found |= profiling.profile_document(profile, profile_sort, profile_limit)
+        if steps:
+            found["explanation"] = list(explaining.lines(steps, explain, sources))
         typer.echo(indented(found))
+    elif output_format is Format.RAW:
+        typer.echo("".join(f"{' '.join(map(_raw, _values(answer)))}\n" for answer in answers), nl=False)
     else:
+        for line in explaining.lines(steps, explain, sources):
+            typer.echo(line)
         typer.echo(_pretty(answers))
         if profile is not None:
             typer.echo()
@@ -169,6 +183,15 @@ def _error(error: PolicyError) -> dict[str, Any]:
     if where := error.location:
         document["location"] = {"file": where.file, "row": where.row, "col": where.col}
     return document
+
+
+def _values(answer: dict[str, Any]) -> list[Value]:
+    return [expression["value"] for expression in answer["expressions"]]
+
+
+def _raw(value: Value) -> str:
+    """A string as it is, any other value as JSON."""
+    return value if isinstance(value, str) else dumps(value)
 
 
 def _pretty(answers: list[dict[str, Any]]) -> str:

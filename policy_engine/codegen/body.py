@@ -170,6 +170,7 @@ def _call(fn: Function, call: nodes.Call) -> None:
     if output is None and operator(fn, call):
         return
     result = call_value(fn, nodes.Call(call.operator, call.args[:arity], loc=call.loc))
+    fn.observer.saw(fn.writer, call, result)
     if output is not None:
         fn.fail_if(f"{result} is U")
         match_pattern(fn, output, result)
@@ -200,7 +201,9 @@ def _relation(fn: Function, call: nodes.Call, output: Term | None) -> None:
 
 def _side(fn: Function, term: Term) -> str:
     """A side of `=` or a whole expression: the name of its value, which may be undefined."""
-    return _comprehension(fn, term) if isinstance(term, COMPREHENSIONS) else value_of(fn, term)
+    value = _comprehension(fn, term) if isinstance(term, COMPREHENSIONS) else value_of(fn, term)
+    fn.observer.saw(fn.writer, term, value)
+    return value
 
 
 def _unify(fn: Function, a: Term, b: Term) -> None:

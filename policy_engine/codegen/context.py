@@ -90,6 +90,8 @@ class Run:
     fired: list[str] | None = None
     marks: bytearray | None = None
     """In the traced build: which of `Code.places` succeeded."""
+    steps: Any = None
+    """In the build that records: what was evaluated (steps.py)."""
     paid: dict[Hashable, None] | None = None
     """What was charged by `charge_once`."""
 

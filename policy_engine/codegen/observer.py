@@ -2,7 +2,7 @@
 
 The usual build reports nothing. The traced one notes which expressions succeeded and which rules gave a value. The
 covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py and
-explaining.py have one more each.
+explaining.py and steps.py have one more each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from policy_engine.codegen.context import Code
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Clause, Group, Rule, dotted
 from policy_engine.location import Location
-from policy_engine.syntax.nodes import Expr
+from policy_engine.syntax.nodes import Expr, Term
 
 
 class Observer:
@@ -49,6 +49,9 @@ class Observer:
 
     def binds(self, writer: Writer, expr: Expr, env: Mapping[str, str], depth: int) -> None:
         """An expression follows. `env` has the Python names of the variables that are bound, `depth` counts bodies."""
+
+    def saw(self, writer: Writer, term: Term, value: str) -> None:
+        """A term of the expression has got a value, which may be undefined."""
 
     def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
         """A rule gives a value."""

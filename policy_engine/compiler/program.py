@@ -19,6 +19,7 @@ from policy_engine.errors import PolicyError
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.metadata import Annotation
+from policy_engine.types import Type
 from policy_engine.values import freeze, thaw, to_term
 
 Path = tuple[Any, ...]
@@ -188,6 +189,8 @@ class Program:
     """Clauses with an error. Their values may be anything."""
     documents: Documents = field(default_factory=lambda: Documents(Node()))
     """The types of the rules' documents, against which queries are checked."""
+    types: dict[Clause, Type] = field(default_factory=dict)
+    """The type of what each clause adds to the document at its rule's ground path. Filled by the type stage."""
 
     def valid_clauses(self, errors: list[PolicyError]) -> Iterator[tuple[Rule, Clause]]:
         """The clauses without errors. A clause is broken if `errors` grows while the caller looks at it."""

@@ -43,9 +43,10 @@ def place(finding: Finding) -> str:
     return f"{where} " if where else ""
 
 
-def excerpt(where: Location, values: Sequence[str], sources: Mapping[str, str]) -> Text:
-    """The source line of a place, if `sources` has it, and the values that the expression there saw."""
+def excerpt(where: Location, values: Sequence[str], sources: Mapping[str, str], label: str = "") -> Text:
+    """The source line of a place, if `sources` has it, with a label, and the values that the expression there saw."""
     text = _line(sources[where.file], where) if where.row and where.file in sources else Text()
+    text.append(f" {label}" if label else "", "bold red")
     margin = " " * len(str(where.row)) if where.row else ""
     for value in values:
         text.append(f"\n  {margin} | ", "dim").append(value, "cyan")

@@ -49,8 +49,8 @@ class Pretty:
             if self._verbose or not case.passed:
                 self._line("  " * (depth + 1) + case.name, Outcome.PASSED if case.passed else Outcome.FAILED)
         for failure in result.failures:
-            self._line(f"  {failure.location}: {failure.message}")
-            self._console.print(excerpt(failure.location, failure.values, self._sources)[1:], soft_wrap=True)
+            shown = excerpt(failure.location, failure.values, self._sources, failure.what)
+            self._console.print(shown[1:], soft_wrap=True)
         if result.error:
             self._line(f"  {result.error}")
         if result.prints:

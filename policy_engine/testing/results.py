@@ -37,11 +37,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An expression of a test that did not hold: its place, what happened, and what it saw, `input.x = 3`."""
+    """An expression that failed: its place and text, what is wrong with it, and what it saw, `input.x = 3`."""
 
     location: Location
-    message: str
+    text: str
+    what: str
     values: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        return f"`{self.text}` {self.what}"
 
 
 @dataclass(frozen=True, slots=True)

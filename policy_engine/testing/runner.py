@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import re2
 
@@ -17,9 +17,10 @@ from policy_engine.engine import Policies, from_modules
 from policy_engine.errors import PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import parser
+from policy_engine.testing import failures
 from policy_engine.testing.coverage import Coverage
 from policy_engine.testing.discovery import Test, discover, dotted
-from policy_engine.testing.results import Case, Outcome, Result
+from policy_engine.testing.results import Case, Failure, Outcome, Result
 from policy_engine.values import UNDEFINED, Value, dumps
 
 TIMEOUT = 5.0
@@ -37,6 +38,7 @@ class Suite:
     tests: tuple[Test, ...]
     printed: list[str]
     coverage: Coverage | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -63,7 +65,7 @@ def prepare(
             if places <= unnamed:
                 raise
             unnamed |= places
-    return Suite(policies, tuple(tests), printed, Coverage(trees) if coverage else None)
+    return Suite(policies, tuple(tests), printed, Coverage(trees) if coverage else None, dict(modules))
 
 
 def run(suite: Suite, *, matching: str = "", timeout: float = TIMEOUT, strict: bool = False) -> Iterator[Result]:
@@ -95,11 +97,19 @@ def _run(suite: Suite, test: Test, limits: Limits, strict: bool) -> Result:
     if suite.coverage is not None:
         suite.coverage.add(decision.coverage or {})
     prints = tuple(suite.printed)
-    if not test.parametrised:
-        return Result(test, Outcome.PASSED if value is True else Outcome.FAILED, duration, prints=prints)
-    cases = _cases(value, _case_names(suite, test, limits))
-    passed = value is not UNDEFINED and all(case.passed for case in cases.values())
-    return Result(test, Outcome.PASSED if passed else Outcome.FAILED, duration, prints=prints, cases=cases)
+    cases = _cases(value, _case_names(suite, test, limits)) if test.parametrised else {}
+    passed = value is not UNDEFINED and all(case.passed for case in cases.values()) if cases else value is True
+    if passed:
+        return Result(test, Outcome.PASSED, duration, prints=prints, cases=cases)
+    failed = _failures(suite, test, limits, strict)
+    return Result(test, Outcome.FAILED, duration, prints=prints, cases=cases, failures=failed)
+
+
+def _failures(suite: Suite, test: Test, limits: Limits, strict: bool) -> tuple[Failure, ...]:
+    """What failed in a test, from a second evaluation that notes its steps."""
+    rule = dotted(("data", *test.path))
+    steps = suite.policies.entrypoint(rule, strict_builtin_errors=strict).steps(limits=limits)
+    return failures.of_test(steps, rule, suite.sources, cases=test.parametrised)
 
 
 def _case_names(suite: Suite, test: Test, limits: Limits) -> list[list[str]]:

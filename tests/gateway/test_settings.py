@@ -14,7 +14,7 @@ from gateway.settings import SCHEMA, DataDirectory, Settings, is_loopback, load_
 def refusal(flags: dict[str, object] | None = None, env: dict[str, str] | None = None, file: Path | None = None) -> str:
     with pytest.raises(GatewayError) as caught:
         load_settings(flags, env or {}, file)
-    return str(caught.value)
+    return f"{caught.value}: {caught.value.hint}"
 
 
 def test_defaults() -> None:
@@ -71,9 +71,17 @@ def test_what_kubernetes_injects_is_left_alone() -> None:
     ("flags", "env", "text", "expected"),
     [
         ({"prot": 1}, {}, "", "unknown setting `--prot`"),
-        ({}, {"AIG_PROT": "1"}, "", "unknown setting `AIG_PROT` in the environment"),
-        ({}, {}, "prot = 1", "unknown setting `prot` in"),
-        ({}, {}, "[policies]\nreff = 'x'", "unknown setting `policies.reff` in"),
+        ({}, {"AIG_PROT": "1"}, "", "unknown setting `AIG_PROT` in the environment: did you mean `AIG_PORT`?"),
+        ({}, {"AIG_XYZZY": "1"}, "", "`AIG_XYZZY` in the environment: variables that begin with AIG_ are"),
+        ({}, {}, "prot = 1", "unknown setting `prot` in FILE: did you mean `port`?"),
+        ({}, {}, "[policies]\nreff = 'x'", "`policies.reff` in FILE: did you mean `policies_ref`?"),
+        (
+            {},
+            {},
+            "policies_repository = 'https://u:pw@git.example/p'",
+            "is `https://git.example/p`, but must be a path",
+        ),
+        ({}, {"AIG_POLICIES_REPOSITORY": "git@git.example:p.git"}, "", "but must be a path on this machine: clone"),
         ({}, {}, "port = 'many'", "must be a whole number from 0 to 65535"),
         ({}, {}, "port = 80.5", "must be a whole number"),
         ({}, {}, "port = true", "must be a whole number"),
@@ -96,7 +104,8 @@ def test_what_is_refused(
     if text:
         file = tmp_path / "gateway.toml"
         file.write_text(text)
-    assert expected in refusal(flags, env, file)
+    found = refusal(flags, env, file)
+    assert expected in found.replace(f"`{file}`", "FILE")
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:

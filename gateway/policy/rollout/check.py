@@ -1,9 +1,10 @@
 """Checks the bundles of a commit before they are put into force: they compile, decide, and pass their own tests.
 
-Bundles are other people's code, so they run in a child process with limits on time and memory, never on an event loop
-or in a process that serves (docs/architecture.md, section 11). `check` starts the child and reads its report; `python
--m gateway.policy.rollout.check` is the child: bundles on standard input, problems on standard output, both JSON. A
-child that dies or takes too long is a problem too.
+The rollout of a commit and `gateway policies check` use the same function. Bundles are other people's code, so they run
+in a child process with limits on time and memory, never on an event loop or in a process that serves
+(docs/architecture.md, section 11). `examine` starts the child and reads its report; `python -m
+gateway.policy.rollout.check` is the child: bundles on standard input, the report on standard output, both JSON. A child
+that dies or takes too long is a problem too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -19,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations, product
 from pathlib import Path
 
@@ -27,37 +29,69 @@ import gateway
 import policy_engine as pe
 from gateway.errors import GatewayError
 from gateway.policy import bundle as policy_bundle
-from gateway.policy.bundle import Files
-from gateway.policy.cache import CompiledBundle, compile_bundle
+from gateway.policy.bundle import Files, Manifest
+from gateway.policy.cache import CompiledBundle, ready
 from gateway.policy.decision import read
+from gateway.policy.rollout.decision_types import misfits
 from gateway.registry import names
 from policy_engine.bundle import from_files
-from policy_engine.errors import EVAL_CANCEL_ERROR
+from policy_engine.errors import EVAL_BUILTIN_ERROR, EVAL_CANCEL_ERROR, EVAL_TYPE_ERROR
 from policy_engine.syntax.parser import parse_module
 from policy_engine.testing import runner
-from policy_engine.testing.results import Outcome
+from policy_engine.testing.results import Outcome, Result
 
 SECONDS = 60.0
 _MEMORY = 2 * 1024 * 1024 * 1024
 _POLL_SECONDS = 0.1  # how often the parent looks at the clock and at the order to stop
-_MAX_LISTED = 10  # failed tests named in one problem
+_MAX_LISTED = 10  # wrong rules, and failed tests, that are named one by one
+_BUILTIN_ERRORS = (EVAL_BUILTIN_ERROR, EVAL_TYPE_ERROR)
+_STRICT = "an error of a builtin ends the evaluation here, as for requests; try `policy test --strict-builtin-errors`"
+_NAME = re.compile(r"(?<=`)\w+|^\w+", re.ASCII)  # the rule that a verdict's detail is about
 _PROBE = pe.Limits(1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a commit is not put into force: an outcome code for the log, the bundle, and what to correct."""
+    """Why a commit is not put into force: an outcome code for the log, the bundle, and what to correct.
+
+    `file` is the path inside the bundle and `row` the line, if the problem has a place. `hint` says what to do next
+    where that is not obvious. `values` are lines with what the expression at the place saw.
+    """
 
     outcome: str
     bundle: str
     detail: str
+    file: str = ""
+    row: int = 0
+    col: int = 0
+    end_row: int = 0
+    end_col: int = 0
+    hint: str = ""
+    values: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"bundle {self.bundle}: {self.detail}" if self.bundle else self.detail
+        """`bundle support: authz.rego:12: …`, one line unless a message has several."""
+        where = f"{self.file}:{self.row}: " if self.row else f"{self.file}: " if self.file else ""
+        advice = f": {self.hint}" if self.hint else ""
+        text = f"{where}{self.detail}{advice}"
+        return f"bundle {self.bundle}: {text}" if self.bundle else text
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found in some bundles. `tests` is how many tests each bundle has, of those that compile."""
+
+    problems: tuple[Problem, ...]
+    tests: Mapping[str, int] = field(default_factory=dict)
 
 
 def check(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None) -> list[Problem]:
-    """Everything that is wrong with these bundles; an empty list if they may be put into force. Blocks.
+    """Everything that is wrong with these bundles; an empty list if they may be put into force. As for `examine`."""
+    return list(examine(bundles, seconds, stop).problems)
+
+
+def examine(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None) -> Report:
+    """The problems of these bundles: none if they may be put into force. Blocks.
 
     Raises `GatewayError` (`check_stopped`) soon after `stop` is set, and nothing else.
     """
@@ -73,16 +107,18 @@ def check(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threadin
                 command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
             )
     except OSError as error:
-        return [Problem("check_failed", "", f"the check could not be started: {error.strerror}")]
+        return Report((Problem("check_failed", "", f"the check could not be started: {error.strerror}"),))
     output = _await(child, seconds, stop or threading.Event())
     if output is None:
-        return [Problem("check_timeout", "", f"compiling and testing took more than {seconds:g} s")]
+        return Report((Problem("check_timeout", "", f"compiling and testing took more than {seconds:g} s"),))
     stdout, stderr = output
     try:
-        return [Problem(**each) for each in json.loads(stdout)]
-    except (ValueError, TypeError):
+        document = json.loads(stdout)
+        problems = [Problem(**each | {"values": tuple(each["values"])}) for each in document["problems"]]
+        return Report(tuple(problems), document["tests"])
+    except (ValueError, TypeError, KeyError):
         last = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-        return [Problem("check_failed", "", f"the check ended with exit code {child.returncode}: {last}")]
+        return Report((Problem("check_failed", "", f"the check ended with exit code {child.returncode}: {last}"),))
 
 
 def _await(child: subprocess.Popen[bytes], seconds: float, stop: threading.Event) -> tuple[bytes, bytes] | None:
@@ -98,66 +134,105 @@ def _await(child: subprocess.Popen[bytes], seconds: float, stop: threading.Event
     return None
 
 
-def problems_of(bundles: Mapping[str, Files]) -> Iterator[Problem]:
-    """What `check` reports, but found in this process."""
-    roots: dict[str, tuple[str, ...]] = {}
+def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = None) -> Iterator[Problem]:
+    """What `examine` reports, but found in this process. Counts each bundle's tests in `tests`."""
+    manifests: dict[str, Manifest] = {}
     for name, files in bundles.items():
         try:
             names.check_name("bundle", name)
         except GatewayError as error:
-            yield Problem("bad_name", name, f"{error.message}: {error.hint}")
+            yield Problem("bad_name", name, error.message, hint=error.hint)
             continue
         try:
-            roots[name] = policy_bundle.manifest(files[policy_bundle.MANIFEST], name).roots
+            manifests[name] = policy_bundle.manifest(files[policy_bundle.MANIFEST], name)
         except GatewayError as error:
-            yield Problem(error.code, name, error.message)
-    for (one, its), (other, others) in combinations(roots.items(), 2):
-        for root, rival in product(its, others):
+            yield Problem(error.code, name, error.message, policy_bundle.MANIFEST, hint=error.hint)
+    for (one, its), (other, others) in combinations(manifests.items(), 2):
+        for root, rival in product(its.roots, others.roots):
             if policy_bundle.overlap(root, rival):
-                yield Problem("roots_overlap", one, f"its root `{root}` overlaps `{rival}` of bundle {other}")
-    for name in roots:
+                detail = f"its root `{root}` overlaps `{rival}` of bundle {other}"
+                yield Problem(
+                    "roots_overlap", one, detail, policy_bundle.MANIFEST, hint="give each bundle its own root"
+                )
+    for name, manifest in manifests.items():
         try:
-            yield from _problems(name, bundles[name], roots[name])
+            yield from _problems(name, bundles[name], manifest, {} if tests is None else tests)
         except pe.PolicyError as error:
-            yield Problem("compile_failed", name, str(error))
+            yield from _compile_errors(name, error)
 
 
-def _problems(name: str, files: Files, roots: tuple[str, ...]) -> Iterator[Problem]:
+def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]) -> Iterator[Problem]:
     # 1. No bundle may define anything that belongs to another one.
     everything = from_files(files.items(), tests=True)
     for file, source in everything.modules.items():
-        path = "/".join(parse_module(source, file).package.path)
-        if not any(f"{path}/".startswith(f"{root}/") for root in roots):
-            yield Problem("roots_overlap", name, f"{file}: package {path.replace('/', '.')} is in none of the roots")
+        package = parse_module(source, file).package
+        path = "/".join(package.path)
+        if not any(f"{path}/".startswith(f"{root}/") for root in manifest.roots):
+            detail = f"package {path.replace('/', '.')} is in none of the roots"
+            hint = f"rename the package, or list `{path}` in the `roots` of `{policy_bundle.MANIFEST}`"
+            yield Problem("roots_overlap", name, detail, *package.loc._replace(file=file), hint=hint)
             return
-    # 2. Exactly what would be published compiles, and its answer to an empty input is a decision.
-    bundle = compile_bundle(files, "", name)
-    if problem := _probe(bundle, name):
+    # 2. Exactly what would be published compiles, and can answer with a decision.
+    content = from_files(files.items(), tests=False)
+    policies = pe.compile(content.modules, content.data)
+    wrong = list(misfits(policies, manifest.entrypoint))
+    for each in wrong[:_MAX_LISTED]:
+        outcome = "unsupported" if each.unsupported else "bad_decision"
+        yield Problem(outcome, name, each.message, *each.location, hint=each.hint)
+    if len(wrong) > _MAX_LISTED:
+        yield Problem("bad_decision", name, f"{len(wrong) - _MAX_LISTED} more rules cannot be part of a decision")
+    if wrong:
+        return
+    if problem := _probe(ready(policies, manifest, ""), name, policies):
         yield problem
         return
     # 3. Its tests pass, evaluated as strictly as requests are.
     results = list(runner.run(runner.prepare(everything.modules, everything.data), strict=True))
+    tests[name] = len(results)
+    yield from _failures(name, results)
+
+
+def _compile_errors(name: str, error: pe.PolicyError) -> Iterator[Problem]:
+    for each in error.errors:
+        detail = f"{each.code}: {each.message}"
+        yield Problem("compile_failed", name, detail, *(each.location or pe.Location()), hint=each.hint)
+
+
+def _failures(name: str, results: list[Result]) -> Iterator[Problem]:
+    from policy_engine.reports.findings import findings_in  # the reports need a terminal library
+
     bad = [each for each in results if each.outcome in (Outcome.FAILED, Outcome.ERROR)]
-    if bad:
-        listed = [f"{each.test.location}: {each.test.name}" for each in bad[:_MAX_LISTED]]
-        more = f" and {len(bad) - _MAX_LISTED} more" if len(bad) > _MAX_LISTED else ""
-        late = all(each.error is not None and each.error.code == EVAL_CANCEL_ERROR for each in bad)
-        outcome, verb = ("check_timeout", "take too long") if late else ("tests_failed", "fail")
-        yield Problem(outcome, name, f"{len(bad)} of {len(results)} tests {verb}: {', '.join(listed)}{more}")
+    # A machine that is busy is not the commit's fault, so that check is repeated; with one test that fails it is.
+    late = all(each.error is not None and each.error.code == EVAL_CANCEL_ERROR for each in bad)
+    outcome = "check_timeout" if late else "tests_failed"
+    for result in bad[:_MAX_LISTED]:
+        for found in findings_in(result):
+            hint = _STRICT if found.code in _BUILTIN_ERRORS else found.hint
+            yield Problem(outcome, name, found.message, *found.location, hint=hint, values=found.values)
+    if len(bad) > _MAX_LISTED:
+        yield Problem(outcome, name, f"{len(bad) - _MAX_LISTED} more of {len(results)} tests fail")
 
 
-def _probe(bundle: CompiledBundle, name: str) -> Problem | None:
+def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> Problem | None:
     """Decide an empty input: that finds a member that no decision has, or a missing package, before any request."""
     try:
         value = bundle.decide({}, now_ns=0, seed=0, limits=_PROBE).value
     except pe.PolicyError:
         return None  # it may need an input; a request that it fails on is denied by itself
     if value is pe.UNDEFINED:
-        return Problem("bad_entrypoint", name, f"there is no package {bundle.entrypoint}")
+        packages = sorted({".".join(("data", *path)) for path in policies.packages().values()})
+        hint = f"`entrypoint` can be {', '.join(packages[:_MAX_LISTED])}" if packages else "the bundle has no modules"
+        detail = f"there is no package {bundle.entrypoint}"
+        return Problem("bad_entrypoint", name, detail, policy_bundle.MANIFEST, hint=hint)
     verdict = read(value, "guard")
-    if verdict.code in ("policy_bad_decision", "policy_unsupported"):
-        return Problem(verdict.code.removeprefix("policy_"), name, f"{bundle.entrypoint}: {verdict.detail}")
-    return None
+    if verdict.code not in ("policy_bad_decision", "policy_unsupported"):
+        return None
+    hint = "this is the answer to an empty input; packages and data below the entrypoint are part of it"
+    outcome = verdict.code.removeprefix("policy_")
+    meant = _NAME.search(verdict.detail)
+    places = [each.location for each in policies.members(bundle.entrypoint) if meant and each.path[:1] == (meant[0],)]
+    where = places[0] if len(places) == 1 else pe.Location()
+    return Problem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", *where, hint=hint)
 
 
 def _environment() -> dict[str, str]:
@@ -173,8 +248,9 @@ def _main(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     content = json.loads(sys.stdin.buffer.read())
     bundles = {name: {path: base64.b64decode(text) for path, text in files.items()} for name, files in content.items()}
-    found = [asdict(each) for each in problems_of(bundles)]
-    sys.stdout.write(json.dumps(found))
+    tests: dict[str, int] = {}
+    found = [asdict(each) for each in problems_of(bundles, tests)]
+    sys.stdout.write(json.dumps({"problems": found, "tests": tests}))
 
 
 if __name__ == "__main__":

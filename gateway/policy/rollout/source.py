@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -91,41 +91,20 @@ class GitSource:
 
     def bundles(self, commit: str) -> dict[str, Files]:
         """Every bundle of a commit by name, with its files' contents by path inside the bundle."""
-        found: dict[str, Files] = {}
         with self._open() as repo:
             files = self._files(repo, commit)
-            for name in self._names(files):
-                found[name] = {}
-            left = MAX_BYTES
-            for path, (mode, identifier) in files.items():
-                name, _, inner = path.partition("/")
-                if name not in found or not belongs(inner):
-                    continue
-                check_path(path)
-                if not stat.S_ISREG(mode):
-                    raise GatewayError("policies_file", f"`{path}` is not a plain file", subject=path)
-                blob = git_objects.read(repo.object_store, identifier, MAX_BYTES)
+
+            def content(path: str) -> bytes:
+                blob = git_objects.read(repo.object_store, files[path][1], MAX_BYTES)
                 assert isinstance(blob, Blob), "a tree's entry of a file's mode names a blob"
-                found[name][inner] = blob.data
-                left -= len(blob.data)
-                if left < 0:
-                    raise _too_large(f"the policies have more than {MAX_BYTES} bytes")
-        return found
+                return blob.data
+
+            return collect({path: mode for path, (mode, _) in files.items()}, content, self._path)
 
     def names(self, commit: str) -> list[str]:
         """The names of a commit's bundles; their contents are not read."""
         with self._open() as repo:
-            return self._names(self._files(repo, commit))
-
-    def _names(self, paths: Iterable[str]) -> list[str]:
-        """The directories that are bundles, out of the paths of all files."""
-        names = []
-        for path in sorted(path for path in paths if path.rpartition("/")[2] == MANIFEST):
-            name = path.removesuffix(MANIFEST).removesuffix("/")
-            if not name or "/" in name:
-                raise _misplaced(name, self._path)
-            names.append(name)
-        return names
+            return bundle_names(self._files(repo, commit), self._path)
 
     def _files(self, repo: Repo, commit: str) -> dict[str, tuple[int, ObjectID]]:
         """Mode and id of every file by path under the policies' directory. Links and submodules are files here."""
@@ -178,6 +157,38 @@ class GitSource:
         except _UNREADABLE as error:
             message = f"cannot read the git repository `{where}`: {type(error).__name__}: {error}"
             raise GatewayError("policies_unreadable", message, subject=where) from error
+
+
+def bundle_names(paths: Iterable[str], top: str = "") -> list[str]:
+    """The directories that are bundles, out of the paths of all files. `top` is where they are, for errors."""
+    names = []
+    for path in sorted(path for path in paths if path.rpartition("/")[2] == MANIFEST):
+        name = path.removesuffix(MANIFEST).removesuffix("/")
+        if not name or "/" in name:
+            raise _misplaced(name, top)
+        names.append(name)
+    return names
+
+
+def collect(modes: Mapping[str, int], content: Callable[[str], bytes], top: str = "") -> dict[str, Files]:
+    """Every bundle by name, with its files by path inside the bundle. `modes` are those of all files, as git has them.
+
+    Raises `GatewayError` if a bundle holds what none can, or if they are too large together.
+    """
+    found: dict[str, Files] = {name: {} for name in bundle_names(modes, top)}
+    left = MAX_BYTES
+    for path, mode in modes.items():
+        name, _, inner = path.partition("/")
+        if name not in found or not belongs(inner):
+            continue
+        check_path(path)
+        if not stat.S_ISREG(mode):
+            raise GatewayError("policies_file", f"`{path}` is not a plain file", subject=path)
+        found[name][inner] = content(path)
+        left -= len(found[name][inner])
+        if left < 0:
+            raise _too_large(f"the policies have more than {MAX_BYTES} bytes")
+    return found
 
 
 def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> Revision:

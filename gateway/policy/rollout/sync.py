@@ -29,6 +29,9 @@ from gateway.settings import DataDirectory, Settings
 
 logger = logging.getLogger("gateway.policy.cache")
 
+GATEWAY = "gateway"
+"""The actor of what a running gateway does by itself. A command's is `local:<uid>`."""
+
 LOAD_SECONDS = 10.0
 # A check that failed because of this machine is repeated after a pause that doubles: it may cost a minute of computing.
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
@@ -74,8 +77,9 @@ class PolicySync:
 
     @classmethod
     def of(cls, settings: Settings, registry: Registry, live: Collection[str] = _NOBODY) -> PolicySync:
+        """The sync of the running gateway. What it puts into force, or refuses, is attributed to it."""
         source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
-        return cls(registry, settings.data, source, live)
+        return cls(registry, settings.data, source, live, actor=GATEWAY)
 
     def step(self) -> Outcome:
         """Look at the ref once and bring its commit into force. Raises `GatewayError` if the commit cannot be read."""
@@ -137,9 +141,7 @@ class PolicySync:
         """A commit without a bundle that somebody is bound to would have all of their requests refused."""
         if not names:
             return [Problem("no_bundles", "", "the commit holds no bundle: no directory with a `.manifest`")]
-        with self.registry.read() as session:
-            missing = activations.missing_bundles(session, names)
-        return [Problem("bundle_missing", name, why) for name, why in missing.items()]
+        return missing_bundles(self.registry, names)
 
     def _hand_over(self, wanted: set[str]) -> None:
         if not self.live:
@@ -166,7 +168,7 @@ class PolicySync:
         before = self._refused if self._refused and self._refused.commit == revision.commit else None
         if before is None or before.outcome != outcome.outcome:
             detail = "\n".join(map(str, problems))
-            logger.error("policies: commit %s is not put into force: %s", revision.commit[:12], detail)
+            logger.error("policies: commit %s is rejected (%s): %s", *_in_a_line(revision, outcome))
             activations.refuse_activation(
                 self.registry,
                 actor=self.actor,
@@ -181,12 +183,28 @@ class PolicySync:
         return outcome
 
 
+def missing_bundles(registry: Registry, names: Collection[str]) -> list[Problem]:
+    """The bundles that somebody is bound to and that are not among these names."""
+    with registry.read() as session:
+        missing = activations.missing_bundles(session, names)
+    return [Problem("bundle_missing", name, why) for name, why in missing.items()]
+
+
 def activate_head(registry: Registry, data: DataDirectory) -> str:
     """Bring a new gateway's first commit into force and return it. Raises `GatewayError` if it cannot be."""
     outcome = PolicySync(registry, data, GitSource(data.policies)).step()
     if outcome.refused:
         raise GatewayError("policies_refused", str(outcome.problems[0]), subject=outcome.commit)
     return outcome.commit
+
+
+def _in_a_line(revision: Revision, outcome: Outcome) -> tuple[str, str, str]:
+    """A refusal for the gateway's output: the commit, the outcome, and why; the log has all that was found."""
+    first, *more = outcome.problems
+    why = " ".join(str(first).split())
+    if more:
+        why += f" (and {len(more)} more: `gateway policies check --commit {revision.commit[:12]}` shows all)"
+    return f"{revision.commit[:12]} of {revision.author}", outcome.outcome, f"{why}; what was in force stays in force"
 
 
 def _advice(error: GatewayError) -> str:

@@ -7,7 +7,7 @@ A provider is data and pure functions. It does no I/O and knows no policy. In th
     edit       what the gateway wants changed → the same call with another body
     prepare    the call as it goes upstream: URL, headers, credential or signature of the whole request
     tap        content type of an answer → what is read out of it on its way to the client
-    error      a refusal in the shape from which the provider's own SDK makes its exception
+    error      a refusal in the shape from which the provider's own SDK makes its exception, and the same as an event
 
 Specification: docs/architecture.md, sections 6 and 7.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from yarl import URL
 
@@ -38,7 +38,7 @@ class Route:
     method: str
     path: str
     action: str
-    has_body: bool
+    body: Literal["none", "json", "multipart"]
     query: frozenset[str] = frozenset()
     request_headers: frozenset[bytes] = frozenset()
 
@@ -55,6 +55,19 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What the head of a request says besides its path: only what the route lists.
+
+    `query` holds each name once, with values of plain characters. `headers` are those that go upstream, by their names
+    in lower case; they include the gateway's own. `content_type` is the client's, for a body that is no JSON.
+    """
+
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Edits:
     """What the gateway wants changed in a call."""
 
@@ -62,6 +75,10 @@ class Edits:
     report_usage: bool = False
     # Limit the output of all answers together.
     max_output_tokens: int | None = None
+    # Take out the tools of these names; a tool without a name, which the provider runs itself, goes by its type.
+    strip_tools: frozenset[str] = frozenset()
+    # Ask for this model instead.
+    model: str | None = None
 
 
 @dataclass(slots=True)
@@ -92,7 +109,7 @@ class Provider(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def read(self, endpoint: Endpoint, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
         """The call in this request; `Denied` where it is none or could be read in two ways."""
         ...
 
@@ -107,7 +124,7 @@ class Provider(Protocol):
         """The request for the upstream at `base_url`; `headers` are those that go along in any case."""
         ...
 
-    def tap(self, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
+    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
         """The tap for one answer. `edits` are the names that `edit` gave: what was asked for may have to be hidden.
 
         `stores` is the call's: what the answer names is kept by the provider.
@@ -118,8 +135,20 @@ class Provider(Protocol):
         """The body of a refusal, a JSON document."""
         ...
 
+    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+        """The event that tells a client's SDK, in the middle of a stream, that the stream has failed."""
+        ...
+
 
 @functools.lru_cache(maxsize=1024)
 def plain_url(text: str) -> URL:
     """A URL of nothing but characters that need no escape. Parsing one costs more than anything else about it."""
     return URL(text, encoded=True)
+
+
+def url_of(base_url: str, path: str, query: Mapping[str, str]) -> URL:
+    """The URL of a route; `path` and `query` hold plain characters only."""
+    text = base_url + path
+    if query:
+        text += "?" + "&".join(f"{name}={value}" for name, value in query.items())
+    return plain_url(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
 from policy_engine.compiler.generated_names import is_generated, is_internal
 from policy_engine.compiler.terms import COMPREHENSIONS, bodies, closures, map_term, subterms
@@ -120,7 +121,13 @@ def step_error(
     shown = [thaw(key) for key in one_of if key is not UNKNOWN]
     allowed = " ".join(map(to_term, sorted(shown, key=order_key)))
     wanted = f"want (one of): [{allowed}]" if allowed else f"want (type): {type_text(want)}"
-    return _error(ref.loc, f"undefined ref: {text}", text, f"{pad}^", f"{pad}{given}", f"{pad}{wanted}")
+    error = _error(ref.loc, f"undefined ref: {text}", text, f"{pad}^", f"{pad}{given}", f"{pad}{wanted}")
+    constant = ref.path[position]
+    if have is None and isinstance(constant, nodes.Scalar) and isinstance(constant.value, str):
+        names = [name for name in shown if isinstance(name, str)]
+        if close := get_close_matches(constant.value, names, 1):
+            error.hint = f"did you mean `{close[0]}`?"
+    return error
 
 
 def _error(loc: Location, message: str, *details: str) -> PolicyError:

@@ -46,6 +46,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
             key = scope.type_of(step)
             type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
         if type_ is not UNKNOWN:
+            program.types[clause] = type_
             tree.insert(("data", *rule.path, *ground), type_)
 
 
@@ -53,9 +54,8 @@ def check_query(query: Program, errors: list[PolicyError]) -> None:
     """Check a query's body against the documents of a program that has been checked."""
     type_budget.begin(0)
     checker = Bodies(query.builtins, Dependents(query).layer)
-    for rule in query.rules:
-        for clause in rule.clauses:
-            errors += checker.check(Scope(clause.body, query.documents))
+    for _, clause in query.valid_clauses(errors):
+        errors += checker.check(Scope(clause.body, query.documents))
 
 
 def _scalars(steps: Sequence[Term]) -> Path:

@@ -14,8 +14,11 @@ import pytest
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane import proxy
+from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.upstream import client
+from gateway.upstream.providers.base import Endpoint
+from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.audit.conftest import AtMost
 
 from .conftest import COMPLETION, ORG, Gateway, answer, chat, stream, until
@@ -174,7 +177,7 @@ def test_a_pause_within_an_answer(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, 30.0, DONE)
         reply = await gateway.chat(stream=True)
-        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO)
+        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO + failed("upstream_timeout"))
         completed = await outcome(gateway)
         assert (completed["outcome"], completed["status"]) == ("upstream_timeout", 200)
 
@@ -212,7 +215,7 @@ def test_a_stream_that_breaks_off(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, USAGE, end=False)
         reply = await gateway.chat(stream=True, stream_options={"include_usage": True})
-        assert (reply.complete, reply.body) == (False, HELLO + USAGE)
+        assert (reply.complete, reply.body) == (False, HELLO + USAGE + failed("upstream_error"))
         completed = await outcome(gateway)
         assert (completed["outcome"], completed["input_tokens"]) == ("upstream_error", 7)
 
@@ -313,6 +316,11 @@ def test_a_client_that_leaves_as_the_answer_begins(run: Run) -> None:
     run(test)
 
 
+def failed(code: str) -> bytes:
+    """The event that ends a stream which the gateway has to break off."""
+    return PROVIDERS["openai"].error_event(Endpoint("x", PROVIDERS["openai"].routes[0], ""), Denied(code))
+
+
 class FailingWriter:
     """Stands before the real writer and fails for one kind of intent, as a full disk would."""
 
@@ -364,7 +372,7 @@ def test_no_end_without_a_record(run: Run) -> None:
         FailingWriter(gateway, Completed)
         gateway.upstream.handler = stream(HELLO, DONE)
         reply = await gateway.chat(stream=True)
-        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO)
+        assert (reply.status, reply.complete, reply.body) == (200, False, HELLO + failed("outcome_unrecorded"))
         # Of a document nothing was sent yet, so there is an answer that says why.
         gateway.upstream.handler = answer(COMPLETION)
         reply = await gateway.chat()

@@ -115,7 +115,15 @@ def test_nothing_of_another_organization_applies(home: Home, principals: Door) -
     home.agent(team="support")
     home.activate("a", "b")
     for kind, subject, name in (("team", "support", "a"), ("organization", "acme", "b")):
-        changes.bind(home.registry, actor=ACTOR, organization="acme", kind=kind, subject=subject, bundle=name)
+        changes.bind(
+            home.registry,
+            actor=ACTOR,
+            organization="acme",
+            kind=kind,
+            subject=subject,
+            bundle=name,
+            without_members=True,
+        )
     assert principals.get(home.credential(home.key())).bindings == ()
 
 

@@ -16,6 +16,7 @@ from sqlmodel import SQLModel
 import gateway.registry.migrations
 from gateway.errors import Denied, GatewayError
 from gateway.registry import changes, queries, triggers
+from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
 from gateway.registry.migrations.versions.r0001_initial import WRITTEN_ONCE
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES, EVENTS, PARTS
@@ -256,11 +257,14 @@ def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
     reader = RegistryReader(path)
     before = at_once(reader.epochs())
     assert before == Epochs(4, 4, 4, 4)  # beyond every number that was in use, so nothing cached is taken for current
-    changes.revoke_agent(registry, actor=ACTOR, organization="acme", agent="bot")
+    assert suspend_agent(registry, actor=ACTOR, organization="acme", agent="bot") is not None
     assert moved(before, at_once(reader.epochs())) == {"authority"}
     reader.close()
     with registry.read() as session:
         found = session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all()
+        checked = "SELECT sql LIKE '%''active'', ''suspended'', ''revoked''%' FROM sqlite_master WHERE name = 'agent'"
+        assert session.connection().exec_driver_sql(checked).scalar() == 1
+        assert session.connection().exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
     new = Registry(tmp_path / "new.db")
     new._make_tables(None)
     with new.read() as session:

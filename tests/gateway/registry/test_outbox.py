@@ -140,7 +140,9 @@ def test_every_kind_of_change_is_an_entry(home: Home, writers: list[AuditWriter]
     home.activate(*(f"bundle-{number}" for number in range(50)))
     given = {"actor": ACTOR, "organization": ORG}
     for effect in ("grant", "guard"):  # the second replaces the first
-        changes.bind(home.registry, kind="agent", subject="bot", bundle="bundle-1", effect=effect, **given)
+        changes.bind(
+            home.registry, kind="agent", subject="bot", bundle="bundle-1", effect=effect, other_effect=True, **given
+        )
     changes.unbind(home.registry, kind="agent", subject="bot", bundle="bundle-1", **given)
     changes.add_upstream(
         home.registry, home.vault, name="openai", provider="openai",

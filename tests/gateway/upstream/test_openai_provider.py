@@ -14,7 +14,7 @@ import rfc8785
 from gateway.call import Call, Reference, Tool
 from gateway.errors import REASONS, Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
 from gateway.upstream.providers.openai.answers import read_usage
 from gateway.upstream.providers.presets import PROVIDERS
 
@@ -24,7 +24,7 @@ USER = {"role": "user", "content": "hello"}
 
 
 def call(body: Any, endpoint: Endpoint = CHAT, provider: Provider = PROVIDER) -> Call:
-    return provider.read(endpoint, strict_json.dump(body))
+    return provider.read(endpoint, Head(), strict_json.dump(body))
 
 
 def chat(**members: Any) -> Call:
@@ -40,17 +40,17 @@ def test_a_plain_call() -> None:
 
 
 def test_the_list_of_models_has_no_body() -> None:
-    found = PROVIDER.read(MODELS, b"")
+    found = PROVIDER.read(MODELS, Head(), b"")
     assert (found.action, found.body, found.raw, found.model, found.models) == ("models.list", None, b"", None, ())
 
 
 def test_a_model_is_named_in_the_path() -> None:
     endpoint = Endpoint("openai", MODEL.route, "/v1/models/gpt-4o", {"model": "gpt-4o"})
-    found = PROVIDER.read(endpoint, b"")
+    found = PROVIDER.read(endpoint, Head(), b"")
     assert (found.action, found.model, found.models) == ("models.retrieve", "gpt-4o", ("gpt-4o",))
     assert found.params == {"model": "gpt-4o"}
     with pytest.raises(Denied, match="malformed"):
-        PROVIDER.read(Endpoint("openai", MODEL.route, "/v1/models/aig_sk_x", {"model": "aig_sk_x"}), b"")
+        PROVIDER.read(Endpoint("openai", MODEL.route, "/v1/models/aig_sk_x", {"model": "aig_sk_x"}), Head(), b"")
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_capping_the_output(provider: Provider, given: dict[str, Any], cap: int,
     assert (capped.body, edits) == (plain | wanted, ("max_output_tokens",))
     # What was capped is a fixed point, and the bytes that are sent say the same.
     assert provider.edit(capped, Edits(max_output_tokens=cap)) == (capped, ())
-    assert provider.read(CHAT, capped.raw) == capped
+    assert provider.read(CHAT, Head(), capped.raw) == capped
     assert capped.max_output_tokens is not None
     assert capped.max_output_tokens <= cap
 
@@ -445,7 +445,73 @@ def test_asking_for_usage(given: dict[str, Any], options: dict[str, Any] | None)
     assert edits == ("stream_options.include_usage",)
     assert asked.body is not None
     assert asked.body["stream_options"] == options
-    assert PROVIDER.read(CHAT, asked.raw) == asked
+    assert PROVIDER.read(CHAT, Head(), asked.raw) == asked
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
+FUNCTION = {"type": "function", "function": {"name": "get_order"}}
+OTHER = {"type": "function", "function": {"name": "refund"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "unwanted", "wanted"),
+    [
+        ({"tools": [FUNCTION, OTHER]}, {"refund"}, {"tools": [FUNCTION]}),
+        ({"tools": [OTHER], "tool_choice": "auto", "parallel_tool_calls": True}, {"refund"}, {}),
+        (
+            {"tools": [FUNCTION, OTHER], "tool_choice": {"type": "function", "function": {"name": "refund"}}},
+            {"refund"},
+            {"tools": [FUNCTION]},
+        ),
+        ({"tools": [FUNCTION, OTHER], "tool_choice": "auto"}, {"refund"}, {"tools": [FUNCTION], "tool_choice": "auto"}),
+        ({"tools": [FUNCTION], "web_search_options": {}}, {"web_search"}, {"tools": [FUNCTION]}),
+        ({"tools": [{"type": "web_search"}]}, {"web_search"}, {}),
+        ({"functions": [{"name": "refund"}], "function_call": {"name": "refund"}}, {"refund"}, {}),
+        ({"tools": [FUNCTION]}, {"refund"}, None),
+        ({}, {"refund"}, None),
+    ],
+)  # fmt: skip
+def test_stripping_tools(given: dict[str, Any], unwanted: set[str], wanted: dict[str, Any] | None) -> None:
+    before = chat(**given)
+    stripped, edits = PROVIDER.edit(before, Edits(strip_tools=frozenset(unwanted)))
+    if wanted is None:
+        assert (stripped, edits) == (before, ())
+        return
+    assert edits == ("strip_tools",)
+    assert stripped.body == {"model": "gpt-4o", "messages": [USER], **wanted}
+    assert PROVIDER.read(CHAT, Head(), stripped.raw) == stripped
+    assert PROVIDER.edit(stripped, Edits(strip_tools=frozenset(unwanted))) == (stripped, ())
+
+
+def test_another_model() -> None:
+    before = chat(models=["gpt-4o", "o3"], route="fallback")
+    assert before.models == ("gpt-4o", "o3")
+    changed, edits = PROVIDER.edit(before, Edits(model="gpt-4o-mini"))
+    assert edits == ("model",)
+    assert (changed.model, changed.models) == ("gpt-4o-mini", ("gpt-4o-mini",))
+    assert PROVIDER.read(CHAT, Head(), changed.raw) == changed
+    assert PROVIDER.edit(changed, Edits(model="gpt-4o-mini")) == (changed, ())
+
+
+@pytest.mark.parametrize(
+    ("members", "modalities"),
+    [
+        ({}, ()),
+        ({"modalities": ["text"]}, ()),
+        ({"modalities": ["text", "audio"]}, ("audio",)),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, ("image",)),
+        # Servers look at the member, whatever the type says.
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "", "input_audio": {}}]}]}, ("audio",)),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]}, ("file",)),
+    ],
+)  # fmt: skip
+def test_modalities(members: dict[str, Any], modalities: tuple[str, ...]) -> None:
+    assert chat(**members).modalities == modalities
+
+
+def test_a_modality_that_is_not_known_is_refused() -> None:
+    with pytest.raises(Denied):
+        chat(modalities=["smell"])
 
 
 def test_what_goes_upstream() -> None:
@@ -459,7 +525,7 @@ def test_what_goes_upstream() -> None:
     assert "s3cret" not in repr(outgoing)
     assert outgoing.take_body() == chat().raw
     assert outgoing.take_body() == b""
-    listed = PROVIDER.prepare(PROVIDER.read(MODELS, b""), "https://api.example/v1", None, {})
+    listed = PROVIDER.prepare(PROVIDER.read(MODELS, Head(), b""), "https://api.example/v1", None, {})
     assert (listed.method, str(listed.url), listed.headers) == ("GET", "https://api.example/v1/models", {})
 
 
@@ -478,3 +544,10 @@ def test_errors_have_the_shape_of_openai(code: str) -> None:
 )
 def test_usage_that_is_none(usage: object) -> None:
     assert read_usage({"usage": usage}) is None
+
+
+def test_a_stream_fails_with_an_event_that_the_sdk_raises() -> None:
+    event = PROVIDER.error_event(CHAT, Denied("upstream_timeout"))
+    assert event.startswith(b"data: ")
+    assert event.endswith(b"\n\n")
+    assert json.loads(event[6:])["error"]["code"] == "upstream_timeout"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Endpoint
+from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 
 PROVIDER = PROVIDERS["openai"]
@@ -39,7 +39,7 @@ def test_every_request_is_a_call(recordings_dir: Path) -> None:
         if REFUSED_MEMBERS & body.keys():
             continue
         raw = json.dumps(body).encode()
-        call = PROVIDER.read(CHAT, raw)
+        call = PROVIDER.read(CHAT, Head(), raw)
         assert call.model == recorded["expect"]["model"], recorded["note"]
         assert call.messages == len(body["messages"])
         assert call.stream == bool(body.get("stream"))
@@ -56,7 +56,7 @@ def test_usage_and_the_end_of_every_answer(recordings_dir: Path, size: int) -> N
         answer = recorded["response"].encode()
         if len(answer) // size > 20_000:
             continue
-        tap = PROVIDER.tap(EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
+        tap = PROVIDER.tap(CHAT, EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
         before = b"".join(
             tap.feed(answer[at : at + size], at + size >= len(answer)) for at in range(0, len(answer), size)
         )
@@ -90,7 +90,7 @@ def test_hiding_usage_removes_one_event(recordings_dir: Path) -> None:
         if not recorded["stream"]:
             continue
         answer = recorded["response"].encode()
-        tap = PROVIDER.tap(EVENTS, ("stream_options.include_usage",), stores=False)
+        tap = PROVIDER.tap(CHAT, EVENTS, ("stream_options.include_usage",), stores=False)
         shown = tap.feed(answer, True) + tap.finish()
         events = answer.split(b"\n\n")
         hidden = [event for event in events if b'"choices":[],"usage":{' in event]
@@ -106,7 +106,7 @@ def test_usage_of_the_other_speakers_in_total(recordings_dir: Path) -> None:
         if expected is None:
             continue
         answer = recorded["response"].encode()
-        tap = PROVIDER.tap(EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
+        tap = PROVIDER.tap(CHAT, EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
         tap.feed(answer, True)
         tap.finish()
         assert tap.report.usage is not None, recorded["note"]

@@ -338,6 +338,37 @@ def test_errors_are_for_people_or_for_programs(policy) -> None:
     assert json.loads(out)["errors"][0]["code"] == "rego_parse_error"
 
 
+def test_raw_is_for_scripts(policy) -> None:
+    assert policy("eval", "-f", "raw", 'x := ["a b", 1][_]; x') == (0, "true a b\ntrue 1\n", "")
+    assert policy("eval", "-f", "raw", "input.x") == (0, "", "")
+    assert policy("eval", "-f", "raw", '{"a": ["b"]}')[1] == '{"a":["b"]}\n'
+
+
+def test_eval_explains_what_failed(policy) -> None:
+    write("input.json", '{"roles": ["guest"]}')
+    command = ["eval", "-d", "p", "-i", "input.json", "data.authz.allow == true", "-f", "pretty", "--explain"]
+    failed = '  p/authz.rego:6: `"admin" in input.roles` does not hold; input.roles = ["guest"]\n'
+    asked = "query:1: `data.authz.allow == true` does not hold; data.authz.allow = false\n"
+    assert policy(*command, "fails") == (0, f"{failed}{asked}false\n", "")
+    write("input.json", '{"roles": ["admin"]}')
+    assert policy(*command, "fails")[1] == "true\n"
+    _, full, err = policy(*command, "full")
+    assert '  p/authz.rego:6: `"admin" in input.roles` holds; input.roles = ["admin"]\n' in full
+    assert err == 'roles ["admin"]\n', "the second evaluation prints nothing"
+    _, out, _ = policy("eval", "-d", "p", "data.authz.allow == true", "--explain", "fails")
+    assert (
+        "query:1: `data.authz.allow == true` does not hold; data.authz.allow = false" in json.loads(out)["explanation"]
+    )
+
+
+@pytest.mark.parametrize(("query", "name"), [("cuont([1])", "count"), ("x := regex.mtach(`a`, `b`)", "regex.match")])
+def test_a_misspelt_function_of_a_query_has_a_hint(policy, query: str, name: str) -> None:
+    code, out, err = policy("eval", "-f", "pretty", query)
+    assert (code, out) == (2, "")
+    assert "rego_type_error: undefined function " in err
+    assert f"hint: did you mean `{name}`?" in err
+
+
 # ---- wrong usage
 
 

@@ -119,10 +119,25 @@ def test_what_is_no_schema_has_no_place_in_a_policy(policy: Policy) -> None:
     assert text.startswith("rego_type_error: unable to compile the schema: has a primitive type that is NOT VALID")
 
 
-def test_the_gateways_input_is_a_schema_for_its_bundles(policy: Policy) -> None:
-    schema = str(ROOT / "schemas" / "input.schema.json")
+@pytest.mark.parametrize("schema", [str(ROOT / "schemas" / "input.schema.json"), "input"])
+def test_the_gateways_input_is_a_schema_for_its_bundles(policy: Policy, schema: str) -> None:
     assert policy("check", str(ROOT / "policies"), "--schema", schema)[:2] == (0, "")
     write("p/authz.rego", "package authz\n\ndeny contains 1 if input.request.max_tokens > 1\n")
     code, _, text = policy("check", "p/authz.rego", "--schema", schema)
     assert code == 1
     assert text.startswith("p/authz.rego:3:20: rego_type_error: undefined ref: input.request.max_tokens\n")
+    assert "hint: did you mean `max_output_tokens`?" in text
+
+
+def test_a_misspelt_name_of_a_schema_has_a_hint(policy: Policy) -> None:
+    code, _, text = policy("check", "p", "--schema", "inptu")
+    assert (code, text) == (
+        2,
+        "error: cannot read `inptu`: No such file or directory\n  hint: did you mean `input`?\n",
+    )
+
+
+def test_a_file_of_that_name_comes_first(policy: Policy) -> None:
+    write("input", "type: object\nproperties: {user: {type: string}, role: {type: string}}\n")
+    write("p/authz.rego", 'package authz\n\nallow if input.user == "ann"\n')
+    assert policy("check", "p", "--schema", "input")[0] == 0

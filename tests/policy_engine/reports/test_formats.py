@@ -33,7 +33,7 @@ RESULTS = [
     result(
         "test_wrong",
         Outcome.FAILED,
-        failures=(Failure(Location("authz_test.rego", 8, 2, 8, 12), "`x == 1` is false", ("x = 2",)),),
+        failures=(Failure(Location("authz_test.rego", 8, 2, 8, 8), "x == 1", "does not hold", ("x = 2",)),),
     ),
     result("test_no", Outcome.FAILED, cases={"a#1": Case("a#1", passed=False), "b": Case("b", passed=True)}),
     result(
@@ -45,14 +45,15 @@ RESULTS = [
 
 def shown(form: Format, **what: Any) -> str:
     output = io.StringIO()
-    report(form, Console(file=output, width=40), sources={"a b/p,1.rego": "package p\n\nallow if }\n"}, **what)
+    sources = {"a b/p,1.rego": "package p\n\nallow if }\n", "authz_test.rego": "\n" * 7 + " x == 1\n"}
+    report(form, Console(file=output, width=40), sources=sources, **what)
     return output.getvalue()
 
 
 def test_pretty_has_both() -> None:
     text = shown(Format.PRETTY, findings=FINDINGS, results=RESULTS)
     assert text.startswith("a b/p,1.rego:3:10: rego_parse_error: unexpected `}`\n  3 | allow if }\n    |          ^\n")
-    assert "  authz_test.rego:8: `x == 1` is false\n    | x = 2\n" in text
+    assert "  8 |  x == 1\n    |  ^^^^^^ does not hold\n    | x = 2\n" in text
     assert text.endswith("PASS: 2/6\nFAIL: 2/6\nERROR: 1/6\nSKIPPED: 1/6\n")
 
 
@@ -64,7 +65,7 @@ def test_json_has_errors_and_tests() -> None:
     (failure,) = document["tests"][1]["failures"]
     assert failure == {
         "location": {"file": "authz_test.rego", "row": 8, "col": 2},
-        "message": "`x == 1` is false",
+        "message": "`x == 1` does not hold",
         "values": ["x = 2"],
     }
     assert json.loads(shown(Format.JSON, findings=[])) == {"errors": []}
@@ -87,7 +88,7 @@ def test_junit_counts_what_it_lists() -> None:
     }
     assert fine[0].text == "a \ufffd[1m <&> line"
     assert wrong[0].attrib["type"] == "test_failed"
-    assert wrong[0].text == "authz_test.rego:8:2: data.authz_test.test_wrong: `x == 1` is false\n  x = 2"
+    assert wrong[0].text == "authz_test.rego:8:2: data.authz_test.test_wrong: `x == 1` does not hold\n  x = 2"
     assert no[0].attrib["message"] == "data.authz_test.test_no is not true for a#1"
     assert [each[0].tag for each in (wrong, broken, later)] == ["failure", "error", "skipped"]
     assert (file.attrib["name"], nowhere.attrib["name"]) == ("a b/p,1.rego", "policies")
@@ -101,8 +102,8 @@ def test_github_annotates_the_line_that_failed() -> None:
     )
     assert lines[1] == "::warning title=bundle_error::no manifest"
     assert lines[2] == (
-        "::error file=authz_test.rego,line=8,col=2,endLine=8,endColumn=12,title=test_failed"
-        "::data.authz_test.test_wrong: `x == 1` is false%0A  x = 2"
+        "::error file=authz_test.rego,line=8,col=2,endLine=8,endColumn=8,title=test_failed"
+        "::data.authz_test.test_wrong: `x == 1` does not hold%0A  x = 2"
     )
     assert lines[4].startswith("::error file=a.rego,line=3,col=1,title=eval_conflict_error::")
     assert lines[-4:] == ["PASS: 2/6", "FAIL: 2/6", "ERROR: 1/6", "SKIPPED: 1/6"]

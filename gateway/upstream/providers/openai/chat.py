@@ -7,24 +7,24 @@ Specification: docs/architecture.md, sections 6 and 7.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint
+from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
+from gateway.upstream.providers.prompts import digest
 from gateway.upstream.strict_json import shown
 
 ACTION = "chat.completions"
 
 USAGE_EDIT = "stream_options.include_usage"
 CAP_EDIT = "max_output_tokens"
+TOOLS_EDIT = "strip_tools"
+MODEL_EDIT = "model"
 """How the log names what was changed in a body."""
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -69,7 +69,7 @@ _THEIRS = frozenset({"metadata", "logit_bias", "chat_template_kwargs"})
 _SCHEMA = frozenset({"schema"})
 
 
-def read(endpoint: Endpoint, provider: str, dialect: Dialect, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: bytes) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = strict_json.parse(raw)
     if not isinstance(body, dict):
@@ -90,6 +90,7 @@ def read(endpoint: Endpoint, provider: str, dialect: Dialect, raw: bytes) -> Cal
         method=endpoint.route.method,
         path=endpoint.path,
         params=endpoint.params,
+        query=head.query,
         raw=raw,
         body=body,
         model=models[0],
@@ -99,9 +100,10 @@ def read(endpoint: Endpoint, provider: str, dialect: Dialect, raw: bytes) -> Cal
         tools=_tools(body),
         roles=tuple(message["role"] for message in messages),
         messages=len(messages),
-        system_prompts=tuple(_digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
+        system_prompts=tuple(digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
         references=_references(messages),
         stores=members.boolean(body.get("store"), "store"),
+        modalities=_modalities(body, messages),
     )
 
 
@@ -118,9 +120,59 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         body = {**body, **limits}
         limit = _output_limit(body, dialect)
         names.append(CAP_EDIT)
+    tools = call.tools
+    if edits.strip_tools and any(_name(tool) in edits.strip_tools for tool in tools):
+        body = _stripped(body, edits.strip_tools)
+        tools = _tools(body)
+        names.append(TOOLS_EDIT)
+    models = call.models
+    if edits.model is not None and models != (edits.model,):
+        # A list of models to fall back on would bring the others back.
+        body = {name: value for name, value in body.items() if name not in ("models", "fallbacks", "route")}
+        body["model"] = edits.model
+        models = (edits.model,)
+        names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    return replace(call, raw=strict_json.dump(body), body=body, max_output_tokens=limit), tuple(names)
+    changed = replace(
+        call,
+        raw=strict_json.dump(body),
+        body=body,
+        model=models[0],
+        models=models,
+        max_output_tokens=limit,
+        tools=tools,
+    )
+    return changed, tuple(names)
+
+
+def _name(tool: Tool) -> str:
+    """What a policy calls the tool: its name, or its type if the provider runs it itself."""
+    return tool.name or tool.type
+
+
+def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
+    """The body without these tools, and without a choice of tools that they may have been."""
+    kept = dict(body)
+    for name in ("tools", "functions"):
+        if body.get(name) is not None:
+            left = [
+                item
+                for item, tool in zip(body[name], _tools({name: body[name]}), strict=True)
+                if _name(tool) not in unwanted
+            ]
+            kept[name] = left
+            if not left:
+                del kept[name]
+    if "web_search" in unwanted:
+        kept.pop("web_search_options", None)
+    # The choice may name a tool that is gone, or demand one where none is left.
+    for name in ("tool_choice", "function_call"):
+        if isinstance(kept.get(name), dict) or not kept.keys() & {"tools", "functions"}:
+            kept.pop(name, None)
+    if "tools" not in kept:
+        kept.pop("parallel_tool_calls", None)
+    return kept
 
 
 def _capped(body: dict[str, Any], cap: int, dialect: Dialect) -> dict[str, int]:
@@ -237,6 +289,28 @@ def _tool(item: dict[str, Any]) -> Tool:
     return Tool(kind, members.text(definition.get("name"), "`name` of a tool"))
 
 
+# Types of content parts, and what they bring besides text. Others are told by their names.
+_PART_KINDS = {"image_url": "image", "input_audio": "audio", "file": "file", "video_url": "video"}
+
+
+def _modalities(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The kinds of content besides text in the messages, and what is asked for in `modalities`."""
+    found: set[str] = set()
+    asked = body.get("modalities")
+    if asked is not None:
+        if not isinstance(asked, list):
+            members.refuse("`modalities` must be a list")
+        found.update(members.word(each, "a modality") for each in asked)
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            # Servers look at the member, whatever the type says.
+            found.update(kind for name, kind in _PART_KINDS.items() if name == part.get("type") or name in part)
+    if unknown := sorted(found - {"text", "audio", "file", "image", "video"}):
+        members.refuse(f"the modality {shown(unknown[0])} is not known")
+    return tuple(sorted(found - {"text"}))
+
+
 def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
     """What a message can name of the provider's state: uploaded files, and the audio of an earlier answer."""
     found: list[Reference] = []
@@ -265,25 +339,3 @@ def _files(value: object) -> Iterator[str]:
 
 def _id(value: object) -> str:
     return members.text(value, "an id in a message")
-
-
-def _digest(content: object) -> str:
-    """SHA-256 of a system prompt: of the UTF-8 of a string, of the RFC 8785 form of a list of parts.
-
-    For ASCII member names (`_messages` has refused others) and integers within 2**53, sorted orjson *is* RFC 8785;
-    other parts are refused, since no system prompt needs them and two spellings of one prompt must not have two
-    digests.
-    """
-    if isinstance(content, str):
-        return hashlib.sha256(content.encode()).hexdigest()
-    if not _is_plain(content):
-        members.refuse("numbers in the parts of a system prompt must be whole numbers within 2**53")
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return not isinstance(value, float) and not (isinstance(value, int) and abs(value) >= 2**53)

@@ -9,7 +9,7 @@ import orjson
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Outgoing, Route, plain_url
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.openai import chat
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.providers.openai.dialects import Dialect
@@ -28,9 +28,9 @@ class OpenAI:
     name = "openai"
     prefix = "/v1"
     routes: Sequence[Route] = (
-        Route("POST", "/chat/completions", chat.ACTION, has_body=True, request_headers=_FORWARDED),
-        Route("GET", "/models", "models.list", has_body=False, request_headers=_FORWARDED),
-        Route("GET", "/models/{model}", "models.retrieve", has_body=False, request_headers=_FORWARDED),
+        Route("POST", "/chat/completions", chat.ACTION, "json", request_headers=_FORWARDED),
+        Route("GET", "/models", "models.list", "none", request_headers=_FORWARDED),
+        Route("GET", "/models/{model}", "models.retrieve", "none", request_headers=_FORWARDED),
     )
     response_headers: tuple[bytes, ...] = (
         b"openai-*",
@@ -43,9 +43,9 @@ class OpenAI:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    def read(self, endpoint: Endpoint, raw: bytes) -> Call:
-        if endpoint.route.has_body:
-            return chat.read(endpoint, self.name, self._dialect, raw)
+    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+        if endpoint.route.action == chat.ACTION:
+            return chat.read(endpoint, head, self.name, self._dialect, raw)
         named = endpoint.params.get("model")
         return Call(
             action=endpoint.route.action,
@@ -69,9 +69,9 @@ class OpenAI:
             sent["Content-Type"] = "application/json"
         if secret is not None:
             sent["Authorization"] = f"Bearer {secret}"
-        return Outgoing(call.method, plain_url(base_url + call.path.removeprefix(self.prefix)), sent, call.raw)
+        return Outgoing(call.method, url_of(base_url, call.path.removeprefix(self.prefix), call.query), sent, call.raw)
 
-    def tap(self, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
+    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
         kind = content_type.partition(b";")[0].strip().lower()
         answers = Answers(stores=stores, hide_usage=chat.USAGE_EDIT in edits)
         if kind == b"text/event-stream":
@@ -79,5 +79,12 @@ class OpenAI:
         return DocumentTap(answers.document, expected=kind == b"application/json")
 
     def error(self, denied: Denied) -> bytes:
-        kind = _ERROR_TYPES.get(denied.reason.status, "server_error")
-        return orjson.dumps({"error": {"message": denied.text, "type": kind, "param": None, "code": denied.code}})
+        return orjson.dumps(_error(denied))
+
+    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+        return b"data: " + orjson.dumps(_error(denied)) + b"\n\n"
+
+
+def _error(denied: Denied) -> dict[str, object]:
+    kind = _ERROR_TYPES.get(denied.reason.status, "server_error")
+    return {"error": {"message": denied.text, "type": kind, "param": None, "code": denied.code}}
