@@ -357,6 +357,7 @@ def test_names_of_the_clients_own_are_not_looked_at() -> None:
     changed = body()
     changed["metadata"] = {"Köln ": "x"}
     changed["logit_bias"] = {"ID": 1}
+    changed["guided_json"] = changed["structured_outputs"] = {"properties": {"Größe": {}, "Name": {}}}
     changed["response_format"] = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"Type": 1, "ä ": 2}}}
     assert call(changed).tools == (Tool("function", "get"),)
 

@@ -64,8 +64,10 @@ _OPTION_NAMES = frozenset({"include_usage"})
 _FALLBACK_NAMES = frozenset({"model"})
 # Of all other objects at the top level, such as `response_format` and `tool_choice`.
 _SETTING_NAMES = _TOOL_NAMES | {"json_schema", "schema", "strict"}
-# Objects whose names are the client's own.
-_THEIRS = frozenset({"metadata", "logit_bias", "chat_template_kwargs"})
+# Objects whose names are the client's own: some are JSON Schemas, with the names of properties.
+_THEIRS = frozenset(
+    {"metadata", "logit_bias", "chat_template_kwargs", "guided_json", "structured_outputs", "json_schema"}
+)
 _SCHEMA = frozenset({"schema"})
 
 
