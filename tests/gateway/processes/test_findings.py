@@ -63,7 +63,7 @@ def test_a_gateway_of_another_version(facts: Facts, settings: Settings) -> None:
 def test_a_log_that_is_not_signed_in_time(
     age: int, running: bool, expected: int, facts: Facts, settings: Settings
 ) -> None:
-    """It is signed every ten seconds while the gateway runs; of a stopped one it is enough to say that it is stopped."""
+    """It is signed every ten seconds while the gateway runs; of a stopped one it is enough that it is stopped."""
     logs = Logs([Log("default", 12, 7, facts.now_ns - age * SECOND)])
     process = UP if running else Process(running=False)
     found = said(replace(facts, logs=logs, process=process), settings)
