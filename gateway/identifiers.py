@@ -69,6 +69,12 @@ def new_id(prefix: str) -> str:
     return prefix + uuid7()
 
 
+def time_ns_of(identifier: str) -> int:
+    """When an id was made, to the millisecond; it must be one that `new_id` made."""
+    text = identifier.partition("_")[2]
+    return int(text[:8] + text[9:13], 16) * 1_000_000
+
+
 def is_id(prefix: str, text: str) -> bool:
     """Whether `text` is an id with this prefix in the one spelling that `new_id` makes."""
     prefix = prefix if prefix.endswith("_") else prefix + "_"

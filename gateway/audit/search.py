@@ -66,6 +66,12 @@ def after(
     return [_found(row) for row in db.execute(_AFTER, values).fetchall()]
 
 
+def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
+    """The last entries about commits that were put into force or refused, newest first."""
+    rows = db.execute(f"{_SELECT} WHERE entry.kind = 'activation' ORDER BY entry.id DESC LIMIT ?", (limit,))
+    return [_found(row) for row in rows.fetchall()]
+
+
 def last_position(db: sqlite3.Connection) -> int:
     """The position of the newest entry."""
     (position,) = db.execute("SELECT max(id) FROM entry").fetchone()

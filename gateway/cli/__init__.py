@@ -30,6 +30,7 @@ from gateway.cli import (
     orgs,
     output,
     policies,
+    status,
     teams,
     up,
     upstreams,
@@ -55,6 +56,7 @@ def build() -> typer.Typer:
     app.command("demo")(demo.demo)
     app.command("init")(init.init)
     app.command("up")(up.up)
+    app.command("status")(status.status)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
     app.add_typer(teams.app, name="teams")
@@ -111,13 +113,9 @@ def _is_text(argument: str) -> bool:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from gateway.processes.version import version as program_version
 
-        try:
-            found = version("agent-identity-gateway")
-        except PackageNotFoundError:  # run from a source tree that was never installed
-            found = "(not installed)"
-        typer.echo(f"gateway {found}")
+        typer.echo(f"gateway {program_version()}")
         raise typer.Exit
 
 

@@ -35,6 +35,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
 from gateway.dataplane.complaints import Complaints
+from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.references import References
@@ -79,6 +80,7 @@ class DataPlane:
         references: References,
         writer: AuditWriter,
         refusals: Refusals,
+        contacts: Contacts,
         client: UpstreamClient,
         requests: RequestLog | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class DataPlane:
         self._references = references
         self._writer = writer
         self._refusals = refusals
+        self._contacts = contacts
         self._client = client
         self._requests = requests
         self._complaints = Complaints()
@@ -311,6 +314,7 @@ class DataPlane:
             if failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status
             exchange.outcome = outcome
+            self._contacts.note(exchange.match.destination.id, outcome, exchange.upstream_status, exchange.detail)
             closed = await self._record_completed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:

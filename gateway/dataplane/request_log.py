@@ -139,7 +139,7 @@ class _Columns:
         tokens = "" if line.input_tokens is None else f"{line.input_tokens}+{line.output_tokens} tokens"
         outcome = self._coloured(f"{line.outcome:20}", line)
         status = "" if line.status is None else line.status
-        text = f"{clock} {line.agent or '-':16} {line.subject:24} {outcome} {status:3} {tokens:>16}"
+        text = f"{clock} {line.agent or '-':16} {line.subject:26} {outcome} {status:3} {tokens:>16}"
         # The decision's id is for looking up why.
         return f"{text} {line.milliseconds:6} ms  {'' if line.outcome == 'ok' else line.decision}".rstrip()
 

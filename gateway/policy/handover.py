@@ -136,6 +136,15 @@ class Handover:
             raise GatewayError("runtime_unavailable", message, subject=str(self._path)) from error
 
 
+def workers(path: Path) -> list[str]:
+    """The boot ids of the data workers that have joined, dead ones too; for those who only look."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+            return [boot for (boot,) in db.execute("SELECT boot FROM policy_worker ORDER BY boot")]
+    except sqlite3.Error:
+        return []  # no worker has ever joined
+
+
 class Follower:
     """A data worker's part: it keeps in memory what is in force and what is announced."""
 

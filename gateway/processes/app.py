@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import uvloop
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import logs
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
-from gateway.http import listener
+from gateway.http import listener, refusal
 from gateway.processes.background import Background
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings, load_settings, url
 
 logger = logging.getLogger("gateway.processes.app")
 
@@ -40,6 +41,7 @@ Ready: TypeAlias = Callable[[dict[str, Any]], None]
 
 async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
     """A data worker, from its start to its end."""
+    from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
@@ -77,6 +79,9 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         await follower.begin()
         stack.callback(follower.close)
         stack.callback(background.start("following the policies", follower.run()).cancel)
+        contacts = Contacts(data.runtime_db)
+        stack.callback(contacts.close)
+        stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
         requests = None
@@ -91,6 +96,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             references=references,
             writer=writer,
             refusals=refusals,
+            contacts=contacts,
             client=client,
             requests=requests,
         )
@@ -127,7 +133,7 @@ async def _control(
     try:
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        health = Health(_nothing, duties.checks())
+        health = Health(_not_here(url(settings.host, settings.port)), duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
@@ -136,10 +142,20 @@ async def _control(
         await asyncio.to_thread(duties.close)
 
 
-async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    """The application of the control listener, which has no API yet: 404 for everything but health."""
-    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
+def _not_here(data_plane: str) -> ASGIApp:
+    """The application of the control listener, which has no API yet: 404 for everything but health.
+
+    It is for agents whose base URL has the wrong port.
+    """
+    text = f"this is the gateway's control plane, which serves no agents: their base URL begins with {data_plane}"
+    body = refusal.document(text, "unknown_route")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 404, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
 
 
 async def _lifeline(stop: asyncio.Event) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
@@ -22,7 +23,7 @@ from gateway.errors import GatewayError
 from gateway.http.health import Check
 from gateway.policy.rollout.fetch import Fetcher
 from gateway.policy.rollout.sync import PolicySync
-from gateway.registry import outbox, queries
+from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots, Presence
@@ -97,12 +98,14 @@ class Duties:
         return await asyncio.to_thread(self._count)
 
     def _count(self) -> dict[str, Any]:
-        organizations = queries.organizations(self._registry)
-        active = queries.activation(self._registry)
+        found = inventory.take(self._registry, time.time_ns())
+        faults = inventory.sealed_faults(found, self._settings.data.keys)
+        states = [each for tenant in found.tenants for each in tenant.upstreams]
         return {
-            "agents": sum(len(queries.agents(self._registry, name)) for name in organizations),
-            "upstreams": sum(len(queries.upstreams(self._registry, name)) for name in organizations),
-            "bundles": len(active.bundles) if active else 0,
+            "agents": sum(len(tenant.agents) for tenant in found.tenants),
+            "upstreams": len(states),
+            "bundles": len(found.activation.bundles) if found.activation else 0,
+            "sealed": {each.record.name: faults[each.record.id] for each in states if each.record.id in faults},
         }
 
     def healthy(self) -> bool:

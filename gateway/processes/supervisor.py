@@ -9,8 +9,11 @@ Specification: docs/architecture.md, section 12.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +21,7 @@ from typing import Any
 from gateway.errors import GatewayError
 from gateway.http import listener
 from gateway.processes.children import Child
+from gateway.processes.version import version
 from gateway.settings import DEFAULT_DATA, Settings, url
 from gateway.storage.liveness import OnlyOne
 
@@ -50,6 +54,7 @@ class Supervisor:
             state = await control.start()
             await asyncio.gather(*(worker.start() for worker in workers))
             keepers = [asyncio.create_task(child.keep(self._hurry)) for child in (control, *workers)]
+            only_one.tell(json.dumps(about(settings)).encode())
             for line in greeting(settings, state):
                 self._announce(line)
             await self._stop.wait()
@@ -96,6 +101,18 @@ def _with_ports(settings: Settings, data: socket.socket, control: socket.socket)
     return replace(settings, port=data.getsockname()[1], control_port=control.getsockname()[1])
 
 
+def about(settings: Settings) -> dict[str, Any]:
+    """What `gateway status` is told about a gateway that has come up now."""
+    return {
+        "pid": os.getpid(),
+        "since_ns": time.time_ns(),
+        "version": version(),
+        "data_plane": url(settings.host, settings.port),
+        "control_plane": url(settings.control_host, settings.control_port),
+        "workers": settings.workers,
+    }
+
+
 def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
     """What the operator reads: where agents connect, and what is still missing."""
     address = url(settings.host, settings.port)
@@ -109,4 +126,6 @@ def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
         lines.append(f"no policy is active, so every request is denied `no_policy`: commit a bundle to {where}")
     if not state.get("upstreams"):
         lines.append(f"no upstream yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY{suffix}`")
+    for name, fault in state.get("sealed", {}).items():
+        lines.append(f"upstream `{name}` cannot be used: {fault}")
     return lines

@@ -314,6 +314,15 @@ def bindings(
         return _with_members(session, owner, records) if at_ns is None else records
 
 
+def bindings_in_force(session: Session, owner: Organization) -> list[BindingRecord]:
+    """All bindings of an organization as `bindings` tells them, inside a caller's session."""
+    named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
+    mine = named.where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
+    living = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status) != "revoked"))
+    rows = session.exec(living.order_by(Binding.id)).all()
+    return _with_members(session, owner, [binding_record(owner, row, name) for row, name in rows])
+
+
 def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
     with registry.read() as session:
         owner = find_organization(session, organization)

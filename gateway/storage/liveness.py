@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
@@ -101,6 +102,10 @@ class LiveBoots(Collection[str]):
         return sorted(os.listdir(self._directory)) if self._directory.is_dir() else []
 
 
+# How long a start waits for those who only look whether a gateway is running: they hold the lock for microseconds.
+_LOOKED_AT_SECONDS = 0.5
+
+
 class OnlyOne:
     """The right to run a gateway on a data directory: only one process has it, and it belongs to the owner."""
 
@@ -117,16 +122,45 @@ class OnlyOne:
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise GatewayError("data_not_writable", f"cannot write to `{where}`: {reason}", subject=where) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise GatewayError(
-                "already_running",
-                f"a gateway is running on `{where}` already",
-                subject=where,
-                hint="stop it first, or name another directory with --data",
-            ) from None
+        ends = time.monotonic() + _LOOKED_AT_SECONDS
+        while not _locked(self._file, fcntl.LOCK_EX):
+            if time.monotonic() > ends:
+                os.close(self._file)
+                raise GatewayError(
+                    "already_running",
+                    f"a gateway is running on `{where}` already",
+                    subject=where,
+                    hint="stop it first, or name another directory with --data",
+                )
+            time.sleep(0.01)
+        self.tell(b"")
+
+    def tell(self, about: bytes) -> None:
+        """Leave word about this gateway for `running`. It counts for as long as this process lives."""
+        with suppress(OSError):  # a full disk stops no gateway
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, about, 0)
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def running(data: DataDirectory) -> bytes | None:
+    """What the gateway that runs on a data directory tells about itself, perhaps nothing yet; None if none runs."""
+    try:
+        file = os.open(data.path / "up.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return None if _locked(file, fcntl.LOCK_SH) else os.pread(file, os.fstat(file).st_size, 0)
+    finally:
+        os.close(file)
+
+
+def _locked(file: int, kind: int) -> bool:
+    """Take a lock, if no other process stands in the way."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -111,13 +111,12 @@ class RouteTable:
             return match
         if not wanted.plain:
             assert wanted.named is not None
-            raise _no_upstream(wanted.named[0], wanted.provider.prefix, upstreams)
+            raise _no_upstream(wanted, wanted.named[0], upstreams)
         default = next(iter(upstreams.values()), None)
         if default is None or not default.default:
-            start = f"no upstream is the default: name one in the base URL, as in /NAME{wanted.provider.prefix}"
-            raise Denied(
-                "unknown_route", reasons=[f"{start}, or make one the default with `gateway upstreams add … --default`"]
-            )
+            cause = f"no upstream is the default: name one in the base URL, as in /NAME{wanted.provider.prefix}"
+            cause += ", or make one the default with `gateway upstreams add … --default`"
+            raise wrong_route.refusal(wanted.method, wanted.path, cause)
         found = [
             match for each in upstreams.values() if (match := _match(each, wanted.method, wanted.path)) is not None
         ]
@@ -125,9 +124,8 @@ class RouteTable:
             raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(default.provider)])
         if len(found) > 1 and not found[0].destination.default:
             names = ", ".join(match.destination.name for match in found)
-            raise Denied(
-                "unknown_route", reasons=[f"several upstreams serve this: name one in the base URL, of {names}"]
-            )
+            cause = f"several upstreams serve this: name one in the base URL, of {names}"
+            raise wrong_route.refusal(wanted.method, wanted.path, cause)
         return found[0]
 
 
@@ -136,11 +134,13 @@ def _match(destination: Destination, method: str, path: str) -> Match | None:
     return None if found is None else Match(destination, Endpoint(destination.name, found[0], path, found[1]))
 
 
-def _no_upstream(name: str, prefix: str, upstreams: Iterable[str]) -> Denied:
+def _no_upstream(wanted: Target, name: str, upstreams: Iterable[str]) -> Denied:
     """The refusal of an upstream that this organization does not have; other organizations' are not looked at."""
+    prefix = wanted.provider.prefix
     if f"/{name}" == prefix:
-        return Denied("unknown_route", reasons=[f"the base URL has `{prefix}` twice: it must end in `{prefix}` once"])
-    reason = f"there is no upstream {shown(name)}, which the base URL names"
-    if similar := difflib.get_close_matches(name, upstreams, 1):
-        reason += f": did you mean `{similar[0]}`?"
-    return Denied("unknown_route", reasons=[reason])
+        cause = wrong_route.twice(prefix)
+    else:
+        cause = f"there is no upstream {shown(name)}, which the base URL names"
+        if hint := did_you_mean(name, upstreams):
+            cause += f": {hint}"
+    return wrong_route.refusal(wanted.method, wanted.path, cause)

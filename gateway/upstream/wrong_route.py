@@ -1,8 +1,8 @@
 """Refusals of requests for which there is no route: they say what is served, and what is probably wrong.
 
 Nobody is authenticated yet when most of them are made, so they tell only what every gateway of this version has in
-common, and what the client sent. An SDK adds the path of its route to its base URL, so a wrong path is nearly always a
-wrong base URL, or an API that is not served.
+common, and what the client sent. An SDK adds a path to its base URL (some with the version, some without), so a wrong
+path is nearly always a wrong base URL, or an API that is not served.
 Specification: docs/architecture.md, section 7, step 2.
 """
 
@@ -28,24 +28,32 @@ _KNOWN_APIS = {
 
 def unknown(method: str, path: str, families: Sequence[Routes] = FAMILIES) -> Denied:
     """The refusal of a path that none of these families has a route for, or none that takes this method."""
-    asked = shown(f"{method} {path}", _MAX_PATH)
     if methods := _methods(path, families):
         taken = " or ".join(methods)
         return Denied(
             "wrong_method",
-            reasons=[f"{asked} is no route: this path takes {taken}"],
+            reasons=[f"{_asked(method, path)} is no route: this path takes {taken}"],
             headers=[(b"allow", ", ".join(methods).encode())],
         )
-    return Denied("unknown_route", reasons=[asked, _cause(path, families), _served(families)])
+    return refusal(method, path, _cause(path, families), families)
+
+
+def refusal(method: str, path: str, cause: str, families: Sequence[Routes] = FAMILIES) -> Denied:
+    """The refusal of a path that leads nowhere for this cause."""
+    like = [family for family in families if family.provider is speaker(path)]
+    return Denied("unknown_route", reasons=[_asked(method, path), cause, _served(like or families)])
 
 
 def speaker(path: str) -> Provider | None:
     """The provider in whose shape such a refusal is made: the one that the path looks like, if there is one."""
-    for family in FAMILIES:
-        provider = family.provider
-        if f"{provider.prefix}/" in f"{path}/" or path.endswith(tuple(route.path for route in provider.routes)):
-            return provider
-    return None
+    providers = [family.provider for family in FAMILIES]
+    by_route = [each for each in providers if any(route.path in path for route in each.routes)]
+    by_prefix = [each for each in providers if each.prefix and f"{each.prefix}/" in f"{path}/"]
+    return next(iter([*by_route, *by_prefix]), None)
+
+
+def _asked(method: str, path: str) -> str:
+    return shown(f"{method} {path}", _MAX_PATH)
 
 
 def _methods(path: str, families: Sequence[Routes]) -> list[str]:
@@ -56,7 +64,7 @@ def _methods(path: str, families: Sequence[Routes]) -> list[str]:
 
 def _served(families: Sequence[Routes]) -> str:
     every = [(family.provider.prefix, route) for family in families for route in family.provider.routes]
-    listed = [f"{route.method} {prefix}{route.path}" for prefix, route in every]
+    listed = dict.fromkeys(f"{route.method} {prefix}{route.path}" for prefix, route in every)
     return f"this gateway serves {', '.join(listed)}, each also under /NAME for the upstream NAME"
 
 
@@ -67,18 +75,24 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
         return "the path has a slash too many: is there one at the end of the base URL?"
     for family in families:
         prefix = family.provider.prefix
-        must = f"it must end in `{prefix}`"
+        if not prefix:
+            continue
         if any(_methods(each, families) for each in _with(plain, prefix)):
-            return f"`{prefix}` is missing from the base URL: {must}"
+            return f"`{prefix}` is missing: the base URL should end in it"
         if _methods(_once(plain, prefix), families):
-            return f"the base URL has `{prefix}` twice: {must} once"
+            return twice(prefix)
         if any(_methods(plain.removesuffix(route.path), families) for route in family.provider.routes):
-            return f"the base URL ends in a route: {must}, because the client adds the route"
+            return "the path has a route twice: take it out of the base URL, because the client adds it"
     for name, called in _KNOWN_APIS.items():
         if re.search(rf"{name}(?:/|$)", plain) and not _is_served(name, families):
             return f"this gateway does not serve {called}"
     usual = "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
     return usual if _is_served("/responses", families) else f"{usual}, such as the Responses API"
+
+
+def twice(prefix: str) -> str:
+    """What to do about a prefix that is in the base URL and in what the client adds."""
+    return f"the path has `{prefix}` twice: take one out of the base URL"
 
 
 def _is_served(name: str, families: Sequence[Routes]) -> bool:
@@ -87,7 +101,7 @@ def _is_served(name: str, families: Sequence[Routes]) -> bool:
 
 def _once(path: str, prefix: str) -> str:
     """The path with the prefix once where it stands several times in a row."""
-    return re.sub(rf"(?:{re.escape(prefix)}){{2,}}(?=/)", prefix, path) if prefix else path
+    return re.sub(rf"(?:{re.escape(prefix)}){{2,}}(?=/)", prefix, path)
 
 
 def _with(path: str, prefix: str) -> list[str]:

@@ -144,3 +144,11 @@ class Provider(Protocol):
 def plain_url(text: str) -> URL:
     """A URL of nothing but characters that need no escape. Parsing one costs more than anything else about it."""
     return URL(text, encoded=True)
+
+
+def url_of(base_url: str, path: str, query: Mapping[str, str]) -> URL:
+    """The URL of a route; `path` and `query` hold plain characters only."""
+    text = base_url + path
+    if query:
+        text += "?" + "&".join(f"{name}={value}" for name, value in query.items())
+    return plain_url(text)

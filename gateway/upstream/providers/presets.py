@@ -5,12 +5,14 @@ Where their makers serve them is `gateway/registry/names.py`, because that is fi
 
 from __future__ import annotations
 
+from gateway.upstream.providers.anthropic.provider import Anthropic
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.openai.dialects import EITHER, OLDER, OPENAI
 from gateway.upstream.providers.openai.provider import OpenAI
 
 PROVIDERS: dict[str, Provider] = {
     "openai": OpenAI(OPENAI),
+    "anthropic": Anthropic(),
     "openai-compatible": OpenAI(EITHER),
     "deepseek": OpenAI(OLDER),
     "groq": OpenAI(OPENAI),

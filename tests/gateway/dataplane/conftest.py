@@ -18,6 +18,7 @@ import pytest
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -334,6 +335,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)
         stack.callback(references.close)
+        contacts = Contacts(data.runtime_db)
+        stack.callback(contacts.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
@@ -342,6 +345,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             references=references,
             writer=writer,
             refusals=refusals,
+            contacts=contacts,
             client=client,
         )
         listener = server.listen("127.0.0.1", 0)

@@ -151,10 +151,10 @@ def test_the_responses_api_is_refused_by_name(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("base_url", "says"),
     [
-        ("{}", "`/v1` is missing from the base URL"),
-        ("{}/mock", "`/v1` is missing from the base URL"),
-        ("{}/v1/v1", "the base URL has `/v1` twice"),
-        ("{}/v1/chat/completions", "the base URL ends in a route"),
+        ("{}", "`/v1` is missing"),
+        ("{}/mock", "`/v1` is missing"),
+        ("{}/v1/v1", "the path has `/v1` twice"),
+        ("{}/v1/chat/completions", "the path has a route twice"),
         ("{}/mokc/v1", "did you mean `mock`?"),
     ],
 )
@@ -167,6 +167,26 @@ def test_a_wrong_base_url_is_explained(live: Live, base_url: str, says: str) -> 
         client.chat.completions.create(model="gpt-4o", messages=HELLO)
     assert (caught.value.code, caught.value.type) == ("unknown_route", "not_found_error")
     assert says in str(caught.value)
+
+
+def test_the_operator_is_told_that_an_upstream_demands_a_key(live: Live, client: openai.OpenAI) -> None:
+    for status in (401, 403):
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.chat.completions.create(model=f"mock-status-{status}", messages=HELLO)
+        assert (caught.value.code, caught.value.status_code) == ("upstream_unavailable", 502)
+        assert "injected failure" not in str(caught.value)
+    assert live.up is not None
+    live.up.line(r"no call to the upstream `mock` can succeed: it demands a key, and the gateway has none for it")
+
+
+def test_an_agent_at_the_control_plane_is_told_where_to_go(live: Live) -> None:
+    assert live.up is not None
+    control = live.up.line(r"control plane (\S+)\)")[1]
+    with (
+        openai.OpenAI(base_url=f"{control}/v1", api_key=live.key, max_retries=0) as client,
+        pytest.raises(openai.NotFoundError, match=live.base_url.removesuffix("/v1")),
+    ):
+        client.models.list()
 
 
 def test_another_method_is_told_which_one_the_path_takes(live: Live) -> None:

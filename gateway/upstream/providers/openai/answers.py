@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from gateway.call import Reference, Usage
+from gateway.call import Usage
 from gateway.upstream import sse
+from gateway.upstream.providers.reported import count, keep, text
 from gateway.upstream.taps import Event, Report, json_object
 
 _END = b"[DONE]"
-_MAX_NAME = 256
-_ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
 
 
 class Answers:
@@ -27,9 +25,9 @@ class Answers:
     def document(self, document: dict[str, Any], report: Report) -> None:
         """Read an answer that is one document, or one chunk of a stream."""
         if report.model is None:
-            report.model = _text(document.get("model"))
+            report.model = text(document.get("model"))
             if self._stores:
-                _keep(report, "completion", document.get("id"))
+                keep(report, "completion", document.get("id"))
         if (usage := read_usage(document)) is not None:
             report.usage = usage
         choices = document.get("choices")
@@ -62,17 +60,17 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
     usage = document.get("usage")
     if not isinstance(usage, dict):
         return None
-    input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    input_tokens, output_tokens = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
     if input_tokens is None:
         return None
     into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     return Usage(
         input=input_tokens,
         output=output_tokens or 0,
-        cached=_count(into, "cached_tokens") or 0,
-        reasoning=_count(out, "reasoning_tokens") or 0,
-        audio_input=_count(into, "audio_tokens") or 0,
-        audio_output=_count(out, "audio_tokens") or 0,
+        cached=count(into, "cached_tokens") or 0,
+        reasoning=count(out, "reasoning_tokens") or 0,
+        audio_input=count(into, "audio_tokens") or 0,
+        audio_output=count(out, "audio_tokens") or 0,
     )
 
 
@@ -81,20 +79,4 @@ def _read_audio(choice: object, report: Report) -> None:
     message = choice.get("message") or choice.get("delta") if isinstance(choice, dict) else None
     audio = message.get("audio") if isinstance(message, dict) else None
     if isinstance(audio, dict):
-        _keep(report, "audio", audio.get("id"))
-
-
-def _keep(report: Report, kind: str, identifier: object) -> None:
-    if isinstance(identifier, str) and _ID.fullmatch(identifier):
-        reference = Reference(kind, identifier)
-        if reference not in report.created:
-            report.created.append(reference)
-
-
-def _count(details: object, name: str) -> int | None:
-    value = details.get(name) if isinstance(details, dict) else None
-    return value if value.__class__ is int and 0 <= value < 2**53 else None
-
-
-def _text(value: object) -> str | None:
-    return value[:_MAX_NAME] if isinstance(value, str) else None
+        keep(report, "audio", audio.get("id"))

@@ -7,18 +7,16 @@ Specification: docs/architecture.md, sections 6 and 7.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-import orjson
 
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
+from gateway.upstream.providers.prompts import digest
 from gateway.upstream.strict_json import shown
 
 ACTION = "chat.completions"
@@ -92,7 +90,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
         tools=_tools(body),
         roles=tuple(message["role"] for message in messages),
         messages=len(messages),
-        system_prompts=tuple(_digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
+        system_prompts=tuple(digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
         references=_references(messages),
         stores=members.boolean(body.get("store"), "store"),
         modalities=_modalities(body, messages),
@@ -322,24 +320,3 @@ def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
 
 def _id(value: object) -> str:
     return members.text(value, "an id in a message")
-
-
-def _digest(content: object) -> str:
-    """SHA-256 of a system prompt: of the UTF-8 of a string, of the RFC 8785 form of a list of parts.
-
-    For ASCII member names and integers within 2**53, sorted orjson *is* RFC 8785; other parts are refused, since no
-    system prompt needs them and two spellings of one prompt must not have two digests.
-    """
-    if isinstance(content, str):
-        return hashlib.sha256(content.encode()).hexdigest()
-    if not _is_plain(content):
-        members.refuse("the parts of a system prompt may hold only ASCII member names and whole numbers")
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(key.isascii() and _is_plain(member) for key, member in value.items())
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return not isinstance(value, float) and not (isinstance(value, int) and abs(value) >= 2**53)

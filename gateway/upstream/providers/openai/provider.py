@@ -9,7 +9,7 @@ import orjson
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, plain_url
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.openai import chat
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.providers.openai.dialects import Dialect
@@ -69,7 +69,7 @@ class OpenAI:
             sent["Content-Type"] = "application/json"
         if secret is not None:
             sent["Authorization"] = f"Bearer {secret}"
-        return Outgoing(call.method, plain_url(base_url + call.path.removeprefix(self.prefix)), sent, call.raw)
+        return Outgoing(call.method, url_of(base_url, call.path.removeprefix(self.prefix), call.query), sent, call.raw)
 
     def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
         kind = content_type.partition(b";")[0].strip().lower()

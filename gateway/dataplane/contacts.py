@@ -1,0 +1,131 @@
+"""How each upstream answered last: kept for `gateway status`, in `runtime.db`.
+
+A request only writes to memory. What has changed is written to the file once a second, and once more when the worker
+ends, so a file that cannot be written delays no request. All workers share one row for each upstream; the newest wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.storage import database_files
+
+logger = logging.getLogger("gateway.upstreams")
+
+FLUSH_SECONDS = 1.0
+_LONGEST_ERROR = 300
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS upstream_contact (
+  upstream TEXT PRIMARY KEY, success_ns INTEGER NOT NULL, error_ns INTEGER NOT NULL, error TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_MERGE = """
+INSERT INTO upstream_contact VALUES (?, ?, ?, ?) ON CONFLICT (upstream) DO UPDATE SET
+  error = CASE WHEN excluded.error_ns > error_ns THEN excluded.error ELSE error END,
+  error_ns = max(error_ns, excluded.error_ns),
+  success_ns = max(success_ns, excluded.success_ns)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """When an upstream last answered well and when a call to it last failed (0: never), and how that failed."""
+
+    success_ns: int = 0
+    error_ns: int = 0
+    error: str = ""
+
+
+class Contacts:
+    """What one worker has seen; used from its event loop's thread only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: dict[str, Contact] = {}
+        self._changed: set[str] = set()
+        self._complaint = ""
+
+    def note(self, upstream: str, outcome: str, status: int | None, detail: str) -> None:
+        """Remember how a call to this upstream (its id) ended. What the client or the gateway ended says nothing."""
+        before = self._seen.get(upstream, Contact())
+        error = _error(outcome, status, detail)
+        if error is None:
+            return
+        now = time.time_ns()
+        if error:
+            self._seen[upstream] = Contact(before.success_ns, now, error)
+        else:
+            self._seen[upstream] = Contact(now, before.error_ns, before.error)
+        self._changed.add(upstream)
+
+    async def run(self) -> None:
+        """Write what has changed at every interval, until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            if self._changed:
+                rows = self._take()
+                if not await asyncio.to_thread(self._write, rows):
+                    self._changed.update(row[0] for row in rows)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._write(self._take())
+
+    def _take(self) -> list[tuple[str, int, int, str]]:
+        taken, self._changed = self._changed, set()
+        return [(each, seen.success_ns, seen.error_ns, seen.error) for each in taken for seen in [self._seen[each]]]
+
+    def _write(self, rows: list[tuple[str, int, int, str]]) -> bool:
+        """Whether the rows are in the file now."""
+        if not rows:
+            return True
+        try:
+            with suppress(FileExistsError):
+                database_files.create(self._path)
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=1.0)) as db:
+                db.execute("PRAGMA synchronous = NORMAL")
+                db.execute(_TABLE)
+                db.executemany(_MERGE, rows)
+        except (sqlite3.Error, OSError) as error:
+            if str(error) != self._complaint:
+                logger.warning("how upstreams answered cannot be kept for `gateway status`: %s", error)
+            self._complaint = str(error)
+            return False
+        self._complaint = ""
+        return True
+
+
+def read(path: Path) -> dict[str, Contact]:
+    """What all workers have seen, by the upstream's id; empty if nothing was ever written."""
+    if not path.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+            rows = db.execute("SELECT upstream, success_ns, error_ns, error FROM upstream_contact").fetchall()
+    except sqlite3.Error:
+        return {}  # no request was ever forwarded, or the file is of no use, which a start of the gateway complains of
+    return {upstream: Contact(*values) for upstream, *values in rows}
+
+
+def _error(outcome: str, status: int | None, detail: str) -> str | None:
+    """Why a call failed; "" if the upstream did its part, None if that is not known.
+
+    An answer that blames the request (400, 404, …) is an answer: only the agent can do something about it.
+    """
+    if outcome == "ok":
+        return ""
+    if outcome == "provider_error":
+        ours = status is None or status in (401, 402, 403, 407, 429) or status >= 500
+        return (detail or f"it answered with status {status}")[:_LONGEST_ERROR] if ours else ""
+    if outcome == "upstream_timeout":
+        return detail[:_LONGEST_ERROR] or "it did not answer in time"
+    if outcome == "upstream_error":
+        return detail[:_LONGEST_ERROR] or "it could not be reached or broke off"
+    return None

@@ -1,0 +1,208 @@
+"""What in a gateway needs a person, out of what `status.py` found, each with what to do (pure).
+
+A *problem* is something that does not work, or protects nobody, and stays so until somebody acts: it makes `gateway
+status` exit with 1. A *remark* may be as somebody wants it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.dataplane.contacts import Contact
+from gateway.processes.status import Facts, Policies
+from gateway.processes.version import version
+from gateway.registry.inventory import Tenant
+from gateway.registry.records import BindingRecord
+from gateway.settings import DEFAULT_DATA, Settings
+
+ORGANIZATION = "default"
+# A log is signed at every interval; later than this beyond one, something keeps it from being signed.
+_UNSIGNED_GRACE_SECONDS = 10.0
+_OWED_SECONDS = 10.0
+_NAMES = 3  # named in one line
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was found, and what to do about it."""
+
+    level: Literal["problem", "remark"]
+    message: str
+    todo: str
+
+
+def judge(facts: Facts, settings: Settings) -> list[Finding]:
+    """Everything that needs a person, the most urgent first, then the remarks."""
+    where = "" if settings.data.path == DEFAULT_DATA else f" --data {shlex.quote(str(settings.data.path))}"
+    found = [
+        *_processes(facts, where),
+        *_log(facts, settings, where),
+        *_policies(facts, settings, where),
+        *(each for tenant in facts.inventory.tenants for each in _tenant(facts, tenant, where)),
+        *_agents_at_all(facts, where),
+        *_unused_bundles(facts, where),
+    ]
+    return sorted(found, key=lambda each: each.level == "remark")
+
+
+def _problem(message: str, todo: str) -> Finding:
+    return Finding("problem", message, todo)
+
+
+def _processes(facts: Facts, where: str) -> Iterator[Finding]:
+    process = facts.process
+    if not process.running:
+        yield _problem("the gateway is not running", f"type `gateway up{where}`")
+    elif process.starting:
+        yield Finding("remark", "the gateway is starting", "look again in a moment")
+    else:
+        if (alive := len(process.alive)) < process.workers:
+            yield _problem(f"{alive} of {process.workers} workers are running", "see the output of `gateway up`")
+        for address, fault in process.faults.items():
+            yield _problem(f"{address} {fault}", "see the output of `gateway up`")
+        if process.version != version():
+            message = f"the running gateway is of version {process.version}, this command of {version()}"
+            yield _problem(message, "restart the gateway")
+
+
+def _log(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
+    logs, owed_since = facts.logs, facts.inventory.owed_since_ns
+    if logs.problem:
+        yield _problem(f"the audit log cannot be read: {logs.problem}", f"type `gateway audit verify{where}`")
+    if owed_since is not None and facts.now_ns - owed_since > _OWED_SECONDS * 1e9:
+        yield _problem(
+            f"{facts.inventory.owed} changes are in force, but not in the audit log yet",
+            f"type `gateway audit verify{where}` to see what is wrong with the log",
+        )
+    late = 2 * settings.checkpoint_seconds + _UNSIGNED_GRACE_SECONDS
+    for each in logs.logs if facts.process.running else []:
+        if each.unsigned_since_ns is not None and facts.now_ns - each.unsigned_since_ns > late * 1e9:
+            yield _problem(
+                f"the newest {each.size - each.signed} entries of the log `{each.organization}` are not signed",
+                "see the output of `gateway up`, which says why",
+            )
+
+
+def _policies(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
+    policies, active = facts.policies, facts.inventory.activation
+    if policies.problem:
+        yield _problem("the policies repository cannot be read", policies.problem)
+    elif active is not None and active.commit == policies.head:
+        pass
+    elif policies.refusal is not None and policies.refusal.commit == policies.head:
+        yield _refused(policies)
+    elif not facts.process.running:
+        yield Finding("remark", f"commit {policies.head[:12]} is not in force yet", f"`gateway up{where}` tests it")
+    else:
+        yield Finding("remark", f"commit {policies.head[:12]} is being tested", "look again in a moment")
+    if active is None:
+        yield _problem(
+            "no policy is in force, so every request is denied `no_policy`",
+            f"commit a bundle to `{policies.ref}` of {policies.repository}",
+        )
+
+
+def _refused(policies: Policies) -> Finding:
+    refusal = policies.refusal
+    assert refusal is not None
+    first, *more = refusal.reason.splitlines() or [""]
+    also = f" (and {len(more)} more)" if more else ""
+    todo = "correct that and commit again" if refusal.outcome != "bundle_missing" else "do one or the other"
+    return _problem(
+        f"commit {refusal.commit[:12]} was not put into force: {refusal.outcome}: {first}{also}",
+        f"{todo}; until then the policies before it stay in force",
+    )
+
+
+def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
+    at = where if tenant.name == ORGANIZATION else f" --org {tenant.name}{where}"
+    active = [each for each in tenant.agents if each.status == "active"]
+    if active and not tenant.upstreams:
+        add = f"type `gateway upstreams add openai --key-env OPENAI_API_KEY{at}`"
+        yield _problem(f"organization `{tenant.name}` has no upstream", add)
+    if tenant.upstreams and not any(each.record.default for each in tenant.upstreams):
+        yield Finding(
+            "remark",
+            f"no upstream of `{tenant.name}` is the default, so `/v1/…` leads nowhere",
+            f"type `gateway upstreams add … --replace --default{at}`",
+        )
+    for each in tenant.upstreams:
+        name, contact = each.record.name, facts.contacts.get(each.record.id, Contact())
+        if fault := facts.sealed.get(each.record.id):
+            replace = f"give it its key again: `gateway upstreams add {name} --key-env VARIABLE --replace{at}`"
+            yield _problem(f"upstream `{name}` cannot be used: {fault}", replace)
+        # What failed before the upstream was changed says nothing about it now.
+        elif contact.error_ns > max(contact.success_ns, each.updated_ns):
+            seconds = (facts.now_ns - contact.error_ns) // 1_000_000_000
+            yield _problem(
+                f"the last call to upstream `{name}`, {seconds} s ago, failed: {contact.error}",
+                f"check its address and its key: `gateway upstreams list{at}`",
+            )
+    if without := [each.name for each in active if not each.live_keys]:
+        yield _problem(f"{_agents(without)} no key that works", f"type `gateway keys create {_one(without)}{at}`")
+    if without := [each.name for each in active if not each.granted]:
+        yield _problem(
+            f"{_agents(without)} no grant, so every request is denied `no_policy`",
+            f"type `gateway bind {_one(without)} BUNDLE{at}`",
+        )
+    for binding in tenant.bindings:
+        if not binding.agents:
+            yield _applies_to_nobody(binding, at)
+        in_force = facts.inventory.activation.bundles if facts.inventory.activation else {}
+        if binding.pinned is None and binding.agents and binding.bundle not in in_force:
+            yield _problem(
+                f"bundle `{binding.bundle}` is bound to {_subject(binding)}, but is not in force",
+                "commit it to the policies repository, or end the binding with `gateway unbind`",
+            )
+
+
+def _applies_to_nobody(binding: BindingRecord, at: str) -> Finding:
+    subject = _subject(binding)
+    effect = "the guard" if binding.effect == "guard" else "the grant"
+    if binding.subject_kind == "team":
+        join = f"type `gateway agents update AGENT --team {binding.subject}{at}`"
+    else:
+        join = f"type `gateway agents register NAME{at}`"
+    return _problem(
+        f"{effect} `{binding.bundle}` of {subject} applies to nobody",
+        f"{join}, or `gateway unbind {subject} {binding.bundle}{at}`",
+    )
+
+
+def _subject(binding: BindingRecord) -> str:
+    prefix = {"agent": "", "team": "team:", "organization": "org:"}[binding.subject_kind]
+    return f"{prefix}{binding.subject}"
+
+
+def _agents_at_all(facts: Facts, where: str) -> Iterator[Finding]:
+    if not any(tenant.agents for tenant in facts.inventory.tenants):
+        yield _problem("no agent is registered", f"type `gateway agents register NAME{where}`")
+
+
+def _unused_bundles(facts: Facts, where: str) -> Iterator[Finding]:
+    active = facts.inventory.activation
+    bound = {binding.bundle for tenant in facts.inventory.tenants for binding in tenant.bindings}
+    for name in sorted(set(active.bundles) - bound) if active else []:
+        message = f"bundle `{name}` is in force, but nobody is bound to it"
+        yield Finding("remark", message, f"type `gateway bind AGENT {name}{where}` if it should judge anybody")
+
+
+def _agents(names: list[str]) -> str:
+    """The subject of a sentence about agents, with its verb."""
+    if len(names) == 1:
+        return f"agent `{names[0]}` has"
+    return f"agents {_listed(names)} have"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = [f"`{name}`" for name in names]
+    if len(first) + 1 > _NAMES:
+        return f"{', '.join(first[:_NAMES])} and {len(first) + 1 - _NAMES} more"
+    return f"{', '.join(first)} and {last}"
+
+
+def _one(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else "AGENT"

@@ -1,0 +1,299 @@
+"""What `gateway status` knows about a gateway, running or not (docs/architecture.md, section 12).
+
+Everything is read as it is on disk, by the rights of the user who asks. A running gateway is asked one more thing:
+whether its listeners are ready. Nothing is changed. `findings.py` judges what is found here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.audit import checkpoint as checkpoints
+from gateway.audit import search, storage
+from gateway.dataplane import contacts
+from gateway.dataplane.contacts import Contact
+from gateway.errors import GatewayError
+from gateway.identifiers import time_ns_of
+from gateway.policy import handover
+from gateway.policy.rollout.source import GitSource
+from gateway.registry import inventory
+from gateway.registry.database import Registry
+from gateway.registry.inventory import Inventory
+from gateway.settings import DataDirectory, Settings
+from gateway.storage import liveness
+from gateway.storage.liveness import LiveBoots
+
+_PROBE_SECONDS = 3.0
+# Entries about commits that are looked at for the last refused one.
+_ACTIVATIONS = 50
+_PLACE = re.compile(r"(?P<file>[\w./-]*(?:\.rego|\.json|\.ya?ml|\.manifest)):(?P<line>\d+)")
+
+_BUNDLE = re.compile(r"bundle (\S+): ")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The gateway's processes. `faults` says for each listener that is not ready what it answers."""
+
+    running: bool
+    starting: bool = False
+    pid: int = 0
+    since_ns: int | None = None
+    version: str = ""
+    data_plane: str = ""
+    control_plane: str = ""
+    workers: int = 0
+    alive: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The last commit that was not put into force. `place` is `bundle/file:line` where the reason names one."""
+
+    commit: str
+    author: str
+    time_ns: int
+    outcome: str
+    reason: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The commit that the ref names now, or why that cannot be told; and the last refused commit."""
+
+    repository: str
+    ref: str
+    head: str = ""
+    author: str = ""
+    problem: str = ""
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One log: its entries, how many of them its newest checkpoint signs, and since when the others wait for one."""
+
+    organization: str
+    size: int
+    signed: int
+    unsigned_since_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """All logs. `signed_ns` is when anything was signed last; `open` counts decisions whose outcome is not recorded."""
+
+    logs: list[Log] = field(default_factory=list)
+    signed_ns: int | None = None
+    open: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that is known. `contacts` and `sealed` (why a secret cannot be opened) go by the upstream's id."""
+
+    now_ns: int
+    process: Process
+    policies: Policies
+    inventory: Inventory
+    logs: Logs
+    contacts: dict[str, Contact]
+    sealed: dict[str, str]
+
+
+def look(settings: Settings) -> Facts:
+    """Read everything. Raises `GatewayError` if there is no gateway there, or its registry cannot be read."""
+    data = settings.data
+    now_ns = time.time_ns()
+    registry = Registry.open(data)
+    try:
+        found = inventory.take(registry, now_ns)
+    finally:
+        registry.close()
+    logs, refusal = _logs(data)
+    return Facts(
+        now_ns=now_ns,
+        process=_process(data),
+        policies=_policies(settings, refusal),
+        inventory=found,
+        logs=logs,
+        contacts=contacts.read(data.runtime_db),
+        sealed=inventory.sealed_faults(found, data.keys),
+    )
+
+
+def _process(data: DataDirectory) -> Process:
+    told = liveness.running(data)
+    if told is None:
+        return Process(running=False)
+    try:
+        about: dict[str, Any] = json.loads(told)
+    except ValueError:  # it has not come up yet
+        return Process(running=True, starting=True)
+    live = LiveBoots(data)
+    faults = {}
+    for name in ("data_plane", "control_plane"):
+        if fault := _fault(about[name]):
+            faults[about[name]] = fault
+    alive = [boot for boot in handover.workers(data.runtime_db) if boot in live]
+    return Process(running=True, alive=alive, faults=faults, **about)
+
+
+def _fault(address: str) -> str:
+    """What is wrong with a listener; "" if it is ready."""
+    parts = urlsplit(address)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname or "")  # noqa: S104  # not bound to
+    connection = http.client.HTTPConnection(host, parts.port, timeout=_PROBE_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        if answer.status == 200:
+            return ""
+        return f"is not ready: {', '.join(json.loads(answer.read()).get('failing', []))}"
+    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        return f"does not answer: {(getattr(error, 'strerror', None) or type(error).__name__).lower()}"
+    finally:
+        connection.close()
+
+
+def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
+    where, ref = str(settings.repository), settings.policies_ref
+    try:
+        head = GitSource(settings.repository, settings.policies_path, ref).head()
+    except GatewayError as error:
+        problem = f"{error.message}: {error.hint}" if error.hint else error.message
+        return Policies(where, ref, problem=problem, refusal=refusal)
+    return Policies(where, ref, head.commit, head.author, refusal=refusal)
+
+
+def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
+    try:
+        with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+            logs = [_log(db, head) for head in storage.heads(db)]
+            (still_open,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
+            refusal = _refusal(db)
+    except (GatewayError, sqlite3.Error) as error:
+        return Logs(problem=error.message if isinstance(error, GatewayError) else str(error)), None
+    try:
+        signed_ns = data.signer_state.stat().st_mtime_ns
+    except OSError:  # nothing was ever signed
+        signed_ns = None
+    return Logs(logs, signed_ns, still_open), refusal
+
+
+def _log(db: sqlite3.Connection, head: storage.Head) -> Log:
+    note = storage.newest_checkpoint(db, head.id)
+    signed = 0
+    if note is not None:
+        try:
+            # Only what it says: `gateway audit verify` checks who signed it.
+            signed = checkpoints.parse(note.partition("\n\n")[0] + "\n").size
+        except GatewayError:
+            signed = 0
+    row = db.execute("SELECT time_ns FROM entry WHERE log_id = ? AND seq = ?", (head.id, signed)).fetchone()
+    return Log(head.organization, head.size, signed, row[0] if row else None)
+
+
+def _refusal(db: sqlite3.Connection) -> Refusal | None:
+    for found in search.activations(db, _ACTIVATIONS):
+        entry = found.entry
+        if entry.get("outcome", "ok") != "ok":
+            reason = str(entry.get("detail", ""))
+            place = _PLACE.search(reason)
+            bundle = _BUNDLE.match(reason)
+            return Refusal(
+                str(entry.get("commit", "")),
+                str(entry.get("author", "")),
+                found.time_ns,
+                str(entry["outcome"]),
+                reason,
+                f"{bundle[1]}/{place[0]}" if bundle and place else place[0] if place else "",
+            )
+    return None
+
+
+def document(facts: Facts) -> dict[str, Any]:
+    """The facts as `gateway status --json` prints them; names that end in `_ns` are times."""
+    process, active, policies = facts.process, facts.inventory.activation, facts.policies
+    return {
+        "gateway": {
+            "running": process.running,
+            "starting": process.starting,
+            "since_ns": process.since_ns,
+            "version": process.version or None,
+            "pid": process.pid or None,
+            "data_plane": process.data_plane or None,
+            "control_plane": process.control_plane or None,
+            "not_ready": process.faults,
+        },
+        "workers": {
+            "wanted": process.workers,
+            "alive": [{"boot": boot, "since_ns": time_ns_of(boot)} for boot in process.alive],
+        },
+        "activation": None
+        if active is None
+        else {
+            "id": active.id,
+            "commit": active.commit,
+            "author": _author(facts),
+            "since_ns": active.created_ns,
+            "age_seconds": _seconds(facts, active.created_ns),
+            "bundles": sorted(active.bundles),
+        },
+        "policies": {
+            "repository": policies.repository,
+            "ref": policies.ref,
+            "head": policies.head or None,
+            "problem": policies.problem or None,
+        },
+        "refused": policies.refusal,
+        "agents": {state: count(facts, state) for state in ("active", "suspended")},
+        "log": {
+            "logs": facts.logs.logs,
+            "checkpoint_ns": facts.logs.signed_ns,
+            "checkpoint_age_seconds": _seconds(facts, facts.logs.signed_ns),
+            "open_decisions": facts.logs.open,
+            "owed_entries": facts.inventory.owed,
+            "problem": facts.logs.problem or None,
+        },
+        "upstreams": [
+            {
+                "organization": tenant.name,
+                "name": each.record.name,
+                "provider": each.record.provider,
+                "base_url": each.record.base_url,
+                "default": each.record.default,
+                "last_success_ns": contact.success_ns or None,
+                "last_error": {"time_ns": contact.error_ns, "message": contact.error} if contact.error_ns else None,
+            }
+            for tenant in facts.inventory.tenants
+            for each in tenant.upstreams
+            for contact in [facts.contacts.get(each.record.id, Contact())]
+        ],
+    }
+
+
+def count(facts: Facts, state: str) -> int:
+    """How many agents of all organizations are in this state."""
+    return sum(agent.status == state for tenant in facts.inventory.tenants for agent in tenant.agents)
+
+
+def _author(facts: Facts) -> str:
+    active = facts.inventory.activation
+    authors = {bundle.author for bundle in active.bundles.values()} if active else set()
+    return next(iter(authors), "")
+
+
+def _seconds(facts: Facts, since_ns: int | None) -> int | None:
+    return None if since_ns is None else max(0, (facts.now_ns - since_ns) // 1_000_000_000)

@@ -1,0 +1,101 @@
+"""The registry at a glance, read in one transaction: what `gateway status` judges (docs/architecture.md, section 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from gateway.errors import GatewayError
+from gateway.registry import queries
+from gateway.registry.database import Registry
+from gateway.registry.models import ApiKey, Organization, Outbox, Upstream
+from gateway.registry.records import ActivationRecord, BindingRecord, UpstreamRecord
+from gateway.registry.vault import Place, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """An agent that is not revoked: how many keys of it work, and whether any grant applies to it."""
+
+    name: str
+    status: str
+    live_keys: int
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamState:
+    """An upstream, when it was last changed, and its sealed secret with the place that the secret is bound to."""
+
+    record: UpstreamRecord
+    updated_ns: int
+    secret: bytes | None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Everything of one organization."""
+
+    name: str
+    agents: list[AgentState]
+    bindings: list[BindingRecord]
+    upstreams: list[UpstreamState]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All organizations, the activation in force, and the entries that wait for the audit log (`owed`)."""
+
+    tenants: list[Tenant]
+    activation: ActivationRecord | None
+    owed: int
+    owed_since_ns: int | None
+
+
+def take(registry: Registry, now_ns: int) -> Inventory:
+    with registry.read() as session:
+        owed, since = session.exec(select(func.count(), func.min(Outbox.created_ns)).select_from(Outbox)).one()
+        organizations = session.exec(select(Organization).order_by(Organization.name)).all()
+        return Inventory(
+            [_tenant(session, each, now_ns) for each in organizations], queries.current_activation(session), owed, since
+        )
+
+
+def sealed_faults(found: Inventory, keys: Path) -> dict[str, str]:
+    """By their ids the upstreams whose secret cannot be opened with the key in this directory of keys, and why."""
+    faults: dict[str, str] = {}
+    for each in [each for tenant in found.tenants for each in tenant.upstreams]:
+        if each.secret is None:
+            continue
+        try:
+            Vault.load(keys).open(each.secret, each.place)
+        except GatewayError as error:
+            faults[each.record.id] = f"{error.message}; {error.hint}" if error.hint else error.message
+    return faults
+
+
+def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
+    bindings = queries.bindings_in_force(session, owner)
+    granted = {name for binding in bindings if binding.effect == "grant" for name in binding.agents}
+    live = (ApiKey.organization_id == owner.id, col(ApiKey.revoked_ns).is_(None))
+    keys: dict[str, int] = {}
+    for agent_id, expires_ns in session.exec(select(ApiKey.agent_id, ApiKey.expires_ns).where(*live)):
+        keys[agent_id] = keys.get(agent_id, 0) + (expires_ns is None or expires_ns > now_ns)
+    agents = [
+        AgentState(each.name, each.status, keys.get(each.id, 0), each.name in granted)
+        for each in queries.live_members(session, owner, "organization", owner.id)
+    ]
+    upstreams = [
+        UpstreamState(
+            queries.upstream_record(owner, row),
+            row.updated_ns,
+            row.secret,
+            Place(owner.name, row.provider, row.id, row.version),
+        )
+        for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
+    ]
+    return Tenant(owner.name, agents, bindings, upstreams)

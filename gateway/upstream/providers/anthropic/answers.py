@@ -1,0 +1,87 @@
+"""What Anthropic reports in its answers: usage, model, failure, kept state, a stream's end.
+
+Usage: https://docs.claude.com/en/api/messages; events: https://docs.claude.com/en/docs/build-with-claude/streaming.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.call import Usage
+from gateway.upstream import sse
+from gateway.upstream.providers.reported import count, keep, text
+from gateway.upstream.taps import Event, Report, json_object
+
+# Events that report something, by their types; all others pass without a look inside.
+_START, _DELTA, _STOP, _ERROR = b"message_start", b"message_delta", b"message_stop", b"error"
+
+
+class Answers:
+    """Reads the answers to one call. `reports`: the call generates something, so usage and model are reported."""
+
+    def __init__(self, *, reports: bool) -> None:
+        self._reports = reports
+        self._usage: dict[str, Any] = {}
+
+    def document(self, document: dict[str, Any], report: Report) -> None:
+        """Read an answer that is one document, or the message at the start of a stream."""
+        if not self._reports:
+            return
+        if report.model is None:
+            report.model = text(document.get("model"))
+        self._container(document, report)
+        self._read_usage(document.get("usage"), report)
+        content = document.get("content")
+        for block in content if isinstance(content, list) else ():
+            _read_files(block, report)
+
+    def event(self, event: bytes, report: Report) -> Event:
+        """Read one event of a stream. What its `event` line and its data say is the same."""
+        if not (_START in event or _DELTA in event or _STOP in event or _ERROR in event or b"file_id" in event):
+            return Event.SHOW
+        document = json_object(sse.data_of(event))
+        if document is None:
+            return Event.SHOW
+        kind = document.get("type")
+        if kind == "message_stop":
+            return Event.END
+        if kind == "message_start" and isinstance(message := document.get("message"), dict):
+            self.document(message, report)
+        elif kind == "message_delta":
+            self._container(document.get("delta"), report)
+            self._read_usage(document.get("usage"), report)
+        elif kind == "content_block_start":
+            _read_files(document.get("content_block"), report)
+        elif kind == "error":
+            report.failed = True
+        return Event.SHOW
+
+    def _container(self, holder: object, report: Report) -> None:
+        container = holder.get("container") if isinstance(holder, dict) else None
+        if isinstance(container, dict):
+            keep(report, "container", container.get("id"))
+
+    def _read_usage(self, usage: object, report: Report) -> None:
+        """Later values win: a stream reports what it knows at its start, and all of it at its end."""
+        if not isinstance(usage, dict):
+            return
+        self._usage.update({name: value for name, value in usage.items() if value is not None})
+        fresh = count(self._usage, "input_tokens")
+        if fresh is None:
+            return
+        read, written = count(self._usage, "cache_read_input_tokens"), count(self._usage, "cache_creation_input_tokens")
+        report.usage = Usage(
+            input=fresh + (read or 0) + (written or 0),
+            output=count(self._usage, "output_tokens") or 0,
+            cached=read or 0,
+            cache_write=written or 0,
+        )
+
+
+def _read_files(block: object, report: Report) -> None:
+    """Files that code of the provider has written: later calls can name them."""
+    if isinstance(block, dict):
+        keep(report, "file", block.get("file_id"))
+        content = block.get("content")
+        for inner in content if isinstance(content, list) else (content,):
+            _read_files(inner, report)

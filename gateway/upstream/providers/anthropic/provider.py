@@ -1,0 +1,105 @@
+"""The Anthropic API: messages, the counting of their tokens, and models (https://docs.claude.com/en/api)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from gateway.call import Call
+from gateway.errors import Denied
+from gateway.upstream.providers import members
+from gateway.upstream.providers.anthropic import messages
+from gateway.upstream.providers.anthropic.answers import Answers
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.taps import DocumentTap, EventTap, Tap
+
+_BETA, _VERSION = "anthropic-beta", "anthropic-version"
+_FORWARDED = frozenset({b"accept", _BETA.encode(), _VERSION.encode()})
+_QUERY = frozenset({"beta"})
+_PAGES = frozenset({"after_id", "before_id", "limit"}) | _QUERY
+_FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DEFAULT_VERSION = "2023-06-01"
+_ERROR_TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    405: "invalid_request_error", 413: "request_too_large", 415: "invalid_request_error", 429: "rate_limit_error",
+    529: "overloaded_error",
+}  # fmt: skip
+
+
+class Anthropic:
+    """The provider; see `base.Provider` for what each member promises."""
+
+    name = "anthropic"
+    prefix = "/v1"
+    routes: Sequence[Route] = (
+        Route("POST", "/messages", messages.CREATE, "json", _QUERY, _FORWARDED),
+        Route("POST", "/messages/count_tokens", messages.COUNT, "json", _QUERY, _FORWARDED),
+        Route("GET", "/models", "models.list", "none", _PAGES, _FORWARDED),
+        Route("GET", "/models/{model}", "models.retrieve", "none", _QUERY, _FORWARDED),
+    )
+    # Without `anthropic-organization-id`: the account is the operator's business.
+    response_headers: tuple[bytes, ...] = (b"anthropic-ratelimit-*", b"request-id", b"retry-after")
+
+    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+        betas = _betas(head)
+        if endpoint.route.body == "json":
+            return messages.read(endpoint, head, self.name, betas, raw)
+        named = endpoint.params.get("model")
+        model = None if named is None else members.model(named)
+        return Call(
+            action=endpoint.route.action,
+            upstream=endpoint.upstream,
+            provider=self.name,
+            method=endpoint.route.method,
+            path=endpoint.path,
+            params=endpoint.params,
+            query=head.query,
+            raw=raw,
+            body=None,
+            model=model,
+            models=() if model is None else (model,),
+            betas=betas,
+        )
+
+    def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+        return (call, ()) if call.body is None else messages.edit(call, edits)
+
+    def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
+        sent = {_VERSION: _DEFAULT_VERSION, **headers}
+        if call.body is not None:
+            sent["Content-Type"] = "application/json"
+        if secret is not None:
+            sent["x-api-key"] = secret
+        return Outgoing(call.method, url_of(base_url, call.path.removeprefix(self.prefix), call.query), sent, call.raw)
+
+    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
+        kind = content_type.partition(b";")[0].strip().lower()
+        answers = Answers(reports=endpoint.route.action == messages.CREATE)
+        if kind == b"text/event-stream":
+            return EventTap(answers.event)
+        return DocumentTap(answers.document, expected=kind == b"application/json")
+
+    def error(self, denied: Denied) -> bytes:
+        return orjson.dumps(_error(denied))
+
+    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+        return b"event: error\ndata: " + orjson.dumps(_error(denied)) + b"\n\n"
+
+
+def _error(denied: Denied) -> dict[str, object]:
+    kind = _ERROR_TYPES.get(denied.reason.status, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": denied.text, "code": denied.code}}
+
+
+def _betas(head: Head) -> tuple[str, ...]:
+    """The features that the client switches on, in order. Refuses a version that is no date."""
+    if not _DATE.fullmatch(head.headers.get(_VERSION, _DEFAULT_VERSION)):
+        members.refuse("`anthropic-version` must be a date")
+    listed = head.headers.get(_BETA, "")
+    found = [each.strip() for each in listed.split(",")] if listed else []
+    if not all(map(_FEATURE.fullmatch, found)):
+        members.refuse("`anthropic-beta` must be a list of names, separated by commas")
+    return tuple(found)

@@ -1,0 +1,30 @@
+"""Reading single facts out of an answer. An upstream may send anything, so what is no such fact counts as absent."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.call import Reference
+from gateway.upstream.taps import Report
+
+_MAX_NAME = 256
+_ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
+
+
+def count(holder: object, name: str) -> int | None:
+    """The number of tokens under `name`."""
+    value = holder.get(name) if isinstance(holder, dict) else None
+    return value if value.__class__ is int and 0 <= value < 2**53 else None
+
+
+def text(value: object) -> str | None:
+    """A name such as that of the model that answered, cut to a size that the log can hold."""
+    return value[:_MAX_NAME] if isinstance(value, str) else None
+
+
+def keep(report: Report, kind: str, identifier: object) -> None:
+    """Report state that the provider keeps under `identifier`."""
+    if isinstance(identifier, str) and _ID.fullmatch(identifier):
+        reference = Reference(kind, identifier)
+        if reference not in report.created:
+            report.created.append(reference)
