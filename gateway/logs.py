@@ -7,6 +7,7 @@ Specification: docs/architecture.md, section 16.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -46,8 +47,18 @@ def clean(text: str) -> str:
 
 def stamp(seconds: float) -> str:
     """A time as it stands in a line: UTC, to the millisecond."""
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+@functools.lru_cache(maxsize=8)
+def clock(seconds: int) -> str:
+    """A time as a person on a terminal reads it."""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 class _Terminal(logging.Formatter):
@@ -56,8 +67,9 @@ class _Terminal(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        text = f"{clock} {record.levelname.lower():7} {self._process}: {clean(record.getMessage())}"
+        text = (
+            f"{clock(int(record.created))} {record.levelname.lower():7} {self._process}: {clean(record.getMessage())}"
+        )
         if record.exc_info:
             text += "".join(f"\n{clean(line)}" for line in self.formatException(record.exc_info).splitlines())
         return text

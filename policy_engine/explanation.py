@@ -43,11 +43,14 @@ class Failed:
 class RuleOutcome:
     """One rule, or an `else` part of one. `values` are what it gave, as JSON values: members of a set, or one value.
 
+    `kind` is complete, set, object or function.
+
     If `tried` is 0 it was not needed, because another rule had given the value. `failed` is None if it held or was not
     tried, and also if the arguments or the key that were asked for did not match its head.
     """
 
     path: str
+    kind: str
     location: Location
     default: bool
     tried: int
@@ -88,6 +91,7 @@ def outcomes(
                 found.append(
                     RuleOutcome(
                         path=dotted(rule.path),
+                        kind=group.kind.value,
                         location=clause.loc,
                         default=rule.default,
                         tried=sum(each.tried for each in same),

@@ -230,12 +230,13 @@ class Set:
     one's text must stay, and its keys view gives the set algebra.
     """
 
-    __slots__ = ("_sorted", "members")
+    __slots__ = ("_price", "_sorted", "members")
     members: dict[object, None]
 
     def __init__(self, values: Iterable[Value] = ()) -> None:
         self.members = dict.fromkeys(map(freeze, values))
         self._sorted: list[Value] | None = None
+        self._price: _Price | None = None
 
     @classmethod
     def of(cls, members: dict[object, None]) -> Set:
@@ -243,15 +244,29 @@ class Set:
         new = cls.__new__(cls)
         new.members = members
         new._sorted = None
+        new._price = None
         return new
 
     def sorted(self, charge: Charge | None = None) -> list[Value]:
-        """The members in Rego's order. Shared: do not change it."""
-        if self._sorted is None and len(self.members) < 2:
-            self._sorted = list(map(thaw, self.members))
-        elif self._sorted is None:
-            self._sorted = sort(list(map(thaw, self.members)), charge)
-        return self._sorted
+        """The members in Rego's order. Shared: do not change it.
+
+        A set may outlive a decision. Each that asks for the order pays what sorting took, once.
+        """
+        found = self._sorted
+        if found is None:
+            members = list(map(thaw, self.members))
+            if len(members) <= _AT_ONCE and {*map(type, members)} in _PLAIN:
+                members.sort()
+            elif len(members) > 1:
+                price = _Price(charge)
+                members = sort(members, price)
+                price.settle()
+                if price.steps:
+                    self._price = price
+            self._sorted = found = members
+        elif self._price is not None and charge is not None:
+            _pay_once(charge, self._price, self._price.steps)
+        return found
 
     def __iter__(self) -> Iterator[Value]:
         return iter(self.sorted())
@@ -269,6 +284,48 @@ class Set:
 
     def __repr__(self) -> str:
         return f"Set({self.sorted()!r})"
+
+
+_PLAIN: Final[tuple[set[type], ...]] = (set(), {str}, {int})
+"""The classes of members that Python sorts quickly, if they are not too many."""
+
+
+class _Price:
+    """What sorting a set takes, which is charged as it is counted. Other sets that are sorted on the way count once."""
+
+    __slots__ = ("_charge", "_paid", "steps")
+
+    def __init__(self, charge: Charge | None) -> None:
+        self.steps = 0
+        self._charge = charge
+        self._paid: set[object] | None = None
+
+    def __call__(self, steps: int) -> None:
+        self.steps += steps
+        if self._charge is not None:
+            self._charge(steps)
+
+    def charge_once(self, key: object, steps: int) -> None:
+        if self._paid is None:
+            self._paid = set()
+        if key not in self._paid:
+            self._paid.add(key)
+            self(steps)
+
+    def settle(self) -> None:
+        """Sorting has ended, and the decision has paid for it."""
+        charge, self._charge, self._paid = self._charge, None, None
+        if charge is not None and self.steps:
+            _pay_once(charge, self, 0)
+
+
+def _pay_once(charge: Charge, price: object, steps: int) -> None:
+    """Charge for a thing, once if `charge` belongs to what knows what was paid for."""
+    once = getattr(getattr(charge, "__self__", charge), "charge_once", None)
+    if once is None:
+        charge(steps)
+    else:
+        once(price, steps)
 
 
 TRUE_KEY.value, TRUE_KEY._hash = True, 3
@@ -444,7 +501,8 @@ class Walk:
             yours = sorted_items(b, order=self.compare)
             parts = zip(chain.from_iterable(mine), chain.from_iterable(yours), strict=False)
         else:
-            parts = zip(a, b, strict=False)
+            sides = (a, b) if cls is list else (a.sorted(self._charge), b.sorted(self._charge))
+            parts = zip(*sides, strict=False)
         order = next(filter(None, starmap(self.compare, self._watched(parts))), 0) or (len(a) > len(b)) - (
             len(a) < len(b)
         )

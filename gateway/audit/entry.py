@@ -202,6 +202,21 @@ def agent_of(entry: Mapping[str, Scalar]) -> str | None:
     return agent if isinstance(agent, str) else None
 
 
+def opened(entry: Mapping[str, Scalar]) -> dict[str, Any]:
+    """The entry for programs: each document as a value, under its name without `_json`. What is none stays as it is."""
+    found: dict[str, Any] = {}
+    for name, value in entry.items():
+        short = name.removesuffix("_json")
+        if short != name and short not in entry and isinstance(value, str):
+            try:
+                found[short] = orjson.loads(value)
+                continue
+            except orjson.JSONDecodeError:
+                pass
+        found[name] = value
+    return found
+
+
 def encode(entry: Mapping[str, Scalar]) -> bytes:
     """The leaf of a checked entry."""
     leaf = canonical(entry)

@@ -11,6 +11,9 @@
     audit_exists       a log or key is there already: it is never overwritten
     audit_schema       the database belongs to another program or another version of this one
     audit_damaged      the database contradicts itself; the text names the log and the entry
+    unknown_event      no entry has this event id
+    ambiguous_event    several event ids begin with this text
+    not_a_decision     the entry with this event id is no decision
     signer_refused     signing would contradict what was signed before
 
 Texts follow the rules of `gateway.errors`; `subject` is the log's origin or the event id concerned.

@@ -1,16 +1,24 @@
-"""Searching the log: the newest entries, all or those of one organization or agent, and the entries after them.
+"""Searching the log: the newest entries that match some filters, the entries after them, and those with an id.
 
-Entries are found and decoded, but not verified (`verify.py`). `gateway/cli/audit.py` prints them. Each function has
-read everything when it returns, so that no read transaction stays open.
+Entries are found and decoded, but not verified (`verify.py`). `gateway/cli/audit_list.py` prints them. Each function
+has read everything when it returns, so that no read transaction stays open.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Final
 
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
+
+MOST_LOOKED_AT: Final = 250_000
+"""Entries that one search looks at. A filter that no index serves may match nothing in a log of any length."""
+
+# Times are in order within each log. Between logs a clock that was set back may have put them out of order a little.
+_OUT_OF_ORDER_NS: Final = 60 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,46 +32,88 @@ class Found:
     time_ns: int
     entry: entries.Entry
     """Empty if the leaf is not an entry, which only happens in a log that was tampered with."""
+    event_id: str = ""
 
 
-# A filter that is NULL lets everything pass. Each query walks one index from its end, so its cost does not grow with
-# the log: an agent's entries by `entry_agent`, a log's by its sequence, all of them by the order of insertion.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which entries are looked for. A filter that is None lets everything pass.
+
+    `id` is the beginning of an event id; that of a decision also means the entry that closes it. `reason` is a reason
+    code, or how a call ended. `allow` and `model` are only known of decisions. `until_ns` is not included.
+    """
+
+    organization: str | None = None
+    agent: str | None = None
+    id: str | None = None
+    kind: str | None = None
+    allow: bool | None = None
+    reason: str | None = None
+    model: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a search has found, oldest first. `stopped_ns` is the time of the entry at which it gave up, if it did."""
+
+    found: list[Found]
+    stopped_ns: int | None = None
+
+
 _SELECT = """
-    SELECT entry.id, log.organization, entry.seq, entry.kind, entry.time_ns, entry.leaf
+    SELECT entry.id, log.organization, entry.seq, entry.kind, entry.time_ns, {leaf}, entry.event_id
     FROM entry JOIN log ON log.id = entry.log_id
 """
-_BY_AGENT = f"{_SELECT} WHERE entry.agent = :agent AND (:organization IS NULL OR log.organization = :organization)"
-_BY_LOG = f"{_SELECT} WHERE entry.log_id = :log"
-_AFTER = f"""{_SELECT}
-    WHERE entry.id > :position AND (:agent IS NULL OR entry.agent = :agent)
-      AND (:organization IS NULL OR log.organization = :organization)
-    ORDER BY entry.id LIMIT 1000
-"""
+_ALL = _SELECT.format(leaf="entry.leaf")
 
 
-def newest(
-    db: sqlite3.Connection, limit: int, organization: str | None = None, agent: str | None = None
-) -> list[Found]:
-    """The last entries that match, oldest first."""
-    values = {"limit": limit, "organization": organization, "agent": agent}
-    if agent is not None:
-        rows = db.execute(f"{_BY_AGENT} ORDER BY entry.id DESC LIMIT :limit", values).fetchall()
-    elif organization is not None:
-        rows = []
-        for (log_id,) in db.execute("SELECT id FROM log WHERE organization = ?", (organization,)).fetchall():
-            query = f"{_BY_LOG} ORDER BY entry.seq DESC LIMIT :limit"
-            rows += db.execute(query, {"log": log_id, "limit": limit}).fetchall()
-    else:
-        rows = db.execute(f"{_SELECT} ORDER BY entry.id DESC LIMIT :limit", values).fetchall()
-    return [_found(row) for row in sorted(rows)[-limit:]]
+def newest(db: sqlite3.Connection, limit: int, organization: str | None = None) -> list[Found]:
+    """The last entries, all or those of one organization, oldest first."""
+    return matching(db, limit, Filters(organization=organization)).found
 
 
-def after(
-    db: sqlite3.Connection, position: int, organization: str | None = None, agent: str | None = None
-) -> list[Found]:
-    """The next entries that match and were written after this position, oldest first; not always all of them."""
-    values = {"position": position, "organization": organization, "agent": agent}
-    return [_found(row) for row in db.execute(_AFTER, values).fetchall()]
+def matching(db: sqlite3.Connection, limit: int, filters: Filters, most: int = MOST_LOOKED_AT) -> Page:
+    """The last entries that match, oldest first.
+
+    The entries are walked from the newest one: an agent's by `entry_agent`, a log's by its sequence, all of them by the
+    order of insertion. Where a time was given, the walk begins and ends there. What is left is looked at one by one.
+    """
+    if filters.id is not None:
+        return Page(_with_id(db, filters.id, limit, filters))
+    condition, values = _condition(filters)
+    statement = _SELECT.format(leaf=f"CASE WHEN {condition} THEN entry.leaf END")
+    found: list[Found] = []
+    looked_at, stopped = 0, None
+    for where, bounds in _walks(db, filters):
+        rows = db.execute(f"{statement} WHERE {where} DESC", values | bounds)
+        for row in rows:
+            looked_at += filters.until_ns is None or row[4] < filters.until_ns
+            if row[5] is not None:
+                found.append(_found(row))
+            if len(found) == limit:
+                break
+            if looked_at == most:
+                stopped = row[4]
+                break
+        rows.close()
+        if len(found) == limit or stopped is not None:
+            break
+    return Page(found[::-1], stopped)
+
+
+def after(db: sqlite3.Connection, position: int, filters: Filters) -> tuple[list[Found], int]:
+    """The next entries that match and were written after this position, oldest first, and the position to go on from.
+
+    Not always all of them.
+    """
+    condition, values = _condition(filters)
+    statement = _SELECT.format(leaf=f"CASE WHEN {condition} THEN entry.leaf END")
+    query = f"{statement} WHERE entry.id > :position ORDER BY entry.id LIMIT 1000"
+    rows = db.execute(query, values | {"position": position}).fetchall()
+    found = [_found(row) for row in rows if row[5] is not None]
+    return [each for each in found if _is_of(each, filters)], rows[-1][0] if rows else position
 
 
 def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
@@ -80,14 +130,154 @@ def last_position(db: sqlite3.Connection) -> int:
 
 def by_event(db: sqlite3.Connection, event_id: str) -> Found | None:
     """The entry with this event id, such as a decision's."""
-    row = db.execute(f"{_SELECT} WHERE entry.event_id = ?", (event_id,)).fetchone()
+    row = db.execute(f"{_ALL} WHERE entry.event_id = ?", (event_id,)).fetchone()
     return None if row is None else _found(row)
 
 
-def _found(row: tuple[int, str, int, str, int, bytes]) -> Found:
-    position, organization, seq, kind, time_ns, leaf = row
+def private_input(db: sqlite3.Connection, position: int) -> bytes | None:
+    """The input document that the log keeps beside the entry at a position; None if there is none, or not any more."""
+    row = db.execute("SELECT input FROM private WHERE entry_id = ?", (position,)).fetchone()
+    return row[0] if row and isinstance(row[0], bytes) else None
+
+
+# ---- by id
+
+
+def beginning(db: sqlite3.Connection, text: str, limit: int) -> list[Found]:
+    """The entries whose event ids begin with a text, in the order of their ids."""
+    end = text[:-1] + chr(ord(text[-1]) + 1)
+    query = f"{_ALL} WHERE entry.event_id >= ? AND entry.event_id < ? ORDER BY entry.event_id LIMIT ?"
+    return [_found(row) for row in db.execute(query, (text, end, limit)).fetchall()]
+
+
+def beside(db: sqlite3.Connection, text: str) -> list[str]:
+    """The event ids before and after the place where an id would be."""
+    before = db.execute("SELECT event_id FROM entry WHERE event_id < ? ORDER BY event_id DESC LIMIT 20", (text,))
+    behind = db.execute("SELECT event_id FROM entry WHERE event_id > ? ORDER BY event_id LIMIT 20", (text,))
+    return [name for (name,) in [*before.fetchall(), *behind.fetchall()]]
+
+
+def _with_id(db: sqlite3.Connection, text: str, limit: int, filters: Filters) -> list[Found]:
+    """The last entries with an id that begins with `text`, and pass the other filters."""
+    found = [each for id_ in _ids(text) for each in beginning(db, id_, MOST_LOOKED_AT)]
+    passing = [each for each in found if _is_of(each, filters) and _passes(each, filters)]
+    return sorted(passing, key=lambda each: each.position)[-limit:]
+
+
+def _ids(text: str) -> tuple[str, ...]:
+    """A decision and its closing have the same id but for the prefix."""
+    prefix, mark, rest = text.partition("_")
+    return (f"dec_{rest}", f"end_{rest}") if mark and prefix in ("dec", "end") else (text,)
+
+
+# ---- filters
+
+
+def _is_of(found: Found, filters: Filters) -> bool:
+    """The filters that an index serves, for an entry that was read already."""
+    return (
+        (filters.organization in (None, found.organization))
+        and (filters.agent in (None, found.entry.get("agent")))
+        and (filters.id is None or found.event_id.startswith(_ids(filters.id)))
+    )
+
+
+def _passes(found: Found, filters: Filters) -> bool:
+    """The filters that no index serves, for an entry that was read already."""
+    get = found.entry.get
+    return (
+        (filters.kind in (None, found.kind))
+        and (filters.since_ns is None or found.time_ns >= filters.since_ns)
+        and (filters.until_ns is None or found.time_ns < filters.until_ns)
+        and (filters.allow is None or (found.kind == "decided" and get("allow") is filters.allow))
+        and (filters.reason is None or filters.reason in (get("reason"), get("outcome")))
+        and (filters.model is None or get("model") == filters.model)
+    )
+
+
+def _condition(filters: Filters) -> tuple[str, dict[str, Any]]:
+    """The filters that no index serves, in SQL. Members are found as bytes: a leaf has one form only.
+
+    Quotes inside a string are escaped, so what looks like a member is one.
+    """
+    conditions, values = ["1"], dict[str, Any]()
+    if filters.kind is not None or filters.allow is not None:
+        conditions.append("entry.kind = :kind")
+        values["kind"] = filters.kind if filters.allow is None else "decided"
+        if filters.allow is not None and filters.kind not in (None, "decided"):
+            conditions.append("0")
+    if filters.since_ns is not None:
+        conditions.append("entry.time_ns >= :since")
+        values["since"] = filters.since_ns
+    if filters.until_ns is not None:
+        conditions.append("entry.time_ns < :until")
+        values["until"] = filters.until_ns
+    if filters.allow is not None:
+        conditions.append("instr(entry.leaf, :allow) > 0")
+        values["allow"] = _member("allow", filters.allow)
+    if filters.reason is not None:
+        conditions.append("(instr(entry.leaf, :reason) > 0 OR instr(entry.leaf, :outcome) > 0)")
+        values |= {name: _member(name, filters.reason) for name in ("reason", "outcome")}
+    if filters.model is not None:
+        conditions.append("instr(entry.leaf, :model) > 0")
+        values["model"] = _member("model", filters.model)
+    return " AND ".join(conditions), values
+
+
+def _member(name: str, value: str | bool | None) -> bytes:
+    return entries.canonical({name: value})[1:-1]
+
+
+# ---- walks
+
+
+def _walks(db: sqlite3.Connection, filters: Filters) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows to look at, the newest ones first: conditions with an order that one index serves, and their values."""
+    since, until = filters.since_ns, filters.until_ns
+    if filters.organization is not None and filters.agent is None:
+        logs = "SELECT id, size FROM log WHERE organization = ? ORDER BY epoch DESC"
+        for log_id, size in db.execute(logs, (filters.organization,)).fetchall():
+            first, end = _between(db, f"log_id = {int(log_id)} AND seq >= ? ORDER BY seq", size, since, until)
+            bounds = {"log": log_id, "first": first, "end": end}
+            yield "entry.log_id = :log AND entry.seq >= :first AND entry.seq < :end ORDER BY entry.seq", bounds
+        return
+    since = None if since is None else since - _OUT_OF_ORDER_NS
+    until = None if until is None else until + _OUT_OF_ORDER_NS
+    first, end = _between(db, "id >= ? ORDER BY id", last_position(db) + 1, since, until)
+    bounds = {"first": first, "end": end, "agent": filters.agent, "organization": filters.organization}
+    where = "entry.id >= :first AND entry.id < :end"
+    if filters.agent is not None:
+        where = f"entry.agent = :agent AND (:organization IS NULL OR log.organization = :organization) AND {where}"
+    yield f"{where} ORDER BY entry.id", bounds
+
+
+def _between(
+    db: sqlite3.Connection, at_or_after: str, size: int, since_ns: int | None, until_ns: int | None
+) -> tuple[int, int]:
+    """The first place at or after a time, and the first at or after another one, by halving.
+
+    `at_or_after` selects the rows from a place on.
+    """
+    query = f"SELECT time_ns FROM entry WHERE {at_or_after} LIMIT 1"  # noqa: S608  # our own text and integers
+
+    def first_at(time_ns: int) -> int:
+        low, high = 0, size
+        while low < high:
+            middle = (low + high) // 2
+            row = db.execute(query, (middle,)).fetchone()
+            if row is not None and row[0] < time_ns:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    return 0 if since_ns is None else first_at(since_ns), size if until_ns is None else first_at(until_ns)
+
+
+def _found(row: tuple[int, str, int, str, int, bytes, str]) -> Found:
+    position, organization, seq, kind, time_ns, leaf, event_id = row
     try:
         entry = entries.decode(leaf)
     except AuditError:
         entry = {}
-    return Found(position, organization, seq, kind, time_ns, entry)
+    return Found(position, organization, seq, kind, time_ns, entry, event_id)

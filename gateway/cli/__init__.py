@@ -24,6 +24,7 @@ from gateway.cli import (
     bindings,
     completion,
     demo,
+    explain,
     init,
     keys,
     mock_provider,
@@ -67,6 +68,7 @@ def build() -> typer.Typer:
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
+    app.command("explain")(explain.explain)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
     return app

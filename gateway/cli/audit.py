@@ -7,19 +7,16 @@ open decisions of processes that are not known to be alive).
 
 from __future__ import annotations
 
-import json
-import os
-import sqlite3
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import audit_list, audit_show, explain, output
+from gateway.cli.audit_files import log_directory, opened_log
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -28,7 +25,6 @@ from gateway.settings import DataDirectory
 if TYPE_CHECKING:
     from gateway.audit.note import Verifier
     from gateway.audit.report import LogReport, Report
-    from gateway.audit.search import Found
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log.")
 
@@ -41,45 +37,9 @@ Known = Annotated[
     ),
 ]
 
-_POLL_SECONDS = 0.25
-_WIDTHS = (24, 14, 7, 10, 24)
-_NOT_SHOWN = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name"}  # of a change
-_COLUMNS = ("TIME", "ORGANIZATION", "ENTRY", "KIND", "WHO", "WHAT")
-
-
-@app.command("list")
-def list_entries(
-    organization: Annotated[
-        str | None, typer.Option("--organization", "--org", metavar="NAME", help="Only its log; `system` is one too.")
-    ] = None,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Only this agent (name or id).")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most so many entries.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing entries as they are written.")] = False,
-    data: Data = DATA,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-) -> None:
-    """List the newest entries, oldest first."""
-    from gateway.audit import search, storage
-
-    directory = _directory(data)
-    agent = _agent_id(agent, organization or "default", data)
-    with _open(directory.audit_db) as db:
-        with storage.snapshot(db):
-            position = search.last_position(db)
-            found = search.newest(db, limit, organization, agent)
-        show = _print_json if as_json else _table(db, heading=bool(found) or follow)
-        show(found)
-        if not found and not follow and not as_json:
-            output.note("no entries")
-        try:
-            while follow:
-                time.sleep(_POLL_SECONDS)
-                for each in search.after(db, position, organization, agent):
-                    show([each])
-                    position = each.position
-                sys.stdout.flush()
-        except KeyboardInterrupt:
-            pass  # the way to end it
+app.command("list")(audit_list.list_entries)
+app.command("show")(audit_show.show)
+app.command("explain")(explain.explain)
 
 
 @app.command()
@@ -87,7 +47,7 @@ def checkpoint(organization: Organization = "default", data: Data = DATA) -> Non
     """Print the newest signed checkpoint of a log, to be kept elsewhere and given to `verify --known-checkpoint`."""
     from gateway.audit import storage
 
-    with _open(_directory(data).audit_db) as db:
+    with opened_log(log_directory(data).audit_db) as db:
         head = storage.head(db, organization)
         note = None if head is None else storage.newest_checkpoint(db, head.id)
     if note is None:
@@ -119,7 +79,7 @@ def verify(
     or decisions are open.
     """
     try:
-        directory = _directory(data) if database is None else DataDirectory(data)
+        directory = log_directory(data) if database is None else DataDirectory(data)
         verifier = _verifier(directory, database, public_key)
         report = _verified(directory, database, verifier, known_checkpoint)
     except GatewayError as error:
@@ -146,7 +106,7 @@ def adopt(known_checkpoint: Known = None, data: Data = DATA) -> None:
     from gateway.audit.writer import AuditWriter
     from gateway.identifiers import new_id
 
-    directory = _directory(data)
+    directory = log_directory(data)
     verifier = _verifier(directory, None, None)
     with signer.Signer(directory) as found:
         report = _verified(directory, None, verifier, known_checkpoint)
@@ -174,128 +134,6 @@ def adopt(known_checkpoint: Known = None, data: Data = DATA) -> None:
         typer.echo(f"adopted the newest checkpoints of {', '.join(origins)}")
     else:
         output.note("nothing to adopt: `signer-state` remembers every log that was signed")
-
-
-def _directory(data: Path) -> DataDirectory:
-    """The data directory, if it has a log. Nothing else is required: it may be a copy that was made as evidence."""
-    directory = DataDirectory(data)
-    if not os.path.isfile(directory.audit_db):
-        directory.check()
-    return directory
-
-
-# -- list --------------------------------------------------------------------------------------------------------------
-
-
-def _agent_id(agent: str | None, organization: str, data: Path) -> str | None:
-    """The id of an agent. An id is returned as it is, so that a copy of the log can be searched without a registry."""
-    if agent is None or agent.startswith("agt_"):
-        return agent
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        return queries.agent(registry, organization, agent).id
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    from gateway.audit import storage
-
-    db = storage.connect_read_only(path)
-    try:
-        yield db
-    except sqlite3.Error as error:
-        raise GatewayError(
-            "audit_damaged", f"cannot read `{path}`: {error}", hint="see `gateway audit verify`"
-        ) from error
-    finally:
-        db.close()
-
-
-def _print_json(found: Iterable[Found]) -> None:
-    for each in found:
-        typer.echo(json.dumps({"organization": each.organization, "seq": each.seq, "entry": each.entry}))
-
-
-def _table(db: sqlite3.Connection, *, heading: bool) -> Callable[[Iterable[Found]], None]:
-    """A function that prints rows with fixed widths, because with `--follow` later rows are not known yet."""
-    names: dict[str, str] = {}  # of decisions, for the entries that close them
-    if heading:
-        typer.echo(typer.style(_row(_COLUMNS), bold=True))
-
-    def show(found: Iterable[Found]) -> None:
-        for each in found:
-            cells = (output.timestamp(each.time_ns), each.organization, str(each.seq), each.kind, _who(db, each, names))
-            line = _row((*cells, _what(each)))
-            typer.echo(typer.style(line, fg="red") if each.entry.get("allow") is False else line)
-
-    return show
-
-
-def _row(cells: Iterable[str]) -> str:
-    *columns, last = map(output.printable, cells)
-    return "  ".join([*(cell.ljust(width) for cell, width in zip(columns, _WIDTHS, strict=True)), last]).rstrip()
-
-
-def _who(db: sqlite3.Connection, found: Found, names: dict[str, str]) -> str:
-    """The actor of an entry: an agent by its name if a decision contains it."""
-    from gateway.audit import search
-
-    entry = found.entry
-    if found.kind == "change":
-        return str(entry.get("actor") or "")
-    decision = entry.get("decision")
-    if isinstance(decision, str):
-        if decision not in names:
-            opened = search.by_event(db, decision)
-            names[decision] = str((opened.entry if opened else {}).get("agent_name") or "")
-        name = names.pop(decision)
-    else:
-        name = str(entry.get("agent_name") or "")
-        if entry.get("open"):
-            names[str(entry["id"])] = name
-    return name or str(entry.get("agent") or entry.get("actor") or "")
-
-
-def _what(found: Found) -> str:
-    """The entry in one line."""
-    entry = found.entry
-    if not entry:
-        return "not an entry: see `gateway audit verify`"
-    values = {name: "" if value is None else str(value) for name, value in entry.items()}
-    get = values.get
-    kind = found.kind
-    if kind == "decided":
-        reasons = _reasons(get("reasons_json", ""))
-        call = " ".join(filter(None, (get("action"), get("model"))))
-        verdict = "allowed" if entry["allow"] else f"denied {get('reason')}"
-        return " ".join(filter(None, (f"{verdict}:" if call else verdict, call, f"({reasons})" if reasons else "")))
-    if kind == "completed":
-        tokens = f"{get('input_tokens')}+{get('output_tokens')} tokens" if get("input_tokens") else ""
-        return " ".join(filter(None, (get("outcome"), get("status"), tokens)))
-    if kind == "change":
-        shown = values | {"agent": get("agent_name") or get("agent", "")}
-        members = [
-            f"{name}={shown[name]}" for name in shown if name not in _NOT_SHOWN and shown[name] not in ("", "[]", "{}")
-        ]
-        return " ".join([get("what", ""), *members])
-    if kind == "refused":
-        return f"{get('reason')} x{get('count')}"
-    if kind == "activation":
-        return f"{get('activation')} {get('outcome')} {get('commit', '')}"
-    if kind == "recovered":
-        return f"closed {get('count')} decisions that a dead process had left open"
-    if kind == "checkpoint":
-        return f"{get('origin')} signed at size {get('size')}"
-    return " ".join(f"{name}={get(name)}" for name in ("reason", "count", "previous") if get(name))
-
-
-def _reasons(text: str) -> str:
-    """The reasons of policies. If the leaf was changed and holds no list, the text itself."""
-    try:
-        return "; ".join(json.loads(text))
-    except (ValueError, TypeError):
-        return text
 
 
 # -- verify ------------------------------------------------------------------------------------------------------------

@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
 from gateway.dataplane.exchange import Exchange
-from gateway.logs import clean, stamp
+from gateway.logs import clean, clock, stamp
 
 SECONDS = 0.1
 """How long lines gather before they are written."""
@@ -119,15 +119,29 @@ class _Json:
         self._process = process
 
     def line(self, line: Line) -> str:
-        members = line._asdict() | {"decision": line.decision or None}
-        return self._text(members.pop("time"), f"{line.agent or '-'} {line.subject}: {line.outcome}", members)
+        document = self._head(line.time, f"{line.agent or '-'} {line.subject}: {line.outcome}")
+        document["agent"] = line.agent
+        document["request"] = line.request
+        document["model"] = line.model
+        document["outcome"] = line.outcome
+        document["status"] = line.status
+        document["input_tokens"] = line.input_tokens
+        document["output_tokens"] = line.output_tokens
+        document["milliseconds"] = line.milliseconds
+        document["decision"] = line.decision or None
+        return orjson.dumps(document).decode()
 
     def remark(self, text: str) -> str:
-        return self._text(time.time(), text, {})
+        return orjson.dumps(self._head(time.time(), text)).decode()
 
-    def _text(self, when: float, message: str, members: dict[str, Any]) -> str:
-        head = {"time": stamp(when), "level": "info", "process": self._process, "logger": "gateway.requests"}
-        return orjson.dumps(head | {"message": message} | members).decode()
+    def _head(self, when: float, message: str) -> dict[str, str | int | None]:
+        return {
+            "time": stamp(when),
+            "level": "info",
+            "process": self._process,
+            "logger": "gateway.requests",
+            "message": message,
+        }
 
 
 class _Columns:
@@ -135,16 +149,15 @@ class _Columns:
         self._colours = colours
 
     def line(self, line: Line) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(line.time))
         tokens = "" if line.input_tokens is None else f"{line.input_tokens}+{line.output_tokens} tokens"
         outcome = self._coloured(f"{line.outcome:20}", line)
         status = "" if line.status is None else line.status
-        text = f"{clock} {line.agent or '-':16} {line.subject:26} {outcome} {status:3} {tokens:>16}"
+        text = f"{clock(int(line.time))} {line.agent or '-':16} {line.subject:26} {outcome} {status:3} {tokens:>16}"
         # The decision's id is for looking up why.
         return f"{text} {line.milliseconds:6} ms  {'' if line.outcome == 'ok' else line.decision}".rstrip()
 
     def remark(self, text: str) -> str:
-        return f"{time.strftime('%H:%M:%S')} … {text}"
+        return f"{clock(int(time.time()))} … {text}"
 
     def _coloured(self, text: str, line: Line) -> str:
         if not self._colours:
@@ -156,17 +169,18 @@ class _Columns:
 def _line(exchange: Exchange, request: str) -> Line:
     usage, principal = exchange.report.usage, exchange.principal
     model = exchange.model if exchange.call is None else exchange.call.model
+    # By position, which is faster: this is done for each request.
     return Line(
-        time=time.time(),
-        agent=None if principal is None else principal.name,
-        request=_short(request),
-        model=None if model is None else _short(model),
-        outcome=exchange.outcome,
-        status=exchange.status,
-        input_tokens=None if usage is None else usage.input,
-        output_tokens=None if usage is None else usage.output,
-        milliseconds=(time.monotonic_ns() - exchange.started_monotonic_ns) // 1_000_000,
-        decision=exchange.decision_id if exchange.recorded else "",
+        time.time(),
+        None if principal is None else principal.name,
+        _short(request),
+        None if model is None else _short(model),
+        exchange.outcome,
+        exchange.status,
+        None if usage is None else usage.input,
+        None if usage is None else usage.output,
+        (time.monotonic_ns() - exchange.started_monotonic_ns) // 1_000_000,
+        exchange.decision_id if exchange.recorded else "",
     )
 
 

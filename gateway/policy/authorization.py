@@ -13,7 +13,7 @@ import importlib.metadata
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ from gateway.registry.port import ActiveSet
 
 logger = logging.getLogger("gateway.policy.cache")
 
-_MAX_WORK: Final = 10_000_000
-_MAX_OUTPUT: Final = 1024 * 1024
+MAX_WORK: Final = 10_000_000
+MAX_OUTPUT: Final = 1024 * 1024
 _MAX_DETAIL: Final = 500
 # Values that policies drew from clock and chance, as they stand in the log's entry, where reasons need room as well.
 _MAX_RECORDED: Final = 24 * 1024
@@ -134,11 +134,20 @@ def confirm(first: Authorization, principal: Principal, call: Call, *, ends: flo
         foreign=first.foreign,
         ends=ends,
     )
-    cap = second.max_output_tokens
-    if second.allow and cap is not None and (call.max_output_tokens is None or call.max_output_tokens > cap):
-        detail = "obligations would change the request that they have changed already"
-        return replace(second, allow=False, code="policy_bad_decision", detail=detail, max_output_tokens=None)
+    if second.allow and changes_again(second.max_output_tokens, call.max_output_tokens):
+        verdict = CHANGED_TWICE
+        return replace(second, allow=False, code=verdict.code, detail=verdict.detail, max_output_tokens=None)
     return second
+
+
+CHANGED_TWICE: Final = Verdict(
+    "policy_bad_decision", detail="obligations would change the request that they have changed already"
+)
+
+
+def changes_again(cap: int | None, asked: int | None) -> bool:
+    """Whether a cap would change a call that asks for this output, which was changed already."""
+    return cap is not None and (asked is None or asked > cap)
 
 
 @functools.cache
@@ -161,9 +170,7 @@ def _judge(
 ) -> Authorization:
     recorded: dict[str, Mapping[str, Any]] = {}
     verdict = judges.refusal or combine(_verdicts(judges, call, document, now_ns, seed, ends, recorded))
-    if verdict.code == ALLOWED and foreign and not verdict.foreign_references:
-        kinds = ", ".join(sorted({each.kind for each in foreign}))
-        verdict = Verdict("foreign_reference", detail=f"not created by this agent through this gateway: {kinds}")
+    verdict = with_references(verdict, [each.kind for each in foreign])
     kept = b"{}"
     try:
         kept = without_content(document)
@@ -206,36 +213,55 @@ def _verdicts(
     for member in judges.members:
         name = member.ref.name
         if len(call.models) > 1 and not member.bundle.models:
-            verdicts.append((member.effect, _one_model(name)))
+            verdicts.append((member.effect, one_model(name)))
         left = ends - time.monotonic()
         if left <= 0:
             verdicts.append((member.effect, Verdict("policy_deadline", detail=f"{name}: no time was left")))
             continue
         try:
             answer = member.bundle.decide(
-                document, now_ns=now_ns, seed=seed, limits=pe.Limits(left, _MAX_WORK, _MAX_OUTPUT)
+                document, now_ns=now_ns, seed=seed, limits=pe.Limits(left, MAX_WORK, MAX_OUTPUT)
             )
         except pe.PolicyError as error:
-            code = "policy_deadline" if error.code == "eval_cancel_error" else "policy_error"
-            verdict = Verdict(code, detail=f"{name}: {error}")
+            verdict = failed(name, error)
         except Exception as error:  # a defect of the engine is a refusal, and recorded like any other
             logger.exception("bundle %s cannot be evaluated", name)
             verdict = Verdict("policy_error", detail=f"{name}: {type(error).__name__}: {error}")
         else:
-            undefined = answer.value is pe.UNDEFINED
-            verdict = Verdict("policy_undefined") if undefined else read(answer.value, member.effect)
             if answer.nondeterministic:
                 recorded[member.ref.digest] = answer.nondeterministic
-            if verdict.detail:
-                verdict = replace(verdict, detail=f"{name}: {verdict.detail}")
+            verdict = answered(name, answer.value, member.effect)
         verdicts.append((member.effect, verdict))
     return verdicts
 
 
-def _one_model(name: str) -> Verdict:
+# Verdicts: shared with `reexecution.py`, which judges again from what the log kept
+
+
+def answered(name: str, value: object, effect: Effect) -> Verdict:
+    """The verdict of a bundle whose entrypoint has this value."""
+    verdict = Verdict("policy_undefined") if value is pe.UNDEFINED else read(value, effect)
+    return replace(verdict, detail=f"{name}: {verdict.detail}") if verdict.detail else verdict
+
+
+def failed(name: str, error: pe.PolicyError) -> Verdict:
+    """The verdict of a bundle whose evaluation ended in this error."""
+    code = "policy_deadline" if error.code == "eval_cancel_error" else "policy_error"
+    return Verdict(code, detail=f"{name}: {error}")
+
+
+def one_model(name: str) -> Verdict:
     """A bundle that was written for calls of one model may have judged the first one only."""
     return Verdict(
         "policy_denied",
         reasons=("the request names several models, and a policy judges only one",),
         detail=f'{name}: its manifest does not say `"models": true`',
     )
+
+
+def with_references(verdict: Verdict, kinds: Sequence[str]) -> Verdict:
+    """A verdict on a call that names state of these kinds which its agent did not create here."""
+    if verdict.code != ALLOWED or not kinds or verdict.foreign_references:
+        return verdict
+    named = ", ".join(sorted(set(kinds)))
+    return Verdict("foreign_reference", detail=f"not created by this agent through this gateway: {named}")

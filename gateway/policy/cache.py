@@ -153,7 +153,7 @@ class PolicyCache:
             commit=active.commit,
             members=tuple(members),
             summary=orjson.dumps([_summary(each) for each in members], option=orjson.OPT_SORT_KEYS).decode(),
-            content=_content(path for member in members for path in member.bundle.input_paths),
+            content=content_paths(path for member in members for path in member.bundle.input_paths),
             nondeterministic=any(member.bundle.nondeterministic for member in members),
         )
 
@@ -197,7 +197,7 @@ def _summary(member: Member) -> dict[str, str]:
     return {"name": ref.name, "digest": ref.digest, "commit": ref.commit, "effect": member.effect}
 
 
-def _content(paths: Iterable[InputPath]) -> tuple[str, ...]:
+def content_paths(paths: Iterable[InputPath]) -> tuple[str, ...]:
     """The content that can be read through these paths: parts of it, or all of it if a path contains it."""
     found: set[InputPath] = set()
     touched: set[InputPath] = set()

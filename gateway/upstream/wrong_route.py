@@ -19,10 +19,11 @@ from gateway.upstream.strict_json import shown
 _MAX_PATH = 256
 # Many clients have these, and many people try them first. What a provider serves is not looked up here.
 _KNOWN_APIS = {
-    "/responses": "the Responses API: use chat completions",
-    "/messages": "the Messages API",
-    "/completions": "the Completions API",
-    "/embeddings": "embeddings",
+    "/batches": "batches, whose calls no policy would see",
+    "/assistants": "the Assistants API: use responses",
+    "/threads": "the Assistants API: use responses",
+    "/realtime": "the Realtime API",
+    "/fine_tuning": "fine-tuning",
 }
 
 
@@ -63,9 +64,12 @@ def _methods(path: str, families: Sequence[Routes]) -> list[str]:
 
 
 def _served(families: Sequence[Routes]) -> str:
-    every = [(family.provider.prefix, route) for family in families for route in family.provider.routes]
-    listed = dict.fromkeys(f"{route.method} {prefix}{route.path}" for prefix, route in every)
-    return f"this gateway serves {', '.join(listed)}, each also under /NAME for the upstream NAME"
+    """The paths without parameters: those with some are about what these have made."""
+    listed = []
+    for family in families:
+        paths = dict.fromkeys(family.provider.prefix + route.path for route in family.provider.routes)
+        listed.append(f"{family.provider.name}: {', '.join(path for path in paths if '{' not in path)}")
+    return f"this gateway serves, of {'; of '.join(listed)}; each also under /NAME for the upstream NAME"
 
 
 def _cause(path: str, families: Sequence[Routes]) -> str:
@@ -84,19 +88,14 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
         if any(_methods(plain.removesuffix(route.path), families) for route in family.provider.routes):
             return "the path has a route twice: take it out of the base URL, because the client adds it"
     for name, called in _KNOWN_APIS.items():
-        if re.search(rf"{name}(?:/|$)", plain) and not _is_served(name, families):
+        if re.search(rf"{name}(?:/|$)", plain):
             return f"this gateway does not serve {called}"
-    usual = "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
-    return usual if _is_served("/responses", families) else f"{usual}, such as the Responses API"
+    return "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
 
 
 def twice(prefix: str) -> str:
     """What to do about a prefix that is in the base URL and in what the client adds."""
     return f"the path has `{prefix}` twice: take one out of the base URL"
-
-
-def _is_served(name: str, families: Sequence[Routes]) -> bool:
-    return any(route.path.startswith(name) for family in families for route in family.provider.routes)
 
 
 def _once(path: str, prefix: str) -> str:

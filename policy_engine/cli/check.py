@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -105,7 +106,8 @@ def note_gateway(units: list[loading.Unit], form: Format) -> None:
     """Say what has not been looked at, if a bundle is one for the gateway."""
     bundles = [unit.name for unit in units if unit.for_gateway]
     if bundles and form is Format.PRETTY:
-        text = f"note: the gateway asks more of a bundle: `gateway policies check {Path(bundles[0]).parent}`"
+        directory = os.path.normpath(Path(bundles[0], ".."))
+        text = f"note: the gateway asks more of a bundle: `gateway policies check {directory}`"
         standard_error().print(text, soft_wrap=True, style="dim")
 
 

@@ -33,6 +33,9 @@ NC: Final = NotComputed()
 SLICE: Final = 4096
 """Steps between two looks at the clock."""
 
+UNLIMITED: Final = 1 << 62
+"""The steps of a decision without a work limit."""
+
 SMALL: Final = 1 << 19
 """The most bytes that the small results of a decision have together. They are not counted. If the output budget is less
 than twice as large, every result is counted.
@@ -111,7 +114,7 @@ class Run:
         self.now = now
         self.seed = seed
         self.replay = replay
-        self.work = limits.work
+        self.work = UNLIMITED if limits.work is None else limits.work
         self.left = first_slice(limits)
 
     @property
@@ -155,17 +158,16 @@ class Run:
             self._refill()
 
     def _refill(self) -> None:
-        if self.work is not None:
-            # The slice that is used up had min(SLICE, work) steps, and `left` is minus the steps beyond it.
-            self.work -= min(SLICE, self.work) - self.left
-            if self.work < 0:
-                raise PolicyError(
-                    EVAL_CANCEL_ERROR,
-                    "the work budget of this decision is used up",
-                    hint="look for loops over loops, or raise `work` in the limits",
-                )
+        # The slice that is used up had min(SLICE, work) steps, and `left` is minus the steps beyond it.
+        self.work -= min(SLICE, self.work) - self.left
+        if self.work < 0:
+            raise PolicyError(
+                EVAL_CANCEL_ERROR,
+                "the work budget of this decision is used up",
+                hint="look for loops over loops, or raise `work` in the limits",
+            )
         self.look_at_clock()
-        self.left = SLICE if self.work is None or self.work > SLICE else self.work
+        self.left = min(SLICE, self.work)
 
     def charge_once(self, key: Hashable, work: int) -> None:
         """Take steps for a thing from a cache when this decision first asks for it, whether it is in the cache or not.
@@ -224,15 +226,20 @@ MASKED: Final = 7
 CODE: Final = 8
 INDEXES: Final = 9
 """What is kept with the base data; None where some `with` replaces a part of it."""
-MEMO: Final = 10
+USED: Final = 10
+"""The kept documents that `ROOT` has paid for (see `kept`); None if there are none."""
+PAID: Final = 11
+"""The steps that have been paid for those out of the budget beyond `LEFT`, before there is a `RUN`."""
+MEMO: Final = 12
 """The first memo slot."""
 
 
 Indexes = dict[Any, Any]
 """What is kept as long as the base data. Any thread may add to it; nothing in it changes its meaning.
 
-- for each join, by the identity of a collection: the collection itself, and its table (`joins`)
-- for each fixed group (`fixed`), by its number: its document; by its number and some constants: a part of the document
+- for each join, by the identity of a collection: its table (`joins`)
+- for each fixed group (`fixed`), by its number: its document; by its number and some constants: the parts of the
+  document that lookups have asked for (`kept`)
 """
 
 Masked = frozenset[int | tuple[str, ...]]
@@ -247,7 +254,20 @@ Start = tuple[Options, bool, Limits, float | None, int | None, int | None, Mappi
 
 def beginning(code: Code, start: Start, data: Value, indexes: Indexes) -> Query:
     """A decision's first context without the input, which has to be put in front."""
-    return [data, None, first_slice(start[2]), None, start, code.fns, NOTHING, code, indexes, *[NC] * code.slots]
+    return [
+        data,
+        None,
+        first_slice(start[2]),
+        None,
+        start,
+        code.fns,
+        NOTHING,
+        code,
+        indexes,
+        None,
+        0,
+        *[NC] * code.slots,
+    ]
 
 
 def limits_of(q: Query) -> Limits:
@@ -261,9 +281,41 @@ def run_of(q: Query) -> Run:
     root = q[ROOT] or q
     run: Run | None = root[RUN]
     if run is None:
+        whole = left_of(root)
         run = root[RUN] = Run(*root[START])
         run.left, root[LEFT] = root[LEFT], 0
+        run.work = whole - run.left + SLICE
     return run
+
+
+def unlimited(q: Query) -> Query:
+    """A context over the same data for work that no decision is charged for, and that looks at no clock."""
+    options, strict = (q[ROOT] or q)[START][:2]
+    return [U, *beginning(q[CODE], (options, strict, Limits(work=None), None, None, None, None), q[DATA], q[INDEXES])]
+
+
+def left_of(root: Query) -> int:
+    """The steps that a decision may still take."""
+    run: Run | None = root[RUN]
+    left: int = root[LEFT]
+    if run is not None:
+        return left + run.left + run.work - min(SLICE, run.work)
+    return left + _beyond(root)
+
+
+def _beyond(root: Query) -> int:
+    """The steps in the budget beyond the first slice, before there is a `RUN`."""
+    limits: Limits = root[START][2]
+    paid: int = root[PAID]
+    return (UNLIMITED if limits.work is None else limits.work) - first_slice(limits) - paid
+
+
+def pay(root: Query, work: int) -> None:
+    """Take steps that took no time: if possible without a look at the clock."""
+    if root[RUN] is None and work <= _beyond(root):
+        root[PAID] += work
+    else:
+        charge(root, work)
 
 
 def charge(q: Query, work: int) -> None:
@@ -275,9 +327,17 @@ def charge(q: Query, work: int) -> None:
         run_of(root).charge(beyond)
 
 
-def charging(q: Query) -> Callable[[int], None]:
+class Charging(partial[None]):
     """`charge` for functions that know values but no contexts."""
-    return partial(charge, q)
+
+    __slots__ = ()
+
+    def charge_once(self, key: Hashable, work: int) -> None:
+        run_of(self.args[0]).charge_once(key, work)
+
+
+def charging(q: Query) -> Charging:
+    return Charging(charge, q)
 
 
 def marks(q: Query) -> bytearray:
@@ -303,11 +363,11 @@ def derived(
     masked: Masked,
 ) -> Query:
     """Another context of the same decision. Its memo slots are empty."""
-    code = q[CODE]
+    slots = len(q) - MEMO
     # Contexts in contexts can double the work with each rule.
-    charge(q, 1 + code.slots // 256)
+    charge(q, 1 + slots // 256)
     indexes = q[INDEXES] if data is q[DATA] else None
-    return [input, data, q[ROOT] or q, 0, None, None, fns, masked, code, indexes, *[NC] * code.slots]
+    return [input, data, q[ROOT] or q, 0, None, None, fns, masked, q[CODE], indexes, None, 0, *[NC] * slots]
 
 
 def with_function(q: Query, slot: int, function: Callable[..., Any]) -> Query:

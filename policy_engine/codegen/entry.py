@@ -25,6 +25,7 @@ from policy_engine.codegen.context import DATA
 from policy_engine.codegen.export import FEW, SHORT, WORD, shallow
 from policy_engine.codegen.frame import Access, Function, Join, tuple_of
 from policy_engine.codegen.groups import document
+from policy_engine.codegen.joins import MOST_UNCHARGED
 from policy_engine.codegen.names import Names
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.program import Group
@@ -33,9 +34,6 @@ from policy_engine.syntax.nodes import Term
 
 MOST_LINES: Final = 200
 """The most lines of a function that is worth an entry. Beginning and end are a small part of a longer one."""
-
-MOST_UNCHARGED: Final = 16
-"""The most members of a collection that a loop visits without a charge."""
 
 LAZY: Final = "?q"
 """Stands for the context in expressions that few decisions evaluate, until it is known if all decisions have one."""

@@ -8,7 +8,8 @@ operands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from policy_engine.codegen.body import solutions
 from policy_engine.codegen.context import DATA, INDEXES, MASKED
@@ -44,17 +45,19 @@ def write_group(names: Names, writer: Writer, group: Group) -> None:
             one_value(Function(names, writer, repeated=True), group, params)
             return
         _write_mask(names, writer, group, [])
-        slot = f"q[{names.slot(group)}]"
-        remember = [f"{slot} = {{0}}"]
-        if names.is_fixed(group):
-            remember.append(f"if d is not None: d[{group.number}] = {{0}}")
-            writer.line(f"d = q[{INDEXES}]")
-            with writer.block("if d is not None:"):
-                writer.line(f"r = d.get({group.number}, NC)")
-                with writer.block("if r is not NC:"):
-                    writer.line(f"{slot} = r")
-                    writer.line("return r")
-        document(Function(names, writer, Access(*remember)), group)
+        place = f"[{names.slot(group)}]"
+        if not names.is_fixed(group):
+            document(Function(names, writer, Access(f"q{place} = {{0}}")), group)
+            return
+        writer.line(f"d = q[{INDEXES}]")
+        with writer.block("if d is not None:"):
+            writer.line(f"r = d.get({group.number}, NC)")
+            with writer.block("if r is not NC:"):
+                writer.line("if r.__class__ is Kept: r = found(q, r)")
+                writer.line(f"q{place} = r")
+                writer.line("return r")
+        with _making(names, writer, f"p{place} = {{0}}", f"keep(p, q, d, {group.number}, {{0}})") as fn:
+            document(fn, group)
 
 
 def write_rule(names: Names, writer: Writer, needed: RuleFunction) -> None:
@@ -88,16 +91,38 @@ def write_lookup(names: Names, writer: Writer, needed: Lookup) -> None:
         _write_mask(names, writer, group, known)
         slot = names.new_slot()
         writer.line(f"m = q[{slot}]")
-        made = "{}"
-        if names.is_fixed(group):
-            place = (group.number, *(None if step is None else constant_value(step) for step in pattern))
-            made = f"kept(q[{INDEXES}], {names.constants.named('j', place, place)})"
-        writer.line(f"if m is NC: m = q[{slot}] = {made}")
+        writer.line(f"if m is NC: m = q[{slot}] = {{}}")
         writer.line(f"k = {tuple_of([f'frozen(q, {param})' for param in params])}")
         writer.line("r = m.get(k, NC)")
         writer.line("if r is not NC: return r")
-        fn = Function(names, writer, Access("m[k] = {0}"), repeated=True)
-        _part(fn, group, [rule for rule in group.rules if _can_match(rule, pattern)], known)
+        rules = [rule for rule in group.rules if _can_match(rule, pattern)]
+        if not names.is_fixed(group):
+            _part(Function(names, writer, Access("m[k] = {0}"), repeated=True), group, rules, known)
+            return
+        place = (group.number, *(None if step is None else constant_value(step) for step in pattern))
+        writer.line(f"d = parts(q[{INDEXES}], {names.constants.named('j', place, place)})")
+        with writer.block("if d is not None:"):
+            writer.line("r = d.get(k)")
+            with writer.block("if r is not None:"):
+                writer.line("r = m[k] = found(q, r)")
+                writer.line("return r")
+        with _making(names, writer, "m[k] = {0}", "keep_part(p, q, d, k, {0})") as fn:
+            fn.loops = 1
+            _part(fn, group, rules, known)
+
+
+@contextmanager
+def _making(names: Names, writer: Writer, remember: str, keep: str) -> Iterator[Function]:
+    """The lines around those that make a fixed document, which is kept in `d`, in a context of its own (see `kept`)."""
+    writer.line("p = q")
+    writer.line("if d is not None: q = aside(q)")
+    with writer.block("try:"):
+        fn = Function(names, writer, Access(remember, f"if d is not None: {keep}"))
+        fn.depth = 1
+        yield fn
+    with writer.block("except PolicyError:"):
+        writer.line("if d is not None: not_made(p, q)")
+        writer.line("raise")
 
 
 def write_extent(names: Names, writer: Writer, tree: Tree) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from policy_engine.builtins.graph import walk_values
-from policy_engine.codegen import context, export, joins, overlays, runtime
+from policy_engine.codegen import context, export, joins, kept, overlays, runtime
 from policy_engine.errors import BuiltinError, PolicyError
 from policy_engine.values import Set
 
@@ -13,8 +13,9 @@ _FUNCTIONS: Final = (
     BuiltinError, Exception, PolicyError, Set, dict, int, len, list, str, walk_values,
     context.charge, context.failed, context.marks, context.run_of, context.with_function,
     export.export, export.exported, export.failure, export.listing, export.shallow,
-    joins.grouped, joins.joined, joins.joined_late, joins.kept, joins.listed, joins.listed_late, joins.tabled,
+    joins.grouped, joins.joined, joins.joined_late, joins.listed, joins.listed_late, joins.tabled,
     joins.texts,
+    kept.Kept, kept.aside, kept.found, kept.keep, kept.keep_part, kept.not_made, kept.parts,
     overlays.bad_path, overlays.base_at, overlays.copied, overlays.known, overlays.whole, overlays.with_data,
     overlays.with_input,
     runtime.Partial, runtime.agree, runtime.base_step, runtime.by_beginning, runtime.constant, runtime.cursor,

@@ -39,7 +39,7 @@ def failure_of(step: Step, steps: Sequence[Step], sources: Mapping[str, str], *,
         failed = [failure_of(other, steps, sources, reasons=False) for other in asked if not other.succeeded]
         texts = [f"{each.location}: {'; '.join([each.message, *each.values])}" for each in failed]
         lines += list(dict.fromkeys(texts))[:MOST]
-    what = "is undefined" if lacking else "does not hold"
+    what = "is undefined" if lacking else "is false" if values.get(text) == "false" else "does not hold"
     return Failure(where, text, what, tuple(lines))
 
 

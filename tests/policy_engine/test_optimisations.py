@@ -132,7 +132,7 @@ def test_joins_find_what_loops_find(seed: int, monkeypatch: Patch) -> None:
     answers = []
     for fewest, searched in ((10**9, 0), (16, 10**9), (0, 10**9), (0, 0)):
         monkeypatch.setattr(joins, "FEWEST", fewest)
-        monkeypatch.setattr(joins, "SEARCHED", searched)
+        monkeypatch.setattr(joins, "SHORT", searched)
         entry = pe.compile({"t.rego": JOINS}, data).entrypoint("data.t")
         answers.append([pe.dumps(entry(question)) for question in questions])
     assert answers[0] == answers[1] == answers[2] == answers[3]
@@ -380,19 +380,47 @@ q contains i if {
     }
 
 
-def test_a_table_that_could_not_be_made_in_time_is_not_tried_again(monkeypatch: Patch) -> None:
+def test_a_table_that_could_not_be_made_in_time_is_gone_on_with(monkeypatch: Patch) -> None:
+    """A decision that ends while a table is made leaves its part of the work to the next one."""
     module = {"t.rego": "package t\np contains i if { some i, g in data.grants; g.user == input.user }"}
     # A shorter list would get its table before the first decision.
-    grants = [{"user": f"u{number}"} for number in range(joins.SEARCHED + 1)]
+    grants = [{"user": f"u{number}"} for number in range(joins.SHORT + 1)]
     entry = pe.compile(module, {"grants": grants}).entrypoint("data.t.p")
     made: list[int] = []
-    make = joins._make
-    monkeypatch.setattr(joins, "_make", lambda *given: made.append(1) or make(*given))
+    fill = joins._fill
+    monkeypatch.setattr(joins, "CHUNK", 1500)
+
+    def counted(q: Any, found: Any, rows: Any, join: Any) -> None:
+        made.append(len(rows))
+        fill(q, found, rows, join)
+
+    monkeypatch.setattr(joins, "_fill", counted)
+    for _ in range(4):  # the first one searches
+        with pytest.raises(pe.PolicyError, match="deadline"):
+            entry.decide({"user": "u7"}, limits=pe.Limits(seconds=0))
+    assert made == [1500, 1500, joins.SHORT + 1 - 3000]
+    assert entry.decide({"user": "u7"}).value == [7]
+    assert sum(made) == len(grants)
+
+
+def test_no_decision_is_charged_for_a_search_or_a_table() -> None:
+    module = {"t.rego": "package t\np contains i if { some i, g in data.grants; g.user == input.user }"}
+    grants = [{"user": f"u{number}"} for number in range(joins.SHORT + 1)]
+    entry = pe.compile(module, {"grants": grants}).entrypoint("data.t.p")
+    for _ in range(3):
+        assert entry.decide({"user": "u7"}, limits=pe.Limits(work=50)).value == [7]
+
+
+def test_replaced_data_is_charged_each_time() -> None:
+    module = {
+        "t.rego": "package t\np if { q with data.grants as input.grants }\n"
+        "q if { some g in data.grants; g == input.user }"
+    }
+    grants = [f"u{number}" for number in range(joins.SHORT + 1)]
+    entry = pe.compile(module, {"grants": []}).entrypoint("data.t.p")
     for _ in range(3):
         with pytest.raises(pe.PolicyError, match="budget"):
-            entry.decide({"user": "u7"}, limits=pe.Limits(work=500))
-    assert entry.decide({"user": "u7"}).value == [7]
-    assert len(made) == 1
+            entry.decide({"user": "v", "grants": grants}, limits=pe.Limits(work=4096))
 
 
 def test_a_call_in_a_loop_with_operands_of_before_it_happens_once() -> None:

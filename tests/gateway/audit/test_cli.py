@@ -77,8 +77,10 @@ def lines(done: Done) -> list[list[str]]:
 def test_the_list_is_a_table_oldest_first(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
     fill(log, make)
     heading, *rows = lines(gateway("list"))
-    assert heading == ["TIME", "ORGANIZATION", "ENTRY", "KIND", "WHO", "WHAT"]
-    assert [" ".join(row[1:]) for row in rows] == [
+    assert heading == ["TIME", "ORGANIZATION", "ENTRY", "KIND", "ID", "WHO", "WHAT"]
+    decisions = [each["id"] for each in log.entries() if each["kind"] == "decided"]
+    assert [row[4] for row in rows[1:4]] == [decisions[0], decisions[0], decisions[1]]
+    assert [" ".join([*row[1:4], *row[5:]]) for row in rows] == [
         "default 0 change local:1000 agent.created name=support-bot",
         "default 1 decided support-bot allowed: chat.completions gpt-4o-mini",
         "default 2 completed support-bot ok 200 12+34 tokens",
@@ -123,10 +125,18 @@ def test_what_is_listed_can_be_chosen(
     assert done.code == 0
 
 
-def test_json_lines_hold_the_entry_as_it_is(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+def test_json_lines_hold_the_entry_with_its_documents(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
     fill(log, make)
     found = [json.loads(line)["entry"] for line in gateway("list", "--json", "--org", "default").out.splitlines()]
-    assert found == log.entries()
+    expected = [
+        {
+            name.removesuffix("_json"): json.loads(text) if name.endswith("_json") else text
+            for name, text in each.items()
+        }
+        for each in log.entries()
+    ]
+    assert found == expected
+    assert found[3]["reasons"] == ["no \x1b[31mred\n", "other"]
 
 
 def test_an_empty_list_says_so_beside_the_result(gateway: Callable[..., Done]) -> None:

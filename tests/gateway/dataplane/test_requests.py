@@ -307,6 +307,7 @@ def test_only_known_headers_pass_in_either_direction(run: Run) -> None:
             "host",
             "accept",
             "accept-encoding",
+            "idempotency-key",
             "user-agent",
             "authorization",
             "content-type",

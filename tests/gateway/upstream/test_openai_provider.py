@@ -19,7 +19,10 @@ from gateway.upstream.providers.openai.answers import read_usage
 from gateway.upstream.providers.presets import PROVIDERS
 
 PROVIDER = PROVIDERS["openai"]
-CHAT, MODELS, MODEL = (Endpoint("openai", route, "/v1" + route.path) for route in PROVIDER.routes)
+CHAT, MODELS, MODEL = (
+    next(Endpoint("openai", route, "/v1" + route.path) for route in PROVIDER.routes if route.action == action)
+    for action in ("chat.completions", "models.list", "models.retrieve")
+)
 USER = {"role": "user", "content": "hello"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_parameter_is_one_segment(name: str, prefix: bytes, upstream: str) -> 
         ("POST", b"/v1/chat/completions;x"),
         ("POST", b"/a/b/v1/chat/completions"),
         ("POST", b"/a%2fb/v1/chat/completions"),
-        ("POST", b"/v1/embeddings"),
+        ("POST", b"/v1/batches"),
         ("GET", b"/v1/models/"),
         ("GET", b"/v1/models/a/b"),
         ("GET", b"/v1/models/a%2fb"),
@@ -150,10 +151,10 @@ def test_another_method(method: str, path: bytes, allow: bytes) -> None:
         ("/v1/chat/completions/chat/completions", "the path has a route twice"),
         ("/messages", "`/v1` is missing"),
         ("/anthropic/v1/v1/messages", "the path has `/v1` twice: take one out of the base URL"),
-        ("/v1/messages/batches", "this gateway serves POST /v1/messages"),
-        ("/v1/responses", "does not serve the Responses API"),
-        ("/responses/resp_1", "does not serve the Responses API"),
-        ("/v1/embeddings", "does not serve embeddings"),
+        ("/responses", "`/v1` is missing"),
+        ("/v1/batches", "does not serve batches"),
+        ("/v1/messages/batches", "does not serve batches"),
+        ("/v1/threads/thread_1/runs", "does not serve the Assistants API: use responses"),
         ("/", "the usual causes are"),
         ("/x\x1b[2J", "the usual causes are"),
     ],
@@ -163,7 +164,7 @@ def test_a_wrong_path_is_explained(path: str, says: str) -> None:
         target("POST", path.encode("latin-1"))
     text = caught.value.text
     assert says in text
-    assert "this gateway serves POST /v1/" in text
+    assert "this gateway serves, of " in text
     assert text.isprintable()
 
 
@@ -175,7 +176,7 @@ def test_every_route_can_be_reached() -> None:
     for name, provider in PROVIDERS.items():
         table = RouteTable([replace(upstream("its", default=True), provider=provider)])
         for route in provider.routes:
-            path = (provider.prefix + route.path).replace("{model}", "m").encode()
+            path = re.sub(r"\{\w+\}", "m", provider.prefix + route.path).encode()
             for asked in (path, b"/its" + path):
                 match = table.resolve("default", target(route.method, asked))
                 assert match.endpoint.route is route, name

@@ -83,17 +83,17 @@ def generated_with(
     fewest: int = index.FEWEST,
     depth: int = frame.MAX_DEPTH,
     members: int = joins.FEWEST,
-    searched: int = joins.SEARCHED,
+    searched: int = joins.SHORT,
 ) -> Iterator[None]:
     """Compile and evaluate with other thresholds: `fewest` rules for an index, `depth` blocks in a function, tables for
     collections of `members`, made at the second loop over more than `searched`.
     """
-    before = index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED
-    index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = fewest, depth, members, searched
+    before = index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SHORT
+    index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SHORT = fewest, depth, members, searched
     try:
         yield
     finally:
-        index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SEARCHED = before
+        index.FEWEST, frame.MAX_DEPTH, joins.FEWEST, joins.SHORT = before
 
 
 VARIANTS: Final[tuple[dict[str, int], ...]] = (

@@ -68,6 +68,7 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
         input=input_tokens,
         output=output_tokens or 0,
         cached=count(into, "cached_tokens") or 0,
+        cache_write=count(into, "cache_write_tokens") or 0,
         reasoning=count(out, "reasoning_tokens") or 0,
         audio_input=count(into, "audio_tokens") or 0,
         audio_output=count(out, "audio_tokens") or 0,

@@ -16,16 +16,11 @@ from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
+from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, USAGE_EDIT
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.strict_json import shown
 
 ACTION = "chat.completions"
-
-USAGE_EDIT = "stream_options.include_usage"
-CAP_EDIT = "max_output_tokens"
-TOOLS_EDIT = "strip_tools"
-MODEL_EDIT = "model"
-"""How the log names what was changed in a body."""
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})

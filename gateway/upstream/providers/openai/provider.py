@@ -1,4 +1,8 @@
-"""The OpenAI API, as OpenAI and the many compatible servers speak it: chat completions and models."""
+"""The OpenAI API, as OpenAI and the many compatible servers speak it.
+
+Chat completions (`chat.py`), responses (`responses.py`), embeddings, moderations and the older completions
+(`simple.py`), and models.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,21 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from gateway.call import Call
+from gateway.call import Call, Reference
 from gateway.errors import Denied
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
-from gateway.upstream.providers.openai import chat
+from gateway.upstream.providers.openai import chat, responses, simple
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.providers.openai.dialects import Dialect
+from gateway.upstream.providers.openai.edits import USAGE_EDIT
+from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
-_FORWARDED = frozenset({b"accept"})
+_FORWARDED = frozenset({b"accept", b"openai-beta", b"idempotency-key"})
+_RESUME = frozenset({"stream", "starting_after", "include_obfuscation"})
+_PAGES = frozenset({"after", "before", "limit", "order"})
+_RESPONSES = frozenset({responses.CREATE, responses.COUNT})
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
@@ -29,6 +38,15 @@ class OpenAI:
     prefix = "/v1"
     routes: Sequence[Route] = (
         Route("POST", "/chat/completions", chat.ACTION, "json", request_headers=_FORWARDED),
+        Route("POST", "/responses", responses.CREATE, "json", request_headers=_FORWARDED),
+        Route("POST", "/responses/input_tokens", responses.COUNT, "json", request_headers=_FORWARDED),
+        Route("GET", "/responses/{response_id}", "responses.retrieve", "none", _RESUME, _FORWARDED),
+        Route("DELETE", "/responses/{response_id}", "responses.delete", "none", request_headers=_FORWARDED),
+        Route("POST", "/responses/{response_id}/cancel", "responses.cancel", "none", request_headers=_FORWARDED),
+        Route("GET", "/responses/{response_id}/input_items", "responses.input_items", "none", _PAGES, _FORWARDED),
+        Route("POST", "/embeddings", simple.EMBEDDINGS, "json", request_headers=_FORWARDED),
+        Route("POST", "/moderations", simple.MODERATIONS, "json", request_headers=_FORWARDED),
+        Route("POST", "/completions", simple.COMPLETIONS, "json", request_headers=_FORWARDED),
         Route("GET", "/models", "models.list", "none", request_headers=_FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", request_headers=_FORWARDED),
     )
@@ -44,24 +62,39 @@ class OpenAI:
         self._dialect = dialect
 
     def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
-        if endpoint.route.action == chat.ACTION:
+        action = endpoint.route.action
+        if action == chat.ACTION:
             return chat.read(endpoint, head, self.name, self._dialect, raw)
-        named = endpoint.params.get("model")
+        if action in _RESPONSES:
+            return responses.read(endpoint, head, self.name, raw)
+        if endpoint.route.body == "json":
+            return simple.read(endpoint, head, self.name, raw)
+        named, response = endpoint.params.get("model"), endpoint.params.get("response_id")
         return Call(
-            action=endpoint.route.action,
+            action=action,
             upstream=endpoint.upstream,
             provider=self.name,
             method=endpoint.route.method,
             path=endpoint.path,
             params=endpoint.params,
+            query=head.query,
             raw=raw,
             body=None,
             model=None if named is None else members.model(named),
             models=() if named is None else (named,),
+            # Responses are state: an agent sees its own.
+            references=() if response is None else (Reference("response", response),),
+            stream=head.query.get("stream") == "true",
         )
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
-        return (call, ()) if call.body is None else chat.edit(call, edits, self._dialect)
+        if call.body is None:
+            return call, ()
+        if call.action == chat.ACTION:
+            return chat.edit(call, edits, self._dialect)
+        if call.action in _RESPONSES:
+            return responses.edit(call, edits)
+        return simple.edit(call, edits)
 
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
         sent = dict(headers)
@@ -73,7 +106,12 @@ class OpenAI:
 
     def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
         kind = content_type.partition(b";")[0].strip().lower()
-        answers = Answers(stores=stores, hide_usage=chat.USAGE_EDIT in edits)
+        action = endpoint.route.action
+        answers: Answers | ResponseAnswers
+        if action.partition(".")[0] == responses.CREATE:
+            answers = ResponseAnswers(stores=stores, reports=action == responses.CREATE)
+        else:
+            answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits)
         if kind == b"text/event-stream":
             return EventTap(answers.event)
         return DocumentTap(answers.document, expected=kind == b"application/json")
@@ -82,6 +120,9 @@ class OpenAI:
         return orjson.dumps(_error(denied))
 
     def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+        if endpoint.route.action.partition(".")[0] == responses.CREATE:
+            failure = {"type": "error", "code": denied.code, "message": denied.text, "param": None}
+            return b"event: error\ndata: " + orjson.dumps(failure) + b"\n\n"
         return b"data: " + orjson.dumps(_error(denied)) + b"\n\n"
 
 

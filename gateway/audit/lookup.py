@@ -1,0 +1,83 @@
+"""One event of the log by its id, which may be shortened, and one decision with all that was kept of it.
+
+Raises `AuditError` (`unknown_event`, `ambiguous_event`), which names ids that are similar.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.audit import search
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import closing_id
+from gateway.audit.search import Found
+
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision as the log has it. `completed` is None while it is open, and for a denial.
+
+    `input` is the document that was judged, without its content; None if it is not kept any more.
+    """
+
+    decided: Found
+    completed: Found | None
+    input: dict[str, Any] | None
+
+    @property
+    def id(self) -> str:
+        return self.decided.event_id
+
+
+def event(db: sqlite3.Connection, text: str) -> Found:
+    """The entry with this event id. The beginning is enough if no other id begins so; `dec_` may be left out."""
+    text = text.strip()
+    for candidate in (text, f"dec_{text}"):
+        found = search.by_event(db, candidate)
+        if found is not None:
+            return found
+    for candidate in (text, f"dec_{text}") if text else ():
+        several = search.beginning(db, candidate, _SHOWN + 1)
+        if len(several) == 1:
+            return several[0]
+        if several:
+            names = ", ".join(each.event_id for each in several[:_SHOWN])
+            more = ", …" if len(several) > _SHOWN else ""
+            message = f"`{text}` is the beginning of several ids: {names}{more}"
+            raise AuditError("ambiguous_event", message, subject=text, hint="give more of the id")
+    raise AuditError("unknown_event", f"the log has no entry `{text}`", subject=text, hint=_similar(db, text))
+
+
+def decision(db: sqlite3.Connection, found: Found) -> Decision:
+    """The decision that an entry opens or closes. Raises `not_a_decision` for any other entry."""
+    decided: Found | None = found
+    if found.kind == "completed":
+        decided = search.by_event(db, str(found.entry.get("decision")))
+    if decided is None or decided.kind != "decided":
+        what = f"`{found.event_id}` is no decision, but an entry of the kind `{found.kind}`"
+        hint = f"see `gateway audit show {found.event_id}`"
+        raise AuditError("not_a_decision", what, subject=found.event_id, hint=hint)
+    kept = search.private_input(db, decided.position)
+    return Decision(decided, search.by_event(db, closing_id(decided.event_id)), _document(kept))
+
+
+def _document(kept: bytes | None) -> dict[str, Any] | None:
+    try:
+        document = json.loads(kept) if kept else None
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and document else None
+
+
+def _similar(db: sqlite3.Connection, text: str) -> str:
+    wanted = text if "_" in text else f"dec_{text}"
+    # A mistake near the end leaves the id in its place; one further ahead only in a list of the newest.
+    near = search.beside(db, wanted) + [each.event_id for each in search.newest(db, 1000)]
+    names = difflib.get_close_matches(wanted, dict.fromkeys(near), 1, 0.85)
+    return f"did you mean `{names[0]}`?" if names else "`gateway audit list` shows the ids"

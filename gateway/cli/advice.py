@@ -1,0 +1,106 @@
+"""What a reason code means to an operator: which check of the gateway refused, and what to do about it.
+
+The codes are those of `gateway/errors.py`. What clients are told stands there; this is for the people who run the
+gateway. The policies' own verdicts are not here: `gateway explain` shows their rules instead.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Advice(NamedTuple):
+    """The check that refused, and the next step."""
+
+    check: str
+    step: str
+
+
+CHECKS: Final[dict[str, Advice]] = {
+    "bad_request": Advice(
+        "the request was checked before any policy was asked, and could be read in two ways or is not valid",
+        "the answer to the client says what is wrong with the request",
+    ),
+    "duplicate_key": Advice(
+        "the body was parsed before any policy was asked, and repeats a key of an object",
+        "the client must send each key once",
+    ),
+    "bad_credentials": Advice("the agent's key was checked before any policy was asked", "see `gateway keys list`"),
+    "agent_suspended": Advice(
+        "the agent of the key was checked before any policy was asked, and it is suspended",
+        "type `gateway agents resume AGENT`",
+    ),
+    "no_policy": Advice(
+        "the bindings of the agent were looked up, and no bundle with the effect grant is among them",
+        "see `gateway bindings list AGENT`, then type `gateway bind AGENT BUNDLE`",
+    ),
+    "policy_not_loaded": Advice(
+        "the bundles of the agent were looked up, and one of them is not in force or not in memory",
+        "see `gateway audit list --kind activation`; if a binding is pinned, `gateway bindings list AGENT` shows where",
+    ),
+    "foreign_reference": Advice(
+        "the policies allow the call, but it names state at the provider that this agent did not create here",
+        'if it may use such state, let every granting bundle say `references := "allowed"`',
+    ),
+    "approval_required": Advice("a policy requires that a person approves first", "ask for the approval"),
+    "unknown_route": Advice(
+        "the path was matched before any policy was asked, and no route has it",
+        "check the client's base URL: http://HOST:PORT/v1, or /UPSTREAM/v1 as in `gateway upstreams list`",
+    ),
+    "wrong_method": Advice(
+        "the route was matched before any policy was asked, and does not take this method",
+        "the answer to the client names the method that it takes",
+    ),
+    "too_large": Advice(
+        "the size was checked before any policy was asked",
+        "send less, or raise `max_body_bytes` in gateway.toml",
+    ),
+    "unsupported_encoding": Advice(
+        "the headers were checked before any policy was asked",
+        "the client must send plain JSON in UTF-8, not compressed",
+    ),
+    "limit_exceeded": Advice("the policies allow the call, but a limit is used up", "wait, or raise the limit"),
+    "outcome_unrecorded": Advice(
+        "the call was made, but its end could not be recorded",
+        "see why the log cannot be written: `gateway audit verify`",
+    ),
+    "upstream_error": Advice(
+        "the call was allowed, and the provider could not be reached or broke off",
+        "see `gateway upstreams list` and the output of `gateway up`",
+    ),
+    "upstream_unavailable": Advice(
+        "the call was allowed, and the provider refuses the gateway itself",
+        "set the provider's key again: see `gateway upstreams --help`",
+    ),
+    "upstream_timeout": Advice(
+        "the call was allowed, and the provider did not answer in time", "see `upstream_…_timeout` in gateway.toml"
+    ),
+    "registry_unavailable": Advice("the registry could not be read", "see the output of `gateway up`"),
+    "audit_unavailable": Advice("the log could not be written", "see the output of `gateway up`"),
+    "overloaded": Advice(
+        "the gateway held as many requests as it can", "send fewer at once, or give it more workers (`workers`)"
+    ),
+}
+"""For every reason code but the verdicts of policies."""
+
+_KEYS: Final = {
+    "missing": Advice("the request had no key", "give the agent's key as api_key, or as `Authorization: Bearer …`"),
+    "not_bearer": Advice("the Authorization header is not of the form `Bearer KEY`", "send `Authorization: Bearer …`"),
+    "malformed": Advice("what was sent is not a key of this gateway", "use a key that begins with aig_sk_"),
+    "operator_key": Advice(
+        "an operator's key was sent, which opens nothing here", "use a key that begins with aig_sk_"
+    ),
+    "unknown": Advice("no key with this id exists", "type `gateway keys create AGENT`"),
+    "wrong_secret": Advice("the id of the key exists, but not with this secret", "type `gateway keys create AGENT`"),
+    "revoked": Advice("the key is revoked", "type `gateway keys create AGENT`"),
+    "expired": Advice("the key has expired", "type `gateway keys create AGENT`"),
+    "agent_revoked": Advice("the agent of the key is revoked", "register it anew: `gateway agents register NAME`"),
+    "pepper_missing": Advice("the file of the pepper that the key was hashed with is missing", "restore keys/pepper.N"),
+}
+
+
+def advice(code: str, detail: str = "") -> Advice | None:
+    """The advice for a refusal. `detail` is the log's own word for why a key was refused."""
+    if code == "bad_credentials" and detail in _KEYS:
+        return _KEYS[detail]
+    return CHECKS.get(code)

@@ -1,0 +1,168 @@
+"""`gateway audit show`: one entry with all that was kept; of a decision both entries, the input and the verdicts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.audit_files import log_directory, opened_log
+from gateway.cli.audit_list import what
+from gateway.cli.options import DATA, Data, Json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.audit.lookup import Decision
+    from gateway.audit.search import Found
+    from gateway.policy.reexecution import Answer, Reexecution
+
+EventId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="An id of `gateway audit list` or of `x-decision-id`; its beginning is enough."),
+]
+
+
+def show(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
+    """Show one entry of the log with everything that was kept of it.
+
+    Of a decision: what was decided and how the call ended, the input that was judged, without content, and the verdict
+    of each bundle. `gateway explain ID` says which rules made them.
+    """
+    directory = log_directory(data)
+    found, decision = looked_up(directory.audit_db, event_id)
+    if decision is None:
+        if as_json:
+            output.print_json(_entry(found))
+        else:
+            typer.echo(typer.style(f"{found.event_id} {found.kind}", bold=True))
+            typer.echo(f"  {output.printable(what(found))}")
+            _print_entry(found)
+        return
+    again = judged_again(directory.bundles, decision)
+    if as_json:
+        typer.echo(json.dumps(document(decision, again), indent=2, ensure_ascii=False))
+    else:
+        print_decision(decision)
+        _print_verdicts(again)
+        typer.echo(typer.style("\ninput", bold=True) + " (as kept: without content)")
+        kept = "not kept" if decision.input is None else json.dumps(decision.input, indent=2, ensure_ascii=False)
+        for line in kept.splitlines():
+            typer.echo(f"  {output.printable(line)}")
+
+
+def looked_up(database: Path, event_id: str) -> tuple[Found, Decision | None]:
+    """The entry with an id, and the decision that it is about, if it is about one."""
+    from gateway.audit import lookup, storage
+
+    with opened_log(database) as db, storage.snapshot(db):
+        found = lookup.event(db, event_id)
+        return found, lookup.decision(db, found) if found.kind in ("decided", "completed") else None
+
+
+def judged_again(bundles: Path, decision: Decision) -> Reexecution:
+    from gateway.policy import reexecution
+
+    return reexecution.judge_again(bundles, decision.decided.entry, decision.input)
+
+
+def document(decision: Decision, again: Reexecution) -> dict[str, Any]:
+    """A decision for programs."""
+    verdict = again.verdict
+    return {
+        "id": decision.id,
+        "decided": _entry(decision.decided),
+        "completed": None if decision.completed is None else _entry(decision.completed),
+        "input": decision.input,
+        "bundles": [_answer(each) for each in again.answers],
+        "judged_again": None
+        if verdict is None
+        else {"allow": verdict.code == "allowed", "reason": verdict.code, "reasons": list(verdict.reasons)},
+        "agrees": again.agrees,
+        "problem": again.problem or None,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    judge, verdict = answer.judge, answer.verdict
+    return {
+        "bundle": judge.name,
+        "effect": judge.effect,
+        "commit": judge.commit,
+        "digest": judge.digest,
+        "allow": verdict.code == "allowed",
+        "reason": verdict.code,
+        "reasons": list(verdict.reasons),
+        "max_output_tokens": verdict.max_output_tokens,
+        "detail": verdict.detail or None,
+        "unkept": list(answer.unkept),
+    }
+
+
+def _entry(found: Found) -> dict[str, Any]:
+    from gateway.audit.entry import opened
+
+    return {"organization": found.organization, "seq": found.seq, "entry": opened(found.entry)}
+
+
+def print_decision(decision: Decision) -> None:
+    """What was decided, about whom and what, and how it ended."""
+    from gateway.policy import reexecution
+
+    found = decision.decided
+    get = found.entry.get
+    before = reexecution.recorded(found.entry)
+    verdict = "allowed" if before.allow else f"denied {before.code}"
+    typer.echo(
+        typer.style(decision.id, bold=True)
+        + " "
+        + typer.style(verdict, fg="green" if before.allow else "red", bold=True)
+    )
+    agent = f"{get('agent_name') or ''} ({get('agent')})".strip()
+    call = " ".join(str(get(name)) for name in ("method", "path", "action", "model") if get(name))
+    fields = [
+        ("at", output.timestamp(found.time_ns)),
+        ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
+        ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
+        ("reasons", "; ".join(before.reasons)),
+        ("detail", before.detail),
+        ("policies", f"commit {str(get('policy_commit'))[:12]}, {get('activation')}" if get("activation") else ""),
+        ("log", f"entry {found.seq} of `{found.organization}`"),
+        ("end", _end(decision)),
+    ]
+    for name, text in fields:
+        if text:
+            typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
+
+
+def _end(decision: Decision) -> str:
+    if decision.completed is not None:
+        duration = decision.completed.entry.get("duration_us")
+        took = f", {duration // 1000:,} ms" if isinstance(duration, int) else ""
+        return f"{what(decision.completed)}{took}"
+    if decision.decided.entry.get("dry_run"):
+        return "a dry run: nothing was forwarded"
+    return "the call is under way, or its end is not recorded yet" if decision.decided.entry.get("open") else ""
+
+
+def _print_verdicts(again: Reexecution) -> None:
+    from gateway.cli.reasons_text import verdict_line
+
+    typer.echo(typer.style("\nverdicts", bold=True) + " (judged again from what was kept)")
+    for answer in again.answers:
+        reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
+        typer.echo(f"  {output.printable(verdict_line(answer) + reasons)}")
+    if again.problem:
+        typer.echo(f"  {output.printable(again.problem)}")
+    elif again.agrees is False:
+        typer.echo(typer.style("  this is not what was recorded", fg="red"))
+
+
+def _print_entry(found: Found) -> None:
+    from gateway.audit.entry import opened
+
+    for name, value in opened(found.entry).items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        typer.echo(f"  {name.ljust(20)} {output.printable(text)}")

@@ -1,0 +1,120 @@
+"""`gateway explain`: why a decision went as it did, from what the log kept of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.advice import advice
+from gateway.cli.audit_files import log_directory
+from gateway.cli.audit_show import EventId, document, judged_again, looked_up, print_decision
+from gateway.cli.options import DATA, Data, Json
+from gateway.cli.reasons_text import print_answers
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.audit.search import Found
+    from gateway.policy.reexecution import Answer, Reexecution
+
+
+def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
+    """Explain a decision: which rules made it, and which expression failed in those that did not hold.
+
+    It is evaluated again by the bundles that judged it, from the input that the log keeps. Of a refusal that no policy
+    made, it says which check refused and what to do. Exit codes: 0 explained, 1 there is no such decision, or the
+    policies do not give the recorded verdict again.
+    """
+    directory = log_directory(data)
+    found, decision = looked_up(directory.audit_db, event_id)
+    if decision is None:
+        if found.kind != "refused":
+            message = f"`{found.event_id}` is no decision, but an entry of the kind `{found.kind}`"
+            raise GatewayError("not_a_decision", message, hint=f"see `gateway audit show {found.event_id}`")
+        _explain_refusal(found, as_json=as_json)
+        return
+    again = judged_again(directory.bundles, decision)
+    if as_json:
+        shown = document(decision, again)
+        for each, answer in zip(shown["bundles"], again.answers, strict=True):
+            each["rules"] = rules(answer)
+        found_advice = advice(again.recorded.code)
+        shown["advice"] = found_advice and found_advice._asdict()
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        print_decision(decision)
+        _print_advice(again.recorded.code)
+        print_answers(again.answers)
+        _print_agreement(again)
+    if again.agrees is False:
+        raise typer.Exit(1)
+
+
+def _explain_refusal(found: Found, *, as_json: bool) -> None:
+    """Requests that were refused before any policy was asked."""
+    entry = found.entry
+    code, detail = str(entry.get("reason")), str(entry.get("detail") or "")
+    known = advice(code, detail)
+    if as_json:
+        fields = {name: entry.get(name) for name in ("reason", "detail", "count", "agent", "key")}
+        output.print_json({"id": found.event_id, **fields, "advice": known and known._asdict()})
+        return
+    count = entry.get("count")
+    requests = "a request was" if count == 1 else f"{count} requests were"
+    typer.echo(typer.style(found.event_id, bold=True) + f" {requests} refused: {output.printable(code)}")
+    _print_advice(code, detail)
+
+
+def _print_advice(code: str, detail: str = "") -> None:
+    known = advice(code, detail)
+    if known is not None:
+        typer.echo(f"  {'check'.ljust(9)} {known.check}")
+        typer.echo(f"  {'next'.ljust(9)} {known.step}")
+
+
+def _print_agreement(again: Reexecution) -> None:
+    typer.echo()
+    if again.agrees:
+        typer.echo(typer.style("✓", fg="green") + " judged again, this is the verdict that was recorded")
+    elif again.verdict is None:
+        typer.echo(typer.style("!", fg="yellow") + f" it cannot be judged again: {output.printable(again.problem)}")
+    elif again.agrees is None:
+        typer.echo(
+            typer.style("!", fg="yellow") + f" judged again: {again.verdict.code}: {output.printable(again.problem)}"
+        )
+    else:
+        what = f"{again.recorded.code} was recorded, and judged again it is {again.verdict.code}"
+        typer.echo(typer.style("✗", fg="red") + f" {output.printable(what)}: see `gateway audit verify`")
+
+
+def rules(answer: Answer) -> list[dict[str, Any]]:
+    """The rules of a bundle for programs. A value that is undefined has no `value`."""
+    from gateway.policy.reexecution import value_text
+
+    found = []
+    for rule in answer.explanation.rules:
+        failed = rule.failed
+        found.append(
+            {
+                "rule": rule.path,
+                "file": f"{answer.judge.name}/{rule.location.file}",
+                "line": rule.location.row,
+                "default": rule.default,
+                "tried": rule.tried,
+                "held": rule.held,
+                "values": list(rule.values),
+                "failed": failed
+                and {
+                    "line": failed.location.row,
+                    "expression": failed.text,
+                    "times": failed.times,
+                    "values": [
+                        {"term": name} | ({} if value_text(value) is None else {"value": value})
+                        for name, value in failed.values
+                    ],
+                },
+            }
+        )
+    return found

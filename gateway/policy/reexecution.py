@@ -1,0 +1,227 @@
+"""A decision judged again: from what the log kept of it, or from a document that somebody asks about.
+
+The bundles are those that judged then (`bundles/<digest>/` keeps every revision), and so are the clock, the seed and
+the values that policies drew. Each bundle also says which rules held and where the others failed. Content is not kept,
+so a bundle that reads content is judged without it, and the answer says so.
+Specification: docs/architecture.md, section 10.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import policy_engine as pe
+from gateway.errors import GatewayError
+from gateway.identity.principals import Effect
+from gateway.policy import authorization
+from gateway.policy import bundle as policy_bundle
+from gateway.policy.cache import compile_bundle, content_paths
+from gateway.policy.decision import ALLOWED, Verdict, combine
+from policy_engine.bundle import from_files
+
+# The work that a request may take, but more time: this machine may be slower, and nobody waits for a provider.
+_LIMITS: Final = pe.Limits(30.0, authorization.MAX_WORK, authorization.MAX_OUTPUT)
+# Without indexes and joins an evaluation is more work.
+_EXPLAINING: Final = pe.Limits(30.0, 20 * authorization.MAX_WORK, 16 * authorization.MAX_OUTPUT)
+_USAGE_EDIT: Final = "stream_options.include_usage"
+
+
+RuleOutcome: TypeAlias = pe.RuleOutcome
+Failed: TypeAlias = pe.Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A bundle that judges, as the log names it: `bundles_json` of a `decided` entry."""
+
+    name: str
+    digest: str
+    commit: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The verdict of one bundle, and why.
+
+    `unkept` are the paths of content that it can read and that the document does not have.
+    """
+
+    judge: Judge
+    entrypoint: str
+    verdict: Verdict
+    explanation: pe.Explanation
+    unkept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What an entry says of a decision."""
+
+    allow: bool
+    code: str
+    reasons: tuple[str, ...]
+    detail: str
+    max_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reexecution:
+    """A decision judged again. `verdict` is None if it could not be, and then `problem` says why.
+
+    `agrees` says whether the verdict is the recorded one; None if that cannot be expected, and `problem` says why.
+    """
+
+    recorded: Recorded
+    answers: tuple[Answer, ...]
+    verdict: Verdict | None
+    agrees: bool | None
+    problem: str
+
+
+def recorded(entry: Mapping[str, Any]) -> Recorded:
+    """The decision in a `decided` entry."""
+    return Recorded(
+        allow=entry.get("allow") is True,
+        code=str(entry.get("reason")),
+        reasons=tuple(_document(entry, "reasons_json", [])),
+        detail=str(entry.get("detail") or ""),
+        max_output_tokens=entry.get("max_output_tokens"),
+    )
+
+
+def judges(entry: Mapping[str, Any]) -> list[Judge]:
+    """The bundles that judged, according to a `decided` entry."""
+    found = _document(entry, "bundles_json", [])
+    return [Judge(each["name"], each["digest"], each["commit"], each["effect"]) for each in found]
+
+
+def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> Reexecution:
+    """Judge once more what a `decided` entry and its private row say. Never raises for what they lack."""
+    before = recorded(entry)
+    members = judges(entry)
+    if not members:
+        return Reexecution(before, (), None, None, "no bundle was asked")
+    if document is None or not all(isinstance(document.get(part), dict) for part in ("resource", "request", "time")):
+        return Reexecution(before, (), None, None, "the input of this decision is not kept")
+    drawn = _document(entry, "nondeterministic_json", {})
+    try:
+        answers = ask(bundles, members, document, drawn, seed=_integer(entry.get("seed")))
+    except GatewayError as error:
+        return Reexecution(before, (), None, None, error.message)
+    verdict = _combined(answers, entry, document)
+    same = _same(before, verdict)
+    problem = "" if same else _not_comparable(before, entry, answers)
+    return Reexecution(before, answers, verdict, same or (None if problem else False), problem)
+
+
+def ask(
+    bundles: Path,
+    members: Sequence[Judge],
+    document: Mapping[str, Any],
+    drawn: Mapping[str, Mapping[str, Any]],
+    *,
+    seed: int | None,
+) -> tuple[Answer, ...]:
+    """The answer of each bundle to a document; `drawn` are the values of clock and chance, by the bundle's digest.
+
+    Raises `GatewayError` if a bundle is not there any more, or was changed.
+    """
+    return tuple(_answer(bundles, each, document, drawn.get(each.digest), seed) for each in members)
+
+
+def value_text(value: Any) -> str | None:
+    """A value of a rule or an expression as JSON text; None if it is undefined."""
+    return None if value is pe.UNDEFINED else pe.dumps(value)
+
+
+def _answer(
+    bundles: Path, judge: Judge, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
+) -> Answer:
+    files = policy_bundle.read(bundles / judge.digest)
+    moment: dict[str, Any] = {"now_ns": document["time"]["now_ns"], "seed": seed, "replay": drawn}
+    try:
+        compiled = compile_bundle(files, judge.digest, judge.name)
+        content = from_files(files.items(), tests=False)
+        explanation = pe.compile(content.modules, content.data).explain(
+            compiled.entrypoint,
+            document,
+            modules=content.modules,
+            strict_builtin_errors=True,  # as in `compile_bundle`
+            limits=_EXPLAINING,
+            **moment,
+        )
+    except pe.PolicyError as error:
+        raise GatewayError("bundle_broken", f"bundle `{judge.name}` does not compile: {error}") from error
+    try:
+        value = compiled.decide(document, limits=_LIMITS, **moment).value
+        verdict = authorization.answered(judge.name, value, judge.effect)
+    except pe.PolicyError as error:
+        verdict = authorization.failed(judge.name, error)
+    if len(document["resource"]["models"]) > 1 and not compiled.models:
+        verdict = combine([("grant", authorization.one_model(judge.name)), (judge.effect, verdict)])
+    unkept = () if "body" in document["request"] else content_paths(compiled.input_paths)
+    return Answer(judge, compiled.entrypoint, verdict, explanation, unkept)
+
+
+def _combined(answers: Sequence[Answer], entry: Mapping[str, Any], document: Mapping[str, Any]) -> Verdict:
+    """All answers as one verdict, with what the gateway adds to them."""
+    verdict = combine((each.judge.effect, each.verdict) for each in answers)
+    foreign = (
+        [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
+    )
+    verdict = authorization.with_references(verdict, foreign)
+    edits = set(_document(entry, "edits_json", []))
+    asked = document["request"]["max_output_tokens"]
+    if (
+        verdict.code == ALLOWED
+        and edits - {_USAGE_EDIT}
+        and authorization.changes_again(verdict.max_output_tokens, asked)
+    ):
+        return authorization.CHANGED_TWICE
+    return verdict
+
+
+def _same(before: Recorded, verdict: Verdict) -> bool:
+    """Whether a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them."""
+    if before.code != verdict.code or before.max_output_tokens != verdict.max_output_tokens:
+        return False
+    kept, now = list(before.reasons), list(verdict.reasons)
+    if kept and kept[-1] == f"… and {len(now) - len(kept) + 1} more":
+        kept.pop()
+        now = now[: len(kept)]
+    return len(kept) == len(now) and all(
+        old == new or (old.endswith("…") and new.startswith(old[:-1])) for old, new in zip(kept, now, strict=True)
+    )
+
+
+def _not_comparable(before: Recorded, entry: Mapping[str, Any], answers: Sequence[Answer]) -> str:
+    """Why another verdict is no contradiction; empty if it is one."""
+    if before.code == "policy_deadline":
+        return "the policies took too long then; they were given more time now"
+    if before.code == "limit_exceeded":
+        return "the policies allow it; a limit was used up when it was recorded"
+    if unkept := sorted({path for each in answers for path in each.unkept}):
+        return f"content is not kept, and policies read it: {', '.join(unkept)}"
+    if before.detail.startswith("the decision cannot be recorded"):
+        return before.detail
+    if entry.get("engine") not in (None, authorization.engine_version()):
+        return f"version {entry.get('engine')} judged then, and this is {authorization.engine_version()}"
+    return ""
+
+
+def _document(entry: Mapping[str, Any], name: str, empty: Any) -> Any:
+    """The document in a member of an entry. A log that was tampered with may hold anything there."""
+    try:
+        found = json.loads(str(entry.get(name) or "null"))
+    except ValueError:
+        return empty
+    return found if type(found) is type(empty) else empty
+
+
+def _integer(text: Any) -> int | None:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() else None

@@ -1,0 +1,296 @@
+"""The Responses API: what a request body asks for, and what is changed in it.
+
+It keeps state unless it is told not to, and can be handed state by reference: earlier responses, conversations, items,
+files, containers, vector stores. Tools come in `tools` and in items that add some later, and may be grouped.
+Specification: docs/architecture.md, sections 6 and 7; https://platform.openai.com/docs/api-reference/responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from gateway.call import Call, Reference, Tool
+from gateway.upstream import strict_json
+from gateway.upstream.providers import members
+from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT
+from gateway.upstream.providers.prompts import digest
+
+CREATE = "responses"
+COUNT = "responses.input_tokens"
+
+_ROLES = frozenset({"system", "developer", "user", "assistant"})
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_MAX_LIMIT = 2**63 - 1
+_MAX_DEPTH = 3  # of groups of tools
+
+# Members by which a request does what no policy could see, and why that is refused.
+_UNSEEN = {
+    "prompt": "the text, the model and the tools of a stored prompt are written in the request itself",
+    # Names of the output limit that this API does not have; a compatible server might honour one.
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "the output limit is `max_output_tokens`"),
+    **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`"),
+}
+
+# Members whose other spellings are refused, per kind of object.
+_CALL_NAMES = frozenset(
+    {"model", "input", "instructions", "previous_response_id", "conversation", "store", "background", "stream"}
+    | {"max_output_tokens", "tools", "tool_choice"}
+    | _UNSEEN.keys()
+)
+_ITEM_NAMES = frozenset({"type", "role", "content", "output", "id", "tools", "container_id", "approval_request_id"})
+_PART_NAMES = frozenset({"type", "text", "file_id", "file_data", "file_url", "image_url", "input_audio"})
+_TOOL_NAMES = frozenset(
+    {"type", "name", "server_label", "tools", "container", "vector_store_ids", "environment", "model"}
+    | {"input_image_mask", "file_id", "file_ids", "container_id", "skills", "skill_id", "function", "custom"}
+)
+_HOLDER_NAMES = frozenset({"id"})
+
+# Parts that bring something besides text, by their types and by the members that hold it.
+_KINDS = {
+    **dict.fromkeys(("input_image", "image_url", "computer_screenshot"), "image"),
+    **dict.fromkeys(("input_file", "file_data", "file_url"), "file"),
+    "input_audio": "audio",
+}
+# Items that the provider completes from what it keeps, unless the request has this member.
+_COMPLETED_BY = {"reasoning": "encrypted_content", "compaction": "encrypted_content", "image_generation_call": "result"}
+
+
+def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
+    """The call in this body; `Denied` where it is none."""
+    body = strict_json.parse(raw)
+    if not isinstance(body, dict):
+        members.refuse("the body must be an object")
+    members.check_names(body, _CALL_NAMES)
+    for name in _UNSEEN:
+        if body.get(name) is not None:
+            members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    return Call(
+        action=endpoint.route.action,
+        upstream=endpoint.upstream,
+        provider=provider,
+        method=endpoint.route.method,
+        path=endpoint.path,
+        params=endpoint.params,
+        query=head.query,
+        raw=raw,
+        body=body,
+        **_facts(body, creates=endpoint.route.action == CREATE),
+    )
+
+
+def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+    """The call with its body edited, and the names of the edits."""
+    body, names = call.body, []
+    assert body is not None
+    cap, limit = edits.max_output_tokens, call.max_output_tokens
+    if cap is not None and call.action == CREATE and (limit is None or limit > cap):
+        body = {**body, "max_output_tokens": cap}
+        names.append(CAP_EDIT)
+    if edits.strip_tools and (stripped := _stripped(body, edits.strip_tools)) != body:
+        body = stripped
+        names.append(TOOLS_EDIT)
+    if edits.model is not None and call.model != edits.model:
+        body = {**body, "model": edits.model}
+        names.append(MODEL_EDIT)
+    if not names:
+        return call, ()
+    facts = _facts(body, creates=call.action == CREATE)
+    return replace(call, raw=strict_json.dump(body), body=body, **facts), tuple(names)
+
+
+def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
+    """The members of a call that a body determines. `creates`: it asks for a response, not only for a count."""
+    items = _items(body.get("input"))
+    spoken = [item for item in items if item.get("role") is not None and item.get("type", "message") == "message"]
+    tools = list(_definitions(body, items))
+    limit, instructions = body.get("max_output_tokens"), body.get("instructions")
+    prompts = [] if instructions is None else [digest(instructions)]
+    prompts += [digest(item.get("content")) for item in spoken if item["role"] in _SYSTEM_ROLES]
+    model = members.model(body.get("model"))
+    return {
+        "model": model,
+        "models": tuple(dict.fromkeys([model, *(members.model(t["model"]) for t in tools if _has(t, "model"))])),
+        "stream": members.boolean(body.get("stream"), "stream"),
+        "max_output_tokens": None if limit is None else members.whole_number(limit, "max_output_tokens", _MAX_LIMIT),
+        "tools": tuple(map(_tool, tools)),
+        "roles": tuple(item["role"] for item in spoken),
+        "messages": len(spoken),
+        "system_prompts": tuple(prompts),
+        "references": tuple(dict.fromkeys(_references(body, items, tools))),
+        # Kept unless the request says otherwise, and always when it is to be fetched later.
+        "stores": _stores(body) and creates,
+        "modalities": tuple(sorted(_modalities(items, tools))),
+    }
+
+
+def _stores(body: dict[str, Any]) -> bool:
+    fetched_later = members.boolean(body.get("background"), "background")
+    return body.get("store") is None or members.boolean(body["store"], "store") or fetched_later
+
+
+def _has(item: dict[str, Any], name: str) -> bool:
+    return item.get(name) is not None
+
+
+def _items(value: object) -> list[dict[str, Any]]:
+    """The input as items. A text is a message of the user."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    items = members.objects(value, "input", _ITEM_NAMES)
+    for item in items:
+        role = item.get("role")
+        if role is None:
+            members.word(item.get("type"), "`type` of an item")
+        elif not isinstance(role, str) or role not in _ROLES:
+            members.refuse("`role` of a message must be one of " + ", ".join(sorted(_ROLES)))
+        elif item.get("type", "message") == "message" and not isinstance(item.get("content"), str | list):
+            members.refuse("`content` of a message must be a string or a list")
+    return items
+
+
+def _parts(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The parts of messages, of the results of tools and of the items themselves."""
+    for item in items:
+        for name in ("content", "output"):
+            held = item.get(name)
+            if isinstance(held, dict):
+                yield members.one_object(held, name, _PART_NAMES)
+            elif isinstance(held, list):
+                yield from members.objects(held, name, _PART_NAMES)
+
+
+def _definitions(body: dict[str, Any], items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The definitions of tools: those listed, and those that items bring along."""
+    yield from _flat(body.get("tools"))
+    for item in items:
+        if item.get("type") != "mcp_list_tools":  # what a server offered, which is no definition
+            yield from _flat(item.get("tools"))
+
+
+def _flat(value: object, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """Each definition, and those in it if it is a group."""
+    if depth == _MAX_DEPTH:
+        members.refuse("groups of tools are nested too deeply")
+    for item in members.objects(value, "tools", _TOOL_NAMES):
+        yield item
+        if _has(item, "tools"):
+            yield from _flat(item["tools"], depth + 1)
+
+
+def _tool(item: dict[str, Any]) -> Tool:
+    kind = members.word(item.get("type"), "`type` of a tool")
+    # As chat completions have it: a server could look for the name there.
+    if more := sorted(item.keys() & {"function", "custom"}):
+        members.refuse(f"a tool must not have a member `{more[0]}`: its name stands in `name`")
+    if kind in ("function", "custom", "namespace"):
+        return Tool(kind, members.text(item.get("name"), "`name` of a tool"))
+    if kind == "mcp":
+        return Tool(kind, members.text(item.get("server_label"), "`server_label` of a tool"))
+    return Tool(kind, "")  # the provider runs it itself: its type says what it is
+
+
+def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
+    """The body without these tools, and without a choice of tools that they may have been."""
+    kept = dict(body)
+    for name, value in (("tools", _without(body.get("tools"), unwanted)),):
+        if value:
+            kept[name] = value
+        else:
+            kept.pop(name, None)
+    if isinstance(body.get("input"), list):
+        kept["input"] = [
+            {**item, "tools": _without(item["tools"], unwanted)}
+            if _has(item, "tools") and item.get("type") != "mcp_list_tools"
+            else item
+            for item in body["input"]
+        ]
+    if isinstance(kept.get("tool_choice"), dict) or "tools" not in kept:
+        kept.pop("tool_choice", None)
+    # The choice may stay if nothing was taken out.
+    return body if kept.get("tools") == body.get("tools") and kept.get("input") == body.get("input") else kept
+
+
+def _without(tools: Any, unwanted: frozenset[str]) -> list[dict[str, Any]]:
+    left: list[dict[str, Any]] = []
+    for item in tools or ():
+        tool = _tool(item)
+        if (tool.name or tool.type) in unwanted:
+            continue
+        left.append({**item, "tools": _without(item["tools"], unwanted)} if _has(item, "tools") else item)
+    return left
+
+
+def _modalities(items: list[dict[str, Any]], tools: list[dict[str, Any]]) -> set[str]:
+    """The kinds of content besides text that go in, and the images that a tool may make."""
+    found = {"image" for item in tools if item.get("type") == "image_generation"}
+    for part in _parts(items):
+        # Servers may look at the member, whatever the type says.
+        found.update(kind for name, kind in _KINDS.items() if name == part.get("type") or _has(part, name))
+        if part.get("type") in ("input_image", "input_file") or not _has(part, "file_id"):
+            continue
+        found.add("file")
+    return found
+
+
+def _references(body: dict[str, Any], items: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Iterator[Reference]:
+    """Everything that the request names of the provider's state."""
+    if _has(body, "previous_response_id"):
+        yield Reference("response", _id(body["previous_response_id"]))
+    if _has(body, "conversation"):
+        yield Reference("conversation", _held_id(body["conversation"], "conversation"))
+    for item in items:
+        kind = item.get("type")
+        if kind == "item_reference" or (
+            _has(item, "id") and kind in _COMPLETED_BY and not item.get(_COMPLETED_BY[kind])
+        ):
+            yield Reference("item", _id(item.get("id")))
+        if _has(item, "container_id"):
+            yield Reference("container", _id(item["container_id"]))
+        if _has(item, "approval_request_id"):
+            yield Reference("item", _id(item["approval_request_id"]))
+    for part in _parts(items):
+        if _has(part, "file_id"):
+            yield Reference("file", _id(part["file_id"]))
+    for tool in tools:
+        yield from _references_of_tool(tool)
+
+
+def _references_of_tool(tool: dict[str, Any]) -> Iterator[Reference]:
+    for each in _listed(tool, "vector_store_ids"):
+        yield Reference("vector_store", _id(each))
+    for name in ("container", "environment"):
+        holder = tool.get(name)
+        if isinstance(holder, str):
+            yield Reference("container", _id(holder))
+        elif isinstance(holder, dict):
+            members.check_names(holder, _TOOL_NAMES)
+            if _has(holder, "container_id"):
+                yield Reference("container", _id(holder["container_id"]))
+            for each in _listed(holder, "file_ids"):
+                yield Reference("file", _id(each))
+            for skill in members.objects(holder.get("skills"), "skills", _TOOL_NAMES):
+                if _has(skill, "skill_id"):
+                    yield Reference("skill", _id(skill["skill_id"]))
+    if isinstance(mask := tool.get("input_image_mask"), dict) and _has(mask, "file_id"):
+        yield Reference("file", _id(mask["file_id"]))
+
+
+def _listed(holder: dict[str, Any], name: str) -> list[Any]:
+    value = holder.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        members.refuse(f"`{name}` must be a list")
+    return value
+
+
+def _held_id(value: object, what: str) -> str:
+    """An id by itself, or the one in an object."""
+    return _id(members.one_object(value, what, _HOLDER_NAMES).get("id") if isinstance(value, dict) else value)
+
+
+def _id(value: object) -> str:
+    return members.text(value, "an id in the request")

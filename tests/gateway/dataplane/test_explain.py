@@ -1,0 +1,210 @@
+"""`gateway explain`: judged again, every decision of a running data plane has the verdict that was recorded.
+
+Random requests are sent to the real pipeline, where three bundles judge: one that most requests pass, one that draws
+from clock and chance and fails in many ways, and a guard. Then the real command explains each decision.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.cli import main
+from gateway.policy import bundle as policy_bundle
+from gateway.policy.reexecution import judge_again
+from gateway.registry import activations, changes
+from gateway.registry.records import BundleRecord
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
+
+MODELS = ["gpt-4o", "gpt-4o-mini", "gpt-capped", "gpt-secret", "o3", "gpt-odd", "gpt-error", "gpt-file", "gpt-late"]
+
+BOT = """\
+package bot.authz
+
+default allow := false
+
+allow if {
+    _known(input.resource.model)
+    every tool in input.request.tools {
+        tool.type == "function"
+        tool.name in data.bot.tools
+    }
+}
+
+allow if input.action == "models.list"
+
+deny contains "no secrets, please" if input.resource.model == "gpt-secret"
+
+deny contains msg if {
+    some i, role in input.request.roles
+    role == "tool"
+    msg := sprintf("message %d is of a tool", [i])
+}
+
+obligations := {"max_output_tokens": min([50, input.request.max_output_tokens])} if {
+    input.resource.model == "gpt-capped"
+} else := {"max_output_tokens": 50} if {
+    input.resource.model == "gpt-odd"
+}
+
+references := "allowed" if input.request.messages > 2
+
+_known(model) if startswith(model, "gpt-")
+"""
+
+CHANCE = """\
+package chance.authz
+
+allow if {
+    count(_drawn) >= 0
+    not input.resource.model == "o3"
+}
+
+allow if input.resource.model == null
+
+_drawn contains rand.intn(name, 6) if some name in ["a", "b"]
+
+deny contains "the dice say no" if rand.intn("no", 5) == 0
+
+deny contains msg if {
+    input.request.stream
+    msg := sprintf("it is %d", [time.now_ns()])
+    _drawn == {1, 2}
+}
+
+deny contains "more than a day has passed" if time.now_ns() > input.time.now_ns
+
+deny contains "unreadable" if {
+    input.resource.model == "gpt-error"
+    to_number(input.resource.model) == 1
+}
+
+_conflict := 1 if input.resource.model == "gpt-late"
+
+_conflict := 2 if input.request.messages == 2
+
+limit := 3 if input.resource.model == "gpt-file"
+"""
+
+GUARD = """\
+package guard.authz
+
+deny contains {"msg": "too many messages"} if input.request.messages > data.guard.messages
+
+deny contains "tools are for small models" if {
+    count(input.request.tools) > 1
+    not endswith(input.resource.model, "-mini")
+}
+
+obligations := {"max_output_tokens": 40} if input.resource.model == "gpt-capped"
+"""
+
+
+def bind_all(gateway: Gateway) -> None:
+    bundles = []
+    for name, source, data, settings in (
+        ("bot", BOT, {"tools": ["a", "b"]}, {"models": True}),
+        ("chance", CHANCE, {}, {}),
+        ("guard", GUARD, {"messages": 3}, {"models": True}),
+    ):
+        manifest = {"roots": [name], "metadata": {"gateway": {"entrypoint": f"data.{name}.authz", **settings}}}
+        files = {
+            ".manifest": orjson.dumps(manifest),
+            "authz.rego": source.encode(),
+            "data.json": orjson.dumps({name: data}),
+        }
+        digest = policy_bundle.publish(gateway.data.bundles, files)
+        gateway.plane._policies.load(digest)
+        bundles.append(
+            BundleRecord(name=name, commit="d" * 40, digest=digest, author="", entrypoint=f"data.{name}.authz")
+        )
+    activations.activate(gateway.registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=bundles)
+    for name, effect in (("chance", "grant"), ("guard", "guard")):
+        changes.bind(
+            gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle=name, effect=effect
+        )
+
+
+def request(dice: random.Random) -> dict[str, Any]:
+    """A body that the provider's reader accepts."""
+    body = chat(dice.choice(MODELS))
+    members: dict[str, Any] = {
+        "max_tokens": dice.choice([10, 45, 60]),
+        "stream": dice.random() < 0.3,
+        "messages": [
+            {"role": dice.choice(["user", "system", "user"]), "content": f"text {number}"}
+            for number in range(dice.randint(1, 4))
+        ],
+        "tools": [{"type": "function", "function": {"name": dice.choice("abc")}} for _ in range(dice.randint(1, 3))],
+        "models": [body["model"], "gpt-4o-other"],
+    }
+    return body | {name: value for name, value in members.items() if dice.random() < 0.35}
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_every_decision_is_explained_as_it_was_recorded(
+    run: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+) -> None:
+    dice = random.Random(count)
+    seen: Counter[str] = Counter()
+
+    async def ask(gateway: Gateway) -> None:
+        bind_all(gateway)
+        for _ in range(count):
+            reply = await gateway.send(gateway.request(request(dice)))
+            assert "x-decision-id" in reply.headers, reply
+        ids.extend(entry["id"] for entry in await gateway.entries("decided"))
+
+    ids: list[str] = []
+    run(ask)
+    assert len(ids) == count
+    monkeypatch.setenv("AIG_DATA", str(tmp_path / "data"))
+    for decision in ids:
+        code = main(["explain", decision, "--json"])
+        shown = json.loads(capsys.readouterr().out)
+        before = shown["decided"]["entry"]
+        assert (code, shown["agrees"], shown["problem"]) == (0, True, None), shown
+        again = shown["judged_again"]
+        assert (again["reason"], again["reasons"]) == (before["reason"], before["reasons"])
+        assert [each["bundle"] for each in shown["bundles"]] == ["bot", "chance", "guard"]
+        assert all(each["rules"] for each in shown["bundles"])
+        seen[before["reason"]] += 1
+    assert seen.keys() >= {"allowed", "policy_denied", "policy_error", "policy_bad_decision"}, seen
+
+
+def test_the_explained_build_gives_the_same_value(run: Callable[..., None], tmp_path: Path) -> None:
+    """The rules that are shown are those of an evaluation with the same result, not only the verdict is the same."""
+    dice = random.Random(7)
+    entries: list[dict[str, Any]] = []
+
+    async def ask(gateway: Gateway) -> None:
+        bind_all(gateway)
+        for _ in range(20):
+            await gateway.send(gateway.request(request(dice)))
+        entries.extend(await gateway.entries("decided"))
+
+    run(ask)
+    from gateway.audit import lookup, storage
+
+    with storage.connect_read_only(tmp_path / "data" / "audit.db") as db:
+        for entry in entries:
+            decision = lookup.decision(db, lookup.event(db, entry["id"]))
+            again = judge_again(tmp_path / "data" / "bundles", decision.decided.entry, decision.input)
+            for answer in again.answers:
+                value = answer.explanation.value
+                held = {rule.path.rsplit(".", 1)[1] for rule in answer.explanation.rules if rule.held}
+                if answer.explanation.error is None:
+                    assert {name for name, item in value.items() if item != []} <= held
+                else:
+                    assert answer.verdict.code == "policy_error"
