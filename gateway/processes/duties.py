@@ -177,7 +177,9 @@ class Duties:
     def _complain(self, name: str, error: Exception) -> None:
         """Log once what is wrong with a duty."""
         expected = isinstance(error, GatewayError | OSError)
-        text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, GatewayError):
+            text = f"{error.message}: {error.hint}" if error.hint else error.message
         if self._complaints.get(name) != text:
             logger.error("%s: %s", name, text, exc_info=None if expected else error)
         self._complaints[name] = text
