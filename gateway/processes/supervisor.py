@@ -65,7 +65,7 @@ class Supervisor:
             await asyncio.gather(*keepers, return_exceptions=True)
             # The control process goes last: it closes what a killed worker left open, and signs the final heads.
             await asyncio.gather(*(worker.end(self._hurry) for worker in workers))
-            await control.end(self._hurry)
+            await (control.finish(self._hurry) if keepers else control.end(self._hurry))
             holder.close()
             control_listener.close()
             only_one.close()

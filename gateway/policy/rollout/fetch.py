@@ -77,12 +77,13 @@ def state(settings: Settings) -> FetchState | None:
 
 
 class Fetcher:
-    """Fetches for a running gateway, and remembers how that went. One thread at a time may use it."""
+    """Fetches for a running gateway, and remembers how that went."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopped = threading.Event()
         self._complaint = ""
+        self._fetching = threading.Lock()
 
     def stop(self) -> None:
         """End the fetch that runs in another thread, and every later one."""
@@ -91,8 +92,14 @@ class Fetcher:
     def step(self) -> None:
         """Fetch once. A failure is logged when it is new: policies that are in force stay so."""
         remote = self._settings.remote
-        if remote is None or self._stopped.is_set():
+        if remote is None or self._stopped.is_set() or not self._fetching.acquire(blocking=False):
             return
+        try:
+            self._step(remote)
+        finally:
+            self._fetching.release()
+
+    def _step(self, remote: Remote) -> None:
         before = state(self._settings) or FetchState(remote.address, 0)
         now = time.time_ns()
         try:

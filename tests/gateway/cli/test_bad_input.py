@@ -132,7 +132,7 @@ def test_a_reader_that_leaves_is_no_error(home: Home) -> None:
         stdout=writing,
         stderr=subprocess.PIPE,
         env=environment(AIG_DATA=str(home.data.path)),
-        timeout=60,
+        timeout=300,
         check=False,
     )
     os.close(writing)
@@ -148,7 +148,7 @@ def loaded(statement: str) -> set[str]:
         "]", "}"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), timeout=60, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), timeout=300, check=True
     )
     return set(done.stdout.split())
 
