@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: tuple[str, ...] = (
     "errors",
     "identifiers",
+    "remotes",
     "settings",
     "logs",
     "call",

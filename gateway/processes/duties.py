@@ -23,6 +23,7 @@ from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
 from gateway.policy.handover import Handover
+from gateway.policy.rollout.fetch import Fetcher
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
@@ -61,6 +62,7 @@ class Duties:
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
         self._policies = PolicySync.of(settings, self._registry, self._live)
+        self._fetcher = Fetcher(settings)
         self._complaints: dict[str, str] = {}
         self._looked = asyncio.Event()
         self._begun = False
@@ -83,8 +85,13 @@ class Duties:
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
             ]
+            if self._settings.remote is not None:
+                tasks.append(
+                    group.create_task(self._repeat("fetch", self._settings.policies_fetch, self._fetcher.step))
+                )
             await stop.wait()
             self._policies.stop()
+            self._fetcher.stop()
             for task in tasks:
                 task.cancel()
 
@@ -141,6 +148,7 @@ class Duties:
         self._opened.close()
 
     async def _follow_policies(self) -> None:
+        await self._do("fetch", self._fetcher.step)
         while True:
             await self._do("policies", self._follow)
             self._looked.set()
@@ -191,6 +199,8 @@ class Duties:
         outbox.drain(self._registry, self._writer)
 
     def _follow(self) -> None:
+        if self._settings.remote is not None and not self._settings.repository.exists():
+            return  # nothing was fetched yet, which the fetcher has told
         if self._policies.step().outcome != "unchanged":
             self._publish()
 

@@ -24,6 +24,7 @@ from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity.credentials import Peppers
 from gateway.policy import handover
+from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.registry import inventory
 from gateway.registry.database import Registry
@@ -175,13 +176,15 @@ def _fault(address: str) -> str:
 
 
 def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
-    where, ref = str(settings.repository), settings.policies_ref
+    where, ref = str(settings.policies_repository or settings.repository), settings.policies_ref
+    fetched = fetch.state(settings)
+    problem = fetched.error if fetched else ""
     try:
         head = GitSource(settings.repository, settings.policies_path, ref).head()
     except GatewayError as error:
-        problem = f"{error.message}: {error.hint}" if error.hint else error.message
+        problem = problem or (f"{error.message}: {error.hint}" if error.hint else error.message)
         return Policies(where, ref, problem=problem, refusal=refusal)
-    return Policies(where, ref, head.commit, head.author, refusal=refusal)
+    return Policies(where, ref, head.commit, head.author, problem, refusal)
 
 
 def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:

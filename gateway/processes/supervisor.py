@@ -125,9 +125,8 @@ def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
     if not state.get("agents"):
         lines.append(f"no agent is registered yet: type `gateway agents register NAME{suffix}`")
     if not state.get("bundles"):
-        lines.append(
-            f"no policy is active, so every request is denied `no_policy`: commit a bundle to {settings.repository}"
-        )
+        where = settings.policies_repository or settings.repository
+        lines.append(f"no policy is active, so every request is denied `no_policy`: commit a bundle to {where}")
     if not state.get("upstreams"):
         lines.append(f"no upstream yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY{suffix}`")
     for name, fault in state.get("sealed", {}).items():

@@ -61,6 +61,15 @@ class Revision:
     author: str
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A commit's signature (None if it has none), the bytes that are signed, and its time in seconds since 1970."""
+
+    signature: bytes | None
+    payload: bytes
+    when: float
+
+
 class GitSource:
     """The bundles under `path` in `repository` as of `ref`. Opens the repository for each call, and keeps nothing."""
 
@@ -108,6 +117,12 @@ class GitSource:
                 return blob.data
 
             return collect({path: mode for path, (mode, _) in files.items()}, content, self._path)
+
+    def signed(self, commit: str) -> Signed:
+        """A commit's signature, and what it is a signature of."""
+        with self._open() as repo:
+            found = _peel(repo, ObjectID(commit.encode()))
+            return Signed(found.gpgsig, found.raw_without_sig(), float(found.commit_time))
 
     def names(self, commit: str) -> list[str]:
         """The names of a commit's bundles; their contents are not read."""

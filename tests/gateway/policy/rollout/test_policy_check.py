@@ -179,7 +179,7 @@ def test_a_child_that_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     broken = tmp_path / "gateway"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise SystemExit('out of luck')")
-    monkeypatch.setattr(policy_check, "_environment", lambda: {"PYTHONPATH": str(tmp_path)})
+    monkeypatch.setattr(policy_check, "environment", lambda: {"PYTHONPATH": str(tmp_path)})
     [problem] = check({"b": bundle(authz="allow := true")})
     assert problem.outcome == "check_failed"
     assert "out of luck" in problem.detail
@@ -193,4 +193,4 @@ def test_a_child_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    assert "sk-secret" not in policy_check._environment().values()
+    assert "sk-secret" not in policy_check.environment().values()
