@@ -38,6 +38,7 @@ from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.obliged import obliged
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
@@ -51,7 +52,6 @@ from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
 from gateway.policy import authorization
 from gateway.policy.cache import Panel, PolicyCache
-from gateway.policy.obligations import Obligations
 from gateway.settings import Settings
 from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, UpstreamClient
@@ -237,8 +237,9 @@ class DataPlane:
         ends = began + self._settings.policy_deadline_ms / 1000
         found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
         if found.allow and found.obligations:
-            apply = functools.partial(_apply, match.destination.provider)
-            found, changed, edits = authorization.enforce(found, principal, call, apply, ends=ends)
+            apply = functools.partial(obliged, match.destination.provider)
+            again = functools.partial(authorization.again, found, principal, ends=ends)
+            found, changed, edits = authorization.enforce(found, call, apply, again)
             exchange.change(changed, edits)
         exchange.authorization = found
         if time.monotonic() - began <= _LONG_JUDGEMENT:
@@ -274,7 +275,7 @@ class DataPlane:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         assert exchange.match is not None
         outcome = "gateway_error"
-        relay = Relay(exchange, exchange.match, send)
+        relay = Relay(exchange, exchange.match, Holding(self._held), send)
         loop = asyncio.get_running_loop()
         started = loop.time()
         failure: Denied | None = None
@@ -399,16 +400,6 @@ async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *argume
 def _read(provider: Provider, endpoint: Endpoint, head: Head, raw: bytes) -> tuple[Call, tuple[str, ...]]:
     """The call in this request, changed so that its answer will report usage: what is judged is what is sent."""
     return provider.edit(provider.read(endpoint, head, raw), Edits(report_usage=True))
-
-
-def _apply(provider: Provider, call: Call, obligations: Obligations) -> tuple[Call, tuple[str, ...]]:
-    """The part of obligations that is about the body; headers are set when the call is forwarded."""
-    edits = Edits(
-        max_output_tokens=obligations.max_output_tokens,
-        strip_tools=obligations.strip_tools,
-        model=obligations.model,
-    )
-    return provider.edit(call, edits)
 
 
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:

@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -116,41 +116,52 @@ def decide(
     `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
     given), `ends` its deadline (`time.monotonic`), `usage` the principal's consumption as far as it is known.
     """
-    if seed is None and judges.nondeterministic:
-        seed = secrets.randbelow(MAX_INTEGER)
     document = build_input(principal, call, now_ns, usage, body=bool(judges.content))
-    return _judge(judges, call, document, now_ns, seed, foreign, ends)
+    return judge(judges, document, now_ns, seed, foreign, ends)
 
 
-Apply: TypeAlias = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]
-"""The provider's part of enforcing obligations: the call as they change it, and the names of the changes."""
+_Request = TypeVar("_Request")
 
 
 def enforce(
-    first: Authorization, principal: Principal, call: Call, apply: Apply, *, ends: float
-) -> tuple[Authorization, Call, tuple[str, ...]]:
-    """Change an allowed call as the policies oblige; if that changed its body, have the result judged once more.
+    first: Authorization,
+    request: _Request,
+    apply: Callable[[_Request, Obligations], tuple[_Request, tuple[str, ...]]],
+    judge_again: Callable[[_Request], Authorization],
+) -> tuple[Authorization, _Request, tuple[str, ...]]:
+    """Change a request that `first` allows as its policies oblige; if anything changed, have the result judged again.
 
-    Returns the authorization that holds, the call that it is about, and the names of what was changed in it. All is
-    done before the deadline of the first judgement, `ends`.
+    `apply` is the provider's part: the changed request, and names for what was changed in it. `judge_again` asks the
+    same bundles at the same moment (`again`); all of them must allow the changed request and leave it as it is. If one
+    would change it once more the policies contradict themselves, and forwarding either version would be a guess.
 
-    # INVARIANT: if the authorization allows, the call meets the obligations.
+    Returns the authorization that holds, the request that it is about, and the names of the changes.
+
+    # INVARIANT: if the authorization allows, the request meets all obligations.
     """
-    changed, edits = apply(call, first.obligations)
-    if missed := _unmet(first.obligations, changed):
-        return _refused(first, Verdict("policy_unsupported", detail=f"this cannot be enforced: {missed}")), call, ()
-    if not edits:
-        return first, call, ()
-    return _confirm(first, principal, changed, apply, ends), changed, edits
+    request, edits = apply(request, first.obligations)
+    found = judge_again(request) if edits else first
+    if not found.allow:
+        return found, request, edits
+    if missed := unmet(first.obligations, found.input):
+        verdict = Verdict("policy_unsupported", detail=f"this cannot be enforced: {missed}")
+        return _refused(found, verdict), request, edits
+    if edits:
+        more = found.obligations
+        new_headers = more.set_headers.items() - first.obligations.set_headers.items()
+        if new_headers or unmet(more, found.input) or apply(request, more)[1]:
+            return _refused(found, CHANGED_TWICE), request, edits
+        # No conflict is left: the request meets both, and the headers are those of the first judgement.
+        found = replace(found, obligations=together([first.obligations, more]))
+    return found, request, edits
 
 
-def _confirm(first: Authorization, principal: Principal, call: Call, apply: Apply, ends: float) -> Authorization:
+def again(first: Authorization, principal: Principal, call: Call, *, ends: float) -> Authorization:
     """The second judgement: of the call as obligations have changed it, by the same bundles at the same moment.
 
-    Every bundle must allow the changed call and leave it as it is. If one would change it again, the policies
-    contradict themselves, and forwarding either version would be a guess.
+    `ends` is the deadline of the first judgement.
     """
-    second = decide(
+    return decide(
         first.panel,
         principal,
         call,
@@ -160,17 +171,6 @@ def _confirm(first: Authorization, principal: Principal, call: Call, apply: Appl
         foreign=first.foreign,
         ends=ends,
     )
-    if not second.allow:
-        return second
-    more = second.obligations
-    if (
-        _unmet(more, call)
-        or not more.set_headers.items() <= first.obligations.set_headers.items()
-        or apply(call, more)[1]
-    ):
-        return _refused(second, CHANGED_TWICE)
-    # A call that meets both cannot be asked for two models, and the headers are those of the first.
-    return replace(second, obligations=together([first.obligations, more]))
 
 
 CHANGED_TWICE: Final = Verdict(
@@ -178,8 +178,11 @@ CHANGED_TWICE: Final = Verdict(
 )
 
 
-def _unmet(obligations: Obligations, call: Call) -> str:
-    return obligations.unmet(call.max_output_tokens, ((tool.type, tool.name) for tool in call.tools), call.models)
+def unmet(obligations: Obligations, document: Mapping[str, Any]) -> str:
+    """The obligation that the request of an input document does not meet, and how; empty if it meets all."""
+    request, resource = document["request"], document["resource"]
+    tools = [(str(each["type"]), str(each["name"])) for each in request["tools"]]
+    return obligations.unmet(request["max_output_tokens"], tools, resource["models"])
 
 
 def _refused(allowed: Authorization, verdict: Verdict) -> Authorization:
@@ -201,17 +204,19 @@ def engine_version() -> str:
         return "unknown"
 
 
-def _judge(
+def judge(
     judges: Panel,
-    call: Call,
     document: dict[str, Any],
     now_ns: int,
     seed: int | None,
     foreign: tuple[Reference, ...],
     ends: float,
 ) -> Authorization:
+    """Judge an input document by all bundles of a panel; otherwise as `decide`."""
+    if seed is None and judges.nondeterministic:
+        seed = secrets.randbelow(MAX_INTEGER)
     recorded: dict[str, Mapping[str, Any]] = {}
-    verdict = judges.refusal or combine(_verdicts(judges, call, document, now_ns, seed, ends, recorded))
+    verdict = judges.refusal or combine(_verdicts(judges, document, now_ns, seed, ends, recorded))
     verdict = with_references(verdict, [each.kind for each in foreign])
     kept = b"{}"
     try:
@@ -242,7 +247,6 @@ def _judge(
 
 def _verdicts(
     judges: Panel,
-    call: Call,
     document: dict[str, Any],
     now_ns: int,
     seed: int | None,
@@ -254,9 +258,10 @@ def _verdicts(
     The values that they draw from clock and chance are put into `recorded`.
     """
     verdicts: list[tuple[Effect, Verdict]] = []
+    models = document["resource"]["models"]
     for member in judges.members:
         name = member.ref.name
-        if len(call.models) > 1 and not member.bundle.models:
+        if len(models) > 1 and not member.bundle.models:
             verdicts.append((member.effect, one_model(name)))
         left = ends - time.monotonic()
         if left <= 0:

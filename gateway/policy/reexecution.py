@@ -176,7 +176,7 @@ def _combined(answers: Sequence[Answer], entry: Mapping[str, Any], document: Map
         [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
     )
     verdict = authorization.with_references(verdict, foreign)
-    if verdict.code == ALLOWED and _changed(entry) and _unmet(verdict.obligations, document):
+    if verdict.code == ALLOWED and _changed(entry) and authorization.unmet(verdict.obligations, document):
         return authorization.CHANGED_TWICE
     return verdict
 
@@ -184,12 +184,6 @@ def _combined(answers: Sequence[Answer], entry: Mapping[str, Any], document: Map
 def _changed(entry: Mapping[str, Any]) -> bool:
     """The gateway changed this call as the policies obliged it to, so that what is kept is the second judgement."""
     return bool(set(_document(entry, "edits_json", [])) - {_USAGE_EDIT})
-
-
-def _unmet(obligations: Obligations, document: Mapping[str, Any]) -> str:
-    request, resource = document["request"], document["resource"]
-    tools = [(str(each["type"]), str(each["name"])) for each in request["tools"]]
-    return obligations.unmet(request["max_output_tokens"], tools, resource["models"])
 
 
 def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from gateway.call import Call, Tool
 from gateway.identity.principals import BoundBundle, Effect, Principal
 from gateway.policy import authorization
-from gateway.policy.authorization import Apply, Authorization, decide, enforce
+from gateway.policy.authorization import Authorization, again, decide, enforce
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
 from gateway.registry.port import ActiveSet, BundleRef
@@ -125,10 +125,11 @@ class Court:
         return decide(judges, asking, asked or call(), NOW_NS, **options)
 
     def enforce(
-        self, first: Authorization, asked: Call, apply: Apply, **options: Any
+        self, first: Authorization, asked: Call, apply: Callable[..., tuple[Call, tuple[str, ...]]], **options: Any
     ) -> tuple[Authorization, Call, tuple[str, ...]]:
         options.setdefault("ends", time.monotonic() + 10)
-        return enforce(first, principal(*self.bindings), asked, apply, **options)
+        asking = principal(*self.bindings)
+        return enforce(first, asked, apply, lambda changed: again(first, asking, changed, **options))
 
 
 @pytest.fixture

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.call import Call, Reference, Tool
-from gateway.policy.authorization import Apply, Authorization
-from gateway.policy.obligations import HEADERS, NOTHING, Obligations
+from gateway.dataplane.obliged import obliged
+from gateway.policy.authorization import Authorization
+from gateway.policy.obligations import HEADERS, NOTHING
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 
 if TYPE_CHECKING:
@@ -32,12 +35,8 @@ def chat(**members: Any) -> Call:
     return read({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], **members})
 
 
-def by(provider: str) -> Apply:
-    def apply(call: Call, wanted: Obligations) -> tuple[Call, tuple[str, ...]]:
-        edits = Edits(max_output_tokens=wanted.max_output_tokens, strip_tools=wanted.strip_tools, model=wanted.model)
-        return PROVIDERS[provider].edit(call, edits)
-
-    return apply
+def by(provider: str) -> Callable[..., tuple[Call, tuple[str, ...]]]:
+    return functools.partial(obliged, PROVIDERS[provider])
 
 
 def enforced(court: Court, asked: Call, provider: str = "openai", **options: Any) -> tuple[Authorization, Call, Any]:
