@@ -178,7 +178,7 @@ class Settings:
     max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
     max_body_bytes: int = _setting(10 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
     max_held_bytes: int = _setting(
-        256 * 1024 * 1024, "request bodies that a worker holds at a time", 1024, 1024**4, "bytes"
+        256 * 1024 * 1024, "request bodies and unread answers that a worker holds at a time", 1024, 1024**4, "bytes"
     )
     max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
     drain_timeout: float = _seconds(15.0, "how long running requests may go on after a stop", 0, 3600)

@@ -75,6 +75,7 @@ ENGINE_LAYERS: dict[str, int] = {
 ENGINE_DOORS = {
     "gateway.policy.cache",
     "gateway.policy.authorization",
+    "gateway.policy.input_schema",
     "gateway.policy.reexecution",
     "gateway.policy.rollout.check",
     "gateway.policy.rollout.decision_types",

@@ -76,7 +76,7 @@ def document(decision: Decision, again: Reexecution) -> dict[str, Any]:
         "decided": _entry(decision.decided),
         "completed": None if decision.completed is None else _entry(decision.completed),
         "input": decision.input,
-        "bundles": [_answer(each) for each in again.answers],
+        "bundles": [answer_document(each) for each in again.answers],
         "judged_again": None
         if verdict is None
         else {"allow": verdict.code == "allowed", "reason": verdict.code, "reasons": list(verdict.reasons)},
@@ -85,7 +85,7 @@ def document(decision: Decision, again: Reexecution) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def answer_document(answer: Answer) -> dict[str, Any]:
     judge, verdict = answer.judge, answer.verdict
     return {
         "bundle": judge.name,

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -62,7 +62,9 @@ def add(
     # A provider's own URL is the default only for an upstream of its name: a key must not go where nobody meant it to.
     url = base_url or PROVIDERS.get(name, "")
     if not url:
-        raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint="add --base-url URL")
+        known = [each for each, its_url in PROVIDERS.items() if its_url]
+        hint = did_you_mean(name, known, "add --base-url URL")
+        raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint=hint)
     secret = _secret(key_env, no_key)
     with local.changing(data) as registry:
         upstream = changes.add_upstream(

@@ -275,7 +275,7 @@ class DataPlane:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         assert exchange.match is not None
         outcome = "gateway_error"
-        relay = Relay(exchange, exchange.match, send)
+        relay = Relay(exchange, exchange.match, Holding(self._held), send)
         loop = asyncio.get_running_loop()
         started = loop.time()
         failure: Denied | None = None

@@ -112,10 +112,8 @@ def decide(
     `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
     given), `ends` its deadline (`time.monotonic`), `usage` the principal's consumption as far as it is known.
     """
-    if seed is None and judges.nondeterministic:
-        seed = secrets.randbelow(MAX_INTEGER)
     document = build_input(principal, call, now_ns, usage, body=bool(judges.content))
-    return _judge(judges, call, document, now_ns, seed, foreign, ends)
+    return judge(judges, document, now_ns, seed, foreign, ends)
 
 
 def confirm(first: Authorization, principal: Principal, call: Call, *, ends: float) -> Authorization:
@@ -135,9 +133,13 @@ def confirm(first: Authorization, principal: Principal, call: Call, *, ends: flo
         ends=ends,
     )
     if second.allow and changes_again(second.max_output_tokens, call.max_output_tokens):
-        verdict = CHANGED_TWICE
-        return replace(second, allow=False, code=verdict.code, detail=verdict.detail, max_output_tokens=None)
+        return contradicted(second)
     return second
+
+
+def contradicted(second: Authorization) -> Authorization:
+    """The refusal of a call that policies would change once more, after they have changed it."""
+    return replace(second, allow=False, code=CHANGED_TWICE.code, detail=CHANGED_TWICE.detail, max_output_tokens=None)
 
 
 CHANGED_TWICE: Final = Verdict(
@@ -159,17 +161,19 @@ def engine_version() -> str:
         return "unknown"
 
 
-def _judge(
+def judge(
     judges: Panel,
-    call: Call,
     document: dict[str, Any],
     now_ns: int,
     seed: int | None,
     foreign: tuple[Reference, ...],
     ends: float,
 ) -> Authorization:
+    """Judge an input document by all bundles of a panel; otherwise as `decide`."""
+    if seed is None and judges.nondeterministic:
+        seed = secrets.randbelow(MAX_INTEGER)
     recorded: dict[str, Mapping[str, Any]] = {}
-    verdict = judges.refusal or combine(_verdicts(judges, call, document, now_ns, seed, ends, recorded))
+    verdict = judges.refusal or combine(_verdicts(judges, document, now_ns, seed, ends, recorded))
     verdict = with_references(verdict, [each.kind for each in foreign])
     kept = b"{}"
     try:
@@ -198,7 +202,6 @@ def _judge(
 
 def _verdicts(
     judges: Panel,
-    call: Call,
     document: dict[str, Any],
     now_ns: int,
     seed: int | None,
@@ -210,9 +213,10 @@ def _verdicts(
     The values that they draw from clock and chance are put into `recorded`.
     """
     verdicts: list[tuple[Effect, Verdict]] = []
+    models = document["resource"]["models"]
     for member in judges.members:
         name = member.ref.name
-        if len(call.models) > 1 and not member.bundle.models:
+        if len(models) > 1 and not member.bundle.models:
             verdicts.append((member.effect, one_model(name)))
         left = ends - time.monotonic()
         if left <= 0:

@@ -1,4 +1,4 @@
-"""What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log.
+"""What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log, tidy up.
 
 Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
@@ -19,8 +19,10 @@ from typing import Any
 
 from gateway.audit import recovery, refused_note, signer
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
+from gateway.policy.handover import Handover
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
@@ -32,6 +34,7 @@ logger = logging.getLogger("gateway.processes.duties")
 
 RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
+TIDY_SECONDS = 600.0
 LOOK_SECONDS = 10.0
 """How long a start waits for the first look at the policies, so that a new commit is in force for the first request."""
 
@@ -73,10 +76,12 @@ class Duties:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
         async with asyncio.TaskGroup() as group:  # an exception in one of them ends all, and is raised here
             tasks = [
+                group.create_task(self._writer.watch()),
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
+                group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
             ]
             await stop.wait()
             self._policies.stop()
@@ -169,7 +174,9 @@ class Duties:
     def _complain(self, name: str, error: Exception) -> None:
         """Log once what is wrong with a duty."""
         expected = isinstance(error, GatewayError | OSError)
-        text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, GatewayError):
+            text = f"{error.message}: {error.hint}" if error.hint else error.message
         if self._complaints.get(name) != text:
             logger.error("%s: %s", name, text, exc_info=None if expected else error)
         self._complaints[name] = text
@@ -186,6 +193,13 @@ class Duties:
     def _follow(self) -> None:
         if self._policies.step().outcome != "unchanged":
             self._publish()
+
+    def _tidy(self) -> None:
+        """Remove the rows of `runtime.db` that nobody needs any more."""
+        path = self._settings.data.runtime_db
+        with closing(Handover(path)) as handover, closing(References(path)) as references:
+            handover.forget_dead(self._live)
+            references.forget_old(time.time_ns())
 
     def _sign(self) -> None:
         self._signer.sign_all(self._writer)

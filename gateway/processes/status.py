@@ -17,16 +17,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import search, storage
+from gateway.audit import search, signer, storage
 from gateway.dataplane import contacts
 from gateway.dataplane.contacts import Contact
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
+from gateway.identity.credentials import Peppers
 from gateway.policy import handover
 from gateway.policy.rollout.source import GitSource
 from gateway.registry import inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
+from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import LiveBoots
@@ -101,7 +103,10 @@ class Logs:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that is known. `contacts` and `sealed` (why a secret cannot be opened) go by the upstream's id."""
+    """Everything that is known. `contacts` and `sealed` (why a secret cannot be opened) go by the upstream's id.
+
+    `keys` are the errors of the files in `keys/` that cannot be used.
+    """
 
     now_ns: int
     process: Process
@@ -110,6 +115,7 @@ class Facts:
     logs: Logs
     contacts: dict[str, Contact]
     sealed: dict[str, str]
+    keys: list[GatewayError]
 
 
 def look(settings: Settings) -> Facts:
@@ -130,6 +136,7 @@ def look(settings: Settings) -> Facts:
         logs=logs,
         contacts=contacts.read(data.runtime_db),
         sealed=inventory.sealed_faults(found, data.keys),
+        keys=_key_faults(data),
     )
 
 
@@ -221,6 +228,20 @@ def _refusal(db: sqlite3.Connection) -> Refusal | None:
                 f"{bundle[1]}/{place[0]}" if bundle and place else place[0] if place else "",
             )
     return None
+
+
+def _key_faults(data: DataDirectory) -> list[GatewayError]:
+    found: list[GatewayError] = []
+    for load in (Peppers.load, Vault.load):
+        try:
+            load(data.keys)
+        except GatewayError as error:
+            found.append(error)
+    try:
+        signer.load_verifier(signer.public_key_path(data))
+    except GatewayError as error:
+        found.append(error)
+    return found
 
 
 def document(facts: Facts) -> dict[str, Any]:

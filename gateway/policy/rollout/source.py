@@ -22,7 +22,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.policy.bundle import MANIFEST, Files, belongs, check_path
 from gateway.policy.rollout import git_objects
 
@@ -83,7 +83,15 @@ class GitSource:
                         "policies_ref",
                         f"`{self._repository}` has no branch or tag `{self._ref}`",
                         subject=self._ref,
-                        hint="commit the policies there, or set policies_ref to the branch to follow",
+                        hint=did_you_mean(
+                            self._ref,
+                            [
+                                each.decode("utf-8", "replace").split("/", 2)[2]
+                                for each in repo.refs
+                                if each.count(b"/") > 1
+                            ],
+                            "commit the policies there, or set policies_ref to the branch to follow",
+                        ),
                     )
                 commit = _peel(repo, ObjectID(name))
             author = commit.author.decode("utf-8", "replace")

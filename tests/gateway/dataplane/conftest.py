@@ -267,6 +267,15 @@ def chat(model: str = "gpt-4o", **members: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "hello"}], **members}
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what another task brings about."""
+    for _ in range(2500):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("this never came true")
+
+
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.strip().split("\r\n")
@@ -357,7 +366,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
         )
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 await test(gateway)
         finally:
             refusals.flush()

@@ -122,7 +122,7 @@ def test_tests_that_fail() -> None:
     tests = "import data.b.authz\n\ntest_good if authz.allow\n\ntest_bad if not authz.allow\n\ntodo_test_later := false"
     [problem] = problems_of({"b": bundle(authz="allow := true", authz_test=tests)})
     assert (problem.outcome, problem.file, problem.row) == ("tests_failed", "authz_test.rego", 7)
-    assert str(problem) == "bundle b: authz_test.rego:7: data.b.authz_test.test_bad is not true"
+    assert str(problem) == "bundle b: authz_test.rego:7: data.b.authz_test.test_bad: `not authz.allow` does not hold"
 
 
 def test_tests_are_judged_as_strictly_as_requests() -> None:
