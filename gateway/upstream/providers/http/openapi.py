@@ -157,14 +157,14 @@ class _Reader:
         if not _PATH.fullmatch(path):
             self.faults.append(f"{where}: the path may have letters, digits, `.`, `_`, `:`, `-` and {{parameters}}")
             return None
-        by_place: dict[tuple[str, str], Parameter] = {}
+        by_place: dict[tuple[str, str], Parameter] = {
+            ("path", template): Parameter(template, "path", required=True) for template in _TEMPLATE.findall(path)
+        }
         for holder in (shared, found):
             for each in self._list(holder.get("parameters"), where):
                 parameter = self._parameter(each, where)
                 if parameter is not None:
                     by_place[parameter.place, parameter.name] = parameter
-        for template in _TEMPLATE.findall(path):
-            by_place.setdefault(("path", template), Parameter(template, "path", required=True))
         body = self._body(found.get("requestBody"), where)
         parameters = [*by_place.values(), *(body or ())]
         if body is not None and method in ("get", "delete"):
