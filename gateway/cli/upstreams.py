@@ -63,7 +63,8 @@ def add(
     url = base_url or PROVIDERS.get(name, "")
     if not url:
         known = [each for each, its_url in PROVIDERS.items() if its_url]
-        hint = did_you_mean(name, known, "add --base-url URL")
+        meant = did_you_mean(name, known)
+        hint = f"add --base-url URL, or {meant}" if meant else "add --base-url URL"
         raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint=hint)
     secret = _secret(key_env, no_key)
     with local.changing(data) as registry:
