@@ -30,7 +30,7 @@ def first_column(text: str) -> list[str]:
 
 
 def test_its_example_does_what_it_says() -> None:
-    [source] = blocks("rego")
+    [source] = [block for block in blocks("rego") if block.startswith("package")]
     document = pe.compile({"authz.rego": source}).entrypoint("data.research.authz", strict_builtin_errors=True)
     assert document({"resource": {"model": "gpt-4o"}}) == {"_model_listed": True, "allow": True, "deny": []}
     assert document({}) == {"allow": False, "deny": ["the model is not on the list"]}
