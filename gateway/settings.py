@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import GatewayError, did_you_mean
+from gateway.remotes import Remote, is_remote, parse
 
 DEFAULT_DATA = Path(".gateway")
 FILE_NAME = "gateway.toml"
@@ -31,10 +32,6 @@ _INJECTED = re.compile(
     r"AIG_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
 )
 _INJECTED_PORT = re.compile(r"(tcp|udp|sctp)://", re.ASCII)
-
-
-# Addresses of repositories elsewhere: URLs, and `user@host:path`.
-_REMOTE = re.compile(r"\w[\w+.-]*://|[\w.-]+@[\w.-]+:", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,16 @@ class DataDirectory:
     def policies(self) -> Path:
         """The policies repository that `gateway init` makes; `policies_repository` may name another one."""
         return self.path / "policies"
+
+    @property
+    def fetched_policies(self) -> Path:
+        """The local copy of a policies repository on another machine."""
+        return self.path / "policies-remote"
+
+    @property
+    def fetch_state(self) -> Path:
+        """When policies were fetched last, and what went wrong."""
+        return self.path / "policies-fetch.json"
 
     @property
     def settings_file(self) -> Path:
@@ -163,12 +170,27 @@ class Settings:
     insecure: bool = _setting(False, "allow plain HTTP on an address that is not loopback")
     workers: int = _setting(1, "number of data workers", 1, 256)
 
-    policies_repository: Path | None = field(
-        default=None, metadata={"help": "git repository of the policies (default: the one that init made)"}
+    policies_repository: Path | str | None = field(
+        default=None,
+        metadata={"help": "git repository of the policies: a path, https://… or ssh://… (default: what init made)"},
     )
     policies_path: str = _setting("", "directory inside that repository that holds the bundles")
     policies_ref: str = _setting("main", "branch or tag to follow")
     policies_poll: float = _seconds(2.0, "how often to look for a new commit", 0.1, 86400)
+    policies_fetch: float = _seconds(30.0, "how often to fetch from a repository on another machine", 1, 86400)
+    policies_credential_file: Path | None = field(
+        default=None, metadata={"help": "file with the token (https) or private key (ssh) for that repository"}
+    )
+    policies_credential_env: str = _setting("", "variable with the token for an https repository, instead of a file")
+    policies_known_hosts: Path | None = field(
+        default=None, metadata={"help": "file with the host's keys, as OpenSSH's known_hosts; needed for ssh"}
+    )
+    policies_ca_file: Path | None = field(
+        default=None, metadata={"help": "certificates to trust for an https repository, instead of the public ones"}
+    )
+    policies_signers: Path | None = field(
+        default=None, metadata={"help": "who may sign commits, as OpenSSH's allowed_signers; others are refused"}
+    )
     policy_deadline_ms: int = _setting(100, "how long judging one request may take", 1, 1_000, "milliseconds")
 
     header_timeout: float = _seconds(10.0, "how long a client may take to send a request's head", 0.1, 3600)
@@ -178,7 +200,7 @@ class Settings:
     max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
     max_body_bytes: int = _setting(10 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
     max_held_bytes: int = _setting(
-        256 * 1024 * 1024, "request bodies that a worker holds at a time", 1024, 1024**4, "bytes"
+        256 * 1024 * 1024, "request bodies and unread answers that a worker holds at a time", 1024, 1024**4, "bytes"
     )
     max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
     drain_timeout: float = _seconds(15.0, "how long running requests may go on after a stop", 0, 3600)
@@ -199,8 +221,15 @@ class Settings:
 
     @property
     def repository(self) -> Path:
-        """The policies repository in force: the configured one, or the one inside the data directory."""
+        """The policies repository to read: the configured one or its local copy, or the one that init made."""
+        if isinstance(self.policies_repository, str):
+            return self.data.fetched_policies
         return self.policies_repository or self.data.policies
+
+    @property
+    def remote(self) -> Remote | None:
+        """The repository on another machine that the policies are fetched from, if there is one."""
+        return parse(self.policies_repository) if isinstance(self.policies_repository, str) else None
 
 
 SCHEMA = {item.name: item for item in fields(Settings)}
@@ -234,6 +263,7 @@ def load_settings(
         values[name] = _convert(name, value, flag)
     settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
     _check_bind(settings)
+    _check_remote(settings)
     return settings
 
 
@@ -301,14 +331,14 @@ def _convert(name: str, value: object, source: str, base: Path | None = None) ->
     wanted = str(item.type)
     if wanted == "DataDirectory" and isinstance(value, DataDirectory):
         return value
-    if name == "policies_repository" and _REMOTE.match(str(value)):
-        raise GatewayError(
-            "invalid_setting",
-            f"{source} is `{_without_password(str(value))}`, but must be a path on this machine",
-            subject=source,
-            hint="clone the repository, keep the clone up to date with `git fetch`, and set the clone's path",
-        )
-    if wanted in ("DataDirectory", "Path | None"):
+    if name == "policies_repository" and isinstance(value, str) and is_remote(value):
+        try:
+            return parse(value).address
+        except ValueError as error:  # without the value: it may hold a credential
+            raise GatewayError("invalid_setting", f"{source}: {error}", subject=source) from error
+    if wanted == "Path | None" and value == "":
+        return None
+    if wanted in ("DataDirectory", "Path | None", "Path | str | None"):
         if isinstance(value, (str, Path)) and str(value):
             path = Path(value).expanduser()
             path = base / path if base else path
@@ -325,10 +355,6 @@ def _convert(name: str, value: object, source: str, base: Path | None = None) ->
             raise _invalid(source, value, "true or false")
         return found
     return _number(source, value, item.metadata, integer=wanted == "int")
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
 
 
 def _number(source: str, value: object, limits: Mapping[str, Any], *, integer: bool) -> int | float:
@@ -360,6 +386,33 @@ def _check_bind(settings: Settings) -> None:
                 subject=name,
                 hint="put a TLS proxy in front and bind to 127.0.0.1, or add --insecure",
             )
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _check_remote(settings: Settings) -> None:
+    """Refuse settings of a remote repository that do not belong together. No value is quoted: it may be a secret."""
+    remote = settings.remote
+    if settings.policies_credential_env and not _VARIABLE.fullmatch(settings.policies_credential_env):
+        raise GatewayError(
+            "invalid_setting",
+            "policies_credential_env must be the name of a variable",
+            subject="policies_credential_env",
+            hint="put the token into that variable, not here",
+        )
+    if remote is None:
+        return
+    if remote.scheme == "ssh" and settings.policies_known_hosts is None:
+        raise GatewayError(
+            "invalid_setting",
+            "policies_repository is reached by ssh, so policies_known_hosts must name a file with the host's keys",
+            subject="policies_known_hosts",
+            hint=f"`ssh-keyscan {remote.host}` prints them; compare them with what the host publishes",
+        )
+    if settings.policies_credential_env and (remote.scheme == "ssh" or settings.policies_credential_file is not None):
+        why = "is for https" if remote.scheme == "ssh" else "and policies_credential_file exclude each other"
+        raise GatewayError("invalid_setting", f"policies_credential_env {why}", subject="policies_credential_env")
 
 
 def url(host: str, port: int) -> str:

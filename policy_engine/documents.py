@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from policy_engine.builtins.yaml import reader
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
 from policy_engine.location import Location
@@ -38,6 +36,5 @@ def _yaml(name: str, content: bytes) -> Value:
     try:
         return reader.read(read_text(name, content))
     except reader.YAMLError as error:
-        line = re.search(r"line (\d+)", str(error))
-        where = Location(name, int(line[1]) if line else 1, 1)
-        raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error}", where) from None
+        where = Location(name, error.row or 1, 1)
+        raise PolicyError(BUNDLE_ERROR, f"the file is not YAML: {error.message}", where) from None

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: tuple[str, ...] = (
     "errors",
     "identifiers",
+    "remotes",
     "settings",
     "logs",
     "call",
@@ -75,6 +76,7 @@ ENGINE_LAYERS: dict[str, int] = {
 ENGINE_DOORS = {
     "gateway.policy.cache",
     "gateway.policy.authorization",
+    "gateway.policy.input_schema",
     "gateway.policy.reexecution",
     "gateway.policy.rollout.check",
     "gateway.policy.rollout.decision_types",

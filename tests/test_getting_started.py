@@ -1,5 +1,7 @@
 """docs/getting-started.md, followed to the letter: its files are written and its commands typed, in their order.
 
+What the page shows in a block of `text` is what the command before it prints, where `…` stands for anything.
+
 Only the ports are others, so that it runs beside anything. A command that the page marks with `# keeps running` stays
 up until the end; every other one must succeed.
 """
@@ -30,6 +32,8 @@ class Reader:
         self.directory = directory
         self.ports = {shown: str(free_port()) for shown in ("8080", "8081", "9100")}
         self.running: list[subprocess.Popen[bytes]] = []
+        # The last decision that a command has named, which the page calls `DEC_ID`.
+        self.decision = "DEC_ID"
         self.environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "AIG_PORT": self.ports["8080"],
@@ -49,7 +53,7 @@ class Reader:
 
     def type(self, line: str) -> str:
         """What the command printed. `audit verify` is typed again while it says that entries are not signed yet."""
-        command = self._with_ports(line)
+        command = self._with_ports(line).replace("DEC_ID", self.decision)
         if line.endswith(KEEPS_RUNNING):
             self._start(command)
             return ""
@@ -60,8 +64,11 @@ class Reader:
             if not (line == "gateway audit verify" and done.returncode == 3):
                 break
             time.sleep(0.2)
-        assert done.returncode == 0, f"`{line}` failed:\n{done.stdout.decode()}{done.stderr.decode()}"
-        return done.stdout.decode()
+        printed = done.stdout.decode()
+        assert done.returncode == 0, f"`{line}` failed:\n{printed}{done.stderr.decode()}"
+        if ids := re.findall(r"refused: \S+ (dec_\S+)", printed):
+            self.decision = ids[-1]
+        return printed
 
     def _start(self, command: str) -> None:
         with (self.directory / f"output-{len(self.running)}").open("wb") as output:
@@ -81,6 +88,11 @@ class Reader:
                     return
             time.sleep(0.1)
         pytest.fail(f"`{command}` does not come up:\n{Path(output.name).read_text('utf-8')}")
+
+    def compare(self, shown: str, printed: str) -> None:
+        """Fail unless a command printed what the page shows, where `…` stands for anything."""
+        pattern = re.escape(self._with_ports(shown)).replace("…", ".*?")
+        assert re.fullmatch(pattern, printed, flags=re.DOTALL), f"the page shows\n{shown}\nbut it prints\n{printed}"
 
     def _with_ports(self, text: str) -> str:
         return re.sub("|".join(self.ports), lambda found: self.ports[found[0]], text)
@@ -107,13 +119,16 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 @pytest.mark.skipif(shutil.which("git") is None, reason="the page commits policies with git")
 def test_the_page_works_as_written(reader: Reader) -> None:
     printed: dict[str, str] = {}
+    last = ""
     pattern = re.compile(r"^(?:`(\S+/\S+)`\n\n)?```(\w+)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
     for name, language, content in pattern.findall(PAGE.read_text("utf-8")):
         if name:
             reader.write(name, content)
         elif language == "sh":
             for line in content.splitlines():
-                printed[line] = reader.type(line)
+                printed[line] = last = reader.type(line)
+        elif language == "text":
+            reader.compare(content, last)
     assert "PASS: " in printed["policy test .gateway/policies"]
     hello, refused = printed["python3 agent/chat.py"].splitlines()
     assert hello == "You said: Hello"

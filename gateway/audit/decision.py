@@ -1,6 +1,7 @@
 """The states of a decision, and who may end it. Every closing that the request does not make itself is made here.
 
-    denied               recorded as a denial, or as an allow that its reservation turned around; nothing follows
+    denied               recorded as a denial, as an allow that its reservation turned around, or as a dry run, whatever
+                         it allows; nothing follows
     open                 it has a row in `open_decision`, under the process (`boot`) that recorded it
     owed                 open, but its closing could not be recorded: the writer of that process keeps the closing in
                          memory and tries again. Nobody else can tell this state from `open`

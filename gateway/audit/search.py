@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
+from gateway.audit.intents import SYSTEM
 
 MOST_LOOKED_AT: Final = 250_000
 """Entries that one search looks at. A filter that no index serves may match nothing in a log of any length."""
@@ -117,9 +118,14 @@ def after(db: sqlite3.Connection, position: int, filters: Filters) -> tuple[list
 
 
 def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
-    """The last entries about commits that were put into force or refused, newest first."""
-    rows = db.execute(f"{_SELECT} WHERE entry.kind = 'activation' ORDER BY entry.id DESC LIMIT ?", (limit,))
-    return [_found(row) for row in rows.fetchall()]
+    """The last entries about commits that were put into force or refused, newest first, if they are recent."""
+    found: list[Found] = []
+    logs = db.execute("SELECT id, size FROM log WHERE organization = ? ORDER BY epoch DESC", (SYSTEM,)).fetchall()
+    for log_id, size in logs:
+        statement = f"{_ALL} WHERE entry.log_id = ? AND entry.seq >= ? AND entry.kind = 'activation'"
+        rows = db.execute(f"{statement} ORDER BY entry.seq DESC LIMIT ?", (log_id, size - MOST_LOOKED_AT, limit))
+        found += [_found(row) for row in rows.fetchall()]
+    return found[:limit]
 
 
 def last_position(db: sqlite3.Connection) -> int:

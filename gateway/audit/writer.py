@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -92,6 +93,9 @@ class AuditWriter:
         self._complaint = ""  # why nothing can be written, as it was logged last
         self._committed = -RECENT_SECONDS  # when a commit succeeded last
         self._check: asyncio.Future[None] | None = None  # the check under way
+        self._in_hand: list[_Job] = []  # what the thread has taken from the queue and not answered
+        self._death: Future[None] = Future()  # gets the exception that ended the thread
+        self._death.set_running_or_notify_cancel()
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # raises here, not at the first entry
@@ -182,6 +186,10 @@ class AuditWriter:
             if jobs := self._gathered.pop(loop, None):  # `close` may have queued them already
                 self._queue.put(jobs)
 
+    async def watch(self) -> None:
+        """Wait for as long as the thread works. Raises what ended it: then nothing can be recorded in this process."""
+        await asyncio.wrap_future(self._death)
+
     def close(self) -> None:
         """Write what is queued and owed, then end the thread. Later submissions fail. May be called twice."""
         with self._guard:
@@ -196,6 +204,26 @@ class AuditWriter:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001  # whatever it is: nobody may wait for a thread that is gone
+            self._die(error)
+
+    def _die(self, error: BaseException) -> None:
+        """Refuse everything from now on, and everything that waits."""
+        with self._guard:
+            self._closed = True
+            jobs = self._in_hand + [job for gathered in self._gathered.values() for job in gathered]
+            self._gathered.clear()
+        with suppress(queue.Empty):
+            while True:
+                jobs += self._queue.get_nowait() or ()
+        for job in jobs:
+            job.result, job.error = None, unavailable("the thread that writes it has ended")
+        self._wake(jobs)
+        self._death.set_exception(error)
+
+    def _work(self) -> None:
         open_ended = True
         while open_ended:
             jobs, open_ended = self._take()
@@ -217,6 +245,7 @@ class AuditWriter:
         if jobs:
             self._commit(jobs)
             self._wake(jobs)
+        self._in_hand = []
 
     def _take(self) -> tuple[list[_Job], bool]:
         """The waiting jobs, at least one unless something is owed; and False after the last of all."""
@@ -224,6 +253,7 @@ class AuditWriter:
         more = True
         try:
             found = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
+            self._in_hand = jobs
             while found is not None:
                 jobs += found
                 if len(jobs) >= BATCH:

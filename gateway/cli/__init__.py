@@ -23,6 +23,7 @@ from gateway.cli import (
     audit,
     bindings,
     completion,
+    decide,
     demo,
     explain,
     init,
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
+    app.command("decide")(decide.decide)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
     return app

@@ -218,6 +218,7 @@ def what(found: Found) -> str:
         reasons = _reasons(get("reasons_json", ""))
         call = " ".join(filter(None, (get("action"), get("model"))))
         verdict = "allowed" if entry["allow"] else f"denied {get('reason')}"
+        verdict = f"dry run: {verdict}" if entry.get("dry_run") else verdict
         return " ".join(filter(None, (f"{verdict}:" if call else verdict, call, f"({reasons})" if reasons else "")))
     if kind == "completed":
         tokens = f"{get('input_tokens')}+{get('output_tokens')} tokens" if get("input_tokens") else ""

@@ -45,7 +45,7 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         print_decision(decision)
-        _print_advice(again.recorded.code)
+        print_advice(again.recorded.code)
         print_answers(again.answers)
         _print_agreement(again)
     if again.agrees is False:
@@ -64,10 +64,10 @@ def _explain_refusal(found: Found, *, as_json: bool) -> None:
     count = entry.get("count")
     requests = "a request was" if count == 1 else f"{count} requests were"
     typer.echo(typer.style(found.event_id, bold=True) + f" {requests} refused: {output.printable(code)}")
-    _print_advice(code, detail)
+    print_advice(code, detail)
 
 
-def _print_advice(code: str, detail: str = "") -> None:
+def print_advice(code: str, detail: str = "") -> None:
     known = advice(code, detail)
     if known is not None:
         typer.echo(f"  {'check'.ljust(9)} {known.check}")

@@ -36,10 +36,10 @@ def create(
 @app.command("list")
 def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
     """List the organizations."""
-    from gateway.registry import queries
+    from gateway.registry import tenants
 
     with local.reading(data) as registry:
-        found = queries.organization_records(registry)
+        found = tenants.organization_records(registry)
     if as_json:
         output.print_json(found)
         return

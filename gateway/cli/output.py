@@ -51,7 +51,8 @@ def complain_usage(error: typer.TyperException) -> None:
         typer.echo(message, err=True)
         return
     context = getattr(error, "ctx", None)
-    complain(message[:1].lower() + message[1:].rstrip("."), f"see `{context.command_path} --help`" if context else "")
+    message = (message[:1].lower() + message[1:].rstrip(".")).replace(". Did you mean", ": did you mean")
+    complain(message, f"see `{context.command_path} --help`" if context and not message.endswith("?") else "")
 
 
 def note(text: str) -> None:

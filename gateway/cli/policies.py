@@ -15,7 +15,9 @@ from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from gateway.policy.rollout.candidates import Candidate
     from gateway.policy.rollout.check import Problem
+    from gateway.settings import Settings
     from policy_engine.reports import Finding
 
 app = typer.Typer(help="Check policies before the gateway does, and begin new ones.", no_args_is_help=True)
@@ -94,7 +96,7 @@ def check(
         raise typer.Exit(2)
     if bundles:
         found = examine(bundles)
-        problems = [*_missing(data, list(bundles)), *found.problems]
+        problems = [*_needs(settings, candidate, list(bundles)), *found.problems]
         tests = found.tests
     findings = [_finding(candidate.directory, each) for each in problems]
     sources = {
@@ -115,15 +117,19 @@ def _problem(error: GatewayError) -> Problem:
     return Problem(error.code, "", error.message, hint=error.hint)
 
 
-def _missing(data: Path | None, names: list[str]) -> list[Problem]:
-    """The bundles that the bindings of a gateway name, and that are not among these."""
-    if data is None:
+def _needs(settings: Settings | None, candidate: Candidate, names: list[str]) -> list[Problem]:
+    """What a gateway asks of a commit beyond what is in it: a signature, and the bundles that its bindings name."""
+    if settings is None:
         return []
-    from gateway.policy.rollout.sync import missing_bundles
+    from gateway.policy.rollout.sync import missing_bundles, signature_problem
     from gateway.processes import local
 
-    with local.reading(data) as registry:
-        return missing_bundles(registry, names)
+    found: list[Problem] = []
+    if settings.policies_signers is not None and candidate.source is not None:
+        problem = signature_problem(candidate.source, candidate.commit, settings.policies_signers)
+        found += [problem] if problem else []
+    with local.reading(settings.data.path) as registry:
+        return found + missing_bundles(registry, names)
 
 
 def _path(directory: Path, bundle: str, file: str) -> str:

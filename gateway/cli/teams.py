@@ -14,10 +14,10 @@ app = typer.Typer(no_args_is_help=True, help="List the teams, their agents and t
 @app.command("list")
 def list_teams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the teams that agents are in, and those that only have bindings."""
-    from gateway.registry import queries
+    from gateway.registry import tenants
 
     with local.reading(data) as registry:
-        found = queries.teams(registry, organization)
+        found = tenants.teams(registry, organization)
     if as_json:
         output.print_json(found)
         return

@@ -1,4 +1,7 @@
-"""A budget of the bytes of request bodies that one worker holds, so that clients cannot exhaust its memory."""
+"""A budget of the bytes that one worker holds: of request bodies, and of answers that are not read to their end.
+
+So neither clients nor upstreams can exhaust its memory.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ class HeldBytes:
     def take(self, size: int) -> None:
         """Take from the budget; `Denied` with `overloaded` if there is not so much left."""
         if self._held + size > self._most:
-            raise Denied("overloaded", f"{self._held} bytes of request bodies are held")
+            raise Denied("overloaded", f"{self._held} bytes of requests and answers are held")
         self._held += size
 
     def give(self, size: int) -> None:
@@ -34,6 +37,15 @@ class Holding:
     def add(self, size: int) -> None:
         self._budget.take(size)
         self._size += size
+
+    def keep(self, size: int) -> bool:
+        """Hold exactly `size` bytes from now on; false if there is not so much left, and then nothing changes."""
+        try:
+            self._budget.take(size - self._size)
+        except Denied:
+            return False
+        self._size = size
+        return True
 
     def release(self) -> None:
         """Give everything back; may be called again."""

@@ -2,7 +2,8 @@
 
 Rows live in `runtime.db`. They are written before the client sees the end of the answer that created the state, so that
 it can refer to it at once, also through another worker. The log lists the same state (`created_json` of a `completed`
-entry). A lost row makes a reference foreign, which denies.
+entry). A lost row makes a reference foreign, which denies. Rows are forgotten after `KEEP_DAYS`, for which OpenAI keeps
+what it stores; the control process sees to that.
 Specification: docs/architecture.md, sections 6 and 13.
 """
 
@@ -27,8 +28,18 @@ CREATE TABLE IF NOT EXISTS reference (
 ) STRICT, WITHOUT ROWID
 """
 _FIND = "SELECT agent FROM reference WHERE organization = ? AND upstream = ? AND kind = ? AND id = ?"
+_BY_AGE = "CREATE INDEX IF NOT EXISTS reference_by_age ON reference (created_ns)"
 # The first agent created it: an id cannot be taken over.
 _ADD = "INSERT OR IGNORE INTO reference VALUES (?, ?, ?, ?, ?, ?)"
+_FORGET = """
+DELETE FROM reference WHERE (organization, upstream, kind, id) IN (
+  SELECT organization, upstream, kind, id FROM reference WHERE created_ns < ? ORDER BY created_ns LIMIT ?
+)
+"""
+
+KEEP_DAYS = 30
+_DAY_NS = 86_400_000_000_000
+_AT_ONCE = 1000  # rows that are forgotten in one transaction, so that a worker never waits long
 
 
 class References:
@@ -43,6 +54,7 @@ class References:
                 self._writes.execute("PRAGMA journal_mode = WAL")
                 self._writes.execute("PRAGMA synchronous = NORMAL")
                 self._writes.execute(_TABLE)
+                self._writes.execute(_BY_AGE)
                 self._rows = opened.enter_context(closing(_connect(path)))
                 opened.pop_all()  # all is well: they stay open until `close`
         except (sqlite3.Error, OSError) as error:
@@ -75,6 +87,19 @@ class References:
                 self._writes.executemany(_ADD, rows)
         except sqlite3.Error as error:
             raise GatewayError("runtime_unavailable", f"references cannot be remembered: {error}") from error
+
+    def forget_old(self, now_ns: int) -> int:
+        """Forget what is older than `KEEP_DAYS`; returns how much that was. Blocks; raises `GatewayError`."""
+        forgotten = 0
+        try:
+            while True:
+                with self._guard:
+                    found = self._writes.execute(_FORGET, (now_ns - KEEP_DAYS * _DAY_NS, _AT_ONCE)).rowcount
+                forgotten += found
+                if found < _AT_ONCE:
+                    return forgotten
+        except sqlite3.Error as error:
+            raise GatewayError("runtime_unavailable", f"old references cannot be forgotten: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -1,20 +1,27 @@
 """A data worker's view of the registry beside principals: upstreams with their secrets opened, and policies in force.
 
-Each is read again when its part of the epoch has changed, and only then. A secret that cannot be opened makes its
-own upstream unusable and no other. Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
+Each is read again when its part of the epoch has changed. A secret that cannot be opened makes its own upstream
+unusable and no other, and is tried again after a while: the key may have been restored.
+Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 from gateway.errors import GatewayError
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, UpstreamRow
 from gateway.registry.vault import Place, Vault
+from gateway.upstream.providers.base import Provider
+from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Destination, RouteTable
 
 logger = logging.getLogger("gateway.upstreams")
+
+RETRY_SECONDS = 2.0
+"""How soon a secret that cannot be opened is tried again."""
 
 
 class RegistryView:
@@ -28,6 +35,8 @@ class RegistryView:
         self._active: ActiveSet | None = None
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
         self._secrets: dict[tuple[str, int], tuple[str | None, str]] = {}
+        # When the secrets that cannot be used are tried again.
+        self._retry = float("inf")
 
     async def epochs(self) -> Epochs:
         """The state of the registry now: what is newer than this was committed later."""
@@ -35,12 +44,14 @@ class RegistryView:
 
     async def routes(self, epoch: int) -> RouteTable:
         """The table as of this epoch of upstreams or a later one."""
-        if epoch != self._table_epoch:
+        if epoch != self._table_epoch or time.monotonic() >= self._retry:
             # What is read now is at least as new as the epoch that the caller has seen.
-            rows = [row for row in await self._registry.upstreams() if row.provider in PROVIDERS]
+            rows = [row for row in await self._registry.upstreams() if _provider(row) is not None]
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
             self._table = RouteTable(self._destination(row) for row in rows)
             self._table_epoch = epoch
+            failed = any(fault for _, fault in self._secrets.values())
+            self._retry = time.monotonic() + RETRY_SECONDS if failed else float("inf")
         return self._table
 
     async def active(self, epoch: int) -> ActiveSet:
@@ -51,7 +62,7 @@ class RegistryView:
 
     def _secret(self, row: UpstreamRow) -> tuple[str | None, str]:
         known = self._secrets.get((row.id, row.version))
-        if known is not None:
+        if known is not None and not known[1]:
             return known
         if row.secret is None:
             return None, ""
@@ -59,18 +70,28 @@ class RegistryView:
             place = Place(row.organization, row.provider, row.id, row.version)
             return self._vault.open(row.secret, place), ""
         except GatewayError as error:
-            logger.error("upstream %s: %s", row.name, error.message)
+            if known is None or known[1] != error.message:
+                logger.error("upstream %s: %s", row.name, error.message)
             return None, error.message
 
     def _destination(self, row: UpstreamRow) -> Destination:
         secret, fault = self._secrets[row.id, row.version]
+        provider = _provider(row)
+        assert provider is not None
         return Destination(
             id=row.id,
             organization=row.organization,
             name=row.name,
-            provider=PROVIDERS[row.provider],
+            provider=provider,
             base_url=row.base_url,
             default=row.default,
             secret=secret,
             fault=fault,
         )
+
+
+def _provider(row: UpstreamRow) -> Provider | None:
+    """The provider of an upstream; None if a later version of the gateway has added it."""
+    if row.specification is not None:
+        return http.provider(row.name, row.specification)
+    return PROVIDERS.get(row.provider)

@@ -11,6 +11,7 @@ from starlette.types import Send
 
 from gateway.dataplane import evidence
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.held_bytes import Holding
 from gateway.errors import Denied
 from gateway.upstream import sse
 from gateway.upstream.client import Answer
@@ -20,16 +21,22 @@ from gateway.upstream.taps import Tap
 
 Headers = list[tuple[bytes, bytes]]
 
+# A tap may hold this much of an answer without counting: every call needs some.
+_FREE = 64 * 1024
 # After its terminal event a stream may take this long to end its body; then it is closed.
 _AFTER_THE_END = 0.5
 _MAX_REST = 64 * 1024
 
 
 class Relay:
-    """Relays one answer, but for the bytes that the tap holds back until step 9 is done."""
+    """Relays one answer, but for the bytes that the tap holds back until step 9 is done.
 
-    def __init__(self, exchange: Exchange, match: Match, send: Send) -> None:
+    `holding` is for what the tap holds of the answer until `run` returns.
+    """
+
+    def __init__(self, exchange: Exchange, match: Match, holding: Holding, send: Send) -> None:
         self._exchange = exchange
+        self._holding = holding
         self._provider, self._endpoint = match.destination.provider, match.endpoint
         self._send = send
         self._streaming = False
@@ -55,6 +62,8 @@ class Relay:
                 exchange.response_bytes += len(chunk)
                 digest.update(chunk)
                 now = tap.feed(chunk, answer.complete)
+                if tap.kept > _FREE:
+                    self._count(tap)
                 if now:
                     if not self.begun:
                         await self._begin()
@@ -66,6 +75,7 @@ class Relay:
             raise Denied("upstream_error", "an event of the stream is too large") from None
         finally:
             self._tail = tap.finish()
+            self._holding.release()
             exchange.response_commitment = digest.hexdigest()
         if answer.status >= 400:
             return "provider_error"
@@ -75,6 +85,15 @@ class Relay:
             exchange.detail = "the answer ended before its terminal event or the end of its document"
             return "upstream_incomplete"
         return self._outcome()
+
+    def _count(self, tap: Tap) -> None:
+        """Count what the tap holds. With nothing left in the budget, a document is relayed without being read."""
+        if self._holding.keep(tap.kept - _FREE):
+            return
+        if not tap.forget():
+            raise Denied("upstream_error", "an event of the stream is larger than the memory that is left")
+        self._holding.release()
+        self._exchange.detail = "nothing was read from the answer: no memory was left to hold it"
 
     def _outcome(self) -> str:
         """The outcome of a whole answer. A server that ignores its cap must be found out."""

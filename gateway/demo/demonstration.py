@@ -39,7 +39,7 @@ from gateway.settings import DataDirectory
 if TYPE_CHECKING:
     import openai
 
-START_SECONDS = 15.0
+START_SECONDS = 60.0  # what a very busy machine needs; an idle one takes two
 # What the log says about the denied model, and what it is changed to in order to be caught.
 _DENIED, _CHANGED = b'"model":"gpt-4o"', b'"model":"gpt-4p"'
 _COMMAND = [sys.executable, "-P", "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
@@ -86,6 +86,8 @@ class Demo:
             # 1. A provider, and a gateway with policies of its own.
             self._start("provider", "mock-provider", "--port", "0")
             create_empty(self._data.path, demo_files())
+            with self._data.settings_file.open("a") as settings:
+                settings.write("policy_deadline_ms = 1000\n")  # a busy machine must not deny what the demo shows
             provider_url = self._base_url("provider")
             # 2. Two agents, each with its own key and its own policy.
             self._set_up(provider_url)

@@ -163,7 +163,7 @@ class Principals:
             # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
             raise Denied("agent_suspended", principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
         else:
-            principal = _principal(row, credential_id, epoch)
+            principal = principal_of(row, credential_id, epoch)
             self._entries[credential_id] = _Entry(principal, row.digest, pepper)
             if len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
@@ -178,7 +178,8 @@ def _check_expiry(principal: Principal) -> None:
         raise Denied("bad_credentials", "expired", principal_hint=hint)
 
 
-def _principal(row: CredentialRow, credential_id: str, epoch: int) -> Principal:
+def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principal:
+    """The principal that a row describes. Whether its key is good is for the caller to check."""
     capabilities: list[str] = orjson.loads(row.capabilities)
     labels: dict[str, str] = orjson.loads(row.labels)
     # Sorted by id, that is by age: the order in which bundles judge is the same in every worker.

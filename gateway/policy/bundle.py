@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 
 MANIFEST = ".manifest"
 Files: TypeAlias = dict[str, bytes]
@@ -85,13 +85,17 @@ def manifest(content: bytes, bundle: str) -> Manifest:
     return Manifest(tuple(roots), _entrypoint(settings, roots, bundle), _models(settings, bundle))
 
 
+_SETTINGS = frozenset({"entrypoint", "models"})
+
+
 def _settings(document: dict[str, Any], bundle: str) -> dict[str, Any]:
     metadata = document.get("metadata")
     settings = metadata.get("gateway") if isinstance(metadata, dict) else None
     if not isinstance(settings, dict):
         settings = {}  # then it names no entrypoint
-    if unknown := sorted(settings.keys() - {"entrypoint", "models"}):
-        raise _bad_manifest(bundle, f"has an unknown member `{unknown[0]}` in `metadata.gateway`")
+    if unknown := sorted(settings.keys() - _SETTINGS):
+        hint = did_you_mean(unknown[0], _SETTINGS, f"it can have {' and '.join(sorted(_SETTINGS))}")
+        raise _bad_manifest(bundle, f"has an unknown member `{unknown[0]}` in `metadata.gateway`; {hint}")
     return settings
 
 

@@ -75,7 +75,7 @@ class Handover:
 
     def wait(self, wanted: Collection[str], live: Collection[str], seconds: float) -> None:
         """Return when every live worker has loaded `wanted`. Raises `GatewayError` (`not_loaded`) if one cannot."""
-        self._forget_dead(live)
+        self.forget_dead(live)
         ends = time.monotonic() + seconds
         while True:
             missing, problems = self.waiting_for(wanted, live)
@@ -87,12 +87,13 @@ class Handover:
                 raise GatewayError("not_loaded", f"{len(missing)} workers did not load the policies in time")
             time.sleep(POLL_SECONDS)
 
-    def _forget_dead(self, live: Collection[str]) -> None:
+    def forget_dead(self, live: Collection[str]) -> None:
         """Remove workers that were killed and so did not leave. A boot id is never used again."""
         with self._as_gateway_error():
             joined = [boot for (boot,) in self._rows.execute("SELECT boot FROM policy_worker")]
             dead = [(boot,) for boot in joined if boot not in live]
             self._rows.executemany("DELETE FROM policy_worker WHERE boot = ?", dead)
+            self._rows.executemany("DELETE FROM loaded WHERE boot = ?", dead)
 
     # A data worker
 

@@ -67,6 +67,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         stack.callback(reader.close)
         writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
         stack.push_async_callback(asyncio.to_thread, writer.close)
+        stack.callback(background.start("writing the audit log", writer.watch()).cancel)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
         refusals = Refusals(writer, presence.leave)

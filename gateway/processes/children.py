@@ -44,12 +44,13 @@ class Child:
         self._settings = settings
         self._descriptor = descriptor
         self._process: asyncio.subprocess.Process | None = None
+        self._reported = False  # whether this process has said that it is ready
 
     async def start(self) -> dict[str, Any]:
         """Start the process and return its report once it is ready. Raises `GatewayError` if it never is."""
         inherited = () if self._descriptor is None else (self._descriptor,)
         arguments = [self._kind, new_id("boot"), *map(str, inherited)]
-        self._process = None
+        self._process, self._reported = None, False
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-P", "-m", "gateway.processes.app", *arguments],
@@ -78,6 +79,7 @@ class Child:
             ) from None
         if "error" in report:
             raise GatewayError(report["error"], report["message"], hint=report["hint"])
+        self._reported = True
         return report
 
     async def keep(self, hurry: asyncio.Event) -> None:
@@ -104,6 +106,20 @@ class Child:
                 if complaint:
                     logger.warning("the %s process is running again", self.name)
                 complaint = ""
+
+    async def finish(self, hurry: asyncio.Event) -> None:
+        """`end` for a process with duties at its end: if it has died or is being restarted, it is started for them."""
+        ready = self._process is not None and self._process.returncode is None and self._reported
+        if not ready and not hurry.is_set():
+            await self.end(hurry)
+            starting, hurried = asyncio.create_task(self.start()), asyncio.create_task(hurry.wait())
+            await asyncio.wait({starting, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (starting, hurried):
+                task.cancel()
+            failed = (await asyncio.gather(starting, hurried, return_exceptions=True))[0]
+            if isinstance(failed, GatewayError):
+                logger.error("the %s process cannot do what it does before the end: %s", self.name, failed.message)
+        await self.end(hurry)
 
     async def end(self, hurry: asyncio.Event) -> None:
         """Ask the process to end and wait for as long as running requests may take; then, or on `hurry`, kill it."""

@@ -221,7 +221,7 @@ def settings_template() -> str:
     for item in SCHEMA.values():
         if item.name == "data":  # this file is in it
             continue
-        default = "policies" if item.name == "policies_repository" else item.default
+        default = "policies" if item.name == "policies_repository" else "" if item.default is None else item.default
         unit = item.metadata.get("unit")
         meaning = f"{item.metadata['help']}, in {unit}" if unit else item.metadata["help"]
         # JSON's texts, numbers and booleans are TOML's.

@@ -1,4 +1,4 @@
-"""What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log.
+"""What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log, tidy up.
 
 Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
@@ -19,8 +19,11 @@ from typing import Any
 
 from gateway.audit import recovery, refused_note, signer
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
+from gateway.policy.handover import Handover
+from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
@@ -32,6 +35,7 @@ logger = logging.getLogger("gateway.processes.duties")
 
 RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
+TIDY_SECONDS = 600.0
 LOOK_SECONDS = 10.0
 """How long a start waits for the first look at the policies, so that a new commit is in force for the first request."""
 
@@ -58,6 +62,7 @@ class Duties:
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
         self._policies = PolicySync.of(settings, self._registry, self._live)
+        self._fetcher = fetch.Fetcher(settings)
         self._complaints: dict[str, str] = {}
         self._looked = asyncio.Event()
         self._begun = False
@@ -73,13 +78,20 @@ class Duties:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
         async with asyncio.TaskGroup() as group:  # an exception in one of them ends all, and is raised here
             tasks = [
+                group.create_task(self._writer.watch()),
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
+                group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
             ]
+            if self._settings.remote is not None:
+                tasks.append(
+                    group.create_task(self._repeat("fetch", self._settings.policies_fetch, self._fetcher.step))
+                )
             await stop.wait()
             self._policies.stop()
+            self._fetcher.stop()
             for task in tasks:
                 task.cancel()
 
@@ -136,6 +148,7 @@ class Duties:
         self._opened.close()
 
     async def _follow_policies(self) -> None:
+        await self._do("fetch", self._fetcher.step)
         while True:
             await self._do("policies", self._follow)
             self._looked.set()
@@ -169,7 +182,9 @@ class Duties:
     def _complain(self, name: str, error: Exception) -> None:
         """Log once what is wrong with a duty."""
         expected = isinstance(error, GatewayError | OSError)
-        text = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, GatewayError):
+            text = f"{error.message}: {error.hint}" if error.hint else error.message
         if self._complaints.get(name) != text:
             logger.error("%s: %s", name, text, exc_info=None if expected else error)
         self._complaints[name] = text
@@ -184,8 +199,17 @@ class Duties:
         outbox.drain(self._registry, self._writer)
 
     def _follow(self) -> None:
+        if fetch.missing(self._settings):
+            return  # nothing was fetched yet, which the fetcher has told
         if self._policies.step().outcome != "unchanged":
             self._publish()
+
+    def _tidy(self) -> None:
+        """Remove the rows of `runtime.db` that nobody needs any more."""
+        path = self._settings.data.runtime_db
+        with closing(Handover(path)) as handover, closing(References(path)) as references:
+            handover.forget_dead(self._live)
+            references.forget_old(time.time_ns())
 
     def _sign(self) -> None:
         self._signer.sign_all(self._writer)

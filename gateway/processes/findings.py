@@ -39,6 +39,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
     where = "" if settings.data.path == DEFAULT_DATA else f" --data {shlex.quote(str(settings.data.path))}"
     found = [
         *_processes(facts, where),
+        *_keys(facts),
         *_log(facts, settings, where),
         *_policies(facts, settings, where),
         *(each for tenant in facts.inventory.tenants for each in _tenant(facts, tenant, where)),
@@ -66,6 +67,11 @@ def _processes(facts: Facts, where: str) -> Iterator[Finding]:
         if process.version != version():
             message = f"the running gateway is of version {process.version}, this command of {version()}"
             yield _problem(message, "restart the gateway")
+
+
+def _keys(facts: Facts) -> Iterator[Finding]:
+    for error in facts.keys:
+        yield _problem(error.message, error.hint or "restore it from a backup")
 
 
 def _log(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
@@ -131,7 +137,7 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
         )
     for each in tenant.upstreams:
         name, contact = each.record.name, facts.contacts.get(each.record.id, Contact())
-        if fault := facts.sealed.get(each.record.id):
+        if (fault := facts.sealed.get(each.record.id)) and not facts.keys:  # said once
             replace = f"give it its key again: `gateway upstreams add {name} --key-env VARIABLE --replace{at}`"
             yield _problem(f"upstream `{name}` cannot be used: {fault}", replace)
         # What failed before the upstream was changed says nothing about it now.

@@ -17,16 +17,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import search, storage
+from gateway.audit import search, signer, storage
 from gateway.dataplane import contacts
 from gateway.dataplane.contacts import Contact
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
+from gateway.identity.credentials import Peppers
 from gateway.policy import handover
+from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.registry import inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
+from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import LiveBoots
@@ -101,7 +104,10 @@ class Logs:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that is known. `contacts` and `sealed` (why a secret cannot be opened) go by the upstream's id."""
+    """Everything that is known. `contacts` and `sealed` (why a secret cannot be opened) go by the upstream's id.
+
+    `keys` are the errors of the files in `keys/` that cannot be used.
+    """
 
     now_ns: int
     process: Process
@@ -110,6 +116,7 @@ class Facts:
     logs: Logs
     contacts: dict[str, Contact]
     sealed: dict[str, str]
+    keys: list[GatewayError]
 
 
 def look(settings: Settings) -> Facts:
@@ -130,6 +137,7 @@ def look(settings: Settings) -> Facts:
         logs=logs,
         contacts=contacts.read(data.runtime_db),
         sealed=inventory.sealed_faults(found, data.keys),
+        keys=_key_faults(data),
     )
 
 
@@ -168,13 +176,17 @@ def _fault(address: str) -> str:
 
 
 def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
-    where, ref = str(settings.repository), settings.policies_ref
+    where, ref = str(settings.policies_repository or settings.repository), settings.policies_ref
+    fetched = fetch.state(settings)
+    if why := fetch.missing(settings):
+        return Policies(where, ref, problem=why, refusal=refusal)
+    problem = fetched.error if fetched else ""
     try:
         head = GitSource(settings.repository, settings.policies_path, ref).head()
     except GatewayError as error:
-        problem = f"{error.message}: {error.hint}" if error.hint else error.message
+        problem = problem or (f"{error.message}: {error.hint}" if error.hint else error.message)
         return Policies(where, ref, problem=problem, refusal=refusal)
-    return Policies(where, ref, head.commit, head.author, refusal=refusal)
+    return Policies(where, ref, head.commit, head.author, problem, refusal)
 
 
 def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
@@ -221,6 +233,20 @@ def _refusal(db: sqlite3.Connection) -> Refusal | None:
                 f"{bundle[1]}/{place[0]}" if bundle and place else place[0] if place else "",
             )
     return None
+
+
+def _key_faults(data: DataDirectory) -> list[GatewayError]:
+    found: list[GatewayError] = []
+    for load in (Peppers.load, Vault.load):
+        try:
+            load(data.keys)
+        except GatewayError as error:
+            found.append(error)
+    try:
+        signer.load_verifier(signer.public_key_path(data))
+    except GatewayError as error:
+        found.append(error)
+    return found
 
 
 def document(facts: Facts) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Specification: docs/architecture.md, section 12.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -64,7 +65,7 @@ class Supervisor:
             await asyncio.gather(*keepers, return_exceptions=True)
             # The control process goes last: it closes what a killed worker left open, and signs the final heads.
             await asyncio.gather(*(worker.end(self._hurry) for worker in workers))
-            await control.end(self._hurry)
+            await (control.finish(self._hurry) if keepers else control.end(self._hurry))
             holder.close()
             control_listener.close()
             only_one.close()
@@ -77,6 +78,7 @@ class Supervisor:
 
 def claim(host: str, port: int, flag: str, *, shared: bool = True) -> socket.socket:
     """A bound socket for an address that nobody else uses; otherwise `GatewayError` names the flag to change."""
+    host_flag = flag.replace("port", "host")
     try:
         # Without sharing first: otherwise a second gateway of this user would quietly take half of the connections.
         first = listener.bind(host, port, shared=False)
@@ -87,12 +89,13 @@ def claim(host: str, port: int, flag: str, *, shared: bool = True) -> socket.soc
         return listener.bind(host, port, shared=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
+        wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
         address = url(host, port).removeprefix("http://")
         raise GatewayError(
             "port_unavailable",
             f"cannot listen on {address}: {reason}",
             subject=address,
-            hint=f"choose another port with {flag}",
+            hint=f"choose another {'address' if wrong_host else 'port'} with {host_flag if wrong_host else flag}",
         ) from error
 
 
@@ -122,9 +125,8 @@ def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
     if not state.get("agents"):
         lines.append(f"no agent is registered yet: type `gateway agents register NAME{suffix}`")
     if not state.get("bundles"):
-        lines.append(
-            f"no policy is active, so every request is denied `no_policy`: commit a bundle to {settings.repository}"
-        )
+        where = settings.policies_repository or settings.repository
+        lines.append(f"no policy is active, so every request is denied `no_policy`: commit a bundle to {where}")
     if not state.get("upstreams"):
         lines.append(f"no upstream yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY{suffix}`")
     for name, fault in state.get("sealed", {}).items():

@@ -24,6 +24,7 @@ PROVIDERS: dict[str, str] = {
     "gemini": "https://generativelanguage.googleapis.com",
     "azure": "",
     "openai-compatible": "",
+    "http": "",
     "bedrock-compatible": "",
     "cerebras": "https://api.cerebras.ai/v1",
     "deepseek": "https://api.deepseek.com/v1",

@@ -38,9 +38,7 @@ from gateway.registry.records import (
     BundleRecord,
     Effect,
     KeyRecord,
-    OrganizationRecord,
     SubjectKind,
-    TeamRecord,
     UpstreamRecord,
 )
 
@@ -205,39 +203,6 @@ def deployment(registry: Registry) -> str:
 def organizations(registry: Registry) -> list[str]:
     with registry.read() as session:
         return list(session.exec(select(Organization.name).order_by(Organization.name)))
-
-
-def organization_records(registry: Registry) -> list[OrganizationRecord]:
-    """Every organization with the number of its agents that are not revoked, by name."""
-    with registry.read() as session:
-        return [
-            OrganizationRecord(
-                id=each.id,
-                name=each.name,
-                agents=len(live_members(session, each, "organization", each.id)),
-                created_ns=each.created_ns,
-            )
-            for each in session.exec(select(Organization).order_by(Organization.name))
-        ]
-
-
-def teams(registry: Registry, organization: str) -> list[TeamRecord]:
-    """Every team that has agents or bindings, by name, with both."""
-    with registry.read() as session:
-        owner = find_organization(session, organization)
-        bound: dict[str, list[str]] = {}
-        mine = select(Binding).where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
-        for row in session.exec(mine.where(Binding.subject_kind == "team").order_by(Binding.bundle)):
-            bound.setdefault(row.subject, []).append(row.bundle)
-        return [
-            TeamRecord(
-                name=name,
-                organization=owner.name,
-                agents=[agent.name for agent in live_members(session, owner, "team", name)],
-                bundles=bound.get(name, []),
-            )
-            for name in sorted({*bound, *team_names(session, owner)})
-        ]
 
 
 def agents(registry: Registry, organization: str) -> list[AgentRecord]:
@@ -422,6 +387,7 @@ def upstream_record(organization: Organization, row: Upstream) -> UpstreamRecord
         has_secret=row.secret is not None,
         version=row.version,
         created_ns=row.created_ns,
+        specification=row.specification,
     )
 
 

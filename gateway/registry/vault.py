@@ -47,21 +47,31 @@ class Place(NamedTuple):
 
 
 class Vault:
-    """Seals and opens secrets under one key-encryption key."""
+    """Seals and opens secrets under one key-encryption key.
 
-    def __init__(self, key: bytes) -> None:
+    The key may be replaced while processes run, so a secret that was sealed under another one makes this read the file
+    again. Secrets of the keys before it can still be opened.
+    """
+
+    def __init__(self, key: bytes, path: Path | None = None) -> None:
+        self._path = path
+        self._keys: dict[bytes, AESGCM] = {}
+        self._take(key)
+
+    def _take(self, key: bytes) -> None:
         self._key = AESGCM(key)
         # Stored with each sealed secret, to tell a wrong `kek` file from a damaged row.
         self._id = hashlib.sha256(b"gateway key-encryption key\x00" + key).digest()[:_ID]
+        self._keys[self._id] = self._key
 
     @classmethod
     def create(cls, keys: Path) -> Vault:
         """Make the key of a new gateway in its directory of keys."""
-        return cls(secret_files.create(keys / "kek"))
+        return cls(secret_files.create(keys / "kek"), keys / "kek")
 
     @classmethod
     def load(cls, keys: Path) -> Vault:
-        return cls(secret_files.read(keys / "kek"))
+        return cls(secret_files.read(keys / "kek"), keys / "kek")
 
     def seal(self, secret: str, place: Place) -> bytes:
         bound = place.associated_data
@@ -76,13 +86,16 @@ class Vault:
         """The secret that was sealed for this place; raises `GatewayError` for anything else."""
         if len(sealed) < _MINIMUM or not sealed.startswith(_FORMAT):
             raise _unreadable(place, "it is damaged")
-        if sealed[len(_FORMAT) : _HEAD] != self._id:
+        identity = sealed[len(_FORMAT) : _HEAD]
+        if identity not in self._keys and self._path is not None:
+            self._take(secret_files.read(self._path))
+        if (key := self._keys.get(identity)) is None:
             raise _unreadable(place, "it was sealed under another key", "restore the `keys/kek` that belongs to it")
         wrap_nonce, rest = sealed[_HEAD : _HEAD + _NONCE], sealed[_HEAD + _NONCE :]
         wrapped, nonce, ciphertext = rest[:_WRAPPED], rest[_WRAPPED : _WRAPPED + _NONCE], rest[_WRAPPED + _NONCE :]
         bound = place.associated_data
         try:
-            data_key = self._key.decrypt(wrap_nonce, wrapped, bound)
+            data_key = key.decrypt(wrap_nonce, wrapped, bound)
             return AESGCM(data_key).decrypt(nonce, ciphertext, bound).decode()
         except InvalidTag:
             raise _unreadable(place, "it is damaged or belongs to another row") from None

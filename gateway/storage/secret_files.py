@@ -36,7 +36,7 @@ def read(path: Path) -> bytes:
             mode = os.fstat(stream.fileno()).st_mode
             secret = stream.read(SECRET_BYTES + 1)
     except OSError as error:
-        raise _unusable(path, f"cannot be read: {_reason(error)}") from error
+        raise _unusable(path, f"cannot be read: {_reason(error)}", hint="restore it from a backup") from error
     if stat.S_IMODE(mode) & 0o077:
         raise _unusable(
             path, "is open to other users", hint=f"type `chmod 600 {path}`, and replace it if others read it"

@@ -15,7 +15,7 @@ from gateway.upstream.providers.presets import PROVIDERS
 
 # A name is one segment; the registry decides whether there is such an upstream.
 _NAMED = re.compile(r"/([A-Za-z0-9._-]{1,128})(/.*)", re.ASCII)
-_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _SEGMENT = "[A-Za-z0-9._:-]{1,128}"
 
 
@@ -57,7 +57,8 @@ def _pattern(path: str, segment: str) -> re.Pattern[str]:
     return re.compile("".join(texts), re.ASCII)
 
 
-routes_of = functools.cache(Routes)
+# Providers of JSON APIs come and go with their upstreams.
+routes_of = functools.lru_cache(maxsize=1024)(Routes)
 
 _FIRST = {provider.name: provider for provider in reversed(PROVIDERS.values())}
 FAMILIES = [routes_of(_FIRST[name]) for name in dict.fromkeys(each.name for each in PROVIDERS.values())]

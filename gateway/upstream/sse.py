@@ -35,6 +35,11 @@ class EventSplitter:
     def rest(self) -> bytes:
         return bytes(self._buffer)
 
+    @property
+    def unfinished(self) -> int:
+        """How many bytes `rest` has."""
+        return len(self._buffer)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         buffer = self._buffer
         data: bytes | bytearray = chunk

@@ -62,6 +62,15 @@ class Tap(Protocol):
     # The answer is complete: a stream's terminal event was seen, a document was read to its end.
     ended: bool
 
+    @property
+    def kept(self) -> int:
+        """How many bytes of the answer it holds in memory."""
+        ...
+
+    def forget(self) -> bool:
+        """Hold nothing that is only there to be read, and read nothing from it; false if all of it must be sent."""
+        ...
+
     def feed(self, chunk: bytes, last: bool) -> bytes:
         """Take `chunk`; `last` if it is known that none follows. Returns what may be sent now."""
         ...
@@ -81,10 +90,16 @@ class DocumentTap:
         self._read = read
         self._expected = expected
         self._copy: list[bytes] = []
-        self._size = 0
+        self._whole = True  # whether the copy has everything until now
+        self.kept = 0
         self._held = b""
         self.report = Report()
         self.ended = False
+
+    def forget(self) -> bool:
+        self._copy.clear()
+        self._whole, self.kept = False, 0
+        return True
 
     def feed(self, chunk: bytes, last: bool) -> bytes:
         if not chunk:
@@ -97,7 +112,7 @@ class DocumentTap:
         return now
 
     def finish(self) -> bytes:
-        self.ended = not self._expected or self._size > MAX_DOCUMENT_BYTES
+        self.ended = not self._expected or not self._whole
         try:
             document = _load(b"".join(self._copy))
         except TooManyValuesError:
@@ -111,11 +126,11 @@ class DocumentTap:
         return self._held
 
     def _keep(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        if self._size <= MAX_DOCUMENT_BYTES:
+        if self._whole:
             self._copy.append(chunk)
-        else:
-            self._copy.clear()
+            self.kept += len(chunk)
+            if self.kept > MAX_DOCUMENT_BYTES:
+                self.forget()
 
     def _read_all(self, document: object) -> None:
         if isinstance(document, dict):
@@ -164,6 +179,13 @@ class EventTap:
         self._held = b""
         self.report = Report()
         self.ended = False
+
+    @property
+    def kept(self) -> int:
+        return self._splitter.unfinished + len(self._held)
+
+    def forget(self) -> bool:
+        return False
 
     def feed(self, chunk: bytes, last: bool) -> bytes:
         events = self._splitter.feed(chunk)

@@ -18,6 +18,7 @@ from gateway.upstream.routes import FAMILIES, Routes, split
 from gateway.upstream.strict_json import shown
 
 _MAX_PATH = 256
+_MAX_LISTED = 20
 # Many clients have these, and many people try them first. What a provider serves is not looked up here.
 _KNOWN_APIS = {
     "/batches": "batches, whose calls no policy would see",
@@ -79,7 +80,9 @@ def _served(families: Sequence[Routes]) -> str:
             if "{" not in route.path or route.body == "json":
                 # Of the paths under which one method is served, the first.
                 paths.setdefault(route.path.rpartition("}")[2], family.provider.prefix + route.path)
-        listed.append(f"{family.provider.name}: {', '.join(paths.values())}")
+        found = list(paths.values())
+        more = ", …" if len(found) > _MAX_LISTED else ""
+        listed.append(f"{family.provider.name}: {', '.join(found[:_MAX_LISTED])}{more}")
     return f"this gateway serves, of {'; of '.join(listed)}; each also under /NAME for the upstream NAME"
 
 
@@ -102,12 +105,13 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
     return "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _starts(provider: Provider) -> tuple[str, ...]:
-    """How the paths of a provider may begin: with its prefix or, where clients add the version, with that."""
+    """How the paths of a provider begin: with its prefix or, where clients add the version, with that."""
     if provider.prefix:
         return (provider.prefix,)
-    return tuple(dict.fromkeys("/" + route.path.split("/")[1] for route in provider.routes))
+    first = dict.fromkeys(route.path.split("/")[1] for route in provider.routes)
+    return tuple(f"/{segment}" for segment in first if is_version(segment))
 
 
 def is_version(segment: str) -> bool:

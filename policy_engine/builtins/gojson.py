@@ -1,8 +1,8 @@
 """JSON as Go's `encoding/json` reads and writes it, which is what policies see of OPA's.
 
-Reading is strict, keeps number text, lets the last of duplicate keys win, puts U+FFFD for half a surrogate pair, takes
-10,000 levels of nesting and reports errors in Go's words. Writing sorts keys, keeps number text and escapes `<`, `>`,
-`&`, U+2028 and U+2029. Neither recurses, so depth never meets Python's recursion limit.
+Reading is strict, keeps number text, lets the last of duplicate keys win, puts U+FFFD for half a surrogate pair and
+takes 10,000 levels of nesting. Writing sorts keys, keeps number text and escapes `<`, `>`, `&`, U+2028 and U+2029.
+Neither recurses, so depth never meets Python's recursion limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from policy_engine.builtins.measured import making
-from policy_engine.builtins.octets import SURROGATES, to_bytes
+from policy_engine.builtins.octets import SURROGATES
 from policy_engine.builtins.table import Context
 from policy_engine.values import (
     UNDEFINED,
@@ -35,7 +35,7 @@ MAX_DEPTH: Final = 10_000
 
 
 class JSONError(ValueError):
-    """Text that is not JSON; the message is Go's."""
+    """Text that is not JSON; the message says where."""
 
 
 _LOOK_CLOSER: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
@@ -62,9 +62,10 @@ def is_valid(text: str, ctx: Context | None = None) -> bool:
     reader = _Reader(text, ctx)
     try:
         reader.document()
+        reader.end()
     except JSONError:
         return False
-    return reader.at_end()
+    return True
 
 
 def _pay(ctx: Context, text: str) -> None:
@@ -80,7 +81,7 @@ _IN_ONE_PIECE: Final = 65_536
 def quick(text: str) -> Value:
     """The value as Python's parser reads it; `UNDEFINED` where it is too lenient, cannot go as deep, or finds an error.
 
-    `_Reader` reads what is only deep, and says in Go's words what is wrong.
+    `_Reader` reads what is only deep, and finds the place of an error.
     """
     # Most texts are too short to be too deep, and have no half of a surrogate pair since they have no such escape.
     usual = len(text) <= MAX_DEPTH and "\\u" not in text and text.isascii()
@@ -137,8 +138,6 @@ class _Reader:
 
     def document(self) -> Value:
         """One value of any depth."""
-        if not self._peek():
-            raise JSONError("EOF")
         stack: list[Value] = []
         keys: list[str] = []
         while True:
@@ -156,10 +155,10 @@ class _Reader:
                 container = stack[-1]
                 if container.__class__ is list:
                     container.append(value)
-                    closed = self._next("]", "after array element")
+                    closed = self._next("]")
                 else:
                     container[keys.pop()] = value
-                    closed = self._next("}", "after object key:value pair")
+                    closed = self._next("}")
                     if not closed:
                         keys.append(self._key())
                 if not closed:
@@ -186,54 +185,45 @@ class _Reader:
         self.at += end
         return found, True
 
-    def at_end(self) -> bool:
-        return not self._peek()
-
     def end(self) -> None:
-        """Only space may follow. OPA reads one more token to see that, and does not notice if it is `null`."""
-        char = self._peek()
-        if not char:
-            return
-        if char in "]}":
-            self._fail("looking for beginning of value")
-        token: Value = char if char in "[{" else self._scalar_or_open(0)
-        if token is None:
-            return
-        if token.__class__ is str:
-            shown = token
-        else:
-            shown = f"%!s(bool={str(token).lower()})" if token.__class__ is bool else number_text(token)
-        raise JSONError(f"error: invalid character '{shown}' after top-level value")
+        """Only space may follow."""
+        if self._peek():
+            self._fail("more text follows")
 
     def _scalar_or_open(self, depth: int) -> Value:
         """The scalar that starts here, or an empty container for the bracket here."""
         char = self._peek()
         if char == "[" or char == "{":
             if depth >= MAX_DEPTH:
-                self._fail("exceeded max depth")
+                self._fail(f"nested more than {MAX_DEPTH:,} levels deep")
             return [] if char == "[" else {}
         if char == '"':
             return self._string()
         if char in _LITERALS and char:
-            return self._literal(*_LITERALS[char])
-        if char and (char == "-" or char in "0123456789"):
-            return self._number()
-        self._fail("looking for beginning of value")
+            word, value = _LITERALS[char]
+            if not self.text.startswith(word, self.at):
+                self._fail(f"expected {word}")
+            self.at += len(word)
+            return value
+        if found := _NUMBER.match(self.text, self.at):
+            self.at = found.end()
+            return self._number(found[0])
+        self._fail("expected a value")
 
-    def _next(self, closing: str, context: str) -> bool:
+    def _next(self, closing: str) -> bool:
         """Step over what follows an element; whether it closes the container."""
         char = self._peek()
         if char != closing and char != ",":
-            self._fail(context)
+            self._fail(f"expected ',' or '{closing}'")
         self.at += 1
         return char == closing
 
     def _key(self) -> str:
         if self._peek() != '"':
-            self._fail("looking for beginning of object key string")
+            self._fail("expected a key in double quotes")
         key = self._string()
         if self._peek() != ":":
-            self._fail("after object key")
+            self._fail("expected ':'")
         self.at += 1
         return key
 
@@ -241,51 +231,25 @@ class _Reader:
         try:
             found, self.at = _scan_string(self.text, self.at + 1)
         except json.JSONDecodeError as error:
-            self.at = len(self.text) if error.msg.startswith("Unterminated") else error.pos
-            self._fail("in string literal")
+            self.at = error.pos
+            self._fail("unterminated string" if error.msg.startswith("Unterminated") else "invalid string")
         return SURROGATES.sub("\ufffd", found)
 
-    def _number(self) -> Value:
-        found = _NUMBER.match(self.text, self.at)
-        if found is None:
-            self.at += 1  # a lone minus
-            self._fail("in numeric literal")
-        self.at = found.end()
-        # A point or an exponent that has no digits: the number ends before it, the text does not.
-        char = self._char()
-        if char == "." and "." not in found.group() and not set(found.group()) & {"e", "E"}:
-            self.at += 1
-            self._fail("after decimal point in numeric literal")
-        if char and char in "eE" and not set(found.group()) & {"e", "E"}:
-            self.at += 1
-            if self._char() in ("+", "-"):
-                self.at += 1
-            self._fail("in exponent of numeric literal")
+    def _number(self, text: str) -> Value:
         try:
-            return parse_number(found.group())
+            return parse_number(text)
         except ValueError:
-            raise JSONError("number too big") from None
-
-    def _literal(self, word: str, value: Value) -> Value:
-        for expected in word:
-            if self._char() != expected:
-                self._fail(f"in literal {word} (expecting '{expected}')")
-            self.at += 1
-        return value
-
-    def _char(self) -> str:
-        return self.text[self.at : self.at + 1]
+            self._fail("number too big")
 
     def _peek(self) -> str:
         """The next character that is no space; "" at the end."""
         self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
         return self.text[self.at : self.at + 1]
 
-    def _fail(self, context: str) -> NoReturn:
-        char = self._char()
-        if not char:
-            raise JSONError("unexpected EOF")
-        raise JSONError(f"invalid character {_shown(char)} {context}")
+    def _fail(self, why: str) -> NoReturn:
+        if self.at >= len(self.text):
+            raise JSONError("invalid JSON: it ends too early")
+        raise JSONError(f"invalid JSON at character {self.at + 1}: {why}")
 
 
 _WINDOW: Final = 4096
@@ -293,20 +257,6 @@ _WINDOW: Final = 4096
 
 _UNWATCHED: Final = 64
 """Values that are read between two looks at the clock."""
-
-_GO_ESCAPES: Final = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
-
-
-def _shown(char: str) -> str:
-    """A character in quotes. Go looks at bytes: of one beyond ASCII it shows the first as if it were Latin-1."""
-    first = chr(to_bytes(char)[0])
-    if first in "'\\":
-        return f"'\\{first}'"
-    escaped = _GO_ESCAPES.get(first)
-    if escaped is None:
-        escaped = first if first.isprintable() else f"\\x{ord(first):02x}"
-    return f"'{escaped}'"
-
 
 _ESCAPES: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 _ESCAPED_OUT: Final = re.compile("[<>&\u2028\u2029\ud800-\udfff]")

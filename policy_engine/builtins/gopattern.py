@@ -12,11 +12,10 @@ from array import array
 from typing import Final
 
 
-def in_re2s_words(pattern: str) -> tuple[str, dict[str, str]]:
-    """The pattern as RE2 has to be given it, and what parts of it were before."""
+def in_re2s_words(pattern: str) -> str:
+    """The pattern as RE2 has to be given it."""
     if "\\p" not in pattern and "\\P" not in pattern:
-        return pattern, {}
-    before: dict[str, str] = {}
+        return pattern
 
     def token(found: re.Match[str], *, inside: bool = False) -> str:
         if found["name"] is None:
@@ -25,11 +24,9 @@ def in_re2s_words(pattern: str) -> tuple[str, dict[str, str]]:
         name, negative = found["name"].strip("{}"), found[0][1] == "P"
         if found["name"].startswith("{^"):
             name, negative = name[1:], not negative
-        text = _class(_canonical(name), negative=negative, inside=inside)
-        before[text] = found[0]
-        return text
+        return _class(_canonical(name), negative=negative, inside=inside)
 
-    return _TOKEN_OR_BRACKETS.sub(token, pattern), before
+    return _TOKEN_OR_BRACKETS.sub(token, pattern)
 
 
 _TOKEN: Final = re.compile(r"\\[pP](?P<name>\{[^}]*\}|[^{])|\\.", re.DOTALL)

@@ -7,8 +7,7 @@ from binascii import unhexlify
 from collections.abc import Iterator
 from typing import Final
 
-from policy_engine.builtins.octets import from_bytes
-from policy_engine.values import Charge, literal
+from policy_engine.values import Charge
 
 Table = dict[int, str]
 """What stands for each octet, for `str.translate`."""
@@ -38,9 +37,8 @@ def unescape(octets: bytes, charge: Charge | None = None) -> bytes:
     """Raises `EscapeError`."""
     if b"%" not in octets:
         return octets
-    if (wrong := _NO_ESCAPE.search(octets)) is not None:
-        shown = literal(from_bytes(octets[wrong.start() : wrong.start() + 3]))
-        raise EscapeError(f"invalid URL escape {shown}")
+    if _NO_ESCAPE.search(octets):
+        raise EscapeError("a percent sign without two hexadecimal digits")
     return b"".join([_ESCAPES.sub(_unescaped, piece) for piece in _pieces(octets, charge)])
 
 

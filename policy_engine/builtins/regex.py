@@ -143,12 +143,8 @@ def template_match(ctx: Context, pattern: Value, text: Value, start: Value, end:
     """Whether the whole text matches a template: literal text with regular expressions between delimiters."""
     name = "regex.template_match"
     all_strings(name, pattern, text, start, end)
-    size = len(to_bytes(start))
-    if size != 1:
-        raise BuiltinError(f"{name}: start delimiter has to be exactly one character long but is {size} long")
-    if len(to_bytes(end)) != 1:
-        # OPA's text names the length of the other delimiter.
-        raise BuiltinError(f"{name}: end delimiter has to be exactly one character long but is {size} long")
+    if len(to_bytes(start)) != 1 or len(to_bytes(end)) != 1:
+        raise BuiltinError(f"{name}: each delimiter must be exactly one ASCII character")
     charge_text(ctx, len(pattern) + len(text))
     compiled = _compiled(ctx, _template_pattern(ctx, pattern, start, end), name)
     return search(ctx, compiled, gotext.utf8(text)) is not None
@@ -191,7 +187,7 @@ _META: Final = str.maketrans({char: f"\\{char}" for char in "\\.+*?()|[]{}^$"})
 def _compiled(ctx: Context, pattern: str, name: str, *, groups: bool = False) -> Pattern:
     found = _known(ctx, pattern, groups=groups)
     if isinstance(found, str):
-        raise BuiltinError(f"{name}: error parsing regexp: {found}")
+        raise BuiltinError(f"{name}: not a regular expression: {found}")
     return found
 
 
@@ -214,8 +210,7 @@ def _compile(asked: tuple[str, bool]) -> tuple[Pattern | str, int]:
         return f"invalid UTF-8: {shown(printable(pattern[broken.start() :]))}", 0
     if len(pattern) > LONGEST or pattern.lower().count("\\p") > _CLASSES:
         return _TOO_LARGE, 0
-    text, before = gopattern.in_re2s_words(pattern)
-    octets = gotext.utf8(text)
+    octets = gotext.utf8(gopattern.in_re2s_words(pattern))
     try:
         try:
             compiled = compile_pattern(octets, groups=groups)
@@ -224,34 +219,12 @@ def _compile(asked: tuple[str, bool]) -> tuple[Pattern | str, int]:
     except TooLargeError:
         return _TOO_LARGE, STEPS_TOO_LARGE
     except re2.error as error:
-        what, _, where = error.args[0].decode("utf-8", "replace").partition(": ")
-        for now, then in before.items():
-            where = where.replace(now, then)
-        return _go_error(what, where, pattern), _STEPS
+        return error.args[0].decode("utf-8", "replace"), _STEPS
     return gopattern.refused(pattern) or compiled, _STEPS + compiled.steps
 
 
 _STEPS: Final = 4
 _TOO_LARGE: Final = "expression too large"
-_GO_TEXTS: Final = {
-    "missing ]": "missing closing ]",
-    "missing )": "missing closing )",
-    "trailing \\": "trailing backslash at end of expression",
-    "no argument for repetition operator": "missing argument to repetition operator",
-    "bad repetition operator": "invalid nested repetition operator",
-    "invalid repetition size": "invalid repeat count",
-    "invalid perl operator": "invalid or unsupported Perl syntax",
-    "invalid named capture group": "invalid named capture",
-}
-"""RE2's words for an error, and Go's; where there is no row they are the same."""
-
-
-def _go_error(what: str, where: str, pattern: str) -> str:
-    if what == "invalid perl operator" and where.startswith("(?<"):
-        # Go takes every `(?<` for the beginning of a name.
-        rest = pattern[pattern.index(where) :]
-        what, where = "invalid named capture group", rest[: rest.find(">") + 1] or rest
-    return f"{_GO_TEXTS.get(what, what)}: `{where}`"
 
 
 def _matches(ctx: Context, pattern: Pattern, data: bytes, limit: int) -> Iterator[Sequence[Span]]:

@@ -1,4 +1,4 @@
-"""uri.parse and uri.is_valid: URLs as Go's `net/url` takes them apart, with its errors.
+"""uri.parse and uri.is_valid: URLs as Go's `net/url` takes them apart.
 
 Text is looked at byte by byte. Inside this file a byte is a character of Latin-1, which is what "octets" means here.
 """
@@ -22,7 +22,7 @@ from policy_engine.values import Charge, Value, type_name
 
 
 class URIError(ValueError):
-    """Text that is no URL; the message is Go's."""
+    """Text that is no URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,7 @@ def split(text: str, charge: Charge | None = None) -> URI:
     try:
         return replace(_split(before, charge), fragment=_unescape(fragment, charge))
     except (URIError, EscapeError) as error:
-        raise URIError(f"parse {shown(text)}: {error}") from None
-
-
-def _quoted(octets: str) -> str:
-    return shown(from_bytes(octets.encode("latin-1")))
+        raise URIError(f"{shown(text)} is no URL: {error}") from None
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
@@ -115,11 +111,11 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 
 def _split(octets: str, charge: Charge | None) -> URI:
     if _CONTROL.search(octets):
-        raise URIError("net/url: invalid control character in URL")
+        raise URIError("it has a control character")
     if octets == "*":
         return URI(path="*")
     if octets[:1] == ":":
-        raise URIError("missing protocol scheme")
+        raise URIError("the scheme is missing")
     found = _SCHEME.fullmatch(octets)
     scheme, rest = (found.group(1).lower(), found.group(2)) if found else ("", octets)
     rest, _, query = rest.partition("?")
@@ -127,7 +123,7 @@ def _split(octets: str, charge: Charge | None) -> URI:
         if scheme:
             return URI(scheme=scheme, opaque=rest, query=query)
         if ":" in rest.partition("/")[0]:
-            raise URIError("first path segment in URL cannot contain colon")
+            raise URIError("the first segment of the path has a colon")
     user, host = None, ""
     if rest.startswith("//") and (scheme or not rest.startswith("///")):
         authority, slash, rest = rest[2:].partition("/")
@@ -158,7 +154,7 @@ def _split_authority(authority: str, scheme: str) -> tuple[str | None, str]:
     if not at:
         return None, host
     if not _USER.fullmatch(user):
-        raise URIError("net/url: invalid userinfo")
+        raise URIError("the user has a character that must be escaped")
     return _unescape(user), host
 
 
@@ -169,18 +165,18 @@ def _host(host: str, scheme: str) -> str:
     """The decoded host with its port, checked. Only for the web's schemes may there be no second colon."""
     bracket = host.rfind("[")
     if bracket > 0:
-        raise URIError("invalid IP-literal")
+        raise URIError("there is text before the bracket of the host")
     if bracket < 0:
         _, colon, port = host.partition(":") if scheme in ("http", "https") else host.rpartition(":")
         if colon and not _is_port(port):
-            raise URIError(f"invalid port {_quoted(colon + port)} after host")
+            raise URIError("the port is no number")
         return _unescape_host(host)
     end = host.rfind("]")
     if end < 0:
-        raise URIError("missing ']' in host")
+        raise URIError("the host has no closing bracket")
     port = host[end + 1 :]
     if port and not (port[0] == ":" and _is_port(port[1:])):
-        raise URIError(f"invalid port {_quoted(port)} after host")
+        raise URIError("the port is no number")
     address, percent, zone = host[1:end].partition("%25")
     decoded = _unescape_host(address) + _ESCAPE.sub(_zone_octet, percent + zone)
     _check_ip_literal(decoded)
@@ -189,19 +185,15 @@ def _host(host: str, scheme: str) -> str:
 
 def _check_ip_literal(text: str) -> None:
     """Refuse what is not an IPv6 address, maybe with a zone (RFC 6874)."""
-    from ipaddress import AddressValueError, IPv4Address, IPv6Address
+    from ipaddress import AddressValueError, IPv6Address
 
     address, percent, zone = text.partition("%")
     try:
         IPv6Address(address)
     except AddressValueError:
-        try:
-            IPv4Address(address)
-        except AddressValueError:
-            raise URIError(f"invalid host: ParseAddr({_quoted(text)}): unable to parse IP") from None
-        raise URIError("invalid IP-literal") from None
+        raise URIError("the brackets of the host hold no IPv6 address") from None
     if percent and not zone:
-        raise URIError(f"invalid host: ParseAddr({_quoted(text)}): zone must be a non-empty string")
+        raise URIError("the zone of the host is empty")
 
 
 def _is_port(text: str) -> bool:
@@ -219,9 +211,9 @@ def _unescape(octets: str, charge: Charge | None = None) -> str:
 
 
 def _octet(found: re.Match[str]) -> str:
-    if found.group(1) is None:
-        raise URIError(f"invalid URL escape {_quoted(found.string[found.start() : found.start() + 3])}")
-    return chr(int(found.group(1), 16))
+    if found[1] is None:
+        raise URIError(f"the host has {shown(found[0])}, which must be escaped")
+    return chr(int(found[1], 16))
 
 
 def _unescape_host(octets: str) -> str:
@@ -230,21 +222,17 @@ def _unescape_host(octets: str) -> str:
 
 def _host_octet(found: re.Match[str]) -> str:
     """In a host only octets beyond ASCII may be escaped, and the percent sign of a zone."""
-    if found.group()[0] != "%":
-        raise URIError(f"invalid character {_quoted(found.group())} in host name")
     octet = _octet(found)
     if octet < "\x80" and octet != "%":
-        raise URIError(f"invalid URL escape {_quoted(found.group())}")
+        raise URIError("the host has an escape of an ASCII character")
     return octet
 
 
 def _zone_octet(found: re.Match[str]) -> str:
     """In a zone octets may be escaped that may also be written, the percent sign, and the space."""
-    if found.group()[0] != "%":
-        raise URIError(f"invalid character {_quoted(found.group())} in host name")
     octet = _octet(found)
     if octet not in "% " and not _IN_HOST.fullmatch(octet):
-        raise URIError(f"invalid URL escape {_quoted(found.group())}")
+        raise URIError("the zone of the host has an escape of another character")
     return octet
 
 

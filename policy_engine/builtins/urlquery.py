@@ -57,9 +57,9 @@ def decode_object(ctx: Context, operand: Value) -> Value:
     query = string(operand, "urlquery.decode_object", 1)
     charge_made(ctx, len(query), ascii_only=query.isascii())
     if query.count("&") >= MAX_PARAMETERS:
-        raise BuiltinError("urlquery.decode_object: number of URL query parameters exceeded limit")
+        raise BuiltinError(f"urlquery.decode_object: more than {MAX_PARAMETERS:,} parameters")
     if ";" in query:
-        raise BuiltinError("urlquery.decode_object: invalid semicolon separator in query")
+        raise BuiltinError("urlquery.decode_object: semicolons must be escaped")
     values: dict[str, Value] = {}
     for parameter in charged(ctx, query.split("&")):
         name, _, value = parameter.partition("=")

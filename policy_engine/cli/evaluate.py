@@ -122,10 +122,12 @@ def evaluate(
         found: dict[str, Any] = {"result": answers} if answers else {}
         if profile is not None:
             found |= profiling.profile_document(profile, profile_sort, profile_limit)
-        if steps:
+        if explain is not explaining.Explanation.OFF:
             found["explanation"] = list(explaining.lines(steps, explain, sources))
         typer.echo(indented(found))
     elif output_format is Format.RAW:
+        for line in explaining.lines(steps, explain, sources):
+            _print(line)
         typer.echo("".join(f"{' '.join(map(_raw, _values(answer)))}\n" for answer in answers), nl=False)
     else:
         for line in explaining.lines(steps, explain, sources):

@@ -67,7 +67,6 @@ def _test(result: Result) -> ElementTree.Element:
     found = list(findings_in(result))
     case = _case(result.test.name, result.test.package, **{"error" if result.error else "failure": found})
     case.set("time", _seconds(result.duration_ns / 1e9))
-    case.attrib |= {"file": result.test.location.file, "line": str(result.test.location.row)}
     if result.outcome is Outcome.SKIPPED:
         ElementTree.SubElement(case, "skipped")
     if result.prints:
@@ -79,7 +78,7 @@ def _case(name: str, group: str, **found: list[Finding]) -> ElementTree.Element:
     case = ElementTree.Element("testcase", name=_xml(name), classname=_xml(group), time="0")
     for kind, findings in found.items():
         if findings:  # readers show only the first element, and some schemas allow no second one
-            about = {"message": _xml(findings[0].message), "type": findings[0].code}
+            about = {"message": _xml(findings[0].message.partition("\n")[0]), "type": findings[0].code}
             text = "\n".join(f"{place(finding)}{finding.details}" for finding in findings)
             ElementTree.SubElement(case, kind, about).text = _xml(text)
     return case
@@ -91,7 +90,7 @@ def _xml(text: str) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.6f}"
+    return f"{seconds:.3f}"  # the schema allows no more digits
 
 
 # ---- GitHub

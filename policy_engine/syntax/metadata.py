@@ -97,11 +97,10 @@ _NO_SPACE: Final = re.compile(r"\s*[\w-]+:[^\s/]")
 
 def _not_yaml(error: YAMLError, block: list[Comment]) -> PolicyError:
     """What is not YAML. A `key:value` is a text without its space, which shows in the next row only."""
-    message = re.sub(r"^yaml: (line \d+: )?", "", str(error))
     rows = [row for row in range(1, min(error.row + 1, len(block))) if _NO_SPACE.match(block[row].text)]
-    if rows and message.startswith("mapping values"):
+    if rows and error.message.startswith("mapping values"):
         return PolicyError(PARSE_ERROR, "a space is missing behind the `:`", block[rows[0]].loc)
-    return PolicyError(PARSE_ERROR, f"not YAML: {message}", block[min(error.row, len(block) - 1)].loc)
+    return PolicyError(PARSE_ERROR, f"not YAML: {error.message}", block[min(error.row, len(block) - 1)].loc)
 
 
 def _scope(target: Statement | None, content: Content) -> tuple[str, tuple[int, str] | None]:

@@ -114,17 +114,8 @@ def _resource(item: Any) -> Value:
             raise ContentError("it is empty")
     else:
         raise ContentError("it is neither a text nor a mapping")
-    return {name: text for name, text in {**found, "ref": _url(found["ref"])}.items() if text}
-
-
-def _url(text: str) -> str:
-    """A URL as Go writes it: what may not stand in its path is escaped."""
-    parts = uri.split(text)
-    if not parts.raw_path:
-        return text
-    end = min((text.index(mark) for mark in "?#" if mark in text), default=len(text))
-    raw = parts.raw_path.encode("latin-1").decode("utf-8", "replace")
-    return text[:end].removesuffix(raw) + parts.escaped_path + text[end:]
+    uri.split(found["ref"])
+    return {name: text for name, text in found.items() if text}
 
 
 def _trimmed(item: dict[str, Any], name: str) -> str:

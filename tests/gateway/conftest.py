@@ -136,7 +136,7 @@ def run(tmp_path: Path) -> Run:
             text=True,
             cwd=place,
             env=environment(**variables),
-            timeout=60,
+            timeout=300,
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)

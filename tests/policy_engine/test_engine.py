@@ -515,7 +515,7 @@ def test_keys_that_are_no_strings_are_text_in_small_results_and_in_large_ones() 
         ("# title: [a]", 4, "title must be a text, found a list"),
         ("# custom: {a: {1: b}}", 4, "key `1` is not a string"),
         ("# authors: ['']", 4, "invalid author: it is empty"),
-        ("# related_resources: ['%zz']", 4, "invalid URL escape"),
+        ("# related_resources: ['%zz']", 4, "no URL"),
         ("# scope: file", 4, "`file` is not a scope"),
         ("# scope: package", 4, "the scope `package` is for a package"),
         ("# entrypoint: true\n# scope: rule", 4, "an entrypoint is a document or a package"),

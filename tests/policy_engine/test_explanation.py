@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
 import policy_engine as pe
+from tests.policy_engine.language.test_language import CASES, without_remarks
 
 UNDEFINED = pe.UNDEFINED
 
@@ -186,3 +188,35 @@ def test_clock_and_records_are_those_that_are_given() -> None:
     policies = pe.compile(modules)
     found = policies.explain("data.m", {}, modules=modules, now_ns=5, replay={'rand.intn["x",1000]': 7})
     assert found.value == {"p": 5, "q": 7}
+
+
+def test_the_explained_build_agrees_with_the_usual_one(read_case: Callable[[dict[str, Any]], Any]) -> None:
+    """On the packages of all cases of the language: the same value or the same error, strict and not."""
+    compared = 0
+    for area, fields in CASES:
+        case = read_case(without_remarks(fields))
+        modules = {f"test-{number}.rego": source for number, source in enumerate(case.modules)}
+        try:
+            policies = pe.compile(modules, case.data or {})
+        except pe.PolicyError:
+            continue
+        value = pe.parse_value(case.input_term) if case.input_term else case.input
+        moment: dict[str, Any] = {"now_ns": 10**18, "seed": 3}
+        for path in sorted({f"data.{'.'.join(package)}" for package in policies.packages().values()}):
+            for strict in (False, True):
+                found = policies.explain(path, value, modules=modules, strict_builtin_errors=strict, **moment)
+                wanted, error = outcome_of(policies, path, value, strict, moment)
+                where = area, fields["note"], path, strict
+                assert (found.error and found.error.code) == (error and error.code), where
+                assert wanted is found.value or pe.dumps(wanted) == pe.dumps(found.value), where
+                compared += 1
+    assert compared > 300
+
+
+def outcome_of(
+    policies: pe.Policies, path: str, value: Any, strict: bool, moment: dict[str, Any]
+) -> tuple[Any, pe.PolicyError | None]:
+    try:
+        return policies.entrypoint(path, strict_builtin_errors=strict).decide(value, **moment).value, None
+    except pe.PolicyError as error:
+        return UNDEFINED, error

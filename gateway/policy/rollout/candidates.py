@@ -21,17 +21,22 @@ from dulwich.repo import Repo
 
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST, Files, manifest
-from gateway.policy.rollout import git_objects
+from gateway.policy.rollout import fetch, git_objects
 from gateway.policy.rollout.source import MAX_BYTES, MAX_FILES, GitSource, collect
 from gateway.settings import DataDirectory, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Bundles to check, and the directory that they are in or would be in. `bundles` raises `GatewayError`."""
+    """Bundles to check, and the directory that they are in or would be in. `bundles` raises `GatewayError`.
+
+    For a commit there are also its id and the repository that it is in.
+    """
 
     directory: Path
     bundles: Callable[[], dict[str, Files]]
+    commit: str = ""
+    source: GitSource | None = None
 
 
 def find(
@@ -42,6 +47,11 @@ def find(
     Without a directory these are the policies of the gateway with these settings, or what is in the working directory.
     Raises `GatewayError` (`nothing_to_check`) if there is no such place.
     """
+    if settings is not None and settings.remote is not None and directory is None:
+        if why := fetch.missing(settings):
+            raise _nothing(why, "start `gateway up`, which fetches")
+        path = settings.policies_path.strip("/")
+        return _committed(Path(path), settings.repository, path, commit or settings.policies_ref)
     if settings is not None and (directory is None or directory.resolve() == settings.repository.resolve()):
         directory = (directory or settings.repository) / settings.policies_path.strip("/")
     directory = directory or Path()
@@ -58,8 +68,12 @@ def find(
     repository, inner = found
     if staged:
         return Candidate(directory, lambda: staged_bundles(repository, inner))
-    identifier = _resolve(repository, commit or "")
-    return Candidate(directory, lambda: GitSource(repository, inner).bundles(identifier))
+    return _committed(directory, repository, inner, commit or "")
+
+
+def _committed(directory: Path, repository: Path, inner: str, name: str) -> Candidate:
+    identifier, source = _resolve(repository, name), GitSource(repository, inner)
+    return Candidate(directory, lambda: source.bundles(identifier), identifier, source)
 
 
 def _resolve(repository: Path, name: str) -> str:

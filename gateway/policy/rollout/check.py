@@ -104,7 +104,7 @@ def examine(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: thread
             stream.write(json.dumps(content).encode())
             stream.seek(0)
             child = subprocess.Popen(  # noqa: S603  # no shell, and nothing in it comes from outside
-                command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
+                command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
             )
     except OSError as error:
         return Report((Problem("check_failed", "", f"the check could not be started: {error.strerror}"),))
@@ -235,7 +235,7 @@ def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> Problem 
     return Problem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", *where, hint=hint)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The child's environment: enough to find this package, and no secrets of this process."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR") if name in os.environ}
     source = str(Path(gateway.__file__).resolve().parent.parent)

@@ -22,7 +22,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.policy.bundle import MANIFEST, Files, belongs, check_path
 from gateway.policy.rollout import git_objects
 
@@ -61,6 +61,15 @@ class Revision:
     author: str
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A commit's signature (None if it has none), the bytes that are signed, and its time in seconds since 1970."""
+
+    signature: bytes | None
+    payload: bytes
+    when: float
+
+
 class GitSource:
     """The bundles under `path` in `repository` as of `ref`. Opens the repository for each call, and keeps nothing."""
 
@@ -83,7 +92,15 @@ class GitSource:
                         "policies_ref",
                         f"`{self._repository}` has no branch or tag `{self._ref}`",
                         subject=self._ref,
-                        hint="commit the policies there, or set policies_ref to the branch to follow",
+                        hint=did_you_mean(
+                            self._ref,
+                            [
+                                each.decode("utf-8", "replace").split("/", 2)[2]
+                                for each in repo.refs
+                                if each.count(b"/") > 1
+                            ],
+                            "commit the policies there, or set policies_ref to the branch to follow",
+                        ),
                     )
                 commit = _peel(repo, ObjectID(name))
             author = commit.author.decode("utf-8", "replace")
@@ -100,6 +117,12 @@ class GitSource:
                 return blob.data
 
             return collect({path: mode for path, (mode, _) in files.items()}, content, self._path)
+
+    def signed(self, commit: str) -> Signed:
+        """A commit's signature, and what it is a signature of."""
+        with self._open() as repo:
+            found = _peel(repo, ObjectID(commit.encode()))
+            return Signed(found.gpgsig, found.raw_without_sig(), float(found.commit_time))
 
     def names(self, commit: str) -> list[str]:
         """The names of a commit's bundles; their contents are not read."""

@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gateway.errors import GatewayError
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Files
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import check as policy_check
+from gateway.policy.rollout import signatures
 from gateway.policy.rollout.check import Problem
 from gateway.policy.rollout.source import GitSource, Revision
 from gateway.registry import activations, queries
@@ -64,6 +66,7 @@ class PolicySync:
     source: GitSource
     live: Collection[str] = _NOBODY
     actor: str = field(default_factory=lambda: f"local:{os.getuid()}")
+    signers: Path | None = None  # the file of those who may sign commits, if commits must be signed
     # The commit that was refused last, and the names of its bundles. In memory only: after a restart, perhaps of
     # another version, it is checked again.
     _refused: Outcome | None = None
@@ -79,7 +82,7 @@ class PolicySync:
     def of(cls, settings: Settings, registry: Registry, live: Collection[str] = _NOBODY) -> PolicySync:
         """The sync of the running gateway. What it puts into force, or refuses, is attributed to it."""
         source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
-        return cls(registry, settings.data, source, live, actor=GATEWAY)
+        return cls(registry, settings.data, source, live, actor=GATEWAY, signers=settings.policies_signers)
 
     def step(self) -> Outcome:
         """Look at the ref once and bring its commit into force. Raises `GatewayError` if the commit cannot be read."""
@@ -90,7 +93,9 @@ class PolicySync:
             return Outcome(revision.commit, "unchanged")
         if self._refused is not None and self._refused.commit == revision.commit and not self._may_be_cured():
             return self._refused
-        # 2. Is it fit to be in force?
+        # 2. May its author change policies, and is it fit to be in force?
+        if problem := self._signature(revision.commit):
+            return self._refuse(revision, [problem])
         try:
             bundles = self.source.bundles(revision.commit)
         except GatewayError as error:
@@ -134,8 +139,13 @@ class PolicySync:
                 return True
             case "bundle_missing":
                 return not self._missing(self._names)
+            case "unsigned" | "unknown_signer" | "bad_signature":
+                return self._signature(self._refused.commit) is None  # the file of signers may have changed
             case outcome:
                 return outcome in _OF_THE_MACHINE and time.monotonic() >= self._retry
+
+    def _signature(self, commit: str) -> Problem | None:
+        return None if self.signers is None else signature_problem(self.source, commit, self.signers)
 
     def _missing(self, names: Collection[str]) -> list[Problem]:
         """A commit without a bundle that somebody is bound to would have all of their requests refused."""
@@ -188,6 +198,17 @@ def missing_bundles(registry: Registry, names: Collection[str]) -> list[Problem]
     with registry.read() as session:
         missing = activations.missing_bundles(session, names)
     return [Problem("bundle_missing", name, why) for name, why in missing.items()]
+
+
+def signature_problem(source: GitSource, commit: str, signers: Path) -> Problem | None:
+    """Why a commit is not signed as it must be; None if it is. Raises `GatewayError` if the file cannot be used."""
+    known = signatures.load(signers)
+    signed = source.signed(commit)
+    try:
+        signatures.verify(signed.signature, signed.payload, signed.when, known)
+    except GatewayError as error:
+        return Problem(error.code, "", error.message, hint=error.hint)
+    return None
 
 
 def activate_head(registry: Registry, data: DataDirectory) -> str:

@@ -7,6 +7,7 @@ from contextlib import closing
 from gateway.audit import search, storage
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST
+from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.registry import queries
 from gateway.registry.database import Registry
@@ -19,6 +20,8 @@ _RECENT = 500
 
 def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
     """What has to happen before `bundle` is in force; "" if there is no such bundle in the policies repository."""
+    if why := fetch.missing(settings):
+        return why
     source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
     try:
         commit = source.head().commit

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.call import Call
-from gateway.errors import Denied
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
@@ -20,7 +19,6 @@ from gateway.upstream.providers.openai import chat, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
 from gateway.upstream.providers.openai.provider import OpenAI
-from gateway.upstream.strict_json import shown
 
 _VERSION = "api-version"
 _QUERY = frozenset({_VERSION})
@@ -68,6 +66,8 @@ class Azure(OpenAI):
         wanted = edits.model
         if DEPLOYMENT not in call.params or wanted is None or wanted == call.model:
             return super().edit(call, edits)
+        if not _MODEL.fullmatch(wanted):  # it cannot stand in a path, so the obligation stays unmet
+            return super().edit(call, replace(edits, model=None))
         changed, names = super().edit(_moved(call, wanted), replace(edits, model=None))
         return changed, (*names, MODEL_EDIT)
 
@@ -82,8 +82,6 @@ class Azure(OpenAI):
 
 def _moved(call: Call, wanted: str) -> Call:
     """The call to another deployment."""
-    if not _MODEL.fullmatch(wanted):
-        raise Denied("policy_bad_decision", f"the model {shown(wanted)} cannot stand in a path of Azure's API")
     assert call.body is not None
     path = call.path.replace(f"/deployments/{call.model}/", f"/deployments/{wanted}/", 1)
     params = {**call.params, DEPLOYMENT: wanted}

@@ -1,13 +1,14 @@
 """Reading the members of a request's objects so that no lenient reader finds something else in them.
 
 Servers differ in what they take for a name they know: some ignore case, some trim spaces, some drop characters that
-cannot be seen. So a name that a policy relies on has its one documented spelling, every other name in the same object
-consists of plain characters, and everything else is refused. Objects whose names belong to the client (a tool's
-parameters, metadata) are not read here.
+cannot be seen, some take `maxTokens` for `max_tokens`. So a name that a policy relies on has its one documented
+spelling, every other name in the same object consists of plain characters and has other letters, and everything else is
+refused. Objects whose names belong to the client (a tool's parameters, metadata) are not read here.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from gateway.identity.credentials import PREFIXES
 from gateway.upstream.strict_json import shown
 
 _NAME = re.compile(r"[A-Za-z0-9_.:$-]+")
+_NO_SIGNS = str.maketrans("", "", "_.:$-")
 _WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 
@@ -31,8 +33,29 @@ def check_names(item: dict[str, Any], names: frozenset[str]) -> None:
             continue
         if not _NAME.fullmatch(key):
             refuse(f"the member name {shown(key)} may hold only letters, digits and the characters `_.:$-`")
-        if (plain := key.lower()) in names:
-            refuse(f"the member {shown(key)} must be spelled `{plain}`")
+        if (documented := _by_letters(names).get(_letters(key))) is not None:
+            refuse(f"the member {shown(key)} must be spelled `{documented}`")
+
+
+def check_nested(value: object, names: frozenset[str], theirs: frozenset[str] = frozenset()) -> None:
+    """`check_names` for every object in `value`, but for what stands under `theirs`: those objects are the client's."""
+    if isinstance(value, dict):
+        check_names(value, names)
+        for name, inner in value.items():
+            if name not in theirs:
+                check_nested(inner, names, theirs)
+    elif isinstance(value, list):
+        for inner in value:
+            check_nested(inner, names, theirs)
+
+
+@functools.cache
+def _by_letters(names: frozenset[str]) -> dict[str, str]:
+    return {_letters(name): name for name in names}
+
+
+def _letters(name: str) -> str:
+    return name.lower().translate(_NO_SIGNS)
 
 
 def one_object(value: object, what: str, names: frozenset[str]) -> dict[str, Any]:

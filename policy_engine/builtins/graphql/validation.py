@@ -1,119 +1,139 @@
-"""Whether a schema allows a query, by the rules of the specification. Importing this imports graphql-core.
+"""Whether a document is a schema, and whether a schema allows a query, by the rules of graphql-core.
 
-The rules are graphql-core's, which has the same origin as OPA's gqlparser, so most texts agree. Comparing every field
-with every other takes quadratic time; it is charged before it is done.
+OPA's gqlparser has the same rules, but that it knows `@defer`, does not ask for a root type, and lets extensions extend
+what is not defined. Work that grows faster than the document is charged before it is done.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any, Final, NoReturn
 
 import graphql
-from graphql.language import OperationDefinitionNode
+from graphql.language import ParallelVisitor, ast, visit
+from graphql.type.validate import SchemaValidationContext
 from graphql.utilities import build_ast_schema
+from graphql.validation import SDLValidationContext
+from graphql.validation.specified_rules import specified_sdl_rules
 
-from policy_engine.builtins.graphql.nodes import QueryNodes, schema_document
-from policy_engine.builtins.graphql.parser import Document, GraphQLError, Position, Tree, located
-from policy_engine.builtins.graphql.schema import Schema
+from policy_engine.builtins.graphql.text import GraphQLError, described
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN
+from policy_engine.values import Charge
+
+_DEFER: Final = graphql.parse(
+    "directive @defer(if: Boolean = true, label: String) on FRAGMENT_SPREAD | INLINE_FRAGMENT", no_location=True
+).definitions[0]
+
+_STEPS_PER_DEFINITION: Final = 64
 
 
-class _KnownRootType(graphql.ValidationRule):
-    def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
-        if self.context.schema.get_root_type(node.operation) is None:
-            text = f'Schema does not support operation type "{node.operation.value}"'
-            self.report_error(graphql.GraphQLError(text, node))
-
-
-_RULES: Final = (
-    graphql.FieldsOnCorrectTypeRule,
-    graphql.FragmentsOnCompositeTypesRule,
-    graphql.KnownArgumentNamesRule,
-    graphql.KnownDirectivesRule,
-    graphql.KnownFragmentNamesRule,
-    _KnownRootType,
-    graphql.KnownTypeNamesRule,
-    graphql.LoneAnonymousOperationRule,
-    graphql.NoFragmentCyclesRule,
-    graphql.NoUndefinedVariablesRule,
-    graphql.NoUnusedFragmentsRule,
-    graphql.NoUnusedVariablesRule,
-    graphql.OverlappingFieldsCanBeMergedRule,
-    graphql.PossibleFragmentSpreadsRule,
-    graphql.ProvidedRequiredArgumentsRule,
-    graphql.ScalarLeafsRule,
-    graphql.SingleFieldSubscriptionsRule,
-    graphql.UniqueArgumentNamesRule,
-    graphql.UniqueDirectivesPerLocationRule,
-    graphql.UniqueFragmentNamesRule,
-    graphql.UniqueInputFieldNamesRule,
-    graphql.UniqueOperationNamesRule,
-    graphql.UniqueVariableNamesRule,
-    graphql.ValuesOfCorrectTypeRule,
-    graphql.VariablesAreInputTypesRule,
-    graphql.VariablesInAllowedPositionRule,
-)
-"""Those of gqlparser, in its order."""
-
-
-def build(schema: Schema) -> graphql.GraphQLSchema:
-    """A loaded schema to validate with. Raises `GraphQLError`."""
+def build_schema(document: ast.DocumentNode, charge: Charge) -> graphql.GraphQLSchema:
+    """A schema to validate with. Raises `GraphQLError`."""
+    _charge_interfaces(document, charge)
+    document = _completed(document)
     try:
-        return build_ast_schema(schema_document(schema), assume_valid=True, assume_valid_sdl=True)
-    except (graphql.GraphQLError, TypeError) as error:
+        context = SDLValidationContext(document, None, _refuse)
+        visit(document, ParallelVisitor([rule(context) for rule in specified_sdl_rules]))
+        schema = build_ast_schema(document, assume_valid=True, assume_valid_sdl=True)
+        checker = _SchemaChecker(schema)
+        checker.validate_directives()
+        checker.validate_types()
+    except graphql.GraphQLError as error:
+        raise GraphQLError(f"not a schema: {described(error)}") from None
+    except TypeError as error:
         raise GraphQLError(f"not a schema: {error}") from None
+    return schema
 
 
-def validate(schema: graphql.GraphQLSchema, document: Document, charge: Callable[[int], None]) -> None:
-    """Raises `GraphQLError` with everything that is wrong with the query."""
-    selections = _count(document.tree)
+def check_query(schema: graphql.GraphQLSchema, document: ast.DocumentNode, charge: Charge) -> None:
+    """Raises `GraphQLError` with everything that is wrong with the query. Every field is compared with every other."""
+    selections = _count(document)
     charge(8 * selections * selections)
-    nodes = QueryNodes(document)
     errors = [
-        error
-        for error in graphql.validate(schema, nodes.node, _RULES, hide_suggestions=True)
-        if not _is_int64(error.message)
+        error for error in graphql.validate(schema, document, hide_suggestions=True) if not _is_int64(error.message)
     ]
     if errors:
-        raise GraphQLError(_text(errors, nodes.positions))
+        raise GraphQLError("; ".join(map(described, errors)))
+
+
+class _SchemaChecker(SchemaValidationContext):
+    """Stops at the first error: there may be as many as pairs of definitions."""
+
+    def report_error(self, message: str, nodes: ast.Node | Collection[ast.Node | None] | None = None) -> NoReturn:
+        raise graphql.GraphQLError(message)
+
+
+def _refuse(error: graphql.GraphQLError) -> NoReturn:
+    raise error
+
+
+def _completed(document: ast.DocumentNode) -> ast.DocumentNode:
+    """With a definition of `@defer`, and where only extensions of a type are there, the first made its definition."""
+    definitions: list[Any] = []
+    defined = {one.name.value for one in document.definitions if isinstance(one, ast.TypeDefinitionNode)}
+    for definition in document.definitions:
+        if isinstance(definition, ast.TypeExtensionNode) and definition.name.value not in defined:
+            defined.add(definition.name.value)
+            parts = {field.name: getattr(definition, field.name) for field in dataclasses.fields(definition)}
+            definitions.append(_DEFINITIONS[type(definition)](**parts))
+        else:
+            definitions.append(definition)
+    directives = {one.name.value for one in definitions if isinstance(one, ast.DirectiveDefinitionNode)}
+    if "defer" not in directives:
+        definitions.append(_DEFER)
+    return ast.DocumentNode(definitions=tuple(definitions))
+
+
+_DEFINITIONS: Final[dict[type[ast.Node], Any]] = {
+    ast.ScalarTypeExtensionNode: ast.ScalarTypeDefinitionNode,
+    ast.ObjectTypeExtensionNode: ast.ObjectTypeDefinitionNode,
+    ast.InterfaceTypeExtensionNode: ast.InterfaceTypeDefinitionNode,
+    ast.UnionTypeExtensionNode: ast.UnionTypeDefinitionNode,
+    ast.EnumTypeExtensionNode: ast.EnumTypeDefinitionNode,
+    ast.InputObjectTypeExtensionNode: ast.InputObjectTypeDefinitionNode,
+}
+
+
+def _charge_interfaces(document: ast.DocumentNode, charge: Charge) -> None:
+    """Charge for the definitions, and for comparing each type with its interfaces, and these with each other."""
+    fields: defaultdict[str, int] = defaultdict(int)
+    interfaces: defaultdict[str, int] = defaultdict(int)
+    for one in document.definitions:
+        if isinstance(one, _IMPLEMENTING):
+            fields[one.name.value] += len(one.fields or ())
+            interfaces[one.name.value] += len(one.interfaces or ())
+    charge(_STEPS_PER_DEFINITION * (len(document.definitions) + sum(fields.values())))
+    most = max(interfaces.values(), default=0)
+    charge(sum(number * (8 * fields[name] + number * most) for name, number in interfaces.items()))
+
+
+_IMPLEMENTING: Final = (
+    ast.ObjectTypeDefinitionNode,
+    ast.ObjectTypeExtensionNode,
+    ast.InterfaceTypeDefinitionNode,
+    ast.InterfaceTypeExtensionNode,
+)
 
 
 def _is_int64(message: str) -> bool:
     """Whether all that is wrong is an Int of more than 32 bits: gqlparser lets it have 64."""
-    found = _LARGE_INT.fullmatch(message)
+    found = _LARGE_INT.search(message)
     return found is not None and INT64_MIN <= int(found[1]) <= INT64_MAX
 
 
-_LARGE_INT: Final = re.compile(r"Int cannot represent non 32-bit signed integer value: (-?[0-9]{10,19})")
+_LARGE_INT: Final = re.compile(r"Int cannot represent non 32-bit signed integer value: (-?[0-9]{10,19})\.?$")
 
 
-def _count(tree: Tree) -> int:
+def _count(document: ast.DocumentNode) -> int:
     """The selections in a query, at any depth."""
-    count, pending = 0, [*tree.get("Operations", []), *tree.get("Fragments", [])]
+    count = 0
+    pending: list[Any] = [*document.definitions]
     while pending:
-        inner = pending.pop().get("SelectionSet", [])
-        count += len(inner)
-        pending += inner
+        selection_set = getattr(pending.pop(), "selection_set", None)
+        if selection_set:
+            count += len(selection_set.selections)
+            pending += selection_set.selections
     return count
-
-
-_QUOTED: Final = re.compile(r"\B'|'\B")
-"""Quotes around what messages name, which gqlparser writes as double ones; not an apostrophe inside a word."""
-_FIRST: Final = re.compile(r"input:([0-9]+):([0-9]+): (.*)", re.DOTALL)
-
-
-def _text(errors: list[graphql.GraphQLError], positions: dict[int, Position]) -> str:
-    """All messages, a line each; OPA then takes the first one's place out of the text."""
-    lines = []
-    for error in errors:
-        places = [positions[id(node)] for node in error.nodes or [] if id(node) in positions]
-        where = f"input:{places[0][0]}:{places[0][1]}" if places else "input"
-        message = _QUOTED.sub('"', error.message)
-        lines.append(f"{where}: {message}\n")
-    text = "".join(lines)
-    found = _FIRST.fullmatch(text)
-    if found is None:
-        return f"GraphQL parse error: {text}"
-    return located(found[3].removesuffix(".\n"), (int(found[1]), int(found[2])))

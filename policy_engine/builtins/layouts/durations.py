@@ -10,8 +10,7 @@ import re
 from decimal import Decimal
 from typing import Final
 
-from policy_engine.builtins.layouts.parser import quote
-from policy_engine.values import literal
+from policy_engine.builtins.operands import shown
 
 _UNITS: Final = {
     "ns": 1,
@@ -30,21 +29,22 @@ _LIMIT: Final = 1 << 63
 
 
 class DurationError(ValueError):
-    """Text that is no duration; the message is Go's."""
+    """Text that is no duration."""
 
 
 def parse_duration(text: str) -> int:
     """Nanoseconds, in 64 bits. Raises `DurationError`."""
     negative = text[:1] == "-"
     rest = text[1:] if text[:1] in ("+", "-") else text
-    if any(unit in text for unit in _LONG_UNITS):
-        shown = literal(text)
-        total = _with_long_units(rest, shown)
-    else:
-        shown = quote(text)  # escapes more: this error is Go's, the others are OPA's
-        total = 0 if rest == "0" else _total(rest, shown)
-    if total > _LIMIT or (total == _LIMIT and not negative):
-        raise DurationError(f"time: invalid duration {shown}")
+    try:
+        if any(unit in text for unit in _LONG_UNITS):
+            total = _with_long_units(rest)
+        else:
+            total = 0 if rest == "0" else _total(rest)
+        if total > _LIMIT or (total == _LIMIT and not negative):
+            raise DurationError("more than 64 bits of nanoseconds")
+    except DurationError as error:
+        raise DurationError(f"invalid duration {shown(text)}: {error}") from None
     return -total if negative else total
 
 
@@ -52,18 +52,18 @@ _PART: Final = re.compile(r"([0-9.]+)(ms|us|\u00b5s|ns|[a-z])")
 _PARTS: Final = re.compile(rf"(?:{_PART.pattern})+")
 
 
-def _with_long_units(text: str, shown: str) -> int:
+def _with_long_units(text: str) -> int:
     total = 0
     if not _PARTS.fullmatch(text):
-        raise DurationError(f"time: invalid duration {shown}")
+        raise DurationError("expected numbers with units")
     for digits, unit in _PART.findall(text):
         if unit in _LONG_UNITS:
             if not digits.strip(".") or digits.count(".") > 1:
-                raise DurationError(f"time: invalid duration {shown}")
+                raise DurationError(f"{digits} is no number")
             hours = Decimal(repr(float(digits) * _LONG_UNITS[unit]))
-            total += _total(format(hours, "f") + "h", shown)
+            total += _total(format(hours, "f") + "h")
         else:
-            total += _total(digits + unit, shown)
+            total += _total(digits + unit)
         if total > _LIMIT:
             break
     return total
@@ -72,8 +72,8 @@ def _with_long_units(text: str, shown: str) -> int:
 _GO_PART: Final = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^.0-9]*)")
 
 
-def _total(text: str, shown: str) -> int:
-    """The sum of a duration's parts; it stops when that is beyond 64 bits. `shown` is the whole text, for errors."""
+def _total(text: str) -> int:
+    """The sum of a duration's parts; it stops when that is beyond 64 bits."""
     total = at = 0
     while at < len(text) or not at:
         found = _GO_PART.match(text, at)
@@ -82,11 +82,9 @@ def _total(text: str, shown: str) -> int:
         at = found.end()
         # Longer digits cannot be below the limit, and Python refuses to read very long ones.
         if not (whole or fraction) or len(whole.lstrip("0")) > 19 or int(whole or "0") > _LIMIT:
-            raise DurationError(f"time: invalid duration {shown}")
-        if not unit:
-            raise DurationError(f"time: missing unit in duration {shown}")
+            raise DurationError("expected a number of 64 bits")
         if unit not in _UNITS:
-            raise DurationError(f"time: unknown unit {quote(unit)} in duration {shown}")
+            raise DurationError(f"unknown unit {shown(unit)}" if unit else "a unit is missing")
         total += int(whole or "0") * _UNITS[unit] + _fraction(fraction, _UNITS[unit])
         if total > _LIMIT:
             break

@@ -1,76 +1,52 @@
 """Text and the layout it should fit, to nanoseconds since 1970 in UTC: the other direction of `formatter`.
 
 As in Go the reader is lenient in its own way: a fraction may follow the seconds unasked, words match in any case, and a
-zone's abbreviation only has to look like one, as it says nothing about the time. Errors are in Go's words.
+zone's abbreviation only has to look like one, as it says nothing about the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from policy_engine.builtins.layouts.formatter import ELEMENT, MONTHS, WEEKDAYS, days_before, is_leap
 from policy_engine.builtins.octets import to_bytes
+from policy_engine.builtins.operands import shown
 
 
 class LayoutError(ValueError):
-    """Text that does not fit a layout; the message is Go's."""
+    """Text that does not fit a layout."""
+
+
+def parse(layout: str, text: str) -> int:
+    """Nanoseconds since 1970 in UTC, not limited to 64 bits. Raises `LayoutError`."""
+    try:
+        # Go looks at bytes. As Latin-1 every byte is a character, and what layouts are made of is ASCII.
+        return _parse(to_bytes(layout).decode("latin-1"), to_bytes(text).decode("latin-1"))
+    except LayoutError as error:
+        raise LayoutError(f"{shown(text)} does not fit the layout {shown(layout)}: {error}") from None
+
+
+def _parse(layout: str, rest: str) -> int:
+    fields = _Fields()
+    end = 0
+    for found in ELEMENT.finditer(layout):
+        rest = _skip(layout[end : found.start()], rest)
+        end = found.end()
+        try:
+            rest = fields.take(found.group(), rest, layout[end:])
+        except _Misfit:
+            raise LayoutError(f"{shown(rest)} does not begin like {found.group()}") from None
+    if rest := _skip(layout[end:], rest):
+        raise LayoutError(f"{shown(rest)} is left over")
+    return fields.nanoseconds()
 
 
 class _Misfit(Exception):
     """The element does not begin like this."""
 
 
-class _OutOfRange(Exception):
-    """The element is there, with a value that cannot be; the argument names it."""
-
-
-def parse(layout: str, text: str) -> int:
-    """Nanoseconds since 1970 in UTC, not limited to 64 bits. Raises `LayoutError`."""
-    # Go looks at bytes. As Latin-1 every byte is a character, and what layouts are made of is ASCII.
-    layout, text = to_bytes(layout).decode("latin-1"), to_bytes(text).decode("latin-1")
-    fields = _Fields()
-    rest, end = text, 0
-    for found in ELEMENT.finditer(layout):
-        rest = _skip(layout[end : found.start()], rest, layout, text)
-        end = found.end()
-        try:
-            rest = fields.take(found.group(), rest, layout[end:])
-        except _Misfit:
-            raise _misfit(text, layout, rest, found.group()) from None
-        except _OutOfRange as error:
-            raise LayoutError(f"parsing time {_quoted(text)}: {error} out of range") from None
-    rest = _skip(layout[end:], rest, layout, text)
-    if rest:
-        raise LayoutError(f"parsing time {_quoted(text)}: extra text: {_quoted(rest)}")
-    try:
-        return fields.nanoseconds()
-    except _Misfit as error:
-        raise LayoutError(f"parsing time {_quoted(text)}: {error}") from None
-
-
-def _misfit(text: str, layout: str, rest: str, expected: str) -> LayoutError:
-    return LayoutError(
-        f"parsing time {_quoted(text)} as {_quoted(layout)}: cannot parse {_quoted(rest)} as {_quoted(expected)}"
-    )
-
-
-def quote(text: str) -> str:
-    """A string as errors of Go's `time` package show it: escaped byte by byte."""
-    return _quoted(to_bytes(text).decode("latin-1"))
-
-
-def _quoted(octets: str) -> str:
-    return '"' + "".join(_shown(char) for char in octets) + '"'
-
-
-def _shown(char: str) -> str:
-    if char in '"\\':
-        return f"\\{char}"
-    return char if " " <= char <= "\x7f" else f"\\x{ord(char):02x}"
-
-
-def _skip(prefix: str, rest: str, layout: str, text: str) -> str:
+def _skip(prefix: str, rest: str) -> str:
     """What is left of the text behind a literal part of the layout. Spaces fit any number of them, at the end none."""
     expected = prefix
     while expected:
@@ -83,7 +59,7 @@ def _skip(prefix: str, rest: str, layout: str, text: str) -> str:
         else:
             break
     if expected:
-        raise _misfit(text, layout, rest, prefix)
+        raise LayoutError(f"{shown(rest)} does not begin with {shown(prefix)}")
     return rest
 
 
@@ -92,6 +68,7 @@ class _Fields:
 
     def __init__(self) -> None:
         self.year = self.hour = self.minute = self.second = self.nanosecond = self.offset = 0
+        self.weekday: int | None = None  # which is not compared with the date
         self.month: int | None = None
         self.day: int | None = None
         self.day_of_year: int | None = None
@@ -112,7 +89,7 @@ class _Fields:
         return rest
 
     def nanoseconds(self) -> int:
-        """The time. Raises `_Misfit` with a reason if there is no such day."""
+        """The time. Raises `LayoutError` if there is no such day."""
         month, day = self._date()
         hour = self.hour
         if self.half == "pm" and hour < 12:
@@ -127,15 +104,15 @@ class _Fields:
         day = 1 if self.day is None else self.day
         if self.day_of_year is not None:
             if not 1 <= self.day_of_year <= 365 + is_leap(self.year):
-                raise _Misfit("day-of-year out of range")
+                raise LayoutError("day-of-year out of range")
             month = next(m for m in range(12, 0, -1) if self._days_before_month(m) < self.day_of_year)
             day = self.day_of_year - self._days_before_month(month)
             if self.month is not None and self.month != month:
-                raise _Misfit("day-of-year does not match month")
+                raise LayoutError("day-of-year does not match month")
             if self.day is not None and self.day != day:
-                raise _Misfit("day-of-year does not match day")
+                raise LayoutError("day-of-year does not match day")
         if not 1 <= day <= self._days_before_month(month + 1) - self._days_before_month(month):
-            raise _Misfit("day out of range")
+            raise LayoutError("day out of range")
         return month, day
 
     def _days_before_month(self, month: int) -> int:
@@ -153,20 +130,6 @@ class _Fields:
         year = _signed(rest[:2])
         self.year = year + (1900 if year >= 69 else 2000)
         return rest[2:]
-
-    def take_month_name(self, rest: str) -> str:
-        self.month, rest = _name(MONTHS, rest)
-        return rest
-
-    def take_short_month_name(self, rest: str) -> str:
-        self.month, rest = _name([month[:3] for month in MONTHS], rest)
-        return rest
-
-    def take_weekday(self, rest: str) -> str:
-        return _name(WEEKDAYS, rest)[1]
-
-    def take_short_weekday(self, rest: str) -> str:
-        return _name([day[:3] for day in WEEKDAYS], rest)[1]
 
     def take_padded_day(self, rest: str) -> str:
         self.day, rest = _number(rest.removeprefix(" "), fixed=False)
@@ -186,18 +149,6 @@ class _Fields:
         """An abbreviation, which must look like one and is then forgotten."""
         return rest[_zone_length(rest) :]
 
-    def take_half(self, rest: str) -> str:
-        if rest[:2] not in ("AM", "PM"):
-            raise _Misfit
-        self.half = rest[:2].lower()
-        return rest[2:]
-
-    def take_small_half(self, rest: str) -> str:
-        if rest[:2] not in ("am", "pm"):
-            raise _Misfit
-        self.half = rest[:2]
-        return rest[2:]
-
     def _fraction(self, element: str, rest: str) -> str:
         if element[1] == "0":
             # As many digits as the layout has.
@@ -215,7 +166,7 @@ class _Fields:
         digits = rest[1 : min(length, 10)]
         value = _signed(digits)
         if value < 0:
-            raise _OutOfRange("fractional second")
+            raise LayoutError("fractional second out of range")
         self.nanosecond = value * 10 ** (9 - len(digits))
         return rest[length:]
 
@@ -229,23 +180,11 @@ class _Fields:
             raise _Misfit
         parts = found[1:].replace(":", "") if ":" in element else found[1:]
         pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
-        misfit = found[0] not in "+-"
-        numbers = [0, 0, 0]
-        for i, pair in enumerate(pairs):
-            if _digits(pair) != 2:
-                misfit = True
-                break
-            numbers[i] = int(pair)
-        hours, minutes, seconds = numbers
-        # The last number out of range is the error, even if what is behind it is no number.
-        if seconds > 60:
-            raise _OutOfRange("time zone offset second")
-        if minutes > 60:
-            raise _OutOfRange("time zone offset minute")
-        if hours > 24:
-            raise _OutOfRange("time zone offset hour")
-        if misfit:
+        if found[0] not in "+-" or any(_digits(pair) != 2 for pair in pairs):
             raise _Misfit
+        hours, minutes, seconds = (*map(int, pairs), 0, 0)[:3]
+        if seconds > 60 or minutes > 60 or hours > 24:
+            raise LayoutError("time zone offset out of range")
         self.offset = (hours * 3600 + minutes * 60 + seconds) * (-1 if found[0] == "-" else 1)
         return rest[length:]
 
@@ -256,9 +195,35 @@ def _taker(field: str, *, fixed: bool, lowest: int = 0, highest: int = 99) -> Ca
     def take(fields: _Fields, rest: str) -> str:
         value, rest = _number(rest, fixed=fixed)
         if not lowest <= value <= highest:
-            raise _OutOfRange(field)
+            raise LayoutError(f"{field} out of range")
         setattr(fields, field, value)
         return rest
+
+    return take
+
+
+def _named(field: str, names: Iterable[str]) -> Callable[[_Fields, str], str]:
+    """How to read one of these names, in any case, into a field: its place, counted from 1."""
+
+    def take(fields: _Fields, rest: str) -> str:
+        for place, name in enumerate(names, 1):
+            begin = rest[: len(name)]
+            if begin.isascii() and begin.lower() == name.lower():
+                setattr(fields, field, place)
+                return rest[len(name) :]
+        raise _Misfit
+
+    return take
+
+
+def _half(am: str, pm: str) -> Callable[[_Fields, str], str]:
+    """How to read which half of the day it is."""
+
+    def take(fields: _Fields, rest: str) -> str:
+        if rest[:2] not in (am, pm):
+            raise _Misfit
+        fields.half = rest[:2].lower()
+        return rest[2:]
 
     return take
 
@@ -266,12 +231,12 @@ def _taker(field: str, *, fixed: bool, lowest: int = 0, highest: int = 99) -> Ca
 _TAKE: Final[dict[str, Callable[[_Fields, str], str]]] = {
     "2006": _Fields.take_year,
     "06": _Fields.take_short_year,
-    "January": _Fields.take_month_name,
-    "Jan": _Fields.take_short_month_name,
+    "January": _named("month", MONTHS),
+    "Jan": _named("month", [month[:3] for month in MONTHS]),
     "01": _taker("month", fixed=True, lowest=1, highest=12),
     "1": _taker("month", fixed=False, lowest=1, highest=12),
-    "Monday": _Fields.take_weekday,
-    "Mon": _Fields.take_short_weekday,
+    "Monday": _named("weekday", WEEKDAYS),
+    "Mon": _named("weekday", [day[:3] for day in WEEKDAYS]),
     "02": _taker("day", fixed=True),
     "_2": _Fields.take_padded_day,
     "2": _taker("day", fixed=False),
@@ -284,8 +249,8 @@ _TAKE: Final[dict[str, Callable[[_Fields, str], str]]] = {
     "4": _taker("minute", fixed=False, highest=59),
     "05": _taker("second", fixed=True, highest=59),
     "5": _taker("second", fixed=False, highest=59),
-    "PM": _Fields.take_half,
-    "pm": _Fields.take_small_half,
+    "PM": _half("AM", "PM"),
+    "pm": _half("am", "pm"),
     "MST": _Fields.take_zone,
 }
 
@@ -311,15 +276,6 @@ def _signed(text: str) -> int:
     if not digits or _digits(digits) != len(digits):
         raise _Misfit
     return int(text)
-
-
-def _name(names: tuple[str, ...] | list[str], text: str) -> tuple[int, str]:
-    """The place of the name that the text begins with, counted from 1; ASCII letters match in any case."""
-    for place, name in enumerate(names, 1):
-        begin = text[: len(name)]
-        if begin.isascii() and begin.lower() == name.lower():
-            return place, text[len(name) :]
-    raise _Misfit
 
 
 def _zone_length(text: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
-from policy_engine.builtins import gotext
 from policy_engine.builtins.formatting import format_text
 from policy_engine.builtins.measured import text_size
 from policy_engine.builtins.remembered import Remembered
@@ -26,6 +25,7 @@ from policy_engine.builtins.templates.parser import (
     Output,
     Pipe,
     TemplateError,
+    line_at,
     parse,
 )
 
@@ -187,7 +187,7 @@ class Evaluation:
         if isinstance(first, Function):
             return self._call(command, first.name, rest, piped)
         if rest or piped is not _NOTHING:
-            self._fail(command, f"can't give argument to non-function {first.text}")
+            self._fail(command, "an operand that is no function has arguments")
         if isinstance(first, Literal) and first.value is None:
             self._fail(command, "nil is not a command")
         return self._value(first)
@@ -239,14 +239,7 @@ class Evaluation:
             return value.get(name, _MISSING)
         if value is _MISSING:
             return value
-        if value is None:
-            self._fail(operand, f"nil pointer evaluating interface {{}}.{name}")
-        self._fail(operand, f"can't evaluate field {name} in type interface {{}}")
+        self._fail(operand, f"no field `{name}` of {'null' if value is None else 'a value that is no object'}")
 
     def _fail(self, node: Command | Operand, why: str) -> NoReturn:
-        line = self._source.count("\n", 0, node.at) + 1
-        before = self._source[self._source.rfind("\n", 0, node.at) + 1 : node.at]
-        shown = node.text if len(node.text) <= 20 else f"{node.text[:20]}..."
-        raise TemplateError(
-            f'template: template:{line}:{len(gotext.utf8(before))}: executing "template" at <{shown}>: {why}'
-        )
+        raise TemplateError(f"line {line_at(self._source, node.at)}: {why}")

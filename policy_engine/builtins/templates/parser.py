@@ -1,7 +1,6 @@
 """The syntax of Go's text/template: text, actions, and the tree that `evaluator` evaluates.
 
-All of the language but `define`, `template` and `block`, which give templates names: here is only ever one. Error
-texts are Go's where a policy author is likely to see them.
+All of the language but `define`, `template` and `block`, which give templates names: here is only ever one.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from policy_engine.values import quote
 
 
 class TemplateError(Exception):
-    """What is wrong with a template or its data, in Go's words, without the builtin's name."""
+    """What is wrong with a template or its data, without the builtin's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,6 @@ class Literal:
     """A constant: int, float, str, bool, or None for `nil`."""
 
     value: Any
-    text: str
     at: int
 
 
@@ -33,7 +31,6 @@ class Fields:
 
     start: None | str | Pipe
     names: tuple[str, ...]
-    text: str
     at: int
 
 
@@ -41,10 +38,6 @@ class Fields:
 class Function:
     name: str
     at: int
-
-    @property
-    def text(self) -> str:
-        return self.name
 
 
 Operand: TypeAlias = "Literal | Fields | Function"
@@ -57,10 +50,6 @@ class Command:
     operands: tuple[Operand, ...]
     at: int
 
-    @property
-    def text(self) -> str:
-        return " ".join(operand.text for operand in self.operands)
-
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
@@ -69,10 +58,6 @@ class Pipe:
     commands: tuple[Command, ...]
     names: tuple[str, ...] = ()
     assigns: bool = False
-
-    @property
-    def text(self) -> str:
-        return " | ".join(command.text for command in self.commands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +196,7 @@ class Parser:
         while True:
             found = _TOKEN.match(self._template, self._at)
             if found is None:
-                self._bad_character(tokens[-1].kind if tokens and not spaced else "")
+                self._bad_character()
             self.tokens += 1
             if self.tokens % _UNWATCHED == 0:
                 self._look_at_clock()
@@ -228,14 +213,11 @@ class Parser:
                 tokens.append(Token(kind, text, at, spaced))
             spaced = kind == "space"
 
-    def _bad_character(self, behind: str) -> NoReturn:
+    def _bad_character(self) -> NoReturn:
         char = self._template[self._at : self._at + 1]
         if not char:
-            self._fail("unclosed action")
-        if char in "\"'`":
-            self._fail("unterminated quoted string" if char == '"' else "unterminated raw quoted string")
-        what = "bad character" if behind in ("field", "variable", "word") else "unrecognized character in action:"
-        self._fail(f"{what} U+{ord(char):04X} '{char}'")
+            self._fail("an action is not closed")
+        self._fail("a string is not closed" if char in "\"'`" else f"unexpected {quote(char)} in an action")
 
     def _skip_space(self, trim: str | None) -> None:
         if trim:
@@ -289,7 +271,7 @@ class Parser:
             command = self._command(where)
             commands.append(command)
             first = command.operands[0]
-            if isinstance(first, Literal) or (isinstance(first, Fields) and first.text == "."):
+            if isinstance(first, Literal) or (isinstance(first, Fields) and (first.start, first.names) == (None, ())):
                 self._fail(f"non executable command in pipeline stage {len(commands)}")
         return Pipe(tuple(commands), names, assigns)
 
@@ -318,17 +300,17 @@ class Parser:
     def _operand(self, where: str) -> Operand:
         token = self._tokens.pop(0)
         if token.kind == "string":
-            return Literal(self._unquoted(token.text), token.text, token.at)
+            return Literal(self._unquoted(token.text), token.at)
         if token.kind == "char":
             char = self._unquoted(f'"{token.text[1:-1]}"')
             if len(char) != 1:
                 self._fail(f"malformed character constant: {token.text}")
-            return Literal(ord(char), token.text, token.at)
+            return Literal(ord(char), token.at)
         if token.kind == "number":
-            return Literal(self._number(token.text), token.text, token.at)
+            return Literal(self._number(token.text), token.at)
         if token.kind == "word":
             if token.text in _CONSTANTS:
-                return Literal(_CONSTANTS[token.text], token.text, token.at)
+                return Literal(_CONSTANTS[token.text], token.at)
             if token.text not in FUNCTIONS:
                 self._fail(f'function "{token.text}" not defined')
             return Function(token.text, token.at)
@@ -338,26 +320,22 @@ class Parser:
             if not self._take(")"):
                 self._fail("unclosed left paren")
             self._depth -= 1
-            return self._fields(inner, f"({inner.text})", token.at, ())
+            return self._fields(inner, token.at, ())
         if token.kind == "variable":
             if token.text not in self._names:
                 self._fail(f'undefined variable "{token.text}"')
-            return self._fields(token.text, token.text, token.at, ())
+            return self._fields(token.text, token.at, ())
         if token.kind == "field":
-            return self._fields(None, token.text, token.at, (token.text[1:],))
+            return self._fields(None, token.at, (token.text[1:],))
         if token.text == ".":
-            return Fields(None, (), ".", token.at)
+            return Fields(None, (), token.at)
         self._fail(f"unexpected {quote(token.text)} in {where}")
 
-    def _fields(self, start: None | str | Pipe, text: str, at: int, names: tuple[str, ...]) -> Fields:
+    def _fields(self, start: None | str | Pipe, at: int, names: tuple[str, ...]) -> Fields:
         """The names that follow without a space."""
-        first = True
         while self._tokens and self._tokens[0].kind == "field" and not self._tokens[0].after_space:
-            token = self._tokens.pop(0)
-            # Go counts the column of a chain from its second link.
-            at, first = (token.at, False) if first else (at, False)
-            names, text = (*names, token.text[1:]), text + token.text
-        return Fields(start, names, text, at)
+            names = (*names, self._tokens.pop(0).text[1:])
+        return Fields(start, names, at)
 
     def _take(self, mark: str) -> bool:
         if self._tokens and self._tokens[0].kind == "mark" and self._tokens[0].text == mark:
@@ -390,8 +368,11 @@ class Parser:
         return int(value) if value.is_integer() else value
 
     def _fail(self, why: str) -> NoReturn:
-        line = self._template.count("\n", 0, self._at) + 1
-        raise TemplateError(f"template: template:{line}: {why}")
+        raise TemplateError(f"line {line_at(self._template, self._at)}: {why}")
+
+
+def line_at(template: str, at: int) -> int:
+    return template.count("\n", 0, at) + 1
 
 
 _CONSTANTS: Final = {"true": True, "false": False, "nil": None}

@@ -123,33 +123,20 @@ def _as_pem(text: str, label: str) -> str:
 
 def _keypair(ctx: Context, chain_text: str, key_text: str) -> Value:
     blocks, key_blocks = (
-        list(charged(ctx, pem.blocks(text), lambda block: len(block.content) // 64)) for text in (chain_text, key_text)
+        charged(ctx, pem.blocks(text), lambda block: len(block.content) // 64) for text in (chain_text, key_text)
     )
     chain = [block.content for block in blocks if block.label == "CERTIFICATE"]
     keys = [block for block in key_blocks if block.label.endswith("PRIVATE KEY")]
     if not chain:
-        if len(blocks) == 1 and blocks[0].label.endswith("PRIVATE KEY"):
-            raise Malformed(
-                "tls: failed to find certificate PEM data in certificate input, but did find a private key;"
-                " PEM inputs may have been switched"
-            )
-        raise Malformed(_nothing_found(blocks, '"CERTIFICATE" PEM block in certificate input'))
+        raise Malformed("the certificate input has no PEM block CERTIFICATE")
     if not keys:
-        if [block.label for block in key_blocks] == ["CERTIFICATE"]:
-            raise Malformed("tls: found a certificate rather than a key in the PEM for the private key")
-        raise Malformed(_nothing_found(key_blocks, 'PEM block with type ending in "PRIVATE KEY" in key input'))
+        raise Malformed("the key input has no PEM block that ends in PRIVATE KEY")
     leaf = certificates(ctx, chain[0])
     if not leaf:
         raise Malformed("x509: malformed certificate")
-    try:
-        private = load(keys[0].content, keys[0].label)
-    except Malformed:
-        raise Malformed("tls: failed to parse private key") from None
-    public = leaf[0].public_key()
-    if type(private.public_key()) is not type(public):
-        raise Malformed("tls: private key type does not match public key type")
-    if private.public_key() != public:
-        raise Malformed("tls: private key does not match public key")
+    private = load(keys[0].content, keys[0].label)
+    if private.public_key() != leaf[0].public_key():
+        raise Malformed("the private key is not that of the certificate")
     return {
         "Certificate": [b64(octets) for octets in chain],
         "PrivateKey": go_json(private),
@@ -158,13 +145,6 @@ def _keypair(ctx: Context, chain_text: str, key_text: str) -> Value:
         "SignedCertificateTimestamps": None,
         "Leaf": certificate_json(ctx, leaf[0], with_uri_strings=False),
     }
-
-
-def _nothing_found(blocks: list[pem.Block], what: str) -> str:
-    if not blocks:
-        return f"tls: failed to find any PEM data in {'certificate' if 'CERTIFICATE' in what else 'key'} input"
-    skipped = " ".join(block.label for block in blocks)
-    return f"tls: failed to find {what} after skipping PEM blocks of the following types: [{skipped}]"
 
 
 def parse_rsa_private_key(ctx: Context, operand: Value) -> Value:

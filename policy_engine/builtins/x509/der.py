@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 BOOLEAN: Final = 0x01
-OCTET_STRING: Final = 0x04
 OID: Final = 0x06
 SEQUENCE: Final = 0x30
 SET: Final = 0x31

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,7 +22,7 @@ from policy_engine.builtins.encoding_base64 import Base64Error, decode
 from policy_engine.builtins.layouts.parser import LayoutError, parse
 from policy_engine.builtins.octets import SURROGATES, from_bytes, printable
 from policy_engine.builtins.yaml.events import YAMLError, events
-from policy_engine.values import Charge, Value, parse_number
+from policy_engine.values import Charge, Value, parse_number, type_name
 
 if TYPE_CHECKING:
     import yaml
@@ -48,7 +47,7 @@ def load(text: str, charge: Charge | None = None) -> Any:
 
 def _build(text: str, convert: Callable[[Any], Any], charge: Charge | None) -> Any:
     if SURROGATES.search(text):
-        raise YAMLError("yaml: invalid leading UTF-8 octet")
+        raise YAMLError("not UTF-8")
     builder = _Builder(convert)
     # All events first: an error of the syntax is reported before one of the meaning, wherever it is.
     for event in list(_charged(events(text), charge)):
@@ -75,7 +74,7 @@ def json_number(value: Any) -> Any:
     if value.__class__ is not float:
         return value
     if not math.isfinite(value):
-        raise YAMLError(f"json: unsupported value: {'NaN' if math.isnan(value) else '+Inf' if value > 0 else '-Inf'}")
+        raise YAMLError(f"{float_text(value)} is no number in JSON")
     digits = float.__repr__(value)
     if value and not 1e-6 <= abs(value) < 1e21:
         return parse_number(digits.replace("e-0", "e-"))
@@ -116,7 +115,7 @@ class _Builder:
             self._alias(str(event.anchor))
         elif isinstance(event, yaml.CollectionStartEvent):
             if len(self.stack) >= MAX_DEPTH:
-                raise YAMLError(f"yaml: exceeded max depth of {MAX_DEPTH}")
+                raise YAMLError(f"nested more than {MAX_DEPTH:,} levels deep")
             if event.anchor:
                 self.anchors[event.anchor] = None
             empty: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
@@ -132,13 +131,13 @@ class _Builder:
     def _alias(self, name: str) -> None:
         found = self.anchors[name]
         if found is None:
-            raise YAMLError(f"yaml: anchor '{name}' value contains itself")
+            raise YAMLError(f"anchor '{name}' contains itself")
         value, size = found
         began = self.nodes
         self.nodes += 1 + size
         self.aliased += size
         if self.aliased > 100 and self.nodes > 1000 and self.aliased / self.nodes > _allowed_share(self.nodes):
-            raise YAMLError("yaml: document contains excessive aliasing")
+            raise YAMLError("too many aliases")
         self._add(value, None, began)
 
     def _add(self, value: Any, anchor: str | None, began: int) -> None:
@@ -183,7 +182,7 @@ def _merged(value: Any) -> dict[Any, Any]:
     merged: dict[Any, Any] = {}
     for mapping in reversed(mappings):
         if mapping.__class__ is not dict:
-            raise YAMLError("yaml: map merge requires map or sequence of maps as the value")
+            raise YAMLError("`<<` must be a mapping or a list of mappings")
         merged.update(mapping)
     return merged
 
@@ -211,7 +210,7 @@ def scalar(event: yaml.ScalarEvent) -> Any:
         try:
             return printable(from_bytes(decode(text)))
         except Base64Error:
-            raise YAMLError("yaml: !!binary value contains invalid base64 data") from None
+            raise YAMLError("!!binary is not base64") from None
     if tag and tag not in _RESOLVED_TAGS:
         return text
     wanted = tag.removeprefix(_TAG)
@@ -224,7 +223,7 @@ def scalar(event: yaml.ScalarEvent) -> Any:
     if wanted == "float" and found == "int" and value < 1 << 63:
         return float(value)
     if wanted not in ("", found):
-        raise YAMLError(f"yaml: cannot decode !!{found} `{text}` as a !!{wanted}")
+        raise YAMLError(f"`{text}` is no !!{wanted}")
     return value
 
 
@@ -288,25 +287,8 @@ def _key_text(key: Any) -> str:
     if cls is int and key < 1 << 63:
         return str(key)
     if cls is float:
-        return _short_float(key)
-    if cls is list or cls is dict:
-        raise YAMLError("yaml: invalid map key: an array or object")
-    raise YAMLError(f"unsupported map key: {'null' if key is None else key}")
-
-
-def _short_float(value: float) -> str:
-    """A float as go-yaml writes it for a key: in 32 bits."""
-    try:
-        (rounded,) = struct.unpack("f", struct.pack("f", value))
-    except OverflowError:
-        rounded = math.copysign(math.inf, value)
-    if not math.isfinite(rounded):
-        return float_text(rounded)
-    for precision in range(9):
-        text = f"{rounded:.{precision}e}"
-        if struct.unpack("f", struct.pack("f", float(text)))[0] == rounded:
-            break
-    return _general(Decimal(text))
+        return float_text(key)
+    raise YAMLError(f"a map key must be a string, a boolean or a number of 64 bits, found {type_name(key)}")
 
 
 def float_text(value: float) -> str:

@@ -156,7 +156,7 @@ def test_following_shows_what_is_written_meanwhile(log: Log, make: Make, tmp_pat
         writer.write_sync(make.change(what="meanwhile"))
         wait_for(output, "meanwhile")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     finally:
         process.kill()
         process.wait()

@@ -261,7 +261,7 @@ class Load:
 
     def end(self, how: signal.Signals) -> int:
         self._process.send_signal(how)
-        return self._process.wait(60)
+        return self._process.wait(240)
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_two_processes_share_one_limit(log: Log) -> None:
         assert process.stdout is not None
         process.stdout.readline()
     for process in processes:
-        process.communicate("go\n", timeout=60)
+        process.communicate("go\n", timeout=300)
         assert process.returncode == 0
     now_open, most, denied = 0, 0, 0
     entries = log.entries()

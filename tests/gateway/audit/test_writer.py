@@ -30,7 +30,7 @@ NOW = 1_764_000_000 * SECOND
 
 
 def code_of(waiter: Future[Committed]) -> str:
-    error = waiter.exception(timeout=10)
+    error = waiter.exception(timeout=120)
     assert isinstance(error, AuditError)
     return error.code
 
@@ -297,7 +297,7 @@ def test_a_log_that_was_moved_or_replaced_is_not_written(
     path.rename(away)
     assert code_of(writer.submit(make.decided())) == "audit_unavailable"
     shutil.copyfile(away, path)
-    error = writer.submit(make.completed(decision)).exception(timeout=10)
+    error = writer.submit(make.completed(decision)).exception(timeout=120)
     assert str(error) == ("audit_unavailable: the audit log cannot be written: its file was moved, deleted or replaced")
     away.replace(path)
     writer.close()  # the closing is owed, and can be recorded again
@@ -315,7 +315,7 @@ def test_without_its_write_ahead_log_nothing_is_written_any_more(log: Log, make:
     writer.write_sync(make.decided())
     write_ahead_log(log.data.audit_db).unlink()
     for _ in range(2):
-        error = writer.submit(make.decided()).exception(timeout=10)
+        error = writer.submit(make.decided()).exception(timeout=120)
         assert "its write-ahead log was deleted: restart the gateway" in str(error)
     writer.close()
     log.writer().write_sync(make.decided())  # a restart goes on from what is there
@@ -467,3 +467,37 @@ def test_writers_of_several_threads(log: Log, make: Make) -> None:
     for thread in threads:
         thread.join()
     assert len(log.entries()) == 200
+
+
+def test_a_writer_whose_thread_has_died_keeps_nobody_waiting(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits and what comes later is refused, and whoever watches is told why."""
+    writer = log.writer()
+    taken, go = threading.Event(), threading.Event()
+
+    def settle(jobs: object) -> None:
+        taken.set()
+        go.wait(120)
+        raise MemoryError("a defect")
+
+    monkeypatch.setattr(writer, "_settle", settle)
+    in_hand = writer.submit(make.decided())
+    assert taken.wait(120)
+    queued = writer.submit(make.decided())
+
+    async def main() -> None:
+        watching = asyncio.create_task(writer.watch())
+        gathered = asyncio.create_task(writer.write(make.decided()))
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(AuditError, match="has ended"):
+            await gathered
+        with pytest.raises(MemoryError):
+            await watching
+
+    asyncio.run(main())
+    assert [code_of(waiter) for waiter in (in_hand, queued)] == ["audit_unavailable"] * 2
+    with pytest.raises(AuditError, match="closed"):
+        writer.submit(make.decided())
+    writer.close()

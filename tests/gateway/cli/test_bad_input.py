@@ -38,7 +38,7 @@ def test_data_that_cannot_be_written(at: Run, home: Home) -> None:
     [
         (["--nope"], "no such option: --nope"),
         (["nope"], "no such command 'nope'"),
-        (["agents", "lst"], "Did you mean 'list'?"),
+        (["agents", "lst"], "no such command 'lst': did you mean 'list'?"),
         (["agents", "list", "--nope"], "no such option: --nope"),
         (["agents", "list", "extra"], "unexpected extra argument"),
         (["agents", "register"], "missing argument"),
@@ -48,7 +48,7 @@ def test_data_that_cannot_be_written(at: Run, home: Home) -> None:
 def test_wrong_usage(arguments: list[str], expected: str, run: Run) -> None:
     line = run(*arguments).complains(code=2)
     assert expected in line
-    assert "--help`" in line
+    assert "--help`" in line or line.endswith("?")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_reader_that_leaves_is_no_error(home: Home) -> None:
         stdout=writing,
         stderr=subprocess.PIPE,
         env=environment(AIG_DATA=str(home.data.path)),
-        timeout=60,
+        timeout=300,
         check=False,
     )
     os.close(writing)
@@ -148,7 +148,7 @@ def loaded(statement: str) -> set[str]:
         "]", "}"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), timeout=60, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), timeout=300, check=True
     )
     return set(done.stdout.split())
 

@@ -58,7 +58,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == completed

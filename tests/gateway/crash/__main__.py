@@ -35,7 +35,7 @@ def play(rig: Rig, scenario: Scenario, draw: random.Random) -> Outcome:
         time.sleep(draw.uniform(0.2, 0.5))
     finally:
         clients.stop()
-    rig.wait(lambda: clients.ask().status == 200, 20)  # it serves again
+    rig.wait(lambda: clients.ask().status == 200, 120)  # it serves again
     rig.stop()
     outcome = check(rig.data, first_row, clients, rig.upstream)
     assert rig.up is None

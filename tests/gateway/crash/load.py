@@ -111,10 +111,10 @@ class Clients:
     def stop(self) -> None:
         self._stop.set()
         for each in self._threads:
-            each.join(30)
+            each.join(120)
             assert not each.is_alive(), "a client still waits for its answer"
 
-    def ask(self, *, stream: bool = False, model: str = "mock-1", timeout: float = 20) -> Told:
+    def ask(self, *, stream: bool = False, model: str = "mock-1", timeout: float = 60) -> Told:
         """One request."""
         mark = uuid.uuid4().hex
         document = {"model": model, "stream": stream, "messages": [{"role": "user", "content": mark}]}

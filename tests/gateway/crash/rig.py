@@ -14,7 +14,12 @@ from tests.gateway.crash.faults import Faults, build
 from tests.gateway.crash.load import Clients, Provider
 from tests.gateway.dataplane.processes import POLICY, Background, Live, write_policy
 
-SETTINGS = {"AIG_WORKERS": "2", "AIG_DRAIN_TIMEOUT": "2", "AIG_CHECKPOINT_SECONDS": "0.5"}
+SETTINGS = """\
+workers = 2
+drain_timeout = 2
+checkpoint_seconds = 0.5
+policy_deadline_ms = 1000
+"""
 
 
 class Rig(Live):
@@ -29,11 +34,12 @@ class Rig(Live):
         library = build(directory)
         self.faults = None if library is None else Faults(library, directory, self.data)
         self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["key"]
+        (self.data / "gateway.toml").write_text(SETTINGS)
         write_policy(self.data / "policies", POLICY)
         self.run("upstreams", "add", "mock", "--base-url", self.upstream.url, "--no-key", "--default")
 
     def start(self, *flags: str) -> None:
-        variables = SETTINGS | (self.faults.environment if self.faults else {})
+        variables = self.faults.environment if self.faults else {}
         os.environ.update(variables)
         try:
             super().start(*flags)
@@ -47,7 +53,7 @@ class Rig(Live):
         processes = [*self.children("control"), *self.children("data"), self.up.process.pid]
         for process in processes:
             send(process, signal.SIGKILL)
-        self.up.process.wait(10)
+        self.up.process.wait(240)
         self.up = None
         for process in processes:
             while Path(f"/proc/{process}").exists():

@@ -51,7 +51,7 @@ def held_lock_and_stop(rig: Rig, draw: random.Random) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rig.up.process.send_signal(signal.SIGTERM)
         time.sleep(draw.uniform(0.2, 1.5))
-    rig.up.process.wait(60)
+    rig.up.process.wait(240)
     rig.up = None
     rig.start()
 

@@ -48,7 +48,7 @@ class Background:
                 [*COMMAND, *arguments], cwd=cwd, env=environment(), stdout=stream, stderr=subprocess.STDOUT
             )
 
-    def line(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+    def line(self, pattern: str, seconds: float = 240) -> re.Match[str]:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             found = re.search(pattern, self.text)
@@ -63,7 +63,7 @@ class Background:
     def text(self) -> str:
         return self._output.read_text("utf-8", "replace")
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 120) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -85,6 +85,8 @@ class Live:
         try:
             provider_url = self.provider.line(r"base URL (\S+)")[1]
             self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["key"]
+            with (self.data / "gateway.toml").open("a") as file:
+                file.write("policy_deadline_ms = 1000\n")  # no subject here, and a busy machine may stop a process
             write_policy(self.data / "policies", POLICY)
             self.run("upstreams", "add", "mock", "--base-url", provider_url, "--no-key", "--default")
         except BaseException:
@@ -99,7 +101,7 @@ class Live:
             env=environment(**(env or {})),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == code, f"{arguments}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -155,7 +157,7 @@ class Live:
         )
         return [dict(decode(leaf)) for (leaf,) in rows]
 
-    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
+    def wait(self, what: Callable[[], object], seconds: float = 240) -> None:
         ends = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < ends, "it did not happen in time" + (self.up.text if self.up else "")
@@ -170,12 +172,15 @@ class Live:
         assert self.rows("SELECT count(*) FROM open_decision") == [(0,)]
 
 
-def write_policy(repository: Path, policy: str, **more: object) -> None:
-    """Commit a policy under the starter bundle's name, so that the first agent's binding leads to it."""
+def write_policy(repository: Path, policy: str, **settings: object) -> None:
+    """Commit a policy under the starter bundle's name, so that the first agent's binding leads to it.
+
+    `settings` join the entrypoint in its manifest.
+    """
     from dulwich.config import StackedConfig
     from dulwich.repo import Repo
 
-    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz", **more}}}
+    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz", **settings}}}
     starter = repository / "starter"
     gone = [path for path in starter.rglob("*") if path.is_file()]
     for path in gone:

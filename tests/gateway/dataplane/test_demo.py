@@ -17,7 +17,7 @@ def test_every_line_is_as_it_should_be(tmp_path: Path) -> None:
         env=environment(TMPDIR=str(tmp_path)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     marked = [line for line in done.stdout.splitlines() if line[:1] in "✓✗"]

@@ -103,11 +103,23 @@ deny contains "tools are for small models" if {
     not endswith(input.resource.model, "-mini")
 }
 
-obligations := {"max_output_tokens": 40} if input.resource.model == "gpt-capped"
+obligations := object.union_n([each | some each in _obliged])
+
+_obliged contains {"max_output_tokens": 40} if input.resource.model == "gpt-capped"
+
+_obliged contains {"strip_tools": {"b", "c"}} if input.request.stream
+
+_obliged contains {"model": "gpt-4o-mini"} if {
+    input.resource.model == "gpt-4o"
+    input.request.messages != 1
+}
+
+_obliged contains {"set_headers": {"x-purpose": "stream"}} if input.request.stream
 """
 
 
-def bind_all(gateway: Gateway) -> None:
+def bind_all(gateway: Gateway, *, chance: bool = True) -> None:
+    """Put the three bundles into force; without `chance` only those whose answer is always the same are bound."""
     bundles = []
     for name, source, data, settings in (
         ("bot", BOT, {"tools": ["a", "b"]}, {"models": True}),
@@ -126,7 +138,7 @@ def bind_all(gateway: Gateway) -> None:
             BundleRecord(name=name, commit="d" * 40, digest=digest, author="", entrypoint=f"data.{name}.authz")
         )
     activations.activate(gateway.registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=bundles)
-    for name, effect in (("chance", "grant"), ("guard", "guard")):
+    for name, effect in (("chance", "grant"), ("guard", "guard"))[not chance :]:
         changes.bind(
             gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle=name, effect=effect
         )

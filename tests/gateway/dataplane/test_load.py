@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -13,21 +14,10 @@ import pytest
 
 from gateway.dataplane import proxy
 from gateway.policy import authorization
-from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations
-from gateway.registry.records import BundleRecord
 
-from .conftest import ACTOR, COMPLETION, MANIFEST, Gateway, answer, read_reply
+from .conftest import COMPLETION, Gateway, Handler, answer, read_reply, until
 
 Run = Callable[..., None]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("this never came true")
 
 
 def large(size: int) -> bytes:
@@ -104,16 +94,81 @@ def test_a_body_is_not_kept_while_the_provider_thinks(run: Run) -> None:
             requests = [asyncio.create_task(gateway.send(data)) for _ in range(count)]
             await until(lambda: len(gateway.upstream.seen) == count)
             await asyncio.to_thread(gateway.settle)  # what the log was given is written
-            await asyncio.sleep(0.1)
-            held, _ = tracemalloc.get_traced_memory()
+            await until(lambda: tracemalloc.get_traced_memory()[0] < count * size / 4)
         finally:
             tracemalloc.stop()
         assert gateway.plane._held._held == 0
-        assert held < count * size / 4, f"{held} bytes"
         think.set()
         assert [reply.status for reply in await asyncio.gather(*requests)] == [200] * count
 
     run(test)
+
+
+LONG = orjson.dumps({**COMPLETION, "pad": "x" * 300_000})
+USED = (COMPLETION["usage"]["prompt_tokens"], COMPLETION["usage"]["completion_tokens"])  # type: ignore[index]
+
+
+def in_two(body: bytes, kind: str, go: asyncio.Event) -> Handler:
+    """An answer of which the second half comes when `go` is set."""
+
+    async def handle(seen: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+        half = len(body) // 2
+        writer.write(body[:half])
+        await go.wait()
+        writer.write(body[half:])
+
+    return handle
+
+
+def test_what_is_held_of_an_answer_counts(run: Run) -> None:
+    """An answer of one document is held to be read at its end: up to 16 MiB for each call, which nobody counted."""
+
+    async def test(gateway: Gateway) -> None:
+        go = asyncio.Event()
+        gateway.upstream.handler = in_two(LONG, "application/json", go)
+        first = asyncio.create_task(gateway.chat())
+        await until(lambda: gateway.plane._held._held > 80_000)
+        assert (await gateway.send(gateway.request(large(330_000)))).code == "overloaded"
+        go.set()
+        assert (await first).body == LONG
+        assert gateway.plane._held._held == 0
+        (completed,) = await gateway.entries("completed")
+        assert (completed["outcome"], completed["input_tokens"], completed["output_tokens"]) == ("ok", *USED)
+
+    run(test, max_held_bytes=400_000)
+
+
+def test_an_answer_that_cannot_be_held_is_relayed_unread(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        go = asyncio.Event()
+        go.set()
+        gateway.upstream.handler = in_two(LONG, "application/json", go)
+        reply = await gateway.chat()
+        assert (reply.complete, reply.body) == (True, LONG)
+        assert gateway.plane._held._held == 0
+        (completed,) = await gateway.entries("completed")
+        assert (completed["outcome"], completed["input_tokens"]) == ("ok", None)
+        assert completed["detail"] == "nothing was read from the answer: no memory was left to hold it"
+
+    run(test, max_held_bytes=100_000)
+
+
+def test_an_event_that_cannot_be_held_ends_its_stream(run: Run) -> None:
+    """It has to be held until its end, because what it says may have to be kept from the client."""
+
+    async def test(gateway: Gateway) -> None:
+        go = asyncio.Event()
+        go.set()
+        gateway.upstream.handler = in_two(b"data: " + LONG * 8 + b"\n\ndata: [DONE]\n\n", "text/event-stream", go)
+        reply = await gateway.chat(stream=True)
+        assert (reply.status, reply.complete) == (200, False)
+        assert gateway.plane._held._held == 0
+        (completed,) = await gateway.entries("completed")
+        assert completed["outcome"] == "upstream_error"
+        assert completed["detail"] == "an event of the stream is larger than the memory that is left"
+
+    run(test, max_held_bytes=100_000)
 
 
 class Where:
@@ -143,39 +198,24 @@ def test_a_large_body_is_read_beside_the_event_loop(run: Run, monkeypatch: pytes
     run(test)
 
 
-SLOW = """\
-package bot.authz
-
-default allow := false
-
-allow if input.resource.model == "gpt-4o"
-
-allow if {
-    input.resource.model == "gpt-slow"
-    count([1 | numbers.range(1, 600)[_]; numbers.range(1, 600)[_]]) > 1
-}
-"""
-
-
-def _activate(gateway: Gateway, source: str) -> None:
-    digest = policy_bundle.publish(gateway.data.bundles, {".manifest": MANIFEST, "authz.rego": source.encode()})
-    bundle = BundleRecord(name="bot", commit="d" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
-    activations.activate(gateway.registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=[bundle])
-    gateway.plane._policies.load(digest)
-
-
 def test_bundles_that_take_long_judge_beside_the_event_loop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     decide = Where(authorization.decide)
-    monkeypatch.setattr(authorization, "decide", decide)
+
+    def slowly(judges: Any, principal: Any, call: Any, *arguments: Any, **options: Any) -> Any:
+        found = decide(judges, principal, call, *arguments, **options)
+        if call.model == "gpt-slow":
+            time.sleep(0.4)
+        return found
+
+    monkeypatch.setattr(authorization, "decide", slowly)
     # Far from both, so that a busy machine does not decide what is long.
-    monkeypatch.setattr(proxy, "_LONG_JUDGEMENT", 0.02)
+    monkeypatch.setattr(proxy, "_LONG_JUDGEMENT", 0.3)
 
     async def test(gateway: Gateway) -> None:
-        await asyncio.to_thread(_activate, gateway, SLOW)
         for model in ("gpt-4o", "gpt-slow", "gpt-slow", "gpt-4o", "gpt-4o"):
             reply = await gateway.chat(model)
             assert reply.status == 200, reply.body
         # It takes one long judgement to know, and a short one to forget.
         assert decide.beside == [False, False, True, True, False]
 
-    run(test, policy_deadline_ms=1000)
+    run(test)

@@ -36,7 +36,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture
 def client(live: Live) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=live.base_url, api_key=live.key, max_retries=0, timeout=60) as made:
+    with openai.OpenAI(base_url=live.base_url, api_key=live.key, max_retries=0, timeout=300) as made:
         yield made
 
 
@@ -358,7 +358,7 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     modules = set(json.loads(done.stdout))
@@ -386,7 +386,7 @@ def test_what_keeps_a_gateway_from_starting(live: Live, flags: list[str], says: 
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 1
     assert says in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,18 @@ def test_another_worker_knows_it_at_once(references: References, tmp_path: Path)
     references.remember("acme", "ups_1", "agt_1", [FILE])
     assert other.foreign("acme", "ups_1", "agt_1", [FILE]) == ()
     other.close()
+
+
+def test_what_is_old_is_forgotten(references: References) -> None:
+    """Rows were kept for ever, one or more for each call that stores something."""
+    now = time.time_ns()
+    many = [Reference("completion", f"chatcmpl-{number}") for number in range(2500)]
+    references.remember("acme", "ups_1", "agt_1", [FILE, *many])
+    day = 86_400 * 10**9
+    assert references.forget_old(now + 29 * day) == 0
+    references._writes.execute("UPDATE reference SET created_ns = created_ns - ? WHERE kind <> 'file'", (2 * day,))
+    assert references.forget_old(now + 29 * day) == 2500
+    assert references.foreign("acme", "ups_1", "agt_1", [FILE, many[0]]) == (many[0],)
 
 
 def test_what_cannot_be_read_is_refused(references: References) -> None:

@@ -101,7 +101,7 @@ def on_a_terminal(live: Live, *flags: str, **variables: str) -> str:
         os.close(theirs)
         reader.start()
         try:
-            ends = time.monotonic() + 60
+            ends = time.monotonic() + 240
             while not (found := re.search(rb"base URL (\S+)", bytes(seen))):
                 assert process.poll() is None, seen
                 assert time.monotonic() < ends, seen
@@ -110,8 +110,8 @@ def on_a_terminal(live: Live, *flags: str, **variables: str) -> str:
             ask(live)
         finally:
             process.terminate()
-            process.wait(30)
-    reader.join(10)
+            process.wait(240)
+    reader.join(120)
     os.close(ours)
     return seen.decode()
 

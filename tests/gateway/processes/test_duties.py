@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.audit.errors import unavailable
+from gateway.call import Reference
+from gateway.dataplane.references import References
+from gateway.policy.handover import Handover
 from gateway.processes import duties as module
 from gateway.processes.creation import create_empty
 from gateway.processes.duties import Duties
@@ -35,7 +40,7 @@ def running(duties: Duties, test: Callable[[], Coroutine[Any, Any, None]]) -> No
     async def main() -> None:
         stop = asyncio.Event()
         work = asyncio.create_task(duties.run(stop))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             await test()
             stop.set()
             await work
@@ -59,7 +64,7 @@ def test_a_duty_that_fails_is_done_again(duties: Duties, monkeypatch: pytest.Mon
     monkeypatch.setattr(duties, "_follow", fail)
 
     async def test() -> None:
-        assert await asyncio.to_thread(enough.wait, 50)
+        assert await asyncio.to_thread(enough.wait, 200)
 
     running(duties, test)
     assert healthy[:4] == [True, False, False, True]
@@ -109,3 +114,19 @@ def test_an_outbox_that_cannot_be_published_is_no_reason_not_to_serve(
         assert not duties.healthy()
     duties._try("outbox", duties._publish)
     assert duties.healthy()
+
+
+def test_rows_of_the_past_are_removed(duties: Duties) -> None:
+    """Workers that were killed stayed in the table of workers until the policies changed, and references for ever."""
+    path = duties._settings.data.runtime_db
+    with closing(Handover(path)) as handover, closing(References(path)) as references:
+        handover.join("boot_test")
+        handover.join("boot_dead")
+        handover.answer("boot_dead", {"digest": ""})
+        references.remember("acme", "ups_1", "agt_1", [Reference("file", "file-1"), Reference("file", "file-2")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE reference SET created_ns = 1 WHERE id = 'file-1'")
+        duties._tidy()
+        assert db.execute("SELECT boot FROM policy_worker").fetchall() == [("boot_test",)]
+        assert db.execute("SELECT count(*) FROM loaded").fetchone() == (0,)
+        assert db.execute("SELECT id FROM reference").fetchall() == [("file-2",)]

@@ -59,6 +59,19 @@ def test_a_child_that_cannot_be_started_for_a_while(live: Live, kind: str) -> No
     assert "Traceback" not in up.text
 
 
+def test_a_stop_while_the_control_process_is_gone_signs_the_log(live: Live) -> None:
+    """It was told to end while it was being restarted, and left the last entries without a signature."""
+    assert live.up is not None
+    with socket.create_connection(("127.0.0.1", live.port)) as client:
+        client.sendall(request(live.key))
+        assert client.recv(12) == b"HTTP/1.1 200"
+    (child,) = live.children("control")
+    os.kill(child, signal.SIGKILL)
+    live.stop()
+    live.check_log()
+    live.start()
+
+
 def test_a_stop_without_a_drain_time_closes_every_decision(live: Live) -> None:
     """Requests are cut off at once; the worker that served them still writes how they ended, also to a busy log."""
     with (live.data / "gateway.toml").open("a") as file:
@@ -114,8 +127,8 @@ def addresses(live: Live) -> dict[str, str]:
 
 
 def ready(address: str) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{address}/readyz", timeout=20).json()
-    assert httpx.get(f"{address}/healthz", timeout=20).status_code == 200, "it is alive all the same"
+    answer: dict[str, Any] = httpx.get(f"{address}/readyz", timeout=120).json()
+    assert httpx.get(f"{address}/healthz", timeout=120).status_code == 200, "it is alive all the same"
     return answer
 
 

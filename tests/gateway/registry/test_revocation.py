@@ -59,7 +59,7 @@ class Worker:
         return self.process.stdout.readline().strip()
 
     def stop(self) -> None:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=240)
 
 
 @pytest.fixture

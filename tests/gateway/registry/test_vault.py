@@ -145,3 +145,15 @@ def test_no_secret_is_in_the_files(home: Home) -> None:
     for path in home.data.path.rglob("*"):
         if path.is_file():
             assert b"sk-very-secret-text" not in path.read_bytes(), path
+
+
+def test_a_key_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    """A worker knew only the key of its start, and could not open what was sealed after a rotation."""
+    worker = Vault.create(tmp_path)
+    before = worker.seal("sk-before", PLACE)
+    (tmp_path / "kek").rename(tmp_path / "kek.old")
+    after = Vault.create(tmp_path).seal("sk-after", PLACE)
+    assert worker.open(after, PLACE) == "sk-after"
+    assert worker.open(before, PLACE) == "sk-before"
+    assert Vault.load(tmp_path).open(worker.seal("sk-new", PLACE), PLACE) == "sk-new"
+    assert "sealed under another key" in refusal(VAULT.seal("sk-x", PLACE), vault=worker)

@@ -239,7 +239,26 @@ def test_references() -> None:
         ({"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "ä": 1}]}]}, "the member name"),
         (
             {"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "x": [{"ä": 1}]}]}]},
-            "ASCII member names",
+            "the member name",
+        ),
+        # Readers that bind members to the fields of a class take camel case and more.
+        ({"model": "m", "maxTokens": 9, "messages": [USER]}, "`maxTokens` must be spelled `max_tokens`"),
+        ({"model": "m", "max-completion-tokens": 9, "messages": [USER]}, "must be spelled `max_completion_tokens`"),
+        ({"model": "m", "$model": "n", "messages": [USER]}, "must be spelled `model`"),
+        ({"model": "m", "messages": [{"role": "user", "content": [{"type": "file", "fileId": "a"}]}]}, "`file_id`"),
+        ({"model": "m", "extra_body": {"model": "n"}, "messages": [USER]}, "`extra_body` is not supported"),
+        ({"model": "m", "compound_custom": {"models": {}}, "messages": [USER]}, "`compound_custom` is not supported"),
+        # Objects that no fact is read from, but that a policy may look at.
+        ({"model": "m", "response_format": {"type": "text", "Type": "x"}, "messages": [USER]}, "be spelled `type`"),
+        ({"model": "m", "response_format": {"ty\u200bpe": "x"}, "messages": [USER]}, "the member name"),
+        (
+            {"model": "m", "tool_choice": {"function": {"name": "a", "na\u00adme": "b"}}, "messages": [USER]},
+            "the member",
+        ),
+        ({"model": "m", "reasoning": {"effort ": "x"}, "messages": [USER]}, "the member name"),
+        (
+            {"model": "m", "tool_choice": {"allowed_tools": {"tools": [{"Name": "b"}]}}, "messages": [USER]},
+            "be spelled `name`",
         ),
     ],
 )
@@ -324,9 +343,25 @@ def test_a_name_that_looks_like_another(look_alike: Callable[[str], str], where:
         assert caught.value.code == "bad_request"
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "document", "source": {"type": "file", "file_id": "file-1"}},
+        {"type": "tool_result", "content": [{"type": "document", "source": {"file_id": "file-1"}}]},
+        {"type": "image_file", "image_file": {"file_id": "file-1"}},
+    ],
+)
+def test_a_file_is_a_reference_wherever_a_part_names_it(part: dict[str, Any]) -> None:
+    found = call({"model": "m", "messages": [{"role": "user", "content": [part]}]})
+    assert found.references == (Reference("file", "file-1"),)
+
+
 def test_names_of_the_clients_own_are_not_looked_at() -> None:
     changed = body()
     changed["metadata"] = {"Köln ": "x"}
+    changed["logit_bias"] = {"ID": 1}
+    changed["guided_json"] = changed["structured_outputs"] = {"properties": {"Größe": {}, "Name": {}}}
+    changed["response_format"] = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"Type": 1, "ä ": 2}}}
     assert call(changed).tools == (Tool("function", "get"),)
 
 

@@ -1,7 +1,7 @@
 """The rows of cases/*.yaml: one call each, whose outcome is known, here and in the real OPA.
 
 note: what is shown     call: the builtin     args: its operands as a JSON array, number text kept
-want: the outcome, as `conftest.outcome` writes it
+want: the outcome, as `conftest.outcome` writes it, or only the code of an error
 opa, why: what OPA answers instead, and why (differences.yaml); `hangs` is not asked
 """
 
@@ -26,7 +26,8 @@ CASES = [
 
 @pytest.mark.parametrize("row", CASES)
 def test_here(row: dict[str, Any]) -> None:
-    assert outcome(row["call"], *loads(row["args"])) == row["want"]
+    found = outcome(row["call"], *loads(row["args"]))
+    assert row["want"] in (found, without_words(found))
 
 
 @pytest.mark.parametrize("row", CASES)

@@ -39,29 +39,7 @@ _TAGGED: Final = (
     ),
 )
 _DOCUMENTS: Final = (
-    *("[a:]", "{a:, b: c:}", "[a:, [b:]]", "{a:: b:}", "[a:[b]]", '{"a":[b:]}', "[\ue000 a:, b:]", "[a:]\n--- [b:]"),
-    *(
-        "[a?b]",
-        "{u: http://x/?q=1}",
-        "[a ?]",
-        "{a?: b}",
-        "[?a]",
-        "{?a: b}",
-        "a: b?",
-        "[a: b?]",
-        "x:\n [a\n  ?b]",
-        "[a:?]",
-    ),
-    *(
-        '"\\/"',
-        'a: b\nc: "x\\/y"',
-        '"\\\\/"',
-        "'\\/'",
-        '"a\n\n b\\\\\\/c"',
-        '!!str "é\\/"',
-        '&a "a/b"',
-        '["a\\"/b", "\\/"]',
-    ),
+    *("a: b?", "- ?a", '"\\\\/"', "'\\/'", '&a "a/b"', "[a:b]", "{a: http://x/y}"),
     *(
         "",
         "# c",
@@ -71,8 +49,6 @@ _DOCUMENTS: Final = (
         "--- a\n...\nb",
         "%YAML 1.1\n--- a",
         "%YAML 2.0\n--- a",
-        "%YAML 1.2\n--- a",
-        "# c\n%YAML 1.2\n--- a",
         "%FOO x\n--- a",
     ),
     *(
@@ -273,6 +249,23 @@ def test_documents(oracle: Oracle) -> None:
         _check(oracle, "yaml.is_valid", text)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('"\\/"', "/"), ("[a?b]", ["a?b"]), ("{u: http://x/?q=1}", {"u": "http://x/?q=1"}), ("%YAML 1.2\n--- a", "a")],
+)
+def test_what_libyaml_reads_and_opa_refuses(text: str, value: Value, oracle: Oracle) -> None:
+    assert reader.read(text) == value
+    assert opa_outcome(oracle.call("yaml.is_valid", text)) == "[false]"
+
+
+@pytest.mark.parametrize(
+    ("text", "row"), [("a: [b\nc: d", 1), ('a: 1\nb: "x\n', 2), ("a: 1\n\tb", 2), ("a: b: c", 1), ("- *x", 1)]
+)
+def test_an_error_has_the_row_of_the_mistake(text: str, row: int) -> None:
+    with pytest.raises(reader.YAMLError, match=f"row {row}: "):
+        reader.read(text)
+
+
 def test_values(oracle: Oracle) -> None:
     for value in _VALUES:
         _check(oracle, "yaml.marshal", value)
@@ -306,7 +299,7 @@ def test_aliases_do_not_explode() -> None:
     laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
     for before, name in zip("abcdefgh", "bcdefghi", strict=True):
         laughs += f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n"
-    with pytest.raises(reader.YAMLError, match="excessive aliasing"):
+    with pytest.raises(reader.YAMLError, match="too many aliases"):
         reader.read(laughs)
 
 

@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from policy_engine import engine
+from policy_engine.codegen.steps import Recording
+from policy_engine.compiled import Compiled
 from tests.oracle import Oracle
 
 CASES = [
@@ -45,6 +47,16 @@ def test_case_from_the_cache(
     if not case.want_error_code.startswith("rego_"):
         monkeypatch.setattr(engine, "compile_program", lambda *_, **__: pytest.fail("it was compiled again"))
     case.check(tmp_path)
+
+
+@pytest.mark.parametrize("fields", ALL)
+def test_recording_the_steps_changes_no_answer(
+    fields: dict[str, Any], read_case: Callable[[dict[str, Any]], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build that says why a test failed evaluates as the usual one does."""
+    build = Compiled.unit
+    monkeypatch.setattr(Compiled, "unit", lambda self, program, watch=Recording: build(self, program, watch))
+    read_case(without_remarks(fields)).check()
 
 
 @pytest.mark.parametrize("fields", ALL)

@@ -76,16 +76,10 @@ def test_junit_counts_what_it_lists() -> None:
     root = ElementTree.fromstring(shown(Format.JUNIT, findings=FINDINGS, results=RESULTS))
     assert root.tag == "testsuites"
     tests, file, nowhere = root
-    counts = {"tests": "5", "failures": "2", "errors": "1", "skipped": "1", "time": "0.007500"}
+    counts = {"tests": "5", "failures": "2", "errors": "1", "skipped": "1", "time": "0.010"}
     assert tests.attrib == {"name": "data.authz_test", **counts}
     fine, wrong, no, broken, later = tests
-    assert {name: wrong.get(name) for name in ("name", "classname", "time", "file", "line")} == {
-        "name": "test_wrong",
-        "classname": "data.authz_test",
-        "time": "0.001500",
-        "file": "authz_test.rego",
-        "line": "7",
-    }
+    assert wrong.attrib == {"name": "test_wrong", "classname": "data.authz_test", "time": "0.002"}
     assert fine[0].text == "a \ufffd[1m <&> line"
     assert wrong[0].attrib["type"] == "test_failed"
     assert wrong[0].text == "authz_test.rego:8:2: data.authz_test.test_wrong: `x == 1` does not hold\n  x = 2"

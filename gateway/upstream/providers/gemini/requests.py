@@ -12,14 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.call import Call, Reference, Tool
-from gateway.errors import Denied
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.gemini import tools
 from gateway.upstream.providers.gemini.contents import Contents, modalities
 from gateway.upstream.providers.gemini.spelling import Names, put, several, spelled
-from gateway.upstream.strict_json import shown
 
 GENERATE = "generate_content"
 COUNT = "generate_content.count_tokens"
@@ -51,7 +49,7 @@ def model(endpoint: Endpoint) -> str | None:
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: bytes) -> Call:
-    """The call in this body; `Denied` where it is none."""
+    """The call in this body; refused where it is none."""
     body = strict_json.parse(raw)
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
@@ -88,7 +86,8 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
     if edits.strip_tools and any((tool.name or tool.type) in edits.strip_tools for tool in call.tools):
         body = _in_request(body, edits.strip_tools)
         names.append(TOOLS_EDIT)
-    if edits.model is not None and call.model != edits.model:
+    # One that cannot stand in a path leaves the obligation unmet.
+    if edits.model is not None and call.model != edits.model and _MODEL.fullmatch(edits.model):
         call, body = _with_model(call, edits.model), _renamed(body, str(call.model), edits.model)
         names.append(MODEL_EDIT)
     if not names:
@@ -195,8 +194,6 @@ def _in_request(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any
 
 def _with_model(call: Call, wanted: str) -> Call:
     """The call with another model in its path."""
-    if not _MODEL.fullmatch(wanted):
-        raise Denied("policy_bad_decision", f"the model {shown(wanted)} cannot stand in a path of Gemini's API")
     before, _, after = call.path.rpartition("/")
     path = f"{before}/{wanted}{after.removeprefix(str(call.model))}"
     return replace(call, path=path, params={**call.params, "model": wanted}, model=wanted, models=(wanted,))

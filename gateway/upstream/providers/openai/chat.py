@@ -7,7 +7,7 @@ Specification: docs/architecture.md, sections 6 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,8 @@ _UNSEEN = {
     "engine": "the model is named in `model`",
     "preset": "a request names its models and tools itself",
     "plugins": "tools are listed in `tools`",
+    "compound_custom": "models and tools are named in `model` and `tools`",
+    "extra_body": "its members stand in the request itself",
     # Where such a name is known it beats the documented ones, and with them a policy's cap.
     **dict.fromkeys(
         ("max_new_tokens", "n_predict", "num_predict"),
@@ -56,6 +58,13 @@ _TOOL_CALL_NAMES = frozenset({"id"}) | _TOOL_NAMES
 _PART_NAMES = frozenset({"type", "text", "file", "file_id", "image_url", "input_audio"})
 _OPTION_NAMES = frozenset({"include_usage"})
 _FALLBACK_NAMES = frozenset({"model"})
+# Of all other objects at the top level, such as `response_format` and `tool_choice`.
+_SETTING_NAMES = _TOOL_NAMES | {"json_schema", "schema", "strict"}
+# Objects whose names are the client's own: some are JSON Schemas, with the names of properties.
+_THEIRS = frozenset(
+    {"metadata", "logit_bias", "chat_template_kwargs", "guided_json", "structured_outputs", "json_schema"}
+)
+_SCHEMA = frozenset({"schema"})
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: bytes) -> Call:
@@ -67,6 +76,9 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
     for name in _UNSEEN:
         if name in body:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    for name, value in body.items():
+        if value.__class__ is dict and name not in _THEIRS:
+            members.check_nested(value, _SETTING_NAMES, _SCHEMA)
     models = _models(body, endpoint.params.get(DEPLOYMENT))
     messages = _messages(body.get("messages"))
     return Call(
@@ -243,8 +255,7 @@ def _messages(value: object) -> list[dict[str, Any]]:
         if content is not None and not isinstance(content, str):
             for part in members.objects(content, "content", _PART_NAMES):
                 for inner in part.values():
-                    if inner.__class__ is dict:
-                        members.check_names(inner, _PART_NAMES)
+                    members.check_nested(inner, _PART_NAMES)
         if content is None and role in _SYSTEM_ROLES:
             members.refuse(f"a message of role {role} must have content")
         for asked in members.objects(message.get("tool_calls"), "tool_calls", _TOOL_CALL_NAMES):
@@ -308,13 +319,23 @@ def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
         if (audio := message.get("audio")) is not None:
             found.append(Reference("audio", _id(members.one_object(audio, "audio", _PART_NAMES).get("id"))))
         content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            # Some servers take the id from the part itself.
-            holders = [part]
-            if part.get("file") is not None:
-                holders.append(members.one_object(part["file"], "file", _PART_NAMES))
-            found += [Reference("file", _id(each["file_id"])) for each in holders if each.get("file_id") is not None]
+        if isinstance(content, list):
+            for part in content:
+                if part.get("file") is not None:
+                    members.one_object(part["file"], "file", _PART_NAMES)
+            found += [Reference("file", each) for each in _files(content)]
     return tuple(found)
+
+
+def _files(value: object) -> Iterator[str]:
+    """The ids of files in a message's parts. Servers take them from a part itself, from its `file`, or from deeper."""
+    if isinstance(value, dict):
+        if value.get("file_id") is not None:
+            yield _id(value["file_id"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _files(inner)
 
 
 def _id(value: object) -> str:

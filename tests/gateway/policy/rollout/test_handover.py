@@ -220,7 +220,7 @@ def test_two_workers_and_a_waiting_control_process(home: Home, control: Handover
         async def run() -> None:
             with follower(home, boot) as (worker, _, _):
                 await worker.begin()
-                ready.wait(10)
+                ready.wait(120)
                 running = asyncio.create_task(worker.run())
                 await asyncio.to_thread(done.wait, 20)
                 running.cancel()
@@ -231,7 +231,7 @@ def test_two_workers_and_a_waiting_control_process(home: Home, control: Handover
     threads = [threading.Thread(target=work, args=(f"boot_{number}",)) for number in (1, 2)]
     for thread in threads:
         thread.start()
-    ready.wait(10)
+    ready.wait(120)
     try:
         control.announce({new})
         control.wait({new}, {"boot_1", "boot_2"}, 10)
@@ -239,5 +239,5 @@ def test_two_workers_and_a_waiting_control_process(home: Home, control: Handover
     finally:
         done.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
     assert control.waiting_for({new}, {"boot_1", "boot_2"}) == (set(), []), "both have left"

@@ -122,7 +122,7 @@ def test_tests_that_fail() -> None:
     tests = "import data.b.authz\n\ntest_good if authz.allow\n\ntest_bad if not authz.allow\n\ntodo_test_later := false"
     [problem] = problems_of({"b": bundle(authz="allow := true", authz_test=tests)})
     assert (problem.outcome, problem.file, problem.row) == ("tests_failed", "authz_test.rego", 7)
-    assert str(problem) == "bundle b: authz_test.rego:7: data.b.authz_test.test_bad is not true"
+    assert str(problem) == "bundle b: authz_test.rego:7: data.b.authz_test.test_bad: `not authz.allow` does not hold"
 
 
 def test_tests_are_judged_as_strictly_as_requests() -> None:
@@ -179,7 +179,7 @@ def test_a_child_that_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     broken = tmp_path / "gateway"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise SystemExit('out of luck')")
-    monkeypatch.setattr(policy_check, "_environment", lambda: {"PYTHONPATH": str(tmp_path)})
+    monkeypatch.setattr(policy_check, "environment", lambda: {"PYTHONPATH": str(tmp_path)})
     [problem] = check({"b": bundle(authz="allow := true")})
     assert problem.outcome == "check_failed"
     assert "out of luck" in problem.detail
@@ -193,4 +193,4 @@ def test_a_child_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    assert "sk-secret" not in policy_check._environment().values()
+    assert "sk-secret" not in policy_check.environment().values()

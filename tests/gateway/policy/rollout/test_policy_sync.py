@@ -292,7 +292,7 @@ def test_workers_load_it_before_it_is_in_force(
         assert sync.step().outcome == "activated"
     finally:
         done.set()
-        thread.join(10)
+        thread.join(120)
     assert seen == [repository.first], "nothing was in force before the worker had it"
     assert in_force(home) == second
     assert worker.announced() == set(), "nobody is asked for it any more"

@@ -1,0 +1,262 @@
+"""`gateway decide`: what the gateway would decide on a call, without a request and without an upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.advice import advice
+from gateway.cli.audit_show import answer_document
+from gateway.cli.explain import print_advice, rules
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.reasons_text import print_answers, verdict_line
+from gateway.errors import Denied, GatewayError
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.dataplane.dry_run import Judged
+    from gateway.identity.principals import Principal
+    from gateway.policy.reexecution import Answer
+
+
+def decide(
+    agent: Annotated[str, typer.Option("--agent", metavar="AGENT", help="Who would call: an agent's name or id.")],
+    call: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", metavar="FILE", help="The call as JSON: an input document or parts of one; `-`."),
+    ] = None,
+    route: Annotated[
+        str | None,
+        typer.Option(
+            "--route",
+            metavar="[METHOD ]PATH",
+            help="Then the file is the body that a client would send there: /v1/chat/completions, `GET /v1/models`.",
+        ),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Print which rules made the answer, and why.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Record it in the audit log, marked as a dry run.")] = False,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Decide on a call of an agent as the gateway would: the bindings and policies in force, but no upstream.
+
+    Nothing is recorded unless --record is given. Exit codes: 0 allowed, 1 denied, 2 it could not be decided.
+    """
+    try:
+        raw = _read(call, route)
+        principal = _principal(data, organization, agent)
+        judged = _judged(DataDirectory(data), principal, raw, route)
+        answers = [] if isinstance(judged, Denied) else _answers(data, judged)
+        recorded = None
+        if record and isinstance(judged, Denied):
+            output.note("not recorded: a refusal before any policy is only counted")
+        elif record and not isinstance(judged, Denied):
+            recorded = _record(data, principal, judged)
+    except GatewayError as error:
+        # Exit code 1 is kept for a denial.
+        output.complain(error.message, error.hint)
+        raise typer.Exit(2) from error
+    if as_json:
+        typer.echo(json.dumps(_document(judged, answers, recorded, explain), indent=2, ensure_ascii=False))
+    else:
+        _print(judged, answers, recorded, explain)
+    raise typer.Exit(0 if not isinstance(judged, Denied) and judged.authorization.allow else 1)
+
+
+def _read(call: Path | None, route: str | None) -> bytes:
+    if call is None:
+        if route is not None and route.upper().startswith("GET "):
+            return b""
+        raise GatewayError("bad_input", "there is no call", hint="give it with -i FILE, or -i - for standard input")
+    try:
+        return sys.stdin.buffer.read() if str(call) == "-" else call.read_bytes()
+    except OSError as error:
+        raise GatewayError("bad_input", f"cannot read `{call}`: {(error.strerror or '').lower()}") from error
+
+
+def _principal(data: Path, organization: str, reference: str) -> Principal:
+    """The agent as the data plane would know it, with its bindings, and a key if it has one."""
+    from gateway.identity.principals import CredentialRow, principal_of
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        agent = queries.agent(registry, organization, reference)
+        now_ns = output.now_ns()
+        keys = [each for each in queries.keys(registry, organization, agent.id) if each.status(now_ns) == "active"]
+        bindings = queries.bindings(registry, organization, agent.id)
+    if agent.status == "active" and not keys:
+        output.note(f"agent {agent.name} has no key that works: type `gateway keys create {agent.name}`")
+    row = CredentialRow(
+        key_id=keys[-1].id if keys else "key_none",
+        digest=b"",
+        pepper=0,
+        expires_ns=None,
+        revoked_ns=None,
+        agent_id=agent.id,
+        organization=agent.organization,
+        name=agent.name,
+        version=agent.version,
+        owner=agent.owner,
+        team=agent.team,
+        environment=agent.environment,
+        status=agent.status,
+        capabilities=json.dumps(agent.capabilities),
+        labels=json.dumps(agent.labels),
+        bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned] for each in bindings]),
+    )
+    return principal_of(row, "", 0)
+
+
+def _judged(data: DataDirectory, principal: Principal, raw: bytes, route: str | None) -> Judged | Denied:
+    """The decision, or the refusal before any policy is asked."""
+    from gateway.dataplane.dry_run import DryRun
+
+    if principal.status != "active":
+        reasons = [f"agent {principal.name} is {principal.status}"]
+        return Denied("agent_suspended" if principal.status == "suspended" else "bad_credentials", reasons=reasons)
+    from gateway.upstream import strict_json
+
+    with closing(DryRun(data)) as gateway:
+        if route is not None:
+            method, _, path = route.strip().rpartition(" ")
+            try:
+                return asyncio.run(gateway.judge_request(principal, method.upper() or "POST", path, raw))
+            except Denied as denied:
+                return denied
+        try:
+            given = strict_json.parse(raw)
+        except Denied as denied:
+            raise GatewayError("bad_input", "; ".join(denied.reasons).replace("the body", "the call")) from denied
+        if not isinstance(given, dict):
+            raise GatewayError("bad_input", "the call is not a JSON object")
+        return asyncio.run(gateway.judge_document(principal, given))
+
+
+def _answers(data: Path, judged: Judged) -> list[Answer]:
+    """Each bundle's own answer, for the document that was judged."""
+    from gateway.policy import reexecution
+
+    found = judged.authorization
+    members = reexecution.judges({"bundles_json": found.panel.summary})
+    return list(
+        reexecution.ask(DataDirectory(data).bundles, members, found.input, found.nondeterministic, seed=found.seed)
+    )
+
+
+def _record(data: Path, principal: Principal, judged: Judged) -> str:
+    """Record the decision; it is not open, because nothing follows. Returns its id."""
+    from gateway.audit.intents import Decided
+    from gateway.audit.writer import AuditWriter
+    from gateway.identifiers import new_id
+    from gateway.registry import queries
+
+    found = judged.authorization
+    resource, request = found.input["resource"], found.input["request"]
+    with local.reading(data) as registry:
+        deployment = queries.deployment(registry)
+    intent = Decided(
+        organization=principal.organization,
+        event_id=new_id("dec_"),
+        agent=principal.agent_id,
+        key=None,
+        allow=found.allow,
+        reason=found.code,
+        reasons=found.reasons,
+        epoch=judged.epoch,
+        fields={
+            "dry_run": True,
+            "by": local.actor(),
+            "agent_name": principal.name,
+            "agent_version": principal.version,
+            "team": principal.team,
+            "environment": principal.environment,
+            "action": found.input["action"],
+            **{name: resource[name] for name in ("upstream", "provider")},
+            "model": judged.model,
+            **{name: request[name] for name in ("method", "path", "stream")},
+            **found.fields(),
+            **_changes(judged),
+        },
+        private=found.kept_input,
+    )
+    writer = AuditWriter(DataDirectory(data), boot=new_id("boot"), deployment=deployment)
+    try:
+        writer.write_sync(intent)
+    finally:
+        writer.close()
+    return intent.event_id
+
+
+def _changes(judged: Judged) -> dict[str, str]:
+    """The members of an entry that say what the gateway would change."""
+    if not judged.edits:
+        return {}
+    fields = {"edits_json": json.dumps(judged.edits, separators=(",", ":"))}
+    model = judged.authorization.input["resource"]["model"]
+    return fields | ({"forwarded_model": model} if model != judged.model else {})
+
+
+def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> None:
+    allow = not isinstance(judged, Denied) and judged.authorization.allow
+    code = judged.code if isinstance(judged, Denied) else judged.authorization.code
+    verdict = "allowed" if allow else f"denied {code}"
+    typer.echo(typer.style(verdict, fg="green" if allow else "red", bold=True) + " (a dry run: nothing was sent)")
+    if isinstance(judged, Denied):
+        typer.echo(f"  {'reasons'.ljust(9)} {output.printable('; '.join(judged.reasons) or judged.message)}")
+    else:
+        found = judged.authorization
+        resource = found.input["resource"]
+        obliged = found.obligations.document()
+        cap = obliged.pop("max_output_tokens", None)
+        for name, text in (
+            ("call", " ".join(filter(None, (found.input["action"], judged.model, "at", resource["upstream"])))),
+            ("reasons", "; ".join(found.reasons)),
+            ("detail", found.detail),
+            ("cap", "" if cap is None else f"at most {cap:,} output tokens"),
+            ("obliged", json.dumps(obliged, ensure_ascii=False) if obliged else ""),
+            ("changes", ", ".join(judged.edits)),
+            ("content", f"policies read {', '.join(found.panel.content)}" if found.panel.content else ""),
+            ("recorded", recorded or ""),
+        ):
+            if text:
+                typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
+    if not allow:
+        print_advice(code)
+    if explain:
+        print_answers(answers)
+        return
+    for answer in answers:
+        reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
+        typer.echo(f"  {'bundle'.ljust(9)} {output.printable(verdict_line(answer) + reasons)}")
+    if answers and not allow:
+        output.note("add --explain to see which rules made the answer")
+
+
+def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> dict[str, Any]:
+    if isinstance(judged, Denied):
+        found = advice(judged.code)
+        reasons = list(judged.reasons) or [judged.message]
+        return {"allow": False, "reason": judged.code, "reasons": reasons, "advice": found and found._asdict()}
+    made = judged.authorization
+    known = None if made.allow else advice(made.code)
+    return {
+        "allow": made.allow,
+        "reason": made.code,
+        "reasons": list(made.reasons),
+        "detail": made.detail or None,
+        "obligations": made.obligations.document(),
+        "edits": list(judged.edits),
+        "advice": known and known._asdict(),
+        "bundles": [answer_document(each) | ({"rules": rules(each)} if explain else {}) for each in answers],
+        "input": made.input,
+        "recorded": recorded,
+    }

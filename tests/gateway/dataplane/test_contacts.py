@@ -1,0 +1,62 @@
+"""How upstreams answered last: what counts as their failure, and that the newest of all workers wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.dataplane.contacts import Contacts, read
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "detail", "error"),
+    [
+        ("ok", 200, "", ""),
+        ("provider_error", 400, "", ""),  # the agent's mistake: the upstream did its part
+        ("provider_error", 404, "", ""),
+        ("provider_error", 401, "the credential was refused", "the credential was refused"),
+        ("provider_error", 403, "", "it answered with status 403"),
+        ("provider_error", 429, "", "it answered with status 429"),
+        ("provider_error", 503, "", "it answered with status 503"),
+        ("upstream_error", None, "cannot connect", "cannot connect"),
+        ("upstream_timeout", None, "", "it did not answer in time"),
+        ("upstream_timeout", None, "x" * 1000, "x" * 300),
+    ],
+)
+def test_whose_failure_it_is(outcome: str, status: int | None, detail: str, error: str, tmp_path: Path) -> None:
+    contacts = Contacts(tmp_path / "runtime.db")
+    contacts.note("ups_1", outcome, status, detail)
+    contacts.close()
+    found = read(tmp_path / "runtime.db")["ups_1"]
+    assert found.error == error
+    assert (found.error_ns > 0, found.success_ns > 0) == (error != "", error == "")
+
+
+@pytest.mark.parametrize("outcome", ["client_disconnected", "gateway_stopped", "gateway_error"])
+def test_what_the_upstream_did_not_end_says_nothing(outcome: str, tmp_path: Path) -> None:
+    contacts = Contacts(tmp_path / "runtime.db")
+    contacts.note("ups_1", outcome, 200, "")
+    contacts.close()
+    assert read(tmp_path / "runtime.db") == {}
+
+
+def test_the_newest_of_all_workers_wins(tmp_path: Path) -> None:
+    older, newer = Contacts(tmp_path / "runtime.db"), Contacts(tmp_path / "runtime.db")
+    older.note("ups_1", "upstream_error", None, "old")
+    newer.note("ups_1", "upstream_error", None, "new")
+    newer.note("ups_1", "ok", 200, "")
+    newer.close()
+    kept = read(tmp_path / "runtime.db")["ups_1"]
+    older.close()  # writes what it saw earlier
+    assert read(tmp_path / "runtime.db")["ups_1"] == kept
+    assert (kept.error, kept.success_ns > kept.error_ns > 0) == ("new", True)
+
+
+def test_a_file_that_cannot_be_written_is_complained_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    contacts = Contacts(tmp_path / "missing" / "runtime.db")
+    for _ in range(3):
+        contacts.note("ups_1", "ok", 200, "")
+        contacts.close()
+    assert [record.message[:40] for record in caplog.records] == ["how upstreams answered cannot be kept fo"]
+    assert read(tmp_path / "missing" / "runtime.db") == {}

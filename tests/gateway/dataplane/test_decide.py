@@ -1,0 +1,199 @@
+"""`gateway decide`: what it says of a call is what the data plane does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from gateway.cli import main
+from gateway.registry import agent_updates, changes
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
+from tests.gateway.dataplane.test_explain import bind_all, request
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "input.schema.json").read_text("utf-8"))
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `gateway decide` with a call on standard input, and nothing else."""
+    monkeypatch.setenv("AIG_DATA", str(tmp_path / "data"))
+
+    def run(call: Any, *arguments: str, agent: str = "bot") -> tuple[int, str, str]:
+        raw = call if isinstance(call, str) else json.dumps(call)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw.encode())))
+        code = main(["decide", "--agent", agent, "-i", "-", *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def ready(run: Callable[..., None]) -> None:
+    """A data directory with one agent, one bundle and one upstream, whose gateway has stopped."""
+
+    async def nothing(gateway: Gateway) -> None:
+        await gateway.entries()
+
+    run(nothing)
+
+
+def test_a_dry_run_decides_as_the_data_plane(run: Callable[..., None], command: Command) -> None:
+    """Sixty random requests: verdict, reasons, cap, edits and the input that is judged are the same."""
+    dice = random.Random(3)
+    bodies = [body for _ in range(60) if (body := request(dice)).get("stream") is not None or dice.random() < 0.5]
+    entries: list[dict[str, Any]] = []
+    seen: Counter[str] = Counter()
+
+    async def ask(gateway: Gateway) -> None:
+        bind_all(gateway, chance=False)
+        for body in bodies:
+            await gateway.send(gateway.request(body))
+        entries.extend(await gateway.entries("decided"))
+
+    run(ask)
+    for body, entry in zip(bodies, entries, strict=True):
+        code, out, _ = command(body, "--route", "/v1/chat/completions", "--json")
+        found = json.loads(out)
+        obligations = json.loads(entry.get("obligations_json", "{}"))
+        if entry["max_output_tokens"] is not None:
+            obligations["max_output_tokens"] = entry["max_output_tokens"]
+        expected = entry["allow"], entry["reason"], json.loads(entry["reasons_json"]), obligations
+        assert (found["allow"], found["reason"], found["reasons"], found["obligations"]) == expected
+        assert found["edits"] == json.loads(entry.get("edits_json", "[]"))
+        assert code == (0 if entry["allow"] else 1)
+        seen[entry["reason"]] += 1
+    assert len(seen) > 1, seen
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(
+    ("call", "code", "reason"),
+    [
+        ({"action": "chat.completions", "resource": {"model": "gpt-4o"}}, 0, "allowed"),
+        ({"action": "chat.completions", "resource": {"model": "gpt-secret"}}, 1, "policy_denied"),
+        ({"action": "models.list"}, 0, "allowed"),
+        ({"action": "chat.completions", "resource": {"model": "gpt-capped"}}, 0, "allowed"),
+        (
+            {
+                "action": "chat.completions",
+                "resource": {"model": "gpt-4o", "references": [{"kind": "file", "id": "f"}]},
+            },
+            1,
+            "foreign_reference",
+        ),
+        (
+            {"action": "chat.completions", "resource": {"model": "gpt-4o", "models": ["gpt-4o", "o3"]}},
+            1,
+            "policy_denied",
+        ),
+    ],
+)
+def test_parts_of_a_document_are_enough(command: Command, call: dict[str, Any], code: int, reason: str) -> None:
+    found_code, out, err = command(call, "--json")
+    found = json.loads(out)
+    assert (found_code, found["reason"], err) == (code, reason, "")
+    jsonschema.validate(found["input"], SCHEMA)
+    assert (found["input"]["agent"]["name"], found["input"]["resource"]["upstream"]) == ("bot", "openai")
+    # What was judged is a call in itself.
+    assert json.loads(command(found["input"], "--json")[1])["reason"] == reason
+
+
+@pytest.mark.usefixtures("ready")
+def test_the_answer_for_people(command: Command) -> None:
+    code, out, err = command({"action": "chat.completions", "resource": {"model": "gpt-capped"}})
+    assert (code, err) == (0, "")
+    assert out == (
+        "allowed (a dry run: nothing was sent)\n"
+        "  call      chat.completions gpt-capped at openai\n"
+        "  cap       at most 50 output tokens\n"
+        "  changes   max_output_tokens\n"
+        "  bundle    bot (grant, commit cccccccccccc): allowed\n"
+    )
+    code, out, _ = command(chat("o3"), "--route", "/openai/v1/chat/completions", "--explain")
+    assert (code, out.splitlines()[0]) == (1, "denied policy_denied (a dry run: nothing was sent)")
+    assert 'failed at startswith(input.resource.model, "gpt-")\n        input.resource.model = "o3"' in out
+
+
+@pytest.mark.usefixtures("ready")
+def test_nothing_is_recorded_unless_asked(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    def listed() -> list[dict[str, Any]]:
+        assert main(["audit", "list", "--kind", "decided", "--json"]) == 0
+        return [json.loads(line)["entry"] for line in capsys.readouterr().out.splitlines()]
+
+    call = {"action": "chat.completions", "resource": {"model": "gpt-4o"}}
+    command(call)
+    assert listed() == []
+    code, out, _ = command(call, "--record", "--json")
+    [entry] = listed()
+    assert (code, entry["id"]) == (0, json.loads(out)["recorded"])
+    assert (entry["dry_run"], entry["open"], entry["allow"], entry["by"][:6]) == (True, False, True, "local:")
+    assert main(["explain", entry["id"]]) == 0
+    shown = capsys.readouterr().out
+    assert "a dry run: nothing was forwarded" in shown
+    assert "✓ judged again, this is the verdict that was recorded" in shown
+    assert main(["audit", "list"]) == 0
+    assert "dry run: allowed: chat.completions gpt-4o" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(
+    ("call", "arguments", "complaint"),
+    [
+        ("[", [], "the call is not JSON"),
+        ("7", [], "the call is not a JSON object"),
+        ({"messages": []}, [], "has no `action`: for the body of a request, say which: --route /v1/chat/completions"),
+        ({}, [], "has no `action`: write {"),
+        ({"action": "chat.completions", "resource": {"modle": "m"}}, [], "did you mean `model`?"),
+        ({"action": "chat.completions", "usge": {}}, [], "there is no member `usge`: did you mean `usage`?"),
+        ({"action": "chat.completions", "request": {"stream": "yes"}}, [], "request.stream: invalid type"),
+        ({"action": "chat.completions", "request": []}, [], "the call's `request` is not an object"),
+        ({"action": "x", "agent": {"name": "other"}}, [], "`agent.name` is `other`, not that of agent `bot`"),
+        ({"action": "x"}, ["--agent", "bott"], "unknown agent `bott`"),
+        ({"action": "x"}, ["-i", "nowhere.json"], "cannot read `nowhere.json`"),
+    ],
+)
+def test_a_call_that_cannot_be_decided_is_exit_2(
+    command: Command, call: Any, arguments: list[str], complaint: str
+) -> None:
+    code, out, err = command(call, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert complaint in err
+
+
+@pytest.mark.usefixtures("ready")
+def test_what_is_refused_before_any_policy_is_a_denial(command: Command) -> None:
+    code, out, _ = command({}, "--route", "/v1/chat/completion")
+    assert (code, out.splitlines()[0]) == (1, "denied unknown_route (a dry run: nothing was sent)")
+    assert "check     the path was matched" in out
+    code, out, _ = command({"model": "gpt-4o"}, "--route", "/v1/chat/completions", "--json")
+    assert (code, json.loads(out)["reason"]) == (1, "bad_request")
+    assert command("", "--route", "get /v1/models", "--json")[0] == 0
+
+
+def test_a_suspended_agent_and_one_without_bindings(run: Callable[..., None], command: Command) -> None:
+    async def prepare(gateway: Gateway) -> None:
+        for name in ("lonely", "asleep"):
+            await asyncio.to_thread(changes.register_agent, gateway.registry, actor=ACTOR, organization=ORG, name=name)
+        await asyncio.to_thread(
+            agent_updates.suspend_agent, gateway.registry, actor=ACTOR, organization=ORG, agent="asleep"
+        )
+
+    run(prepare)
+    code, out, err = command({"action": "models.list"}, agent="lonely")
+    assert (code, out.splitlines()[0]) == (1, "denied no_policy (a dry run: nothing was sent)")
+    assert "gateway bind AGENT BUNDLE" in out
+    assert "has no key that works" in err
+    code, out, _ = command({"action": "models.list"}, agent="asleep")
+    assert (code, out.splitlines()[0]) == (1, "denied agent_suspended (a dry run: nothing was sent)")

@@ -1,0 +1,88 @@
+"""What needs a person: the states of a running gateway that no test can bring about at will, judged as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.processes import findings, status
+from gateway.processes.creation import create
+from gateway.processes.status import Facts, Log, Logs, Process
+from gateway.processes.version import version
+from gateway.settings import DataDirectory, Settings
+
+ADDRESSES = {"data_plane": "http://127.0.0.1:8080", "control_plane": "http://127.0.0.1:8081"}
+UP = Process(running=True, since_ns=1, version=version(), workers=2, alive=["boot_a", "boot_b"], **ADDRESSES)  # type: ignore[arg-type]  # keywords pass through
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    path: Path = tmp_path_factory.mktemp("gateway") / "data"
+    create(path, "bot")
+    return Settings(data=DataDirectory(path))
+
+
+@pytest.fixture(scope="module")
+def facts(settings: Settings) -> Facts:
+    found = status.look(settings)
+    return replace(found, process=UP, logs=Logs(), inventory=replace(found.inventory, tenants=[]))
+
+
+def said(facts: Facts, settings: Settings) -> list[tuple[str, str]]:
+    found = findings.judge(facts, settings)
+    about = [each for each in found if "no agent" not in each.message and "nobody is bound" not in each.message]
+    return [(each.level, each.message) for each in about]
+
+
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [
+        (UP, []),
+        (replace(UP, alive=["boot_a"]), [("problem", "1 of 2 workers are running")]),
+        (
+            replace(UP, faults={"http://127.0.0.1:8080": "is not ready: policies"}),
+            [("problem", "http://127.0.0.1:8080 is not ready: policies")],
+        ),
+        (Process(running=True, starting=True), [("remark", "the gateway is starting")]),
+        (Process(running=False), [("problem", "the gateway is not running")]),
+    ],
+)
+def test_processes(process: Process, expected: list[tuple[str, str]], facts: Facts, settings: Settings) -> None:
+    assert said(replace(facts, process=process), settings) == expected
+
+
+def test_a_gateway_of_another_version(facts: Facts, settings: Settings) -> None:
+    [(level, message)] = said(replace(facts, process=replace(UP, version="0.0.1")), settings)
+    assert (level, message.startswith("the running gateway is of version 0.0.1, this command of ")) == ("problem", True)
+
+
+@pytest.mark.parametrize(("age", "running", "expected"), [(5, True, 0), (31, True, 1), (31, False, 0)])
+def test_a_log_that_is_not_signed_in_time(
+    age: int, running: bool, expected: int, facts: Facts, settings: Settings
+) -> None:
+    """It is signed every ten seconds while the gateway runs; of a stopped one it is enough that it is stopped."""
+    logs = Logs([Log("default", 12, 7, facts.now_ns - age * SECOND)])
+    process = UP if running else Process(running=False)
+    found = said(replace(facts, logs=logs, process=process), settings)
+    assert [message for _, message in found if "signed" in message] == [
+        "the newest 5 entries of the log `default` are not signed"
+    ][:expected]
+
+
+@pytest.mark.parametrize(("age", "expected"), [(2, 0), (11, 1)])
+def test_entries_that_stay_owed(age: int, expected: int, facts: Facts, settings: Settings) -> None:
+    owing = replace(facts.inventory, owed=3, owed_since_ns=facts.now_ns - age * SECOND)
+    found = said(replace(facts, inventory=owing), settings)
+    assert found == [("problem", "3 changes are in force, but not in the audit log yet")][:expected]
+
+
+def test_every_line_says_what_to_do(facts: Facts, settings: Settings) -> None:
+    every = replace(facts, process=Process(running=False), logs=Logs(problem="it is gone"))
+    found = findings.judge(every, settings)
+    assert len(found) >= 3
+    assert all(each.todo for each in found)
+    where = f" --data {settings.data.path}"
+    assert found[0].todo == f"type `gateway up{where}`"
