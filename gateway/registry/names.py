@@ -49,7 +49,7 @@ How each is spoken to is `gateway/upstream/providers/presets.py`.
 CLIENTS_ADD: dict[str, str] = {"azure": "/openai", "gemini": "/v1beta", "vertex": "/v1beta1/publishers/google"}
 """Providers whose clients add the version to the base URL themselves, and how the paths of their calls begin."""
 
-_ADDED = re.compile(r"/(?:openai|v1|v1beta|v1beta1)(?:/.*)?")
+_ADDED = re.compile(r"/(?:openai|v1|v1beta|v1beta1)(?:/.*)?$")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
