@@ -309,12 +309,12 @@ def test_bad_urls(url: str, home: Home) -> None:
 @pytest.mark.parametrize(
     ("provider", "url", "says"),
     [
-        ("gemini", "https://generativelanguage.googleapis.com/v1beta", "leave out `/v1beta`"),
-        ("gemini", "https://proxy.example/google/v1/", "leave out `/v1`"),
-        ("vertex", "https://aiplatform.googleapis.com/v1beta1/publishers/google", "`/v1beta1/publishers/google`"),
-        ("azure", "https://r.openai.azure.com/openai/deployments/gpt-4o", "leave out `/openai/deployments/gpt-4o`"),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta/models", "leave out `/models`"),
+        ("vertex", "https://aiplatform.googleapis.com/v1beta1/publishers/google", "leave out `/publishers/google`"),
+        ("azure", "https://r.openai.azure.com/openai/deployments/gpt-4o", "leave out `/deployments/gpt-4o`"),
+        ("azure", "https://r.openai.azure.com/openai/v1", ""),
         ("azure", "https://r.openai.azure.com", ""),
-        ("gemini", "https://v1.example/v1beta2", ""),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta", ""),
         ("openai", "https://proxy.example/openai/v1", ""),
     ],
 )
@@ -325,7 +325,7 @@ def test_a_base_url_ends_where_clients_begin(provider: str, url: str, says: str,
     with pytest.raises(GatewayError) as caught:
         upstream(home, "x", url, provider=provider)
     assert caught.value.code == "invalid_base"
-    assert f"clients of {provider} add the version themselves" in caught.value.message
+    assert f"clients of {provider} add the rest of the path themselves" in caught.value.message
     assert says in caught.value.message
 
 
