@@ -55,6 +55,7 @@ class Answer:
     entrypoint: str
     verdict: Verdict
     explanation: pe.Explanation
+    rules: tuple[pe.RuleOutcome, ...]
     unkept: tuple[str, ...]
 
 
@@ -147,14 +148,9 @@ def _answer(
     try:
         compiled = compile_bundle(files, judge.digest, judge.name)
         content = from_files(files.items(), tests=False)
-        explanation = pe.compile(content.modules, content.data).explain(
-            compiled.entrypoint,
-            document,
-            modules=content.modules,
-            strict_builtin_errors=True,  # as in `compile_bundle`
-            limits=_EXPLAINING,
-            **moment,
-        )
+        policies = pe.compile(content.modules, content.data)
+        explain = policies.entrypoint(compiled.entrypoint, strict_builtin_errors=True).explain  # as in `compile_bundle`
+        explanation = explain(document, limits=_EXPLAINING, **moment)
     except pe.PolicyError as error:
         raise GatewayError("bundle_broken", f"bundle `{judge.name}` does not compile: {error}") from error
     try:
@@ -165,7 +161,7 @@ def _answer(
     if len(document["resource"]["models"]) > 1 and not compiled.models:
         verdict = combine([("grant", authorization.one_model(judge.name)), (judge.effect, verdict)])
     unkept = () if "body" in document["request"] else content_paths(compiled.input_paths)
-    return Answer(judge, compiled.entrypoint, verdict, explanation, unkept)
+    return Answer(judge, compiled.entrypoint, verdict, explanation, explanation.rules(content.modules), unkept)
 
 
 def _combined(answers: Sequence[Answer], entry: Mapping[str, Any], document: Mapping[str, Any]) -> Verdict:
