@@ -50,7 +50,8 @@ class Call:
     model: str | None = None
     # Every model that the provider may use, each once and `model` first: a call can name others to fall back on.
     models: tuple[str, ...] = ()
-    params: Mapping[str, str] = field(default_factory=dict)
+    # The parameters of the route; of a JSON API those of the query and the members of the body, too.
+    params: Mapping[str, Any] = field(default_factory=dict)
     # What goes upstream after the `?`.
     query: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False

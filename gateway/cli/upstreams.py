@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,6 +39,10 @@ def add(
         str | None,
         typer.Option("--base-url", metavar="URL", help="Where its API begins, version included, as SDKs have it."),
     ] = None,
+    openapi: Annotated[
+        Path | None,
+        typer.Option("--openapi", metavar="FILE", help="Any JSON API, as this OpenAPI 3 document describes it."),
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
@@ -49,12 +55,16 @@ def add(
     from gateway.registry.names import PROVIDERS
     from gateway.registry.vault import Vault
 
-    speaks = provider or (name if name in PROVIDERS else "openai-compatible")
+    specification = None if openapi is None else _specification(openapi, provider)
+    speaks = provider or ("http" if openapi else name if name in PROVIDERS else "openai-compatible")
+    if speaks == "http" and specification is None:
+        raise GatewayError("invalid_openapi", "a JSON API needs its OpenAPI document", hint="add --openapi FILE")
     # A provider's own URL is the default only for an upstream of its name: a key must not go where nobody meant it to.
     url = base_url or PROVIDERS.get(name, "")
     if not url:
         known = [each for each, its_url in PROVIDERS.items() if its_url]
-        hint = did_you_mean(name, known, "add --base-url URL")
+        meant = did_you_mean(name, known)
+        hint = f"add --base-url URL, or {meant}" if meant else "add --base-url URL"
         raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint=hint)
     secret = _secret(key_env, no_key)
     with local.changing(data) as registry:
@@ -70,11 +80,15 @@ def add(
             default=default,
             insecure=insecure,
             replace=replace,
+            specification=specification,
         )
         if as_json:
             output.print_json(upstream)
         else:
-            served = f"/{upstream.name}/v1/…" + (" and /v1/…" if upstream.default else "")
+            if specification is not None:
+                served = f"/{upstream.name}/…: type `gateway upstreams show {upstream.name}` for its operations"
+            else:
+                served = f"/{upstream.name}/v1/…" + (" and /v1/…" if upstream.default else "")
             typer.echo(f"upstream {upstream.name} at {upstream.base_url}, served under {served}")
 
 
@@ -95,6 +109,46 @@ def list_upstreams(organization: Organization = "default", data: Data = DATA, as
             for u in upstreams
         ],
         empty="no upstreams yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY`",
+    )
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The upstream.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Show the requests that an upstream takes, and under which action a policy sees each."""
+    from gateway.errors import did_you_mean
+    from gateway.registry import queries
+    from gateway.upstream.providers.http import openapi
+    from gateway.upstream.providers.presets import PROVIDERS
+
+    with local.reading(data) as registry:
+        upstreams = {each.name: each for each in queries.upstreams(registry, organization)}
+    if (upstream := upstreams.get(name)) is None:
+        hint = did_you_mean(name, upstreams, "type `gateway upstreams list` to see the upstreams")
+        raise GatewayError("unknown_upstream", f"unknown upstream `{name}`", subject=name, hint=hint)
+    if upstream.specification is not None:
+        operations = [
+            (f"{name}.{each.name}", each.method, f"/{name}{each.path}", [one.name for one in each.parameters])
+            for each in openapi.load(upstream.specification).operations
+        ]
+    else:
+        provider = PROVIDERS[upstream.provider]
+        operations = [
+            (each.action, each.method, f"/{name}{provider.prefix}{each.path}", re.findall(r"\{(\w+)\}", each.path))
+            for each in provider.routes
+        ]
+    if as_json:
+        for action, method, path, params in operations:
+            typer.echo(json.dumps({"action": action, "method": method, "path": path, "params": params}))
+        return
+    output.print_table(
+        ("ACTION", "METHOD", "PATH", "PARAMS"),
+        [(action, method, path, ", ".join(params)) for action, method, path, params in operations],
+        empty="no operations",
     )
 
 
@@ -140,3 +194,20 @@ def _secret(variable: str | None, no_key: bool) -> str | None:
     if not (secret.isascii() and secret.isprintable()) or " " in secret or len(secret) > _MAX_SECRET:
         raise GatewayError("invalid_key", f"what `{variable}` holds is not a key", subject=variable)
     return secret
+
+
+def _specification(path: Path, provider: str | None) -> str:
+    """The operations of an OpenAPI document, as the registry stores them."""
+    from gateway.upstream.providers.http import openapi
+
+    if provider not in (None, "http"):
+        raise GatewayError(
+            "invalid_provider", f"--openapi and --provider {provider} exclude each other", hint="leave --provider out"
+        )
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(openapi.MAX_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise GatewayError("invalid_openapi", f"{path} cannot be read: {reason}", hint="check the path") from None
+    return openapi.dump(openapi.read(text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from starlette.types import Scope
 
@@ -22,7 +23,8 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]
 # Segments of plain characters: no escapes, no empty segment, no parameters. No route needs any other.
 _PATH = re.compile(rb"(?:/[A-Za-z0-9._:-]{1,128})+")
 _DOTS = (b".", b"..")
-_QUERY_VALUE = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+# A plus is no plain character: some servers read a space.
+_QUERY_VALUE = re.compile(r"(?:[A-Za-z0-9._~:@,*-]|%[0-9A-Fa-f]{2}){0,1024}")
 _MULTIPART = re.compile(rb"multipart/form-data; ?boundary=\"?[A-Za-z0-9'()+_./:=?-]{1,70}\"?", re.IGNORECASE)
 # If one of these came twice, two readers of the request could see different things.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
@@ -51,7 +53,7 @@ def head(scope: Scope) -> dict[bytes, bytes]:
 
 
 def query(text: bytes, allowed: frozenset[str]) -> dict[str, str]:
-    """The query by name; `Denied` for names that the route does not know, above all a key, and for what needs escapes.
+    """The query by name; `Denied` for names that the route does not know, above all a key.
 
     A key in a URL ends up in many logs.
     """
@@ -63,8 +65,13 @@ def query(text: bytes, allowed: frozenset[str]) -> dict[str, str]:
         if name in found:
             raise Denied("bad_request", reasons=[f"the query parameter {name} appears twice"])
         if not _QUERY_VALUE.fullmatch(value):
-            raise Denied("bad_request", reasons=[f"the query parameter {name} may hold only plain characters"])
-        found[name] = value
+            raise Denied("bad_request", reasons=[f"the query parameter {name} needs escapes"])
+        try:
+            found[name] = unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            raise Denied("bad_request", reasons=[f"the query parameter {name} is not UTF-8"]) from None
+        if not found[name].isprintable():
+            raise Denied("bad_request", reasons=[f"the query parameter {name} holds control characters"])
     return found
 
 

@@ -13,6 +13,8 @@ import time
 from gateway.errors import GatewayError
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, UpstreamRow
 from gateway.registry.vault import Place, Vault
+from gateway.upstream.providers.base import Provider
+from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Destination, RouteTable
 
@@ -44,7 +46,7 @@ class RegistryView:
         """The table as of this epoch of upstreams or a later one."""
         if epoch != self._table_epoch or time.monotonic() >= self._retry:
             # What is read now is at least as new as the epoch that the caller has seen.
-            rows = [row for row in await self._registry.upstreams() if row.provider in PROVIDERS]
+            rows = [row for row in await self._registry.upstreams() if _provider(row) is not None]
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
             self._table = RouteTable(self._destination(row) for row in rows)
             self._table_epoch = epoch
@@ -74,13 +76,22 @@ class RegistryView:
 
     def _destination(self, row: UpstreamRow) -> Destination:
         secret, fault = self._secrets[row.id, row.version]
+        provider = _provider(row)
+        assert provider is not None
         return Destination(
             id=row.id,
             organization=row.organization,
             name=row.name,
-            provider=PROVIDERS[row.provider],
+            provider=provider,
             base_url=row.base_url,
             default=row.default,
             secret=secret,
             fault=fault,
         )
+
+
+def _provider(row: UpstreamRow) -> Provider | None:
+    """The provider of an upstream; None if a later version of the gateway has added it."""
+    if row.specification is not None:
+        return http.provider(row.name, row.specification)
+    return PROVIDERS.get(row.provider)

@@ -23,7 +23,7 @@ from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
 from gateway.policy.handover import Handover
-from gateway.policy.rollout.fetch import Fetcher
+from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
@@ -62,7 +62,7 @@ class Duties:
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
         self._policies = PolicySync.of(settings, self._registry, self._live)
-        self._fetcher = Fetcher(settings)
+        self._fetcher = fetch.Fetcher(settings)
         self._complaints: dict[str, str] = {}
         self._looked = asyncio.Event()
         self._begun = False
@@ -199,7 +199,7 @@ class Duties:
         outbox.drain(self._registry, self._writer)
 
     def _follow(self) -> None:
-        if self._settings.remote is not None and not self._settings.repository.exists():
+        if fetch.missing(self._settings):
             return  # nothing was fetched yet, which the fetcher has told
         if self._policies.step().outcome != "unchanged":
             self._publish()

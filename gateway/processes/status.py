@@ -178,6 +178,8 @@ def _fault(address: str) -> str:
 def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
     where, ref = str(settings.policies_repository or settings.repository), settings.policies_ref
     fetched = fetch.state(settings)
+    if why := fetch.missing(settings):
+        return Policies(where, ref, problem=why, refusal=refusal)
     problem = fetched.error if fetched else ""
     try:
         head = GitSource(settings.repository, settings.policies_path, ref).head()

@@ -281,8 +281,11 @@ def add_upstream(
     default: bool = False,
     insecure: bool = False,
     replace: bool = False,
+    specification: str | None = None,
 ) -> UpstreamRecord:
-    """A destination with its secret, sealed; `replace` gives an existing one another secret or URL.
+    """A destination with its secret, sealed; `replace` gives an existing one another secret, URL or specification.
+
+    `specification` has the operations of a JSON API (provider `http`).
 
     The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere.
     """
@@ -316,6 +319,7 @@ def add_upstream(
                 updated_ns=now,
             )
         row.provider, row.base_url, row.updated_ns = provider, base_url, now
+        row.specification = specification
         row.is_default = default or row.is_default or not others
         # The version is part of what the secret is bound to: an older ciphertext of this row is of no use.
         row.version += 1

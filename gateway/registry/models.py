@@ -143,6 +143,8 @@ class Upstream(SQLModel, table=True):
     is_default: bool
     secret: bytes | None = Field(default=None, sa_type=LargeBinary)
     version: int
+    # The operations of a JSON API, as the provider `http` stores them; None for every other provider.
+    specification: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
 

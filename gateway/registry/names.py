@@ -21,6 +21,7 @@ RESERVED_ORGANIZATIONS = frozenset({"system"})
 PROVIDERS: dict[str, str] = {
     "openai": "https://api.openai.com/v1",
     "openai-compatible": "",
+    "http": "",
     "anthropic": "https://api.anthropic.com/v1",
     "deepseek": "https://api.deepseek.com/v1",
     "groq": "https://api.groq.com/openai/v1",

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -51,6 +51,8 @@ class UpstreamRow(NamedTuple):
     default: bool
     secret: bytes | None
     version: int
+    # The operations of a JSON API; None where the provider knows its routes.
+    specification: str | None
 
 
 @dataclass(frozen=True, slots=True)

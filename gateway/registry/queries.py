@@ -387,6 +387,7 @@ def upstream_record(organization: Organization, row: Upstream) -> UpstreamRecord
         has_secret=row.secret is not None,
         version=row.version,
         created_ns=row.created_ns,
+        specification=row.specification,
     )
 
 

@@ -107,6 +107,7 @@ class UpstreamRecord:
     has_secret: bool
     version: int
     created_ns: int
+    specification: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from gateway.upstream.providers.presets import PROVIDERS
 
 # A name is one segment; the registry decides whether there is such an upstream.
 _NAMED = re.compile(r"/([A-Za-z0-9._-]{1,128})(/.*)", re.ASCII)
-_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _SEGMENT = "[A-Za-z0-9._:-]{1,128}"
 
 
@@ -55,7 +55,8 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile("".join(texts), re.ASCII)
 
 
-routes_of = functools.cache(Routes)
+# Providers of JSON APIs come and go with their upstreams.
+routes_of = functools.lru_cache(maxsize=1024)(Routes)
 
 FAMILIES = [routes_of(provider) for provider in {each.name: each for each in reversed(PROVIDERS.values())}.values()]
 """One of each family: providers of one family have the same routes."""

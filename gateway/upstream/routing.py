@@ -39,7 +39,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The first half: a path that some provider has a route for.
+    """The first half: a path that some provider has a route for, or that may be one of a JSON API.
 
     A path can be read in two ways where a provider's own begin like an upstream's name (`/openai/v1/…` of Azure). The
     upstream of that name comes first.
@@ -47,12 +47,12 @@ class Target:
 
     method: str
     path: str
-    # The upstream's name and what follows it, if that is a route.
+    # The upstream's name and what follows it, if that is or may be a route.
     named: tuple[str, str] | None
     # The whole path is a route.
     plain: bool
-    # Speaks for the path until the upstream is known: errors have its shape.
-    provider: Provider
+    # Speaks for the path until the upstream is known: errors have its shape. None if no provider has such a route.
+    provider: Provider | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Match:
     endpoint: Endpoint
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def target(method: str, raw_path: bytes) -> Target:
     """What this method and path ask for, or `Denied` with `unknown_route` or `wrong_method`. Needs no registry."""
     path = raw_path.decode("latin-1")
@@ -72,6 +72,9 @@ def target(method: str, raw_path: bytes) -> Target:
         return Target(method, path, named, plain is not None, speaker)
     if plain is not None:
         return Target(method, path, None, True, plain)
+    if named is not None:
+        # Upstreams of JSON APIs have routes of their own, which are known when the organization is.
+        return Target(method, path, named, False, wrong_route.speaker(path))
     raise wrong_route.unknown(method, path)
 
 
@@ -107,14 +110,18 @@ class RouteTable:
         if wanted.named is not None and (named := upstreams.get(wanted.named[0])) is not None:
             match = _match(named, wanted.method, wanted.named[1])
             if match is None:
-                raise wrong_route.unknown(wanted.method, wanted.named[1], [routes_of(named.provider)])
+                raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(named.provider)])
             return match
         if not wanted.plain:
             assert wanted.named is not None
-            raise _no_upstream(wanted, wanted.named[0], upstreams)
+            speaker = _speaker(wanted.method, wanted.named[1])
+            if speaker is None:
+                raise wrong_route.unknown(wanted.method, wanted.path)
+            raise _no_upstream(wanted, speaker.prefix, upstreams)
         default = next(iter(upstreams.values()), None)
         if default is None or not default.default:
-            cause = f"no upstream is the default: name one in the base URL, as in /NAME{wanted.provider.prefix}"
+            prefix = wanted.provider.prefix if wanted.provider is not None else ""
+            cause = f"no upstream is the default: name one in the base URL, as in /NAME{prefix}"
             cause += ", or make one the default with `gateway upstreams add … --default`"
             raise wrong_route.refusal(wanted.method, wanted.path, cause)
         found = [
@@ -134,9 +141,10 @@ def _match(destination: Destination, method: str, path: str) -> Match | None:
     return None if found is None else Match(destination, Endpoint(destination.name, found[0], path, found[1]))
 
 
-def _no_upstream(wanted: Target, name: str, upstreams: Iterable[str]) -> Denied:
+def _no_upstream(wanted: Target, prefix: str, upstreams: Iterable[str]) -> Denied:
     """The refusal of an upstream that this organization does not have; other organizations' are not looked at."""
-    prefix = wanted.provider.prefix
+    assert wanted.named is not None
+    name = wanted.named[0]
     if f"/{name}" == prefix:
         cause = wrong_route.twice(prefix)
     else:

@@ -17,6 +17,7 @@ from gateway.upstream.routes import FAMILIES, Routes, split
 from gateway.upstream.strict_json import shown
 
 _MAX_PATH = 256
+_MAX_LISTED = 20
 # Many clients have these, and many people try them first. What a provider serves is not looked up here.
 _KNOWN_APIS = {
     "/batches": "batches, whose calls no policy would see",
@@ -68,7 +69,9 @@ def _served(families: Sequence[Routes]) -> str:
     listed = []
     for family in families:
         paths = dict.fromkeys(family.provider.prefix + route.path for route in family.provider.routes)
-        listed.append(f"{family.provider.name}: {', '.join(path for path in paths if '{' not in path)}")
+        plain = [path for path in paths if "{" not in path] or list(paths)
+        more = ", …" if len(plain) > _MAX_LISTED else ""
+        listed.append(f"{family.provider.name}: {', '.join(plain[:_MAX_LISTED])}{more}")
     return f"this gateway serves, of {'; of '.join(listed)}; each also under /NAME for the upstream NAME"
 
 

@@ -21,7 +21,7 @@ from dulwich.repo import Repo
 
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST, Files, manifest
-from gateway.policy.rollout import git_objects
+from gateway.policy.rollout import fetch, git_objects
 from gateway.policy.rollout.source import MAX_BYTES, MAX_FILES, GitSource, collect
 from gateway.settings import DataDirectory, Settings
 
@@ -48,8 +48,8 @@ def find(
     Raises `GatewayError` (`nothing_to_check`) if there is no such place.
     """
     if settings is not None and settings.remote is not None and directory is None:
-        if not settings.repository.is_dir():
-            raise _nothing(f"nothing was fetched from {settings.remote.address} yet")
+        if why := fetch.missing(settings):
+            raise _nothing(why, "start `gateway up`, which fetches")
         path = settings.policies_path.strip("/")
         return _committed(Path(path), settings.repository, path, commit or settings.policies_ref)
     if settings is not None and (directory is None or directory.resolve() == settings.repository.resolve()):

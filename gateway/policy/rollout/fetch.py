@@ -38,6 +38,7 @@ _MEMORY = 2 * 1024 * 1024 * 1024
 _MAX_FILE = 512 * 1024 * 1024
 _MAX_CREDENTIAL = 64 * 1024
 _POLL_SECONDS = 0.1
+_MARK = "fetched-from"
 _SSH_OPTIONS = (
     "GlobalKnownHostsFile=/dev/null",
     "StrictHostKeyChecking=yes",
@@ -74,6 +75,14 @@ def state(settings: Settings) -> FetchState | None:
     except (OSError, ValueError, TypeError):
         return None
     return found if found.repository == settings.remote.address else None
+
+
+def missing(settings: Settings) -> str:
+    """Why there is no local copy of the remote repository in these settings; "" if there is one, or no remote."""
+    if settings.remote is None or _origin(settings.repository) == settings.remote.address:
+        return ""
+    last = state(settings)
+    return last.error if last and last.error else f"nothing was fetched from {settings.remote.address} yet"
 
 
 class Fetcher:
@@ -224,11 +233,10 @@ def _fetch(order: dict[str, Any]) -> str:
             remote.host.strip("[]"), port=remote.port, username=remote.user, vendor=_ssh(order), config=None
         )
     target = Path(order["target"])
-    if not (target / "objects").is_dir() or _origin(target) != remote.address:
+    if _origin(target) != remote.address:  # of another address, or a first fetch that did not succeed
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(mode=0o700)
         Repo.init_bare(str(target)).close()
-        (target / "fetched-from").write_text(remote.address, "utf-8")
     name = order["ref"].encode()
     candidates = (Ref(b"refs/heads/" + name), Ref(b"refs/tags/" + name), Ref(name))
     with Repo(str(target)) as repo:
@@ -246,12 +254,14 @@ def _fetch(order: dict[str, Any]) -> str:
             if each != found and each in repo.refs:
                 repo.refs.remove_if_equals(each, None)
         repo.refs[found] = identifier
-        return identifier.decode("ascii")
+    (target / _MARK).write_text(remote.address, "utf-8")
+    return identifier.decode("ascii")
 
 
 def _origin(target: Path) -> str:
+    """The address that a local copy is of; "" if nothing was fetched into it yet."""
     try:
-        return (target / "fetched-from").read_text("utf-8")
+        return (target / _MARK).read_text("utf-8")
     except OSError:
         return ""
 

@@ -20,9 +20,8 @@ _RECENT = 500
 
 def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
     """What has to happen before `bundle` is in force; "" if there is no such bundle in the policies repository."""
-    if settings.remote is not None and not settings.repository.exists():
-        tried = fetch.state(settings)
-        return tried.error if tried and tried.error else f"nothing was fetched from {settings.remote.address} yet"
+    if why := fetch.missing(settings):
+        return why
     source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
     try:
         commit = source.head().commit

@@ -18,12 +18,15 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+from urllib.parse import quote
 
 from yarl import URL
 
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.taps import Tap
+
+_UNQUOTED = "-._~:@,*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Endpoint:
 class Head:
     """What the head of a request says besides its path: only what the route lists.
 
-    `query` holds each name once, with values of plain characters. `headers` are those that go upstream, by their names
+    `query` holds each name once, with values without escapes. `headers` are those that go upstream, by their names
     in lower case; they include the gateway's own. `content_type` is the client's, for a body that is no JSON.
     """
 
@@ -147,8 +150,8 @@ def plain_url(text: str) -> URL:
 
 
 def url_of(base_url: str, path: str, query: Mapping[str, str]) -> URL:
-    """The URL of a route; `path` and `query` hold plain characters only."""
+    """The URL of a route; `path` holds plain characters only, and values of the query are escaped."""
     text = base_url + path
     if query:
-        text += "?" + "&".join(f"{name}={value}" for name, value in query.items())
+        text += "?" + "&".join(f"{name}={quote(value, safe=_UNQUOTED)}" for name, value in query.items())
     return plain_url(text)

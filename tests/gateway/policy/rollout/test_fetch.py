@@ -31,9 +31,10 @@ from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
 from gateway.errors import GatewayError
-from gateway.policy.rollout.fetch import Fetcher, fetch, state
+from gateway.policy.rollout.fetch import Fetcher, fetch, missing, state
 from gateway.policy.rollout.source import GitSource, create_repository
 from gateway.policy.rollout.sync import PolicySync
+from gateway.policy.rollout.whereabouts import missing_step
 from gateway.processes.creation import starter_files
 from gateway.registry import queries
 from gateway.settings import Settings, load_settings
@@ -336,7 +337,40 @@ def test_a_gateway_that_follows_a_repository_elsewhere(
         found = state(load_settings({"data": tmp_path / ".gateway"}, env={}))
         assert found is not None
         assert found.commit == bad
+        told = json.loads(_output(tmp_path, "status", "--json"))["policies"]
+        assert (told["repository"], told["head"]) == (server.url, bad)
+        assert f"cannot fetch policies from {server.url}: " in told["problem"]
+        # What was fetched can be checked by its commit, though the server is gone.
+        assert "`helper` is not a member of a decision" in _output(tmp_path, "policies", "check", "--data", ".gateway")
     finally:
         server.stop()
         assert up.stop() == 0, up.text
     assert TOKEN not in up.text
+
+
+def _output(cwd: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+def test_what_is_told_before_anything_was_fetched(home: Home) -> None:
+    settings = _settings(home, "https://127.0.0.1:9/p.git")
+    assert missing(settings) == "nothing was fetched from https://127.0.0.1:9/p.git yet"
+    Fetcher(settings).step()
+    assert missing(settings).startswith("cannot fetch policies from https://127.0.0.1:9/p.git: ")
+    assert missing_step(settings, home.registry, "b") == missing(settings)
+
+
+def test_another_address_is_another_copy(
+    home: Home, repository: Repository, server: HttpsServer, settings: Settings
+) -> None:
+    """What was fetched from the former address must not be followed because the new one is out of reach."""
+    _fetch(settings)
+    assert missing(settings) == ""
+    moved = _settings(home, server.url.replace("127.0.0.1", "localhost"), policies_ca_file=settings.policies_ca_file)
+    assert missing(moved).startswith("nothing was fetched from https://localhost:")
+    _fails(moved)
+    assert missing(moved)
+    assert _fetch(settings) == repository.first

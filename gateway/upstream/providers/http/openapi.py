@@ -1,0 +1,277 @@
+"""Read an OpenAPI 3 document: which operations an API has, and what a policy can know of a call of each.
+
+Only what the gateway needs is kept: method, path, `operationId`, the parameters, the members of a JSON body, and how
+the API takes its credential. References are followed within the document only. What the gateway could not judge is
+refused when the document is read, not when an agent calls.
+Source: the OpenAPI Specification 3.0.4 and 3.1.1 (https://spec.openapis.org/oas/).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import yaml
+
+from gateway.errors import GatewayError
+
+Place = Literal["path", "query", "header", "body"]
+
+MAX_BYTES = 8 * 1024 * 1024
+MAX_OPERATIONS = 5_000
+_MAX_REFERENCES = 32
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._:-]|\{[A-Za-z_][A-Za-z0-9_]*\})+)+", re.ASCII)
+_TEMPLATE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
+# Headers that the gateway or the connection owns: a client's must not go upstream under these names.
+_RESERVED_HEADERS = frozenset(
+    {"accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie"}
+    | {"expect", "forwarded", "host", "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding"}
+    | {"upgrade", "user-agent", "via"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One value that a call of an operation may have. Names of headers are in lower case."""
+
+    name: str
+    place: Place
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One request that the API knows. `body`: it takes a JSON object."""
+
+    name: str
+    method: str
+    path: str
+    parameters: tuple[Parameter, ...]
+    body: bool
+
+    def at(self, place: Place) -> list[Parameter]:
+        return [each for each in self.parameters if each.place == place]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What an OpenAPI document says. The credential goes into `header`, after `prefix`."""
+
+    operations: tuple[Operation, ...]
+    header: str = "Authorization"
+    prefix: str = "Bearer "
+
+
+def read(text: bytes) -> Api:
+    """The API in an OpenAPI document in JSON or YAML; `GatewayError` with every fault that was found."""
+    if len(text) > MAX_BYTES:
+        raise _bad([f"the document has more than {MAX_BYTES} bytes"])
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader, made stricter)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        first = str(error).replace("\n", " ").strip()
+        raise _bad([f"it is neither YAML nor JSON: {first[:300]}"]) from None
+    if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3."):
+        raise _bad(["it has no member `openapi` with a version 3.x"])
+    reader = _Reader(document)
+    operations = tuple(reader.operations())
+    header, prefix = reader.credential()
+    if not operations and not reader.faults:
+        reader.faults.append("it has no operations")
+    if len(operations) > MAX_OPERATIONS:
+        reader.faults.append(f"it has more than {MAX_OPERATIONS} operations")
+    if reader.faults:
+        raise _bad(reader.faults)
+    return Api(operations, header, prefix)
+
+
+def dump(api: Api) -> str:
+    """The API as it is stored: JSON with sorted keys, so that equal APIs have equal texts."""
+    return orjson.dumps(api, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def load(text: str) -> Api:
+    """The API that `dump` has written."""
+    stored = orjson.loads(text)
+    operations = tuple(
+        Operation(**{**each, "parameters": tuple(Parameter(**one) for one in each["parameters"])})
+        for each in stored["operations"]
+    )
+    return Api(operations, stored["header"], stored["prefix"])
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON has it: no dates, and no aliases, which can make a small document huge."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not supported")
+        return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _Reader:
+    """Walks one document and collects every fault, so that an author can mend them together."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self.faults: list[str] = []
+
+    def operations(self) -> Iterator[Operation]:
+        names: dict[str, str] = {}
+        paths = self._object(self._document.get("paths"), "paths")
+        for path, item in paths.items():
+            shared = self._object(item, f"paths {path}")
+            for method in _METHODS:
+                if method not in shared:
+                    continue
+                where = f"{method.upper()} {path}"
+                operation = self._operation(where, method, str(path), shared, self._object(shared[method], where))
+                if operation is None:
+                    continue
+                if operation.name in names:
+                    self.faults.append(f"{where}: {names[operation.name]} has the same operationId")
+                    continue
+                names[operation.name] = where
+                yield operation
+
+    def _operation(
+        self, where: str, method: str, path: str, shared: Mapping[str, Any], found: Mapping[str, Any]
+    ) -> Operation | None:
+        name = found.get("operationId")
+        if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name):
+            self.faults.append(f"{where}: it needs an operationId of letters, digits, `_` and `-`: it is the action")
+            return None
+        if not _PATH.fullmatch(path):
+            self.faults.append(f"{where}: the path may have letters, digits, `.`, `_`, `:`, `-` and {{parameters}}")
+            return None
+        by_place: dict[tuple[str, str], Parameter] = {
+            ("path", template): Parameter(template, "path", required=True) for template in _TEMPLATE.findall(path)
+        }
+        for holder in (shared, found):
+            for each in self._list(holder.get("parameters"), where):
+                parameter = self._parameter(each, where)
+                if parameter is not None:
+                    by_place[parameter.place, parameter.name] = parameter
+        body = self._body(found.get("requestBody"), where)
+        parameters = [*by_place.values(), *(body or ())]
+        if body is not None and method in ("get", "delete"):
+            self.faults.append(f"{where}: a body has no meaning for this method")
+        return Operation(name, method.upper(), path, tuple(parameters), body is not None)
+
+    def _parameter(self, value: object, where: str) -> Parameter | None:
+        found = self._object(value, where)
+        name, place = found.get("name"), found.get("in")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            self.faults.append(
+                f"{where}: the parameter {name!r} may have letters, digits, `_`, `.` and `-` in its name"
+            )
+            return None
+        if place not in ("path", "query", "header"):
+            self.faults.append(f"{where}: the parameter `{name}` is in {place!r}, which is not path, query or header")
+            return None
+        if place == "header":
+            name = name.lower()
+            if name in ("accept", "content-type", "authorization"):
+                return None  # the specification says that these are to be ignored
+            if name in _RESERVED_HEADERS or name.startswith(("x-forwarded-", "aig-")):
+                self.faults.append(f"{where}: clients must not set the header `{name}`")
+                return None
+        return Parameter(name, place, required=found.get("required") is True)
+
+    def _body(self, value: object, where: str) -> list[Parameter] | None:
+        """The members of the JSON object that is the body; None if there is no body."""
+        if value is None:
+            return None
+        content = self._object(self._object(value, where).get("content"), where)
+        media = next(
+            (each for name, each in content.items() if str(name).partition(";")[0] == "application/json"), None
+        )
+        if media is None:
+            self.faults.append(f"{where}: the body must be application/json")
+            return []
+        schema = self._object(self._object(media, where).get("schema"), where)
+        properties: dict[str, Any] = {}
+        required: set[str] = set()
+        for part in (schema, *self._list(schema.get("allOf"), where)):
+            each = self._object(part, where)
+            properties.update(self._object(each.get("properties") or {}, where))
+            required.update(str(name) for name in self._list(each.get("required"), where))
+        if not properties:
+            self.faults.append(f"{where}: the schema of the body must list its properties: others are refused")
+        for name in properties:
+            if not _NAME.fullmatch(str(name)):
+                self.faults.append(
+                    f"{where}: the property {name!r} of the body may have letters, digits, `_`, `.`, `-`"
+                )
+        return [Parameter(str(name), "body", required=name in required) for name in properties]
+
+    def credential(self) -> tuple[str, str]:
+        """The header that takes the credential, and what stands before it: of the first scheme that is one."""
+        components = self._object(self._document.get("components") or {}, "components")
+        schemes = self._object(components.get("securitySchemes") or {}, "components.securitySchemes")
+        for name, value in schemes.items():
+            scheme = self._object(value, f"securitySchemes {name}")
+            kind, place = scheme.get("type"), scheme.get("in")
+            if kind == "apiKey" and place == "header" and _NAME.fullmatch(str(scheme.get("name"))):
+                return str(scheme["name"]), ""
+            if kind in ("oauth2", "openIdConnect") or (
+                kind == "http" and str(scheme.get("scheme")).lower() == "bearer"
+            ):
+                return "Authorization", "Bearer "
+        if schemes:
+            self.faults.append("none of its securitySchemes is a bearer token or a key in a header")
+        return "Authorization", "Bearer "
+
+    def _object(self, value: object, where: str) -> dict[str, Any]:
+        """`value` with its reference followed; an empty object and a fault if it is none."""
+        for _ in range(_MAX_REFERENCES):
+            if not isinstance(value, dict):
+                self.faults.append(f"{where}: an object is expected")
+                return {}
+            if "$ref" not in value:
+                return value
+            value = self._referred(str(value["$ref"]), where)
+        self.faults.append(f"{where}: references go in a circle")
+        return {}
+
+    def _referred(self, reference: str, where: str) -> object:
+        if not reference.startswith("#/"):
+            self.faults.append(f"{where}: the reference {reference!r} leads out of the document: bundle it first")
+            return {}
+        found: Any = self._document
+        for part in reference[2:].split("/"):
+            key = part.replace("~1", "/").replace("~0", "~")
+            if not isinstance(found, dict) or key not in found:
+                self.faults.append(f"{where}: the reference {reference!r} leads nowhere")
+                return {}
+            found = found[key]
+        return found
+
+    def _list(self, value: object, where: str) -> list[Any]:
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.faults.append(f"{where}: a list is expected")
+            return []
+        return value
+
+
+def _bad(faults: list[str]) -> GatewayError:
+    faults = list(dict.fromkeys(faults))
+    shown = "; ".join(faults[:10]) + (f"; and {len(faults) - 10} more" if len(faults) > 10 else "")
+    return GatewayError(
+        "invalid_openapi", f"the OpenAPI document cannot be used: {shown}", hint="mend it and try again"
+    )

@@ -1,0 +1,136 @@
+"""Any JSON API, as its OpenAPI document describes it: one provider for each such upstream.
+
+An operation's id is the action (`crm.getCustomer`). Its path and query parameters, its declared headers and the members
+of its body are `resource.params`, so a policy can say which records an agent may read. What the document does not
+declare is refused. Specification: docs/architecture.md, section 7.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.call import Call
+from gateway.errors import Denied
+from gateway.upstream import strict_json
+from gateway.upstream.providers import members
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.http import openapi
+from gateway.upstream.strict_json import shown
+from gateway.upstream.taps import DocumentTap, Report, Tap
+
+NAME = "http"
+
+
+class Http:
+    """The provider of one upstream; see `base.Provider` for what each member promises."""
+
+    name = NAME
+    prefix = ""
+    response_headers: tuple[bytes, ...] = (
+        b"etag", b"last-modified", b"link", b"location", b"ratelimit-*", b"retry-after", b"x-ratelimit-*",
+        b"x-request-id", b"x-total-count",
+    )  # fmt: skip
+
+    def __init__(self, upstream: str, api: openapi.Api) -> None:
+        self._header, self._prefix = api.header, api.prefix
+        self._operations = {f"{upstream}.{each.name}": each for each in api.operations}
+        self.routes: Sequence[Route] = tuple(map(_route, self._operations, self._operations.values()))
+
+    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+        operation = self._operations[endpoint.route.action]
+        body = _body(operation, raw) if operation.body else None
+        values: dict[str, Any] = dict(endpoint.params)
+        given = {"query": head.query, "header": head.headers, "body": body or {}}
+        for parameter in operation.parameters:
+            if parameter.place == "path":
+                continue
+            source = given[parameter.place]
+            if parameter.name not in source:
+                if parameter.required:
+                    members.refuse(f"the parameter `{parameter.name}` is missing ({parameter.place})")
+                continue
+            value = _plain(source[parameter.name])
+            # The same name may stand in the path and in the body: a server could take either.
+            if parameter.name in values and values[parameter.name] != value:
+                members.refuse(f"the parameter `{parameter.name}` is given twice, with different values")
+            values[parameter.name] = value
+        return Call(
+            action=endpoint.route.action,
+            upstream=endpoint.upstream,
+            provider=self.name,
+            method=endpoint.route.method,
+            path=endpoint.path,
+            params=values,
+            query=head.query,
+            raw=raw,
+            body=body,
+        )
+
+    def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+        """There are no models, tools or outputs here that could be changed."""
+        return call, ()
+
+    def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
+        sent = dict(headers)
+        if call.body is not None:
+            sent["Content-Type"] = "application/json"
+        if secret is not None:
+            sent[self._header] = self._prefix + secret
+        return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
+
+    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
+        kind = content_type.partition(b";")[0].strip().lower()
+        return DocumentTap(_nothing, expected=kind == b"application/json")
+
+    def error(self, denied: Denied) -> bytes:
+        return orjson.dumps({"error": {"message": denied.text, "type": "gateway_error", "code": denied.code}})
+
+    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+        return b""  # its answers are documents
+
+
+@functools.lru_cache(maxsize=256)
+def provider(upstream: str, specification: str) -> Http:
+    """The provider of an upstream whose API `openapi.dump` has written."""
+    return Http(upstream, openapi.load(specification))
+
+
+def _route(action: str, operation: openapi.Operation) -> Route:
+    return Route(
+        method=operation.method,
+        path=operation.path,
+        action=action,
+        body="json" if operation.body else "none",
+        query=frozenset(each.name for each in operation.at("query")),
+        request_headers=frozenset({b"accept", *(each.name.encode() for each in operation.at("header"))}),
+    )
+
+
+def _body(operation: openapi.Operation, raw: bytes) -> dict[str, Any]:
+    body = strict_json.parse(raw)
+    if not isinstance(body, dict):
+        members.refuse("the body must be an object")
+    declared = {each.name for each in operation.at("body")}
+    for name in body:
+        if name not in declared:
+            members.refuse(f"the member {shown(name)} of the body is not declared for {operation.name}")
+    return body
+
+
+def _plain(value: object) -> object:
+    """A value as policies see it: no floats, whose texts differ between languages; what is large stays in the body."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value
+
+
+def _nothing(document: dict[str, Any], report: Report) -> None:
+    """An answer of such an API reports nothing that the log needs."""

@@ -1,0 +1,87 @@
+"""A JSON API behind the gateway: a policy says which records an agent may read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.registry import changes
+from gateway.registry.vault import Vault
+from gateway.upstream.providers.http import openapi
+
+from .conftest import ACTOR, ORG, Gateway, answer
+
+Run = Callable[..., None]
+
+CRM = b"""
+openapi: 3.0.3
+paths:
+  /customers/{customerId}:
+    get:
+      operationId: getCustomer
+      parameters: [{name: fields, in: query}]
+    patch:
+      operationId: updateCustomer
+      requestBody: {content: {application/json: {schema: {properties: {discount: {type: number}}}}}}
+"""
+
+
+async def add_crm(gateway: Gateway) -> None:
+    await asyncio.to_thread(
+        changes.add_upstream,
+        gateway.registry,
+        Vault.load(gateway.data.keys),
+        actor=ACTOR,
+        organization=ORG,
+        name="crm",
+        provider="http",
+        base_url=f"http://127.0.0.1:{gateway.upstream.port}/api",
+        secret="crm-secret",
+        specification=openapi.dump(openapi.read(CRM)),
+    )
+
+
+def test_records_of_an_api(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer({"name": "Ada"}, etag='"7"')
+        # Known as soon as it was added.
+        assert (await gateway.send(gateway.request(path="/crm/customers/eu-17"))).code == "unknown_route"
+        await add_crm(gateway)
+        reply = await gateway.send(gateway.request(path="/crm/customers/eu-17?fields=name%20tier"))
+        assert (reply.status, reply.json, reply.headers["etag"]) == (200, {"name": "Ada"}, '"7"')
+        (seen,) = gateway.upstream.seen
+        assert seen.head.startswith(b"GET /api/customers/eu-17?fields=name%20tier HTTP/1.1")
+        assert seen.headers["authorization"] == "Bearer crm-secret"
+        # Another record is another matter, and nothing of such a request leaves the gateway.
+        denied = await gateway.send(gateway.request(path="/crm/customers/us-17"))
+        assert (denied.status, denied.code) == (403, "policy_denied")
+        assert len(gateway.upstream.seen) == 1
+        decided = await gateway.entries("decided")
+        assert [(each["action"], each["provider"], each["allow"]) for each in decided] == [
+            ("crm.getCustomer", "http", True),
+            ("crm.getCustomer", "http", False),
+        ]
+        (completed,) = await gateway.entries("completed")
+        assert (completed["outcome"], completed["input_tokens"]) == ("ok", None)
+
+    run(test)
+
+
+def test_what_is_not_declared_never_leaves(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        await add_crm(gateway)
+        for request, code in [
+            (gateway.request(path="/crm/customers/eu-17?expand=all"), "bad_request"),
+            (gateway.request(path="/crm/customers/eu-17?fields=a&fields=b"), "bad_request"),
+            (gateway.request(path="/crm/customers/eu-17?fields=a+b"), "bad_request"),
+            (gateway.request(path="/crm/customers/eu-17?fields=%00"), "bad_request"),
+            (gateway.request(path="/crm/customers/eu-17?fields=%ff"), "bad_request"),
+            (gateway.request(path="/crm/customers/eu-17/orders"), "unknown_route"),
+            (gateway.request({}, path="/crm/customers/eu-17"), "wrong_method"),
+            (gateway.request({"discount": 1, "owner": 1}, method="PATCH", path="/crm/customers/eu-17"), "bad_request"),
+            (gateway.request({"discount": 1}, method="PATCH", path="/crm/customers/eu-17"), "policy_denied"),
+        ]:
+            assert (await gateway.send(request)).code == code
+        assert gateway.upstream.seen == []
+
+    run(test)

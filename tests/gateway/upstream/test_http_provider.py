@@ -1,0 +1,216 @@
+"""Any JSON API from its OpenAPI document: what is read from the document, and what a call of it says to a policy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.call import Call
+from gateway.errors import Denied, GatewayError
+from gateway.upstream import strict_json
+from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.http import openapi
+from gateway.upstream.providers.http.provider import Http
+from gateway.upstream.providers.http.provider import provider as provider_of
+from gateway.upstream.routing import Destination, RouteTable, target
+
+CRM = """
+openapi: 3.1.0
+info: {title: CRM, version: 2026-01-01}
+paths:
+  /v1/customers/{customerId}:
+    parameters:
+      - {name: customerId, in: path, required: true, schema: {type: string}}
+    get:
+      operationId: getCustomer
+      parameters:
+        - {name: fields, in: query, schema: {type: string}}
+        - {name: Accept, in: header}
+        - {$ref: "#/components/parameters/Trace"}
+      responses: {}
+    patch:
+      operationId: updateCustomer
+      requestBody:
+        content:
+          application/json:
+            schema: {$ref: "#/components/schemas/Change"}
+      responses: {}
+  /v1/customers:
+    get:
+      operationId: searchCustomers
+      parameters: [{name: q, in: query, required: true}]
+components:
+  parameters:
+    Trace: {name: X-Trace, in: header}
+  schemas:
+    Change:
+      allOf:
+        - properties: {customerId: {type: string}}
+        - required: [discount]
+          properties: {discount: {type: number}, tags: {type: array}}
+  securitySchemes:
+    key: {type: apiKey, in: header, name: X-Api-Key}
+"""
+
+
+def changed(**paths: Any) -> bytes:
+    """The document with other paths."""
+    return yaml.safe_dump(yaml.safe_load(CRM) | {"paths": paths}).encode()
+
+
+API = openapi.read(CRM.encode())
+PROVIDER = Http("crm", API)
+TABLE = RouteTable([Destination("ups_1", "default", "crm", PROVIDER, "https://crm.example/api", False, "s3cret")])
+
+
+def read(method: str, path: str, body: Any = None, *, query: dict[str, str] | None = None, **headers: str) -> Call:
+    endpoint = TABLE.resolve("default", target(method, path.encode())).endpoint
+    return PROVIDER.read(endpoint, Head(query or {}, headers), b"" if body is None else strict_json.dump(body))
+
+
+def test_what_a_document_says() -> None:
+    found = {each.name: each for each in API.operations}
+    assert found.keys() == {"getCustomer", "updateCustomer", "searchCustomers"}
+    get = found["getCustomer"]
+    assert (get.method, get.path, get.body) == ("GET", "/v1/customers/{customerId}", False)
+    assert [(each.name, each.place, each.required) for each in get.parameters] == [
+        ("customerId", "path", True),
+        ("fields", "query", False),
+        ("x-trace", "header", False),
+    ]
+    assert [(each.name, each.required) for each in found["updateCustomer"].at("body")] == [
+        ("customerId", False),
+        ("discount", True),
+        ("tags", False),
+    ]
+    assert (API.header, API.prefix) == ("X-Api-Key", "")
+    assert openapi.load(openapi.dump(API)) == API
+    assert openapi.read(json.dumps(yaml.safe_load(CRM), default=str).encode()) == API
+
+
+def test_a_call() -> None:
+    found = read("GET", "/crm/v1/customers/c-17", query={"fields": "name,tier"}, **{"x-trace": "t1"})
+    assert (found.action, found.provider, found.upstream) == ("crm.getCustomer", "http", "crm")
+    assert found.params == {"customerId": "c-17", "fields": "name,tier", "x-trace": "t1"}
+    assert (found.model, found.models, found.tools, found.body) == (None, (), (), None)
+    outgoing = PROVIDER.prepare(found, "https://crm.example/api", "s3cret", {"x-trace": "t1"})
+    assert str(outgoing.url) == "https://crm.example/api/v1/customers/c-17?fields=name,tier"
+    assert outgoing.headers == {"x-trace": "t1", "X-Api-Key": "s3cret"}
+    assert PROVIDER.edit(found, Edits(max_output_tokens=1, model="m")) == (found, ())
+
+
+def test_a_call_with_a_body() -> None:
+    found = read("PATCH", "/crm/v1/customers/c-17", {"customerId": "c-17", "discount": 0.25, "tags": ["a", 1.5]})
+    assert found.params == {"customerId": "c-17", "discount": "0.25", "tags": ["a", "1.5"]}
+    assert found.body == {"customerId": "c-17", "discount": 0.25, "tags": ["a", 1.5]}
+
+
+def test_a_query_is_escaped_again() -> None:
+    found = read("GET", "/crm/v1/customers", query={"q": "a b&c=d/é"})
+    assert found.params == {"q": "a b&c=d/é"}
+    url = PROVIDER.prepare(found, "https://crm.example", None, {}).url
+    assert url.raw_query_string == "q=a%20b%26c%3Dd%2F%C3%A9"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"discount": 1, "customerId": "c-18"}, "given twice"),
+        ({"customerId": "c-17"}, "`discount` is missing"),
+        ({"discount": 1, "Discount": 2}, "not declared"),
+        ({"discount": 1, "owner": "me"}, "not declared"),
+        ([], "must be an object"),
+    ],
+)
+def test_a_body_that_is_not_declared_is_refused(body: Any, says: str) -> None:
+    with pytest.raises(Denied) as caught:
+        read("PATCH", "/crm/v1/customers/c-17", body)
+    assert caught.value.code == "bad_request"
+    assert says in caught.value.text
+
+
+def test_a_missing_parameter_is_refused() -> None:
+    with pytest.raises(Denied) as caught:
+        read("GET", "/crm/v1/customers")
+    assert "`q` is missing" in caught.value.text
+
+
+@pytest.mark.parametrize("path", ["/crm/v1/orders", "/crm/v1/customers/a/b", "/crm/v1/customers/a%2fb", "/crm/"])
+def test_what_is_not_declared_is_no_route(path: str) -> None:
+    with pytest.raises(Denied) as caught:
+        TABLE.resolve("default", target("GET", path.encode()))
+    assert caught.value.code == "unknown_route"
+
+
+def test_another_method_is_refused() -> None:
+    with pytest.raises(Denied) as caught:
+        TABLE.resolve("default", target("DELETE", b"/crm/v1/customers/c-17"))
+    assert caught.value.code == "wrong_method"
+
+
+def test_other_organizations_have_no_such_route() -> None:
+    with pytest.raises(Denied) as caught:
+        TABLE.resolve("other", target("GET", b"/crm/v1/customers/c-17"))
+    assert caught.value.code == "unknown_route"
+    assert "crm" not in caught.value.text.replace("/crm/", "")
+
+
+GET = {"operationId": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"{", "neither YAML nor JSON"),
+        (b"a: \xff", "neither YAML nor JSON"),
+        (b"swagger: '2.0'", "no member `openapi`"),
+        (b"openapi: 3.0.0\nx: &a [1]\ny: *a", "aliases are not supported"),
+        (b"openapi: 3.0.0\npaths: {}", "no operations"),
+        (b"openapi: 3.0.0", "paths: an object is expected"),
+        (changed(**{"/a": {"get": {}}}), "GET /a: it needs an operationId"),
+        (changed(**{"/a": {"get": GET}, "/b": {"get": dict(GET)}}), "GET /b: GET /a has the same operationId"),
+        (changed(**{"/a b": {"get": GET}}), "GET /a b: the path may have"),
+        (changed(**{"/a": {"get": {**GET, "parameters": [{"name": "a b", "in": "query"}]}}}), "in its name"),
+        (changed(**{"/a": {"get": {**GET, "parameters": [{"name": "s", "in": "cookie"}]}}}), "in 'cookie'"),
+        (changed(**{"/a": {"get": {**GET, "parameters": [{"name": "Host", "in": "header"}]}}}), "must not set"),
+        (changed(**{"/a": {"get": {**GET, "parameters": [{"$ref": "other.yaml#/x"}]}}}), "leads out of the document"),
+        (changed(**{"/a": {"get": {**GET, "parameters": [{"$ref": "#/nowhere"}]}}}), "leads nowhere"),
+        (changed(**{"/a": {"post": {**GET, "requestBody": {"content": {"text/csv": {}}}}}}), "be application/json"),
+        (
+            changed(**{"/a": {"post": {**GET, "requestBody": {"content": {"application/json": {"schema": {}}}}}}}),
+            "must list its properties",
+        ),
+        (
+            CRM.replace("type: apiKey, in: header", "type: apiKey, in: query").encode(),
+            "none of its securitySchemes",
+        ),
+        (CRM.replace("Trace: {name: X-Trace, in: header}", 'Trace: {$ref: "#/components/parameters/Trace"}').encode(),
+         "references go in a circle"),
+    ],
+)  # fmt: skip
+def test_a_document_that_cannot_be_used(text: bytes, says: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        openapi.read(text)
+    assert caught.value.code == "invalid_openapi"
+    assert says in caught.value.message
+
+
+def test_every_fault_is_named() -> None:
+    with pytest.raises(GatewayError) as caught:
+        openapi.read(changed(**{"/a": {"get": {}}, "/b": {"put": {}}}))
+    assert "GET /a" in caught.value.message
+    assert "PUT /b" in caught.value.message
+
+
+def test_upstreams_of_one_document_have_their_own_actions() -> None:
+    text = openapi.dump(API)
+    assert provider_of("crm", text) is provider_of("crm", text)
+    other = provider_of("erp", text)
+    table = RouteTable([replace(next(iter(TABLE._upstreams["default"].values())), name="erp", provider=other)])
+    match = table.resolve("default", target("GET", b"/erp/v1/customers/c-17"))
+    assert match.endpoint.route.action == "erp.getCustomer"
+    assert isinstance(match.endpoint, Endpoint)
