@@ -7,6 +7,7 @@ Chat completions (`chat.py`), responses (`responses.py`), embeddings, moderation
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -90,6 +91,8 @@ class OpenAI:
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         if call.body is None:
             return call, ()
+        if self._dialect.reports_usage:
+            edits = replace(edits, report_usage=False)
         if call.action == chat.ACTION:
             return chat.edit(call, edits, self._dialect)
         if call.action in _RESPONSES:
