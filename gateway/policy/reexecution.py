@@ -57,6 +57,7 @@ class Answer:
     entrypoint: str
     verdict: Verdict
     explanation: pe.Explanation
+    rules: tuple[pe.RuleOutcome, ...]
     unkept: tuple[str, ...]
 
 
@@ -199,20 +200,10 @@ def _answer(
     bundles: Path, judge: Judge, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
 ) -> Answer:
     compiled, files = _compile(bundles, judge)
-    try:
-        content = from_files(files.items(), tests=False)
-        explanation = pe.compile(content.modules, content.data).explain(
-            compiled.entrypoint,
-            document,
-            modules=content.modules,
-            strict_builtin_errors=True,  # as in `compile_bundle`
-            limits=_EXPLAINING,
-            **_moment(document, drawn, seed),
-        )
-    except pe.PolicyError as error:
-        raise GatewayError("bundle_broken", f"bundle `{judge.name}` does not compile: {error}") from error
+    explanation = compiled.explain(document, limits=_EXPLAINING, **_moment(document, drawn, seed))
+    rules = explanation.rules(from_files(files.items(), tests=False).modules)
     verdict = _verdict(compiled, judge, document, drawn, seed)
-    return Answer(judge, compiled.entrypoint, verdict, explanation, _unkept(compiled, document))
+    return Answer(judge, compiled.entrypoint, verdict, explanation, rules, _unkept(compiled, document))
 
 
 def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:

@@ -219,7 +219,7 @@ def test_the_explained_build_gives_the_same_value(run: Callable[..., None], tmp_
             again = judge_again(tmp_path / "data" / "bundles", decision.decided.entry, decision.input)
             for answer in again.answers:
                 value = answer.explanation.value
-                held = {rule.path.rsplit(".", 1)[1] for rule in answer.explanation.rules if rule.held}
+                held = {rule.path.rsplit(".", 1)[1] for rule in answer.rules if rule.held}
                 if answer.explanation.error is None:
                     assert {name for name, item in value.items() if item != []} <= held
                 else:
