@@ -33,6 +33,8 @@ class Report:
     """The facts that a provider reports in its answer."""
 
     usage: Usage | None = None
+    # How much sound it was, where it is not counted in tokens.
+    seconds: int | None = None
     model: str | None = None
     # It reports a failure inside a stream, whose status was sent long ago.
     failed: bool = False
@@ -41,11 +43,12 @@ class Report:
 
 
 class Event(enum.Enum):
-    """What to do with one event of a stream."""
+    """What to do with one event of a stream. `PERHAPS_LAST` is held back until another follows or the body ends."""
 
     SHOW = enum.auto()
     HIDE = enum.auto()
     END = enum.auto()
+    PERHAPS_LAST = enum.auto()
 
 
 ReadDocument = Callable[[dict[str, Any], Report], None]
@@ -84,12 +87,15 @@ class DocumentTap:
 
     streaming = False
 
-    def __init__(self, read: ReadDocument, *, expected: bool = False) -> None:
-        """`expected`: the upstream announces JSON, so that an unreadable document was cut off."""
+    def __init__(self, read: ReadDocument, *, expected: bool = False, opaque: bool = False) -> None:
+        """`expected`: the upstream announces JSON, so that an unreadable document was cut off.
+
+        `opaque`: nothing is read from the body, such as an image or a file.
+        """
         self._read = read
         self._expected = expected
         self._copy: list[bytes] = []
-        self._whole = True  # whether the copy has everything until now
+        self._whole = not opaque  # whether the copy has everything until now
         self.kept = 0
         self._held = b""
         self.report = Report()
@@ -131,7 +137,10 @@ class DocumentTap:
 
 
 class EventTap:
-    """A stream of events: holds back the terminal one and all that follows it."""
+    """A stream of events: holds back the terminal one and all that follows it.
+
+    Where a stream has no terminal event but ends with its body, the newest event that may be its last is held back.
+    """
 
     streaming = True
 
@@ -159,18 +168,32 @@ class EventTap:
             found = self._read(event, self.report)
             if found is Event.END:
                 self.ended = True
-                self._held = b"".join(events[position:])
+                self._held += b"".join(events[position:])
                 break
+            if found is Event.HIDE:
+                continue
+            if self._held:
+                if not sse.data_of(event):
+                    self._held += event  # a comment does not show that the stream goes on
+                    continue
+                now.append(self._held)
+                self._held = b""
             if found is Event.SHOW:
                 now.append(event)
+            else:
+                self._held = event
         return b"".join(now)
 
     def finish(self) -> bytes:
         # A stream may end without the blank line that ends its last event.
         rest = self._splitter.rest
-        if rest and not self.ended:
+        if self.ended:
+            return self._held + rest
+        # What is still held back was the last event, unless another has begun.
+        self.ended = bool(self._held) and not sse.data_of(rest)
+        if rest:
             found = self._read(rest, self.report)
-            self.ended = found is Event.END
+            self.ended = self.ended or found in (Event.END, Event.PERHAPS_LAST)
             rest = b"" if found is Event.HIDE else rest
         return self._held + rest
 
