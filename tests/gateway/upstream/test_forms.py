@@ -148,7 +148,7 @@ REFUSED = {
     "another spelling": body(part("mo_del", b"m")),
     "a space in a name": body(part("model ", b"m")),
     "an escaped name": body(part("mod%65l", b"m")),
-    "letters that look alike": body(part("mоdel", b"m")),  # noqa: RUF001
+    "letters that look alike": body(part("mоdel", b"m")),
     "an empty name": body(part("")),
     "unbalanced brackets": body(part("a[b", b"m")),
     "the field that names the charset": body(part("_charset_", b"utf-16")),
