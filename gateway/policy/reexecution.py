@@ -20,7 +20,8 @@ from gateway.identity.principals import Effect
 from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import compile_bundle, content_paths
-from gateway.policy.decision import ALLOWED, Verdict, combine
+from gateway.policy.decision import ALLOWED, Verdict, combine, read
+from gateway.policy.obligations import Conflict, Obligations, together
 from policy_engine.bundle import from_files
 
 # The work that a request may take, but more time: this machine may be slower, and nobody waits for a provider.
@@ -66,7 +67,7 @@ class Recorded:
     code: str
     reasons: tuple[str, ...]
     detail: str
-    max_output_tokens: int | None
+    obligations: Obligations
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def recorded(entry: Mapping[str, Any]) -> Recorded:
         code=str(entry.get("reason")),
         reasons=tuple(_document(entry, "reasons_json", [])),
         detail=str(entry.get("detail") or ""),
-        max_output_tokens=entry.get("max_output_tokens"),
+        obligations=_obligations(entry),
     )
 
 
@@ -114,8 +115,8 @@ def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, 
     except GatewayError as error:
         return Reexecution(before, (), None, None, error.message)
     verdict = _combined(answers, entry, document)
-    same = _same(before, verdict)
-    problem = "" if same else _not_comparable(before, entry, answers)
+    same = _same(before, verdict, changed=_changed(entry))
+    problem = "" if same else _not_comparable(before, entry, answers, verdict)
     return Reexecution(before, answers, verdict, same or (None if problem else False), problem)
 
 
@@ -175,20 +176,30 @@ def _combined(answers: Sequence[Answer], entry: Mapping[str, Any], document: Map
         [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
     )
     verdict = authorization.with_references(verdict, foreign)
-    edits = set(_document(entry, "edits_json", []))
-    asked = document["request"]["max_output_tokens"]
-    if (
-        verdict.code == ALLOWED
-        and edits - {_USAGE_EDIT}
-        and authorization.changes_again(verdict.max_output_tokens, asked)
-    ):
+    if verdict.code == ALLOWED and _changed(entry) and authorization.unmet(verdict.obligations, document):
         return authorization.CHANGED_TWICE
     return verdict
 
 
-def _same(before: Recorded, verdict: Verdict) -> bool:
-    """Whether a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them."""
-    if before.code != verdict.code or before.max_output_tokens != verdict.max_output_tokens:
+def _changed(entry: Mapping[str, Any]) -> bool:
+    """The gateway changed this call as the policies obliged it to, so that what is kept is the second judgement."""
+    return bool(set(_document(entry, "edits_json", [])) - {_USAGE_EDIT})
+
+
+def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
+    """Whether a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them.
+
+    Of a call that was changed the obligations of both judgements are recorded, so the second may add nothing to them.
+    """
+    if before.code != verdict.code:
+        return False
+    obliged = verdict.obligations
+    if changed:
+        try:
+            obliged = together([before.obligations, obliged])
+        except Conflict:
+            return False
+    if before.obligations != obliged:
         return False
     kept, now = list(before.reasons), list(verdict.reasons)
     if kept and kept[-1] == f"… and {len(now) - len(kept) + 1} more":
@@ -199,12 +210,16 @@ def _same(before: Recorded, verdict: Verdict) -> bool:
     )
 
 
-def _not_comparable(before: Recorded, entry: Mapping[str, Any], answers: Sequence[Answer]) -> str:
+def _not_comparable(before: Recorded, entry: Mapping[str, Any], answers: Sequence[Answer], verdict: Verdict) -> str:
     """Why another verdict is no contradiction; empty if it is one."""
     if before.code == "policy_deadline":
         return "the policies took too long then; they were given more time now"
     if before.code == "limit_exceeded":
         return "the policies allow it; a limit was used up when it was recorded"
+    if before.code == "policy_unsupported" and verdict.code == ALLOWED and verdict.obligations:
+        return "the policies allow it; the gateway could not do what they oblige it to"
+    if before.code == authorization.CHANGED_TWICE.code and verdict.code == ALLOWED and _changed(entry):
+        return "the policies allow it; once more they would have changed the request, in a way that is not kept"
     if unkept := sorted({path for each in answers for path in each.unkept}):
         return f"content is not kept, and policies read it: {', '.join(unkept)}"
     if before.detail.startswith("the decision cannot be recorded"):
@@ -212,6 +227,14 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], answers: Sequenc
     if entry.get("engine") not in (None, authorization.engine_version()):
         return f"version {entry.get('engine')} judged then, and this is {authorization.engine_version()}"
     return ""
+
+
+def _obligations(entry: Mapping[str, Any]) -> Obligations:
+    """The obligations in an entry; those that no decision could have had are not taken from it."""
+    members = dict(_document(entry, "obligations_json", {}))
+    if (cap := entry.get("max_output_tokens")) is not None:
+        members["max_output_tokens"] = cap
+    return read({"obligations": members}, "guard").obligations
 
 
 def _document(entry: Mapping[str, Any], name: str, empty: Any) -> Any:

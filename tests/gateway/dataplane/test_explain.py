@@ -103,7 +103,18 @@ deny contains "tools are for small models" if {
     not endswith(input.resource.model, "-mini")
 }
 
-obligations := {"max_output_tokens": 40} if input.resource.model == "gpt-capped"
+obligations := object.union_n([each | some each in _obliged])
+
+_obliged contains {"max_output_tokens": 40} if input.resource.model == "gpt-capped"
+
+_obliged contains {"strip_tools": {"b", "c"}} if input.request.stream
+
+_obliged contains {"model": "gpt-4o-mini"} if {
+    input.resource.model == "gpt-4o"
+    input.request.messages != 1
+}
+
+_obliged contains {"set_headers": {"x-purpose": "stream"}} if input.request.stream
 """
 
 

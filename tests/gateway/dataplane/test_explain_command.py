@@ -127,7 +127,7 @@ def test_what_held_is_shown_with_its_values(log: Log, gateway: Command) -> None:
     shown = json.loads(out)
     assert (code, shown["agrees"], shown["judged_again"]["reason"]) == (0, True, "allowed")
     (bundle,) = shown["bundles"]
-    assert bundle["max_output_tokens"] == 50
+    assert bundle["obligations"] == {"max_output_tokens": 50}
     held = [(each["rule"], each["line"], each["values"]) for each in bundle["rules"] if each["held"]]
     assert held == [
         ("data.bot.authz.allow", 7, [True]),
