@@ -80,7 +80,7 @@ def test_an_edit_of_images() -> None:
     sent = PROVIDER.prepare(call, "https://api.example/v1", "sk", {})
     assert sent.body == call.raw
     assert sent.headers["Content-Type"].startswith("multipart/form-data; boundary=")
-    named = form("/images/edits", [("mask", PNG)], **{"image[0][file_id]": "file-1"})
+    named = form("/images/edits", [("mask", PNG)], model="m", **{"image[0][file_id]": "file-1"})
     assert named.references == (Reference("file", "file-1"),)
 
 
@@ -119,6 +119,7 @@ def test_a_transcription() -> None:
         ("/audio/speech", {"model": "x", "stream_format": True}),
         ("/audio/speech", {"model": "x", "voice": {}}),
         ("/audio/transcriptions", {}),
+        ("/images/edits", {"prompt": "x"}),  # a policy could not give it a model
         ("/audio/transcriptions", {"model": "x", "stream": "1"}),
         ("/audio/transcriptions", {"model": "x", "fallbacks": "y"}),
         ("/audio/transcriptions", {"model[]": ["x", "y"]}),

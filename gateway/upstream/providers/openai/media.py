@@ -96,7 +96,7 @@ def _facts(action: str, given: Mapping[str, Any]) -> dict[str, Any]:
             members.refuse(f"`{name}` is not supported: the model is named in `model`")
     named = given.get("model")
     is_image = action.startswith("images.")
-    if named is not None or not is_image:  # images have a default
+    if named is not None or action != IMAGES:  # which has a default, and can be given a model by a policy
         named = members.model(named)
     facts: dict[str, Any] = {
         "model": named,
