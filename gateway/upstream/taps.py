@@ -109,11 +109,7 @@ class DocumentTap:
     def feed(self, chunk: bytes, last: bool) -> bytes:
         if not chunk:
             return b""
-        if self._whole:
-            self._copy.append(chunk)
-            self.kept += len(chunk)
-            if self.kept > MAX_DOCUMENT_BYTES:
-                self.forget()
+        self._keep(chunk)
         if last:
             now, self._held = self._held, chunk
             return now
@@ -131,9 +127,47 @@ class DocumentTap:
         finally:
             self._copy.clear()
         self.ended = True
+        self._read_all(document)
+        return self._held
+
+    def _keep(self, chunk: bytes) -> None:
+        if self._whole:
+            self._copy.append(chunk)
+            self.kept += len(chunk)
+            if self.kept > MAX_DOCUMENT_BYTES:
+                self.forget()
+
+    def _read_all(self, document: object) -> None:
         if isinstance(document, dict):
             self._read(document, self.report)
-        return self._held
+
+
+class ArrayTap(DocumentTap):
+    """One JSON array whose elements arrive as they are made: holds back the bracket that may be its end.
+
+    Another document, such as an error, passes as it does elsewhere.
+    """
+
+    _is_array: bool | None = None  # not known before its first character
+
+    def feed(self, chunk: bytes, last: bool) -> bytes:
+        if self._is_array is None and (begun := chunk.lstrip()):
+            self._is_array = begun.startswith(b"[")
+        if last or not self._is_array:
+            return super().feed(chunk, last)
+        self._keep(chunk)
+        shown = len(chunk.rstrip(b"] \t\r\n"))
+        if not shown:
+            self._held += chunk
+            if len(self._held) > sse.MAX_EVENT_BYTES:
+                raise sse.EventTooLargeError
+            return b""
+        now, self._held = self._held + chunk[:shown], chunk[shown:]
+        return now
+
+    def _read_all(self, document: object) -> None:
+        for element in document if isinstance(document, list) else [document]:
+            super()._read_all(element)
 
 
 class EventTap:

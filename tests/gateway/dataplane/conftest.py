@@ -139,6 +139,7 @@ class Upstream:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.handler: Handler = answer(COMPLETION)
+        self.port = 0
         self.connections = 0
         self.closed = 0
         self.port = 0

@@ -16,6 +16,7 @@ from gateway.call import Call, Reference, Usage
 from gateway.upstream import sse, strict_json
 from gateway.upstream.providers import forms, members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Route
+from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
 from gateway.upstream.providers.openai.headers import FORWARDED
 from gateway.upstream.providers.prompts import digest
@@ -72,7 +73,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
         query=head.query,
         raw=raw,
         body=body,
-        **_facts(action, given),
+        **_facts(action, given, endpoint.params),
         **facts,
     )
 
@@ -86,24 +87,26 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         return call, ()
     assert call.body is not None
     body = {**call.body, "model": edits.model}
-    return replace(call, raw=strict_json.dump(body), body=body, **_facts(call.action, body)), (MODEL_EDIT,)
+    return replace(call, raw=strict_json.dump(body), body=body, **_facts(call.action, body, call.params)), (MODEL_EDIT,)
 
 
-def _facts(action: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a call that its own ones determine."""
+def _facts(action: str, given: Mapping[str, Any], path: Mapping[str, str]) -> dict[str, Any]:
+    """The members of a call that those of its body and the parameters of its path determine."""
     for name in _UNSEEN:
         if given.get(name) is not None:
             members.refuse(f"`{name}` is not supported: the model is named in `model`")
     named = given.get("model")
     is_image = action.startswith("images.")
-    if named is not None or action != IMAGES:  # which has a default, and can be given a model by a policy
+    if DEPLOYMENT in path:
+        named = deployment(path[DEPLOYMENT], [] if named is None else [named])
+    elif named is not None or action != IMAGES:  # which has a default, and can be given a model by a policy
         named = members.model(named)
     facts: dict[str, Any] = {
         "model": named,
         "models": () if named is None else (named,),
         "stream": members.boolean(given.get("stream"), "stream"),
         "modalities": ("image",) if is_image else ("audio",),
-        "params": _params(given),
+        "params": {**path, **_params(given)},
     }
     if action == SPEECH:
         form = given.get("stream_format")

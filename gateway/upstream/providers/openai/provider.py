@@ -7,6 +7,7 @@ Chat completions (`chat.py`), responses (`responses.py`), embeddings, moderation
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -99,6 +100,8 @@ class OpenAI:
             return call, ()
         if call.action in media.ACTIONS:
             return media.edit(call, edits)
+        if self._dialect.reports_usage:
+            edits = replace(edits, report_usage=False)
         if call.action == chat.ACTION:
             return chat.edit(call, edits, self._dialect)
         if call.action in _RESPONSES:
