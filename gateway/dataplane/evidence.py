@@ -37,7 +37,7 @@ def decided(exchange: Exchange) -> Decided:
         "provider": call.provider,
         "model": requested[0] if requested else None,
         "method": call.method,
-        "path": call.path,
+        "path": exchange.requested_path or call.path,
         "stream": call.stream,
         **authorization.fields(),
         "request_bytes": len(exchange.received),

@@ -40,8 +40,9 @@ class Exchange:
     call: Call | None = None
     # The provider's names for what the gateway changed in the body, in order.
     edits: tuple[str, ...] = ()
-    # The models that the client named, if policies have put another in their place.
+    # The models that the client named, if policies have put another in their place, and the path, which may name one.
     requested_models: tuple[str, ...] = ()
+    requested_path: str = ""
 
     # Steps 5 and 6
     authorization: Authorization | None = None
@@ -72,7 +73,7 @@ class Exchange:
         """Put a call in the place of the client's, which differs from it by these edits."""
         assert self.call is not None
         if call.models != self.call.models:
-            self.requested_models = self.call.models
+            self.requested_models, self.requested_path = self.call.models, self.call.path
         self.call = call
         self.edits += edits
 

@@ -56,7 +56,7 @@ def log(run: Callable[..., None], tmp_path: Path) -> Log:
             reply = await gateway.chat(model)
             found.decisions[model] = reply.headers["x-decision-id"]
         await gateway.chat("gpt-4o", "Authorization: Bearer aig_sk_nonsense")
-        await gateway.send(gateway.request({}, path="/v2/chat"))
+        await gateway.send(gateway.request({}, path="/chat"))
         files = {".manifest": MANIFEST, "authz.rego": READS_CONTENT.encode()}
         digest = policy_bundle.publish(gateway.data.bundles, files)
         bundle = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
