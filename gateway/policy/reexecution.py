@@ -241,8 +241,10 @@ def _combined(
         [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
     )
     verdict = authorization.with_references(verdict, foreign)
-    if verdict.code == ALLOWED and _changed(entry) and authorization.unmet(verdict.obligations, document):
-        return authorization.CHANGED_TWICE
+    if verdict.code == ALLOWED and authorization.unmet(verdict.obligations, document):
+        # Of a call that was changed, the obligation may be of the first judgement, which is not kept, or of the second.
+        first = not _changed(entry) or entry.get("reason") == "policy_unsupported"
+        return Verdict("policy_unsupported") if first else authorization.CHANGED_TWICE
     return verdict
 
 
@@ -281,7 +283,7 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
         return "the policies took too long then; they were given more time now"
     if before.code == "limit_exceeded":
         return "the policies allow it; a limit was used up when it was recorded"
-    if before.code == "policy_unsupported" and verdict.code == ALLOWED and verdict.obligations:
+    if before.code == "policy_unsupported" and verdict.code == ALLOWED and _changed(entry):
         return "the policies allow it; the gateway could not do what they oblige it to"
     if before.code == authorization.CHANGED_TWICE.code and verdict.code == ALLOWED and _changed(entry):
         return "the policies allow it; once more they would have changed the request, in a way that is not kept"

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from gateway.cli import main
+from gateway.cli.audit_reexecute import judged_again
 from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations
 from gateway.registry.records import BundleRecord
@@ -115,6 +116,10 @@ def test_the_log_shows_and_explains_it(
         tools = [function("delete_order"), function("delete_all")]
         assert (await gateway.chat("gpt-4o", tools=tools)).status == 200
         assert (await gateway.chat("gpt-x")).status == 200
+        # More answers than tokens: one that nothing can change, and one that is changed as far as possible.
+        for tokens in (1, 100):
+            reply = await gateway.chat("gpt-x", stream=True, n=60, max_tokens=tokens)
+            assert (reply.status, reply.code) == (403, "policy_unsupported")
         put_into_force(gateway, CHANGES_AGAIN)
         assert (await gateway.chat("gpt-4o")).status == 403
         ids.extend(entry["id"] for entry in await gateway.entries("decided"))
@@ -131,4 +136,6 @@ def test_the_log_shows_and_explains_it(
         again = json.loads(capsys.readouterr().out)
         problems.append((again["agrees"], again["problem"]))
     twice = "the policies allow it; once more they would have changed the request, in a way that is not kept"
-    assert problems == [(True, None), (True, None), (None, twice)]
+    assert problems == [(True, None)] * 4 + [(None, twice)]
+    decisions = judged_again(tmp_path / "data" / "audit.db", tmp_path / "data" / "bundles")
+    assert decisions.document() == {"agree": 4, "apart": {twice: 1}, "otherwise": []}
