@@ -29,6 +29,7 @@ from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
 from gateway.upstream import routing
+from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import Edits, Head
 from gateway.upstream.providers.presets import PROVIDERS
 
@@ -87,7 +88,8 @@ class DryRun:
         epochs = await self._view.epochs()
         match = (await self._view.routes(epochs.upstreams)).resolve(principal.organization, target)
         provider = match.destination.provider
-        call, edits = provider.edit(provider.read(match.endpoint, Head(), raw), Edits(report_usage=True))
+        head = Head(content_type=forms.content_type(raw)) if match.endpoint.route.body == "multipart" else Head()
+        call, edits = provider.edit(provider.read(match.endpoint, head, raw), Edits(report_usage=True))
         judges, epoch = await self._judges(principal)
         foreign = self._references.foreign(
             principal.organization, match.destination.id, principal.agent_id, call.references
