@@ -30,29 +30,25 @@ _MAX_MODELS = 32
 
 # Members by which compatible servers do what no policy could see, and why that is refused.
 _UNSEEN = {
-    "engine": "the model is named in `model`",
-    "preset": "a request names its models and tools itself",
-    "plugins": "tools are listed in `tools`",
-    "compound_custom": "models and tools are named in `model` and `tools`",
-    "extra_body": "its members stand in the request itself",
-    # Where such a name is known it beats the documented ones, and with them a policy's cap.
-    **dict.fromkeys(
-        ("max_new_tokens", "n_predict", "num_predict"),
-        "the output limit is `max_tokens` or `max_completion_tokens`",
-    ),
-    "chat_template": "prompts are written in `messages`",
+    **members.UNSEEN,
+    **dict.fromkeys(("max_output_tokens", "instructions"), "this is a name of the Responses API"),
 }
 
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "models", "fallbacks", "route", "messages", "stream", "stream_options", "tools", "tool_choice"}
-    | {"functions", "web_search_options", "n", "store"}
+    | {"functions", "web_search_options", "n", "store", "moderation"}
     | set(LIMITS)
     | _UNSEEN.keys()
 )
 _MESSAGE_NAMES = frozenset({"role", "content", "audio", "tool_calls"})
 _DEFINITIONS = frozenset({"function", "custom"})
-_TOOL_NAMES = frozenset({"type", "name"}) | _DEFINITIONS
+_TOOL_NAMES = frozenset({"type", "name", "model", "models", "fallbacks", "server_label"}) | _DEFINITIONS
+# Of tools that a server runs itself: where they are, and what they look into.
+_SERVERS = ("server_url", "connector_id")
+_HELD = {"vector_store_ids": "vector_store", "file_ids": "file"}
+_HOSTED_NAMES = _TOOL_NAMES | {"server_url", "connector_id", "vector_store_ids", "file_ids"}
+_TOOL_KINDS = _DEFINITIONS | {"mcp"}
 _TOOL_CALL_NAMES = frozenset({"id"}) | _TOOL_NAMES
 _PART_NAMES = frozenset({"type", "text", "file", "file_id", "image_url", "input_audio"})
 _OPTION_NAMES = frozenset({"include_usage"})
@@ -64,6 +60,8 @@ _THEIRS = frozenset(
     {"metadata", "logit_bias", "chat_template_kwargs", "guided_json", "structured_outputs", "json_schema"}
 )
 _SCHEMA = frozenset({"schema"})
+# These may hold what elsewhere would be unseen: a choice among the listed tools, a schema, a limit within the limit.
+_HARMLESS = (_THEIRS - {"chat_template_kwargs"}) | {"response_format", "function_call", "prediction", "reasoning"}
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: bytes) -> Call:
@@ -75,6 +73,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
     for name in _UNSEEN:
         if name in body:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    members.check_unread(body, _CALL_NAMES, _HARMLESS)
     for name, value in body.items():
         if value.__class__ is dict and name not in _THEIRS:
             members.check_nested(value, _SETTING_NAMES, _SCHEMA)
@@ -98,7 +97,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
         roles=tuple(message["role"] for message in messages),
         messages=len(messages),
         system_prompts=tuple(digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
-        references=_references(messages),
+        references=_references(body, messages),
         stores=members.boolean(body.get("store"), "store"),
         modalities=_modalities(body, messages),
     )
@@ -122,15 +121,16 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         body = _stripped(body, edits.strip_tools)
         tools = _tools(body)
         names.append(TOOLS_EDIT)
-    models = call.models
-    if edits.model is not None and models != (edits.model,):
+    if edits.model is not None:
         # A list of models to fall back on would bring the others back.
-        body = {name: value for name, value in body.items() if name not in ("models", "fallbacks", "route")}
-        body["model"] = edits.model
-        models = (edits.model,)
-        names.append(MODEL_EDIT)
+        kept = {name: value for name, value in body.items() if name not in ("models", "fallbacks", "route")}
+        kept["model"] = edits.model
+        if kept != body:
+            body = kept
+            names.append(MODEL_EDIT)
     if not names:
         return call, ()
+    models = _models(body)
     changed = replace(
         call,
         raw=strict_json.dump(body),
@@ -139,6 +139,8 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         models=models,
         max_output_tokens=limit,
         tools=tools,
+        # A tool that is gone looks into nothing.
+        references=_references(body, body["messages"]),
     )
     return changed, tuple(names)
 
@@ -203,9 +205,13 @@ def _models(body: dict[str, Any]) -> tuple[str, ...]:
                     members.refuse(f"an object in `{name}` must have the member `model` and no other")
                 each = each["model"]
             found.append(members.model(each, f"a model in `{name}`"))
+    if body.get("moderation") is not None:
+        found.append(members.model(members.one_object(body["moderation"], "moderation", _FALLBACK_NAMES).get("model")))
+    for tool in members.objects(body.get("tools"), "tools", _HOSTED_NAMES):
+        found += members.tool_models(tool, _DEFINITIONS)
     if body.get("route") not in (None, "fallback"):
         members.refuse('`route` must be "fallback": a request names its models itself')
-    if not found:
+    if body.get("model") is None and not (body.get("models") or body.get("fallbacks")):
         members.refuse("`model` must be a string")
     if len(found) > _MAX_MODELS:
         members.refuse(f"a request must not name more than {_MAX_MODELS} models")
@@ -262,7 +268,7 @@ def _messages(value: object) -> list[dict[str, Any]]:
 
 
 def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
-    tools = [_tool(item) for item in members.objects(body.get("tools"), "tools", _TOOL_NAMES)]
+    tools = [_tool(item) for item in members.objects(body.get("tools"), "tools", _HOSTED_NAMES)]
     functions = members.objects(body.get("functions"), "functions", _TOOL_NAMES)
     tools += [Tool("function", members.text(item.get("name"), "`name` of a tool")) for item in functions]
     if body.get("web_search_options") is not None:
@@ -272,10 +278,14 @@ def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
 
 def _tool(item: dict[str, Any]) -> Tool:
     # Some compatible servers take a function without its type.
-    kind = members.word(item.get("type", "function" if "function" in item else None), "`type` of a tool")
+    kind = item.get("type", "function" if "function" in item else None)
+    kind = members.kind(kind, "`type` of a tool", _TOOL_KINDS)
     # Some servers look for a function whatever the type says: what is called must not have two names.
     if more := sorted(item.keys() & (_DEFINITIONS - {kind})):
         members.refuse(f"a tool of type {shown(kind)} must not have a member `{more[0]}`")
+    if kind == "mcp":
+        label = members.text(item.get("server_label"), "`server_label` of a tool")
+        return Tool(kind, label, members.server(item, _SERVERS))
     if kind not in _DEFINITIONS:
         return Tool(kind, "")  # the provider runs it itself: its type says what it is
     if "name" in item:
@@ -308,9 +318,15 @@ def _modalities(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tup
     return tuple(sorted(found - {"text"}))
 
 
-def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
-    """What a message can name of the provider's state: uploaded files, and the audio of an earlier answer."""
+def _references(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
+    """What a call can name of the provider's state: files, the audio of an earlier answer, and what tools look into."""
     found: list[Reference] = []
+    for tool in body.get("tools") or ():
+        for name, kind in _HELD.items():
+            for listed in members.values_of(tool, name, _DEFINITIONS):
+                if not isinstance(listed, list):
+                    members.refuse(f"`{name}` must be a list")
+                found += [Reference(kind, _id(each)) for each in listed]
     for message in messages:
         if (audio := message.get("audio")) is not None:
             found.append(Reference("audio", _id(members.one_object(audio, "audio", _PART_NAMES).get("id"))))

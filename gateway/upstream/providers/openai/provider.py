@@ -7,6 +7,7 @@ Chat completions (`chat.py`), responses (`responses.py`), embeddings, moderation
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -21,7 +22,8 @@ from gateway.upstream.providers.openai.edits import USAGE_EDIT
 from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
-_FORWARDED = frozenset({b"accept", b"openai-beta", b"idempotency-key"})
+_BETA = "openai-beta"
+_FORWARDED = frozenset({b"accept", _BETA.encode(), b"idempotency-key"})
 _RESUME = frozenset({"stream", "starting_after", "include_obfuscation"})
 _PAGES = frozenset({"after", "before", "limit", "order"})
 _RESPONSES = frozenset({responses.CREATE, responses.COUNT})
@@ -62,6 +64,11 @@ class OpenAI:
         self._dialect = dialect
 
     def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+        betas = members.features(head.headers.get(_BETA), _BETA)
+        call = self._read(endpoint, head, raw)
+        return replace(call, betas=betas) if betas else call
+
+    def _read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
         action = endpoint.route.action
         if action == chat.ACTION:
             return chat.read(endpoint, head, self.name, self._dialect, raw)
@@ -69,6 +76,9 @@ class OpenAI:
             return responses.read(endpoint, head, self.name, raw)
         if endpoint.route.body == "json":
             return simple.read(endpoint, head, self.name, raw)
+        streams = head.query.get("stream", "false")
+        if streams not in ("true", "false"):
+            members.refuse("the query parameter `stream` must be true or false")
         named, response = endpoint.params.get("model"), endpoint.params.get("response_id")
         return Call(
             action=action,
@@ -84,7 +94,7 @@ class OpenAI:
             models=() if named is None else (named,),
             # Responses are state: an agent sees its own.
             references=() if response is None else (Reference("response", response),),
-            stream=head.query.get("stream") == "true",
+            stream=streams == "true",
         )
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
