@@ -22,6 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.:$-]+")
 _NO_SIGNS = str.maketrans("", "", "_.:$-/")
 _WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 _FEATURE = re.compile(r"[A-Za-z0-9_.=-]{1,128}")
+_UNSEEN_CHARACTERS = frozenset({"Cf", "Cc", "Mn", "Co", "Cn"})
 _KIND = re.compile(r"[a-z0-9_.:/-]{1,128}")
 
 UNSEEN = {
@@ -105,7 +106,8 @@ def _by_bare(names: frozenset[str]) -> dict[str, str]:
 
 def _bare(name: str) -> str:
     """The letters and digits of a name, in lower case, however they are written; all of it if it has none."""
-    plain = unicodedata.normalize("NFKC", name).casefold()
+    seen = (each for each in name.partition("\0")[0] if unicodedata.category(each) not in _UNSEEN_CHARACTERS)
+    plain = unicodedata.normalize("NFKC", "".join(seen)).casefold()
     return "".join(each for each in plain if each.isalnum()) or name
 
 
@@ -225,13 +227,24 @@ def kind(value: object, what: str, known: frozenset[str]) -> str:
     return found
 
 
-def tool_models(tool: dict[str, Any], theirs: frozenset[str]) -> Iterator[str]:
-    """The models that a tool brings, at any depth; `theirs` hold the client's own, such as a JSON Schema."""
+def tool_models(tool: dict[str, Any], names: frozenset[str], theirs: frozenset[str]) -> Iterator[str]:
+    """The models that a tool brings, at any depth.
+
+    `names` have one spelling in all its objects; `theirs` hold the client's own, such as a JSON Schema.
+    """
+    check_nested(tool, names, theirs)
     for name in ("models", "fallbacks"):
         if any(True for _ in values_of(tool, name, theirs)):
             refuse(f"a tool must not have a member `{name}`: it names its model in `model`")
     for each in values_of(tool, "model", theirs):
         yield model(each, "`model` of a tool")
+
+
+def no_server(item: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """Refuse the address of an MCP server in a tool that is none."""
+    for name in names:
+        if item.get(name) is not None:
+            refuse(f"only a tool of type mcp may have a member `{name}`")
 
 
 def server(item: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -37,7 +37,7 @@ _UNSEEN = {
     **dict.fromkeys(("max_output_tokens", "max_completion_tokens"), "the output limit is `max_tokens`"),
     **dict.fromkeys(("betas", "anthropic_beta"), "features are switched on by the header `anthropic-beta`"),
     "anthropic_version": "the version is chosen by the header `anthropic-version`",
-    "prompt": "prompts are written in `messages`",
+    **dict.fromkeys(("prompt", "input"), "prompts are written in `messages`"),
     "functions": "tools are listed in `tools`",
     "instructions": "the system prompt is `system`",
 }
@@ -57,8 +57,11 @@ _STATE_NAMES = frozenset({"type", "previous_message_id"})
 _SUMMARY_NAMES = frozenset({"type", "instructions", "edits"})
 _MESSAGE_NAMES = frozenset({"role", "content"})
 _BLOCK_NAMES = frozenset({"type", "text", "source", "content", "file_id", "tool", "container_id"})
-_SOURCE_NAMES = frozenset({"type", "file_id", "content"})
-_TOOL_NAMES = frozenset({"type", "name", "model", "models", "fallbacks", "mcp_server_name", "function", "custom"})
+# Of blocks, objects whose names are not the provider's.
+_OWN_NAMES = frozenset({"input", "citations", "tool", "tools", "trigger"})
+_TOOL_NAMES = frozenset(
+    {"type", "name", "model", "models", "fallbacks", "mcp_server_name", "function", "custom", "url", "server_url"}
+)
 _SERVER_NAMES = frozenset({"type", "name", "url"})
 _CONTAINER_NAMES = frozenset({"id", "skills"})
 _SKILL_NAMES = frozenset({"type", "skill_id", "version"})
@@ -215,6 +218,7 @@ def _blocks(content: object, depth: int = 0) -> Iterator[dict[str, Any]]:
     if depth == _MAX_DEPTH:
         members.refuse("the content of a message is nested too deeply")
     for block in members.objects(content, "content", _BLOCK_NAMES):
+        members.check_nested(block, _BLOCK_NAMES, _OWN_NAMES)
         if block.get("type") is not None:
             members.kind(block["type"], "`type` of a block", _BLOCK_KINDS)
         yield block
@@ -223,14 +227,15 @@ def _blocks(content: object, depth: int = 0) -> Iterator[dict[str, Any]]:
         if isinstance(block.get("content"), dict):
             yield from _blocks([block["content"]], depth + 1)
         if isinstance(block.get("source"), dict):
-            members.check_names(block["source"], _SOURCE_NAMES)
             yield from _blocks(block["source"].get("content"), depth + 1)
 
 
 def _models(body: dict[str, Any], fallbacks: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> tuple[str, ...]:
     """The model, those to fall back on, and those that tools consult (the advisor tool)."""
     named = [members.model(each) for each in (body["model"], *(entry.get("model") for entry in fallbacks))]
-    brought = [each for tool in _tool_objects(body, blocks) for each in members.tool_models(tool, _SCHEMAS)]
+    brought = [
+        each for tool in _tool_objects(body, blocks) for each in members.tool_models(tool, _TOOL_NAMES, _SCHEMAS)
+    ]
     return tuple(dict.fromkeys([*named, *brought]))
 
 
@@ -260,6 +265,7 @@ def _tool(item: dict[str, Any]) -> Tool:
     # As chat completions have it: a server could look for the name there.
     if more := sorted(item.keys() & {"function", "custom"}):
         members.refuse(f"a tool must not have a member `{more[0]}`: its name stands in `name`")
+    members.no_server(item, ("url", "server_url"))
     kind = item.get("type")
     if kind is None or kind == "custom":
         # As with other providers: the agent itself carries it out.
@@ -311,13 +317,11 @@ def _container(value: object) -> tuple[list[Tool], list[Reference]]:
 
 
 def _files(blocks: list[dict[str, Any]]) -> Iterator[Reference]:
-    """The uploaded files and the containers that blocks name."""
+    """The uploaded files and the containers that blocks name: in themselves, in their source, or deeper."""
     for block in blocks:
-        if block.get("container_id") is not None:
-            yield Reference("container", _id(block["container_id"]))
-        for holder in (block, block.get("source")):
-            if isinstance(holder, dict) and holder.get("file_id") is not None:
-                yield Reference("file", _id(holder["file_id"]))
+        for name, kind in (("container_id", "container"), ("file_id", "file")):
+            for each in members.values_of(block, name, _OWN_NAMES):
+                yield Reference(kind, _id(each))
 
 
 def _id(value: object) -> str:

@@ -45,9 +45,9 @@ _MESSAGE_NAMES = frozenset({"role", "content", "audio", "tool_calls"})
 _DEFINITIONS = frozenset({"function", "custom"})
 _TOOL_NAMES = frozenset({"type", "name", "model", "models", "fallbacks", "server_label"}) | _DEFINITIONS
 # Of tools that a server runs itself: where they are, and what they look into.
-_SERVERS = ("server_url", "connector_id")
+_SERVERS = ("server_url", "connector_id", "tunnel_id")
 _HELD = {"vector_store_ids": "vector_store", "file_ids": "file"}
-_HOSTED_NAMES = _TOOL_NAMES | {"server_url", "connector_id", "vector_store_ids", "file_ids"}
+_HOSTED_NAMES = _TOOL_NAMES | {"server_url", "connector_id", "tunnel_id", "vector_store_ids", "file_ids"}
 _TOOL_KINDS = _DEFINITIONS | {"mcp"}
 _TOOL_CALL_NAMES = frozenset({"id"}) | _TOOL_NAMES
 _PART_NAMES = frozenset({"type", "text", "file", "file_id", "image_url", "input_audio"})
@@ -208,7 +208,7 @@ def _models(body: dict[str, Any]) -> tuple[str, ...]:
     if body.get("moderation") is not None:
         found.append(members.model(members.one_object(body["moderation"], "moderation", _FALLBACK_NAMES).get("model")))
     for tool in members.objects(body.get("tools"), "tools", _HOSTED_NAMES):
-        found += members.tool_models(tool, _DEFINITIONS)
+        found += members.tool_models(tool, _HOSTED_NAMES, _DEFINITIONS)
     if body.get("route") not in (None, "fallback"):
         members.refuse('`route` must be "fallback": a request names its models itself')
     if body.get("model") is None and not (body.get("models") or body.get("fallbacks")):
@@ -286,6 +286,7 @@ def _tool(item: dict[str, Any]) -> Tool:
     if kind == "mcp":
         label = members.text(item.get("server_label"), "`server_label` of a tool")
         return Tool(kind, label, members.server(item, _SERVERS))
+    members.no_server(item, _SERVERS)
     if kind not in _DEFINITIONS:
         return Tool(kind, "")  # the provider runs it itself: its type says what it is
     if "name" in item:

@@ -33,6 +33,8 @@ _UNSEEN = {
     # Names of the output limit that this API does not have; a compatible server might honour one.
     **dict.fromkeys(("max_tokens", "max_completion_tokens"), "the output limit is `max_output_tokens`"),
     **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`"),
+    **dict.fromkeys(("messages", "system"), "what is said stands in `input` and `instructions`"),
+    "functions": "tools are listed in `tools`",
 }
 
 # Members whose other spellings are refused, per kind of object.
@@ -153,7 +155,7 @@ def _further_models(body: dict[str, Any], tools: list[dict[str, Any]]) -> Iterat
     for tool in tools:
         # What these take as parameters is a JSON Schema.
         theirs = _SCHEMAS | {"parameters"} if tool.get("type") in ("function", "custom") else _SCHEMAS
-        yield from members.tool_models(tool, theirs)
+        yield from members.tool_models(tool, _TOOL_NAMES, theirs)
 
 
 def _stores(body: dict[str, Any]) -> bool:
@@ -223,11 +225,12 @@ def _tool(item: dict[str, Any]) -> Tool:
     # As chat completions have it: a server could look for the name there.
     if more := sorted(item.keys() & {"function", "custom"}):
         members.refuse(f"a tool must not have a member `{more[0]}`: its name stands in `name`")
-    if kind in ("function", "custom", "namespace"):
-        return Tool(kind, members.text(item.get("name"), "`name` of a tool"))
     if kind == "mcp":
         label = members.text(item.get("server_label"), "`server_label` of a tool")
         return Tool(kind, label, members.server(item, _SERVERS))
+    members.no_server(item, _SERVERS)
+    if kind in ("function", "custom", "namespace"):
+        return Tool(kind, members.text(item.get("name"), "`name` of a tool"))
     return Tool(kind, "")  # the provider runs it itself: its type says what it is
 
 
