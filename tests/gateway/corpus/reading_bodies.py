@@ -146,7 +146,7 @@ def simple(body: Facts, action: str) -> Facts:
         several = (
             len(prompts) if isinstance(prompts, list) and not all(isinstance(each, int) for each in prompts) else 1
         )
-        answers = [body[name] for name in ("n", "best_of") if body.get(name) is not None]
+        answers = [body[name] for name in ("n", "best_of") if isinstance(body.get(name), int)]
         facts["limit"] = _limit(body, max(answers, default=1) * several)
     elif action == "moderations":
         facts["modalities"] = ["image"] if any(True for _ in deep(body.get("input"), "image_url")) else []
