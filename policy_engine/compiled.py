@@ -17,7 +17,6 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
 from policy_engine.codegen.context import Code, Query
-from policy_engine.codegen.explaining import Explaining, Trace
 from policy_engine.codegen.observer import Covering, Observer, Traced
 from policy_engine.codegen.profile import Profile, Profiling
 from policy_engine.codegen.steps import Recording
@@ -128,12 +127,6 @@ class Compiled:
     def _watched(self, path: Path, watch: type[Observer]) -> Document:
         with depth_refused():
             unit = self.unit(self.program, watch)
-            return unit.code, unit.value(path)
-
-    def explained(self, path: Path, trace: Trace) -> Document:
-        """The function of a build whose rules note in `trace` how far they have come."""
-        with depth_refused():
-            unit = Unit(self.program, partial(Explaining, trace))
             return unit.code, unit.value(path)
 
     def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:

@@ -34,10 +34,9 @@ from policy_engine.codegen.context import (
     run_of,
 )
 from policy_engine.codegen.entry import entry_factory
-from policy_engine.codegen.explaining import Trace
 from policy_engine.codegen.export import Export, export, failure
 from policy_engine.codegen.profile import Profile
-from policy_engine.codegen.steps import Step, steps
+from policy_engine.codegen.steps import Step, Steps, steps
 from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
 from policy_engine.compiler import compile_program
@@ -47,7 +46,7 @@ from policy_engine.errors import (
     BuiltinError,
     PolicyError,
 )
-from policy_engine.explanation import Explanation, outcomes
+from policy_engine.explanation import Explanation
 from policy_engine.facts import Facts
 from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
@@ -176,27 +175,6 @@ class Policies:
         """What the rules of a package define, with types, constant values and places, in order of the places."""
         return self._compiled.members(_path(path))
 
-    def explain(
-        self,
-        path: str,
-        input: Value = UNDEFINED,  # noqa: A002
-        *,
-        modules: Mapping[str, str],
-        strict_builtin_errors: bool = False,
-        now_ns: int | None = None,
-        seed: int | None = None,
-        limits: Limits | None = None,
-        replay: Mapping[str, Value] | None = None,
-    ) -> Explanation:
-        """The document at a constant path, which rules made it, and where the others failed.
-
-        `modules` are the sources that were compiled. An error of the evaluation is in the result, not raised. Slow:
-        the policies are compiled anew for every call.
-        """
-        return _Asked(self, _path(path), strict_builtin_errors).explain(
-            input, modules, now_ns=now_ns, seed=seed, limits=limits, replay=replay
-        )
-
     def packages(self) -> dict[str, Path]:
         """The package of each module, by file name."""
         return dict(self._compiled.packages)
@@ -255,14 +233,33 @@ class Entrypoint(Protocol):
         Raises `PolicyError`: conflicts, budgets, values that are no JSON, and builtin errors under strict.
         """
 
-    @property
-    def decide(self) -> _Decide:
-        """The document, and what it depended on."""
+    def decide(
+        self,
+        input: Value = UNDEFINED,  # noqa: A002
+        *,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        replay: Mapping[str, Value] | None = None,
+        trace: bool = False,
+    ) -> Decision:
+        """The document, and what it depended on. Raises `PolicyError` like a call.
 
-    def steps(self, input: Value = UNDEFINED, *, limits: Limits | None = None) -> list[Step]:  # noqa: A002
-        """Every expression that the decision evaluates, in order: what it saw, and whether it succeeded.
+        `now_ns` sets the clock, `seed` the random source; `replay` takes a former decision's `nondeterministic`.
+        """
 
-        If the decision is an error they end where it was raised. No index leaves out rules.
+    def explain(
+        self,
+        input: Value = UNDEFINED,  # noqa: A002
+        *,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        replay: Mapping[str, Value] | None = None,
+    ) -> Explanation:
+        """The document, which rules made it, where the others failed, and every expression that was evaluated.
+
+        An error of the evaluation is in the result, not raised. No index leaves out rules, so it is slow.
         """
 
 
@@ -320,7 +317,7 @@ class _Asked:
         function.__name__ = function.__qualname__ = "entrypoint"
         function.__doc__ = Entrypoint.__call__.__doc__
         function.decide = self.decide
-        function.steps = self.steps
+        function.explain = self.explain
         return function  # type: ignore[no-any-return]
 
     def decide(
@@ -358,14 +355,27 @@ class _Asked:
             return tuple.__new__(Decision, (answer, {}, (), None, None))  # `Decision(…)` takes as long as a small rule
         return Decision(answer, _recorded(run), tuple(run.prints or ()))
 
-    def steps(self, input: Value = UNDEFINED, *, limits: Limits | None = None) -> list[Step]:  # noqa: A002
+    def explain(
+        self,
+        input: Value = UNDEFINED,  # noqa: A002
+        *,
+        now_ns: int | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        replay: Mapping[str, Value] | None = None,
+    ) -> Explanation:
         limits = limits or self._options.limits
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
-        start = (replace(self._options, print=None), self._strict, limits, deadline, None, None, None)
-        with suppress(PolicyError):  # loops may be nested too deeply for this build
-            code, function = self._compiled.recording(self._path)
-            return _recorded_steps(function, [input, *beginning(code, start, self._data, self._indexes)])
-        return []
+        start = (replace(self._options, print=None), self._strict, limits, deadline, now_ns, seed, replay)
+        value, failed, noted = UNDEFINED, None, Steps()
+        try:
+            code, function = self._compiled.recording(self._path)  # loops may be nested too deeply for this build
+            query = [input, *beginning(code, start, self._data, self._indexes)]
+            noted = steps(query)
+            value = _exported(_evaluated(function, query), query)
+        except PolicyError as error:
+            failed = error
+        return Explanation(value, failed, noted, self._compiled.program)
 
     def _explain(self, value: Value, start: Start) -> Decision:
         """A traced decision."""
@@ -377,57 +387,6 @@ class _Asked:
         run = run_of(query)
         run.look_at_clock()
         return Decision(answer, _recorded(run), tuple(run.prints or ()), _coverage(code, run), tuple(run.fired or ()))
-
-    def explain(
-        self,
-        value: Value,
-        modules: Mapping[str, str],
-        *,
-        now_ns: int | None,
-        seed: int | None,
-        limits: Limits | None,
-        replay: Mapping[str, Value] | None,
-    ) -> Explanation:
-        limits = limits or self._options.limits
-        options = replace(self._options, print=None)
-
-        def context(code: Code, replay: Mapping[str, Value] | None) -> Query:
-            deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
-            start = (options, self._strict, limits, deadline, now_ns, seed, replay)
-            return [value, *beginning(code, start, self._data, self._indexes)]
-
-        trace = Trace()
-        code, function = self._compiled.explained(self._path, trace)
-        query = context(code, replay)
-        answer, failure = UNDEFINED, None
-        try:
-            answer = _exported(_evaluated(function, query), query)
-        except PolicyError as error:
-            failure = error
-        recorded = {**(replay or {}), **(run_of(query).recorded or {})}
-
-        def lookup(path: str) -> Value:
-            code, function = self._compiled.document(_path(path))
-            query = context(code, recorded)
-            return _exported(_evaluated(function, query), query)
-
-        rules = outcomes(self._compiled.program, trace, modules, value, lookup)
-        return Explanation(answer, failure, rules)
-
-
-class _Decide(Protocol):
-    """The signature of `Entrypoint.decide`."""
-
-    def __call__(
-        self,
-        input: Value = ...,  # noqa: A002
-        *,
-        now_ns: int | None = None,
-        seed: int | None = None,
-        limits: Limits | None = None,
-        replay: Mapping[str, Value] | None = None,
-        trace: bool = False,
-    ) -> Decision: ...
 
 
 class Decision(NamedTuple):
@@ -443,13 +402,6 @@ class Decision(NamedTuple):
     prints: tuple[str, ...]
     coverage: dict[str, tuple[int, ...]] | None = None
     why: tuple[str, ...] | None = None
-
-
-def _recorded_steps(function: Callable[[Query], Any], query: Query) -> list[Step]:
-    """The steps of an evaluation, up to its error if it has one."""
-    with suppress(PolicyError):
-        _evaluated(function, query)
-    return steps(query).all
 
 
 def _recorded(run: Run) -> dict[str, Value]:
@@ -509,9 +461,12 @@ class PreparedQuery:
         return _results(shape, self._rows(code, function, input)), profile
 
     def steps(self, input: Value = UNDEFINED) -> list[Step]:  # noqa: A002
-        """Every expression that is evaluated for the bindings, in order, like `Entrypoint.steps`."""
+        """Every expression that is evaluated for the bindings, in order, up to an error."""
         code, function, _ = self._policies._compiled.recording_query(self._query)
-        return _recorded_steps(function, self._begin(code, input, quiet=True))
+        query = self._begin(code, input, quiet=True)
+        with suppress(PolicyError):
+            _evaluated(function, query)
+        return steps(query).all
 
     def _rows(self, code: Code, function: Rows, value: Value, *, quiet: bool = False) -> list[tuple[Value, ...]]:
         query = self._begin(code, value, quiet=quiet)

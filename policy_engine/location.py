@@ -21,6 +21,10 @@ class Location(NamedTuple):
     def __str__(self) -> str:
         return f"{self.file}:{self.row}" if self.file else str(self.row)
 
+    def contains(self, other: Location) -> bool:
+        """Whether a span of the same file lies in this one."""
+        return self[1:3] <= other[1:3] and other[3:5] <= self[3:5]
+
     def text_in(self, source: str) -> str:
         """The source text of the span."""
         lines = source.split("\n")[self.row - 1 : self.end_row]

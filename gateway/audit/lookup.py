@@ -67,6 +67,11 @@ def decision(db: sqlite3.Connection, found: Found) -> Decision:
     return Decision(decided, search.by_event(db, closing_id(decided.event_id)), _document(kept))
 
 
+def decided_after(db: sqlite3.Connection, position: int, limit: int) -> list[tuple[Found, dict[str, Any] | None]]:
+    """The next decisions after a position, in order, each with its input as far as it is kept."""
+    return [(found, _document(kept)) for found, kept in search.decided_after(db, position, limit)]
+
+
 def _document(kept: bytes | None) -> dict[str, Any] | None:
     try:
         document = json.loads(kept) if kept else None

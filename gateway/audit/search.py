@@ -146,6 +146,15 @@ def private_input(db: sqlite3.Connection, position: int) -> bytes | None:
     return row[0] if row and isinstance(row[0], bytes) else None
 
 
+def decided_after(db: sqlite3.Connection, position: int, limit: int) -> list[tuple[Found, bytes | None]]:
+    """The next decisions after a position, in order, with the input documents that are kept beside them."""
+    columns = _SELECT.format(leaf="entry.leaf, private.input")
+    query = f"{columns} LEFT JOIN private ON private.entry_id = entry.id"
+    query += " WHERE entry.id > ? AND entry.kind = 'decided' ORDER BY entry.id LIMIT ?"
+    rows = db.execute(query, (position, limit)).fetchall()
+    return [(_found((*row[:6], row[7])), row[6] if isinstance(row[6], bytes) else None) for row in rows]
+
+
 # ---- by id
 
 

@@ -7,9 +7,6 @@ open decisions of processes that are not known to be alive).
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +14,7 @@ import typer
 
 from gateway.cli import audit_list, audit_show, explain, output
 from gateway.cli.audit_files import log_directory, opened_log
+from gateway.cli.audit_reexecute import judged_again, print_decisions
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -71,26 +69,36 @@ def verify(
         ),
     ] = None,
     known_checkpoint: Known = None,
+    reexecute: Annotated[
+        bool, typer.Option("--reexecute", help="Judge every decision again, by the policies and the input of then.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Verify the whole log: leaves, trees, signatures, completeness.
+    """Verify the whole log: leaves, trees, signatures, completeness; and the decisions themselves, if asked.
 
-    Exit codes: 0 valid, 1 tampered with, 2 it could not be checked, 3 valid, but the newest entries are not signed yet
-    or decisions are open.
+    Exit codes: 0 valid, 1 tampered with or decided otherwise than the policies say, 2 it could not be checked, 3 valid,
+    but the newest entries are not signed yet or decisions are open.
     """
     try:
         directory = log_directory(data) if database is None else DataDirectory(data)
         verifier = _verifier(directory, database, public_key)
         report = _verified(directory, database, verifier, known_checkpoint)
+        # What a log says that was tampered with is not worth judging.
+        wanted = reexecute and report.status != "tampered"
+        decisions = judged_again(database or directory.audit_db, directory.bundles) if wanted else None
     except GatewayError as error:
         # Exit code 1 is kept for the one answer that matters.
         output.complain(error.message, error.hint)
         raise typer.Exit(2) from error
+    exit_code = 1 if decisions is not None and decisions.otherwise else report.exit_code
     if as_json:
-        output.print_json(report.document() | {"exit_code": report.exit_code})
+        judged = {} if decisions is None else {"decisions": decisions.document()}
+        output.print_json(report.document() | judged | {"exit_code": exit_code})
     else:
         _print_report(report)
-    raise typer.Exit(report.exit_code)
+        if decisions is not None:
+            print_decisions(decisions)
+    raise typer.Exit(exit_code)
 
 
 @app.command()
@@ -160,7 +168,7 @@ def _verified(
     if database is None:
         known += _remembered(directory)
         live = _live_boots(directory)
-    with _progress() as progress:
+    with output.progress("verifying") as progress:
         return verification.verify(
             database or directory.audit_db, verifier, live_boots=live, known=known, progress=progress
         )
@@ -188,21 +196,6 @@ def _live_boots(directory: DataDirectory) -> frozenset[str] | None:
         return frozenset(LiveBoots(directory))
     except OSError:
         return None  # the directory belongs to another user: it is not known
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar, if standard error is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("verifying", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print_report(report: Report) -> None:

@@ -95,7 +95,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "allow": verdict.code == "allowed",
         "reason": verdict.code,
         "reasons": list(verdict.reasons),
-        "max_output_tokens": verdict.max_output_tokens,
+        "obligations": verdict.obligations.document(),
         "detail": verdict.detail or None,
         "unkept": list(answer.unkept),
     }
@@ -127,6 +127,8 @@ def print_decision(decision: Decision) -> None:
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
         ("reasons", "; ".join(before.reasons)),
+        ("obliged", json.dumps(before.obligations.document(), ensure_ascii=False) if before.obligations else ""),
+        ("changed", _changes(found)),
         ("detail", before.detail),
         ("policies", f"commit {str(get('policy_commit'))[:12]}, {get('activation')}" if get("activation") else ""),
         ("log", f"entry {found.seq} of `{found.organization}`"),
@@ -135,6 +137,16 @@ def print_decision(decision: Decision) -> None:
     for name, text in fields:
         if text:
             typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
+
+
+def _changes(found: Found) -> str:
+    """What the gateway changed in the call before it forwarded it."""
+    try:
+        edits = [str(each) for each in json.loads(str(found.entry.get("edits_json") or "[]"))]
+    except (ValueError, TypeError):  # a log that was tampered with
+        return ""
+    model = found.entry.get("forwarded_model")
+    return ", ".join(f"{each} ({model})" if each == "model" and model else each for each in edits)
 
 
 def _end(decision: Decision) -> str:

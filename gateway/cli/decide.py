@@ -180,9 +180,11 @@ def _record(data: Path, principal: Principal, judged: Judged) -> str:
             "team": principal.team,
             "environment": principal.environment,
             "action": found.input["action"],
-            **{name: resource[name] for name in ("upstream", "provider", "model")},
+            **{name: resource[name] for name in ("upstream", "provider")},
+            "model": judged.model,
             **{name: request[name] for name in ("method", "path", "stream")},
             **found.fields(),
+            **_changes(judged),
         },
         private=found.kept_input,
     )
@@ -192,6 +194,15 @@ def _record(data: Path, principal: Principal, judged: Judged) -> str:
     finally:
         writer.close()
     return intent.event_id
+
+
+def _changes(judged: Judged) -> dict[str, str]:
+    """The members of an entry that say what the gateway would change."""
+    if not judged.edits:
+        return {}
+    fields = {"edits_json": json.dumps(judged.edits, separators=(",", ":"))}
+    model = judged.authorization.input["resource"]["model"]
+    return fields | ({"forwarded_model": model} if model != judged.model else {})
 
 
 def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> None:
@@ -204,12 +215,14 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
     else:
         found = judged.authorization
         resource = found.input["resource"]
-        cap = found.max_output_tokens
+        obliged = found.obligations.document()
+        cap = obliged.pop("max_output_tokens", None)
         for name, text in (
-            ("call", " ".join(filter(None, (found.input["action"], resource["model"], "at", resource["upstream"])))),
+            ("call", " ".join(filter(None, (found.input["action"], judged.model, "at", resource["upstream"])))),
             ("reasons", "; ".join(found.reasons)),
             ("detail", found.detail),
             ("cap", "" if cap is None else f"at most {cap:,} output tokens"),
+            ("obliged", json.dumps(obliged, ensure_ascii=False) if obliged else ""),
             ("changes", ", ".join(judged.edits)),
             ("content", f"policies read {', '.join(found.panel.content)}" if found.panel.content else ""),
             ("recorded", recorded or ""),
@@ -240,7 +253,7 @@ def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | No
         "reason": made.code,
         "reasons": list(made.reasons),
         "detail": made.detail or None,
-        "max_output_tokens": made.max_output_tokens,
+        "obligations": made.obligations.document(),
         "edits": list(judged.edits),
         "advice": known and known._asdict(),
         "bundles": [answer_document(each) | ({"rules": rules(each)} if explain else {}) for each in answers],

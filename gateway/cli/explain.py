@@ -94,7 +94,7 @@ def rules(answer: Answer) -> list[dict[str, Any]]:
     from gateway.policy.reexecution import value_text
 
     found = []
-    for rule in answer.explanation.rules:
+    for rule in answer.rules:
         failed = rule.failed
         found.append(
             {

@@ -41,7 +41,7 @@ def _print_answer(answer: Answer) -> None:
     explanation = answer.explanation
     if explanation.error is not None:
         _line(1, f"its evaluation ended in an error: {_place(answer, str(explanation.error))}")
-    rules = _in_order(answer, explanation.rules)
+    rules = _in_order(answer, answer.rules)
     for title, chosen in (
         ("rules that held", [rule for rule in rules if rule.held]),
         ("rules that did not hold", [rule for rule in rules if rule.tried and not rule.held]),

@@ -37,7 +37,9 @@ def add(
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option("--base-url", metavar="URL", help="Where its API begins, version included, as SDKs have it."),
+        typer.Option(
+            "--base-url", metavar="URL", help="Where its API begins, as its SDK has it: mostly with the version."
+        ),
     ] = None,
     openapi: Annotated[
         Path | None,
@@ -52,7 +54,7 @@ def add(
 ) -> None:
     """Add an upstream. Its key is read from the environment, sealed at rest and never printed."""
     from gateway.registry import changes
-    from gateway.registry.names import PROVIDERS
+    from gateway.registry.names import CLIENTS_ADD, PROVIDERS
     from gateway.registry.vault import Vault
 
     specification = None if openapi is None else _specification(openapi, provider)
@@ -63,7 +65,8 @@ def add(
     url = base_url or PROVIDERS.get(name, "")
     if not url:
         known = [each for each, its_url in PROVIDERS.items() if its_url]
-        hint = did_you_mean(name, known, "add --base-url URL")
+        meant = did_you_mean(name, known)
+        hint = f"add --base-url URL, or {meant}" if meant else "add --base-url URL"
         raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint=hint)
     secret = _secret(key_env, no_key)
     with local.changing(data) as registry:
@@ -84,10 +87,11 @@ def add(
         if as_json:
             output.print_json(upstream)
         else:
+            path = CLIENTS_ADD.get(upstream.provider, "/v1") + "/…"
             if specification is not None:
                 served = f"/{upstream.name}/…: type `gateway upstreams show {upstream.name}` for its operations"
             else:
-                served = f"/{upstream.name}/v1/…" + (" and /v1/…" if upstream.default else "")
+                served = f"/{upstream.name}{path}" + (f" and {path}" if upstream.default else "")
             typer.echo(f"upstream {upstream.name} at {upstream.base_url}, served under {served}")
 
 

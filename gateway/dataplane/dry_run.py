@@ -6,6 +6,7 @@ step. Nothing is written here.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -13,15 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.call import Call, Reference
+from gateway.dataplane.obliged import obliged
 from gateway.dataplane.references import References
 from gateway.dataplane.registry_view import RegistryView
 from gateway.errors import GatewayError
 from gateway.identity.principals import Principal
 from gateway.policy import authorization
-from gateway.policy.authorization import Authorization, changes_again
+from gateway.policy.authorization import Authorization
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.policy.input import build_input
 from gateway.policy.input_schema import problems
+from gateway.policy.obligations import Obligations
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
@@ -36,10 +39,11 @@ _PARTS: Final = ("resource", "request", "usage", "time")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The decision, at which epoch of the registry, and what the gateway would change in the body."""
+    """The decision, at which epoch of the registry, the model that was asked for, and what the gateway would change."""
 
     authorization: Authorization
     epoch: int
+    model: str | None
     edits: tuple[str, ...] = ()
 
 
@@ -66,14 +70,16 @@ class DryRun:
         foreign = await self._foreign(principal, document["resource"]["upstream"], references)
         ends = time.monotonic() + _SECONDS
         found = authorization.judge(judges, document, now_ns, None, foreign, ends)
-        cap = found.max_output_tokens
-        asked = document["request"]["max_output_tokens"]
-        if found.allow and cap is not None and changes_again(cap, asked) and document["request"]["method"] == "POST":
-            changed = {**document, "request": {**document["request"], "max_output_tokens": cap}}
-            found = authorization.judge(judges, changed, now_ns, found.seed, foreign, ends)
-            if found.allow and changes_again(found.max_output_tokens, cap):
-                found = authorization.contradicted(found)
-        return Judged(found, epoch)
+        edits: tuple[str, ...] = ()
+        if found.allow and found.obligations:
+            seed = found.seed
+            found, _, edits = authorization.enforce(
+                found,
+                document,
+                _obliged,
+                lambda changed: authorization.judge(judges, changed, now_ns, seed, foreign, ends),
+            )
+        return Judged(found, epoch, document["resource"]["model"], edits)
 
     async def judge_request(self, principal: Principal, method: str, path: str, raw: bytes) -> Judged:
         """Judge what a client would send. Raises `Denied` if it would be refused before any policy is asked."""
@@ -88,12 +94,12 @@ class DryRun:
         )
         ends = time.monotonic() + _SECONDS
         found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        if found.allow and found.max_output_tokens is not None:
-            call, names = provider.edit(call, Edits(max_output_tokens=found.max_output_tokens))
-            if names:
-                edits += names
-                found = authorization.confirm(found, principal, call, ends=ends)
-        return Judged(found, epoch, edits)
+        requested = call.model
+        if found.allow and found.obligations:
+            again = functools.partial(authorization.again, found, principal, ends=ends)
+            found, call, made = authorization.enforce(found, call, functools.partial(obliged, provider), again)
+            edits += made
+        return Judged(found, epoch, requested, edits)
 
     async def _judges(self, principal: Principal) -> tuple[Panel, int]:
         """The bundles that judge a principal now, loaded here; and the epoch of the registry."""
@@ -161,3 +167,23 @@ class DryRun:
             raw=b"",
             body=None,
         )
+
+
+def _obliged(document: dict[str, Any], obligations: Obligations) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The document of the call that a provider would make of the one in `document`, and the names of the changes."""
+    request, resource = dict(document["request"]), dict(document["resource"])
+    if request["method"] != "POST":
+        return document, ()
+    names: list[str] = []
+    cap, limit = obligations.max_output_tokens, request["max_output_tokens"]
+    if cap is not None and (limit is None or limit > cap):
+        request["max_output_tokens"] = cap
+        names.append("max_output_tokens")
+    tools = [each for each in request["tools"] if (each["name"] or each["type"]) not in obligations.strip_tools]
+    if tools != request["tools"]:
+        request["tools"] = tools
+        names.append("strip_tools")
+    if obligations.model is not None and resource["models"] not in ([], [obligations.model]):
+        resource |= {"model": obligations.model, "models": [obligations.model]}
+        names.append("model")
+    return ({**document, "request": request, "resource": resource}, tuple(names)) if names else (document, ())

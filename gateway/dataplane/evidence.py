@@ -26,6 +26,7 @@ def decided(exchange: Exchange) -> Decided:
     assert call is not None
     assert authorization is not None
     assert exchange.epochs is not None
+    requested = exchange.requested_models or call.models
     fields: dict[str, str | int | bool | None] = {
         "agent_name": principal.name,
         "agent_version": principal.version,
@@ -34,16 +35,18 @@ def decided(exchange: Exchange) -> Decided:
         "action": call.action,
         "upstream": call.upstream,
         "provider": call.provider,
-        "model": call.model,
+        "model": requested[0] if requested else None,
         "method": call.method,
-        "path": call.path,
+        "path": exchange.requested_path or call.path,
         "stream": call.stream,
         **authorization.fields(),
         "request_bytes": len(exchange.received),
         "request_commitment": commitment(exchange.salt, "request_body", exchange.received),
     }
-    if len(call.models) > 1:
-        fields["models_json"] = document(call.models)
+    if len(requested) > 1:
+        fields["models_json"] = document(requested)
+    if exchange.requested_models:
+        fields["forwarded_model"] = call.model
     if call.stores:
         fields["stores"] = True
     if exchange.edits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.call import Call
@@ -39,6 +40,9 @@ class Exchange:
     call: Call | None = None
     # The provider's names for what the gateway changed in the body, in order.
     edits: tuple[str, ...] = ()
+    # The models that the client named, if policies have put another in their place, and the path, which may name one.
+    requested_models: tuple[str, ...] = ()
+    requested_path: str = ""
 
     # Steps 5 and 6
     authorization: Authorization | None = None
@@ -50,6 +54,8 @@ class Exchange:
     # Steps 7 to 9: these outlive the call, its body and the documents that were judged
     model: str | None = None
     output_cap: int | None = None
+    # Headers that policies have set.
+    set_headers: Mapping[str, str] = field(default_factory=dict)
     stores: bool = False
     # The status that the client sees; None until a head was sent.
     status: int | None = None
@@ -63,6 +69,14 @@ class Exchange:
     # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
     outcome: str = "gateway_error"
 
+    def change(self, call: Call, edits: tuple[str, ...]) -> None:
+        """Put a call in the place of the client's, which differs from it by these edits."""
+        assert self.call is not None
+        if call.models != self.call.models:
+            self.requested_models, self.requested_path = self.call.models, self.call.path
+        self.call = call
+        self.edits += edits
+
     def forget_request(self) -> Call:
         """Hand the call over to be forwarded, and release it here with everything that was judged and recorded of it.
 
@@ -72,6 +86,7 @@ class Exchange:
         assert call is not None
         assert authorization is not None
         self.model = call.model
-        self.output_cap, self.stores = authorization.max_output_tokens, call.stores
+        self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
+        self.set_headers = authorization.obligations.set_headers
         self.received, self.call, self.authorization = b"", None, None
         return call

@@ -38,6 +38,7 @@ from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.obliged import obliged
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
@@ -235,12 +236,11 @@ class DataPlane:
         began = time.monotonic()
         ends = began + self._settings.policy_deadline_ms / 1000
         found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        if found.allow and found.max_output_tokens is not None:
-            edits = Edits(max_output_tokens=found.max_output_tokens)
-            exchange.call, names = match.destination.provider.edit(call, edits)
-            if names:
-                exchange.edits += names
-                found = authorization.confirm(found, principal, exchange.call, ends=ends)
+        if found.allow and found.obligations:
+            apply = functools.partial(obliged, match.destination.provider)
+            again = functools.partial(authorization.again, found, principal, ends=ends)
+            found, changed, edits = authorization.enforce(found, call, apply, again)
+            exchange.change(changed, edits)
         exchange.authorization = found
         if time.monotonic() - began <= _LONG_JUDGEMENT:
             self._long.discard(judges.summary)
@@ -332,9 +332,9 @@ class DataPlane:
             await relay.break_off(failure)
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
-        outgoing = destination.provider.prepare(
-            exchange.forget_request(), destination.base_url, destination.secret, exchange.head.headers
-        )
+        call = exchange.forget_request()
+        headers = {**exchange.head.headers, **exchange.set_headers}
+        outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
         try:

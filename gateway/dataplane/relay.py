@@ -25,6 +25,7 @@ Headers = list[tuple[bytes, bytes]]
 _FREE = 64 * 1024
 # After its terminal event a stream may take this long to end its body; then it is closed.
 _AFTER_THE_END = 0.5
+_MAX_REST = 64 * 1024
 
 
 class Relay:
@@ -68,7 +69,7 @@ class Relay:
                         await self._begin()
                     await self._send({"type": "http.response.body", "body": now, "more_body": True})
                 if tap.ended and not answer.complete:
-                    await _drain(answer)
+                    await self._take_rest(answer, tap, digest)
                     break
         except sse.EventTooLargeError:
             raise Denied("upstream_error", "an event of the stream is too large") from None
@@ -76,13 +77,13 @@ class Relay:
             self._tail = tap.finish()
             self._holding.release()
             exchange.response_commitment = digest.hexdigest()
-        if tap.report.failed:
-            return "upstream_error"
-        if not tap.ended and 200 <= answer.status < 300:
-            exchange.detail = "the answer ended before its terminal event or the end of its document"
-            return "upstream_incomplete"
         if answer.status >= 400:
             return "provider_error"
+        if tap.report.failed:
+            return "upstream_error"
+        if not tap.ended:
+            exchange.detail = "the answer ended before its terminal event or the end of its document"
+            return "upstream_incomplete"
         return self._outcome()
 
     def _count(self, tap: Tap) -> None:
@@ -101,6 +102,20 @@ class Relay:
             return "ok"
         self._exchange.detail = f"the answer has {usage.output} output tokens, the policies allow {cap}"
         return "cap_exceeded"
+
+    async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.ResponseDigest) -> None:
+        """Let a finished stream end by itself, so that the connection can be reused.
+
+        What still comes, such as a second end for other clients, is held back with the first.
+        """
+        taken = 0
+        with suppress(TimeoutError, Denied):
+            async with asyncio.timeout(_AFTER_THE_END):
+                while taken < _MAX_REST and (chunk := await answer.read()):
+                    taken += len(chunk)
+                    digest.update(chunk)
+                    tap.feed(chunk, answer.complete)
+        self._exchange.response_bytes += taken
 
     async def _begin(self) -> None:
         self.begun = True
@@ -124,16 +139,6 @@ class Relay:
         if not self.begun:
             await self._begin()
         await self._send({"type": "http.response.body", "body": self._tail, "more_body": False})
-
-
-async def _drain(answer: Answer) -> None:
-    """Let a finished stream end by itself, so that the connection can be reused."""
-    try:
-        async with asyncio.timeout(_AFTER_THE_END):
-            while await answer.read():
-                pass
-    except (TimeoutError, Denied):
-        pass
 
 
 def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, streaming: bool) -> Headers:

@@ -1,4 +1,4 @@
-"""A small server that speaks the OpenAI API: deterministic answers, streams, usage, latency and failures on request.
+"""A small server that speaks the APIs of OpenAI and Anthropic: deterministic answers, streams, usage, failures.
 
 It stands in for a provider in `gateway demo`, in tests and on a developer's machine, costs nothing and needs no
 network. The same request always gets the same answer, which `mock_answers.py` makes. It is not part of a gateway: it
@@ -11,19 +11,21 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.demo import mock_answers
+from gateway.demo import mock_answers, mock_messages, mock_responses
 from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
 
 ANSWERS = """\
-It echoes the last message, a token for each word, and calls a tool that the
+It speaks chat completions, responses and embeddings as OpenAI does, and messages
+as Anthropic does. It echoes the last message, a token for each word, and calls a tool that the
 message names or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`,
 limits, usage, embeddings and the list of models work as at a provider."""
 
@@ -69,19 +71,27 @@ class MockProvider:
             return
         self.requests += 1
         body = await _read(receive)
+        anthropic = any(name == b"anthropic-version" for name, _ in scope.get("headers", ()))
         match scope["method"], scope["path"]:
+            case "GET", "/v1/models" if anthropic:
+                await _document(send, 200, mock_messages.models())
+            case "GET", path if anthropic and path.removeprefix("/v1/models/") in mock_messages.MODELS:
+                await _document(send, 200, mock_messages.model(path.removeprefix("/v1/models/")))
             case "GET", "/v1/models":
                 await _document(send, 200, _models())
             case "GET", path if path.removeprefix("/v1/models/") in MODELS:
                 await _document(send, 200, _model(path.removeprefix("/v1/models/")))
-            case "POST", ("/v1/chat/completions" | "/v1/embeddings") as path:
-                await self._answer(path, body, send)
+            case "POST", path if path.removeprefix("/v1") in _ANSWERED:
+                await self._answer(path.removeprefix("/v1"), body, send)
             case "GET", "/healthz":
                 await _document(send, 200, {"status": "ok"})
             case method, path:
                 await _document(send, 404, _error(404, f"no route {method} {path}"))
 
     async def _answer(self, path: str, body: bytes, send: Send) -> None:
+        def error(status: int, text: str, param: str | None = None) -> Document:
+            return mock_messages.error(status, text) if path in _ANTHROPIC else _error(status, text, param)
+
         try:
             request = orjson.loads(body)
             if not isinstance(request, dict) or not isinstance(model := request.get("model"), str):
@@ -89,15 +99,14 @@ class MockProvider:
             status, faults = self._faults_of(model)
             await asyncio.sleep(faults.latency_ms / 1000)
             if status != 200:
-                await _document(send, status, _error(status, f"injected failure with status {status}"))
-            elif path.endswith("embeddings"):
-                await _document(send, 200, mock_answers.embeddings(request), cut=faults.cut)
+                await _document(send, status, error(status, f"injected failure with status {status}"))
             else:
-                await _chat(send, model, request, faults)
-        except BadRequestError as error:
-            await _document(send, 400, _error(400, str(error), error.param))
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # what is wrong deep inside of it
-            await _document(send, 400, _error(400, f"the request cannot be understood: {error}"))
+                await _ANSWERED[path](send, model, request, faults)
+        except BadRequestError as wrong:
+            await _document(send, 400, error(400, str(wrong), wrong.param))
+        # What is wrong deep inside of it.
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as wrong:
+            await _document(send, 400, error(400, f"the request cannot be understood: {wrong}"))
 
     def _faults_of(self, model: str) -> tuple[int, Faults]:
         """The status of this answer and the faults in it."""
@@ -136,6 +145,10 @@ async def _read(receive: Receive) -> bytes:
             return bytes(body)
 
 
+async def _embeddings(send: Send, model: str, request: Document, faults: Faults) -> None:
+    await _document(send, 200, mock_answers.embeddings(request), cut=faults.cut)
+
+
 async def _chat(send: Send, model: str, request: Document, faults: Faults) -> None:
     choices = mock_answers.choices(request, faults.words)
     usage = mock_answers.usage(request, choices) if faults.usage else None
@@ -146,7 +159,10 @@ async def _chat(send: Send, model: str, request: Document, faults: Faults) -> No
         await _document(send, 200, _completion(model, choices, usage), cut=faults.cut)
         return
     wanted = bool((options or {}).get("include_usage"))
-    await _stream(send, model, choices, usage if wanted else None, faults)
+    events = _events(model, choices, usage if wanted else None)
+    await _stream(
+        send, chain((b"data: " + orjson.dumps(event) + b"\n\n" for event in events), [b"data: [DONE]\n\n"]), faults
+    )
 
 
 def _completion(model: str, choices: Sequence[Choice], usage: Document | None) -> Document:
@@ -205,17 +221,62 @@ def _deltas(choice: Choice) -> Iterator[tuple[Document, str | None]]:
     yield {}, choice.finish
 
 
-async def _stream(send: Send, model: str, choices: Sequence[Choice], usage: Document | None, faults: Faults) -> None:
+async def _responses(send: Send, model: str, request: Document, faults: Faults) -> None:
+    asked = mock_responses.as_chat(request)
+    [choice] = mock_answers.choices(asked, faults.words)
+    usage = mock_answers.usage(asked, [choice]) if faults.usage else None
+    if request.get("stream"):
+        await _stream(send, map(_named, mock_responses.events(request, choice, usage)), faults)
+    else:
+        await _document(send, 200, mock_responses.response(request, choice, usage), cut=faults.cut)
+
+
+async def _input_tokens(send: Send, model: str, request: Document, faults: Faults) -> None:
+    usage = mock_answers.usage(mock_responses.as_chat(request), ())
+    counted = {"object": "response.input_tokens", "input_tokens": usage["prompt_tokens"]}
+    await _document(send, 200, counted, cut=faults.cut)
+
+
+async def _messages(send: Send, model: str, request: Document, faults: Faults) -> None:
+    asked = mock_messages.as_chat(request)
+    [choice] = mock_answers.choices(asked, faults.words)
+    usage = mock_answers.usage(asked, [choice]) if faults.usage else None
+    if request.get("stream"):
+        await _stream(send, map(_named, mock_messages.events(model, choice, usage)), faults)
+    else:
+        await _document(send, 200, mock_messages.message(model, choice, usage), cut=faults.cut)
+
+
+async def _count_tokens(send: Send, model: str, request: Document, faults: Faults) -> None:
+    usage = mock_answers.usage(mock_messages.as_chat(request, counting=True), ())
+    await _document(send, 200, {"input_tokens": usage["prompt_tokens"]}, cut=faults.cut)
+
+
+_ANTHROPIC = {"/messages": _messages, "/messages/count_tokens": _count_tokens}
+_ANSWERED = {
+    "/chat/completions": _chat,
+    "/embeddings": _embeddings,
+    "/responses": _responses,
+    "/responses/input_tokens": _input_tokens,
+    **_ANTHROPIC,
+}
+
+
+def _named(event: Document) -> bytes:
+    """An event that says its type twice, as both APIs do."""
+    return b"event: " + str(event["type"]).encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+
+
+async def _stream(send: Send, events: Iterable[bytes], faults: Faults) -> None:
     headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-request-id", b"req_mock")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for position, event in enumerate(_events(model, choices, usage)):
+    for position, event in enumerate(events):
         if faults.pause_ms:
             await asyncio.sleep(faults.pause_ms / 1000)
         if faults.cut and position == 2:
             return
-        body = b"data: " + orjson.dumps(event) + b"\n\n"
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+        await send({"type": "http.response.body", "body": event, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _models() -> Document:

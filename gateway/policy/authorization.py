@@ -1,7 +1,7 @@
 """Principal + call → input document → decision (docs/architecture.md, sections 4, 6 and 10; schemas/input.schema.json).
 
 `panel` finds the bundles that judge. `decide` builds the input, evaluates the bundles, reads their answers and combines
-them. `confirm` is the second judgement, after an obligation has changed the body. None of them raises: every failure is
+them. `enforce` has their obligations carried out and the result judged once more. None of them raises: every failure is
 an `Authorization` that refuses, with a reason code of its own, because a refusal is recorded like any other decision.
 An authorization holds everything that the decision could have depended on.
 """
@@ -13,9 +13,9 @@ import importlib.metadata
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -26,6 +26,7 @@ from gateway.identity.principals import Effect, Principal
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, read
 from gateway.policy.input import build_input, without_content
+from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
 
 logger = logging.getLogger("gateway.policy.cache")
@@ -35,6 +36,7 @@ MAX_OUTPUT: Final = 1024 * 1024
 _MAX_DETAIL: Final = 500
 # Values that policies drew from clock and chance, as they stand in the log's entry, where reasons need room as well.
 _MAX_RECORDED: Final = 24 * 1024
+_MAX_OBLIGATIONS: Final = 8 * 1024  # as text in the log's entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Authorization:
     """The answer to one request, with everything that is needed to explain or repeat it.
 
     `code` is `allowed` or a reason code; `reasons` may be told to the client, `detail` only to the log. The request may
-    be forwarded only if `allow`, and then with at most `max_output_tokens` (None: as it is).
+    be forwarded only if `allow`, and then only as `obligations` demand.
 
     `input` is the document as it was judged, and does not outlive the request. `kept_input` is the part that the log
     keeps: everything but content. `foreign` are the references to state that the agent did not create here.
@@ -52,7 +54,7 @@ class Authorization:
     code: str
     reasons: tuple[str, ...]
     detail: str
-    max_output_tokens: int | None
+    obligations: Obligations
     panel: Panel
     input: Mapping[str, Any]
     kept_input: bytes
@@ -77,9 +79,11 @@ class Authorization:
             "seed": None if self.seed is None else str(self.seed),
             "nondeterministic_json": pe.dumps(dict(self.nondeterministic)) if self.nondeterministic else "{}",
             "recomputable": self.recomputable,
-            "max_output_tokens": self.max_output_tokens,
+            "max_output_tokens": self.obligations.max_output_tokens,
             "detail": self.detail,
         }
+        if others := _besides_the_cap(self.obligations):
+            fields["obligations_json"] = others
         if self.panel.content:
             fields["unkept_json"] = orjson.dumps(self.panel.content).decode()
         if self.foreign:
@@ -116,13 +120,48 @@ def decide(
     return judge(judges, document, now_ns, seed, foreign, ends)
 
 
-def confirm(first: Authorization, principal: Principal, call: Call, *, ends: float) -> Authorization:
+_Request = TypeVar("_Request")
+
+
+def enforce(
+    first: Authorization,
+    request: _Request,
+    apply: Callable[[_Request, Obligations], tuple[_Request, tuple[str, ...]]],
+    judge_again: Callable[[_Request], Authorization],
+) -> tuple[Authorization, _Request, tuple[str, ...]]:
+    """Change a request that `first` allows as its policies oblige; if anything changed, have the result judged again.
+
+    `apply` is the provider's part: the changed request, and names for what was changed in it. `judge_again` asks the
+    same bundles at the same moment (`again`); all of them must allow the changed request and leave it as it is. If one
+    would change it once more the policies contradict themselves, and forwarding either version would be a guess.
+
+    Returns the authorization that holds, the request that it is about, and the names of the changes.
+
+    # INVARIANT: if the authorization allows, the request meets all obligations.
+    """
+    request, edits = apply(request, first.obligations)
+    found = judge_again(request) if edits else first
+    if not found.allow:
+        return found, request, edits
+    if missed := unmet(first.obligations, found.input):
+        verdict = Verdict("policy_unsupported", detail=f"this cannot be enforced: {missed}")
+        return _refused(found, verdict), request, edits
+    if edits:
+        more = found.obligations
+        new_headers = more.set_headers.items() - first.obligations.set_headers.items()
+        if new_headers or unmet(more, found.input) or apply(request, more)[1]:
+            return _refused(found, CHANGED_TWICE), request, edits
+        # No conflict is left: the request meets both, and the headers are those of the first judgement.
+        found = replace(found, obligations=together([first.obligations, more]))
+    return found, request, edits
+
+
+def again(first: Authorization, principal: Principal, call: Call, *, ends: float) -> Authorization:
     """The second judgement: of the call as obligations have changed it, by the same bundles at the same moment.
 
-    Every bundle must allow the changed call and leave it as it is. If one would change it again, the policies
-    contradict themselves, and forwarding either version would be a guess. `ends` is that of the first judgement.
+    `ends` is the deadline of the first judgement.
     """
-    second = decide(
+    return decide(
         first.panel,
         principal,
         call,
@@ -132,14 +171,6 @@ def confirm(first: Authorization, principal: Principal, call: Call, *, ends: flo
         foreign=first.foreign,
         ends=ends,
     )
-    if second.allow and changes_again(second.max_output_tokens, call.max_output_tokens):
-        return contradicted(second)
-    return second
-
-
-def contradicted(second: Authorization) -> Authorization:
-    """The refusal of a call that policies would change once more, after they have changed it."""
-    return replace(second, allow=False, code=CHANGED_TWICE.code, detail=CHANGED_TWICE.detail, max_output_tokens=None)
 
 
 CHANGED_TWICE: Final = Verdict(
@@ -147,9 +178,21 @@ CHANGED_TWICE: Final = Verdict(
 )
 
 
-def changes_again(cap: int | None, asked: int | None) -> bool:
-    """Whether a cap would change a call that asks for this output, which was changed already."""
-    return cap is not None and (asked is None or asked > cap)
+def unmet(obligations: Obligations, document: Mapping[str, Any]) -> str:
+    """The obligation that the request of an input document does not meet, and how; empty if it meets all."""
+    request, resource = document["request"], document["resource"]
+    tools = [(str(each["type"]), str(each["name"])) for each in request["tools"]]
+    return obligations.unmet(request["max_output_tokens"], tools, resource["models"])
+
+
+def _refused(allowed: Authorization, verdict: Verdict) -> Authorization:
+    return replace(allowed, allow=False, code=verdict.code, detail=verdict.detail[:_MAX_DETAIL], obligations=NOTHING)
+
+
+def _besides_the_cap(obligations: Obligations) -> str:
+    """The obligations as text for the log, without the cap, which has a member of its own; empty if there are none."""
+    others = replace(obligations, max_output_tokens=None)
+    return orjson.dumps(others.document(), option=orjson.OPT_SORT_KEYS).decode() if others else ""
 
 
 @functools.cache
@@ -180,6 +223,8 @@ def judge(
         kept = without_content(document)
         if recorded and len(orjson.dumps(pe.dumps(dict(recorded)))) > _MAX_RECORDED:
             raise ValueError("policies drew too many values from clock and chance")
+        if len(_besides_the_cap(verdict.obligations)) > _MAX_OBLIGATIONS:
+            raise ValueError("the obligations are too many or too long")
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: what orjson cannot express
         # The log cannot hold this decision, so it must not be made.
         verdict = Verdict("policy_error", verdict.reasons, detail=f"the decision cannot be recorded: {error}")
@@ -189,7 +234,7 @@ def judge(
         code=verdict.code,
         reasons=verdict.reasons,
         detail=verdict.detail[:_MAX_DETAIL],
-        max_output_tokens=verdict.max_output_tokens,
+        obligations=verdict.obligations,
         panel=judges,
         input=document,
         kept_input=kept,

@@ -37,6 +37,7 @@ class CompiledBundle:
     digest: str
     entrypoint: str
     decide: Callable[..., pe.Decision]
+    explain: Callable[..., pe.Explanation]
     input_paths: tuple[InputPath, ...]
     """Everything that a judgement can depend on; a path includes everything below it."""
     models: bool
@@ -83,12 +84,14 @@ def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled:
 def ready(policies: pe.Policies, manifest: Manifest, digest: str) -> CompiledBundle:
     """A bundle's policies, ready to judge."""
     facts = policies.facts(manifest.entrypoint)
+    # Strict: a builtin's error ends the evaluation, and so denies. By default it would be undefined, as in OPA, and
+    # `deny contains "…" if regex.match("^rm ", input.cmd)` would not deny when `input.cmd` is no string.
+    entrypoint = policies.entrypoint(manifest.entrypoint, strict_builtin_errors=True)
     return CompiledBundle(
         digest=digest,
         entrypoint=manifest.entrypoint,
-        # Strict: a builtin's error ends the evaluation, and so denies. By default it would be undefined, as in OPA, and
-        # `deny contains "…" if regex.match("^rm ", input.cmd)` would not deny when `input.cmd` is no string.
-        decide=policies.entrypoint(manifest.entrypoint, strict_builtin_errors=True).decide,
+        decide=entrypoint.decide,
+        explain=entrypoint.explain,
         input_paths=facts.input_paths,
         models=manifest.models,
         nondeterministic=bool(facts.nondeterministic),

@@ -11,11 +11,14 @@ Specification: docs/architecture.md, section 6; schemas/decision.schema.json.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.identity.credentials import PREFIXES
 from gateway.identity.principals import Effect
+from gateway.policy.obligations import HEADERS, NOTHING, Conflict, Obligations, together
 
 ALLOWED: Final = "allowed"
 
@@ -39,18 +42,22 @@ LIMITS: Final = frozenset(
     | {f"{what}_per_{window}" for what in ("requests", "tokens", "spend_microusd") for window in _WINDOWS}
 )
 
+_HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
+_MODEL: Final = re.compile(r"[!-~]{1,256}")
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer of one bundle, or of all of them together.
 
     `code` is `ALLOWED` or a reason code; `reasons` are the policies' own texts, sorted; `detail` is for the log alone.
-    `foreign_references` says that the call may use state at the provider that its agent did not create here.
+    `obligations` are what must be changed before the request is forwarded. `foreign_references` says that the call may
+    use state at the provider that its agent did not create here.
     """
 
     code: str
     reasons: tuple[str, ...] = ()
-    max_output_tokens: int | None = None
+    obligations: Obligations = NOTHING
     foreign_references: bool = False
     detail: str = ""
 
@@ -63,7 +70,7 @@ def read(document: object, effect: Effect) -> Verdict:
     if document.__class__ is not dict:
         return Verdict("policy_bad_decision", detail="the entrypoint's value is not an object")
     reasons: tuple[str, ...] = ()
-    cap: int | None = None
+    obligations = NOTHING
     allow: bool | None = None
     foreign = False
     unsupported: list[str] = []
@@ -76,7 +83,7 @@ def read(document: object, effect: Effect) -> Verdict:
             elif name == "deny":
                 reasons = _reasons(value)
             elif name == "obligations":
-                cap = _obligations(value, unsupported)
+                obligations = _obligations(value)
             elif name == "limits":
                 _limits(value, unsupported)
             elif name == "references":
@@ -94,18 +101,18 @@ def read(document: object, effect: Effect) -> Verdict:
         return Verdict("policy_denied", reasons)
     if effect == "grant" and allow is not True:
         return Verdict("policy_undefined" if allow is None else "policy_denied")
-    return Verdict(ALLOWED, max_output_tokens=cap, foreign_references=foreign)
+    return Verdict(ALLOWED, obligations=obligations, foreign_references=foreign)
 
 
 def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     """All bundles' verdicts as one.
 
-    Any refusal refuses, the smallest of several caps holds, and foreign references need the word of every grant.
-    Reasons are collected from every bundle, whichever code wins, so that they can all be mended at once.
+    Any refusal refuses, obligations add up and must not contradict each other, and foreign references need the word of
+    every grant. Reasons are collected from every bundle, whichever code wins, so that they can all be mended at once.
     """
     codes: set[str] = set()
     reasons: set[str] = set()
-    caps: list[int] = []
+    obligations: list[Obligations] = []
     details: list[str] = []
     granted = False
     foreign = True
@@ -115,14 +122,16 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
             foreign = foreign and verdict.foreign_references
         codes.add(verdict.code)
         reasons.update(verdict.reasons)
-        if verdict.max_output_tokens is not None:
-            caps.append(verdict.max_output_tokens)
+        obligations.append(verdict.obligations)
         if verdict.detail:
             details.append(verdict.detail)
     if not granted:
         return Verdict("no_policy")
     if codes == {ALLOWED}:
-        return Verdict(ALLOWED, max_output_tokens=min(caps, default=None), foreign_references=foreign)
+        try:
+            return Verdict(ALLOWED, obligations=together(obligations), foreign_references=foreign)
+        except Conflict as conflict:
+            return Verdict("policy_bad_decision", detail=str(conflict))
     code = next((code for code in PRECEDENCE if code in codes), "policy_error")
     return Verdict(code, tuple(sorted(reasons)), detail="; ".join(sorted(details)))
 
@@ -218,27 +227,41 @@ def _limits(value: object, unsupported: list[str]) -> None:
         unsupported.append(f"limits.{name}")
 
 
-def _obligations(value: object, unsupported: list[str]) -> int | None:
-    """The cap among the obligations. The others are checked and, unless they are empty, listed in `unsupported`."""
-    obligations: Mapping[str, object] = _expect(value, dict, "obligations")
+def _obligations(value: object) -> Obligations:
+    members: Mapping[str, object] = _expect(value, dict, "obligations")
     cap: int | None = None
-    for name, wanted in obligations.items():
+    tools: list[str] = []
+    headers: Mapping[str, str] = {}
+    model: str | None = None
+    for name, wanted in members.items():
         where = f"obligations.{name}"
         if name == "max_output_tokens":
             cap = _integer(wanted, 1, where)
         elif name == "strip_tools":
-            if _texts(wanted, where):
-                unsupported.append(where)
+            tools = _texts(wanted, where)
         elif name == "set_headers":
-            headers: Mapping[str, object] = _expect(wanted, dict, where)
-            for header, text in headers.items():
-                _expect(text, str, f"{where}.{header}")
-            if headers:
-                unsupported.append(where)
+            headers = _headers(wanted, where)
         elif name == "model":
-            if not _expect(wanted, str, where):
-                raise _Invalid(f"`{where}` must not be empty")
-            unsupported.append(where)
+            model = _model(wanted, where)
         else:
             raise _Invalid(f"`{where}` is not an obligation")
-    return cap
+    return Obligations(cap, frozenset(tools), headers, model) if cap or tools or headers or model else NOTHING
+
+
+def _headers(value: object, where: str) -> Mapping[str, str]:
+    headers: Mapping[str, str] = _expect(value, dict, where)
+    for name, text in headers.items():
+        if name not in HEADERS:
+            hint = f": write `{name.lower()}`" if name.lower() in HEADERS else ""
+            raise _Invalid(f"`{where}.{name}` is not a header that a policy may set{hint}")
+        if not _HEADER_VALUE.fullmatch(_expect(text, str, f"{where}.{name}")):
+            raise _Invalid(f"`{where}.{name}` must be 1 to 512 printable ASCII characters, without spaces at its ends")
+    return headers
+
+
+def _model(value: object, where: str) -> str:
+    model: str = _expect(value, str, where)
+    # The same rule as for the model of a request.
+    if not _MODEL.fullmatch(model) or any(prefix in model for prefix in PREFIXES.values()):
+        raise _Invalid(f"`{where}` must be the name of a model: 1 to 256 printable ASCII characters without spaces")
+    return model

@@ -19,14 +19,16 @@ from gateway.errors import GatewayError
 from gateway.identity.principals import Effect
 from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
-from gateway.policy.cache import compile_bundle, content_paths
-from gateway.policy.decision import ALLOWED, Verdict, combine
+from gateway.policy.cache import CompiledBundle, compile_bundle, content_paths
+from gateway.policy.decision import ALLOWED, Verdict, combine, read
+from gateway.policy.obligations import Conflict, Obligations, together
 from policy_engine.bundle import from_files
 
 # The work that a request may take, but more time: this machine may be slower, and nobody waits for a provider.
 _LIMITS: Final = pe.Limits(30.0, authorization.MAX_WORK, authorization.MAX_OUTPUT)
 # Without indexes and joins an evaluation is more work.
 _EXPLAINING: Final = pe.Limits(30.0, 20 * authorization.MAX_WORK, 16 * authorization.MAX_OUTPUT)
+_NOT_KEPT: Final = "the input of this decision is not kept"
 _USAGE_EDIT: Final = "stream_options.include_usage"
 
 
@@ -55,6 +57,7 @@ class Answer:
     entrypoint: str
     verdict: Verdict
     explanation: pe.Explanation
+    rules: tuple[pe.RuleOutcome, ...]
     unkept: tuple[str, ...]
 
 
@@ -66,7 +69,7 @@ class Recorded:
     code: str
     reasons: tuple[str, ...]
     detail: str
-    max_output_tokens: int | None
+    obligations: Obligations
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def recorded(entry: Mapping[str, Any]) -> Recorded:
         code=str(entry.get("reason")),
         reasons=tuple(_document(entry, "reasons_json", [])),
         detail=str(entry.get("detail") or ""),
-        max_output_tokens=entry.get("max_output_tokens"),
+        obligations=_obligations(entry),
     )
 
 
@@ -106,17 +109,57 @@ def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, 
     members = judges(entry)
     if not members:
         return Reexecution(before, (), None, None, "no bundle was asked")
-    if document is None or not all(isinstance(document.get(part), dict) for part in ("resource", "request", "time")):
-        return Reexecution(before, (), None, None, "the input of this decision is not kept")
+    if not _is_input(document):
+        return Reexecution(before, (), None, None, _NOT_KEPT)
+    assert document is not None
     drawn = _document(entry, "nondeterministic_json", {})
     try:
         answers = ask(bundles, members, document, drawn, seed=_integer(entry.get("seed")))
     except GatewayError as error:
         return Reexecution(before, (), None, None, error.message)
-    verdict = _combined(answers, entry, document)
-    same = _same(before, verdict)
-    problem = "" if same else _not_comparable(before, entry, answers)
+    verdict = _combined([(each.judge.effect, each.verdict) for each in answers], entry, document)
+    same = _same(before, verdict, changed=_changed(entry))
+    problem = (
+        "" if same else _not_comparable(before, entry, [path for each in answers for path in each.unkept], verdict)
+    )
     return Reexecution(before, answers, verdict, same or (None if problem else False), problem)
+
+
+class Court:
+    """Judges many decisions again. Every bundle is compiled once, and no rule is explained."""
+
+    def __init__(self, bundles: Path) -> None:
+        self._bundles = bundles
+        self._compiled: dict[str, CompiledBundle] = {}
+
+    def again(self, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> tuple[bool | None, str]:
+        """Whether the recorded verdict comes out again; None and the reason if that cannot be said."""
+        before, members = recorded(entry), judges(entry)
+        if not members:
+            return None, "no bundle was asked"
+        if not _is_input(document):
+            return None, _NOT_KEPT
+        assert document is not None
+        drawn, seed = _document(entry, "nondeterministic_json", {}), _integer(entry.get("seed"))
+        found: list[tuple[Effect, Verdict]] = []
+        unkept: list[str] = []
+        try:
+            for each in members:
+                compiled = self._bundle(each)
+                found.append((each.effect, _verdict(compiled, each, document, drawn.get(each.digest), seed)))
+                unkept += _unkept(compiled, document)
+        except GatewayError as error:
+            return None, error.message
+        verdict = _combined(found, entry, document)
+        if _same(before, verdict, changed=_changed(entry)):
+            return True, ""
+        problem = _not_comparable(before, entry, unkept, verdict)
+        return (None, problem) if problem else (False, f"recorded {before.code}, judged again {verdict.code}")
+
+    def _bundle(self, judge: Judge) -> CompiledBundle:
+        if judge.digest not in self._compiled:
+            self._compiled[judge.digest] = _compile(self._bundles, judge)[0]
+        return self._compiled[judge.digest]
 
 
 def ask(
@@ -139,56 +182,91 @@ def value_text(value: Any) -> str | None:
     return None if value is pe.UNDEFINED else pe.dumps(value)
 
 
+def _is_input(document: Mapping[str, Any] | None) -> bool:
+    parts = ("resource", "request", "time")
+    return document is not None and all(isinstance(document.get(part), dict) for part in parts)
+
+
+def _compile(bundles: Path, judge: Judge) -> tuple[CompiledBundle, Mapping[str, bytes]]:
+    """The bundle as it judged, and its files. Raises `GatewayError` if it is not there any more, or was changed."""
+    files = policy_bundle.read(bundles / judge.digest)
+    try:
+        return compile_bundle(files, judge.digest, judge.name), files
+    except pe.PolicyError as error:
+        raise GatewayError("bundle_broken", f"bundle `{judge.name}` does not compile: {error}") from error
+
+
 def _answer(
     bundles: Path, judge: Judge, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
 ) -> Answer:
-    files = policy_bundle.read(bundles / judge.digest)
-    moment: dict[str, Any] = {"now_ns": document["time"]["now_ns"], "seed": seed, "replay": drawn}
+    compiled, files = _compile(bundles, judge)
+    explanation = compiled.explain(document, limits=_EXPLAINING, **_moment(document, drawn, seed))
+    rules = explanation.rules(from_files(files.items(), tests=False).modules)
+    verdict = _verdict(compiled, judge, document, drawn, seed)
+    return Answer(judge, compiled.entrypoint, verdict, explanation, rules, _unkept(compiled, document))
+
+
+def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
+    return {"now_ns": document["time"]["now_ns"], "seed": seed, "replay": drawn}
+
+
+def _verdict(
+    compiled: CompiledBundle,
+    judge: Judge,
+    document: Mapping[str, Any],
+    drawn: Mapping[str, Any] | None,
+    seed: int | None,
+) -> Verdict:
+    """The verdict of one bundle on a document."""
     try:
-        compiled = compile_bundle(files, judge.digest, judge.name)
-        content = from_files(files.items(), tests=False)
-        explanation = pe.compile(content.modules, content.data).explain(
-            compiled.entrypoint,
-            document,
-            modules=content.modules,
-            strict_builtin_errors=True,  # as in `compile_bundle`
-            limits=_EXPLAINING,
-            **moment,
-        )
-    except pe.PolicyError as error:
-        raise GatewayError("bundle_broken", f"bundle `{judge.name}` does not compile: {error}") from error
-    try:
-        value = compiled.decide(document, limits=_LIMITS, **moment).value
+        value = compiled.decide(document, limits=_LIMITS, **_moment(document, drawn, seed)).value
         verdict = authorization.answered(judge.name, value, judge.effect)
     except pe.PolicyError as error:
         verdict = authorization.failed(judge.name, error)
     if len(document["resource"]["models"]) > 1 and not compiled.models:
         verdict = combine([("grant", authorization.one_model(judge.name)), (judge.effect, verdict)])
-    unkept = () if "body" in document["request"] else content_paths(compiled.input_paths)
-    return Answer(judge, compiled.entrypoint, verdict, explanation, unkept)
+    return verdict
 
 
-def _combined(answers: Sequence[Answer], entry: Mapping[str, Any], document: Mapping[str, Any]) -> Verdict:
+def _unkept(compiled: CompiledBundle, document: Mapping[str, Any]) -> tuple[str, ...]:
+    return () if "body" in document["request"] else content_paths(compiled.input_paths)
+
+
+def _combined(
+    answers: Sequence[tuple[Effect, Verdict]], entry: Mapping[str, Any], document: Mapping[str, Any]
+) -> Verdict:
     """All answers as one verdict, with what the gateway adds to them."""
-    verdict = combine((each.judge.effect, each.verdict) for each in answers)
+    verdict = combine(answers)
     foreign = (
         [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
     )
     verdict = authorization.with_references(verdict, foreign)
-    edits = set(_document(entry, "edits_json", []))
-    asked = document["request"]["max_output_tokens"]
-    if (
-        verdict.code == ALLOWED
-        and edits - {_USAGE_EDIT}
-        and authorization.changes_again(verdict.max_output_tokens, asked)
-    ):
-        return authorization.CHANGED_TWICE
+    if verdict.code == ALLOWED and authorization.unmet(verdict.obligations, document):
+        # Of a call that was changed, the obligation may be of the first judgement, which is not kept, or of the second.
+        first = not _changed(entry) or entry.get("reason") == "policy_unsupported"
+        return Verdict("policy_unsupported") if first else authorization.CHANGED_TWICE
     return verdict
 
 
-def _same(before: Recorded, verdict: Verdict) -> bool:
-    """Whether a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them."""
-    if before.code != verdict.code or before.max_output_tokens != verdict.max_output_tokens:
+def _changed(entry: Mapping[str, Any]) -> bool:
+    """The gateway changed this call as the policies obliged it to, so that what is kept is the second judgement."""
+    return bool(set(_document(entry, "edits_json", [])) - {_USAGE_EDIT})
+
+
+def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
+    """Whether a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them.
+
+    Of a call that was changed the obligations of both judgements are recorded, so the second may add nothing to them.
+    """
+    if before.code != verdict.code:
+        return False
+    obliged = verdict.obligations
+    if changed:
+        try:
+            obliged = together([before.obligations, obliged])
+        except Conflict:
+            return False
+    if before.obligations != obliged:
         return False
     kept, now = list(before.reasons), list(verdict.reasons)
     if kept and kept[-1] == f"… and {len(now) - len(kept) + 1} more":
@@ -199,19 +277,31 @@ def _same(before: Recorded, verdict: Verdict) -> bool:
     )
 
 
-def _not_comparable(before: Recorded, entry: Mapping[str, Any], answers: Sequence[Answer]) -> str:
+def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence[str], verdict: Verdict) -> str:
     """Why another verdict is no contradiction; empty if it is one."""
     if before.code == "policy_deadline":
         return "the policies took too long then; they were given more time now"
     if before.code == "limit_exceeded":
         return "the policies allow it; a limit was used up when it was recorded"
-    if unkept := sorted({path for each in answers for path in each.unkept}):
-        return f"content is not kept, and policies read it: {', '.join(unkept)}"
+    if before.code == "policy_unsupported" and verdict.code == ALLOWED and _changed(entry):
+        return "the policies allow it; the gateway could not do what they oblige it to"
+    if before.code == authorization.CHANGED_TWICE.code and verdict.code == ALLOWED and _changed(entry):
+        return "the policies allow it; once more they would have changed the request, in a way that is not kept"
+    if unkept:
+        return f"content is not kept, and policies read it: {', '.join(sorted(set(unkept)))}"
     if before.detail.startswith("the decision cannot be recorded"):
         return before.detail
     if entry.get("engine") not in (None, authorization.engine_version()):
         return f"version {entry.get('engine')} judged then, and this is {authorization.engine_version()}"
     return ""
+
+
+def _obligations(entry: Mapping[str, Any]) -> Obligations:
+    """The obligations in an entry; those that no decision could have had are not taken from it."""
+    members = dict(_document(entry, "obligations_json", {}))
+    if (cap := entry.get("max_output_tokens")) is not None:
+        members["max_output_tokens"] = cap
+    return read({"obligations": members}, "guard").obligations
 
 
 def _document(entry: Mapping[str, Any], name: str, empty: Any) -> Any:

@@ -291,7 +291,7 @@ def add_upstream(
     """
     names.check_name("upstream", name)
     names.check_provider(provider)
-    base_url = names.check_base_url(base_url, insecure=insecure)
+    base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_upstream(session, tenant, name)

@@ -20,21 +20,36 @@ RESERVED_ORGANIZATIONS = frozenset({"system"})
 
 PROVIDERS: dict[str, str] = {
     "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com/v1",
+    "gemini": "https://generativelanguage.googleapis.com",
+    "azure": "",
     "openai-compatible": "",
     "http": "",
-    "anthropic": "https://api.anthropic.com/v1",
+    "bedrock-compatible": "",
+    "cerebras": "https://api.cerebras.ai/v1",
     "deepseek": "https://api.deepseek.com/v1",
+    "fireworks": "https://api.fireworks.ai/inference/v1",
+    "gemini-compatible": "https://generativelanguage.googleapis.com/v1beta/openai",
     "groq": "https://api.groq.com/openai/v1",
+    "huggingface": "https://router.huggingface.co/v1",
     "mistral": "https://api.mistral.ai/v1",
     "ollama": "http://127.0.0.1:11434/v1",
     "openrouter": "https://openrouter.ai/api/v1",
     "together": "https://api.together.xyz/v1",
+    "vertex": "https://aiplatform.googleapis.com",
     "vllm": "",
+    "xai": "https://api.x.ai/v1",
+    "zai": "https://api.z.ai/api/paas/v4",
 }
-"""The supported providers and their default base URLs; empty for software that users run themselves.
+"""The supported providers and their default base URLs; empty where each account has its own, or users run the server.
 
 How each is spoken to is `gateway/upstream/providers/presets.py`.
 """
+
+CLIENTS_ADD: dict[str, str] = {"azure": "/openai", "gemini": "/v1beta", "vertex": "/v1beta1/publishers/google"}
+"""Providers whose clients add the version to the base URL themselves, and how the paths of their calls begin."""
+
+_ADDED = re.compile(r"/(?:openai|v1|v1beta|v1beta1)(?:/.*)?")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
@@ -121,6 +136,14 @@ def check_base_url(text: str, *, insecure: bool) -> str:
             hint="use https, or say --insecure if the network is trusted",
         )
     return text.rstrip("/")
+
+
+def check_base_of(provider: str, url: str) -> str:
+    """`url`, if it ends where the provider's clients begin."""
+    if provider in CLIENTS_ADD and (found := _ADDED.search(url, url.index("://") + 3)) is not None:
+        why = f"clients of {provider} add the version themselves: leave out `{found[0]}`"
+        raise _bad_url(url, why)
+    return url
 
 
 def _plain_host(host: str) -> bool:

@@ -28,10 +28,12 @@ class Routes:
         self.provider = provider
         self._plain: dict[tuple[str, str], Route] = {}
         self._templates: list[tuple[str, re.Pattern[str], Route]] = []
+        # Where a colon follows some parameter, as before a method of Google's, it separates and stands in none.
+        segment = _SEGMENT.replace(":", "") if any("}:" in each.path for each in provider.routes) else _SEGMENT
         for route in provider.routes:
             path = provider.prefix + route.path
             if "{" in path:
-                self._templates.append((route.method, _pattern(path), route))
+                self._templates.append((route.method, _pattern(path, segment), route))
             else:
                 self._plain[route.method, path] = route
 
@@ -62,17 +64,18 @@ class Routes:
         return sorted(each for each in methods if (each, path) in self._plain or self._matching(each, path))
 
 
-def _pattern(path: str) -> re.Pattern[str]:
+def _pattern(path: str, segment: str) -> re.Pattern[str]:
     parts = _PARAMETER.split(path)  # text, name, text, name, …, text
-    texts = [f"(?P<{part}>{_SEGMENT})" if at % 2 else re.escape(part) for at, part in enumerate(parts)]
+    texts = [f"(?P<{part}>{segment})" if at % 2 else re.escape(part) for at, part in enumerate(parts)]
     return re.compile("".join(texts), re.ASCII)
 
 
 # Providers of JSON APIs come and go with their upstreams.
 routes_of = functools.lru_cache(maxsize=1024)(Routes)
 
-FAMILIES = [routes_of(provider) for provider in {each.name: each for each in reversed(PROVIDERS.values())}.values()]
-"""One of each family: providers of one family have the same routes."""
+_FIRST = {provider.name: provider for provider in reversed(PROVIDERS.values())}
+FAMILIES = [routes_of(_FIRST[name]) for name in dict.fromkeys(each.name for each in PROVIDERS.values())]
+"""One of each family, in the order of the presets: providers of one family have the same routes."""
 
 
 def split(path: str) -> tuple[str, str] | None:

@@ -147,6 +147,8 @@ def _no_upstream(wanted: Target, prefix: str, upstreams: Iterable[str]) -> Denie
     name = wanted.named[0]
     if f"/{name}" == prefix:
         cause = wrong_route.twice(prefix)
+    elif wrong_route.is_version(name):
+        cause = f"the base URL must end before `/{name}`: the client adds the version itself"
     else:
         cause = f"there is no upstream {shown(name)}, which the base URL names"
         if hint := did_you_mean(name, upstreams):

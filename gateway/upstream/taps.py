@@ -41,11 +41,12 @@ class Report:
 
 
 class Event(enum.Enum):
-    """What to do with one event of a stream."""
+    """What to do with one event of a stream. `PERHAPS_LAST` is held back until another follows or the body ends."""
 
     SHOW = enum.auto()
     HIDE = enum.auto()
     END = enum.auto()
+    PERHAPS_LAST = enum.auto()
 
 
 ReadDocument = Callable[[dict[str, Any], Report], None]
@@ -103,11 +104,7 @@ class DocumentTap:
     def feed(self, chunk: bytes, last: bool) -> bytes:
         if not chunk:
             return b""
-        if self._whole:
-            self._copy.append(chunk)
-            self.kept += len(chunk)
-            if self.kept > MAX_DOCUMENT_BYTES:
-                self.forget()
+        self._keep(chunk)
         if last:
             now, self._held = self._held, chunk
             return now
@@ -125,13 +122,54 @@ class DocumentTap:
         finally:
             self._copy.clear()
         self.ended = True
+        self._read_all(document)
+        return self._held
+
+    def _keep(self, chunk: bytes) -> None:
+        if self._whole:
+            self._copy.append(chunk)
+            self.kept += len(chunk)
+            if self.kept > MAX_DOCUMENT_BYTES:
+                self.forget()
+
+    def _read_all(self, document: object) -> None:
         if isinstance(document, dict):
             self._read(document, self.report)
-        return self._held
+
+
+class ArrayTap(DocumentTap):
+    """One JSON array whose elements arrive as they are made: holds back the bracket that may be its end.
+
+    Another document, such as an error, passes as it does elsewhere.
+    """
+
+    _is_array: bool | None = None  # not known before its first character
+
+    def feed(self, chunk: bytes, last: bool) -> bytes:
+        if self._is_array is None and (begun := chunk.lstrip()):
+            self._is_array = begun.startswith(b"[")
+        if last or not self._is_array:
+            return super().feed(chunk, last)
+        self._keep(chunk)
+        shown = len(chunk.rstrip(b"] \t\r\n"))
+        if not shown:
+            self._held += chunk
+            if len(self._held) > sse.MAX_EVENT_BYTES:
+                raise sse.EventTooLargeError
+            return b""
+        now, self._held = self._held + chunk[:shown], chunk[shown:]
+        return now
+
+    def _read_all(self, document: object) -> None:
+        for element in document if isinstance(document, list) else [document]:
+            super()._read_all(element)
 
 
 class EventTap:
-    """A stream of events: holds back the terminal one and all that follows it."""
+    """A stream of events: holds back the terminal one and all that follows it.
+
+    Where a stream has no terminal event but ends with its body, the newest event that may be its last is held back.
+    """
 
     streaming = True
 
@@ -159,18 +197,32 @@ class EventTap:
             found = self._read(event, self.report)
             if found is Event.END:
                 self.ended = True
-                self._held = b"".join(events[position:])
+                self._held += b"".join(events[position:])
                 break
+            if found is Event.HIDE:
+                continue
+            if self._held:
+                if not sse.data_of(event):
+                    self._held += event  # a comment does not show that the stream goes on
+                    continue
+                now.append(self._held)
+                self._held = b""
             if found is Event.SHOW:
                 now.append(event)
+            else:
+                self._held = event
         return b"".join(now)
 
     def finish(self) -> bytes:
         # A stream may end without the blank line that ends its last event.
         rest = self._splitter.rest
-        if rest and not self.ended:
+        if self.ended:
+            return self._held + rest
+        # What is still held back was the last event, unless another has begun.
+        self.ended = bool(self._held) and not sse.data_of(rest)
+        if rest:
             found = self._read(rest, self.report)
-            self.ended = found is Event.END
+            self.ended = self.ended or found in (Event.END, Event.PERHAPS_LAST)
             rest = b"" if found is Event.HIDE else rest
         return self._held + rest
 

@@ -8,6 +8,7 @@ Specification: docs/architecture.md, section 7, step 2.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -50,8 +51,14 @@ def speaker(path: str) -> Provider | None:
     """The provider in whose shape such a refusal is made: the one that the path looks like, if there is one."""
     providers = [family.provider for family in FAMILIES]
     by_route = [each for each in providers if any(route.path in path for route in each.routes)]
-    by_prefix = [each for each in providers if each.prefix and f"{each.prefix}/" in f"{path}/"]
-    return next(iter([*by_route, *by_prefix]), None)
+    # Where the version is not a prefix: what stands before a model in its paths.
+    by_model = [
+        each
+        for each in providers
+        if not each.prefix and any(route.path.partition("{")[0] in path for route in each.routes if "{" in route.path)
+    ]
+    by_prefix = [each for each in providers if any(f"{start}/" in f"{path}/" for start in _starts(each))]
+    return next(iter([*by_model, *by_route, *by_prefix]), None)
 
 
 def _asked(method: str, path: str) -> str:
@@ -65,13 +72,17 @@ def _methods(path: str, families: Sequence[Routes]) -> list[str]:
 
 
 def _served(families: Sequence[Routes]) -> str:
-    """The paths without parameters: those with some are about what these have made."""
+    """The paths that make something. The others with parameters are about what these have made."""
     listed = []
     for family in families:
-        paths = dict.fromkeys(family.provider.prefix + route.path for route in family.provider.routes)
-        plain = [path for path in paths if "{" not in path] or list(paths)
-        more = ", …" if len(plain) > _MAX_LISTED else ""
-        listed.append(f"{family.provider.name}: {', '.join(plain[:_MAX_LISTED])}{more}")
+        paths: dict[str, str] = {}
+        for route in family.provider.routes:
+            if "{" not in route.path or route.body == "json":
+                # Of the paths under which one method is served, the first.
+                paths.setdefault(route.path.rpartition("}")[2], family.provider.prefix + route.path)
+        found = list(paths.values())
+        more = ", …" if len(found) > _MAX_LISTED else ""
+        listed.append(f"{family.provider.name}: {', '.join(found[:_MAX_LISTED])}{more}")
     return f"this gateway serves, of {'; of '.join(listed)}; each also under /NAME for the upstream NAME"
 
 
@@ -81,19 +92,31 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
     if _methods(plain, families):
         return "the path has a slash too many: is there one at the end of the base URL?"
     for family in families:
-        prefix = family.provider.prefix
-        if not prefix:
-            continue
-        if any(_methods(each, families) for each in _with(plain, prefix)):
-            return f"`{prefix}` is missing: the base URL should end in it"
-        if _methods(_once(plain, prefix), families):
-            return twice(prefix)
+        for start in _starts(family.provider):
+            if any(_methods(each, families) for each in _with(plain, start)):
+                return f"`{start}` is missing: the base URL should end in it"
+            if _methods(_once(plain, start), families):
+                return twice(start)
         if any(_methods(plain.removesuffix(route.path), families) for route in family.provider.routes):
             return "the path has a route twice: take it out of the base URL, because the client adds it"
     for name, called in _KNOWN_APIS.items():
         if re.search(rf"{name}(?:/|$)", plain):
             return f"this gateway does not serve {called}"
     return "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
+
+
+@functools.lru_cache(maxsize=256)
+def _starts(provider: Provider) -> tuple[str, ...]:
+    """How the paths of a provider begin: with its prefix or, where clients add the version, with that."""
+    if provider.prefix:
+        return (provider.prefix,)
+    first = dict.fromkeys(route.path.split("/")[1] for route in provider.routes)
+    return tuple(f"/{segment}" for segment in first if is_version(segment))
+
+
+def is_version(segment: str) -> bool:
+    """Whether a first segment is a version, such as `v1beta`, rather than the name of an upstream."""
+    return re.fullmatch(r"v\d[a-z0-9]*", segment) is not None
 
 
 def twice(prefix: str) -> str:
@@ -109,4 +132,6 @@ def _once(path: str, prefix: str) -> str:
 def _with(path: str, prefix: str) -> list[str]:
     """The path with the prefix in either of its places: at the beginning, or after an upstream's name."""
     named = split(path)
-    return [prefix + path] + ([] if named is None else [f"/{named[0]}{prefix}{named[1]}"])
+    if named is None or is_version(named[0]):
+        return [prefix + path]
+    return [prefix + path, f"/{named[0]}{prefix}{named[1]}"]

@@ -307,14 +307,14 @@ def _clause(fn: Function, rule: Rule, clause: Clause, params: list[str], action:
 
 def _observe(fn: Function, rule: Rule, clause: Clause, action: Action) -> None:
     """Tell the observer that a rule is tried, and what it gives."""
-    fn.observer.tries(fn.writer, rule, clause)
+    fn.observer.tries(fn.writer, clause)
     write = action.write
 
+    def value() -> str:
+        return _value(fn, clause) if rule.key is None else named_operand(fn, rule.key)
+
     def observed() -> None:
-        fn.observer.gave(fn.writer, rule, clause)
-        given = clause.value if rule.key is None else rule.key
-        if fn.observer.values and given is not None:
-            fn.observer.value(fn.writer, named_operand(fn, given))
+        fn.observer.gave(fn.writer, rule, clause, value)
         write()
 
     action.write = observed

@@ -2,12 +2,12 @@
 
 The usual build reports nothing. The traced one notes which expressions succeeded and which rules gave a value. The
 covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py and
-explaining.py and steps.py have one more each.
+steps.py have one more each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from policy_engine.codegen.constants import Constants
 from policy_engine.codegen.context import Code
@@ -28,8 +28,6 @@ class Observer:
     """Whether loops look only at the members that an equality behind them lets through."""
     indexed = True
     """Whether an index may leave out rules that cannot apply."""
-    values = False
-    """Whether `value` is to be told what rules give."""
 
     def __init__(self, constants: Constants, code: Code) -> None:
         self.constants = constants
@@ -44,7 +42,7 @@ class Observer:
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
         """An expression has succeeded, if the condition holds."""
 
-    def tries(self, writer: Writer, rule: Rule, clause: Clause) -> None:
+    def tries(self, writer: Writer, clause: Clause) -> None:
         """The body of a rule follows."""
 
     def binds(self, writer: Writer, expr: Expr, env: Mapping[str, str], depth: int) -> None:
@@ -53,11 +51,11 @@ class Observer:
     def saw(self, writer: Writer, term: Term, value: str) -> None:
         """A term of the expression has got a value, which may be undefined."""
 
-    def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
-        """A rule gives a value."""
+    def ranges(self, writer: Writer, step: Term, value: str) -> None:
+        """A loop over a value follows, for an unbound step of a reference in the expression."""
 
-    def value(self, writer: Writer, value: str) -> None:
-        """The value that a rule has given, as a Python expression."""
+    def gave(self, writer: Writer, rule: Rule, clause: Clause, value: Callable[[], str]) -> None:
+        """A rule gives a value. `value()` writes what it takes to name the value, or the member of a set."""
 
     def whole_function(self, group: Group, lines: list[str]) -> list[str]:
         """The lines of a group's function, or of one for a part of its document."""
@@ -81,7 +79,7 @@ class Traced(Observer):
         if loc.row:
             writer.line(f"{f'if {condition}: ' if condition else ''}h[{self._place(loc)}] = 1")
 
-    def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
+    def gave(self, writer: Writer, rule: Rule, clause: Clause, value: Callable[[], str]) -> None:
         note = self.constants.value(f"{dotted(rule.path)} at {clause.loc}")
         writer.line(f"run_of(q).fire({note})")
 
@@ -104,6 +102,6 @@ class Covering(Traced):
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
         """It has been noted when it was reached."""
 
-    def gave(self, writer: Writer, rule: Rule, clause: Clause) -> None:
-        super().gave(writer, rule, clause)
+    def gave(self, writer: Writer, rule: Rule, clause: Clause, value: Callable[[], str]) -> None:
+        super().gave(writer, rule, clause, value)
         self.reached(writer, clause.loc)

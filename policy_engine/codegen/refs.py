@@ -85,6 +85,7 @@ def _steps(fn: Function, start: str, path: Sequence[Term], place: tuple[object, 
     value = start
     for number, step in enumerate(path):
         if fn.is_open(step):
+            fn.observer.ranges(fn.writer, step, value)
             value = _iterate(fn, value, step, _join(fn, value, step, len(path) - number, base))
             place = (value,)
             continue

@@ -1,4 +1,4 @@
-"""`Policies.explain`: which rules held, where the others failed, and the values at that place."""
+"""`Entrypoint.explain`: which rules held, where the others failed, and the values at that place."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.policy_engine.language.test_language import CASES, without_remarks
 UNDEFINED = pe.UNDEFINED
 
 
-def explained(body: str, value: Any, data: dict[str, Any] | None = None, **options: Any) -> pe.Explanation:
-    source = "package m\n\n" + dedent(body)
-    modules = {"m.rego": source}
-    policies = pe.compile(modules, data)
-    found = policies.explain("data.m", value, modules=modules, **options)
-    plain = policies.entrypoint("data.m", strict_builtin_errors=options.get("strict_builtin_errors", False))
-    if found.error is None:
-        assert found.value == plain(value)
-    return found
+Rules = tuple[pe.RuleOutcome, ...]
 
 
-def outcome(found: pe.Explanation, name: str, row: int | None = None) -> pe.RuleOutcome:
-    (one,) = [each for each in found.rules if each.path == f"data.m.{name}" and row in (None, each.location.row)]
+def explained(body: str, value: Any, data: dict[str, Any] | None = None) -> Rules:
+    modules = {"m.rego": "package m\n\n" + dedent(body)}
+    plain = pe.compile(modules, data).entrypoint("data.m")
+    found = plain.explain(value)
+    assert (found.value, found.error) == (plain(value), None)
+    return found.rules(modules)
+
+
+def outcome(found: Rules, name: str, row: int | None = None) -> pe.RuleOutcome:
+    (one,) = [each for each in found if each.path == f"data.m.{name}" and row in (None, each.location.row)]
     return one
 
 
@@ -119,6 +119,41 @@ def test_every_names_the_member_that_fails() -> None:
     assert (row, values["tool.name in data.names"], values["tool.name"], values["data.names"]) == (3, False, "c", ["a"])
 
 
+def test_of_a_member_that_fails_early_no_later_expression_of_another_one_is_shown() -> None:
+    """The second expression was last evaluated for "xa"."""
+    body = """\
+        p if every r in input.rs {
+            startswith(r, "x")
+            r != input.not_that
+        }
+    """
+    values = failed(body, {"rs": ["xa", "b"], "not_that": "c"})[2]
+    assert values == {"input.rs": ["xa", "b"], "r": "b", 'startswith(r, "x")': False}
+
+
+def test_values_are_those_under_with() -> None:
+    """Looked up afterwards, they would be those of the real input and data."""
+    body = """\
+        p if _q with input.x as 5 with data.k as 6
+
+        _q if {
+            input.x + data.k == 11
+            _r == data.k
+        }
+
+        _r := input.x
+    """
+    found = outcome(explained(body, {"x": 1}, {"k": 2}), "_q").failed
+    assert found is not None
+    assert (found.text, dict(found.values)) == ("_r == data.k", {"_r": 5, "data.k": 6})
+
+
+def test_of_a_loop_the_collection_is_shown() -> None:
+    assert failed("p if input.xs[_] == 3", {})[2] == {"input.xs": UNDEFINED}
+    assert failed("p if input.xs[i].k == i", {"xs": []})[2] == {"input.xs": []}
+    assert failed("p if {\n\tsome x in input.xs\n\tx\n}", {"xs": {}}) == (4, "some x in input.xs", {"input.xs": {}})
+
+
 def test_values_of_other_rules_are_looked_up() -> None:
     body = """\
         p if {
@@ -177,7 +212,8 @@ def test_what_an_index_would_leave_out_is_tried() -> None:
 
 
 def test_an_error_is_part_of_the_explanation() -> None:
-    found = explained("p if to_number(input.x) > 1\n\nq := 1", {"x": "no"}, strict_builtin_errors=True)
+    policies = pe.compile({"m.rego": "package m\n\np if to_number(input.x) > 1\n\nq := 1"})
+    found = policies.entrypoint("data.m", strict_builtin_errors=True).explain({"x": "no"})
     assert found.value is UNDEFINED
     assert found.error is not None
     assert (found.error.code, found.error.location and found.error.location.row) == ("eval_builtin_error", 3)
@@ -185,8 +221,7 @@ def test_an_error_is_part_of_the_explanation() -> None:
 
 def test_clock_and_records_are_those_that_are_given() -> None:
     modules = {"m.rego": 'package m\n\np := time.now_ns()\n\nq := rand.intn("x", 1000)'}
-    policies = pe.compile(modules)
-    found = policies.explain("data.m", {}, modules=modules, now_ns=5, replay={'rand.intn["x",1000]': 7})
+    found = pe.compile(modules).entrypoint("data.m").explain({}, now_ns=5, replay={'rand.intn["x",1000]': 7})
     assert found.value == {"p": 5, "q": 7}
 
 
@@ -204,7 +239,7 @@ def test_the_explained_build_agrees_with_the_usual_one(read_case: Callable[[dict
         moment: dict[str, Any] = {"now_ns": 10**18, "seed": 3}
         for path in sorted({f"data.{'.'.join(package)}" for package in policies.packages().values()}):
             for strict in (False, True):
-                found = policies.explain(path, value, modules=modules, strict_builtin_errors=strict, **moment)
+                found = policies.entrypoint(path, strict_builtin_errors=strict).explain(value, **moment)
                 wanted, error = outcome_of(policies, path, value, strict, moment)
                 where = area, fields["note"], path, strict
                 assert (found.error and found.error.code) == (error and error.code), where

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import policy_engine as pe
 from gateway.errors import did_you_mean
 from gateway.policy import decision
+from gateway.policy.obligations import HEADERS
 from policy_engine import types
 from policy_engine.location import Location
 from policy_engine.members import Member
@@ -37,20 +38,13 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
-    """An object with any names and members of one kind."""
-
-    of: Wanted
-
-
-@dataclass(frozen=True, slots=True)
 class Either:
     """One of several kinds."""
 
     kinds: tuple[Wanted, ...]
 
 
-Wanted: TypeAlias = types.Scalar | Many | Closed | Map | Either
+Wanted: TypeAlias = types.Scalar | Many | Closed | Either
 
 _TEXTS: Final = Many(types.STRING)
 _APPROVERS: Final = Closed({"teams": _TEXTS, "operators": _TEXTS}, "a member of `approvers`")
@@ -76,7 +70,7 @@ DECISION: Final = Closed(
             {
                 "max_output_tokens": types.NUMBER,
                 "strip_tools": _TEXTS,
-                "set_headers": Map(types.STRING),
+                "set_headers": Closed(dict.fromkeys(sorted(HEADERS), types.STRING), "a header that a policy may set"),
                 "model": types.STRING,
             },
             "an obligation",
@@ -131,8 +125,6 @@ def _wanted(path: tuple[str, ...]) -> tuple[Wanted, str]:
             if step not in wanted.members:
                 raise _unknown(where, step, wanted)
             wanted = wanted.members[step]
-        elif isinstance(wanted, Map):
-            wanted = wanted.of
         else:
             raise _Wrong(f"`{'.'.join(path[:number])}` must be {_text(wanted)}, so it has no `{step}`", "")
     return wanted, ".".join(path) or "the entrypoint"
@@ -176,11 +168,6 @@ def _fit(type_: types.Type, wanted: Wanted, where: str) -> None:
         case Many(of) if isinstance(type_, types.Array):
             for item in (*type_.static, *([] if type_.dynamic is None else [type_.dynamic])):
                 _fit(item, of, f"{where}[_]")
-        case Map(of) if isinstance(type_, types.Object):
-            for key, value in type_.static:
-                _fit(value, of, f"{where}.{key}")
-            if type_.dynamic is not None:
-                _fit(type_.dynamic[1], of, f"{where}[_]")
         case Closed() if isinstance(type_, types.Object):
             _fit_closed(type_, wanted, where)
         case types.Scalar() if type_ == wanted:

@@ -34,7 +34,8 @@ class Route:
     """One request an agent can make. What is not listed does not exist.
 
     `path` follows the upstream's base URL, and the provider's `prefix` in the paths that agents use. `{name}` in it is
-    a parameter: one segment, or a part of one, of `[A-Za-z0-9._:-]{1,128}`. `request_headers` are those of the client
+    a parameter: one segment, or a part of one, of `[A-Za-z0-9._:-]{1,128}`, without a colon where a colon follows a
+    parameter in some route of the provider. `request_headers` are those of the client
     that may go upstream besides the ones the gateway sets itself, and `query` the names a query string may hold.
     """
 

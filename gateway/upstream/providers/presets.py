@@ -6,19 +6,31 @@ Where their makers serve them is `gateway/registry/names.py`, because that is fi
 from __future__ import annotations
 
 from gateway.upstream.providers.anthropic.provider import Anthropic
+from gateway.upstream.providers.azure import Azure
 from gateway.upstream.providers.base import Provider
-from gateway.upstream.providers.openai.dialects import EITHER, OLDER, OPENAI
+from gateway.upstream.providers.gemini.provider import Gemini
+from gateway.upstream.providers.openai.dialects import EITHER, HUGGINGFACE, MISTRAL, OLDER, OLDER_FIRST, OPENAI
 from gateway.upstream.providers.openai.provider import OpenAI
 
 PROVIDERS: dict[str, Provider] = {
     "openai": OpenAI(OPENAI),
     "anthropic": Anthropic(),
+    "gemini": Gemini(),
+    "azure": Azure(OPENAI),
     "openai-compatible": OpenAI(EITHER),
+    "bedrock-compatible": OpenAI(EITHER),
+    "cerebras": OpenAI(EITHER),
     "deepseek": OpenAI(OLDER),
+    "fireworks": OpenAI(OLDER_FIRST),
+    "gemini-compatible": OpenAI(OPENAI),
     "groq": OpenAI(OPENAI),
-    "mistral": OpenAI(OLDER),
+    "huggingface": OpenAI(HUGGINGFACE),
+    "mistral": OpenAI(MISTRAL),
     "ollama": OpenAI(OLDER),
     "openrouter": OpenAI(EITHER),
     "together": OpenAI(OLDER),
+    "vertex": Gemini(),
     "vllm": OpenAI(EITHER),
+    "xai": OpenAI(OPENAI),
+    "zai": OpenAI(OLDER),
 }

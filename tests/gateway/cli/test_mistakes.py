@@ -63,7 +63,11 @@ MISTAKES = [
         ("unknown upstream `opnai`: did you mean `openai`?",),
         before=(f"{OPENAI} --no-key",),
     ),
-    Mistake("a provider", "gateway upstreams add opanai --no-key", ("needs a URL: did you mean `openai`?",)),
+    Mistake(
+        "a provider",
+        "gateway upstreams add opanai --no-key",
+        ("needs a URL: add --base-url URL, or did you mean `openai`?",),
+    ),
     Mistake("a data directory", "gateway agents list --data .gatway", ("no gateway in ./.gatway: type `gateway init",)),
     Mistake(
         "a variable",
@@ -88,8 +92,8 @@ MISTAKES = [
     Mistake(
         "a repository elsewhere",
         "gateway status",
-        ("`https://git.example/p`, but must be a path on this machine: clone the repository",),
-        edits=((TOML, "", 'policies_repository = "https://git.example/p"'),),
+        ("the scheme git:// is not supported: use https:// or ssh://, or a path",),
+        edits=((TOML, "", 'policies_repository = "git://git.example/p"'),),
     ),
     Mistake("all addresses", "gateway up --host 0.0.0.0", ("is not a loopback address", "or add --insecure")),
     Mistake("no address", "gateway up --host 192.0.2.1 --insecure", ("choose another address with --host",)),

@@ -50,17 +50,9 @@ default allow := false
 
 allow if input.action == "models.list"
 
-allow if startswith(_model, "gpt-")
+allow if startswith(input.resource.model, "gpt-")
 
-allow if startswith(_model, "mock-")
-
-# Calls of a JSON API name no model.
-_model := input.resource.model if input.resource.model != null
-
-allow if {
-	input.action == "crm.getCustomer"
-	startswith(input.resource.params.customerId, "eu-")
-}
+allow if startswith(input.resource.model, "mock-")
 
 deny contains "no secrets, please" if input.resource.model == "gpt-secret"
 
@@ -139,6 +131,7 @@ class Upstream:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.handler: Handler = answer(COMPLETION)
+        self.port = 0
         self.connections = 0
         self.closed = 0
         self.port = 0

@@ -66,8 +66,11 @@ def test_a_dry_run_decides_as_the_data_plane(run: Callable[..., None], command: 
     for body, entry in zip(bodies, entries, strict=True):
         code, out, _ = command(body, "--route", "/v1/chat/completions", "--json")
         found = json.loads(out)
-        expected = entry["allow"], entry["reason"], json.loads(entry["reasons_json"]), entry["max_output_tokens"]
-        assert (found["allow"], found["reason"], found["reasons"], found["max_output_tokens"]) == expected
+        obligations = json.loads(entry.get("obligations_json", "{}"))
+        if entry["max_output_tokens"] is not None:
+            obligations["max_output_tokens"] = entry["max_output_tokens"]
+        expected = entry["allow"], entry["reason"], json.loads(entry["reasons_json"]), obligations
+        assert (found["allow"], found["reason"], found["reasons"], found["obligations"]) == expected
         assert found["edits"] == json.loads(entry.get("edits_json", "[]"))
         assert code == (0 if entry["allow"] else 1)
         seen[entry["reason"]] += 1
@@ -115,6 +118,7 @@ def test_the_answer_for_people(command: Command) -> None:
         "allowed (a dry run: nothing was sent)\n"
         "  call      chat.completions gpt-capped at openai\n"
         "  cap       at most 50 output tokens\n"
+        "  changes   max_output_tokens\n"
         "  bundle    bot (grant, commit cccccccccccc): allowed\n"
     )
     code, out, _ = command(chat("o3"), "--route", "/openai/v1/chat/completions", "--explain")

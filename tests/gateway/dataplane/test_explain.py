@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from gateway.audit.intents import Decided
 from gateway.cli import main
+from gateway.cli.audit_reexecute import judged_again
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.reexecution import judge_again
 from gateway.registry import activations, changes
@@ -103,7 +107,18 @@ deny contains "tools are for small models" if {
     not endswith(input.resource.model, "-mini")
 }
 
-obligations := {"max_output_tokens": 40} if input.resource.model == "gpt-capped"
+obligations := object.union_n([each | some each in _obliged])
+
+_obliged contains {"max_output_tokens": 40} if input.resource.model == "gpt-capped"
+
+_obliged contains {"strip_tools": {"b", "c"}} if input.request.stream
+
+_obliged contains {"model": "gpt-4o-mini"} if {
+    input.resource.model == "gpt-4o"
+    input.request.messages != 1
+}
+
+_obliged contains {"set_headers": {"x-purpose": "stream"}} if input.request.stream
 """
 
 
@@ -204,8 +219,47 @@ def test_the_explained_build_gives_the_same_value(run: Callable[..., None], tmp_
             again = judge_again(tmp_path / "data" / "bundles", decision.decided.entry, decision.input)
             for answer in again.answers:
                 value = answer.explanation.value
-                held = {rule.path.rsplit(".", 1)[1] for rule in answer.explanation.rules if rule.held}
+                held = {rule.path.rsplit(".", 1)[1] for rule in answer.rules if rule.held}
                 if answer.explanation.error is None:
                     assert {name for name, item in value.items() if item != []} <= held
                 else:
                     assert answer.verdict.code == "policy_error"
+
+
+def test_a_whole_log_is_judged_again(run: Callable[..., None], tmp_path: Path) -> None:
+    """Every bundle is compiled once, and an entry that says something else than the policies do is found."""
+    dice = random.Random(11)
+    lies: list[str] = []
+
+    class Lying:
+        """A writer that records one denial as an allowed call, and the other way round."""
+
+        def __init__(self, gateway: Gateway) -> None:
+            self._real = gateway.writer
+
+        async def write(self, intent: Any) -> Any:
+            if isinstance(intent, Decided):
+                lies.append(intent.event_id)
+                code = "policy_denied" if intent.allow else "allowed"
+                intent = replace(intent, allow=not intent.allow, reason=code, reasons=(), open=False)
+            return await self._real.write(intent)
+
+    async def ask(gateway: Gateway) -> None:
+        bind_all(gateway)
+        for _ in range(30):
+            await gateway.send(gateway.request(request(dice)))
+        gateway.plane._writer = Lying(gateway)  # type: ignore[assignment]
+        for model in ("gpt-4o", "o3"):
+            await gateway.chat(model)
+        await gateway.entries()
+
+    run(ask)
+    data = tmp_path / "data"
+    found = judged_again(data / "audit.db", data / "bundles")
+    assert (found.agree, sum(found.apart.values())) == (30, 0)
+    assert [event_id for event_id, _ in found.otherwise] == lies
+    assert all(problem.startswith("recorded ") for _, problem in found.otherwise)
+    # Without the bundles nothing can be said, and nothing is claimed.
+    shutil.rmtree(data / "bundles")
+    lost = judged_again(data / "audit.db", data / "bundles")
+    assert (lost.agree, lost.otherwise, sum(lost.apart.values())) == (0, [], 32)

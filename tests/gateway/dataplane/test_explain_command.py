@@ -56,7 +56,7 @@ def log(run: Callable[..., None], tmp_path: Path) -> Log:
             reply = await gateway.chat(model)
             found.decisions[model] = reply.headers["x-decision-id"]
         await gateway.chat("gpt-4o", "Authorization: Bearer aig_sk_nonsense")
-        await gateway.send(gateway.request({}, path="/v2/chat"))
+        await gateway.send(gateway.request({}, path="/chat"))
         files = {".manifest": MANIFEST, "authz.rego": READS_CONTENT.encode()}
         digest = policy_bundle.publish(gateway.data.bundles, files)
         bundle = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
@@ -127,7 +127,7 @@ def test_what_held_is_shown_with_its_values(log: Log, gateway: Command) -> None:
     shown = json.loads(out)
     assert (code, shown["agrees"], shown["judged_again"]["reason"]) == (0, True, "allowed")
     (bundle,) = shown["bundles"]
-    assert bundle["max_output_tokens"] == 50
+    assert bundle["obligations"] == {"max_output_tokens": 50}
     held = [(each["rule"], each["line"], each["values"]) for each in bundle["rules"] if each["held"]]
     assert held == [
         ("data.bot.authz.allow", 7, [True]),

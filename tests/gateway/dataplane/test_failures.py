@@ -249,6 +249,16 @@ def test_a_failure_inside_a_stream(run: Run) -> None:
     run(test)
 
 
+def test_what_follows_the_end_of_a_stream(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = stream(HELLO, USAGE, DONE, 0.05, b": good", 0.05, b"bye\n\n")
+        reply = await gateway.chat(stream=True, stream_options={"include_usage": True})
+        assert (reply.complete, reply.body) == (True, HELLO + USAGE + DONE + b": goodbye\n\n")
+        assert (await gateway.entries("completed"))[0]["response_bytes"] == len(reply.body)
+
+    run(test)
+
+
 def test_a_stream_that_does_not_close_after_its_end(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, DONE, 600.0)

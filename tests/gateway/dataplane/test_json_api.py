@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.registry import changes
+from gateway.policy import bundle as policy_bundle
+from gateway.registry import activations, changes
+from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
 from gateway.upstream.providers.http import openapi
 
-from .conftest import ACTOR, ORG, Gateway, answer
+from .conftest import ACTOR, MANIFEST, ORG, Gateway, answer
 
 Run = Callable[..., None]
 
@@ -26,7 +28,26 @@ paths:
 """
 
 
+POLICY = """
+package bot.authz
+
+default allow := false
+
+allow if {
+    input.action == "crm.getCustomer"
+    startswith(input.resource.params.customerId, "eu-")
+}
+"""
+
+
 async def add_crm(gateway: Gateway) -> None:
+    """The upstream, and a policy for it."""
+    digest = policy_bundle.publish(gateway.data.bundles, {".manifest": MANIFEST, "authz.rego": POLICY.encode()})
+    bundle = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
+    await asyncio.to_thread(
+        activations.activate, gateway.registry, actor=ACTOR, commit="e" * 40, author="dana", bundles=[bundle]
+    )
+    gateway.plane._policies.load(digest)
     await asyncio.to_thread(
         changes.add_upstream,
         gateway.registry,

@@ -105,3 +105,54 @@ def test_routes() -> None:
     assert ask(provider, b"", "/healthz", "GET")[0] == 200
     assert ask(provider, b"", "/v1/models")[0] == 404
     assert provider.requests == 3
+
+
+def typed(body: bytes) -> list[dict[str, Any]]:
+    """The events of a stream that names them."""
+    events = []
+    for part in body.split(b"\n\n")[:-1]:
+        name, data = part.split(b"\n")
+        event = orjson.loads(data.removeprefix(b"data: "))
+        assert name == b"event: " + event["type"].encode()
+        events.append(event)
+    return events
+
+
+def test_a_response_that_a_limit_cut() -> None:
+    asked = {"model": "gpt-4o", "input": "one two", "max_output_tokens": 3}
+    answer = orjson.loads(ask(MockProvider(), asked, "/v1/responses")[1])
+    assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert answer["usage"] == answer["usage"] | {"input_tokens": 2, "output_tokens": 3, "total_tokens": 5}
+    events = typed(ask(MockProvider(), {**asked, "stream": True}, "/v1/responses")[1])
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["type"] == "response.incomplete"
+    # The same answer, but for its id and what it repeats of the request.
+    assert events[-1]["response"]["output"] == answer["output"]
+    assert events[-1]["response"]["usage"] == answer["usage"]
+
+
+def test_a_message() -> None:
+    asked = {"model": "claude-mock-large", "max_tokens": 3, "messages": [{"role": "user", "content": "one two"}]}
+    answer = orjson.loads(ask(MockProvider(), asked, "/v1/messages")[1])
+    assert (answer["content"], answer["stop_reason"]) == ([{"type": "text", "text": "You said: one"}], "max_tokens")
+    events = typed(ask(MockProvider(), {**asked, "stream": True}, "/v1/messages")[1])
+    assert "".join(event["delta"]["text"] for event in events if "text" in event.get("delta", {})) == "You said: one"
+    assert (events[0]["message"]["usage"]["input_tokens"], events[-2]["usage"]) == (2, {"output_tokens": 3})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/messages", {"model": "mock-status-529"}, 529),
+        ("/v1/messages", {"model": "claude-mock-large", "messages": []}, 400),
+        ("/v1/messages", {"model": "claude-mock-large", "max_tokens": 3, "messages": [7]}, 400),
+        ("/v1/responses", {"model": "gpt-4o", "input": "x", "previous_response_id": "other"}, 400),
+        ("/v1/responses", {"model": "gpt-4o", "input": [{"role": "user"}, 7]}, 400),
+        ("/v1/responses", {"model": "gpt-4o"}, 400),
+    ],
+)
+def test_errors_in_the_words_of_their_api(path: str, body: dict[str, Any], status: int) -> None:
+    found, raw, _ = ask(MockProvider(), body, path)
+    answer = orjson.loads(raw)
+    assert (found, answer.get("type")) == (status, "error" if path == "/v1/messages" else None)
+    assert answer["error"]["message"]

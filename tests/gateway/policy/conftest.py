@@ -13,7 +13,7 @@ import pytest
 from gateway.call import Call, Tool
 from gateway.identity.principals import BoundBundle, Effect, Principal
 from gateway.policy import authorization
-from gateway.policy.authorization import Authorization, confirm, decide
+from gateway.policy.authorization import Authorization, again, decide, enforce
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
 from gateway.registry.port import ActiveSet, BundleRef
@@ -124,9 +124,12 @@ class Court:
         judges = authorization.panel(asking, self.active, self.cache)
         return decide(judges, asking, asked or call(), NOW_NS, **options)
 
-    def confirm(self, first: Authorization, asked: Call, **options: Any) -> Authorization:
+    def enforce(
+        self, first: Authorization, asked: Call, apply: Callable[..., tuple[Call, tuple[str, ...]]], **options: Any
+    ) -> tuple[Authorization, Call, tuple[str, ...]]:
         options.setdefault("ends", time.monotonic() + 10)
-        return confirm(first, principal(*self.bindings), asked, **options)
+        asking = principal(*self.bindings)
+        return enforce(first, asked, apply, lambda changed: again(first, asking, changed, **options))
 
 
 @pytest.fixture

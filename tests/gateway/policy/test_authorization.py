@@ -16,6 +16,7 @@ import policy_engine as pe
 from gateway.call import Call, Reference
 from gateway.identity.principals import Principal
 from gateway.policy.input import CONTENT_PATHS, build_input, without_content
+from gateway.policy.obligations import NOTHING
 from gateway.registry.port import BundleRef
 
 if TYPE_CHECKING:
@@ -160,11 +161,11 @@ def test_an_entrypoint_other_than_recorded(court: Court) -> None:
 def test_reasons_and_caps_of_several(court: Court) -> None:
     court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
     court.seat("g", 'obligations := {"max_output_tokens": 60}', "guard")
-    assert court.decide().max_output_tokens == 60
+    assert court.decide().obligations.document() == {"max_output_tokens": 60}
     court.seat("b", 'default allow := false\n\ndeny contains "b"')
     court.seat("h", 'deny contains {"msg": "a"}', "guard")
     refused = court.decide()
-    assert (refused.code, refused.reasons, refused.max_output_tokens) == ("policy_denied", ("a", "b"), None)
+    assert (refused.code, refused.reasons, refused.obligations) == ("policy_denied", ("a", "b"), NOTHING)
 
 
 def test_the_same_bundle_as_grant_and_guard(court: Court) -> None:
@@ -234,16 +235,6 @@ def test_the_deadline_is_for_all_together(court: Court) -> None:
     assert "b: no time was left" in refused.detail
 
 
-def test_the_second_judgement_has_the_rest_of_the_deadline(court: Court, make_call: Callable[..., Call]) -> None:
-    court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
-    ends = time.monotonic() + 1
-    first = court.decide(ends=ends)
-    assert first.allow
-    time.sleep(1)
-    second = court.confirm(first, make_call(max_output_tokens=100), ends=ends)
-    assert (second.code, second.detail) == ("policy_deadline", "a: no time was left")
-
-
 def test_a_long_explanation_is_cut(court: Court) -> None:
     court.seat("a", f"allow := true\n\n{'x' * 5000} := 1")
     assert len(court.decide().detail) == 500
@@ -300,21 +291,6 @@ def test_foreign_state_is_denied_unless_every_grant_allows_it(court: Court, make
 def test_what_a_policy_says_comes_before_foreign_state(court: Court, make_call: Callable[..., Call]) -> None:
     court.seat("a", 'allow := true\n\ndeny contains "no files" if input.resource.references[_].kind == "file"')
     assert court.decide(make_call(references=FOREIGN), foreign=FOREIGN).reasons == ("no files",)
-
-
-def test_the_second_judgement_knows_of_foreign_state(court: Court, make_call: Callable[..., Call]) -> None:
-    court.seat(
-        "a",
-        """allow := true
-
-obligations := {"max_output_tokens": 100}
-
-references := "allowed" if not input.request.max_output_tokens == 100""",
-    )
-    first = court.decide(make_call(references=FOREIGN), foreign=FOREIGN)
-    assert first.allow
-    capped = make_call(references=FOREIGN, max_output_tokens=100)
-    assert court.confirm(first, capped).code == "foreign_reference"
 
 
 # --- what is recorded
@@ -448,49 +424,3 @@ def test_taking_content_out() -> None:
     assert without_content(document) == b'{"a":{"b":1},"n":null,"request":{"path":"/"}}'
     assert document["request"] == {"body": {"x": 1}, "path": "/"}, "the document itself is not touched"
     assert without_content({"request": None}) == b'{"request":null}'
-
-
-# --- the second look
-
-
-def test_the_second_look_confirms(court: Court, make_call: Callable[..., Call]) -> None:
-    court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
-    first = court.decide()
-    assert court.confirm(first, make_call(max_output_tokens=100)).allow
-    assert court.confirm(first, make_call(max_output_tokens=99)).allow
-
-
-@pytest.mark.parametrize("left", [None, 101])
-def test_an_obligation_must_leave_its_own_result_alone(
-    court: Court, make_call: Callable[..., Call], left: int | None
-) -> None:
-    court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
-    second = court.confirm(court.decide(), make_call(max_output_tokens=left))
-    assert (second.allow, second.code, second.max_output_tokens) == (False, "policy_bad_decision", None)
-
-
-def test_a_cap_that_shrinks_with_every_look(court: Court, make_call: Callable[..., Call]) -> None:
-    court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": input.request.max_output_tokens - 1}')
-    first = court.decide(make_call(max_output_tokens=100))
-    assert first.max_output_tokens == 99
-    second = court.confirm(first, make_call(max_output_tokens=99))
-    assert second.code == "policy_bad_decision"
-
-
-def test_a_bundle_that_denies_what_it_caused(court: Court, make_call: Callable[..., Call]) -> None:
-    court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 5}')
-    court.seat("g", 'deny contains "too short" if input.request.max_output_tokens == 5', "guard")
-    first = court.decide()
-    assert first.allow
-    second = court.confirm(first, make_call(max_output_tokens=5))
-    assert (second.code, second.reasons) == ("policy_denied", ("too short",))
-
-
-def test_the_second_look_is_by_the_same_revision(court: Court, make_call: Callable[..., Call]) -> None:
-    court.seat("a", 'allow := true\n\nobligations := {"max_output_tokens": 100}')
-    first = court.decide()
-    court.cache.follow(())
-    assert court.decide().code == "policy_not_loaded"
-    second = court.confirm(first, make_call(max_output_tokens=100))
-    assert second.allow
-    assert replace(second, input={}, kept_input=b"") == replace(first, input={}, kept_input=b"")

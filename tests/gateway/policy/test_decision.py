@@ -30,14 +30,14 @@ def cases(name: str) -> list[Any]:
     return [pytest.param(case, id=case["note"]) for case in yaml.safe_load((HERE / name).read_text("utf-8"))]
 
 
-def verdict_of(case: dict[str, Any]) -> tuple[str, tuple[str, ...], int | None]:
-    return case["code"], tuple(case.get("reasons", ())), case.get("cap")
+def verdict_of(case: dict[str, Any]) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+    return case["code"], tuple(case.get("reasons", ())), case.get("obligations", {})
 
 
 @pytest.mark.parametrize("case", cases("reading.yaml"))
 def test_reading(case: dict[str, Any]) -> None:
     verdict = read(case["document"], case.get("effect", "grant"))
-    assert (verdict.code, verdict.reasons, verdict.max_output_tokens) == verdict_of(case), verdict.detail
+    assert (verdict.code, verdict.reasons, verdict.obligations.document()) == verdict_of(case), verdict.detail
     # A policy author must be told what is wrong; what a policy says speaks for itself.
     assert bool(verdict.detail) == (verdict.code in ("policy_bad_decision", "policy_unsupported"))
 
@@ -48,7 +48,9 @@ def test_combining(case: dict[str, Any]) -> None:
     bound += [("guard", read(document, "guard")) for document in case.get("guards", ())]
     for order in (bound, bound[::-1]):
         verdict = combine(order)
-        assert (verdict.code, verdict.reasons, verdict.max_output_tokens) == verdict_of(case), verdict.detail
+        assert (verdict.code, verdict.reasons, verdict.obligations.document()) == verdict_of(case), verdict.detail
+        if "detail" in case:
+            assert verdict.detail == case["detail"]
 
 
 def test_every_code_is_a_reason_code() -> None:
@@ -88,11 +90,13 @@ MEMBERS = st.one_of(
     st.tuples(st.just("obligations"), JUNK),
     st.tuples(st.sampled_from(["_deny", "denied", "Allow", "obligation", ""]), JUNK),
 )
+HEADER = st.sampled_from(["x-team", "x-purpose", "X-Team", "authorization", "x-team\n"])
+TEXT = st.sampled_from(["m", "m", "n", "m\n", " m", "m m", "é", "aig_op_", "x" * 256, "x" * 257, "y" * 513])
 OBLIGATIONS = st.one_of(
     st.tuples(st.just("max_output_tokens"), st.integers(0, 5) | SCALARS),
     st.tuples(st.just("strip_tools"), st.lists(SCALARS, max_size=1) | JUNK),
-    st.tuples(st.just("set_headers"), st.dictionaries(st.just("x-a"), st.just("b") | SCALARS, max_size=1) | JUNK),
-    st.tuples(st.just("model"), SCALARS),
+    st.tuples(st.just("set_headers"), st.dictionaries(HEADER, TEXT | SCALARS, max_size=1) | JUNK),
+    st.tuples(st.just("model"), TEXT | SCALARS),
     st.tuples(st.sampled_from(["max_tokens", "_max_output_tokens"]), SCALARS),
 )
 
@@ -122,10 +126,11 @@ def may_go_ahead(bound: list[tuple[Effect, Any]]) -> bool:
             return False
         if document.get("deny") or document.get("require_approval") or document.get("limits"):
             return False
-        obligations = document.get("obligations", {})
-        if any(wanted for name, wanted in obligations.items() if name != "max_output_tokens"):
-            return False
-    return True
+    # No model and no header may have two values.
+    obligations = [document.get("obligations", {}) for _, document in bound]
+    wanted = {("model", each["model"]) for each in obligations if "model" in each}
+    wanted |= {header for each in obligations for header in each.get("set_headers", {}).items()}
+    return len(wanted) == len({name for name, _ in wanted})
 
 
 @THOROUGH
@@ -133,6 +138,7 @@ def may_go_ahead(bound: list[tuple[Effect, Any]]) -> bool:
 @example([("guard", {"allow": True})])
 @example([("grant", {"allow": 1})])
 @example([("grant", {"allow": True}), ("guard", {"deny": ["no"]})])
+@example([("grant", {"allow": True, "obligations": {"model": "m"}}), ("guard", {"obligations": {"model": "n"}})])
 def test_nothing_fails_open(bound: list[tuple[Effect, Any]]) -> None:
     verdict = combine([(effect, read(document, effect)) for effect, document in bound])
     assert (verdict.code == ALLOWED) == may_go_ahead(bound)
@@ -147,7 +153,7 @@ def test_of_several_caps_the_smallest_holds(bound: list[tuple[Effect, int | None
     ]
     verdict = combine([(effect, read(document, effect)) for effect, document in documents])
     assert verdict.code == ALLOWED
-    assert verdict.max_output_tokens == min((cap for _, cap in bound if cap is not None), default=None)
+    assert verdict.obligations.max_output_tokens == min((cap for _, cap in bound if cap is not None), default=None)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["grant", "guard"]), st.booleans()), max_size=4))
@@ -176,7 +182,11 @@ def test_one_more_bundle_never_opens(bound: list[tuple[Effect, Any]], effect: Ef
     after = combine([*verdicts, (effect, read(more, effect))])
     if before.code != "no_policy" and after.code == ALLOWED:
         assert before.code == ALLOWED
-        assert before.max_output_tokens is None or (after.max_output_tokens or 0) <= before.max_output_tokens
+        was, now = before.obligations, after.obligations
+        assert was.max_output_tokens is None or (now.max_output_tokens or 0) <= was.max_output_tokens
+        assert was.strip_tools <= now.strip_tools
+        assert was.set_headers.items() <= now.set_headers.items()
+        assert was.model in (None, now.model)
 
 
 @THOROUGH

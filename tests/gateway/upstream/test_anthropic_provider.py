@@ -184,6 +184,12 @@ def test_what_could_be_read_in_two_ways_is_refused(given: dict[str, Any]) -> Non
             {},
             ("strip_tools",),
         ),
+        (
+            {"container": {"id": "c", "skills": [{"type": "custom", "skill_id": "s"}, {"type": "x", "skill_id": "t"}]}},
+            Edits(strip_tools=frozenset({"s"})),
+            {"container": {"id": "c", "skills": [{"type": "x", "skill_id": "t"}]}},
+            ("strip_tools",),
+        ),
         ({}, Edits(strip_tools=frozenset({"a"}), report_usage=True), None, ()),
     ],
 )

@@ -103,6 +103,8 @@ def test_no_such_target(method: str, path: bytes) -> None:
         ("default", b"/nobody/v1/chat/completions", "unknown_route", "there is no upstream `nobody`"),
         ("default", b"/openia/v1/chat/completions", "unknown_route", "did you mean `openai`?"),
         ("default", b"/v1/v1/chat/completions", "unknown_route", "has `/v1` twice"),
+        ("default", b"/v1/v1beta/models/m:generateContent", "unknown_route", "the base URL must end before `/v1`"),
+        ("default", b"/v1beta/v1beta/models/m:generateContent", "unknown_route", "must end before `/v1beta`"),
         ("acme", b"/groq/v1/chat/completions", "unknown_route", "no upstream `groq`"),  # another organization's
         ("acme", b"/v1/chat/completions", "unknown_route", "gateway upstreams add"),
         ("default", b"/broken/v1/chat/completions", "upstream_unavailable", ""),
@@ -149,6 +151,9 @@ def test_another_method(method: str, path: bytes, allow: bytes) -> None:
         ("//v1/chat/completions", "a slash too many"),
         ("/v1/chat/completions/", "a slash too many"),
         ("/v1/chat/completions/chat/completions", "the path has a route twice"),
+        ("/v1beta/models/gemini-2.5-flash:generateContent/", "a slash too many"),
+        ("/v1beta/models/gemini-2.5-flash:predict", "of gemini: /v1beta/models/{model}:generateContent"),
+        ("/azure/openai/deployments/gpt-4o/images", "of azure: /openai/deployments/{deployment}/chat/completions"),
         ("/messages", "`/v1` is missing"),
         ("/anthropic/v1/v1/messages", "the path has `/v1` twice: take one out of the base URL"),
         ("/responses", "`/v1` is missing"),

@@ -129,7 +129,7 @@ def test_a_value_that_is_not_true_has_no_failed_expression() -> None:
 
 def test_a_decision_can_be_explained() -> None:
     allow = pe.compile({"authz.rego": AUTHZ}).entrypoint("data.authz.allow")
-    steps = allow.steps({"roles": ["admin"], "level": 2})
+    steps = allow.explain({"roles": ["admin"], "level": 2}).steps
     assert [(step.rule, step.place.location.row, step.succeeded) for step in steps if step.place.level == 1] == [
         ("data.authz.allow", 6, True),
         ("data.authz.allow", 6, True),

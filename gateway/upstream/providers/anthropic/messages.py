@@ -283,7 +283,7 @@ def _is_called(tool: Tool, names: frozenset[str]) -> bool:
 
 
 def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
-    """The body without these tools and MCP servers, and without a choice of tools that they may have been."""
+    """The body without these tools, MCP servers and skills, and without a choice of tools that they may have been."""
     kept = dict(body)
     if body.get("tools") is not None:
         kept["tools"] = [item for item in body["tools"] if not _is_called(_tool(item), unwanted)]
@@ -293,6 +293,10 @@ def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
         kept["mcp_servers"] = [each for each in body["mcp_servers"] if each["name"] not in unwanted]
         if not kept["mcp_servers"]:
             del kept["mcp_servers"]
+    container = body.get("container")
+    if isinstance(container, dict) and container.get("skills") is not None:
+        skills = [each for each in container["skills"] if each["skill_id"] not in unwanted]
+        kept["container"] = {**container, "skills": skills}
     choice = kept.get("tool_choice")
     if "tools" not in kept or (isinstance(choice, dict) and choice.get("name") in unwanted):
         kept.pop("tool_choice", None)

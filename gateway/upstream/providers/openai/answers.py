@@ -25,7 +25,8 @@ class Answers:
     def document(self, document: dict[str, Any], report: Report) -> None:
         """Read an answer that is one document, or one chunk of a stream."""
         if report.model is None:
-            report.model = text(document.get("model"))
+            # Azure's first chunk has an empty one.
+            report.model = text(document.get("model")) or None
             if self._stores:
                 keep(report, "completion", document.get("id"))
         if (usage := read_usage(document)) is not None:

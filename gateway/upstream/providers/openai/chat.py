@@ -15,6 +15,7 @@ from gateway.call import Call, Reference, Tool
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, USAGE_EDIT
 from gateway.upstream.providers.prompts import digest
@@ -77,7 +78,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
     for name, value in body.items():
         if value.__class__ is dict and name not in _THEIRS:
             members.check_nested(value, _SETTING_NAMES, _SCHEMA)
-    models = _models(body)
+    models = _models(body, endpoint.params.get(DEPLOYMENT))
     messages = _messages(body.get("messages"))
     return Call(
         action=endpoint.route.action,
@@ -130,7 +131,7 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
             names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    models = _models(body)
+    models = _models(body, call.params.get(DEPLOYMENT))
     changed = replace(
         call,
         raw=strict_json.dump(body),
@@ -187,10 +188,11 @@ def _capped(body: dict[str, Any], cap: int, dialect: Dialect) -> dict[str, int]:
     return {name: share for name in LIMITS if name in names and given.get(name) != share}
 
 
-def _models(body: dict[str, Any]) -> tuple[str, ...]:
+def _models(body: dict[str, Any], named: str | None) -> tuple[str, ...]:
     """Every model that the request lets the provider choose from, in order of preference, each once.
 
-    Routers take a list in `models` or `fallbacks` and go through it when the first model fails.
+    Routers take a list in `models` or `fallbacks` and go through it when the first model fails. `named` is
+    the model in the path, if there is one. Last come the model that moderates, and those of tools.
     """
     found = [members.model(body["model"])] if body.get("model") is not None else []
     for name in ("models", "fallbacks"):
@@ -205,14 +207,16 @@ def _models(body: dict[str, Any]) -> tuple[str, ...]:
                     members.refuse(f"an object in `{name}` must have the member `model` and no other")
                 each = each["model"]
             found.append(members.model(each, f"a model in `{name}`"))
+    if body.get("route") not in (None, "fallback"):
+        members.refuse('`route` must be "fallback": a request names its models itself')
+    if named is not None:
+        found = [deployment(named, found)]
+    if not found:
+        members.refuse("`model` must be a string")
     if body.get("moderation") is not None:
         found.append(members.model(members.one_object(body["moderation"], "moderation", _FALLBACK_NAMES).get("model")))
     for tool in members.objects(body.get("tools"), "tools", _HOSTED_NAMES):
         found += members.tool_models(tool, _HOSTED_NAMES, _DEFINITIONS)
-    if body.get("route") not in (None, "fallback"):
-        members.refuse('`route` must be "fallback": a request names its models itself')
-    if body.get("model") is None and not (body.get("models") or body.get("fallbacks")):
-        members.refuse("`model` must be a string")
     if len(found) > _MAX_MODELS:
         members.refuse(f"a request must not name more than {_MAX_MODELS} models")
     return tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""How servers that speak the OpenAI API differ: by which name of the output limit each of them can be held to it.
+"""How servers that speak the OpenAI API differ: in the name of the output limit, and in how streams report usage.
 
 OpenAI itself takes `max_completion_tokens`, or the older `max_tokens`, but not both at once. Many servers know only
 `max_tokens` and silently ignore the other name, so a cap written under it would cap nothing.
@@ -16,15 +16,22 @@ LIMITS = ("max_completion_tokens", "max_tokens")
 class Dialect:
     """Which names of the output limit a server honours, the preferred one first.
 
-    `together` says that all of them may stand in one request.
+    `together` says that all of them may stand in one request. `reports_usage` says that streams report usage without
+    being asked; then an event that holds nothing else belongs to the answer, and the call stays as it is.
     """
 
     honoured: tuple[str, ...]
     together: bool = False
+    reports_usage: bool = False
 
 
 OPENAI = Dialect(LIMITS)
 OLDER = Dialect(("max_tokens",))
 """Servers that know the older name alone."""
+OLDER_FIRST = Dialect(("max_tokens", "max_completion_tokens"))
+"""Servers that know either name but not both at once, and of which the older one is known best."""
 EITHER = Dialect(LIMITS, together=True)
 """Servers that honour either name, or of which it is not known: then a cap is written under both."""
+MISTRAL = Dialect(("max_tokens",), reports_usage=True)
+HUGGINGFACE = Dialect(LIMITS, together=True, reports_usage=True)
+"""A router: what its providers honour is not known."""

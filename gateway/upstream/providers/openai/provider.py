@@ -100,6 +100,8 @@ class OpenAI:
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         if call.body is None:
             return call, ()
+        if self._dialect.reports_usage:
+            edits = replace(edits, report_usage=False)
         if call.action == chat.ACTION:
             return chat.edit(call, edits, self._dialect)
         if call.action in _RESPONSES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from gateway.call import Call
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, USAGE_EDIT
 
 EMBEDDINGS, MODERATIONS, COMPLETIONS = "embeddings", "moderations", "completions"
@@ -50,7 +52,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
         query=head.query,
         raw=raw,
         body=body,
-        **_facts(endpoint.route.action, body),
+        **_facts(endpoint.route.action, body, endpoint.params),
     )
 
 
@@ -74,13 +76,15 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    return replace(call, raw=strict_json.dump(body), body=body, **_facts(call.action, body)), tuple(names)
+    return replace(call, raw=strict_json.dump(body), body=body, **_facts(call.action, body, call.params)), tuple(names)
 
 
-def _facts(action: str, body: dict[str, Any]) -> dict[str, Any]:
+def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict[str, Any]:
     """The members of a call that a body determines."""
     named = body.get("model")
-    if action != MODERATIONS or named is not None:  # moderations have a default
+    if (path := params.get(DEPLOYMENT)) is not None:
+        named = deployment(path, [] if named is None else [named])
+    elif action != MODERATIONS or named is not None:  # moderations have a default
         named = members.model(named)
     facts: dict[str, Any] = {
         "model": named,

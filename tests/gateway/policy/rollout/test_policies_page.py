@@ -9,7 +9,8 @@ from pathlib import Path
 import policy_engine as pe
 from gateway.errors import REASONS
 from gateway.policy.bundle import manifest
-from gateway.policy.decision import PRECEDENCE
+from gateway.policy.decision import PRECEDENCE, read
+from gateway.policy.obligations import HEADERS
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "policies.md").read_text("utf-8")
@@ -30,10 +31,29 @@ def first_column(text: str) -> list[str]:
 
 
 def test_its_example_does_what_it_says() -> None:
-    [source] = [block for block in blocks("rego") if block.startswith("package")]
+    _, source = [block for block in blocks("rego") if block.startswith("package")]
     document = pe.compile({"authz.rego": source}).entrypoint("data.research.authz", strict_builtin_errors=True)
     assert document({"resource": {"model": "gpt-4o"}}) == {"_model_listed": True, "allow": True, "deny": []}
     assert document({}) == {"allow": False, "deny": ["the model is not on the list"]}
+
+
+def test_its_obligations_are_those_of_its_example() -> None:
+    source, _ = [block for block in blocks("rego") if block.startswith("package")]
+    document = pe.compile({"authz.rego": source}).entrypoint("data.research.authz", strict_builtin_errors=True)
+    tools = [{"type": "function", "name": name} for name in ("find", "delete_all")]
+    asked = {"agent": {"environment": "dev"}, "resource": {"model": "gpt-4o"}, "request": {"tools": tools}}
+    verdict = read(document(asked), "grant")
+    assert verdict.code == "allowed"
+    assert verdict.obligations.document() == {
+        "max_output_tokens": 2000,
+        "model": "gpt-4o-mini",
+        "strip_tools": ["delete_all"],
+        "set_headers": {"x-data-class": "internal"},
+    }
+    listed = section("What a policy answers").split("### Obligations")[1].split("###")[0]
+    assert set(first_column(listed)) == {"max_output_tokens", "strip_tools", "model", "set_headers"}
+    names = listed.split("these headers and no others:")[1].split(".\n")[0].split("They label")[0]
+    assert set(re.findall(r"`([a-z-]+)`", names)) == HEADERS
 
 
 def test_its_manifest_is_one() -> None:

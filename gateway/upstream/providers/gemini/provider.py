@@ -1,0 +1,129 @@
+"""Google's Gemini API (https://ai.google.dev/api): generation, the counting of tokens, embeddings, and models.
+
+Also Vertex AI in its express mode, which serves the same calls to a key under other paths
+(https://cloud.google.com/vertex-ai/generative-ai/docs/start/express-mode/overview).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from gateway.call import Call
+from gateway.errors import Denied
+from gateway.upstream.providers import members
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.gemini import requests
+from gateway.upstream.providers.gemini.answers import Answers
+from gateway.upstream.taps import ArrayTap, DocumentTap, EventTap, Tap
+
+_FORWARDED = frozenset({b"accept"})
+_FORM, _PAGES = frozenset({"alt"}), frozenset({"pageSize", "pageToken"})
+_STREAM = ":streamGenerateContent"
+_STATUSES = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+    405: "UNIMPLEMENTED", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
+
+
+def _routes() -> list[Route]:
+    routes: list[Route] = []
+    for version in ("/v1beta", "/v1"):
+        routes += _model_routes(version, embeddings=True)
+        routes.append(Route("GET", f"{version}/models", "models.list", "none", _PAGES, _FORWARDED))
+        routes.append(
+            Route("GET", f"{version}/models/{{model}}", "models.retrieve", "none", request_headers=_FORWARDED)
+        )
+    for version in ("/v1beta1", "/v1"):
+        routes += _model_routes(f"{version}/publishers/google", embeddings=False)
+    return routes
+
+
+def _model_routes(root: str, *, embeddings: bool) -> list[Route]:
+    def route(method: str, action: str, query: frozenset[str] = frozenset()) -> Route:
+        return Route("POST", f"{root}/models/{{model}}{method}", action, "json", query, _FORWARDED)
+
+    routes = [
+        route(":generateContent", requests.GENERATE),
+        route(_STREAM, requests.GENERATE, _FORM),
+        route(":countTokens", requests.COUNT),
+    ]
+    if embeddings:
+        routes += [route(":embedContent", requests.EMBED), route(":batchEmbedContents", requests.BATCH)]
+    return routes
+
+
+class Gemini:
+    """The provider; see `base.Provider` for what each member promises."""
+
+    name = "gemini"
+    # Clients add the version to their base URL, so an upstream's base URL ends before it.
+    prefix = ""
+    routes: Sequence[Route] = tuple(_routes())
+    response_headers: tuple[bytes, ...] = (b"retry-after", b"server-timing", b"x-gemini-*")
+
+    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+        stream = endpoint.route.path.endswith(_STREAM)
+        if head.query.get("alt", "json") not in ("json", "sse"):
+            members.refuse("`alt` must be `sse`, `json` or absent")
+        if endpoint.route.body == "json":
+            return requests.read(endpoint, head, self.name, stream=stream, raw=raw)
+        model = requests.model(endpoint)
+        return Call(
+            action=endpoint.route.action,
+            upstream=endpoint.upstream,
+            provider=self.name,
+            method=endpoint.route.method,
+            path=endpoint.path,
+            params=endpoint.params,
+            query=head.query,
+            raw=raw,
+            body=None,
+            model=model,
+            models=() if model is None else (model,),
+        )
+
+    def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+        return (call, ()) if call.body is None else requests.edit(call, edits)
+
+    def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
+        sent = dict(headers)
+        if call.body is not None:
+            sent["Content-Type"] = "application/json"
+        if secret is not None:
+            sent["x-goog-api-key"] = secret
+        return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
+
+    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
+        kind = content_type.partition(b";")[0].strip().lower()
+        answers = Answers(reports=endpoint.route.action in (requests.GENERATE, requests.EMBED, requests.BATCH))
+        if kind == b"text/event-stream":
+            return EventTap(answers.event)
+        if endpoint.route.path.endswith(_STREAM):
+            return ArrayTap(answers.document, expected=kind == b"application/json")
+        return DocumentTap(answers.document, expected=kind == b"application/json")
+
+    def error(self, denied: Denied) -> bytes:
+        return orjson.dumps(_error(denied))
+
+    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+        return b"data: " + orjson.dumps(_error(denied)) + b"\n\n"
+
+
+def _error(denied: Denied) -> dict[str, object]:
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": denied.code,
+        "domain": "agent-identity-gateway",
+    }
+    status = denied.reason.status
+    return {
+        "error": {
+            "code": status,
+            "message": denied.text,
+            "status": _STATUSES.get(status, "UNAVAILABLE"),
+            "details": [info],
+        }
+    }

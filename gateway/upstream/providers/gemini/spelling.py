@@ -1,0 +1,81 @@
+"""The members of Google's JSON, whose names have two spellings: `maxOutputTokens` and `max_output_tokens`.
+
+Google's servers take either, and one object where a list of objects is meant. Both are read here as the servers read
+them. Both spellings at once, and any other one, are refused: nobody could say which of two values counts.
+Specification: https://protobuf.dev/programming-guides/json/.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gateway.upstream.providers import members
+from gateway.upstream.strict_json import shown
+
+_UPPER = re.compile(r"[A-Z]")
+_UNDERSCORE = re.compile(r"_([a-z0-9])")
+_NOT_FOLDED = re.compile(r"[^a-z0-9]")
+
+
+class Names:
+    """The members that are read from one kind of object, by their names in camel case."""
+
+    def __init__(self, *names: str) -> None:
+        snake = {_UPPER.sub(lambda found: "_" + found[0].lower(), name): name for name in names}
+        self._names = {**snake, **{name: name for name in names}}
+        self._folded = {_fold(name): name for name in names}
+
+    def read(self, value: object, what: str) -> dict[str, Any]:
+        """The members of the object `value` that have these names, in camel case; a null counts as absent."""
+        if not isinstance(value, dict):
+            members.refuse(f"`{what}` must be an object")
+        found: dict[str, Any] = {}
+        for key, member in value.items():
+            name = self._names.get(key)
+            if name is None:
+                members.check_names({key: None}, frozenset())
+                if (meant := self._folded.get(_fold(key))) is not None:
+                    members.refuse(f"the member {shown(key)} must be spelled `{meant}`")
+            elif name in found:
+                members.refuse(f"the member `{name}` appears in two spellings")
+            else:
+                found[name] = member
+        return {name: member for name, member in found.items() if member is not None}
+
+    def list(self, value: object, what: str) -> list[dict[str, Any]]:
+        """The same for each object of a list; an absent list is empty."""
+        return [self.read(each, what) for each in several(value, what)]
+
+
+def several(value: object, what: str) -> list[Any]:
+    """The items of a list; what stands alone is a list of one, and an absent list is empty."""
+    if value is None:
+        return []
+    if isinstance(value, dict | str):
+        return [value]
+    if not isinstance(value, list):
+        members.refuse(f"`{what}` must be a list")
+    return value
+
+
+def camel(key: str) -> str:
+    """A member's name in camel case."""
+    return _UNDERSCORE.sub(lambda found: found[1].upper(), key)
+
+
+def spelled(item: dict[str, Any], name: str) -> str:
+    """The spelling of `name` that `item` uses; camel case if it has no such member."""
+    return next((key for key in item if camel(key) == name), name)
+
+
+def put(item: dict[str, Any], name: str, value: object) -> dict[str, Any]:
+    """`item` with another value of one member, or without it if `value` is None."""
+    key = spelled(item, name)
+    if value is None:
+        return {each: member for each, member in item.items() if each != key}
+    return {**item, key: value}
+
+
+def _fold(name: str) -> str:
+    return _NOT_FOLDED.sub("", name.lower())

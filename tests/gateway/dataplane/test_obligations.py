@@ -1,0 +1,141 @@
+"""Obligations on their way through the data plane: what the upstream gets, and what the log says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.cli import main
+from gateway.cli.audit_reexecute import judged_again
+from gateway.policy import bundle as policy_bundle
+from gateway.registry import activations
+from gateway.registry.records import BundleRecord
+from tests.gateway.dataplane.conftest import ACTOR, UPSTREAM_KEY, Gateway, chat
+
+POLICY = """\
+package bot.authz
+
+allow := true
+
+obligations.model := "gpt-4o-mini" if input.resource.model == "gpt-4o"
+
+obligations.strip_tools := {tool.name | some tool in input.request.tools; startswith(tool.name, "delete_")}
+
+obligations.set_headers["x-data-class"] := "internal use"
+
+obligations.max_output_tokens := 50 if input.request.stream
+"""
+
+
+def put_into_force(gateway: Gateway, source: str = POLICY) -> None:
+    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz", "models": True}}}
+    digest = policy_bundle.publish(
+        gateway.data.bundles, {".manifest": orjson.dumps(manifest), "authz.rego": source.encode()}
+    )
+    gateway.plane._policies.load(digest)
+    record = BundleRecord(name="bot", commit=digest[:40], digest=digest, author="", entrypoint="data.bot.authz")
+    activations.activate(gateway.registry, actor=ACTOR, commit=digest[:40], author="dana", bundles=[record])
+
+
+def function(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {}}}
+
+
+# Asks for another header once the model is the other one.
+CHANGES_AGAIN = POLICY + '\nobligations.set_headers["x-purpose"] := "again" if input.resource.model == "gpt-4o-mini"\n'
+
+
+def test_what_the_upstream_gets(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway)
+        tools = [function("find_order"), function("delete_order")]
+        reply = await gateway.chat("gpt-4o", tools=tools, tool_choice="auto", temperature=0.5)
+        assert reply.status == 200, reply.body
+        seen = gateway.upstream.seen[-1]
+        assert seen.json == chat("gpt-4o-mini", tools=tools[:1], tool_choice="auto", temperature=0.5)
+        assert seen.headers["x-data-class"] == "internal use"
+        assert seen.headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
+        decided, _ = await gateway.entries()
+        assert (decided["model"], decided["forwarded_model"]) == ("gpt-4o", "gpt-4o-mini")
+        assert json.loads(decided["edits_json"]) == ["strip_tools", "model"]
+        assert json.loads(decided["obligations_json"]) == {
+            "model": "gpt-4o-mini",
+            "set_headers": {"x-data-class": "internal use"},
+            "strip_tools": ["delete_order"],
+        }
+        assert decided["forwarded_commitment"] != decided["request_commitment"]
+        assert decided["max_output_tokens"] is None
+
+    run(test)
+
+
+def test_headers_alone_change_no_byte_of_the_body(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway)
+        raw = b'{ "model": "gpt-x",  "messages": [{"role": "user", "content": "hello"}] }'
+        # A client cannot set the header itself, under no spelling.
+        reply = await gateway.send(gateway.request(raw, "X-Data-Class: public", "x-team: a"))
+        assert reply.status == 200
+        seen = gateway.upstream.seen[-1]
+        assert seen.body == raw
+        assert (seen.headers["x-data-class"], seen.headers.get("x-team")) == ("internal use", None)
+        assert b"public" not in seen.head
+        decided, _ = await gateway.entries()
+        assert "edits_json" not in decided
+        assert "forwarded_model" not in decided
+        assert json.loads(decided["obligations_json"]) == {"set_headers": {"x-data-class": "internal use"}}
+
+    run(test)
+
+
+def test_policies_that_contradict_themselves_forward_nothing(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway, CHANGES_AGAIN)
+        reply = await gateway.chat("gpt-4o")
+        assert (reply.status, reply.code) == (403, "policy_bad_decision")
+        assert gateway.upstream.seen == []
+        (decided,) = await gateway.entries()
+        assert (decided["allow"], decided["model"], decided["forwarded_model"]) == (False, "gpt-4o", "gpt-4o-mini")
+        assert "obligations_json" not in decided
+
+    run(test)
+
+
+def test_the_log_shows_and_explains_it(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway)
+        tools = [function("delete_order"), function("delete_all")]
+        assert (await gateway.chat("gpt-4o", tools=tools)).status == 200
+        assert (await gateway.chat("gpt-x")).status == 200
+        # More answers than tokens: one that nothing can change, and one that is changed as far as possible.
+        for tokens in (1, 100):
+            reply = await gateway.chat("gpt-x", stream=True, n=60, max_tokens=tokens)
+            assert (reply.status, reply.code) == (403, "policy_unsupported")
+        put_into_force(gateway, CHANGES_AGAIN)
+        assert (await gateway.chat("gpt-4o")).status == 403
+        ids.extend(entry["id"] for entry in await gateway.entries("decided"))
+
+    run(test)
+    monkeypatch.setenv("AIG_DATA", str(tmp_path / "data"))
+    assert main(["audit", "show", ids[0]]) == 0
+    shown = capsys.readouterr().out
+    assert '"strip_tools": ["delete_all", "delete_order"]' in shown
+    assert "strip_tools, model (gpt-4o-mini)" in shown
+    problems = []
+    for each in ids:
+        assert main(["explain", each, "--json"]) == 0
+        again = json.loads(capsys.readouterr().out)
+        problems.append((again["agrees"], again["problem"]))
+    twice = "the policies allow it; once more they would have changed the request, in a way that is not kept"
+    assert problems == [(True, None)] * 4 + [(None, twice)]
+    decisions = judged_again(tmp_path / "data" / "audit.db", tmp_path / "data" / "bundles")
+    assert decisions.document() == {"agree": 4, "apart": {twice: 1}, "otherwise": []}

@@ -1,0 +1,51 @@
+"""docs/providers.md says what the code does: providers, routes, base URLs of clients, names of caps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.registry.names import PROVIDERS as BASE_URLS
+from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Destination, RouteTable, target
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGE = (DOCS / "providers.md").read_text("utf-8")
+HEADINGS = {"openai": "OpenAI", "azure": "Azure OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"}
+
+
+def section(heading: str) -> str:
+    return re.split(r"^##+ ", PAGE.split(f"\n### {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_every_provider_is_listed_with_its_base_url() -> None:
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| (.+) \|$", PAGE, flags=re.MULTILINE))
+    assert rows.keys() == BASE_URLS.keys()
+    for name, url in BASE_URLS.items():
+        assert rows[name] == f"`{url}`" if url else rows[name].startswith("yours"), name
+
+
+@pytest.mark.parametrize("name", HEADINGS)
+def test_every_route_is_listed(name: str) -> None:
+    rows = re.findall(r"^\| `(\w+) (\S+)` \| `([\w.]+)` \|$", section(HEADINGS[name]), flags=re.MULTILINE)
+    assert rows == [(route.method, route.path, route.action) for route in PROVIDERS[name].routes]
+
+
+def test_base_urls_of_clients_lead_to_their_provider() -> None:
+    rows = re.findall(r"^\| `[\w.]+\(.*\| `http://127.0.0.1:8080(\S*)` \| `(\w+) (\S+)` \|$", PAGE, flags=re.MULTILINE)
+    assert len(rows) == 5
+    one = Destination("ups", "default", "", PROVIDERS["openai"], "https://x.example", False, None)
+    table = RouteTable([replace(one, name=name, provider=PROVIDERS[name]) for name in HEADINGS])
+    for base, method, path in rows:
+        match = table.resolve("default", target(method, (base + path).encode()))
+        assert match.destination.name == base.split("/")[1]
+
+
+def test_the_name_of_a_cap_is_documented_for_every_provider() -> None:
+    listed = (DOCS / "policies.md").read_text("utf-8").split("### Caps and the servers that honour them", 1)[1]
+    rows = re.findall(r"^\| (`.+`) \| .+ \|$", listed.split("\n## ", 1)[0], flags=re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+    assert named == BASE_URLS.keys() - {"http"}
