@@ -48,10 +48,13 @@ class Call:
     path: str
     raw: bytes
     body: dict[str, Any] | None
+    # What `raw` is. Of a form, `body` has the fields, and of each file its name, type and size.
+    content_type: str = "application/json"
     model: str | None = None
     # Every model that the provider may use, each once and `model` first: a call can name others to fall back on.
     models: tuple[str, ...] = ()
-    # The parameters of the route; of a JSON API those of the query and the members of the body, too.
+    # The parameters of the route; of a JSON API those of the query and the members of the body, too. Of images, audio
+    # and uploads the short members by which calls differ, such as `size` and `purpose`.
     params: Mapping[str, Any] = field(default_factory=dict)
     # What goes upstream after the `?`.
     query: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +81,7 @@ class Usage:
     """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output.
 
     Of the input, `cached` were read from the provider's cache and `cache_write` written to it; of the output,
-    `reasoning` are the model's thoughts. `audio_input` and `audio_output` are parts of theirs.
+    `reasoning` are the model's thoughts. `audio_input` and `audio_output` are parts of theirs, as are those of images.
     """
 
     input: int
@@ -88,3 +91,5 @@ class Usage:
     reasoning: int = 0
     audio_input: int = 0
     audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0

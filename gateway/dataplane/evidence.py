@@ -95,6 +95,10 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
             fields["cache_write_tokens"] = usage.cache_write
         if usage.audio_input or usage.audio_output:
             fields["audio_input_tokens"], fields["audio_output_tokens"] = usage.audio_input, usage.audio_output
+        if usage.image_input or usage.image_output:
+            fields["image_input_tokens"], fields["image_output_tokens"] = usage.image_input, usage.image_output
+    if report.seconds is not None:
+        fields["audio_seconds"] = report.seconds
     if exchange.detail:
         fields["detail"] = exchange.detail[:_DETAIL]
     return Completed(

@@ -16,6 +16,7 @@ from starlette.types import Scope
 from gateway.errors import Denied
 from gateway.upstream import wrong_route
 from gateway.upstream.client import Answer
+from gateway.upstream.providers import forms
 from gateway.upstream.strict_json import shown
 
 _JSON = re.compile(rb"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?\s*", re.IGNORECASE)
@@ -25,7 +26,6 @@ _PATH = re.compile(rb"(?:/[A-Za-z0-9._:-]{1,128})+")
 _DOTS = (b".", b"..")
 # A plus is no plain character: some servers read a space.
 _QUERY_VALUE = re.compile(r"(?:[A-Za-z0-9._~:@,*-]|%[0-9A-Fa-f]{2}){0,1024}")
-_MULTIPART = re.compile(rb"multipart/form-data; ?boundary=\"?[A-Za-z0-9'()+_./:=?-]{1,70}\"?", re.IGNORECASE)
 # If one of these came twice, two readers of the request could see different things.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
 
@@ -104,7 +104,7 @@ def json_body(headers: Mapping[bytes, bytes]) -> None:
 def multipart_body(headers: Mapping[bytes, bytes]) -> None:
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Denied("unsupported_encoding")
-    if not _MULTIPART.fullmatch(headers.get(b"content-type", b"")):
+    if forms.boundary(headers.get(b"content-type", b"").decode("latin-1")) is None:
         raise Denied("unsupported_encoding", reasons=["the content type must be multipart/form-data with a boundary"])
 
 

@@ -3,7 +3,7 @@
 Rows live in `runtime.db`. They are written before the client sees the end of the answer that created the state, so that
 it can refer to it at once, also through another worker. The log lists the same state (`created_json` of a `completed`
 entry). A lost row makes a reference foreign, which denies. Rows are forgotten after `KEEP_DAYS`, for which OpenAI keeps
-what it stores; the control process sees to that.
+answers; the control process sees to that. What a provider keeps until it is deleted is never forgotten.
 Specification: docs/architecture.md, sections 6 and 13.
 """
 
@@ -33,7 +33,8 @@ _BY_AGE = "CREATE INDEX IF NOT EXISTS reference_by_age ON reference (created_ns)
 _ADD = "INSERT OR IGNORE INTO reference VALUES (?, ?, ?, ?, ?, ?)"
 _FORGET = """
 DELETE FROM reference WHERE (organization, upstream, kind, id) IN (
-  SELECT organization, upstream, kind, id FROM reference WHERE created_ns < ? ORDER BY created_ns LIMIT ?
+  SELECT organization, upstream, kind, id FROM reference
+  WHERE created_ns < ? AND kind NOT IN ('file', 'vector_store', 'conversation') ORDER BY created_ns LIMIT ?
 )
 """
 

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.demo import mock_answers, mock_messages, mock_responses
 from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
+from gateway.demo.mock_media import MockMedia
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
 
@@ -27,7 +28,8 @@ ANSWERS = """\
 It speaks chat completions, responses and embeddings as OpenAI does, and messages
 as Anthropic does. It echoes the last message, a token for each word, and calls a tool that the
 message names or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`,
-limits, usage, embeddings and the list of models work as at a provider."""
+limits, usage, embeddings and the list of models work as at a provider. Images
+are one pixel, files are kept until it stops."""
 
 FAULTS = """\
 The model's name injects a fault into one answer:
@@ -64,6 +66,7 @@ class MockProvider:
     def __init__(self, faults: Faults | None = None) -> None:
         self._faults = faults or Faults()
         self._chance = random.Random(0)  # noqa: S311  # a fixed seed: which requests fail is part of determinism
+        self._media = MockMedia()
         self.requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +89,20 @@ class MockProvider:
             case "GET", "/healthz":
                 await _document(send, 200, {"status": "ok"})
             case method, path:
-                await _document(send, 404, _error(404, f"no route {method} {path}"))
+                await self._other(scope, body, send, f"no route {method} {path}")
+
+    async def _other(self, scope: Scope, body: bytes, send: Send, unknown: str) -> None:
+        try:
+            reply = await self._media.answer(scope, body)
+        except (BadRequestError, ValueError) as error:
+            await _document(send, 400, _error(400, str(error), getattr(error, "param", None)))
+            return
+        if reply is None:
+            await _document(send, 404, _error(404, unknown))
+            return
+        headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
     async def _answer(self, path: str, body: bytes, send: Send) -> None:
         def error(status: int, text: str, param: str | None = None) -> Document:

@@ -33,6 +33,8 @@ class Report:
     """The facts that a provider reports in its answer."""
 
     usage: Usage | None = None
+    # How much sound it was, where it is not counted in tokens.
+    seconds: int | None = None
     model: str | None = None
     # It reports a failure inside a stream, whose status was sent long ago.
     failed: bool = False
@@ -85,12 +87,15 @@ class DocumentTap:
 
     streaming = False
 
-    def __init__(self, read: ReadDocument, *, expected: bool = False) -> None:
-        """`expected`: the upstream announces JSON, so that an unreadable document was cut off."""
+    def __init__(self, read: ReadDocument, *, expected: bool = False, opaque: bool = False) -> None:
+        """`expected`: the upstream announces JSON, so that an unreadable document was cut off.
+
+        `opaque`: nothing is read from the body, such as an image or a file.
+        """
         self._read = read
         self._expected = expected
         self._copy: list[bytes] = []
-        self._whole = True  # whether the copy has everything until now
+        self._whole = not opaque  # whether the copy has everything until now
         self.kept = 0
         self._held = b""
         self.report = Report()

@@ -26,16 +26,23 @@ _KNOWN_APIS = {
     "/threads": "the Assistants API: use responses",
     "/realtime": "the Realtime API",
     "/fine_tuning": "fine-tuning",
+    "/uploads": "uploads in parts: upload the file in one request",
+    "/containers": "containers by their own paths",
+    "/videos": "videos",
 }
+# Of state that belongs to single agents; a list would show all of it.
+_UNSERVED_LISTS = {"/files": "files", "/vector_stores": "vector stores"}
 
 
 def unknown(method: str, path: str, families: Sequence[Routes] = FAMILIES) -> Denied:
     """The refusal of a path that none of these families has a route for, or none that takes this method."""
     if methods := _methods(path, families):
         taken = " or ".join(methods)
+        listed = next((name for end, name in _UNSERVED_LISTS.items() if method == "GET" and path.endswith(end)), None)
+        why = [] if listed is None else [f"the list of {listed} is not served: it would show those of other agents"]
         return Denied(
             "wrong_method",
-            reasons=[f"{_asked(method, path)} is no route: this path takes {taken}"],
+            reasons=[f"{_asked(method, path)} is no route: this path takes {taken}", *why],
             headers=[(b"allow", ", ".join(methods).encode())],
         )
     return refusal(method, path, _cause(path, families), families)

@@ -15,7 +15,7 @@ from gateway.call import Call
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
-from gateway.upstream.providers.openai import chat, simple
+from gateway.upstream.providers.openai import chat, media, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
 from gateway.upstream.providers.openai.provider import OpenAI
@@ -32,13 +32,13 @@ def _routes() -> list[Route]:
     deployments = [
         replace(route, path=_DEPLOYMENTS + route.path)
         for route in OpenAI.routes
-        if route.action in (chat.ACTION, simple.EMBEDDINGS, simple.COMPLETIONS)
+        if route.action in {chat.ACTION, simple.EMBEDDINGS, simple.COMPLETIONS, *media.ACTIONS}
     ]
     # Azure's own clients, before there was `/openai/v1`.
     dated = [
         replace(route, path=f"/openai{route.path}")
         for route in OpenAI.routes
-        if route.action.startswith(("responses", "models"))
+        if route.action.startswith(("responses", "models", "files", "vector_stores"))
     ]
     new = [replace(route, path=_NEW + route.path) for route in OpenAI.routes]
     return [replace(route, query=route.query | _QUERY) for route in [*deployments, *dated, *new]]
@@ -66,6 +66,8 @@ class Azure(OpenAI):
         wanted = edits.model
         if DEPLOYMENT not in call.params or wanted is None or wanted == call.model:
             return super().edit(call, edits)
+        if call.content_type != "application/json" and "model" in (call.body or {}):
+            return call, ()  # a form that repeats the deployment stays as it is, and so is denied
         if not _MODEL.fullmatch(wanted):  # it cannot stand in a path, so the obligation stays unmet
             return super().edit(call, replace(edits, model=None))
         changed, names = super().edit(_moved(call, wanted), replace(edits, model=None))
@@ -74,7 +76,7 @@ class Azure(OpenAI):
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
         sent = dict(headers)
         if call.body is not None:
-            sent["Content-Type"] = "application/json"
+            sent["Content-Type"] = call.content_type
         if secret is not None:
             sent["api-key"] = secret
         return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)

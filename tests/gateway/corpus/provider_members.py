@@ -194,11 +194,12 @@ def _case(route: str, note: str, body: str, *, refused: bool = False) -> Case:
 
 def _look_alikes(route: str, members: dict[str, str]) -> Iterator[Case]:
     places = _PLACES.get(route, [])
-    for look, change in LOOKS.items():
+    for number, (look, change) in enumerate(LOOKS.items()):
         for name, value in members.items():
             if (other := change(name)) != name:
                 yield _case(route, f"{look}: `{name}`", _body(route, f',"{other}":{value}'))
-        for place, around, inner in places:
+        # One in two is enough within objects, and keeps the run short.
+        for place, around, inner in places[number % 2 :: 2]:
             for name, value in inner.items():
                 if (other := change(name)) != name:
                     yield _case(route, f"{look}: `{name}` in {place}", around.replace("@", f',"{other}":{value}'))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from .case import BODY, SMUGGLED_MODEL
 from .reading import disagreements, head_disagreements
-from .rig import Played, Rig, mark, matches
+from .rig import Played, Rig, Seen, mark, matches
 
 
 def violations(rig: Rig, played: Played) -> list[str]:
@@ -41,12 +42,18 @@ def violations(rig: Rig, played: Played) -> list[str]:
         if not known:
             found.append(f"{note}: no decision in the log is about what the provider saw")
             continue
-        _, judged = known[0]
-        method, (path, _) = seen.line.partition(b" ")[0], seen.target
-        if [method, path] != [judged["request"]["method"].encode(), judged["request"]["path"].encode()]:
-            found.append(f"{note}: judged was {judged['request']['method']} {judged['request']['path']}")
-        wrong = disagreements(seen.body, judged) if seen.body else []
+        # Requests without a body to one path differ in their heads only.
+        wrong = min((_wrong(seen, judged) for _, judged in known), key=len)
         # Without a mark it is not known which decision this is about.
-        wrong += head_disagreements(*seen.target, seen.headers, judged) if told else []
-        found += [f"{note}: BYPASS: {each}" for each in wrong[:1]]
+        found += [f"{note}: {each}" for each in wrong[:1]] if told or seen.body else []
     return found
+
+
+def _wrong(seen: Seen, judged: dict[str, Any]) -> list[str]:
+    """How what the provider saw differs from what was judged."""
+    request = judged["request"]
+    asked = (seen.line.partition(b" ")[0].decode(), seen.target[0].decode())
+    if asked != (request["method"], request["path"]):
+        return [f"judged was {request['method']} {request['path']}"]
+    found = disagreements(seen.body, judged) if seen.body else []
+    return [f"BYPASS: {each}" for each in [*found, *head_disagreements(*seen.target, seen.headers, judged)]]

@@ -66,6 +66,14 @@ def test_what_is_old_is_forgotten(references: References) -> None:
     assert references.foreign("acme", "ups_1", "agt_1", [FILE, many[0]]) == (many[0],)
 
 
+def test_what_providers_keep_until_it_is_deleted_is_never_forgotten(references: References) -> None:
+    """An agent lost its files after 30 days."""
+    lasting = [FILE, Reference("vector_store", "vs_1"), Reference("conversation", "conv_1")]
+    references.remember("acme", "ups_1", "agt_1", [*lasting, AUDIO])
+    assert references.forget_old(time.time_ns() + 400 * 86_400 * 10**9) == 1
+    assert references.foreign("acme", "ups_1", "agt_1", [*lasting, AUDIO]) == (AUDIO,)
+
+
 def test_what_cannot_be_read_is_refused(references: References) -> None:
     references._rows.execute("DROP TABLE reference")
     with pytest.raises(Denied) as caught:

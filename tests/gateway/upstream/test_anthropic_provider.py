@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.call import Call, Reference, Tool, Usage
@@ -15,7 +17,9 @@ from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 
 PROVIDER = PROVIDERS["anthropic"]
-MESSAGES, COUNT, MODELS, MODEL = (Endpoint("a", route, "/v1" + route.path) for route in PROVIDER.routes)
+ENDPOINTS = {route.action: Endpoint("a", route, "/v1" + route.path) for route in PROVIDER.routes}
+MESSAGES, COUNT = ENDPOINTS["messages"], ENDPOINTS["messages.count_tokens"]
+MODELS, MODEL = ENDPOINTS["models.list"], ENDPOINTS["models.retrieve"]
 USER = {"role": "user", "content": "hello"}
 PLAIN = {"model": "claude-sonnet-4-6", "max_tokens": 1000, "messages": [USER]}
 
@@ -259,3 +263,36 @@ def test_errors_have_the_shape_of_anthropic(code: str) -> None:
     assert "internal" not in document["error"]["message"]
     sent = PROVIDER.error_event(MESSAGES, denied)
     assert sent == b"event: error\ndata: " + PROVIDER.error(denied) + b"\n\n"
+
+
+# -- files
+
+
+def test_an_upload() -> None:
+    request = httpx.Request("POST", "http://x", files={"file": ("a.txt", b"hello", "text/plain")})
+    head = Head(headers={"anthropic-beta": "files-api-2025-04-14"}, content_type=request.headers["content-type"])
+    call = PROVIDER.read(ENDPOINTS["files.create"], head, request.read())
+    assert (call.action, call.stores, call.modalities) == ("files.create", True, ("file",))
+    assert call.betas == ("files-api-2025-04-14",)
+    sent = PROVIDER.prepare(call, "https://api.example/v1", "sk", head.headers)
+    assert (sent.body, sent.headers["Content-Type"]) == (call.raw, head.content_type)
+    assert sent.headers["anthropic-beta"] == "files-api-2025-04-14"
+
+
+@pytest.mark.parametrize("action", ["files.retrieve", "files.content", "files.delete"])
+def test_a_file_is_its_uploader_s(action: str) -> None:
+    endpoint = replace(ENDPOINTS[action], params={"file_id": "file_1"})
+    assert PROVIDER.read(endpoint, Head(), b"").references == (Reference("file", "file_1"),)
+
+
+def test_only_an_upload_creates_a_file() -> None:
+    answer = strict_json.dump({"id": "file_1", "type": "file"})
+    for action, created in (("files.create", [Reference("file", "file_1")]), ("files.retrieve", [])):
+        tap = PROVIDER.tap(ENDPOINTS[action], b"application/json", (), stores=False)
+        assert tap.feed(answer, True) + tap.finish() == answer
+        assert tap.report.created == created
+
+
+def test_the_content_of_a_file_is_opaque() -> None:
+    tap = PROVIDER.tap(ENDPOINTS["files.content"], b"application/json", (), stores=False)
+    assert (tap.feed(b"{} {}", False), tap.finish(), tap.ended) == (b"{} {", b"}", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.call import Call, Reference
@@ -38,6 +39,8 @@ def test_the_deployment_is_the_model(named: dict[str, str]) -> None:
     [
         ("/openai/deployments/e/embeddings", {"input": "x"}, "embeddings"),
         ("/openai/deployments/e/completions", {"prompt": "x"}, "completions"),
+        ("/openai/deployments/e/images/generations", {"prompt": "x"}, "images.generations"),
+        ("/openai/deployments/e/audio/speech", {"input": "x"}, "audio.speech"),
     ],
 )
 def test_other_calls_of_a_deployment(path: str, body: dict[str, Any], action: str) -> None:
@@ -122,3 +125,20 @@ def test_the_model_of_a_stream_whose_first_chunk_names_none() -> None:
     tap = PROVIDER.tap(Endpoint("a", found[0], OLD, found[1]), b"text/event-stream", (), stores=False)
     tap.feed(b'data: {"model":"","choices":[]}\n\ndata: {"model":"gpt-4o-2024","choices":[{}]}\n\n', last=False)
     assert tap.report.model == "gpt-4o-2024"
+
+
+def test_a_form_goes_to_the_deployment_and_stays_as_it_is() -> None:
+    for fields, moved in (({"language": "en"}, True), ({"model": "whisper"}, False)):
+        request = httpx.Request("POST", "http://x", data=fields, files={"file": ("a.mp3", b"x")})
+        path = "/openai/deployments/whisper/audio/transcriptions"
+        found = routes_of(PROVIDER).find("POST", path)
+        assert found is not None
+        head = Head(DATED.query, content_type=request.headers["content-type"])
+        call = PROVIDER.read(Endpoint("a", found[0], path, found[1]), head, request.read())
+        assert (call.model, call.action) == ("whisper", "audio.transcriptions")
+        changed, names = PROVIDER.edit(call, Edits(model="other"))
+        assert (changed.raw, changed.model) == (call.raw, "other" if moved else "whisper")
+        assert names == (("model",) if moved else ())
+        sent = PROVIDER.prepare(changed, "https://x.example", "k", {})
+        assert sent.headers["Content-Type"] == head.content_type
+        assert sent.url.path.startswith(f"/openai/deployments/{changed.model}/")

@@ -1,4 +1,4 @@
-"""The Anthropic API: messages, the counting of their tokens, and models (https://docs.claude.com/en/api)."""
+"""The Anthropic API: messages, the counting of their tokens, files, and models (https://docs.claude.com/en/api)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
-from gateway.upstream.providers.anthropic import messages
+from gateway.upstream.providers.anthropic import files, messages
 from gateway.upstream.providers.anthropic.answers import Answers
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
@@ -36,14 +36,25 @@ class Anthropic:
     routes: Sequence[Route] = (
         Route("POST", "/messages", messages.CREATE, "json", _QUERY, _FORWARDED),
         Route("POST", "/messages/count_tokens", messages.COUNT, "json", _QUERY, _FORWARDED),
+        Route("POST", "/files", files.UPLOAD, "multipart", _QUERY, _FORWARDED),
+        Route("GET", "/files/{file_id}", files.RETRIEVE, "none", _QUERY, _FORWARDED),
+        Route("GET", "/files/{file_id}/content", files.CONTENT, "none", _QUERY, _FORWARDED),
+        Route("DELETE", "/files/{file_id}", files.DELETE, "none", _QUERY, _FORWARDED),
         Route("GET", "/models", "models.list", "none", _PAGES, _FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", _QUERY, _FORWARDED),
     )
     # Without `anthropic-organization-id`: the account is the operator's business.
-    response_headers: tuple[bytes, ...] = (b"anthropic-ratelimit-*", b"request-id", b"retry-after")
+    response_headers: tuple[bytes, ...] = (
+        b"anthropic-ratelimit-*",
+        b"content-disposition",
+        b"request-id",
+        b"retry-after",
+    )
 
     def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
         betas = _betas(head)
+        if endpoint.route.action in files.ACTIONS:
+            return files.read(endpoint, head, self.name, betas, raw)
         if endpoint.route.body == "json":
             return messages.read(endpoint, head, self.name, betas, raw)
         named = endpoint.params.get("model")
@@ -64,19 +75,25 @@ class Anthropic:
         )
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
-        return (call, ()) if call.body is None else messages.edit(call, edits)
+        return (call, ()) if call.body is None or call.action in files.ACTIONS else messages.edit(call, edits)
 
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
         sent = {_VERSION: _DEFAULT_VERSION, **headers}
         if call.body is not None:
-            sent["Content-Type"] = "application/json"
+            sent["Content-Type"] = call.content_type
         if secret is not None:
             sent["x-api-key"] = secret
         return Outgoing(call.method, url_of(base_url, call.path.removeprefix(self.prefix), call.query), sent, call.raw)
 
     def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
         kind = content_type.partition(b";")[0].strip().lower()
-        answers = Answers(reports=endpoint.route.action == messages.CREATE, stores=stores)
+        action = endpoint.route.action
+        if action in files.ACTIONS:
+            # What was uploaded is opaque, whatever its type says.
+            expected = kind == b"application/json" and action != files.CONTENT
+            read = files.created if action == files.UPLOAD else files.nothing
+            return DocumentTap(read, expected=expected, opaque=not expected)
+        answers = Answers(reports=action == messages.CREATE, stores=stores)
         if kind == b"text/event-stream":
             return EventTap(answers.event)
         return DocumentTap(answers.document, expected=kind == b"application/json")

@@ -1,7 +1,7 @@
 """The OpenAI API, as OpenAI and the many compatible servers speak it.
 
 Chat completions (`chat.py`), responses (`responses.py`), embeddings, moderations and the older completions
-(`simple.py`), and models.
+(`simple.py`), images and audio (`media.py`), files, vector stores and conversations (`state.py`), and models.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import replace
 
 import orjson
 
-from gateway.call import Call, Reference
+from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
-from gateway.upstream.providers.openai import chat, responses, simple
+from gateway.upstream.providers.openai import chat, media, responses, simple, state
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.providers.openai.dialects import Dialect
 from gateway.upstream.providers.openai.edits import USAGE_EDIT
+from gateway.upstream.providers.openai.headers import FORWARDED as _FORWARDED
 from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA = "openai-beta"
-_FORWARDED = frozenset({b"accept", _BETA.encode(), b"idempotency-key"})
 _RESUME = frozenset({"stream", "starting_after", "include_obfuscation"})
 _PAGES = frozenset({"after", "before", "limit", "order"})
 _RESPONSES = frozenset({responses.CREATE, responses.COUNT})
@@ -49,6 +49,8 @@ class OpenAI:
         Route("POST", "/embeddings", simple.EMBEDDINGS, "json", request_headers=_FORWARDED),
         Route("POST", "/moderations", simple.MODERATIONS, "json", request_headers=_FORWARDED),
         Route("POST", "/completions", simple.COMPLETIONS, "json", request_headers=_FORWARDED),
+        *media.ROUTES,
+        *state.ROUTES,
         Route("GET", "/models", "models.list", "none", request_headers=_FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", request_headers=_FORWARDED),
     )
@@ -56,6 +58,7 @@ class OpenAI:
         b"openai-*",
         b"x-ratelimit-*",
         b"x-request-id",
+        b"content-disposition",
         b"retry-after",
         b"retry-after-ms",
     )
@@ -74,12 +77,16 @@ class OpenAI:
             return chat.read(endpoint, head, self.name, self._dialect, raw)
         if action in _RESPONSES:
             return responses.read(endpoint, head, self.name, raw)
+        if action in media.ACTIONS:
+            return media.read(endpoint, head, self.name, raw)
+        if action in state.ACTIONS:
+            return state.read(endpoint, head, self.name, raw)
         if endpoint.route.body == "json":
             return simple.read(endpoint, head, self.name, raw)
         streams = head.query.get("stream", "false")
         if streams not in ("true", "false"):
             members.refuse("the query parameter `stream` must be true or false")
-        named, response = endpoint.params.get("model"), endpoint.params.get("response_id")
+        named = endpoint.params.get("model")
         return Call(
             action=action,
             upstream=endpoint.upstream,
@@ -93,13 +100,15 @@ class OpenAI:
             model=None if named is None else members.model(named),
             models=() if named is None else (named,),
             # Responses are state: an agent sees its own.
-            references=() if response is None else (Reference("response", response),),
+            references=state.references(endpoint.params),
             stream=streams == "true",
         )
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
-        if call.body is None:
+        if call.body is None or call.action in state.ACTIONS:
             return call, ()
+        if call.action in media.ACTIONS:
+            return media.edit(call, edits)
         if self._dialect.reports_usage:
             edits = replace(edits, report_usage=False)
         if call.action == chat.ACTION:
@@ -111,7 +120,7 @@ class OpenAI:
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
         sent = dict(headers)
         if call.body is not None:
-            sent["Content-Type"] = "application/json"
+            sent["Content-Type"] = call.content_type
         if secret is not None:
             sent["Authorization"] = f"Bearer {secret}"
         return Outgoing(call.method, url_of(base_url, call.path.removeprefix(self.prefix), call.query), sent, call.raw)
@@ -119,6 +128,16 @@ class OpenAI:
     def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
         kind = content_type.partition(b";")[0].strip().lower()
         action = endpoint.route.action
+        if action in state.ACTIONS:
+            # What was uploaded is opaque, whatever its type says.
+            expected = kind == b"application/json" and action != state.CONTENT
+            return DocumentTap(state.StateAnswers(action).document, expected=expected, opaque=not expected)
+        if action in media.ACTIONS:
+            sound = media.MediaAnswers()
+            if kind == b"text/event-stream":
+                return EventTap(sound.event)
+            expected = kind == b"application/json"
+            return DocumentTap(sound.document, expected=expected, opaque=not expected)
         answers: Answers | ResponseAnswers
         if action.partition(".")[0] == responses.CREATE:
             answers = ResponseAnswers(stores=stores, reports=action == responses.CREATE)

@@ -124,26 +124,43 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
 def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
     """The members of a call that a body determines. `creates`: it asks for a response, not only for a count."""
     items = _items(body.get("input"))
-    spoken = [item for item in items if item.get("role") is not None and item.get("type") not in _WITH_ROLE]
     tools = list(_definitions(body, items))
-    limit, instructions = body.get("max_output_tokens"), body.get("instructions")
-    if instructions is not None and not isinstance(instructions, str):
-        members.refuse("`instructions` must be a string")
-    prompts = [] if instructions is None else [digest(instructions)]
-    prompts += [digest(item.get("content")) for item in spoken if item["role"] in _SYSTEM_ROLES]
+    limit = body.get("max_output_tokens")
     model = members.model(body.get("model"))
     return {
+        **_said(body, items, tools),
         "model": model,
         "models": tuple(dict.fromkeys([model, *_further_models(body, tools)])),
         "stream": members.boolean(body.get("stream"), "stream"),
         "max_output_tokens": None if limit is None else members.whole_number(limit, "max_output_tokens", _MAX_LIMIT),
+        # Kept unless the request says otherwise, and always when it is to be fetched later.
+        "stores": _stores(body) and creates,
+    }
+
+
+def content(value: object) -> dict[str, Any]:
+    """The members of a call that puts these items into a conversation."""
+    items = _items(value)
+    tools = list(_definitions({}, items))
+    if any(True for _ in _further_models({}, tools)):
+        members.refuse("a tool that names a model cannot be put into a conversation: list it in the request itself")
+    return _said({}, items, tools)
+
+
+def _said(body: dict[str, Any], items: list[dict[str, Any]], tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """The members of a call that say what is asked, whatever is to be done about it."""
+    spoken = [item for item in items if item.get("role") is not None and item.get("type") not in _WITH_ROLE]
+    instructions = body.get("instructions")
+    if instructions is not None and not isinstance(instructions, str):
+        members.refuse("`instructions` must be a string")
+    prompts = [] if instructions is None else [digest(instructions)]
+    prompts += [digest(item.get("content")) for item in spoken if item["role"] in _SYSTEM_ROLES]
+    return {
         "tools": tuple(map(_tool, tools)),
         "roles": tuple(item["role"] for item in spoken),
         "messages": len(spoken),
         "system_prompts": tuple(prompts),
         "references": tuple(dict.fromkeys(_references(body, items, tools))),
-        # Kept unless the request says otherwise, and always when it is to be fetched later.
-        "stores": _stores(body) and creates,
         "modalities": tuple(sorted(_modalities(items, tools))),
     }
 

@@ -1,0 +1,54 @@
+"""Files: what a request uploads or names, and what an answer creates. They belong to the agent that uploaded them.
+
+The list of all files is not served: it would show what other agents have uploaded.
+Specification: https://docs.claude.com/en/api/files-create.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.call import Call, Reference
+from gateway.upstream.providers import forms
+from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.reported import keep
+from gateway.upstream.taps import Report
+
+UPLOAD, RETRIEVE, CONTENT, DELETE = "files.create", "files.retrieve", "files.content", "files.delete"
+ACTIONS = frozenset({UPLOAD, RETRIEVE, CONTENT, DELETE})
+
+
+def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: bytes) -> Call:
+    """The call in this request; `Denied` where it is none."""
+    named = endpoint.params.get("file_id")
+    facts: dict[str, Any] = {"references": () if named is None else (Reference("file", named),)}
+    if endpoint.route.action == UPLOAD:
+        form = forms.parse(head.content_type, raw, frozenset())
+        facts = {
+            "body": form.document(),
+            "content_type": head.content_type,
+            "references": form.references(),
+            "modalities": ("file",),
+            "stores": True,
+        }
+    return Call(
+        action=endpoint.route.action,
+        upstream=endpoint.upstream,
+        provider=provider,
+        method=endpoint.route.method,
+        path=endpoint.path,
+        params=endpoint.params,
+        query=head.query,
+        raw=raw,
+        betas=betas,
+        **{"body": None, **facts},
+    )
+
+
+def created(document: dict[str, Any], report: Report) -> None:
+    """Read the answer to an upload."""
+    keep(report, "file", document.get("id"))
+
+
+def nothing(document: dict[str, Any], report: Report) -> None:
+    """Read an answer that creates nothing."""
