@@ -14,7 +14,7 @@ from dataclasses import replace
 from gateway.call import Call
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of, without_version
 from gateway.upstream.providers.openai import chat, media, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
@@ -79,6 +79,7 @@ class Azure(OpenAI):
             sent["Content-Type"] = call.content_type
         if secret is not None:
             sent["api-key"] = secret
+        base_url = without_version(base_url, (_NEW, "/openai"))
         return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
 
 
