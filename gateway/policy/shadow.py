@@ -21,13 +21,23 @@ from gateway.policy.decision import MAX_INTEGER, Verdict
 _MOST: Final = 16
 _REASONS: Final = 4
 _TEXT: Final = 200
-_OBLIGATIONS: Final = 500
+_ALL: Final = 8 * 1024  # of all together; beyond it only the codes are kept
 
 
 def ask(shadows: Sequence[Shadow], document: Mapping[str, Any], now_ns: int, ends: float) -> str:
     """What each would decide on an input document, as JSON text; `ends` is their deadline (`time.monotonic`)."""
-    found = [_shown(each, _verdict(each, document, now_ns, ends)) for each in shadows[:_MOST]]
-    return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode()
+    verdicts = [(each, _verdict(each, document, now_ns, ends)) for each in shadows[:_MOST]]
+    try:
+        text = _json([_shown(*each) for each in verdicts])
+        if len(orjson.dumps(text)) <= _ALL:
+            return text
+    except (TypeError, ValueError, RecursionError):  # a text that JSON cannot express
+        pass
+    return _json([_named(*each) for each in verdicts])
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _verdict(shadow: Shadow, document: Mapping[str, Any], now_ns: int, ends: float) -> Verdict:
@@ -39,18 +49,21 @@ def _verdict(shadow: Shadow, document: Mapping[str, Any], now_ns: int, ends: flo
     return authorization.asked(shadow.bundle, shadow.name, shadow.effect, document, now_ns, seed, ends)[0]
 
 
-def _shown(shadow: Shadow, verdict: Verdict) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+def _named(shadow: Shadow, verdict: Verdict) -> dict[str, Any]:
+    return {
         "name": shadow.name,
         "effect": shadow.effect,
         "commit": None if shadow.ref is None else shadow.ref.commit,
         "digest": None if shadow.ref is None else shadow.ref.digest,
         "code": verdict.code,
-        "reasons": [each[:_TEXT] for each in verdict.reasons[:_REASONS]],
+        "reasons": [],
     }
+
+
+def _shown(shadow: Shadow, verdict: Verdict) -> dict[str, Any]:
+    shown = _named(shadow, verdict) | {"reasons": [each[:_TEXT] for each in verdict.reasons[:_REASONS]]}
     if verdict.detail:
         shown["detail"] = verdict.detail[:_TEXT]
     if verdict.obligations:
-        text = orjson.dumps(verdict.obligations.document(), option=orjson.OPT_SORT_KEYS).decode()
-        shown["obligations"] = verdict.obligations.document() if len(text) <= _OBLIGATIONS else "too long to keep"
+        shown["obligations"] = verdict.obligations.document()
     return shown

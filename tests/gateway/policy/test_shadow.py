@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,3 +101,28 @@ def test_what_it_says_is_cut(court: Court) -> None:
     seat(court, f'deny contains concat("", [sprintf("%d", [n]), "{long}"]) if some n in numbers.range(1, 50)')
     found = ask(court)
     assert (len(found["reasons"]), max(map(len, found["reasons"]))) == (4, 200)
+
+
+def test_what_does_not_fit_is_left_out(court: Court) -> None:
+    court.seat("a", "allow := true")
+    tools = ", ".join(f'"{"x" * 60}{number}"' for number in range(200))
+    seat(court, "allow := true\n\nobligations.strip_tools := {" + tools + "}")
+    assert ask(court) == {"effect": "grant", "code": "allowed", "reasons": []}
+
+
+def test_a_text_that_cannot_be_recorded_stops_nothing(court: Court) -> None:
+    court.seat("a", "allow := true")
+    seat(court, "allow := true")
+    found = court.decide()
+    refs = [replace(each, bundle=Speaking()) for each in found.panel.shadows]  # type: ignore[arg-type]
+    [answer] = json.loads(shadow.ask(refs, found.input, NOW_NS, time.monotonic() + 10))
+    assert (answer["code"], answer["reasons"]) == ("policy_denied", [])
+
+
+class Speaking:
+    """A bundle whose reason is half of a surrogate pair."""
+
+    models, nondeterministic = True, False
+
+    def decide(self, *_: object, **__: object) -> Any:
+        return SimpleNamespace(value={"deny": ["\ud800"]}, nondeterministic=None)
