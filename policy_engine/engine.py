@@ -41,11 +41,7 @@ from policy_engine.codegen.unit import Unit
 from policy_engine.compiled import Compiled, Document
 from policy_engine.compiler import compile_program
 from policy_engine.compiler.program import Path, Program
-from policy_engine.errors import (
-    TYPE_ERROR,
-    BuiltinError,
-    PolicyError,
-)
+from policy_engine.errors import TYPE_ERROR, BuiltinError, PolicyError
 from policy_engine.explanation import Explanation
 from policy_engine.facts import Facts
 from policy_engine.members import Member
@@ -223,8 +219,8 @@ _DOTTED: Final = re.compile(r"data(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 class Entrypoint(Protocol):
     """A document of a policy set, ready to be asked for many times.
 
-    It is an ordinary function that has `decide` as an attribute. Calling an object of a class would take as long as a
-    small decision.
+    It is an ordinary function that has `decide` and `explain` as attributes. Calling an object of a class would take as
+    long as a small decision.
     """
 
     def __call__(self, input: Value = UNDEFINED) -> Value:  # noqa: A002
@@ -243,10 +239,7 @@ class Entrypoint(Protocol):
         replay: Mapping[str, Value] | None = None,
         trace: bool = False,
     ) -> Decision:
-        """The document, and what it depended on. Raises `PolicyError` like a call.
-
-        `now_ns` sets the clock, `seed` the random source; `replay` takes a former decision's `nondeterministic`.
-        """
+        """The document, and what it depended on."""
 
     def explain(
         self,
@@ -257,10 +250,7 @@ class Entrypoint(Protocol):
         limits: Limits | None = None,
         replay: Mapping[str, Value] | None = None,
     ) -> Explanation:
-        """The document, which rules made it, where the others failed, and every expression that was evaluated.
-
-        An error of the evaluation is in the result, not raised. No index leaves out rules, so it is slow.
-        """
+        """The document, and why it is what it is."""
 
 
 def _evaluated(function: Callable[[Query], Any], query: Query) -> Any:
@@ -339,7 +329,7 @@ class _Asked:
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         start = (self._options, self._strict, limits, deadline, now_ns, seed, replay)
         if trace:
-            return self._explain(input, start)
+            return self._trace(input, start)
         query = [input, *self._begun]
         query[START] = start
         if self._decided is not None and are_wide(limits):
@@ -364,6 +354,10 @@ class _Asked:
         limits: Limits | None = None,
         replay: Mapping[str, Value] | None = None,
     ) -> Explanation:
+        """The document, which rules made it, where the others failed, and every expression that was evaluated.
+
+        An error of the evaluation is in the result, not raised. No index leaves out rules, so it is slow.
+        """
         limits = limits or self._options.limits
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         start = (replace(self._options, print=None), self._strict, limits, deadline, now_ns, seed, replay)
@@ -377,7 +371,7 @@ class _Asked:
             failed = error
         return Explanation(value, failed, noted, self._compiled.program)
 
-    def _explain(self, value: Value, start: Start) -> Decision:
+    def _trace(self, value: Value, start: Start) -> Decision:
         """A traced decision."""
         if self._traced is None:
             self._traced = self._compiled.traced(self._path)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.call import Call, Reference
+from gateway.dataplane import preconditions
 from gateway.dataplane.obliged import obliged
 from gateway.dataplane.references import References
 from gateway.dataplane.registry_view import RegistryView
@@ -83,11 +84,13 @@ class DryRun:
 
     async def judge_request(self, principal: Principal, method: str, path: str, raw: bytes) -> Judged:
         """Judge what a client would send. Raises `Denied` if it would be refused before any policy is asked."""
+        path, _, asked = path.partition("?")
         target = routing.target(method, path.encode("utf-8", "replace"))
         epochs = await self._view.epochs()
         match = (await self._view.routes(epochs.upstreams)).resolve(principal.organization, target)
         provider = match.destination.provider
-        call, edits = provider.edit(provider.read(match.endpoint, Head(), raw), Edits(report_usage=True))
+        head = Head(preconditions.query(asked.encode("utf-8", "replace"), match.endpoint.route.query))
+        call, edits = provider.edit(provider.read(match.endpoint, head, raw), Edits(report_usage=True))
         judges, epoch = await self._judges(principal)
         foreign = self._references.foreign(
             principal.organization, match.destination.id, principal.agent_id, call.references

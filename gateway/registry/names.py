@@ -47,9 +47,12 @@ How each is spoken to is `gateway/upstream/providers/presets.py`.
 """
 
 CLIENTS_ADD: dict[str, str] = {"azure": "/openai", "gemini": "/v1beta", "vertex": "/v1beta1/publishers/google"}
-"""Providers whose clients add the version to the base URL themselves, and how the paths of their calls begin."""
+"""Providers whose clients add the version to the base URL themselves, and how the paths of their calls begin.
 
-_ADDED = re.compile(r"/(?:openai|v1|v1beta|v1beta1)(?:/.*)?")
+A base URL of theirs may end in the version all the same.
+"""
+
+_ADDED = re.compile(r"/(?:deployments|publishers|models)(?:/.*)?$")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
@@ -141,7 +144,7 @@ def check_base_url(text: str, *, insecure: bool) -> str:
 def check_base_of(provider: str, url: str) -> str:
     """`url`, if it ends where the provider's clients begin."""
     if provider in CLIENTS_ADD and (found := _ADDED.search(url, url.index("://") + 3)) is not None:
-        why = f"clients of {provider} add the version themselves: leave out `{found[0]}`"
+        why = f"clients of {provider} add the rest of the path themselves: leave out `{found[0]}`"
         raise _bad_url(url, why)
     return url
 

@@ -72,7 +72,7 @@ class Step:
     @property
     def undefined(self) -> Part | None:
         """The term that made the step fail because it is undefined."""
-        return next((part for part, value in self.values.items() if value is UNDEFINED), None)
+        return next((part for part, value in self.values.items() if value is UNDEFINED and not self.succeeded), None)
 
 
 class Steps:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from gateway.call import Call
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of, without_version
 from gateway.upstream.providers.openai import chat, media, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
@@ -79,6 +79,7 @@ class Azure(OpenAI):
             sent["Content-Type"] = call.content_type
         if secret is not None:
             sent["api-key"] = secret
+        base_url = without_version(base_url, (_NEW, "/openai"))
         return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
 
 
@@ -89,4 +90,6 @@ def _moved(call: Call, wanted: str) -> Call:
     params = {**call.params, DEPLOYMENT: wanted}
     body = {name: value for name, value in call.body.items() if name not in ("model", "models", "fallbacks")}
     raw = call.raw if body == call.body else strict_json.dump(body)
-    return replace(call, path=path, params=params, model=wanted, models=(wanted,), body=body, raw=raw)
+    # Only tools and moderation have other models.
+    models = tuple(dict.fromkeys([wanted, *call.models[1:]]))
+    return replace(call, path=path, params=params, model=wanted, models=models, body=body, raw=raw)

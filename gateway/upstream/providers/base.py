@@ -156,3 +156,8 @@ def url_of(base_url: str, path: str, query: Mapping[str, str]) -> URL:
     if query:
         text += "?" + "&".join(f"{name}={quote(value, safe=_UNQUOTED)}" for name, value in query.items())
     return plain_url(text)
+
+
+def without_version(base_url: str, versions: Sequence[str]) -> str:
+    """The base URL of a provider whose clients add the version themselves, if it ends in one all the same."""
+    return next((base_url.removesuffix(each) for each in versions if base_url.endswith(each)), base_url)

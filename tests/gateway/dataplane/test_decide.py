@@ -17,6 +17,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.registry import agent_updates, changes
+from gateway.registry.vault import Vault
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
 from tests.gateway.dataplane.test_explain import bind_all, request
 
@@ -197,3 +198,28 @@ def test_a_suspended_agent_and_one_without_bindings(run: Callable[..., None], co
     assert "has no key that works" in err
     code, out, _ = command({"action": "models.list"}, agent="asleep")
     assert (code, out.splitlines()[0]) == (1, "denied agent_suspended (a dry run: nothing was sent)")
+
+
+def test_a_route_with_a_query(run: Callable[..., None], command: Command) -> None:
+    run(lambda gateway: asyncio.to_thread(add_upstreams, gateway))
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    path = "/azure/openai/deployments/gpt-4o/chat/completions"
+    code, out, _ = command(body, "--route", f"{path}?api-version=2024-10-21", "--json")
+    assert (code, json.loads(out)["input"]["resource"]["model"]) == (0, "gpt-4o")
+    code, out, _ = command(body, "--route", path)
+    assert (code, "must have an `api-version`" in out) == (1, True)
+    code, out, _ = command(body, "--route", f"{path}?key=secret")
+    assert (code, "the query parameter `key` is not known here" in out) == (1, True)
+
+
+def add_upstreams(gateway: Gateway) -> None:
+    changes.add_upstream(
+        gateway.registry,
+        Vault.load(gateway.data.keys),
+        actor=ACTOR,
+        organization=ORG,
+        name="azure",
+        provider="azure",
+        base_url="https://r.openai.azure.com",
+        secret="secret",
+    )

@@ -146,3 +146,15 @@ def test_a_stream_that_breaks_off(run: Run) -> None:
         assert (caught.value.code, caught.value.status) == (502, "UNAVAILABLE")
 
     with_client(run, use)
+
+
+def test_vertex_in_its_express_mode(run: Run) -> None:
+    def use(gateway: Gateway, _: Any) -> None:
+        gateway.upstream.handler = answer(part("hello", finishReason="STOP"))
+        options = {"base_url": f"http://127.0.0.1:{gateway.port}/gemini"}
+        made = genai.Client(vertexai=True, api_key=gateway.key, http_options=options)
+        assert made.models.generate_content(model=MODEL, contents="hi").text == "hello"
+        assert f"/publishers/google/models/{MODEL}:generateContent ".encode() in gateway.upstream.seen[-1].head
+        made.close()
+
+    with_client(run, use)

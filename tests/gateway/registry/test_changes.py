@@ -261,8 +261,8 @@ def test_a_refused_commit_is_put_on_record(home: Home) -> None:
 
 def upstream(home: Home, name: str, url: str = "https://api.example.com/v1", **more: object) -> None:
     changes.add_upstream(
-        home.registry, home.vault, actor=ACTOR, organization=ORG, name=name, provider="openai", base_url=url,
-        **{"secret": "sk-x", **more},  # type: ignore[arg-type]  # keywords pass through
+        home.registry, home.vault, actor=ACTOR, organization=ORG, name=name, base_url=url,
+        **{"secret": "sk-x", "provider": "openai", **more},  # type: ignore[arg-type]  # keywords pass through
     )  # fmt: skip
 
 
@@ -304,6 +304,29 @@ def test_bad_urls(url: str, home: Home) -> None:
         upstream(home, "x", url)
     assert caught.value.code == "invalid_base"
     assert "pw" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("provider", "url", "says"),
+    [
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta/models", "leave out `/models`"),
+        ("vertex", "https://aiplatform.googleapis.com/v1beta1/publishers/google", "leave out `/publishers/google`"),
+        ("azure", "https://r.openai.azure.com/openai/deployments/gpt-4o", "leave out `/deployments/gpt-4o`"),
+        ("azure", "https://r.openai.azure.com/openai/v1", ""),
+        ("azure", "https://r.openai.azure.com", ""),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta", ""),
+        ("openai", "https://proxy.example/openai/v1", ""),
+    ],
+)
+def test_a_base_url_ends_where_clients_begin(provider: str, url: str, says: str, home: Home) -> None:
+    if not says:
+        upstream(home, "x", url, provider=provider)
+        return
+    with pytest.raises(GatewayError) as caught:
+        upstream(home, "x", url, provider=provider)
+    assert caught.value.code == "invalid_base"
+    assert f"clients of {provider} add the rest of the path themselves" in caught.value.message
+    assert says in caught.value.message
 
 
 def test_a_secret_goes_in_clear_only_if_told(home: Home) -> None:

@@ -97,6 +97,12 @@ def test_what_goes_upstream(path: str, head: Head, url: str) -> None:
     assert sent.headers == {"Content-Type": "application/json", "api-key": "secret"}
 
 
+@pytest.mark.parametrize("base", ["", "/openai", "/openai/v1"])
+def test_a_base_url_may_end_in_the_version(base: str) -> None:
+    sent = PROVIDER.prepare(read(OLD, DATED, CHAT), "https://r.openai.azure.com" + base, None, {})
+    assert str(sent.url) == f"https://r.openai.azure.com{OLD}?api-version=2024-10-21"
+
+
 @pytest.mark.parametrize("named", [{}, {"model": "gpt-4o"}])
 def test_another_deployment(named: dict[str, str]) -> None:
     call = read(OLD, DATED, CHAT | named)

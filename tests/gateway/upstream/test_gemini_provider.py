@@ -328,6 +328,13 @@ def test_what_goes_upstream() -> None:
     assert sent.headers == {"accept": "*/*", "Content-Type": "application/json", "x-goog-api-key": "secret"}
 
 
+@pytest.mark.parametrize("base", ["", "/v1", "/v1beta", "/v1beta1"])
+@pytest.mark.parametrize("root", ["/v1beta", "/v1", "/v1beta1/publishers/google"])
+def test_the_version_is_that_of_the_call(base: str, root: str) -> None:
+    sent = PROVIDER.prepare(read(endpoint(root=root)), "https://g.example/proxy" + base, None, {})
+    assert str(sent.url) == f"https://g.example/proxy{root}/models/{FLASH}:generateContent"
+
+
 def test_no_route_takes_a_key_in_its_query() -> None:
     assert {name for route in PROVIDER.routes for name in route.query} == {"alt", "pageSize", "pageToken"}
 

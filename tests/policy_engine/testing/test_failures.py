@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import policy_engine as pe
+from policy_engine.testing.failures import failure_of
 from policy_engine.testing.results import Failure, Result
 from policy_engine.testing.runner import prepare, run
 
@@ -75,6 +76,13 @@ def failure(test: str) -> Failure:
             '`every r in ["xa", "b"] { startswith(r, "x") }` does not hold',
             ('r = "b"', 'startswith(r, "x") = false'),
         ),
+        (
+            'every r in ["a", "b"] {\n\t\tr == "a"\n\t}',
+            '`every r in ["a", "b"] { r == "a" }` does not hold',
+            ('r = "b"', 'r == "a" = false'),
+        ),
+        ("input.xs[_] == 1", "`input.xs` is undefined", ()),
+        ("x := [1, 2]; x[_] == 3", "`x[_] == 3` does not hold", ("x = [1, 2]",)),
         ("z == 2; z = 3", "`z == 2` does not hold", ("z = 3",)),
         ('{"a": 1}.a == 2', '`{"a": 1}.a == 2` does not hold', ('{"a": 1}.a = 1',)),
     ],
@@ -136,3 +144,9 @@ def test_a_decision_can_be_explained() -> None:
         ("data.authz.allow", 7, True),
         ("data.authz.allow", 7, False),
     ]
+
+
+def test_what_one_of_many_values_lacks_is_nothing_wrong_with_an_expression_that_holds() -> None:
+    modules = {"p.rego": "package p\n\np if {\n\tinput.xs[i] == data.names[i]\n\ti == 7\n}"}
+    steps = pe.compile(modules, {"names": [1]}).entrypoint("data.p").explain({"xs": [1, 2]}).steps
+    assert [failure_of(step, steps, modules).text for step in steps] == ["input.xs[i] == data.names[i]", "i == 7"]

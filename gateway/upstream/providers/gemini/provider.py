@@ -13,13 +13,14 @@ import orjson
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of, without_version
 from gateway.upstream.providers.gemini import requests
 from gateway.upstream.providers.gemini.answers import Answers
 from gateway.upstream.taps import ArrayTap, DocumentTap, EventTap, Tap
 
 _FORWARDED = frozenset({b"accept"})
 _FORM, _PAGES = frozenset({"alt"}), frozenset({"pageSize", "pageToken"})
+_VERSIONS = ("/v1beta1", "/v1beta", "/v1")
 _STREAM = ":streamGenerateContent"
 _STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
@@ -59,7 +60,7 @@ class Gemini:
     """The provider; see `base.Provider` for what each member promises."""
 
     name = "gemini"
-    # Clients add the version to their base URL, so an upstream's base URL ends before it.
+    # Clients add the version to their base URL, so an upstream's base URL need not have it.
     prefix = ""
     routes: Sequence[Route] = tuple(_routes())
     response_headers: tuple[bytes, ...] = (b"retry-after", b"server-timing", b"x-gemini-*")
@@ -94,6 +95,7 @@ class Gemini:
             sent["Content-Type"] = "application/json"
         if secret is not None:
             sent["x-goog-api-key"] = secret
+        base_url = without_version(base_url, _VERSIONS)
         return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
 
     def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:

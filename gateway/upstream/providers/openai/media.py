@@ -59,6 +59,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
         if not isinstance(body, dict):
             members.refuse("the body must be an object")
         members.check_names(body, _NAMES | frozenset(_UNSEEN))
+        members.check_unread(body, _NAMES | frozenset(_UNSEEN), frozenset())
     else:
         form = forms.parse(head.content_type, raw, _NAMES | frozenset(_UNSEEN))
         body = form.document()
