@@ -16,11 +16,12 @@ from typing import Any
 class Tool:
     """A tool offered to the model. Its type is kept, so that a hosted tool is not a function of that name.
 
-    A hosted tool, which the provider runs itself, has the empty name.
+    A hosted tool, which the provider runs itself, has the empty name. `server` says where an MCP server is.
     """
 
     type: str
     name: str
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)

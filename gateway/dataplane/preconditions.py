@@ -31,11 +31,16 @@ _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content
 
 
 def head(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by name; `Denied` if this head could be read in two ways."""
+    """The headers by name; `Denied` if this head could be read in two ways.
+
+    A header that comes several times is one list (RFC 9110, section 5.3): so some SDKs send several features.
+    """
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name in headers and name in _SINGLE:
-            raise Denied("bad_request", reasons=[f"the header {name.decode('ascii')} appears twice"])
+        if name in headers:
+            if name in _SINGLE:
+                raise Denied("bad_request", reasons=[f"the header {name.decode('ascii')} appears twice"])
+            value = headers[name] + b", " + value
         headers[name] = value
     if not _HOST.fullmatch(headers.get(b"host", b"")):
         raise Denied("bad_request", reasons=["there must be one valid Host header"])

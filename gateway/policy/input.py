@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from gateway.call import Call
+from gateway.call import Call, Tool
 from gateway.identity.principals import Principal
 
 InputPath: TypeAlias = tuple[str, ...]
@@ -35,7 +35,7 @@ def build_input(
         "path": call.path,
         "stream": call.stream,
         "max_output_tokens": call.max_output_tokens,
-        "tools": [{"type": tool.type, "name": tool.name} for tool in call.tools],
+        "tools": [_tool(tool) for tool in call.tools],
         "roles": list(call.roles),
         "messages": call.messages,
         "system_prompts": list(call.system_prompts),
@@ -61,6 +61,11 @@ def build_input(
         "usage": dict(usage) if usage else {},
         "time": {"now_ns": now_ns, "zone": "UTC", "weekday": _WEEKDAYS[hours // 24 % 7], "hour": hours % 24},
     }
+
+
+def _tool(tool: Tool) -> dict[str, str]:
+    named = {"type": tool.type, "name": tool.name}
+    return {**named, "server": tool.server} if tool.server else named
 
 
 def without_content(document: dict[str, Any]) -> bytes:

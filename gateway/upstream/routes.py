@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import re
 
+from gateway.errors import Denied
 from gateway.upstream.providers.base import Provider, Route
 from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.strict_json import shown
 
 # A name is one segment; the registry decides whether there is such an upstream.
 _NAMED = re.compile(r"/([A-Za-z0-9._-]{1,128})(/.*)", re.ASCII)
@@ -36,19 +38,30 @@ class Routes:
                 self._plain[route.method, path] = route
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-        """The route of this path and its parameters. A route without parameters comes before one with them."""
+        """The route of this path and its parameters. A route without parameters comes before one with them.
+
+        `Denied` if several routes with parameters match: the upstream could take another one than was judged.
+        """
         plain = self._plain.get((method, path))
         if plain is not None:
             return plain, {}
-        for its_method, pattern, route in self._templates:
-            if its_method == method and (found := pattern.fullmatch(path)) is not None:
-                return route, found.groupdict()
-        return None
+        found = self._matching(method, path)
+        if len(found) > 1:
+            names = " and ".join(f"`{route.path}`" for route, _ in found)
+            raise Denied("unknown_route", reasons=[f"{shown(path, 256)} could be read as {names}"])
+        return found[0] if found else None
+
+    def _matching(self, method: str, path: str) -> list[tuple[Route, dict[str, str]]]:
+        return [
+            (route, found.groupdict())
+            for its_method, pattern, route in self._templates
+            if its_method == method and (found := pattern.fullmatch(path)) is not None
+        ]
 
     def methods(self, path: str) -> list[str]:
         """The methods that some route takes at this path."""
         methods = {route.method for route in self.provider.routes}
-        return sorted(method for method in methods if self.find(method, path) is not None)
+        return sorted(each for each in methods if (each, path) in self._plain or self._matching(each, path))
 
 
 def _pattern(path: str, segment: str) -> re.Pattern[str]:

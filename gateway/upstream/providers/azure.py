@@ -90,4 +90,6 @@ def _moved(call: Call, wanted: str) -> Call:
     params = {**call.params, DEPLOYMENT: wanted}
     body = {name: value for name, value in call.body.items() if name not in ("model", "models", "fallbacks")}
     raw = call.raw if body == call.body else strict_json.dump(body)
-    return replace(call, path=path, params=params, model=wanted, models=(wanted,), body=body, raw=raw)
+    # Only tools and moderation have other models.
+    models = tuple(dict.fromkeys([wanted, *call.models[1:]]))
+    return replace(call, path=path, params=params, model=wanted, models=models, body=body, raw=raw)

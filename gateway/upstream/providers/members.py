@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from gateway.errors import Denied
@@ -17,8 +19,36 @@ from gateway.identity.credentials import PREFIXES
 from gateway.upstream.strict_json import shown
 
 _NAME = re.compile(r"[A-Za-z0-9_.:$-]+")
-_NO_SIGNS = str.maketrans("", "", "_.:$-")
+_NO_SIGNS = str.maketrans("", "", "_.:$-/")
 _WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+_FEATURE = re.compile(r"[A-Za-z0-9_.=-]{1,128}")
+_UNSEEN_CHARACTERS = frozenset({"Cf", "Cc", "Mn", "Co", "Cn"})
+_KIND = re.compile(r"[a-z0-9_.:/-]{1,128}")
+
+UNSEEN = {
+    **dict.fromkeys(("engine", "deployment", "deployment_id"), "the model is named in `model`"),
+    **dict.fromkeys(("preset", "prompt_id"), "a request names its model, its prompts and its tools itself"),
+    **dict.fromkeys(
+        ("plugins", "compound_custom", "search_parameters", "enable_search", "data_sources", "connectors"),
+        "tools are listed in `tools`",
+    ),
+    **dict.fromkeys(("extra_body", "extra_query", "extra_headers"), "its members stand in the request itself"),
+    # Where such a name is known it beats the documented ones, and with them a policy's cap.
+    **dict.fromkeys(
+        ("max_new_tokens", "n_predict", "num_predict", "max_tokens_to_sample"),
+        "the output limit has one documented name",
+    ),
+    "chat_template": "prompts are written in `messages`",
+    **dict.fromkeys(("api_base", "base_url", "api_key"), "the upstream's settings say where a call goes"),
+}
+"""Members by which some servers do what no policy could see, and why they are refused."""
+
+# Letters of names that make a server do the same from within an object that the gateway does not read.
+_HIDDEN = frozenset(
+    {"tools", "functions", "plugins", "mcpservers", "extrabody", "chattemplate", "promptid", "conversation"}
+    | {"fileid", "fileids", "vectorstoreids", "previousresponseid", "previousmessageid"}
+    | {"maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "numpredict", "npredict"}
+)
 
 
 def refuse(reason: str) -> NoReturn:
@@ -47,6 +77,85 @@ def check_nested(value: object, names: frozenset[str], theirs: frozenset[str] = 
     elif isinstance(value, list):
         for inner in value:
             check_nested(inner, names, theirs)
+
+
+def check_spelling(value: object, names: frozenset[str]) -> None:
+    """Refuse members in `value`, at any depth, that a lenient reader could take for one of `names` or for each other.
+
+    Other than with `check_names`, any character may stand in a name: maps have the client's own.
+    """
+    if isinstance(value, dict):
+        seen: dict[str, str] = {}
+        for name, inner in value.items():
+            letters = _bare(name)
+            if name not in names and (documented := _by_bare(names).get(letters)) is not None:
+                refuse(f"the member {shown(name)} must be spelled `{documented}`")
+            if letters in seen:
+                refuse(f"the members {shown(seen[letters])} and {shown(name)} could be taken for each other")
+            seen[letters] = name
+            check_spelling(inner, names)
+    elif isinstance(value, list):
+        for inner in value:
+            check_spelling(inner, names)
+
+
+@functools.lru_cache(maxsize=1024)
+def _by_bare(names: frozenset[str]) -> dict[str, str]:
+    return {_bare(name): name for name in names}
+
+
+def _bare(name: str) -> str:
+    """The letters and digits of a name, in lower case, however they are written; all of it if it has none."""
+    seen = (each for each in name.partition("\0")[0] if unicodedata.category(each) not in _UNSEEN_CHARACTERS)
+    plain = unicodedata.normalize("NFKC", "".join(seen)).casefold()
+    return "".join(each for each in plain if each.isalnum()) or name
+
+
+def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[str]) -> None:
+    """Refuse members that nobody reads and that name a model, a tool, a limit or kept state, at any depth.
+
+    `read` are those that are read, at all depths; those in `theirs` hold what is the client's own.
+    """
+    for name, value in body.items():
+        if name in read:
+            continue
+        if _names_model(letters := _letters(name)):
+            refuse(f"`{name}` is not supported: the model is named in `model`")
+        if name in theirs or value.__class__ not in (dict, list):
+            continue
+        for inner, held in _named(value):
+            # A switch names nothing.
+            if held is None or held.__class__ is bool:
+                continue
+            if (letters := _letters(inner)) in _HIDDEN or _names_model(letters):
+                refuse(f"`{name}` must not hold a member {shown(inner)}: policies could not see it")
+
+
+def _names_model(letters: str) -> bool:
+    return "model" in letters or "fallback" in letters
+
+
+def _named(value: object) -> Iterator[tuple[str, object]]:
+    """All members in `value`, at any depth."""
+    if isinstance(value, dict):
+        yield from value.items()
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _named(inner)
+
+
+def values_of(value: object, name: str, theirs: frozenset[str] = frozenset()) -> Iterator[object]:
+    """Whatever stands under `name` in `value`, at any depth, but for null and for what stands under `theirs`."""
+    if isinstance(value, dict):
+        if value.get(name) is not None:
+            yield value[name]
+        for inner_name, inner in value.items():
+            if inner_name not in theirs:
+                yield from values_of(inner, name, theirs)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from values_of(inner, name, theirs)
 
 
 @functools.cache
@@ -106,6 +215,58 @@ def word(value: object, what: str) -> str:
     if not _WORD.fullmatch(found):
         refuse(f"{what} must be at most 128 letters, digits and the characters `_.:/-`")
     return found
+
+
+def kind(value: object, what: str, known: frozenset[str]) -> str:
+    """`value` as a type: a word in lower case that is not a misspelling of one of `known`."""
+    found = word(value, what)
+    if not _KIND.fullmatch(found):
+        refuse(f"{what} must be in lower case")
+    if found not in known and (documented := _by_letters(known).get(_letters(found))) is not None:
+        refuse(f"{what} must be spelled `{documented}`")
+    return found
+
+
+def tool_models(tool: dict[str, Any], names: frozenset[str], theirs: frozenset[str]) -> Iterator[str]:
+    """The models that a tool brings, at any depth.
+
+    `names` have one spelling in all its objects; `theirs` hold the client's own, such as a JSON Schema.
+    """
+    check_nested(tool, names, theirs)
+    for name in ("models", "fallbacks"):
+        if any(True for _ in values_of(tool, name, theirs)):
+            refuse(f"a tool must not have a member `{name}`: it names its model in `model`")
+    for each in values_of(tool, "model", theirs):
+        yield model(each, "`model` of a tool")
+
+
+def no_server(item: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """Refuse the address of an MCP server in a tool that is none."""
+    for name in names:
+        if item.get(name) is not None:
+            refuse(f"only a tool of type mcp may have a member `{name}`")
+
+
+def server(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Where an MCP server is, named under one of `names`. Of a URL without its query, which may hold a secret."""
+    given = [name for name in names if item.get(name) is not None]
+    if len(given) != 1:
+        refuse("an MCP server must have exactly one of " + ", ".join(f"`{name}`" for name in names))
+    found = text(item[given[0]], f"`{given[0]}` of an MCP server")
+    if len(found) > 2048 or not found.isascii() or not found.isprintable() or set(found) & set(' \\"<>'):
+        refuse(f"`{given[0]}` of an MCP server must be printable ASCII without spaces and quotes")
+    place = re.split(r"[?#]", found, maxsplit=1)[0]
+    if "@" in place.partition("//")[2].partition("/")[0]:
+        refuse(f"`{given[0]}` of an MCP server must not hold a user or password")
+    return place
+
+
+def features(listed: str | None, header: str) -> tuple[str, ...]:
+    """The features that a header switches on, in order; their names are separated by commas."""
+    found = [each.strip(" \t") for each in listed.split(",")] if listed else []
+    if not all(map(_FEATURE.fullmatch, found)):
+        refuse(f"`{header}` must be a list of names, separated by commas")
+    return tuple(found)
 
 
 def model(value: object, what: str = "`model`") -> str:

@@ -20,7 +20,7 @@ def cases() -> Iterator[Case]:
 
 
 _FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
-_LOOKS: dict[str, Callable[[str], str]] = {
+LOOKS: dict[str, Callable[[str], str]] = {
     "zero-width space inside": lambda name: name[:1] + "\u200b" + name[1:],
     "zero-width space after": lambda name: name + "\u200b",
     "zero-width joiner inside": lambda name: name[:1] + "\u200d" + name[1:],
@@ -138,7 +138,7 @@ _PLACES: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def _look_alikes() -> Iterator[Case]:
-    for look, change in _LOOKS.items():
+    for look, change in LOOKS.items():
         for name, value in _TOP.items():
             if (other := change(name)) != name:
                 note = f"{look}: `{name}`"

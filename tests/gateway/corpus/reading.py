@@ -1,84 +1,43 @@
-"""What readers other than the gateway's find in a body that reached the provider, and what the judged input says.
+"""What readers other than the gateway's find in a request that reached the provider, and what the judged input says.
 
-Each reader is lenient in its own way: it takes the first or the last of two members, and folds the names of members as
-some servers do. If one of them finds other facts than those that were judged, the request has passed the policies as
-something else than it was.
+Each reader is lenient in its own way (`folding.py`). If one of them finds other facts than those that were judged, the
+request has passed the policies as something else than it was. What each API's bodies say is in `reading_bodies.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import unicodedata
-from collections.abc import Callable
+import re
 from typing import Any
+from urllib.parse import unquote_plus
 
-Fold = Callable[[str], str]
-Facts = dict[str, Any]
-
-
-def _visible(name: str) -> str:
-    """The name without what cannot be seen, up to the first NUL."""
-    name = name.partition("\0")[0]
-    return "".join(each for each in name if unicodedata.category(each) not in ("Cf", "Cc", "Mn", "Co", "Cn")).strip()
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", _visible(name)).casefold().strip()
-
-
-def _snake(name: str) -> str:
-    """Camel case as snake case: readers made from protocol buffers take both."""
-    return "".join("_" + each.lower() if each.isupper() else each for each in _visible(name)).lstrip("_")
-
-
-def _loose(name: str) -> str:
-    """Only letters and digits count, as in readers that bind members to the fields of a class."""
-    return "".join(each for each in _folded(name) if each.isalnum())
-
-
-_FOLDS: dict[str, Fold] = {
-    "exact": lambda name: name,
-    "ignoring case": str.casefold,
-    "trimming": str.strip,
-    "dropping what is invisible": _visible,
-    "folding": _folded,
-    "taking camel case": _snake,
-    "taking letters alone": _loose,
-}
-_KNOWN = (
-    "model", "models", "fallbacks", "messages", "stream", "tools", "functions", "n", "store", "max_tokens",
-    "max_completion_tokens", "web_search_options", "role",
-    "content", "audio", "id", "type", "name", "function", "custom", "file_id", "tool_calls", "engine", "extra_body",
-)  # fmt: skip
-_BY_LETTERS = {_loose(name): name for name in _KNOWN}
+from .folding import FOLDS, Facts, Fold, parse
+from .reading_bodies import READERS
 
 
 def disagreements(body: bytes, judged: Facts) -> list[str]:
     """The readers that find something else in the body than what was judged, and what that is."""
+    action = judged["action"]
+    read = READERS.get(action)
     said = _judged(judged)
     found = []
-    for how, fold in _FOLDS.items():
+    for how, fold in FOLDS.items():
         for last in (True, False):
-            facts = _facts(_parse(body, fold, last))
-            # What was not judged is not compared: a reader that finds nothing there cannot be misled.
-            wrong = [f"{name} {facts[name]!r} for {said[name]!r}" for name in said if facts[name] != said[name]]
+            document = parse(body, fold, last)
+            if not isinstance(document, dict):
+                wrong = ["no object"]
+            elif read is None:
+                wrong = _other_parameters(document, judged["resource"]["params"], fold)
+            else:
+                facts = read(document, action)
+                # What was not judged is not compared: a reader that finds nothing there cannot be misled.
+                wrong = [
+                    f"{name} {value!r} for {said[name]!r}"
+                    for name, value in facts.items()
+                    if (not value <= said[name] if name == "references" else value != said[name])
+                ]
             if wrong:
                 found.append(f"a reader {how}, {'last' if last else 'first'} wins: {', '.join(wrong)}")
     return found
-
-
-def _parse(body: bytes, fold: Fold, last: bool) -> Any:
-    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in pairs:
-            name = fold(name)
-            name = _BY_LETTERS.get(name, name) if fold is _loose else name
-            if last or name not in result:
-                result[name] = value
-        return result
-
-    return json.loads(body.decode("utf-8", "surrogatepass"), object_pairs_hook=made)
 
 
 def _judged(document: Facts) -> Facts:
@@ -88,97 +47,62 @@ def _judged(document: Facts) -> Facts:
         "stream": request["stream"],
         "limit": request["max_output_tokens"],
         "tools": sorted((each["type"], each["name"]) for each in request["tools"]),
+        "servers": sorted(each["server"] for each in request["tools"] if "server" in each),
         "roles": request["roles"],
         "messages": request["messages"],
         "system prompts": request["system_prompts"],
-        "references": sorted({(each["kind"], each["id"]) for each in resource["references"]}),
+        "references": {(each["kind"], each["id"]) for each in resource["references"]},
         "stores": resource["stores"],
+        "modalities": request["modalities"],
     }
 
 
-def _facts(body: Any) -> Facts:
-    """The same facts, read by code that shares nothing with the gateway's."""
-    if not isinstance(body, dict):
-        return dict.fromkeys(_judged(_NOTHING), "not an object")
-    messages = [each for each in _list(body.get("messages")) if isinstance(each, dict)]
-    system = [each.get("content") for each in messages if each.get("role") in ("system", "developer")]
-    return {
-        "models": _models(body),
-        "stream": bool(body.get("stream")),
-        "limit": _limit(body),
-        "tools": sorted(_tools(body)),
-        "roles": [each.get("role") for each in messages],
-        "messages": len(messages),
-        "system prompts": [_digest(each) for each in system],
-        "references": sorted(_references(messages)),
-        "stores": bool(body.get("store")),
-    }
+def _other_parameters(body: Facts, params: Facts, fold: Fold) -> list[str]:
+    """Members of a JSON API's body that have another value under a folded name, at any depth."""
+    shown = _shown(params, fold)
+    return [
+        f"{name} {value!r} for {shown.get(name)!r}"
+        for name, value in _shown(body, fold).items()
+        if shown.get(name) != value
+    ]
 
 
-_NOTHING: Facts = {
-    "resource": {"models": [], "references": [], "stores": False},
-    "request": dict.fromkeys(("stream", "max_output_tokens", "roles", "messages", "system_prompts")) | {"tools": []},
-}
+def _shown(value: Any, fold: Fold) -> Any:
+    if isinstance(value, dict):
+        return {fold(name): _shown(each, fold) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_shown(each, fold) for each in value]
+    return repr(value) if isinstance(value, float) else value
 
 
-def _models(body: Facts) -> list[Any]:
-    found = [body[name] for name in ("model", "engine") if body.get(name) is not None]
-    for name in ("models", "fallbacks"):
-        found += [each.get("model") if isinstance(each, dict) else each for each in _list(body.get(name))]
-    if isinstance(inner := body.get("extra_body"), dict):
-        found += _models(inner)
-    return list(dict.fromkeys(json.dumps(each) if isinstance(each, dict | list) else each for each in found))
-
-
-def _limit(body: Facts) -> Any:
-    given = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
-    answers = body.get("n") or 1
-    limits = {each * answers if isinstance(each, int) and isinstance(answers, int) else str(each) for each in given}
-    return next(iter(limits), None) if len(limits) < 2 else limits
-
-
-def _tools(body: Facts) -> list[tuple[Any, Any]]:
-    found: list[tuple[Any, Any]] = []
-    for each in _list(body.get("tools")):
-        kind = each.get("type", "function")
-        if kind not in ("function", "custom"):
-            found.append((kind, ""))
-            each = {name: value for name, value in each.items() if name != "name"}
-        holders = [each, *(each[name] for name in ("function", "custom") if isinstance(each.get(name), dict))]
-        found += [(kind, holder["name"]) for holder in holders if "name" in holder]
-    found += [("function", each.get("name")) for each in _list(body.get("functions"))]
-    if body.get("web_search_options") is not None:
-        found.append(("web_search", ""))
+def head_disagreements(path: bytes, query: bytes, headers: dict[str, str], judged: Facts) -> list[str]:
+    """What the path, the query and the headers say, and the judged input does not."""
+    action, params, found = judged["action"], judged["resource"]["params"], []
+    listed = [headers[name] for name in ("anthropic-beta", "openai-beta") if name in headers]
+    betas = [each.strip() for each in ",".join(listed).split(",")] if "".join(listed) else []
+    if betas != judged["request"]["betas"]:
+        found.append(f"features {betas} for {judged['request']['betas']}")
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", headers.get("anthropic-version", "2023-06-01")):
+        found.append(f"version {headers['anthropic-version']!r}")
+    for separators in ("&", "&;"):
+        pairs = [each.partition("=") for each in re.split(f"[{separators}]", query.decode("latin-1")) if each]
+        for ordered in (pairs, pairs[::-1]):
+            values = {unquote_plus(name).strip().lower(): unquote_plus(value) for name, _, value in ordered}
+            if action == "responses.retrieve":
+                streams = values.get("stream", "").strip().lower() in ("true", "1", "yes", "on", "t", "y")
+                if streams != judged["request"]["stream"]:
+                    found.append(f"stream {streams} for {judged['request']['stream']}")
+            if action.startswith("crm."):
+                found += [
+                    f"{name}={value!r} in the query" for name, value in values.items() if params.get(name) != value
+                ]
+    segments = path.decode("latin-1").split("/")
+    if action.startswith("crm."):
+        said = {name: segments[at] for name, at in (("customer_id", 3), ("order_id", 5)) if len(segments) > at}
+        said |= {"x-tenant": headers["x-tenant"]} if "x-tenant" in headers else {}
+        found += [f"{name} {value!r}" for name, value in said.items() if params.get(name) != value]
+    if action.startswith("responses.") and action != "responses.input_tokens":
+        references = {(each["kind"], each["id"]) for each in judged["resource"]["references"]}
+        if references != {("response", segments[3])}:
+            found.append(f"response {segments[3]!r} for {references}")
     return found
-
-
-def _references(messages: list[Facts]) -> set[tuple[str, Any]]:
-    found: set[tuple[str, Any]] = set()
-
-    def look(value: Any) -> None:
-        if isinstance(value, list):
-            for each in value:
-                look(each)
-        elif isinstance(value, dict):
-            if value.get("file_id") is not None:
-                found.add(("file", str(value["file_id"])))
-            for each in value.values():
-                look(each)
-
-    for message in messages:
-        look(message.get("content"))
-        if isinstance(audio := message.get("audio"), dict):
-            found.add(("audio", audio.get("id")))
-    return found
-
-
-def _digest(content: Any) -> str:
-    if isinstance(content, str):
-        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    ).hexdigest()
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

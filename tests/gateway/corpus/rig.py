@@ -20,6 +20,7 @@ from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
+from gateway.upstream.providers.http import api, openapi
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.processes import Background, Live, write_policy
 
@@ -41,15 +42,58 @@ default allow := false
 
 allow if startswith(input.action, "models.")
 
-allow if startswith(input.resource.model, "mock-")
+allow if {
+	input.resource.model != null
+	startswith(input.resource.model, "mock-")
+}
+
+# Of state, the default moderation model and records: no model is named.
+allow if input.resource.model == null
 
 references := "allowed"
 """
 
-_REQUEST_LINE = re.compile(rb"(POST /v1/chat/completions|GET /v1/models(?:/[A-Za-z0-9._:-]{1,128})?) HTTP/1\.1")
-_FORWARDED = frozenset(
-    {b"host", b"accept", b"accept-encoding", b"user-agent", b"authorization", b"content-type", b"content-length"}
+# A JSON API beside the providers of models.
+API = b"""
+openapi: 3.1.0
+paths:
+  /v1/customers:
+    get:
+      operationId: searchCustomers
+      parameters: [{name: q, in: query, required: true}, {name: limit, in: query}, {name: X-Tenant, in: header}]
+    post:
+      operationId: createCustomer
+      requestBody: {content: {application/json: {schema: {properties: {
+        note: {type: string}, owner_id: {type: string}, amount: {type: number},
+        filter: {type: object, properties: {owner_id: {type: string}}}}}}}}
+  /v1/customers/{customer_id}:
+    get: {operationId: getCustomer}
+    delete: {operationId: deleteCustomer}
+    patch:
+      operationId: updateCustomer
+      requestBody: {content: {application/json: {schema: {properties: {
+        note: {type: string}, customer_id: {type: string}, amount: {type: number}}}}}}
+  /v1/customers/{customer_id}/orders/{order_id}:
+    get: {operationId: getOrder}
+components:
+  securitySchemes: {token: {type: http, scheme: bearer}}
+"""
+_SEGMENT = rb"[A-Za-z0-9._:-]{1,128}"
+_QUERY = rb"(?:\?(?:[A-Za-z0-9._~:@,*=&-]|%[0-9A-F]{2})*)?"
+_REQUEST_LINE = re.compile(
+    rb"(?:POST /v1/(?:chat/completions|responses|responses/input_tokens|embeddings|moderations|completions)"
+    rb"|POST /v1/messages(?:/count_tokens)?%(query)s"
+    rb"|GET /v1/models(?:/%(segment)s)?%(query)s"
+    rb"|(?:GET|DELETE) /v1/responses/%(segment)s%(query)s"
+    rb"|POST /v1/responses/%(segment)s/cancel|GET /v1/responses/%(segment)s/input_items%(query)s"
+    rb"|(?:GET|POST) /v1/customers%(query)s|(?:GET|DELETE|PATCH) /v1/customers/%(segment)s"
+    rb"|GET /v1/customers/%(segment)s/orders/%(segment)s) HTTP/1\.1" % {b"query": _QUERY, b"segment": _SEGMENT}
 )
+_OWN = frozenset({b"host", b"accept-encoding", b"user-agent", b"content-type", b"content-length"})
+# What each route may add: the client's, and where the credential stands.
+_OPENAI = _OWN | {b"accept", b"authorization", b"openai-beta", b"idempotency-key"}
+_ANTHROPIC = _OWN | {b"accept", b"x-api-key", b"anthropic-version", b"anthropic-beta"}
+_CRM = _OWN | {b"accept", b"authorization", b"x-tenant"}
 _MARK = re.compile(rb"mark-\d{5}")
 _LANES = 32
 _PARKED = 200
@@ -75,6 +119,17 @@ class Seen:
         found = _MARK.search(self.body or self.line)
         return found[0] if found else b""
 
+    @property
+    def target(self) -> tuple[bytes, bytes]:
+        """The path and the query."""
+        path, _, query = self.line.split(b" ")[1].partition(b"?")
+        return path, query
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")[1:]
+        return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
     def faults(self, key: str) -> list[str]:
         """What is wrong with its head: it must be one that the gateway writes."""
         _, *lines = self.head.removesuffix(b"\r\n\r\n").split(b"\r\n")
@@ -82,9 +137,13 @@ class Seen:
         found = []
         if not _REQUEST_LINE.fullmatch(self.line):
             found.append(f"request line {self.line!r}")
-        if not _FORWARDED.issuperset(names) or len(set(names)) < len(names):
+        path = self.target[0]
+        to_anthropic = b"x-api-key" in names or path.startswith(b"/v1/messages")
+        allowed = _ANTHROPIC if to_anthropic else _CRM if path.startswith(b"/v1/customers") else _OPENAI
+        if not allowed.issuperset(names) or len(set(names)) < len(names):
             found.append(f"headers {names!r}")
-        if f"Authorization: Bearer {SECRET}".encode() not in lines:
+        credential = f"x-api-key: {SECRET}" if to_anthropic else f"Authorization: Bearer {SECRET}"
+        if credential.encode() not in lines:
             found.append("another credential than the provider's own")
         if key.encode() in self.head + self.body:
             found.append("the agent's key")
@@ -181,18 +240,21 @@ class Rig(Live):
         (self.data / "gateway.toml").write_text(SETTINGS)
         write_policy(self.data / "policies", POLICY, models=True)
         data = DataDirectory(self.data)
+        upstreams = (("mock", "openai-compatible", "/v1"), ("claude", "anthropic", "/v1"), ("crm", "http", ""))
         with closing(Registry(data.registry_db)) as registry:
-            changes.add_upstream(
-                registry,
-                Vault.load(data.keys),
-                actor=ACTOR,
-                organization=ORG,
-                name="mock",
-                provider="openai-compatible",
-                base_url=f"http://127.0.0.1:{self.upstream.port}/v1",
-                secret=SECRET,
-                default=True,
-            )
+            for name, provider, path in upstreams:
+                changes.add_upstream(
+                    registry,
+                    Vault.load(data.keys),
+                    actor=ACTOR,
+                    organization=ORG,
+                    name=name,
+                    provider=provider,
+                    base_url=f"http://127.0.0.1:{self.upstream.port}{path}",
+                    secret=SECRET,
+                    default=name == "mock",
+                    specification=api.dump(openapi.read(API)) if provider == "http" else None,
+                )
         self.start()
 
     async def _choose_port(self) -> None:
@@ -284,7 +346,7 @@ def _whole(data: bytes) -> bool:
 
 def matches(seen: Seen, entry: dict[str, Any], salt: bytes) -> bool:
     """Whether the log's entry is about this path and commits to the bytes that the provider saw."""
-    if f" {entry['path']} ".encode() not in seen.line:
+    if entry["path"].encode() != seen.target[0]:
         return False
     if "forwarded_commitment" in entry:
         return bool(entry["forwarded_commitment"] == commitment(salt, "forwarded_body", seen.body))

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter
 
 from . import documents, framing, heads, members
-from .case import BODY, SMUGGLED_MODEL
-from .reading import disagreements
-from .rig import Played, Rig, mark, matches
+from .rig import Rig
+from .verdict import violations
 
 CASES = [*framing.cases(), *heads.cases(), *members.cases(), *documents.cases()]
 
@@ -25,50 +24,10 @@ def test_notes_are_unique() -> None:
 def test_nothing_passes_that_was_not_judged(rig: Rig) -> None:
     processes = rig.children("data") + rig.children("control")
     played = rig.play(CASES)
-    assert violations(rig, played) == []
+    assert "\n".join(violations(rig, played)) == ""
     # Enough of them were forwarded, so that there was something to compare.
     assert len(played.seen) > len(CASES) / 10
     # No process has fallen, and nothing was logged as a defect.
     assert rig.children("data") + rig.children("control") == processes
     assert rig.up is not None
     assert "Traceback" not in rig.up.text
-
-
-def violations(rig: Rig, played: Played) -> list[str]:
-    """Everything that must not be: bypasses first of all."""
-    found = [f"the provider was sent what is no request: {each[:80]!r}" for each in played.strange]
-    by_mark = {mark(number): told for number, told in enumerate(played.told)}
-    for told in played.told:
-        if any(status >= 500 for status in told.statuses):
-            found.append(f"{told.case.note}: status {told.statuses}")
-        if told.case.expect == "served" and told.status != 200:
-            found.append(f"{told.case.note}: {told.status} instead of an answer: {told.body[:160]!r}")
-        if told.case.expect == "refused" and 200 in told.statuses:
-            found.append(f"{told.case.note}: was served")
-    decided = rig.decided()
-    times = Counter(seen.mark for seen in played.seen)
-    for seen in played.seen:
-        told = by_mark.get(seen.mark)
-        # In some cases the place for the mark is cut in pieces by the framing.
-        if told is None and not seen.line.startswith(b"GET /v1/models") and seen.body != BODY:
-            found.append(f"nobody sent what the provider saw: {seen.line!r} {seen.body[:80]!r}")
-            continue
-        note = told.case.note if told else "without a mark"
-        if told and times[seen.mark] > 1:
-            found.append(f"{note}: reached the provider {times[seen.mark]} times")
-        if SMUGGLED_MODEL in seen.body:
-            found.append(f"{note}: the smuggled request reached the provider")
-        found += [f"{note}: the provider was sent {each}" for each in seen.faults(rig.key)]
-        # A client that left at once was not told the decision, but the log has it.
-        told_of = [decided[each] for each in told.decisions if each in decided] if told else []
-        candidates = told_of or list(decided.values())
-        known = [(entry, judged) for entry, salt, judged in candidates if entry["allow"] and matches(seen, entry, salt)]
-        if not known:
-            found.append(f"{note}: no decision in the log is about what the provider saw")
-            continue
-        _, judged = known[0]
-        if seen.line.split(b" ")[:2] != [judged["request"]["method"].encode(), judged["request"]["path"].encode()]:
-            found.append(f"{note}: judged was {judged['request']['method']} {judged['request']['path']}")
-        if seen.body:
-            found += [f"{note}: BYPASS: {each}" for each in disagreements(seen.body, judged)[:1]]
-    return found

@@ -46,7 +46,10 @@ def test_a_plain_call() -> None:
         ({"tools": [{"name": "get_order", "input_schema": {}}]}, [Tool("function", "get_order")]),
         ({"tools": [{"type": "custom", "name": "x", "input_schema": {}}]}, [Tool("function", "x")]),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, [Tool("web_search_20250305", "")]),
-        ({"mcp_servers": [{"type": "url", "name": "wiki", "url": "https://w.example"}]}, [Tool("mcp", "wiki")]),
+        (
+            {"mcp_servers": [{"type": "url", "name": "wiki", "url": "https://w.example"}]},
+            [Tool("mcp", "wiki", "https://w.example")],
+        ),
         ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "wiki"}]}, [Tool("mcp_toolset", "wiki")]),
         ({"container": {"skills": [{"type": "anthropic", "skill_id": "pdf"}]}}, [Tool("skill", "pdf")]),
         # A message can add a tool, and repeat what is listed.
@@ -177,7 +180,10 @@ def test_what_could_be_read_in_two_ways_is_refused(given: dict[str, Any]) -> Non
             ("strip_tools",),
         ),
         (
-            {"mcp_servers": [{"name": "wiki"}], "tools": [{"type": "mcp_toolset", "mcp_server_name": "wiki"}]},
+            {
+                "mcp_servers": [{"name": "wiki", "url": "https://w.example"}],
+                "tools": [{"type": "mcp_toolset", "mcp_server_name": "wiki"}],
+            },
             Edits(strip_tools=frozenset({"wiki"})),
             {},
             ("strip_tools",),

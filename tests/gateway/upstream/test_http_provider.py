@@ -13,7 +13,7 @@ from gateway.call import Call
 from gateway.errors import Denied, GatewayError
 from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Edits, Endpoint, Head
-from gateway.upstream.providers.http import openapi
+from gateway.upstream.providers.http import api, openapi
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.http.provider import provider as provider_of
 from gateway.upstream.routing import Destination, RouteTable, target
@@ -88,7 +88,7 @@ def test_what_a_document_says() -> None:
         ("tags", False),
     ]
     assert (API.header, API.prefix) == ("X-Api-Key", "")
-    assert openapi.load(openapi.dump(API)) == API
+    assert api.load(api.dump(API)) == API
     assert openapi.read(json.dumps(yaml.safe_load(CRM), default=str).encode()) == API
 
 
@@ -174,6 +174,7 @@ GET = {"operationId": "x"}
         (changed(**{"/a": {"get": {}}}), "GET /a: it needs an operationId"),
         (changed(**{"/a": {"get": GET}, "/b": {"get": dict(GET)}}), "GET /b: GET /a has the same operationId"),
         (changed(**{"/a b": {"get": GET}}), "GET /a b: the path may have"),
+        (changed(**{"/a/{b}.{c}": {"get": GET}}), "a segment of the path may have one parameter"),
         (changed(**{"/a": {"get": {**GET, "parameters": [{"name": "a b", "in": "query"}]}}}), "in its name"),
         (changed(**{"/a": {"get": {**GET, "parameters": [{"name": "s", "in": "cookie"}]}}}), "in 'cookie'"),
         (changed(**{"/a": {"get": {**GET, "parameters": [{"name": "Host", "in": "header"}]}}}), "must not set"),
@@ -207,10 +208,109 @@ def test_every_fault_is_named() -> None:
 
 
 def test_upstreams_of_one_document_have_their_own_actions() -> None:
-    text = openapi.dump(API)
+    text = api.dump(API)
     assert provider_of("crm", text) is provider_of("crm", text)
     other = provider_of("erp", text)
     table = RouteTable([replace(next(iter(TABLE._upstreams["default"].values())), name="erp", provider=other)])
     match = table.resolve("default", target("GET", b"/erp/v1/customers/c-17"))
     assert match.endpoint.route.action == "erp.getCustomer"
     assert isinstance(match.endpoint, Endpoint)
+
+
+NESTED = """
+openapi: 3.1.0
+paths:
+  /search:
+    post:
+      operationId: search
+      requestBody:
+        content:
+          application/json:
+            schema:
+              properties:
+                filter: {$ref: "#/components/schemas/Filter"}
+                labels: {type: object, additionalProperties: {type: string}}
+components:
+  schemas:
+    Filter:
+      properties:
+        owner_id: {type: string}
+        anyOf: {type: array, items: {$ref: "#/components/schemas/Filter"}}
+      allOf: [{properties: {region: {type: string}}}]
+"""
+
+
+def search(body: dict[str, Any]) -> Call:
+    stored = api.load(api.dump(openapi.read(NESTED.encode())))
+    route = Http("x", stored).routes[0]
+    return Http("x", stored).read(Endpoint("x", route, "/search"), Head(), strict_json.dump(body))
+
+
+def test_declared_members_are_known_at_any_depth() -> None:
+    parameters = {each.name: each.inner for each in openapi.read(NESTED.encode()).operations[0].parameters}
+    assert parameters == {"filter": ("anyOf", "owner_id", "region"), "labels": ()}
+    body = {
+        "filter": {"owner_id": "me", "anyOf": [{"region": "eu"}]},
+        "labels": {"größe L": "x", "grösse": "y", "": "z"},
+    }
+    assert search(body).params == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"filter": {"ownerId": "you"}},
+        {"filter": {"owner_id": "me", "OWNER_ID": "you"}},
+        {"filter": {"anyOf": [{"owner_id\u200b": "you"}]}},
+        {"filter": {"anyOf": [{"ｒegion": "eu"}]}},
+        {"filter": {"unknown": 1, "Unknown": 2}},
+        {"labels": {"a": "x", "A": "y"}},
+    ],
+)
+def test_members_that_a_lenient_server_could_take_for_others(body: dict[str, Any]) -> None:
+    with pytest.raises(Denied) as caught:
+        search(body)
+    assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("header", ["X-Api-Key", "x-api-key", "Authorization", "api-key", "X-Goog-Api-Key", "X-Token"])
+def test_a_client_never_writes_the_header_of_a_credential(header: str) -> None:
+    document = yaml.safe_load(CRM)
+    document["components"]["securitySchemes"]["key"]["name"] = "X-Token"
+    document["paths"] = {"/a": {"get": {**GET, "parameters": [{"name": header, "in": "header"}]}}}
+    found = openapi.read(yaml.safe_dump(document).encode())
+    assert found.operations[0].parameters == ()
+    # An upstream that was added by an earlier version may still have it.
+    stored = replace(
+        found, operations=(replace(found.operations[0], parameters=(openapi.Parameter("x-token", "header", False),)),)
+    )
+    old = Http("x", stored)
+    sent = {"x-token": "mine", "accept": "*/*"}
+    call = old.read(Endpoint("x", old.routes[0], "/a"), Head(headers=sent), b"")
+    assert old.prepare(call, "https://x.example", "s3cret", sent).headers == {"accept": "*/*", "X-Token": "s3cret"}
+
+
+def test_a_path_that_two_operations_match_is_refused() -> None:
+    paths = {
+        "/{kind}/me": {"get": {"operationId": "mine"}},
+        "/books/{id}": {"get": {"operationId": "book"}},
+        "/books/latest": {"get": {"operationId": "latest"}},
+        "/books/{id}:open": {"post": {"operationId": "open"}},
+    }
+    api = openapi.read(changed(**paths))
+    table = RouteTable([Destination("ups_1", "default", "x", Http("x", api), "https://x.example", False, None)])
+
+    def action(method: str, path: str) -> str:
+        return table.resolve("default", target(method, path.encode())).endpoint.route.action
+
+    assert action("GET", "/x/books/1") == "x.book"
+    assert action("GET", "/x/books/latest") == "x.latest"
+    assert action("GET", "/x/cds/me") == "x.mine"
+    assert action("POST", "/x/books/1:open") == "x.open"
+    with pytest.raises(Denied) as caught:
+        action("GET", "/x/books/me")
+    assert caught.value.code == "unknown_route"
+    assert "could be read as `/books/{id}` and `/{kind}/me`" in caught.value.text
+    with pytest.raises(Denied) as caught:
+        action("DELETE", "/x/books/me")
+    assert caught.value.code == "wrong_method"

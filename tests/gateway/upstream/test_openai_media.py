@@ -123,6 +123,9 @@ def test_a_transcription() -> None:
         ("/audio/transcriptions", {"model": "x", "stream": "1"}),
         ("/audio/transcriptions", {"model": "x", "fallbacks": "y"}),
         ("/audio/transcriptions", {"model[]": ["x", "y"]}),
+        ("/images/generations", {"model": "x", "api_base": "http://y"}),
+        ("/audio/transcriptions", {"model": "x", "deployment": "y"}),
+        ("/audio/transcriptions", {"model": "x", "extra_body[a]": "y"}),
         ("/files", {}),
         ("/files", {"purpose": "a b"}),
     ],
@@ -169,6 +172,15 @@ def test_usage_of_a_stream_of_images() -> None:
     found = report("/images/generations", partial + done + partial + done, EVENTS)
     assert found.usage == Usage(100, 200, image_input=80, image_output=200)
     assert not found.failed
+
+
+def test_an_event_with_a_large_image() -> None:
+    """An image of 12 megapixels is larger than any other event."""
+    image = event(type="image_edit.completed", b64_json="iVBOR/+w" * 2_000_000, usage=IMAGE_USAGE)
+    tap = PROVIDER.tap(endpoint("POST", "/images/edits"), EVENTS, (), stores=False)
+    pieces = [image[at : at + 65_536] for at in range(0, len(image), 65_536)]
+    assert b"".join([*(tap.feed(each, False) for each in pieces), tap.finish()]) == image
+    assert tap.report.usage == Usage(50, 100, image_input=40, image_output=100)
 
 
 @pytest.mark.parametrize(

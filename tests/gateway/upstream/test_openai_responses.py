@@ -56,7 +56,10 @@ def test_what_is_kept(given: dict[str, Any], stores: bool) -> None:
         ({"tools": [{"type": "function", "name": "f"}]}, [Tool("function", "f")]),
         ({"tools": [{"type": "custom", "name": "c"}]}, [Tool("custom", "c")]),
         ({"tools": [{"type": "web_search"}]}, [Tool("web_search", "")]),
-        ({"tools": [{"type": "mcp", "server_label": "wiki", "server_url": "https://w"}]}, [Tool("mcp", "wiki")]),
+        (
+            {"tools": [{"type": "mcp", "server_label": "wiki", "server_url": "https://w"}]},
+            [Tool("mcp", "wiki", "https://w")],
+        ),
         (
             {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}]}]},
             [Tool("namespace", "n"), Tool("function", "f")],

@@ -17,10 +17,14 @@ _START, _DELTA, _STOP, _ERROR = b"message_start", b"message_delta", b"message_st
 
 
 class Answers:
-    """Reads the answers to one call. `reports`: the call generates something, so usage and model are reported."""
+    """Reads the answers to one call. `reports`: the call generates something, so usage and model are reported.
 
-    def __init__(self, *, reports: bool) -> None:
+    `stores`: the provider keeps the message, so that later calls can name it.
+    """
+
+    def __init__(self, *, reports: bool, stores: bool) -> None:
         self._reports = reports
+        self._stores = stores
         self._usage: dict[str, Any] = {}
 
     def document(self, document: dict[str, Any], report: Report) -> None:
@@ -29,6 +33,8 @@ class Answers:
             return
         if report.model is None:
             report.model = text(document.get("model"))
+        if self._stores:
+            keep(report, "message", document.get("id"))
         self._container(document, report)
         self._read_usage(document.get("usage"), report)
         content = document.get("content")

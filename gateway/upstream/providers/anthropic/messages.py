@@ -1,7 +1,8 @@
 """Messages and the counting of their tokens: what a request body asks for, and what is changed in it.
 
-Strict where a policy relies on a member; other members pass as they are. Besides `tools`, a request names tools in
-`mcp_servers`, in the skills of its container and in messages that add a tool later; a tool can bring its own model.
+Strict where a policy relies on a member; other members pass as they are, unless they name a model, a tool, a limit or
+kept state. Besides `tools`, a request names tools in `mcp_servers`, in the skills of its container and in messages that
+add a tool later; besides `model`, it names models in `fallbacks` and in tools.
 Specification: docs/architecture.md, sections 6 and 7; https://docs.claude.com/en/api/messages.
 """
 
@@ -29,20 +30,47 @@ _ROLES = frozenset({"user", "assistant", "system"})
 _MAX_LIMIT = 2**63 - 1
 _MAX_DEPTH = 4  # of content within content: a tool's result may hold documents, which hold parts
 
+# Members by which compatible servers do what no policy could see, and why that is refused.
+_UNSEEN = {
+    **members.UNSEEN,
+    **dict.fromkeys(("models", "route"), "models are named in `model` and `fallbacks`"),
+    **dict.fromkeys(("max_output_tokens", "max_completion_tokens"), "the output limit is `max_tokens`"),
+    **dict.fromkeys(("betas", "anthropic_beta"), "features are switched on by the header `anthropic-beta`"),
+    "anthropic_version": "the version is chosen by the header `anthropic-version`",
+    **dict.fromkeys(("prompt", "input"), "prompts are written in `messages`"),
+    "functions": "tools are listed in `tools`",
+    "instructions": "the system prompt is `system`",
+}
+
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "messages", "max_tokens", "system", "stream", "tools", "tool_choice", "mcp_servers", "container"}
+    | {"fallbacks", "thread", "diagnostics", "compaction", "context_management"}
+    | _UNSEEN.keys()
 )
+# Objects whose names are the client's own, such as those in a JSON Schema.
+_THEIRS = frozenset({"metadata", "output_config", "output_format"})
+_SCHEMAS = frozenset({"input_schema", "input_examples", "configs"})
+# Of a fallback: others would apply to its attempt alone, so they are judged with the call's own or refused.
+_FALLBACK_NAMES = frozenset({"model", "max_tokens", "thinking", "output_config", "speed"})
+_STATE_NAMES = frozenset({"type", "previous_message_id"})
+_SUMMARY_NAMES = frozenset({"type", "instructions", "edits"})
 _MESSAGE_NAMES = frozenset({"role", "content"})
 _BLOCK_NAMES = frozenset({"type", "text", "source", "content", "file_id", "tool", "container_id"})
-_SOURCE_NAMES = frozenset({"type", "file_id", "content"})
-_TOOL_NAMES = frozenset({"type", "name", "model", "mcp_server_name"})
+# Of blocks, objects whose names are not the provider's.
+_OWN_NAMES = frozenset({"input", "citations", "tool", "tools", "trigger"})
+_TOOL_NAMES = frozenset(
+    {"type", "name", "model", "models", "fallbacks", "mcp_server_name", "function", "custom", "url", "server_url"}
+)
 _SERVER_NAMES = frozenset({"type", "name", "url"})
 _CONTAINER_NAMES = frozenset({"id", "skills"})
 _SKILL_NAMES = frozenset({"type", "skill_id", "version"})
 
 # Blocks that bring something besides text.
 _KINDS = {"image": "image", "document": "file", "container_upload": "file"}
+# Types that are read; another type must not look like one of them.
+_BLOCK_KINDS = frozenset(_KINDS) | {"text", "tool_addition", "tool_removal", "tool_result"}
+_TOOL_KINDS = frozenset({"custom", "function", "mcp_toolset", "tool_reference"})
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: bytes) -> Call:
@@ -51,6 +79,10 @@ def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], 
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     members.check_names(body, _CALL_NAMES)
+    for name in _UNSEEN:
+        if body.get(name) is not None:
+            members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    members.check_unread(body, _CALL_NAMES, _THEIRS)
     return Call(
         action=endpoint.route.action,
         upstream=endpoint.upstream,
@@ -62,7 +94,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], 
         raw=raw,
         body=body,
         betas=betas,
-        **_facts(body),
+        **_facts(body, creates=endpoint.route.action == CREATE),
     )
 
 
@@ -72,42 +104,98 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
     assert body is not None
     cap, limit = edits.max_output_tokens, call.max_output_tokens
     if cap is not None and call.action == CREATE and (limit is None or limit > cap):
-        body = {**body, "max_tokens": cap}
+        body = _capped(body, cap)
         names.append(CAP_EDIT)
     if edits.strip_tools and (stripped := _stripped(body, edits.strip_tools)) != body:
         body = stripped
         names.append(TOOLS_EDIT)
-    if edits.model is not None and call.model != edits.model:
-        body = {**body, "model": edits.model}
+    if edits.model is not None and (call.model != edits.model or body.get("fallbacks") is not None):
+        # Models to fall back on would bring the others back.
+        body = {name: value for name, value in body.items() if name != "fallbacks"}
+        body["model"] = edits.model
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    return replace(call, raw=strict_json.dump(body), body=body, **_facts(body)), tuple(names)
+    return replace(call, raw=strict_json.dump(body), body=body, **_facts(body, creates=call.action == CREATE)), tuple(
+        names
+    )
 
 
-def _facts(body: dict[str, Any]) -> dict[str, Any]:
-    """The members of a call that a body determines."""
+def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
+    """The members of a call that a body determines. `creates`: it asks for a message, not only for a count."""
     messages = _messages(body.get("messages"))
     system = body.get("system")
     if system is not None and not isinstance(system, str):
         members.objects(system, "system", _BLOCK_NAMES)
-    blocks = [block for message in messages for block in _blocks(message.get("content"))]
+    blocks = [block for holder in (system, *(each.get("content") for each in messages)) for block in _blocks(holder)]
     skills, kept = _container(body.get("container"))
-    limit = body.get("max_tokens")
-    prompts = [] if system is None else [digest(system)]
+    fallbacks = _fallbacks(body)
+    limits = [_limit(each) for each in (body, *fallbacks) if each is body or each.get("max_tokens") is not None]
+    prompts = [digest(each) for each in (system, *_summaries(body)) if each is not None]
     prompts += [digest(message["content"]) for message in messages if message["role"] == "system"]
     return {
         "model": members.model(body.get("model")),
-        "models": _models(body, blocks),
+        "models": _models(body, fallbacks, blocks),
         "stream": members.boolean(body.get("stream"), "stream"),
-        "max_output_tokens": None if limit is None else members.whole_number(limit, "max_tokens", _MAX_LIMIT),
+        # One attempt is made after another, so the largest limit counts.
+        "max_output_tokens": None if None in limits else max(each or 0 for each in limits),
         "tools": (*_tools(body, blocks), *skills),
         "roles": tuple(message["role"] for message in messages),
         "messages": len(messages),
         "system_prompts": tuple(prompts),
-        "references": (*kept, *_files(blocks)),
+        "references": tuple(dict.fromkeys((*kept, *_earlier_messages(body), *_files(blocks)))),
+        # What is asked for with either of them, a later call can refer to.
+        "stores": creates and any(body.get(name) is not None for name in ("thread", "diagnostics")),
         "modalities": tuple(sorted({_KINDS[block["type"]] for block in blocks if block.get("type") in _KINDS})),
     }
+
+
+def _limit(holder: dict[str, Any]) -> int | None:
+    limit = holder.get("max_tokens")
+    return None if limit is None else members.whole_number(limit, "max_tokens", _MAX_LIMIT)
+
+
+def _capped(body: dict[str, Any], cap: int) -> dict[str, Any]:
+    """The body whose own limit, and that of each fallback, is at most `cap`."""
+    limit = body.get("max_tokens")
+    capped = {**body, "max_tokens": cap if limit is None else min(limit, cap)}
+    if body.get("fallbacks") is not None:
+        capped["fallbacks"] = [
+            {**each, "max_tokens": min(each["max_tokens"], cap)} if each.get("max_tokens") is not None else each
+            for each in body["fallbacks"]
+        ]
+    return capped
+
+
+def _fallbacks(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The attempts that the provider makes with other models if the first one declines."""
+    value = body.get("fallbacks")
+    if isinstance(value, str):
+        members.refuse("`fallbacks` must list its models: which ones a default means is not known here")
+    found = members.objects(value, "fallbacks", _FALLBACK_NAMES)
+    if found and (other := sorted(set().union(*found) - _FALLBACK_NAMES)):
+        members.refuse(f"an entry of `fallbacks` must not have a member `{other[0]}`")
+    return found
+
+
+def _summaries(body: dict[str, Any]) -> Iterator[str]:
+    """Instructions for summaries of a conversation, which are prompts like the system's."""
+    holders = [members.one_object(body["compaction"], "compaction", _SUMMARY_NAMES)] if body.get("compaction") else []
+    if body.get("context_management") is not None:
+        management = members.one_object(body["context_management"], "context_management", _SUMMARY_NAMES)
+        holders += members.objects(management.get("edits"), "edits", _SUMMARY_NAMES)
+    for each in holders:
+        if each.get("instructions") is not None:
+            yield members.text(each["instructions"], "`instructions`")
+
+
+def _earlier_messages(body: dict[str, Any]) -> Iterator[Reference]:
+    """The messages of the provider's state that the call continues, or is compared with."""
+    for name in ("thread", "diagnostics"):
+        if body.get(name) is not None:
+            holder = members.one_object(body[name], name, _STATE_NAMES)
+            if holder.get("previous_message_id") is not None:
+                yield Reference("message", _id(holder["previous_message_id"]))
 
 
 def _messages(value: object) -> list[dict[str, Any]]:
@@ -130,20 +218,25 @@ def _blocks(content: object, depth: int = 0) -> Iterator[dict[str, Any]]:
     if depth == _MAX_DEPTH:
         members.refuse("the content of a message is nested too deeply")
     for block in members.objects(content, "content", _BLOCK_NAMES):
+        members.check_nested(block, _BLOCK_NAMES, _OWN_NAMES)
+        if block.get("type") is not None:
+            members.kind(block["type"], "`type` of a block", _BLOCK_KINDS)
         yield block
         yield from _blocks(block.get("content"), depth + 1)
         # Some results are one object.
         if isinstance(block.get("content"), dict):
             yield from _blocks([block["content"]], depth + 1)
         if isinstance(block.get("source"), dict):
-            members.check_names(block["source"], _SOURCE_NAMES)
             yield from _blocks(block["source"].get("content"), depth + 1)
 
 
-def _models(body: dict[str, Any], blocks: list[dict[str, Any]]) -> tuple[str, ...]:
-    """The model, and those that tools consult (the advisor tool)."""
-    consulted = [item["model"] for item in _tool_objects(body, blocks) if item.get("model") is not None]
-    return tuple(dict.fromkeys([members.model(body["model"]), *(members.model(each) for each in consulted)]))
+def _models(body: dict[str, Any], fallbacks: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The model, those to fall back on, and those that tools consult (the advisor tool)."""
+    named = [members.model(each) for each in (body["model"], *(entry.get("model") for entry in fallbacks))]
+    brought = [
+        each for tool in _tool_objects(body, blocks) for each in members.tool_models(tool, _TOOL_NAMES, _SCHEMAS)
+    ]
+    return tuple(dict.fromkeys([*named, *brought]))
 
 
 def _tool_objects(body: dict[str, Any], blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -161,16 +254,25 @@ def _tools(body: dict[str, Any], blocks: list[dict[str, Any]]) -> tuple[Tool, ..
     servers = members.objects(body.get("mcp_servers"), "mcp_servers", _SERVER_NAMES)
     return (
         *(_tool(item) for item in _tool_objects(body, blocks)),
-        *(Tool("mcp", members.text(each.get("name"), "`name` of an MCP server")) for each in servers),
+        *(
+            Tool("mcp", members.text(each.get("name"), "`name` of an MCP server"), members.server(each, ("url",)))
+            for each in servers
+        ),
     )
 
 
 def _tool(item: dict[str, Any]) -> Tool:
+    # As chat completions have it: a server could look for the name there.
+    if more := sorted(item.keys() & {"function", "custom"}):
+        members.refuse(f"a tool must not have a member `{more[0]}`: its name stands in `name`")
+    members.no_server(item, ("url", "server_url"))
     kind = item.get("type")
     if kind is None or kind == "custom":
         # As with other providers: the agent itself carries it out.
         return Tool("function", members.text(item.get("name"), "`name` of a tool"))
-    kind = members.word(kind, "`type` of a tool")
+    kind = members.kind(kind, "`type` of a tool", _TOOL_KINDS)
+    if kind == "function":
+        members.refuse("`type` of a tool that the agent carries out must be `custom`")
     if kind == "mcp_toolset":
         return Tool(kind, members.text(item.get("mcp_server_name"), "`mcp_server_name` of a tool"))
     return Tool(kind, "")  # the provider defines it: its type says what it is
@@ -218,10 +320,12 @@ def _container(value: object) -> tuple[list[Tool], list[Reference]]:
     return tools, references
 
 
-def _files(blocks: list[dict[str, Any]]) -> list[Reference]:
-    """The uploaded files that blocks name."""
-    holders = [holder for block in blocks for holder in (block, block.get("source")) if isinstance(holder, dict)]
-    return [Reference("file", _id(each["file_id"])) for each in holders if each.get("file_id") is not None]
+def _files(blocks: list[dict[str, Any]]) -> Iterator[Reference]:
+    """The uploaded files and the containers that blocks name: in themselves, in their source, or deeper."""
+    for block in blocks:
+        for name, kind in (("container_id", "container"), ("file_id", "file")):
+            for each in members.values_of(block, name, _OWN_NAMES):
+                yield Reference(kind, _id(each))
 
 
 def _id(value: object) -> str:

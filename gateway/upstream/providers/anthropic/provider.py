@@ -19,7 +19,6 @@ _BETA, _VERSION = "anthropic-beta", "anthropic-version"
 _FORWARDED = frozenset({b"accept", _BETA.encode(), _VERSION.encode()})
 _QUERY = frozenset({"beta"})
 _PAGES = frozenset({"after_id", "before_id", "limit"}) | _QUERY
-_FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DEFAULT_VERSION = "2023-06-01"
 _ERROR_TYPES = {
@@ -94,7 +93,7 @@ class Anthropic:
             expected = kind == b"application/json" and action != files.CONTENT
             read = files.created if action == files.UPLOAD else files.nothing
             return DocumentTap(read, expected=expected, opaque=not expected)
-        answers = Answers(reports=action == messages.CREATE)
+        answers = Answers(reports=action == messages.CREATE, stores=stores)
         if kind == b"text/event-stream":
             return EventTap(answers.event)
         return DocumentTap(answers.document, expected=kind == b"application/json")
@@ -115,8 +114,4 @@ def _betas(head: Head) -> tuple[str, ...]:
     """The features that the client switches on, in order. Refuses a version that is no date."""
     if not _DATE.fullmatch(head.headers.get(_VERSION, _DEFAULT_VERSION)):
         members.refuse("`anthropic-version` must be a date")
-    listed = head.headers.get(_BETA, "")
-    found = [each.strip() for each in listed.split(",")] if listed else []
-    if not all(map(_FEATURE.fullmatch, found)):
-        members.refuse("`anthropic-beta` must be a list of names, separated by commas")
-    return tuple(found)
+    return members.features(head.headers.get(_BETA), _BETA)

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import orjson
 import yaml
 
 from gateway.errors import GatewayError
-
-Place = Literal["path", "query", "header", "body"]
+from gateway.upstream.providers.http.api import Api, Operation, Parameter
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 5_000
@@ -35,38 +32,8 @@ _RESERVED_HEADERS = frozenset(
     | {"expect", "forwarded", "host", "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "user-agent", "via"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One value that a call of an operation may have. Names of headers are in lower case."""
-
-    name: str
-    place: Place
-    required: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One request that the API knows. `body`: it takes a JSON object."""
-
-    name: str
-    method: str
-    path: str
-    parameters: tuple[Parameter, ...]
-    body: bool
-
-    def at(self, place: Place) -> list[Parameter]:
-        return [each for each in self.parameters if each.place == place]
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """What an OpenAPI document says. The credential goes into `header`, after `prefix`."""
-
-    operations: tuple[Operation, ...]
-    header: str = "Authorization"
-    prefix: str = "Bearer "
+# Headers by which an agent presents its own key to the gateway. What the API takes there comes from the vault.
+_CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 
 def read(text: bytes) -> Api:
@@ -82,29 +49,13 @@ def read(text: bytes) -> Api:
         raise _bad(["it has no member `openapi` with a version 3.x"])
     reader = _Reader(document)
     operations = tuple(reader.operations())
-    header, prefix = reader.credential()
     if not operations and not reader.faults:
         reader.faults.append("it has no operations")
     if len(operations) > MAX_OPERATIONS:
         reader.faults.append(f"it has more than {MAX_OPERATIONS} operations")
     if reader.faults:
         raise _bad(reader.faults)
-    return Api(operations, header, prefix)
-
-
-def dump(api: Api) -> str:
-    """The API as it is stored: JSON with sorted keys, so that equal APIs have equal texts."""
-    return orjson.dumps(api, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def load(text: str) -> Api:
-    """The API that `dump` has written."""
-    stored = orjson.loads(text)
-    operations = tuple(
-        Operation(**{**each, "parameters": tuple(Parameter(**one) for one in each["parameters"])})
-        for each in stored["operations"]
-    )
-    return Api(operations, stored["header"], stored["prefix"])
+    return Api(operations, reader.header, reader.prefix)
 
 
 class _Loader(yaml.SafeLoader):
@@ -128,6 +79,7 @@ class _Reader:
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
         self.faults: list[str] = []
+        self.header, self.prefix = self._credential()
 
     def operations(self) -> Iterator[Operation]:
         names: dict[str, str] = {}
@@ -157,6 +109,10 @@ class _Reader:
         if not _PATH.fullmatch(path):
             self.faults.append(f"{where}: the path may have letters, digits, `.`, `_`, `:`, `-` and {{parameters}}")
             return None
+        if any(segment.count("{") > 1 for segment in path.split("/")):
+            # `/{a}.{b}` can be read in several ways, and a policy would judge one of them.
+            self.faults.append(f"{where}: a segment of the path may have one parameter")
+            return None
         by_place: dict[tuple[str, str], Parameter] = {
             ("path", template): Parameter(template, "path", required=True) for template in _TEMPLATE.findall(path)
         }
@@ -184,8 +140,9 @@ class _Reader:
             return None
         if place == "header":
             name = name.lower()
-            if name in ("accept", "content-type", "authorization"):
-                return None  # the specification says that these are to be ignored
+            # The specification says that some are to be ignored; the credential is the gateway's.
+            if name in ("accept", "content-type", self.header.lower()) or name in _CREDENTIAL_HEADERS:
+                return None
             if name in _RESERVED_HEADERS or name.startswith(("x-forwarded-", "aig-")):
                 self.faults.append(f"{where}: clients must not set the header `{name}`")
                 return None
@@ -216,9 +173,31 @@ class _Reader:
                 self.faults.append(
                     f"{where}: the property {name!r} of the body may have letters, digits, `_`, `.`, `-`"
                 )
-        return [Parameter(str(name), "body", required=name in required) for name in properties]
+        return [
+            Parameter(str(name), "body", required=name in required, inner=tuple(sorted(self._inner(each, where))))
+            for name, each in properties.items()
+        ]
 
-    def credential(self) -> tuple[str, str]:
+    def _inner(self, value: object, where: str) -> set[str]:
+        """The names of all members that a schema declares, at any depth."""
+        names: set[str] = set()
+        seen: dict[int, object] = {}  # schemas can hold themselves
+        waiting = [value]
+        while waiting:
+            schema = waiting.pop()
+            if not isinstance(schema, dict) or id(schema) in seen:
+                continue
+            seen[id(schema)] = schema
+            schema = self._object(schema, where)
+            if isinstance(properties := schema.get("properties"), dict):
+                names.update(map(str, properties))
+                waiting += properties.values()
+            waiting += [schema.get("items"), schema.get("additionalProperties")]
+            for together in ("allOf", "anyOf", "oneOf"):
+                waiting += self._list(schema.get(together), where)
+        return names
+
+    def _credential(self) -> tuple[str, str]:
         """The header that takes the credential, and what stands before it: of the first scheme that is one."""
         components = self._object(self._document.get("components") or {}, "components")
         schemes = self._object(components.get("securitySchemes") or {}, "components.securitySchemes")

@@ -31,29 +31,25 @@ _MAX_MODELS = 32
 
 # Members by which compatible servers do what no policy could see, and why that is refused.
 _UNSEEN = {
-    "engine": "the model is named in `model`",
-    "preset": "a request names its models and tools itself",
-    "plugins": "tools are listed in `tools`",
-    "compound_custom": "models and tools are named in `model` and `tools`",
-    "extra_body": "its members stand in the request itself",
-    # Where such a name is known it beats the documented ones, and with them a policy's cap.
-    **dict.fromkeys(
-        ("max_new_tokens", "n_predict", "num_predict"),
-        "the output limit is `max_tokens` or `max_completion_tokens`",
-    ),
-    "chat_template": "prompts are written in `messages`",
+    **members.UNSEEN,
+    **dict.fromkeys(("max_output_tokens", "instructions"), "this is a name of the Responses API"),
 }
 
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "models", "fallbacks", "route", "messages", "stream", "stream_options", "tools", "tool_choice"}
-    | {"functions", "web_search_options", "n", "store"}
+    | {"functions", "web_search_options", "n", "store", "moderation"}
     | set(LIMITS)
     | _UNSEEN.keys()
 )
 _MESSAGE_NAMES = frozenset({"role", "content", "audio", "tool_calls"})
 _DEFINITIONS = frozenset({"function", "custom"})
-_TOOL_NAMES = frozenset({"type", "name"}) | _DEFINITIONS
+_TOOL_NAMES = frozenset({"type", "name", "model", "models", "fallbacks", "server_label"}) | _DEFINITIONS
+# Of tools that a server runs itself: where they are, and what they look into.
+_SERVERS = ("server_url", "connector_id", "tunnel_id")
+_HELD = {"vector_store_ids": "vector_store", "file_ids": "file"}
+_HOSTED_NAMES = _TOOL_NAMES | {"server_url", "connector_id", "tunnel_id", "vector_store_ids", "file_ids"}
+_TOOL_KINDS = _DEFINITIONS | {"mcp"}
 _TOOL_CALL_NAMES = frozenset({"id"}) | _TOOL_NAMES
 _PART_NAMES = frozenset({"type", "text", "file", "file_id", "image_url", "input_audio"})
 _OPTION_NAMES = frozenset({"include_usage"})
@@ -65,6 +61,8 @@ _THEIRS = frozenset(
     {"metadata", "logit_bias", "chat_template_kwargs", "guided_json", "structured_outputs", "json_schema"}
 )
 _SCHEMA = frozenset({"schema"})
+# These may hold what elsewhere would be unseen: a choice among the listed tools, a schema, a limit within the limit.
+_HARMLESS = (_THEIRS - {"chat_template_kwargs"}) | {"response_format", "function_call", "prediction", "reasoning"}
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: bytes) -> Call:
@@ -76,6 +74,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
     for name in _UNSEEN:
         if name in body:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    members.check_unread(body, _CALL_NAMES, _HARMLESS)
     for name, value in body.items():
         if value.__class__ is dict and name not in _THEIRS:
             members.check_nested(value, _SETTING_NAMES, _SCHEMA)
@@ -99,7 +98,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
         roles=tuple(message["role"] for message in messages),
         messages=len(messages),
         system_prompts=tuple(digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
-        references=_references(messages),
+        references=_references(body, messages),
         stores=members.boolean(body.get("store"), "store"),
         modalities=_modalities(body, messages),
     )
@@ -123,15 +122,16 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         body = _stripped(body, edits.strip_tools)
         tools = _tools(body)
         names.append(TOOLS_EDIT)
-    models = call.models
-    if edits.model is not None and models != (edits.model,):
+    if edits.model is not None:
         # A list of models to fall back on would bring the others back.
-        body = {name: value for name, value in body.items() if name not in ("models", "fallbacks", "route")}
-        body["model"] = edits.model
-        models = (edits.model,)
-        names.append(MODEL_EDIT)
+        kept = {name: value for name, value in body.items() if name not in ("models", "fallbacks", "route")}
+        kept["model"] = edits.model
+        if kept != body:
+            body = kept
+            names.append(MODEL_EDIT)
     if not names:
         return call, ()
+    models = _models(body, call.params.get(DEPLOYMENT))
     changed = replace(
         call,
         raw=strict_json.dump(body),
@@ -140,6 +140,8 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         models=models,
         max_output_tokens=limit,
         tools=tools,
+        # A tool that is gone looks into nothing.
+        references=_references(body, body["messages"]),
     )
     return changed, tuple(names)
 
@@ -190,7 +192,7 @@ def _models(body: dict[str, Any], named: str | None) -> tuple[str, ...]:
     """Every model that the request lets the provider choose from, in order of preference, each once.
 
     Routers take a list in `models` or `fallbacks` and go through it when the first model fails. `named` is
-    the model in the path, if there is one.
+    the model in the path, if there is one. Last come the model that moderates, and those of tools.
     """
     found = [members.model(body["model"])] if body.get("model") is not None else []
     for name in ("models", "fallbacks"):
@@ -208,9 +210,13 @@ def _models(body: dict[str, Any], named: str | None) -> tuple[str, ...]:
     if body.get("route") not in (None, "fallback"):
         members.refuse('`route` must be "fallback": a request names its models itself')
     if named is not None:
-        return (deployment(named, found),)
+        found = [deployment(named, found)]
     if not found:
         members.refuse("`model` must be a string")
+    if body.get("moderation") is not None:
+        found.append(members.model(members.one_object(body["moderation"], "moderation", _FALLBACK_NAMES).get("model")))
+    for tool in members.objects(body.get("tools"), "tools", _HOSTED_NAMES):
+        found += members.tool_models(tool, _HOSTED_NAMES, _DEFINITIONS)
     if len(found) > _MAX_MODELS:
         members.refuse(f"a request must not name more than {_MAX_MODELS} models")
     return tuple(dict.fromkeys(found))
@@ -266,7 +272,7 @@ def _messages(value: object) -> list[dict[str, Any]]:
 
 
 def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
-    tools = [_tool(item) for item in members.objects(body.get("tools"), "tools", _TOOL_NAMES)]
+    tools = [_tool(item) for item in members.objects(body.get("tools"), "tools", _HOSTED_NAMES)]
     functions = members.objects(body.get("functions"), "functions", _TOOL_NAMES)
     tools += [Tool("function", members.text(item.get("name"), "`name` of a tool")) for item in functions]
     if body.get("web_search_options") is not None:
@@ -276,10 +282,15 @@ def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
 
 def _tool(item: dict[str, Any]) -> Tool:
     # Some compatible servers take a function without its type.
-    kind = members.word(item.get("type", "function" if "function" in item else None), "`type` of a tool")
+    kind = item.get("type", "function" if "function" in item else None)
+    kind = members.kind(kind, "`type` of a tool", _TOOL_KINDS)
     # Some servers look for a function whatever the type says: what is called must not have two names.
     if more := sorted(item.keys() & (_DEFINITIONS - {kind})):
         members.refuse(f"a tool of type {shown(kind)} must not have a member `{more[0]}`")
+    if kind == "mcp":
+        label = members.text(item.get("server_label"), "`server_label` of a tool")
+        return Tool(kind, label, members.server(item, _SERVERS))
+    members.no_server(item, _SERVERS)
     if kind not in _DEFINITIONS:
         return Tool(kind, "")  # the provider runs it itself: its type says what it is
     if "name" in item:
@@ -312,9 +323,15 @@ def _modalities(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tup
     return tuple(sorted(found - {"text"}))
 
 
-def _references(messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
-    """What a message can name of the provider's state: uploaded files, and the audio of an earlier answer."""
+def _references(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
+    """What a call can name of the provider's state: files, the audio of an earlier answer, and what tools look into."""
     found: list[Reference] = []
+    for tool in body.get("tools") or ():
+        for name, kind in _HELD.items():
+            for listed in members.values_of(tool, name, _DEFINITIONS):
+                if not isinstance(listed, list):
+                    members.refuse(f"`{name}` must be a list")
+                found += [Reference(kind, _id(each)) for each in listed]
     for message in messages:
         if (audio := message.get("audio")) is not None:
             found.append(Reference("audio", _id(members.one_object(audio, "audio", _PART_NAMES).get("id"))))

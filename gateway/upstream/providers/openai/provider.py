@@ -23,6 +23,7 @@ from gateway.upstream.providers.openai.headers import FORWARDED as _FORWARDED
 from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
+_BETA = "openai-beta"
 _RESUME = frozenset({"stream", "starting_after", "include_obfuscation"})
 _PAGES = frozenset({"after", "before", "limit", "order"})
 _RESPONSES = frozenset({responses.CREATE, responses.COUNT})
@@ -66,6 +67,11 @@ class OpenAI:
         self._dialect = dialect
 
     def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+        betas = members.features(head.headers.get(_BETA), _BETA)
+        call = self._read(endpoint, head, raw)
+        return replace(call, betas=betas) if betas else call
+
+    def _read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
         action = endpoint.route.action
         if action == chat.ACTION:
             return chat.read(endpoint, head, self.name, self._dialect, raw)
@@ -77,6 +83,9 @@ class OpenAI:
             return state.read(endpoint, head, self.name, raw)
         if endpoint.route.body == "json":
             return simple.read(endpoint, head, self.name, raw)
+        streams = head.query.get("stream", "false")
+        if streams not in ("true", "false"):
+            members.refuse("the query parameter `stream` must be true or false")
         named = endpoint.params.get("model")
         return Call(
             action=action,
@@ -92,7 +101,7 @@ class OpenAI:
             models=() if named is None else (named,),
             # Responses are state: an agent sees its own.
             references=state.references(endpoint.params),
-            stream=head.query.get("stream") == "true",
+            stream=streams == "true",
         )
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:

@@ -28,32 +28,51 @@ _MAX_DEPTH = 3  # of groups of tools
 
 # Members by which a request does what no policy could see, and why that is refused.
 _UNSEEN = {
+    **members.UNSEEN,
     "prompt": "the text, the model and the tools of a stored prompt are written in the request itself",
     # Names of the output limit that this API does not have; a compatible server might honour one.
     **dict.fromkeys(("max_tokens", "max_completion_tokens"), "the output limit is `max_output_tokens`"),
     **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`"),
+    **dict.fromkeys(("messages", "system"), "what is said stands in `input` and `instructions`"),
+    "functions": "tools are listed in `tools`",
 }
 
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "input", "instructions", "previous_response_id", "conversation", "store", "background", "stream"}
-    | {"max_output_tokens", "tools", "tool_choice"}
+    | {"max_output_tokens", "tools", "tool_choice", "moderation", "prompt_cache_options"}
     | _UNSEEN.keys()
 )
+# Objects whose names are the client's own, such as those in a JSON Schema.
+_THEIRS = frozenset({"metadata", "text"})
+_SCHEMAS = frozenset({"input_schema", "input_examples", "output_schema", "format", "filters", "headers", "tools"})
+_ARGUMENTS = frozenset({"arguments", "annotations", "logprobs"})
 _ITEM_NAMES = frozenset({"type", "role", "content", "output", "id", "tools", "container_id", "approval_request_id"})
-_PART_NAMES = frozenset({"type", "text", "file_id", "file_data", "file_url", "image_url", "input_audio"})
+_PART_NAMES = frozenset({"type", "text", "file", "file_id", "file_data", "file_url", "image_url", "input_audio"})
 _TOOL_NAMES = frozenset(
     {"type", "name", "server_label", "tools", "container", "vector_store_ids", "environment", "model"}
     | {"input_image_mask", "file_id", "file_ids", "container_id", "skills", "skill_id", "function", "custom"}
+    | {"server_url", "connector_id", "tunnel_id", "models", "fallbacks"}
 )
 _HOLDER_NAMES = frozenset({"id"})
+_CACHE_NAMES = frozenset({"comparison_response_id"})
+_MODERATION_NAMES = frozenset({"model"})
+_SERVERS = ("server_url", "connector_id", "tunnel_id")
+
+# Types that are read; another type must not look like one of them.
+_TOOL_KINDS = frozenset({"function", "custom", "namespace", "mcp", "image_generation"})
+_ITEM_KINDS = frozenset({"message", "item_reference", "mcp_list_tools", "additional_tools", "reasoning", "compaction"})
+_ITEM_KINDS |= {"image_generation_call", "tool_search_output", "mcp_approval_response"}
+# Items besides messages that have a role.
+_WITH_ROLE = frozenset({"additional_tools"})
 
 # Parts that bring something besides text, by their types and by the members that hold it.
 _KINDS = {
     **dict.fromkeys(("input_image", "image_url", "computer_screenshot"), "image"),
-    **dict.fromkeys(("input_file", "file_data", "file_url"), "file"),
+    **dict.fromkeys(("input_file", "file", "file_data", "file_url"), "file"),
     "input_audio": "audio",
 }
+_PART_KINDS = frozenset(_KINDS) | {"input_text", "output_text"}
 # Items that the provider completes from what it keeps, unless the request has this member.
 _COMPLETED_BY = {"reasoning": "encrypted_content", "compaction": "encrypted_content", "image_generation_call": "result"}
 
@@ -67,6 +86,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
     for name in _UNSEEN:
         if body.get(name) is not None:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    members.check_unread(body, _CALL_NAMES, _THEIRS)
     return Call(
         action=endpoint.route.action,
         upstream=endpoint.upstream,
@@ -110,7 +130,7 @@ def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
     return {
         **_said(body, items, tools),
         "model": model,
-        "models": tuple(dict.fromkeys([model, *(members.model(t["model"]) for t in tools if _has(t, "model"))])),
+        "models": tuple(dict.fromkeys([model, *_further_models(body, tools)])),
         "stream": members.boolean(body.get("stream"), "stream"),
         "max_output_tokens": None if limit is None else members.whole_number(limit, "max_output_tokens", _MAX_LIMIT),
         # Kept unless the request says otherwise, and always when it is to be fetched later.
@@ -122,15 +142,17 @@ def content(value: object) -> dict[str, Any]:
     """The members of a call that puts these items into a conversation."""
     items = _items(value)
     tools = list(_definitions({}, items))
-    if any(_has(tool, "model") for tool in tools):
+    if any(True for _ in _further_models({}, tools)):
         members.refuse("a tool that names a model cannot be put into a conversation: list it in the request itself")
     return _said({}, items, tools)
 
 
 def _said(body: dict[str, Any], items: list[dict[str, Any]], tools: list[dict[str, Any]]) -> dict[str, Any]:
     """The members of a call that say what is asked, whatever is to be done about it."""
-    spoken = [item for item in items if item.get("role") is not None and item.get("type", "message") == "message"]
+    spoken = [item for item in items if item.get("role") is not None and item.get("type") not in _WITH_ROLE]
     instructions = body.get("instructions")
+    if instructions is not None and not isinstance(instructions, str):
+        members.refuse("`instructions` must be a string")
     prompts = [] if instructions is None else [digest(instructions)]
     prompts += [digest(item.get("content")) for item in spoken if item["role"] in _SYSTEM_ROLES]
     return {
@@ -141,6 +163,16 @@ def _said(body: dict[str, Any], items: list[dict[str, Any]], tools: list[dict[st
         "references": tuple(dict.fromkeys(_references(body, items, tools))),
         "modalities": tuple(sorted(_modalities(items, tools))),
     }
+
+
+def _further_models(body: dict[str, Any], tools: list[dict[str, Any]]) -> Iterator[str]:
+    """The models of tools, at any depth, and the one that moderates."""
+    if _has(body, "moderation"):
+        yield members.model(members.one_object(body["moderation"], "moderation", _MODERATION_NAMES).get("model"))
+    for tool in tools:
+        # What these take as parameters is a JSON Schema.
+        theirs = _SCHEMAS | {"parameters"} if tool.get("type") in ("function", "custom") else _SCHEMAS
+        yield from members.tool_models(tool, _TOOL_NAMES, theirs)
 
 
 def _stores(body: dict[str, Any]) -> bool:
@@ -158,12 +190,17 @@ def _items(value: object) -> list[dict[str, Any]]:
         return [{"role": "user", "content": value}]
     items = members.objects(value, "input", _ITEM_NAMES)
     for item in items:
-        role = item.get("role")
+        role, kind = item.get("role"), item.get("type")
+        if role is None or kind is not None:
+            kind = members.kind(kind, "`type` of an item", _ITEM_KINDS)
         if role is None:
-            members.word(item.get("type"), "`type` of an item")
+            if kind == "message":
+                members.refuse("a message must have a role")
+        elif kind not in (None, "message", *_WITH_ROLE):
+            members.refuse(f"an item of type {kind} has no role")
         elif not isinstance(role, str) or role not in _ROLES:
             members.refuse("`role` of a message must be one of " + ", ".join(sorted(_ROLES)))
-        elif item.get("type", "message") == "message" and not isinstance(item.get("content"), str | list):
+        elif kind not in _WITH_ROLE and not isinstance(item.get("content"), str | list):
             members.refuse("`content` of a message must be a string or a list")
     return items
 
@@ -173,10 +210,13 @@ def _parts(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for item in items:
         for name in ("content", "output"):
             held = item.get(name)
-            if isinstance(held, dict):
-                yield members.one_object(held, name, _PART_NAMES)
-            elif isinstance(held, list):
-                yield from members.objects(held, name, _PART_NAMES)
+            for part in [held] if isinstance(held, dict) else held if isinstance(held, list) else ():
+                members.check_nested(
+                    members.one_object(part, f"a part of `{name}`", _PART_NAMES), _PART_NAMES, _ARGUMENTS
+                )
+                if _has(part, "type"):
+                    members.kind(part["type"], "`type` of a part", _PART_KINDS)
+                yield part
 
 
 def _definitions(body: dict[str, Any], items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -198,14 +238,16 @@ def _flat(value: object, depth: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def _tool(item: dict[str, Any]) -> Tool:
-    kind = members.word(item.get("type"), "`type` of a tool")
+    kind = members.kind(item.get("type"), "`type` of a tool", _TOOL_KINDS)
     # As chat completions have it: a server could look for the name there.
     if more := sorted(item.keys() & {"function", "custom"}):
         members.refuse(f"a tool must not have a member `{more[0]}`: its name stands in `name`")
+    if kind == "mcp":
+        label = members.text(item.get("server_label"), "`server_label` of a tool")
+        return Tool(kind, label, members.server(item, _SERVERS))
+    members.no_server(item, _SERVERS)
     if kind in ("function", "custom", "namespace"):
         return Tool(kind, members.text(item.get("name"), "`name` of a tool"))
-    if kind == "mcp":
-        return Tool(kind, members.text(item.get("server_label"), "`server_label` of a tool"))
     return Tool(kind, "")  # the provider runs it itself: its type says what it is
 
 
@@ -269,8 +311,13 @@ def _references(body: dict[str, Any], items: list[dict[str, Any]], tools: list[d
         if _has(item, "approval_request_id"):
             yield Reference("item", _id(item["approval_request_id"]))
     for part in _parts(items):
-        if _has(part, "file_id"):
-            yield Reference("file", _id(part["file_id"]))
+        # Servers take it from a part itself, from its `file`, or from deeper.
+        for each in members.values_of(part, "file_id", _ARGUMENTS):
+            yield Reference("file", _id(each))
+    if _has(body, "prompt_cache_options"):
+        options = members.one_object(body["prompt_cache_options"], "prompt_cache_options", _CACHE_NAMES)
+        if _has(options, "comparison_response_id"):
+            yield Reference("response", _id(options["comparison_response_id"]))
     for tool in tools:
         yield from _references_of_tool(tool)
 

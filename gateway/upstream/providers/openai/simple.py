@@ -15,8 +15,18 @@ from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, USAGE_
 
 EMBEDDINGS, MODERATIONS, COMPLETIONS = "embeddings", "moderations", "completions"
 
-_NAMES = frozenset({"model", "models", "fallbacks", "input", "prompt", "max_tokens", "n", "best_of", "stream"})
-_NAMES |= {"stream_options"}
+# Members by which servers do what no policy could see, and why that is refused.
+_UNSEEN = {
+    **members.UNSEEN,
+    **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`"),
+    **dict.fromkeys(("messages", "instructions", "tools"), "this call has no messages: use chat completions"),
+    **dict.fromkeys(("max_completion_tokens", "max_output_tokens"), "the output limit is `max_tokens`"),
+}
+_NAMES = frozenset(
+    {"model", "input", "prompt", "max_tokens", "n", "best_of", "stream", "stream_options"} | _UNSEEN.keys()
+)
+_OPTION_NAMES = frozenset({"include_usage"})
+_THEIRS = frozenset({"metadata", "logit_bias", "guided_json", "structured_outputs", "json_schema"})
 _PART_NAMES = frozenset({"type", "text", "image_url"})
 _MAX_LIMIT = 2**63 - 1
 _MAX_ANSWERS = 128
@@ -28,9 +38,10 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     members.check_names(body, _NAMES)
-    for name in ("models", "fallbacks"):
+    for name in _UNSEEN:
         if body.get(name) is not None:
-            members.refuse(f"`{name}` is not supported: the model is named in `model`")
+            members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    members.check_unread(body, _NAMES, _THEIRS)
     return Call(
         action=endpoint.route.action,
         upstream=endpoint.upstream,
@@ -83,20 +94,37 @@ def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict
     if action == COMPLETIONS:
         options = body.get("stream_options")
         if options is not None:
-            members.boolean(members.one_object(options, "stream_options", _NAMES).get("include_usage"), "include_usage")
+            members.boolean(
+                members.one_object(options, "stream_options", _OPTION_NAMES).get("include_usage"), "include_usage"
+            )
         limit, answers = body.get("max_tokens"), _answers(body)
         if limit is not None:
             facts["max_output_tokens"] = members.whole_number(limit, "max_tokens", _MAX_LIMIT // answers) * answers
-    elif action == MODERATIONS and isinstance(body.get("input"), list):
-        parts = [part for part in body["input"] if not isinstance(part, str)]
-        parts = members.objects(parts, "input", _PART_NAMES)
-        facts["modalities"] = ("image",) if any("image_url" in part for part in parts) else ()
+    else:
+        facts["modalities"] = _modalities(action, body.get("input"))
     return facts
+
+
+def _modalities(action: str, value: object) -> tuple[str, ...]:
+    """The kinds of content besides text in an input; moderations look at images, too."""
+    parts = [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
+    if isinstance(value, dict) or (parts and action == EMBEDDINGS):
+        members.refuse("`input` must be a text, tokens, or a list of them")
+    for part in parts:
+        members.check_nested(part, _PART_NAMES)
+        if part.get("type") not in ("text", "image_url"):
+            members.refuse('`type` of a part must be "text" or "image_url"')
+    return ("image",) if any("image_url" in (part["type"], *part) for part in parts) else ()
 
 
 def _answers(body: dict[str, Any]) -> int:
     """How many answers are generated, also those of which only the best are sent, for every prompt."""
-    given = [members.whole_number(body[name], name, _MAX_ANSWERS) for name in ("n", "best_of") if body.get(name)]
+    given = [
+        members.whole_number(body[name], name, _MAX_ANSWERS) for name in ("n", "best_of") if body.get(name) is not None
+    ]
     prompts = body.get("prompt")
-    several = isinstance(prompts, list) and bool(prompts) and not isinstance(prompts[0], int)
-    return max(given, default=1) * (len(prompts) if several and isinstance(prompts, list) else 1)
+    if not isinstance(prompts, list) or all(each.__class__ is int for each in prompts):
+        return max(given, default=1)
+    if len({each.__class__ for each in prompts}) > 1:
+        members.refuse("`prompt` must be a text, tokens, or a list of either")
+    return max(given, default=1) * len(prompts)

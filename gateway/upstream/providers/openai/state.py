@@ -76,6 +76,7 @@ _OWNED = {
     "conversation_id": "conversation",
 }
 _NAMES = frozenset({"file_id", "file_ids", "files", "items"})
+_THEIRS = frozenset({"metadata", "attributes", "filters"})
 _UPLOAD_NAMES = frozenset({"purpose"})
 
 
@@ -103,6 +104,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
         if not isinstance(body, dict):
             members.refuse("the body must be an object")
         members.check_names(body, _NAMES)
+        members.check_unread(body, _NAMES, _THEIRS)
         if action.startswith("conversations."):
             facts = responses.content(body.get("items"))
         facts["references"] = (*facts.get("references", ()), *_files(body))

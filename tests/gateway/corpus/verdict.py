@@ -1,0 +1,59 @@
+"""What must not be, in a corpus that was played: bypasses, server errors, and wrong answers to known cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from .case import BODY, SMUGGLED_MODEL
+from .reading import disagreements, head_disagreements
+from .rig import Played, Rig, Seen, mark, matches
+
+
+def violations(rig: Rig, played: Played) -> list[str]:
+    """Everything that must not be: bypasses first of all."""
+    found = [f"the provider was sent what is no request: {each[:80]!r}" for each in played.strange]
+    by_mark = {mark(number): told for number, told in enumerate(played.told)}
+    for told in played.told:
+        if any(status >= 500 for status in told.statuses):
+            found.append(f"{told.case.note}: status {told.statuses}")
+        if told.case.expect == "served" and told.status != 200:
+            found.append(f"{told.case.note}: {told.status} instead of an answer: {told.body[:160]!r}")
+        if told.case.expect == "refused" and 200 in told.statuses:
+            found.append(f"{told.case.note}: was served")
+    decided = rig.decided()
+    times = Counter(seen.mark for seen in played.seen)
+    for seen in played.seen:
+        told = by_mark.get(seen.mark)
+        # In some cases the place for the mark is cut in pieces by the framing.
+        if told is None and not seen.line.startswith(b"GET /v1/models") and seen.body != BODY:
+            found.append(f"nobody sent what the provider saw: {seen.line!r} {seen.body[:80]!r}")
+            continue
+        note = told.case.note if told else "without a mark"
+        if told and times[seen.mark] > 1:
+            found.append(f"{note}: reached the provider {times[seen.mark]} times")
+        if SMUGGLED_MODEL in seen.body:
+            found.append(f"{note}: the smuggled request reached the provider")
+        found += [f"{note}: the provider was sent {each}" for each in seen.faults(rig.key)]
+        # A client that left at once was not told the decision, but the log has it.
+        told_of = [decided[each] for each in told.decisions if each in decided] if told else []
+        candidates = told_of or list(decided.values())
+        known = [(entry, judged) for entry, salt, judged in candidates if entry["allow"] and matches(seen, entry, salt)]
+        if not known:
+            found.append(f"{note}: no decision in the log is about what the provider saw")
+            continue
+        # Requests without a body to one path differ in their heads only.
+        wrong = min((_wrong(seen, judged) for _, judged in known), key=len)
+        # Without a mark it is not known which decision this is about.
+        found += [f"{note}: {each}" for each in wrong[:1]] if told or seen.body else []
+    return found
+
+
+def _wrong(seen: Seen, judged: dict[str, Any]) -> list[str]:
+    """How what the provider saw differs from what was judged."""
+    request = judged["request"]
+    asked = (seen.line.partition(b" ")[0].decode(), seen.target[0].decode())
+    if asked != (request["method"], request["path"]):
+        return [f"judged was {request['method']} {request['path']}"]
+    found = disagreements(seen.body, judged) if seen.body else []
+    return [f"BYPASS: {each}" for each in [*found, *head_disagreements(*seen.target, seen.headers, judged)]]
