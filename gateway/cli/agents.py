@@ -112,7 +112,10 @@ def show(
             ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
             *(("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id})") for each in keys),
             *(
-                ("binding", f"{b.effect} {b.bundle}{'@' + b.pinned if b.pinned else ''}  by {b.subject_kind}")
+                (
+                    "binding",
+                    f"{b.counts_as} {b.bundle}{'@' + b.pinned if b.pinned else ''}  by {b.subject_kind}",
+                )
                 for b in bindings
             ),
         ]

@@ -130,6 +130,7 @@ def print_decision(decision: Decision) -> None:
         ("obliged", json.dumps(before.obligations.document(), ensure_ascii=False) if before.obligations else ""),
         ("changed", _changes(found)),
         ("detail", before.detail),
+        ("shadow", _shadows(found)),
         ("policies", f"commit {str(get('policy_commit'))[:12]}, {get('activation')}" if get("activation") else ""),
         ("log", f"entry {found.seq} of `{found.organization}`"),
         ("end", _end(decision)),
@@ -147,6 +148,19 @@ def _changes(found: Found) -> str:
         return ""
     model = found.entry.get("forwarded_model")
     return ", ".join(f"{each} ({model})" if each == "model" and model else each for each in edits)
+
+
+def _shadows(found: Found) -> str:
+    """What bundles that do not count would have decided."""
+    try:
+        listed = json.loads(str(found.entry.get("shadow_json") or "[]"))
+        return "; ".join(
+            f"{each['name']} ({each['effect']}) would say {each['code']}"
+            + (f" ({', '.join(each['reasons'])})" if each["reasons"] else "")
+            for each in listed
+        )
+    except (ValueError, TypeError, KeyError):  # a log that was tampered with
+        return ""
 
 
 def _end(decision: Decision) -> str:

@@ -49,6 +49,9 @@ def bind(
     create: Annotated[
         bool, typer.Option("--create", help="Also for a team or an organization that no agent is in yet.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Ask it and record what it would decide, but do not let that count.")
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Turn a grant into a guard, or back, without asking.")
     ] = False,
@@ -73,6 +76,7 @@ def bind(
             pinned=pin,
             without_members=create,
             other_effect=other_effect,
+            shadow=shadow,
         )
 
     with local.changing(data) as registry:
@@ -87,12 +91,15 @@ def bind(
             output.print_json(binding)
         else:
             where = f" at commit {binding.pinned}" if binding.pinned else ""
-            typer.echo(f"bundle {bundle}{where} now applies to {kind} {binding.subject} as a {binding.effect}")
+            how = f"is now a shadow {binding.effect} of" if shadow else "now applies to"
+            counts = "" if shadow else f" as a {binding.effect}"
+            typer.echo(f"bundle {bundle}{where} {how} {kind} {binding.subject}{counts}")
 
 
 def unbind(
     subject: Subject,
     bundle: Bundle,
+    shadow: Annotated[bool, typer.Option("--shadow", help="The one that is asked and does not count.")] = False,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -103,12 +110,19 @@ def unbind(
     kind, name, organization = _subject(subject, organization)
     with local.changing(data) as registry:
         binding = changes.unbind(
-            registry, actor=local.actor(), organization=organization, kind=kind, subject=name, bundle=bundle
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=kind,
+            subject=name,
+            bundle=bundle,
+            shadow=shadow,
         )
         if as_json:
             output.print_json(binding)
         else:
-            typer.echo(f"bundle {bundle} no longer applies to {kind} {binding.subject}")
+            how = "is no longer a shadow of" if shadow else "no longer applies to"
+            typer.echo(f"bundle {bundle} {how} {kind} {binding.subject}")
 
 
 @app.command("list")
@@ -129,7 +143,7 @@ def list_bindings(
     output.print_table(
         ("SUBJECT", "KIND", "BUNDLE", "EFFECT", "PINNED", "AGENTS", "ID"),
         [
-            (b.subject, b.subject_kind, b.bundle, b.effect, b.pinned or "", output.names(b.agents, "nobody"), b.id)
+            (b.subject, b.subject_kind, b.bundle, b.counts_as, b.pinned or "", output.names(b.agents, "nobody"), b.id)
             for b in bindings
         ],
         empty="no bindings: type `gateway bind AGENT BUNDLE`",

@@ -111,7 +111,7 @@ def _principal(data: Path, organization: str, reference: str) -> Principal:
         status=agent.status,
         capabilities=json.dumps(agent.capabilities),
         labels=json.dumps(agent.labels),
-        bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned] for each in bindings]),
+        bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned, each.shadow] for each in bindings]),
     )
     return principal_of(row, "", 0)
 

@@ -125,7 +125,7 @@ def show(
     """Show the requests that an upstream takes, and under which action a policy sees each."""
     from gateway.errors import did_you_mean
     from gateway.registry import queries
-    from gateway.upstream.providers.http import openapi
+    from gateway.upstream.providers.http import api
     from gateway.upstream.providers.presets import PROVIDERS
 
     with local.reading(data) as registry:
@@ -136,7 +136,7 @@ def show(
     if upstream.specification is not None:
         operations = [
             (f"{name}.{each.name}", each.method, f"/{name}{each.path}", [one.name for one in each.parameters])
-            for each in openapi.load(upstream.specification).operations
+            for each in api.load(upstream.specification).operations
         ]
     else:
         provider = PROVIDERS[upstream.provider]
@@ -201,7 +201,7 @@ def _secret(variable: str | None, no_key: bool) -> str | None:
 
 def _specification(path: Path, provider: str | None) -> str:
     """The operations of an OpenAPI document, as the registry stores them."""
-    from gateway.upstream.providers.http import openapi
+    from gateway.upstream.providers.http import api, openapi
 
     if provider not in (None, "http"):
         raise GatewayError(
@@ -213,4 +213,4 @@ def _specification(path: Path, provider: str | None) -> str:
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise GatewayError("invalid_openapi", f"{path} cannot be read: {reason}", hint="check the path") from None
-    return openapi.dump(openapi.read(text))
+    return api.dump(openapi.read(text))

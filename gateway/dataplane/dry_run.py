@@ -30,6 +30,7 @@ from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
 from gateway.upstream import routing
+from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import Edits, Head
 from gateway.upstream.providers.presets import PROVIDERS
 
@@ -89,7 +90,10 @@ class DryRun:
         epochs = await self._view.epochs()
         match = (await self._view.routes(epochs.upstreams)).resolve(principal.organization, target)
         provider = match.destination.provider
-        head = Head(preconditions.query(asked.encode("utf-8", "replace"), match.endpoint.route.query))
+        head = Head(
+            preconditions.query(asked.encode("utf-8", "replace"), match.endpoint.route.query),
+            content_type=forms.content_type(raw) if match.endpoint.route.body == "multipart" else "",
+        )
         call, edits = provider.edit(provider.read(match.endpoint, head, raw), Edits(report_usage=True))
         judges, epoch = await self._judges(principal)
         foreign = self._references.foreign(

@@ -52,6 +52,8 @@ def decided(exchange: Exchange) -> Decided:
     if exchange.edits:
         fields["edits_json"] = document(exchange.edits)
         fields["forwarded_commitment"] = commitment(exchange.salt, "forwarded_body", call.raw)
+    if exchange.shadow:
+        fields["shadow_json"] = exchange.shadow
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,

@@ -46,6 +46,8 @@ class Exchange:
 
     # Steps 5 and 6
     authorization: Authorization | None = None
+    # What bundles that do not count would have decided, as JSON text.
+    shadow: str = ""
     # The decision is, or may be, recorded. The client must not be given its id before.
     recorded: bool = False
     # A decision to go on is recorded and its closing is not yet.

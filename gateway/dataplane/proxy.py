@@ -50,7 +50,7 @@ from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
-from gateway.policy import authorization
+from gateway.policy import authorization, shadow
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
 from gateway.upstream import routing, wrong_route
@@ -240,12 +240,16 @@ class DataPlane:
         began = time.monotonic()
         ends = began + self._settings.policy_deadline_ms / 1000
         found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
+        document, now_ns = found.input, found.now_ns
         if found.allow and found.obligations:
             apply = functools.partial(obliged, match.destination.provider)
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
             exchange.change(changed, edits)
         exchange.authorization = found
+        if judges.shadows:
+            ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
+            exchange.shadow = shadow.ask(judges.shadows, document, now_ns, ends)
         if time.monotonic() - began <= _LONG_JUDGEMENT:
             self._long.discard(judges.summary)
         elif len(self._long) < _MAX_LONG:

@@ -74,6 +74,8 @@ class MockMedia:
             content = self._contents[identifier] = await file.read()
             made |= {"bytes": len(content), "filename": file.filename, "purpose": given.get("purpose")}
             made |= {"status": "processed"}
+            # What Anthropic calls them.
+            made |= {"type": "file", "size_bytes": len(content), "mime_type": file.content_type, "downloadable": True}
         elif kind == "vector_stores":
             made |= {"name": given.get("name"), "status": "completed", "usage_bytes": 0, "metadata": {}}
             made |= {"file_counts": dict.fromkeys(("in_progress", "completed", "failed", "cancelled", "total"), 0)}

@@ -26,12 +26,16 @@ STRENGTH = 1
 
 @dataclass(frozen=True, slots=True)
 class BoundBundle:
-    """A binding as a principal has it: a bundle that judges it. `pinned` is a commit, or None for the one in force."""
+    """A binding as a principal has it: a bundle that judges it. `pinned` is a commit, or None for the one in force.
+
+    A `shadow` is asked and recorded, and its answer does not count.
+    """
 
     id: str
     bundle: str
     effect: Effect
     pinned: str | None
+    shadow: bool | int = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class CredentialRow(NamedTuple):
     status: str
     capabilities: str
     labels: str
-    bindings: str  # [[id, bundle, effect, pinned], …]
+    bindings: str  # [[id, bundle, effect, pinned, shadow], …]
 
 
 class PrincipalSource(Protocol):

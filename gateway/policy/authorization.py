@@ -23,7 +23,7 @@ import policy_engine as pe
 from gateway.call import Call, Reference
 from gateway.errors import Denied
 from gateway.identity.principals import Effect, Principal
-from gateway.policy.cache import Panel, PolicyCache
+from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, read
 from gateway.policy.input import build_input, without_content
 from gateway.policy.obligations import NOTHING, Obligations, together
@@ -97,7 +97,8 @@ def panel(principal: Principal, active: ActiveSet, cache: PolicyCache) -> Panel:
         return cache.panel(principal.bindings, active)
     except Denied as refusal:
         verdict = Verdict(refusal.code, detail=refusal.detail)
-        return Panel(active.activation_id, active.commit, refusal=verdict)
+        shadows = cache.shadows(principal.bindings, active)
+        return Panel(active.activation_id, active.commit, refusal=verdict, shadows=shadows)
 
 
 def decide(
@@ -116,7 +117,7 @@ def decide(
     `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
     given), `ends` its deadline (`time.monotonic`), `usage` the principal's consumption as far as it is known.
     """
-    document = build_input(principal, call, now_ns, usage, body=bool(judges.content))
+    document = build_input(principal, call, now_ns, usage, body=judges.reads_content)
     return judge(judges, document, now_ns, seed, foreign, ends)
 
 
@@ -258,30 +259,38 @@ def _verdicts(
     The values that they draw from clock and chance are put into `recorded`.
     """
     verdicts: list[tuple[Effect, Verdict]] = []
-    models = document["resource"]["models"]
     for member in judges.members:
         name = member.ref.name
-        if len(models) > 1 and not member.bundle.models:
+        verdict, drawn = asked(member.bundle, name, member.effect, document, now_ns, seed, ends)
+        if drawn:
+            recorded[member.ref.digest] = drawn
+        if len(document["resource"]["models"]) > 1 and not member.bundle.models:
             verdicts.append((member.effect, one_model(name)))
-        left = ends - time.monotonic()
-        if left <= 0:
-            verdicts.append((member.effect, Verdict("policy_deadline", detail=f"{name}: no time was left")))
-            continue
-        try:
-            answer = member.bundle.decide(
-                document, now_ns=now_ns, seed=seed, limits=pe.Limits(left, MAX_WORK, MAX_OUTPUT)
-            )
-        except pe.PolicyError as error:
-            verdict = failed(name, error)
-        except Exception as error:  # a defect of the engine is a refusal, and recorded like any other
-            logger.exception("bundle %s cannot be evaluated", name)
-            verdict = Verdict("policy_error", detail=f"{name}: {type(error).__name__}: {error}")
-        else:
-            if answer.nondeterministic:
-                recorded[member.ref.digest] = answer.nondeterministic
-            verdict = answered(name, answer.value, member.effect)
         verdicts.append((member.effect, verdict))
     return verdicts
+
+
+def asked(
+    bundle: CompiledBundle,
+    name: str,
+    effect: Effect,
+    document: Mapping[str, Any],
+    now_ns: int,
+    seed: int | None,
+    ends: float,
+) -> tuple[Verdict, Mapping[str, Any] | None]:
+    """The verdict of one bundle, and what it drew from clock and chance. Does not raise."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        return Verdict("policy_deadline", detail=f"{name}: no time was left"), None
+    try:
+        answer = bundle.decide(document, now_ns=now_ns, seed=seed, limits=pe.Limits(left, MAX_WORK, MAX_OUTPUT))
+    except pe.PolicyError as error:
+        return failed(name, error), None
+    except Exception as error:  # a defect of the engine is a refusal, and recorded like any other
+        logger.exception("bundle %s cannot be evaluated", name)
+        return Verdict("policy_error", detail=f"{name}: {type(error).__name__}: {error}"), None
+    return answered(name, answer.value, effect), answer.nondeterministic
 
 
 # Verdicts: shared with `reexecution.py`, which judges again from what the log kept

@@ -55,11 +55,25 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A bundle that is asked to see what it would decide."""
+
+    effect: Effect
+    name: str
+    ref: BundleRef | None = None
+    bundle: CompiledBundle | None = None
+    reads_content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """The bundles that judge certain bindings under one activation.
 
     `summary` is how the log names the members: bundle, commit, digest and effect. `content` lists the paths of content
     that they can read, with dots. `refusal` is why there are no members.
+
+    `shadows` are asked too, and their answers recorded and nothing else; those that are not in memory have no bundle.
+    `content` is about members alone.
     """
 
     activation_id: str
@@ -69,6 +83,11 @@ class Panel:
     content: tuple[str, ...] = ()
     nondeterministic: bool = False
     refusal: Verdict | None = None
+    shadows: tuple[Shadow, ...] = ()
+
+    @property
+    def reads_content(self) -> bool:
+        return bool(self.content) or any(each.reads_content for each in self.shadows)
 
 
 def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled: Path | None = None) -> CompiledBundle:
@@ -129,20 +148,22 @@ class PolicyCache:
 
         # INVARIANT: every binding has its member. If a guard cannot be found the request is refused.
         """
-        key = active.activation_id, tuple([(each.bundle, each.effect, each.pinned) for each in bindings])
+        key = active.activation_id, tuple([(each.bundle, each.effect, each.pinned, each.shadow) for each in bindings])
         panel = self._panels.get(key)
         if panel is None:
             panel = self._seat(bindings, active)
             if len(self._panels) >= _MAX_PANELS:
                 self._panels.clear()
-            self._panels[key] = panel
+            if all(each.bundle for each in panel.shadows):  # another may be in memory soon
+                self._panels[key] = panel
         return panel
 
     def _seat(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
-        if all(each.effect != "grant" for each in bindings):
+        counting = [each for each in bindings if not each.shadow]
+        if all(each.effect != "grant" for each in counting):
             raise Denied("no_policy", "no bundle is bound with the effect grant")
         members: list[Member] = []
-        for each in bindings:
+        for each in counting:
             ref = active.find(each.bundle, each.pinned)
             if ref is None:
                 wanted = each.bundle if each.pinned is None else f"{each.bundle} at {each.pinned}"
@@ -158,7 +179,19 @@ class PolicyCache:
             summary=orjson.dumps([_summary(each) for each in members], option=orjson.OPT_SORT_KEYS).decode(),
             content=content_paths(path for member in members for path in member.bundle.input_paths),
             nondeterministic=any(member.bundle.nondeterministic for member in members),
+            shadows=self.shadows(bindings, active),
         )
+
+    def shadows(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> tuple[Shadow, ...]:
+        """The bundles among these bindings that are asked and do not count."""
+        found: list[Shadow] = []
+        for each in bindings:
+            if each.shadow:
+                ref = active.find(each.bundle, each.pinned)
+                bundle = self._bundles.get(ref.digest) if ref else None
+                reads = bundle is not None and bool(content_paths(bundle.input_paths))
+                found.append(Shadow(each.effect, each.bundle, ref, bundle, reads))
+        return tuple(found)
 
     def load(self, digest: str) -> CompiledBundle:
         """Bring a published revision into memory. Raises `GatewayError` if it is missing, damaged or broken."""

@@ -174,7 +174,7 @@ def _applies_to_nobody(binding: BindingRecord, at: str) -> Finding:
         join = f"type `gateway agents register NAME{at}`"
     return _problem(
         f"{effect} `{binding.bundle}` of {subject} applies to nobody",
-        f"{join}, or `gateway unbind {subject} {binding.bundle}{at}`",
+        f"{join}, or `gateway unbind {subject} {binding.bundle}{' --shadow' if binding.shadow else ''}{at}`",
     )
 
 

@@ -44,6 +44,7 @@ def binding(row: Binding, replaced: Binding | None = None) -> Fields:
         "bundle": row.bundle,
         "effect": row.effect,
         "pinned": row.pinned,
+        **({"shadow": True} if row.shadow else {}),
         "replaced": None if replaced is None else replaced.id,
     }
 

@@ -195,13 +195,14 @@ def bind(
     pinned: str | None = None,
     without_members: bool = False,
     other_effect: bool = False,
+    shadow: bool = False,
 ) -> BindingRecord:
     """Let a bundle judge a subject, from the next request on. `subject` is an agent, a team, or the organization.
 
     A binding of the same two with another effect or commit is replaced in the same transaction: there is no moment
     without one. Two things happen only if the caller says that they are meant: a binding that applies to nobody yet
     (`without_members`), which may be a mistyped name, and a grant that becomes a guard or the other way round
-    (`other_effect`).
+    (`other_effect`). A `shadow` is asked and recorded and does not count; it stands beside a binding that does.
     """
     if effect not in EFFECTS:
         raise GatewayError("invalid_effect", f"effect `{effect}` is neither grant nor guard", subject=effect)
@@ -214,7 +215,7 @@ def bind(
             raise _nobody(session, tenant, kind, subject)
         commit = revision.revision if pinned is not None else None
         now = time.time_ns()
-        before = find_binding(session, tenant, kind, stored, bundle)
+        before = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
         if before is not None:
             if (before.effect, before.pinned) == (effect, commit):
                 raise GatewayError(
@@ -222,7 +223,7 @@ def bind(
                     f"bundle `{bundle}` is bound to {kind} `{subject}` already, with this effect",
                     subject=before.id,
                 )
-            if before.effect != effect and not other_effect:
+            if before.effect != effect and not shadow and not other_effect:
                 raise GatewayError(
                     "other_effect",
                     f"bundle `{bundle}` is bound to {kind} `{subject}` as a {before.effect}; as a {effect} "
@@ -239,6 +240,7 @@ def bind(
             subject=stored,
             bundle=bundle,
             effect=effect,
+            shadow=shadow,
             pinned=commit,
             created_ns=now,
         )
@@ -248,18 +250,25 @@ def bind(
 
 
 def unbind(
-    registry: Registry, *, actor: str, organization: str, kind: SubjectKind, subject: str, bundle: str
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    kind: SubjectKind,
+    subject: str,
+    bundle: str,
+    shadow: bool = False,
 ) -> BindingRecord:
-    """End a binding. For a guard this takes a protection away, for a grant a permission."""
+    """End a binding. For a guard this takes a protection away, for a grant a permission, for a shadow nothing."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         stored, agent_name = _subject(session, tenant, kind, subject)
-        row = find_binding(session, tenant, kind, stored, bundle)
+        row = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
         if row is None:
-            bound = [each.bundle for each in bindings_of(session, tenant, kind, stored)]
+            bound = [each.bundle for each in bindings_of(session, tenant, kind, stored) if each.shadow == shadow]
             raise GatewayError(
                 "unknown_binding",
-                f"bundle `{bundle}` is not bound to {kind} `{subject}`",
+                f"bundle `{bundle}` is not bound to {kind} `{subject}`" + (" as a shadow" if shadow else ""),
                 subject=subject,
                 hint=did_you_mean(bundle, bound, "type `gateway bindings list` to see the bindings"),
             )

@@ -80,7 +80,8 @@ def sealed_faults(found: Inventory, keys: Path) -> dict[str, str]:
 
 def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     bindings = queries.bindings_in_force(session, owner)
-    granted = {name for binding in bindings if binding.effect == "grant" for name in binding.agents}
+    grants = [binding for binding in bindings if binding.effect == "grant" and not binding.shadow]
+    granted = {name for binding in grants for name in binding.agents}
     live = (ApiKey.organization_id == owner.id, col(ApiKey.revoked_ns).is_(None))
     keys: dict[str, int] = {}
     for agent_id, expires_ns in session.exec(select(ApiKey.agent_id, ApiKey.expires_ns).where(*live)):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyConstraint, Index, LargeBinary, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyConstraint, Index, LargeBinary, false, text
 from sqlmodel import Field, SQLModel
 
 SUBJECT_KINDS = ("agent", "team", "organization")
@@ -115,7 +115,11 @@ class Binding(SQLModel, table=True):
     __table_args__ = (
         _one_of("subject_kind", SUBJECT_KINDS),
         _one_of("effect", EFFECTS),
-        _live("binding_live", "organization_id", "subject_kind", "subject", "bundle", where="removed_ns IS NULL"),
+        _live(
+            "binding_live",
+            *("organization_id", "subject_kind", "subject", "bundle", "shadow"),
+            where="removed_ns IS NULL",
+        ),
     )
     id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.id")
@@ -123,6 +127,8 @@ class Binding(SQLModel, table=True):
     subject: str
     bundle: str
     effect: str
+    # It is asked and recorded, and does not count.
+    shadow: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     pinned: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)

@@ -160,7 +160,13 @@ def live_keys(session: Session, agent: Agent, now_ns: int) -> list[ApiKey]:
 
 
 def find_binding(
-    session: Session, organization: Organization, kind: SubjectKind, subject: str, bundle: str
+    session: Session,
+    organization: Organization,
+    kind: SubjectKind,
+    subject: str,
+    bundle: str,
+    *,
+    shadow: bool = False,
 ) -> Binding | None:
     """The binding in force; `subject` as stored: an id, or a team's name."""
     return session.exec(
@@ -169,6 +175,7 @@ def find_binding(
             Binding.subject_kind == kind,
             Binding.subject == subject,
             Binding.bundle == bundle,
+            Binding.shadow == shadow,
             col(Binding.removed_ns).is_(None),
         )
     ).one_or_none()
@@ -373,6 +380,7 @@ def binding_record(organization: Organization, row: Binding, agent_name: str | N
         effect=cast(Effect, row.effect),
         pinned=row.pinned,
         created_ns=row.created_ns,
+        shadow=row.shadow,
     )
 
 

@@ -24,7 +24,7 @@ _EPOCHS = "SELECT value, authority, upstreams, policy FROM epoch"
 _CREDENTIAL = """
 SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
        a.id, o.name, a.name, a.version, a.owner, a.team, a.environment, a.status, a.capabilities, a.labels,
-       (SELECT json_group_array(json_array(b.id, b.bundle, b.effect, b.pinned))
+       (SELECT json_group_array(json_array(b.id, b.bundle, b.effect, b.pinned, b.shadow))
           FROM binding b
          WHERE b.organization_id = a.organization_id AND b.removed_ns IS NULL
            AND (b.subject_kind, b.subject)

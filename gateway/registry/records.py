@@ -91,7 +91,14 @@ class BindingRecord:
     effect: Effect
     pinned: str | None
     created_ns: int
+    # It is asked and recorded, and does not count.
+    shadow: bool = False
     agents: list[str] = field(default_factory=list)
+
+    @property
+    def counts_as(self) -> str:
+        """Its effect, as lists show it."""
+        return f"shadow {self.effect}" if self.shadow else self.effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ import re
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
+# An event can hold a large image. What a worker holds together has a limit of its own.
+MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 
 class EventTooLargeError(Exception):

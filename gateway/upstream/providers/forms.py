@@ -24,7 +24,7 @@ from gateway.upstream.strict_json import shown
 _MAX_PARTS = 256
 # A token, with or without quotes: both are read alike by all parsers.
 _CONTENT_TYPE = re.compile(r"multipart/form-data; ?boundary=(\"?)([A-Za-z0-9'+_.-]{1,70})\1", re.IGNORECASE)
-_DISPOSITION = re.compile(r'form-data; name="([^"\\]*)"(?:; filename="([^"\\]+)")?')
+_DISPOSITION = re.compile(r'form-data; name="([^"\\]*)"(?:; filename="([^"\\ ](?:[^"\\]*[^"\\ ])?)")?')
 # PHP and others make objects and lists of `a[b]` and `a[]`.
 _NAME = re.compile(r"([A-Za-z0-9_.-]{1,64})((?:\[[A-Za-z0-9_.-]{0,64}\]){0,4})")
 _TEXT = re.compile(r"text/plain(?:; ?charset=\"?utf-8\"?)?|application/json", re.IGNORECASE)
@@ -88,6 +88,12 @@ def boundary(content_type: str) -> str | None:
     """The boundary that a content type names; None where it is not that of a form, or could be read in two ways."""
     found = _CONTENT_TYPE.fullmatch(content_type)
     return None if found is None else found[2]
+
+
+def content_type(raw: bytes) -> str:
+    """The content type that a client would send with this form, by the form's first line; empty where it has none."""
+    first = raw[:128].partition(b"\r\n")[0].decode("latin-1")
+    return f"multipart/form-data; boundary={first[2:]}" if first.startswith("--") else ""
 
 
 def parse(content_type: str, raw: bytes, names: frozenset[str]) -> Form:

@@ -117,3 +117,20 @@ def test_a_bundle_that_is_in_force_no_more(bind: Bind, data: DataDirectory, regi
 def test_a_repository_that_cannot_be_read(bind: Bind, data: DataDirectory) -> None:
     data.policies.rename(data.policies.with_name("away"))
     assert "is not a git repository; set policies_repository" in bind("extra").complains()
+
+
+def test_a_shadow_stands_beside_a_binding_that_counts(run: Run, bind: Bind, data: DataDirectory) -> None:
+    where = ("--data", str(data.path))
+    assert bind("starter", "--shadow").out == "bundle starter is now a shadow grant of agent bot\n"
+    assert "is bound to agent `bot` already" in bind("starter", "--shadow").err
+    # Nothing that counts changes, so nobody has to confirm it.
+    assert bind("starter", "--shadow", "--effect", "guard").code == 0
+    found = json.loads(run("bindings", "list", *where, "--json").out)
+    assert [(each["effect"], each["shadow"]) for each in found] == [("grant", False), ("guard", True)]
+    assert "shadow guard" in run("bindings", "list", *where).out
+    assert "shadow guard starter" in run("agents", "show", "bot", *where).out
+    assert "shadow=True" in run("audit", "list", "--kind", "change", *where).out
+    gone = run("unbind", "bot", "starter", "--shadow", *where)
+    assert gone.out == "bundle starter is no longer a shadow of agent bot\n"
+    assert "is not bound to agent `bot` as a shadow" in run("unbind", "bot", "starter", "--shadow", *where).err
+    assert "grant starter" in run("agents", "show", "bot", *where).out

@@ -20,7 +20,7 @@ from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
-from gateway.upstream.providers.http import openapi
+from gateway.upstream.providers.http import api, openapi
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.processes import Background, Live, write_policy
 
@@ -253,7 +253,7 @@ class Rig(Live):
                     base_url=f"http://127.0.0.1:{self.upstream.port}{path}",
                     secret=SECRET,
                     default=name == "mock",
-                    specification=openapi.dump(openapi.read(API)) if provider == "http" else None,
+                    specification=api.dump(openapi.read(API)) if provider == "http" else None,
                 )
         self.start()
 

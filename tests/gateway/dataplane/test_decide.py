@@ -112,6 +112,16 @@ def test_parts_of_a_document_are_enough(command: Command, call: dict[str, Any], 
 
 
 @pytest.mark.usefixtures("ready")
+def test_a_form_is_decided_by_its_fields(command: Command) -> None:
+    for model, code in (("gpt-4o-transcribe", 0), ("o3", 1)):
+        form = f'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n{model}\r\n--x--\r\n'
+        found, out, _ = command(form, "--route", "/v1/audio/transcriptions", "--json")
+        assert (found, json.loads(out)["reason"]) == (code, "policy_denied" if code else "allowed")
+    _, out, _ = command("no form", "--route", "/v1/audio/transcriptions")
+    assert "the content type must be multipart/form-data with a boundary" in out
+
+
+@pytest.mark.usefixtures("ready")
 def test_the_answer_for_people(command: Command) -> None:
     code, out, err = command({"action": "chat.completions", "resource": {"model": "gpt-capped"}})
     assert (code, err) == (0, "")

@@ -9,7 +9,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, changes
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
-from gateway.upstream.providers.http import openapi
+from gateway.upstream.providers.http import api, openapi
 
 from .conftest import ACTOR, MANIFEST, ORG, Gateway, answer, read_reply
 
@@ -59,7 +59,7 @@ async def add_crm(gateway: Gateway, specification: bytes = CRM) -> None:
         provider="http",
         base_url=f"http://127.0.0.1:{gateway.upstream.port}/api",
         secret="crm-secret",
-        specification=openapi.dump(openapi.read(specification)),
+        specification=api.dump(openapi.read(specification)),
         replace=specification != CRM,
     )
 

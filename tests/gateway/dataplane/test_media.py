@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -46,6 +47,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     found = Live(tmp_path_factory.mktemp("media"))
     try:
         write_policy(found.data / "policies", POLICY)
+        provider = found.provider.line(r"base URL (\S+)")[1]
+        found.run("upstreams", "add", "claude", "--provider", "anthropic", "--base-url", provider, "--no-key")
         found.start()
         yield found
     finally:
@@ -58,14 +61,17 @@ def client(live: Live) -> Iterator[openai.OpenAI]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def other_key(live: Live) -> str:
+    """The key of another agent of the same organization, bound to the same policy."""
+    live.run("agents", "register", "other")
+    live.run("bind", "other", "starter")
+    return str(json.loads(live.run("keys", "create", "other", "--json"))["key"])
+
+
 @pytest.fixture
-def other(live: Live) -> Iterator[openai.OpenAI]:
-    """Another agent of the same organization, bound to the same policy."""
-    if "other" not in live.run("agents", "list"):
-        live.run("agents", "register", "other")
-        live.run("bind", "other", "starter")
-    key = json.loads(live.run("keys", "create", "other", "--json"))["key"]
-    with openai.OpenAI(base_url=live.base_url, api_key=key, max_retries=0, timeout=300) as made:
+def other(live: Live, other_key: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=live.base_url, api_key=other_key, max_retries=0, timeout=300) as made:
         yield made
 
 
@@ -149,6 +155,25 @@ def test_conversations(client: openai.OpenAI, other: openai.OpenAI) -> None:
     assert list(client.conversations.items.list(made.id)) == []
     with pytest.raises(openai.PermissionDeniedError):
         other.conversations.retrieve(made.id)
+
+
+def test_files_of_anthropic(live: Live, other_key: str) -> None:
+    url = live.base_url.removesuffix("/v1") + "/claude"
+    with (
+        anthropic.Anthropic(base_url=url, api_key=live.key, max_retries=0) as mine,
+        anthropic.Anthropic(base_url=url, api_key=other_key, max_retries=0) as theirs,
+    ):
+        file = mine.beta.files.upload(file=("a.txt", b"hello", "text/plain"))
+        assert (file.filename, file.size_bytes, file.mime_type) == ("a.txt", 5, "text/plain")
+        decided = last(live, "decided")
+        assert (decided["action"], decided["upstream"]) == ("files.create", "claude")
+        assert mine.beta.files.retrieve_metadata(file.id).id == file.id
+        assert mine.beta.files.download(file.id).read() == b"hello"
+        with pytest.raises(anthropic.PermissionDeniedError, match="foreign_reference"):
+            theirs.beta.files.download(file.id)
+        with pytest.raises(anthropic.APIStatusError, match="the list of files is not served"):
+            mine.beta.files.list()
+        mine.beta.files.delete(file.id)
 
 
 def test_a_purpose_can_be_denied(client: openai.OpenAI) -> None:

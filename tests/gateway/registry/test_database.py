@@ -129,7 +129,7 @@ def test_a_binding_that_pins_a_revision_changes_the_policy_too(home: Home) -> No
         assert moved(before, epochs(home)) == parts, statement
     before = epochs(home)
     connection.execute(
-        "INSERT INTO binding SELECT 'b', id, 'team', 't', 'support', 'grant', 'c', 0, NULL FROM organization"
+        "INSERT INTO binding SELECT 'b', id, 'team', 't', 'support', 'grant', 'c', 0, NULL, 0 FROM organization"
     )
     assert moved(before, epochs(home)) == {"authority", "policy"}
     connection.close()

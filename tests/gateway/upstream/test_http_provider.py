@@ -13,7 +13,7 @@ from gateway.call import Call
 from gateway.errors import Denied, GatewayError
 from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Edits, Endpoint, Head
-from gateway.upstream.providers.http import openapi
+from gateway.upstream.providers.http import api, openapi
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.http.provider import provider as provider_of
 from gateway.upstream.routing import Destination, RouteTable, target
@@ -88,7 +88,7 @@ def test_what_a_document_says() -> None:
         ("tags", False),
     ]
     assert (API.header, API.prefix) == ("X-Api-Key", "")
-    assert openapi.load(openapi.dump(API)) == API
+    assert api.load(api.dump(API)) == API
     assert openapi.read(json.dumps(yaml.safe_load(CRM), default=str).encode()) == API
 
 
@@ -208,7 +208,7 @@ def test_every_fault_is_named() -> None:
 
 
 def test_upstreams_of_one_document_have_their_own_actions() -> None:
-    text = openapi.dump(API)
+    text = api.dump(API)
     assert provider_of("crm", text) is provider_of("crm", text)
     other = provider_of("erp", text)
     table = RouteTable([replace(next(iter(TABLE._upstreams["default"].values())), name="erp", provider=other)])
@@ -241,9 +241,9 @@ components:
 
 
 def search(body: dict[str, Any]) -> Call:
-    api = openapi.load(openapi.dump(openapi.read(NESTED.encode())))
-    route = Http("x", api).routes[0]
-    return Http("x", api).read(Endpoint("x", route, "/search"), Head(), strict_json.dump(body))
+    stored = api.load(api.dump(openapi.read(NESTED.encode())))
+    route = Http("x", stored).routes[0]
+    return Http("x", stored).read(Endpoint("x", route, "/search"), Head(), strict_json.dump(body))
 
 
 def test_declared_members_are_known_at_any_depth() -> None:
@@ -282,7 +282,7 @@ def test_a_client_never_writes_the_header_of_a_credential(header: str) -> None:
     assert found.operations[0].parameters == ()
     # An upstream that was added by an earlier version may still have it.
     stored = replace(
-        found, operations=(replace(found.operations[0], parameters=(openapi.Parameter("x-token", "header", False),)),)
+        found, operations=(replace(found.operations[0], parameters=(api.Parameter("x-token", "header", False),)),)
     )
     old = Http("x", stored)
     sent = {"x-token": "mine", "accept": "*/*"}

@@ -171,6 +171,15 @@ def test_usage_of_a_stream_of_images() -> None:
     assert not found.failed
 
 
+def test_an_event_with_a_large_image() -> None:
+    """An image of 12 megapixels is larger than any other event."""
+    image = event(type="image_edit.completed", b64_json="iVBOR/+w" * 2_000_000, usage=IMAGE_USAGE)
+    tap = PROVIDER.tap(endpoint("POST", "/images/edits"), EVENTS, (), stores=False)
+    pieces = [image[at : at + 65_536] for at in range(0, len(image), 65_536)]
+    assert b"".join([*(tap.feed(each, False) for each in pieces), tap.finish()]) == image
+    assert tap.report.usage == Usage(50, 100, image_input=40, image_output=100)
+
+
 @pytest.mark.parametrize(
     ("usage", "tokens", "seconds"),
     [

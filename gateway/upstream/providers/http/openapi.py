@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import orjson
 import yaml
 
 from gateway.errors import GatewayError
-
-Place = Literal["path", "query", "header", "body"]
+from gateway.upstream.providers.http.api import Api, Operation, Parameter
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 5_000
@@ -37,42 +34,6 @@ _RESERVED_HEADERS = frozenset(
 )
 # Headers by which an agent presents its own key to the gateway. What the API takes there comes from the vault.
 _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One value that a call of an operation may have. Names of headers are in lower case.
-
-    `inner` are the names of all members within a value of the body, as far as the document declares them.
-    """
-
-    name: str
-    place: Place
-    required: bool
-    inner: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One request that the API knows. `body`: it takes a JSON object."""
-
-    name: str
-    method: str
-    path: str
-    parameters: tuple[Parameter, ...]
-    body: bool
-
-    def at(self, place: Place) -> list[Parameter]:
-        return [each for each in self.parameters if each.place == place]
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """What an OpenAPI document says. The credential goes into `header`, after `prefix`."""
-
-    operations: tuple[Operation, ...]
-    header: str = "Authorization"
-    prefix: str = "Bearer "
 
 
 def read(text: bytes) -> Api:
@@ -95,24 +56,6 @@ def read(text: bytes) -> Api:
     if reader.faults:
         raise _bad(reader.faults)
     return Api(operations, reader.header, reader.prefix)
-
-
-def dump(api: Api) -> str:
-    """The API as it is stored: JSON with sorted keys, so that equal APIs have equal texts."""
-    return orjson.dumps(api, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def load(text: str) -> Api:
-    """The API that `dump` has written."""
-    stored = orjson.loads(text)
-    operations = tuple(
-        Operation(**{**each, "parameters": tuple(map(_parameter, each["parameters"]))}) for each in stored["operations"]
-    )
-    return Api(operations, stored["header"], stored["prefix"])
-
-
-def _parameter(stored: dict[str, Any]) -> Parameter:
-    return Parameter(**{**stored, "inner": tuple(stored.get("inner", ()))})
 
 
 class _Loader(yaml.SafeLoader):

@@ -18,7 +18,7 @@ from gateway.errors import Denied
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
-from gateway.upstream.providers.http import openapi
+from gateway.upstream.providers.http.api import Api, Operation, load
 from gateway.upstream.strict_json import shown
 from gateway.upstream.taps import DocumentTap, Report, Tap
 
@@ -35,7 +35,7 @@ class Http:
         b"x-request-id", b"x-total-count",
     )  # fmt: skip
 
-    def __init__(self, upstream: str, api: openapi.Api) -> None:
+    def __init__(self, upstream: str, api: Api) -> None:
         self._header, self._prefix = api.header, api.prefix
         self._operations = {f"{upstream}.{each.name}": each for each in api.operations}
         self.routes: Sequence[Route] = tuple(map(_route, self._operations, self._operations.values()))
@@ -97,11 +97,11 @@ class Http:
 
 @functools.lru_cache(maxsize=256)
 def provider(upstream: str, specification: str) -> Http:
-    """The provider of an upstream whose API `openapi.dump` has written."""
-    return Http(upstream, openapi.load(specification))
+    """The provider of an upstream whose API `api.dump` has written."""
+    return Http(upstream, load(specification))
 
 
-def _route(action: str, operation: openapi.Operation) -> Route:
+def _route(action: str, operation: Operation) -> Route:
     return Route(
         method=operation.method,
         path=operation.path,
@@ -112,7 +112,7 @@ def _route(action: str, operation: openapi.Operation) -> Route:
     )
 
 
-def _body(operation: openapi.Operation, raw: bytes) -> dict[str, Any]:
+def _body(operation: Operation, raw: bytes) -> dict[str, Any]:
     body = strict_json.parse(raw)
     if not isinstance(body, dict):
         members.refuse("the body must be an object")

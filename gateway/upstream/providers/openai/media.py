@@ -6,6 +6,7 @@ Specification: https://platform.openai.com/docs/api-reference/images and …/aud
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, replace
 from math import ceil
@@ -48,6 +49,7 @@ _UNSEEN = ("models", "fallbacks", "engine")
 _LAST = ("image_generation.completed", "image_edit.completed", "speech.audio.done", "transcript.text.done")
 _MARKS = (*(each.encode() for each in _LAST), b'"error"')
 _DONE = b"[DONE]"
+_IMAGE = re.compile(rb'"b64_json"\s*:\s*"')
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
@@ -160,7 +162,7 @@ class MediaAnswers:
         data = sse.data_of(event)
         if data.lstrip().startswith(_DONE):
             return Event.END
-        document = json_object(data)
+        document = json_object(_without_image(data))
         if document is None:
             return Event.SHOW
         if document.get("error") or document.get("type") == "error":
@@ -169,6 +171,13 @@ class MediaAnswers:
             return Event.SHOW
         self.document(document, report)
         return Event.PERHAPS_LAST
+
+
+def _without_image(data: bytes) -> bytes:
+    """The data of an event without the image in it: parsing many megabytes would stop the event loop."""
+    image = _IMAGE.search(data)
+    end = -1 if image is None else data.find(b'"', image.end())
+    return data if image is None or end < 0 else data[: image.end()] + data[end:]
 
 
 def _usage(usage: dict[str, Any]) -> Usage | None:
