@@ -73,7 +73,12 @@ REASONS: dict[str, Reason] = {
         Reason("unknown_route", 404, False, "there is no such route"),
         Reason("wrong_method", 405, False, "the route does not take this method"),
         Reason("too_large", 413, False, "the request is too large"),
-        Reason("unsupported_encoding", 415, False, "the request body must be plain JSON in UTF-8, not compressed"),
+        Reason(
+            "unsupported_encoding",
+            415,
+            False,
+            "the request body must be what the route takes (JSON in UTF-8, or a form), not compressed",
+        ),
         Reason("limit_exceeded", 429, True, "a limit of this agent is used up"),
         # The provider has carried the request out: a client that sent it again would have it done twice.
         Reason("outcome_unrecorded", 500, False, "the request was carried out, but its outcome could not be recorded"),

@@ -57,7 +57,7 @@ CHECKS: Final[dict[str, Advice]] = {
     ),
     "unsupported_encoding": Advice(
         "the headers were checked before any policy was asked",
-        "the client must send plain JSON in UTF-8, not compressed",
+        "the client must send what the route takes, JSON in UTF-8 or a form, not compressed",
     ),
     "limit_exceeded": Advice("the policies allow the call, but a limit is used up", "wait, or raise the limit"),
     "outcome_unrecorded": Advice(

@@ -118,6 +118,8 @@ def parse(content_type: str, raw: bytes, names: frozenset[str]) -> Form:
         bases[base] = name
         if base in names and (name != base or not isinstance(given[0], str)):
             members.refuse(f"the field `{base}` must be one text")
+        members.check_unread(dict.fromkeys(_keys(name)[:1]), names, frozenset())
+        members.check_unread(dict.fromkeys(_keys(name)[1:]), frozenset(), frozenset())
     members.check_names(bases, names)
     return Form({name: tuple(given) for name, given in values.items()})
 

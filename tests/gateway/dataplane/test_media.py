@@ -198,6 +198,7 @@ def test_a_form_that_could_be_read_in_two_ways_is_refused(live: Live) -> None:
     assert "the field `model` appears twice" in reply.json()["error"]["message"]
     reply = httpx.post(f"{live.base_url}/audio/transcriptions", headers=head | {"content-type": "text/plain"})
     assert reply.status_code == 415
+    assert "multipart/form-data" in reply.json()["error"]["message"]
 
 
 def test_a_form_is_not_changed_but_denied(run: Callable[..., None]) -> None:

@@ -42,8 +42,9 @@ _MAX_IMAGES = 128
 _PARAMS = ("n", "size", "quality", "background", "response_format", "output_format", "voice", "language")
 _NAMES = frozenset({"model", "prompt", "input", "instructions", "stream", "stream_format", *_PARAMS})
 _VOICE_NAMES = frozenset({"id"})
-# Members by which a compatible server could take other models than the one that is judged.
-_UNSEEN = ("models", "fallbacks", "engine")
+# Members by which compatible servers do what no policy could see, and why that is refused.
+_UNSEEN = {**members.UNSEEN, **dict.fromkeys(("models", "fallbacks"), "the model is named in `model`")}
+_READ = frozenset({*_NAMES, *_UNSEEN})
 
 # The events that report something. Where several images are made, each has its own.
 _LAST = ("image_generation.completed", "image_edit.completed", "speech.audio.done", "transcript.text.done")
@@ -60,10 +61,10 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
         given = body = strict_json.parse(raw)
         if not isinstance(body, dict):
             members.refuse("the body must be an object")
-        members.check_names(body, _NAMES | frozenset(_UNSEEN))
-        members.check_unread(body, _NAMES | frozenset(_UNSEEN), frozenset())
+        members.check_names(body, _READ)
+        members.check_unread(body, _READ, frozenset())
     else:
-        form = forms.parse(head.content_type, raw, _NAMES | frozenset(_UNSEEN))
+        form = forms.parse(head.content_type, raw, _READ)
         body = form.document()
         given = {**body, "stream": form.flag("stream"), "n": form.number("n")}
         facts = {"references": form.references(), "content_type": head.content_type}
@@ -97,7 +98,7 @@ def _facts(action: str, given: Mapping[str, Any], path: Mapping[str, str]) -> di
     """The members of a call that those of its body and the parameters of its path determine."""
     for name in _UNSEEN:
         if given.get(name) is not None:
-            members.refuse(f"`{name}` is not supported: the model is named in `model`")
+            members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
     named = given.get("model")
     is_image = action.startswith("images.")
     if DEPLOYMENT in path:
