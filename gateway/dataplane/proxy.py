@@ -211,8 +211,12 @@ class DataPlane:
             match = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
             if match is exchange.match or match == exchange.match:
                 return
+            before = exchange.match
             exchange.match = match
             exchange.speaker = match.destination.provider
+            if before is None or before.endpoint.route != match.endpoint.route:
+                # Which queries and headers may go upstream was checked by the other route.
+                raise Denied("registry_unavailable", "the upstream's routes changed while the request arrived")
             await self._read_call(exchange)  # another upstream may read the body in another way
 
     def _foreign(self, exchange: Exchange, principal: Principal) -> tuple[Reference, ...]:

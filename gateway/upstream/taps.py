@@ -229,6 +229,8 @@ class EventTap:
             found = self._read(rest, self.report)
             self.ended = self.ended or found in (Event.END, Event.PERHAPS_LAST)
             rest = b"" if found is Event.HIDE else rest
+        # A failure completes no answer.
+        self.ended = self.ended and not self.report.failed
         return self._held + rest
 
 

@@ -11,7 +11,7 @@ from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
 from gateway.upstream.providers.http import api, openapi
 
-from .conftest import ACTOR, MANIFEST, ORG, Gateway, answer
+from .conftest import ACTOR, MANIFEST, ORG, Gateway, answer, read_reply
 
 Run = Callable[..., None]
 
@@ -27,6 +27,7 @@ paths:
       requestBody: {content: {application/json: {schema: {properties: {discount: {type: number}}}}}}
 """
 
+DRY = CRM.replace(b"updateCustomer", b"updateCustomer\n      parameters: [{name: dry, in: query}]")
 
 POLICY = """
 package bot.authz
@@ -40,7 +41,7 @@ allow if {
 """
 
 
-async def add_crm(gateway: Gateway) -> None:
+async def add_crm(gateway: Gateway, specification: bytes = CRM) -> None:
     """The upstream, and a policy for it."""
     digest = policy_bundle.publish(gateway.data.bundles, {".manifest": MANIFEST, "authz.rego": POLICY.encode()})
     bundle = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
@@ -58,7 +59,8 @@ async def add_crm(gateway: Gateway) -> None:
         provider="http",
         base_url=f"http://127.0.0.1:{gateway.upstream.port}/api",
         secret="crm-secret",
-        specification=api.dump(openapi.read(CRM)),
+        specification=api.dump(openapi.read(specification)),
+        replace=specification != CRM,
     )
 
 
@@ -103,6 +105,26 @@ def test_what_is_not_declared_never_leaves(run: Run) -> None:
             (gateway.request({"discount": 1}, method="PATCH", path="/crm/customers/eu-17"), "policy_denied"),
         ]:
             assert (await gateway.send(request)).code == code
+        assert gateway.upstream.seen == []
+
+    run(test)
+
+
+def test_a_head_that_was_checked_by_other_routes_goes_nowhere(run: Run) -> None:
+    """The API loses a parameter while a call with it arrives."""
+
+    async def test(gateway: Gateway) -> None:
+        await add_crm(gateway)
+        await add_crm(gateway, DRY)
+        request = gateway.request({"discount": 0.1}, path="/crm/customers/eu-17?dry=no", method="PATCH")
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request[:-4])
+        await asyncio.sleep(0.3)
+        await add_crm(gateway, CRM + b"\n")
+        writer.write(request[-4:])
+        reply = await read_reply(reader)
+        writer.close()
+        assert (reply.status, reply.code) == (503, "registry_unavailable")
         assert gateway.upstream.seen == []
 
     run(test)

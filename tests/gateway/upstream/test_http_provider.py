@@ -282,7 +282,7 @@ def test_a_client_never_writes_the_header_of_a_credential(header: str) -> None:
     assert found.operations[0].parameters == ()
     # An upstream that was added by an earlier version may still have it.
     stored = replace(
-        found, operations=(replace(found.operations[0], parameters=(openapi.Parameter("x-token", "header", False),)),)
+        found, operations=(replace(found.operations[0], parameters=(api.Parameter("x-token", "header", False),)),)
     )
     old = Http("x", stored)
     sent = {"x-token": "mine", "accept": "*/*"}

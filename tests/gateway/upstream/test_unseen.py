@@ -294,3 +294,22 @@ def test_a_stream_is_asked_for_in_one_way(value: str) -> None:
     assert OPENAI.read(target, Head({"stream": "true"}), b"").stream is True
     with pytest.raises(Denied):
         OPENAI.read(target, Head({"stream": value}), b"")
+
+
+@pytest.mark.parametrize(
+    ("action", "event"),
+    [
+        ("messages", b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"m"}}\n\n'),
+        ("responses", b'event: error\ndata: {"type":"error","code":"server_error","message":"m"}\n\n'),
+        ("chat.completions", b'data: {"error":{"message":"m","code":"server_error"}}\n\n'),
+        ("completions", b'data: {"error":{"message":"m","code":"server_error"}}\n\n'),
+    ],
+)
+def test_an_error_is_held_back_as_the_end_of_a_stream(action: str, event: bytes) -> None:
+    tap = provider(action).tap(endpoint(action), b"text/event-stream", (), stores=False)
+    assert tap.feed(b'data: {"model":"m"}\n\n' + event, last=False) == b'data: {"model":"m"}\n\n'
+    assert tap.report.failed
+    # A stream that goes on shows it after all.
+    assert tap.feed(b"data: {}\n\n", last=False) == event + b"data: {}\n\n"
+    assert tap.feed(event, last=True) == b""
+    assert tap.finish() == event

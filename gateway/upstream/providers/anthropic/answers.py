@@ -60,6 +60,7 @@ class Answers:
             _read_files(document.get("content_block"), report)
         elif kind == "error":
             report.failed = True
+            return Event.PERHAPS_LAST  # SDKs read no further
         return Event.SHOW
 
     def _container(self, holder: object, report: Report) -> None:

@@ -52,6 +52,7 @@ class Answers:
         self.document(document, report)
         if document.get("error"):
             report.failed = True
+            return Event.PERHAPS_LAST  # SDKs read no further
         only_usage = document.get("choices") == [] and read_usage(document) is not None
         return Event.HIDE if self._hide_usage and only_usage else Event.SHOW
 

@@ -57,6 +57,8 @@ class ResponseAnswers:
             self._item(document.get("item"), report)
         if kind in ("response.failed", "error"):
             report.failed = True
+        if kind == "error":
+            return Event.PERHAPS_LAST  # SDKs read no further
         return Event.END if kind in _ENDS else Event.SHOW
 
     def _item(self, item: object, report: Report) -> None:
