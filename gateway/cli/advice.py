@@ -85,6 +85,7 @@ CHECKS: Final[dict[str, Advice]] = {
 
 _KEYS: Final = {
     "missing": Advice("the request had no key", "give the agent's key as api_key, or as `Authorization: Bearer …`"),
+    "in_query": Advice("the key was in the URL, where no key is read", "send it in a header, and replace that key"),
     "not_bearer": Advice("the Authorization header is not of the form `Bearer KEY`", "send `Authorization: Bearer …`"),
     "malformed": Advice("what was sent is not a key of this gateway", "use a key that begins with aig_sk_"),
     "operator_key": Advice(

@@ -132,7 +132,7 @@ class DataPlane:
         target = exchange.target = routing.target(scope["method"], scope["raw_path"])
         exchange.speaker = target.provider
         # 3 authenticate; upstreams belong to organizations, so the upstream is known only now
-        credential = authentication.presented(scope["headers"])
+        credential = authentication.presented(scope["headers"], scope["query_string"])
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
         routes = await self._registry.routes(epochs.upstreams)

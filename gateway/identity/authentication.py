@@ -15,16 +15,19 @@ from gateway.identity.credentials import Credential
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 """These never travel on to an upstream."""
 
+_IN_QUERY = "the key must be in a header, such as `x-goog-api-key`: what is in a URL ends up in logs"
 _MAX_LENGTH = 512  # of a header's value; a key has 69 characters
 
 
-def presented(headers: Iterable[tuple[bytes, bytes]]) -> Credential:
+def presented(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> Credential:
     """The agent's key that the headers carry, well-formed but not looked up yet; raises `Denied`.
 
-    Header names are in lower case, as in ASGI.
+    Header names are in lower case, as in ASGI. A key in the `query` is none, and the refusal says so.
     """
     found = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
     if not found:
+        if query.startswith(b"key=") or b"&key=" in query:
+            raise Denied("bad_credentials", "in_query", reasons=[_IN_QUERY])
         raise Denied("bad_credentials", "missing")
     if len(found) > 1:
         names = ", ".join(sorted(name.decode() for name, _ in found))

@@ -45,7 +45,7 @@ def ask(live: Live) -> None:
             with pytest.raises(openai.APIStatusError):
                 client.chat.completions.create(model=model, messages=HELLO)  # type: ignore[arg-type]  # plain dicts
     httpx.get(live.base_url + "/models", headers={"authorization": "Bearer nonsense"})
-    httpx.post(live.base_url.removesuffix("/v1") + "/chat/completions", json={})
+    httpx.post(live.base_url.removesuffix("/v1") + "/completions", json={})
 
 
 def test_when_asked_for_there_is_a_json_line_for_each_request(live: Live) -> None:
@@ -67,7 +67,7 @@ def test_when_asked_for_there_is_a_json_line_for_each_request(live: Live) -> Non
     assert (decided[ok["decision"]], decided[denied["decision"]]) == (True, False)
     assert by_outcome["provider_error"]["status"] == 429
     assert (by_outcome["bad_credentials"]["agent"], by_outcome["bad_credentials"]["decision"]) == (None, None)
-    assert by_outcome["unknown_route"]["request"] == "POST /chat/completions"
+    assert by_outcome["unknown_route"]["request"] == "POST /completions"
     assert live.key not in up.text
 
 

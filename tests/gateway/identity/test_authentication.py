@@ -45,6 +45,19 @@ def test_none_or_several() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "detail"),
+    [(b"key=x", "in_query"), (b"alt=sse&key=", "in_query"), (b"monkey=x", "missing"), (b"", "missing")],
+)
+def test_a_key_in_the_query_is_none(query: bytes, detail: str) -> None:
+    key = generate("agent")
+    with pytest.raises(Denied) as caught:
+        presented([(b"host", b"x")], query)
+    assert (caught.value.code, caught.value.detail) == ("bad_credentials", detail)
+    assert ("must be in a header" in caught.value.text) == (detail == "in_query")
+    assert presented([(b"x-api-key", key.text.encode())], query) == key.credential
+
+
+@pytest.mark.parametrize(
     ("value", "detail"),
     [
         (b"Basic dXNlcjpwYXNz", "not_bearer"),
