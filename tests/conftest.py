@@ -115,7 +115,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons: Counter[str] = Counter()
     for report in terminalreporter.getreports("skipped"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        reasons[reason.removeprefix("Skipped: ")] += dict(report.user_properties).get("cases", 1)
+        reasons[reason.removeprefix("Skipped: ")] += dict(getattr(report, "user_properties", ())).get("cases", 1)
     if reasons:
         terminalreporter.section("skipped tests")
     for reason, number in reasons.most_common():

@@ -343,6 +343,7 @@ class DataPlane:
         call = exchange.forget_request()
         headers = {**exchange.head.headers, **exchange.set_headers}
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
+        del call  # it holds the body, which nobody needs while the provider thinks
         answer = await self._client.send(outgoing, exchange.holding.release)
         exchange.upstream_status = answer.status
         try:

@@ -123,10 +123,10 @@ def test_rows_of_the_past_are_removed(duties: Duties) -> None:
         handover.join("boot_test")
         handover.join("boot_dead")
         handover.answer("boot_dead", {"digest": ""})
-        references.remember("acme", "ups_1", "agt_1", [Reference("file", "file-1"), Reference("file", "file-2")])
+        references.remember("acme", "ups_1", "agt_1", [Reference("item", "item-1"), Reference("item", "item-2")])
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("UPDATE reference SET created_ns = 1 WHERE id = 'file-1'")
+        db.execute("UPDATE reference SET created_ns = 1 WHERE id = 'item-1'")
         duties._tidy()
         assert db.execute("SELECT boot FROM policy_worker").fetchall() == [("boot_test",)]
         assert db.execute("SELECT count(*) FROM loaded").fetchone() == (0,)
-        assert db.execute("SELECT id FROM reference").fetchall() == [("file-2",)]
+        assert db.execute("SELECT id FROM reference").fetchall() == [("item-2",)]
