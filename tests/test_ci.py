@@ -17,6 +17,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "ci.md").read_text("utf-8")
 FILES = dict(re.findall(r"^`(\S+/\S+)`\n\n```\w+\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))

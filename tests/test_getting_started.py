@@ -21,6 +21,9 @@ from pathlib import Path
 
 import pytest
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "getting-started.md"
 KEEPS_RUNNING = "# keeps running"
 

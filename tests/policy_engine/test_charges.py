@@ -26,6 +26,9 @@ from tests.policy_engine.language.test_language import CASES as LANGUAGE
 from tests.policy_engine.language.test_language import without_remarks
 from tests.policy_engine.test_conformance import CASES
 
+# Thousands of cases.
+pytestmark = pytest.mark.slow
+
 Ask = Callable[[], Any]
 
 

@@ -20,6 +20,9 @@ from gateway.settings import DataDirectory
 from gateway.storage.liveness import Presence
 from tests.gateway.conftest import Done, Run
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 MANIFEST = json.dumps({"roots": ["extra"], "metadata": {"gateway": {"entrypoint": "data.extra.authz"}}})
 GOOD = "package extra.authz\n\nallow := true\n"
 BAD = "package extra.authz\n\nallow := \n"

@@ -22,6 +22,9 @@ from gateway.settings import SCHEMA, DataDirectory, Settings, load_settings
 from gateway.upstream.providers import presets
 from tests.gateway.conftest import Done, Run, at_once
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def made(run: Run, tmp_path: Path) -> tuple[Done, DataDirectory]:

@@ -244,6 +244,7 @@ def test_a_mistake_is_said_once_with_the_next_step(
         assert shown.err.count("\n") == 1, shown.err
 
 
+@pytest.mark.slow
 def test_a_second_gateway_and_a_port_that_is_busy(place: Path, template: Path) -> None:
     """The gateway that runs is named, or the flag to change; nothing of the first one is disturbed."""
     output = place / "up.txt"

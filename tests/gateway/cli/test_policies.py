@@ -13,6 +13,9 @@ from gateway.policy.rollout.check import problems_of
 from gateway.processes import bundle_template
 from tests.gateway.conftest import Done, Run, environment
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 MANIFEST = json.dumps({"roots": ["b"], "metadata": {"gateway": {"entrypoint": "data.b.authz"}}})
 GOOD = 'package b.authz\n\ndefault allow := false\n\nallow if input.action == "models.list"\n'
 TEST = "package b.authz_test\n\nimport data.b.authz\n\ntest_it if not authz.allow with input as {}\n"

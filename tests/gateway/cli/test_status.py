@@ -17,6 +17,9 @@ from gateway.settings import DataDirectory
 from tests.gateway.conftest import Done, Run
 from tests.gateway.dataplane.processes import POLICY, Live, write_policy
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Live]:

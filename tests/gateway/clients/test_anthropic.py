@@ -11,6 +11,9 @@ import pytest
 
 from tests.gateway.dataplane.processes import Live
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 MODEL = "claude-mock-large"  # the names of real ones are deprecated some day, and then the package warns
 TOOL: Any = {

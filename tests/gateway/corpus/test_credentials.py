@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import pytest
+
 from gateway.identity.credentials import Peppers, generate
 from gateway.registry import changes
 from gateway.registry.database import Registry
@@ -14,6 +16,9 @@ from . import credentials
 from .case import AUTHORIZATION, BODY, HOST, JSON, LATER, Case, head, length
 from .credentials import Known
 from .rig import Rig
+
+# Thousands of cases.
+pytestmark = pytest.mark.slow
 
 OTHER = "other"
 

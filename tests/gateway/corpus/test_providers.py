@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from . import provider_members, routes
 from .rig import Rig
 from .verdict import violations
+
+# Thousands of cases.
+pytestmark = pytest.mark.slow
 
 CASES = [*routes.cases(), *provider_members.cases()]
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from . import documents, framing, heads, members
 from .rig import Rig
 from .verdict import violations
+
+# Thousands of cases.
+pytestmark = pytest.mark.slow
 
 CASES = [*framing.cases(), *heads.cases(), *members.cases(), *documents.cases()]
 

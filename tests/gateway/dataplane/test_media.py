@@ -17,6 +17,9 @@ from .conftest import Gateway
 from .processes import Live, write_policy
 from .test_obligations import put_into_force
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 POLICY = """\
 package bot.authz
 

@@ -25,6 +25,9 @@ from gateway.dataplane.request_log import RequestLog
 
 from .processes import COMMAND, Live, environment
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 HELLO = [{"role": "user", "content": "hello there"}]
 
 

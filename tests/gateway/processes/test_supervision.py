@@ -19,6 +19,9 @@ import pytest
 
 from tests.gateway.dataplane.processes import Live, request
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:

@@ -93,6 +93,7 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
         assert got == want, f"{name}({', '.join(map(to_term, operands))})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [9_000, 10_000])
 @pytest.mark.parametrize(("opening", "core", "closing"), [("[", "", "]"), ('{"a":', "1", "}")])
 def test_deep_json_comes_back(depth: int, opening: str, core: str, closing: str) -> None:
@@ -101,6 +102,7 @@ def test_deep_json_comes_back(depth: int, opening: str, core: str, closing: str)
     assert gojson.is_valid(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [10_001, 300_000])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_deeper_json_is_refused(depth: int, opening: str) -> None:

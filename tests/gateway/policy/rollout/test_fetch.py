@@ -43,6 +43,9 @@ from tests.gateway.dataplane.processes import COMMAND, Background, environment
 
 from .conftest import Repository
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 TOKEN = "glpat-secret-of-the-gateway"
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from .conftest import Repository
 
+# Real processes, which take their time.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 MAIN = "import sys; from gateway.cli import main; sys.exit(main())"
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]})
