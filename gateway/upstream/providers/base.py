@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 from yarl import URL
@@ -161,3 +161,19 @@ def url_of(base_url: str, path: str, query: Mapping[str, str]) -> URL:
 def without_version(base_url: str, versions: Sequence[str]) -> str:
     """The base URL of a provider whose clients add the version themselves, if it ends in one all the same."""
     return next((base_url.removesuffix(each) for each in versions if base_url.endswith(each)), base_url)
+
+
+def call_of(endpoint: Endpoint, head: Head, provider: str, raw: bytes, body: dict[str, Any], **facts: Any) -> Call:
+    """The call of a route with a JSON body; `facts` are the members that the body determines."""
+    return Call(
+        action=endpoint.route.action,
+        upstream=endpoint.upstream,
+        provider=provider,
+        method=endpoint.route.method,
+        path=endpoint.path,
+        params=endpoint.params,
+        query=head.query,
+        raw=raw,
+        body=body,
+        **facts,
+    )

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from gateway.errors import Denied
 from gateway.identity.credentials import PREFIXES
+from gateway.upstream import strict_json
 from gateway.upstream.strict_json import shown
 
 _NAME = re.compile(r"[A-Za-z0-9_.:$-]+")
@@ -54,6 +55,23 @@ _HIDDEN = frozenset(
 def refuse(reason: str) -> NoReturn:
     """End the request: a client can mend it by what `reason` says."""
     raise Denied("bad_request", reasons=[reason])
+
+
+def body(raw: bytes, names: frozenset[str], unseen: Mapping[str, str], theirs: frozenset[str]) -> dict[str, Any]:
+    """The JSON object that a request body is, with its `names` spelled as documented.
+
+    `unseen` are members by which it would do what no policy could see, and what to do instead; `theirs` those whose
+    content belongs to the client.
+    """
+    found = strict_json.parse(raw)
+    if not isinstance(found, dict):
+        refuse("the body must be an object")
+    check_names(found, names)
+    for name, instead in unseen.items():
+        if found.get(name) is not None:
+            refuse(f"`{name}` is not supported: {instead}")
+    check_unread(found, names, theirs)
+    return found
 
 
 def check_names(item: dict[str, Any], names: frozenset[str]) -> None:

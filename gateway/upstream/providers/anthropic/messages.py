@@ -15,7 +15,7 @@ from typing import Any
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.prompts import digest
 
 CREATE = "messages"
@@ -75,27 +75,9 @@ _TOOL_KINDS = frozenset({"custom", "function", "mcp_toolset", "tool_reference"})
 
 def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: bytes) -> Call:
     """The call in this body; `Denied` where it is none."""
-    body = strict_json.parse(raw)
-    if not isinstance(body, dict):
-        members.refuse("the body must be an object")
-    members.check_names(body, _CALL_NAMES)
-    for name in _UNSEEN:
-        if body.get(name) is not None:
-            members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
-    members.check_unread(body, _CALL_NAMES, _THEIRS)
-    return Call(
-        action=endpoint.route.action,
-        upstream=endpoint.upstream,
-        provider=provider,
-        method=endpoint.route.method,
-        path=endpoint.path,
-        params=endpoint.params,
-        query=head.query,
-        raw=raw,
-        body=body,
-        betas=betas,
-        **_facts(body, creates=endpoint.route.action == CREATE),
-    )
+    body = members.body(raw, _CALL_NAMES, _UNSEEN, _THEIRS)
+    facts = _facts(body, creates=endpoint.route.action == CREATE)
+    return call_of(endpoint, head, provider, raw, body, betas=betas, **facts)
 
 
 def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.call import Call
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, USAGE_EDIT
 
@@ -34,26 +34,9 @@ _MAX_ANSWERS = 128
 
 def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
     """The call in this body; `Denied` where it is none."""
-    body = strict_json.parse(raw)
-    if not isinstance(body, dict):
-        members.refuse("the body must be an object")
-    members.check_names(body, _NAMES)
-    for name in _UNSEEN:
-        if body.get(name) is not None:
-            members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
-    members.check_unread(body, _NAMES, _THEIRS)
-    return Call(
-        action=endpoint.route.action,
-        upstream=endpoint.upstream,
-        provider=provider,
-        method=endpoint.route.method,
-        path=endpoint.path,
-        params=endpoint.params,
-        query=head.query,
-        raw=raw,
-        body=body,
-        **_facts(endpoint.route.action, body, endpoint.params),
-    )
+    body = members.body(raw, _NAMES, _UNSEEN, _THEIRS)
+    facts = _facts(endpoint.route.action, body, endpoint.params)
+    return call_of(endpoint, head, provider, raw, body, **facts)
 
 
 def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
