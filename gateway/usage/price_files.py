@@ -6,6 +6,7 @@ read exactly. Every error is a `GatewayError` that names the place in the docume
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.resources
 import json
@@ -77,11 +78,16 @@ def load(settings: Settings) -> PriceTable:
 
 def newest(updated: Path) -> Document:
     """The table that was updated, or the one that ships with the package if that is newer or the only one."""
-    shipped = read(importlib.resources.files(__package__).joinpath(SHIPPED).read_bytes(), SHIPPED)
+    shipped = _shipped()
     if not updated.exists():
         return shipped
     found = read(_bytes_of(updated), str(updated))
     return found if found.date >= shipped.date else shipped
+
+
+@functools.cache
+def _shipped() -> Document:
+    return read(importlib.resources.files(__package__).joinpath(SHIPPED).read_bytes(), SHIPPED)
 
 
 def own_prices(path: Path, table: Document) -> Document:
