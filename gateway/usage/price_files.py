@@ -10,8 +10,10 @@ import functools
 import hashlib
 import importlib.resources
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -136,6 +138,29 @@ def read(raw: bytes, source: str, own: str = "") -> Document:
         upstreams=reader.lists(document, "", "upstreams"),
         organizations=organizations,
     )
+
+
+@contextmanager
+def replacing(path: Path, raw: bytes) -> Iterator[None]:
+    """Put these bytes in the place of a file, at once, if the block ends well. They are on disk before it begins."""
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield
+        os.replace(temporary, path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise GatewayError("prices_not_written", f"cannot write `{path}`: {why}", subject=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class _Reader:
