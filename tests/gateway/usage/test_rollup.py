@@ -90,7 +90,7 @@ def questions(dice: random.Random, number: int) -> Iterator[Question]:
 def test_sums_equal_a_plain_reading_at_any_time(log: Log, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(seed)
     monkeypatch.setattr(rollup, "_BATCH", dice.choice((1, 3, 1000)))
-    calls = some_calls(dice, 60 if seed else 12)
+    calls = some_calls(dice, 60 if seed else 24)
     at = 0
     while at < len(calls):
         more = dice.randint(1, 15)
