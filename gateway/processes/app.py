@@ -80,7 +80,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         await follower.begin()
         stack.callback(follower.close)
         stack.callback(background.start("following the policies", follower.run()).cancel)
-        contacts = Contacts(data.runtime_db)
+        contacts = Contacts(data.runtime_db, boot)
         stack.callback(contacts.close)
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
         references = References(data.runtime_db)
