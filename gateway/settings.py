@@ -93,6 +93,16 @@ class DataDirectory:
         return self.path / "policies-fetch.json"
 
     @property
+    def prices(self) -> Path:
+        """The operator's own prices, unless `prices_file` names another file."""
+        return self.path / "prices.json"
+
+    @property
+    def price_table(self) -> Path:
+        """The table of prices that `gateway prices update` has written."""
+        return self.path / "prices-table.json"
+
+    @property
     def settings_file(self) -> Path:
         return self.path / FILE_NAME
 
@@ -218,6 +228,9 @@ class Settings:
     breaker_pause: float = _seconds(5.0, "how long no call is sent then; doubles while the upstream fails", 0.1, 3600)
     breaker_max_pause: float = _seconds(60.0, "the longest such pause", 0.1, 86400)
 
+    prices_file: Path | None = field(
+        default=None, metadata={"help": "file with your own prices, which come first (default: prices.json there)"}
+    )
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
     log_requests: str = field(
         default="auto",
@@ -226,6 +239,11 @@ class Settings:
             "choices": ("always", "never", "auto"),
         },
     )
+
+    @property
+    def own_prices(self) -> Path:
+        """The file with the operator's own prices, which need not exist if it is not named."""
+        return self.prices_file or self.data.prices
 
     @property
     def repository(self) -> Path:

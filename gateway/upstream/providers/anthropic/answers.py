@@ -82,6 +82,7 @@ class Answers:
             output=count(self._usage, "output_tokens") or 0,
             cached=read or 0,
             cache_write=written or 0,
+            cache_write_1h=count(self._usage.get("cache_creation"), "ephemeral_1h_input_tokens") or 0,
         )
 
 
