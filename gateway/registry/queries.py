@@ -143,6 +143,11 @@ def find_route(session: Session, organization: Organization, name: str) -> Upstr
     return session.exec(mine.where(UpstreamRoute.name == name)).one_or_none()
 
 
+def routes_of(session: Session, organization: Organization) -> list[RouteRecord]:
+    mine = select(UpstreamRoute).where(UpstreamRoute.organization_id == organization.id).order_by(UpstreamRoute.name)
+    return [route_record(session, organization, each) for each in session.exec(mine).all()]
+
+
 def upstream_names(session: Session, organization: Organization) -> list[str]:
     return list(session.exec(select(Upstream.name).where(Upstream.organization_id == organization.id)))
 
@@ -312,9 +317,7 @@ def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
 
 def routes(registry: Registry, organization: str) -> list[RouteRecord]:
     with registry.read() as session:
-        owner = find_organization(session, organization)
-        mine = select(UpstreamRoute).where(UpstreamRoute.organization_id == owner.id).order_by(UpstreamRoute.name)
-        return [route_record(session, owner, each) for each in session.exec(mine).all()]
+        return routes_of(session, find_organization(session, organization))
 
 
 def activation(registry: Registry) -> ActivationRecord | None:
