@@ -32,6 +32,7 @@ from gateway.cli import (
     orgs,
     output,
     policies,
+    prices,
     routes,
     status,
     teams,
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(routes.app, name="routes")
+    app.add_typer(prices.app, name="prices")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)

@@ -84,6 +84,9 @@ class Exchange:
     report: Report = field(default_factory=Report)
     # Which time limit ended it: connect, first_byte, idle or total.
     timeout: str = ""
+    # What it has cost in nano-dollars, and by which price; None while that is not known.
+    cost_nanousd: int | None = None
+    price: str = ""
     # Why it failed, for the log alone.
     detail: str = ""
     # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.

@@ -50,6 +50,7 @@ async def _data(
 ) -> None:
     """A data worker, from its start to its end."""
     from gateway.dataplane.contacts import Contacts
+    from gateway.dataplane.costs import Costs
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
@@ -65,6 +66,7 @@ async def _data(
     from gateway.registry.vault import Vault
     from gateway.storage.liveness import Presence
     from gateway.upstream.client import UpstreamClient
+    from gateway.usage.price_book import PriceBook
 
     data = settings.data
     async with AsyncExitStack() as stack:
@@ -91,6 +93,8 @@ async def _data(
         contacts = Contacts(data.runtime_db, boot)
         stack.callback(contacts.close)
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
+        prices = PriceBook(settings)
+        stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
         requests = None
@@ -107,6 +111,7 @@ async def _data(
             refusals=refusals,
             contacts=contacts,
             client=client,
+            costs=Costs(prices),
             requests=requests,
         )
 

@@ -6,11 +6,14 @@ read exactly. Every error is a `GatewayError` that names the place in the docume
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.resources
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -77,11 +80,16 @@ def load(settings: Settings) -> PriceTable:
 
 def newest(updated: Path) -> Document:
     """The table that was updated, or the one that ships with the package if that is newer or the only one."""
-    shipped = read(importlib.resources.files(__package__).joinpath(SHIPPED).read_bytes(), SHIPPED)
+    shipped = _shipped()
     if not updated.exists():
         return shipped
     found = read(_bytes_of(updated), str(updated))
     return found if found.date >= shipped.date else shipped
+
+
+@functools.cache
+def _shipped() -> Document:
+    return read(importlib.resources.files(__package__).joinpath(SHIPPED).read_bytes(), SHIPPED)
 
 
 def own_prices(path: Path, table: Document) -> Document:
@@ -130,6 +138,29 @@ def read(raw: bytes, source: str, own: str = "") -> Document:
         upstreams=reader.lists(document, "", "upstreams"),
         organizations=organizations,
     )
+
+
+@contextmanager
+def replacing(path: Path, raw: bytes) -> Iterator[None]:
+    """Put these bytes in the place of a file, at once, if the block ends well. They are on disk before it begins."""
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield
+        os.replace(temporary, path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise GatewayError("prices_not_written", f"cannot write `{path}`: {why}", subject=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class _Reader:

@@ -27,10 +27,10 @@ def test_a_route_from_its_creation_to_its_end(at: Run, home: Home, three: None) 
     assert "gpt-5 = llama" in shown
     assert at("routes", "set", "chat", "openai:3,groq:1", "--json").json["version"] == 2
     assert "75 %" in at("routes", "show", "chat").out
-    assert at("routes", "list", "--json").json["default"] is True
+    assert at("routes", "list", "--json").json[0]["default"] is True
     assert at("status", "--json").out
     assert at("upstreams", "remove", "openai").code == 0
-    assert at("routes", "list", "--json").json["members"] == [
+    assert at("routes", "list", "--json").json[0]["members"] == [
         {"upstream": "groq", "tier": 1, "weight": 1, "models": {}}
     ]
     assert at("routes", "remove", "chat").out == "removed route chat\n"

@@ -188,7 +188,7 @@ def test_what_a_client_sends_stays_within_its_line() -> None:
         log._form = request_log._Columns(colours=False)
         made = exchange()
         made.model = "gpt\n\x1b[2J\u202e" + "x" * 10_000
-        log.add(made, "GET /")
+        log.add(made, "GET /", 0)
         await asyncio.to_thread(log.close)
 
     asyncio.run(main())

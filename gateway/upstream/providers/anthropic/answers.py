@@ -76,6 +76,7 @@ class Answers:
         fresh = count(self._usage, "input_tokens")
         if fresh is None:
             return
+        report.service_tier = text(self._usage.get("service_tier")) or report.service_tier
         read, written = count(self._usage, "cache_read_input_tokens"), count(self._usage, "cache_creation_input_tokens")
         report.usage = Usage(
             input=fresh + (read or 0) + (written or 0),
