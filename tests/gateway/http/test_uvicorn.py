@@ -100,7 +100,7 @@ def test_the_list_is_complete() -> None:
             each.attr
             for each in ast.walk(cls)
             if isinstance(each, ast.Attribute) and ast.unparse(each.value) == "self" and each.attr not in own
-        } - {"limits"}
+        } - {"limits", "linger"}
     for each in ast.walk(tree):
         if isinstance(each, ast.Attribute):
             owner = ast.unparse(each.value).rpartition(".")[2]
