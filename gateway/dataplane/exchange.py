@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.body import Body
 from gateway.call import Call
-from gateway.dataplane.held_bytes import Holding
+from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.registry.port import Epochs
@@ -23,8 +24,11 @@ class Exchange:
     started_monotonic_ns: int
     # For the salted commitments of this request. Once it is erased, they reveal nothing.
     salt: bytes
-    # How much of the worker's budget the body takes.
+    # How much of the worker's budgets the body takes, in memory and on disk.
     holding: Holding
+    spooled: Holding
+    # For reading a body that is on disk.
+    turn: Turn
     # The provider in whose shape the client is refused; None while no provider is known.
     speaker: Provider | None = None
 
@@ -36,7 +40,7 @@ class Exchange:
     match: Match | None = None
     # What else of the head counts; its headers go upstream in any case.
     head: Head = field(default_factory=Head)
-    received: bytes = b""
+    received: Body = b""
     call: Call | None = None
     # The provider's names for what the gateway changed in the body, in order.
     edits: tuple[str, ...] = ()
@@ -90,5 +94,28 @@ class Exchange:
         self.model = call.model
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
         self.set_headers = authorization.obligations.set_headers
-        self.received, self.call, self.authorization = b"", None, None
+        self.call, self.authorization = None, None
+        if isinstance(self.received, bytes):
+            self.received = b""
+        else:
+            self.holding.release()
+        self.turn.release()
         return call
+
+    def count_spooled(self) -> None:
+        """Count what is on disk: what was received and, if that was changed, what is sent instead."""
+        bodies = {id(each): each for each in (self.received, self.call and self.call.raw) if each}
+        self.spooled.hold(sum(len(each) for each in bodies.values() if not isinstance(each, bytes)))
+
+    def forget_body(self) -> None:
+        """Give back the space of the body on disk: it will not be sent again."""
+        if not isinstance(self.received, bytes):
+            self.received.release()
+        self.received = b""
+        self.spooled.release()
+
+    def release(self) -> None:
+        """Give back everything that this request takes of what all share; may be called again."""
+        self.forget_body()
+        self.holding.release()
+        self.turn.release()

@@ -22,7 +22,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -32,12 +32,13 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
+from gateway.body import Body
 from gateway.call import Call, Reference
-from gateway.dataplane import evidence, preconditions
+from gateway.dataplane import evidence, preconditions, receiving
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.obliged import obliged
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -64,6 +65,10 @@ _LARGE_BODY = 64 * 1024
 # Bundles that take longer than this are asked beside the event loop from the next request on.
 _LONG_JUDGEMENT = 0.005
 _MAX_LONG = 1024  # panels that are remembered for it
+
+# What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
+# again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
+_READING = 4
 
 _Result = TypeVar("_Result")
 
@@ -97,15 +102,24 @@ class DataPlane:
         self._requests = requests
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
+        self._spooled = HeldBytes(settings.max_spooled_bytes)
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
         self._bodies = asyncio.Semaphore(1)
         self._judgements = asyncio.Semaphore(1)
+        # One body that is on disk is read into memory at a time, and it stays there until it was judged and recorded.
+        self._large = asyncio.Semaphore(1)
         # Summaries of the panels whose last judgement was long.
         self._long: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        holding = Holding(self._held)
-        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), random_bytes(SALT_BYTES), holding)
+        exchange = Exchange(
+            new_id("dec_"),
+            time.monotonic_ns(),
+            random_bytes(SALT_BYTES),
+            Holding(self._held),
+            Holding(self._spooled),
+            Turn(self._large),
+        )
         try:
             await self._admit(exchange, scope, receive)
             await self._judge(exchange)
@@ -114,12 +128,12 @@ class DataPlane:
                 exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
             exchange.outcome = denied.code
             await self._refuse(exchange, denied, send)
-        except _ClientGoneError:
+        except receiving.ClientGoneError:
             exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         else:
             await self._carry_out(exchange, scope[Departure.KEY], send)
         finally:
-            holding.release()
+            exchange.release()
             if self._requests is not None:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}")
 
@@ -150,27 +164,15 @@ class DataPlane:
         else:
             check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
             check(headers)
-            exchange.received = await self._receive_body(exchange.holding, headers, receive)
+            exchange.received = await receiving.receive_body(
+                receive,
+                headers,
+                self._settings.max_body_bytes,
+                self._settings.data.path,
+                exchange.holding,
+                exchange.spooled,
+            )
         await self._read_call(exchange)
-
-    async def _receive_body(self, holding: Holding, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        limit = self._settings.max_body_bytes
-        if int(headers.get(b"content-length", b"0")) > limit:
-            raise _too_large(limit)
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGoneError
-            piece = message.get("body", b"")
-            size += len(piece)
-            if size > limit:
-                raise _too_large(limit)
-            holding.add(len(piece))
-            pieces.append(piece)
-            if not message.get("more_body", False):
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_call(self, exchange: Exchange) -> None:
         match = exchange.match
@@ -178,8 +180,12 @@ class DataPlane:
         arguments = match.destination.provider, match.endpoint, exchange.head, exchange.received
         if len(exchange.received) <= _LARGE_BODY:
             exchange.call, exchange.edits = _read(*arguments)
-        else:
-            exchange.call, exchange.edits = await _beside(self._bodies, _read, *arguments)
+            return
+        if not isinstance(exchange.received, bytes):
+            await exchange.turn.take()
+            exchange.holding.hold(_READING * len(exchange.received))
+        exchange.call, exchange.edits = await _beside(self._bodies, _read, *arguments)
+        exchange.count_spooled()
 
     # Judge: steps 5 and 6
 
@@ -191,8 +197,9 @@ class DataPlane:
         assert epochs is not None
         judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
         foreign = self._foreign(exchange, principal)
-        if judges.summary in self._long:
+        if judges.summary in self._long or not isinstance(exchange.received, bytes):
             await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
+            exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
         # 6 record `decided`
@@ -245,7 +252,7 @@ class DataPlane:
             apply = functools.partial(obliged, match.destination.provider)
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
-            exchange.change(changed, edits)
+            exchange.change(receiving.spooled(changed, exchange.received), edits)
         exchange.authorization = found
         if judges.shadows:
             ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
@@ -345,6 +352,7 @@ class DataPlane:
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
         answer = await self._client.send(outgoing, exchange.holding.release)
+        exchange.forget_body()
         exchange.upstream_status = answer.status
         try:
             preconditions.answer(answer, credential=destination.secret is not None)
@@ -396,28 +404,21 @@ class DataPlane:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-class _ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
-
-
 async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
     """Do long work on another thread, one at a time for each `turn`, so that the event loop goes on."""
     async with turn:
         return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
-def _read(provider: Provider, endpoint: Endpoint, head: Head, raw: bytes) -> tuple[Call, tuple[str, ...]]:
+def _read(provider: Provider, endpoint: Endpoint, head: Head, raw: Body) -> tuple[Call, tuple[str, ...]]:
     """The call in this request, changed so that its answer will report usage: what is judged is what is sent."""
-    return provider.edit(provider.read(endpoint, head, raw), Edits(report_usage=True))
+    call, edits = provider.edit(provider.read(endpoint, head, raw), Edits(report_usage=True))
+    return receiving.spooled(call, raw), edits
 
 
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
     if not limit.expired():
         limit.reschedule(loop.time())
-
-
-def _too_large(limit: int) -> Denied:
-    return Denied("too_large", reasons=[f"the body may have at most {limit} bytes"])
 
 
 def _owner(principal: Principal | None) -> PrincipalHint | None:

@@ -82,12 +82,18 @@ class UpstreamClient:
 
         The body is taken out of `request`; `sent` is called once it is no longer needed.
         """
-        size = len(request.body)
+        size, body = len(request.body), request.take_body()
+        headers: Mapping[str, str] = request.headers
+        data: AsyncIterator[bytes] | bytes | None
         if size > _PIECE:
-            headers: Mapping[str, str] = {**request.headers, "Content-Length": str(size)}
-            data: AsyncIterator[bytes] | bytes | None = _pieces(request.take_body(), sent)
+            headers = {**headers, "Content-Length": str(size)}
+        if not isinstance(body, bytes):
+            data = body.open_stream()
+        elif size > _PIECE:
+            data = _pieces(body, sent)
         else:
-            headers, data = request.headers, request.take_body() or None
+            data = body or None
+        del body
         try:
             response = await self._session.request(
                 request.method, request.url, headers=headers, data=data, allow_redirects=False

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
@@ -51,7 +52,7 @@ class Anthropic:
         b"retry-after",
     )
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         betas = _betas(head)
         if endpoint.route.action in files.ACTIONS:
             return files.read(endpoint, head, self.name, betas, raw)

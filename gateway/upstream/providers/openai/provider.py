@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import orjson
 
+from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
@@ -66,12 +67,12 @@ class OpenAI:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         betas = members.features(head.headers.get(_BETA), _BETA)
         call = self._read(endpoint, head, raw)
         return replace(call, betas=betas) if betas else call
 
-    def _read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def _read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         action = endpoint.route.action
         if action == chat.ACTION:
             return chat.read(endpoint, head, self.name, self._dialect, raw)
