@@ -96,7 +96,7 @@ def _write(body: SpooledBody | None, directory: Path, pieces: list[bytes]) -> Sp
 
 
 def _disk(error: OSError) -> Denied:
-    logger.error("a large body cannot be kept on disk: %s", error)
+    logger.error("a large body cannot be kept on disk: %s", str(error))
     return Denied("overloaded", f"a large body cannot be kept on disk: {error}")
 
 
