@@ -194,7 +194,10 @@ def _decode(text: str, strings: dict[int, str]) -> Any:
     decoder.parse_string = parse_string
     # The scanner in C would read everything between two objects in one step.
     decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]  # not in its stub
-    value = decoder.decode(text)
+    try:
+        value = decoder.decode(text)
+    finally:
+        strings.clear()  # the scanner refers to itself, so it stays until the next garbage collection
     strict_json.check_depth(value)
     if "\\u" in text:
         strict_json.check_texts(value)
