@@ -50,6 +50,10 @@ def decided(exchange: Exchange) -> Decided:
         fields["forwarded_model"] = call.model
     if call.stores:
         fields["stores"] = True
+    if exchange.user_agent:
+        fields["user_agent"] = exchange.user_agent
+    if exchange.trace_id:
+        fields["trace_id"] = exchange.trace_id
     if exchange.edits:
         fields["edits_json"] = document(exchange.edits)
         fields["forwarded_commitment"] = _commitment(exchange.salt, "forwarded_body", call.raw)

@@ -40,6 +40,9 @@ class Exchange:
     match: Match | None = None
     # What else of the head counts; its headers go upstream in any case.
     head: Head = field(default_factory=Head)
+    # For the log; empty if the client does not say.
+    trace_id: str = ""
+    user_agent: str = ""
     received: Body = b""
     call: Call | None = None
     # The provider's names for what the gateway changed in the body, in order.

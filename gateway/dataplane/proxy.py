@@ -34,7 +34,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.body import Body
 from gateway.call import Call, Reference
-from gateway.dataplane import evidence, preconditions, receiving
+from gateway.dataplane import client_headers, evidence, preconditions, receiving
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
@@ -158,9 +158,10 @@ class DataPlane:
         exchange.speaker = match.destination.provider
         exchange.head = Head(
             preconditions.query(scope["query_string"], route.query),
-            preconditions.forwarded(headers, route.request_headers),
+            client_headers.forwarded(headers, route.request_headers, principal.agent_id),
             headers.get(b"content-type", b"").decode("latin-1"),
         )
+        exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         # 4 read the body, strictly: the provider's view of the call
         if route.body == "none":
             preconditions.no_body(headers)

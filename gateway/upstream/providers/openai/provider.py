@@ -55,8 +55,11 @@ class OpenAI:
         Route("GET", "/models", "models.list", "none", request_headers=_FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", request_headers=_FORWARDED),
     )
+    # Without `openai-organization` and `openai-project`: the account is the operator's business.
     response_headers: tuple[bytes, ...] = (
-        b"openai-*",
+        b"openai-model",
+        b"openai-processing-ms",
+        b"openai-version",
         b"x-ratelimit-*",
         b"x-request-id",
         b"content-disposition",
