@@ -15,6 +15,7 @@ from gateway.audit.entry import commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.body import Body
 from gateway.dataplane.exchange import Exchange
+from gateway.upstream.routing import Choices
 
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
 _MAX_CREATED = 64
@@ -59,6 +60,10 @@ def decided(exchange: Exchange) -> Decided:
         fields["forwarded_commitment"] = _commitment(exchange.salt, "forwarded_body", call.raw)
     if exchange.shadow:
         fields["shadow_json"] = exchange.shadow
+    if isinstance(exchange.found, Choices):
+        fields["route"] = exchange.found.pool
+    if exchange.retry_of:
+        fields["attempt"], fields["retry_of"] = exchange.attempt, exchange.retry_of
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,
@@ -108,6 +113,8 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
             fields["cache_write_1h_tokens"] = usage.cache_write_1h
     if report.seconds is not None:
         fields["audio_seconds"] = report.seconds
+    if exchange.timeout:
+        fields["timeout"] = exchange.timeout
     if report.images is not None:
         fields["images"] = report.images
     if report.service_tier is not None:

@@ -24,7 +24,7 @@ from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.receiving import SPOOLED, receive_body
 from gateway.errors import Denied
 
-from .conftest import UPSTREAM_KEY, Gateway, chat, until
+from .conftest import UPSTREAM_KEY, Gateway, Seen, chat, until
 
 Run = Callable[..., None]
 MEBIBYTE = 1024 * 1024
@@ -226,6 +226,28 @@ def test_a_full_disk_is_an_overload(run: Run) -> None:
         assert files_of_bodies(gateway) == []
 
     run(test)
+
+
+@pytest.mark.slow
+def test_a_large_body_is_sent_again_when_no_answer_came(run: Run) -> None:
+    raw = image(1_500_000)
+
+    async def test(gateway: Gateway) -> None:
+        usual = gateway.upstream.handler
+
+        async def fail(seen: Seen, writer: asyncio.StreamWriter) -> None:
+            gateway.upstream.handler = usual
+            writer.close()
+
+        gateway.upstream.handler = fail
+        assert (await gateway.send(gateway.request(raw, "Idempotency-Key: k"))).status == 200
+        first, second = gateway.upstream.seen
+        assert first.body == second.body == raw
+        assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+        assert gateway.plane._held._held == gateway.plane._spooled._held == 0
+        assert files_of_bodies(gateway) == []
+
+    run(test, upstream_retries=1)
 
 
 @pytest.mark.slow
