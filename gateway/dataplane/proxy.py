@@ -430,8 +430,9 @@ class DataPlane:
 
     async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
-        if self._costs is not None and (cost := self._costs.of(exchange)) is not None:
-            exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
+        if self._costs is not None:
+            cost = self._costs.of(exchange)
+            exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
         try:
             await self._writer.write(evidence.completed(exchange, outcome))
         except AuditError as error:
