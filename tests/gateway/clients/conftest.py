@@ -31,9 +31,9 @@ obligations.strip_tools := {"web_search", "web_search_20250305"}
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One gateway that all tests of a module share. At the end its log is whole and every decision in it closed."""
+    """One gateway that all tests share. At the end its log is whole and every decision in it closed."""
     found = Live(tmp_path_factory.mktemp("clients"))
     try:
         write_policy(found.data / "policies", POLICY)

@@ -80,7 +80,8 @@ def raised(make: Call, use: Call, *, asynchronous: bool = False, **options: Any)
 
 
 def class_named(api: str, name: str) -> type[Exception]:
-    return getattr(anthropic if api == "messages" else openai, name)  # type: ignore[no-any-return]
+    found: type[Exception] = getattr(anthropic if api == "messages" else openai, name)
+    return found
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
