@@ -14,6 +14,7 @@ import time
 from gateway.audit.entry import commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane.exchange import Exchange
+from gateway.upstream.routing import Choices
 
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
 _MAX_CREATED = 64
@@ -54,6 +55,10 @@ def decided(exchange: Exchange) -> Decided:
         fields["forwarded_commitment"] = commitment(exchange.salt, "forwarded_body", call.raw)
     if exchange.shadow:
         fields["shadow_json"] = exchange.shadow
+    if isinstance(exchange.found, Choices):
+        fields["route"] = exchange.found.pool
+    if exchange.retry_of:
+        fields["attempt"], fields["retry_of"] = exchange.attempt, exchange.retry_of
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,
@@ -103,6 +108,8 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
             fields["cache_write_1h_tokens"] = usage.cache_write_1h
     if report.seconds is not None:
         fields["audio_seconds"] = report.seconds
+    if exchange.timeout:
+        fields["timeout"] = exchange.timeout
     if report.images is not None:
         fields["images"] = report.images
     if report.service_tier is not None:

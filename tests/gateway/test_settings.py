@@ -134,7 +134,10 @@ def test_every_setting_says_what_it_is() -> None:
         assert item.metadata["help"], item.name
     numbers = [item for item in SCHEMA.values() if item.type in ("int", "float")]
     for item in numbers:
-        counted = item.name in ("port", "control_port", "workers", "max_connections")
+        counted = item.name in (
+            *("port", "control_port", "workers", "max_connections", "max_requests"),
+            *("upstream_retries", "breaker_failures"),
+        )
         assert counted != bool(item.metadata["unit"]), item.name
     assert all(item.metadata["low"] <= getattr(Settings(), item.name) <= item.metadata["high"] for item in numbers)
 
