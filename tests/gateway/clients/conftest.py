@@ -36,6 +36,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """One gateway that all tests share. At the end its log is whole and every decision in it closed."""
     found = Live(tmp_path_factory.mktemp("clients"))
     try:
+        with (found.data / "gateway.toml").open("a") as file:
+            file.write("breaker_failures = 0\n")  # clients are to see every error that the provider was asked for
         write_policy(found.data / "policies", POLICY)
         provider = found.provider.line(r"base URL (\S+)")[1]
         found.run("upstreams", "add", "claude", "--provider", "anthropic", "--base-url", provider, "--no-key")
