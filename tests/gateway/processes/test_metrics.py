@@ -71,7 +71,8 @@ def test_counters_never_fall_and_lose_nothing_when_processes_are_killed(live: Li
         killed = [*live.children("data"), *(live.children("control") if round_ == 1 else [])]
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        live.wait(lambda: scrape_or_none(live, up=2) is not None)
+        live.wait(lambda: not {*killed} & {*live.children("data"), *live.children("control")})  # noqa: B023  # used now
+        live.wait(lambda: serving(live) and scrape_or_none(live, up=2) is not None)
         found = scrape(live)
         assert total(found, "aig_requests_total", outcome="ok") == asked
         assert total(found, "aig_requests_total", outcome="denied", model="other") == round_ + 1
@@ -89,9 +90,18 @@ def test_counters_never_fall_and_lose_nothing_when_processes_are_killed(live: Li
         before = found
     assert total(before, "aig_workers_configured") == 2
     assert total(before, "aig_requests_in_flight") == 0
-    assert total(before, "aig_upstream_last_success_timestamp_seconds", upstream="mock") > 1.7e9
+    assert ask(live, "gpt-4o") == 200
+    live.wait(lambda: total(scrape(live), "aig_upstream_last_success_timestamp_seconds", upstream="mock") > 1.7e9)
     assert total(before, "aig_policy_activation_age_seconds") > 0
-    assert total(before, "aig_audit_entries") == sum(size for (size,) in live.rows("SELECT size FROM log"))
+    assert total(scrape(live), "aig_audit_entries") == sum(size for (size,) in live.rows("SELECT size FROM log"))
+
+
+def serving(live: Live) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", live.port), timeout=60).close()
+    except OSError:
+        return False
+    return True
 
 
 def scrape_or_none(live: Live, up: int) -> dict[Sample, float] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
@@ -73,3 +76,18 @@ def test_the_union_of_many_workers_is_bounded_and_no_series_changes_its_place() 
         *(("acme", "groq", name) for name in ("model-0", "model-1", "other")),
     }
     assert second["model", ("acme", "openai", "other")] == [49] * 6
+
+
+def test_the_documentation_has_every_metric_with_its_type_and_labels() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "observability.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    documented = {
+        name: (row[1], re.sub(r" \(.*?\)", "", row[2])) for row in rows for name in re.findall(r"`(aig_\w+)`", row[0])
+    }
+    for kind in KINDS.values():
+        for family in kind.families:
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = (*kind.labels, family.label) if family.label else kind.labels
+            assert documented[name] == (family.type, ", ".join(labels)), name
