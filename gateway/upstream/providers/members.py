@@ -26,9 +26,15 @@ _FEATURE = re.compile(r"[A-Za-z0-9_.=-]{1,128}")
 _UNSEEN_CHARACTERS = frozenset({"Cf", "Cc", "Mn", "Co", "Cn"})
 _KIND = re.compile(r"[a-z0-9_.:/-]{1,128}")
 
+_BY_MODEL = "the model is named in `model`"
+_ITSELF = "a request names its model, its prompts and its tools itself"
+
 UNSEEN = {
-    **dict.fromkeys(("engine", "deployment", "deployment_id"), "the model is named in `model`"),
-    **dict.fromkeys(("preset", "prompt_id"), "a request names its model, its prompts and its tools itself"),
+    **dict.fromkeys(("engine", "engine_id", "endpoint_id", "deployment", "deployment_id"), _BY_MODEL),
+    # Adapters make another model of the one that is named.
+    **dict.fromkeys(("adapter", "adapter_id", "lora", "lora_path", "lora_name", "peft"), _BY_MODEL),
+    # Stored agents and prompts bring a model, prompts and tools of their own.
+    **dict.fromkeys(("preset", "prompt_id", "agent", "agent_id", "agent_reference", "assistant_id", "bot_id"), _ITSELF),
     **dict.fromkeys(
         ("plugins", "compound_custom", "search_parameters", "enable_search", "data_sources", "connectors"),
         "tools are listed in `tools`",
@@ -40,7 +46,10 @@ UNSEEN = {
         "the output limit has one documented name",
     ),
     "chat_template": "prompts are written in `messages`",
-    **dict.fromkeys(("api_base", "base_url", "api_key"), "the upstream's settings say where a call goes"),
+    **dict.fromkeys(
+        ("api_base", "base_url", "api_key", "virtual_key", "custom_llm_provider"),
+        "the upstream's settings say where a call goes",
+    ),
 }
 """Members by which some servers do what no policy could see, and why they are refused."""
 
@@ -49,7 +58,17 @@ _HIDDEN = frozenset(
     {"tools", "functions", "plugins", "mcpservers", "extrabody", "chattemplate", "promptid", "conversation"}
     | {"fileid", "fileids", "vectorstoreids", "previousresponseid", "previousmessageid"}
     | {"maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "numpredict", "npredict"}
+    | {"apibase", "baseurl", "apikey", "lorapath", "agentreference", "assistantid"}
 )
+# Parts of names under which some server looks for a model.
+_MODEL_WORDS = ("model", "fallback", "deployment", "adapter", "inferenceprofile")
+# What is read at every depth: each model in it is judged, or its names are the client's.
+_READ_WHOLE = frozenset(
+    {"messages", "system", "input", "prompt", "items", "files", "tools", "functions", "models", "fallbacks"}
+    | {"moderation"}
+)
+# Of objects that are read otherwise, those that hold names of the client.
+_SCHEMAS = frozenset({"schema", "json_schema", "parameters"})
 
 
 def refuse(reason: str) -> NoReturn:
@@ -132,35 +151,36 @@ def _bare(name: str) -> str:
 def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[str]) -> None:
     """Refuse members that nobody reads and that name a model, a tool, a limit or kept state, at any depth.
 
-    `read` are those that are read, at all depths; those in `theirs` hold what is the client's own.
+    `read` are those whose tools, limits and state are known; only some of them may name a model, and are read for it.
+    Those in `theirs` hold what is the client's own.
     """
     for name, value in body.items():
-        if name in read:
+        if name not in read and names_model(_letters(name)):
+            refuse(f"`{name}` is not supported: {_BY_MODEL}")
+        if name in theirs or value.__class__ not in (dict, list) or (name in read and name in _READ_WHOLE):
             continue
-        if _names_model(letters := _letters(name)):
-            refuse(f"`{name}` is not supported: the model is named in `model`")
-        if name in theirs or value.__class__ not in (dict, list):
-            continue
-        for inner, held in _named(value):
+        for inner, held in _named(value, _SCHEMAS if name in read else frozenset()):
             # A switch names nothing.
             if held is None or held.__class__ is bool:
                 continue
-            if (letters := _letters(inner)) in _HIDDEN or _names_model(letters):
+            letters = _letters(inner)
+            if names_model(letters) or (name not in read and letters in _HIDDEN):
                 refuse(f"`{name}` must not hold a member {shown(inner)}: policies could not see it")
 
 
-def _names_model(letters: str) -> bool:
-    return "model" in letters or "fallback" in letters
+def names_model(letters: str) -> bool:
+    """Whether some server would look for a model under a name of these letters."""
+    return any(word in letters for word in _MODEL_WORDS)
 
 
-def _named(value: object) -> Iterator[tuple[str, object]]:
-    """All members in `value`, at any depth."""
+def _named(value: object, skipped: frozenset[str]) -> Iterator[tuple[str, object]]:
+    """All members in `value`, at any depth, but for what stands under `skipped`."""
     if isinstance(value, dict):
         yield from value.items()
-        value = list(value.values())
+        value = [inner for name, inner in value.items() if name not in skipped]
     if isinstance(value, list):
         for inner in value:
-            yield from _named(inner)
+            yield from _named(inner, skipped)
 
 
 def values_of(value: object, name: str, theirs: frozenset[str] = frozenset()) -> Iterator[object]:

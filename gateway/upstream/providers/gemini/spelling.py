@@ -17,6 +17,14 @@ _UPPER = re.compile(r"[A-Z]")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 _NOT_FOLDED = re.compile(r"[^a-z0-9]")
 
+# By their letters: objects whose names are the client's own, those that are requests, and what only sounds like a model.
+_THEIRS = frozenset(
+    {"args", "response", "parameters", "parametersjsonschema", "responseschema", "responsejsonschema"}
+    | {"labels", "headers", "partmetadata", "custommetadata"}
+)
+_REQUESTS = frozenset({"generatecontentrequest", "requests"})
+_HARMLESS = frozenset({"modelarmorconfig"})
+
 
 class Names:
     """The members that are read from one kind of object, by their names in camel case."""
@@ -43,9 +51,46 @@ class Names:
                 found[name] = member
         return {name: member for name, member in found.items() if member is not None}
 
+    def check_others(self, value: dict[str, Any], unseen: dict[str, str]) -> None:
+        """Refuse members that have none of these names and do what no policy could see; `unseen` are some, and why."""
+        others = {name: member for name, member in value.items() if name not in self._names}
+        members.check_names(others, frozenset(unseen))
+        for name, instead in unseen.items():
+            if others.get(name) is not None:
+                members.refuse(f"`{name}` is not supported: {instead}")
+        members.check_unread(others, frozenset(), frozenset())
+
     def list(self, value: object, what: str) -> list[dict[str, Any]]:
         """The same for each object of a list; an absent list is empty."""
         return [self.read(each, what) for each in several(value, what)]
+
+
+def check_unread(value: object, *, may_name_model: bool = True) -> None:
+    """Refuse members, at any depth, that a lenient reader could take for each other or that name another model.
+
+    What is read has been read with its own checks; this is about all the rest. Objects of the client's own, such as the
+    arguments of a function, are left alone. `may_name_model`: `value` is a request, and so may have a `model`.
+    """
+    if isinstance(value, list):
+        for each in value:
+            check_unread(each, may_name_model=may_name_model)
+    elif isinstance(value, dict):
+        members.check_names(value, frozenset())
+        seen: dict[str, str] = {}
+        for name, inner in value.items():
+            letters = _fold(name)
+            if letters in seen:
+                members.refuse(f"the members {shown(seen[letters])} and {shown(name)} could be taken for each other")
+            seen[letters] = name
+            if (
+                inner is not None
+                and members.names_model(letters)
+                and not (letters == "model" and may_name_model)
+                and letters not in _HARMLESS
+            ):
+                members.refuse(f"{shown(name)} is not supported: the model is named in the path")
+            if letters not in _THEIRS:
+                check_unread(inner, may_name_model=letters in _REQUESTS)
 
 
 def several(value: object, what: str) -> list[Any]:

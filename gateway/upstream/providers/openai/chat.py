@@ -32,7 +32,9 @@ _MAX_MODELS = 32
 # Members by which compatible servers do what no policy could see, and why that is refused.
 _UNSEEN = {
     **members.UNSEEN,
-    **dict.fromkeys(("max_output_tokens", "instructions"), "this is a name of the Responses API"),
+    **dict.fromkeys(("max_output_tokens", "instructions", "input"), "this is a name of the Responses API"),
+    **dict.fromkeys(("system", "system_prompt", "prompt"), "what is said stands in `messages`"),
+    "mcp_servers": "tools are listed in `tools`",
 }
 
 # Members whose other spellings are refused, per kind of object.
@@ -62,7 +64,8 @@ _THEIRS = frozenset(
 )
 _SCHEMA = frozenset({"schema"})
 # These may hold what elsewhere would be unseen: a choice among the listed tools, a schema, a limit within the limit.
-_HARMLESS = (_THEIRS - {"chat_template_kwargs"}) | {"response_format", "function_call", "prediction", "reasoning"}
+_READ = _CALL_NAMES | {"response_format", "function_call", "prediction", "reasoning"}
+_OWN = _THEIRS - {"chat_template_kwargs"}
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: bytes) -> Call:
@@ -74,7 +77,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
     for name in _UNSEEN:
         if name in body:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
-    members.check_unread(body, _CALL_NAMES, _HARMLESS)
+    members.check_unread(body, _READ, _OWN)
     for name, value in body.items():
         if value.__class__ is dict and name not in _THEIRS:
             members.check_nested(value, _SETTING_NAMES, _SCHEMA)
