@@ -28,7 +28,7 @@ def _snake(name: str) -> str:
 
 
 def _simple(name: str) -> str:
-    """As Go's encoding/json compares names: each letter in lower case by itself, the long s and the Kelvin sign, too."""
+    """As Go's encoding/json compares names: letter by letter in lower case, also the long s and the Kelvin sign."""
     return "".join({"\u017f": "s", "\u212a": "k"}.get(each, each.lower()) for each in name)
 
 

@@ -68,6 +68,10 @@ _PLACES: list[tuple[str, str, dict[str, str]]] = [
     ("a part", _part('{"text":"a"@}'),
      {"fileData": '{"fileUri":"files/x","mimeType":"image/png"}', "inlineData": '{"mimeType":"image/png","data":"eA"}',
       "text": '"obey"', "functionResponse": '{"name":"f","parts":[{"fileData":{"fileUri":"files/x"}}]}'}),
+    ("a part of a new kind", _part('{"newKind":{"a":1@}}'),
+     {"fileData": '{"fileUri":"files/x"}', "fileUri": '"files/x"', "parts": '[{"fileData":{"fileUri":"files/x"}}]',
+      "cachedContent": '"cachedContents/x"', "modelName": '"mock-second"',
+      "fileSearchStoreNames": '["fileSearchStores/x"]'}),
     ("a file", _part('{"fileData":{"mimeType":"image/png","fileUri":"files/a"@}}'),
      {"fileUri": '"files/other"', "mimeType": '"audio/wav"'}),
     ("inline data", _part('{"inlineData":{"mimeType":"image/png","data":"eA=="@}}'), {"mimeType": '"audio/wav"'}),
@@ -94,11 +98,13 @@ _PLACES: list[tuple[str, str, dict[str, str]]] = [
 
 _VALUES = ("null", "true", "0", "-1", "1.5", '""', '"x"', "[]", "{}", "[null]", "[[]]", '["x"]', "[{}]", '{"0":1}')
 _MODELS = (
-    '"mock-1"', '"models/mock-1"', '"publishers/google/models/mock-1"', '"models/mock-2"', '"mock-2"', '"Models/mock-1"',
+    '"mock-1"', '"models/mock-1"', '"publishers/google/models/mock-1"', '"models/mock-2"', '"mock-2"',
+    '"Models/mock-1"',
     '"models/Mock-1"', '"models/mock-1 "', '"models//mock-1"', '"models/../mock-1"', '"tunedModels/mock-1"',
     '"models/mock-1\\u0000"', '"models/mock-1\\u200b"', '"projects/p/locations/l/publishers/google/models/mock-1"',
     '"projects/p/locations/l/endpoints/1"', '"/models/mock-1"', '"models/mock-1:streamGenerateContent"', '"mock-1/"',
-    '"cachedContents/x"', '["models/mock-1"]', '{"name":"models/mock-1"}', '""', "null", "1", "true", '"models%2Fmock-1"',
+    '"cachedContents/x"', '["models/mock-1"]', '{"name":"models/mock-1"}', '""', "null", "1", "true",
+    '"models%2Fmock-1"',
 )  # fmt: skip
 _SEGMENTS = (
     b"mock-1", b"mock-1:", b":generateContent", b"mock-1:mock-2", b"models:mock-1", b"mock-1%3AstreamGenerateContent",
@@ -108,10 +114,12 @@ _SEGMENTS = (
 )  # fmt: skip
 _METHODS = (
     b"generateContent", b"GenerateContent", b"generatecontent", b"generate_content", b"streamGenerateContent",
-    b"streamGenerateContent:x", b"generateContent/", b"generateContent:streamGenerateContent", b"predict", b"rawPredict",
+    b"streamGenerateContent:x", b"generateContent/", b"generateContent:streamGenerateContent", b"predict",
+    b"rawPredict",
     b"streamRawPredict", b"predictLongRunning", b"batchGenerateContent", b"asyncBatchEmbedContent", b"generateAnswer",
     b"embedText", b"generateText", b"generateMessage", b"bidiGenerateContent", b"countTokens", b"computeTokens",
-    b"fetchPredictOperation", b"createCachedContent", b"", b"%67enerateContent", b"generateContent%00", b"transferOwnership",
+    b"fetchPredictOperation", b"createCachedContent", b"", b"%67enerateContent", b"generateContent%00",
+    b"transferOwnership",
 )  # fmt: skip
 _PATHS = (
     b"/google/v1beta/tunedModels/mock-1:generateContent", b"/google/v1beta/cachedContents", b"/google/v1beta/files",
@@ -129,14 +137,17 @@ _QUERIES = (
     b"$alt=sse", b"%24alt=sse", b"$.xgafv=2", b"$httpMethod=DELETE", b"$httpHeaders=x", b"$req=x", b"$ct=text/plain",
     b"$outputDefaults=true", b"prettyPrint=false", b"$prettyPrint=false", b"fields=*", b"$fields=*", b"callback=x",
     b"quotaUser=x", b"userProject=x", b"uploadType=media", b"upload_protocol=raw", b"model=models/mock-2",
-    b"alt=sse&alt=json", b"alt=json;alt=sse", b"alt[]=sse", b"alt=SSE", b"alt=", b"alt", b"ALT=sse", b"alt=sse&$alt=json",
-    b"generationConfig.maxOutputTokens=9", b"systemInstruction=x", b"pageSize=1", b"alt=sse%00", b"alt=s%73e", b"alt=json",
+    b"alt=sse&alt=json", b"alt=json;alt=sse", b"alt[]=sse", b"alt=SSE", b"alt=", b"alt", b"ALT=sse",
+    b"alt=sse&$alt=json",
+    b"generationConfig.maxOutputTokens=9", b"systemInstruction=x", b"pageSize=1", b"alt=sse%00", b"alt=s%73e",
+    b"alt=json",
     b"alt=sse", b"&alt=sse", b"alt==sse", b"alt=sse&", b"?alt=sse",
 )  # fmt: skip
 _HEADERS = (
     b"X-HTTP-Method-Override: DELETE", b"X-Goog-Method-Override: DELETE", b"x-goog-user-project: other",
     b"X-Goog-Api-Client: x", b"X-Goog-FieldMask: *", b"X-Goog-Request-Params: model=models/mock-2",
-    b"x-goog-vertex-ai-llm-request-type: shared", b"X-Server-Timeout: 5", b"X-Goog-Encode-Response-If-Executable: base64",
+    b"x-goog-vertex-ai-llm-request-type: shared", b"X-Server-Timeout: 5",
+    b"X-Goog-Encode-Response-If-Executable: base64",
     b"X-Goog-Upload-Protocol: resumable", b"X-Goog-Authenticated-User-Email: a@b", b"X-Goog-Iam-Authorization-Token: x",
     b"x-vertex-ai-model: mock-2", b"Accept: application/x-protobuf",
 )  # fmt: skip

@@ -99,18 +99,36 @@ def _fields(route: str, way: FormWay) -> Iterator[Case]:
             if (other := change(name).replace("\\", "")) != name:
                 yield _case(route, f"{look}: `{name}`", way, form([*parts, text(other, _OTHER)]))
                 yield _case(route, f"{look}: `{name}`, first", way, form([text(other, _OTHER), *parts]))
-        for value in ("mock-1 ", " mock-1", "mock-1\r\n", "\nmock-1", "mock-1\x00", "mock-1\u200b", "MOCK-1", "", "[]",
-                      '"mock-1"', "mock-1,mock-second", "mock-1\r\n--XyZ", "mock-1\r\n--Xy", "mock-\u202e1", "m\ufeffock-1"):  # fmt: skip
+        for value in (
+            "mock-1 ",
+            " mock-1",
+            "mock-1\r\n",
+            "\nmock-1",
+            "mock-1\x00",
+            "mock-1\u200b",
+            "MOCK-1",
+            "",
+            "[]",
+            '"mock-1"',
+            "mock-1,mock-second",
+            "mock-1\r\n--XyZ",
+            "mock-1\r\n--Xy",
+            "mock-\u202e1",
+            "m\ufeffock-1",
+        ):
             yield _case(route, f"`{name}` is {value!r}", way, form([text(name, value), *parts[1:]]))
     for other, value in {
         "models": _OTHER, "models[]": _OTHER, "fallbacks": _OTHER, "engine": _OTHER, "deployment": _OTHER,
         "model_id": _OTHER, "modelId": _OTHER, "model_name": _OTHER, "extra_body": f'{{"model":"{_OTHER}"}}',
         "extra_body[model]": _OTHER, "fallback_models[0]": _OTHER, "adapter_id": _OTHER, "lora_path": _OTHER,
         "api_base": "https://evil.example", "base_url": "https://evil.example", "api_key": "sk-x",
-        "file_id": "file-1", "file_ids[]": "file-1", "file_ids": "file-1", "image[file_id]": "file-1", "x[file_id]": "file-1",
-        "fileId": "file-1", "stream": "True", "Stream": "true", "n": "01", "N": "5", "prompt": "b", "metadata[model]": "x",
+        "file_id": "file-1", "file_ids[]": "file-1", "file_ids": "file-1", "image[file_id]": "file-1",
+        "x[file_id]": "file-1",
+        "fileId": "file-1", "stream": "True", "Stream": "true", "n": "01", "N": "5", "prompt": "b",
+        "metadata[model]": "x",
         "agent": "x", "prompt_id": "x", "preset": "x", "chat_template": "x", "timestamp_granularities[]": "word",
-        "max_tokens": "9", "_method": "DELETE", "__proto__": _OTHER, "__proto__[model]": _OTHER, "constructor[model]": "x",
+        "max_tokens": "9", "_method": "DELETE", "__proto__": _OTHER, "__proto__[model]": _OTHER,
+        "constructor[model]": "x",
     }.items():  # fmt: skip
         if other not in way.texts:
             yield _case(route, f"also `{other}`", way, form([*parts, text(other, value)]))
@@ -127,18 +145,24 @@ def _framing(route: str, way: FormWay) -> Iterator[Case]:
     whole = form(parts)
     for note, data in {
         "a preamble": b"hello\r\n" + whole, "an empty line before": b"\r\n" + whole, "LF before": b"\n" + whole,
-        "a part as preamble": other + b"\r\n" + whole, "an epilogue": whole + b"bye", "lines behind": whole + b"\r\n\r\n",
-        "a form as epilogue": whole + form([other]), "a part behind the end": whole + b"--XyZ\r\n" + other + b"\r\n" + end,
-        "no end": form(parts, end=b""), "half an end": form(parts, end=b"--XyZ"), "an end of one dash": form(parts, end=b"--XyZ-"),
+        "a part as preamble": other + b"\r\n" + whole, "an epilogue": whole + b"bye",
+        "lines behind": whole + b"\r\n\r\n",
+        "a form as epilogue": whole + form([other]),
+        "a part behind the end": whole + b"--XyZ\r\n" + other + b"\r\n" + end,
+        "no end": form(parts, end=b""), "half an end": form(parts, end=b"--XyZ"),
+        "an end of one dash": form(parts, end=b"--XyZ-"),
         "an end and a space": form(parts, end=b"--XyZ-- \r\n"), "an end twice": form(parts, end=end + end),
         "another end": form(parts, end=b"--XyY--\r\n"), "LF alone": form(parts, line=b"\n").replace(b"\r\n", b"\n"),
         "LF between parts": form(parts, line=b"\n"), "CR alone": form(parts, line=b"\r").replace(b"\r\n", b"\r"),
         "LF CR": form(parts, line=b"\n\r"), "a space behind a boundary": form(parts, delimiter=b"--XyZ "),
         "a tab behind a boundary": form(parts, delimiter=b"--XyZ\t"), "three dashes": form(parts, delimiter=b"---XyZ"),
         "one dash": form(parts, delimiter=b"-XyZ"), "no dashes": form(parts, delimiter=b"XyZ"),
-        "a space before a boundary": form(parts, delimiter=b" --XyZ"), "a lower-case boundary": form(parts, delimiter=b"--xyz"),
-        "a longer boundary": form(parts, delimiter=b"--XyZZ"), "text behind a boundary": form(parts, delimiter=b"--XyZ x"),
-        "a boundary in quotes": form(parts, delimiter=b'--"XyZ"'), "a NUL behind a boundary": form(parts, delimiter=b"--XyZ\x00"),
+        "a space before a boundary": form(parts, delimiter=b" --XyZ"),
+        "a lower-case boundary": form(parts, delimiter=b"--xyz"),
+        "a longer boundary": form(parts, delimiter=b"--XyZZ"),
+        "text behind a boundary": form(parts, delimiter=b"--XyZ x"),
+        "a boundary in quotes": form(parts, delimiter=b'--"XyZ"'),
+        "a NUL behind a boundary": form(parts, delimiter=b"--XyZ\x00"),
         "no blank line": form([parts[0].replace(b"\r\n\r\n", b"\r\n", 1), *parts[1:]]),
         "two blank lines": form([parts[0].replace(b"\r\n\r\n", b"\r\n\r\n\r\n", 1), *parts[1:]]),
         "a blank line of spaces": form([parts[0].replace(b"\r\n\r\n", b"\r\n \r\n", 1), *parts[1:]]),
@@ -155,7 +179,8 @@ def _framing(route: str, way: FormWay) -> Iterator[Case]:
         "a form in a file": form([*parts[:-1], parts[-1] + b"\r\n--AbC\r\n" + other + b"\r\n--AbC--"]),
         "a boundary inside a header": form([parts[0].replace(b"\r\n\r\n", b"\r\nX: --XyZ\r\n\r\n", 1), *parts[1:]]),
         "nothing": b"", "an end only": end, "a boundary only": b"--XyZ\r\n", "JSON": b'{"model":"mock-1"}',
-        "a form of another kind": b"model=mock-1&purpose=x", "the start of gzip": b"\x1f\x8b" + whole, "a byte order mark": b"\xef\xbb\xbf" + whole,
+        "a form of another kind": b"model=mock-1&purpose=x", "the start of gzip": b"\x1f\x8b" + whole,
+        "a byte order mark": b"\xef\xbb\xbf" + whole,
     }.items():  # fmt: skip
         yield _case(route, note, way, data, refused=note not in _HARMLESS)
 
@@ -174,14 +199,22 @@ def _headers_of_parts(route: str, way: FormWay) -> Iterator[Case]:
     for disposition in (
         f"name={target}", f"name='{target}'", f'name=\\"{target}\\"', f'name = "{target}"', f'NAME="{target}"',
         f"name*=utf-8''{target}", f'name="x"; name="{target}"', f'name="{target}"; name="x"',
-        f"name=\"x\"; name*=utf-8''{target}", f"name*=utf-8''{target}; name=\"x\"", f'name*0="{target[:2]}"; name*1="{target[2:]}"',
-        f'name="{target[:2]}\\{target[2:]}"', f'name="{target}\\""', f'name="{target}', f'name="{target}" ', f'name="{target}";',
-        f'name="{target}"; x=y', f'name="{target}" x', f' name="{target}"', f'name="{target}"; filename=""', f'filename="a"; name="{target}"',
-        f'name="{target}"; filename=a', f"name=\"{target}\"; filename*=utf-8''a", f'name="{target}"; filename="a"; filename="b"',
-        f"name=\"{target}\"; filename=\"a\"; filename*=utf-8''b", f'name="{target}"; filename="..\\..\\a"', f'name="{target}"; FILENAME="a"',
-        f'name="{target}"; filename="../../a"', f'name="{target}"; filename="a\x00.png"', f'name="{target}"; filename=" a"',
-        f'name="{target}"; filename="a\\"; name=\\"x"', f'name="{target}"; filename="a%22; name=%22x"', f"name=\"=?utf-8?q?{target}?=\"",
-        f'name="{target}"; size=1', f'name="{target}"; charset=utf-16', "name", 'name=""', 'name=" "', f'"{target}"', f'name="{target}"; name*0*=utf-8\'\'x',
+        f"name=\"x\"; name*=utf-8''{target}", f"name*=utf-8''{target}; name=\"x\"",
+        f'name*0="{target[:2]}"; name*1="{target[2:]}"',
+        f'name="{target[:2]}\\{target[2:]}"', f'name="{target}\\""', f'name="{target}', f'name="{target}" ',
+        f'name="{target}";',
+        f'name="{target}"; x=y', f'name="{target}" x', f' name="{target}"', f'name="{target}"; filename=""',
+        f'filename="a"; name="{target}"',
+        f'name="{target}"; filename=a', f"name=\"{target}\"; filename*=utf-8''a",
+        f'name="{target}"; filename="a"; filename="b"',
+        f"name=\"{target}\"; filename=\"a\"; filename*=utf-8''b", f'name="{target}"; filename="..\\..\\a"',
+        f'name="{target}"; FILENAME="a"',
+        f'name="{target}"; filename="../../a"', f'name="{target}"; filename="a\x00.png"',
+        f'name="{target}"; filename=" a"',
+        f'name="{target}"; filename="a\\"; name=\\"x"', f'name="{target}"; filename="a%22; name=%22x"',
+        f"name=\"=?utf-8?q?{target}?=\"",
+        f'name="{target}"; size=1', f'name="{target}"; charset=utf-16', "name", 'name=""', 'name=" "', f'"{target}"',
+        f'name="{target}"; name*0*=utf-8\'\'x',
     ):  # fmt: skip
         part = text("", _OTHER, disposition=_DISPOSITION + disposition)
         yield _case(route, f"{disposition!r} instead", way, form([part, *replaced]))
@@ -193,21 +226,26 @@ def _headers_of_parts(route: str, way: FormWay) -> Iterator[Case]:
         f'Content-Disposition: form-data;\r\n name="{target}"', f'Content-Disposition: form-data;\n name="{target}"',
         f'Content-Disposition: inline; name="{target}"', f'Content-Disposition: file; name="{target}"', "X: y",
         f'Content-Disposition: form-data; name="x"\r\nContent-Disposition: form-data; name="{target}"',
-        f'Content-Disposition: form-data; name="x"\nContent-Disposition: form-data; name="{target}"', f'name="{target}"',
-        f'X: y\r\nContent-Disposition: form-data; name="{target}"', f'Content-Disposition\x00: form-data; name="{target}"',
-        f'Content-Disposition: form-data; name="x"\r\nX-Name: {target}', f'C\u043entent-Disposition: form-data; name="{target}"',
+        f'Content-Disposition: form-data; name="x"\nContent-Disposition: form-data; name="{target}"',
+        f'name="{target}"',
+        f'X: y\r\nContent-Disposition: form-data; name="{target}"',
+        f'Content-Disposition\x00: form-data; name="{target}"',
+        f'Content-Disposition: form-data; name="x"\r\nX-Name: {target}',
+        f'C\u043entent-Disposition: form-data; name="{target}"',
     ):  # fmt: skip
         part = text("", _OTHER, disposition=first)
         yield _case(route, f"{first!r} instead", way, form([part, *replaced]))
         yield _case(route, f"{first!r} beside", way, form([*parts, part]))
     encoded = "bW9jay1zZWNvbmQ="
     for line, value in (
-        ("Content-Transfer-Encoding: base64", encoded), ("Content-Transfer-Encoding: quoted-printable", "mock-=73econd"),
+        ("Content-Transfer-Encoding: base64", encoded),
+        ("Content-Transfer-Encoding: quoted-printable", "mock-=73econd"),
         ("content-transfer-encoding: BASE64", encoded), ("Content-Transfer-Encoding: binary", _OTHER),
         ("Content-Transfer-Encoding: 7bit", _OTHER), ("Content-Transfer-Encoding: x-uuencode", _OTHER),
         ("Content-Encoding: gzip", _OTHER), ("Content-Type: text/plain; charset=utf-16", _OTHER),
         ("Content-Type: text/plain; charset=utf-7", "+AG0-ock-1"), ("Content-Type: application/json", f'"{_OTHER}"'),
-        ("Content-Type: text/plain", _OTHER), ("Content-Type: text/plain; charset=utf-8", _OTHER), ("Content-Length: 3", _OTHER),
+        ("Content-Type: text/plain", _OTHER), ("Content-Type: text/plain; charset=utf-8", _OTHER),
+        ("Content-Length: 3", _OTHER),
         ("Content-Length: 11", _OTHER), ("Content-Type: multipart/mixed; boundary=A", f"--A\r\n\r\n{_OTHER}\r\n--A--"),
         ("Content-Type: multipart/form-data; boundary=A", f'--A\r\n{_DISPOSITION}name="{target}"\r\n\r\nx\r\n--A--'),
         ("Content-Type: message/rfc822", _OTHER), ("Content-Type: text/html", _OTHER), ("Content-ID: <a>", _OTHER),
@@ -223,15 +261,23 @@ def _types(route: str, way: FormWay, whole: bytes) -> Iterator[Case]:
     for kind in (
         b"multipart/form-data", b"multipart/form-data; boundary=", b"multipart/form-data; boundary=Abc",
         b"multipart/form-data; boundary=xyz", b"multipart/form-data; boundary=XyZ; boundary=Abc",
-        b"multipart/form-data; boundary=Abc; boundary=XyZ", b"multipart/form-data; boundary='XyZ'", b"multipart/mixed; boundary=XyZ",
-        b"multipart/related; boundary=XyZ", b"multipart/form-data, multipart/form-data; boundary=XyZ", b"application/json",
+        b"multipart/form-data; boundary=Abc; boundary=XyZ", b"multipart/form-data; boundary='XyZ'",
+        b"multipart/mixed; boundary=XyZ",
+        b"multipart/related; boundary=XyZ", b"multipart/form-data, multipart/form-data; boundary=XyZ",
+        b"application/json",
         b"multipart/form-data; boundary=XyZ, application/json", b"multipart/form-data; charset=utf-16; boundary=XyZ",
-        b"multipart/form-data; boundary=XyZ; charset=utf-7", b"multipart/form-data; boundary*=utf-8''XyZ", b"text/plain; boundary=XyZ",
-        b"multipart/form-data; boundary*0=Xy; boundary*1=Z", b"multipart/form-data; boundary=\"Xy\\Z\"", b"multipart/form-data boundary=XyZ",
-        b"multipart/form-data; boundary=XyZ\x00", b"multipart/form-data; boundary = XyZ", b"multipart/form-data;; boundary=XyZ",
-        b"multipart/form-data; x=\"; boundary=Abc\"; boundary=XyZ", b"multipart/form-data; xboundary=Abc; boundary=XyZ", b"",
-        b"multipart/form-data; boundary=\"XyZ", b"multipart/form-data; boundary=XyZ\"", b"multipart/form-data; boundary=XyZ ",
-        b"multipart/form-data; boundary=" + b"a" * 71, b"multipart/form-data; boundary=--XyZ", b"multipart/x-form-data; boundary=XyZ",
+        b"multipart/form-data; boundary=XyZ; charset=utf-7", b"multipart/form-data; boundary*=utf-8''XyZ",
+        b"text/plain; boundary=XyZ",
+        b"multipart/form-data; boundary*0=Xy; boundary*1=Z", b"multipart/form-data; boundary=\"Xy\\Z\"",
+        b"multipart/form-data boundary=XyZ",
+        b"multipart/form-data; boundary=XyZ\x00", b"multipart/form-data; boundary = XyZ",
+        b"multipart/form-data;; boundary=XyZ",
+        b"multipart/form-data; x=\"; boundary=Abc\"; boundary=XyZ",
+        b"multipart/form-data; xboundary=Abc; boundary=XyZ", b"",
+        b"multipart/form-data; boundary=\"XyZ", b"multipart/form-data; boundary=XyZ\"",
+        b"multipart/form-data; boundary=XyZ ",
+        b"multipart/form-data; boundary=" + b"a" * 71, b"multipart/form-data; boundary=--XyZ",
+        b"multipart/x-form-data; boundary=XyZ",
         b"application/x-www-form-urlencoded", b"application/x-www-form-urlencoded; boundary=XyZ",
     ):  # fmt: skip
         note = f"form of {route}: content type {kind[:70]!r}"

@@ -6,6 +6,7 @@ installed, Node's and jq's, to which all documents are given at once.
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sqlite3
@@ -57,9 +58,9 @@ def readings(bodies: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
         body: {name: _tried(read, body) for name, read in HERE.items()} for body in several
     }
     for name, read in (("Node", _by_node), ("jq", _by_jq)):
-        answers = read(several)
-        for body, answer in zip(several, answers, strict=answers is not None) if answers is not None else ():
-            found[body][name] = answer
+        if (answers := read(several)) is not None:
+            for body, answer in zip(several, answers, strict=True):
+                found[body][name] = answer
     return found
 
 
@@ -73,15 +74,12 @@ def _tried(read: Callable[[bytes], Any], body: bytes) -> Any:
 def _by_node(bodies: list[bytes]) -> list[Any] | None:
     if shutil.which("node") is None:
         return None
-    import base64
-
     given = b"".join(base64.b64encode(body) + b"\n" for body in bodies)
     done = subprocess.run(["node", "-e", _NODE], input=given, capture_output=True, check=True)
     return [json.loads(line) if line else UNREADABLE for line in done.stdout.decode().split("\n")[:-1]]
 
 
 def _by_jq(bodies: list[bytes]) -> list[Any] | None:
-    """Documents are told apart by the record separators of RFC 7464."""
     if shutil.which("jq") is None:
         return None
     given = json.dumps([body.decode("utf-8", "replace") for body in bodies]).encode()

@@ -36,12 +36,13 @@ def disagreements(body: bytes, judged: Facts, documents: dict[str, Any]) -> list
             found.append(f"{program} cannot read it")
             continue
         document = renamed(read, reading_google.taking_both(FOLDS["exact"])) if google else read
-        if wrong := _wrong(document, judged, FOLDS["exact"]):
+        if wrong := _wrong(document, judged, FOLDS["exact"], doubles=program == "Node"):
             found.append(f"{program}: {', '.join(wrong)}")
     return found
 
 
-def _wrong(document: Any, judged: Facts, fold: Fold) -> list[str]:
+def _wrong(document: Any, judged: Facts, fold: Fold, *, doubles: bool = False) -> list[str]:
+    """`doubles`: the reader has no other numbers."""
     action = judged["action"]
     if not isinstance(document, dict):
         return ["no object"]
@@ -49,28 +50,24 @@ def _wrong(document: Any, judged: Facts, fold: Fold) -> list[str]:
         return []
     read = READERS.get(action)
     if read is None:
-        return _other_parameters(document, judged["resource"]["params"], fold)
+        return _other_parameters(document, judged["resource"]["params"], fold, doubles)
     said = facts_of(judged)
+    by_path = action in reading_google.ACTIONS or "deployment" in judged["resource"]["params"]
     # What was not judged is not compared: a reader that finds nothing there cannot be misled.
     return [
         f"{name} {value!r} for {said[name]!r}"
         for name, value in read(document, action).items()
-        if not _agrees(
-            name,
-            value,
-            said[name],
-            by_path=action in reading_google.ACTIONS or "deployment" in judged["resource"]["params"],
-        )
+        if not _agrees(name, value, said[name], by_path=by_path, doubles=doubles)
     ]
 
 
-def _agrees(name: str, value: Any, judged: Any, *, by_path: bool) -> bool:
+def _agrees(name: str, value: Any, judged: Any, *, by_path: bool, doubles: bool) -> bool:
     if name == "references":
         return bool(value <= judged)
     if name == "models" and by_path:  # the body may repeat it
         return set(value) <= set(judged)
-    if isinstance(value, float) and isinstance(judged, int):  # some programs have no other numbers
-        return value == float(judged)
+    if doubles and isinstance(value, int) and isinstance(judged, int):
+        return float(value) == float(judged)
     return bool(value == judged)
 
 
@@ -93,21 +90,23 @@ def facts_of(document: Facts) -> Facts:
     }
 
 
-def _other_parameters(body: Facts, params: Facts, fold: Fold) -> list[str]:
+def _other_parameters(body: Facts, params: Facts, fold: Fold, doubles: bool) -> list[str]:
     """Members of a JSON API's body that have another value under a folded name, at any depth."""
-    shown = _shown(params, fold)
+    shown = _shown(params, fold, doubles)
     return [
         f"{name} {value!r} for {shown.get(name)!r}"
-        for name, value in _shown(body, fold).items()
+        for name, value in _shown(body, fold, doubles).items()
         if shown.get(name) != value
     ]
 
 
-def _shown(value: Any, fold: Fold) -> Any:
+def _shown(value: Any, fold: Fold, doubles: bool) -> Any:
     if isinstance(value, dict):
-        return {fold(name): _shown(each, fold) for name, each in value.items()}
+        return {fold(name): _shown(each, fold, doubles) for name, each in value.items()}
     if isinstance(value, list):
-        return [_shown(each, fold) for each in value]
+        return [_shown(each, fold, doubles) for each in value]
+    if doubles and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
     return repr(value) if isinstance(value, float) else value
 
 

@@ -26,8 +26,9 @@ def readings(forms: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], dict[str
                 found[each][name] = read(*each)
             except _ERRORS:
                 found[each][name] = None
-    for each, answer in zip(several, by_node(several) or (), strict=False):
-        found[each]["Node"] = answer
+    if (answers := by_node(several)) is not None:
+        for each, answer in zip(several, answers, strict=True):
+            found[each]["Node"] = answer
     return found
 
 

@@ -1,7 +1,8 @@
-"""What a body of Google's API says, read as lenient servers would: members in either spelling, and wherever they stand."""
+"""What a body of Google's API says, as lenient servers read it: members in either spelling, wherever they stand."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,10 @@ _NAMES = (
     "model", "contents", "content", "requests", "systemInstruction", "tools", "toolConfig", "generationConfig",
     "cachedContent", "generateContentRequest", "role", "parts", "text", "inlineData", "fileData", "functionResponse",
     "functionCall", "args", "response", "mimeType", "fileUri", "functionDeclarations", "mcpServers", "fileSearch",
-    "fileSearchStoreNames", "name", "maxOutputTokens", "candidateCount", "responseModalities", "modelName", "parameters",
-    "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels", "googleSearch", "codeExecution", "urlContext",
+    "fileSearchStoreNames", "name", "maxOutputTokens", "candidateCount", "responseModalities", "modelName",
+    "parameters",
+    "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels", "googleSearch", "codeExecution",
+    "urlContext",
 )  # fmt: skip
 _SCHEMAS = frozenset(
     {"parameters", "parametersJsonSchema", "response", "responseSchema", "responseJsonSchema", "args", "labels"}
@@ -25,6 +28,7 @@ def _snake(name: str) -> str:
     return re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name)
 
 
+@functools.cache
 def taking_both(fold: Fold) -> Fold:
     """`fold`, and then either spelling of a name that is known: as servers read that are made from protocol buffers."""
     known = {fold(spelling): name for name in _NAMES for spelling in (_snake(name), name)}

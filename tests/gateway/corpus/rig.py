@@ -73,6 +73,15 @@ paths:
       operationId: updateCustomer
       requestBody: {content: {application/json: {schema: {properties: {
         note: {type: string}, customer_id: {type: string}, amount: {type: number}}}}}}
+  /v1/customers/{customer_id}/move:
+    post:
+      operationId: moveCustomer
+      parameters: [{name: to, in: query, required: true}, {name: reason, in: query},
+        {name: tags, in: query, schema: {type: array, items: {type: string}}}]
+      requestBody: {content: {application/json: {schema: {properties: {
+        note: {type: string}, to: {type: string}, amount: {type: number}, customer_id: {type: string},
+        owner: {type: object, properties: {id: {type: string}, tags: {type: array, items: {
+          type: object, properties: {id: {type: string}}}}}}}}}}}
   /v1/customers/{customer_id}/orders/{order_id}:
     get: {operationId: getOrder}
 components:

@@ -42,7 +42,7 @@ _REQUESTS = {
     ],
     "crm": [
         rb"(?:GET|POST) /v1/customers|(?:GET|DELETE|PATCH) /v1/customers/%(segment)s",
-        rb"GET /v1/customers/%(segment)s/orders/%(segment)s",
+        rb"GET /v1/customers/%(segment)s/orders/%(segment)s|POST /v1/customers/%(segment)s/move",
     ],
 }
 _NAMES = {

@@ -6,14 +6,14 @@ from collections import Counter
 
 import pytest
 
-from . import azure, google, multipart, named_twice
+from . import azure, google, json_api, multipart, named_twice
 from .rig import Rig
 from .verdict import violations
 
 # Thousands of cases.
 pytestmark = pytest.mark.slow
 
-CASES = [*google.cases(), *azure.cases(), *multipart.cases(), *named_twice.cases()]
+CASES = [*google.cases(), *azure.cases(), *multipart.cases(), *named_twice.cases(), *json_api.cases()]
 
 
 def test_notes_are_unique() -> None:

@@ -17,13 +17,21 @@ _UPPER = re.compile(r"[A-Z]")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 _NOT_FOLDED = re.compile(r"[^a-z0-9]")
 
-# By their letters: objects whose names are the client's own, those that are requests, and what only sounds like a model.
+# By their letters: objects whose names are the client's own, and what only sounds like a model.
 _THEIRS = frozenset(
     {"args", "response", "parameters", "parametersjsonschema", "responseschema", "responsejsonschema"}
     | {"labels", "headers", "partmetadata", "custommetadata"}
 )
-_REQUESTS = frozenset({"generatecontentrequest", "requests"})
 _HARMLESS = frozenset({"modelarmorconfig"})
+# Under which members those stand that are judged. "" is the body itself.
+_PLACES = {
+    "model": frozenset({"", "generatecontentrequest", "requests"}),
+    "cachedcontent": frozenset({"", "generatecontentrequest"}),
+    "parts": frozenset({"contents", "content", "systeminstruction", "functionresponse"}),
+    "filedata": frozenset({"parts"}),
+    "fileuri": frozenset({"filedata"}),
+    "filesearchstorenames": frozenset({"filesearch"}),
+}
 
 
 class Names:
@@ -65,15 +73,15 @@ class Names:
         return [self.read(each, what) for each in several(value, what)]
 
 
-def check_unread(value: object, *, may_name_model: bool = True) -> None:
-    """Refuse members, at any depth, that a lenient reader could take for each other or that name another model.
+def check_unread(value: object, under: str = "") -> None:
+    """Refuse members that a lenient reader could take for each other, and what is judged elsewhere, at any depth.
 
     What is read has been read with its own checks; this is about all the rest. Objects of the client's own, such as the
-    arguments of a function, are left alone. `may_name_model`: `value` is a request, and so may have a `model`.
+    arguments of a function, are left alone. `under` has the letters of the member that `value` is.
     """
     if isinstance(value, list):
         for each in value:
-            check_unread(each, may_name_model=may_name_model)
+            check_unread(each, under)
     elif isinstance(value, dict):
         members.check_names(value, frozenset())
         seen: dict[str, str] = {}
@@ -82,15 +90,17 @@ def check_unread(value: object, *, may_name_model: bool = True) -> None:
             if letters in seen:
                 members.refuse(f"the members {shown(seen[letters])} and {shown(name)} could be taken for each other")
             seen[letters] = name
-            if (
-                inner is not None
-                and members.names_model(letters)
-                and not (letters == "model" and may_name_model)
-                and letters not in _HARMLESS
-            ):
-                members.refuse(f"{shown(name)} is not supported: the model is named in the path")
+            if inner is not None and not _stands_well(letters, under):
+                members.refuse(f"{shown(name)} must not stand in `{under or 'the body'}`: policies could not see it")
             if letters not in _THEIRS:
-                check_unread(inner, may_name_model=letters in _REQUESTS)
+                check_unread(inner, letters)
+
+
+def _stands_well(letters: str, under: str) -> bool:
+    """Whether a member of these letters is judged where it stands, or nothing that is judged."""
+    if (places := _PLACES.get(letters)) is not None:
+        return under in places
+    return letters in _HARMLESS or not members.names_model(letters)
 
 
 def several(value: object, what: str) -> list[Any]:
