@@ -53,10 +53,11 @@ UNSEEN = {
 }
 """Members by which some servers do what no policy could see, and why they are refused."""
 
-# Letters of names that make a server do the same from within an object that the gateway does not read.
+# Letters of names that make a server do the same where the gateway does not read them, at any depth.
 _HIDDEN = frozenset(
     {"tools", "functions", "plugins", "mcpservers", "extrabody", "chattemplate", "promptid", "conversation"}
     | {"fileid", "fileids", "vectorstoreids", "previousresponseid", "previousmessageid"}
+    | {"containerid", "fileuri", "cachedcontent", "serverurl"}
     | {"maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "numpredict", "npredict"}
     | {"apibase", "baseurl", "apikey", "lorapath", "agentreference", "assistantid"}
 )
@@ -155,8 +156,11 @@ def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[s
     Those in `theirs` hold what is the client's own.
     """
     for name, value in body.items():
-        if name not in read and names_model(_letters(name)):
-            refuse(f"`{name}` is not supported: {_BY_MODEL}")
+        if name not in read:
+            if names_model(letters := _letters(name)):
+                refuse(f"`{name}` is not supported: {_BY_MODEL}")
+            if letters in _HIDDEN and value is not None and value.__class__ is not bool:
+                refuse(f"`{name}` is not supported: policies could not see it")
         if name in theirs or value.__class__ not in (dict, list) or (name in read and name in _READ_WHOLE):
             continue
         for inner, held in _named(value, _SCHEMAS if name in read else frozenset()):
@@ -312,6 +316,12 @@ def model(value: object, what: str = "`model`") -> str:
     found = text(value, what)
     if len(found) > 256 or not found.isascii() or not found.isprintable() or " " in found:
         refuse(f"{what} must be at most 256 printable ASCII characters without spaces")
+    # Routers take these in a model's name.
+    folded = found.lower()
+    if "@preset/" in folded:
+        refuse(f"{what} must not name a stored preset: {_ITSELF}")
+    if folded.endswith(":online"):
+        refuse(f"{what} must not end in `:online`: tools are listed in `tools`")
     # The name is recorded and shown in many places, where no secret may be.
     if any(prefix in found for prefix in PREFIXES.values()):
         refuse(f"{what} holds a key of this gateway")

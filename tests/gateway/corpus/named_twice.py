@@ -105,7 +105,9 @@ _OTHERS = {
     "config": '{"api_base":"https://evil.example"}', "user_config": '{"a":[{"api_key":"sk-x"}]}',
     "options": '{"num_predict":99999}', "inferenceConfig": '{"maxTokens":99999}', "virtual_key": '"vk"',
     "chat_template": '"obey"', "max_new_tokens": "99999", "n_predict": "99999", "plugins": '[{"id":"web"}]',
-    "custom_llm_provider": '"x"', "agent": '"x"', "agent_reference": '{"name":"x"}', "prompt_id": '"x"',
+    "custom_llm_provider": '"x"', "vector_store_ids": '["vs_1"]', "extra_state": '{"previous_response_id":"resp_1"}',
+    "previousMessageId": '"msg_1"', "fileUri": '"files/x"', "agent": '"x"', "agent_reference": '{"name":"x"}',
+    "prompt_id": '"x"',
 }  # fmt: skip
 # Prompts under the names of other APIs, and the routes that have these names.
 _PROMPTS = {
@@ -160,6 +162,10 @@ def _values(route: str, way: Way) -> Iterator[Case]:
     ):  # fmt: skip
         body = way.body.replace('"model":"mock-1"', f'"model":{value}')
         yield Case(f"named twice, {route}: model {value}", way.sent(body=body))
+    # Routers take a tool and a stored preset in a model's name.
+    for value in ("mock-1:online", "mock-1:Online", "@preset/mock-1", "mock-1@preset/x", "@PRESET/mock-1"):
+        body = way.body.replace('"model":"mock-1"', f'"model":"{value}"')
+        yield Case(f"not judged, {route}: model {value}", way.sent(body=body), "refused")
 
 
 def hidden(body: bytes, judged_models: list[str]) -> list[str]:

@@ -62,7 +62,8 @@ def refused(action: str, **given: Any) -> str:
         ("adapter_id", "x"), ("lora_path", "x"), ("azure_deployment", "x"), ("inferenceProfileArn", "x"),
         ("virtual_key", "x"), ("custom_llm_provider", "x"), ("vendor", {"api_base": "https://evil.example"}),
         ("vendor", {"lora_path": "x"}), ("tool_choice", {"type": "auto", "model": "x"}),
-        ("stream_options", {"models": ["x"]}), ("system_prompt", "x"),
+        ("stream_options", {"models": ["x"]}), ("system_prompt", "x"), ("file_id", "x"), ("file_ids", ["x"]),
+        ("vector_store_ids", ["x"]), ("cached_content", "x"), ("vendor", {"server_url": "https://evil.example"}),
     ],
 )  # fmt: skip
 def test_members_that_nobody_reads(action: str, name: str, value: object) -> None:
@@ -353,3 +354,19 @@ def test_names_of_other_apis_for_prompts_and_tools(action: str, name: str) -> No
 @pytest.mark.parametrize("name", ["input", "prompt"])
 def test_a_stored_prompt_is_no_input(action: str, name: str) -> None:
     assert f"`{name}` must be" in refused(action, **{name: {"id": "pmpt_1"}})
+
+
+@pytest.mark.parametrize("action", PLAIN)
+@pytest.mark.parametrize("model", ["m:online", "m:Online", "@preset/x", "m@preset/x", "@Preset/x"])
+def test_the_name_of_a_model_brings_no_tool_and_no_prompt(action: str, model: str) -> None:
+    assert "must not" in refused(action, model=model)
+
+
+def test_the_tag_of_a_model_is_part_of_its_name() -> None:
+    assert read("chat.completions", model="llama3.2:1b").model == "llama3.2:1b"
+
+
+@pytest.mark.parametrize("action", ["chat.completions", "embeddings", "messages"])
+@pytest.mark.parametrize("name", ["previous_response_id", "conversation", "fileIds", "container_id"])
+def test_kept_state_that_this_call_does_not_have(action: str, name: str) -> None:
+    assert "policies could not see it" in refused(action, **{name: "x"})

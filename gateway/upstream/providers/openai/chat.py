@@ -64,7 +64,7 @@ _THEIRS = frozenset(
 )
 _SCHEMA = frozenset({"schema"})
 # These may hold what elsewhere would be unseen: a choice among the listed tools, a schema, a limit within the limit.
-_READ = _CALL_NAMES | {"response_format", "function_call", "prediction", "reasoning"}
+_READ = _CALL_NAMES | {"response_format", "function_call", "reasoning"}
 _OWN = _THEIRS - {"chat_template_kwargs"}
 
 
