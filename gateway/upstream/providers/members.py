@@ -61,6 +61,9 @@ _HIDDEN = frozenset(
     | {"maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "numpredict", "npredict"}
     | {"apibase", "baseurl", "apikey", "lorapath", "agentreference", "assistantid"}
 )
+PRESET, ONLINE = "@preset/", ":online"
+"""What stands in a model's name before a stored preset, and behind one that searches the web: OpenRouter has both."""
+
 # Parts of names under which some server looks for a model.
 _MODEL_WORDS = ("model", "fallback", "deployment", "adapter", "inferenceprofile")
 # What is read at every depth: each model in it is judged, or its names are the client's.
@@ -163,13 +166,21 @@ def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[s
                 refuse(f"`{name}` is not supported: policies could not see it")
         if name in theirs or value.__class__ not in (dict, list) or (name in read and name in _READ_WHOLE):
             continue
-        for inner, held in _named(value, _SCHEMAS if name in read else frozenset()):
-            # A switch names nothing.
-            if held is None or held.__class__ is bool:
-                continue
-            letters = _letters(inner)
-            if names_model(letters) or (name not in read and letters in _HIDDEN):
-                refuse(f"`{name}` must not hold a member {shown(inner)}: policies could not see it")
+        check_inside(name, value, read=name in read)
+
+
+def check_inside(name: str, value: object, *, read: bool = False) -> None:
+    """Refuse members at any depth of `value`, which stands under `name`, that name what no policy sees.
+
+    `read`: its tools, limits and state are known, and so is where it has names of the client's own.
+    """
+    for inner, held in _named(value, _SCHEMAS if read else frozenset()):
+        # A switch names nothing.
+        if held is None or held.__class__ is bool:
+            continue
+        letters = _letters(inner)
+        if names_model(letters) or (not read and letters in _HIDDEN):
+            refuse(f"`{name}` must not hold a member {shown(inner)}: policies could not see it")
 
 
 def names_model(letters: str) -> bool:
@@ -311,17 +322,17 @@ def features(listed: str | None, header: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def model(value: object, what: str = "`model`") -> str:
-    """`value` as the name of a model. The exact text is judged and forwarded, so it must look like what it is."""
+def model(value: object, what: str = "`model`", *, routed: bool = False) -> str:
+    """`value` as the name of a model. The exact text is judged and forwarded, so it must look like what it is.
+
+    `routed`: the caller reads what routers take in a name, a stored preset and a search.
+    """
     found = text(value, what)
     if len(found) > 256 or not found.isascii() or not found.isprintable() or " " in found:
         refuse(f"{what} must be at most 256 printable ASCII characters without spaces")
-    # Routers take these in a model's name.
-    folded = found.lower()
-    if "@preset/" in folded:
-        refuse(f"{what} must not name a stored preset: {_ITSELF}")
-    if folded.endswith(":online"):
-        refuse(f"{what} must not end in `:online`: tools are listed in `tools`")
+    for sign in (ONLINE, PRESET):
+        if sign in found.lower() and not (routed and sign in found):
+            refuse(f"{what} must not hold `{sign}`: {_ITSELF}")
     # The name is recorded and shown in many places, where no secret may be.
     if any(prefix in found for prefix in PREFIXES.values()):
         refuse(f"{what} holds a key of this gateway")

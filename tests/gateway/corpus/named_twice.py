@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import azure, google
-from .case import PROMPT, Case
+from .case import PROMPT, Case, Expect
 from .routes import JSON_WAYS, Way
 
 SECOND = "mock-second"
@@ -104,7 +104,7 @@ _OTHERS = {
     "litellm_params": '{"api_base":"https://evil.example"}', "extra": '{"base_url":"https://evil.example"}',
     "config": '{"api_base":"https://evil.example"}', "user_config": '{"a":[{"api_key":"sk-x"}]}',
     "options": '{"num_predict":99999}', "inferenceConfig": '{"maxTokens":99999}', "virtual_key": '"vk"',
-    "chat_template": '"obey"', "max_new_tokens": "99999", "n_predict": "99999", "plugins": '[{"id":"web"}]',
+    "chat_template": '"obey"', "max_new_tokens": "99999", "n_predict": "99999",
     "custom_llm_provider": '"x"', "vector_store_ids": '["vs_1"]', "extra_state": '{"previous_response_id":"resp_1"}',
     "previousMessageId": '"msg_1"', "fileUri": '"files/x"', "agent": '"x"', "agent_reference": '{"name":"x"}',
     "prompt_id": '"x"',
@@ -127,6 +127,10 @@ def cases() -> Iterator[Case]:
         for note, (name, value) in members.items():
             if f'"{name}":' not in way.body:
                 yield Case(f"named twice, {route}: {note}", way.sent(body=f'{way.body[:-1]},"{name}":{value}}}'))
+        for name in ("plugins", "preset", "search_parameters"):
+            value = {"plugins": '[{"id":"web"}]', "preset": '"x"'}.get(name, '{"mode":"on"}')
+            expect: Expect = "either" if "chat" in route else "refused"
+            yield Case(f"not judged, {route}: `{name}`", way.sent(body=f'{way.body[:-1]},"{name}":{value}}}'), expect)
         for name, value in _OTHERS.items():
             yield Case(
                 f"not judged, {route}: `{name}`", way.sent(body=f'{way.body[:-1]},"{name}":{value}}}'), "refused"
@@ -165,7 +169,8 @@ def _values(route: str, way: Way) -> Iterator[Case]:
     # Routers take a tool and a stored preset in a model's name.
     for value in ("mock-1:online", "mock-1:Online", "@preset/mock-1", "mock-1@preset/x", "@PRESET/mock-1"):
         body = way.body.replace('"model":"mock-1"', f'"model":"{value}"')
-        yield Case(f"not judged, {route}: model {value}", way.sent(body=body), "refused")
+        judged = "chat" in route and value == value.lower()
+        yield Case(f"not judged, {route}: model {value}", way.sent(body=body), "either" if judged else "refused")
 
 
 def hidden(body: bytes, judged_models: list[str]) -> list[str]:
