@@ -54,7 +54,9 @@ _LINES = {
     name: re.compile(b"(?:%s)%s HTTP/1\\.1" % (b"|".join(each % _NAMES for each in patterns), _QUERY))
     for name, patterns in _REQUESTS.items()
 }
-_OWN = frozenset({b"host", b"accept-encoding", b"user-agent", b"content-type", b"content-length"})
+_OWN = frozenset(
+    {b"host", b"accept-encoding", b"user-agent", b"content-type", b"content-length", b"traceparent", b"tracestate"}
+)
 # What each API may be sent besides: the client's, and where the credential stands.
 _HEADERS = {
     "openai": _OWN | {b"accept", b"authorization", b"openai-beta", b"idempotency-key"},

@@ -9,7 +9,7 @@ import re
 from itertools import chain, islice
 
 from gateway.call import Call
-from gateway.dataplane import preconditions
+from gateway.dataplane import client_headers, preconditions
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
 from gateway.policy.input import build_input
@@ -53,7 +53,7 @@ def forwarded(seen: Seen) -> tuple[Call, Seen]:
             lines = {each.encode(): value.encode("latin-1") for each, value in seen.headers.items()}
             head = Head(
                 preconditions.query(query, route.query),
-                preconditions.forwarded(lines, route.request_headers),
+                client_headers.forwarded(lines, route.request_headers, "agt_1"),
                 seen.content_type,
             )
             _BODIES[route.body](lines)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference
 from gateway.upstream.providers import forms, members
 from gateway.upstream.providers.base import Endpoint, Head, Route
@@ -86,7 +87,7 @@ def references(params: Mapping[str, str]) -> tuple[Reference, ...]:
     return tuple(Reference(_OWNED[name], value) for name, value in params.items() if name in _OWNED)
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
     action, body = endpoint.route.action, None
     facts: dict[str, Any] = {}
