@@ -1,6 +1,6 @@
 """A reader at a terminal, who types what a page shows into an empty directory and compares what it prints.
 
-What differs from one run to the next has a placeholder on both sides: ids, keys, times, durations, digests. `…` in a
+What differs from one run to the next has a placeholder on both sides: ids, keys, times, durations, large numbers, digests. `…` in a
 page stands for anything. Where a placeholder stands in an output, its columns may have other widths.
 
 Only the ports are others than in the page, so that it runs beside anything. A command with `# keeps running` stays up
@@ -30,6 +30,7 @@ _PLACEHOLDERS = (
     (re.compile(r"\baig_sk_\w+"), "aig_sk_KEY"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?"), "TIME"),
     (re.compile(r"\b\d[\d,]*(\.\d+)?\s?(ns|µs|ms|s)\b"), "DURATION"),
+    (re.compile(r"\b\d{1,3}(,\d{3})+\b"), "NUMBER"),
     (re.compile(r"\b(commit |sha256:)?(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{12,64}\b"), r"\1DIGEST"),
 )
 

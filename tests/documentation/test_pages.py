@@ -24,6 +24,28 @@ PAGES = [page for page in pages() if blocks(page)]
 TYPED = ("sh", "console", "text", "python", "hidden")
 """What needs the session of its page."""
 
+_WITH_BUNDLES = """
+gateway init
+cp -r "$CLONE/policies" .
+cp -r policies/analytics policies/baseline policies/support .gateway/policies
+git -C .gateway/policies add . && git -C .gateway/policies commit -qm "The bundles to copy"
+gateway agents register report-bot
+gateway agents register support-bot
+gateway up # keeps running
+echo "You help." > prompt.txt
+"""
+BEFORE = {
+    "policies/README.md": 'cp -r "$CLONE/policies" .',
+    **dict.fromkeys([f"policies/{name}/README.md" for name in ("analytics", "baseline", "support")], _WITH_BUNDLES),
+    "gateway/processes/starter_bundle/README.md": """
+gateway init
+gateway agents register AGENT
+cd .gateway/policies
+sed -i '$a # gpt-4.1' starter/data.yaml
+""",
+}
+"""What was done before somebody reads these pages, which are copied and so have no comments about it."""
+
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
@@ -57,7 +79,7 @@ def test_every_block_is_tried_or_says_why_not(page: Path) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.language in TYPED for b in blocks(p))], ids=name_of)
 def test_what_is_typed_does_what_the_page_shows(page: Path, session: Session) -> None:
     session.begin(blocks(page))
-    for block in blocks(page):
+    for block in [Block(name_of(page), 0, "hidden", BEFORE.get(name_of(page), "")), *blocks(page)]:
         if not block.reason:
             session.take(block)
 
