@@ -1,7 +1,7 @@
 """A reader at a terminal, who types what a page shows into an empty directory and compares what it prints.
 
-What differs from one run to the next has a placeholder on both sides: ids, keys, times, durations, large numbers, digests. `…` in a
-page stands for anything. Where a placeholder stands in an output, its columns may have other widths.
+What differs from one run to the next has a placeholder on both sides: ids, keys, times, durations, large numbers,
+digests. `…` in a page stands for anything. Where a placeholder stands in an output, its columns may have other widths.
 
 Only the ports are others than in the page, so that it runs beside anything. A command with `# keeps running` stays up
 until the end of the page.
@@ -10,6 +10,7 @@ until the end of the page.
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -89,7 +90,7 @@ class Session:
 
     def succeed(self, command: str, block: Block) -> None:
         code = self.type(command)
-        assert code == 0, f"{block}: `{command}` exits with {code}:\n{self.printed}"
+        assert code == 0, f"{block}: `{command}` exits with {code}:\n{self.printed}\n{self._logs()}"
 
     def type(self, command: str) -> int:
         """Type a command; what it prints is in `printed`. `audit verify` is repeated until all entries are signed."""
@@ -131,6 +132,9 @@ class Session:
         for process in reversed(self.running):
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=60)
+
+    def _logs(self) -> str:
+        return "\n".join(each.read_text("utf-8") for each in sorted(self.directory.parent.glob("output-*")))
 
     def _start(self, command: str) -> None:
         """Start a command that keeps running, and wait until it listens or has printed something."""
@@ -183,6 +187,8 @@ def _listens(port: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port below those that the kernel gives to connections, because it is used later than it is chosen."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        if not _listens(port):
+            return port
