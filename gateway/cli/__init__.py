@@ -32,6 +32,7 @@ from gateway.cli import (
     orgs,
     output,
     policies,
+    prices,
     status,
     teams,
     up,
@@ -68,6 +69,7 @@ def build() -> typer.Typer:
     app.add_typer(bindings.app, name="bindings")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
+    app.add_typer(prices.app, name="prices")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)

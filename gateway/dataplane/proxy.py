@@ -36,6 +36,7 @@ from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.obliged import obliged
@@ -83,6 +84,7 @@ class DataPlane:
         refusals: Refusals,
         contacts: Contacts,
         client: UpstreamClient,
+        costs: Costs | None = None,
         requests: RequestLog | None = None,
     ) -> None:
         self._settings = settings
@@ -94,6 +96,7 @@ class DataPlane:
         self._refusals = refusals
         self._contacts = contacts
         self._client = client
+        self._costs = costs
         self._requests = requests
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
@@ -355,6 +358,8 @@ class DataPlane:
 
     async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
+        if self._costs is not None and (cost := self._costs.of(exchange)) is not None:
+            exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
         try:
             await self._writer.write(evidence.completed(exchange, outcome))
         except AuditError as error:

@@ -42,6 +42,7 @@ Ready: TypeAlias = Callable[[dict[str, Any]], None]
 async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
     """A data worker, from its start to its end."""
     from gateway.dataplane.contacts import Contacts
+    from gateway.dataplane.costs import Costs
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
@@ -57,6 +58,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
     from gateway.registry.vault import Vault
     from gateway.storage.liveness import Presence
     from gateway.upstream.client import UpstreamClient
+    from gateway.usage.price_book import PriceBook
 
     data = settings.data
     async with AsyncExitStack() as stack:
@@ -83,6 +85,8 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         contacts = Contacts(data.runtime_db)
         stack.callback(contacts.close)
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
+        prices = PriceBook(settings)
+        stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
         requests = None
@@ -99,6 +103,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             refusals=refusals,
             contacts=contacts,
             client=client,
+            costs=Costs(prices),
             requests=requests,
         )
 

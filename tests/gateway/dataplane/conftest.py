@@ -19,6 +19,7 @@ from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.costs import Costs
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -38,6 +39,7 @@ from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
+from gateway.usage.price_book import PriceBook
 
 ORG = "default"
 ACTOR = "local:0"
@@ -206,6 +208,7 @@ class Gateway:
     plane: DataPlane
     stop: asyncio.Event
     serving: asyncio.Task[None]
+    prices: PriceBook
     extra: dict[str, Any] = field(default_factory=dict)
 
     def request(
@@ -349,6 +352,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(references.close)
         contacts = Contacts(data.runtime_db)
         stack.callback(contacts.close)
+        prices = PriceBook(settings)
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
@@ -359,6 +363,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             refusals=refusals,
             contacts=contacts,
             client=client,
+            costs=Costs(prices),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
@@ -366,7 +371,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(
-            data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
+            data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving, prices
         )
         try:
             async with asyncio.timeout(240):
