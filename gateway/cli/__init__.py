@@ -37,6 +37,7 @@ from gateway.cli import (
     teams,
     up,
     upstreams,
+    usage,
 )
 from gateway.errors import GatewayError
 
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
     app.add_typer(bindings.app, name="bindings")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
+    app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)

@@ -271,6 +271,14 @@ def test_a_budget_ends_it(name: str) -> None:
     assert ask(call, made(), pe.Limits(work=steps))[1] == "eval_cancel_error"
 
 
+def test_classes_are_not_compared_character_by_character() -> None:
+    """No deadline ends it: with every pair of characters it would take some twenty times as long."""
+    classes = {"a": every_second(0x4E00, 4000), "b": every_second(0x4E01, 4000)}
+    effort, code = ask("regex.globs_match(input.a, input.b)", classes, pe.Limits())
+    assert code == ""
+    assert effort < 30
+
+
 FRESH = count()
 
 REMEMBERED: dict[str, Callable[[str], str]] = {
