@@ -33,6 +33,7 @@ from gateway.cli import (
     output,
     policies,
     prices,
+    routes,
     status,
     teams,
     up,
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
     app.add_typer(bindings.app, name="bindings")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
+    app.add_typer(routes.app, name="routes")
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(audit.app, name="audit")

@@ -127,6 +127,8 @@ def print_decision(decision: Decision) -> None:
         ("at", output.timestamp(found.time_ns)),
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
+        ("client", str(get("user_agent") or "")),
+        ("trace", str(get("trace_id") or "")),
         ("reasons", "; ".join(before.reasons)),
         ("obliged", json.dumps(before.obligations.document(), ensure_ascii=False) if before.obligations else ""),
         ("changed", _changes(found)),

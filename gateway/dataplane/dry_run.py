@@ -33,6 +33,7 @@ from gateway.upstream import routing
 from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import Edits, Head
 from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Choices, Match
 
 _SECONDS: Final = 30.0  # not the deadline of a request: this machine may be slower than the gateway's
 _SHOWN: Final = 5
@@ -88,7 +89,8 @@ class DryRun:
         path, _, asked = path.partition("?")
         target = routing.target(method, path.encode("utf-8", "replace"))
         epochs = await self._view.epochs()
-        match = (await self._view.routes(epochs.upstreams)).resolve(principal.organization, target)
+        led = (await self._view.routes(epochs.upstreams)).resolve(principal.organization, target)
+        match = led if isinstance(led, Match) else _usual(led)
         provider = match.destination.provider
         head = Head(
             preconditions.query(asked.encode("utf-8", "replace"), match.endpoint.route.query),
@@ -174,6 +176,11 @@ class DryRun:
             raw=b"",
             body=None,
         )
+
+
+def _usual(choices: Choices) -> Match:
+    """The member of a pool that most requests go to first."""
+    return min(choices.members, key=lambda one: (one[0].tier, -one[0].weight))[1]
 
 
 def _obliged(document: dict[str, Any], obligations: Obligations) -> tuple[dict[str, Any], tuple[str, ...]]:

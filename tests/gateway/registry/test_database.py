@@ -18,12 +18,17 @@ from gateway.errors import Denied, GatewayError
 from gateway.registry import changes, queries, triggers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
+from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions.r0001_initial import WRITTEN_ONCE
-from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES, EVENTS, PARTS
+from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
+from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
+from gateway.registry.upstream_routes import NewMember, set_route
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
+
+CHANGES = {**FIRST_CHANGES, **r0006.CHANGES}
 
 
 def execute(home: Home, statement: str) -> int:
@@ -90,6 +95,7 @@ def fill(home: Home) -> None:
         home.registry, home.vault, actor=ACTOR, organization=ORG, name="openai", provider="openai",
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
+    set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
 
 
 COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
