@@ -208,9 +208,12 @@ class Settings:
     write_timeout: float = _seconds(60.0, "how long a client may take nothing of its answer", 0.1, 3600)
     keep_alive: float = _seconds(75.0, "how long an idle client connection is kept", 0.1, 3600)
     max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
-    max_body_bytes: int = _setting(10 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
+    max_body_bytes: int = _setting(32 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
     max_held_bytes: int = _setting(
         256 * 1024 * 1024, "request bodies and unread answers that a worker holds at a time", 1024, 1024**4, "bytes"
+    )
+    max_spooled_bytes: int = _setting(
+        1024 * 1024 * 1024, "large request bodies that a worker keeps on disk at a time", 1024, 1024**4, "bytes"
     )
     max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
     max_requests: int = _setting(1024, "requests in progress in each worker; more are refused", 1, 1_000_000)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.audit.entry import SALT_BYTES
+from gateway.body import Body
 from gateway.call import Call
-from gateway.dataplane.held_bytes import Holding
+from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
@@ -26,8 +27,11 @@ class Exchange:
     started_monotonic_ns: int
     # For the salted commitments of this request. Once it is erased, they reveal nothing.
     salt: bytes
-    # How much of the worker's budget the body takes.
+    # How much of the worker's budgets the body takes, in memory and on disk.
     holding: Holding
+    spooled: Holding
+    # For reading a body that is on disk.
+    turn: Turn
     # The provider in whose shape the client is refused; None while no provider is known.
     speaker: Provider | None = None
 
@@ -50,7 +54,10 @@ class Exchange:
     ends: float = 0.0
     # What else of the head counts; its headers go upstream in any case.
     head: Head = field(default_factory=Head)
-    received: bytes = b""
+    # For the log; empty if the client does not say.
+    trace_id: str = ""
+    user_agent: str = ""
+    received: Body = b""
     # What was received is gone, so the call cannot be sent again.
     forgotten: bool = False
     call: Call | None = None
@@ -105,6 +112,8 @@ class Exchange:
             time.monotonic_ns(),
             random_bytes(SALT_BYTES),
             self.holding,
+            self.spooled,
+            self.turn,
             match.destination.provider,
             target=self.target,
             epochs=self.epochs,
@@ -117,6 +126,8 @@ class Exchange:
             retries=self.retries,
             ends=self.ends,
             head=self.head,
+            trace_id=self.trace_id,
+            user_agent=self.user_agent,
             received=self.received,
         )
 
@@ -140,9 +151,25 @@ class Exchange:
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
         self.set_headers = authorization.obligations.set_headers
         self.call, self.authorization = None, None
+        if not isinstance(self.received, bytes):
+            self.holding.release()
+        self.turn.release()
         return call
+
+    def count_spooled(self) -> None:
+        """Count what is on disk: what was received and, if that was changed, what is sent instead."""
+        bodies = {id(each): each for each in (self.received, self.call and self.call.raw) if each}
+        self.spooled.hold(sum(len(each) for each in bodies.values() if not isinstance(each, bytes)))
 
     def forget_body(self) -> None:
         """Release what was received: it will not be sent again. Bodies are large."""
+        if not isinstance(self.received, bytes):
+            self.received.release()
         self.received, self.forgotten = b"", True
         self.holding.release()
+        self.spooled.release()
+
+    def release(self) -> None:
+        """Give back everything that this request takes of what all share; may be called again."""
+        self.forget_body()
+        self.turn.release()

@@ -22,7 +22,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -33,14 +33,14 @@ from gateway.audit.entry import SALT_BYTES
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.call import Reference
-from gateway.dataplane import evidence, preconditions
+from gateway.dataplane import client_headers, evidence, preconditions, receiving
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -68,6 +68,10 @@ _LARGE_BODY = 64 * 1024
 # Bundles that take longer than this are asked beside the event loop from the next request on.
 _LONG_JUDGEMENT = 0.005
 _MAX_LONG = 1024  # panels that are remembered for it
+
+# What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
+# again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
+_READING = 4
 
 _Result = TypeVar("_Result")
 
@@ -103,18 +107,27 @@ class DataPlane:
         self._requests = requests
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
+        self._spooled = HeldBytes(settings.max_spooled_bytes)
         self._breakers = Breakers(settings, contacts.breaker)
         self._chooser = Chooser(settings, self._breakers)
         self._running = 0  # requests in progress
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
         self._bodies = asyncio.Semaphore(1)
         self._judgements = asyncio.Semaphore(1)
+        # One body that is on disk is read into memory at a time, and it stays there until it was judged and recorded.
+        self._large = asyncio.Semaphore(1)
         # Summaries of the panels whose last judgement was long.
         self._long: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        holding = Holding(self._held)
-        exchange = first = Exchange(new_id("dec_"), time.monotonic_ns(), random_bytes(SALT_BYTES), holding)
+        exchange = first = Exchange(
+            new_id("dec_"),
+            time.monotonic_ns(),
+            random_bytes(SALT_BYTES),
+            Holding(self._held),
+            Holding(self._spooled),
+            Turn(self._large),
+        )
         client: Departure = scope[Departure.KEY]
         self._running += 1
         try:
@@ -135,11 +148,11 @@ class DataPlane:
                 exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
             exchange.outcome = denied.code
             await self._refuse(exchange, denied, send)
-        except _ClientGoneError:
+        except receiving.ClientGoneError:
             exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         finally:
             self._running -= 1
-            holding.release()
+            first.release()
             if self._requests is not None:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
 
@@ -174,42 +187,35 @@ class DataPlane:
         exchange.speaker = match.destination.provider
         exchange.head = Head(
             preconditions.query(scope["query_string"], route.query),
-            preconditions.forwarded(headers, route.request_headers),
+            client_headers.forwarded(headers, route.request_headers, principal.agent_id),
             headers.get(b"content-type", b"").decode("latin-1"),
         )
+        exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         # 4 read the body, strictly: the provider's view of the call
         if route.body == "none":
             preconditions.no_body(headers)
         else:
             check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
             check(headers)
-            exchange.received = await self._receive_body(exchange.holding, headers, receive)
+            exchange.received = await receiving.receive_body(
+                receive,
+                headers,
+                self._settings.max_body_bytes,
+                self._settings.data.path,
+                exchange.holding,
+                exchange.spooled,
+            )
         await self._read_call(exchange)
-
-    async def _receive_body(self, holding: Holding, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        limit = self._settings.max_body_bytes
-        if int(headers.get(b"content-length", b"0")) > limit:
-            raise _too_large(limit)
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGoneError
-            piece = message.get("body", b"")
-            size += len(piece)
-            if size > limit:
-                raise _too_large(limit)
-            holding.add(len(piece))
-            pieces.append(piece)
-            if not message.get("more_body", False):
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_call(self, exchange: Exchange) -> None:
         if len(exchange.received) <= _LARGE_BODY:
             _read(exchange)
         else:
+            if not isinstance(exchange.received, bytes):
+                await exchange.turn.take()
+                exchange.holding.hold(_READING * len(exchange.received))
             await _beside(self._bodies, _read, exchange)
+            exchange.count_spooled()
         if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
             await self._read_call(exchange)  # as the upstream reads it that has what the call names
 
@@ -238,8 +244,9 @@ class DataPlane:
         judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
         assert exchange.match is not None
         foreign = self._foreign(exchange, exchange.match)
-        if judges.summary in self._long:
+        if judges.summary in self._long or not isinstance(exchange.received, bytes):
             await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
+            exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
         # 6 record `decided`
@@ -294,7 +301,7 @@ class DataPlane:
             apply = functools.partial(obliged, match.destination.provider)
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
-            exchange.change(changed, edits)
+            exchange.change(receiving.spooled(changed, exchange.received), edits)
         exchange.authorization = found
         if judges.shadows:
             ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
@@ -424,8 +431,9 @@ class DataPlane:
 
     async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
-        if self._costs is not None and (cost := self._costs.of(exchange)) is not None:
-            exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
+        if self._costs is not None:
+            cost = self._costs.of(exchange)
+            exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
         try:
             await self._writer.write(evidence.completed(exchange, outcome))
         except AuditError as error:
@@ -478,10 +486,6 @@ class DataPlane:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-class _ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
-
-
 async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
     """Do long work on another thread, one at a time for each `turn`, so that the event loop goes on."""
     async with turn:
@@ -500,6 +504,7 @@ def _read(exchange: Exchange) -> None:
     exchange.call, exchange.edits = provider.edit(call, Edits(report_usage=True))
     if match.renames:
         exchange.change(*renamed(match, exchange.call))
+    exchange.call = receiving.spooled(exchange.call, exchange.received)
 
 
 def _outcome(denied: Denied) -> str:
@@ -517,10 +522,6 @@ def _nothing() -> None:
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
     if not limit.expired():
         limit.reschedule(loop.time())
-
-
-def _too_large(limit: int) -> Denied:
-    return Denied("too_large", reasons=[f"the body may have at most {limit} bytes"])
 
 
 def _owner(principal: Principal | None) -> PrincipalHint | None:

@@ -88,11 +88,19 @@ class UpstreamClient:
         The body is taken out of `request` once there is a connection; `sent` is called when all of it was written.
         """
         size = len(request.body)
+        headers: Mapping[str, str] = request.headers
+        data: AsyncIterator[bytes] | bytes | None
         if size > _PIECE:
-            headers: Mapping[str, str] = {**request.headers, "Content-Length": str(size)}
-            data: AsyncIterator[bytes] | bytes | None = _pieces(request, sent)
+            headers = {**headers, "Content-Length": str(size)}
+        body = request.body
+        if not isinstance(body, bytes):
+            data = body.open_stream()
+        elif size > _PIECE:
+            data = _pieces(request, sent)
         else:
-            headers, data = request.headers, request.take_body() or None
+            request.take_body()
+            data = body or None
+        del body
         try:
             response = await self._session.request(
                 request.method, request.url, headers=headers, data=data, allow_redirects=False
@@ -116,6 +124,7 @@ class UpstreamClient:
 
 async def _pieces(request: Outgoing, sent: Callable[[], None]) -> AsyncIterator[bytes]:
     body = request.take_body()
+    assert isinstance(body, bytes)
     for at in range(0, len(body), _PIECE):
         yield body[at : at + _PIECE]
     del body

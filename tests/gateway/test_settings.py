@@ -22,7 +22,7 @@ def test_defaults() -> None:
     assert (settings.host, settings.port, settings.control_port, settings.workers) == ("127.0.0.1", 8080, 8081, 1)
     assert settings.data.path == Path(".gateway")
     assert settings.repository == Path(".gateway/policies")
-    assert settings.max_body_bytes == 10 * 1024 * 1024
+    assert settings.max_body_bytes == 32 * 1024 * 1024
 
 
 def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
