@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from gateway.errors import Denied
 from gateway.settings import Settings
+from gateway.upstream.routing import Destination
 
 logger = logging.getLogger("gateway.upstreams")
 
@@ -70,52 +71,52 @@ class Breakers:
             return 1.0
         return max(0.0, breaker.until - self._clock())
 
-    def enter(self, upstream: str) -> None:
+    def enter(self, upstream: Destination) -> None:
         """Begin a call to this upstream; raises `CircuitOpenError` if none may begin now.
 
         Whoever begins a call must say how it went: `answered` when a head has come, and `note` in the end.
         """
-        breaker = self._failing.get(upstream)
+        breaker = self._failing.get(upstream.id)
         if breaker is None or not breaker.pause:
             return
-        if wait := self.wait(upstream):
+        if wait := self.wait(upstream.id):
             raise CircuitOpenError(breaker.failures, wait)
         breaker.probing = True
 
-    def answered(self, upstream: str, status: int) -> None:
+    def answered(self, upstream: Destination, status: int) -> None:
         """The head of an answer came."""
         if status >= 500:
             self.failed(upstream)
         elif self._failing:
             self.succeeded(upstream)
 
-    def note(self, upstream: str, outcome: str, status: int | None) -> None:
+    def note(self, upstream: Destination, outcome: str, status: int | None) -> None:
         """A call has ended. Without a head of an answer, its outcome says whether that is the upstream's failure."""
         if status is not None or outcome == "circuit_open":
             return
         if outcome in ("upstream_error", "upstream_timeout"):
             self.failed(upstream)
-        elif (breaker := self._failing.get(upstream)) is not None:
+        elif (breaker := self._failing.get(upstream.id)) is not None:
             breaker.probing = False  # the client has gone, for example: another call may be the probe
 
-    def succeeded(self, upstream: str) -> None:
+    def succeeded(self, upstream: Destination) -> None:
         """An answer came."""
-        breaker = self._failing.get(upstream)
+        breaker = self._failing.get(upstream.id)
         # While it is open only the probe counts: other answers are to calls that began before.
         if breaker is None or (breaker.pause and not breaker.probing):
             return
-        del self._failing[upstream]
+        del self._failing[upstream.id]
         if breaker.pause:
-            logger.info("the upstream %s answers again: calls are sent to it", upstream)
-            self._tell(upstream, 0, 0.0)
+            logger.info("the upstream `%s` answers again: calls are sent to it", upstream.name)
+            self._tell(upstream.id, 0, 0.0)
 
-    def failed(self, upstream: str) -> None:
+    def failed(self, upstream: Destination) -> None:
         """No answer came, or one that says that the upstream has failed."""
         most = self._settings.breaker_failures
         if not most:
             return
         now = self._clock()
-        breaker = self._failing.setdefault(upstream, _Breaker(first=now))
+        breaker = self._failing.setdefault(upstream.id, _Breaker(first=now))
         if breaker.pause and not breaker.probing:
             return  # the call began before the breaker opened
         if not breaker.pause and now - breaker.first > self._settings.breaker_window:
@@ -126,6 +127,6 @@ class Breakers:
         longest = self._settings.breaker_max_pause
         breaker.pause = min(2 * breaker.pause or self._settings.breaker_pause, longest)
         breaker.until, breaker.probing = now + breaker.pause, False
-        text = "the upstream %s failed %d times in a row: no call is sent to it for %g s"
-        logger.warning(text, upstream, breaker.failures, breaker.pause)
-        self._tell(upstream, breaker.failures, breaker.pause)
+        text = "the upstream `%s` failed %d times in a row: no call is sent to it for %g s"
+        logger.warning(text, upstream.name, breaker.failures, breaker.pause)
+        self._tell(upstream.id, breaker.failures, breaker.pause)

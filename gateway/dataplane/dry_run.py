@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gateway.call import Call, Reference
 from gateway.dataplane import preconditions
-from gateway.dataplane.obliged import obliged
+from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.registry_view import RegistryView
 from gateway.errors import GatewayError
@@ -97,13 +97,15 @@ class DryRun:
             content_type=forms.content_type(raw) if match.endpoint.route.body == "multipart" else "",
         )
         call, edits = provider.edit(provider.read(match.endpoint, head, raw), Edits(report_usage=True))
+        requested = call.model
+        call, more = renamed(match, call)
+        edits += more
         judges, epoch = await self._judges(principal)
         foreign = self._references.foreign(
             principal.organization, match.destination.id, principal.agent_id, call.references
         )
         ends = time.monotonic() + _SECONDS
         found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        requested = call.model
         if found.allow and found.obligations:
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, call, made = authorization.enforce(found, call, functools.partial(obliged, provider), again)

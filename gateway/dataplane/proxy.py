@@ -42,7 +42,7 @@ from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.measures import Measures
-from gateway.dataplane.obliged import obliged
+from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
@@ -389,7 +389,8 @@ class DataPlane:
                 self._complaints.unavailable(destination.id, destination.name, denied.detail)
             elif denied.code == "upstream_timeout":
                 exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
-            logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
+            if outcome != "circuit_open":  # of which there are as many as calls
+                logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
         except asyncio.CancelledError:
             outcome = "gateway_stopped"
             raise
@@ -397,7 +398,7 @@ class DataPlane:
             # 9 record `completed`
             exchange.answered_ns = time.monotonic_ns()
             client.tell = None
-            self._breakers.note(exchange.match.destination.id, outcome, exchange.upstream_status)
+            self._breakers.note(exchange.match.destination, outcome, exchange.upstream_status)
             if kept is not None or (failure is not None and self._chooser.may_follow(exchange, failure)):
                 exchange.status = None  # the client gets another answer
             elif failure is not None and exchange.status is None and not client.gone:
@@ -429,14 +430,14 @@ class DataPlane:
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         call = exchange.forget_request()
         headers = {**exchange.head.headers, **exchange.set_headers}
-        self._breakers.enter(destination.id)
+        self._breakers.enter(destination)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(exchange)
         exchange.sent_ns = time.monotonic_ns()
         answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body)
         exchange.upstream_status = answer.status
-        self._breakers.answered(destination.id, answer.status)
+        self._breakers.answered(destination, answer.status)
         try:
             preconditions.answer(answer, credential=destination.secret is not None)
         except Denied:
@@ -519,11 +520,8 @@ def _read(exchange: Exchange) -> None:
     call = provider.read(match.endpoint, exchange.head, exchange.received)
     exchange.requested_models, exchange.requested_path = (), ""
     exchange.call, exchange.edits = provider.edit(call, Edits(report_usage=True))
-    if match.renames and (name := dict(match.renames).get(exchange.call.model or "")) is not None:
-        renamed, edits = provider.edit(exchange.call, Edits(model=name))
-        if renamed.model != name:
-            raise Denied("bad_request", reasons=[f"the model cannot be called {name} here, as its route demands"])
-        exchange.change(renamed, edits)
+    if match.renames:
+        exchange.change(*renamed(match, exchange.call))
     exchange.call = receiving.spooled(exchange.call, exchange.received)
 
 

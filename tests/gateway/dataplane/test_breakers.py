@@ -6,8 +6,13 @@ import pytest
 
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.settings import Settings
+from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Destination
 
-UP = "ups_1"
+_SPOKEN = PROVIDERS["openai"]
+UP = Destination(
+    id="ups_1", organization="default", name="openai", provider=_SPOKEN, base_url="", default=True, secret=None
+)
 
 
 class Bench:
@@ -33,7 +38,7 @@ class Bench:
         self.breakers.note(UP, "ok", status)
 
     def open(self) -> bool:
-        return self.breakers.wait(UP) > 0
+        return self.breakers.wait(UP.id) > 0
 
 
 def test_failures_in_a_row_open_it_and_the_refusal_says_when_to_come_back() -> None:
@@ -93,7 +98,7 @@ def test_the_pause_doubles_up_to_the_longest() -> None:
     bench = Bench(breaker_max_pause=10.0)
     bench.fail(3)
     for pause in (4.0, 8.0, 10.0, 10.0):
-        assert bench.breakers.wait(UP) == pause
+        assert bench.breakers.wait(UP.id) == pause
         bench.now += pause
         bench.fail()
     assert bench.told[-1] == (7, 10.0)
@@ -116,7 +121,7 @@ def test_calls_that_began_before_it_opened_change_nothing() -> None:
     bench.breakers.answered(UP, 200)
     bench.breakers.answered(UP, 500)
     bench.breakers.note(UP, "upstream_timeout", None)
-    assert bench.breakers.wait(UP) == 4.0
+    assert bench.breakers.wait(UP.id) == 4.0
     assert bench.told == [(3, 4.0)]
 
 
