@@ -61,7 +61,7 @@ _OWN = frozenset(
 _HEADERS = {
     "openai": _OWN | {b"accept", b"authorization", b"openai-beta", b"idempotency-key"},
     "azure": _OWN | {b"accept", b"api-key", b"openai-beta", b"idempotency-key"},
-    "anthropic": _OWN | {b"accept", b"x-api-key", b"anthropic-version", b"anthropic-beta"},
+    "anthropic": _OWN | {b"accept", b"x-api-key", b"anthropic-version", b"anthropic-beta", b"idempotency-key"},
     "gemini": _OWN | {b"accept", b"x-goog-api-key"},
     "crm": _OWN | {b"accept", b"authorization", b"x-tenant"},
 }

@@ -351,8 +351,9 @@ from gateway.settings import load_settings
 async def main():
     stop = asyncio.Event()
     settings = load_settings({"data": sys.argv[1], "port": 0}, env={})
-    socket = listener.bind("127.0.0.1", 0, shared=True).detach()
-    await app._data(settings, "boot_look", stop, Background(stop), lambda report: stop.set(), socket, asyncio.Event())
+    descriptor = listener.bind("127.0.0.1", 0, shared=True).detach()
+    ready = lambda report: stop.set()
+    await app._data(settings, "boot_look", stop, Background(stop), ready, descriptor, asyncio.Event())
 
 asyncio.run(main())
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
