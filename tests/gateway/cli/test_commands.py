@@ -200,7 +200,7 @@ def test_headers_of_an_upstream_are_shown_and_on_record(at: Run) -> None:
         at("upstreams", "add", "openai", "--key-env", "KEY", "--json", *header, KEY="sk-x").json["headers"] == headers
     )
     assert at("upstreams", "list", "--json").json[0]["headers"] == headers
-    assert orjson.loads(at("audit", "list", "--json").out.splitlines()[-1])["entry"]["headers_json"] == headers
+    assert orjson.loads(at("audit", "list", "--json").out.splitlines()[-1])["entry"]["headers"] == headers
     at("upstreams", "add", "openai", "--key-env", "KEY", "--replace", KEY="sk-x")
     assert at("upstreams", "list", "--json").json[0]["headers"] == {}
 
