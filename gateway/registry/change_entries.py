@@ -50,6 +50,7 @@ def binding(row: Binding, replaced: Binding | None = None) -> Fields:
 
 
 def upstream(row: Upstream) -> Fields:
+    headers = {"headers_json": document(row.headers)} if row.headers else {}
     return {
         "upstream": row.id,
         "upstream_name": row.name,
@@ -58,6 +59,7 @@ def upstream(row: Upstream) -> Fields:
         "is_default": row.is_default,
         "has_secret": row.secret is not None,
         "secret_version": row.version,
+        **headers,
     }
 
 
