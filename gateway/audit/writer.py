@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from gateway.audit import storage
+from gateway.audit.balances import Balance, Key
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Intent
@@ -47,6 +48,7 @@ QUEUE: Final = 4096  # intents that may wait: about a second of work
 BATCH: Final = 512
 HOLD_SECONDS: Final = 0.001  # how long a busy loop may add to a group before the group is committed
 OWED_SECONDS: Final = 1.0  # how soon what is owed is tried again if there is no other traffic
+BALANCES: Final = 8192  # that are shown to readers
 RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log can be written
 
 
@@ -96,6 +98,8 @@ class AuditWriter:
         self._in_hand: list[_Job] = []  # what the thread has taken from the queue and not answered
         self._death: Future[None] = Future()  # gets the exception that ended the thread
         self._death.set_running_or_notify_cancel()
+        # The balances that the last commits left, and when: advice for readers in any thread, never changed.
+        self.balances: dict[Key, tuple[Balance, float]] = {}
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # raises here, not at the first entry
@@ -295,6 +299,7 @@ class AuditWriter:
             # No waiter is woken before this returns. Afterwards the entries survive a power failure.
             db.execute("COMMIT")
             self._committed = time.monotonic()
+            self._publish(transaction)
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread must go on, and every waiter be told
             self._fail(jobs, error, in_doubt=attempted)
@@ -302,6 +307,15 @@ class AuditWriter:
             if locked:
                 self._lock.release()
         self._settle(jobs)
+
+    def _publish(self, transaction: Transaction) -> None:
+        """Show the balances as this commit has left them."""
+        shown = self.balances
+        for key, balance in transaction.balances.found.items():
+            shown.pop(key, None)  # so that the oldest ones stand first
+            shown[key] = balance, self._committed
+        while len(shown) > BALANCES:
+            del shown[next(iter(shown))]
 
     def _connected(self) -> sqlite3.Connection:
         """The connection; a new one if the last one failed."""

@@ -13,6 +13,7 @@ import time
 
 from gateway.audit.entry import commitment, document
 from gateway.audit.intents import Completed, Decided
+from gateway.dataplane import budget
 from gateway.dataplane.exchange import Exchange
 
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
@@ -54,6 +55,8 @@ def decided(exchange: Exchange) -> Decided:
         fields["forwarded_commitment"] = commitment(exchange.salt, "forwarded_body", call.raw)
     if exchange.shadow:
         fields["shadow_json"] = exchange.shadow
+    if exchange.output_limit is not None:
+        fields["output_limit"] = exchange.output_limit
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,
@@ -67,6 +70,7 @@ def decided(exchange: Exchange) -> Decided:
         fields=fields,
         private=authorization.kept_input,
         salt=exchange.salt,
+        reservation=exchange.reservation,
     )
 
 
@@ -111,6 +115,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         status=exchange.status,
         input_tokens=None if usage is None else usage.input,
         output_tokens=None if usage is None else usage.output,
+        settled=budget.settled(exchange, outcome),
         epoch=exchange.epochs.value,
         fields=fields,
     )

@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
@@ -34,6 +33,8 @@ from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
 from gateway.dataplane import evidence, preconditions
+from gateway.dataplane.budget import Budget
+from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.exchange import Exchange
@@ -83,6 +84,7 @@ class DataPlane:
         refusals: Refusals,
         contacts: Contacts,
         client: UpstreamClient,
+        budget: Budget,
         requests: RequestLog | None = None,
     ) -> None:
         self._settings = settings
@@ -94,6 +96,7 @@ class DataPlane:
         self._refusals = refusals
         self._contacts = contacts
         self._client = client
+        self._budget = budget
         self._requests = requests
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
@@ -239,13 +242,20 @@ class DataPlane:
         assert match is not None
         began = time.monotonic()
         ends = began + self._settings.policy_deadline_ms / 1000
-        found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        document, now_ns = found.input, found.now_ns
+        now_ns = time.time_ns()
+        usage = self._budget.usage(principal, now_ns)
+        found = authorization.decide(judges, principal, call, now_ns, foreign=foreign, ends=ends, usage=usage)
+        document = found.input
+        apply = functools.partial(obliged, match.destination.provider)
+        if found.allow:
+            found, exchange.output_limit = self._budget.with_output_limit(found, principal, call, apply)
         if found.allow and found.obligations:
-            apply = functools.partial(obliged, match.destination.provider)
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
             exchange.change(changed, edits)
+        if found.allow:
+            assert exchange.call is not None
+            found, exchange.reservation = self._budget.reserve(found, principal, exchange.call)
         exchange.authorization = found
         if judges.shadows:
             ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
@@ -275,7 +285,7 @@ class DataPlane:
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
             exchange.open = False
-            raise Denied(str(committed.entry["reason"]), reasons=orjson.loads(str(committed.entry["reasons_json"])))
+            raise refusal_of_limits(committed.entry)
 
     # Carry out: steps 7 to 9
 
@@ -385,7 +395,7 @@ class DataPlane:
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+            (b"x-should-retry", b"true" if denied.retry else b"false"),
             *denied.headers,
         ]
         if denied.reason.status == 503:

@@ -41,6 +41,7 @@ Ready: TypeAlias = Callable[[dict[str, Any]], None]
 
 async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
     """A data worker, from its start to its end."""
+    from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
@@ -57,6 +58,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
     from gateway.registry.vault import Vault
     from gateway.storage.liveness import Presence
     from gateway.upstream.client import UpstreamClient
+    from gateway.usage.standing import Standing
 
     data = settings.data
     async with AsyncExitStack() as stack:
@@ -85,6 +87,8 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
+        standing = Standing(data.audit_db, writer.balances)
+        stack.callback(standing.close)
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = RequestLog("data")
@@ -99,6 +103,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, default_output=settings.default_output_tokens),
             requests=requests,
         )
 

@@ -18,6 +18,7 @@ import pytest
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
@@ -38,6 +39,7 @@ from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
+from gateway.usage.standing import Standing
 
 ORG = "default"
 ACTOR = "local:0"
@@ -349,6 +351,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(references.close)
         contacts = Contacts(data.runtime_db)
         stack.callback(contacts.close)
+        standing = Standing(data.audit_db, writer.balances)
+        stack.callback(standing.close)
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
@@ -359,6 +363,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, default_output=settings.default_output_tokens),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
