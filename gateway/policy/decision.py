@@ -105,8 +105,8 @@ def read(document: object, effect: Effect) -> Verdict:
 def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     """All bundles' verdicts as one.
 
-    Any refusal refuses, obligations add up and must not contradict each other, of each limit the lowest holds,
-    and foreign references need the word of every grant. Reasons are collected from every bundle, whichever code wins, so
+    Any refusal refuses, obligations add up and must not contradict each other, of each limit the lowest holds, and
+    foreign references need the word of every grant. Reasons are collected from every bundle, whichever code wins, so
     that they can all be mended at once.
     """
     codes: set[str] = set()
