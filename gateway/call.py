@@ -80,8 +80,9 @@ class Call:
 class Usage:
     """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output.
 
-    Of the input, `cached` were read from the provider's cache and `cache_write` written to it; of the output,
-    `reasoning` are the model's thoughts. `audio_input` and `audio_output` are parts of theirs, as are those of images.
+    Of the input, `cached` were read from the provider's cache and `cache_write` written to it, of which
+    `cache_write_1h` are kept for an hour; of the output, `reasoning` are the model's thoughts. `audio_input` and
+    `audio_output` are parts of theirs, as are those of images.
     """
 
     input: int
@@ -93,3 +94,4 @@ class Usage:
     audio_output: int = 0
     image_input: int = 0
     image_output: int = 0
+    cache_write_1h: int = 0

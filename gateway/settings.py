@@ -93,6 +93,16 @@ class DataDirectory:
         return self.path / "policies-fetch.json"
 
     @property
+    def prices(self) -> Path:
+        """The operator's own prices, unless `prices_file` names another file."""
+        return self.path / "prices.json"
+
+    @property
+    def price_table(self) -> Path:
+        """The table of prices that `gateway prices update` has written."""
+        return self.path / "prices-table.json"
+
+    @property
     def settings_file(self) -> Path:
         return self.path / FILE_NAME
 
@@ -214,6 +224,9 @@ class Settings:
     upstream_idle_timeout: float = _seconds(120.0, "how long an upstream may pause within its answer", 0.1, 3600)
     upstream_total_timeout: float = _seconds(900.0, "how long one upstream call may take in all", 0.1, 86400)
 
+    prices_file: Path | None = field(
+        default=None, metadata={"help": "file with your own prices, which come first (default: prices.json there)"}
+    )
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
     log_requests: str = field(
         default="auto",
@@ -222,6 +235,11 @@ class Settings:
             "choices": ("always", "never", "auto"),
         },
     )
+
+    @property
+    def own_prices(self) -> Path:
+        """The file with the operator's own prices, which need not exist if it is not named."""
+        return self.prices_file or self.data.prices
 
     @property
     def repository(self) -> Path:

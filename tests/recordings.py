@@ -17,11 +17,8 @@ from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
 
-COUNT, WITHOUT_BODY, REFUSED = 788, 2, 1
-"""How many there are, of how many the request was not kept, and how many are refused on purpose."""
-
-# A router's own ways to choose models and run tools.
-_REFUSED_MEMBERS = {"plugins", "preset"}
+COUNT, WITHOUT_BODY = 788, 2
+"""How many there are, and of how many the request was not kept."""
 
 # Who speaks, where a path shows another API than the name of its file.
 _BY_PATH = {
@@ -52,10 +49,6 @@ class Recording:
     @property
     def answer(self) -> bytes:
         return str(self.recorded["response"]).encode()
-
-    @property
-    def refused(self) -> bool:
-        return bool(_REFUSED_MEMBERS & (self.recorded["request"] or {}).keys())
 
     @property
     def model(self) -> str | None:

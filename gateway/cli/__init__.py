@@ -33,6 +33,7 @@ from gateway.cli import (
     orgs,
     output,
     policies,
+    prices,
     status,
     teams,
     up,
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
     app.add_typer(limits.app, name="limits")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
+    app.add_typer(prices.app, name="prices")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -222,7 +222,7 @@ def what(found: Found) -> str:
         return " ".join(filter(None, (f"{verdict}:" if call else verdict, call, f"({reasons})" if reasons else "")))
     if kind == "completed":
         tokens = f"{get('input_tokens')}+{get('output_tokens')} tokens" if get("input_tokens") else ""
-        return " ".join(filter(None, (get("outcome"), get("status"), tokens)))
+        return " ".join(filter(None, (get("outcome"), get("status"), tokens, cost(entry))))
     if kind == "change":
         shown = values | {"agent": get("agent_name") or get("agent", "")}
         members = [
@@ -238,6 +238,14 @@ def what(found: Found) -> str:
     if kind == "checkpoint":
         return f"{get('origin')} signed at size {get('size')}"
     return " ".join(f"{name}={get(name)}" for name in ("reason", "count", "previous") if get(name))
+
+
+def cost(entry: Mapping[str, object]) -> str:
+    """What a call has cost, as its `completed` entry says."""
+    from gateway.usage.prices import dollars
+
+    nanousd = entry.get("cost_nanousd")
+    return dollars(nanousd) if isinstance(nanousd, int) else ""
 
 
 def _reasons(text: str) -> str:

@@ -167,7 +167,8 @@ def _end(decision: Decision) -> str:
     if decision.completed is not None:
         duration = decision.completed.entry.get("duration_us")
         took = f", {duration // 1000:,} ms" if isinstance(duration, int) else ""
-        return f"{what(decision.completed)}{took}"
+        price = decision.completed.entry.get("price")
+        return f"{what(decision.completed)}{f' by {price}' if price else ''}{took}"
     if decision.decided.entry.get("dry_run"):
         return "a dry run: nothing was forwarded"
     return "the call is under way, or its end is not recorded yet" if decision.decided.entry.get("open") else ""

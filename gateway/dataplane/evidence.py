@@ -103,8 +103,16 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
             fields["audio_input_tokens"], fields["audio_output_tokens"] = usage.audio_input, usage.audio_output
         if usage.image_input or usage.image_output:
             fields["image_input_tokens"], fields["image_output_tokens"] = usage.image_input, usage.image_output
+        if usage.cache_write_1h:
+            fields["cache_write_1h_tokens"] = usage.cache_write_1h
     if report.seconds is not None:
         fields["audio_seconds"] = report.seconds
+    if report.images is not None:
+        fields["images"] = report.images
+    if report.service_tier is not None:
+        fields["service_tier"] = report.service_tier
+    if exchange.cost_nanousd is not None:
+        fields["cost_nanousd"], fields["price"] = exchange.cost_nanousd, exchange.price
     if exchange.detail:
         fields["detail"] = exchange.detail[:_DETAIL]
     return Completed(

@@ -71,6 +71,9 @@ class Exchange:
     response_bytes: int = 0
     response_commitment: str | None = None
     report: Report = field(default_factory=Report)
+    # What it has cost in nano-dollars, and by which price; None while that is not known.
+    cost_nanousd: int | None = None
+    price: str = ""
     # Why it failed, for the log alone.
     detail: str = ""
     # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.

@@ -37,6 +37,7 @@ from gateway.dataplane.budget import Budget
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding
 from gateway.dataplane.obliged import obliged
@@ -85,6 +86,7 @@ class DataPlane:
         contacts: Contacts,
         client: UpstreamClient,
         budget: Budget,
+        costs: Costs | None = None,
         requests: RequestLog | None = None,
     ) -> None:
         self._settings = settings
@@ -97,6 +99,7 @@ class DataPlane:
         self._contacts = contacts
         self._client = client
         self._budget = budget
+        self._costs = costs
         self._requests = requests
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
@@ -248,14 +251,16 @@ class DataPlane:
         document = found.input
         apply = functools.partial(obliged, match.destination.provider)
         if found.allow:
-            found, exchange.output_limit = self._budget.with_output_limit(found, principal, call, apply)
+            found, exchange.output_limit = self._budget.with_output_limit(
+                found, principal, call, match.destination, apply
+            )
         if found.allow and found.obligations:
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
             exchange.change(changed, edits)
         if found.allow:
             assert exchange.call is not None
-            found, exchange.reservation = self._budget.reserve(found, principal, exchange.call)
+            found, exchange.reservation = self._budget.reserve(found, principal, exchange.call, match.destination)
         exchange.authorization = found
         if judges.shadows:
             ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
@@ -365,6 +370,8 @@ class DataPlane:
 
     async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
+        if self._costs is not None and (cost := self._costs.of(exchange)) is not None:
+            exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
         try:
             await self._writer.write(evidence.completed(exchange, outcome))
         except AuditError as error:

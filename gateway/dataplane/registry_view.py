@@ -87,6 +87,7 @@ class RegistryView:
             default=row.default,
             secret=secret,
             fault=fault,
+            preset=row.provider,
         )
 
 

@@ -22,6 +22,7 @@ import orjson
 
 from gateway.dataplane.exchange import Exchange
 from gateway.logs import clean, clock, stamp
+from gateway.usage.prices import dollars
 
 SECONDS = 0.1
 """How long lines gather before they are written."""
@@ -44,6 +45,7 @@ class Line(NamedTuple):
     status: int | None
     input_tokens: int | None
     output_tokens: int | None
+    cost_nanousd: int | None
     milliseconds: int
     decision: str
 
@@ -127,6 +129,7 @@ class _Json:
         document["status"] = line.status
         document["input_tokens"] = line.input_tokens
         document["output_tokens"] = line.output_tokens
+        document["cost_nanousd"] = line.cost_nanousd
         document["milliseconds"] = line.milliseconds
         document["decision"] = line.decision or None
         return orjson.dumps(document).decode()
@@ -150,9 +153,11 @@ class _Columns:
 
     def line(self, line: Line) -> str:
         tokens = "" if line.input_tokens is None else f"{line.input_tokens}+{line.output_tokens} tokens"
+        if line.cost_nanousd is not None:
+            tokens += f" {dollars(line.cost_nanousd)}"
         outcome = self._coloured(f"{line.outcome:20}", line)
         status = "" if line.status is None else line.status
-        text = f"{clock(int(line.time))} {line.agent or '-':16} {line.subject:26} {outcome} {status:3} {tokens:>16}"
+        text = f"{clock(int(line.time))} {line.agent or '-':16} {line.subject:26} {outcome} {status:3} {tokens:>26}"
         # The decision's id is for looking up why.
         return f"{text} {line.milliseconds:6} ms  {'' if line.outcome == 'ok' else line.decision}".rstrip()
 
@@ -179,6 +184,7 @@ def _line(exchange: Exchange, request: str) -> Line:
         exchange.status,
         None if usage is None else usage.input,
         None if usage is None else usage.output,
+        exchange.cost_nanousd,
         (time.monotonic_ns() - exchange.started_monotonic_ns) // 1_000_000,
         exchange.decision_id if exchange.recorded else "",
     )

@@ -43,6 +43,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
     """A data worker, from its start to its end."""
     from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
+    from gateway.dataplane.costs import Costs
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
@@ -58,6 +59,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
     from gateway.registry.vault import Vault
     from gateway.storage.liveness import Presence
     from gateway.upstream.client import UpstreamClient
+    from gateway.usage.price_book import PriceBook
     from gateway.usage.standing import Standing
 
     data = settings.data
@@ -85,6 +87,8 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         contacts = Contacts(data.runtime_db)
         stack.callback(contacts.close)
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
+        prices = PriceBook(settings)
+        stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
         standing = Standing(data.audit_db, writer.balances)
@@ -103,7 +107,8 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             refusals=refusals,
             contacts=contacts,
             client=client,
-            budget=Budget(standing, default_output=settings.default_output_tokens),
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
+            costs=Costs(prices),
             requests=requests,
         )
 

@@ -74,7 +74,10 @@ class RegistryPort(Protocol):
     """One worker's view of the registry, for its event loop."""
 
     async def epochs(self) -> Epochs:
-        """The number of the state that is in force now, and of each part of it. Never older than the call."""
+        """The number of the state that is in force now, and of each part of it.
+
+        It may have been read in the same turn of the event loop before this call, but not before the request arrived.
+        """
         ...
 
     async def credential(self, credential_id: str) -> CredentialRow | None:

@@ -7,6 +7,7 @@ and never shares a transaction with anything.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -70,6 +71,8 @@ class RegistryReader:
     """
 
     def __init__(self, path: Path) -> None:
+        # What the current turn of a loop has read.
+        self._this_turn: tuple[asyncio.AbstractEventLoop, Epochs] | None = None
         try:
             with ExitStack() as opened:
                 self._file = opened.enter_context(closing(OpenedFile(path)))
@@ -89,6 +92,21 @@ class RegistryReader:
         self._file.close()
 
     async def epochs(self) -> Epochs:
+        # One read serves a turn of the event loop. What a connection receives is handled by a callback that is queued
+        # then, so behind `_end_turn`: a request that arrives after this read gets a read of its own.
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._read_epochs()  # a command asks, without a loop
+        if self._this_turn is None or self._this_turn[0] is not loop:
+            self._this_turn = loop, self._read_epochs()
+            loop.call_soon(self._end_turn)
+        return self._this_turn[1]
+
+    def _end_turn(self) -> None:
+        self._this_turn = None
+
+    def _read_epochs(self) -> Epochs:
         if not self._file.in_place() or not self._wal.in_place():
             raise Denied("registry_unavailable", "its files were moved, deleted or replaced: restart the gateway")
         try:

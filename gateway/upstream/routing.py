@@ -35,6 +35,8 @@ class Destination:
     secret: str | None = field(repr=False)
     # Why it cannot be used, although it is configured; empty otherwise.
     fault: str = ""
+    # What it was added as (`openai`, `groq`, `azure`, …), by which its prices are found.
+    preset: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,10 +49,15 @@ class EventSplitter:
             data = buffer
         events: list[bytes] = []
         start, search = 0, self._searched
-        while (found := _BLANK_LINE.search(data, search)) is not None:
-            end = found.end()
-            events.append(bytes(data[start:end]))
-            start = search = end
+        if data.find(b"\r") < 0:
+            # Nearly every stream: only LF ends lines, and finding two of them is much quicker than the expression.
+            while (found := data.find(b"\n\n", search)) >= 0:
+                events.append(bytes(data[start : found + 2]))
+                start = search = found + 2
+        else:
+            while (match := _BLANK_LINE.search(data, search)) is not None:
+                events.append(bytes(data[start : match.end()]))
+                start = search = match.end()
         if data is buffer:
             del buffer[:start]
         else:

@@ -35,6 +35,10 @@ class Report:
     usage: Usage | None = None
     # How much sound it was, where it is not counted in tokens.
     seconds: int | None = None
+    # How many images it made.
+    images: int | None = None
+    # How the provider says it served the call, such as `flex`, where that changes the price.
+    service_tier: str | None = None
     model: str | None = None
     # It reports a failure inside a stream, whose status was sent long ago.
     failed: bool = False

@@ -148,7 +148,10 @@ def test_following_shows_what_is_written_meanwhile(log: Log, make: Make, tmp_pat
     writer = log.writer()
     writer.write_sync(make.change(what="before"))
     output = tmp_path / "output"
-    command = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())", "audit", "list"]
+    # A shell that starts the tests in the background lets its children ignore the signal.
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from gateway.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "audit", "list"]
     with output.open("wb") as file:
         process = subprocess.Popen([*command, "--follow", "--json", "--data", log.data.path], stdout=file)
     try:

@@ -308,6 +308,7 @@ def test_two_processes_append_at_the_same_time(log: Log, make: Make, load: Calla
     """A gateway under load, and beside it a command line that opens the log anew for each of its changes."""
     process = load("boot_load")
     for _ in range(60):
+        process.wait_for(len(process.lines()) + 1)  # on a busy machine it may stand still for a while
         writer = AuditWriter(log.data, boot="boot_cli", deployment="test")
         writer.write_sync(make.change())
         writer.close()

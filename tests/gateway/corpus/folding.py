@@ -50,7 +50,8 @@ _KNOWN = (
     "container", "system", "mcp_servers", "mcp_server_name", "skills", "skill_id", "tool", "source", "url", "thread",
     "diagnostics", "previous_message_id", "compaction", "context_management", "edits", "prompt", "best_of",
     "prompt_cache_options", "comparison_response_id", "image_url", "parameters", "max_new_tokens", "betas",
-    "anthropic_beta", "input_schema", "citations", "encrypted_content", "approval_request_id",
+    "anthropic_beta", "input_schema", "citations", "encrypted_content", "approval_request_id", "plugins", "preset",
+    "enable_search", "search_parameters", "mode",
 )  # fmt: skip
 _BY_LETTERS = {_loose(name): name for name in _KNOWN}
 

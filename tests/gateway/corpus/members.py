@@ -177,7 +177,8 @@ def _duplicates() -> Iterator[Case]:
 def _other_names() -> Iterator[Case]:
     """Names by which some servers do what the documented ones say."""
     for name, value in {
-        "engine": '"mock-other"', "preset": '"x"', "plugins": "[]", "max_new_tokens": "9", "n_predict": "9",
+        "engine": '"mock-other"', "preset": '"x"', "plugins": '[{"id":"web"}]', "enable_search": "true",
+        "search_parameters": '{"mode":"on"}', "max_new_tokens": "9", "n_predict": "9",
         "num_predict": "9", "chat_template": '"x"',
         "deployment": '"mock-other"', "model_id": '"mock-other"', "modelId": '"mock-other"',
         "extra_body": '{"model":"mock-other"}', "max_output_tokens": "9",

@@ -20,8 +20,15 @@ def chat(body: Facts, action: str) -> Facts:
     references |= {("vector_store", str(each)) for listed in deep(tools, "vector_store_ids") for each in items(listed)}
     functions = [("function", each.get("name")) for each in objects(body.get("functions"))]
     searches = [] if body.get("web_search_options") is None else [("web_search", "")]
+    searches += [("web_search", "")] if body.get("enable_search") else []
+    sought = body.get("search_parameters")
+    searches += [("live_search", "")] if sought is not None and sought.get("mode") != "off" else []
+    searches += [("plugin", each.get("id")) for each in objects(body.get("plugins"))]
+    presets = [f"@preset/{each.rpartition('@preset/')[2]}" for each in [body.get("preset")] if isinstance(each, str)]
+    models = once([*names_in(body), *presets, *_moderation(body), *_models_of(tools)])
+    references |= {("preset", each.partition("@preset/")[2]) for each in models if "@preset/" in str(each)}
     return {
-        "models": once([*names_in(body), *_moderation(body), *_models_of(tools)]),
+        "models": models,
         "stream": bool(body.get("stream")),
         "limit": _limit(body, body.get("n") or 1),
         "tools": sorted([*(found for each in tools for found in _chat_tool(each)), *functions, *searches]),

@@ -20,6 +20,7 @@ from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.costs import Costs
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -39,6 +40,7 @@ from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
+from gateway.usage.price_book import PriceBook
 from gateway.usage.standing import Standing
 
 ORG = "default"
@@ -208,6 +210,7 @@ class Gateway:
     plane: DataPlane
     stop: asyncio.Event
     serving: asyncio.Task[None]
+    prices: PriceBook
     extra: dict[str, Any] = field(default_factory=dict)
 
     def request(
@@ -353,6 +356,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(contacts.close)
         standing = Standing(data.audit_db, writer.balances)
         stack.callback(standing.close)
+        prices = PriceBook(settings)
         plane = DataPlane(
             settings,
             principals=Principals(reader, peppers),
@@ -363,7 +367,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             refusals=refusals,
             contacts=contacts,
             client=client,
-            budget=Budget(standing, default_output=settings.default_output_tokens),
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
+            costs=Costs(prices),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
@@ -371,7 +376,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(
-            data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving
+            data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving, prices
         )
         try:
             async with asyncio.timeout(240):

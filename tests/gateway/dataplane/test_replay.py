@@ -17,7 +17,7 @@ from gateway.processes import local
 from gateway.registry import changes
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
-from tests.recordings import COUNT, REFUSED, WITHOUT_BODY, Recording, all_recordings
+from tests.recordings import COUNT, WITHOUT_BODY, Recording, all_recordings
 
 from .conftest import Handler, Reply, Seen, Upstream, read_reply
 from .processes import Live, write_policy
@@ -156,7 +156,7 @@ def check_completed(entry: dict[str, Any], each: Recording) -> None:
 
 
 def callable_recordings(folder: Path) -> list[Recording]:
-    return [each for each in all_recordings(folder) if each.body and not each.refused]
+    return [each for each in all_recordings(folder) if each.body]
 
 
 def run(live: Live, recordings: list[Recording], size: int | None) -> None:
@@ -183,7 +183,7 @@ def test_a_sample(live: Live, recordings_dir: Path, size: int | None) -> None:
 @pytest.mark.parametrize("size", [None, 13, 999])
 def test_all(live: Live, recordings_dir: Path, size: int | None) -> None:
     recordings = callable_recordings(recordings_dir)
-    assert len(recordings) == COUNT - WITHOUT_BODY - REFUSED
+    assert len(recordings) == COUNT - WITHOUT_BODY
     if size is not None:
         recordings = [each for each in recordings if each.recorded["stream"] or len(each.answer) < 4000]
     run(live, recordings, size)

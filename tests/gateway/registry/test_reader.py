@@ -5,13 +5,18 @@ What is read is tested where it matters: principals in `identity/`, activations 
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from gateway.errors import Denied
 from gateway.registry import reader as module
+from gateway.registry.port import Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.storage.opened_file import write_ahead_log
 from tests.gateway.conftest import Home, at_once
@@ -28,12 +33,72 @@ def test_a_credential_is_found_without_scanning(home: Home) -> None:
 
 
 def test_the_epochs_are_one_statement(home: Home) -> None:
-    """Every request reads them twice: no transaction around them, no statement for each part."""
+    """Every request asks for them twice: no transaction around them, no statement for each part."""
     reader = RegistryReader(home.data.registry_db)
     statements: list[str] = []
     reader._epochs.set_trace_callback(statements.append)
     at_once(reader.epochs())
     assert statements == [module._EPOCHS]
+    reader.close()
+
+
+LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+
+@LOOPS
+def test_one_read_serves_a_turn_of_the_loop(home: Home, make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    reader = RegistryReader(home.data.registry_db)
+    statements: list[str] = []
+    reader._epochs.set_trace_callback(statements.append)
+
+    async def request() -> None:
+        await reader.epochs()
+        await reader.epochs()
+
+    async def turns() -> None:
+        await asyncio.gather(*(request() for _ in range(10)))
+        assert len(statements) == 1
+        await asyncio.sleep(0)
+        await request()
+        assert len(statements) == 2
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(turns())
+    reader.close()
+
+
+@LOOPS
+def test_a_request_that_arrives_after_a_change_sees_it(
+    home: Home, make_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """The change and the request both come in the turn that has read the epochs before."""
+    reader = RegistryReader(home.data.registry_db)
+
+    async def changed() -> None:
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        answers: asyncio.Queue[asyncio.Task[Epochs]] = asyncio.Queue()
+
+        def arrived() -> None:
+            here.recv(1)
+            answers.put_nowait(loop.create_task(reader.epochs()))
+
+        loop.add_reader(here, arrived)
+        for way in ("received", "queued"):
+            before = await reader.epochs()
+            home.agent(f"agent-{way}")
+            assert await reader.epochs() == before  # still the same turn
+            if way == "received":
+                there.send(b"x")
+            else:
+                loop.call_soon_threadsafe(lambda: answers.put_nowait(loop.create_task(reader.epochs())))
+            assert (await (await answers.get())).authority > before.authority
+        loop.remove_reader(here)
+        here.close()
+        there.close()
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(changed())
     reader.close()
 
 

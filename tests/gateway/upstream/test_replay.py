@@ -12,7 +12,7 @@ import pytest
 
 from gateway.errors import Denied
 from gateway.upstream.providers.presets import PROVIDERS
-from tests.recordings import COUNT, REFUSED, WITHOUT_BODY, all_recordings, as_recorded
+from tests.recordings import COUNT, WITHOUT_BODY, all_recordings, as_recorded
 
 
 def test_every_request_is_a_call(recordings_dir: Path) -> None:
@@ -24,20 +24,18 @@ def test_every_request_is_a_call(recordings_dir: Path) -> None:
         try:
             call = PROVIDERS[each.provider].read(each.endpoint, each.head, each.body)
         except Denied as denied:
-            if each.refused:
-                continue
             pytest.fail(f"{each.note}: {denied.text}")
         assert (call.raw, call.body) == (each.body, each.recorded["request"])
         assert call.model == each.model, each.note
         assert call.stream == each.recorded["stream"], each.note
         assert dict(call.query) == dict(each.head.query)
         calls += 1
-    assert (seen, calls) == (COUNT, COUNT - WITHOUT_BODY - REFUSED)
+    assert (seen, calls) == (COUNT, COUNT - WITHOUT_BODY)
 
 
 def test_a_call_goes_where_it_went(recordings_dir: Path) -> None:
     for each in all_recordings(recordings_dir):
-        if each.recorded["request"] is None or each.refused:
+        if each.recorded["request"] is None:
             continue
         provider = PROVIDERS[each.provider]
         call = provider.read(each.endpoint, each.head, each.body)

@@ -11,6 +11,7 @@ from gateway.call import Call, Reference, Tool
 from gateway.errors import Denied
 from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
+from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 
@@ -61,7 +62,54 @@ def refused(action: str, **given: Any) -> str:
     ],
 )  # fmt: skip
 def test_members_that_nobody_reads(action: str, name: str, value: object) -> None:
+    if action == "chat.completions" and name in switches.NAMES:
+        return  # they are read there
     assert name in refused(action, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "tools", "left"),
+    [
+        ({"plugins": [{"id": "web", "max_results": 3}]}, [Tool("plugin", "web")], {}),
+        ({"plugins": []}, [], None),
+        (
+            {"plugins": [{"id": "web"}, {"id": "file-parser", "pdf": {"engine": "pdf-text"}}]},
+            [Tool("plugin", "web"), Tool("plugin", "file-parser")],
+            {"plugins": [{"id": "file-parser", "pdf": {"engine": "pdf-text"}}]},
+        ),
+        ({"search_parameters": {"mode": "auto", "sources": [{"type": "web"}]}}, [Tool("live_search", "")], {}),
+        ({"search_parameters": {"mode": "off"}}, [], None),
+        ({"enable_search": True}, [Tool("web_search", "")], {}),
+        ({"enable_search": False}, [], None),
+    ],
+)
+def test_what_switches_on_a_tool_is_one(given: dict[str, Any], tools: list[Tool], left: dict[str, Any] | None) -> None:
+    """`left` is what remains once `web`, `live_search` and `web_search` are taken out; None if nothing was there."""
+    call = read("chat.completions", **given)
+    assert list(call.tools) == tools
+    changed, names = ROUTER.edit(call, Edits(strip_tools=frozenset({"web", "live_search", "web_search"})))
+    if left is None:
+        assert (changed, names) == (call, ())
+    else:
+        assert (changed.body, names) == (PLAIN["chat.completions"] | left, ("strip_tools",))
+        assert ROUTER.read(endpoint("chat.completions"), Head(), changed.raw) == changed
+
+
+@pytest.mark.parametrize(
+    ("given", "models"),
+    [
+        ({"preset": "x"}, ("m", "@preset/x")),
+        ({"preset": "@preset/x"}, ("m", "@preset/x")),
+        ({"model": "@preset/x"}, ("@preset/x",)),
+        ({"model": "m@preset/x"}, ("m@preset/x",)),
+    ],
+)
+def test_a_preset_is_foreign_state_and_a_model_of_its_own(given: dict[str, Any], models: tuple[str, ...]) -> None:
+    call = read("chat.completions", **given)
+    assert (call.models, call.references) == (models, (Reference("preset", "x"),))
+    changed, names = ROUTER.edit(call, Edits(model="n"))
+    assert (changed.models, changed.references, names) == (("n",), (), ("model",))
+    assert changed.body == PLAIN["chat.completions"] | {"model": "n"}
 
 
 @pytest.mark.parametrize("action", PLAIN)

@@ -76,12 +76,14 @@ class Answers:
         fresh = count(self._usage, "input_tokens")
         if fresh is None:
             return
+        report.service_tier = text(self._usage.get("service_tier")) or report.service_tier
         read, written = count(self._usage, "cache_read_input_tokens"), count(self._usage, "cache_creation_input_tokens")
         report.usage = Usage(
             input=fresh + (read or 0) + (written or 0),
             output=count(self._usage, "output_tokens") or 0,
             cached=read or 0,
             cache_write=written or 0,
+            cache_write_1h=count(self._usage.get("cache_creation"), "ephemeral_1h_input_tokens") or 0,
         )
 
 

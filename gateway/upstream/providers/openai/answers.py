@@ -31,6 +31,7 @@ class Answers:
                 keep(report, "completion", document.get("id"))
         if (usage := read_usage(document)) is not None:
             report.usage = usage
+        report.service_tier = text(document.get("service_tier")) or report.service_tier
         choices = document.get("choices")
         if isinstance(choices, list):
             for choice in choices:

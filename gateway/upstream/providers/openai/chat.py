@@ -15,6 +15,7 @@ from gateway.call import Call, Reference, Tool
 from gateway.upstream import strict_json
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, USAGE_EDIT
@@ -31,15 +32,19 @@ _MAX_MODELS = 32
 
 # Members by which compatible servers do what no policy could see, and why that is refused.
 _UNSEEN = {
-    **members.UNSEEN,
+    **{name: instead for name, instead in members.UNSEEN.items() if name not in switches.NAMES},
     **dict.fromkeys(("max_output_tokens", "instructions"), "this is a name of the Responses API"),
 }
+
+# Members by which the provider may take another model than that in `model`.
+_CHOICES = frozenset({"models", "fallbacks", "route", "preset"})
 
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "models", "fallbacks", "route", "messages", "stream", "stream_options", "tools", "tool_choice"}
     | {"functions", "web_search_options", "n", "store", "moderation"}
     | set(LIMITS)
+    | switches.NAMES
     | _UNSEEN.keys()
 )
 _MESSAGE_NAMES = frozenset({"role", "content", "audio", "tool_calls"})
@@ -98,7 +103,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: b
         roles=tuple(message["role"] for message in messages),
         messages=len(messages),
         system_prompts=tuple(digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
-        references=_references(body, messages),
+        references=_references(body, models, messages),
         stores=members.boolean(body.get("store"), "store"),
         modalities=_modalities(body, messages),
     )
@@ -124,7 +129,7 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         names.append(TOOLS_EDIT)
     if edits.model is not None:
         # A list of models to fall back on would bring the others back.
-        kept = {name: value for name, value in body.items() if name not in ("models", "fallbacks", "route")}
+        kept = {name: value for name, value in body.items() if name not in _CHOICES}
         kept["model"] = edits.model
         if kept != body:
             body = kept
@@ -141,7 +146,7 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         max_output_tokens=limit,
         tools=tools,
         # A tool that is gone looks into nothing.
-        references=_references(body, body["messages"]),
+        references=_references(body, models, body["messages"]),
     )
     return changed, tuple(names)
 
@@ -166,6 +171,7 @@ def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
                 del kept[name]
     if "web_search" in unwanted:
         kept.pop("web_search_options", None)
+    kept = switches.without(kept, unwanted)
     # The choice may name a tool that is gone, or demand one where none is left.
     for name in ("tool_choice", "function_call"):
         if isinstance(kept.get(name), dict) or not kept.keys() & {"tools", "functions"}:
@@ -207,6 +213,7 @@ def _models(body: dict[str, Any], named: str | None) -> tuple[str, ...]:
                     members.refuse(f"an object in `{name}` must have the member `model` and no other")
                 each = each["model"]
             found.append(members.model(each, f"a model in `{name}`"))
+    found += switches.models(body)
     if body.get("route") not in (None, "fallback"):
         members.refuse('`route` must be "fallback": a request names its models itself')
     if named is not None:
@@ -277,7 +284,7 @@ def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
     tools += [Tool("function", members.text(item.get("name"), "`name` of a tool")) for item in functions]
     if body.get("web_search_options") is not None:
         tools.append(Tool("web_search", ""))
-    return tuple(tools)
+    return (*tools, *switches.tools(body))
 
 
 def _tool(item: dict[str, Any]) -> Tool:
@@ -323,9 +330,11 @@ def _modalities(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tup
     return tuple(sorted(found - {"text"}))
 
 
-def _references(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tuple[Reference, ...]:
-    """What a call can name of the provider's state: files, the audio of an earlier answer, and what tools look into."""
-    found: list[Reference] = []
+def _references(
+    body: dict[str, Any], models: Sequence[str], messages: Sequence[dict[str, Any]]
+) -> tuple[Reference, ...]:
+    """The provider's state that a call names: presets, files, audio of earlier answers, and what tools look into."""
+    found = list(switches.presets(models))
     for tool in body.get("tools") or ():
         for name, kind in _HELD.items():
             for listed in members.values_of(tool, name, _DEFINITIONS):

@@ -145,6 +145,8 @@ class MediaAnswers:
         """Read an answer that is one document, or an event of a stream."""
         if report.model is None:
             report.model = text(document.get("model"))
+        if (images := _images(document)) > 0:
+            report.images = (report.images or 0) + images
         usage = document.get("usage")
         if not isinstance(usage, dict):
             return
@@ -172,6 +174,14 @@ class MediaAnswers:
             return Event.SHOW
         self.document(document, report)
         return Event.PERHAPS_LAST
+
+
+def _images(document: dict[str, Any]) -> int:
+    """How many images a document holds or names. Of a stream each event that ends one is a document."""
+    if str(document.get("type")).startswith("image_"):
+        return 1
+    data = document.get("data")
+    return sum(isinstance(each, dict) for each in data) if isinstance(data, list) else 0
 
 
 def _without_image(data: bytes) -> bytes:

@@ -39,6 +39,7 @@ class ResponseAnswers:
             self._item(item, report)
         if (usage := read_usage(document)) is not None:
             report.usage = usage
+        report.service_tier = text(document.get("service_tier")) or report.service_tier
 
     def event(self, event: bytes, report: Report) -> Event:
         """Read one event of a stream."""

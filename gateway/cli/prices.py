@@ -1,0 +1,290 @@
+"""`gateway prices`: what models cost, by the table and by an operator's own prices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError, did_you_mean
+from gateway.processes import local
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+    from gateway.usage.prices import Price, PriceTable, Rates
+
+app = typer.Typer(no_args_is_help=True, help="Show, check and update what models cost.")
+
+_COLUMNS = ("INPUT", "CACHED", "CACHE WRITE", "OUTPUT", "OTHER")
+_NOTE = "dollars for a million tokens; the table is {version}"
+
+
+@app.command("list")
+def list_prices(
+    provider: Annotated[
+        str | None, typer.Argument(help="The provider whose models are listed; all providers otherwise.")
+    ] = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """List the providers of the table, or the models of one with the prices that are in force now."""
+    table = _table(data)
+    if provider is None:
+        rows: list[dict[str, Any]] = [
+            {"provider": name, "models": len(each.models), "also": list(each.also)}
+            for name, each in sorted(table.providers.items())
+        ]
+        if as_json:
+            typer.echo(json.dumps({"version": table.version, "providers": rows}, indent=2))
+            return
+        output.print_table(
+            ("PROVIDER", "MODELS", "ALSO THOSE OF"),
+            [(each["provider"], str(each["models"]), ", ".join(each["also"])) for each in rows],
+            empty="the table is empty",
+        )
+        output.note(f"the table is {table.version}; `gateway prices list PROVIDER` shows prices")
+        return
+    if (models := table.providers.get(provider)) is None:
+        hint = did_you_mean(provider, table.providers, "type `gateway prices list` to see the providers")
+        raise GatewayError("unknown_provider", f"no prices of provider `{provider}`", subject=provider, hint=hint)
+    found = []
+    for each in models.models:
+        name = each.id.partition("/")[2]
+        price = table.find(provider, "", _sample(each.names), output.now_ns(), "")
+        if price is not None:
+            found.append((name, price))
+    if as_json:
+        typer.echo(json.dumps([{"model": name, **_document(price)} for name, price in found], indent=2))
+        return
+    output.print_table(("MODEL", *_COLUMNS), [(name, *_cells(price)) for name, price in found], empty="none of its own")
+    if models.also:
+        output.note(f"also the models of {', '.join(models.also)}")
+    output.note(_NOTE.format(version=table.version))
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="A model's name, as requests or answers have it.")],
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", help="Only at this upstream; at all of the organization otherwise.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="The prices at this time; now otherwise.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Show what a model costs at each upstream, and by which entry of which table."""
+    table = _table(data)
+    at_ns = output.now_ns() if at is None else output.parse_time(at)
+    places = _places(data, organization, upstream) or [(name, "") for name in sorted(table.providers)]
+    found = [
+        (name or provider, price)
+        for provider, name in places
+        if (price := table.find(provider, name, model, at_ns, organization)) is not None
+    ]
+    if not found:
+        where = f" at upstream `{upstream}`" if upstream else ""
+        known = {name for provider, _ in places if provider in table.providers for name in _names(table, provider)}
+        hint = did_you_mean(model, known, f"write its price into {_settings(data).own_prices}, see docs/usage.md")
+        raise GatewayError("unknown_model", f"model `{model}` has no price{where}", subject=model, hint=hint)
+    if as_json:
+        typer.echo(json.dumps([{"at": place, **_document(price)} for place, price in found], indent=2))
+        return
+    output.print_table(
+        ("AT", *_COLUMNS, "ENTRY"),
+        [(place, *_cells(price), price.name) for place, price in found],
+        empty="no prices",
+    )
+    for place, price in found:
+        for line in _more(price):
+            output.note(f"{place}: {line}")
+    output.note("dollars for a million tokens")
+
+
+@app.command()
+def update(data: Data = DATA, as_json: Json = False) -> None:
+    """Make a new table from the installed package `genai-prices`. Running gateways read it within seconds.
+
+    An operator's own prices stay as they are, and come first.
+    """
+    import hashlib
+
+    from gateway.registry import price_changes
+    from gateway.usage import price_files, refresh
+
+    settings = _settings(data)
+    document, left_out = refresh.table()
+    raw = refresh.dump(document)
+    price_files.read(raw, "the new table")  # what could not be read back must not replace anything
+    path = settings.data.price_table
+    before = price_files.newest(path).version
+    updated = before != document["version"]
+    if updated:
+        with local.changing(data) as registry, price_files.replacing(path, raw):
+            price_changes.record_update(
+                registry,
+                actor=local.actor(),
+                before=before,
+                version=document["version"],
+                source=document["source"],
+                digest=hashlib.sha256(raw).hexdigest(),
+            )
+    if as_json:
+        shown = {"updated": updated, "before": before, "version": document["version"], "left_out": left_out}
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    if updated:
+        typer.echo(f"the table is {document['version']} now; it was {before}")
+    else:
+        typer.echo(f"the table is {before}, which is what the installed genai-prices has")
+        output.note("a newer one: `pip install --upgrade genai-prices`, then this again")
+    for line in left_out if updated else ():
+        output.note(f"without a price: {line}")
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="A file with your own prices; by default the one that is in force.")
+    ] = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Check a file with your own prices, and name what it prices. Exit code 1 if it cannot be used."""
+    from gateway.usage import price_files
+
+    settings = _settings(data)
+    table = price_files.newest(settings.data.price_table)
+    path = file or settings.own_prices
+    if file is None and settings.prices_file is None and not path.exists():
+        found: dict[str, Any] = {"table": table.version, "own": None}
+    else:
+        own = price_files.own_prices(path, table)
+        lists = {f"provider {name}": each for name, each in own.providers.items()}
+        lists |= {f"upstream {name}": each for name, each in own.upstreams.items()}
+        for organization, one in own.organizations.items():
+            lists |= {f"provider {name} of {organization}": each for name, each in one.providers.items()}
+            lists |= {f"upstream {name} of {organization}": each for name, each in one.upstreams.items()}
+        prices = {where: [model.id.rpartition("/")[2] for model in each.models] for where, each in lists.items()}
+        found = {"table": table.version, "own": {"file": str(path), "version": own.version, "prices": prices}}
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    typer.echo(f"the table {table.version} of {table.date} ({table.source})")
+    if found["own"] is None:
+        output.note(f"no prices of your own: they would be in {path}")
+        return
+    typer.echo(f"{path} is {found['own']['version']}")
+    for where, names in found["own"]["prices"].items():
+        typer.echo(f"  {output.printable(where)}: {output.printable(output.names(names, 'nothing'))}")
+
+
+# ---- parts
+
+
+def _settings(data: Path) -> Settings:
+    from gateway.settings import load_settings
+
+    settings = load_settings({"data": data})
+    settings.data.check()
+    return settings
+
+
+def _table(data: Path) -> PriceTable:
+    from gateway.usage import price_files
+
+    return price_files.load(_settings(data))
+
+
+def _places(data: Path, organization: str, upstream: str | None) -> list[tuple[str, str]]:
+    """Where a model could be called: the upstreams of an organization, each a provider and a name."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        upstreams = {each.name: each.provider for each in queries.upstreams(registry, organization)}
+    if upstream is None:
+        return [(provider, name) for name, provider in upstreams.items()]
+    if upstream not in upstreams:
+        hint = did_you_mean(upstream, upstreams, "type `gateway upstreams list` to see the upstreams")
+        raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
+    return [(upstreams[upstream], upstream)]
+
+
+def _names(table: PriceTable, provider: str) -> set[str]:
+    models = table.providers[provider]
+    lists = [models, *(table.providers[each] for each in models.also if each in table.providers)]
+    return {_sample(model.names) for each in lists for model in each.models}
+
+
+def _sample(names: tuple[str, ...]) -> str:
+    """One name that these mean."""
+    plain = [name for name in names if "*" not in name and "#" not in name]
+    return (plain or [names[0].replace("*", "").replace("#", "0")])[0]
+
+
+def _amount(nano: int) -> str:
+    """Dollars for a million tokens, exactly."""
+    whole, rest = divmod(nano, 10**9)
+    text = f"{rest:09d}".rstrip("0")
+    return f"{whole}.{text.ljust(2, '0')}"
+
+
+def _cells(price: Price) -> tuple[str, ...]:
+    rates = price.rates
+    parts = dict((*rates.input_parts, *rates.output_parts))
+    cached, written = (_amount(parts.pop(name)) if name in parts else "" for name in ("cached", "cache_write"))
+    other = [f"{name} {_amount(rate)}" for name, rate in parts.items()]
+    if rates.cache_write_1h is not None:
+        other.append(f"cache_write_1h {_amount(rates.cache_write_1h)}")
+    other += [f"{name} {_amount(rate)}" for name, rate in _pieces(rates).items()]
+    if price.above:
+        other.append(f"dearer above {price.above[-1][0]:,}")
+    if price.service_tiers:
+        other.append(f"{', '.join(price.service_tiers)} differ")
+    return _amount(rates.input), cached, written, _amount(rates.output), ", ".join(other)
+
+
+def _pieces(rates: Rates) -> dict[str, int]:
+    found = {"hour": rates.hour, "request": rates.request, "image": rates.image}
+    return {name: rate for name, rate in found.items() if rate}
+
+
+def _more(price: Price) -> list[str]:
+    """The rates of a price that apply to some calls only."""
+    lines = []
+    for name, each in (("", price), *price.service_tiers.items()):
+        steps = [(0, each.rates)] if name else []
+        for start, rates in [*steps, *reversed(each.above)]:
+            when = " and ".join(filter(None, (name, f"above {start:,} tokens of input" if start else "")))
+            shown = {
+                "input": rates.input,
+                "output": rates.output,
+                **dict(rates.input_parts),
+                **dict(rates.output_parts),
+            }
+            lines.append(f"{when}: " + ", ".join(f"{what} {_amount(rate)}" for what, rate in shown.items()))
+    return lines
+
+
+def _document(price: Price) -> dict[str, Any]:
+    """A price for programs, in the format of the files."""
+    document = _rates_document(price.rates)
+    if price.above:
+        document["above"] = [{"input_tokens": start, **_rates_document(each)} for start, each in reversed(price.above)]
+    if price.service_tiers:
+        document["service_tiers"] = {name: _document(each)["rates"] for name, each in price.service_tiers.items()}
+    return {"entry": price.id, "version": price.version, "rates": document}
+
+
+def _rates_document(rates: Rates) -> dict[str, Any]:
+    amounts = {"input": rates.input, "output": rates.output, **dict(rates.input_parts), **dict(rates.output_parts)}
+    if rates.cache_write_1h is not None:
+        amounts["cache_write_1h"] = rates.cache_write_1h
+    amounts |= _pieces(rates)
+    return {name: _amount(rate) for name, rate in amounts.items()}

@@ -1,0 +1,332 @@
+"""Prices of models, and what a call costs: integers all the way, in nano-dollars.
+
+A rate is nano-dollars for a million tokens, so that every published price is a whole number. The parts of a call are
+added up exactly and the sum is rounded once, up to the next nano-dollar: a cost is never too low. A price knows the
+counts in `gateway.call.Usage`; what a provider charges besides them, such as the searches of a hosted tool, it does not
+hold. Nothing here reads a file: `price_files.py` does. Format: schemas/prices.schema.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.call import Usage
+
+NANO: Final = 10**9
+"""Nano-dollars in a dollar."""
+
+MOST: Final = 2**53 - 1
+"""The most that one call can cost, some nine million dollars: the largest integer that the log can hold."""
+
+_MILLION: Final = 10**6
+_HOUR: Final = 3600
+_DAY_NS: Final = 86_400 * 10**9
+_MAX_FOUND: Final = 4096  # names of models that are remembered; clients choose them
+_MAX_NAME: Final = 256  # longer names are of no model
+
+INPUT_PARTS: Final = ("cached", "cache_write", "audio_input", "image_input")
+OUTPUT_PARTS: Final = ("reasoning", "audio_output", "image_output")
+"""Members of `Usage` that may have rates of their own. Without one they cost what other input or output does."""
+
+_MODALITIES: Final = {
+    "audio_input": "audio",
+    "audio_output": "audio",
+    "image_input": "image",
+    "image_output": "image",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What each thing costs: tokens by the million, sound by the hour, requests and images by the piece.
+
+    `input_parts` and `output_parts` are pairs of a member of `Usage` and its rate. `cache_write_1h` is the rate of
+    those tokens written to the cache that are kept longer; None if it is no other than that of `cache_write`.
+    """
+
+    input: int = 0
+    output: int = 0
+    input_parts: tuple[tuple[str, int], ...] = ()
+    output_parts: tuple[tuple[str, int], ...] = ()
+    cache_write_1h: int | None = None
+    hour: int = 0
+    minimum_seconds: int = 0
+    request: int = 0
+    image: int = 0
+
+    def tokens(self, usage: Usage) -> int:
+        """The cost of the tokens, in millionths of nano-dollars.
+
+        Parts that overlap, such as sound that was cached, are charged as both: the provider does not tell how much.
+        """
+        total, rest = 0, usage.input
+        for name, rate in self.input_parts:
+            count: int = getattr(usage, name)
+            total += count * rate
+            rest -= count
+        if self.cache_write_1h is not None and usage.cache_write_1h:
+            shorter = dict(self.input_parts).get("cache_write", self.input)
+            total += usage.cache_write_1h * (self.cache_write_1h - shorter)
+        if rest > 0:
+            total += rest * self.input
+        rest = usage.output
+        for name, rate in self.output_parts:
+            count = getattr(usage, name)
+            total += count * rate
+            rest -= count
+        if rest > 0:
+            total += rest * self.output
+        return total
+
+    def highest(self, modalities: Collection[str] | None) -> tuple[int, int]:
+        """The highest rates of an input and an output token, where only these kinds of content besides text occur."""
+
+        def possible(parts: Sequence[tuple[str, int]]) -> list[int]:
+            return [
+                rate for name, rate in parts if modalities is None or _MODALITIES.get(name, "") in ("", *modalities)
+            ]
+
+        into = max([self.input, self.cache_write_1h or 0, *possible(self.input_parts)])
+        return into, max([self.output, *possible(self.output_parts)])
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one model costs at one time.
+
+    `above` holds other rates for the whole of a call whose input is larger than a number of tokens, the largest number
+    first. `service_tiers` are the prices of the provider's ways to serve a call faster or cheaper, by their names.
+    """
+
+    id: str
+    """The entry of the table: a provider and a model, as in `openai/gpt-4o`."""
+    version: str
+    """The version of the table that the entry is from."""
+    rates: Rates
+    above: tuple[tuple[int, Rates], ...] = ()
+    service_tiers: Mapping[str, Price] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The price as the log names it: `openai/gpt-4o@VERSION`."""
+        return f"{self.id}@{self.version}"
+
+    def cost(
+        self, usage: Usage | None, *, seconds: int = 0, images: int = 0, requests: int = 1, service_tier: str = ""
+    ) -> int:
+        """What a call costs in nano-dollars: the exact sum, rounded up once. At most `MOST`.
+
+        `usage` is None where only seconds, images or requests were reported. `service_tier` is what the answer names.
+        """
+        price = self.service_tiers.get(service_tier, self) if service_tier else self
+        rates = price._rates(0 if usage is None else usage.input)
+        tokens = 0 if usage is None else rates.tokens(usage)
+        billed = max(seconds, rates.minimum_seconds) if seconds else 0
+        exact = tokens * _HOUR + billed * rates.hour * _MILLION
+        whole = -(-exact // (_MILLION * _HOUR)) + requests * rates.request + images * rates.image
+        return min(max(whole, 0), MOST)
+
+    def ceiling(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        seconds: int = 0,
+        images: int = 0,
+        requests: int = 1,
+        service_tier: str | None = "",
+        modalities: Collection[str] | None = None,
+    ) -> int:
+        """The most that a call with no more than this can cost in nano-dollars, however the tokens are counted.
+
+        Every token counts as the dearest kind: cached or written to the cache, sound, image or thought; `modalities`
+        leaves out kinds that the call cannot have. Rates by the length of the input are those of any length up to
+        `input_tokens`. `service_tier` is the one that the call asks for; None means any.
+        """
+        if service_tier is None:
+            prices = [self, *self.service_tiers.values()]
+        else:
+            # A provider may serve a call that asks for a tier in the usual way.
+            prices = [self, self.service_tiers.get(service_tier, self)]
+        most = 0
+        for price in prices:
+            for rates in (price.rates, *(each for start, each in price.above if input_tokens > start)):
+                into, out = rates.highest(modalities)
+                billed = max(seconds, rates.minimum_seconds) if seconds else 0
+                exact = (input_tokens * into + output_tokens * out) * _HOUR + billed * rates.hour * _MILLION
+                whole = -(-exact // (_MILLION * _HOUR)) + requests * rates.request + images * rates.image
+                most = max(most, whole)
+        return min(most, MOST)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens cost anything by this price."""
+        every = (self, *self.service_tiers.values())
+        return any(
+            rates.highest(None) != (0, 0) for each in every for rates in (each.rates, *(r for _, r in each.above))
+        )
+
+    def _rates(self, input_tokens: int) -> Rates:
+        for start, rates in self.above:
+            if input_tokens > start:
+                return rates
+        return self.rates
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A price and when it applies: from a time on, perhaps only between two times of each day (UTC, nanoseconds)."""
+
+    price: Price
+    from_ns: int = 0
+    hours: tuple[int, int] | None = None
+
+    def applies(self, at_ns: int) -> bool:
+        if at_ns < self.from_ns:
+            return False
+        if self.hours is None:
+            return True
+        begin, end = self.hours
+        now = at_ns % _DAY_NS
+        return begin <= now < end if begin <= end else now >= begin or now < end
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One entry of a table: the names it goes by, and its prices in the order of their times.
+
+    In a name `*` stands for any characters and `#` for a digit. `excluded` are names that it does not go by.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    periods: tuple[Period, ...]
+    excluded: tuple[str, ...] = ()
+
+
+class ModelList:
+    """The models of one provider, found by the names that requests use. Capital letters count as small ones.
+
+    `also` are other lists to look in afterwards: a provider that serves other makers' models at their prices.
+    """
+
+    def __init__(self, models: Sequence[Model], also: Sequence[str] = ()) -> None:
+        self.models = tuple(models)
+        self.also = tuple(also)
+        self._exact: dict[str, Model] = {}
+        self._patterns: list[tuple[re.Pattern[str], re.Pattern[str] | None, Model]] = []
+        for each in models:
+            wild = [name for name in each.names if "*" in name or "#" in name]
+            for name in each.names:
+                if name not in wild:
+                    self._exact.setdefault(name.lower(), each)
+            if wild:
+                self._patterns.append((_pattern(wild), _pattern(each.excluded) if each.excluded else None, each))
+
+    def find(self, name: str) -> Model | None:
+        """The model of this name: one that has exactly it, or the first with a pattern for it."""
+        name = name.lower()
+        for spelled in dict.fromkeys((name, _COMPACT.sub(r"-\1-\2-\3", name))):
+            if (exact := self._exact.get(spelled)) is not None:
+                return exact
+            for pattern, excluded, model in self._patterns:
+                if pattern.fullmatch(spelled) and not (excluded and excluded.fullmatch(spelled)):
+                    return model
+        return None
+
+
+# Some clients write `-20251211` where the provider writes `-2025-12-11`.
+_COMPACT = re.compile(r"-(20[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?=-|:|$)", re.ASCII)
+
+
+def _pattern(names: Sequence[str]) -> re.Pattern[str]:
+    parts = (re.escape(name.lower()).replace(r"\*", ".*").replace(r"\#", "[0-9]") for name in names)
+    return re.compile("|".join(f"(?:{part})" for part in parts), re.ASCII | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrices:
+    """Prices that an operator has agreed on, by the upstream's name or by the provider."""
+
+    upstreams: Mapping[str, ModelList] = field(default_factory=dict)
+    providers: Mapping[str, ModelList] = field(default_factory=dict)
+
+    def lists(self, provider: str, upstream: str) -> list[ModelList]:
+        found = self.upstreams.get(upstream), self.providers.get(provider)
+        return [each for each in found if each is not None]
+
+
+class PriceTable:
+    """All prices as of one reading of the files: an operator's own, and those of the table. Immutable.
+
+    An organization's own prices come first, then those of all organizations, then the table's; of own prices, those of
+    the upstream come before those of its provider.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        providers: Mapping[str, ModelList],
+        *,
+        own: OwnPrices | None = None,
+        organizations: Mapping[str, OwnPrices] | None = None,
+    ) -> None:
+        self.version = version
+        self.providers = providers
+        self.own = own or OwnPrices()
+        self.organizations = organizations or {}
+        # What was found, so that a request costs one look into a dictionary.
+        self._found: dict[tuple[str, str, str, str], tuple[Period, ...]] = {}
+
+    def find(self, provider: str, upstream: str, model: str, at_ns: int, organization: str) -> Price | None:
+        """What a model costs at a time; None if nobody has said so.
+
+        `provider` is what the upstream was added as (`openai`, `groq`, `azure`, …), not the family of its API.
+        `upstream` is its name.
+        """
+        key = (provider, upstream, model, organization)
+        periods = self._found.get(key)
+        if periods is None:
+            periods = self._periods(*key)
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            self._found[key] = periods
+        # The last one that applies counts.
+        for period in periods:
+            if period.applies(at_ns):
+                return period.price
+        return None
+
+    def model(self, provider: str, upstream: str, model: str, organization: str) -> Model | None:
+        """The entry by which a model is priced."""
+        if len(model) > _MAX_NAME:
+            return None
+        lists = []
+        for own in (self.organizations.get(organization), self.own):
+            lists += own.lists(provider, upstream) if own is not None else []
+        if (table := self.providers.get(provider)) is not None:
+            lists.append(table)
+        for each in lists:
+            if (found := each.find(model)) is not None:
+                return found
+            for name in each.also:
+                other = self.providers.get(name)
+                if other is not None and (found := other.find(model)) is not None:
+                    return found
+        return None
+
+    def _periods(self, provider: str, upstream: str, model: str, organization: str) -> tuple[Period, ...]:
+        found = self.model(provider, upstream, model, organization)
+        return () if found is None else found.periods[::-1]
+
+
+def dollars(nanousd: int) -> str:
+    """An amount for people: dollars to the micro-dollar, rounded up. `$0.0123`, `$12.00`."""
+    micro = -(-nanousd // 1000)
+    text = f"{micro // 10**6:,}.{micro % 10**6:06d}"
+    while text.endswith("0") and text[-3] != ".":
+        text = text[:-1]
+    return f"${text}"
