@@ -7,6 +7,7 @@ Specification: docs/limits.md.
 from __future__ import annotations
 
 import bisect
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -84,15 +85,14 @@ class Budget:
             if strict is None:
                 # Nothing holds this call back: it counts so much only if it is never known what it used.
                 into, out = min(len(call.raw), _UNLIMITED_INPUT), call.max_output_tokens or self._default_output
-                spend = _ceiling(prices, call, into, out, None)
+                spend = _ceiling(prices, call, into, out, modalities=None)
             elif unbounded := bounds.unbounded(call):
-                return refused(
-                    found, _unenforceable(strict, f"it has {unbounded}, which may be any number of tokens")
-                ), None
+                why = f"it has {unbounded}, which may be any number of tokens"
+                return refused(found, _unenforceable(strict, why)), None
             else:
                 # A call that still has no output limit is one without output.
                 into, out = bounds.input_tokens(call), call.max_output_tokens or 0
-                spend = _ceiling(prices, call, into, out, ())
+                spend = _ceiling(prices, call, into, out, modalities=())
                 money = next((each for each in applied if limits.is_spend(each.name)), None)
                 if money is not None and None in prices.values():
                     unpriced = next(model for model, price in prices.items() if price is None)
@@ -136,10 +136,8 @@ class Budget:
             if limits.is_tokens(limit.name):
                 room = min(room, left - into)
             else:
-                affordable = bisect.bisect_right(
-                    range(room), left, key=lambda out: _ceiling(prices, call, into, out, ())
-                )
-                room = min(room, affordable - 1)
+                cost = functools.partial(_ceiling, prices, call, into, modalities=())
+                room = bisect.bisect_right(range(max(room, 0) + 1), left, key=cost) - 1
         return room
 
 
@@ -150,7 +148,7 @@ def _as_obliged(found: Authorization, call: Call) -> Call:
 
 
 def _ceiling(
-    prices: Mapping[str, Price | None], call: Call, into: int, out: int, modalities: Collection[str] | None
+    prices: Mapping[str, Price | None], call: Call, into: int, out: int, *, modalities: Collection[str] | None
 ) -> int:
     """The most that the call can cost: by the dearest of its models, since the provider may use any."""
     asked = (call.body or {}).get("service_tier")
