@@ -252,13 +252,13 @@ def _walks(db: sqlite3.Connection, filters: Filters) -> Iterator[tuple[str, dict
     if filters.organization is not None and filters.agent is None:
         logs = "SELECT id, size FROM log WHERE organization = ? ORDER BY epoch DESC"
         for log_id, size in db.execute(logs, (filters.organization,)).fetchall():
-            first, end = _between(db, f"log_id = {int(log_id)} AND seq >= ? ORDER BY seq", size, since, until)
+            first, end = between(db, f"log_id = {int(log_id)} AND seq >= ? ORDER BY seq", size, since, until)
             bounds = {"log": log_id, "first": first, "end": end}
             yield "entry.log_id = :log AND entry.seq >= :first AND entry.seq < :end ORDER BY entry.seq", bounds
         return
     since = None if since is None else since - _OUT_OF_ORDER_NS
     until = None if until is None else until + _OUT_OF_ORDER_NS
-    first, end = _between(db, "id >= ? ORDER BY id", last_position(db) + 1, since, until)
+    first, end = between(db, "id >= ? ORDER BY id", last_position(db) + 1, since, until)
     bounds = {"first": first, "end": end, "agent": filters.agent, "organization": filters.organization}
     where = "entry.id >= :first AND entry.id < :end"
     if filters.agent is not None:
@@ -266,7 +266,7 @@ def _walks(db: sqlite3.Connection, filters: Filters) -> Iterator[tuple[str, dict
     yield f"{where} ORDER BY entry.id", bounds
 
 
-def _between(
+def between(
     db: sqlite3.Connection, at_or_after: str, size: int, since_ns: int | None, until_ns: int | None
 ) -> tuple[int, int]:
     """The first place at or after a time, and the first at or after another one, by halving.

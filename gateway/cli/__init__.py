@@ -38,6 +38,7 @@ from gateway.cli import (
     teams,
     up,
     upstreams,
+    usage,
 )
 from gateway.errors import GatewayError
 
@@ -71,6 +72,7 @@ def build() -> typer.Typer:
     app.add_typer(limits.app, name="limits")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
+    app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)

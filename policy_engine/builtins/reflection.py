@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 from policy_engine import types as t
 from policy_engine.builtins.operands import string
 from policy_engine.builtins.table import Builtin, Context
-from policy_engine.errors import BuiltinError, PolicyError
+from policy_engine.errors import EVAL_CANCEL_ERROR, BuiltinError, PolicyError
 from policy_engine.values import Value
 
 
@@ -34,13 +34,15 @@ def parse_module(ctx: Context, file: Value, source: Value) -> Value:
     string(file, "rego.parse_module", 1)
     if len(string(source, "rego.parse_module", 1)) > _LONGEST:  # OPA calls both operands the first
         raise BuiltinError(f"rego.parse_module: a module has at most {_LONGEST} characters")
-    ctx.charge(len(source) // 2)
+    ctx.charge(_STEPS * len(source))
     try:
-        tree = parser.parse_module(source, file, syntax_only=True)
+        tree = parser.parse_foreign_module(source, file, ctx.look_at_clock)
         for error in heads.builtin_facts(tree.rules, BUILTIN_NAMES):
             raise error
         return opa_json.module(tree)
     except PolicyError as error:
+        if error.code == EVAL_CANCEL_ERROR:
+            raise
         raise BuiltinError(f"rego.parse_module: {error}") from None
 
 
@@ -48,7 +50,10 @@ BUILTIN_NAMES: Final[set[str]] = set()
 """The names of all builtins. The table of them, of which those in this file are a part, puts them here."""
 
 _LONGEST: Final = 1 << 15
-"""Parsing cannot be interrupted at a deadline."""
+"""A text is split into tokens at once, which no deadline can interrupt."""
+
+_STEPS: Final = 4
+"""For a character: it becomes tokens, a tree and JSON."""
 
 BUILTINS: Final = (
     Builtin("rego.metadata.chain", t.Function((), t.array(t.ANY)), chain),

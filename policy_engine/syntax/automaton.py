@@ -7,7 +7,7 @@ nothing of Lark has to be imported once the table is cached.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -32,8 +32,18 @@ class Unexpected(Exception):
 _READ: Final = Token("", "", NOWHERE)
 """Replaces a token that has been read."""
 
+_BETWEEN_PAUSES: Final = 256
+"""Tokens. Reading so many takes a few milliseconds."""
+
 _shortcuts: defaultdict[int, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
 """What `Automaton._pass_on` has found. There is one table, so that all automata share it."""
+
+
+def _pausing(tokens: Iterable[Token], pause: Callable[[], None]) -> Iterator[Token]:
+    for position, token in enumerate(tokens):
+        if position % _BETWEEN_PAUSES == 0:
+            pause()
+        yield token
 
 
 class Automaton:
@@ -45,15 +55,18 @@ class Automaton:
             for rule in table.rules
         ]
 
-    def run(self, tokens: list[Token], start: str) -> Any:
-        """What the method of the start symbol returns. Raises `Unexpected`, and what the builder's methods raise."""
+    def run(self, tokens: list[Token], start: str, pause: Callable[[], None] | None = None) -> Any:
+        """What the method of the start symbol returns. Raises `Unexpected`, and what the builder's methods raise.
+
+        `pause` is called every few hundred tokens, and may raise as well.
+        """
         actions, rules, shortcuts = self.actions, self.rules, _shortcuts
         states = [self.starts[start]]
         values: list[Any] = []
         # The tokens of whole statements are dropped: in a large module they need as much memory as the tree.
         statement = 3 if start == "module" else 0  # the number of states when its first token has been read
         kept = 1
-        for position, token in enumerate(tokens):
+        for position, token in enumerate(tokens if pause is None else _pausing(tokens, pause)):
             kind = token[0]
             while True:
                 action = actions[states[-1]].get(kind)

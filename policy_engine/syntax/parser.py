@@ -8,10 +8,10 @@ Whatever the text, the only exception that leaves here is `PolicyError`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from policy_engine.errors import PolicyError, combine
+from policy_engine.errors import PARSE_ERROR, PolicyError, combine
 from policy_engine.syntax.automaton import Unexpected
 from policy_engine.syntax.nodes import Body, Module, Term
 from policy_engine.syntax.reading import Reading
@@ -35,6 +35,30 @@ def parse_modules(sources: Mapping[str, str]) -> dict[str, Module]:
     if errors:
         raise combine(errors)
     return modules
+
+
+def parse_foreign_module(source: str, file: str, pause: Callable[[], None]) -> Module:
+    """The module that a text of unknown origin is, read as with `syntax_only` and in pieces.
+
+    `pause` is called between pieces of work that take some milliseconds, and before and after the text is split into
+    tokens, which is done at once. What it raises leaves here. Of a text that cannot be read only the first mistake is
+    named, and in short: finding what its author meant takes many times as long as reading it.
+    """
+    pause()
+    reading = Reading(source, file, "module", pause)
+    try:
+        module: Module = reading.tree()
+    except Unexpected as error:
+        token = reading.tokens[error.index]
+        what = "end of the file" if token.kind == "$END" else f"`{token.text[:_SHOWN]}`"
+        raise PolicyError(PARSE_ERROR, f"unexpected {what}", token.loc) from None
+    pause()
+    if reading.errors:
+        raise reading.errors[0]
+    return module
+
+
+_SHOWN: Final = 64
 
 
 def parse_query(source: str, file: str = "") -> Body:

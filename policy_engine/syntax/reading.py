@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from policy_engine.errors import PARSE_ERROR, PolicyError
@@ -27,10 +27,12 @@ NODES_PER_BRACKET: Final = 4
 class Reading:
     """Raises `PolicyError` and `Unexpected` for a text that cannot be read."""
 
-    def __init__(self, source: str, file: str, start: str) -> None:
+    def __init__(self, source: str, file: str, start: str, pause: Callable[[], None] | None = None) -> None:
         self.file = file
         self.start = start
         """`module`, `query` or `value`: a start symbol of the grammar."""
+        self._pause = pause
+        """Called again and again while the tree is built, if it is given; what it raises ends that."""
         self.lexer = Lexer(source, file, query=start != "module")
         self.lexer.run()
         self.tokens = brackets.resolve(self.lexer)
@@ -43,7 +45,7 @@ class Reading:
         """A `Module`, a `Body` or a `Term`."""
         builder = RuleBuilder(self._surroundings())
         first = self.tokens[0].loc
-        result = Automaton(table(), builder).run(self.tokens, self.start)
+        result = Automaton(table(), builder).run(self.tokens, self.start, self._pause)
         self.errors, self.compile_errors = builder.rule_errors, builder.compile_errors
         deepest = (self.lexer.deepest + 1) * (NODES_PER_BRACKET + builder.longest_chain)
         if self.start != "module":

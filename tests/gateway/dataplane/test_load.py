@@ -219,3 +219,23 @@ def test_bundles_that_take_long_judge_beside_the_event_loop(run: Run, monkeypatc
         assert decide.beside == [False, False, True, True, False]
 
     run(test)
+
+
+def test_a_second_judgement_has_the_rest_of_the_first_ones_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had a whole deadline of its own, so that a request could take twice as long as the settings say."""
+    decide = authorization.decide
+    ends: list[float] = []
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        ends.append(options["ends"])
+        return decide(*arguments, **options)
+
+    monkeypatch.setattr(authorization, "decide", noting)
+
+    async def test(gateway: Gateway) -> None:
+        reply = await gateway.chat("gpt-capped")
+        assert reply.status == 200, reply.body
+        first, second = ends
+        assert first == second
+
+    run(test)

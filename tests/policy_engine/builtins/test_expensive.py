@@ -28,6 +28,20 @@ def deep(depth: int) -> list[Any]:
     return value
 
 
+def every_second(first: int, number: int) -> str:
+    """A set of characters that holds none of its neighbours."""
+    return f"[{''.join(map(chr, range(first, first + 2 * number, 2)))}]"
+
+
+def keys(number: int) -> str:
+    """A set of keys of 4,096 bits."""
+    key = f'{{"kty":"RSA","n":"{"v" * 683}","e":"AQAB"}}'
+    return f'{{"keys":[{",".join([key] * number)}]}}'
+
+
+TOKEN = "e30.e30." + "QUJD" * 171
+
+
 def chain(length: int) -> dict[str, list[str]]:
     return {str(node): [str(node + 1)] for node in range(length)}
 
@@ -37,7 +51,10 @@ def networks(number: int) -> list[str]:
 
 
 EXPENSIVE: dict[str, tuple[str, Callable[[], Any]]] = {
-    "two classes": ("regex.globs_match(input.a, input.b)", lambda: {"a": f"[{'ab' * 4500}]", "b": f"[{'cd' * 4500}]"}),
+    "two classes": (
+        "regex.globs_match(input.a, input.b)",
+        lambda: {"a": every_second(0x4E00, 9000), "b": every_second(0x4E01, 9000)},
+    ),
     "two globs": ("regex.globs_match(input.a, input.b)", lambda: {"a": "a.*" * 2000, "b": "b.*" * 2000}),
     "a large network": ('net.cidr_expand("10.0.0.0/12")', dict),
     "networks merged": ("net.cidr_merge(input)", lambda: networks(200_000)),
@@ -166,25 +183,100 @@ EXPENSIVE: dict[str, tuple[str, Callable[[], Any]]] = {
             "b": "type Query {" + "".join(f"a{i}: Int " for i in range(20_000)) + "}",
         },
     ),
-    "a module": ('rego.parse_module("a.rego", input)', lambda: "package a\n" + "p if input.x == 1\n" * 1700),
 }
+
+
+def ask(call: str, value: Any, limits: pe.Limits) -> tuple[float, str]:
+    """The effort of a call, and the code of its error, if it ends in one."""
+    asked = pe.compile({"t.rego": f"package t\n\np := {call}\n"}, limits=limits).entrypoint("data.t.p")
+    codes = [""]
+
+    def decide() -> None:
+        try:
+            asked(value)
+        except pe.PolicyError as error:
+            codes.append(error.code)
+
+    return effort(decide), codes[-1]
 
 
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_a_deadline_ends_it(name: str) -> None:
     call, made = EXPENSIVE[name]
-    asked = pe.compile({"t.rego": f"package t\n\np := {call}\n"}, limits=DEADLINE).entrypoint("data.t.p")
-    value = made()
-    failures: list[pe.PolicyError] = []
+    effort, code = ask(call, made(), DEADLINE)
+    assert effort < MOST
+    assert code.partition("_")[0] in ("", "eval")
 
-    def ask() -> None:
-        try:
-            asked(value)
-        except pe.PolicyError as error:
-            failures.append(error)
 
-    assert effort(ask) < MOST
-    assert {error.code.partition("_")[0] for error in failures} <= {"eval"}
+MODULE = 'rego.parse_module("a.rego", input)'
+MODULES = {
+    "rules": "package a\n" + "p if input.x == 1\n" * 1700,
+    "an array": "package a\np := [" + "1," * 16_000 + "1]",
+    "a sum": "package a\np := " + "1+" * 16_000 + "1",
+    "arrays in a row": "package a\np := " + "[1]+" * 8000 + "1",
+    "words": "package a\n" + "x y\n" * 8000,
+    "mistakes": "package a\n" + "p if input.x == \n" * 1700,
+    "a mistake at the end": "package a\n" + "p if input.x == 1\n" * 1700 + "p if ==\n",
+    "open brackets": "package a\n" + "p if {\n" * 4000,
+    "an open body": "package a\np if {" + "x;" * 15_000 + "}",
+    "no module": "package a\n" + "%" * 32_000,
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_read_in_pieces(name: str) -> None:
+    """To find out what the author of a broken one meant took a second, and nobody is told of it."""
+    effort, _ = ask(MODULE, MODULES[name], DEADLINE)
+    assert effort < MOST / 2
+
+
+CHARGED: dict[str, tuple[str, Callable[[], Any], int]] = {
+    "two classes": (
+        "regex.globs_match(input.a, input.b)",
+        lambda: {"a": every_second(0x4E00, 1000), "b": every_second(0x4E01, 1000)},
+        2000,
+    ),
+    "a network": ('net.cidr_expand("10.0.0.0/20")', dict, 10_000),
+    "a token and keys": ("io.jwt.verify_rs256(input.a, input.b)", lambda: {"a": TOKEN, "b": keys(30)}, 4000),
+    "a glob": (
+        "glob.match(input.a, [], input.b)",
+        lambda: {"a": "{" + ",".join(["ab" * 20] * 300) + "}", "b": "ab" * 20},
+        2000,
+    ),
+    "fields of GraphQL": (
+        "graphql.is_valid(input.a, input.b)",
+        lambda: {"a": "{a0}", "b": "type Query {" + "".join(f"a{i}: Int " for i in range(400)) + "}"},
+        20_000,
+    ),
+    "interfaces of GraphQL": (
+        "graphql.is_valid(input.a, input.b)",
+        lambda: {
+            "a": "{a}",
+            "b": "type Query {a: Int} interface I {a: Int} "
+            + "".join(f"type T{i} implements I {{a: Int}} " for i in range(100)),
+        },
+        10_000,
+    ),
+    "a module": (MODULE, lambda: "package a\n" + "p if input.x == 1\n" * 200, 10_000),
+    "YAML written": ("yaml.marshal(input)", lambda: "a b " * 10_000, 20_000),
+}
+"""Calls, and steps that do not suffice for them."""
+
+
+@pytest.mark.parametrize("name", CHARGED)
+def test_a_budget_ends_it(name: str) -> None:
+    """No deadline is needed: the work is charged, on a slow machine and a fast one, also for what is remembered."""
+    call, made, steps = CHARGED[name]
+    assert ask(call, made(), pe.Limits(work=100 * steps))[1] == ""
+    assert ask(call, made(), pe.Limits(work=steps))[1] == "eval_cancel_error"
+
+
+def test_classes_are_not_compared_character_by_character() -> None:
+    """No deadline ends it: with every pair of characters it would take some twenty times as long."""
+    classes = {"a": every_second(0x4E00, 4000), "b": every_second(0x4E01, 4000)}
+    effort, code = ask("regex.globs_match(input.a, input.b)", classes, pe.Limits())
+    assert code == ""
+    assert effort < 30
 
 
 FRESH = count()

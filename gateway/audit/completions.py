@@ -1,0 +1,71 @@
+"""The calls that have ended, in the order in which the log has them: each `completed` entry with its `decided`.
+
+For whoever adds up what was used. Entries are decoded, but not verified (`verify.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from gateway.audit import entry as entries
+from gateway.audit import search
+
+_SLACK_NS = 60 * 10**9  # between logs a clock that was set back may have put times out of order
+
+_SELECT = """
+    SELECT entry.id, log.organization, entry.time_ns, entry.leaf, decided.leaf
+      FROM entry JOIN log ON log.id = entry.log_id
+      LEFT JOIN entry AS decided ON decided.event_id = 'dec_' || substr(entry.event_id, 5)
+     WHERE entry.kind = 'completed' AND entry.id > :position AND entry.id < :end
+"""
+
+
+class Completion(NamedTuple):
+    """One call that has ended. An entry is empty if its leaf is none, which only happens in a log that was changed."""
+
+    position: int
+    organization: str
+    time_ns: int
+    completed: entries.Entry
+    decided: entries.Entry
+
+
+def after(db: sqlite3.Connection, position: int, end: int, limit: int) -> list[Completion]:
+    """The next calls that ended after a position in the order of all logs, and before another one."""
+    bounds = {"position": position, "end": end, "limit": limit}
+    rows = db.execute(f"{_SELECT} ORDER BY entry.id LIMIT :limit", bounds).fetchall()
+    return [_completion(row) for row in rows]
+
+
+def between(db: sqlite3.Connection, since_ns: int, until_ns: int) -> Iterator[Completion]:
+    """The calls that ended from a time on and before another one."""
+    size = search.last_position(db) + 1
+    near = max(0, since_ns - _SLACK_NS), until_ns + _SLACK_NS
+    first, end = search.between(db, "id >= ? ORDER BY id", size, *near)
+    position = first - 1
+    while found := after(db, position, end, 1000):
+        position = found[-1].position
+        yield from (each for each in found if since_ns <= each.time_ns < until_ns)
+
+
+def event_at(db: sqlite3.Connection, position: int) -> str | None:
+    """The event id of the entry at a position: by it a log is known again that was read before."""
+    row = db.execute("SELECT event_id FROM entry WHERE id = ?", (position,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _completion(row: tuple[int, str, int, bytes, bytes | None]) -> Completion:
+    position, organization, time_ns, completed, decided = row
+    return Completion(position, organization, time_ns, _decoded(completed), _decoded(decided))
+
+
+def _decoded(leaf: Any) -> entries.Entry:
+    try:
+        entry = orjson.loads(leaf) if isinstance(leaf, bytes) else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

@@ -1,0 +1,315 @@
+"""`gateway usage`: how much was used and what it cost, by whom, of what and when."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import output, usage_reconcile
+from gateway.cli.options import DATA, Data
+from gateway.cli.usage_sums import sums
+from gateway.errors import GatewayError, did_you_mean
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from gateway.usage.rollup import Rollup
+    from gateway.usage.totals import Counts
+    from gateway.usage.usage_report import Question, Row
+
+app = typer.Typer(invoke_without_command=True, help="Show how much was used and what it cost.")
+app.command("reconcile")(usage_reconcile.reconcile)
+
+_FORMATS = ("table", "json", "csv")
+_WORDS = {"organization": "org", "response_model": "answered by"}
+_CHARTS = ("cost", "tokens", "requests")
+_BAR = 40
+
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="A,B",
+        help="What to add up by: agent, team, organization, model, response_model, upstream, provider, and minute, "
+        "hour, day, month.",
+    ),
+]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NAME=VALUE", help="Only of this agent, team, model, …: `--only team=research`."),
+]
+Zone = Annotated[
+    str, typer.Option("--zone", metavar="ZONE", help="The zone of days and months, such as Europe/Berlin.")
+]
+
+
+@app.callback()
+def usage(
+    context: typer.Context,
+    by: By = "agent,model",
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="From this time on; by default from this month on.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before this time.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="The minute, hour, day and month of this time, up to it."),
+    ] = None,
+    only: Filter = None,
+    zone: Zone = "UTC",
+    format_: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    chart: Annotated[
+        str | None, typer.Option("--chart", metavar="WHAT", help="Bars instead of columns: cost, tokens or requests.")
+    ] = None,
+    data: Data = DATA,
+) -> None:
+    """Add up the calls that have ended: requests, tokens, sound, images and cost.
+
+    A call counts when its end is recorded. Nothing is kept but a cache of sums, which can be deleted at any time.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from gateway.usage.usage_report import Question
+
+    _one_of("--format", format_, _FORMATS)
+    if chart is not None:
+        _one_of("--chart", chart, _CHARTS)
+    columns, place, chosen = _by(by), _zone(zone), _only(only)
+    now = output.now_ns()
+    if at is not None:
+        if since is not None or until is not None:
+            raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
+        windows = _windows(output.parse_time(at), place)
+    else:
+        windows = {"": _between(since, until, now, place)}
+    found: list[tuple[str, int, Row]] = []
+    with sums(data) as (log, rollup):
+        names = rollup.names()
+        chosen = _agent_ids(chosen, names)
+        for window, (since_ns, until_ns) in windows.items():
+            rows = _answer(Question(since_ns, until_ns, columns, chosen, place), rollup, log)
+            found += [(window, since_ns, row) for row in rows]
+    shown = (["window", "from"] if at is not None else []) + columns
+    records = [
+        ([window, output.timestamp(since_ns)] if at is not None else [])
+        + [names.get(value, value) if name == "agent" else value for name, value in zip(columns, row.key, strict=True)]
+        for window, since_ns, row in found
+    ]
+    counts = [row.counts for _, _, row in found]
+    if format_ == "json":
+        ids = [dict(zip(columns, row.key, strict=True)).get("agent") for _, _, row in found]
+        typer.echo(json.dumps([_document(shown, *each) for each in zip(records, counts, ids, strict=True)], indent=2))
+    elif format_ == "csv":
+        _print_csv(shown, records, counts)
+    elif chart is not None:
+        _print_chart(chart, records, counts)
+    else:
+        _print_table(shown, records, counts, totals=at is None)
+    if format_ == "table" and at is None:
+        (since_ns, until_ns) = windows[""]
+        output.note(f"from {output.timestamp(since_ns)} to {output.timestamp(until_ns)}")
+
+
+# ---- what is asked
+
+
+def _one_of(option: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        raise GatewayError(
+            "invalid_option", f"{option} must be one of {', '.join(known)}", hint=did_you_mean(given, known)
+        )
+
+
+def _by(text: str) -> list[str]:
+    from gateway.usage.usage_report import DIMENSIONS, UNITS
+
+    found = [each.strip().replace("-", "_") for each in text.split(",") if each.strip()]
+    known = (*DIMENSIONS, *UNITS)
+    for each in found:
+        if each not in known:
+            hint = did_you_mean(each, known, f"known are {', '.join(known)}")
+            raise GatewayError("invalid_option", f"--by: unknown name `{each}`", subject=each, hint=hint)
+        if found.count(each) > 1:
+            raise GatewayError("invalid_option", f"--by: `{each}` stands twice", subject=each)
+    return found
+
+
+def _only(given: Sequence[str] | None) -> dict[str, str]:
+    from gateway.usage.usage_report import DIMENSIONS
+
+    found = {}
+    for each in given or ():
+        name, mark, value = each.partition("=")
+        name = name.strip().replace("-", "_")
+        if not mark or name not in DIMENSIONS:
+            close = [] if name in DIMENSIONS else DIMENSIONS
+            hint = did_you_mean(name, close, f"write NAME=VALUE, with one of {', '.join(DIMENSIONS)}")
+            raise GatewayError("invalid_option", f"--only: `{each}` is no NAME=VALUE that is known", hint=hint)
+        found[name] = value
+    return found
+
+
+def _agent_ids(only: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    """The filters with the id of the agent that was named. Of several agents of one name it is the newest."""
+    found = dict(only)
+    if (name := found.get("agent")) is not None and name not in names:
+        ids = sorted(id_ for id_, known in names.items() if known == name)
+        if not ids:
+            hint = did_you_mean(name, names.values(), "type `gateway agents list` to see the agents")
+            raise GatewayError("unknown_agent", f"agent `{name}` has used nothing yet", subject=name, hint=hint)
+        found["agent"] = ids[-1]
+    return found
+
+
+def _zone(name: str) -> tzinfo:
+    from zoneinfo import ZoneInfo, available_timezones
+
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError) as error:  # a KeyError says that there is no such zone
+        raise _bad_zone(name, ()) from error
+    except KeyError as error:
+        raise _bad_zone(name, available_timezones()) from error
+
+
+def _bad_zone(name: str, known: Sequence[str] | set[str]) -> GatewayError:
+    hint = did_you_mean(name, known, "write a name of the tz database, such as Europe/Berlin")
+    return GatewayError("invalid_zone", f"`{name}` is not a time zone", subject=name, hint=hint)
+
+
+def _between(since: str | None, until: str | None, now: int, zone: tzinfo) -> tuple[int, int]:
+    from gateway.usage.usage_report import begin
+
+    until_ns = now + 1 if until is None else _time(until, zone)
+    since_ns = begin(now, "month", zone) if since is None else _time(since, zone)
+    if since_ns >= until_ns:
+        raise GatewayError("invalid_time", "--since must be before --until", hint="see `gateway usage --help`")
+    return since_ns, until_ns
+
+
+def _time(text: str, zone: tzinfo) -> int:
+    """A time that was given; if it names no zone, it is in that of days and months."""
+    from datetime import datetime
+
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return output.parse_time(text)  # which refuses it
+    return output.parse_time(text if when.tzinfo else when.replace(tzinfo=zone).isoformat())
+
+
+def _windows(at_ns: int, zone: tzinfo) -> dict[str, tuple[int, int]]:
+    from gateway.usage.usage_report import UNITS, begin
+
+    return {unit: (begin(at_ns, unit, zone), at_ns + 1) for unit in UNITS}
+
+
+def _answer(question: Question, rollup: Rollup, log: sqlite3.Connection) -> list[Row]:
+    from gateway.usage.usage_report import answer
+
+    return answer(question, rollup, log)
+
+
+# ---- how it is shown
+
+
+def _document(names: Sequence[str], record: Sequence[str], counts: Counts, agent: str | None) -> dict[str, Any]:
+    document: dict[str, Any] = dict(zip(names, record, strict=True))
+    if agent is not None:
+        document["agent_id"] = agent
+    return document | _numbers(counts)
+
+
+def _numbers(counts: Counts) -> dict[str, int]:
+    found = counts._asdict()
+    cost = found.pop("cost_nanousd")
+    return {**found, "cost_microusd": -(-cost // 1000)}
+
+
+def _print_csv(names: Sequence[str], records: Sequence[Sequence[str]], counts: Sequence[Counts]) -> None:
+    from gateway.usage.totals import ZERO
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*names, *_numbers(ZERO)])
+    for record, each in zip(records, counts, strict=True):
+        writer.writerow([*map(_harmless, record), *_numbers(each).values()])
+
+
+def _harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+_ALWAYS = ("requests", "input", "output")
+
+
+def _print_table(
+    names: Sequence[str], records: Sequence[Sequence[str]], counts: Sequence[Counts], *, totals: bool
+) -> None:
+    from gateway.usage.prices import dollars
+    from gateway.usage.totals import ZERO
+
+    total = ZERO
+    for each in counts:
+        total = total.plus(each)
+    members = [
+        name
+        for name in total._fields
+        if name not in ("priced", "cost_nanousd") and (name in _ALWAYS or getattr(total, name))
+    ]
+    heads = [*(name.replace("_", " ").upper() for name in members), "COST"]
+
+    def numbers(each: Counts) -> list[str]:
+        return [*(f"{getattr(each, name):,}" for name in members), dollars(each.cost_nanousd)]
+
+    lines = [(*map(output.printable, record), *numbers(each)) for record, each in zip(records, counts, strict=True)]
+    if totals and len(lines) > 1 and names:
+        lines.append(("total", *[" "] * (len(names) - 1), *numbers(total)))
+    widths = [max(len(line[at]) for line in [*lines, (*names, *heads)]) for at in range(len(names) + len(heads))]
+    right = range(len(names), len(widths))
+    lines = [tuple(cell.rjust(widths[at]) if at in right else cell for at, cell in enumerate(line)) for line in lines]
+    heads = [head.rjust(width) for head, width in zip(heads, widths[len(names) :], strict=True)]
+    output.print_table([*(_WORDS.get(name, name).upper() for name in names), *heads], lines, empty="nothing was used")
+    unknown = total.requests - total.priced
+    if unknown:
+        output.note(
+            f"{unknown:,} of {total.requests:,} requests have no cost: nothing was reported that is charged for, or "
+            "the model has no price: `gateway prices show MODEL` tells"
+        )
+
+
+def _print_chart(what: str, records: Sequence[Sequence[str]], counts: Sequence[Counts]) -> None:
+    """A bar for each row, as long as its share of the largest."""
+    from gateway.usage.prices import dollars
+
+    values = [
+        each.cost_nanousd if what == "cost" else each.requests if what == "requests" else each.input + each.output
+        for each in counts
+    ]
+    shown = [dollars(value) if what == "cost" else f"{value:,}" for value in values]
+    labels = [output.printable("  ".join(cell or "-" for cell in record)) for record in records]
+    if not records:
+        output.note("nothing was used")
+        return
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(width=_BAR)
+    grid.add_column(justify="right", no_wrap=True)
+    largest = max([*values, 1])
+    for label, value, text in zip(labels, values, shown, strict=True):
+        grid.add_row(Text(label), Bar(largest, 0, value, width=_BAR, color="green"), Text(text))
+    width = None if sys.stdout.isatty() else max(map(len, labels)) + _BAR + max(map(len, shown)) + 4
+    Console(width=width, highlight=False).print(grid)

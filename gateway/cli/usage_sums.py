@@ -1,0 +1,29 @@
+"""How commands read the sums of what was used: brought up to date with the log first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli import output
+from gateway.cli.audit_files import log_directory, opened_log
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from gateway.usage.rollup import Rollup
+
+
+@contextmanager
+def sums(data: Path) -> Iterator[tuple[sqlite3.Connection, Rollup]]:
+    """The log of a data directory and the sums over it, up to date."""
+    from gateway.audit import storage
+    from gateway.usage.rollup import opened
+
+    directory = log_directory(data)
+    with opened_log(directory.audit_db) as log, storage.snapshot(log), ExitStack() as stack:
+        with output.progress("adding up") as progress:
+            rollup = stack.enter_context(opened(directory.cache, log, progress))
+        yield log, rollup

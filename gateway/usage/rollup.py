@@ -1,0 +1,227 @@
+"""Usage by minute and hour, added up from the log and kept in a file, so that a question reads sums and not entries.
+
+The file is a cache: whoever deletes it loses nothing, because the next question builds it again from the log, equal. It
+is filled when somebody asks, never by a gateway's workers. What was read of the log is known by a position and the
+event that stands there; if that is another one (the log was restored, say) everything is read anew.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from gateway.audit import completions, search
+from gateway.usage.totals import ZERO, Counts, Subject, counts_of, subject_of
+
+MINUTE: Final = 60
+HOUR: Final = 3600
+NAME: Final = "usage.db"
+
+_SCHEMA: Final = 1
+_BATCH = 5000
+_BUSY_SECONDS = 60.0
+_DIMENSIONS: Final = Subject._fields
+_COUNTS: Final = Counts._fields
+
+_TABLES = f"""
+CREATE TABLE subject (
+    id INTEGER PRIMARY KEY,
+    {", ".join(f"{name} TEXT NOT NULL" for name in _DIMENSIONS)},
+    UNIQUE ({", ".join(_DIMENSIONS)})
+) STRICT;
+-- What one subject used in a minute or an hour (`span`) that begins at `start`, in seconds since 1970.
+CREATE TABLE usage (
+    span INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    subject INTEGER NOT NULL REFERENCES subject,
+    {", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)},
+    PRIMARY KEY (span, start, subject)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE agent (id TEXT PRIMARY KEY, name TEXT NOT NULL) STRICT, WITHOUT ROWID;
+-- One row: how far the log was read, and the event there.
+CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL, event TEXT NOT NULL) STRICT;
+INSERT INTO cursor VALUES (1, 0, '');
+PRAGMA user_version = {_SCHEMA};
+"""  # noqa: S608  # our own names
+
+_ADD = f"""
+INSERT INTO usage (span, start, subject, {", ".join(_COUNTS)}) VALUES (?, ?, ?, {", ".join("?" * len(_COUNTS))})
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTS)}
+"""  # noqa: S608  # our own names
+
+Progress = Callable[[int, int], None]
+
+
+class Rollup:
+    """The sums in one file. Used from one thread; several processes may use the file."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def update(self, log: sqlite3.Connection, progress: Progress | None = None) -> None:
+        """Add what the log has got since the last time."""
+        end = search.last_position(log)
+        position = first = self._begin(log)
+        while position < end:
+            found = completions.after(log, position, end + 1, _BATCH)
+            self._add(log, found, position, found[-1].position if len(found) == _BATCH else end)
+            # Another process may have added something at the same time.
+            position = self._begin(log)
+            if progress is not None:
+                progress(position - first, end - first)
+
+    def rows(
+        self, span: int, since: int, until: int, dimensions: Sequence[str], only: Mapping[str, str], *, times: bool
+    ) -> Iterator[tuple[int, tuple[str, ...], Counts]]:
+        """The sums by these members of a subject from one start on and before another, with the start if `times`.
+
+        `only` are members of a subject that must have a value.
+        """
+        assert set(dimensions) | set(only) <= set(_DIMENSIONS)
+        columns = ["usage.start" if times else "0", *(f"subject.{name}" for name in dimensions)]
+        group = [*(["usage.start"] if times else []), *columns[1:]]
+        query = f"SELECT {', '.join(columns)}, {', '.join(f'sum(usage.{name})' for name in _COUNTS)}"
+        query += " FROM usage JOIN subject ON subject.id = usage.subject"
+        query += " WHERE usage.span = ? AND usage.start >= ? AND usage.start < ?"
+        query += "".join(f" AND subject.{name} = ?" for name in only)
+        if group:
+            query += f" GROUP BY {', '.join(group)}"
+        for row in self._db.execute(query, (span, since, until, *only.values())):
+            if row[-1] is not None:  # there was something to add up
+                yield row[0], row[1 : 1 + len(dimensions)], Counts(*row[1 + len(dimensions) :])
+
+    def names(self) -> dict[str, str]:
+        """The last known name of each agent, by its id."""
+        return dict(self._db.execute("SELECT id, name FROM agent").fetchall())
+
+    def _begin(self, log: sqlite3.Connection) -> int:
+        """Where to go on in the log; from its start if it is not the one that was read before."""
+        position, event = self._db.execute("SELECT position, event FROM cursor").fetchone()
+        if position and completions.event_at(log, position) != event:
+            with _transaction(self._db):
+                for table in ("usage", "subject", "agent"):
+                    self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+                self._db.execute("UPDATE cursor SET position = 0, event = ''")
+            return 0
+        return int(position)
+
+    def _add(
+        self, log: sqlite3.Connection, found: Sequence[completions.Completion], before: int, position: int
+    ) -> None:
+        """Add these calls, and that the log was read from one position to another, in one transaction.
+
+        Nothing is added if it was read further meanwhile.
+        """
+        sums: dict[tuple[int, int, Subject], Counts] = {}
+        names: dict[str, str] = {}
+        for call in found:
+            subject, counts = subject_of(call), counts_of(call)
+            seconds = call.time_ns // 10**9
+            for span in (MINUTE, HOUR):
+                key = (span, seconds - seconds % span, subject)
+                so_far = sums.get(key)
+                sums[key] = counts if so_far is None else so_far.plus(counts)
+            if isinstance(name := call.decided.get("agent_name"), str):
+                names[subject.agent] = name
+        event = completions.event_at(log, position) or ""
+        with _transaction(self._db):
+            if self._db.execute("SELECT position FROM cursor").fetchone()[0] != before:
+                return
+            ids = {subject: self._id(subject) for subject in dict.fromkeys(key[2] for key in sums)}
+            self._db.executemany(
+                _ADD, ((span, start, ids[who], *counts) for (span, start, who), counts in sums.items())
+            )
+            self._db.executemany("INSERT OR REPLACE INTO agent VALUES (?, ?)", names.items())
+            self._db.execute("UPDATE cursor SET position = ?, event = ?", (position, event))
+
+    def _id(self, subject: Subject) -> int:
+        marks = ", ".join("?" * len(subject))
+        names = ", ".join(_DIMENSIONS)
+        self._db.execute(f"INSERT OR IGNORE INTO subject ({names}) VALUES ({marks})", subject)  # noqa: S608
+        where = " AND ".join(f"{name} = ?" for name in _DIMENSIONS)
+        (found,) = self._db.execute(f"SELECT id FROM subject WHERE {where}", subject).fetchone()  # noqa: S608
+        return int(found)
+
+
+@contextmanager
+def opened(directory: Path, log: sqlite3.Connection, progress: Progress | None = None) -> Iterator[Rollup]:
+    """The sums of a log, up to date. A file in this directory that cannot be read is made anew.
+
+    If none can be written there, as in a copy that was made as evidence, the sums are made for this time only.
+    """
+    path = directory / NAME
+    db = _kept(path) or _open(None)
+    try:
+        rollup = Rollup(db)
+        try:
+            rollup.update(log, progress)
+        except sqlite3.DatabaseError:  # it is damaged, or else the log is, which the next attempt shows
+            db.close()
+            with suppress(OSError):
+                _remove(path)
+            db = _open(None)
+            rollup = Rollup(db)
+            rollup.update(log, progress)
+        yield rollup
+    finally:
+        db.close()
+
+
+def _kept(path: Path) -> sqlite3.Connection | None:
+    for _ in range(2):
+        try:
+            return _open(path)
+        except (sqlite3.Error, OSError):
+            with suppress(OSError):
+                _remove(path)
+    return None
+
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    """A file of this version, or one in memory. Raises if it has another version or is damaged."""
+    if path is not None:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=_BUSY_SECONDS)
+    try:
+        with _transaction(db):
+            if path is not None:
+                os.chmod(path, 0o600)
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _TABLES.split(";"):
+                    db.execute(statement)
+        if version not in (0, _SCHEMA):
+            raise sqlite3.DatabaseError("it has another version")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _remove(path: Path) -> None:
+    for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def naive(log: sqlite3.Connection, since_ns: int, until_ns: int) -> dict[Subject, Counts]:
+    """The same sums for any two times, read from the log itself: slow, for parts of a minute and to check by."""
+    found: dict[Subject, Counts] = {}
+    for call in completions.between(log, since_ns, until_ns):
+        subject = subject_of(call)
+        found[subject] = found.get(subject, ZERO).plus(counts_of(call))
+    return found
