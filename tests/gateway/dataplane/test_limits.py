@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gateway.audit import signer, verify
-from gateway.audit.balances import Balance
-from gateway.errors import GatewayError
 from gateway.registry import usage_limits
 from gateway.registry.usage_limits import Part
 from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat, stream, until
@@ -38,8 +37,6 @@ def limit(gateway: Gateway, name: str, value: int, kind: str = "organization", p
 
 def balance(gateway: Gateway, scope: str) -> dict[str, int]:
     """The stored balance of the scope that begins like this."""
-    import sqlite3
-
     db = sqlite3.connect(gateway.data.audit_db)
     db.row_factory = sqlite3.Row
     try:
@@ -105,6 +102,7 @@ def test_a_refusal_says_whose_limit_it_is_and_how_to_raise_it(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_the_limits_of_policies_hold_for_the_agent(run: Run) -> None:
     policy = 'package bot.authz\n\nallow := true\n\nlimits := {"requests_per_day": 2, "tokens_per_day": 1000000}\n'
 
@@ -144,6 +142,7 @@ def test_a_call_without_an_output_limit_gets_one_that_fits(run: Run) -> None:
     run(test, default_output_tokens=5000)
 
 
+@pytest.mark.slow
 def test_what_has_no_bound_is_refused_under_a_limit_on_tokens(run: Run) -> None:
     image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}
 
@@ -159,6 +158,7 @@ def test_what_has_no_bound_is_refused_under_a_limit_on_tokens(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_price_is_refused_under_a_limit_on_money(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         limit(gateway, "spend_microusd_per_day", 1000, "agent")
@@ -173,6 +173,7 @@ def test_a_model_without_a_price_is_refused_under_a_limit_on_money(run: Run) -> 
     run(test)
 
 
+@pytest.mark.slow
 def test_limits_of_one_model_and_one_upstream(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         limit(gateway, "requests_per_day", 1, part=Part("", "gpt-4o-mini*"))
@@ -208,6 +209,7 @@ def test_concurrent_requests_and_what_a_client_that_leaves_costs(run: Run) -> No
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "settled"), [(400, 0), (429, 0), (529, 0), (500, 25)])
 def test_what_an_error_of_the_provider_costs(run: Run, status: int, settled: int) -> None:
     async def test(gateway: Gateway) -> None:
@@ -219,6 +221,7 @@ def test_what_an_error_of_the_provider_costs(run: Run, status: int, settled: int
     run(test)
 
 
+@pytest.mark.slow
 def test_policies_see_what_their_agent_has_used(run: Run) -> None:
     policy = "package bot.authz\n\nallow if input.usage.tokens.day < 25\n"
 
@@ -230,9 +233,8 @@ def test_policies_see_what_their_agent_has_used(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_balance_that_was_changed_by_hand_is_found(run: Run) -> None:
-    import sqlite3
-
     async def test(gateway: Gateway) -> None:
         await gateway.chat()
         await gateway.entries()
@@ -244,17 +246,3 @@ def test_a_balance_that_was_changed_by_hand_is_found(run: Run) -> None:
         assert finding.message == f"{scope}: tokens in the month: 0 is stored, the entries make 10"
 
     run(test)
-
-
-def test_names_that_are_no_limits_are_refused(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        for name, value in (("tokens_per_week", 1), ("token_per_day", 1), ("tokens_per_day", -1)):
-            with pytest.raises(GatewayError) as caught:
-                limit(gateway, name, value)
-            assert caught.value.code in ("unknown_limit", "invalid_limit")
-
-    run(test)
-
-
-def test_the_empty_balance_is_that_of_no_call() -> None:
-    assert Balance().at("tokens_day", 29_000_000) == (0, 0)
