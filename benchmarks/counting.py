@@ -5,7 +5,7 @@
 A request is what the data plane records: a `decided` and a `completed`, each durable before the next step. With
 counting it reserves in three scopes (agent, team, organization), is compared with two limits, and is settled. N clients
 wait for the log at a time; every client has an agent of its own. Rounds of both kinds are interleaved and medians are
-shown, so that other work on the machine hits both alike. `cpu` is the processor time of the whole process for one request.
+shown, so that other work on the machine hits both alike. `cpu` is the processor time of the process for one request.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ closing settled) is checked on the way, and what the table of balances says at t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from gateway.audit.balances import Balances, Key, differences, full, number, reservation_of, settled_of
 from gateway.audit.entry import Entry
@@ -43,7 +42,7 @@ class BalanceCheck:
             return "the reservation of its decision cannot be read"
         return "" if settled else "it does not say what the reservation of its decision was settled at"
 
-    def differences(self, rows: Iterable[tuple[Key, list[Any]]]) -> Iterator[str]:
+    def differences(self, rows: Iterable[tuple[Key, object]]) -> Iterator[str]:
         """How the stored balances differ from those that the entries make."""
         left = dict(self._due.found)
         for key, stored in rows:

@@ -13,9 +13,10 @@ and months. A clock that is set back does not open a window again. Specification
 from __future__ import annotations
 
 import functools
+import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -28,7 +29,7 @@ MINUTE_NS: Final = 60 * 10**9
 
 _N: Final = len(WINDOWS)
 _ALL: Final = len(METRICS) * _N
-_MOST: Final = 2**62  # a provider may report anything, and the table's integers have 64 bits
+_MOST: Final = 2**62  # a provider may report anything, and integers of databases have 64 bits
 
 OPEN: Final = "open"
 USED: Final = tuple(f"{metric}_{window}" for metric in METRICS for window in WINDOWS)
@@ -40,20 +41,21 @@ _PLACE: Final = {name: place for place, name in enumerate(USED)}
 Amounts: TypeAlias = tuple[int, int, int]
 """Requests, tokens and nano-dollars."""
 
-_COLUMNS: Final = ("minute", OPEN, *USED, *RESERVED)
-_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM balance"  # noqa: S608  # our own names
-_FIND: Final = f"{_SELECT} WHERE organization = ? AND scope = ?"
-_WRITE: Final = (
-    f"INSERT INTO balance (organization, scope, {', '.join(_COLUMNS)}) "  # noqa: S608
-    f"VALUES (?, ?{', ?' * len(_COLUMNS)}) ON CONFLICT (organization, scope) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)
-)
-TABLE: Final = f"""
--- What the open and closed decisions of each scope add up to, in the windows that `minute` (since 1970) is in.
+VALUES: Final = ("minute", OPEN, *USED, *RESERVED)
+"""What a balance is made of, in this order. `minute` is counted from 1970."""
+
+_FIND: Final = "SELECT amounts FROM balance WHERE organization = ? AND scope = ?"
+_WRITE: Final = """
+INSERT INTO balance (organization, scope, amounts) VALUES (?, ?, ?)
+ON CONFLICT (organization, scope) DO UPDATE SET amounts = excluded.amounts
+"""
+TABLE: Final = """
+-- What the open and closed decisions of each scope add up to: a JSON array of integers (`balances.VALUES`). As columns
+-- they would make a call cost twice as much, because every call reads and writes several rows.
 CREATE TABLE balance (
     organization TEXT NOT NULL,
     scope TEXT NOT NULL,
-    {", ".join(f"{column} INTEGER NOT NULL" for column in _COLUMNS)},
+    amounts TEXT NOT NULL,
     PRIMARY KEY (organization, scope)
 ) STRICT, WITHOUT ROWID;
 """
@@ -70,20 +72,30 @@ class Balance:
     """The balance of one scope.
 
     `open` are the decisions that are not closed. `used` holds what was spent and what is reserved together, metric by
-    metric and in each the four windows; `reserved` is the reserved part of tokens and spend.
+    metric and in each the four windows; `reserved` is the reserved part of tokens and spend. What was added in all four
+    windows of `minute` is kept apart until it is written (`_more`, `_held`), because that is nearly everything.
     """
 
-    __slots__ = ("minute", "open", "reserved", "used")
+    __slots__ = ("_held", "_more", "_reserved", "_used", "minute", "open")
 
-    def __init__(self, values: Iterable[int] | None = None) -> None:
-        found = list(values) if values is not None else [0] * len(_COLUMNS)
-        self.minute, self.open = found[0], found[1]
-        self.used = found[2 : 2 + _ALL]
-        self.reserved = found[2 + _ALL :]
+    def __init__(self, values: list[int] | None = None) -> None:
+        if values is None:
+            values = [0] * len(VALUES)
+        self.minute, self.open = values[0], values[1]
+        self._used = values[2 : 2 + _ALL]
+        self._reserved = values[2 + _ALL :]
+        self._more = [0, 0, 0]
+        self._held = [0, 0]
+
+    @classmethod
+    def of(cls, text: str) -> Balance:
+        """The balance of a stored row."""
+        return cls(orjson.loads(text))
 
     def values(self) -> list[int]:
-        """The row of this balance, in the order of its columns."""
-        return [self.minute, self.open, *self.used, *self.reserved]
+        """The balance in the order of `VALUES`."""
+        self._add_up()
+        return [self.minute, self.open, *self._used, *self._reserved]
 
     def at(self, counter: str, minute: int) -> tuple[int, int]:
         """What is used of one counter, and how much of that is reserved, in the window that `minute` is in.
@@ -95,39 +107,60 @@ class Balance:
         place = _PLACE[counter]
         if minute != self.minute and windows(minute)[place % _N] > windows(self.minute)[place % _N]:
             return 0, 0
-        return self.used[place], self.reserved[place - _N] if place >= _N else 0
+        used = self._used[place] + self._more[place // _N]
+        return used, self._reserved[place - _N] + self._held[place // _N - 1] if place >= _N else 0
 
     def reserve(self, minute: int, tokens: int, spend: int) -> None:
         """One more decision is open, which counts in the windows of `minute`; that is never before `self.minute`."""
         if minute > self.minute:
             self._begin(minute)
         self.open += 1
-        self._add(range(_N), (1, tokens, spend), (tokens, spend))
+        more, held = self._more, self._held
+        more[0] += 1
+        more[1] += tokens
+        more[2] += spend
+        held[0] += tokens
+        held[1] += spend
 
     def settle(self, minute: int, reserved: Amounts, settled: Amounts) -> None:
         """A decision of this minute, which had reserved so much, is closed at what it is settled at."""
         self.open -= 1
+        requests, tokens, spend = settled[0] - reserved[0], settled[1] - reserved[1], settled[2] - reserved[2]
+        if minute == self.minute:
+            more, held = self._more, self._held
+            more[0] += requests
+            more[1] += tokens
+            more[2] += spend
+            held[0] -= reserved[1]
+            held[1] -= reserved[2]
+            return
+        self._add_up()
         mine, its = windows(self.minute), windows(minute)
-        still = [window for window in range(_N) if mine[window] == its[window]]
-        more = (settled[0] - reserved[0], settled[1] - reserved[1], settled[2] - reserved[2])
-        self._add(still, more, (-reserved[1], -reserved[2]))
+        for window in range(_N):
+            if mine[window] == its[window]:
+                self._add(window, (requests, tokens, spend), (-reserved[1], -reserved[2]))
 
-    def _add(self, which: Iterable[int], used: Amounts, reserved: tuple[int, int]) -> None:
-        mine, held = self.used, self.reserved
-        requests, tokens, spend = used
-        for window in which:
-            mine[window] += requests
-            mine[_N + window] = min(mine[_N + window] + tokens, _MOST)
-            mine[2 * _N + window] = min(mine[2 * _N + window] + spend, _MOST)
-            held[window] += reserved[0]
-            held[_N + window] += reserved[1]
+    def _add(self, window: int, used: Sequence[int], reserved: Sequence[int]) -> None:
+        for metric, amount in enumerate(used):
+            place = metric * _N + window
+            self._used[place] = min(self._used[place] + amount, _MOST)
+        for metric, amount in enumerate(reserved):
+            self._reserved[metric * _N + window] += amount
+
+    def _add_up(self) -> None:
+        """Put what was kept apart into its windows."""
+        if any(self._more) or any(self._held):
+            for window in range(_N):
+                self._add(window, self._more, self._held)
+            self._more, self._held = [0, 0, 0], [0, 0]
 
     def _begin(self, minute: int) -> None:
         """Begin the windows that `minute` is in and the last one was not."""
+        self._add_up()
         for window, (old, new) in enumerate(zip(windows(self.minute), windows(minute), strict=True)):
             if new > old:
-                self.used[window::_N] = [0] * len(METRICS)
-                self.reserved[window::_N] = [0] * (len(METRICS) - 1)
+                self._used[window::_N] = [0] * len(METRICS)
+                self._reserved[window::_N] = [0] * (len(METRICS) - 1)
         self.minute = minute
 
 
@@ -141,10 +174,13 @@ class Balances:
     Also the whole of them while a log is verified: then there is no database, and all begin with nothing.
     """
 
-    def __init__(self, db: sqlite3.Connection | None = None) -> None:
+    def __init__(self, db: sqlite3.Connection | None = None, known: dict[Key, Balance] | None = None) -> None:
+        """`known` are balances that are as they are in the database: they need not be read."""
         self._db = db
-        self._changed: set[Key] = set()
-        self.found: dict[Key, Balance] = {}
+        self.changed: dict[Key, Balance] = {}
+        # What `write` has written, as values that no longer change.
+        self.written: dict[Key, list[int]] = {}
+        self.found: dict[Key, Balance] = {} if known is None else known
 
     def get(self, organization: str, scope: str) -> Balance:
         """A balance as it is now, to be read only."""
@@ -152,7 +188,7 @@ class Balances:
         balance = self.found.get(key)
         if balance is None:
             row = None if self._db is None else self._db.execute(_FIND, key).fetchone()
-            balance = self.found[key] = Balance(row)
+            balance = self.found[key] = Balance() if row is None else Balance.of(row[0])
         return balance
 
     def reserve(self, entry: Mapping[str, Scalar]) -> None:
@@ -163,20 +199,21 @@ class Balances:
         organization, minute = str(entry["org"]), reservation["minute"]
         tokens, spend = reservation["tokens"], reservation["spend_nanousd"]
         for scope in reservation["scopes"]:
-            self.get(organization, scope).reserve(minute, tokens, spend)
-            self._changed.add((organization, scope))
+            balance = self.changed[organization, scope] = self.get(organization, scope)
+            balance.reserve(minute, tokens, spend)
 
     def settle(self, organization: str, reservation: Mapping[str, Any], settled: Amounts) -> None:
         """Take account of a closing: what its decision had reserved becomes what it was settled at."""
         reserved = full(reservation)
         for scope in reservation["scopes"]:
-            self.get(organization, scope).settle(reservation["minute"], reserved, settled)
-            self._changed.add((organization, scope))
+            balance = self.changed[organization, scope] = self.get(organization, scope)
+            balance.settle(reservation["minute"], reserved, settled)
 
     def write(self, write: Callable[[str, tuple[object, ...]], object]) -> None:
         """Write every balance that changed, in the order of their names."""
-        for key in sorted(self._changed):
-            write(_WRITE, (*key, *self.found[key].values()))
+        for key in sorted(self.changed):
+            values = self.written[key] = self.changed[key].values()
+            write(_WRITE, (*key, orjson.dumps(values).decode()))
 
 
 def reservation_of(text: object) -> dict[str, Any] | None:
@@ -220,20 +257,26 @@ def settled_of(entry: Mapping[str, Scalar]) -> Amounts | None:
     return None
 
 
-def read_all(db: sqlite3.Connection) -> Iterable[tuple[Key, list[Any]]]:
-    """Every stored balance, for verification: as the values of its row, which may be anything."""
-    for row in db.execute(f"SELECT organization, scope, {', '.join(_COLUMNS)} FROM balance"):  # noqa: S608
-        yield (row[0], row[1]), list(row[2:])
+def read_all(db: sqlite3.Connection) -> Iterable[tuple[Key, object]]:
+    """Every stored balance, for verification: its `amounts` may be anything."""
+    for organization, scope, amounts in db.execute("SELECT organization, scope, amounts FROM balance"):
+        yield (organization, scope), amounts
 
 
 def find(db: sqlite3.Connection, organization: str, scope: str) -> Balance | None:
     """The committed balance of a scope, outside of any transaction of the writer."""
     row = db.execute(_FIND, (organization, scope)).fetchone()
-    return None if row is None else Balance(row)
+    return None if row is None else Balance.of(row[0])
 
 
-def differences(stored: list[Any], due: Balance) -> list[str]:
-    """How a stored row differs from the balance that the entries make, column by column."""
+def differences(amounts: object, due: Balance) -> list[str]:
+    """How the stored amounts differ from the balance that the entries make, value by value."""
+    try:
+        stored = json.loads(amounts) if isinstance(amounts, str) else None
+    except ValueError:
+        stored = None
+    if not isinstance(stored, list) or len(stored) != len(VALUES):
+        return ["it cannot be read"]
     names = ("minute", "open decisions", *map(_spoken, USED), *map(_spoken, RESERVED))
     return [
         f"{name}: {have!r} is stored, the entries make {want}"

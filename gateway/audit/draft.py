@@ -96,7 +96,8 @@ def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:
         entry |= {"allow": False, "open": False, "reason": answer.reason, "reasons_json": _reasons(answer.reasons)}
         answer = answer.fields
     _add(entry, answer)
-    entries.check(entry)
+    # The rest was checked when the draft was made.
+    entries.check_members(answer)
     return entry
 
 

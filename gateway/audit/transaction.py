@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from gateway.audit import balances, checkpoint, decision, merkle, storage, tiles
 from gateway.audit import entry as entries
-from gateway.audit.balances import Balances
+from gateway.audit.balances import Balance, Balances, Key
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
@@ -53,12 +53,19 @@ class Transaction:
     refused draft does not affect the rest of the batch.
     """
 
-    def __init__(self, db: sqlite3.Connection, deployment: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        deployment: str,
+        clock: Callable[[], int],
+        known: dict[Key, Balance] | None = None,
+    ) -> None:
+        """`known` are balances that are as they are in the database."""
         self._db = db
         self._deployment = deployment
         self._clock = clock
         self._logs: dict[str, _Log] = {}
-        self.balances = Balances(db)
+        self.balances = Balances(db, known)
         self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
 
     def record(self, item: Draft) -> Committed:

@@ -98,8 +98,10 @@ class AuditWriter:
         self._in_hand: list[_Job] = []  # what the thread has taken from the queue and not answered
         self._death: Future[None] = Future()  # gets the exception that ended the thread
         self._death.set_running_or_notify_cancel()
-        # The balances that the last commits left, and when: advice for readers in any thread, never changed.
-        self.balances: dict[Key, tuple[Balance, float]] = {}
+        # The values of the balances that the last commits left, and when: advice for readers in any thread.
+        self.balances: dict[Key, tuple[list[int], float]] = {}
+        self._known: dict[Key, Balance] = {}  # the same as in the database, while its data version is this one
+        self._data_version = -1
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # raises here, not at the first entry
@@ -285,7 +287,7 @@ class AuditWriter:
             if storage.schema_version(db) != self._schema:
                 storage.check_schema(db, self.data.audit_db)
                 self._schema = storage.schema_version(db)
-            transaction = Transaction(db, self.deployment, self._clock)
+            transaction = Transaction(db, self.deployment, self._clock, self._known_balances(db))
             for job in jobs:
                 if job.draft is None:
                     storage.touch(db)
@@ -308,14 +310,26 @@ class AuditWriter:
                 self._lock.release()
         self._settle(jobs)
 
+    def _known_balances(self, db: sqlite3.Connection) -> dict[Key, Balance]:
+        """The balances that need not be read: those of the last commit, if no other connection has written since.
+
+        They are taken away here, so that none is left if this transaction fails.
+        """
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        known, self._known = self._known, {}
+        if version != self._data_version or len(known) > BALANCES:
+            known = {}
+        self._data_version = version
+        return known
+
     def _publish(self, transaction: Transaction) -> None:
-        """Show the balances as this commit has left them."""
+        """Keep the balances as this commit has left them, and show them."""
+        self._known = transaction.balances.found
         shown = self.balances
-        for key, balance in transaction.balances.found.items():
-            shown.pop(key, None)  # so that the oldest ones stand first
-            shown[key] = balance, self._committed
-        while len(shown) > BALANCES:
-            del shown[next(iter(shown))]
+        for key, values in transaction.balances.written.items():
+            shown[key] = values, self._committed
+        if len(shown) > BALANCES:
+            self.balances = {}
 
     def _connected(self) -> sqlite3.Connection:
         """The connection; a new one if the last one failed."""

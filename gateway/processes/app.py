@@ -91,7 +91,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
-        standing = Standing(data.audit_db, writer.balances)
+        standing = Standing(data.audit_db, lambda: writer.balances)
         stack.callback(standing.close)
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):

@@ -35,8 +35,9 @@ class CallReservation:
 
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
-        organization = self.organization
-        minute = max(time_ns // MINUTE_NS, *(balances.get(organization, scope).minute for scope in self.scopes))
+        organization, minute = self.organization, time_ns // MINUTE_NS
+        for scope in self.scopes:
+            minute = max(minute, balances.get(organization, scope).minute)
         read: list[list[Any]] = []
         exceeded: list[dict[str, Any]] = []
         for limit in self.limits:

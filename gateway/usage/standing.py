@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,19 +21,17 @@ FRESH_SECONDS: Final = 1.0
 _MOST: Final = 8192
 _N: Final = len(WINDOWS)
 
-_NONE: Final = Balance()
-
 
 class Standing:
     """The balances of one data directory as one worker sees them; may be used from several threads.
 
-    `shown` are those that the worker's own commits left (`AuditWriter.balances`); others are read from the database.
+    `shown` gives those that the worker's own commits left (`AuditWriter.balances`); others are read from the database.
     """
 
-    def __init__(self, path: Path, shown: Mapping[Key, tuple[Balance, float]]) -> None:
+    def __init__(self, path: Path, shown: Callable[[], Mapping[Key, tuple[list[int], float]]]) -> None:
         self._path = path
         self._shown = shown
-        self._read: dict[Key, tuple[Balance, float]] = {}
+        self._read: dict[Key, tuple[list[int], float]] = {}
         self._db: sqlite3.Connection | None = None
         self._guard = threading.Lock()
 
@@ -49,25 +47,25 @@ class Standing:
         If the database cannot be read it is the last one that is known. No call goes on then: none can be recorded.
         """
         key = organization, scope
-        known = self._shown.get(key)
+        known = self._shown().get(key)
         if (read := self._read.get(key)) is not None and (known is None or read[1] > known[1]):
             known = read
         at = time.monotonic()
         if known is not None and not now and at - known[1] < FRESH_SECONDS:
-            return known[0]
+            return Balance(known[0])
         try:
             found = self._find(key)
         except (sqlite3.Error, AuditError):
-            return known[0] if known is not None else _NONE
+            return Balance(known[0] if known is not None else None)
         if len(self._read) >= _MOST:
             self._read.clear()
-        self._read[key] = found, at
+        self._read[key] = found.values(), at
         return found
 
     def usage(self, organization: str, scope: str, now_ns: int) -> dict[str, Any]:
         """What a scope has used in the windows of this moment, as `input.usage` has it."""
         balance, minute = self.balance(organization, scope), now_ns // MINUTE_NS
-        used = balance.used if minute <= balance.minute else [balance.at(counter, minute)[0] for counter in USED]
+        used = [balance.at(counter, minute)[0] for counter in USED]
         return {
             "requests": dict(zip(WINDOWS, used, strict=False)),
             "tokens": dict(zip(WINDOWS, used[_N:], strict=False)),
@@ -81,7 +79,7 @@ class Standing:
             if self._db is None:
                 self._db = storage.connect_read_only(self._path)
             try:
-                return balances.find(self._db, *key) or _NONE
+                return balances.find(self._db, *key) or Balance()
             except sqlite3.Error:
                 self._db.close()
                 self._db = None

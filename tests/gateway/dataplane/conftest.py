@@ -354,7 +354,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(references.close)
         contacts = Contacts(data.runtime_db)
         stack.callback(contacts.close)
-        standing = Standing(data.audit_db, writer.balances)
+        standing = Standing(data.audit_db, lambda: writer.balances)
         stack.callback(standing.close)
         prices = PriceBook(settings)
         plane = DataPlane(
