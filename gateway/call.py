@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.body import Body
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
@@ -36,7 +38,8 @@ class Reference:
 class Call:
     """One request in the words of its provider. Immutable: an obligation makes a new one from the changed body.
 
-    `body` is the parsed object and `raw` the bytes that say the same and will be forwarded. Both are shared with the
+    `body` is the parsed object and `raw` the bytes that say the same and will be forwarded; they are on disk if there
+    are many. Both are shared with the
     policies and the log and must not be mutated. A request without a body has `body=None` and `raw=b""`.
     """
 
@@ -46,7 +49,7 @@ class Call:
     method: str
     # Without the upstream's name, if the client wrote it.
     path: str
-    raw: bytes
+    raw: Body
     body: dict[str, Any] | None
     # What `raw` is. Of a form, `body` has the fields, and of each file its name, type and size.
     content_type: str = "application/json"

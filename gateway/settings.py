@@ -212,17 +212,28 @@ class Settings:
     write_timeout: float = _seconds(60.0, "how long a client may take nothing of its answer", 0.1, 3600)
     keep_alive: float = _seconds(75.0, "how long an idle client connection is kept", 0.1, 3600)
     max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
-    max_body_bytes: int = _setting(10 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
+    max_body_bytes: int = _setting(32 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
     max_held_bytes: int = _setting(
         256 * 1024 * 1024, "request bodies and unread answers that a worker holds at a time", 1024, 1024**4, "bytes"
     )
+    max_spooled_bytes: int = _setting(
+        1024 * 1024 * 1024, "large request bodies that a worker keeps on disk at a time", 1024, 1024**4, "bytes"
+    )
     max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
+    max_requests: int = _setting(1024, "requests in progress in each worker; more are refused", 1, 1_000_000)
     drain_timeout: float = _seconds(15.0, "how long running requests may go on after a stop", 0, 3600)
 
     upstream_connect_timeout: float = _seconds(10.0, "how long connecting to an upstream may take", 0.1, 3600)
     upstream_first_byte_timeout: float = _seconds(120.0, "how long an upstream may take to begin its answer", 0.1, 3600)
     upstream_idle_timeout: float = _seconds(120.0, "how long an upstream may pause within its answer", 0.1, 3600)
     upstream_total_timeout: float = _seconds(900.0, "how long one upstream call may take in all", 0.1, 86400)
+    upstream_retries: int = _setting(1, "how often a call that is safe to repeat is tried again", 0, 10)
+    breaker_failures: int = _setting(
+        5, "failures in a row after which no call is sent to an upstream for a while; 0 means never", 0, 1000
+    )
+    breaker_window: float = _seconds(30.0, "within which time these failures must happen", 0.1, 86400)
+    breaker_pause: float = _seconds(5.0, "how long no call is sent then; doubles while the upstream fails", 0.1, 3600)
+    breaker_max_pause: float = _seconds(60.0, "the longest such pause", 0.1, 86400)
 
     prices_file: Path | None = field(
         default=None, metadata={"help": "file with your own prices, which come first (default: prices.json there)"}

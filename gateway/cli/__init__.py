@@ -34,6 +34,7 @@ from gateway.cli import (
     output,
     policies,
     prices,
+    routes,
     status,
     teams,
     up,
@@ -72,6 +73,7 @@ def build() -> typer.Typer:
     app.add_typer(limits.app, name="limits")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
+    app.add_typer(routes.app, name="routes")
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(audit.app, name="audit")

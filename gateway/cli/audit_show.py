@@ -98,6 +98,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "obligations": verdict.obligations.document(),
         "detail": verdict.detail or None,
         "unkept": list(answer.unkept),
+        "similar_model": answer.similar_model or None,
     }
 
 
@@ -126,6 +127,8 @@ def print_decision(decision: Decision) -> None:
         ("at", output.timestamp(found.time_ns)),
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
+        ("client", str(get("user_agent") or "")),
+        ("trace", str(get("trace_id") or "")),
         ("reasons", "; ".join(before.reasons)),
         ("obliged", json.dumps(before.obligations.document(), ensure_ascii=False) if before.obligations else ""),
         ("changed", _changes(found)),
@@ -175,12 +178,13 @@ def _end(decision: Decision) -> str:
 
 
 def _print_verdicts(again: Reexecution) -> None:
-    from gateway.cli.reasons_text import verdict_line
+    from gateway.cli.reasons_text import print_hint, verdict_line
 
     typer.echo(typer.style("\nverdicts", bold=True) + " (judged again from what was kept)")
     for answer in again.answers:
         reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
         typer.echo(f"  {output.printable(verdict_line(answer) + reasons)}")
+        print_hint(answer, 2)
     if again.problem:
         typer.echo(f"  {output.printable(again.problem)}")
     elif again.agrees is False:

@@ -16,7 +16,7 @@ from gateway.cli.advice import advice
 from gateway.cli.audit_show import answer_document
 from gateway.cli.explain import print_advice, rules
 from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.cli.reasons_text import print_answers, verdict_line
+from gateway.cli.reasons_text import print_answers, print_hint, verdict_line
 from gateway.errors import Denied, GatewayError
 from gateway.processes import local
 from gateway.settings import DataDirectory
@@ -237,6 +237,7 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
     for answer in answers:
         reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
         typer.echo(f"  {'bundle'.ljust(9)} {output.printable(verdict_line(answer) + reasons)}")
+        print_hint(answer, 6)
     if answers and not allow:
         output.note("add --explain to see which rules made the answer")
 

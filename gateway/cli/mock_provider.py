@@ -9,7 +9,7 @@ import typer
 from gateway.demo.mock_provider import ANSWERS, FAULTS
 
 # Each line of the text on its own, as it is written.
-_HELP = "Serve a small OpenAI-compatible API with deterministic answers, for tests and first steps.\n\n\b\n"
+_HELP = "Stand in for a provider, with deterministic answers, for tests and first steps.\n\n\b\n"
 _HELP += f"{ANSWERS}\n\n\b\n{FAULTS}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.usage_sums import sums
 from gateway.errors import GatewayError, did_you_mean
 from gateway.processes import local
 
@@ -156,7 +158,10 @@ def check(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Check a file with your own prices, and name what it prices. Exit code 1 if it cannot be used."""
+    """Check a file with your own prices, and name what was called this month without a price.
+
+    Exit code 1 if the file cannot be used.
+    """
     from gateway.usage import price_files
 
     settings = _settings(data)
@@ -173,16 +178,20 @@ def check(
             lists |= {f"upstream {name} of {organization}": each for name, each in one.upstreams.items()}
         prices = {where: [model.id.rpartition("/")[2] for model in each.models] for where, each in lists.items()}
         found = {"table": table.version, "own": {"file": str(path), "version": own.version, "prices": prices}}
+    found["unpriced"] = _unpriced(data)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
     typer.echo(f"the table {table.version} of {table.date} ({table.source})")
     if found["own"] is None:
         output.note(f"no prices of your own: they would be in {path}")
-        return
-    typer.echo(f"{path} is {found['own']['version']}")
-    for where, names in found["own"]["prices"].items():
-        typer.echo(f"  {output.printable(where)}: {output.printable(output.names(names, 'nothing'))}")
+    else:
+        typer.echo(f"{path} is {found['own']['version']}")
+        for where, names in found["own"]["prices"].items():
+            typer.echo(f"  {output.printable(where)}: {output.printable(output.names(names, 'nothing'))}")
+    for each in found["unpriced"]:
+        called = f"{each['model'] or 'no model'} at {each['upstream']} of {each['organization']}"
+        typer.echo(f"without a price this month: {output.printable(called)}, {each['requests']:,} requests")
 
 
 # ---- parts
@@ -214,6 +223,21 @@ def _places(data: Path, organization: str, upstream: str | None) -> list[tuple[s
         hint = did_you_mean(upstream, upstreams, "type `gateway upstreams list` to see the upstreams")
         raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
     return [(upstreams[upstream], upstream)]
+
+
+def _unpriced(data: Path) -> list[dict[str, Any]]:
+    """What was called this month and used tokens that no price was known for."""
+    from gateway.usage.usage_report import Question, answer, begin
+
+    now = output.now_ns()
+    by = ("organization", "upstream", "model")
+    with sums(data) as (log, rollup):
+        rows = answer(Question(begin(now, "month", UTC), now + 1, by, {}), rollup, log)
+    return [
+        {**dict(zip(by, row.key, strict=True)), "requests": row.counts.requests}
+        for row in rows
+        if not row.counts.priced and (row.counts.input or row.counts.output or row.counts.seconds or row.counts.images)
+    ]
 
 
 def _names(table: PriceTable, provider: str) -> set[str]:

@@ -22,6 +22,12 @@ def verdict_line(answer: Answer) -> str:
     return f"{judge.name} ({judge.effect}, commit {judge.commit[:12]}): {text}"
 
 
+def print_hint(answer: Answer, depth: int) -> None:
+    """Name the model that the call may have meant."""
+    if answer.similar_model:
+        _line(depth, f"hint: did you mean the model `{answer.similar_model}`? this bundle would allow it")
+
+
 def print_answers(answers: Iterable[Answer]) -> None:
     """Each bundle with the rules that held and those that did not."""
     for answer in answers:
@@ -34,6 +40,7 @@ def print_answers(answers: Iterable[Answer]) -> None:
 def _print_answer(answer: Answer) -> None:
     if answer.verdict.detail:
         _line(1, answer.verdict.detail)
+    print_hint(answer, 1)
     if answer.unkept:
         _line(
             1, f"content is not kept: this was evaluated without {', '.join(answer.unkept)}, which the bundle can read"

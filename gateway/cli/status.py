@@ -11,6 +11,7 @@ from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
 
 if TYPE_CHECKING:
+    from gateway.dataplane.contacts import OpenBreaker
     from gateway.processes.findings import Finding
     from gateway.processes.status import Facts
 
@@ -78,6 +79,18 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
             good = _ago(facts, contact.success_ns) if contact.success_ns else "never"
             bad = f"{_ago(facts, contact.error_ns)}: {contact.error}" if contact.error_ns else "never"
             yield "upstream", f"{text}  last success {good}, last error {bad}"
+            if breakers := facts.breakers.get(each.record.id):
+                most = max(breaker.failures for breaker in breakers)
+                workers = "1 worker" if len(breakers) == 1 else f"{len(breakers)} workers"
+                yield "", f"circuit open in {workers}: {most} calls in a row failed, {_next_probe(facts, breakers)}"
+        for route in tenant.routes:
+            names = ", ".join(member.upstream for member in route.members) or "nowhere"
+            yield "route", f"{route.name}{' (default)' if route.default else ''}  {names}"
+
+
+def _next_probe(facts: Facts, breakers: list[OpenBreaker]) -> str:
+    seconds = (min(breaker.until_ns for breaker in breakers) - facts.now_ns) / 1e9
+    return f"the next one is tried in {seconds:.0f} s" if seconds > 0 else "the next one is tried"
 
 
 def _log(facts: Facts) -> Iterator[tuple[str, str]]:

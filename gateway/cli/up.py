@@ -30,7 +30,8 @@ def up(
 ) -> None:
     """Run the gateway: its control process and its data workers. Ctrl-C lets running requests end, then stops it.
 
-    Everything else is set in gateway.toml in the data directory, or by AIG_… variables.
+    Everything else is set in gateway.toml in the data directory, or by AIG_… variables. On SIGHUP that file is read
+    again and the processes are replaced one by one, without failing a request.
     """
     import uvloop
 
@@ -55,7 +56,7 @@ def up(
         typer.echo(f"there was no gateway in {data}: created an empty one")
     DataDirectory(data).check()
     logs.configure("supervisor")
-    uvloop.run(Supervisor(settings, _announce).run())
+    uvloop.run(Supervisor(settings, _announce, lambda: load_settings(flags)).run())
 
 
 def _announce(line: str) -> None:

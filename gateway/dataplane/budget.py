@@ -160,6 +160,8 @@ def _ceiling(
 def settled(exchange: Exchange, outcome: str) -> Amounts | None:
     """What a call that has ended is settled at: by its usage if all of that is known, otherwise None: in full."""
     reservation, usage = exchange.reservation, exchange.report.usage
+    if exchange.unsent:
+        return 0, 0, 0
     if reservation is None or reservation.tokens == 0:
         return 1, 0, exchange.cost_nanousd or 0  # it asked no model
     if outcome == "provider_error" and exchange.upstream_status in _DECLINED:

@@ -2,6 +2,7 @@
 
 A request only writes to memory. What has changed is written to the file once a second, and once more when the worker
 ends, so a file that cannot be written delays no request. All workers share one row for each upstream; the newest wins.
+Open circuit breakers have a row for each worker, which goes when the breaker closes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ CREATE TABLE IF NOT EXISTS upstream_contact (
   upstream TEXT PRIMARY KEY, success_ns INTEGER NOT NULL, error_ns INTEGER NOT NULL, error TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_BREAKERS = """
+CREATE TABLE IF NOT EXISTS open_breaker (
+  upstream TEXT NOT NULL, worker TEXT NOT NULL, failures INTEGER NOT NULL, until_ns INTEGER NOT NULL,
+  PRIMARY KEY (upstream, worker)
+) WITHOUT ROWID
+"""
 _MERGE = """
 INSERT INTO upstream_contact VALUES (?, ?, ?, ?) ON CONFLICT (upstream) DO UPDATE SET
   error = CASE WHEN excluded.error_ns > error_ns THEN excluded.error ELSE error END,
@@ -43,11 +50,23 @@ class Contact:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenBreaker:
+    """A worker (its boot id) sends no calls to an upstream until its next probe, because so many in a row failed."""
+
+    worker: str
+    failures: int
+    until_ns: int
+
+
 class Contacts:
     """What one worker has seen; used from its event loop's thread only."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, worker: str) -> None:
         self._path = path
+        self._worker = worker
+        self._open: dict[str, OpenBreaker] = {}
+        self._breakers_changed = False
         self._seen: dict[str, Contact] = {}
         self._changed: set[str] = set()
         self._complaint = ""
@@ -65,26 +84,42 @@ class Contacts:
             self._seen[upstream] = Contact(now, before.error_ns, before.error)
         self._changed.add(upstream)
 
+    def breaker(self, upstream: str, failures: int, pause: float) -> None:
+        """Remember that a breaker has opened for `pause` seconds, or has closed (0)."""
+        if pause:
+            self._open[upstream] = OpenBreaker(self._worker, failures, time.time_ns() + int(pause * 1e9))
+        else:
+            self._open.pop(upstream, None)
+        self._breakers_changed = True
+
     async def run(self) -> None:
         """Write what has changed at every interval, until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            if self._changed:
-                rows = self._take()
-                if not await asyncio.to_thread(self._write, rows):
+            if self._changed or self._breakers_changed:
+                rows, breakers = self._take(), self._take_breakers()
+                if not await asyncio.to_thread(self._write, rows, breakers):
                     self._changed.update(row[0] for row in rows)
+                    self._breakers_changed |= breakers is not None
 
     def close(self) -> None:
-        """Write what is left."""
-        self._write(self._take())
+        """Write what is left. A worker that ends has no breakers any more."""
+        self._breakers_changed |= bool(self._open)
+        self._open = {}
+        self._write(self._take(), self._take_breakers())
+
+    def _take_breakers(self) -> dict[str, OpenBreaker] | None:
+        """The open breakers, if they have changed."""
+        changed, self._breakers_changed = self._breakers_changed, False
+        return dict(self._open) if changed else None
 
     def _take(self) -> list[tuple[str, int, int, str]]:
         taken, self._changed = self._changed, set()
         return [(each, seen.success_ns, seen.error_ns, seen.error) for each in taken for seen in [self._seen[each]]]
 
-    def _write(self, rows: list[tuple[str, int, int, str]]) -> bool:
+    def _write(self, rows: list[tuple[str, int, int, str]], breakers: dict[str, OpenBreaker] | None) -> bool:
         """Whether the rows are in the file now."""
-        if not rows:
+        if not rows and breakers is None:
             return True
         try:
             with suppress(FileExistsError):
@@ -93,6 +128,11 @@ class Contacts:
                 db.execute("PRAGMA synchronous = NORMAL")
                 db.execute(_TABLE)
                 db.executemany(_MERGE, rows)
+                if breakers is not None:
+                    db.execute(_BREAKERS)
+                    db.execute("DELETE FROM open_breaker WHERE worker = ?", (self._worker,))
+                    listed = [(each, one.worker, one.failures, one.until_ns) for each, one in breakers.items()]
+                    db.executemany("INSERT INTO open_breaker VALUES (?, ?, ?, ?)", listed)
         except (sqlite3.Error, OSError) as error:
             if str(error) != self._complaint:
                 logger.warning("how upstreams answered cannot be kept for `gateway status`: %s", error)
@@ -107,11 +147,25 @@ def read(path: Path) -> dict[str, Contact]:
     if not path.exists():
         return {}
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+        with closing(_reading(path)) as db:
             rows = db.execute("SELECT upstream, success_ns, error_ns, error FROM upstream_contact").fetchall()
     except sqlite3.Error:
         return {}  # no request was ever forwarded, or the file is of no use, which a start of the gateway complains of
     return {upstream: Contact(*values) for upstream, *values in rows}
+
+
+def open_breakers(path: Path) -> dict[str, list[OpenBreaker]]:
+    """The open breakers of all workers, also of those that have died, by the upstream's id."""
+    found: dict[str, list[OpenBreaker]] = {}
+    if path.exists():
+        with suppress(sqlite3.Error), closing(_reading(path)) as db:  # no breaker was ever open
+            for upstream, *values in db.execute("SELECT upstream, worker, failures, until_ns FROM open_breaker"):
+                found.setdefault(upstream, []).append(OpenBreaker(*values))
+    return found
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
 
 
 def _error(outcome: str, status: int | None, detail: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gateway.call import Call, Reference
 from gateway.dataplane import preconditions
-from gateway.dataplane.obliged import obliged
+from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.registry_view import RegistryView
 from gateway.errors import GatewayError
@@ -33,6 +33,7 @@ from gateway.upstream import routing
 from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import Edits, Head
 from gateway.upstream.providers.presets import PROVIDERS
+from gateway.upstream.routing import Choices, Match
 
 _SECONDS: Final = 30.0  # not the deadline of a request: this machine may be slower than the gateway's
 _SHOWN: Final = 5
@@ -88,20 +89,23 @@ class DryRun:
         path, _, asked = path.partition("?")
         target = routing.target(method, path.encode("utf-8", "replace"))
         epochs = await self._view.epochs()
-        match = (await self._view.routes(epochs.upstreams)).resolve(principal.organization, target)
+        led = (await self._view.routes(epochs.upstreams)).resolve(principal.organization, target)
+        match = led if isinstance(led, Match) else _usual(led)
         provider = match.destination.provider
         head = Head(
             preconditions.query(asked.encode("utf-8", "replace"), match.endpoint.route.query),
             content_type=forms.content_type(raw) if match.endpoint.route.body == "multipart" else "",
         )
         call, edits = provider.edit(provider.read(match.endpoint, head, raw), Edits(report_usage=True))
+        requested = call.model
+        call, more = renamed(match, call)
+        edits += more
         judges, epoch = await self._judges(principal)
         foreign = self._references.foreign(
             principal.organization, match.destination.id, principal.agent_id, call.references
         )
         ends = time.monotonic() + _SECONDS
         found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        requested = call.model
         if found.allow and found.obligations:
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, call, made = authorization.enforce(found, call, functools.partial(obliged, provider), again)
@@ -174,6 +178,11 @@ class DryRun:
             raw=b"",
             body=None,
         )
+
+
+def _usual(choices: Choices) -> Match:
+    """The member of a pool that most requests go to first."""
+    return min(choices.members, key=lambda one: (one[0].tier, -one[0].weight))[1]
 
 
 def _obliged(document: dict[str, Any], obligations: Obligations) -> tuple[dict[str, Any], tuple[str, ...]]:

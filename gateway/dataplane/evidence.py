@@ -13,8 +13,10 @@ import time
 
 from gateway.audit.entry import commitment, document
 from gateway.audit.intents import Completed, Decided
+from gateway.body import Body
 from gateway.dataplane import budget
 from gateway.dataplane.exchange import Exchange
+from gateway.upstream.routing import Choices
 
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
 _MAX_CREATED = 64
@@ -42,7 +44,7 @@ def decided(exchange: Exchange) -> Decided:
         "stream": call.stream,
         **authorization.fields(),
         "request_bytes": len(exchange.received),
-        "request_commitment": commitment(exchange.salt, "request_body", exchange.received),
+        "request_commitment": _commitment(exchange.salt, "request_body", exchange.received),
     }
     if len(requested) > 1:
         fields["models_json"] = document(requested)
@@ -50,13 +52,21 @@ def decided(exchange: Exchange) -> Decided:
         fields["forwarded_model"] = call.model
     if call.stores:
         fields["stores"] = True
+    if exchange.user_agent:
+        fields["user_agent"] = exchange.user_agent
+    if exchange.trace_id:
+        fields["trace_id"] = exchange.trace_id
     if exchange.edits:
         fields["edits_json"] = document(exchange.edits)
-        fields["forwarded_commitment"] = commitment(exchange.salt, "forwarded_body", call.raw)
+        fields["forwarded_commitment"] = _commitment(exchange.salt, "forwarded_body", call.raw)
     if exchange.shadow:
         fields["shadow_json"] = exchange.shadow
     if exchange.output_limit is not None:
         fields["output_limit"] = exchange.output_limit
+    if isinstance(exchange.found, Choices):
+        fields["route"] = exchange.found.pool
+    if exchange.retry_of:
+        fields["attempt"], fields["retry_of"] = exchange.attempt, exchange.retry_of
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,
@@ -107,6 +117,8 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
             fields["cache_write_1h_tokens"] = usage.cache_write_1h
     if report.seconds is not None:
         fields["audio_seconds"] = report.seconds
+    if exchange.timeout:
+        fields["timeout"] = exchange.timeout
     if report.images is not None:
         fields["images"] = report.images
     if report.service_tier is not None:
@@ -129,14 +141,23 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
     )
 
 
-class ResponseDigest:
-    """`commitment(salt, "response_body", body)` of a body that arrives in pieces and is not kept."""
+class BodyDigest:
+    """`commitment(salt, name, body)` of a body that comes in pieces and is not kept."""
 
-    def __init__(self, salt: bytes) -> None:
-        self._hmac = hmac.new(salt, b"response_body\x00", hashlib.sha256)
+    def __init__(self, salt: bytes, name: str) -> None:
+        self._hmac = hmac.new(salt, name.encode() + b"\x00", hashlib.sha256)
 
     def update(self, chunk: bytes) -> None:
         self._hmac.update(chunk)
 
     def hexdigest(self) -> str:
         return self._hmac.hexdigest()
+
+
+def _commitment(salt: bytes, name: str, body: Body) -> str:
+    if isinstance(body, bytes):
+        return commitment(salt, name, body)
+    digest = BodyDigest(salt, name)
+    for window in body.windows():
+        digest.update(window)
+    return digest.hexdigest()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.audit.entry import SALT_BYTES
+from gateway.body import Body
 from gateway.call import Call
-from gateway.dataplane.held_bytes import Holding
+from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.identifiers import new_id, random_bytes
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.registry.port import Epochs
 from gateway.upstream.providers.base import Head, Provider
-from gateway.upstream.routing import Match, Target
+from gateway.upstream.routing import Choices, Match, Target
 from gateway.upstream.taps import Report
 from gateway.usage.reservation import CallReservation
 
@@ -24,8 +28,11 @@ class Exchange:
     started_monotonic_ns: int
     # For the salted commitments of this request. Once it is erased, they reveal nothing.
     salt: bytes
-    # How much of the worker's budget the body takes.
+    # How much of the worker's budgets the body takes, in memory and on disk.
     holding: Holding
+    spooled: Holding
+    # For reading a body that is on disk.
+    turn: Turn
     # The provider in whose shape the client is refused; None while no provider is known.
     speaker: Provider | None = None
 
@@ -34,10 +41,26 @@ class Exchange:
     # The state of the registry that this request is judged by; nothing it uses is older.
     epochs: Epochs | None = None
     principal: Principal | None = None
+    # What the path means in the registry, and which upstream of it this attempt goes to.
+    found: Match | Choices | None = None
     match: Match | None = None
+    # The upstreams that take its place if it fails, in order.
+    others: tuple[Match, ...] = ()
+    # From the second attempt on: which one this is, and the decision of the first.
+    attempt: int = 1
+    retry_of: str = ""
+    # How often the same upstream was tried again.
+    retries: int = 0
+    # When the time for all attempts is over, by the event loop's clock; 0 before the first.
+    ends: float = 0.0
     # What else of the head counts; its headers go upstream in any case.
     head: Head = field(default_factory=Head)
-    received: bytes = b""
+    # For the log; empty if the client does not say.
+    trace_id: str = ""
+    user_agent: str = ""
+    received: Body = b""
+    # What was received is gone, so the call cannot be sent again.
+    forgotten: bool = False
     call: Call | None = None
     # The provider's names for what the gateway changed in the body, in order.
     edits: tuple[str, ...] = ()
@@ -64,6 +87,8 @@ class Exchange:
     # Headers that policies have set.
     set_headers: Mapping[str, str] = field(default_factory=dict)
     stores: bool = False
+    # Nothing of the request has reached the upstream, and nothing will.
+    unsent: bool = False
     # The status that the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
@@ -71,6 +96,8 @@ class Exchange:
     response_bytes: int = 0
     response_commitment: str | None = None
     report: Report = field(default_factory=Report)
+    # Which time limit ended it: connect, first_byte, idle or total.
+    timeout: str = ""
     # What it has cost in nano-dollars, and by which price; None while that is not known.
     cost_nanousd: int | None = None
     price: str = ""
@@ -78,6 +105,38 @@ class Exchange:
     detail: str = ""
     # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
     outcome: str = "gateway_error"
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending the call twice does no more than sending it once."""
+        assert self.target is not None
+        return self.target.method == "GET" or "idempotency-key" in self.head.headers
+
+    def again(self, match: Match, others: tuple[Match, ...]) -> Exchange:
+        """The next attempt at the same request, with a decision and a record of its own."""
+        return Exchange(
+            new_id("dec_"),
+            time.monotonic_ns(),
+            random_bytes(SALT_BYTES),
+            self.holding,
+            self.spooled,
+            self.turn,
+            match.destination.provider,
+            target=self.target,
+            epochs=self.epochs,
+            principal=self.principal,
+            found=self.found,
+            match=match,
+            others=others,
+            attempt=self.attempt + 1,
+            retry_of=self.retry_of or self.decision_id,
+            retries=self.retries,
+            ends=self.ends,
+            head=self.head,
+            trace_id=self.trace_id,
+            user_agent=self.user_agent,
+            received=self.received,
+        )
 
     def change(self, call: Call, edits: tuple[str, ...]) -> None:
         """Put a call in the place of the client's, which differs from it by these edits."""
@@ -88,9 +147,9 @@ class Exchange:
         self.edits += edits
 
     def forget_request(self) -> Call:
-        """Hand the call over to be forwarded, and release it here with everything that was judged and recorded of it.
+        """Hand the call over to be forwarded, and release everything here that was judged and recorded of it.
 
-        Bodies are large, and answers take minutes.
+        Answers take minutes. What was received stays until `forget_body`, in case that it must be sent again.
         """
         call, authorization = self.call, self.authorization
         assert call is not None
@@ -98,5 +157,26 @@ class Exchange:
         self.model = call.model
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
         self.set_headers = authorization.obligations.set_headers
-        self.received, self.call, self.authorization = b"", None, None
+        self.call, self.authorization = None, None
+        if not isinstance(self.received, bytes):
+            self.holding.release()
+        self.turn.release()
         return call
+
+    def count_spooled(self) -> None:
+        """Count what is on disk: what was received and, if that was changed, what is sent instead."""
+        bodies = {id(each): each for each in (self.received, self.call and self.call.raw) if each}
+        self.spooled.hold(sum(len(each) for each in bodies.values() if not isinstance(each, bytes)))
+
+    def forget_body(self) -> None:
+        """Release what was received: it will not be sent again. Bodies are large."""
+        if not isinstance(self.received, bytes):
+            self.received.release()
+        self.received, self.forgotten = b"", True
+        self.holding.release()
+        self.spooled.release()
+
+    def release(self) -> None:
+        """Give back everything that this request takes of what all share; may be called again."""
+        self.forget_body()
+        self.turn.release()

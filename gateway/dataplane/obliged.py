@@ -1,10 +1,12 @@
-"""Between policies and providers: obligations as edits of a call."""
+"""Edits of a call that policies and routes demand."""
 
 from __future__ import annotations
 
 from gateway.call import Call
+from gateway.errors import Denied
 from gateway.policy.obligations import Obligations
 from gateway.upstream.providers.base import Edits, Provider
+from gateway.upstream.routing import Match
 
 
 def obliged(provider: Provider, call: Call, obligations: Obligations) -> tuple[Call, tuple[str, ...]]:
@@ -18,3 +20,14 @@ def obliged(provider: Provider, call: Call, obligations: Obligations) -> tuple[C
         model=obligations.model,
     )
     return provider.edit(call, edits)
+
+
+def renamed(match: Match, call: Call) -> tuple[Call, tuple[str, ...]]:
+    """The call with the model's name at this upstream, and the provider's names of the changes."""
+    name = dict(match.renames).get(call.model or "")
+    if name is None:
+        return call, ()
+    changed, edits = match.destination.provider.edit(call, Edits(model=name))
+    if changed.model != name:
+        raise Denied("bad_request", reasons=[f"the model cannot be called {name} here, as its route demands"])
+    return changed, edits

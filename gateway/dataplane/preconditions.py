@@ -80,15 +80,6 @@ def query(text: bytes, allowed: frozenset[str]) -> dict[str, str]:
     return found
 
 
-def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes]) -> dict[str, str]:
-    """The headers that go upstream in any case: the gateway's own, and those of the client that the route lists."""
-    found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
-    for name in allowed:
-        if name in headers and headers[name].isascii():
-            found[name.decode()] = headers[name].decode("latin-1")
-    return found
-
-
 def no_body(headers: Mapping[bytes, bytes]) -> None:
     if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
         raise Denied("bad_request", reasons=["this route takes no body"])

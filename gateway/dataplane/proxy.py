@@ -4,9 +4,9 @@
     judge       5 decide           6 record `decided`
     carry out   7 forward          8 relay    9 record `completed`
 
-`DataPlane.__call__` calls these three in order. A failure before step 6 is a refusal, and nothing has left the gateway.
-From step 6 on there is an open decision, and every way out, also after a disconnect or in a cancelled task, passes
-through step 9. Two laws:
+`DataPlane.__call__` calls these three in order; where an upstream fails, `attempts.py` may have the last two done again
+for another one. A failure before step 6 is a refusal, and nothing has left the gateway. From step 6 on there is an open
+decision, and every way out, also after a disconnect or in a cancelled task, passes through step 9. Two laws:
 
 # INVARIANT: no byte goes upstream before `decided` is durable, and none that was not judged.
 # INVARIANT: the client sees the end of an answer only after `completed` is durable.
@@ -22,7 +22,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -31,16 +31,18 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
-from gateway.call import Call, Reference
-from gateway.dataplane import evidence, preconditions
+from gateway.call import Reference
+from gateway.dataplane import client_headers, evidence, preconditions, receiving
+from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
+from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.held_bytes import HeldBytes, Holding
-from gateway.dataplane.obliged import obliged
+from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
@@ -56,8 +58,9 @@ from gateway.policy import authorization, shadow
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
 from gateway.upstream import routing, wrong_route
-from gateway.upstream.client import Answer, UpstreamClient
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
+from gateway.upstream.client import Answer, NotConnectedError, UpstreamClient
+from gateway.upstream.providers.base import Edits, Head
+from gateway.upstream.routing import Choices, Match
 
 logger = logging.getLogger("gateway.dataplane.proxy")
 
@@ -66,6 +69,10 @@ _LARGE_BODY = 64 * 1024
 # Bundles that take longer than this are asked beside the event loop from the next request on.
 _LONG_JUDGEMENT = 0.005
 _MAX_LONG = 1024  # panels that are remembered for it
+
+# What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
+# again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
+_READING = 4
 
 _Result = TypeVar("_Result")
 
@@ -103,31 +110,65 @@ class DataPlane:
         self._requests = requests
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
+        self._spooled = HeldBytes(settings.max_spooled_bytes)
+        self._breakers = Breakers(settings, contacts.breaker)
+        self._chooser = Chooser(settings, self._breakers)
+        self._running = 0  # requests in progress
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
         self._bodies = asyncio.Semaphore(1)
         self._judgements = asyncio.Semaphore(1)
+        # One body that is on disk is read into memory at a time, and it stays there until it was judged and recorded.
+        self._large = asyncio.Semaphore(1)
         # Summaries of the panels whose last judgement was long.
         self._long: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        holding = Holding(self._held)
-        exchange = Exchange(new_id("dec_"), time.monotonic_ns(), random_bytes(SALT_BYTES), holding)
+        exchange = first = Exchange(
+            new_id("dec_"),
+            time.monotonic_ns(),
+            random_bytes(SALT_BYTES),
+            Holding(self._held),
+            Holding(self._spooled),
+            Turn(self._large),
+        )
+        client: Departure = scope[Departure.KEY]
+        self._running += 1
         try:
+            if self._running > self._settings.max_requests:
+                raise Denied("overloaded", f"{self._settings.max_requests} requests are in progress")
             await self._admit(exchange, scope, receive)
-            await self._judge(exchange)
+            failure = await self._attempt(exchange, client, send)
+            if failure is not None:
+                attempt = functools.partial(self._attempt, client=client, send=send)
+                done = await self._chooser.go_on(failure, attempt, client)
+                if isinstance(done, Failure):
+                    exchange = done.exchange
+                    await self._tell(done, client, send)
+                else:
+                    exchange = done
         except Denied as denied:
             if exchange.speaker is None:
                 exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
             exchange.outcome = denied.code
             await self._refuse(exchange, denied, send)
-        except _ClientGoneError:
+        except receiving.ClientGoneError:
             exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
-        else:
-            await self._carry_out(exchange, scope[Departure.KEY], send)
         finally:
-            holding.release()
+            self._running -= 1
+            first.release()
             if self._requests is not None:
-                self._requests.add(exchange, f"{scope['method']} {scope['path']}")
+                self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
+
+    async def _attempt(self, exchange: Exchange, client: Departure, send: Send) -> Failure | None:
+        """Judge the call and carry it out at one upstream. None if the client was answered, or has gone."""
+        try:
+            if exchange.call is None:
+                await self._read_call(exchange)
+            await self._judge(exchange)
+        except Denied as denied:
+            exchange.outcome = denied.code
+            return Failure(exchange, denied, by_policy=exchange.recorded)
+        return await self._carry_out(exchange, client, send)
 
     # Admit: steps 1 to 4
 
@@ -142,50 +183,58 @@ class DataPlane:
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
         routes = await self._registry.routes(epochs.upstreams)
-        match = exchange.match = routes.resolve(principal.organization, target)
+        self._chooser.choose(exchange, routes.resolve(principal.organization, target))
+        match = exchange.match
+        assert match is not None
         route = match.endpoint.route
         exchange.speaker = match.destination.provider
         exchange.head = Head(
             preconditions.query(scope["query_string"], route.query),
-            preconditions.forwarded(headers, route.request_headers),
+            client_headers.forwarded(headers, route.request_headers, principal.agent_id),
             headers.get(b"content-type", b"").decode("latin-1"),
         )
+        exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         # 4 read the body, strictly: the provider's view of the call
         if route.body == "none":
             preconditions.no_body(headers)
         else:
             check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
             check(headers)
-            exchange.received = await self._receive_body(exchange.holding, headers, receive)
+            exchange.received = await receiving.receive_body(
+                receive,
+                headers,
+                self._settings.max_body_bytes,
+                self._settings.data.path,
+                exchange.holding,
+                exchange.spooled,
+            )
         await self._read_call(exchange)
 
-    async def _receive_body(self, holding: Holding, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        limit = self._settings.max_body_bytes
-        if int(headers.get(b"content-length", b"0")) > limit:
-            raise _too_large(limit)
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGoneError
-            piece = message.get("body", b"")
-            size += len(piece)
-            if size > limit:
-                raise _too_large(limit)
-            holding.add(len(piece))
-            pieces.append(piece)
-            if not message.get("more_body", False):
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
     async def _read_call(self, exchange: Exchange) -> None:
-        match = exchange.match
-        assert match is not None
-        arguments = match.destination.provider, match.endpoint, exchange.head, exchange.received
         if len(exchange.received) <= _LARGE_BODY:
-            exchange.call, exchange.edits = _read(*arguments)
+            _read(exchange)
         else:
-            exchange.call, exchange.edits = await _beside(self._bodies, _read, *arguments)
+            if not isinstance(exchange.received, bytes):
+                await exchange.turn.take()
+                exchange.holding.hold(_READING * len(exchange.received))
+            await _beside(self._bodies, _read, exchange)
+            exchange.count_spooled()
+        if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
+            await self._read_call(exchange)  # as the upstream reads it that has what the call names
+
+    def _keep_to_state(self, exchange: Exchange) -> bool:
+        """Let a call that names or creates state at a provider go to no other upstream. Whether it changed course."""
+        call, before = exchange.call, exchange.match
+        assert call is not None
+        assert isinstance(exchange.found, Choices)
+        if not call.references and not call.stores:
+            return False
+        owners = [each for _, each in exchange.found.members if call.references and not self._foreign(exchange, each)]
+        exchange.others = ()
+        if before not in owners and owners:
+            exchange.match = owners[0]
+            exchange.speaker = owners[0].destination.provider
+        return exchange.match != before
 
     # Judge: steps 5 and 6
 
@@ -196,9 +245,11 @@ class DataPlane:
         assert principal is not None
         assert epochs is not None
         judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
-        foreign = self._foreign(exchange, principal)
-        if judges.summary in self._long:
+        assert exchange.match is not None
+        foreign = self._foreign(exchange, exchange.match)
+        if judges.summary in self._long or not isinstance(exchange.received, bytes):
             await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
+            exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
         # 6 record `decided`
@@ -214,22 +265,24 @@ class DataPlane:
             assert principal is not None
             epochs = exchange.epochs = await self._registry.epochs()
             principal = exchange.principal = await self._principals.refresh(principal, epochs.authority)
-            match = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
-            if match is exchange.match or match == exchange.match:
+            found = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
+            if found is exchange.found or found == exchange.found:
                 return
             before = exchange.match
-            exchange.match = match
+            self._chooser.choose(exchange, found)
+            match = exchange.match
+            assert match is not None
             exchange.speaker = match.destination.provider
-            if before is None or before.endpoint.route != match.endpoint.route:
-                # Which queries and headers may go upstream was checked by the other route.
+            if before is None or before.endpoint.route != match.endpoint.route or exchange.retry_of:
+                # Which queries and headers may go upstream was checked by the other route, and what was tried is done.
                 raise Denied("registry_unavailable", "the upstream's routes changed while the request arrived")
             await self._read_call(exchange)  # another upstream may read the body in another way
 
-    def _foreign(self, exchange: Exchange, principal: Principal) -> tuple[Reference, ...]:
-        """The references of the call to state at the provider that its agent did not create here."""
-        call, match = exchange.call, exchange.match
+    def _foreign(self, exchange: Exchange, match: Match) -> tuple[Reference, ...]:
+        """The references of the call to state at the provider that its agent did not create here at this upstream."""
+        call, principal = exchange.call, exchange.principal
         assert call is not None
-        assert match is not None
+        assert principal is not None
         if not call.references:
             return ()
         upstream = match.destination.id
@@ -257,7 +310,7 @@ class DataPlane:
         if found.allow and found.obligations:
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
-            exchange.change(changed, edits)
+            exchange.change(receiving.spooled(changed, exchange.received), edits)
         if found.allow:
             assert exchange.call is not None
             found, exchange.reservation = self._budget.reserve(found, principal, exchange.call, match.destination)
@@ -294,16 +347,19 @@ class DataPlane:
 
     # Carry out: steps 7 to 9
 
-    async def _carry_out(self, exchange: Exchange, client: Departure, send: Send) -> None:
+    async def _carry_out(self, exchange: Exchange, client: Departure, send: Send) -> Failure | None:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         assert exchange.match is not None
         outcome = "gateway_error"
         relay = Relay(exchange, exchange.match, Holding(self._held), send)
+        kept: KeptAnswer | None = None
         loop = asyncio.get_running_loop()
         started = loop.time()
+        exchange.ends = exchange.ends or started + self._settings.upstream_total_timeout
         failure: Denied | None = None
         try:
-            async with asyncio.timeout(self._settings.upstream_first_byte_timeout) as limit:
+            first_byte = min(started + self._settings.upstream_first_byte_timeout, exchange.ends)
+            async with asyncio.timeout_at(first_byte) as limit:
                 # A client that leaves ends the call at once: the upstream must not go on without a reader.
                 client.tell = functools.partial(_end_now, limit, loop)
                 if client.gone:
@@ -311,8 +367,11 @@ class DataPlane:
                 # 7 forward
                 answer = await self._forward(exchange, exchange.match.destination)
                 # 8 relay; pauses within the answer are limited by the upstream client
-                if not client.gone:  # otherwise the call ends in the next iteration of the loop
-                    limit.reschedule(started + self._settings.upstream_total_timeout)
+                if exchange.others and self._chooser.may_replace(exchange, answer.status):
+                    kept = KeptAnswer()
+                    relay = Relay(exchange, exchange.match, Holding(self._held), kept.send)
+                elif not client.gone:  # otherwise the call ends in the next iteration of the loop
+                    limit.reschedule(exchange.ends)
                 try:
                     outcome = await relay.run(answer)
                 finally:
@@ -320,58 +379,74 @@ class DataPlane:
             exchange.status = answer.status
         except TimeoutError:
             outcome = "client_disconnected" if client.gone else "upstream_timeout"
+            exchange.timeout = "total" if loop.time() >= exchange.ends else "first_byte"
             failure = Denied("upstream_timeout")
         except Denied as denied:
-            outcome, exchange.detail, failure = denied.code, denied.detail, denied
+            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied
             if denied.code == "upstream_unavailable":
-                outcome = "provider_error"  # which is what it is, whatever the client is told
                 destination = exchange.match.destination
                 self._complaints.unavailable(destination.id, destination.name, denied.detail)
-            logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
+            exchange.unsent = isinstance(denied, NotConnectedError | CircuitOpenError)
+            if denied.code == "upstream_timeout":
+                exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
+            if outcome != "circuit_open":  # of which there are as many as calls
+                logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
         except asyncio.CancelledError:
             outcome = "gateway_stopped"
             raise
         finally:
             # 9 record `completed`
             client.tell = None
-            if failure is not None and exchange.status is None and not client.gone:
+            self._breakers.note(exchange.match.destination, outcome, exchange.upstream_status)
+            if kept is not None or (failure is not None and self._chooser.may_follow(exchange, failure)):
+                exchange.status = None  # the client gets another answer
+            elif failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status
             exchange.outcome = outcome
             self._contacts.note(exchange.match.destination.id, outcome, exchange.upstream_status, exchange.detail)
             closed = await self._record_completed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
-            return
+            return None
         if not closed:
             failure = Denied("outcome_unrecorded")
             exchange.outcome = failure.code
+        if failure is None and kept is not None:
+            return await kept.complete(exchange, relay.end)
         if failure is None:
             with suppress(TimeoutError):  # of a client that has stopped reading
-                async with asyncio.timeout_at(started + self._settings.upstream_total_timeout):
+                async with asyncio.timeout_at(exchange.ends):
                     await relay.end()
-        elif not relay.begun:
-            await self._refuse(exchange, failure, send)
-        else:
-            await relay.break_off(failure)
+            return None
+        if kept is not None or not relay.begun:
+            return Failure(exchange, failure)
+        await relay.break_off(failure)
+        return None
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         call = exchange.forget_request()
         headers = {**exchange.head.headers, **exchange.set_headers}
+        self._breakers.enter(destination)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
-        answer = await self._client.send(outgoing, exchange.holding.release)
+        keep = self._chooser.keeps_body(exchange)
+        answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body)
         exchange.upstream_status = answer.status
+        self._breakers.answered(destination, answer.status)
         try:
             preconditions.answer(answer, credential=destination.secret is not None)
         except Denied:
             answer.close()
             raise
+        if keep and not (exchange.others and self._chooser.may_replace(exchange, answer.status)):
+            exchange.forget_body()
         return answer
 
     async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
-        if self._costs is not None and (cost := self._costs.of(exchange)) is not None:
-            exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
+        if self._costs is not None:
+            cost = self._costs.of(exchange)
+            exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
         try:
             await self._writer.write(evidence.completed(exchange, outcome))
         except AuditError as error:
@@ -394,6 +469,17 @@ class DataPlane:
 
     # Refusals
 
+    async def _tell(self, failure: Failure, client: Departure, send: Send) -> None:
+        """Tell the client how its request has failed: by the provider's own answer, if it was kept."""
+        if client.gone:
+            return
+        if failure.answer is None:
+            await self._refuse(failure.exchange, failure.denied, send)
+            return
+        failure.exchange.status = failure.exchange.upstream_status
+        for message in failure.answer.messages:
+            await send(message)
+
     async def _refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
         exchange.status = denied.reason.status
         if not exchange.recorded:
@@ -413,28 +499,42 @@ class DataPlane:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-class _ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
-
-
 async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
     """Do long work on another thread, one at a time for each `turn`, so that the event loop goes on."""
     async with turn:
         return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
-def _read(provider: Provider, endpoint: Endpoint, head: Head, raw: bytes) -> tuple[Call, tuple[str, ...]]:
-    """The call in this request, changed so that its answer will report usage: what is judged is what is sent."""
-    return provider.edit(provider.read(endpoint, head, raw), Edits(report_usage=True))
+def _read(exchange: Exchange) -> None:
+    """Read the call in this request. It is changed so that its answer will report usage, and the model has the name
+    that the upstream knows it by: what is judged is what is sent.
+    """
+    match = exchange.match
+    assert match is not None
+    provider = match.destination.provider
+    call = provider.read(match.endpoint, exchange.head, exchange.received)
+    exchange.requested_models, exchange.requested_path = (), ""
+    exchange.call, exchange.edits = provider.edit(call, Edits(report_usage=True))
+    if match.renames:
+        exchange.change(*renamed(match, exchange.call))
+    exchange.call = receiving.spooled(exchange.call, exchange.received)
+
+
+def _outcome(denied: Denied) -> str:
+    """How a call has ended that failed so, in the words of the log."""
+    if isinstance(denied, CircuitOpenError):
+        return "circuit_open"
+    # The upstream's answer about the gateway's key is one, whatever the client is told.
+    return "provider_error" if denied.code == "upstream_unavailable" else denied.code
+
+
+def _nothing() -> None:
+    """For a body that may have to be sent again."""
 
 
 def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
     if not limit.expired():
         limit.reschedule(loop.time())
-
-
-def _too_large(limit: int) -> Denied:
-    return Denied("too_large", reasons=[f"the body may have at most {limit} bytes"])
 
 
 def _owner(principal: Principal | None) -> PrincipalHint | None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import time
 
+import orjson
+
 from gateway.errors import GatewayError
-from gateway.registry.port import ActiveSet, Epochs, RegistryPort, UpstreamRow
+from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
 from gateway.registry.vault import Place, Vault
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
-from gateway.upstream.routing import Destination, RouteTable
+from gateway.upstream.routing import Destination, Member, Pool, RouteTable
 
 logger = logging.getLogger("gateway.upstreams")
 
@@ -48,7 +50,8 @@ class RegistryView:
             # What is read now is at least as new as the epoch that the caller has seen.
             rows = [row for row in await self._registry.upstreams() if _provider(row) is not None]
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
-            self._table = RouteTable(self._destination(row) for row in rows)
+            pools = [_pool(row) for row in await self._registry.upstream_routes()]
+            self._table = RouteTable((self._destination(row) for row in rows), pools)
             self._table_epoch = epoch
             failed = any(fault for _, fault in self._secrets.values())
             self._retry = time.monotonic() + RETRY_SECONDS if failed else float("inf")
@@ -89,6 +92,14 @@ class RegistryView:
             fault=fault,
             preset=row.provider,
         )
+
+
+def _pool(row: RouteRow) -> Pool:
+    members = [
+        Member(each["upstream"], each["weight"], each["tier"], tuple(each["models"].items()))
+        for each in orjson.loads(row.members)
+    ]
+    return Pool(row.organization, row.name, row.default, tuple(members))
 
 
 def _provider(row: UpstreamRow) -> Provider | None:

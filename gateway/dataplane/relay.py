@@ -52,7 +52,7 @@ class Relay:
         exchange.report = tap.report
         self._streaming = tap.streaming
         self._head = _response_head(exchange, self._provider, answer, streaming=tap.streaming)
-        digest = evidence.ResponseDigest(exchange.salt)
+        digest = evidence.BodyDigest(exchange.salt, "response_body")
         if tap.streaming:
             await self._begin()
         try:
@@ -103,7 +103,7 @@ class Relay:
         self._exchange.detail = f"the answer has {usage.output} output tokens, its limit was {cap}"
         return "cap_exceeded"
 
-    async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.ResponseDigest) -> None:
+    async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.BodyDigest) -> None:
         """Let a finished stream end by itself, so that the connection can be reused.
 
         What still comes, such as a second end for other clients, is held back with the first.

@@ -70,10 +70,10 @@ class RequestLog:
         self._thread = threading.Thread(target=self._write_batches, name="request log", daemon=True)
         self._thread.start()
 
-    def add(self, exchange: Exchange, request: str) -> None:
-        """Note that a request has ended; `request` is its method and path."""
+    def add(self, exchange: Exchange, request: str, began_ns: int) -> None:
+        """Note that a request has ended; `request` is its method and path, `began_ns` by the monotonic clock."""
         if len(self._lines) < _MAX_WAITING:
-            self._lines.append(_line(exchange, request))
+            self._lines.append(_line(exchange, request, began_ns))
         else:
             self._lost += 1
         if self._timer is None:
@@ -171,7 +171,7 @@ class _Columns:
         return f"{_GREEN if line.outcome == 'ok' else _YELLOW if denied else _RED}{text}{_PLAIN}"
 
 
-def _line(exchange: Exchange, request: str) -> Line:
+def _line(exchange: Exchange, request: str, began_ns: int) -> Line:
     usage, principal = exchange.report.usage, exchange.principal
     model = exchange.model if exchange.call is None else exchange.call.model
     # By position, which is faster: this is done for each request.
@@ -185,7 +185,7 @@ def _line(exchange: Exchange, request: str) -> Line:
         None if usage is None else usage.input,
         None if usage is None else usage.output,
         exchange.cost_nanousd,
-        (time.monotonic_ns() - exchange.started_monotonic_ns) // 1_000_000,
+        (time.monotonic_ns() - began_ns) // 1_000_000,
         exchange.decision_id if exchange.recorded else "",
     )
 

@@ -32,6 +32,7 @@ def as_chat(request: Document, *, counting: bool = False) -> Document:
         "parallel_tool_calls": False if choice.get("disable_parallel_tool_use") else None,
         "max_tokens": limit,
         "stop": request.get("stop_sequences"),
+        "response_format": _format((request.get("output_config") or {}).get("format")),
     }
     return {name: value for name, value in asked.items() if value not in (None, [])}
 
@@ -70,6 +71,14 @@ def _choice(choice: Document) -> Any:
             return kind
 
 
+def _format(form: Document | None) -> Document | None:
+    if form is None:
+        return None
+    if form.get("type") != "json_schema":
+        raise BadRequestError("the type is json_schema", "output_config.format.type")
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": form.get("schema")}}
+
+
 def message(model: str, choice: Choice, reported: Document | None) -> Document:
     """The whole answer."""
     return {
@@ -101,7 +110,7 @@ def events(model: str, choice: Choice, reported: Document | None) -> Iterator[Do
     yield {"type": "message_stop"}
 
 
-def error(status: int, text: str) -> Document:
+def error(status: int, text: str, param: str | None = None) -> Document:
     """A refusal in the shape of this API."""
     kind = _ERRORS.get(status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": text}, "request_id": "req_mock"}

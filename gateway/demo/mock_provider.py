@@ -1,4 +1,4 @@
-"""A small server that speaks the APIs of OpenAI and Anthropic: deterministic answers, streams, usage, failures.
+"""A small server that speaks the APIs of OpenAI, Anthropic and Gemini: deterministic answers, streams, usage, failures.
 
 It stands in for a provider in `gateway demo`, in tests and on a developer's machine, costs nothing and needs no
 network. The same request always gets the same answer, which `mock_answers.py` makes. It is not part of a gateway: it
@@ -11,25 +11,26 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.demo import mock_answers, mock_messages, mock_responses
+from gateway.demo import mock_answers, mock_gemini, mock_messages, mock_responses
 from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
 from gateway.demo.mock_media import MockMedia
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
 
 ANSWERS = """\
-It speaks chat completions, responses and embeddings as OpenAI does, and messages
-as Anthropic does. It echoes the last message, a token for each word, and calls a tool that the
-message names or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`,
-limits, usage, embeddings and the list of models work as at a provider. Images
-are one pixel, files are kept until it stops."""
+It speaks chat completions, responses and embeddings as OpenAI does, messages as
+Anthropic does, and generation, counting and embeddings as Gemini does. It echoes
+the last message, a token for each word, and calls a tool that the message names
+or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`, limits, usage,
+embeddings and the list of models work as at a provider. Images are one pixel,
+files are kept until it stops."""
 
 FAULTS = """\
 The model's name injects a fault into one answer:
@@ -60,6 +61,11 @@ class Faults:
     usage: bool = True
 
 
+_Answer = Callable[[Send, str, Document, Faults], Awaitable[None]]
+_Error = Callable[..., Document]
+"""A status, a text and perhaps the member that is wrong, as a refusal in the shape of one API."""
+
+
 class MockProvider:
     """The ASGI application. `requests` counts the requests so far."""
 
@@ -74,18 +80,29 @@ class MockProvider:
             return
         self.requests += 1
         body = await _read(receive)
-        anthropic = any(name == b"anthropic-version" for name, _ in scope.get("headers", ()))
+        # Three APIs have `/v1/models`.
+        headers = {name for name, _ in scope.get("headers", ())}
+        anthropic, google = b"anthropic-version" in headers, b"x-goog-api-key" in headers
         match scope["method"], scope["path"]:
             case "GET", "/v1/models" if anthropic:
                 await _document(send, 200, mock_messages.models())
             case "GET", path if anthropic and path.removeprefix("/v1/models/") in mock_messages.MODELS:
                 await _document(send, 200, mock_messages.model(path.removeprefix("/v1/models/")))
+            case "GET", path if (google or "/v1beta" in path) and (found := mock_gemini.MODEL.fullmatch(path)):
+                await _document(send, 200, mock_gemini.model(found[1]) if found[1] else mock_gemini.models())
             case "GET", "/v1/models":
                 await _document(send, 200, _models())
             case "GET", path if path.removeprefix("/v1/models/") in MODELS:
                 await _document(send, 200, _model(path.removeprefix("/v1/models/")))
             case "POST", path if path.removeprefix("/v1") in _ANSWERED:
-                await self._answer(path.removeprefix("/v1"), body, send)
+                path = path.removeprefix("/v1")
+                error = mock_messages.error if path in _ANTHROPIC else _error
+                await self._answer(_ANSWERED[path], error, body, send)
+            case "POST", path if (found := mock_gemini.CALL.fullmatch(path)) and found["verb"] in _GEMINI:
+                sse = b"alt=sse" in scope.get("query_string", b"").split(b"&")
+                answer = _GEMINI[found["verb"]]
+                answer = _gemini_events if sse and answer is _gemini_array else answer
+                await self._answer(answer, mock_gemini.error, body, send, model=found["model"])
             case "GET", "/healthz":
                 await _document(send, 200, {"status": "ok"})
             case method, path:
@@ -104,20 +121,22 @@ class MockProvider:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
-    async def _answer(self, path: str, body: bytes, send: Send) -> None:
-        def error(status: int, text: str, param: str | None = None) -> Document:
-            return mock_messages.error(status, text) if path in _ANTHROPIC else _error(status, text, param)
-
+    async def _answer(
+        self, answer: _Answer, error: _Error, body: bytes, send: Send, *, model: str | None = None
+    ) -> None:
+        """Answer, with the faults that the model's name asks for; the path names the `model` or else the body."""
         try:
             request = orjson.loads(body)
-            if not isinstance(request, dict) or not isinstance(model := request.get("model"), str):
+            if not isinstance(request, dict):
+                raise BadRequestError("the body must be an object")
+            if not isinstance(model := model or request.get("model"), str):
                 raise BadRequestError("the body must be an object with `model`", "model")
             status, faults = self._faults_of(model)
             await asyncio.sleep(faults.latency_ms / 1000)
             if status != 200:
                 await _document(send, status, error(status, f"injected failure with status {status}"))
             else:
-                await _ANSWERED[path](send, model, request, faults)
+                await answer(send, model, request, faults)
         except BadRequestError as wrong:
             await _document(send, 400, error(400, str(wrong), wrong.param))
         # What is wrong deep inside of it.
@@ -268,8 +287,50 @@ async def _count_tokens(send: Send, model: str, request: Document, faults: Fault
     await _document(send, 200, {"input_tokens": usage["prompt_tokens"]}, cut=faults.cut)
 
 
-_ANTHROPIC = {"/messages": _messages, "/messages/count_tokens": _count_tokens}
-_ANSWERED = {
+async def _gemini(send: Send, model: str, request: Document, faults: Faults) -> None:
+    await _document(send, 200, mock_gemini.content(model, *_gemini_answer(request, faults)), cut=faults.cut)
+
+
+async def _gemini_events(send: Send, model: str, request: Document, faults: Faults) -> None:
+    parts = mock_gemini.contents(model, *_gemini_answer(request, faults))
+    await _stream(send, (b"data: " + orjson.dumps(part) + b"\r\n\r\n" for part in parts), faults)
+
+
+async def _gemini_array(send: Send, model: str, request: Document, faults: Faults) -> None:
+    parts = [*mock_gemini.contents(model, *_gemini_answer(request, faults))]
+    await _document(send, 200, parts, cut=faults.cut)
+
+
+def _gemini_answer(request: Document, faults: Faults) -> tuple[list[Choice], Document | None]:
+    asked = mock_gemini.as_chat(request)
+    choices = mock_answers.choices(asked, faults.words)
+    return choices, mock_answers.usage(asked, choices) if faults.usage else None
+
+
+async def _gemini_tokens(send: Send, model: str, request: Document, faults: Faults) -> None:
+    asked = mock_gemini.as_chat(request.get("generateContentRequest") or request)
+    await _document(send, 200, {"totalTokens": mock_answers.usage(asked, ())["prompt_tokens"]}, cut=faults.cut)
+
+
+async def _gemini_embedding(send: Send, model: str, request: Document, faults: Faults) -> None:
+    [made] = mock_answers.embeddings(mock_gemini.as_embeddings(request))["data"]
+    await _document(send, 200, {"embedding": {"values": made["embedding"]}}, cut=faults.cut)
+
+
+async def _gemini_embeddings(send: Send, model: str, request: Document, faults: Faults) -> None:
+    made = [mock_answers.embeddings(mock_gemini.as_embeddings(each))["data"][0] for each in request["requests"]]
+    await _document(send, 200, {"embeddings": [{"values": each["embedding"]} for each in made]}, cut=faults.cut)
+
+
+_GEMINI: dict[str, _Answer] = {
+    "generateContent": _gemini,
+    "streamGenerateContent": _gemini_array,
+    "countTokens": _gemini_tokens,
+    "embedContent": _gemini_embedding,
+    "batchEmbedContents": _gemini_embeddings,
+}
+_ANTHROPIC: dict[str, _Answer] = {"/messages": _messages, "/messages/count_tokens": _count_tokens}
+_ANSWERED: dict[str, _Answer] = {
     "/chat/completions": _chat,
     "/embeddings": _embeddings,
     "/responses": _responses,
@@ -308,7 +369,7 @@ def _error(status: int, message: str, param: str | None = None) -> Document:
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
 
 
-async def _document(send: Send, status: int, document: Document, cut: bool = False) -> None:
+async def _document(send: Send, status: int, document: Document | list[Document], cut: bool = False) -> None:
     body = orjson.dumps(document)
     headers = [
         (b"content-type", b"application/json"),

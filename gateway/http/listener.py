@@ -37,6 +37,9 @@ BACKLOG = 2048
 CLOSING_SECONDS = 8.0
 """How long a cancelled request may take to write its closing record: longer than anybody waits for the log's lock."""
 
+LINGER_SECONDS = 2.0
+"""How long a worker that is being replaced keeps idle connections, on which a request may be on its way already."""
+
 # How much larger than the body chunked framing may be: one-byte chunks pass, endless chunk extensions do not.
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
@@ -78,6 +81,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection. `limits` is set by `protocol_class`; all state belongs to the event loop's thread."""
 
     limits: Limits
+    # How long idle connections are kept once the server stops.
+    linger: float = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,6 +97,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refusal: Denied | None = None
         # Set once nothing more is read from this peer.
         self._ignoring_input = False
+        # The server stops: the next answer is the last one.
+        self._leaving = False
         self._deadline: asyncio.TimerHandle | None = None
         # Of the newest request; at most one request is not answered yet.
         self._departure: Departure | None = None
@@ -150,6 +157,17 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
         self._untaken = None  # the peer has taken nearly everything
 
+    def shutdown(self) -> None:
+        """The server stops. A client is told so with its next answer, if there is one soon, and connects anew."""
+        self._leaving = bool(self.linger)
+        if not self.linger:
+            super().shutdown()
+        elif self.cycle is None or self.cycle.response_complete:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(self.linger, self.timeout_keep_alive_handler)
+        else:
+            self.cycle.keep_alive = False  # the answer's head says so, if it was not sent yet
+
     def abort_if_stuck(self, now: float) -> None:
         """End the connection if its peer has stopped reading. The server calls this every second.
 
@@ -200,6 +218,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._disarm()
         self._departure = cast("dict[str, Any]", self.scope)[Departure.KEY] = Departure()
         super().on_headers_complete()
+        if self._leaving:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -301,14 +321,24 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limits: Limits, stop: asyncio.Event) -> None:
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    settings: Settings,
+    limits: Limits,
+    stop: asyncio.Event,
+    replaced: asyncio.Event | None = None,
+) -> None:
     """Serve until `stop` is set, then let running requests end within the drain time and cancel the rest.
 
-    A cancelled request still has its closing record to write, so it gets `CLOSING_SECONDS`, whatever the drain time is.
+    If `replaced` is set by then, another process listens on this address: clients that stay connected for a moment are
+    told to connect anew. A cancelled request still has its closing record to write, so it gets `CLOSING_SECONDS`,
+    whatever the drain time is.
     """
+    protocol = protocol_class(limits)
     config = uvicorn.Config(
         app,
-        http=protocol_class(limits),
+        http=protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -324,6 +354,8 @@ async def serve(app: ASGIApp, listener: socket.socket, settings: Settings, limit
 
     async def watch() -> None:
         await stop.wait()
+        if replaced is not None and replaced.is_set():
+            protocol.linger = min(LINGER_SECONDS, settings.drain_timeout)
         server.should_exit = True
 
     watcher = asyncio.create_task(watch())

@@ -22,6 +22,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import CompiledBundle, compile_bundle, content_paths
 from gateway.policy.decision import ALLOWED, Verdict, combine, lowest, read
 from gateway.policy.obligations import Conflict, Obligations, together
+from gateway.policy.similar_model import similar, with_model
 from policy_engine.bundle import from_files
 
 # The work that a request may take, but more time: this machine may be slower, and nobody waits for a provider.
@@ -50,7 +51,8 @@ class Judge:
 class Answer:
     """The verdict of one bundle, and why.
 
-    `unkept` are the paths of content that it can read and that the document does not have.
+    `unkept` are the paths of content that it can read and that the document does not have. `similar_model` is a model
+    that it would allow and whose name is nearly that of the call, or empty.
     """
 
     judge: Judge
@@ -59,6 +61,7 @@ class Answer:
     explanation: pe.Explanation
     rules: tuple[pe.RuleOutcome, ...]
     unkept: tuple[str, ...]
+    similar_model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +206,16 @@ def _answer(
 ) -> Answer:
     compiled, files = _compile(bundles, judge)
     explanation = compiled.explain(document, limits=_EXPLAINING, **_moment(document, drawn, seed))
-    rules = explanation.rules(from_files(files.items(), tests=False).modules)
+    content = from_files(files.items(), tests=False)
+    rules = explanation.rules(content.modules)
     verdict = _verdict(compiled, judge, document, drawn, seed)
-    return Answer(judge, compiled.entrypoint, verdict, explanation, rules, _unkept(compiled, document))
+    meant = ""
+    if verdict.code in ("policy_denied", "policy_undefined") and isinstance(document["resource"]["model"], str):
+        for model in similar(document["resource"]["model"], content.modules, content.data):
+            if _verdict(compiled, judge, with_model(document, model), drawn, seed).code == ALLOWED:
+                meant = model
+                break
+    return Answer(judge, compiled.entrypoint, verdict, explanation, rules, _unkept(compiled, document), meant)
 
 
 def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:

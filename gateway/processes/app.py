@@ -1,10 +1,10 @@
 """The composition roots: each of the two kinds of processes is put together here, and only here.
 
-`python -m gateway.processes.app data|control BOOT [DESCRIPTOR]`, started by `gateway/processes/supervisor.py`. The
-settings are the first line of standard input; the process stops when standard input ends. It prints one line to
-standard output, a JSON object: a report once it is ready, or why it cannot start. A data worker imports no ORM, no git
-and no command line: without them it needs half the memory, and none of their code is near an agent's request. So
-`_data` and `_control` import their own modules.
+`python -m gateway.processes.app data|control BOOT DESCRIPTOR`, with a bound socket, started by
+`gateway/processes/supervisor.py`. The settings are the first line of standard input; the process stops when standard
+input ends. It prints one line to standard output, a JSON object: a report once it is ready, or why it cannot start. A
+data worker imports no ORM, no git and no command line: without them it needs half the memory, and none of their code is
+near an agent's request. So `_data` and `_control` import their own modules.
 Specification: docs/architecture.md, section 12.
 """
 
@@ -39,7 +39,15 @@ logger = logging.getLogger("gateway.processes.app")
 Ready: TypeAlias = Callable[[dict[str, Any]], None]
 
 
-async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready) -> None:
+async def _data(
+    settings: Settings,
+    boot: str,
+    stop: asyncio.Event,
+    background: Background,
+    ready: Ready,
+    descriptor: int,
+    replaced: asyncio.Event,
+) -> None:
     """A data worker, from its start to its end."""
     from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
@@ -84,7 +92,7 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
         await follower.begin()
         stack.callback(follower.close)
         stack.callback(background.start("following the policies", follower.run()).cancel)
-        contacts = Contacts(data.runtime_db)
+        contacts = Contacts(data.runtime_db, boot)
         stack.callback(contacts.close)
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
         prices = PriceBook(settings)
@@ -119,10 +127,11 @@ async def _data(settings: Settings, boot: str, stop: asyncio.Event, background: 
             return digests(await reader.active_bundles()) <= policies.loaded
 
         checks = {"registry": registry_readable, "log": writer.check, "policies": policies_loaded}
-        opened = listener.listen(settings.host, settings.port, shared=True)
+        opened = socket.socket(fileno=descriptor)
+        opened.listen(listener.BACKLOG)
         limits = listener.Limits.of(settings, refusals.add_code)
         app = Health(LastResort(plane), checks)
-        serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop))
+        serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop, replaced))
         # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()
         gc.freeze()
@@ -179,22 +188,31 @@ async def _lifeline(stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def _run(kind: str, boot: str, descriptor: int | None, settings: Settings) -> int:
+async def _run(kind: str, boot: str, descriptor: int, settings: Settings) -> int:
     """One process of either kind until it is told to stop; returns its exit code."""
     stop = asyncio.Event()
     background = Background(stop)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    replaced = asyncio.Event()
+    if kind == "data":
+        # From the supervisor: another worker has taken over the listening socket.
+        loop.add_signal_handler(signal.SIGHUP, _stop_replaced, replaced, stop)
     lifeline = background.start("waiting for the supervisor's end", _lifeline(stop))
-    if descriptor is None:
-        await _data(settings, boot, stop, background, _report)
+    if kind == "data":
+        await _data(settings, boot, stop, background, _report, descriptor, replaced)
     else:
         await _control(settings, boot, stop, background, _report, descriptor)
     lifeline.cancel()
     with suppress(asyncio.CancelledError):
         await lifeline
     return 1 if background.failed else 0
+
+
+def _stop_replaced(replaced: asyncio.Event, stop: asyncio.Event) -> None:
+    replaced.set()
+    stop.set()
 
 
 def _report(document: dict[str, Any]) -> None:
@@ -212,7 +230,7 @@ def _first_line() -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    kind, boot, *rest = arguments
+    kind, boot, descriptor = arguments
     logs.configure(kind)
     line = _first_line()
     if not line.endswith(b"\n"):
@@ -223,7 +241,7 @@ def main(arguments: list[str]) -> int:
     try:
         # Only these count: the settings file may have been edited since the gateway was started.
         settings = load_settings(json.loads(line), env={}, file=Path(os.devnull))
-        return uvloop.run(_run(kind, boot, int(rest[0]) if rest else None, settings))
+        return uvloop.run(_run(kind, boot, int(descriptor), settings))
     except GatewayError as error:
         _report({"error": error.code, "message": error.message, "hint": error.hint})
     except OSError as error:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -22,6 +23,7 @@ from typing import Any
 
 import gateway
 from gateway.errors import GatewayError
+from gateway.http import listener
 from gateway.identifiers import new_id
 from gateway.settings import PREFIX, DataDirectory, Settings
 
@@ -36,28 +38,36 @@ GRACE_SECONDS = 15.0
 
 
 class Child:
-    """One process of the gateway: what to start, and the process that is running now, if there is one."""
+    """One process of the gateway: what to start, and the process that is running now, if there is one.
 
-    def __init__(self, kind: str, number: int, settings: Settings, descriptor: int | None = None) -> None:
+    The process inherits a bound socket. The control process gets `given`, which the caller keeps. Each data worker
+    has one of its own, because an inherited socket that all share leads nearly all connections to one of them. The
+    supervisor holds it too, so that the worker's replacement can go on with the connections that wait there. When a
+    worker dies its socket is closed, and the kernel spreads connections over the others.
+    """
+
+    def __init__(self, kind: str, number: int, settings: Settings, given: socket.socket | None = None) -> None:
         self.name = kind if kind == "control" else f"{kind} {number}"
+        self.settings = settings
         self._kind = kind
-        self._settings = settings
-        self._descriptor = descriptor
+        self._number = number
+        self._given = given
+        self._own: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._reported = False  # whether this process has said that it is ready
 
     async def start(self) -> dict[str, Any]:
         """Start the process and return its report once it is ready. Raises `GatewayError` if it never is."""
-        inherited = () if self._descriptor is None else (self._descriptor,)
-        arguments = [self._kind, new_id("boot"), *map(str, inherited)]
         self._process, self._reported = None, False
         try:
+            descriptor = self._listener().fileno()
+            arguments = [self._kind, new_id("boot"), str(descriptor)]
             self._process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-P", "-m", "gateway.processes.app", *arguments],
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=environment(),
-                pass_fds=inherited,
+                pass_fds=(descriptor,),
                 start_new_session=True,
             )
         except OSError as error:
@@ -65,7 +75,7 @@ class Child:
             raise GatewayError("start_failed", f"cannot start the {self.name} process: {reason}") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(flags(self._settings)).encode() + b"\n")
+        self._process.stdin.write(json.dumps(flags(self.settings)).encode() + b"\n")
         try:
             async with asyncio.timeout(START_SECONDS):
                 line = await self._process.stdout.readline()
@@ -89,6 +99,7 @@ class Child:
             started = time.monotonic()
             if self._process is not None:
                 code = await self._process.wait()
+                self._close_listener()
                 logger.error("the %s process ended (%s) and is restarted", self.name, _ending(code))
             if time.monotonic() - started > QUIET_SECONDS:
                 pause = FIRST_PAUSE
@@ -123,14 +134,41 @@ class Child:
 
     async def end(self, hurry: asyncio.Event) -> None:
         """Ask the process to end and wait for as long as running requests may take; then, or on `hurry`, kill it."""
+        self._close_listener()
+        await self._end(hurry, signal.SIGTERM)
+
+    def successor(self, settings: Settings) -> Child:
+        """A worker that takes this one's place, with its listening socket. Start it, then `retire` this one."""
+        other = Child(self._kind, self._number, settings, self._given)
+        other._own = None if self._own is None else self._own.dup()
+        return other
+
+    async def retire(self, hurry: asyncio.Event) -> None:
+        """`end` for a worker whose place another has taken."""
+        self._close_listener()
+        await self._end(hurry, signal.SIGHUP)
+
+    def _listener(self) -> socket.socket:
+        if self._given is not None:
+            return self._given
+        if self._own is None:
+            self._own = listener.bind(self.settings.host, self.settings.port, shared=True)
+        return self._own
+
+    def _close_listener(self) -> None:
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+    async def _end(self, hurry: asyncio.Event, number: signal.Signals) -> None:
         process = self._process
         if process is None:
             return
         with suppress(ProcessLookupError):
-            process.terminate()
+            process.send_signal(number)
         ended = asyncio.create_task(process.wait())
         hurried = asyncio.create_task(hurry.wait())
-        patience = self._settings.drain_timeout + GRACE_SECONDS
+        patience = self.settings.drain_timeout + GRACE_SECONDS
         await asyncio.wait({ended, hurried}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not ended.done():

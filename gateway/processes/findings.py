@@ -129,12 +129,17 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
     if active and not tenant.upstreams:
         add = f"type `gateway upstreams add openai --key-env OPENAI_API_KEY{at}`"
         yield _problem(f"organization `{tenant.name}` has no upstream", add)
-    if tenant.upstreams and not any(each.record.default for each in tenant.upstreams):
+    by_default = [each.record.default for each in tenant.upstreams] + [each.default for each in tenant.routes]
+    if tenant.upstreams and not any(by_default):
         yield Finding(
             "remark",
             f"no upstream of `{tenant.name}` is the default, so `/v1/…` leads nowhere",
             f"type `gateway upstreams add … --replace --default{at}`",
         )
+    for route in tenant.routes:
+        if not route.members:
+            message = f"route `{route.name}` leads nowhere, because its upstreams were removed"
+            yield _problem(message, f"type `gateway routes set {route.name} UPSTREAM …{at}` or `gateway routes remove`")
     for each in tenant.upstreams:
         name, contact = each.record.name, facts.contacts.get(each.record.id, Contact())
         if (fault := facts.sealed.get(each.record.id)) and not facts.keys:  # said once

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import search, signer, storage
 from gateway.dataplane import contacts
-from gateway.dataplane.contacts import Contact
+from gateway.dataplane.contacts import Contact, OpenBreaker
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity.credentials import Peppers
@@ -104,7 +104,8 @@ class Logs:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that is known. `contacts` and `sealed` (why a secret cannot be opened) go by the upstream's id.
+    """Everything that is known. `contacts`, `breakers` (the open ones of workers that are alive) and `sealed` (why a
+    secret cannot be opened) go by the upstream's id.
 
     `keys` are the errors of the files in `keys/` that cannot be used.
     """
@@ -115,6 +116,7 @@ class Facts:
     inventory: Inventory
     logs: Logs
     contacts: dict[str, Contact]
+    breakers: dict[str, list[OpenBreaker]]
     sealed: dict[str, str]
     keys: list[GatewayError]
 
@@ -136,6 +138,7 @@ def look(settings: Settings) -> Facts:
         inventory=found,
         logs=logs,
         contacts=contacts.read(data.runtime_db),
+        breakers=_open_breakers(data),
         sealed=inventory.sealed_faults(found, data.keys),
         keys=_key_faults(data),
     )
@@ -156,6 +159,13 @@ def _process(data: DataDirectory) -> Process:
             faults[about[name]] = fault
     alive = [boot for boot in handover.workers(data.runtime_db) if boot in live]
     return Process(running=True, alive=alive, faults=faults, **about)
+
+
+def _open_breakers(data: DataDirectory) -> dict[str, list[OpenBreaker]]:
+    live = LiveBoots(data)
+    found = contacts.open_breakers(data.runtime_db)
+    alive = {upstream: [each for each in breakers if each.worker in live] for upstream, breakers in found.items()}
+    return {upstream: breakers for upstream, breakers in alive.items() if breakers}
 
 
 def _fault(address: str) -> str:
@@ -302,6 +312,7 @@ def document(facts: Facts) -> dict[str, Any]:
                 "default": each.record.default,
                 "last_success_ns": contact.success_ns or None,
                 "last_error": {"time_ns": contact.error_ns, "message": contact.error} if contact.error_ns else None,
+                "open_breakers": facts.breakers.get(each.record.id, []),
             }
             for tenant in facts.inventory.tenants
             for each in tenant.upstreams

@@ -2,7 +2,8 @@
 
 It serves nothing itself. First the control process, which migrates, recovers and activates; then N data workers, each
 with a socket of its own for the same address, so that the kernel spreads connections over them. A child that dies is
-restarted after a growing pause (`gateway/processes/children.py`).
+restarted after a growing pause (`gateway/processes/children.py`). On SIGHUP the settings are read again, and the
+children replaced by others that have the new ones (`reload.py`).
 Specification: docs/architecture.md, section 12.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import os
 import signal
 import socket
@@ -21,20 +23,25 @@ from typing import Any
 
 from gateway.errors import GatewayError
 from gateway.http import listener
-from gateway.processes.children import Child
+from gateway.processes import reload
+from gateway.processes.family import Family
 from gateway.processes.version import version
 from gateway.settings import DEFAULT_DATA, Settings, url
 from gateway.storage.liveness import OnlyOne
 
+logger = logging.getLogger("gateway.processes.supervisor")
+
 
 class Supervisor:
-    """All processes of one gateway. `run` returns when they have ended."""
+    """All processes of one gateway. `run` returns when they have ended. `read` reads the settings again."""
 
-    def __init__(self, settings: Settings, announce: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, announce: Callable[[str], None], read: Callable[[], Settings]) -> None:
         self._settings = settings
         self._announce = announce
+        self._read = read
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._reload = asyncio.Event()
 
     async def run(self) -> None:
         settings = self._settings
@@ -47,28 +54,37 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
-        control = Child("control", 0, settings, control_listener.fileno())
-        workers = [Child("data", number, settings) for number in range(1, settings.workers + 1)]
-        keepers: list[asyncio.Task[None]] = []
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        family = Family(settings, control_listener, self._hurry)
+        reloading: asyncio.Task[None] | None = None
         try:
-            # Nothing is served before the control process is ready: it may have to migrate and to recover.
-            state = await control.start()
-            await asyncio.gather(*(worker.start() for worker in workers))
-            keepers = [asyncio.create_task(child.keep(self._hurry)) for child in (control, *workers)]
+            state = await family.start()
             only_one.tell(json.dumps(about(settings)).encode())
             for line in greeting(settings, state):
                 self._announce(line)
+            reloading = asyncio.create_task(self._reload_when_told(family, only_one))
             await self._stop.wait()
         finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
-            # The control process goes last: it closes what a killed worker left open, and signs the final heads.
-            await asyncio.gather(*(worker.end(self._hurry) for worker in workers))
-            await (control.finish(self._hurry) if keepers else control.end(self._hurry))
+            if reloading is not None:
+                reloading.cancel()
+                await asyncio.gather(reloading, return_exceptions=True)
+            await family.end()
             holder.close()
             control_listener.close()
             only_one.close()
+
+    async def _reload_when_told(self, family: Family, only_one: OnlyOne) -> None:
+        given = self._settings
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                given, settings = reload.settle(given, self._read(), family.settings)
+                await family.change(settings)
+            except GatewayError as error:
+                text = f"{error.message}: {error.hint}" if error.hint else error.message
+                logger.error("the settings stay as they were: %s", text)
+            only_one.tell(json.dumps(about(family.settings)).encode())
 
     def _on_signal(self) -> None:
         if self._stop.is_set():

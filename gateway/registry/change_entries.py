@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.audit.intents import Fields
 from gateway.identity.credentials import label
-from gateway.registry.models import Agent, ApiKey, Binding, Upstream, UsageLimit
+from gateway.registry.models import Agent, ApiKey, Binding, Upstream, UpstreamRoute, UsageLimit
 from gateway.registry.outbox import document
 
 
@@ -76,4 +76,14 @@ def upstream(row: Upstream) -> Fields:
         "is_default": row.is_default,
         "has_secret": row.secret is not None,
         "secret_version": row.version,
+    }
+
+
+def route(row: UpstreamRoute) -> Fields:
+    return {
+        "route": row.id,
+        "route_name": row.name,
+        "is_default": row.is_default,
+        "route_version": row.version,
+        "members_json": document(row.members),
     }

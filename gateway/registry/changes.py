@@ -33,6 +33,7 @@ from gateway.registry.queries import (
     find_bundle,
     find_key,
     find_organization,
+    find_route,
     find_upstream,
     key_record,
     live_keys,
@@ -50,6 +51,7 @@ from gateway.registry.records import (
     SubjectKind,
     UpstreamRecord,
 )
+from gateway.registry.upstream_routes import leave_routes
 from gateway.registry.vault import Place, Vault
 
 MAX_LIVE_KEYS = 2
@@ -303,6 +305,8 @@ def add_upstream(
     base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
     with registry.write() as session:
         tenant = find_organization(session, organization)
+        if find_route(session, tenant, name) is not None:
+            raise _taken("route", name, "give the upstream another name: a base URL can mean only one of them")
         row = find_upstream(session, tenant, name)
         if row is not None and not replace:
             raise _taken("upstream", name, "say --replace to give it another secret or URL")
@@ -340,7 +344,7 @@ def add_upstream(
 
 
 def remove_upstream(registry: Registry, *, actor: str, organization: str, name: str) -> UpstreamRecord:
-    """Delete a destination and its sealed secret. No other one becomes the default by itself."""
+    """Delete a destination and its sealed secret. It leaves its routes; no other becomes the default by itself."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_upstream(session, tenant, name)
@@ -354,6 +358,7 @@ def remove_upstream(registry: Registry, *, actor: str, organization: str, name: 
                 ),
             )
         removed = upstream_record(tenant, row)
+        leave_routes(session, tenant, row, actor)
         session.delete(row)
         _record(session, tenant, actor, "upstream.removed", entries.upstream(row))
         return removed

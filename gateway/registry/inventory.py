@@ -12,7 +12,7 @@ from gateway.errors import GatewayError
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey, Organization, Outbox, Upstream
-from gateway.registry.records import ActivationRecord, BindingRecord, UpstreamRecord
+from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, UpstreamRecord
 from gateway.registry.vault import Place, Vault
 
 
@@ -44,6 +44,7 @@ class Tenant:
     agents: list[AgentState]
     bindings: list[BindingRecord]
     upstreams: list[UpstreamState]
+    routes: list[RouteRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +100,4 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
-    return Tenant(owner.name, agents, bindings, upstreams)
+    return Tenant(owner.name, agents, bindings, upstreams, queries.routes_of(session, owner))

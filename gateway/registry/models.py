@@ -2,8 +2,9 @@
 
 The command line and the control process use them; data workers do not. There are three sorts:
 
-- what has authority (`organization`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`, `activation_current`):
-  every change of a row bumps `epoch` by a trigger in the same transaction, so that all caches of it are read again;
+- what has authority (`organization`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`, `upstream_route`,
+  `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so that all caches of
+  it are read again;
 - what never changes once written (`agent_version`, `bundle`, `activation`, `activation_bundle`): history and content;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
@@ -182,6 +183,27 @@ class Upstream(SQLModel, table=True):
     version: int
     # The operations of a JSON API, as the provider `http` stores them; None for every other provider.
     specification: str | None = None
+    created_ns: int = Field(sa_type=BigInteger)
+    updated_ns: int = Field(sa_type=BigInteger)
+
+
+class UpstreamRoute(SQLModel, table=True):
+    """Several upstreams under one name; `version` counts its changes, which the log tells. Removal deletes the row.
+
+    Members are objects: `upstream` (an id), `weight`, `tier`, and `models` (names there by the names that clients use).
+    """
+
+    __tablename__ = "upstream_route"
+    __table_args__ = (
+        Index("upstream_route_name", "organization_id", "name", unique=True),
+        _live("upstream_route_default", "organization_id", where="is_default"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    is_default: bool
+    members: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    version: int
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
 

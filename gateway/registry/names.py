@@ -52,6 +52,8 @@ CLIENTS_ADD: dict[str, str] = {"azure": "/openai", "gemini": "/v1beta", "vertex"
 A base URL of theirs may end in the version all the same.
 """
 
+_FAMILIES = {"anthropic": "anthropic", "azure": "openai", "gemini": "gemini", "vertex": "gemini", "http": "http"}
+
 _ADDED = re.compile(r"/(?:deployments|publishers|models)(?:/.*)?$")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -99,6 +101,11 @@ def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
     if len(labels) > _MAX_ITEMS:
         raise _bad("label", "too many labels", f"at most {_MAX_ITEMS}")
     return dict(sorted(labels.items()))
+
+
+def family(provider: str) -> str:
+    """The API that a provider speaks. One request can be sent to all providers of a family."""
+    return _FAMILIES.get(provider, "openai")
 
 
 def check_provider(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
 
-REVISION = "0006"
+REVISION = "0007"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -55,6 +55,15 @@ class UpstreamRow(NamedTuple):
     specification: str | None
 
 
+class RouteRow(NamedTuple):
+    """Several upstreams under one name. `members` is the JSON text of `models.UpstreamRoute.members`."""
+
+    organization: str
+    name: str
+    default: bool
+    members: str
+
+
 @dataclass(frozen=True, slots=True)
 class ActiveSet:
     """The bundle revisions in force as of one epoch of policy; none before the first activation: nothing is granted."""
@@ -90,6 +99,10 @@ class RegistryPort(Protocol):
 
     async def upstreams(self) -> list[UpstreamRow]:
         """Every configured destination of every organization, oldest first."""
+        ...
+
+    async def upstream_routes(self) -> list[RouteRow]:
+        """Every route of every organization."""
         ...
 
     async def deployment(self) -> str:

@@ -30,6 +30,7 @@ from gateway.registry.models import (
     Epoch,
     Organization,
     Upstream,
+    UpstreamRoute,
 )
 from gateway.registry.records import (
     ActivationRecord,
@@ -38,6 +39,8 @@ from gateway.registry.records import (
     BundleRecord,
     Effect,
     KeyRecord,
+    RouteMember,
+    RouteRecord,
     SubjectKind,
     UpstreamRecord,
 )
@@ -133,6 +136,16 @@ def needed_bundles(session: Session) -> dict[str, str]:
 def find_upstream(session: Session, organization: Organization, name: str) -> Upstream | None:
     mine = select(Upstream).where(Upstream.organization_id == organization.id)
     return session.exec(mine.where(Upstream.name == name)).one_or_none()
+
+
+def find_route(session: Session, organization: Organization, name: str) -> UpstreamRoute | None:
+    mine = select(UpstreamRoute).where(UpstreamRoute.organization_id == organization.id)
+    return session.exec(mine.where(UpstreamRoute.name == name)).one_or_none()
+
+
+def routes_of(session: Session, organization: Organization) -> list[RouteRecord]:
+    mine = select(UpstreamRoute).where(UpstreamRoute.organization_id == organization.id).order_by(UpstreamRoute.name)
+    return [route_record(session, organization, each) for each in session.exec(mine).all()]
 
 
 def upstream_names(session: Session, organization: Organization) -> list[str]:
@@ -302,6 +315,11 @@ def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
         return [upstream_record(owner, each) for each in session.exec(mine)]
 
 
+def routes(registry: Registry, organization: str) -> list[RouteRecord]:
+    with registry.read() as session:
+        return routes_of(session, find_organization(session, organization))
+
+
 def activation(registry: Registry) -> ActivationRecord | None:
     """The activation in force, if there was any yet."""
     with registry.read() as session:
@@ -396,6 +414,27 @@ def upstream_record(organization: Organization, row: Upstream) -> UpstreamRecord
         version=row.version,
         created_ns=row.created_ns,
         specification=row.specification,
+    )
+
+
+def route_record(session: Session, organization: Organization, row: UpstreamRoute) -> RouteRecord:
+    mine = select(Upstream.id, Upstream.name).where(Upstream.organization_id == organization.id)
+    known = dict(session.exec(mine).all())
+    return RouteRecord(
+        id=row.id,
+        organization=organization.name,
+        name=row.name,
+        default=row.is_default,
+        version=row.version,
+        members=[
+            RouteMember(
+                upstream=known[each["upstream"]], tier=each["tier"], weight=each["weight"], models=each["models"]
+            )
+            for each in row.members
+            if each["upstream"] in known
+        ],
+        created_ns=row.created_ns,
+        updated_ns=row.updated_ns,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from gateway.errors import Denied, GatewayError
 from gateway.identity.principals import CredentialRow
 from gateway.registry import triggers
-from gateway.registry.port import REVISION, ActiveSet, BundleRef, Epochs, UpstreamRow
+from gateway.registry.port import REVISION, ActiveSet, BundleRef, Epochs, RouteRow, UpstreamRow
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
 _EPOCHS = "SELECT value, authority, upstreams, policy FROM epoch"
@@ -60,6 +60,12 @@ _UPSTREAMS = """
 SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.version, u.specification
   FROM upstream u JOIN organization o ON o.id = u.organization_id
  ORDER BY u.id
+"""
+
+_ROUTES = """
+SELECT o.name, r.name, r.is_default, r.members
+  FROM upstream_route r JOIN organization o ON o.id = r.organization_id
+ ORDER BY r.id
 """
 
 
@@ -131,6 +137,9 @@ class RegistryReader:
 
     async def upstreams(self) -> list[UpstreamRow]:
         return [UpstreamRow(*row)._replace(default=bool(row[5])) for row in self._all(_UPSTREAMS)]
+
+    async def upstream_routes(self) -> list[RouteRow]:
+        return [RouteRow(*row)._replace(default=bool(row[2])) for row in self._all(_ROUTES)]
 
     async def deployment(self) -> str:
         rows = self._all("SELECT name FROM deployment")

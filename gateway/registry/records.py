@@ -140,6 +140,30 @@ class UpstreamRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteMember:
+    """An upstream (its name) of a route, and what it calls models that clients call otherwise."""
+
+    upstream: str
+    tier: int
+    weight: int
+    models: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRecord:
+    """Several upstreams under one name; `version` counts its changes."""
+
+    id: str
+    organization: str
+    name: str
+    default: bool
+    version: int
+    members: list[RouteMember]
+    created_ns: int
+    updated_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BundleRecord:
     """A bundle as one commit has it."""
 

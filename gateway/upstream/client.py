@@ -1,7 +1,8 @@
 """The HTTP client to the upstreams: one aiohttp session per process, shared by all requests of its loop.
 
 It follows no redirect, keeps no cookie, reads no proxy or netrc from the environment and decodes nothing: requests and
-answers pass byte by byte. Failures are `Denied` with `upstream_error` or `upstream_timeout`.
+answers pass byte by byte. Failures are `Denied` with `upstream_error` or `upstream_timeout`; `NotConnectedError` says
+that nothing was sent.
 Specification: docs/architecture.md, section 7, steps 7 and 8.
 """
 
@@ -21,6 +22,10 @@ _MAX_HEADER_BYTES = 16 * 1024
 _MAX_HEADERS = 128
 # A larger body is written in pieces, and released when the last one is written.
 _PIECE = 64 * 1024
+
+
+class NotConnectedError(Denied):
+    """No connection could be made, so nothing was sent: the call may be sent again, whatever it does."""
 
 
 class Answer:
@@ -80,22 +85,31 @@ class UpstreamClient:
     async def send(self, request: Outgoing, sent: Callable[[], None]) -> Answer:
         """Send one request and wait for the head of its answer. Cancelling closes the connection.
 
-        The body is taken out of `request`; `sent` is called once it is no longer needed.
+        The body is taken out of `request` once there is a connection; `sent` is called when all of it was written.
         """
         size = len(request.body)
+        headers: Mapping[str, str] = request.headers
+        data: AsyncIterator[bytes] | bytes | None
         if size > _PIECE:
-            headers: Mapping[str, str] = {**request.headers, "Content-Length": str(size)}
-            data: AsyncIterator[bytes] | bytes | None = _pieces(request.take_body(), sent)
+            headers = {**headers, "Content-Length": str(size)}
+        body = request.body
+        if not isinstance(body, bytes):
+            data = body.open_stream()
+        elif size > _PIECE:
+            data = _pieces(request, sent)
         else:
-            headers, data = request.headers, request.take_body() or None
+            request.take_body()
+            data = body or None
+        del body
         try:
             response = await self._session.request(
                 request.method, request.url, headers=headers, data=data, allow_redirects=False
             )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise _failure(error, NotConnectedError) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(error) from error
-        finally:
-            sent()
+        sent()
         # From now on pauses are limited. If the whole answer came with its head, the connection is released already.
         if (connection := response.connection) is not None and connection.protocol is not None:
             connection.protocol.read_timeout = self._idle_timeout
@@ -108,14 +122,16 @@ class UpstreamClient:
         await asyncio.sleep(0)
 
 
-async def _pieces(body: bytes, sent: Callable[[], None]) -> AsyncIterator[bytes]:
+async def _pieces(request: Outgoing, sent: Callable[[], None]) -> AsyncIterator[bytes]:
+    body = request.take_body()
+    assert isinstance(body, bytes)
     for at in range(0, len(body), _PIECE):
         yield body[at : at + _PIECE]
     del body
     sent()
 
 
-def _failure(error: Exception) -> Denied:
+def _failure(error: Exception, kind: type[Denied] = Denied) -> Denied:
     code = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_error"
     # Most of these texts name hosts and ports. The text about a malformed answer quotes the answer, which may hold
     # anything, also the credential that the upstream was sent.
@@ -124,4 +140,4 @@ def _failure(error: Exception) -> Denied:
         text = text.partition(":")[0]
     # No entry of the log can hold half of a surrogate pair, and the call's closing must not fail for one.
     text = text.encode("utf-8", "replace").decode()
-    return Denied(code, f"{type(error).__name__}: {text}"[:512])
+    return kind(code, f"{type(error).__name__}: {text}"[:512])

@@ -1,7 +1,8 @@
 """Which route a path means, and which upstream it leads to.
 
 `/<upstream>/v1/chat/completions` names an upstream; `/v1/chat/completions` means the default one of the agent's
-organization or, if that has no such route, the only other one that has it. The path is compared as it came, byte by
+organization or, if that has no such route, the only other one that has it. Where a name may stand, the name of a pool
+may stand too: several upstreams of one API that take each other's place. The path is compared as it came, byte by
 byte: no decoding, no folding, no dot segments, so that no two parties can read it differently. The URL that is called
 is built from the route, never from the request; a parameter of a route is one segment of plain characters, which cannot
 hold a slash or an escape. An upstream belongs to an organization, so a path is matched in two halves: what it asks for
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.errors import Denied, did_you_mean
 from gateway.upstream import wrong_route
@@ -63,6 +64,36 @@ class Match:
 
     destination: Destination
     endpoint: Endpoint
+    # What the upstream calls a model that clients call otherwise, as pairs.
+    renames: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An upstream (its id) of a pool. A tier is tried when all before it failed; within one, weights draw the order."""
+
+    upstream: str
+    weight: int
+    tier: int
+    renames: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What `gateway routes` configures: several upstreams of an organization under one name."""
+
+    organization: str
+    name: str
+    default: bool
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The second half of a request to a pool: its members that serve the request, and what it means at each."""
+
+    pool: str
+    members: tuple[tuple[Member, Match], ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -88,24 +119,56 @@ def _speaker(method: str, path: str) -> Provider | None:
 class RouteTable:
     """All routes of all upstreams as of one reading of the registry. Immutable but for what it has found already."""
 
-    def __init__(self, destinations: Iterable[Destination]) -> None:
+    def __init__(self, destinations: Iterable[Destination], pools: Iterable[Pool] = ()) -> None:
         # Of each organization by name, the default first.
         self._upstreams: dict[str, dict[str, Destination]] = {}
         for each in sorted(destinations, key=lambda one: not one.default):
             self._upstreams.setdefault(each.organization, {})[each.name] = each
+        self._pools: dict[str, dict[str, Pool]] = {}
+        for pool in pools:
+            self._pools.setdefault(pool.organization, {})[pool.name] = pool
         # Most requests have no parameters, so what they mean is worked out once.
-        self._matches: dict[tuple[str, Target], Match] = {}
+        self._matches: dict[tuple[str, Target], Match | Choices] = {}
 
-    def resolve(self, organization: str, wanted: Target) -> Match:
-        """Where the request goes, or `Denied` with `unknown_route`."""
-        match = self._matches.get((organization, wanted))
-        if match is None:
-            match = self._find(organization, wanted)
+    def resolve(self, organization: str, wanted: Target) -> Match | Choices:
+        """Where the request goes, or may go; `Denied` with `unknown_route` or `upstream_unavailable`."""
+        found = self._matches.get((organization, wanted))
+        if found is None:
+            found = self._find_pool(organization, wanted) or self._find(organization, wanted)
+            match = found if isinstance(found, Match) else found.members[0][1]
             if not match.endpoint.params:
-                self._matches[organization, wanted] = match
-        if match.destination.fault:
-            raise Denied("upstream_unavailable", match.destination.fault)
-        return match
+                self._matches[organization, wanted] = found
+        if isinstance(found, Match) and found.destination.fault:
+            raise Denied("upstream_unavailable", found.destination.fault)
+        return found
+
+    def _find_pool(self, organization: str, wanted: Target) -> Choices | None:
+        """The members of the pool that the path names, or of the default one; None if no pool is meant."""
+        pools = self._pools.get(organization)
+        if pools is None:
+            return None
+        upstreams = self._upstreams.get(organization, {})
+        by_name = wanted.named is not None and wanted.named[0] in pools
+        if wanted.named is not None and by_name:
+            pool, path = pools[wanted.named[0]], wanted.named[1]
+        else:
+            default = next((each for each in pools.values() if each.default), None)
+            named = wanted.named is not None and wanted.named[0] in upstreams
+            if default is None or named or not wanted.plain:
+                return None
+            pool, path = default, wanted.path
+        by_id = {each.id: each for each in upstreams.values()}
+        members = [(each, by_id[each.upstream]) for each in pool.members if each.upstream in by_id]
+        if not members:
+            cause = f"the route `{pool.name}` has no upstream left: its operator must set it again"
+            raise wrong_route.refusal(wanted.method, wanted.path, cause)
+        usable = [(each, destination) for each, destination in members if not destination.fault]
+        if not usable:
+            raise Denied("upstream_unavailable", members[0][1].fault)
+        found = _choices(pool, usable, wanted.method, path)
+        if found is None and by_name:
+            raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(usable[0][1].provider)])
+        return found  # if it is None, another upstream may serve this, as with a default one
 
     def _find(self, organization: str, wanted: Target) -> Match:
         upstreams = self._upstreams.get(organization, {})
@@ -119,7 +182,7 @@ class RouteTable:
             speaker = _speaker(wanted.method, wanted.named[1])
             if speaker is None:
                 raise wrong_route.unknown(wanted.method, wanted.path)
-            raise _no_upstream(wanted, speaker.prefix, upstreams)
+            raise _no_upstream(wanted, speaker.prefix, [*upstreams, *self._pools.get(organization, ())])
         default = next(iter(upstreams.values()), None)
         if default is None or not default.default:
             prefix = wanted.provider.prefix if wanted.provider is not None else ""
@@ -141,6 +204,40 @@ class RouteTable:
 def _match(destination: Destination, method: str, path: str) -> Match | None:
     found = routes_of(destination.provider).find(method, path)
     return None if found is None else Match(destination, Endpoint(destination.name, found[0], path, found[1]))
+
+
+def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: str, path: str) -> Choices | None:
+    """What a request to a pool means at each of these members that serves it; None if none does.
+
+    A request must be the same one at all of them: what one member's route lets through, all others let through too.
+    """
+    found: list[tuple[Member, Match]] = []
+    for member, destination in members:
+        match = _match(destination, method, path) or _below(destination, method, path)
+        if match is not None and (not found or _alike(found[0][1], match)):
+            found.append((member, replace(match, renames=member.renames)))
+    if not found:
+        return None
+    query = frozenset.intersection(*(match.endpoint.route.query for _, match in found))
+    return Choices(pool.name, tuple((member, _with_query(match, query)) for member, match in found))
+
+
+def _below(destination: Destination, method: str, path: str) -> Match | None:
+    """The same route of a family that serves it under a longer path, as Azure serves `/v1/…` under `/openai/v1/…`."""
+    for route in destination.provider.routes:
+        start, version, _ = route.path.partition("/v1/")
+        if start and version and "{" not in start:
+            return _match(destination, method, start + path)
+    return None
+
+
+def _alike(first: Match, other: Match) -> bool:
+    one, two = first.endpoint.route, other.endpoint.route
+    return (one.action, one.body, one.request_headers) == (two.action, two.body, two.request_headers)
+
+
+def _with_query(match: Match, query: frozenset[str]) -> Match:
+    return replace(match, endpoint=replace(match.endpoint, route=replace(match.endpoint.route, query=query)))
 
 
 def _no_upstream(wanted: Target, prefix: str, upstreams: Iterable[str]) -> Denied:

@@ -22,36 +22,39 @@ from gateway.errors import Denied
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
 
-_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 _INFINITY = float("inf")
 
 
-class _DuplicateKeyError(Exception):
-    """Carries the key out of the decoder and does not leave this module."""
+class DuplicateKeyError(Exception):
+    """Carries the key out of the decoder, and does not leave the two modules that use it."""
+
+    def denied(self) -> Denied:
+        return Denied("duplicate_key", reasons=[f"the key {shown(self.args[0])} appears twice in one object"])
 
 
 def parse(raw: bytes) -> Any:
     """Parse a body; `Denied` with `bad_request`, `duplicate_key` or `too_large`."""
-    if raw.startswith(_BYTE_ORDER_MARKS):
-        _refuse("the body begins with a byte order mark")
+    if raw.startswith(BYTE_ORDER_MARKS):
+        refuse("the body begins with a byte order mark")
     _check_count(raw)
     try:
         value = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        _refuse("the body is not UTF-8")
-    except _DuplicateKeyError as error:
-        raise Denied("duplicate_key", reasons=[f"the key {shown(error.args[0])} appears twice in one object"]) from None
+        refuse("the body is not UTF-8")
+    except DuplicateKeyError as error:
+        raise error.denied() from None
     except JSONDecodeError as error:
-        _refuse(f"the body is not JSON: {_lower(error.msg)} at line {error.lineno} column {error.colno}")
+        refuse(f"the body is not JSON: {_lower(error.msg)} at line {error.lineno} column {error.colno}")
     except ValueError as error:
-        _refuse(str(error))
+        refuse(str(error))
     except RecursionError:
-        _refuse(f"the body is nested deeper than {MAX_DEPTH} levels")
+        refuse(f"the body is nested deeper than {MAX_DEPTH} levels")
     # Most bodies have too few brackets to be nested too deep, and no escapes.
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        _check_depth(value)
+        check_depth(value)
     if b"\\u" in raw and _SURROGATE_ESCAPE.search(raw):
         _check_surrogates(value)
     return value
@@ -74,7 +77,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _DuplicateKeyError(key)
+                raise DuplicateKeyError(key)
             seen.add(key)
     return result
 
@@ -97,7 +100,15 @@ def _float(text: str) -> float:
     return number
 
 
-_DECODER = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float)
+HOOKS: dict[str, Any] = {
+    "object_pairs_hook": _object,
+    "parse_constant": _constant,
+    "parse_int": _integer,
+    "parse_float": _float,
+}
+"""What makes a decoder of the standard library strict."""
+
+_DECODER = JSONDecoder(**HOOKS)
 
 
 def _check_count(raw: bytes) -> None:
@@ -105,27 +116,32 @@ def _check_count(raw: bytes) -> None:
 
     Every value but the first of a container stands behind a comma, and every container begins with a bracket.
     """
-    if len(raw) <= MAX_VALUES or _structure(raw) <= MAX_VALUES:
+    if len(raw) <= MAX_VALUES or structure(raw) <= MAX_VALUES:
         return
     # Commas and brackets inside strings do not count. Once escapes are removed, a string stands between two quotes.
     plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
     # A value has at most two strings, itself and its key: with more quotes there are too many values in any case.
-    if plain.count(b'"') > 4 * MAX_VALUES or _structure(b"".join(plain.split(b'"')[::2])) > MAX_VALUES:
-        raise Denied("too_large", reasons=[f"the body holds more than {MAX_VALUES} values"])
+    if plain.count(b'"') > 4 * MAX_VALUES or structure(b"".join(plain.split(b'"')[::2])) > MAX_VALUES:
+        raise too_many()
 
 
-def _structure(raw: bytes) -> int:
+def too_many() -> Denied:
+    return Denied("too_large", reasons=[f"the body holds more than {MAX_VALUES} values"])
+
+
+def structure(raw: bytes) -> int:
+    """How many values these bytes can begin, but for the first of each container."""
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
     """Walk the containers level by level, without recursion, until the limit is passed."""
     level = [value] if value.__class__ in (dict, list) else []
     depth = 0
     while level:
         depth += 1
         if depth > MAX_DEPTH:
-            _refuse(f"the body is nested deeper than {MAX_DEPTH} levels")
+            refuse(f"the body is nested deeper than {MAX_DEPTH} levels")
         below: list[Any] = []
         for container in level:
             members = container.values() if container.__class__ is dict else container
@@ -138,12 +154,34 @@ def _check_surrogates(value: Any) -> None:
     try:
         dump(value)
     except orjson.JSONEncodeError:
-        _refuse("the body holds half of a surrogate pair")
+        refuse("the body holds half of a surrogate pair")
+
+
+def check_text(text: str) -> None:
+    """Refuse a text with half of a surrogate pair in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        refuse("the body holds half of a surrogate pair")
+
+
+def check_texts(value: Any) -> None:
+    """The same for all texts in a value, one by one: encoding the whole of a large one would take long."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            check_text(each)
+        elif isinstance(each, dict):
+            waiting += each
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
 
 
 def _lower(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _refuse(reason: str) -> NoReturn:
+def refuse(reason: str) -> NoReturn:
     raise Denied("bad_request", reasons=[reason])

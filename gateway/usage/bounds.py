@@ -50,7 +50,9 @@ def input_tokens(call: Call) -> int:
     tokens = OF_A_CALL
     if call.tools:
         tokens += OF_TOOLS + OF_A_TOOL * len(call.tools)
-    for name, value in (call.body or {}).items():
+    if call.body is None:
+        return tokens + len(call.raw)
+    for name, value in call.body.items():
         if name not in _SETTINGS:
             tokens += _size(value)
     return tokens

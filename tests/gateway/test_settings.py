@@ -22,7 +22,7 @@ def test_defaults() -> None:
     assert (settings.host, settings.port, settings.control_port, settings.workers) == ("127.0.0.1", 8080, 8081, 1)
     assert settings.data.path == Path(".gateway")
     assert settings.repository == Path(".gateway/policies")
-    assert settings.max_body_bytes == 10 * 1024 * 1024
+    assert settings.max_body_bytes == 32 * 1024 * 1024
 
 
 def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
@@ -134,7 +134,10 @@ def test_every_setting_says_what_it_is() -> None:
         assert item.metadata["help"], item.name
     numbers = [item for item in SCHEMA.values() if item.type in ("int", "float")]
     for item in numbers:
-        counted = item.name in ("port", "control_port", "workers", "max_connections")
+        counted = item.name in (
+            *("port", "control_port", "workers", "max_connections", "max_requests"),
+            *("upstream_retries", "breaker_failures"),
+        )
         assert counted != bool(item.metadata["unit"]), item.name
     assert all(item.metadata["low"] <= getattr(Settings(), item.name) <= item.metadata["high"] for item in numbers)
 

@@ -188,7 +188,7 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
         return
     # 3. Its tests pass, evaluated as strictly as requests are.
     results = list(runner.run(runner.prepare(everything.modules, everything.data), strict=True))
-    tests[name] = len(results)
+    tests[name] = sum(1 for result in results for _ in result.counts())  # as `policy test` counts cases
     yield from _failures(name, results)
 
 

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gateway.body import Body
 from gateway.call import Call
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of, without_version
 from gateway.upstream.providers.openai import chat, media, simple
@@ -53,7 +54,7 @@ class Azure(OpenAI):
     routes: Sequence[Route] = tuple(_routes())
     response_headers = (*OpenAI.response_headers, b"apim-request-id", b"x-ms-region")
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         version = head.query.get(_VERSION)
         if not endpoint.route.path.startswith(_NEW):
             if version is None or not _DATE.fullmatch(version):
@@ -89,7 +90,7 @@ def _moved(call: Call, wanted: str) -> Call:
     path = call.path.replace(f"/deployments/{call.model}/", f"/deployments/{wanted}/", 1)
     params = {**call.params, DEPLOYMENT: wanted}
     body = {name: value for name, value in call.body.items() if name not in ("model", "models", "fallbacks")}
-    raw = call.raw if body == call.body else strict_json.dump(body)
+    raw = call.raw if body == call.body else json_body.dump(body, call.raw)
     # Only tools and moderation have other models.
     models = tuple(dict.fromkeys([wanted, *call.models[1:]]))
     return replace(call, path=path, params=params, model=wanted, models=models, body=body, raw=raw)

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
+from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.taps import Tap
@@ -92,9 +93,9 @@ class Outgoing:
     method: str
     url: URL
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: Body = field(repr=False)
 
-    def take_body(self) -> bytes:
+    def take_body(self) -> Body:
         """The body, which is not kept here any longer: bodies are large and answers take their time."""
         body, self.body = self.body, b""
         return body
@@ -113,7 +114,7 @@ class Provider(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         """The call in this request; `Denied` where it is none or could be read in two ways."""
         ...
 
@@ -163,7 +164,7 @@ def without_version(base_url: str, versions: Sequence[str]) -> str:
     return next((base_url.removesuffix(each) for each in versions if base_url.endswith(each)), base_url)
 
 
-def call_of(endpoint: Endpoint, head: Head, provider: str, raw: bytes, body: dict[str, Any], **facts: Any) -> Call:
+def call_of(endpoint: Endpoint, head: Head, provider: str, raw: Body, body: dict[str, Any], **facts: Any) -> Call:
     """The call of a route with a JSON body; `facts` are the members that the body determines."""
     return Call(
         action=endpoint.route.action,

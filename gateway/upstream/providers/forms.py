@@ -17,6 +17,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
+from gateway.body import Body
 from gateway.call import Reference
 from gateway.upstream.providers import members
 from gateway.upstream.strict_json import shown
@@ -96,11 +97,12 @@ def content_type(raw: bytes) -> str:
     return f"multipart/form-data; boundary={first[2:]}" if first.startswith("--") else ""
 
 
-def parse(content_type: str, raw: bytes, names: frozenset[str]) -> Form:
+def parse(content_type: str, body: Body, names: frozenset[str]) -> Form:
     """Parse a form; `Denied` where it is none. Fields called `names` have that one spelling and are texts."""
     separator = boundary(content_type)
     if separator is None:
         members.refuse("the content type must be multipart/form-data with a boundary")
+    raw = body if isinstance(body, bytes) else body.read()
     parts = _parts(separator.encode(), raw)
     values: dict[str, list[str | Upload]] = {}
     for part in parts:

@@ -14,9 +14,10 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from gateway.body import Body
 from gateway.errors import Denied
 from gateway.identity.credentials import PREFIXES
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.strict_json import shown
 
 _NAME = re.compile(r"[A-Za-z0-9_.:$-]+")
@@ -57,13 +58,13 @@ def refuse(reason: str) -> NoReturn:
     raise Denied("bad_request", reasons=[reason])
 
 
-def body(raw: bytes, names: frozenset[str], unseen: Mapping[str, str], theirs: frozenset[str]) -> dict[str, Any]:
+def body(raw: Body, names: frozenset[str], unseen: Mapping[str, str], theirs: frozenset[str]) -> dict[str, Any]:
     """The JSON object that a request body is, with its `names` spelled as documented.
 
     `unseen` are members by which it would do what no policy could see, and what to do instead; `theirs` those whose
     content belongs to the client.
     """
-    found = strict_json.parse(raw)
+    found = json_body.parse(raw)
     if not isinstance(found, dict):
         refuse("the body must be an object")
     check_names(found, names)

@@ -28,7 +28,10 @@ OPENAI = "gateway upstreams add openai --base-url http://127.0.0.1:9/v1"
 
 @dataclass(frozen=True)
 class Mistake:
-    """`edits` are replacements in a file of the data directory: from this text, or from all of it if empty, to that."""
+    """`edits` are replacements in a file of the data directory: from this text, or from all of it if empty, to that.
+
+    `files` are written beside it.
+    """
 
     note: str
     command: str
@@ -38,6 +41,7 @@ class Mistake:
     edits: tuple[tuple[str, str, str], ...] = ()
     removed: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 MISTAKES = [
@@ -83,6 +87,18 @@ MISTAKES = [
         "gateway status",
         ("has no branch or tag `mian`: did you mean `main`?",),
         edits=((TOML, "", 'policies_ref = "mian"'),),
+    ),
+    Mistake(
+        "a model, to an operator",
+        "gateway decide --agent assistant -i call.json",
+        ("hint: did you mean the model `gpt-4o-mini`? this bundle would allow it",),
+        files={"call.json": '{"action": "chat.completions", "resource": {"model": "gpt-4o-mni"}}'},
+    ),
+    Mistake(
+        "a model in capitals, with the rules",
+        "gateway decide --agent assistant -i call.json --explain",
+        ("hint: did you mean the model `gpt-4o`? this bundle would allow it",),
+        files={"call.json": '{"action": "chat.completions", "resource": {"model": "GPT-4o"}}'},
     ),
     # Values
     Mistake(
@@ -231,6 +247,8 @@ def test_a_mistake_is_said_once_with_the_next_step(
     for name in mistake.removed:
         path = place / ".gateway" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, text in mistake.files.items():
+        (place / name).write_text(text)
     capsys.readouterr()
     code = main(mistake.command.split()[1:])
     shown = capsys.readouterr()
@@ -242,6 +260,13 @@ def test_a_mistake_is_said_once_with_the_next_step(
         assert everything.count(fragment) == 1, everything
     if shown.out == "":
         assert shown.err.count("\n") == 1, shown.err
+
+
+def test_no_model_is_named_that_the_bundle_would_not_allow(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here it is the action that is wrong, too."""
+    (place / "call.json").write_text('{"action": "embeddings", "resource": {"model": "gpt-4o-mni"}}')
+    assert main(["decide", "--agent", "assistant", "-i", "call.json"]) == 1
+    assert "did you mean" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,12 +1,20 @@
-"""A gateway as its users run it, in front of a provider that speaks two APIs."""
+"""A gateway as its users run it, in front of a provider that speaks three APIs, and the clients that need a place."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.gateway.dataplane.processes import Live, write_policy
+from tests.gateway.dataplane.processes import ROOT, Live, environment, write_policy
+
+HERE = Path(__file__).parent
+CREWAI = ROOT / ".venv-crewai/bin/python"
 
 POLICY = """\
 package bot.authz
@@ -15,7 +23,7 @@ default allow := false
 
 allow if input.action == "models.list"
 
-allow if regex.match(`^(gpt-4o|claude|text-embedding|mock-)`, input.resource.model)
+allow if regex.match(`^(gpt-4o|claude|gemini|text-embedding|mock-)`, input.resource.model)
 
 deny contains "this tool is not for agents" if "delete_everything" in {tool.name | some tool in input.request.tools}
 
@@ -23,14 +31,19 @@ obligations.strip_tools := {"web_search", "web_search_20250305"}
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One gateway that all tests of a module share. At the end its log is whole and every decision in it closed."""
+    """One gateway that all tests share. At the end its log is whole and every decision in it closed."""
     found = Live(tmp_path_factory.mktemp("clients"))
     try:
+        with (found.data / "gateway.toml").open("a") as file:
+            file.write("breaker_failures = 0\n")  # clients are to see every error that the provider was asked for
         write_policy(found.data / "policies", POLICY)
         provider = found.provider.line(r"base URL (\S+)")[1]
         found.run("upstreams", "add", "claude", "--provider", "anthropic", "--base-url", provider, "--no-key")
+        # The mock provider tells the list of Gemini's models from OpenAI's by the header of the key.
+        key = {"MOCK_KEY": "mock-key"}
+        found.run("upstreams", "add", "gemini", "--base-url", provider, "--key-env", "MOCK_KEY", env=key)
         found.start("--workers", "1")
         yield found
         found.stop()
@@ -48,3 +61,59 @@ def openai_url(live: Live) -> str:
 def anthropic_url(live: Live) -> str:
     """Without the version, which Anthropic's clients add."""
     return live.base_url.removesuffix("/v1") + "/claude"
+
+
+@pytest.fixture
+def gemini_url(live: Live) -> str:
+    """Without the version, which Google's clients add."""
+    return live.base_url.removesuffix("/v1") + "/gemini"
+
+
+@pytest.fixture
+def known(live: Live, openai_url: str, anthropic_url: str, gemini_url: str) -> dict[str, str]:
+    """The environment of a client: it knows base URLs and a key."""
+    return environment(
+        OPENAI_BASE_URL=openai_url,
+        OPENAI_API_KEY=live.key,
+        ANTHROPIC_BASE_URL=anthropic_url,
+        ANTHROPIC_API_KEY=live.key,
+        GEMINI_BASE_URL=gemini_url,
+        GEMINI_API_KEY=live.key,
+        # What frameworks keep and ask belongs to the test alone.
+        HOME=str(live.directory),
+        # What frameworks send to their makers is no subject here, and must not be tried.
+        OPENAI_AGENTS_DISABLE_TRACING="1",
+        LANGSMITH_TRACING="false",
+        LITELLM_LOCAL_MODEL_COST_MAP="True",
+        CREWAI_DISABLE_TELEMETRY="true",
+        CREWAI_TRACING_ENABLED="false",
+    )
+
+
+@pytest.fixture(scope="session")
+def crewai() -> str:
+    """The Python that has CrewAI, which cannot be installed beside the other clients."""
+    if not CREWAI.exists():
+        pytest.skip(f"CrewAI is not installed: {HERE.relative_to(ROOT)}/crewai.txt says how")
+    return str(CREWAI)
+
+
+@pytest.fixture(scope="session")
+def node(pytestconfig: pytest.Config) -> Path:
+    """A directory with the clients for Node, installed once for each `node/package.json`, and our programs."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("clients for Node need `node` and `npm`")
+    assert pytestconfig.cache is not None
+    wanted = (HERE / "node/package.json").read_bytes()
+    place = pytestconfig.cache.mkdir(f"clients-for-node-{hashlib.sha256(wanted).hexdigest()[:12]}")
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        for path in (HERE / "node").iterdir():
+            shutil.copyfile(path, place / path.name)
+        if not (place / "installed").exists():
+            quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--loglevel=error"]
+            done = subprocess.run(["npm", "install", *quiet], cwd=place, capture_output=True, text=True, timeout=500)
+            if done.returncode != 0:
+                pytest.skip(f"npm cannot install the clients for Node: {done.stderr.strip()[:200]}")
+            (place / "installed").touch()
+    return place

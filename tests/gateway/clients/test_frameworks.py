@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.dataplane.processes import Live, environment
+from tests.gateway.dataplane.processes import Live
 
 pytestmark = pytest.mark.slow
 PROGRAMS = Path(__file__).parent / "programs"
@@ -25,22 +25,20 @@ Program = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def run(live: Live, openai_url: str, anthropic_url: str) -> Program:
+def run(live: Live, known: dict[str, str]) -> Program:
     """Run one of the programs, and return what it found."""
 
-    def start(name: str, *arguments: str) -> dict[str, Any]:
-        known = environment(
-            OPENAI_BASE_URL=openai_url,
-            OPENAI_API_KEY=live.key,
-            ANTHROPIC_BASE_URL=anthropic_url,
-            ANTHROPIC_API_KEY=live.key,
-            # What frameworks send to their makers is no subject here, and must not be tried.
-            OPENAI_AGENTS_DISABLE_TRACING="1",
-            LANGSMITH_TRACING="false",
-            LITELLM_LOCAL_MODEL_COST_MAP="True",
+    def start(name: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
+        command = [python, str(PROGRAMS / f"{name}.py"), *arguments]
+        done = subprocess.run(
+            command,
+            env=known,
+            cwd=live.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=500,
         )
-        command = [sys.executable, str(PROGRAMS / f"{name}.py"), *arguments]
-        done = subprocess.run(command, env=known, cwd=live.directory, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stdout + done.stderr
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -113,3 +111,13 @@ def test_litellm(run: Program) -> None:
         said = {key: value for key, value in answers(name).items() if not key.endswith("agent")}
         assert found.items() >= {**said, f"{name} tools": "get_order", f"{name} denied": 403}.items()
     assert (found["responses"], found["embeddings"]) == (SAID, 1536)
+
+
+def test_autogen(run: Program) -> None:
+    needs("autogen_agentchat")
+    needs("autogen_ext")
+    assert run("autogen_program") == {**answers("chat"), "chat stream usage": 4, "denied": 403}
+
+
+def test_crewai(run: Program, crewai: str) -> None:
+    assert run("crewai_program", python=crewai) == {**answers("chat"), **answers("messages"), "denied": 403}

@@ -338,7 +338,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.push_async_callback(upstream.stop)
         data, registry, peppers, vault, key = await asyncio.to_thread(_prepare, path, upstream_port)
         stack.callback(registry.close)
-        settings = replace(Settings(data=data, drain_timeout=1.0, policy_deadline_ms=1000), **changed)
+        usual = Settings(data=data, drain_timeout=1.0, policy_deadline_ms=1000, upstream_retries=0)
+        settings = replace(usual, **changed)
         presence = Presence(data, "boot_test")
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
@@ -352,10 +353,11 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)
         stack.callback(references.close)
-        contacts = Contacts(data.runtime_db)
+        contacts = Contacts(data.runtime_db, "boot_test")
         stack.callback(contacts.close)
         standing = Standing(data.audit_db, lambda: writer.balances)
         stack.callback(standing.close)
+        stack.callback(asyncio.create_task(contacts.run()).cancel)
         prices = PriceBook(settings)
         plane = DataPlane(
             settings,

@@ -25,7 +25,7 @@ from gateway.dataplane.contacts import Contacts, read
     ],
 )
 def test_whose_failure_it_is(outcome: str, status: int | None, detail: str, error: str, tmp_path: Path) -> None:
-    contacts = Contacts(tmp_path / "runtime.db")
+    contacts = Contacts(tmp_path / "runtime.db", "boot_test")
     contacts.note("ups_1", outcome, status, detail)
     contacts.close()
     found = read(tmp_path / "runtime.db")["ups_1"]
@@ -35,14 +35,14 @@ def test_whose_failure_it_is(outcome: str, status: int | None, detail: str, erro
 
 @pytest.mark.parametrize("outcome", ["client_disconnected", "gateway_stopped", "gateway_error"])
 def test_what_the_upstream_did_not_end_says_nothing(outcome: str, tmp_path: Path) -> None:
-    contacts = Contacts(tmp_path / "runtime.db")
+    contacts = Contacts(tmp_path / "runtime.db", "boot_test")
     contacts.note("ups_1", outcome, 200, "")
     contacts.close()
     assert read(tmp_path / "runtime.db") == {}
 
 
 def test_the_newest_of_all_workers_wins(tmp_path: Path) -> None:
-    older, newer = Contacts(tmp_path / "runtime.db"), Contacts(tmp_path / "runtime.db")
+    older, newer = Contacts(tmp_path / "runtime.db", "boot_test"), Contacts(tmp_path / "runtime.db", "boot_test")
     older.note("ups_1", "upstream_error", None, "old")
     newer.note("ups_1", "upstream_error", None, "new")
     newer.note("ups_1", "ok", 200, "")
@@ -54,7 +54,7 @@ def test_the_newest_of_all_workers_wins(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_complained_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    contacts = Contacts(tmp_path / "missing" / "runtime.db")
+    contacts = Contacts(tmp_path / "missing" / "runtime.db", "boot_test")
     for _ in range(3):
         contacts.note("ups_1", "ok", 200, "")
         contacts.close()

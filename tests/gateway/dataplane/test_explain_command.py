@@ -138,7 +138,7 @@ def test_what_held_is_shown_with_its_values(log: Log, gateway: Command) -> None:
 def test_show_has_both_records_the_input_and_each_verdict(log: Log, gateway: Command) -> None:
     code, out, err = gateway("audit", "show", log.decisions["gpt-4o"])
     assert (code, err) == (0, "")
-    assert "  end       ok 200 7+3 tokens, " in out
+    assert "  end       ok 200 7+3 tokens $0.000048 by openai/gpt-4o@" in out  # 7 × $2.5 + 3 × $10 per million
     assert "  bot (grant, commit cccccccccccc): allowed\n" in out
     assert '    "model": "gpt-4o",\n' in out
     shown = json.loads(gateway("audit", "show", log.decisions["gpt-secret"], "--json")[1])

@@ -158,7 +158,7 @@ def test_nothing_waits_for_a_reader_that_takes_nothing(monkeypatch: pytest.Monke
         log = RequestLog("data", theirs)
         for _ in range(100):
             for _ in range(10):
-                log.add(exchange(), "GET /v1/models")
+                log.add(exchange(), "GET /v1/models", 0)
             await asyncio.sleep(0.001)
         assert (log._writing, len(log._lines)) == (True, 50)
         reader = threading.Thread(target=read_all)
@@ -188,7 +188,7 @@ def test_what_a_client_sends_stays_within_its_line() -> None:
         log._form = request_log._Columns(colours=False)
         made = exchange()
         made.model = "gpt\n\x1b[2J\u202e" + "x" * 10_000
-        log.add(made, "GET /")
+        log.add(made, "GET /", 0)
         await asyncio.to_thread(log.close)
 
     asyncio.run(main())
@@ -215,7 +215,7 @@ def test_a_file_of_lines(tmp_path: Path) -> None:
         logs = [RequestLog(name, file) for name in ("one", "two")]
         for _ in range(500):
             for log in logs:
-                log.add(exchange(), "GET /v1/models")
+                log.add(exchange(), "GET /v1/models", 0)
             await asyncio.sleep(0)
         for log in logs:
             await asyncio.to_thread(log.close)

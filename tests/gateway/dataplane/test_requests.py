@@ -287,7 +287,14 @@ def test_what_is_taken_away_while_the_body_is_on_its_way(
 def test_only_known_headers_pass_in_either_direction(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = answer(
-            COMPLETION, set_cookie="a=b", x_request_id="req_1", openai_version="1", x_internal="y", server="z"
+            COMPLETION,
+            set_cookie="a=b",
+            x_request_id="req_1",
+            openai_version="1",
+            x_internal="y",
+            server="z",
+            openai_organization="org-of-the-operator",
+            openai_project="proj-of-the-operator",
         )
         reply = await gateway.chat(
             "gpt-4o",

@@ -27,6 +27,7 @@ OVERRIDDEN = {
     "GuardedProtocol": {
         "connection_made", "connection_lost", "data_received", "resume_writing", "on_message_begin", "on_header",
         "on_headers_complete", "on_body", "on_message_complete", "on_response_complete", "send_400_response",
+        "shutdown",
     },
     "_Server": {"capture_signals", "on_tick"},
 }  # fmt: skip
@@ -99,7 +100,7 @@ def test_the_list_is_complete() -> None:
             each.attr
             for each in ast.walk(cls)
             if isinstance(each, ast.Attribute) and ast.unparse(each.value) == "self" and each.attr not in own
-        } - {"limits"}
+        } - {"limits", "linger"}
     for each in ast.walk(tree):
         if isinstance(each, ast.Attribute):
             owner = ast.unparse(each.value).rpartition(".")[2]

@@ -18,16 +18,18 @@ from gateway.errors import Denied, GatewayError
 from gateway.registry import changes, queries, triggers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
+from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions.r0001_initial import WRITTEN_ONCE
-from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as OF_0002
+from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
+from gateway.registry.upstream_routes import NewMember, set_route
 from gateway.registry.usage_limits import set_limit
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
-CHANGES = {**OF_0002, "usage_limit": ("authority",)}
+CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",)}
 
 
 def execute(home: Home, statement: str) -> int:
@@ -95,6 +97,7 @@ def fill(home: Home) -> None:
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
     set_limit(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", name="tokens_per_day", value=1)
+    set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
 
 
 COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {

@@ -231,6 +231,16 @@ def event(**data: Any) -> bytes:
     return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
 
 
+def test_what_is_cached_for_an_hour_is_told_apart() -> None:
+    tap = PROVIDER.tap(MESSAGES, b"application/json", (), stores=False)
+    written = {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 7}
+    usage = {"input_tokens": 1, "cache_creation_input_tokens": 9, "cache_creation": written, "service_tier": "priority"}
+    tap.feed(json.dumps({"usage": usage}).encode(), last=True)
+    tap.finish()
+    assert tap.report.usage == Usage(10, 0, cache_write=9, cache_write_1h=7)
+    assert tap.report.service_tier == "priority"
+
+
 def test_a_stream() -> None:
     usage = {"input_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2, "output_tokens": 1}
     start = event(type="message_start", message={"model": "m", "container": {"id": "container_9"}, "usage": usage})

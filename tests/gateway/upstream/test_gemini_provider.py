@@ -359,8 +359,9 @@ FIRST, LAST = part("a"), part("b", finishReason="STOP")
 LAST["usageMetadata"] = {
     "promptTokenCount": 7, "candidatesTokenCount": 3, "thoughtsTokenCount": 5, "toolUsePromptTokenCount": 2,
     "cachedContentTokenCount": 4, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 6}],
+    "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 1}, {"modality": "IMAGE", "tokenCount": 2}],
 }  # fmt: skip
-USAGE = Usage(9, 8, cached=4, reasoning=5, audio_input=6)
+USAGE = Usage(9, 8, cached=4, reasoning=5, audio_input=6, image_output=2)
 
 
 def tap(content_type: bytes = b"text/event-stream", at: Endpoint = STREAM) -> Any:

@@ -163,6 +163,8 @@ def event(**document: Any) -> bytes:
 def test_usage_of_images() -> None:
     found = report("/images/generations", {"created": 1, "data": [{"b64_json": "aGk="}], "usage": IMAGE_USAGE})
     assert found.usage == Usage(50, 100, image_input=40, image_output=100)
+    assert found.images == 1
+    assert report("/images/generations", {"created": 1, "data": [{"url": "x"}, {"url": "y"}]}).images == 2
 
 
 def test_usage_of_a_stream_of_images() -> None:
@@ -171,7 +173,7 @@ def test_usage_of_a_stream_of_images() -> None:
     done = event(type="image_generation.completed", b64_json="aGk=", usage=IMAGE_USAGE)
     found = report("/images/generations", partial + done + partial + done, EVENTS)
     assert found.usage == Usage(100, 200, image_input=80, image_output=200)
-    assert not found.failed
+    assert (found.images, found.failed) == (2, False)
 
 
 def test_an_event_with_a_large_image() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.call import Reference, Usage
 from gateway.upstream import taps
-from gateway.upstream.providers.openai.answers import Answers
+from gateway.upstream.providers.openai.answers import Answers, read_usage
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -206,3 +206,10 @@ def test_a_completion_is_kept_only_if_that_was_asked_for() -> None:
         tap = events(stores=stores)
         run(tap, [event(chunk(id="chatcmpl-1")) + FIRST + DONE])
         assert tap.report.created == ([Reference("completion", "chatcmpl-1")] if stores else [])
+
+
+@pytest.mark.parametrize(("total", "output"), [(15, 3), (20, 8), (None, 3)])
+def test_thoughts_count_as_output_whether_the_provider_counts_them_there_or_not(total: int | None, output: int) -> None:
+    details = {"reasoning_tokens": 5}
+    usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": total, "completion_tokens_details": details}
+    assert read_usage({"usage": usage}) == Usage(12, output, reasoning=5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,6 +118,18 @@ def test_filters_and_bars(usage: Usage) -> None:
 def test_mistakes_are_explained(usage: Usage, arguments: tuple[str, ...], message: str) -> None:
     code, _, err = usage(*arguments)
     assert (code, message in err) == (1, True), err
+
+
+def test_what_was_called_without_a_price_is_named(usage: Usage, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    Registry.create(log.data, "test").close()
+    now = time.time_ns()
+    log.add([Call(now, model="mystery", cost=None), Call(now, model="refused", input=None, cost=None), Call(now)])
+    assert main(["prices", "check", "--json"]) == 0
+    found = {each["model"]: each["requests"] for each in json.loads(capsys.readouterr().out)["unpriced"]}
+    assert found["mystery"] == 1
+    assert not {"refused", "gpt-4o"} & found.keys()
+    main(["prices", "check"])
+    assert "without a price this month: mystery at openai of default, 1 requests" in capsys.readouterr().out
 
 
 def test_an_invoice_is_compared_with_the_log(usage: Usage, log: Log, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""SARIF against its published JSON Schema, which is not in the repository: an npm package brings it.
+"""Reports against their published schemas, which are not in the repository: packages bring them.
 
-JUnit has no schema that is published as a package; `test_formats.py` asks for what Jenkins' `junit-10.xsd` requires.
+SARIF's JSON Schema is in an npm package, Jenkins' `junit-10.xsd` in the source archive of pytest, whose own reports are
+held against it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xmlschema
 from jsonschema import Draft4Validator
 
 from policy_engine.reports import Format
@@ -20,6 +23,7 @@ from policy_engine.reports import Format
 from .test_formats import FINDINGS, RESULTS, shown
 
 PACKAGE = "@microsoft/jest-sarif@1.0.0-beta.0"
+ARCHIVE = "pytest==9.2.0"
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +53,33 @@ def test_sarif_is_valid(schema: Any) -> None:
         # And the schema can tell: a member that it requires is missed.
         del document["runs"][0]["tool"]
         assert not validator.is_valid(document)
+
+
+@pytest.fixture(scope="module")
+def junit_schema(tmp_path_factory: pytest.TempPathFactory) -> xmlschema.XMLSchema:
+    folder = tmp_path_factory.mktemp("pip")
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "pytest", ARCHIVE]
+    got = subprocess.run([*command, "-d", "."], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    if got.returncode != 0:
+        pytest.skip(f"pip cannot get the archive of {ARCHIVE}, which has the schema of JUnit reports")
+    [archive] = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as members:
+        [name] = [each for each in members.getnames() if Path(each).name == "junit-10.xsd"]
+        found = members.extractfile(name)
+        assert found is not None
+        return xmlschema.XMLSchema(found.read().decode("utf-8"))
+
+
+@pytest.mark.slow
+def test_junit_is_valid(junit_schema: xmlschema.XMLSchema) -> None:
+    for what in (
+        {"findings": []},
+        {"findings": FINDINGS},
+        {"results": RESULTS},
+        {"findings": FINDINGS, "results": RESULTS},
+    ):
+        text = shown(Format.JUNIT, **what)
+        assert [str(error.reason) for error in junit_schema.iter_errors(text)] == []
+        # And the schema can tell: a name that it requires, and a member that it does not know.
+        assert not junit_schema.is_valid(text.replace("<testsuite name=", "<testsuite title="))
+        assert not junit_schema.is_valid(text.replace("</testsuite>", "<verdict/></testsuite>"))

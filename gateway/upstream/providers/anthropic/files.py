@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference
 from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import Endpoint, Head
@@ -18,7 +19,7 @@ UPLOAD, RETRIEVE, CONTENT, DELETE = "files.create", "files.retrieve", "files.con
 ACTIONS = frozenset({UPLOAD, RETRIEVE, CONTENT, DELETE})
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
     named = endpoint.params.get("file_id")
     facts: dict[str, Any] = {"references": () if named is None else (Reference("file", named),)}

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference, Tool
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.prompts import digest
@@ -73,7 +74,7 @@ _BLOCK_KINDS = frozenset(_KINDS) | {"text", "tool_addition", "tool_removal", "to
 _TOOL_KINDS = frozenset({"custom", "function", "mcp_toolset", "tool_reference"})
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _CALL_NAMES, _UNSEEN, _THEIRS)
     facts = _facts(body, creates=endpoint.route.action == CREATE)
@@ -98,9 +99,8 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    return replace(call, raw=strict_json.dump(body), body=body, **_facts(body, creates=call.action == CREATE)), tuple(
-        names
-    )
+    facts = _facts(body, creates=call.action == CREATE)
+    return replace(call, raw=json_body.dump(body, call.raw), body=body, **facts), tuple(names)
 
 
 def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:

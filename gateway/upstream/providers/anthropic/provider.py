@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
@@ -16,7 +17,7 @@ from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Rou
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA, _VERSION = "anthropic-beta", "anthropic-version"
-_FORWARDED = frozenset({b"accept", _BETA.encode(), _VERSION.encode()})
+_FORWARDED = frozenset({b"accept", b"idempotency-key", _BETA.encode(), _VERSION.encode()})
 _QUERY = frozenset({"beta"})
 _PAGES = frozenset({"after_id", "before_id", "limit"}) | _QUERY
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -49,9 +50,10 @@ class Anthropic:
         b"content-disposition",
         b"request-id",
         b"retry-after",
+        b"retry-after-ms",
     )
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         betas = _betas(head)
         if endpoint.route.action in files.ACTIONS:
             return files.read(endpoint, head, self.name, betas, raw)

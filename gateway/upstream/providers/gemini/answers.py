@@ -65,14 +65,18 @@ class Answers:
             output=(count(self._usage, "candidatesTokenCount") or 0) + thoughts,
             cached=count(self._usage, "cachedContentTokenCount") or 0,
             reasoning=thoughts,
-            audio_input=_audio(self._usage.get("promptTokensDetails")),
-            audio_output=_audio(self._usage.get("candidatesTokensDetails")),
+            audio_input=_of(self._usage.get("promptTokensDetails"), "AUDIO"),
+            audio_output=_of(self._usage.get("candidatesTokensDetails"), "AUDIO"),
+            image_input=_of(self._usage.get("promptTokensDetails"), "IMAGE", "DOCUMENT"),
+            image_output=_of(self._usage.get("candidatesTokensDetails"), "IMAGE"),
         )
 
 
-def _audio(details: object) -> int:
-    """The tokens of sound in a list of tokens by modality."""
+def _of(details: object, *modalities: str) -> int:
+    """The tokens of these modalities in a list of tokens by modality. Pages of documents are billed as images."""
     listed = details if isinstance(details, list) else ()
     return sum(
-        count(each, "tokenCount") or 0 for each in listed if isinstance(each, dict) and each.get("modality") == "AUDIO"
+        count(each, "tokenCount") or 0
+        for each in listed
+        if isinstance(each, dict) and each.get("modality") in modalities
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
@@ -65,7 +66,7 @@ class Gemini:
     routes: Sequence[Route] = tuple(_routes())
     response_headers: tuple[bytes, ...] = (b"retry-after", b"server-timing", b"x-gemini-*")
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         stream = endpoint.route.path.endswith(_STREAM)
         if head.query.get("alt", "json") not in ("json", "sse"):
             members.refuse("`alt` must be `sse`, `json` or absent")

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference, Tool
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.gemini import tools
@@ -48,9 +49,9 @@ def model(endpoint: Endpoint) -> str | None:
     return None if named is None else members.model(named, "the model in the path")
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Body) -> Call:
     """The call in this body; refused where it is none."""
-    body = strict_json.parse(raw)
+    body = json_body.parse(raw)
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     named = model(endpoint)
@@ -93,7 +94,7 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
     if not names:
         return call, ()
     assert call.model is not None
-    raw = call.raw if body == call.body else strict_json.dump(body)
+    raw = call.raw if body == call.body else json_body.dump(body, call.raw)
     return replace(call, raw=raw, body=body, **_facts(call.action, call.model, body)), tuple(names)
 
 

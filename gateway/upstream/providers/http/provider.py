@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
+from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.http.api import Api, Operation, load
@@ -40,7 +41,7 @@ class Http:
         self._operations = {f"{upstream}.{each.name}": each for each in api.operations}
         self.routes: Sequence[Route] = tuple(map(_route, self._operations, self._operations.values()))
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         operation = self._operations[endpoint.route.action]
         body = _body(operation, raw) if operation.body else None
         values: dict[str, Any] = dict(endpoint.params)
@@ -113,8 +114,8 @@ def _route(action: str, operation: Operation) -> Route:
     )
 
 
-def _body(operation: Operation, raw: bytes) -> dict[str, Any]:
-    body = strict_json.parse(raw)
+def _body(operation: Operation, raw: Body) -> dict[str, Any]:
+    body = json_body.parse(raw)
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     declared = {each.name for each in operation.at("body")}

@@ -67,12 +67,16 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
     if input_tokens is None:
         return None
     into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    reasoning = count(out, "reasoning_tokens") or 0
+    output = output_tokens or 0
+    if reasoning and count(usage, "total_tokens") == input_tokens + output + reasoning:
+        output += reasoning  # xAI, for one, does not count them among those of the completion, and bills them as such
     return Usage(
         input=input_tokens,
-        output=output_tokens or 0,
+        output=output,
         cached=count(into, "cached_tokens") or 0,
         cache_write=count(into, "cache_write_tokens") or 0,
-        reasoning=count(out, "reasoning_tokens") or 0,
+        reasoning=reasoning,
         audio_input=count(into, "audio_tokens") or 0,
         audio_output=count(out, "audio_tokens") or 0,
     )

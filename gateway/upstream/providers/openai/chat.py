@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference, Tool
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.openai import switches
@@ -70,9 +71,9 @@ _SCHEMA = frozenset({"schema"})
 _HARMLESS = (_THEIRS - {"chat_template_kwargs"}) | {"response_format", "function_call", "prediction", "reasoning"}
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
-    body = strict_json.parse(raw)
+    body = json_body.parse(raw)
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     members.check_names(body, _CALL_NAMES)
@@ -139,7 +140,7 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
     models = _models(body, call.params.get(DEPLOYMENT))
     changed = replace(
         call,
-        raw=strict_json.dump(body),
+        raw=json_body.dump(body, call.raw),
         body=body,
         model=models[0],
         models=models,

@@ -13,8 +13,9 @@ from math import ceil
 from operator import add
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference, Usage
-from gateway.upstream import sse, strict_json
+from gateway.upstream import json_body, sse
 from gateway.upstream.providers import forms, members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Route
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
@@ -53,12 +54,12 @@ _DONE = b"[DONE]"
 _IMAGE = re.compile(rb'"b64_json"\s*:\s*"')
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     action = endpoint.route.action
     facts: dict[str, Any] = {}
     if endpoint.route.body == "json":
-        given = body = strict_json.parse(raw)
+        given = body = json_body.parse(raw)
         if not isinstance(body, dict):
             members.refuse("the body must be an object")
         members.check_names(body, _READ)
@@ -91,7 +92,9 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         return call, ()
     assert call.body is not None
     body = {**call.body, "model": edits.model}
-    return replace(call, raw=strict_json.dump(body), body=body, **_facts(call.action, body, call.params)), (MODEL_EDIT,)
+    return replace(call, raw=json_body.dump(body, call.raw), body=body, **_facts(call.action, body, call.params)), (
+        MODEL_EDIT,
+    )
 
 
 def _facts(action: str, given: Mapping[str, Any], path: Mapping[str, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import orjson
 
+from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
@@ -54,8 +55,11 @@ class OpenAI:
         Route("GET", "/models", "models.list", "none", request_headers=_FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", request_headers=_FORWARDED),
     )
+    # Without `openai-organization` and `openai-project`: the account is the operator's business.
     response_headers: tuple[bytes, ...] = (
-        b"openai-*",
+        b"openai-model",
+        b"openai-processing-ms",
+        b"openai-version",
         b"x-ratelimit-*",
         b"x-request-id",
         b"content-disposition",
@@ -66,12 +70,12 @@ class OpenAI:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    def read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         betas = members.features(head.headers.get(_BETA), _BETA)
         call = self._read(endpoint, head, raw)
         return replace(call, betas=betas) if betas else call
 
-    def _read(self, endpoint: Endpoint, head: Head, raw: bytes) -> Call:
+    def _read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         action = endpoint.route.action
         if action == chat.ACTION:
             return chat.read(endpoint, head, self.name, self._dialect, raw)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference, Tool
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT
@@ -77,7 +78,7 @@ _PART_KINDS = frozenset(_KINDS) | {"input_text", "output_text"}
 _COMPLETED_BY = {"reasoning": "encrypted_content", "compaction": "encrypted_content", "image_generation_call": "result"}
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _CALL_NAMES, _UNSEEN, _THEIRS)
     facts = _facts(body, creates=endpoint.route.action == CREATE)
@@ -101,7 +102,7 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
     if not names:
         return call, ()
     facts = _facts(body, creates=call.action == CREATE)
-    return replace(call, raw=strict_json.dump(body), body=body, **facts), tuple(names)
+    return replace(call, raw=json_body.dump(body, call.raw), body=body, **facts), tuple(names)
 
 
 def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
@@ -32,7 +33,7 @@ _MAX_LIMIT = 2**63 - 1
 _MAX_ANSWERS = 128
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _NAMES, _UNSEEN, _THEIRS)
     facts = _facts(endpoint.route.action, body, endpoint.params)
@@ -59,7 +60,9 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    return replace(call, raw=strict_json.dump(body), body=body, **_facts(call.action, body, call.params)), tuple(names)
+    return replace(
+        call, raw=json_body.dump(body, call.raw), body=body, **_facts(call.action, body, call.params)
+    ), tuple(names)
 
 
 def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict[str, Any]:

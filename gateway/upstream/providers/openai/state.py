@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.body import Body
 from gateway.call import Call, Reference
-from gateway.upstream import strict_json
+from gateway.upstream import json_body
 from gateway.upstream.providers import forms, members
 from gateway.upstream.providers.base import Endpoint, Head, Route
 from gateway.upstream.providers.openai import responses
@@ -85,7 +86,7 @@ def references(params: Mapping[str, str]) -> tuple[Reference, ...]:
     return tuple(Reference(_OWNED[name], value) for name, value in params.items() if name in _OWNED)
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
+def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
     action, body = endpoint.route.action, None
     facts: dict[str, Any] = {}
@@ -100,7 +101,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: bytes) -> Call:
             "content_type": head.content_type,
         }
     elif endpoint.route.body == "json":
-        body = strict_json.parse(raw)
+        body = json_body.parse(raw)
         if not isinstance(body, dict):
             members.refuse("the body must be an object")
         members.check_names(body, _NAMES)

@@ -1,0 +1,182 @@
+"""`gateway routes`: several upstreams under one name, which share the load and take each other's place."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError, did_you_mean
+from gateway.processes import local
+
+if TYPE_CHECKING:
+    from gateway.registry.upstream_routes import NewMember
+
+app = typer.Typer(no_args_is_help=True, help="Share load between upstreams, and say which one follows if one fails.")
+
+_MEMBER = re.compile(r"([A-Za-z0-9._-]+)(?::(\d{1,9}))?", re.ASCII)
+_RENAME = re.compile(r"([A-Za-z0-9._-]+):([^=\s]+)=([^=\s]+)")
+
+
+@app.command("set")
+def set_route(
+    name: Annotated[str, typer.Argument(help="Its name, which stands in the base URL as an upstream's does.")],
+    tiers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TIER...",
+            help="Upstreams, `openai:3,groq:1` with their weights. A later TIER is tried when all before it failed.",
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="UPSTREAM:MODEL=NAME",
+            help="What an upstream calls a model that clients call otherwise; may be repeated.",
+        ),
+    ] = None,
+    default: Annotated[
+        bool | None,
+        typer.Option("--default/--no-default", help="Serve it under `/v1/…` as well, before the default upstream."),
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Make a route, or give one other upstreams: `gateway routes set chat openai:3,groq:1 azure`."""
+    from gateway.registry import upstream_routes
+
+    members = _members(tiers, _renames(model or []))
+    with local.changing(data) as registry:
+        route = upstream_routes.set_route(
+            registry, actor=local.actor(), organization=organization, name=name, members=members, default=default
+        )
+        if as_json:
+            output.print_json(route)
+        else:
+            by_tier: dict[int, list[str]] = {}
+            for each in route.members:
+                by_tier.setdefault(each.tier, []).append(each.upstream)
+            order = ", then ".join(" or ".join(tier) for tier in by_tier.values())
+            typer.echo(f"route {route.name} leads to {order}" + (", also under /v1/…" if route.default else ""))
+
+
+@app.command("list")
+def list_routes(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """List the routes and where they lead."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        routes = queries.routes(registry, organization)
+    if as_json:
+        output.print_json(routes)
+        return
+    output.print_table(
+        ("NAME", "LEADS TO", "DEFAULT", "ID"),
+        [
+            (
+                route.name,
+                " ".join(
+                    ",".join(f"{each.upstream}:{each.weight}" for each in route.members if each.tier == tier)
+                    for tier in sorted({each.tier for each in route.members})
+                )
+                or "nowhere: its upstreams were removed",
+                "yes" if route.default else "",
+                route.id,
+            )
+            for route in routes
+        ],
+        empty="no routes yet: type `gateway routes set NAME UPSTREAM OTHER`",
+    )
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The route.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Show the upstreams of a route: in which order they are tried, and what each calls the models."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        routes = {each.name: each for each in queries.routes(registry, organization)}
+    if (route := routes.get(name)) is None:
+        hint = did_you_mean(name, routes, "type `gateway routes list` to see the routes")
+        raise GatewayError("unknown_route", f"unknown route `{name}`", subject=name, hint=hint)
+    if as_json:
+        output.print_json(route)
+        return
+    weights: dict[int, int] = {}
+    for each in route.members:
+        weights[each.tier] = weights.get(each.tier, 0) + each.weight
+    output.print_table(
+        ("TIER", "UPSTREAM", "WEIGHT", "SHARE", "MODELS"),
+        [
+            (
+                str(each.tier),
+                each.upstream,
+                str(each.weight),
+                f"{100 * each.weight / weights[each.tier]:.0f} %",
+                ", ".join(f"{before} = {after}" for before, after in each.models.items()),
+            )
+            for each in sorted(route.members, key=lambda one: one.tier)
+        ],
+        empty="its upstreams were removed: type `gateway routes set` to give it others",
+    )
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The route.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Remove a route. Its upstreams stay."""
+    from gateway.registry import upstream_routes
+
+    with local.changing(data) as registry:
+        removed = upstream_routes.remove_route(registry, actor=local.actor(), organization=organization, name=name)
+        if as_json:
+            output.print_json(removed)
+        else:
+            typer.echo(f"removed route {removed.name}")
+
+
+def _members(tiers: list[str], renames: dict[str, dict[str, str]]) -> list[NewMember]:
+    from gateway.registry.upstream_routes import NewMember
+
+    members = []
+    for number, tier in enumerate(tiers, 1):
+        for text in tier.split(","):
+            found = _MEMBER.fullmatch(text)
+            if found is None:
+                hint = "write upstreams with commas between them, and weights after a colon: openai:3,groq:1"
+                raise GatewayError("invalid_route", f"`{text[:80]}` is not an upstream", subject=text[:80], hint=hint)
+            name, weight = found[1], int(found[2] or 1)
+            members.append(NewMember(name, weight, number, renames.pop(name, {})))
+    if renames:
+        known = [each.upstream for each in members]
+        what = f"--model names upstream `{next(iter(renames))}`, which the route does not have"
+        raise GatewayError("invalid_route", what, hint=did_you_mean(next(iter(renames)), known))
+    return members
+
+
+def _renames(given: list[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for text in given:
+        parts = _RENAME.fullmatch(text)
+        if parts is None:
+            hint = "write it as --model azure:gpt-5=gpt-5-prod"
+            raise GatewayError("invalid_route", f"`{text[:80]}` does not rename a model", hint=hint)
+        models = found.setdefault(parts[1], {})
+        if parts[2] in models:
+            raise GatewayError("invalid_route", f"upstream `{parts[1]}` has two names for `{parts[2]}`")
+        models[parts[2]] = parts[3]
+    return found

@@ -1,0 +1,181 @@
+"""Which upstream a request goes to, and what happens when that fails: fallbacks, retries, and who is told what.
+
+A request makes one attempt after the other until one has an answer for the client. Each is judged and recorded like a
+request of its own: it has its own decision and its own closing, and goes through the same steps of `proxy.py`. This
+file only chooses. An attempt ends in a `Failure` as long as the client was sent nothing.
+
+    the upstream is in a pool   the next member, in the order that was drawn; not for calls about state at a provider
+    no member is left           the same upstream again, after a pause, if nothing was sent or the call is repeatable
+    nothing is left             the client gets the last failure or, if policies denied every attempt, the first denial
+
+Specification: docs/resilience.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from starlette.types import Message
+
+from gateway.dataplane.breakers import Breakers
+from gateway.dataplane.exchange import Exchange
+from gateway.errors import Denied
+from gateway.http.departure import Departure
+from gateway.settings import Settings
+from gateway.upstream.client import NotConnectedError
+from gateway.upstream.routing import Choices, Match, Member
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
+# An error of a provider that is larger than this is not kept while others are tried.
+_MAX_KEPT = 64 * 1024
+
+
+class KeptAnswer:
+    """An upstream's answer that is kept from the client while another attempt may replace it: ASGI's `send`."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._size = 0
+
+    async def send(self, message: Message) -> None:
+        self._size += len(message.get("body", b""))
+        if self._size > _MAX_KEPT:
+            raise Denied("upstream_error", "an error larger than the gateway keeps")
+        self.messages.append(message)
+
+    async def complete(self, exchange: Exchange, end: Callable[[], Awaitable[None]]) -> Failure:
+        """The failure that this answer is, once its end is kept too."""
+        try:
+            await end()
+        except Denied as denied:
+            return Failure(exchange, denied)
+        return Failure(exchange, Denied("upstream_error"), self)
+
+
+@dataclass(slots=True)
+class Failure:
+    """How an attempt failed. The client was sent nothing of it, and its record is closed."""
+
+    exchange: Exchange
+    # What the client is told if no other attempt follows: this refusal or, if there is one, the provider's own answer.
+    denied: Denied
+    answer: KeptAnswer | None = None
+    # A recorded decision denies this attempt: nothing was sent.
+    by_policy: bool = False
+
+
+# Failures of one upstream, which another one may not have.
+_OF_THE_UPSTREAM = frozenset({"upstream_error", "upstream_timeout", "upstream_unavailable"})
+
+
+Attempt: TypeAlias = Callable[[Exchange], Awaitable[Failure | None]]
+
+
+class Chooser:
+    """Chooses upstreams for the requests of one worker."""
+
+    def __init__(self, settings: Settings, breakers: Breakers, draws: random.Random | None = None) -> None:
+        self._settings = settings
+        self._breakers = breakers
+        self._random = draws or random.Random()  # noqa: S311  # it spreads load and keeps no secret
+
+    def choose(self, exchange: Exchange, found: Match | Choices) -> None:
+        """Set where this request goes first, and which upstreams may take its place."""
+        exchange.found = found
+        if isinstance(found, Match):
+            exchange.match, exchange.others = found, ()
+            return
+        order = drawn(found.members, self._random)
+        closed = [each for each in order if not self._breakers.wait(each.destination.id)]
+        # If all are open, the first is tried all the same, and the client is told so.
+        exchange.match, *others = closed or order[:1]
+        exchange.others = tuple(others)
+
+    def keeps_body(self, exchange: Exchange) -> bool:
+        """Whether the body may have to be sent again after all of it was sent."""
+        return bool(exchange.others) or (self._settings.upstream_retries > 0 and exchange.repeatable)
+
+    def may_replace(self, exchange: Exchange, status: int) -> bool:
+        """Whether an answer with this status may be replaced by another upstream's: it is kept until that is known."""
+        return (status >= 500 or status == 429) and self._next(exchange) is not None
+
+    def may_follow(self, exchange: Exchange, denied: Denied) -> bool:
+        """Whether another attempt may follow one that ended so."""
+        if not exchange.recorded or exchange.forgotten or denied.code not in _OF_THE_UPSTREAM:
+            return False
+        return self._next(exchange) is not None or self._may_retry(exchange, denied)
+
+    async def go_on(self, failure: Failure, attempt: Attempt, client: Departure) -> Exchange | Failure:
+        """Make further attempts after one that has failed. Returns the exchange that has answered the client, or the
+        failure that the client is told.
+        """
+        told: Failure = failure
+        while True:
+            if not failure.by_policy:  # the first denial, but rather the last real failure
+                told = failure
+            following = await self._after(failure, client)
+            if following is None:
+                return told
+            failed = await attempt(following)
+            if failed is None:
+                return following
+            if not failed.by_policy and failed.denied.code not in _OF_THE_UPSTREAM:
+                return failed  # what this gateway itself cannot do ends the request, whatever happened before
+            failure = failed
+
+    async def _after(self, failure: Failure, client: Departure) -> Exchange | None:
+        """The exchange of the next attempt, which has yet to be judged."""
+        exchange = failure.exchange
+        if client.gone or not (failure.by_policy or self.may_follow(exchange, failure.denied)):
+            return None
+        following = self._next(exchange)
+        if following is not None:
+            return exchange.again(following, exchange.others[exchange.others.index(following) + 1 :])
+        if failure.by_policy or failure.answer is not None or not await self._pause(exchange, client):
+            return None
+        assert exchange.match is not None
+        again = exchange.again(exchange.match, ())
+        again.retries = exchange.retries + 1
+        return again
+
+    def _next(self, exchange: Exchange) -> Match | None:
+        """The next upstream that calls are sent to."""
+        return next((each for each in exchange.others if not self._breakers.wait(each.destination.id)), None)
+
+    def _may_retry(self, exchange: Exchange, denied: Denied) -> bool:
+        """Whether the same upstream may be sent the same call again: nothing was sent, or twice is as good as once."""
+        if exchange.retries >= self._settings.upstream_retries or exchange.upstream_status is not None:
+            return False
+        assert exchange.match is not None
+        return (isinstance(denied, NotConnectedError) or exchange.repeatable) and not self._breakers.wait(
+            exchange.match.destination.id
+        )
+
+    async def _pause(self, exchange: Exchange, client: Departure) -> bool:
+        """Wait before the same upstream is tried again; false if there is no time left, or no client."""
+        pause = min(_FIRST_PAUSE * 2**exchange.retries, _LONGEST_PAUSE) * self._random.uniform(0.5, 1.0)
+        if asyncio.get_running_loop().time() + pause >= exchange.ends:
+            return False
+        gone = asyncio.Event()
+        client.tell = gone.set
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await gone.wait()
+        client.tell = None
+        return not client.gone
+
+
+def drawn(members: Sequence[tuple[Member, Match]], draws: random.Random) -> list[Match]:
+    """The members in the order in which a request tries them: by tier and, within one, drawn by weight."""
+    order: list[Match] = []
+    for tier in sorted({member.tier for member, _ in members}):
+        left = [(member.weight, match) for member, match in members if member.tier == tier]
+        while left:
+            at = draws.choices(range(len(left)), [weight for weight, _ in left])[0] if len(left) > 1 else 0
+            order.append(left.pop(at)[1])
+    return order

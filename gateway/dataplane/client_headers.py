@@ -1,0 +1,50 @@
+"""What a client's headers say: which go upstream, and what the log keeps of them.
+
+Only the headers that a route lists go upstream, and those of a trace. A malformed trace is dropped, as its standard
+demands (W3C Trace Context, https://www.w3.org/TR/trace-context/). An idempotency key is bound to its agent: two agents
+that share a provider's key must not get each other's answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+_PARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,256})?")
+_STATE = re.compile(rb"[ -~]{1,512}")
+_IDEMPOTENCY_KEY = b"idempotency-key"
+_MAX_USER_AGENT = 256
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+
+
+def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_id: str) -> dict[str, str]:
+    """The headers that go upstream in any case: the gateway's own, and the client's that the route lists."""
+    found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
+    for name in allowed:
+        if name in headers and headers[name].isascii():
+            found[name.decode()] = headers[name].decode("latin-1")
+    if _IDEMPOTENCY_KEY.decode() in found:
+        found[_IDEMPOTENCY_KEY.decode()] = bound_key(agent_id, headers[_IDEMPOTENCY_KEY])
+    if trace_id(headers):
+        found["traceparent"] = headers[b"traceparent"].decode()
+        if _STATE.fullmatch(headers.get(b"tracestate", b"")):
+            found["tracestate"] = headers[b"tracestate"].decode()
+    return found
+
+
+def bound_key(agent_id: str, key: bytes) -> str:
+    """An idempotency key that is the same for every retry of this agent, and no other agent's."""
+    return hashlib.sha256(agent_id.encode() + b"\x00" + key).hexdigest()[:32]
+
+
+def trace_id(headers: Mapping[bytes, bytes]) -> str:
+    """The id of the trace that the request belongs to; empty without a valid one."""
+    found = _PARENT.fullmatch(headers.get(b"traceparent", b""))
+    # The first version has no further fields; later ones may.
+    return "" if found is None or (found[1] == b"00" and found[3] is not None) else found[2].decode()
+
+
+def user_agent(headers: Mapping[bytes, bytes]) -> str:
+    """What the client calls itself, for the log: short, and nothing but printable ASCII."""
+    return _NOT_PRINTABLE.sub("?", headers.get(b"user-agent", b"")[:_MAX_USER_AGENT].decode("latin-1"))

@@ -1,0 +1,41 @@
+"""Which settings a running gateway can take on, and which process they concern."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from gateway.settings import SCHEMA, Settings
+
+logger = logging.getLogger("gateway.processes.supervisor")
+
+FIXED = ("data", "host", "port", "control_host", "control_port", "insecure")
+"""What is settled when the gateway starts: where its state is, and the addresses that it listens on."""
+
+_OF_WORKERS = (
+    *("workers", "policy_deadline_ms", "log_requests", "max_requests", "max_held_bytes", "max_body_bytes"),
+    *("upstream_", "breaker_"),
+)
+
+
+def settle(before: Settings, now: Settings, in_force: Settings) -> tuple[Settings, Settings]:
+    """The settings as they were read now, and those to put into force; says what cannot be changed.
+
+    `before` is what was read the last time. `in_force` differs from it in what was settled at the start, as ports are.
+    """
+    changed = [name for name in FIXED if getattr(now, name) != getattr(before, name)]
+    if changed:
+        names = ", ".join(f"`{name}`" for name in changed)
+        logger.warning("%s cannot change while the gateway runs: restart it for that", names)
+    kept = {name: getattr(before, name) for name in FIXED}
+    return replace(now, **kept), replace(now, **{name: getattr(in_force, name) for name in FIXED})
+
+
+def differences(before: Settings, now: Settings) -> list[str]:
+    """The names of the settings that differ."""
+    return [name for name in SCHEMA if getattr(before, name) != getattr(now, name)]
+
+
+def concern_control(names: list[str]) -> bool:
+    """Whether a change of these settings concerns the control process."""
+    return any(not name.startswith(_OF_WORKERS) for name in names)

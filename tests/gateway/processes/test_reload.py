@@ -1,0 +1,171 @@
+"""SIGHUP: new settings without a failed request, and what a mistake in them does."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway.processes import reload
+from gateway.settings import DataDirectory, Settings
+from tests.gateway.dataplane.processes import Live, request
+
+
+def test_what_is_settled_at_the_start_stays(caplog: pytest.LogCaptureFixture) -> None:
+    before = Settings(port=0, workers=1)
+    in_force = Settings(port=4711, workers=1)
+    given, settings = reload.settle(before, Settings(port=8888, host="::1", workers=2), in_force)
+    assert (given.port, given.host, given.workers) == (0, "127.0.0.1", 2)
+    assert (settings.port, settings.host, settings.workers) == (4711, "127.0.0.1", 2)
+    assert [each.getMessage() for each in caplog.records] == [
+        "`host`, `port` cannot change while the gateway runs: restart it for that"
+    ]
+    assert reload.differences(in_force, settings) == ["workers"]
+
+
+def test_which_changes_concern_the_control_process() -> None:
+    assert not reload.concern_control(["workers", "upstream_retries", "breaker_pause"])
+    assert reload.concern_control(["workers", "policies_ref"])
+
+
+def test_every_setting_is_settled_once() -> None:
+    assert set(reload.FIXED) <= set(reload.SCHEMA)
+    data = DataDirectory(Path("elsewhere"))
+    assert reload.settle(Settings(), Settings(data=data), Settings())[1] == Settings()
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    found = Live(tmp_path_factory.mktemp("live"))
+    try:
+        configure(found, "")
+        found.start()
+        yield found
+    finally:
+        found.close()
+
+
+class Clients(threading.Thread):
+    """Requests one after the other until told to stop: over one connection as long as it lasts, or each on its own."""
+
+    def __init__(self, live: Live, *, keep: bool, model: str = "gpt-4o") -> None:
+        super().__init__()
+        self._live = live
+        self._keep = keep
+        self._body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": "hello"}]})
+        self.done = 0
+        self.connections = 0
+        self.failures: list[str] = []
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        connection: http.client.HTTPConnection | None = None
+        headers = {"authorization": f"Bearer {self._live.key}", "content-type": "application/json"}
+        while not self.stopped.is_set():
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection("127.0.0.1", self._live.port, timeout=60)
+                    self.connections += 1
+                connection.request("POST", "/v1/chat/completions", self._body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.failures.append(str(answer.status))
+                if answer.will_close or not self._keep:
+                    connection.close()
+                    connection = None
+                self.done += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection = None
+        if connection is not None:
+            connection.close()
+
+
+def configure(live: Live, text: str) -> None:
+    (live.data / "gateway.toml").write_text(
+        "policy_deadline_ms = 1000\n" + ("" if "workers" in text else "workers = 2\n") + text
+    )
+
+
+def hang_up(live: Live) -> None:
+    assert live.up is not None
+    os.kill(live.up.process.pid, signal.SIGHUP)
+
+
+@pytest.mark.slow
+def test_no_request_fails_while_the_workers_are_replaced(live: Live) -> None:
+    assert live.up is not None
+    up = live.up
+    clients = [Clients(live, keep=keep) for keep in (True, True, False, False)]
+    clients.append(Clients(live, keep=True, model="mock-delay-1500"))
+    for each in clients:
+        each.start()
+    try:
+        for number in range(1, 4):
+            before = set(live.children())
+            configure(live, f"max_requests = {1000 + number}\n")
+            hang_up(live)
+            live.wait(lambda: up.text.count("new settings are in force: max_requests") == number)  # noqa: B023  # awaited here
+            live.wait(lambda: len(live.children()) == 2 and not before & set(live.children()))  # noqa: B023
+            done = [each.done for each in clients]
+            live.wait(lambda: all(each.done > 3 + old for each, old in zip(clients[:4], done, strict=False)))  # noqa: B023
+    finally:
+        for each in clients:
+            each.stopped.set()
+        for each in clients:
+            each.join()
+    assert [failure for each in clients for failure in each.failures] == []
+    assert clients[0].connections > 1, "it was told to connect anew"
+
+
+@pytest.mark.slow
+def test_a_mistake_in_the_file_changes_nothing(live: Live) -> None:
+    assert live.up is not None
+    up = live.up
+    workers = set(live.children())
+    for text, says in (
+        ("upstream_retires = 3\n", "unknown setting `upstream_retires`"),
+        ("upstream_retries = 99\n", "`upstream_retries`"),
+        ("= nonsense", "is not TOML"),
+    ):
+        configure(live, text)
+        hang_up(live)
+        live.wait(lambda: any("the settings stay as they were: " in line and says in line for line in lines(live)))  # noqa: B023
+    assert set(live.children()) == workers
+    with socket.create_connection(("127.0.0.1", live.port)) as client:
+        client.sendall(request(live.key))
+        assert client.recv(12) == b"HTTP/1.1 200"
+    assert "Traceback" not in up.text
+
+
+@pytest.mark.slow
+def test_more_workers_fewer_workers_and_another_interval_of_the_control_process(live: Live) -> None:
+    (control,) = live.children("control")
+    configure(live, "checkpoint_seconds = 7\nport = 1234\n")
+    hang_up(live)
+    live.wait(lambda: any("in force" in line and "checkpoint_seconds" in line for line in lines(live)))
+    live.wait(lambda: live.children("control") not in ([], [control]))
+    assert not any("`port` cannot" in line for line in lines(live)), "the flag --port is stronger"
+    for workers in (3, 1, 2):
+        configure(live, f"checkpoint_seconds = 7\nworkers = {workers}\n")
+        hang_up(live)
+        live.wait(lambda: len(live.children()) == workers)  # noqa: B023
+    configure(live, "checkpoint_seconds = 7\ninsecure = true\n")
+    hang_up(live)
+    live.wait(lambda: any("`insecure` cannot change while the gateway runs" in line for line in lines(live)))
+    live.wait(lambda: "the settings have not changed" in "\n".join(lines(live)))
+    live.stop()
+    live.check_log()
+
+
+def lines(live: Live) -> list[str]:
+    assert live.up is not None
+    return live.up.text.splitlines()
