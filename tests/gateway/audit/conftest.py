@@ -67,6 +67,13 @@ class Log:
         finally:
             db.close()
 
+    def tamper_schema(self, statement: str) -> None:
+        db = sqlite3.connect(self.data.audit_db, isolation_level=None)
+        try:
+            db.execute(statement)
+        finally:
+            db.close()
+
     def entries(self, organization: str = "default") -> list[dict[str, Any]]:
         query = "SELECT leaf FROM entry JOIN log ON log.id = log_id WHERE organization = ? ORDER BY seq"
         return [json.loads(leaf) for (leaf,) in self.rows(query, organization)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.audit.balances import Balances
+from gateway.audit.balances import Balance, Balances
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Denial, Fields, Reservation
 from tests.gateway.audit.conftest import reservation
@@ -87,7 +87,9 @@ def test_what_is_denied_or_fails_reserves_nothing(log: Log, make: Make) -> None:
         assert caught.value.code == "bad_entry"
     assert log.rows("SELECT * FROM balance") == []
     assert writer.write_sync(make.decided(reservation=Saying(functools.partial(dict, held)))).entry["allow"] is True
-    assert log.rows("SELECT scope, open, tokens_day FROM balance") == [("all", 1, 5)]
+    [(scope, amounts)] = log.rows("SELECT scope, amounts FROM balance")
+    balance = Balance.of(amounts)
+    assert (scope, balance.open, balance.at("tokens_day", 1)) == ("all", 1, (5, 5))
     assert len(log.rows("SELECT * FROM open_decision")) == 1
     assert log.verify().findings == []
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.audit import signer, verify
+from gateway.audit.balances import VALUES
 from gateway.registry import usage_limits
 from gateway.registry.usage_limits import Part
 from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat, stream, until
@@ -38,10 +39,9 @@ def limit(gateway: Gateway, name: str, value: int, kind: str = "organization", p
 def balance(gateway: Gateway, scope: str) -> dict[str, int]:
     """The stored balance of the scope that begins like this."""
     db = sqlite3.connect(gateway.data.audit_db)
-    db.row_factory = sqlite3.Row
     try:
-        [row] = db.execute("SELECT * FROM balance WHERE scope LIKE ?", (f"{scope}%",)).fetchall()
-        return dict(row)
+        [(amounts,)] = db.execute("SELECT amounts FROM balance WHERE scope LIKE ?", (f"{scope}%",)).fetchall()
+        return dict(zip(VALUES, json.loads(amounts), strict=True))
     finally:
         db.close()
 
@@ -239,7 +239,8 @@ def test_a_balance_that_was_changed_by_hand_is_found(run: Run) -> None:
         await gateway.chat()
         await gateway.entries()
         db = sqlite3.connect(gateway.data.audit_db, isolation_level=None)
-        db.execute("UPDATE balance SET tokens_month = 0 WHERE scope LIKE 'organization:%'")
+        place = VALUES.index("tokens_month")
+        db.execute(f"UPDATE balance SET amounts = json_set(amounts, '$[{place}]', 0) WHERE scope LIKE 'organization:%'")
         db.close()
         [finding] = proven(gateway)
         scope = f"the balance of `organization:{ORG}` in `{ORG}` was changed"
