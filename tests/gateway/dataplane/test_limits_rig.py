@@ -42,23 +42,24 @@ class Provider:
         self.cuts = 0.0
         self.pause = 0.0
         self._random = random.Random(1)
-        self._loop = asyncio.new_event_loop()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         self._thread.start()
         started.wait()
 
     def _run(self, started: threading.Event) -> None:
-        async def start() -> None:
+        async def serve() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
             self.port = server.sockets[0].getsockname()[1]
             started.set()
+            await self._stop.wait()
+            server.close()
 
-        self._loop.run_until_complete(start())
-        self._loop.run_forever()
+        asyncio.run(serve())  # cancels what still runs
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
     def used(self, limit: str) -> float:
@@ -74,6 +75,8 @@ class Provider:
                 await self._answer(orjson.loads(await reader.readexactly(size)), writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except asyncio.CancelledError:
+            pass  # the test is over; an uncaught one would be logged by the stream's own callback
         finally:
             writer.close()
 
@@ -197,14 +200,14 @@ def test_two_hundred_streams_never_exceed_a_cap_of_twenty(rig: Rig, provider: Pr
                 os.kill(process, signal.SIGKILL)
         return await asyncio.gather(*running)
 
-    statuses = asyncio.run(storm())
+    asyncio.run(storm())
     assert 0 < provider.used(name) <= CAPS[name]
     rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
     # What is left after that can still be used, and no more.
     provider.cuts = provider.pause = 0
-    for _ in range(12):
-        statuses.append(asyncio.run(rig.call()))
-    assert 429 in statuses[-12:]
+    rig.wait(lambda: asyncio.run(rig.call()))  # the killed workers are back
+    rest = [asyncio.run(rig.call()) for _ in range(12)]
+    assert {429} <= set(rest) <= {200, 429}
     assert provider.used(name) <= CAPS[name]
     settled(rig)
 
