@@ -253,11 +253,15 @@ def prepare(directory: Path, upstream: int) -> str:
 
 @contextmanager
 def process(
-    core: int, *arguments: str, first_line: bytes = b"", ready: Callable[[], None] = lambda: None
+    core: int,
+    *arguments: str,
+    first_line: bytes = b"",
+    ready: Callable[[], None] = lambda: None,
+    pass_fds: tuple[int, ...] = (),
 ) -> Iterator[int]:
     """A child on one core; gives its process id."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, env=environment)
+    child = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, env=environment, pass_fds=pass_fds)
     os.sched_setaffinity(child.pid, {core})
     assert child.stdin is not None
     child.stdin.write(first_line)
@@ -319,6 +323,7 @@ class Figure(NamedTuple):
 
 def measure(options: argparse.Namespace, data: Path, provider: int, through: int, gateway: int) -> None:
     sys.path.insert(0, str(ROOT))
+    from gateway.http import listener
     from gateway.processes.children import flags
     from gateway.settings import DataDirectory, Settings
 
@@ -329,7 +334,8 @@ def measure(options: argparse.Namespace, data: Path, provider: int, through: int
         f"{EVENTS}-event streams, 16 clients": (16, _request(key, STREAM_BODY)),
     }
     here = [str(Path(__file__).resolve()), "--ports", *map(str, options.ports), "--serve"]
-    worker: tuple[Any, ...] = ("-m", "gateway.processes.app", "data", "boot_bench")
+    opened = listener.bind("127.0.0.1", gateway, shared=True)
+    worker: tuple[Any, ...] = ("-m", "gateway.processes.app", "data", "boot_bench", str(opened.fileno()))
     cores = sorted(os.sched_getaffinity(0))
     server, others = cores[0], cores[-1]
     os.sched_setaffinity(0, {others})
@@ -338,7 +344,11 @@ def measure(options: argparse.Namespace, data: Path, provider: int, through: int
         process(others, *here, "provider", ready=wait_for(provider)) as provider_id,
         process(server, *here, "through", ready=wait_for(through)) as through_id,
         process(
-            server, *worker, first_line=json.dumps(settings).encode() + b"\n", ready=wait_for(gateway)
+            server,
+            *worker,
+            first_line=json.dumps(settings).encode() + b"\n",
+            ready=wait_for(gateway),
+            pass_fds=(opened.fileno(),),
         ) as worker_id,
     ):
         targets = {"provider": (provider, provider_id), "bare": (through, through_id), "gateway": (gateway, worker_id)}

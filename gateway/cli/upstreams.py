@@ -45,6 +45,12 @@ def add(
         Path | None,
         typer.Option("--openapi", metavar="FILE", help="Any JSON API, as this OpenAPI 3 document describes it."),
     ] = None,
+    headers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header", metavar="NAME:VALUE", help="Send this with every call, such as OpenAI-Project: proj_…"
+        ),
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
@@ -83,6 +89,7 @@ def add(
             insecure=insecure,
             replace=replace,
             specification=specification,
+            headers=_headers(headers or []),
         )
         if as_json:
             output.print_json(upstream)
@@ -171,6 +178,16 @@ def remove(
             output.print_json(removed)
         else:
             typer.echo(f"removed upstream {removed.name}")
+
+
+def _headers(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in given:
+        name, colon, value = each.partition(":")
+        if not colon:
+            raise GatewayError("invalid_header", f"`{each}` is not a header", hint="write it as `NAME: VALUE`")
+        found[name.strip()] = value.strip()
+    return found
 
 
 def _secret(variable: str | None, no_key: bool) -> str | None:

@@ -23,7 +23,8 @@ def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_i
     found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
     for name in allowed:
         if name in headers and headers[name].isascii():
-            found[name.decode()] = headers[name].decode("latin-1")
+            # The space around a value is not part of it (RFC 9110, section 5.5), and the HTTP parser leaves some.
+            found[name.decode()] = headers[name].decode("ascii").strip(" \t")
     if _IDEMPOTENCY_KEY.decode() in found:
         found[_IDEMPOTENCY_KEY.decode()] = bound_key(agent_id, headers[_IDEMPOTENCY_KEY])
     if trace_id(headers):

@@ -425,7 +425,7 @@ class DataPlane:
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         call = exchange.forget_request()
-        headers = {**exchange.head.headers, **exchange.set_headers}
+        headers = {**exchange.head.headers, **exchange.set_headers, **destination.headers}
         self._breakers.enter(destination)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks

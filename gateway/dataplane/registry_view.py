@@ -90,6 +90,7 @@ class RegistryView:
             default=row.default,
             secret=secret,
             fault=fault,
+            headers=orjson.loads(row.headers),
             preset=row.provider,
         )
 

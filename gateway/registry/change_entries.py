@@ -68,6 +68,7 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
 
 
 def upstream(row: Upstream) -> Fields:
+    headers = {"headers_json": document(row.headers)} if row.headers else {}
     return {
         "upstream": row.id,
         "upstream_name": row.name,
@@ -76,6 +77,7 @@ def upstream(row: Upstream) -> Fields:
         "is_default": row.is_default,
         "has_secret": row.secret is not None,
         "secret_version": row.version,
+        **headers,
     }
 
 

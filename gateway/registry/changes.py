@@ -293,16 +293,18 @@ def add_upstream(
     insecure: bool = False,
     replace: bool = False,
     specification: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> UpstreamRecord:
-    """A destination with its secret, sealed; `replace` gives an existing one another secret, URL or specification.
+    """A destination with its secret, sealed; `replace` gives an existing one another secret, URL and all the rest.
 
-    `specification` has the operations of a JSON API (provider `http`).
+    `specification` has the operations of a JSON API (provider `http`). `headers` go with every call and are no secrets.
 
     The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere.
     """
     names.check_name("upstream", name)
     names.check_provider(provider)
     base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
+    headers = names.check_headers(provider, headers or {})
     with registry.write() as session:
         tenant = find_organization(session, organization)
         if find_route(session, tenant, name) is not None:
@@ -333,6 +335,7 @@ def add_upstream(
             )
         row.provider, row.base_url, row.updated_ns = provider, base_url, now
         row.specification = specification
+        row.headers = headers
         row.is_default = default or row.is_default or not others
         # The version is part of what the secret is bound to: an older ciphertext of this row is of no use.
         row.version += 1

@@ -183,6 +183,8 @@ class Upstream(SQLModel, table=True):
     version: int
     # The operations of a JSON API, as the provider `http` stores them; None for every other provider.
     specification: str | None = None
+    # Sent with every call: names in lower case. They are no secrets.
+    headers: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
 

@@ -58,9 +58,17 @@ _ADDED = re.compile(r"/(?:deployments|publishers|models)(?:/.*)?$")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
+_HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
 _MAX_TEXT = 200
 _MAX_ITEMS = 64
 _NAME_RULE = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or digit"
+
+
+# On whose account a call goes at the provider, or what it calls the application. By families of APIs.
+_ACCOUNT_HEADERS = {
+    "openai": ("openai-organization", "openai-project", "http-referer", "x-title"),
+    "gemini": ("x-goog-user-project",),
+}
 
 
 def check_name(what: str, text: str) -> str:
@@ -101,6 +109,22 @@ def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
     if len(labels) > _MAX_ITEMS:
         raise _bad("label", "too many labels", f"at most {_MAX_ITEMS}")
     return dict(sorted(labels.items()))
+
+
+def check_headers(provider: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an upstream, names in lower case: only those that say on whose account its calls go."""
+    known = _ACCOUNT_HEADERS.get(family(provider), ())
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.lower() not in known:
+            allowed = f"provider {provider} takes {', '.join(known)}" if known else f"provider {provider} takes none"
+            raise _bad("header", f"header `{_shown(name)}` cannot be set", did_you_mean(name.lower(), known, allowed))
+        if not _HEADER_VALUE.fullmatch(value):
+            raise _bad(
+                "header", f"the value of header {name.lower()} is not acceptable", "1 to 200 printable characters"
+            )
+        found[name.lower()] = value
+    return dict(sorted(found.items()))
 
 
 def family(provider: str) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
 
-REVISION = "0007"
+REVISION = "0008"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -53,6 +53,8 @@ class UpstreamRow(NamedTuple):
     version: int
     # The operations of a JSON API; None where the provider knows its routes.
     specification: str | None
+    # The JSON text of `models.Upstream.headers`.
+    headers: str
 
 
 class RouteRow(NamedTuple):

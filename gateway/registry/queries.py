@@ -414,6 +414,7 @@ def upstream_record(organization: Organization, row: Upstream) -> UpstreamRecord
         version=row.version,
         created_ns=row.created_ns,
         specification=row.specification,
+        headers=dict(row.headers),
     )
 
 

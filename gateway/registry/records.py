@@ -137,6 +137,7 @@ class UpstreamRecord:
     version: int
     created_ns: int
     specification: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ lead nowhere. Specification: docs/architecture.md, section 7, step 2.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import Denied, did_you_mean
@@ -38,6 +38,8 @@ class Destination:
     fault: str = ""
     # What it was added as (`openai`, `groq`, `azure`, …), by which its prices are found.
     preset: str = ""
+    # Sent with every call.
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _FILE = re.compile(
 )
 _HEADERS = frozenset({"content-disposition", "content-type", "content-length", "content-transfer-encoding"})
 _PLAIN_ENCODINGS = ("binary", "8bit", "7bit")
-_FILE_IDS = ("file_id", "file_ids")
+_FILE_IDS = frozenset({"file_id", "file_ids"})
 
 # Every refusal reaches the client. With the parser's own lines, clients could fill the operator's log.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
@@ -120,9 +120,11 @@ def parse(content_type: str, body: Body, names: frozenset[str]) -> Form:
         bases[base] = name
         if base in names and (name != base or not isinstance(given[0], str)):
             members.refuse(f"the field `{base}` must be one text")
-        members.check_unread(dict.fromkeys(_keys(name)[:1]), names, frozenset())
-        members.check_unread(dict.fromkeys(_keys(name)[1:]), frozenset(), frozenset())
-    members.check_names(bases, names)
+        base, *inner = _keys(name)
+        members.check_unread({base: None}, names, frozenset())
+        members.check_unread(dict.fromkeys(inner), frozenset(), frozenset())
+        members.check_names(dict.fromkeys(inner), _FILE_IDS)
+    members.check_names(bases, names | _FILE_IDS)
     return Form({name: tuple(given) for name, given in values.items()})
 
 

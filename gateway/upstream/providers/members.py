@@ -27,9 +27,15 @@ _FEATURE = re.compile(r"[A-Za-z0-9_.=-]{1,128}")
 _UNSEEN_CHARACTERS = frozenset({"Cf", "Cc", "Mn", "Co", "Cn"})
 _KIND = re.compile(r"[a-z0-9_.:/-]{1,128}")
 
+_BY_MODEL = "the model is named in `model`"
+_ITSELF = "a request names its model, its prompts and its tools itself"
+
 UNSEEN = {
-    **dict.fromkeys(("engine", "deployment", "deployment_id"), "the model is named in `model`"),
-    **dict.fromkeys(("preset", "prompt_id"), "a request names its model, its prompts and its tools itself"),
+    **dict.fromkeys(("engine", "engine_id", "endpoint_id", "deployment", "deployment_id"), _BY_MODEL),
+    # Adapters make another model of the one that is named.
+    **dict.fromkeys(("adapter", "adapter_id", "lora", "lora_path", "lora_name", "peft"), _BY_MODEL),
+    # Stored agents and prompts bring a model, prompts and tools of their own.
+    **dict.fromkeys(("preset", "prompt_id", "agent", "agent_id", "agent_reference", "assistant_id", "bot_id"), _ITSELF),
     **dict.fromkeys(
         ("plugins", "compound_custom", "search_parameters", "enable_search", "data_sources", "connectors"),
         "tools are listed in `tools`",
@@ -41,16 +47,33 @@ UNSEEN = {
         "the output limit has one documented name",
     ),
     "chat_template": "prompts are written in `messages`",
-    **dict.fromkeys(("api_base", "base_url", "api_key"), "the upstream's settings say where a call goes"),
+    **dict.fromkeys(
+        ("api_base", "base_url", "api_key", "virtual_key", "custom_llm_provider"),
+        "the upstream's settings say where a call goes",
+    ),
 }
 """Members by which some servers do what no policy could see, and why they are refused."""
 
-# Letters of names that make a server do the same from within an object that the gateway does not read.
+# Letters of names that make a server do the same where the gateway does not read them, at any depth.
 _HIDDEN = frozenset(
     {"tools", "functions", "plugins", "mcpservers", "extrabody", "chattemplate", "promptid", "conversation"}
     | {"fileid", "fileids", "vectorstoreids", "previousresponseid", "previousmessageid"}
+    | {"containerid", "fileuri", "cachedcontent", "serverurl"}
     | {"maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "numpredict", "npredict"}
+    | {"apibase", "baseurl", "apikey", "lorapath", "agentreference", "assistantid"}
 )
+PRESET, ONLINE = "@preset/", ":online"
+"""What stands in a model's name before a stored preset, and behind one that searches the web: OpenRouter has both."""
+
+# Parts of names under which some server looks for a model.
+_MODEL_WORDS = ("model", "fallback", "deployment", "adapter", "inferenceprofile")
+# What is read at every depth: each model in it is judged, or its names are the client's.
+_READ_WHOLE = frozenset(
+    {"messages", "system", "input", "prompt", "items", "files", "tools", "functions", "models", "fallbacks"}
+    | {"moderation"}
+)
+# Of objects that are read otherwise, those that hold names of the client.
+_SCHEMAS = frozenset({"schema", "json_schema", "parameters"})
 
 
 def refuse(reason: str) -> NoReturn:
@@ -133,35 +156,47 @@ def _bare(name: str) -> str:
 def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[str]) -> None:
     """Refuse members that nobody reads and that name a model, a tool, a limit or kept state, at any depth.
 
-    `read` are those that are read, at all depths; those in `theirs` hold what is the client's own.
+    `read` are those whose tools, limits and state are known; only some of them may name a model, and are read for it.
+    Those in `theirs` hold what is the client's own.
     """
     for name, value in body.items():
-        if name in read:
+        if name not in read:
+            if names_model(letters := _letters(name)):
+                refuse(f"`{name}` is not supported: {_BY_MODEL}")
+            if letters in _HIDDEN and value is not None and value.__class__ is not bool:
+                refuse(f"`{name}` is not supported: policies could not see it")
+        if name in theirs or value.__class__ not in (dict, list) or (name in read and name in _READ_WHOLE):
             continue
-        if _names_model(letters := _letters(name)):
-            refuse(f"`{name}` is not supported: the model is named in `model`")
-        if name in theirs or value.__class__ not in (dict, list):
+        check_inside(name, value, read=name in read)
+
+
+def check_inside(name: str, value: object, *, read: bool = False) -> None:
+    """Refuse members at any depth of `value`, which stands under `name`, that name what no policy sees.
+
+    `read`: its tools, limits and state are known, and so is where it has names of the client's own.
+    """
+    for inner, held in _named(value, _SCHEMAS if read else frozenset()):
+        # A switch names nothing.
+        if held is None or held.__class__ is bool:
             continue
-        for inner, held in _named(value):
-            # A switch names nothing.
-            if held is None or held.__class__ is bool:
-                continue
-            if (letters := _letters(inner)) in _HIDDEN or _names_model(letters):
-                refuse(f"`{name}` must not hold a member {shown(inner)}: policies could not see it")
+        letters = _letters(inner)
+        if names_model(letters) or (not read and letters in _HIDDEN):
+            refuse(f"`{name}` must not hold a member {shown(inner)}: policies could not see it")
 
 
-def _names_model(letters: str) -> bool:
-    return "model" in letters or "fallback" in letters
+def names_model(letters: str) -> bool:
+    """Whether some server would look for a model under a name of these letters."""
+    return any(word in letters for word in _MODEL_WORDS)
 
 
-def _named(value: object) -> Iterator[tuple[str, object]]:
-    """All members in `value`, at any depth."""
+def _named(value: object, skipped: frozenset[str]) -> Iterator[tuple[str, object]]:
+    """All members in `value`, at any depth, but for what stands under `skipped`."""
     if isinstance(value, dict):
         yield from value.items()
-        value = list(value.values())
+        value = [inner for name, inner in value.items() if name not in skipped]
     if isinstance(value, list):
         for inner in value:
-            yield from _named(inner)
+            yield from _named(inner, skipped)
 
 
 def values_of(value: object, name: str, theirs: frozenset[str] = frozenset()) -> Iterator[object]:
@@ -288,11 +323,17 @@ def features(listed: str | None, header: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def model(value: object, what: str = "`model`") -> str:
-    """`value` as the name of a model. The exact text is judged and forwarded, so it must look like what it is."""
+def model(value: object, what: str = "`model`", *, routed: bool = False) -> str:
+    """`value` as the name of a model. The exact text is judged and forwarded, so it must look like what it is.
+
+    `routed`: the caller reads what routers take in a name, a stored preset and a search.
+    """
     found = text(value, what)
     if len(found) > 256 or not found.isascii() or not found.isprintable() or " " in found:
         refuse(f"{what} must be at most 256 printable ASCII characters without spaces")
+    for sign in (ONLINE, PRESET):
+        if sign in found.lower() and not (routed and sign in found):
+            refuse(f"{what} must not hold `{sign}`: {_ITSELF}")
     # The name is recorded and shown in many places, where no secret may be.
     if any(prefix in found for prefix in PREFIXES.values()):
         refuse(f"{what} holds a key of this gateway")

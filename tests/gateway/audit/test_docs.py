@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.audit import entry as entries
 from gateway.audit import report, writer
-from gateway.cli import audit, audit_list, decide
+from gateway.cli import audit, audit_list, decide, upstreams
 from gateway.cli import options as options_of_all
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,7 +49,7 @@ def test_the_exit_codes() -> None:
 
 
 def test_every_option_it_names_exists() -> None:
-    source = "".join(map(inspect.getsource, (audit, audit_list, decide, options_of_all)))
+    source = "".join(map(inspect.getsource, (audit, audit_list, decide, upstreams, options_of_all)))
     options = set(re.findall(r"(?<=[ `])--[a-z-]+", TEXT))
     assert options
     for option in options:

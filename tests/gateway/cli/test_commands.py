@@ -178,6 +178,11 @@ def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None
         (["other", "--key-env", "KEY", "--base-url", "nowhere"], "it must be like https://api.example.com/v1"),
         (["other", "--key-env", "KEY", "--provider", "nobody"], "needs a URL"),
         (["openai", "--key-env", "KEY", "--provider", "nobody"], "unknown provider `nobody`: this gateway speaks"),
+        (["openai", "--key-env", "KEY", "--header", "openai-project"], "is not a header: write it as `NAME: VALUE`"),
+        (["openai", "--key-env", "KEY", "--header", "OpenAI-Projct: p"], "did you mean `openai-project`?"),
+        (["openai", "--key-env", "KEY", "--header", "Authorization: x"], "header `Authorization` cannot be set"),
+        (["openai", "--key-env", "KEY", "--header", "OpenAI-Project:"], "the value of header openai-project is not"),
+        (["anthropic", "--key-env", "KEY", "--header", "x-team: a"], "provider anthropic takes none"),
     ],
 )
 def test_upstreams_that_are_refused(arguments: list[str], expected: str, at: Run, home: Home) -> None:
@@ -186,6 +191,18 @@ def test_upstreams_that_are_refused(arguments: list[str], expected: str, at: Run
     assert expected in line
     assert "sk-secret" not in line
     assert "two words" not in line
+
+
+def test_headers_of_an_upstream_are_shown_and_on_record(at: Run) -> None:
+    header = ("--header", "OpenAI-Organization: org_1", "--header", "OpenAI-Project:proj_1")
+    headers = {"openai-organization": "org_1", "openai-project": "proj_1"}
+    assert (
+        at("upstreams", "add", "openai", "--key-env", "KEY", "--json", *header, KEY="sk-x").json["headers"] == headers
+    )
+    assert at("upstreams", "list", "--json").json[0]["headers"] == headers
+    assert orjson.loads(at("audit", "list", "--json").out.splitlines()[-1])["entry"]["headers"] == headers
+    at("upstreams", "add", "openai", "--key-env", "KEY", "--replace", KEY="sk-x")
+    assert at("upstreams", "list", "--json").json[0]["headers"] == {}
 
 
 def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:

@@ -15,6 +15,7 @@ from tests.gateway.conftest import Home, Run
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 def test_a_price_is_shown_at_each_upstream_that_has_the_model(at: Run) -> None:
     at("upstreams", "add", "openai", "--key-env", "KEY", KEY="x")
     at("upstreams", "add", "groq", "--key-env", "KEY", KEY="x")

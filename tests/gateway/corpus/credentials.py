@@ -26,6 +26,7 @@ class Known:
     """What an attacker may hold. `good` is alive and must work; the others must not."""
 
     good: str
+    operator: str  # of the other kind: it opens nothing here
     second: str  # of another agent, alive
     tenant: str  # of an agent of another organization, alive, which has no upstream
     revoked: str
@@ -67,6 +68,8 @@ def _strings(known: Known) -> Iterator[tuple[str, str]]:
     good, other = known.good, known.second
     kind, identifier, secret, check = good[:7], good[7:19], good[20:63], good[63:]
     yield "revoked key", known.revoked
+    yield "an operator's key", known.operator
+    yield "an operator's key as an agent's", sealed(good[:7] + known.operator[7:63])
     yield "expired key", known.expired
     yield "key of a revoked agent", known.revoked_agent
     yield "key of another gateway", known.foreign

@@ -27,6 +27,11 @@ def _snake(name: str) -> str:
     return "".join("_" + each.lower() if each.isupper() else each for each in _visible(name)).lstrip("_")
 
 
+def _simple(name: str) -> str:
+    """As Go's encoding/json compares names: letter by letter in lower case, also the long s and the Kelvin sign."""
+    return "".join({"\u017f": "s", "\u212a": "k"}.get(each, each.lower()) for each in name)
+
+
 def _loose(name: str) -> str:
     """Only letters and digits count, as in readers that bind members to the fields of a class."""
     return "".join(each for each in _folded(name) if each.isalnum())
@@ -34,6 +39,7 @@ def _loose(name: str) -> str:
 
 FOLDS: dict[str, Fold] = {
     "exact": lambda name: name,
+    "as in Go": _simple,
     "ignoring case": str.casefold,
     "trimming": str.strip,
     "dropping what is invisible": _visible,
@@ -67,6 +73,13 @@ def parse(body: bytes, fold: Fold, last: bool) -> Any:
         return result
 
     return json.loads(body.decode("utf-8", "surrogatepass"), object_pairs_hook=made)
+
+
+def renamed(value: Any, fold: Fold) -> Any:
+    """The document with other names; the last of two members that now have the same counts."""
+    if isinstance(value, dict):
+        return {fold(name): renamed(each, fold) for name, each in value.items()}
+    return [renamed(each, fold) for each in value] if isinstance(value, list) else value
 
 
 def word(value: Any) -> Any:

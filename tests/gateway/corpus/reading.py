@@ -10,37 +10,68 @@ import re
 from typing import Any
 from urllib.parse import unquote_plus
 
-from .folding import FOLDS, Facts, Fold, parse
-from .reading_bodies import READERS
+from . import reading_google, reading_state
+from .folding import FOLDS, Facts, Fold, parse, renamed
+from .parsers import UNREADABLE
+from .reading_bodies import READERS as _READERS
+
+READERS = {**_READERS, **reading_google.READERS, **reading_state.READERS}
 
 
-def disagreements(body: bytes, judged: Facts) -> list[str]:
-    """The readers that find something else in the body than what was judged, and what that is."""
+def disagreements(body: bytes, judged: Facts, documents: dict[str, Any]) -> list[str]:
+    """The readers that find something else in the body than what was judged, and what that is.
+
+    `documents` are the body as programs of other makers have read it (`parsers.py`).
+    """
     action = judged["action"]
-    read = READERS.get(action)
-    said = _judged(judged)
+    google = action in reading_google.ACTIONS
     found = []
     for how, fold in FOLDS.items():
         for last in (True, False):
-            document = parse(body, fold, last)
-            if not isinstance(document, dict):
-                wrong = ["no object"]
-            elif read is None:
-                wrong = _other_parameters(document, judged["resource"]["params"], fold)
-            else:
-                facts = read(document, action)
-                # What was not judged is not compared: a reader that finds nothing there cannot be misled.
-                wrong = [
-                    f"{name} {value!r} for {said[name]!r}"
-                    for name, value in facts.items()
-                    if (not value <= said[name] if name == "references" else value != said[name])
-                ]
-            if wrong:
+            document = parse(body, reading_google.taking_both(fold) if google else fold, last)
+            if wrong := _wrong(document, judged, fold):
                 found.append(f"a reader {how}, {'last' if last else 'first'} wins: {', '.join(wrong)}")
+    for program, read in documents.items():
+        if read is UNREADABLE:
+            found.append(f"{program} cannot read it")
+            continue
+        document = renamed(read, reading_google.taking_both(FOLDS["exact"])) if google else read
+        if wrong := _wrong(document, judged, FOLDS["exact"], doubles=program == "Node"):
+            found.append(f"{program}: {', '.join(wrong)}")
     return found
 
 
-def _judged(document: Facts) -> Facts:
+def _wrong(document: Any, judged: Facts, fold: Fold, *, doubles: bool = False) -> list[str]:
+    """`doubles`: the reader has no other numbers."""
+    action = judged["action"]
+    if not isinstance(document, dict):
+        return ["no object"]
+    if action in ("vector_stores.search", "vector_stores.modify", "conversations.modify"):
+        return []
+    read = READERS.get(action)
+    if read is None:
+        return _other_parameters(document, judged["resource"]["params"], fold, doubles)
+    said = facts_of(judged)
+    by_path = action in reading_google.ACTIONS or "deployment" in judged["resource"]["params"]
+    # What was not judged is not compared: a reader that finds nothing there cannot be misled.
+    return [
+        f"{name} {value!r} for {said[name]!r}"
+        for name, value in read(document, action).items()
+        if not _agrees(name, value, said[name], by_path=by_path, doubles=doubles)
+    ]
+
+
+def _agrees(name: str, value: Any, judged: Any, *, by_path: bool, doubles: bool) -> bool:
+    if name == "references":
+        return bool(value <= judged)
+    if name == "models" and by_path:  # the body may repeat it
+        return set(value) <= set(judged)
+    if doubles and isinstance(value, int) and isinstance(judged, int):
+        return float(value) == float(judged)
+    return bool(value == judged)
+
+
+def facts_of(document: Facts) -> Facts:
     resource, request = document["resource"], document["request"]
     return {
         "models": resource["models"],
@@ -54,24 +85,28 @@ def _judged(document: Facts) -> Facts:
         "references": {(each["kind"], each["id"]) for each in resource["references"]},
         "stores": resource["stores"],
         "modalities": request["modalities"],
+        # The deployment in a path is the model.
+        "parameters": {name: value for name, value in resource["params"].items() if name != "deployment"},
     }
 
 
-def _other_parameters(body: Facts, params: Facts, fold: Fold) -> list[str]:
+def _other_parameters(body: Facts, params: Facts, fold: Fold, doubles: bool) -> list[str]:
     """Members of a JSON API's body that have another value under a folded name, at any depth."""
-    shown = _shown(params, fold)
+    shown = _shown(params, fold, doubles)
     return [
         f"{name} {value!r} for {shown.get(name)!r}"
-        for name, value in _shown(body, fold).items()
+        for name, value in _shown(body, fold, doubles).items()
         if shown.get(name) != value
     ]
 
 
-def _shown(value: Any, fold: Fold) -> Any:
+def _shown(value: Any, fold: Fold, doubles: bool) -> Any:
     if isinstance(value, dict):
-        return {fold(name): _shown(each, fold) for name, each in value.items()}
+        return {fold(name): _shown(each, fold, doubles) for name, each in value.items()}
     if isinstance(value, list):
-        return [_shown(each, fold) for each in value]
+        return [_shown(each, fold, doubles) for each in value]
+    if doubles and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
     return repr(value) if isinstance(value, float) else value
 
 
@@ -87,6 +122,7 @@ def head_disagreements(path: bytes, query: bytes, headers: dict[str, str], judge
     for separators in ("&", "&;"):
         pairs = [each.partition("=") for each in re.split(f"[{separators}]", query.decode("latin-1")) if each]
         for ordered in (pairs, pairs[::-1]):
+            # The last of equal names counts, and with the other order the first.
             values = {unquote_plus(name).strip().lower(): unquote_plus(value) for name, _, value in ordered}
             if action == "responses.retrieve":
                 streams = values.get("stream", "").strip().lower() in ("true", "1", "yes", "on", "t", "y")
@@ -97,12 +133,29 @@ def head_disagreements(path: bytes, query: bytes, headers: dict[str, str], judge
                     f"{name}={value!r} in the query" for name, value in values.items() if params.get(name) != value
                 ]
     segments = path.decode("latin-1").split("/")
+    found += _path_disagreements(segments, judged)
     if action.startswith("crm."):
         said = {name: segments[at] for name, at in (("customer_id", 3), ("order_id", 5)) if len(segments) > at}
         said |= {"x-tenant": headers["x-tenant"]} if "x-tenant" in headers else {}
         found += [f"{name} {value!r}" for name, value in said.items() if params.get(name) != value]
     if action.startswith("responses.") and action != "responses.input_tokens":
         references = {(each["kind"], each["id"]) for each in judged["resource"]["references"]}
-        if references != {("response", segments[3])}:
-            found.append(f"response {segments[3]!r} for {references}")
+        named = segments[segments.index("responses") + 1]
+        if references != {("response", named)}:
+            found.append(f"response {named!r} for {references}")
+    return found
+
+
+def _path_disagreements(segments: list[str], judged: Facts) -> list[str]:
+    """The model and the stream that Google's and Azure's paths name."""
+    resource, found = judged["resource"], []
+    if "deployments" in segments:
+        if [segments[segments.index("deployments") + 1]] != resource["models"][:1]:
+            found.append(f"deployment {segments[3]!r} for {resource['models']}")
+    elif judged["action"] in reading_google.ACTIONS:
+        model, _, method = segments[-1].partition(":")
+        if resource["models"] != [model]:
+            found.append(f"model {model!r} for {resource['models']}")
+        if (method == "streamGenerateContent") != judged["request"]["stream"]:
+            found.append(f"method {method!r} for stream {judged['request']['stream']}")
     return found

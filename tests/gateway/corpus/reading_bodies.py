@@ -26,6 +26,7 @@ def chat(body: Facts, action: str) -> Facts:
     searches += [("plugin", each.get("id")) for each in objects(body.get("plugins"))]
     presets = [f"@preset/{each.rpartition('@preset/')[2]}" for each in [body.get("preset")] if isinstance(each, str)]
     models = once([*names_in(body), *presets, *_moderation(body), *_models_of(tools)])
+    searches += [("plugin", "web")] if any(":online" in str(each) for each in names_in(body)) else []
     references |= {("preset", each.partition("@preset/")[2]) for each in models if "@preset/" in str(each)}
     return {
         "models": models,

@@ -25,8 +25,8 @@ from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.processes import Background, Live, write_policy
 
 from .case import Case, mark
+from .seen import SECRET, Seen
 
-SECRET = "sk-provider-secret"
 SETTINGS = """\
 workers = 1
 policy_deadline_ms = 1000
@@ -73,83 +73,26 @@ paths:
       operationId: updateCustomer
       requestBody: {content: {application/json: {schema: {properties: {
         note: {type: string}, customer_id: {type: string}, amount: {type: number}}}}}}
+  /v1/customers/{customer_id}/move:
+    post:
+      operationId: moveCustomer
+      parameters: [{name: to, in: query, required: true}, {name: reason, in: query},
+        {name: tags, in: query, schema: {type: array, items: {type: string}}}]
+      requestBody: {content: {application/json: {schema: {properties: {
+        note: {type: string}, to: {type: string}, amount: {type: number}, customer_id: {type: string},
+        owner: {type: object, properties: {id: {type: string}, tags: {type: array, items: {
+          type: object, properties: {id: {type: string}}}}}}}}}}}
   /v1/customers/{customer_id}/orders/{order_id}:
     get: {operationId: getOrder}
 components:
   securitySchemes: {token: {type: http, scheme: bearer}}
 """
-_SEGMENT = rb"[A-Za-z0-9._:-]{1,128}"
-_QUERY = rb"(?:\?(?:[A-Za-z0-9._~:@,*=&-]|%[0-9A-F]{2})*)?"
-_REQUEST_LINE = re.compile(
-    rb"(?:POST /v1/(?:chat/completions|responses|responses/input_tokens|embeddings|moderations|completions)"
-    rb"|POST /v1/messages(?:/count_tokens)?%(query)s"
-    rb"|GET /v1/models(?:/%(segment)s)?%(query)s"
-    rb"|(?:GET|DELETE) /v1/responses/%(segment)s%(query)s"
-    rb"|POST /v1/responses/%(segment)s/cancel|GET /v1/responses/%(segment)s/input_items%(query)s"
-    rb"|(?:GET|POST) /v1/customers%(query)s|(?:GET|DELETE|PATCH) /v1/customers/%(segment)s"
-    rb"|GET /v1/customers/%(segment)s/orders/%(segment)s) HTTP/1\.1" % {b"query": _QUERY, b"segment": _SEGMENT}
-)
-_OWN = frozenset({b"host", b"accept-encoding", b"user-agent", b"content-type", b"content-length"})
-# What each route may add: the client's, and where the credential stands.
-_OPENAI = _OWN | {b"accept", b"authorization", b"openai-beta", b"idempotency-key"}
-_ANTHROPIC = _OWN | {b"accept", b"x-api-key", b"anthropic-version", b"anthropic-beta"}
-_CRM = _OWN | {b"accept", b"authorization", b"x-tenant"}
-_MARK = re.compile(rb"mark-\d{5}")
 _LANES = 32
 _PARKED = 200
 _PATIENCE = 30.0
 _ANSWER = (
     b'{"id":"a","object":"chat.completion","model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
 )
-
-
-@dataclass
-class Seen:
-    """One request as it reached the provider."""
-
-    head: bytes
-    body: bytes
-
-    @property
-    def line(self) -> bytes:
-        return self.head.partition(b"\r\n")[0]
-
-    @property
-    def mark(self) -> bytes:
-        found = _MARK.search(self.body or self.line)
-        return found[0] if found else b""
-
-    @property
-    def target(self) -> tuple[bytes, bytes]:
-        """The path and the query."""
-        path, _, query = self.line.split(b" ")[1].partition(b"?")
-        return path, query
-
-    @property
-    def headers(self) -> dict[str, str]:
-        lines = self.head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")[1:]
-        return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-    def faults(self, key: str) -> list[str]:
-        """What is wrong with its head: it must be one that the gateway writes."""
-        _, *lines = self.head.removesuffix(b"\r\n\r\n").split(b"\r\n")
-        names = [line.partition(b":")[0].lower() for line in lines]
-        found = []
-        if not _REQUEST_LINE.fullmatch(self.line):
-            found.append(f"request line {self.line!r}")
-        path = self.target[0]
-        to_anthropic = b"x-api-key" in names or path.startswith(b"/v1/messages")
-        allowed = _ANTHROPIC if to_anthropic else _CRM if path.startswith(b"/v1/customers") else _OPENAI
-        if not allowed.issuperset(names) or len(set(names)) < len(names):
-            found.append(f"headers {names!r}")
-        credential = f"x-api-key: {SECRET}" if to_anthropic else f"Authorization: Bearer {SECRET}"
-        if credential.encode() not in lines:
-            found.append("another credential than the provider's own")
-        if key.encode() in self.head + self.body:
-            found.append("the agent's key")
-        if re.search(rb"[^\r]\n|\r[^\n]|[^\t\x20-\x7e\r\n]", self.head):
-            found.append("a byte that no head may hold")
-        return found
 
 
 class Provider:
@@ -240,7 +183,11 @@ class Rig(Live):
         (self.data / "gateway.toml").write_text(SETTINGS)
         write_policy(self.data / "policies", POLICY, models=True)
         data = DataDirectory(self.data)
-        upstreams = (("mock", "openai-compatible", "/v1"), ("claude", "anthropic", "/v1"), ("crm", "http", ""))
+        upstreams = (
+            ("mock", "openai-compatible", "/v1"), ("claude", "anthropic", "/v1"), ("crm", "http", ""),
+            ("google", "gemini", ""), ("azure", "azure", ""), ("router", "openrouter", "/v1"),
+            ("llama", "ollama", "/v1"),
+        )  # fmt: skip
         with closing(Registry(data.registry_db)) as registry:
             for name, provider, path in upstreams:
                 changes.add_upstream(

@@ -13,9 +13,13 @@ from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG
 
 from . import credentials
-from .case import AUTHORIZATION, BODY, HOST, JSON, LATER, Case, head, length
+from .azure import DEPLOYED
+from .case import AUTHORIZATION, HOST, JSON, KEY, LATER, Case, head, length
 from .credentials import Known
+from .google import WAYS as GOOGLE
+from .named_twice import WAYS
 from .rig import Rig
+from .routes import Way
 
 # Thousands of cases.
 pytestmark = pytest.mark.slow
@@ -52,6 +56,7 @@ def known(rig: Rig) -> Known:
             (digest,) = session.connection().exec_driver_sql(statement, (rig.key[7:19],)).one()
         return Known(
             good=rig.key,
+            operator=generate("operator").text,
             second=key("second"),
             tenant=key("tenant", organization=OTHER),
             revoked=revoked,
@@ -63,22 +68,65 @@ def known(rig: Rig) -> Known:
         )
 
 
+# One route of every API, in turn: what a credential may not open, it may not open anywhere.
+ROUTES = (
+    WAYS["chat"], WAYS["messages"], GOOGLE["generate"], DEPLOYED["azure chat"], WAYS["create"], WAYS["responses"],
+    GOOGLE["stream"], WAYS["ollama chat"],
+)  # fmt: skip
+
+
+def _sent(way: Way, *lines: bytes, query: bytes = b"") -> bytes:
+    body = way.body.encode()
+    target = way.target + (b"&" if b"?" in way.target else b"?") + query if query else way.target
+    return head(HOST, *lines, JSON, length(body), method=way.method, target=target) + body
+
+
+def _cases(keys: Known) -> list[tuple[Way, Case]]:
+    found = [
+        (way := ROUTES[number % len(ROUTES)], Case(note, _sent(way, *lines), "refused", LATER))
+        for number, (note, lines) in enumerate(credentials.cases(keys))
+    ]
+    for way in ROUTES:
+        for name in (
+            "key",
+            "api_key",
+            "api-key",
+            "access_token",
+            "token",
+            "Authorization",
+            "x-goog-api-key",
+            "%6bey",
+            "KEY",
+        ):
+            query = name.encode() + b"=" + KEY
+            found.append(
+                (way, Case(f"{way.note}: only in the query as {name}", _sent(way, query=query), "refused", LATER))
+            )
+            for text in ("x", keys.revoked, keys.operator):
+                case = Case(
+                    f"{way.note}: {text[:12]} in a header and {name} in the query",
+                    _sent(way, b"Authorization: Bearer " + text.encode(), query=query), "refused", LATER,
+                )  # fmt: skip
+                found.append((way, case))
+    return found
+
+
 def test_no_bad_credential_opens_anything(rig: Rig) -> None:
     processes = rig.children("data") + rig.children("control")
-    cases = [
-        Case(note, head(HOST, *lines, JSON, length(BODY)) + BODY, "refused", LATER)
-        for note, lines in credentials.cases(known(rig))
-    ]
-    assert len(cases) > 2300
-    control = Case("the good key", head(HOST, AUTHORIZATION, JSON, length(BODY)) + BODY, "served")
-    played = rig.play([control, *cases, control])
-    assert [told.status for told in (played.told[0], played.told[-1])] == [200, 200]
-    told = played.told[1:-1]
+    cases = _cases(known(rig))
+    assert len(cases) > 4000
+    controls = [Case(f"the good key: {way.note}", _sent(way, AUTHORIZATION), "served") for way in ROUTES]
+    played = rig.play([*controls, *(case for _, case in cases), *controls])
+    assert [told.status for told in played.told if told.case in controls] == [200] * 2 * len(ROUTES)
+    told = played.told[len(ROUTES) : -len(ROUTES)]
     assert [each.case.note for each in told if each.status not in (400, 401) or len(each.statuses) > 1] == []
-    assert len(played.seen) == 2
-    # A client cannot tell what is wrong with a credential.
-    refusals = {(each.body, each.header(b"x-should-retry")) for each in told if each.status == 401}
-    assert len(refusals) == 1
+    assert len(played.seen) == 2 * len(ROUTES)
+    # A client cannot tell what is wrong with a credential; each API has its own shape for that.
+    refusals: dict[str, set[tuple[bytes, bytes]]] = {}
+    for (way, _), each in zip(cases, told, strict=True):
+        if each.status == 401 and "only in the query" not in each.case.note:
+            refusals.setdefault(way.note, set()).add((each.body, each.header(b"x-should-retry")))
+    assert {name: len(bodies) for name, bodies in refusals.items()} == {way.note: 1 for way in ROUTES}
     assert {each.decisions for each in told if each.decisions} == set()
     assert sum(each.status == 401 for each in told) > 2000
     assert rig.children("data") + rig.children("control") == processes

@@ -28,7 +28,7 @@ def test_no_provider_is_asked_for_what_was_not_judged(rig: Rig) -> None:
     # Every route was reached, so that there was something to compare.
     reached = {(each.line.partition(b" ")[0], each.target[0].split(b"/")[2]) for each in played.seen}
     assert len(reached) > 10
-    assert len(played.seen) > len(CASES) / 20
+    assert len(played.seen) > len(CASES) / 40
     assert rig.children("data") + rig.children("control") == processes
     assert rig.up is not None
     assert "Traceback" not in rig.up.text

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from . import named_twice, parsers, reading_forms
 from .case import BODY, SMUGGLED_MODEL
-from .reading import disagreements, head_disagreements
+from .reading import disagreements, facts_of, head_disagreements
 from .rig import Played, Rig, Seen, mark, matches
 
 
@@ -22,6 +23,7 @@ def violations(rig: Rig, played: Played) -> list[str]:
         if told.case.expect == "refused" and 200 in told.statuses:
             found.append(f"{told.case.note}: was served")
     decided = rig.decided()
+    read = readings(played.seen)
     times = Counter(seen.mark for seen in played.seen)
     for seen in played.seen:
         told = by_mark.get(seen.mark)
@@ -43,17 +45,32 @@ def violations(rig: Rig, played: Played) -> list[str]:
             found.append(f"{note}: no decision in the log is about what the provider saw")
             continue
         # Requests without a body to one path differ in their heads only.
-        wrong = min((_wrong(seen, judged) for _, judged in known), key=len)
+        wrong = min((wrong_in(seen, judged, read[seen.content_type, seen.body]) for _, judged in known), key=len)
         # Without a mark it is not known which decision this is about.
         found += [f"{note}: {each}" for each in wrong[:1]] if told or seen.body else []
     return found
 
 
-def _wrong(seen: Seen, judged: dict[str, Any]) -> list[str]:
-    """How what the provider saw differs from what was judged."""
+def readings(seen: list[Seen]) -> dict[tuple[str, bytes], dict[str, Any]]:
+    """What programs of other makers find in each body, by its content type and bytes."""
+    documents = parsers.readings(each.body for each in seen if each.body and not each.is_form)
+    forms = reading_forms.readings([(each.content_type, each.body) for each in seen if each.is_form])
+    return {
+        (each.content_type, each.body): forms.get((each.content_type, each.body)) or documents.get(each.body, {})
+        for each in seen
+    }
+
+
+def wrong_in(seen: Seen, judged: dict[str, Any], read: dict[str, Any]) -> list[str]:
+    """How what the provider saw differs from what was judged; `read` is the body as other programs read it."""
     request = judged["request"]
     asked = (seen.line.partition(b" ")[0].decode(), seen.target[0].decode())
     if asked != (request["method"], request["path"]):
         return [f"judged was {request['method']} {request['path']}"]
-    found = disagreements(seen.body, judged) if seen.body else []
-    return [f"BYPASS: {each}" for each in [*found, *head_disagreements(*seen.target, seen.headers, judged)]]
+    found = head_disagreements(*seen.target, seen.headers, judged)
+    if seen.is_form:
+        found += reading_forms.disagreements(judged, facts_of(judged), read)
+    elif seen.body:
+        found += named_twice.hidden(seen.body, judged["resource"]["models"])
+        found += disagreements(seen.body, judged, read)
+    return [f"BYPASS: {each}" for each in found]

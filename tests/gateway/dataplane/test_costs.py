@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from .conftest import COMPLETION, ORG, Gateway, answer, chat
 
 Run = Callable[..., None]
@@ -40,6 +42,7 @@ def test_the_model_that_answers_and_its_tier_decide_about_the_price(run: Run) ->
     run(test)
 
 
+@pytest.mark.slow
 def test_without_a_price_or_without_usage_there_is_no_cost(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         for answered in ({"usage": None}, {"usage": {"prompt_tokens": None}}):
@@ -48,6 +51,7 @@ def test_without_a_price_or_without_usage_there_is_no_cost(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_an_organizations_own_price_counts(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         models = {"mine": {"names": ["gpt-4o*"], "prices": [{"input": 1, "output": 2, "request": "0.01"}]}}

@@ -13,9 +13,10 @@ import pytest
 from gateway.cli import main
 from gateway.cli.audit_reexecute import judged_again
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations
+from gateway.registry import activations, changes
 from gateway.registry.records import BundleRecord
-from tests.gateway.dataplane.conftest import ACTOR, UPSTREAM_KEY, Gateway, chat
+from gateway.registry.vault import Vault
+from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway, chat
 
 POLICY = """\
 package bot.authz
@@ -70,6 +71,31 @@ def test_what_the_upstream_gets(run: Callable[..., None]) -> None:
         }
         assert decided["forwarded_commitment"] != decided["request_commitment"]
         assert decided["max_output_tokens"] is None
+
+    run(test)
+
+
+def test_an_upstreams_own_headers_go_with_every_call(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        changes.add_upstream(
+            gateway.registry,
+            Vault.load(gateway.data.keys),
+            actor=ACTOR,
+            organization=ORG,
+            name="openai",
+            provider="openai",
+            base_url=f"http://127.0.0.1:{gateway.upstream.port}/v1",
+            secret=UPSTREAM_KEY,
+            replace=True,
+            headers={"OpenAI-Project": "proj_1"},
+        )
+        reply = await gateway.send(
+            gateway.request(chat("gpt-4o"), "OpenAI-Project: proj_other", "OpenAI-Organization: o")
+        )
+        assert reply.status == 200
+        seen = gateway.upstream.seen[-1]
+        assert (seen.headers["openai-project"], seen.headers.get("openai-organization")) == ("proj_1", None)
+        assert b"proj_other" not in seen.head
 
     run(test)
 

@@ -343,6 +343,7 @@ def test_a_worker_imports_nothing_heavy(live: Live) -> None:
     """Run the worker's own composition root in a process of its own, and look at what it has imported."""
     program = """
 import asyncio, json, sys
+from gateway.http import listener
 from gateway.processes import app
 from gateway.processes.background import Background
 from gateway.settings import load_settings
@@ -350,7 +351,9 @@ from gateway.settings import load_settings
 async def main():
     stop = asyncio.Event()
     settings = load_settings({"data": sys.argv[1], "port": 0}, env={})
-    await app._data(settings, "boot_look", stop, Background(stop), lambda report: stop.set())
+    descriptor = listener.bind("127.0.0.1", 0, shared=True).detach()
+    ready = lambda report: stop.set()
+    await app._data(settings, "boot_look", stop, Background(stop), ready, descriptor, asyncio.Event())
 
 asyncio.run(main())
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))

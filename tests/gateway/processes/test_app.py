@@ -7,16 +7,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from gateway.http import listener
 from gateway.processes.background import Background
 from gateway.processes.children import flags
 from gateway.processes.creation import create_empty
 from gateway.settings import load_settings
 from tests.gateway.dataplane.processes import environment
 
-START = [sys.executable, "-m", "gateway.processes.app", "data", "boot_test"]
+
+@pytest.fixture
+def descriptor() -> Iterator[int]:
+    """The socket that a worker is given to listen on."""
+    with listener.bind("127.0.0.1", 0, shared=True) as opened:
+        yield opened.fileno()
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +35,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("written", [0, 10, None], ids=["no settings", "half of the settings", "all settings"])
-def test_a_supervisor_that_dies_while_a_worker_starts(settings: bytes, written: int | None) -> None:
+def test_a_supervisor_that_dies_while_a_worker_starts(settings: bytes, written: int | None, descriptor: int) -> None:
     """The worker ends without a word: there is nobody to report to, and nothing is wrong with it."""
     reader, writer = os.pipe()
     os.close(reader)  # nobody reads its report
     with os.fdopen(writer, "wb") as stdout:
         done = subprocess.run(
-            START, input=settings[:written], stdout=stdout, stderr=subprocess.PIPE, env=environment(), timeout=300
+            [sys.executable, "-m", "gateway.processes.app", "data", "boot_test", str(descriptor)],
+            input=settings[:written],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            pass_fds=(descriptor,),
+            env=environment(),
+            timeout=300,
         )
     assert done.stderr.decode() == ""
     assert done.returncode == 0
@@ -48,7 +61,9 @@ def test_a_supervisor_that_dies_while_a_worker_starts(settings: bytes, written: 
         ("gateway.audit.writer", "AuditWriter", "def _take(self):"),  # in a thread
     ],
 )
-def test_a_background_task_that_dies_ends_the_worker(settings: bytes, module: str, part: str, work: str) -> None:
+def test_a_background_task_that_dies_ends_the_worker(
+    settings: bytes, descriptor: int, module: str, part: str, work: str
+) -> None:
     """A worker that follows no policies or can record nothing any more must not go on as if nothing had happened."""
     program = f"""
 import sys
@@ -59,13 +74,14 @@ from gateway.processes import app
     raise RuntimeError("a defect")
 
 setattr(Part, {work!r}.split("(")[0].split()[-1], {work.split("(")[0].split()[-1]})
-sys.exit(app.main(["data", "boot_test"]))
+sys.exit(app.main(["data", "boot_test", "{descriptor}"]))
 """
     with subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        pass_fds=(descriptor,),
         env=environment(),
     ) as child:
         assert child.stdin is not None

@@ -6,22 +6,16 @@ refused; those that pass are given to readers of other makers, strict and lenien
 
 from __future__ import annotations
 
-import asyncio
-import email.parser
-import email.policy
 import random
 import re
-from collections.abc import Callable, Iterator
-from email.message import EmailMessage
+from collections.abc import Iterator
 
-import aiohttp
 import pytest
-from starlette.datastructures import UploadFile
-from starlette.requests import Request
-from starlette.types import Message
 
 from gateway.errors import Denied
 from gateway.upstream.providers import forms
+
+from .form_readers import READERS, Found
 
 BOUNDARY = "XyZ"
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -46,9 +40,6 @@ PIECES = (
     b"\xc3\xa4", b"\xff", b"%22", b"=", b"x",
 )  # fmt: skip
 
-Found = list[tuple[str, str | None, bytes]]
-"""What a reader finds: the name, the filename and the content of each part, in order."""
-
 
 def damaged(chance: random.Random) -> bytes:
     raw = BODY
@@ -69,81 +60,6 @@ def damaged(chance: random.Random) -> bytes:
                 end = min(len(raw), at + chance.randrange(1, 80))
                 raw = raw[:end] + raw[at:end] + raw[end:]
     return raw
-
-
-def by_starlette(raw: bytes) -> Found:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": raw, "more_body": False}
-
-    async def read() -> Found:
-        found: Found = []
-        async with Request({"type": "http", "headers": [(b"content-type", TYPE.encode())]}, receive).form() as form:
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile):
-                    found.append((name, value.filename, await value.read()))
-                else:
-                    found.append((name, None, value.encode()))
-        return found
-
-    return asyncio.run(read())
-
-
-def by_aiohttp(raw: bytes) -> Found:
-    async def read() -> Found:
-        stream = aiohttp.StreamReader(_Protocol(), 2**20, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
-        stream.feed_data(raw)
-        stream.feed_eof()
-        reader = aiohttp.MultipartReader({"Content-Type": TYPE}, stream)  # type: ignore[arg-type]
-        found: Found = []
-        while (part := await reader.next()) is not None:
-            assert isinstance(part, aiohttp.BodyPartReader)
-            found.append((part.name or "", part.filename, bytes(await part.read(decode=True))))
-        return found
-
-    return asyncio.run(read())
-
-
-class _Protocol:
-    """What a stream asks of a connection."""
-
-    _reading_paused = False
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self, **more: bool) -> None: ...
-
-
-def by_email(raw: bytes) -> Found:
-    """Python's reader of mail: lines may end with LF, and text may stand before and after the parts."""
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
-        b"Content-Type: " + TYPE.encode() + b"\r\n\r\n" + raw
-    )
-    found: Found = []
-    for part in message.iter_parts():
-        assert isinstance(part, EmailMessage)
-        content = part.get_payload(decode=True)
-        assert isinstance(content, bytes)
-        name = part["content-disposition"].params["name"]
-        found.append((name, part.get_filename(), content))
-    return found
-
-
-def by_splitting(raw: bytes) -> Found:
-    """As a careless server would: at the boundary wherever it stands, names without quotes, lines of any end."""
-    found: Found = []
-    for piece in raw.split(b"--" + BOUNDARY.encode())[1:-1]:
-        head, _, content = re.sub(rb"^\r?\n", b"", piece).partition(b"\r\n\r\n")
-        name = re.search(rb'[; ]name\*?="?([^";\r\n]*)"?', head)
-        filename = re.search(rb'filename\*?="?([^"\r\n]*)"?', head)
-        assert name is not None
-        found.append(
-            (
-                name[1].decode("utf-8", "replace"),
-                None if filename is None else filename[1].decode("utf-8", "replace"),
-                re.sub(rb"\r?\n$", b"", content),
-            )
-        )
-    return found
 
 
 def by_the_gateway(raw: bytes) -> Found | None:
@@ -176,8 +92,8 @@ def bodies() -> Iterator[bytes]:
         yield damaged(chance)
 
 
-@pytest.mark.parametrize("reader", [by_starlette, by_aiohttp, by_email, by_splitting])
-def test_every_reader_finds_what_the_gateway_judged(reader: Callable[[bytes], Found]) -> None:
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_finds_what_the_gateway_judged(name: str) -> None:
     passed = refused = 0
     for raw in bodies():
         judged = by_the_gateway(raw)
@@ -185,6 +101,6 @@ def test_every_reader_finds_what_the_gateway_judged(reader: Callable[[bytes], Fo
             refused += 1
             continue
         passed += 1
-        assert comparable(reader(raw)) == judged, raw
+        assert comparable(READERS[name](TYPE, raw)) == judged, raw
     assert passed > 100
     assert refused > 3000

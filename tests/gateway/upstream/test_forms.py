@@ -110,6 +110,9 @@ REFUSED = {
     "a boundary after a newline in a part": body(part("prompt", b"x\n--XyZ\n" + part("model", b"o")), MODEL),
     "a longer boundary in a part": body(part("prompt", b"x\r\n--XyZZ\r\n" + part("model", b"o")), MODEL),
     "too many parts": body(*[part(f"a{number}") for number in range(300)]),
+    "a file id in camel case": body(MODEL, part("fileId", b"file-1")),
+    "a file id in camel case, in brackets": body(MODEL, part("image[fileId]", b"file-1")),
+    "an adapter": body(MODEL, part("adapter_id", b"x")),
     # Headers of a part
     "no headers": body(b"\r\nx"),
     "no disposition": body(b"Content-Type: text/plain\r\n\r\nx"),

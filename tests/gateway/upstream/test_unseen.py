@@ -59,6 +59,12 @@ def refused(action: str, **given: Any) -> str:
         ("fallback_models", ["x"]), ("providerOptions", {"gateway": {"models": ["x"]}}), ("prompt_id", "x"),
         ("options", {"num_predict": 9}), ("vendor", [[{"a": {"tools": []}}]]), ("vendor", {"file_ids": ["f"]}),
         ("vendor", {"maxTokens": 9}), ("vendor", {"previous_response_id": "x"}), ("api_base", "https://evil.example"),
+        ("agent", "x"), ("agent_id", "x"), ("agent_reference", {"name": "x"}), ("assistant_id", "x"), ("bot_id", "x"),
+        ("adapter_id", "x"), ("lora_path", "x"), ("azure_deployment", "x"), ("inferenceProfileArn", "x"),
+        ("virtual_key", "x"), ("custom_llm_provider", "x"), ("vendor", {"api_base": "https://evil.example"}),
+        ("vendor", {"lora_path": "x"}), ("tool_choice", {"type": "auto", "model": "x"}),
+        ("stream_options", {"models": ["x"]}), ("system_prompt", "x"), ("file_id", "x"), ("file_ids", ["x"]),
+        ("vector_store_ids", ["x"]), ("cached_content", "x"), ("vendor", {"server_url": "https://evil.example"}),
     ],
 )  # fmt: skip
 def test_members_that_nobody_reads(action: str, name: str, value: object) -> None:
@@ -361,3 +367,65 @@ def test_an_error_is_held_back_as_the_end_of_a_stream(action: str, event: bytes)
     assert tap.feed(b"data: {}\n\n", last=False) == event + b"data: {}\n\n"
     assert tap.feed(event, last=True) == b""
     assert tap.finish() == event
+
+
+@pytest.mark.parametrize("name", ["response_format", "reasoning", "prediction", "function_call"])
+def test_settings_of_chat_completions_name_no_model(name: str) -> None:
+    assert "`model`" in refused("chat.completions", **{name: {"type": "text", "model": "x"}})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"properties": {"model": {}}}}}},
+        {"response_format": {"type": "json_object", "schema": {"properties": {"model": {}}}}},
+        {"reasoning": {"max_tokens": 9}},
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {}}}}}]},
+    ],
+)
+def test_a_schema_may_have_any_names(given: dict[str, Any]) -> None:
+    assert read("chat.completions", **given).models == ("m",)
+
+
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        ("chat.completions", "system"), ("chat.completions", "prompt"), ("chat.completions", "input"),
+        ("chat.completions", "mcp_servers"), ("responses", "mcp_servers"), ("completions", "system"),
+    ],
+)  # fmt: skip
+def test_names_of_other_apis_for_prompts_and_tools(action: str, name: str) -> None:
+    assert f"`{name}` is not supported" in refused(action, **{name: "x"})
+
+
+@pytest.mark.parametrize("action", ["embeddings", "moderations", "completions"])
+@pytest.mark.parametrize("name", ["input", "prompt"])
+def test_a_stored_prompt_is_no_input(action: str, name: str) -> None:
+    assert f"`{name}` must be" in refused(action, **{name: {"id": "pmpt_1"}})
+
+
+@pytest.mark.parametrize("action", PLAIN)
+@pytest.mark.parametrize("model", ["m:online", "m:Online", "@preset/x", "m@preset/x", "@Preset/x"])
+def test_the_name_of_a_model_brings_no_tool_and_no_prompt(action: str, model: str) -> None:
+    if action == "chat.completions" and model.islower():
+        call = read(action, model=model)
+        assert (call.tools, call.references) != ((), ())
+    else:
+        assert "must not" in refused(action, model=model)
+
+
+def test_a_search_in_a_models_name_is_a_tool_that_can_be_taken_out() -> None:
+    call = read("chat.completions", model="m:online@preset/x", models=["m:online", "k"])
+    assert call.tools == (Tool("plugin", "web"),)
+    changed, _ = ROUTER.edit(call, Edits(strip_tools=frozenset({"web"})))
+    assert (changed.models, changed.tools) == (("m@preset/x", "m", "k"), ())
+
+
+def test_the_tag_of_a_model_is_part_of_its_name() -> None:
+    assert read("chat.completions", model="llama3.2:1b").model == "llama3.2:1b"
+
+
+@pytest.mark.parametrize("action", ["chat.completions", "embeddings", "messages"])
+@pytest.mark.parametrize("name", ["previous_response_id", "conversation", "fileIds", "container_id"])
+def test_kept_state_that_this_call_does_not_have(action: str, name: str) -> None:
+    assert "policies could not see it" in refused(action, **{name: "x"})

@@ -120,6 +120,7 @@ def test_mistakes_are_explained(usage: Usage, arguments: tuple[str, ...], messag
     assert (code, message in err) == (1, True), err
 
 
+@pytest.mark.slow
 def test_what_was_called_without_a_price_is_named(usage: Usage, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     Registry.create(log.data, "test").close()
     now = time.time_ns()
@@ -132,6 +133,7 @@ def test_what_was_called_without_a_price_is_named(usage: Usage, log: Log, capsys
     assert "without a price this month: mystery at openai of default, 1 requests" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_invoice_is_compared_with_the_log(usage: Usage, log: Log, tmp_path: Path) -> None:
     registry = Registry.create(log.data, "test")
     vault = Vault.create(log.data.keys)

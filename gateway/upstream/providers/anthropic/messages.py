@@ -40,7 +40,7 @@ _UNSEEN = {
     "anthropic_version": "the version is chosen by the header `anthropic-version`",
     **dict.fromkeys(("prompt", "input"), "prompts are written in `messages`"),
     "functions": "tools are listed in `tools`",
-    "instructions": "the system prompt is `system`",
+    **dict.fromkeys(("instructions", "system_prompt"), "the system prompt is `system`"),
 }
 
 # Members whose other spellings are refused, per kind of object.

@@ -18,7 +18,7 @@ from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.gemini import tools
 from gateway.upstream.providers.gemini.contents import Contents, modalities
-from gateway.upstream.providers.gemini.spelling import Names, put, several, spelled
+from gateway.upstream.providers.gemini.spelling import Names, check_unread, put, several, spelled
 
 GENERATE = "generate_content"
 COUNT = "generate_content.count_tokens"
@@ -39,6 +39,13 @@ _REQUEST = Names(
     "model", "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "cachedContent",
     "generateContentRequest",
 )  # fmt: skip
+# All that a body may hold; what else some compatible server knows must not do what no policy could see.
+_KNOWN = Names(
+    "model", "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "cachedContent", "labels",
+    "generateContentRequest", "content", "requests", "safetySettings", "modelArmorConfig", "taskType", "title",
+    "outputDimensionality", "autoTruncate", "serviceTier", "store",
+)  # fmt: skip
+_UNSEEN = {**members.UNSEEN, **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in the path")}
 _EMBEDDING = Names("model", "content", "requests")
 _CONFIG = Names("maxOutputTokens", "candidateCount", "responseModalities", "routingConfig", "modelConfig")
 
@@ -56,6 +63,9 @@ def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Bo
         members.refuse("the body must be an object")
     named = model(endpoint)
     assert named is not None
+    facts = _facts(endpoint.route.action, named, body)
+    _KNOWN.check_others(body, _UNSEEN)
+    check_unread(body)
     return Call(
         action=endpoint.route.action,
         upstream=endpoint.upstream,
@@ -69,7 +79,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Bo
         model=named,
         models=(named,),
         stream=stream,
-        **_facts(endpoint.route.action, named, body),
+        **facts,
     )
 
 

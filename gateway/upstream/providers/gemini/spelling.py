@@ -17,6 +17,22 @@ _UPPER = re.compile(r"[A-Z]")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 _NOT_FOLDED = re.compile(r"[^a-z0-9]")
 
+# By their letters: objects whose names are the client's own, and what only sounds like a model.
+_THEIRS = frozenset(
+    {"args", "response", "parameters", "parametersjsonschema", "responseschema", "responsejsonschema"}
+    | {"labels", "headers", "partmetadata", "custommetadata"}
+)
+_HARMLESS = frozenset({"modelarmorconfig"})
+# Under which members those stand that are judged. "" is the body itself.
+_PLACES = {
+    "model": frozenset({"", "generatecontentrequest", "requests"}),
+    "cachedcontent": frozenset({"", "generatecontentrequest"}),
+    "parts": frozenset({"contents", "content", "systeminstruction", "functionresponse"}),
+    "filedata": frozenset({"parts"}),
+    "fileuri": frozenset({"filedata"}),
+    "filesearchstorenames": frozenset({"filesearch"}),
+}
+
 
 class Names:
     """The members that are read from one kind of object, by their names in camel case."""
@@ -43,9 +59,48 @@ class Names:
                 found[name] = member
         return {name: member for name, member in found.items() if member is not None}
 
+    def check_others(self, value: dict[str, Any], unseen: dict[str, str]) -> None:
+        """Refuse members that have none of these names and do what no policy could see; `unseen` are some, and why."""
+        others = {name: member for name, member in value.items() if name not in self._names}
+        members.check_names(others, frozenset(unseen))
+        for name, instead in unseen.items():
+            if others.get(name) is not None:
+                members.refuse(f"`{name}` is not supported: {instead}")
+        members.check_unread(others, frozenset(), frozenset())
+
     def list(self, value: object, what: str) -> list[dict[str, Any]]:
         """The same for each object of a list; an absent list is empty."""
         return [self.read(each, what) for each in several(value, what)]
+
+
+def check_unread(value: object, under: str = "") -> None:
+    """Refuse members that a lenient reader could take for each other, and what is judged elsewhere, at any depth.
+
+    What is read has been read with its own checks; this is about all the rest. Objects of the client's own, such as the
+    arguments of a function, are left alone. `under` has the letters of the member that `value` is.
+    """
+    if isinstance(value, list):
+        for each in value:
+            check_unread(each, under)
+    elif isinstance(value, dict):
+        members.check_names(value, frozenset())
+        seen: dict[str, str] = {}
+        for name, inner in value.items():
+            letters = _fold(name)
+            if letters in seen:
+                members.refuse(f"the members {shown(seen[letters])} and {shown(name)} could be taken for each other")
+            seen[letters] = name
+            if inner is not None and not _stands_well(letters, under):
+                members.refuse(f"{shown(name)} must not stand in `{under or 'the body'}`: policies could not see it")
+            if letters not in _THEIRS:
+                check_unread(inner, letters)
+
+
+def _stands_well(letters: str, under: str) -> bool:
+    """Whether a member of these letters is judged where it stands, or nothing that is judged."""
+    if (places := _PLACES.get(letters)) is not None:
+        return under in places
+    return letters in _HARMLESS or not members.names_model(letters)
 
 
 def several(value: object, what: str) -> list[Any]:

@@ -34,7 +34,9 @@ _MAX_MODELS = 32
 # Members by which compatible servers do what no policy could see, and why that is refused.
 _UNSEEN = {
     **{name: instead for name, instead in members.UNSEEN.items() if name not in switches.NAMES},
-    **dict.fromkeys(("max_output_tokens", "instructions"), "this is a name of the Responses API"),
+    **dict.fromkeys(("max_output_tokens", "instructions", "input"), "this is a name of the Responses API"),
+    **dict.fromkeys(("system", "system_prompt", "prompt"), "what is said stands in `messages`"),
+    "mcp_servers": "tools are listed in `tools`",
 }
 
 # Members by which the provider may take another model than that in `model`.
@@ -68,7 +70,8 @@ _THEIRS = frozenset(
 )
 _SCHEMA = frozenset({"schema"})
 # These may hold what elsewhere would be unseen: a choice among the listed tools, a schema, a limit within the limit.
-_HARMLESS = (_THEIRS - {"chat_template_kwargs"}) | {"response_format", "function_call", "prediction", "reasoning"}
+_READ = _CALL_NAMES | {"response_format", "function_call", "reasoning"}
+_OWN = _THEIRS - {"chat_template_kwargs"}
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: Body) -> Call:
@@ -80,7 +83,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: B
     for name in _UNSEEN:
         if name in body:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
-    members.check_unread(body, _CALL_NAMES, _HARMLESS)
+    members.check_unread(body, _READ, _OWN)
     for name, value in body.items():
         if value.__class__ is dict and name not in _THEIRS:
             members.check_nested(value, _SETTING_NAMES, _SCHEMA)
@@ -201,7 +204,7 @@ def _models(body: dict[str, Any], named: str | None) -> tuple[str, ...]:
     Routers take a list in `models` or `fallbacks` and go through it when the first model fails. `named` is
     the model in the path, if there is one. Last come the model that moderates, and those of tools.
     """
-    found = [members.model(body["model"])] if body.get("model") is not None else []
+    found = [members.model(body["model"], routed=True)] if body.get("model") is not None else []
     for name in ("models", "fallbacks"):
         listed = body.get(name)
         if listed is None:
@@ -213,7 +216,7 @@ def _models(body: dict[str, Any], named: str | None) -> tuple[str, ...]:
                 if each.keys() != _FALLBACK_NAMES:
                     members.refuse(f"an object in `{name}` must have the member `model` and no other")
                 each = each["model"]
-            found.append(members.model(each, f"a model in `{name}`"))
+            found.append(members.model(each, f"a model in `{name}`", routed=True))
     found += switches.models(body)
     if body.get("route") not in (None, "fallback"):
         members.refuse('`route` must be "fallback": a request names its models itself')

@@ -44,7 +44,7 @@ _PARAMS = ("n", "size", "quality", "background", "response_format", "output_form
 _NAMES = frozenset({"model", "prompt", "input", "instructions", "stream", "stream_format", *_PARAMS})
 _VOICE_NAMES = frozenset({"id"})
 # Members by which compatible servers do what no policy could see, and why that is refused.
-_UNSEEN = {**members.UNSEEN, **dict.fromkeys(("models", "fallbacks"), "the model is named in `model`")}
+_UNSEEN = {**members.UNSEEN, **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`")}
 _READ = frozenset({*_NAMES, *_UNSEEN})
 
 # The events that report something. Where several images are made, each has its own.
@@ -102,6 +102,9 @@ def _facts(action: str, given: Mapping[str, Any], path: Mapping[str, str]) -> di
     for name in _UNSEEN:
         if given.get(name) is not None:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
+    for name in ("prompt", "input"):
+        if not isinstance(given.get(name), str | None):
+            members.refuse(f"`{name}` must be a string")
     named = given.get("model")
     is_image = action.startswith("images.")
     if DEPLOYMENT in path:

@@ -34,8 +34,8 @@ _UNSEEN = {
     # Names of the output limit that this API does not have; a compatible server might honour one.
     **dict.fromkeys(("max_tokens", "max_completion_tokens"), "the output limit is `max_output_tokens`"),
     **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`"),
-    **dict.fromkeys(("messages", "system"), "what is said stands in `input` and `instructions`"),
-    "functions": "tools are listed in `tools`",
+    **dict.fromkeys(("messages", "system", "system_prompt"), "what is said stands in `input` and `instructions`"),
+    **dict.fromkeys(("functions", "mcp_servers"), "tools are listed in `tools`"),
 }
 
 # Members whose other spellings are refused, per kind of object.

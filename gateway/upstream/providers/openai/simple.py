@@ -20,7 +20,10 @@ EMBEDDINGS, MODERATIONS, COMPLETIONS = "embeddings", "moderations", "completions
 _UNSEEN = {
     **members.UNSEEN,
     **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`"),
-    **dict.fromkeys(("messages", "instructions", "tools"), "this call has no messages: use chat completions"),
+    **dict.fromkeys(
+        ("messages", "instructions", "system", "system_prompt", "tools", "mcp_servers"),
+        "this call has no messages: use chat completions",
+    ),
     **dict.fromkeys(("max_completion_tokens", "max_output_tokens"), "the output limit is `max_tokens`"),
 }
 _NAMES = frozenset(
@@ -67,6 +70,9 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
 
 def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict[str, Any]:
     """The members of a call that a body determines."""
+    for name in ("input", "prompt"):
+        if isinstance(body.get(name), dict):
+            members.refuse(f"`{name}` must be a text, tokens, or a list of them")
     named = body.get("model")
     if (path := params.get(DEPLOYMENT)) is not None:
         named = deployment(path, [] if named is None else [named])
@@ -94,7 +100,7 @@ def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict
 def _modalities(action: str, value: object) -> tuple[str, ...]:
     """The kinds of content besides text in an input; moderations look at images, too."""
     parts = [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
-    if isinstance(value, dict) or (parts and action == EMBEDDINGS):
+    if parts and action == EMBEDDINGS:
         members.refuse("`input` must be a text, tokens, or a list of them")
     for part in parts:
         members.check_nested(part, _PART_NAMES)

@@ -12,7 +12,6 @@ from typing import Any
 
 from gateway.body import Body
 from gateway.call import Call, Reference
-from gateway.upstream import json_body
 from gateway.upstream.providers import forms, members
 from gateway.upstream.providers.base import Endpoint, Head, Route
 from gateway.upstream.providers.openai import responses
@@ -76,7 +75,9 @@ _OWNED = {
     "batch_id": "file_batch",
     "conversation_id": "conversation",
 }
-_NAMES = frozenset({"file_id", "file_ids", "files", "items"})
+_UNSEEN = {**members.UNSEEN, "route": "no model is asked"}
+_NAMES = frozenset({"file_id", "file_ids", "files", "items", *_UNSEEN})
+_FILE_NAMES = frozenset({"file_id", "file_ids"})
 _THEIRS = frozenset({"metadata", "attributes", "filters"})
 _UPLOAD_NAMES = frozenset({"purpose"})
 
@@ -101,11 +102,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
             "content_type": head.content_type,
         }
     elif endpoint.route.body == "json":
-        body = json_body.parse(raw)
-        if not isinstance(body, dict):
-            members.refuse("the body must be an object")
-        members.check_names(body, _NAMES)
-        members.check_unread(body, _NAMES, _THEIRS)
+        body = members.body(raw, _NAMES, _UNSEEN, _THEIRS)
         if action.startswith("conversations."):
             facts = responses.content(body.get("items"))
         facts["references"] = (*facts.get("references", ()), *_files(body))
@@ -132,7 +129,7 @@ def _files(body: dict[str, Any]) -> Iterator[Reference]:
     if listed is not None and not isinstance(listed, list):
         members.refuse("`file_ids` must be a list")
     named += listed or []
-    named += [each.get("file_id") for each in members.objects(body.get("files"), "files", _NAMES)]
+    named += [each.get("file_id") for each in members.objects(body.get("files"), "files", _FILE_NAMES)]
     for each in named:
         yield Reference("file", members.text(each, "the id of a file"))
 
