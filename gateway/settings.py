@@ -70,6 +70,11 @@ class DataDirectory:
         return self.path / "cache"
 
     @property
+    def metrics(self) -> Path:
+        """What the workers have counted since the gateway was started; may be deleted while it is stopped."""
+        return self.path / "metrics"
+
+    @property
     def processes(self) -> Path:
         return self.path / "processes"
 
@@ -238,6 +243,7 @@ class Settings:
     prices_file: Path | None = field(
         default=None, metadata={"help": "file with your own prices, which come first (default: prices.json there)"}
     )
+    metrics_agents: int = _setting(200, "agents with metrics of their own; the others share one", 0, 10_000)
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
     log_requests: str = field(
         default="auto",

@@ -78,13 +78,16 @@ class AuditWriter:
         capacity: int = QUEUE,
         lock_seconds: float = LOCK_SECONDS,
         clock: Callable[[], int] = time.time_ns,
+        observe: Callable[[int, int], None] = lambda _nanoseconds, _entries: None,
     ) -> None:
+        """`observe` is called in the writer's thread after a commit: how long it took, and how many entries it had."""
         self.data = data
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
         self._lock_seconds = lock_seconds
         self._clock = clock
+        self._observe = observe
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()  # for what submitters and the thread share: the next three
         self._closed = False  # nothing is queued after the last job
@@ -132,6 +135,11 @@ class AuditWriter:
         waiter: asyncio.Future[Committed] = loop.create_future()
         self._gather(loop, _Job(draft(intent, self.boot), waiter))
         return await waiter
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for a commit."""
+        return self._queued
 
     def write_sync(self, intent: Intent) -> Committed:
         """The same for callers without an event loop."""
@@ -276,6 +284,7 @@ class AuditWriter:
     def _commit(self, jobs: list[_Job]) -> None:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
+        began = time.monotonic_ns()
         try:
             locked = self._lock.acquire(self._lock_seconds)
             if not locked:
@@ -302,6 +311,7 @@ class AuditWriter:
             db.execute("COMMIT")
             self._committed = time.monotonic()
             self._publish(transaction)
+            self._observe(time.monotonic_ns() - began, len(jobs))
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread must go on, and every waiter be told
             self._fail(jobs, error, in_doubt=attempted)

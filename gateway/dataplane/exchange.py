@@ -68,7 +68,13 @@ class Exchange:
     requested_models: tuple[str, ...] = ()
     requested_path: str = ""
 
-    # Steps 5 and 6
+    # How long the client's body was waited for.
+    waited_ns: int = 0
+
+    # Steps 5 and 6; when judging began and ended, and when `decided` was durable, by the monotonic clock (0: not yet)
+    judging_ns: int = 0
+    judged_ns: int = 0
+    decided_ns: int = 0
     authorization: Authorization | None = None
     # What bundles that do not count would have decided, as JSON text.
     shadow: str = ""
@@ -82,7 +88,12 @@ class Exchange:
     open: bool = False
 
     # Steps 7 to 9: these outlive the call, its body and the documents that were judged
+    action: str = ""
     model: str | None = None
+    # When the call went upstream, its answer had ended, and `completed` was durable, by the monotonic clock.
+    sent_ns: int = 0
+    answered_ns: int = 0
+    closed_ns: int = 0
     output_cap: int | None = None
     # Headers that policies have set.
     set_headers: Mapping[str, str] = field(default_factory=dict)
@@ -154,7 +165,7 @@ class Exchange:
         call, authorization = self.call, self.authorization
         assert call is not None
         assert authorization is not None
-        self.model = call.model
+        self.action, self.model = call.action, call.model
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
         self.set_headers = authorization.obligations.set_headers
         self.call, self.authorization = None, None

@@ -42,6 +42,7 @@ from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.measures import Measures
 from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -95,6 +96,7 @@ class DataPlane:
         budget: Budget,
         costs: Costs | None = None,
         requests: RequestLog | None = None,
+        measures: Measures | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -108,6 +110,7 @@ class DataPlane:
         self._budget = budget
         self._costs = costs
         self._requests = requests
+        self._measures = measures
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         self._spooled = HeldBytes(settings.max_spooled_bytes)
@@ -158,6 +161,12 @@ class DataPlane:
             first.release()
             if self._requests is not None:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
+            if self._measures is not None:
+                self._measures.finished(exchange)
+
+    def load(self) -> tuple[int, int, int, int]:
+        """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
+        return self._running, self._held.held, self._spooled.held, self._writer.waiting
 
     async def _attempt(self, exchange: Exchange, client: Departure, send: Send) -> Failure | None:
         """Judge the call and carry it out at one upstream. None if the client was answered, or has gone."""
@@ -200,6 +209,7 @@ class DataPlane:
         else:
             check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
             check(headers)
+            began = time.monotonic_ns()
             exchange.received = await receiving.receive_body(
                 receive,
                 headers,
@@ -208,6 +218,7 @@ class DataPlane:
                 exchange.holding,
                 exchange.spooled,
             )
+            exchange.waited_ns = time.monotonic_ns() - began
         await self._read_call(exchange)
 
     async def _read_call(self, exchange: Exchange) -> None:
@@ -247,11 +258,13 @@ class DataPlane:
         judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
         assert exchange.match is not None
         foreign = self._foreign(exchange, exchange.match)
+        exchange.judging_ns = time.monotonic_ns()
         if judges.summary in self._long or not isinstance(exchange.received, bytes):
             await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
             exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
+        exchange.judged_ns = time.monotonic_ns()
         # 6 record `decided`
         await self._record_decided(exchange)
         assert exchange.authorization is not None
@@ -339,7 +352,7 @@ class DataPlane:
             if exchange.open:
                 await self._record_completed(exchange, "gateway_stopped")
             raise
-        exchange.recorded = True
+        exchange.recorded, exchange.decided_ns = True, time.monotonic_ns()
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
             exchange.open = False
@@ -396,6 +409,7 @@ class DataPlane:
             raise
         finally:
             # 9 record `completed`
+            exchange.answered_ns = time.monotonic_ns()
             client.tell = None
             self._breakers.note(exchange.match.destination, outcome, exchange.upstream_status)
             if kept is not None or (failure is not None and self._chooser.may_follow(exchange, failure)):
@@ -405,6 +419,9 @@ class DataPlane:
             exchange.outcome = outcome
             self._contacts.note(exchange.match.destination.id, outcome, exchange.upstream_status, exchange.detail)
             closed = await self._record_completed(exchange, outcome)
+            exchange.closed_ns = time.monotonic_ns()
+            if self._measures is not None:
+                self._measures.called(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
             return None
@@ -430,6 +447,7 @@ class DataPlane:
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(exchange)
+        exchange.sent_ns = time.monotonic_ns()
         answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body)
         exchange.upstream_status = answer.status
         self._breakers.answered(destination, answer.status)

@@ -52,6 +52,7 @@ async def _data(
     from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.costs import Costs
+    from gateway.dataplane.measures import Measures
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
@@ -77,12 +78,14 @@ async def _data(
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
+        measures = Measures(data.metrics / boot, settings.metrics_agents)
+        deployment = await reader.deployment()
+        writer = AuditWriter(data, boot=boot, deployment=deployment, observe=measures.committed)
         stack.push_async_callback(asyncio.to_thread, writer.close)
         stack.callback(background.start("writing the audit log", writer.watch()).cancel)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
-        refusals = Refusals(writer, presence.leave)
+        refusals = Refusals(writer, presence.leave, measures.refused)
         stack.callback(refusals.flush)
         stack.callback(background.start("counting refusals", refusals.run()).cancel)
         policies = PolicyCache(data.bundles, data.cache)
@@ -118,7 +121,9 @@ async def _data(
             budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             requests=requests,
+            measures=measures,
         )
+        stack.callback(background.start("measuring the load", measures.run(plane.load)).cancel)
 
         async def registry_readable() -> bool:
             return (await reader.epochs()).value >= 0
@@ -146,6 +151,7 @@ async def _control(
     """The control process, from its start to its end."""
     from gateway.http.health import Health
     from gateway.processes.duties import Duties
+    from gateway.processes.metrics import MetricsPage
 
     opened = socket.socket(fileno=descriptor)
     opened.listen(listener.BACKLOG)
@@ -153,7 +159,8 @@ async def _control(
     try:
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        health = Health(_not_here(url(settings.host, settings.port)), duties.checks())
+        pages = MetricsPage(_not_here(url(settings.host, settings.port)), duties.metrics.page)
+        health = Health(pages, duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
@@ -163,7 +170,7 @@ async def _control(
 
 
 def _not_here(data_plane: str) -> ASGIApp:
-    """The application of the control listener, which has no API yet: 404 for everything but health.
+    """The application of the control listener, which has no API yet: 404 for everything but health and metrics.
 
     It is for agents whose base URL has the wrong port.
     """

@@ -21,6 +21,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
+from gateway.dataplane.measures import Measures
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -344,11 +345,12 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot="boot_test", deployment="test")
+        measures = Measures(data.metrics / "boot_test", settings.metrics_agents)
+        writer = AuditWriter(data, boot="boot_test", deployment="test", observe=measures.committed)
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
-        refusals = Refusals(writer, presence.leave)
+        refusals = Refusals(writer, presence.leave, measures.refused)
         policies = PolicyCache(data.bundles)
         assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)
@@ -371,6 +373,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             client=client,
             budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
+            measures=measures,
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
