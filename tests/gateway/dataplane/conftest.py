@@ -25,6 +25,7 @@ from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
+from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
 from gateway.http.last_resort import LastResort
@@ -369,6 +370,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             client=client,
             costs=Costs(prices),
             measures=measures,
+            tracer=tracer(settings, {}),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
