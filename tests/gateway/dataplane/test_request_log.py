@@ -224,11 +224,3 @@ def test_a_file_of_lines(tmp_path: Path) -> None:
     os.close(file)
     lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
     assert [sum(line["process"] == name for line in lines) for name in ("one", "two")] == [500, 500]
-
-
-def test_the_documentation_has_the_fields_of_a_line() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "observability.md").read_text("utf-8")
-    table = page.partition("| field | meaning |")[2].partition("\n\n")[0]
-    documented = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")}
-    line = Line(0.0, None, "GET /", None, "ok", None, None, None, None, 0, "")
-    assert documented == set(json.loads(_Json("data").line(line)))
