@@ -208,6 +208,10 @@ class Settings:
     )
     policy_deadline_ms: int = _setting(100, "how long judging one request may take", 1, 1_000, "milliseconds")
 
+    default_output_tokens: int = _setting(
+        4096, "output limit of a call that has none, where a limit on tokens or spend applies", 16, 10_000_000, "tokens"
+    )
+
     header_timeout: float = _seconds(10.0, "how long a client may take to send a request's head", 0.1, 3600)
     body_timeout: float = _seconds(60.0, "how long a client may take to send a request's body", 0.1, 3600)
     write_timeout: float = _seconds(60.0, "how long a client may take nothing of its answer", 0.1, 3600)

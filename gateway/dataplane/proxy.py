@@ -26,7 +26,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
@@ -36,6 +35,8 @@ from gateway.call import Reference
 from gateway.dataplane import client_headers, evidence, preconditions, receiving
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
+from gateway.dataplane.budget import Budget
+from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
@@ -93,6 +94,7 @@ class DataPlane:
         refusals: Refusals,
         contacts: Contacts,
         client: UpstreamClient,
+        budget: Budget,
         costs: Costs | None = None,
         requests: RequestLog | None = None,
         measures: Measures | None = None,
@@ -107,6 +109,7 @@ class DataPlane:
         self._refusals = refusals
         self._contacts = contacts
         self._client = client
+        self._budget = budget
         self._costs = costs
         self._requests = requests
         self._measures = measures
@@ -315,13 +318,22 @@ class DataPlane:
         assert match is not None
         began = time.monotonic()
         ends = began + self._settings.policy_deadline_ms / 1000
-        found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        document, now_ns = found.input, found.now_ns
+        now_ns = time.time_ns()
+        usage = self._budget.usage(principal, now_ns)
+        found = authorization.decide(judges, principal, call, now_ns, foreign=foreign, ends=ends, usage=usage)
+        document = found.input
+        apply = functools.partial(obliged, match.destination.provider)
+        if found.allow:
+            found, exchange.output_limit = self._budget.with_output_limit(
+                found, principal, call, match.destination, apply
+            )
         if found.allow and found.obligations:
-            apply = functools.partial(obliged, match.destination.provider)
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
             exchange.change(receiving.spooled(changed, exchange.received), edits)
+        if found.allow:
+            assert exchange.call is not None
+            found, exchange.reservation = self._budget.reserve(found, principal, exchange.call, match.destination)
         exchange.authorization = found
         if judges.shadows:
             ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
@@ -351,7 +363,7 @@ class DataPlane:
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
             exchange.open = False
-            raise Denied(str(committed.entry["reason"]), reasons=orjson.loads(str(committed.entry["reasons_json"])))
+            raise refusal_of_limits(committed.entry)
 
     # Carry out: steps 7 to 9
 
@@ -394,7 +406,8 @@ class DataPlane:
             if denied.code == "upstream_unavailable":
                 destination = exchange.match.destination
                 self._complaints.unavailable(destination.id, destination.name, denied.detail)
-            elif denied.code == "upstream_timeout":
+            exchange.unsent = isinstance(denied, NotConnectedError | CircuitOpenError)
+            if denied.code == "upstream_timeout":
                 exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
             if outcome != "circuit_open":  # of which there are as many as calls
                 logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
@@ -504,7 +517,7 @@ class DataPlane:
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+            (b"x-should-retry", b"true" if denied.retry else b"false"),
             *denied.headers,
         ]
         if denied.reason.status == 503:

@@ -49,6 +49,7 @@ async def _data(
     replaced: asyncio.Event,
 ) -> None:
     """A data worker, from its start to its end."""
+    from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.costs import Costs
     from gateway.dataplane.measures import Measures
@@ -69,6 +70,7 @@ async def _data(
     from gateway.storage.liveness import Presence
     from gateway.upstream.client import UpstreamClient
     from gateway.usage.price_book import PriceBook
+    from gateway.usage.standing import Standing
 
     data = settings.data
     async with AsyncExitStack() as stack:
@@ -103,6 +105,8 @@ async def _data(
         stack.callback(references.close)
         if (traces := tracer(settings)) is not None:
             stack.push_async_callback(asyncio.to_thread, traces.close)
+        standing = Standing(data.audit_db, lambda: writer.balances)
+        stack.callback(standing.close)
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = RequestLog("data")
@@ -117,6 +121,7 @@ async def _data(
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             requests=requests,
             measures=measures,

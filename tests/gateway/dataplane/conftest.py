@@ -18,6 +18,7 @@ import pytest
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.measures import Measures
@@ -42,6 +43,7 @@ from gateway.settings import DataDirectory, Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook
+from gateway.usage.standing import Standing
 
 ORG = "default"
 ACTOR = "local:0"
@@ -356,6 +358,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(references.close)
         contacts = Contacts(data.runtime_db, "boot_test")
         stack.callback(contacts.close)
+        standing = Standing(data.audit_db, lambda: writer.balances)
+        stack.callback(standing.close)
         stack.callback(asyncio.create_task(contacts.run()).cancel)
         prices = PriceBook(settings)
         plane = DataPlane(
@@ -368,6 +372,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             measures=measures,
             tracer=tracer(settings, {}),
