@@ -48,6 +48,7 @@ from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Headers, Relay
 from gateway.dataplane.request_log import RequestLog
+from gateway.dataplane.tracing import Tracer
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
@@ -94,6 +95,7 @@ class DataPlane:
         costs: Costs | None = None,
         requests: RequestLog | None = None,
         measures: Measures | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -108,6 +110,7 @@ class DataPlane:
         self._costs = costs
         self._requests = requests
         self._measures = measures
+        self._tracer = tracer
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         self._spooled = HeldBytes(settings.max_spooled_bytes)
@@ -160,6 +163,8 @@ class DataPlane:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
             if self._measures is not None:
                 self._measures.finished(exchange)
+            if self._tracer is not None:
+                self._tracer.finished(exchange)
 
     def load(self) -> tuple[int, int, int, int]:
         """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
@@ -200,6 +205,8 @@ class DataPlane:
             headers.get(b"content-type", b"").decode("latin-1"),
         )
         exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
+        if self._tracer is not None:
+            self._tracer.begin(exchange)
         # 4 read the body, strictly: the provider's view of the call
         if route.body == "none":
             preconditions.no_body(headers)
@@ -419,6 +426,8 @@ class DataPlane:
             exchange.closed_ns = time.monotonic_ns()
             if self._measures is not None:
                 self._measures.called(exchange, outcome)
+            if self._tracer is not None:
+                self._tracer.closed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
             return None
@@ -441,6 +450,8 @@ class DataPlane:
         call = exchange.forget_request()
         headers = {**exchange.head.headers, **exchange.set_headers, **destination.headers}
         self._breakers.enter(destination)
+        if self._tracer is not None:
+            self._tracer.forward(exchange, headers)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(exchange)
