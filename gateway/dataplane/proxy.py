@@ -22,9 +22,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -34,6 +32,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.call import Reference
 from gateway.dataplane import client_headers, evidence, preconditions, receiving
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
+from gateway.dataplane.beside import beside
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.budget import refusal as refusal_of_limits
@@ -75,8 +74,6 @@ _MAX_LONG = 1024  # panels that are remembered for it
 # What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
 # again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
 _READING = 4
-
-_Result = TypeVar("_Result")
 
 
 class DataPlane:
@@ -235,7 +232,7 @@ class DataPlane:
             if not isinstance(exchange.received, bytes):
                 await exchange.turn.take()
                 exchange.holding.hold(_READING * len(exchange.received))
-            await _beside(self._bodies, _read, exchange)
+            await beside(self._bodies, _read, exchange)
             exchange.count_spooled()
         if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
             await self._read_call(exchange)  # as the upstream reads it that has what the call names
@@ -267,7 +264,7 @@ class DataPlane:
         foreign = self._foreign(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
         if judges.summary in self._long or not isinstance(exchange.received, bytes):
-            await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
+            await beside(self._judgements, self._decide, exchange, principal, judges, foreign)
             exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
@@ -347,7 +344,7 @@ class DataPlane:
         if len(exchange.received) <= _LARGE_BODY:
             intent = evidence.decided(exchange)
         else:
-            intent = await _beside(self._bodies, evidence.decided, exchange)
+            intent = await beside(self._bodies, evidence.decided, exchange)
         # From here on the entry may be in the log, also if this task is cancelled while it waits.
         exchange.open = intent.open
         try:
@@ -526,12 +523,6 @@ class DataPlane:
             headers.append((b"x-decision-id", exchange.decision_id.encode()))
         await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
-    """Do long work on another thread, one at a time for each `turn`, so that the event loop goes on."""
-    async with turn:
-        return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
 def _read(exchange: Exchange) -> None:
