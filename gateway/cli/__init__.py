@@ -28,6 +28,7 @@ from gateway.cli import (
     explain,
     init,
     keys,
+    limits,
     mock_provider,
     orgs,
     output,
@@ -36,6 +37,7 @@ from gateway.cli import (
     routes,
     status,
     teams,
+    top,
     up,
     upstreams,
     usage,
@@ -62,6 +64,7 @@ def build() -> typer.Typer:
     app.command("init")(init.init)
     app.command("up")(up.up)
     app.command("status")(status.status)
+    app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
     app.add_typer(teams.app, name="teams")
@@ -69,6 +72,7 @@ def build() -> typer.Typer:
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")
+    app.add_typer(limits.app, name="limits")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(routes.app, name="routes")

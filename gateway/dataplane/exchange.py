@@ -17,6 +17,7 @@ from gateway.registry.port import Epochs
 from gateway.upstream.providers.base import Head, Provider
 from gateway.upstream.routing import Choices, Match, Target
 from gateway.upstream.taps import Report
+from gateway.usage.reservation import CallReservation
 
 
 @dataclass(slots=True)
@@ -56,6 +57,8 @@ class Exchange:
     head: Head = field(default_factory=Head)
     # For the log; empty if the client does not say.
     trace_id: str = ""
+    # What the tracer keeps of this request, if there is one.
+    trace: object | None = None
     user_agent: str = ""
     received: Body = b""
     # What was received is gone, so the call cannot be sent again.
@@ -77,6 +80,10 @@ class Exchange:
     authorization: Authorization | None = None
     # What bundles that do not count would have decided, as JSON text.
     shadow: str = ""
+    # What it counts as, from the decision to its settlement; None if it is refused.
+    reservation: CallReservation | None = None
+    # The output limit that the gateway has set because a limit needs one.
+    output_limit: int | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.
     recorded: bool = False
     # A decision to go on is recorded and its closing is not yet.
@@ -93,6 +100,8 @@ class Exchange:
     # Headers that policies have set.
     set_headers: Mapping[str, str] = field(default_factory=dict)
     stores: bool = False
+    # Nothing of the request has reached the upstream, and nothing will.
+    unsent: bool = False
     # The status that the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
@@ -138,6 +147,7 @@ class Exchange:
             ends=self.ends,
             head=self.head,
             trace_id=self.trace_id,
+            trace=self.trace,
             user_agent=self.user_agent,
             received=self.received,
         )

@@ -39,6 +39,24 @@ class BoundBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundLimit:
+    """A limit of the registry as a principal has it: its own, its team's or its organization's.
+
+    `upstream` and `model` are empty where it is not for these only. Until `raised_until_ns` it is `raised`, if that is
+    more.
+    """
+
+    id: str
+    subject_kind: Literal["agent", "team", "organization"]
+    name: str
+    value: int
+    upstream: str
+    model: str
+    raised: int | None = None
+    raised_until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated agent as of one epoch of authority. All its requests share it, so it must not be mutated.
 
@@ -64,10 +82,11 @@ class Principal:
     authority_epoch: int
     document: dict[str, Any]
     expires_ns: int | None = None
+    limits: tuple[BoundLimit, ...] = ()
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last three are JSON text."""
+    """A key with everything that hangs on it, as stored. The last four are JSON text."""
 
     key_id: str
     digest: bytes
@@ -85,6 +104,7 @@ class CredentialRow(NamedTuple):
     capabilities: str
     labels: str
     bindings: str  # [[id, bundle, effect, pinned, shadow], …]
+    limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
 
 
 class PrincipalSource(Protocol):
@@ -220,4 +240,5 @@ def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principa
         authority_epoch=epoch,
         document=document,
         expires_ns=row.expires_ns,
+        limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
     )

@@ -49,6 +49,7 @@ async def _data(
     replaced: asyncio.Event,
 ) -> None:
     """A data worker, from its start to its end."""
+    from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.costs import Costs
     from gateway.dataplane.measures import Measures
@@ -57,6 +58,7 @@ async def _data(
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
     from gateway.dataplane.request_log import RequestLog
+    from gateway.dataplane.tracing import tracer
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
     from gateway.identity.credentials import Peppers
@@ -68,6 +70,7 @@ async def _data(
     from gateway.storage.liveness import Presence
     from gateway.upstream.client import UpstreamClient
     from gateway.usage.price_book import PriceBook
+    from gateway.usage.standing import Standing
 
     data = settings.data
     async with AsyncExitStack() as stack:
@@ -100,6 +103,10 @@ async def _data(
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
+        if (traces := tracer(settings)) is not None:
+            stack.push_async_callback(asyncio.to_thread, traces.close)
+        standing = Standing(data.audit_db, lambda: writer.balances)
+        stack.callback(standing.close)
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = RequestLog("data")
@@ -114,9 +121,11 @@ async def _data(
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             requests=requests,
             measures=measures,
+            tracer=traces,
         )
         stack.callback(background.start("measuring the load", measures.run(plane.load)).cancel)
 

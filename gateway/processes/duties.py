@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from gateway.audit import recovery, refused_note, signer
+from gateway.audit import recovery, refused_note, signer, storage
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
@@ -53,6 +53,7 @@ class Duties:
         with ExitStack() as opened:
             opened.enter_context(closing(Presence(data, boot)))
             self._signer = opened.enter_context(signer.Signer(data))
+            storage.migrate(data)
             recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
             self._signer.check()
             self._registry = opened.enter_context(closing(Registry(data.registry_db)))

@@ -15,6 +15,7 @@ import aiohttp
 
 from gateway.errors import Denied
 from gateway.settings import Settings
+from gateway.upstream import connection
 from gateway.upstream.providers.base import Outgoing
 
 # Response heads beyond these are an upstream's fault.
@@ -93,7 +94,7 @@ class UpstreamClient:
     def __init__(self, settings: Settings) -> None:
         self._idle_timeout = settings.upstream_idle_timeout
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            connector=connection.connector(keep_idle=30),
             # The caller limits the wait for the head and the total time, because it records what happened.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -18,6 +18,7 @@ import pytest
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.measures import Measures
@@ -25,6 +26,7 @@ from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
+from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
 from gateway.http.last_resort import LastResort
@@ -41,6 +43,7 @@ from gateway.settings import DataDirectory, Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook
+from gateway.usage.standing import Standing
 
 ORG = "default"
 ACTOR = "local:0"
@@ -355,6 +358,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(references.close)
         contacts = Contacts(data.runtime_db, "boot_test")
         stack.callback(contacts.close)
+        standing = Standing(data.audit_db, lambda: writer.balances)
+        stack.callback(standing.close)
         stack.callback(asyncio.create_task(contacts.run()).cancel)
         prices = PriceBook(settings)
         plane = DataPlane(
@@ -367,8 +372,10 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             measures=measures,
+            tracer=tracer(settings, {}),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
