@@ -234,6 +234,13 @@ class Settings:
     prices_file: Path | None = field(
         default=None, metadata={"help": "file with your own prices, which come first (default: prices.json there)"}
     )
+    content_max_bytes: int = _setting(
+        256 * 1024,
+        "largest request or answer whose content is kept, for agents that keep it",
+        1024,
+        16 * 1024**2,
+        "bytes",
+    )
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
     log_requests: str = field(
         default="auto",

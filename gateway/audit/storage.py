@@ -2,8 +2,8 @@
 
 `entry.leaf` is the evidence. `tile`, `log` and `checkpoint` can be recomputed from the leaves and the signatures, and
 `verify.py` does so. The other columns of `entry` and all of `open_decision` are indexes, which verification derives
-again from the leaves. `private` holds what must be erasable; a leaf only commits to it. Only `transaction.py` writes
-entries, and only `signer.py` writes checkpoints.
+again from the leaves. `private` and `content` hold what must be erasable; a leaf only commits to it. Only
+`transaction.py` writes entries, and only `signer.py` writes checkpoints.
 
 Any number of processes on one machine may have the file open: readers never wait (WAL), writers take turns
 (`gateway/storage/file_lock.py`).
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.audit import merkle, tiles
+from gateway.audit import content, merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.settings import DataDirectory
 from gateway.storage import database_files
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 APPLICATION: Final = 0x61696761  # "aiga"
 PAGE_SIZE: Final = 4096
 BUSY_SECONDS: Final = 2.0  # only for programs that do not take `audit.lock`, such as an sqlite3 shell
@@ -94,6 +94,10 @@ CREATE TABLE private (
     input BLOB
 ) STRICT;
 """
+_SCHEMA = _TABLES + content.TABLE
+
+# What makes a log of the schema before into one of each number.
+_MIGRATIONS: Final = {2: content.TABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +134,31 @@ def create(data: DataDirectory) -> None:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
         _configure(db)
-        db.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION}; {_TABLES}")
+        db.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION}; {_SCHEMA}")
         db.execute("INSERT INTO meta (one, schema, created_ns) VALUES (1, ?, ?)", (SCHEMA, time.time_ns()))
         db.execute("COMMIT")
     finally:
         db.close()
+
+
+def migrate(data: DataDirectory) -> None:
+    """Bring a log that an older version wrote to the schema of this one. No entry is changed.
+
+    Only for the control process, before any other process writes. A log of a later version is left alone: opening it
+    says what is wrong.
+    """
+    try:
+        with closing(FileLock(data.audit_lock)) as lock, closing(_open(data.audit_db, "rw")) as db:
+            if not lock.acquire(LOCK_SECONDS):
+                raise unavailable("another process holds its lock")
+            found = _version(db, data.audit_db)
+            if found >= SCHEMA:
+                return
+            _configure(db)
+            steps = "".join(_MIGRATIONS[number] for number in range(found + 1, SCHEMA + 1))
+            db.executescript(f"BEGIN IMMEDIATE; {steps} UPDATE meta SET schema = {SCHEMA}; COMMIT")  # noqa: S608
+    except (sqlite3.Error, OSError) as error:
+        raise unavailable(f"it cannot be migrated: {error}") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -222,6 +246,17 @@ def touch(db: sqlite3.Connection) -> None:
 
 def check_version(db: sqlite3.Connection, path: Path) -> None:
     """Raise `audit_schema` if the database is not an audit log, or one of another version."""
+    if (found := _version(db, path)) != SCHEMA:
+        raise AuditError(
+            "audit_schema",
+            f"`{path}` has schema {found}, this program reads and writes schema {SCHEMA}",
+            subject=str(path),
+            hint="start `gateway up` once to migrate it" if found < SCHEMA else "use the version that wrote it",
+        )
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """The number of the schema. Raises `audit_schema` if the database is not an audit log."""
     try:
         (application,) = db.execute("PRAGMA application_id").fetchone()
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
@@ -233,13 +268,7 @@ def check_version(db: sqlite3.Connection, path: Path) -> None:
         raise AuditError("audit_schema", f"`{path}` is not an audit log: {error}", subject=str(path)) from error
     if row is None:
         raise AuditError("audit_schema", f"`{path}` is not an audit log", subject=str(path))
-    if row[0] != SCHEMA:
-        raise AuditError(
-            "audit_schema",
-            f"`{path}` has schema {row[0]}, this program reads and writes schema {SCHEMA}",
-            subject=str(path),
-            hint="use the version of the gateway that wrote it, or let `gateway up` migrate it",
-        )
+    return int(row[0])
 
 
 def check_schema(db: sqlite3.Connection, path: Path) -> None:
@@ -279,7 +308,7 @@ def _schema(db: sqlite3.Connection) -> dict[str, tuple[str, str, str | None]]:
 @functools.cache
 def _expected_schema() -> dict[str, tuple[str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(_TABLES)
+        db.executescript(_SCHEMA)
         return _schema(db)
 
 

@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.audit import checkpoint, decision, merkle, storage, tiles
+from gateway.audit import checkpoint, content, decision, merkle, storage, tiles
 from gateway.audit import entry as entries
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Denial, Recovered, Reservation
+from gateway.audit.intents import Completed, Decided, Denial, Erased, Recovered, Reservation
 
 BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
@@ -69,13 +69,16 @@ class Transaction:
             return self._recover(log, item, item.intent)
         time_ns = self._time(log)
         entry = item.entry
+        if isinstance(item.intent, Erased):
+            return self._erase(log, item, item.intent, time_ns)
         if isinstance(item.intent, Completed):
             self._close(log, item.intent.decision_id)
         elif isinstance(item.intent, Decided) and item.intent.reservation is not None:
             entry = self._reserve(item.intent.reservation, entry, time_ns)
-        committed, entry_id = self._append(log, entry, time_ns)
+        committed, entry_id = self._append(log, entry, time_ns, _content_of(item))
         if isinstance(item.intent, Decided):
             self._keep(log, item, committed.entry, entry_id)
+        self._keep_content(log, item, committed.entry, entry_id)
         return committed
 
     def finish(self) -> None:
@@ -176,8 +179,12 @@ class Transaction:
             self._changes += self._db.total_changes - before  # rolled back or not
         return entry
 
-    def _append(self, log: _Log, entry: entries.Entry, time_ns: int) -> tuple[Committed, int]:
+    def _append(
+        self, log: _Log, entry: entries.Entry, time_ns: int, kept: content.Sealed | None = None
+    ) -> tuple[Committed, int]:
         entry = {**entry, "time": str(time_ns)}
+        if kept is not None:
+            entry["content_expires_ns"] = str(time_ns + kept.days * content.DAY_NS)
         leaf = entries.encode(entry)
         event_id = str(entry["id"])
         cursor = self._write(
@@ -204,6 +211,28 @@ class Transaction:
             self._write(
                 "INSERT INTO private (entry_id, salt, input) VALUES (?, ?, ?)", (entry_id, item.salt, item.private)
             )
+
+    def _keep_content(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
+        """Store the sealed content of a call beside its entry."""
+        if (kept := _content_of(item)) is None:
+            return
+        decided = entry["id"] if isinstance(item.intent, Decided) else entry["decision"]
+        self._write(
+            "INSERT INTO content (entry_id, log_id, decision, agent, expires_ns, salt, sealed) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (entry_id, log.id, decided, kept.agent, int(str(entry["content_expires_ns"])), kept.salt, kept.data),
+        )
+
+    def _erase(self, log: _Log, item: Draft, intent: Erased, time_ns: int) -> Committed:
+        """Delete content. The entry names the decisions of which there was any."""
+        found: list[str] = []
+        for each in intent.decisions:
+            cursor = self._db.execute("DELETE FROM content WHERE decision = ? AND log_id = ?", (each, log.id))
+            self._changes += cursor.rowcount
+            if cursor.rowcount:
+                found.append(each)
+        named: entries.Entry = {"decisions_json": entries.document(sorted(found)), "count": len(found)}
+        return self._append(log, {**item.entry, **named}, time_ns)[0]
 
     def _is_open(self, decision_id: str) -> bool:
         found = self._db.execute("SELECT 1 FROM open_decision WHERE event_id = ?", (decision_id,)).fetchone()
@@ -236,8 +265,12 @@ class Transaction:
 
 
 # Members in which two attempts to record the same event may differ, and those that a reservation may change.
-_OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment"})
+_OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment", "content_commitment", "content_expires_ns"})
 _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
+
+
+def _content_of(item: Draft) -> content.Sealed | None:
+    return item.intent.content if isinstance(item.intent, Decided | Completed) else None
 
 
 def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:

@@ -38,6 +38,7 @@ from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
@@ -93,6 +94,7 @@ class DataPlane:
         client: UpstreamClient,
         costs: Costs | None = None,
         requests: RequestLog | None = None,
+        contents: Contents | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -105,6 +107,7 @@ class DataPlane:
         self._client = client
         self._costs = costs
         self._requests = requests
+        self._contents = contents
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         self._spooled = HeldBytes(settings.max_spooled_bytes)
@@ -249,6 +252,8 @@ class DataPlane:
             exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
+        if self._contents is not None:
+            exchange.keeping = self._contents.of(principal, exchange.decision_id)
         # 6 record `decided`
         await self._record_decided(exchange)
         assert exchange.authorization is not None

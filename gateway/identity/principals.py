@@ -39,6 +39,15 @@ class BoundBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptContent:
+    """For how many days an agent's content is kept, what is redacted before, and the sealed key for it."""
+
+    days: int
+    redact: tuple[str, ...]
+    sealed_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated agent as of one epoch of authority. All its requests share it, so it must not be mutated.
 
@@ -64,10 +73,12 @@ class Principal:
     authority_epoch: int
     document: dict[str, Any]
     expires_ns: int | None = None
+    # None unless its content is kept.
+    content: KeptContent | None = None
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last three are JSON text."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
 
     key_id: str
     digest: bytes
@@ -85,6 +96,8 @@ class CredentialRow(NamedTuple):
     capabilities: str
     labels: str
     bindings: str  # [[id, bundle, effect, pinned, shadow], …]
+    content: str | None = None
+    content_key: bytes | None = None
 
 
 class PrincipalSource(Protocol):
@@ -220,4 +233,12 @@ def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principa
         authority_epoch=epoch,
         document=document,
         expires_ns=row.expires_ns,
+        content=_content(row),
     )
+
+
+def _content(row: CredentialRow) -> KeptContent | None:
+    setting = orjson.loads(row.content) if row.content else None
+    if setting is None or row.content_key is None:
+        return None
+    return KeptContent(setting["days"], tuple(setting["redact"]), row.content_key)

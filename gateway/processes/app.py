@@ -50,6 +50,7 @@ async def _data(
 ) -> None:
     """A data worker, from its start to its end."""
     from gateway.dataplane.contacts import Contacts
+    from gateway.dataplane.content import Contents
     from gateway.dataplane.costs import Costs
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
@@ -101,10 +102,11 @@ async def _data(
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = RequestLog("data")
             stack.callback(requests.close)
+        vault = Vault.load(data.keys)
         plane = DataPlane(
             settings,
             principals=Principals(reader, Peppers.load(data.keys)),
-            registry=RegistryView(reader, Vault.load(data.keys)),
+            registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
             writer=writer,
@@ -113,6 +115,7 @@ async def _data(
             client=client,
             costs=Costs(prices),
             requests=requests,
+            contents=Contents(vault, settings.content_max_bytes),
         )
 
         async def registry_readable() -> bool:

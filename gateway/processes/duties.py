@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from gateway.audit import recovery, refused_note, signer
+from gateway.audit import content_erasure, recovery, refused_note, signer, storage
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
@@ -36,6 +36,7 @@ logger = logging.getLogger("gateway.processes.duties")
 RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
 TIDY_SECONDS = 600.0
+EXPIRY_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 """How long a start waits for the first look at the policies, so that a new commit is in force for the first request."""
 
@@ -52,6 +53,7 @@ class Duties:
         with ExitStack() as opened:
             opened.enter_context(closing(Presence(data, boot)))
             self._signer = opened.enter_context(signer.Signer(data))
+            storage.migrate(data)
             recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
             self._signer.check()
             self._registry = opened.enter_context(closing(Registry(data.registry_db)))
@@ -71,6 +73,7 @@ class Duties:
         """Do everything that must be done before a request is served."""
         self._recover()
         self._try("outbox", self._publish)
+        self._try("expiry of content", self._expire)
         self._sign()
         self._begun = True
 
@@ -84,6 +87,7 @@ class Duties:
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
+                group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
             ]
             if self._settings.remote is not None:
                 tasks.append(
@@ -210,6 +214,10 @@ class Duties:
         with closing(Handover(path)) as handover, closing(References(path)) as references:
             handover.forget_dead(self._live)
             references.forget_old(time.time_ns())
+
+    def _expire(self) -> None:
+        """Delete the content whose time is over."""
+        content_erasure.expired(self._writer, time.time_ns(), self._epoch())
 
     def _sign(self) -> None:
         self._signer.sign_all(self._writer)

@@ -29,7 +29,8 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
           FROM binding b
          WHERE b.organization_id = a.organization_id AND b.removed_ns IS NULL
            AND (b.subject_kind, b.subject)
-               IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id)))
+               IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id))),
+       a.content, a.content_key
   FROM api_key k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
   JOIN organization o ON o.id = a.organization_id
