@@ -154,9 +154,7 @@ def update(
     ] = None,
     redact: Annotated[
         list[str] | None,
-        typer.Option(
-            "--redact", metavar="PATTERN", help="Remove what matches (RE2) before it is kept; may be repeated."
-        ),
+        typer.Option("--redact", metavar="PATTERN", help="Remove what matches (RE2) first; may be repeated."),
     ] = None,
     no_redact: Annotated[bool, typer.Option("--no-redact", help="Remove all redaction patterns.")] = False,
     organization: Organization = "default",

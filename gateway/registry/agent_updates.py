@@ -136,7 +136,7 @@ def read_content(registry: Registry, *, actor: str, organization: str, agent: st
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
-        fields = {"agent": row.id, "agent_name": row.name, "decision": decision}
+        fields = {"agent": row.id, "agent_name": row.name, "content_of": decision}
         outbox.add_change(session, organization=tenant.name, actor=actor, what="content.read", fields=fields)
         return row.content_key
 

@@ -19,6 +19,7 @@ from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
@@ -366,6 +367,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             contacts=contacts,
             client=client,
             costs=Costs(prices),
+            contents=Contents(vault, settings.content_max_bytes),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
