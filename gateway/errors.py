@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class GatewayError(Exception):
@@ -68,6 +68,7 @@ REASONS: dict[str, Reason] = {
         Reason("policy_deadline", 403, False, "a policy took too long to judge this request"),
         Reason("policy_bad_decision", 403, False, "a policy gave an answer that is not a decision"),
         Reason("policy_unsupported", 403, False, "a policy asks for something that this gateway cannot enforce"),
+        Reason("limit_unenforceable", 403, False, "a limit applies that cannot be held for this request"),
         Reason("foreign_reference", 403, False, "the request refers to something this agent did not create here"),
         Reason("approval_required", 403, False, "a person must approve this request first"),
         Reason("unknown_route", 404, False, "there is no such route"),
@@ -79,7 +80,8 @@ REASONS: dict[str, Reason] = {
             False,
             "the request body must be what the route takes (JSON in UTF-8, or a form), not compressed",
         ),
-        Reason("limit_exceeded", 429, True, "a limit of this agent is used up"),
+        # Waiting helps only if the limit has room again soon: each refusal says so itself.
+        Reason("limit_exceeded", 429, True, "a limit has no room for this request"),
         # The provider has carried the request out: a client that sent it again would have it done twice.
         Reason("outcome_unrecorded", 500, False, "the request was carried out, but its outcome could not be recorded"),
         Reason("upstream_error", 502, True, "the upstream could not be reached or broke off"),
@@ -113,7 +115,8 @@ class Denied(GatewayError):
 
     The client gets the code, status and text of the reason, and `reasons` (what the policies say). Only the log gets
     `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`. `headers` are further ones of the
-    answer, such as the `Allow` of HTTP's 405.
+    answer, such as the `Allow` of HTTP's 405. `retry` replaces what the reason says about waiting, and `facts` are for
+    programs: they stand beside the message in the provider's shape.
     """
 
     def __init__(
@@ -124,8 +127,12 @@ class Denied(GatewayError):
         reasons: Iterable[str] = (),
         principal_hint: PrincipalHint | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
+        retry: bool | None = None,
+        facts: Any = None,
     ) -> None:
         self.reason = REASONS[code]
+        self.retry = self.reason.retry if retry is None else retry
+        self.facts = facts
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)

@@ -70,6 +70,11 @@ class DataDirectory:
         return self.path / "cache"
 
     @property
+    def metrics(self) -> Path:
+        """What the workers have counted since the gateway was started; may be deleted while it is stopped."""
+        return self.path / "metrics"
+
+    @property
     def processes(self) -> Path:
         return self.path / "processes"
 
@@ -203,6 +208,10 @@ class Settings:
     )
     policy_deadline_ms: int = _setting(100, "how long judging one request may take", 1, 1_000, "milliseconds")
 
+    default_output_tokens: int = _setting(
+        4096, "output limit of a call that has none, where a limit on tokens or spend applies", 16, 10_000_000, "tokens"
+    )
+
     header_timeout: float = _seconds(10.0, "how long a client may take to send a request's head", 0.1, 3600)
     body_timeout: float = _seconds(60.0, "how long a client may take to send a request's body", 0.1, 3600)
     write_timeout: float = _seconds(60.0, "how long a client may take nothing of its answer", 0.1, 3600)
@@ -241,6 +250,7 @@ class Settings:
         16 * 1024**2,
         "bytes",
     )
+    metrics_agents: int = _setting(200, "agents with metrics of their own; the others share one", 0, 10_000)
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
     log_requests: str = field(
         default="auto",

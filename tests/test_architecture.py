@@ -85,7 +85,7 @@ ENGINE_DOORS = {
     "gateway.cli.policies",  # prints reports as `policy` does
 }
 PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
-HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "jinja2", "typer", "rich", "dulwich"}
+HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "jinja2", "typer", "rich", "dulwich", "prometheus_client"}
 
 
 class Import(NamedTuple):

@@ -58,16 +58,17 @@ def late(closing: Completed) -> Completed:
 
 
 def not_forwarded(decision: Decided) -> Completed:
-    """Closes a decision that may be in the log although its request was told that it is not."""
+    """Closes a decision that may be in the log although its request was told that it is not. It used nothing."""
     return Completed(
         organization=decision.organization,
         decision_id=decision.event_id,
         agent=decision.agent,
         outcome=_NOT_FORWARDED,
+        settled=(0, 0, 0),
         epoch=decision.epoch,
     )
 
 
 def unknown(organization: str, decision_id: str, agent: str | None, epoch: int) -> Completed:
-    """Closes a decision whose process has died."""
+    """Closes a decision whose process has died. What it used is not known, so all that it reserved counts."""
     return Completed(organization=organization, decision_id=decision_id, agent=agent, outcome=_UNKNOWN, epoch=epoch)

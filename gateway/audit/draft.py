@@ -30,7 +30,7 @@ from gateway.identifiers import uuid7
 
 # Room for members that are added later: `late`, and the answer of a reservation. The time has a fixed width.
 _SLACK = 512
-_RESERVATION = 4096
+_RESERVATION = 16 * 1024
 _REASONS = 32
 _REASON_BYTES = 512
 _REASONS_BYTES = 16 * 1024
@@ -103,7 +103,8 @@ def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:
         entry |= {"allow": False, "open": False, "reason": answer.reason, "reasons_json": _reasons(answer.reasons)}
         answer = answer.fields
     _add(entry, answer)
-    entries.check(entry)
+    # The rest was checked when the draft was made.
+    entries.check_members(answer)
     return entry
 
 

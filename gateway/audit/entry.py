@@ -168,7 +168,12 @@ def check(entry: Mapping[str, Any]) -> None:
         _refuse(f"an entry has at most {MAX_MEMBERS} members")
     if not _TIME.fullmatch(entry["time"]):
         _refuse("`time` is not a number of nanoseconds since 1970 in 19 digits")
-    for name, value in entry.items():
+    check_members(entry)
+
+
+def check_members(members: Mapping[str, Any]) -> None:
+    """Raise `bad_entry` unless each of these can be a member of an entry."""
+    for name, value in members.items():
         # Two lines instead of a call: an entry of the hot path has some forty members.
         cap = _caps.get(name) or _cap(name)
         if type(value) is str:

@@ -14,11 +14,11 @@ documents (48 KiB), other strings at most 4 KiB. An intent that is too long is r
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
 
+from gateway.audit.balances import Amounts, Balances
 from gateway.audit.content import Sealed
 from gateway.audit.entry import Scalar
 
@@ -41,13 +41,12 @@ class Denial:
 class Reservation(Protocol):
     """What an allow needs and only the transaction of its entry can decide, such as a part of a budget."""
 
-    def take(self, db: sqlite3.Connection, time_ns: int) -> Fields | Denial:
-        """Take it and return further members of the entry, or return a denial.
+    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
+        """Further members of the entry, or a denial. Changes nothing: what the entry says is what is reserved.
 
-        Called in the writer's thread, inside the transaction that records the decision and under its lock. What it
-        reads is current in all processes, and what it writes is committed with the entry. Nothing that it wrote
-        remains if it returns a denial or raises, or if the commit fails. A member `reservation_json` also stays with
-        the open decision, for whoever closes it.
+        Called in the writer's thread, inside the transaction that records the decision and under its lock, so the
+        balances are current in all processes. A member `reservation_json` (`balances.reservation_of`) is added to the
+        balances that it names, and stays with the open decision for whoever closes it.
         """
         ...
 
@@ -101,6 +100,8 @@ class Completed:
     status: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    # What its reservation is settled at; None if that is not known, so that all of it counts as used.
+    settled: Amounts | None = None
     epoch: int = 0
     fields: Fields = field(default_factory=dict)
     # What the provider answered, if the agent's content is kept.

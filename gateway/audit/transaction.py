@@ -2,8 +2,8 @@
 
 This is the only code that appends entries. The caller holds `audit.lock` and has begun the transaction. Nothing is kept
 from one transaction to the next: another process may have appended meanwhile, and a commit that failed may have taken
-effect. What belongs to an entry (tiles, the log's head, the private row, the open decision) is written in the same
-transaction, so that after a crash all of it is there or nothing.
+effect. What belongs to an entry (tiles, the log's head, the private row, the open decision, the balances) is written in
+the same transaction, so that after a crash all of it is there or nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.audit import checkpoint, content, decision, merkle, storage, tiles
+from gateway.audit import balances, checkpoint, content, decision, merkle, storage, tiles
 from gateway.audit import entry as entries
+from gateway.audit.balances import Balance, Balances, Key
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Denial, Erased, Recovered, Reservation
+from gateway.audit.intents import Completed, Decided, Erased, Recovered, Reservation
 
 BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
@@ -52,11 +53,19 @@ class Transaction:
     refused draft does not affect the rest of the batch.
     """
 
-    def __init__(self, db: sqlite3.Connection, deployment: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        deployment: str,
+        clock: Callable[[], int],
+        known: dict[Key, Balance] | None = None,
+    ) -> None:
+        """`known` are balances that are as they are in the database."""
         self._db = db
         self._deployment = deployment
         self._clock = clock
         self._logs: dict[str, _Log] = {}
+        self.balances = Balances(db, known)
         self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
 
     def record(self, item: Draft) -> Committed:
@@ -72,17 +81,19 @@ class Transaction:
         if isinstance(item.intent, Erased):
             return self._erase(log, item, item.intent, time_ns)
         if isinstance(item.intent, Completed):
-            self._close(log, item.intent.decision_id)
-        elif isinstance(item.intent, Decided) and item.intent.reservation is not None:
+            return self._complete(log, item.intent, entry, time_ns)
+        if isinstance(item.intent, Decided) and item.intent.reservation is not None:
             entry = self._reserve(item.intent.reservation, entry, time_ns)
-        committed, entry_id = self._append(log, entry, time_ns, _content_of(item))
+        kept = item.intent.content if isinstance(item.intent, Decided) else None
+        committed, entry_id = self._append(log, entry, time_ns, kept)
         if isinstance(item.intent, Decided):
             self._keep(log, item, committed.entry, entry_id)
-        self._keep_content(log, item, committed.entry, entry_id)
+        self._keep_content(log, kept, committed.entry, entry_id)
         return committed
 
     def finish(self) -> None:
-        """Write the tiles and heads of every tree that grew."""
+        """Write the balances that changed, and the tiles and heads of every tree that grew."""
+        self.balances.write(self._write)
         for log in self._logs.values():
             if not log.hashes:
                 continue
@@ -161,23 +172,12 @@ class Transaction:
 
     def _reserve(self, reservation: Reservation, entry: entries.Entry, time_ns: int) -> entries.Entry:
         """The entry of a decision with what its reservation answers, which may make it a denial."""
-        self._db.execute("SAVEPOINT reservation")
-        before = self._db.total_changes
-        keep = False
         try:
-            answer = reservation.take(self._db, time_ns)
-            entry = reserved(entry, answer)
-            keep = not isinstance(answer, Denial)
+            return reserved(entry, reservation.take(self.balances, time_ns))
         except (AuditError, sqlite3.Error):
             raise
         except Exception as error:  # a defect in one reservation must not affect the rest of the batch
             raise unavailable(f"a reservation failed: {error!r}") from error
-        finally:
-            if not keep:
-                self._db.execute("ROLLBACK TO reservation")
-            self._db.execute("RELEASE reservation")
-            self._changes += self._db.total_changes - before  # rolled back or not
-        return entry
 
     def _append(
         self, log: _Log, entry: entries.Entry, time_ns: int, kept: content.Sealed | None = None
@@ -203,6 +203,7 @@ class Transaction:
     def _keep(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
         """Store what belongs to a decision beside its entry."""
         if decision.recorded(entry) is State.OPEN:
+            self.balances.reserve(entry)
             self._write(
                 "INSERT INTO open_decision (event_id, log_id, boot, agent, reservation) VALUES (?, ?, ?, ?, ?)",
                 (entry["id"], log.id, entry["boot"], entry["agent"], entry.get("reservation_json")),
@@ -212,11 +213,11 @@ class Transaction:
                 "INSERT INTO private (entry_id, salt, input) VALUES (?, ?, ?)", (entry_id, item.salt, item.private)
             )
 
-    def _keep_content(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
+    def _keep_content(self, log: _Log, kept: content.Sealed | None, entry: entries.Entry, entry_id: int) -> None:
         """Store the sealed content of a call beside its entry."""
-        if (kept := _content_of(item)) is None:
+        if kept is None:
             return
-        decided = entry["id"] if isinstance(item.intent, Decided) else entry["decision"]
+        decided = entry["id"] if entry["kind"] == "decided" else entry["decision"]
         self._write(
             "INSERT INTO content (entry_id, log_id, decision, agent, expires_ns, salt, sealed) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -238,13 +239,26 @@ class Transaction:
         found = self._db.execute("SELECT 1 FROM open_decision WHERE event_id = ?", (decision_id,)).fetchone()
         return found is not None
 
-    def _close(self, log: _Log, decision_id: str) -> None:
-        cursor = self._db.execute("DELETE FROM open_decision WHERE event_id = ? AND log_id = ?", (decision_id, log.id))
-        if cursor.rowcount != 1:
+    def _complete(self, log: _Log, closing: Completed, entry: entries.Entry, time_ns: int) -> Committed:
+        """Close an open decision and settle what it had reserved."""
+        rows = self._db.execute(
+            "DELETE FROM open_decision WHERE event_id = ? AND log_id = ? RETURNING reservation",
+            (closing.decision_id, log.id),
+        ).fetchall()
+        if len(rows) != 1:
             raise AuditError(
-                "decision_not_open", f"`{decision_id}` is not an open decision of this log", subject=decision_id
+                "decision_not_open",
+                f"`{closing.decision_id}` is not an open decision of this log",
+                subject=closing.decision_id,
             )
         self._changes += 1
+        if (reservation := balances.reservation_of(rows[0][0])) is not None:
+            settled, members = balances.settlement(reservation, closing.settled)
+            entry = {**entry, **members}
+            self.balances.settle(closing.organization, reservation, settled)
+        committed, entry_id = self._append(log, entry, time_ns, closing.content)
+        self._keep_content(log, closing.content, committed.entry, entry_id)
+        return committed
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close the open decisions of dead processes. The clock is read once, before anything is written."""
@@ -258,8 +272,7 @@ class Transaction:
         time_ns = self._time(log)
         for event_id, agent in rows:
             closing = decision.unknown(intent.organization, event_id, agent, intent.epoch)
-            self._close(log, event_id)
-            self._append(log, draft(closing, str(item.entry["boot"])).entry, time_ns)
+            self._complete(log, closing, draft(closing, str(item.entry["boot"])).entry, time_ns)
         committed, _ = self._append(log, {**item.entry, "count": len(rows)}, time_ns)
         return committed
 
@@ -267,10 +280,6 @@ class Transaction:
 # Members in which two attempts to record the same event may differ, and those that a reservation may change.
 _OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment", "content_commitment", "content_expires_ns"})
 _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
-
-
-def _content_of(item: Draft) -> content.Sealed | None:
-    return item.intent.content if isinstance(item.intent, Decided | Completed) else None
 
 
 def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:

@@ -12,7 +12,8 @@ It trusts nothing that is stored. In one pass over the leaves, in the order in w
     that says so
 (7) what the system log says about checkpoints of other logs is true
 (8) at the end every tile and the head are those of the tree, and nothing else is stored
-(9) SQLite finds its own structures intact
+(9) every balance is what the entries make of it, and so is each one that a decision says it has read
+(10) SQLite finds its own structures intact
 
 It cannot see that everything after some checkpoint is missing, if the system log's entries about it are missing too.
 Checkpoints that were kept elsewhere (`known`) show that: they are checked in (4).
@@ -31,9 +32,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from gateway.audit import balances, decision, note, storage
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import decision, note, storage
 from gateway.audit import entry as entries
+from gateway.audit.balance_check import BalanceCheck
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.content_check import ContentCheck
 from gateway.audit.decision import State
@@ -113,6 +115,7 @@ class _Verification:
         self._origins: dict[str, TreeCheck] = {}  # the same ones
         self._open: dict[str, tuple[int, int, entries.Entry]] = {}  # by decision: log, index, entry
         self._unreadable: set[str] = set()  # decisions that the index names, but whose leaves are no entries any more
+        self._balances = BalanceCheck()
         self._gone: dict[tuple[int, str], int] = {}  # by log and decision: the entry whose private row is missing
         self._private: Iterator[tuple[int, Any, Any]] = iter(())
         self._next_private: tuple[int, Any, Any] | None = None
@@ -134,7 +137,7 @@ class _Verification:
                     self._end()
             if progress:
                 progress(self._report.entries, max(total, self._report.entries))
-        # (9) In a transaction of its own.
+        # (10) In a transaction of its own.
         for (text,) in self._db.execute("PRAGMA integrity_check(10)"):
             if text != "ok":
                 self._found(None, None, f"the database is damaged: {text}")
@@ -190,6 +193,10 @@ class _Verification:
             self._found(log_id, index, "its content is missing, and no erasure says so")
         self._decisions()
         self._strays()
+        # Without an entry that cannot be read the others do not add up; what is wrong is said already.
+        if not self._unreadable:
+            for difference in self._balances.differences(balances.read_all(self._db)):  # (9)
+                self._found(None, None, difference)
 
     def _entry(
         self, row_id: int, log_id: int, seq: Any, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: Any
@@ -238,6 +245,8 @@ class _Verification:
         if kind == "decided":
             if decision.recorded(entry) is State.OPEN:
                 self._open[str(entry["id"])] = (log_id, index, entry)
+                if fault := self._balances.opened(entry):
+                    self._found(log_id, index, fault)
             else:
                 tree.log.decisions[State.DENIED] += 1
         elif kind == "completed":
@@ -298,6 +307,8 @@ class _Verification:
             self._found(log_id, index, f"it closes `{decision_id}`, which is not open here")
         else:
             del self._open[decision_id]
+            if fault := self._balances.closed(opened[2], entry):
+                self._found(log_id, index, fault)
             self._trees[log_id].log.decisions[decision.closed(entry)] += 1
 
     def _announced(self, log_id: int, index: int, entry: entries.Entry) -> None:

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from gateway.audit import storage
+from gateway.audit.balances import Balance, Key
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Intent
@@ -47,6 +48,7 @@ QUEUE: Final = 4096  # intents that may wait: about a second of work
 BATCH: Final = 512
 HOLD_SECONDS: Final = 0.001  # how long a busy loop may add to a group before the group is committed
 OWED_SECONDS: Final = 1.0  # how soon what is owed is tried again if there is no other traffic
+BALANCES: Final = 8192  # that are shown to readers
 RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log can be written
 
 
@@ -76,13 +78,16 @@ class AuditWriter:
         capacity: int = QUEUE,
         lock_seconds: float = LOCK_SECONDS,
         clock: Callable[[], int] = time.time_ns,
+        observe: Callable[[int, int], None] = lambda _nanoseconds, _entries: None,
     ) -> None:
+        """`observe` is called in the writer's thread after a commit: how long it took, and how many entries it had."""
         self.data = data
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
         self._lock_seconds = lock_seconds
         self._clock = clock
+        self._observe = observe
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()  # for what submitters and the thread share: the next three
         self._closed = False  # nothing is queued after the last job
@@ -96,6 +101,10 @@ class AuditWriter:
         self._in_hand: list[_Job] = []  # what the thread has taken from the queue and not answered
         self._death: Future[None] = Future()  # gets the exception that ended the thread
         self._death.set_running_or_notify_cancel()
+        # The values of the balances that the last commits left, and when: advice for readers in any thread.
+        self.balances: dict[Key, tuple[list[int], float]] = {}
+        self._known: dict[Key, Balance] = {}  # the same as in the database, while its data version is this one
+        self._data_version = -1
         self._db: sqlite3.Connection | None
         try:
             self._db = storage.connect(data.audit_db)  # raises here, not at the first entry
@@ -126,6 +135,11 @@ class AuditWriter:
         waiter: asyncio.Future[Committed] = loop.create_future()
         self._gather(loop, _Job(draft(intent, self.boot), waiter))
         return await waiter
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for a commit."""
+        return self._queued
 
     def write_sync(self, intent: Intent) -> Committed:
         """The same for callers without an event loop."""
@@ -270,6 +284,7 @@ class AuditWriter:
     def _commit(self, jobs: list[_Job]) -> None:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
+        began = time.monotonic_ns()
         try:
             locked = self._lock.acquire(self._lock_seconds)
             if not locked:
@@ -281,7 +296,7 @@ class AuditWriter:
             if storage.schema_version(db) != self._schema:
                 storage.check_schema(db, self.data.audit_db)
                 self._schema = storage.schema_version(db)
-            transaction = Transaction(db, self.deployment, self._clock)
+            transaction = Transaction(db, self.deployment, self._clock, self._known_balances(db))
             for job in jobs:
                 if job.draft is None:
                     storage.touch(db)
@@ -295,6 +310,8 @@ class AuditWriter:
             # No waiter is woken before this returns. Afterwards the entries survive a power failure.
             db.execute("COMMIT")
             self._committed = time.monotonic()
+            self._publish(transaction)
+            self._observe(time.monotonic_ns() - began, len(jobs))
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread must go on, and every waiter be told
             self._fail(jobs, error, in_doubt=attempted)
@@ -302,6 +319,27 @@ class AuditWriter:
             if locked:
                 self._lock.release()
         self._settle(jobs)
+
+    def _known_balances(self, db: sqlite3.Connection) -> dict[Key, Balance]:
+        """The balances that need not be read: those of the last commit, if no other connection has written since.
+
+        They are taken away here, so that none is left if this transaction fails.
+        """
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        known, self._known = self._known, {}
+        if version != self._data_version or len(known) > BALANCES:
+            known = {}
+        self._data_version = version
+        return known
+
+    def _publish(self, transaction: Transaction) -> None:
+        """Keep the balances as this commit has left them, and show them."""
+        self._known = transaction.balances.found
+        shown = self.balances
+        for key, values in transaction.balances.written.items():
+            shown[key] = values, self._committed
+        if len(shown) > BALANCES:
+            self.balances = {}
 
     def _connected(self) -> sqlite3.Connection:
         """The connection; a new one if the last one failed."""

@@ -28,6 +28,7 @@ from gateway.cli import (
     explain,
     init,
     keys,
+    limits,
     mock_provider,
     orgs,
     output,
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")
+    app.add_typer(limits.app, name="limits")
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(routes.app, name="routes")

@@ -59,7 +59,14 @@ CHECKS: Final[dict[str, Advice]] = {
         "the headers were checked before any policy was asked",
         "the client must send what the route takes, JSON in UTF-8 or a form, not compressed",
     ),
-    "limit_exceeded": Advice("the policies allow the call, but a limit is used up", "wait, or raise the limit"),
+    "limit_exceeded": Advice(
+        "the policies allow the call, but a limit had no room for it",
+        "wait until the limit starts anew, or raise it for a while: `gateway limits raise`",
+    ),
+    "limit_unenforceable": Advice(
+        "the policies allow the call, but a limit applies and nothing bounds what the call may use of it",
+        "send it without what the reason names, or remove the limit: `gateway limits list`",
+    ),
     "outcome_unrecorded": Advice(
         "the call was made, but its end could not be recorded",
         "see why the log cannot be written: `gateway audit verify`",

@@ -62,7 +62,7 @@ def bind(
     """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
     from gateway.registry import changes
 
-    kind, name, organization = _subject(subject, organization)
+    kind, name, organization = parse_subject(subject, organization)
 
     def make(registry: Registry, *, other_effect: bool) -> BindingRecord:
         return changes.bind(
@@ -107,7 +107,7 @@ def unbind(
     """End a binding, from the next request on."""
     from gateway.registry import changes
 
-    kind, name, organization = _subject(subject, organization)
+    kind, name, organization = parse_subject(subject, organization)
     with local.changing(data) as registry:
         binding = changes.unbind(
             registry,
@@ -161,11 +161,13 @@ def _explained(error: GatewayError, data: Path, registry: Registry) -> GatewayEr
     return GatewayError(error.code, message, subject=error.subject, hint=step) if step else error
 
 
-def _subject(text: str, organization: str) -> tuple[SubjectKind, str, str]:
+def parse_subject(text: str, organization: str) -> tuple[SubjectKind, str, str]:
     """Kind, name and organization of a subject. Names hold no colon, so the forms cannot be confused."""
     kind, separator, name = text.partition(":")
     if not separator:
         return "agent", text, organization
+    if kind == "agent" and name:
+        return "agent", name, organization
     if kind == "team" and name:
         return "team", name, organization
     if kind == "org" and name:

@@ -15,6 +15,7 @@ from gateway.audit.content import Sealed
 from gateway.audit.entry import commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.body import Body
+from gateway.dataplane import budget
 from gateway.dataplane.exchange import Exchange
 from gateway.upstream.routing import Choices
 
@@ -61,6 +62,8 @@ def decided(exchange: Exchange) -> Decided:
         fields["forwarded_commitment"] = _commitment(exchange.salt, "forwarded_body", call.raw)
     if exchange.shadow:
         fields["shadow_json"] = exchange.shadow
+    if exchange.output_limit is not None:
+        fields["output_limit"] = exchange.output_limit
     if isinstance(exchange.found, Choices):
         fields["route"] = exchange.found.pool
     if exchange.retry_of:
@@ -87,6 +90,7 @@ def decided(exchange: Exchange) -> Decided:
         private=authorization.kept_input,
         salt=exchange.salt,
         content=content,
+        reservation=exchange.reservation,
     )
 
 
@@ -145,6 +149,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         status=exchange.status,
         input_tokens=None if usage is None else usage.input,
         output_tokens=None if usage is None else usage.output,
+        settled=budget.settled(exchange, outcome),
         epoch=exchange.epochs.value,
         fields=fields,
         content=content,

@@ -18,6 +18,7 @@ from gateway.registry.port import Epochs
 from gateway.upstream.providers.base import Head, Provider
 from gateway.upstream.routing import Choices, Match, Target
 from gateway.upstream.taps import Report
+from gateway.usage.reservation import CallReservation
 
 
 @dataclass(slots=True)
@@ -68,23 +69,40 @@ class Exchange:
     requested_models: tuple[str, ...] = ()
     requested_path: str = ""
 
-    # Steps 5 and 6
+    # How long the client's body was waited for.
+    waited_ns: int = 0
+
+    # Steps 5 and 6; when judging began and ended, and when `decided` was durable, by the monotonic clock (0: not yet)
+    judging_ns: int = 0
+    judged_ns: int = 0
+    decided_ns: int = 0
     authorization: Authorization | None = None
     # What bundles that do not count would have decided, as JSON text.
     shadow: str = ""
     # What is done with its content; None if nothing is kept of it.
     keeping: Keeping | None = None
+    # What it counts as, from the decision to its settlement; None if it is refused.
+    reservation: CallReservation | None = None
+    # The output limit that the gateway has set because a limit needs one.
+    output_limit: int | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.
     recorded: bool = False
     # A decision to go on is recorded and its closing is not yet.
     open: bool = False
 
     # Steps 7 to 9: these outlive the call, its body and the documents that were judged
+    action: str = ""
     model: str | None = None
+    # When the call went upstream, its answer had ended, and `completed` was durable, by the monotonic clock.
+    sent_ns: int = 0
+    answered_ns: int = 0
+    closed_ns: int = 0
     output_cap: int | None = None
     # Headers that policies have set.
     set_headers: Mapping[str, str] = field(default_factory=dict)
     stores: bool = False
+    # Nothing of the request has reached the upstream, and nothing will.
+    unsent: bool = False
     # The status that the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
@@ -150,7 +168,7 @@ class Exchange:
         call, authorization = self.call, self.authorization
         assert call is not None
         assert authorization is not None
-        self.model = call.model
+        self.action, self.model = call.action, call.model
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
         self.set_headers = authorization.obligations.set_headers
         self.call, self.authorization = None, None

@@ -16,6 +16,11 @@ class HeldBytes:
         self._most = most
         self._held = 0
 
+    @property
+    def held(self) -> int:
+        """How much is taken."""
+        return self._held
+
     def take(self, size: int) -> None:
         """Take from the budget; `Denied` with `overloaded` if there is not so much left."""
         if self._held + size > self._most:

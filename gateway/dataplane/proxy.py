@@ -26,7 +26,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
@@ -36,12 +35,15 @@ from gateway.call import Reference
 from gateway.dataplane import client_headers, evidence, preconditions, receiving
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
+from gateway.dataplane.budget import Budget
+from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.measures import Measures
 from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -92,9 +94,11 @@ class DataPlane:
         refusals: Refusals,
         contacts: Contacts,
         client: UpstreamClient,
+        budget: Budget,
         costs: Costs | None = None,
         requests: RequestLog | None = None,
         contents: Contents | None = None,
+        measures: Measures | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -105,9 +109,11 @@ class DataPlane:
         self._refusals = refusals
         self._contacts = contacts
         self._client = client
+        self._budget = budget
         self._costs = costs
         self._requests = requests
         self._contents = contents
+        self._measures = measures
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         self._spooled = HeldBytes(settings.max_spooled_bytes)
@@ -158,6 +164,12 @@ class DataPlane:
             first.release()
             if self._requests is not None:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
+            if self._measures is not None:
+                self._measures.finished(exchange)
+
+    def load(self) -> tuple[int, int, int, int]:
+        """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
+        return self._running, self._held.held, self._spooled.held, self._writer.waiting
 
     async def _attempt(self, exchange: Exchange, client: Departure, send: Send) -> Failure | None:
         """Judge the call and carry it out at one upstream. None if the client was answered, or has gone."""
@@ -200,6 +212,7 @@ class DataPlane:
         else:
             check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
             check(headers)
+            began = time.monotonic_ns()
             exchange.received = await receiving.receive_body(
                 receive,
                 headers,
@@ -208,6 +221,7 @@ class DataPlane:
                 exchange.holding,
                 exchange.spooled,
             )
+            exchange.waited_ns = time.monotonic_ns() - began
         await self._read_call(exchange)
 
     async def _read_call(self, exchange: Exchange) -> None:
@@ -247,6 +261,7 @@ class DataPlane:
         judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
         assert exchange.match is not None
         foreign = self._foreign(exchange, exchange.match)
+        exchange.judging_ns = time.monotonic_ns()
         if judges.summary in self._long or not isinstance(exchange.received, bytes):
             await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
             exchange.count_spooled()
@@ -254,6 +269,7 @@ class DataPlane:
             self._decide(exchange, principal, judges, foreign)
         if self._contents is not None:
             exchange.keeping = self._contents.of(principal, exchange.decision_id)
+        exchange.judged_ns = time.monotonic_ns()
         # 6 record `decided`
         await self._record_decided(exchange)
         assert exchange.authorization is not None
@@ -300,13 +316,22 @@ class DataPlane:
         assert match is not None
         began = time.monotonic()
         ends = began + self._settings.policy_deadline_ms / 1000
-        found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
-        document, now_ns = found.input, found.now_ns
+        now_ns = time.time_ns()
+        usage = self._budget.usage(principal, now_ns)
+        found = authorization.decide(judges, principal, call, now_ns, foreign=foreign, ends=ends, usage=usage)
+        document = found.input
+        apply = functools.partial(obliged, match.destination.provider)
+        if found.allow:
+            found, exchange.output_limit = self._budget.with_output_limit(
+                found, principal, call, match.destination, apply
+            )
         if found.allow and found.obligations:
-            apply = functools.partial(obliged, match.destination.provider)
             again = functools.partial(authorization.again, found, principal, ends=ends)
             found, changed, edits = authorization.enforce(found, call, apply, again)
             exchange.change(receiving.spooled(changed, exchange.received), edits)
+        if found.allow:
+            assert exchange.call is not None
+            found, exchange.reservation = self._budget.reserve(found, principal, exchange.call, match.destination)
         exchange.authorization = found
         if judges.shadows:
             ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
@@ -332,11 +357,11 @@ class DataPlane:
             if exchange.open:
                 await self._record_completed(exchange, "gateway_stopped")
             raise
-        exchange.recorded = True
+        exchange.recorded, exchange.decided_ns = True, time.monotonic_ns()
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
             exchange.open = False
-            raise Denied(str(committed.entry["reason"]), reasons=orjson.loads(str(committed.entry["reasons_json"])))
+            raise refusal_of_limits(committed.entry)
 
     # Carry out: steps 7 to 9
 
@@ -379,7 +404,8 @@ class DataPlane:
             if denied.code == "upstream_unavailable":
                 destination = exchange.match.destination
                 self._complaints.unavailable(destination.id, destination.name, denied.detail)
-            elif denied.code == "upstream_timeout":
+            exchange.unsent = isinstance(denied, NotConnectedError | CircuitOpenError)
+            if denied.code == "upstream_timeout":
                 exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
             if outcome != "circuit_open":  # of which there are as many as calls
                 logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
@@ -388,6 +414,7 @@ class DataPlane:
             raise
         finally:
             # 9 record `completed`
+            exchange.answered_ns = time.monotonic_ns()
             client.tell = None
             self._breakers.note(exchange.match.destination, outcome, exchange.upstream_status)
             if kept is not None or (failure is not None and self._chooser.may_follow(exchange, failure)):
@@ -397,6 +424,9 @@ class DataPlane:
             exchange.outcome = outcome
             self._contacts.note(exchange.match.destination.id, outcome, exchange.upstream_status, exchange.detail)
             closed = await self._record_completed(exchange, outcome)
+            exchange.closed_ns = time.monotonic_ns()
+            if self._measures is not None:
+                self._measures.called(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
             return None
@@ -422,6 +452,7 @@ class DataPlane:
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(exchange)
+        exchange.sent_ns = time.monotonic_ns()
         answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body)
         exchange.upstream_status = answer.status
         self._breakers.answered(destination, answer.status)
@@ -480,7 +511,7 @@ class DataPlane:
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-should-retry", b"true" if denied.reason.retry else b"false"),
+            (b"x-should-retry", b"true" if denied.retry else b"false"),
             *denied.headers,
         ]
         if denied.reason.status == 503:

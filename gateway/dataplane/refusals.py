@@ -46,11 +46,17 @@ _Key = tuple[str, str, str]
 
 
 class Refusals:
-    """The counters of one worker; used from its event loop's thread only. `leave` keeps a note beyond its death."""
+    """The counters of one worker; used from its event loop's thread only.
 
-    def __init__(self, writer: AuditWriter, leave: Callable[[bytes], None]) -> None:
+    `leave` keeps a note beyond the worker's death, `tell` is called with the reason of each refusal.
+    """
+
+    def __init__(
+        self, writer: AuditWriter, leave: Callable[[bytes], None], tell: Callable[[str], None] = lambda _reason: None
+    ) -> None:
         self._writer = writer
         self._leave = leave
+        self._tell = tell
         self._counts: dict[_Key, _Count] = {}
         self._unrecorded: dict[str, Refused] = {}  # entries that are not durable yet, by event id
         self._in_flight: set[str] = set()  # those of them that the writer has
@@ -64,6 +70,7 @@ class Refusals:
         owner = denied.principal_hint or owner
         why = denied.detail if denied.code == "bad_credentials" else ""
         now = time.time_ns()
+        self._tell(denied.code)
         key = (SYSTEM if owner is None else owner.organization, denied.code, why)
         self._changed = True
         if owner is not None and self._may_stand_alone(owner.organization, now):

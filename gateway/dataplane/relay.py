@@ -104,7 +104,7 @@ class Relay:
         cap, usage = self._exchange.output_cap, self._exchange.report.usage
         if cap is None or usage is None or usage.output <= cap:
             return "ok"
-        self._exchange.detail = f"the answer has {usage.output} output tokens, the policies allow {cap}"
+        self._exchange.detail = f"the answer has {usage.output} output tokens, its limit was {cap}"
         return "cap_exceeded"
 
     async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.BodyDigest) -> None:

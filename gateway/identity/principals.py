@@ -48,6 +48,24 @@ class KeptContent:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundLimit:
+    """A limit of the registry as a principal has it: its own, its team's or its organization's.
+
+    `upstream` and `model` are empty where it is not for these only. Until `raised_until_ns` it is `raised`, if that is
+    more.
+    """
+
+    id: str
+    subject_kind: Literal["agent", "team", "organization"]
+    name: str
+    value: int
+    upstream: str
+    model: str
+    raised: int | None = None
+    raised_until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated agent as of one epoch of authority. All its requests share it, so it must not be mutated.
 
@@ -75,6 +93,7 @@ class Principal:
     expires_ns: int | None = None
     # None unless its content is kept.
     content: KeptContent | None = None
+    limits: tuple[BoundLimit, ...] = ()
 
 
 class CredentialRow(NamedTuple):
@@ -96,6 +115,7 @@ class CredentialRow(NamedTuple):
     capabilities: str
     labels: str
     bindings: str  # [[id, bundle, effect, pinned, shadow], …]
+    limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
     content: str | None = None
     content_key: bytes | None = None
 
@@ -233,6 +253,7 @@ def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principa
         authority_epoch=epoch,
         document=document,
         expires_ns=row.expires_ns,
+        limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
     )
 

@@ -24,7 +24,7 @@ from gateway.call import Call, Reference
 from gateway.errors import Denied
 from gateway.identity.principals import Effect, Principal
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
-from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, read
+from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, lowest, read
 from gateway.policy.input import build_input, without_content
 from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
@@ -55,6 +55,8 @@ class Authorization:
     reasons: tuple[str, ...]
     detail: str
     obligations: Obligations
+    # What the policies limit, by the names of limits.
+    limits: Mapping[str, int]
     panel: Panel
     input: Mapping[str, Any]
     kept_input: bytes
@@ -84,6 +86,8 @@ class Authorization:
         }
         if others := _besides_the_cap(self.obligations):
             fields["obligations_json"] = others
+        if self.limits:
+            fields["policy_limits_json"] = orjson.dumps(self.limits, option=orjson.OPT_SORT_KEYS).decode()
         if self.panel.content:
             fields["unkept_json"] = orjson.dumps(self.panel.content).decode()
         if self.foreign:
@@ -146,14 +150,15 @@ def enforce(
         return found, request, edits
     if missed := unmet(first.obligations, found.input):
         verdict = Verdict("policy_unsupported", detail=f"this cannot be enforced: {missed}")
-        return _refused(found, verdict), request, edits
+        return refused(found, verdict), request, edits
     if edits:
         more = found.obligations
         new_headers = more.set_headers.items() - first.obligations.set_headers.items()
         if new_headers or unmet(more, found.input) or apply(request, more)[1]:
-            return _refused(found, CHANGED_TWICE), request, edits
+            return refused(found, CHANGED_TWICE), request, edits
         # No conflict is left: the request meets both, and the headers are those of the first judgement.
-        found = replace(found, obligations=together([first.obligations, more]))
+        limits = lowest([first.limits, found.limits])
+        found = replace(found, obligations=together([first.obligations, more]), limits=limits)
     return found, request, edits
 
 
@@ -186,8 +191,17 @@ def unmet(obligations: Obligations, document: Mapping[str, Any]) -> str:
     return obligations.unmet(request["max_output_tokens"], tools, resource["models"])
 
 
-def _refused(allowed: Authorization, verdict: Verdict) -> Authorization:
-    return replace(allowed, allow=False, code=verdict.code, detail=verdict.detail[:_MAX_DETAIL], obligations=NOTHING)
+def refused(allowed: Authorization, verdict: Verdict) -> Authorization:
+    """The authorization of a request that policies allow, refused for a reason of the gateway's own."""
+    return replace(
+        allowed,
+        allow=False,
+        code=verdict.code,
+        reasons=verdict.reasons,
+        detail=verdict.detail[:_MAX_DETAIL],
+        obligations=NOTHING,
+        limits={},
+    )
 
 
 def _besides_the_cap(obligations: Obligations) -> str:
@@ -236,6 +250,7 @@ def judge(
         reasons=verdict.reasons,
         detail=verdict.detail[:_MAX_DETAIL],
         obligations=verdict.obligations,
+        limits=verdict.limits,
         panel=judges,
         input=document,
         kept_input=kept,

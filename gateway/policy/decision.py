@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.identity.credentials import PREFIXES
 from gateway.identity.principals import Effect
 from gateway.policy.obligations import HEADERS, NOTHING, Conflict, Obligations, together
+from gateway.usage.limits import LIMITS
 
 ALLOWED: Final = "allowed"
 
@@ -36,12 +37,6 @@ somebody must mend them. The order of the bindings does not matter."""
 
 MAX_INTEGER: Final = 2**53 - 1
 
-_WINDOWS: Final = ("minute", "hour", "day", "month")
-LIMITS: Final = frozenset(
-    {"concurrent_requests"}
-    | {f"{what}_per_{window}" for what in ("requests", "tokens", "spend_microusd") for window in _WINDOWS}
-)
-
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
 _MODEL: Final = re.compile(r"[!-~]{1,256}")
 
@@ -52,7 +47,8 @@ class Verdict:
 
     `code` is `ALLOWED` or a reason code; `reasons` are the policies' own texts, sorted; `detail` is for the log alone.
     `obligations` are what must be changed before the request is forwarded. `foreign_references` says that the call may
-    use state at the provider that its agent did not create here.
+    use state at the provider that its agent did not create here. `limits` are what the agent may use, by name; only the
+    transaction that records the decision can tell whether there is room.
     """
 
     code: str
@@ -60,6 +56,7 @@ class Verdict:
     obligations: Obligations = NOTHING
     foreign_references: bool = False
     detail: str = ""
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 def read(document: object, effect: Effect) -> Verdict:
@@ -73,6 +70,7 @@ def read(document: object, effect: Effect) -> Verdict:
     obligations = NOTHING
     allow: bool | None = None
     foreign = False
+    limits: Mapping[str, int] = {}
     unsupported: list[str] = []
     for name, value in document.items():
         if name.__class__ is str and name.startswith("_"):
@@ -85,7 +83,7 @@ def read(document: object, effect: Effect) -> Verdict:
             elif name == "obligations":
                 obligations = _obligations(value)
             elif name == "limits":
-                _limits(value, unsupported)
+                limits = _limits(value)
             elif name == "references":
                 foreign = _references(value)
             elif name == "require_approval":
@@ -101,18 +99,20 @@ def read(document: object, effect: Effect) -> Verdict:
         return Verdict("policy_denied", reasons)
     if effect == "grant" and allow is not True:
         return Verdict("policy_undefined" if allow is None else "policy_denied")
-    return Verdict(ALLOWED, obligations=obligations, foreign_references=foreign)
+    return Verdict(ALLOWED, obligations=obligations, foreign_references=foreign, limits=limits)
 
 
 def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     """All bundles' verdicts as one.
 
-    Any refusal refuses, obligations add up and must not contradict each other, and foreign references need the word of
-    every grant. Reasons are collected from every bundle, whichever code wins, so that they can all be mended at once.
+    Any refusal refuses, obligations add up and must not contradict each other, of each limit the lowest holds, and
+    foreign references need the word of every grant. Reasons are collected from every bundle, whichever code wins, so
+    that they can all be mended at once.
     """
     codes: set[str] = set()
     reasons: set[str] = set()
     obligations: list[Obligations] = []
+    limits: list[Mapping[str, int]] = []
     details: list[str] = []
     granted = False
     foreign = True
@@ -123,17 +123,29 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
         codes.add(verdict.code)
         reasons.update(verdict.reasons)
         obligations.append(verdict.obligations)
+        limits.append(verdict.limits)
         if verdict.detail:
             details.append(verdict.detail)
     if not granted:
         return Verdict("no_policy")
     if codes == {ALLOWED}:
         try:
-            return Verdict(ALLOWED, obligations=together(obligations), foreign_references=foreign)
+            return Verdict(
+                ALLOWED, obligations=together(obligations), foreign_references=foreign, limits=lowest(limits)
+            )
         except Conflict as conflict:
             return Verdict("policy_bad_decision", detail=str(conflict))
     code = next((code for code in PRECEDENCE if code in codes), "policy_error")
     return Verdict(code, tuple(sorted(reasons)), detail="; ".join(sorted(details)))
+
+
+def lowest(several: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
+    """All of these limits at once."""
+    found: dict[str, int] = {}
+    for limits in several:
+        for name, value in limits.items():
+            found[name] = min(value, found.get(name, value))
+    return found
 
 
 class _Invalid(Exception):
@@ -218,13 +230,13 @@ def _approvers(value: object, where: str) -> None:
         _texts(listed, f"{where}.{name}")
 
 
-def _limits(value: object, unsupported: list[str]) -> None:
-    limits: Mapping[str, object] = _expect(value, dict, "limits")
+def _limits(value: object) -> Mapping[str, int]:
+    limits: Mapping[str, int] = _expect(value, dict, "limits")
     for name, limit in limits.items():
         if name not in LIMITS:
             raise _Invalid(f"`limits.{name}` is not a limit")
         _integer(limit, 0, f"limits.{name}")
-        unsupported.append(f"limits.{name}")
+    return limits
 
 
 def _obligations(value: object) -> Obligations:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -20,7 +20,7 @@ from gateway.identity.principals import Effect
 from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import CompiledBundle, compile_bundle, content_paths
-from gateway.policy.decision import ALLOWED, Verdict, combine, read
+from gateway.policy.decision import ALLOWED, Verdict, combine, lowest, read
 from gateway.policy.obligations import Conflict, Obligations, together
 from gateway.policy.similar_model import similar, with_model
 from policy_engine.bundle import from_files
@@ -73,6 +73,7 @@ class Recorded:
     reasons: tuple[str, ...]
     detail: str
     obligations: Obligations
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def recorded(entry: Mapping[str, Any]) -> Recorded:
         reasons=tuple(_document(entry, "reasons_json", [])),
         detail=str(entry.get("detail") or ""),
         obligations=_obligations(entry),
+        limits=_document(entry, "policy_limits_json", {}),
     )
 
 
@@ -266,7 +268,8 @@ def _changed(entry: Mapping[str, Any]) -> bool:
 def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
     """Whether a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them.
 
-    Of a call that was changed the obligations of both judgements are recorded, so the second may add nothing to them.
+    Of a call that was changed the obligations and limits of both judgements are recorded, so the second may add nothing
+    to them.
     """
     if before.code != verdict.code:
         return False
@@ -276,7 +279,7 @@ def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
             obliged = together([before.obligations, obliged])
         except Conflict:
             return False
-    if before.obligations != obliged:
+    if before.obligations != obliged or before.limits != lowest([before.limits if changed else {}, verdict.limits]):
         return False
     kept, now = list(before.reasons), list(verdict.reasons)
     if kept and kept[-1] == f"… and {len(now) - len(kept) + 1} more":
@@ -293,6 +296,8 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
         return "the policies took too long then; they were given more time now"
     if before.code == "limit_exceeded":
         return "the policies allow it; a limit was used up when it was recorded"
+    if before.code == "limit_unenforceable":
+        return "the policies allow it; a limit applied that the gateway could not enforce on it"
     if before.code == "policy_unsupported" and verdict.code == ALLOWED and _changed(entry):
         return "the policies allow it; the gateway could not do what they oblige it to"
     if before.code == authorization.CHANGED_TWICE.code and verdict.code == ALLOWED and _changed(entry):

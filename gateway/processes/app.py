@@ -49,9 +49,11 @@ async def _data(
     replaced: asyncio.Event,
 ) -> None:
     """A data worker, from its start to its end."""
+    from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.content import Contents
     from gateway.dataplane.costs import Costs
+    from gateway.dataplane.measures import Measures
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
@@ -68,6 +70,7 @@ async def _data(
     from gateway.storage.liveness import Presence
     from gateway.upstream.client import UpstreamClient
     from gateway.usage.price_book import PriceBook
+    from gateway.usage.standing import Standing
 
     data = settings.data
     async with AsyncExitStack() as stack:
@@ -76,12 +79,14 @@ async def _data(
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot=boot, deployment=await reader.deployment())
+        measures = Measures(data.metrics / boot, settings.metrics_agents)
+        deployment = await reader.deployment()
+        writer = AuditWriter(data, boot=boot, deployment=deployment, observe=measures.committed)
         stack.push_async_callback(asyncio.to_thread, writer.close)
         stack.callback(background.start("writing the audit log", writer.watch()).cancel)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
-        refusals = Refusals(writer, presence.leave)
+        refusals = Refusals(writer, presence.leave, measures.refused)
         stack.callback(refusals.flush)
         stack.callback(background.start("counting refusals", refusals.run()).cancel)
         policies = PolicyCache(data.bundles, data.cache)
@@ -98,6 +103,8 @@ async def _data(
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
+        standing = Standing(data.audit_db, lambda: writer.balances)
+        stack.callback(standing.close)
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = RequestLog("data")
@@ -113,10 +120,13 @@ async def _data(
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             requests=requests,
             contents=Contents(vault, settings.content_max_bytes),
+            measures=measures,
         )
+        stack.callback(background.start("measuring the load", measures.run(plane.load)).cancel)
 
         async def registry_readable() -> bool:
             return (await reader.epochs()).value >= 0
@@ -144,6 +154,7 @@ async def _control(
     """The control process, from its start to its end."""
     from gateway.http.health import Health
     from gateway.processes.duties import Duties
+    from gateway.processes.metrics import MetricsPage
 
     opened = socket.socket(fileno=descriptor)
     opened.listen(listener.BACKLOG)
@@ -151,7 +162,8 @@ async def _control(
     try:
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        health = Health(_not_here(url(settings.host, settings.port)), duties.checks())
+        pages = MetricsPage(_not_here(url(settings.host, settings.port)), duties.metrics.page)
+        health = Health(pages, duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
@@ -161,7 +173,7 @@ async def _control(
 
 
 def _not_here(data_plane: str) -> ASGIApp:
-    """The application of the control listener, which has no API yet: 404 for everything but health.
+    """The application of the control listener, which has no API yet: 404 for everything but health and metrics.
 
     It is for agents whose base URL has the wrong port.
     """

@@ -25,6 +25,7 @@ from gateway.http.health import Check
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import PolicySync
+from gateway.processes.metrics import Metrics
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
 from gateway.settings import Settings
@@ -66,6 +67,7 @@ class Duties:
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
         self._complaints: dict[str, str] = {}
+        self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
         self._looked = asyncio.Event()
         self._begun = False
 
@@ -214,6 +216,7 @@ class Duties:
         with closing(Handover(path)) as handover, closing(References(path)) as references:
             handover.forget_dead(self._live)
             references.forget_old(time.time_ns())
+        self.metrics.tidy()
 
     def _expire(self) -> None:
         """Delete the content whose time is over."""

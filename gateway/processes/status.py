@@ -138,7 +138,7 @@ def look(settings: Settings) -> Facts:
         inventory=found,
         logs=logs,
         contacts=contacts.read(data.runtime_db),
-        breakers=_open_breakers(data),
+        breakers=open_breakers(data),
         sealed=inventory.sealed_faults(found, data.keys),
         keys=_key_faults(data),
     )
@@ -161,7 +161,8 @@ def _process(data: DataDirectory) -> Process:
     return Process(running=True, alive=alive, faults=faults, **about)
 
 
-def _open_breakers(data: DataDirectory) -> dict[str, list[OpenBreaker]]:
+def open_breakers(data: DataDirectory) -> dict[str, list[OpenBreaker]]:
+    """The open breakers of workers that are alive, by the upstream's id."""
     live = LiveBoots(data)
     found = contacts.open_breakers(data.runtime_db)
     alive = {upstream: [each for each in breakers if each.worker in live] for upstream, breakers in found.items()}
@@ -202,7 +203,7 @@ def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
 def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
     try:
         with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
-            logs = [_log(db, head) for head in storage.heads(db)]
+            logs = [log_of(db, head) for head in storage.heads(db)]
             (still_open,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
             refusal = _refusal(db)
     except (GatewayError, sqlite3.Error) as error:
@@ -214,7 +215,8 @@ def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
     return Logs(logs, signed_ns, still_open), refusal
 
 
-def _log(db: sqlite3.Connection, head: storage.Head) -> Log:
+def log_of(db: sqlite3.Connection, head: storage.Head) -> Log:
+    """How much of a log is signed."""
     note = storage.newest_checkpoint(db, head.id)
     signed = 0
     if note is not None:

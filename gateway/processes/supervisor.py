@@ -28,6 +28,7 @@ from gateway.processes.family import Family
 from gateway.processes.version import version
 from gateway.settings import DEFAULT_DATA, Settings, url
 from gateway.storage.liveness import OnlyOne
+from gateway.telemetry import collection
 
 logger = logging.getLogger("gateway.processes.supervisor")
 
@@ -46,6 +47,7 @@ class Supervisor:
     async def run(self) -> None:
         settings = self._settings
         only_one = OnlyOne(settings.data)
+        collection.forget(settings.data.metrics)
         # Nothing is accepted on these sockets here: one keeps the address for the workers' own sockets, the other is
         # inherited by the control process, so that it can be restarted on the same port.
         holder = claim(settings.host, settings.port, "--port")

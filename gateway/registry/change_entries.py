@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.audit.intents import Fields
 from gateway.identity.credentials import label
-from gateway.registry.models import Agent, ApiKey, Binding, Upstream, UpstreamRoute
+from gateway.registry.models import Agent, ApiKey, Binding, Upstream, UpstreamRoute, UsageLimit
 from gateway.registry.outbox import document
 
 
@@ -47,6 +47,24 @@ def binding(row: Binding, replaced: Binding | None = None) -> Fields:
         "pinned": row.pinned,
         **({"shadow": True} if row.shadow else {}),
         "replaced": None if replaced is None else replaced.id,
+    }
+
+
+def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
+    """`replaced` is the limit that this one took the place of, in the same transaction."""
+    return {
+        "limit": row.id,
+        "limit_name": row.name,
+        "value": row.value,
+        "subject_kind": row.subject_kind,
+        "subject": row.subject,
+        "upstream_name": row.upstream,
+        "model": row.model,
+        "raised": row.raised,
+        "raised_until_ns": None if row.raised_until_ns is None else str(row.raised_until_ns),
+        "reason": row.reason,
+        "replaced": None if replaced is None else replaced.id,
+        "value_before": None if replaced is None else replaced.value,
     }
 
 

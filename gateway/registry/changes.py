@@ -210,11 +210,11 @@ def bind(
         raise GatewayError("invalid_effect", f"effect `{effect}` is neither grant nor guard", subject=effect)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        stored, agent_name = _subject(session, tenant, kind, subject)
+        stored, agent_name = subject_of(session, tenant, kind, subject)
         revision = find_bundle(session, bundle, pinned)
         members = live_members(session, tenant, kind, stored)
         if not members and not without_members:
-            raise _nobody(session, tenant, kind, subject)
+            raise nobody(session, tenant, kind, subject)
         commit = revision.revision if pinned is not None else None
         now = time.time_ns()
         before = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
@@ -264,7 +264,7 @@ def unbind(
     """End a binding. For a guard this takes a protection away, for a grant a permission, for a shadow nothing."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        stored, agent_name = _subject(session, tenant, kind, subject)
+        stored, agent_name = subject_of(session, tenant, kind, subject)
         row = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
         if row is None:
             bound = [each.bundle for each in bindings_of(session, tenant, kind, stored) if each.shadow == shadow]
@@ -377,7 +377,7 @@ def check_free(session: Session, tenant: Organization, name: str) -> None:
         raise _taken("agent", name, "choose another name, or revoke that agent first")
 
 
-def _subject(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> tuple[str, str | None]:
+def subject_of(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> tuple[str, str | None]:
     """What a binding stores for its subject, and the name if that is an agent."""
     if kind == "agent":
         agent = find_agent(session, tenant, subject)
@@ -385,7 +385,7 @@ def _subject(session: Session, tenant: Organization, kind: SubjectKind, subject:
     return (tenant.id if kind == "organization" else names.check_name("team", subject)), None
 
 
-def _nobody(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> GatewayError:
+def nobody(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> GatewayError:
     """The error for a subject that no agent belongs to."""
     create = "add --create if its agents will come later"
     if kind == "team":

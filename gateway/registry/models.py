@@ -2,7 +2,7 @@
 
 The command line and the control process use them; data workers do not. There are three sorts:
 
-- what has authority (`organization`, `agent`, `api_key`, `binding`, `upstream`, `upstream_route`,
+- what has authority (`organization`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`, `upstream_route`,
   `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so that all caches of
   it are read again;
 - what never changes once written (`agent_version`, `bundle`, `activation`, `activation_bundle`): history and content;
@@ -136,6 +136,37 @@ class Binding(SQLModel, table=True):
     # It is asked and recorded, and does not count.
     shadow: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     pinned: str | None = None
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class UsageLimit(SQLModel, table=True):
+    """A limit on what a subject may use; `subject` is stored as in a binding. Empty `upstream` and `model` mean any.
+
+    A change ends the row (`removed_ns`) and adds another, so that the limits at any time can be told. Until
+    `raised_until_ns` the limit is `raised`.
+    """
+
+    __tablename__ = "usage_limit"
+    __table_args__ = (
+        _one_of("subject_kind", SUBJECT_KINDS),
+        _live(
+            "usage_limit_live",
+            *("organization_id", "subject_kind", "subject", "name", "upstream", "model"),
+            where="removed_ns IS NULL",
+        ),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    subject_kind: str
+    subject: str
+    name: str
+    upstream: str
+    model: str
+    value: int = Field(sa_type=BigInteger)
+    raised: int | None = Field(default=None, sa_type=BigInteger)
+    raised_until_ns: int | None = Field(default=None, sa_type=BigInteger)
+    reason: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
 

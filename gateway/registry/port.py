@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -25,7 +25,7 @@ class Epochs(NamedTuple):
 
     value: int
     authority: int
-    """Organizations, agents, keys and bindings: all that principals are made of."""
+    """Organizations, agents, keys, bindings and limits: all that principals are made of."""
     upstreams: int
     policy: int
     """The activation in force, and the revisions that bindings pin."""

@@ -30,6 +30,12 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
          WHERE b.organization_id = a.organization_id AND b.removed_ns IS NULL
            AND (b.subject_kind, b.subject)
                IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id))),
+       (SELECT json_group_array(json_array(
+                   l.id, l.subject_kind, l.name, l.value, l.upstream, l.model, l.raised, l.raised_until_ns))
+          FROM usage_limit l
+         WHERE l.organization_id = a.organization_id AND l.removed_ns IS NULL
+           AND (l.subject_kind, l.subject)
+               IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id))),
        a.content, a.content_key
   FROM api_key k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id

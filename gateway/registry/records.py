@@ -104,6 +104,28 @@ class BindingRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRecord:
+    """A limit in force. `subject` is a name; `subject_id` is what its balance is kept under.
+
+    `raised` is what it is until `raised_until_ns`, for a `reason`; None if it is not raised.
+    """
+
+    id: str
+    organization: str
+    subject_kind: SubjectKind
+    subject: str
+    subject_id: str = field(repr=False)
+    limit: str
+    value: int
+    upstream: str
+    model: str
+    raised: int | None
+    raised_until_ns: int | None
+    reason: str | None
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRecord:
     """`version` counts the secrets that this upstream has had."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.audit import note, signer, storage, verify
+from gateway.audit.balances import MINUTE_NS, Balances
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Fields
 from gateway.audit.report import Report
 from gateway.audit.writer import AuditWriter
@@ -63,6 +64,13 @@ class Log:
         try:
             assert db.execute(query, parameters).rowcount > 0, "nothing was changed"
             db.commit()
+        finally:
+            db.close()
+
+    def tamper_schema(self, statement: str) -> None:
+        db = sqlite3.connect(self.data.audit_db, isolation_level=None)
+        try:
+            db.execute(statement)
         finally:
             db.close()
 
@@ -123,12 +131,20 @@ class AtMost:
 
     limit: int
 
-    def take(self, db: sqlite3.Connection, time_ns: int) -> Fields | Denial:
-        (used,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
+    tokens: int = 0
+
+    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
+        used = balances.get("default", "all").open
         if used >= self.limit:
             reason = f"{used} requests are running, {self.limit} may"
             return Denial(reasons=[reason], fields={"limit": self.limit, "used": used})
-        return {"reservation_json": '{"concurrent_requests":1}'}
+        minute = max(time_ns // MINUTE_NS, balances.get("default", "all").minute)
+        return {"reservation_json": reservation(minute, ["all"], tokens=self.tokens)}
+
+
+def reservation(minute: int, scopes: list[str], *, tokens: int = 0, spend: int = 0) -> str:
+    """What an open decision reserves, as its entry says it."""
+    return json.dumps({"minute": minute, "scopes": scopes, "tokens": tokens, "spend_nanousd": spend})
 
 
 class Make:

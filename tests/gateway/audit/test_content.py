@@ -90,12 +90,12 @@ def test_a_kept_call_is_verified_and_its_leaves_have_commitments_only(log: Log) 
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ("UPDATE content SET sealed = x'00' WHERE rowid = 1", "its content was changed"),
-        ("UPDATE content SET salt = zeroblob(32) WHERE rowid = 1", "its content was changed"),
-        ("UPDATE content SET expires_ns = 1 WHERE rowid = 2", "the columns beside its content"),
-        ("UPDATE content SET agent = 'agt_two' WHERE rowid = 1", "the columns beside its content"),
-        ("DELETE FROM content WHERE rowid = 2", "its content is missing, and no erasure says so"),
-        ("UPDATE content SET entry_id = 77 WHERE rowid = 2", "content belongs to no entry (row 77)"),
+        ("UPDATE content SET sealed = x'00' WHERE entry_id = 1", "its content was changed"),
+        ("UPDATE content SET salt = zeroblob(32) WHERE entry_id = 1", "its content was changed"),
+        ("UPDATE content SET expires_ns = 1 WHERE entry_id = 2", "the columns beside its content"),
+        ("UPDATE content SET agent = 'agt_two' WHERE entry_id = 1", "the columns beside its content"),
+        ("DELETE FROM content WHERE entry_id = 2", "its content is missing, and no erasure says so"),
+        ("UPDATE content SET entry_id = 77 WHERE entry_id = 2", "content belongs to no entry (row 77)"),
     ],
 )
 def test_what_was_done_to_content_is_found(log: Log, change: str, found: str) -> None:
@@ -173,8 +173,8 @@ def test_a_log_of_the_schema_before_is_migrated(log: Log) -> None:
     writer.close()
     with sqlite3.connect(log.data.audit_db) as db:
         db.execute("DROP TABLE content")
-        db.execute("UPDATE meta SET schema = 1")
-    with pytest.raises(AuditError, match="has schema 1"):
+        db.execute("UPDATE meta SET schema = 2")
+    with pytest.raises(AuditError, match="has schema 2"):
         storage.connect(log.data.audit_db)
     storage.migrate(log.data)
     storage.migrate(log.data)

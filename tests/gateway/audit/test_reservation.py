@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-import sqlite3
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.audit.balances import Balance, Balances
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Denial, Fields, Reservation
+from tests.gateway.audit.conftest import reservation
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
 
 
 @dataclass(frozen=True)
-class Writing:
-    """Changes something in the database, and then answers as told."""
+class Saying:
+    """Answers as told."""
 
     answer: Callable[[], Fields | Denial]
 
-    def take(self, db: sqlite3.Connection, time_ns: int) -> Fields | Denial:
-        assert db.execute("UPDATE meta SET created_ns = 1").rowcount == 1
+    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         return self.answer()
 
 
@@ -55,8 +56,9 @@ def test_an_allow_is_turned_around_inside_its_transaction(log: Log, make: Make) 
 def test_what_was_reserved_stays_with_the_open_decision(log: Log, make: Make) -> None:
     writer = log.writer()
     decision = make.decided(reservation=make.at_most(1))
-    assert writer.write_sync(decision).entry["reservation_json"] == '{"concurrent_requests":1}'
-    assert log.rows("SELECT reservation FROM open_decision") == [('{"concurrent_requests":1}',)]
+    reserved = writer.write_sync(decision).entry["reservation_json"]
+    assert json.loads(str(reserved))["scopes"] == ["all"]
+    assert log.rows("SELECT reservation FROM open_decision") == [(reserved,)]
     assert writer.write_sync(make.decided(reservation=make.at_most(1))).entry["allow"] is False
     writer.write_sync(make.completed(decision))
     assert writer.write_sync(make.decided(reservation=make.at_most(1))).entry["allow"] is True
@@ -71,27 +73,30 @@ def test_the_decisions_of_one_batch_see_each_other(log: Log, make: Make) -> None
     assert len(log.rows("SELECT * FROM open_decision")) == 7
 
 
-def test_what_a_reservation_writes_is_kept_only_with_what_it_reserves(log: Log, make: Make) -> None:
+def test_what_is_denied_or_fails_reserves_nothing(log: Log, make: Make) -> None:
     writer = log.writer()
-    [(created,)] = log.rows("SELECT created_ns FROM meta")
-    assert writer.write_sync(make.decided(reservation=Writing(Denial))).entry["allow"] is False
+    held = {"reservation_json": reservation(1, ["all"], tokens=5)}
+    denial = functools.partial(Denial, fields=held)
+    assert writer.write_sync(make.decided(reservation=Saying(denial))).entry["allow"] is False
     with pytest.raises(AuditError, match="a reservation failed: ZeroDivisionError"):
-        writer.write_sync(make.decided(reservation=Writing(fail)))
+        writer.write_sync(make.decided(reservation=Saying(fail)))
     impossible: list[Fields] = [{"allow": True}, {"not a name": 1}, {"limits_json": "x" * 50_000}]
     for fields in impossible:
         with pytest.raises(AuditError) as caught:
-            writer.write_sync(make.decided(reservation=Writing(functools.partial(dict, fields))))
+            writer.write_sync(make.decided(reservation=Saying(functools.partial(dict, fields | held))))
         assert caught.value.code == "bad_entry"
-    assert log.rows("SELECT created_ns FROM meta") == [(created,)]
-    assert writer.write_sync(make.decided(reservation=Writing(dict))).entry["allow"] is True
-    assert log.rows("SELECT created_ns FROM meta") == [(1,)]
+    assert log.rows("SELECT * FROM balance") == []
+    assert writer.write_sync(make.decided(reservation=Saying(functools.partial(dict, held)))).entry["allow"] is True
+    [(scope, amounts)] = log.rows("SELECT scope, amounts FROM balance")
+    balance = Balance.of(amounts)
+    assert (scope, balance.open, balance.at("tokens_day", 1)) == ("all", 1, (5, 5))
     assert len(log.rows("SELECT * FROM open_decision")) == 1
     assert log.verify().findings == []
 
 
 def test_a_reservation_that_fails_costs_no_neighbour(log: Log, make: Make) -> None:
     writer = log.writer()
-    answers: list[Reservation | None] = [None, Writing(fail), make.at_most(9)]
+    answers: list[Reservation | None] = [None, Saying(fail), make.at_most(9)]
     waiting = [writer.submit(make.decided(reservation=each)) for each in answers]
     assert [each.exception(10) is None for each in waiting] == [True, False, True]
 

@@ -295,9 +295,9 @@ def test_a_new_database_is_as_the_design_has_it(log: Log) -> None:
 
 def test_a_database_of_another_version_is_refused(log: Log, make: Make) -> None:
     log.writer().write_sync(make.change())
-    log.tamper("UPDATE meta SET schema = 2")
+    log.tamper("UPDATE meta SET schema = 3")
     for opens in (log.writer, log.verify, lambda: storage.connect(log.data.audit_db)):
-        with pytest.raises(AuditError, match="has schema 2") as caught:
+        with pytest.raises(AuditError, match="has schema 3") as caught:
             opens()
         assert caught.value.code == "audit_schema"
 

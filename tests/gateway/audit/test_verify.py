@@ -415,7 +415,7 @@ def test_without_a_log_nothing_is_verified(log: Log) -> None:
 
 
 def test_a_database_whose_logs_were_dropped_is_not_valid(copy: Copy, original: Original) -> None:
-    for table in ("private", "entry", "tile", "checkpoint", "log"):
+    for table in ("private", "entry", "tile", "checkpoint", "log", "balance"):
         copy.tamper(f"DELETE FROM {table}")
     with pytest.raises(AuditError, match="holds no log"):
         copy.verify()

@@ -18,9 +18,11 @@ import pytest
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
+from gateway.dataplane.measures import Measures
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -41,6 +43,7 @@ from gateway.settings import DataDirectory, Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook
+from gateway.usage.standing import Standing
 
 ORG = "default"
 ACTOR = "local:0"
@@ -343,17 +346,20 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(presence.close)
         reader = RegistryReader(data.registry_db)
         stack.callback(reader.close)
-        writer = AuditWriter(data, boot="boot_test", deployment="test")
+        measures = Measures(data.metrics / "boot_test", settings.metrics_agents)
+        writer = AuditWriter(data, boot="boot_test", deployment="test", observe=measures.committed)
         stack.push_async_callback(asyncio.to_thread, writer.close)
         client = UpstreamClient(settings)
         stack.push_async_callback(client.close)
-        refusals = Refusals(writer, presence.leave)
+        refusals = Refusals(writer, presence.leave, measures.refused)
         policies = PolicyCache(data.bundles)
         assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)
         stack.callback(references.close)
         contacts = Contacts(data.runtime_db, "boot_test")
         stack.callback(contacts.close)
+        standing = Standing(data.audit_db, lambda: writer.balances)
+        stack.callback(standing.close)
         stack.callback(asyncio.create_task(contacts.run()).cancel)
         prices = PriceBook(settings)
         plane = DataPlane(
@@ -366,8 +372,10 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             refusals=refusals,
             contacts=contacts,
             client=client,
+            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             contents=Contents(vault, settings.content_max_bytes),
+            measures=measures,
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()

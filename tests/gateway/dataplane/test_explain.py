@@ -241,7 +241,7 @@ def test_a_whole_log_is_judged_again(run: Callable[..., None], tmp_path: Path) -
             if isinstance(intent, Decided):
                 lies.append(intent.event_id)
                 code = "policy_denied" if intent.allow else "allowed"
-                intent = replace(intent, allow=not intent.allow, reason=code, reasons=(), open=False)
+                intent = replace(intent, allow=not intent.allow, reason=code, reasons=(), open=False, reservation=None)
             return await self._real.write(intent)
 
     async def ask(gateway: Gateway) -> None:

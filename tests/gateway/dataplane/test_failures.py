@@ -474,7 +474,7 @@ def test_a_server_that_ignores_its_cap_is_on_record(run: Run, streaming: bool) -
         decided, completed = await gateway.entries()
         assert decided["max_output_tokens"] == 50
         assert (completed["outcome"], completed["output_tokens"]) == ("cap_exceeded", 51)
-        assert completed["detail"] == "the answer has 51 output tokens, the policies allow 50"
+        assert completed["detail"] == "the answer has 51 output tokens, its limit was 50"
 
     run(test)
 

@@ -184,7 +184,7 @@ def test_the_same_bundle_as_grant_and_guard(court: Court) -> None:
         pytest.param("allow := true\n\nobligation := {}", "policy_bad_decision", id="a misspelt rule"),
         pytest.param("allow := true\n\n_x := 1\n\nf(x) := x + 1", "allowed", id="a private rule and a function"),
         pytest.param("allow := true\n\nsub.x := 1", "policy_bad_decision", id="an inner package"),
-        pytest.param('allow := true\n\nlimits := {"requests_per_minute": 1}', "policy_unsupported", id="a limit"),
+        pytest.param('allow := true\n\nlimits := {"requests_per_minute": 1}', "allowed", id="a limit"),
         pytest.param(
             'allow := true\n\nrequire_approval contains {"reason": "x"} if input.no',
             "allowed",

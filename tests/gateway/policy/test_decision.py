@@ -30,14 +30,18 @@ def cases(name: str) -> list[Any]:
     return [pytest.param(case, id=case["note"]) for case in yaml.safe_load((HERE / name).read_text("utf-8"))]
 
 
-def verdict_of(case: dict[str, Any]) -> tuple[str, tuple[str, ...], dict[str, Any]]:
-    return case["code"], tuple(case.get("reasons", ())), case.get("obligations", {})
+def expected(case: dict[str, Any]) -> tuple[str, tuple[str, ...], dict[str, Any], dict[str, int]]:
+    return case["code"], tuple(case.get("reasons", ())), case.get("obligations", {}), case.get("limits", {})
+
+
+def members(verdict: Verdict) -> tuple[str, tuple[str, ...], dict[str, Any], dict[str, int]]:
+    return verdict.code, verdict.reasons, verdict.obligations.document(), dict(verdict.limits)
 
 
 @pytest.mark.parametrize("case", cases("reading.yaml"))
 def test_reading(case: dict[str, Any]) -> None:
     verdict = read(case["document"], case.get("effect", "grant"))
-    assert (verdict.code, verdict.reasons, verdict.obligations.document()) == verdict_of(case), verdict.detail
+    assert members(verdict) == expected(case), verdict.detail
     # A policy author must be told what is wrong; what a policy says speaks for itself.
     assert bool(verdict.detail) == (verdict.code in ("policy_bad_decision", "policy_unsupported"))
 
@@ -48,7 +52,7 @@ def test_combining(case: dict[str, Any]) -> None:
     bound += [("guard", read(document, "guard")) for document in case.get("guards", ())]
     for order in (bound, bound[::-1]):
         verdict = combine(order)
-        assert (verdict.code, verdict.reasons, verdict.obligations.document()) == verdict_of(case), verdict.detail
+        assert members(verdict) == expected(case), verdict.detail
         if "detail" in case:
             assert verdict.detail == case["detail"]
 
@@ -124,7 +128,7 @@ def may_go_ahead(bound: list[tuple[Effect, Any]]) -> bool:
             return False
         if effect == "grant" and document.get("allow") is not True:
             return False
-        if document.get("deny") or document.get("require_approval") or document.get("limits"):
+        if document.get("deny") or document.get("require_approval"):
             return False
     # No model and no header may have two values.
     obligations = [document.get("obligations", {}) for _, document in bound]

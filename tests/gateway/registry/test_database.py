@@ -25,10 +25,11 @@ from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS
 from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstream_routes import NewMember, set_route
+from gateway.registry.usage_limits import set_limit
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
-CHANGES = {**FIRST_CHANGES, **r0006.CHANGES}
+CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",)}
 
 
 def execute(home: Home, statement: str) -> int:
@@ -95,6 +96,7 @@ def fill(home: Home) -> None:
         home.registry, home.vault, actor=ACTOR, organization=ORG, name="openai", provider="openai",
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
+    set_limit(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", name="tokens_per_day", value=1)
     set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
 
 

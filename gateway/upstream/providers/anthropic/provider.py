@@ -109,7 +109,8 @@ class Anthropic:
 
 def _error(denied: Denied) -> dict[str, object]:
     kind = _ERROR_TYPES.get(denied.reason.status, "api_error")
-    return {"type": "error", "error": {"type": kind, "message": denied.text, "code": denied.code}}
+    facts = {} if denied.facts is None else {"details": denied.facts}
+    return {"type": "error", "error": {"type": kind, "message": denied.text, "code": denied.code, **facts}}
 
 
 def _betas(head: Head) -> tuple[str, ...]:

@@ -116,17 +116,21 @@ class Gemini:
 
 
 def _error(denied: Denied) -> dict[str, object]:
-    info = {
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        "reason": denied.code,
-        "domain": "agent-identity-gateway",
-    }
+    details: list[object] = [
+        {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": denied.code,
+            "domain": "agent-identity-gateway",
+        }
+    ]
+    if denied.facts is not None:
+        details.append({"@type": "type.googleapis.com/google.protobuf.ListValue", "value": denied.facts})
     status = denied.reason.status
     return {
         "error": {
             "code": status,
             "message": denied.text,
             "status": _STATUSES.get(status, "UNAVAILABLE"),
-            "details": [info],
+            "details": details,
         }
     }

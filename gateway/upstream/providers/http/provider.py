@@ -90,7 +90,8 @@ class Http:
         return DocumentTap(_nothing, expected=kind == b"application/json")
 
     def error(self, denied: Denied) -> bytes:
-        return orjson.dumps({"error": {"message": denied.text, "type": "gateway_error", "code": denied.code}})
+        facts = {} if denied.facts is None else {"details": denied.facts}
+        return orjson.dumps({"error": {"message": denied.text, "type": "gateway_error", "code": denied.code, **facts}})
 
     def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
         return b""  # its answers are documents

@@ -163,4 +163,5 @@ class OpenAI:
 
 def _error(denied: Denied) -> dict[str, object]:
     kind = _ERROR_TYPES.get(denied.reason.status, "server_error")
-    return {"error": {"message": denied.text, "type": kind, "param": None, "code": denied.code}}
+    facts = {} if denied.facts is None else {"details": denied.facts}
+    return {"error": {"message": denied.text, "type": kind, "param": None, "code": denied.code, **facts}}

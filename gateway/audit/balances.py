@@ -1,0 +1,290 @@
+"""Balances: what has been used and what is reserved, as a function of the entries of a log.
+
+A `decided` entry that stays open says in `reservation_json` which scopes it counts in and how much of them it reserves.
+Its `completed` entry says what that was settled at. So every balance follows from the leaves. The table `balance` is an
+index of them: `transaction.py` keeps it in the transaction of each entry, and `verify.py` computes it again.
+
+A *scope* is a name, such as `agent:agt_1` or `team:research`, within one organization; what names mean is decided by
+whoever reserves (`gateway/usage/`). A call counts in the windows in which it was decided. When it is settled after such
+a window has ended, that window is history, and no later one is charged. Windows begin at whole UTC minutes, hours, days
+and months. A clock that is set back does not open a window again. Specification: docs/limits.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from gateway.audit.entry import MAX_INTEGER, Entry, Scalar
+
+METRICS: Final = ("requests", "tokens", "spend_nanousd")
+WINDOWS: Final = ("minute", "hour", "day", "month")
+MINUTE_NS: Final = 60 * 10**9
+
+_N: Final = len(WINDOWS)
+_ALL: Final = len(METRICS) * _N
+_MOST: Final = 2**62  # a provider may report anything, and integers of databases have 64 bits
+
+OPEN: Final = "open"
+USED: Final = tuple(f"{metric}_{window}" for metric in METRICS for window in WINDOWS)
+# A request is used as soon as it is decided, so none is ever reserved.
+RESERVED: Final = tuple(f"reserved_{metric}_{window}" for metric in METRICS[1:] for window in WINDOWS)
+
+_PLACE: Final = {name: place for place, name in enumerate(USED)}
+
+Amounts: TypeAlias = tuple[int, int, int]
+"""Requests, tokens and nano-dollars."""
+
+VALUES: Final = ("minute", OPEN, *USED, *RESERVED)
+"""What a balance is made of, in this order. `minute` is counted from 1970."""
+
+_FIND: Final = "SELECT amounts FROM balance WHERE organization = ? AND scope = ?"
+_WRITE: Final = """
+INSERT INTO balance (organization, scope, amounts) VALUES (?, ?, ?)
+ON CONFLICT (organization, scope) DO UPDATE SET amounts = excluded.amounts
+"""
+TABLE: Final = """
+-- What the open and closed decisions of each scope add up to: a JSON array of integers (`balances.VALUES`). As columns
+-- they would make a call cost twice as much, because every call reads and writes several rows.
+CREATE TABLE balance (
+    organization TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    amounts TEXT NOT NULL,
+    PRIMARY KEY (organization, scope)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@functools.lru_cache(maxsize=64)
+def windows(minute: int) -> tuple[int, int, int, int]:
+    """The numbers of the minute, hour, day and month that a minute since 1970 is in."""
+    date = time.gmtime(minute * 60)
+    return minute, minute // 60, minute // 1440, date.tm_year * 12 + date.tm_mon - 1
+
+
+class Balance:
+    """The balance of one scope.
+
+    `open` are the decisions that are not closed. `used` holds what was spent and what is reserved together, metric by
+    metric and in each the four windows; `reserved` is the reserved part of tokens and spend. What was added in all four
+    windows of `minute` is kept apart until it is written (`_more`, `_held`), because that is nearly everything.
+    """
+
+    __slots__ = ("_held", "_more", "_reserved", "_used", "minute", "open")
+
+    def __init__(self, values: list[int] | None = None) -> None:
+        if values is None:
+            values = [0] * len(VALUES)
+        self.minute, self.open = values[0], values[1]
+        self._used = values[2 : 2 + _ALL]
+        self._reserved = values[2 + _ALL :]
+        self._more = [0, 0, 0]
+        self._held = [0, 0]
+
+    @classmethod
+    def of(cls, text: str) -> Balance:
+        """The balance of a stored row."""
+        return cls(orjson.loads(text))
+
+    def values(self) -> list[int]:
+        """The balance in the order of `VALUES`."""
+        self._add_up()
+        return [self.minute, self.open, *self._used, *self._reserved]
+
+    def at(self, counter: str, minute: int) -> tuple[int, int]:
+        """What is used of one counter, and how much of that is reserved, in the window that `minute` is in.
+
+        A counter is one of `USED`, or `OPEN` for the decisions that are not closed.
+        """
+        if counter == OPEN:
+            return self.open, self.open
+        place = _PLACE[counter]
+        if minute != self.minute and windows(minute)[place % _N] > windows(self.minute)[place % _N]:
+            return 0, 0
+        used = self._used[place] + self._more[place // _N]
+        return used, self._reserved[place - _N] + self._held[place // _N - 1] if place >= _N else 0
+
+    def reserve(self, minute: int, tokens: int, spend: int) -> None:
+        """One more decision is open, which counts in the windows of `minute`; that is never before `self.minute`."""
+        if minute > self.minute:
+            self._begin(minute)
+        self.open += 1
+        more, held = self._more, self._held
+        more[0] += 1
+        more[1] += tokens
+        more[2] += spend
+        held[0] += tokens
+        held[1] += spend
+
+    def settle(self, minute: int, reserved: Amounts, settled: Amounts) -> None:
+        """A decision of this minute, which had reserved so much, is closed at what it is settled at."""
+        self.open -= 1
+        requests, tokens, spend = settled[0] - reserved[0], settled[1] - reserved[1], settled[2] - reserved[2]
+        if minute == self.minute:
+            more, held = self._more, self._held
+            more[0] += requests
+            more[1] += tokens
+            more[2] += spend
+            held[0] -= reserved[1]
+            held[1] -= reserved[2]
+            return
+        self._add_up()
+        mine, its = windows(self.minute), windows(minute)
+        for window in range(_N):
+            if mine[window] == its[window]:
+                self._add(window, (requests, tokens, spend), (-reserved[1], -reserved[2]))
+
+    def _add(self, window: int, used: Sequence[int], reserved: Sequence[int]) -> None:
+        for metric, amount in enumerate(used):
+            place = metric * _N + window
+            self._used[place] = min(self._used[place] + amount, _MOST)
+        for metric, amount in enumerate(reserved):
+            self._reserved[metric * _N + window] += amount
+
+    def _add_up(self) -> None:
+        """Put what was kept apart into its windows."""
+        if any(self._more) or any(self._held):
+            for window in range(_N):
+                self._add(window, self._more, self._held)
+            self._more, self._held = [0, 0, 0], [0, 0]
+
+    def _begin(self, minute: int) -> None:
+        """Begin the windows that `minute` is in and the last one was not."""
+        self._add_up()
+        for window, (old, new) in enumerate(zip(windows(self.minute), windows(minute), strict=True)):
+            if new > old:
+                self._used[window::_N] = [0] * len(METRICS)
+                self._reserved[window::_N] = [0] * (len(METRICS) - 1)
+        self.minute = minute
+
+
+Key: TypeAlias = tuple[str, str]
+"""Organization and scope."""
+
+
+class Balances:
+    """The balances that one transaction touches: each is read once, and written once if it changed.
+
+    Also the whole of them while a log is verified: then there is no database, and all begin with nothing.
+    """
+
+    def __init__(self, db: sqlite3.Connection | None = None, known: dict[Key, Balance] | None = None) -> None:
+        """`known` are balances that are as they are in the database: they need not be read."""
+        self._db = db
+        self.changed: dict[Key, Balance] = {}
+        # What `write` has written, as values that no longer change.
+        self.written: dict[Key, list[int]] = {}
+        self.found: dict[Key, Balance] = {} if known is None else known
+
+    def get(self, organization: str, scope: str) -> Balance:
+        """A balance as it is now, to be read only."""
+        key = organization, scope
+        balance = self.found.get(key)
+        if balance is None:
+            row = None if self._db is None else self._db.execute(_FIND, key).fetchone()
+            balance = self.found[key] = Balance() if row is None else Balance.of(row[0])
+        return balance
+
+    def reserve(self, entry: Mapping[str, Scalar]) -> None:
+        """Take account of a `decided` entry that stays open."""
+        reservation = reservation_of(entry.get("reservation_json"))
+        if reservation is None:
+            return
+        organization, minute = str(entry["org"]), reservation["minute"]
+        tokens, spend = reservation["tokens"], reservation["spend_nanousd"]
+        for scope in reservation["scopes"]:
+            balance = self.changed[organization, scope] = self.get(organization, scope)
+            balance.reserve(minute, tokens, spend)
+
+    def settle(self, organization: str, reservation: Mapping[str, Any], settled: Amounts) -> None:
+        """Take account of a closing: what its decision had reserved becomes what it was settled at."""
+        reserved = full(reservation)
+        for scope in reservation["scopes"]:
+            balance = self.changed[organization, scope] = self.get(organization, scope)
+            balance.settle(reservation["minute"], reserved, settled)
+
+    def write(self, write: Callable[[str, tuple[object, ...]], object]) -> None:
+        """Write every balance that changed, in the order of their names."""
+        for key in sorted(self.changed):
+            values = self.written[key] = self.changed[key].values()
+            write(_WRITE, (*key, orjson.dumps(values).decode()))
+
+
+def reservation_of(text: object) -> dict[str, Any] | None:
+    """The reservation in a `reservation_json`; None if there is none, or it counts in no balance."""
+    if not isinstance(text, str):
+        return None
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) and "scopes" in found else None
+
+
+def number(amount: int) -> int | str:
+    """An amount as a document of the log has it: those beyond 2**53-1 as text."""
+    return amount if amount <= MAX_INTEGER else str(amount)
+
+
+def full(reservation: Mapping[str, Any]) -> Amounts:
+    """All that was reserved: what an unknown outcome is settled at."""
+    return 1, reservation["tokens"], reservation["spend_nanousd"]
+
+
+def settlement(reservation: Mapping[str, Any], settled: Amounts | None) -> tuple[Amounts, Entry]:
+    """What a closing settles a reservation at, None being all of it; and the members of its entry that say so."""
+    amounts = full(reservation) if settled is None else settled
+    amounts = (amounts[0], min(amounts[1], MAX_INTEGER), min(amounts[2], MAX_INTEGER))
+    return amounts, {
+        "settled_requests": amounts[0],
+        "settled_tokens": amounts[1],
+        "settled_nanousd": amounts[2],
+    }
+
+
+def settled_of(entry: Mapping[str, Scalar]) -> Amounts | None:
+    """What a `completed` entry says that its reservation was settled at; None if it says nothing or no amounts."""
+    found = [entry.get(name) for name in ("settled_requests", "settled_tokens", "settled_nanousd")]
+    requests, tokens, spend = found
+    if type(requests) is int and type(tokens) is int and type(spend) is int and min(requests, tokens, spend) >= 0:
+        return requests, tokens, spend
+    return None
+
+
+def read_all(db: sqlite3.Connection) -> Iterable[tuple[Key, object]]:
+    """Every stored balance, for verification: its `amounts` may be anything."""
+    for organization, scope, amounts in db.execute("SELECT organization, scope, amounts FROM balance"):
+        yield (organization, scope), amounts
+
+
+def find(db: sqlite3.Connection, organization: str, scope: str) -> Balance | None:
+    """The committed balance of a scope, outside of any transaction of the writer."""
+    row = db.execute(_FIND, (organization, scope)).fetchone()
+    return None if row is None else Balance.of(row[0])
+
+
+def differences(amounts: object, due: Balance) -> list[str]:
+    """How the stored amounts differ from the balance that the entries make, value by value."""
+    try:
+        stored = json.loads(amounts) if isinstance(amounts, str) else None
+    except ValueError:
+        stored = None
+    if not isinstance(stored, list) or len(stored) != len(VALUES):
+        return ["it cannot be read"]
+    names = ("minute", "open decisions", *map(_spoken, USED), *map(_spoken, RESERVED))
+    return [
+        f"{name}: {have!r} is stored, the entries make {want}"
+        for name, have, want in zip(names, stored, due.values(), strict=True)
+        if type(have) is not int or have != want
+    ]
+
+
+def _spoken(column: str) -> str:
+    metric, _, window = column.removeprefix("reserved_").rpartition("_")
+    return f"{'reserved ' if column.startswith('reserved_') else ''}{metric} in the {window}"

@@ -1,0 +1,204 @@
+"""Between a request and the limits: what a call reserves, its output limit where it has none, what it is settled at.
+
+`gateway/dataplane/proxy.py` asks in steps 5, 6 and 9. What limits are is in `gateway/usage/`.
+Specification: docs/limits.md.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+
+from gateway.audit.balances import MINUTE_NS, Amounts
+from gateway.audit.entry import Entry
+from gateway.call import Call
+from gateway.dataplane.exchange import Exchange
+from gateway.errors import Denied
+from gateway.identity.principals import Principal
+from gateway.policy.authorization import Authorization, refused
+from gateway.policy.decision import Verdict
+from gateway.policy.obligations import Obligations, together
+from gateway.upstream.routing import Destination
+from gateway.usage import bounds, limits
+from gateway.usage.limits import Applied
+from gateway.usage.price_book import PriceBook
+from gateway.usage.prices import Price
+from gateway.usage.reservation import CallReservation
+from gateway.usage.standing import Standing
+
+LEAST_OUTPUT: Final = 16
+"""The smallest output limit that the gateway sets: some providers take no smaller one."""
+SENSIBLE_WAIT: Final = 60
+"""Seconds after which a client may try again by itself."""
+_UNLIMITED_INPUT: Final = 100_000  # tokens; the body of a call that no limit bounds can be megabytes of images
+# Answers by which a provider says that it has not carried out the request, so that it charges nothing.
+_DECLINED: Final = frozenset({*range(400, 500), 503, 529})
+_WHOLE: Final = frozenset({"ok", "cap_exceeded"})
+
+Apply = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]
+
+
+class Budget:
+    """What one worker needs to count calls and to hold limits. May be used from several threads."""
+
+    def __init__(self, standing: Standing, prices: PriceBook, *, default_output: int) -> None:
+        self._standing = standing
+        self._prices = prices
+        self._default_output = default_output
+
+    def usage(self, principal: Principal, now_ns: int) -> Mapping[str, Any]:
+        """What the agent has used, as policies see it."""
+        return self._standing.usage(principal.organization, f"agent:{principal.agent_id}", now_ns)
+
+    def with_output_limit(
+        self, found: Authorization, principal: Principal, call: Call, destination: Destination, apply: Apply
+    ) -> tuple[Authorization, int | None]:
+        """The authorization with an output limit of the gateway's own, where a limit needs one and the call has none.
+
+        It is the setting, or what is left of the limits if that is less, so that the last calls still go through.
+        """
+        if call.max_output_tokens is not None or not bounds.asks_a_model(call):
+            return found, None
+        applied = [each for each in self._applying(found, principal, call) if _needs_a_bound(each)]
+        if not applied or not apply(call, Obligations(max_output_tokens=self._default_output))[1]:
+            return found, None  # nothing needs a limit, or it is a call without output
+        cap = min(found.obligations.max_output_tokens or self._default_output, self._default_output)
+        room = self._room(applied, principal, _as_obliged(found, call), destination, found.now_ns)
+        cap = min(cap, max(room, LEAST_OUTPUT))
+        obligations = together([found.obligations, Obligations(max_output_tokens=cap)])
+        return replace(found, obligations=obligations), cap
+
+    def reserve(
+        self, found: Authorization, principal: Principal, call: Call, destination: Destination
+    ) -> tuple[Authorization, CallReservation | None]:
+        """What the call reserves as it will be forwarded; or the authorization refused, if a limit cannot hold it."""
+        applied = self._applying(found, principal, call)
+        tokens = spend = 0
+        if bounds.asks_a_model(call):
+            prices = self._priced(principal, call, destination, found.now_ns)
+            strict = next((each for each in applied if _needs_a_bound(each)), None)
+            if strict is None:
+                # Nothing holds this call back: it counts so much only if it is never known what it used.
+                into, out = min(len(call.raw), _UNLIMITED_INPUT), call.max_output_tokens or self._default_output
+                spend = _ceiling(prices, call, into, out, modalities=None)
+            elif unbounded := bounds.unbounded(call):
+                why = f"it has {unbounded}, which may be any number of tokens"
+                return refused(found, _unenforceable(strict, why)), None
+            else:
+                # A call that still has no output limit is one without output.
+                into, out = bounds.input_tokens(call), call.max_output_tokens or 0
+                spend = _ceiling(prices, call, into, out, modalities=())
+                money = next((each for each in applied if limits.is_spend(each.name)), None)
+                if money is not None and None in prices.values():
+                    unpriced = next(model for model, price in prices.items() if price is None)
+                    why = f"the model `{unpriced}` has no price: `gateway prices` shows and sets prices"
+                    return refused(found, _unenforceable(money, why)), None
+            tokens = into + out
+        return found, CallReservation(
+            organization=principal.organization,
+            scopes=limits.all_scopes(principal, applied),
+            limits=applied,
+            tokens=tokens,
+            spend_nanousd=spend,
+        )
+
+    def _applying(self, found: Authorization, principal: Principal, call: Call) -> tuple[Applied, ...]:
+        return limits.applying(principal, found.limits, _as_obliged(found, call))
+
+    def _priced(
+        self, principal: Principal, call: Call, destination: Destination, now_ns: int
+    ) -> dict[str, Price | None]:
+        """The price of every model that the call names."""
+        find = self._prices.table.find
+        return {
+            model: find(destination.preset, destination.name, model, now_ns, principal.organization)
+            for model in call.models
+        }
+
+    def _room(
+        self, applied: list[Applied], principal: Principal, call: Call, destination: Destination, now_ns: int
+    ) -> int:
+        """The most output tokens that all of these limits have room for at this moment; less than 1 if they have none.
+
+        More than the setting are of no interest.
+        """
+        room, into = self._default_output, bounds.input_tokens(call)
+        prices = self._priced(principal, call, destination, now_ns)
+        for limit in applied:
+            balance = self._standing.balance(principal.organization, limit.scope, now=True)
+            used, _ = balance.at(limit.counter, max(now_ns // MINUTE_NS, balance.minute))
+            left = limit.at(now_ns) - used
+            if limits.is_tokens(limit.name):
+                room = min(room, left - into)
+            else:
+                cost = functools.partial(_ceiling, prices, call, into, modalities=())
+                room = bisect.bisect_right(range(max(room, 0) + 1), left, key=cost) - 1
+        return room
+
+
+def _as_obliged(found: Authorization, call: Call) -> Call:
+    """The call with the model that policies put in the place of its own."""
+    model = found.obligations.model
+    return call if model is None else replace(call, model=model, models=(model,))
+
+
+def _ceiling(
+    prices: Mapping[str, Price | None], call: Call, into: int, out: int, *, modalities: Collection[str] | None
+) -> int:
+    """The most that the call can cost: by the dearest of its models, since the provider may use any."""
+    asked = (call.body or {}).get("service_tier")
+    tier = "" if asked is None else asked if isinstance(asked, str) and asked != "auto" else None
+    known = [price for price in prices.values() if price is not None]
+    return max((price.ceiling(into, out, service_tier=tier, modalities=modalities) for price in known), default=0)
+
+
+def settled(exchange: Exchange, outcome: str) -> Amounts | None:
+    """What a call that has ended is settled at: by its usage if all of that is known, otherwise None: in full."""
+    reservation, usage = exchange.reservation, exchange.report.usage
+    if exchange.unsent:
+        return 0, 0, 0
+    if reservation is None or reservation.tokens == 0:
+        return 1, 0, exchange.cost_nanousd or 0  # it asked no model
+    if outcome == "provider_error" and exchange.upstream_status in _DECLINED:
+        return 1, 0, 0
+    tokens = None if usage is None else usage.input + usage.output
+    spend = exchange.cost_nanousd
+    if outcome in _WHOLE:
+        if tokens is None and spend is None:
+            return None
+        # What costs something and reports no tokens is not sold by them, such as seconds of sound.
+        return 1, tokens or 0, reservation.spend_nanousd if spend is None else spend
+    # What was reported before the answer broke off may be less than what the provider charges for, but not more.
+    return 1, max(tokens or 0, reservation.tokens), max(spend or 0, reservation.spend_nanousd)
+
+
+def refusal(entry: Entry) -> Denied:
+    """The refusal of a call whose reservation was turned down, according to the entry that says so."""
+    reasons = orjson.loads(str(entry["reasons_json"]))
+    facts = orjson.loads(str(entry.get("limits_json") or "null"))
+    waits = [each["retry_after_seconds"] for each in facts or ()]
+    if not waits or None in waits:
+        # A wait does not help if one of them never has room for this call.
+        return Denied(str(entry["reason"]), reasons=reasons, facts=facts, retry=None if facts is None else False)
+    wait = max(waits)
+    return Denied(
+        str(entry["reason"]),
+        reasons=reasons,
+        facts=facts,
+        retry=wait <= SENSIBLE_WAIT,
+        headers=[(b"retry-after", b"%d" % wait)],
+    )
+
+
+def _needs_a_bound(limit: Applied) -> bool:
+    return limits.is_tokens(limit.name) or limits.is_spend(limit.name)
+
+
+def _unenforceable(limit: Applied, why: str) -> Verdict:
+    reason = f"{limit.subject} has the limit `{limit.name}`, which cannot be held for this request: {why}"
+    return Verdict("limit_unenforceable", reasons=(reason,))

@@ -1,0 +1,149 @@
+"""`GET /metrics` on the control listener: what the workers count, and what the control process knows of the whole.
+
+The page is for everybody who reaches the control listener, as the health pages are: it names organizations, upstreams,
+models and agents, and says nothing about the content of any request. Specification: docs/observability.md.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+
+from sqlmodel import col, select
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.audit import storage
+from gateway.dataplane import contacts
+from gateway.dataplane.contacts import Contact
+from gateway.dataplane.measures import MAX_MODELS
+from gateway.errors import GatewayError
+from gateway.http import refusal
+from gateway.processes import status
+from gateway.processes.version import version
+from gateway.registry import queries
+from gateway.registry.database import Registry
+from gateway.registry.models import Organization, Upstream
+from gateway.settings import Settings
+from gateway.storage.liveness import LiveBoots
+from gateway.telemetry import collection
+from gateway.telemetry.exposition import Bounds, Gauge, render
+
+
+class Metrics:
+    """Renders the page and keeps the workers' files few. Its methods block: call them from a thread."""
+
+    def __init__(self, settings: Settings, registry: Registry, failing: Callable[[], list[str]]) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._failing = failing
+        self._live = LiveBoots(settings.data)
+        self._bounds = Bounds(settings.metrics_agents, MAX_MODELS)
+        self._one = threading.Lock()  # one page, or one tidying, at a time
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """The page and its content type."""
+        with self._one:
+            totals = collection.collect(self._settings.data.metrics, self._live)
+            gauges = [
+                *self._of_processes(len(totals.alive)),
+                *self._of_upstreams(),
+                *self._of_policies(),
+                *self._of_log(),
+            ]
+            return render(totals, self._bounds, gauges, accept)
+
+    def tidy(self) -> None:
+        """Put the files of workers that have ended into one."""
+        with self._one:
+            collection.fold(self._settings.data.metrics, self._live)
+
+    def _of_processes(self, alive: int) -> list[Gauge]:
+        build = Gauge("aig_build_info", "The version of the gateway; always 1.", ("version",))
+        build.set(1, version())
+        up = Gauge("aig_workers_up", "Data workers that are running.")
+        up.set(alive)
+        wanted = Gauge("aig_workers_configured", "Data workers that should run.")
+        wanted.set(self._settings.workers)
+        failing = Gauge("aig_duty_failing", "Duties of the control process that failed when last done.", ("duty",))
+        for name in self._failing():
+            failing.set(1, name)
+        return [build, up, wanted, failing]
+
+    def _of_upstreams(self) -> list[Gauge]:
+        labels = ("organization", "upstream")
+        good = Gauge("aig_upstream_last_success_timestamp_seconds", "When an upstream answered well last.", labels)
+        bad = Gauge("aig_upstream_last_error_timestamp_seconds", "When a call to an upstream failed last.", labels)
+        open_ = Gauge("aig_upstream_open_breakers", "Workers that send an upstream no calls for now.", labels)
+        statement = select(Upstream.id, Organization.name, Upstream.name).where(
+            col(Upstream.organization_id) == col(Organization.id)
+        )
+        with self._registry.read() as session:
+            rows = session.exec(statement.order_by(col(Organization.name), col(Upstream.name))).all()
+        seen, breakers = contacts.read(self._settings.data.runtime_db), status.open_breakers(self._settings.data)
+        for id_, organization, name in rows:
+            contact = seen.get(id_, Contact())
+            if contact.success_ns:
+                good.set(contact.success_ns / 1e9, organization, name)
+            if contact.error_ns:
+                bad.set(contact.error_ns / 1e9, organization, name)
+            open_.set(len(breakers.get(id_, ())), organization, name)
+        return [good, bad, open_]
+
+    def _of_policies(self) -> list[Gauge]:
+        age = Gauge("aig_policy_activation_age_seconds", "How long the policies in force have been in force.")
+        active = queries.activation(self._registry)
+        if active is not None:
+            age.set(max(0.0, (time.time_ns() - active.created_ns) / 1e9))
+        return [age]
+
+    def _of_log(self) -> list[Gauge]:
+        checkpoint = Gauge("aig_audit_checkpoint_age_seconds", "Time since anything of the log was signed.")
+        entries = Gauge("aig_audit_entries", "Entries of all logs.")
+        unsigned = Gauge("aig_audit_unsigned_entries", "Entries that no checkpoint signs yet.")
+        waiting = Gauge("aig_audit_unsigned_age_seconds", "Age of the oldest unsigned entry; 0 if all are signed.")
+        decisions = Gauge("aig_audit_open_decisions", "Decisions whose outcome is not recorded yet.")
+        data, now_ns = self._settings.data, time.time_ns()
+        with suppress(GatewayError, sqlite3.Error):  # `/readyz` and the duties say what is wrong
+            with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+                logs = [status.log_of(db, head) for head in storage.heads(db)]
+                (still_open,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
+            entries.set(sum(each.size for each in logs))
+            unsigned.set(sum(each.size - each.signed for each in logs))
+            oldest = min(
+                (each.unsigned_since_ns for each in logs if each.unsigned_since_ns is not None), default=now_ns
+            )
+            waiting.set(max(0.0, (now_ns - oldest) / 1e9))
+            decisions.set(still_open)
+        with suppress(OSError):  # nothing was ever signed
+            checkpoint.set(max(0.0, (now_ns - data.signer_state.stat().st_mtime_ns) / 1e9))
+        return [checkpoint, entries, unsigned, waiting, decisions]
+
+
+class MetricsPage:
+    """The ASGI application in front of another one: it answers `GET /metrics`."""
+
+    def __init__(self, app: ASGIApp, page: Callable[[str], tuple[bytes, str]]) -> None:
+        self._app = app
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/metrics":
+            await self._app(scope, receive, send)
+            return
+        accept = ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
+        status_code, content_type = 200, "application/json"
+        try:
+            body, content_type = await run_in_threadpool(self._page, accept)
+        except GatewayError as error:
+            status_code, body = 503, refusal.document(error.message, error.code)
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,93 @@
+"""The worst case of a call: the most tokens that its input can be, and whether it has a bound at all.
+
+A tokenizer makes at least one byte of text into each token, so the bytes of what a model can see are an upper bound of
+its tokens; the marks that a provider puts around messages and tools are added. Content that is not text, tools that the
+provider runs itself and state that it keeps can be of any size: such a call has no bound.
+Specification: docs/limits.md.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any, Final
+
+from gateway.call import Call
+
+OF_A_CALL: Final = 8
+"""Tokens that a provider adds to each call: its beginning, and the head of the answer."""
+OF_AN_OBJECT: Final = 4
+"""Tokens around each message or part of one, besides its role, which counts as text."""
+OF_TOOLS: Final = 1024
+"""The text by which a provider tells its model how to call tools."""
+OF_A_TOOL: Final = 64
+
+# Members of a body that steer the provider and that no model sees.
+_SETTINGS: Final = frozenset(
+    {
+        *("model", "models", "stream", "stream_options", "store", "user", "metadata", "seed", "service_tier"),
+        *("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stop", "stop_sequences"),
+        *("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs"),
+        *("top_logprobs", "parallel_tool_calls", "reasoning_effort", "safety_identifier", "prompt_cache_key"),
+        *("prompt_cache_retention", "encoding_format", "dimensions", "anthropic_version", "background", "include"),
+        *("truncation", "thinking", "verbosity", "safetySettings", "safety_settings"),
+    }
+)
+# Names that give a message its form; those of other members count as text.
+_FORM: Final = frozenset({"role", "content", "type", "text", "parts", "name", "cache_control"})
+# Routes that take a model and make no tokens: they only count.
+_COUNTING: Final = ("count_tokens", "countTokens", "input_tokens")
+
+
+def asks_a_model(call: Call) -> bool:
+    """Whether a call can use tokens at all."""
+    if call.method != "POST" or call.action.endswith(_COUNTING):
+        return False
+    return call.model is not None or bool(call.references)
+
+
+def input_tokens(call: Call) -> int:
+    """The most input tokens of a call that is not unbounded, as it will be forwarded."""
+    tokens = OF_A_CALL
+    if call.tools:
+        tokens += OF_TOOLS + OF_A_TOOL * len(call.tools)
+    if call.body is None:
+        return tokens + len(call.raw)
+    for name, value in call.body.items():
+        if name not in _SETTINGS:
+            tokens += _size(value)
+    return tokens
+
+
+def unbounded(call: Call) -> str:
+    """What in a call has no bound; empty if all of it has one."""
+    if call.modalities:
+        return f"content that is not text ({', '.join(call.modalities)})"
+    if call.references:
+        kinds = sorted({each.kind for each in call.references})
+        return f"state that the provider keeps ({', '.join(kinds)})"
+    if hosted := sorted({tool.type for tool in call.tools if not tool.name or tool.server or tool.type == "mcp"}):
+        return f"tools that the provider runs ({', '.join(hosted)})"
+    return ""
+
+
+def _size(value: Any) -> int:
+    """The most tokens that a value of a body can be."""
+    kind = value.__class__
+    if kind is str:
+        return text_size(value)
+    if kind is dict:
+        names = sum(text_size(name) for name in value if name not in _FORM)
+        return OF_AN_OBJECT + names + sum(map(_size, value.values()))
+    if kind is list:
+        return sum(map(_size, value))
+    return len(str(value))
+
+
+def text_size(text: str) -> int:
+    """The bytes of a text, also of the form that some tokenizers bring it into first."""
+    if text.isascii():
+        return len(text)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if unicodedata.is_normalized("NFKC", text):
+        return size
+    return max(size, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))

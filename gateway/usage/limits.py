@@ -1,0 +1,120 @@
+"""Limits: their names, what each of them counts, and which of them apply to a call.
+
+A limit is set by a policy (`limits` of its decision, always for the calling agent) or in the registry (for an agent, a
+team or an organization, perhaps only for one upstream or model). All that apply must hold, so the lowest wins and none
+is ignored. What is counted, and when, is in docs/limits.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.audit.balances import OPEN, WINDOWS
+from gateway.call import Call
+from gateway.identity.principals import BoundLimit, Principal
+
+CONCURRENT: Final = "concurrent_requests"
+_METRICS: Final = {"requests": "requests", "tokens": "tokens", "spend_microusd": "spend_nanousd"}
+COUNTERS: Final[Mapping[str, str]] = {
+    CONCURRENT: OPEN,
+    **{f"{name}_per_{each}": f"{metric}_{each}" for name, metric in _METRICS.items() for each in WINDOWS},
+}
+"""Every limit by its name, and the counter of a balance that it holds below its value."""
+
+LIMITS: Final = frozenset(COUNTERS)
+MAX_LIMIT: Final = 2**53 - 1
+
+
+def is_spend(name: str) -> bool:
+    return name.startswith("spend_microusd")
+
+
+def is_tokens(name: str) -> bool:
+    return name.startswith("tokens")
+
+
+def scopes(principal: Principal) -> tuple[str, ...]:
+    """The scopes that every call of an agent counts in, also where no limit applies."""
+    found = [f"agent:{principal.agent_id}", f"organization:{principal.organization}"]
+    if principal.team:
+        found.insert(1, f"team:{principal.team}")
+    return tuple(found)
+
+
+def scope(kind: str, subject: str, upstream: str = "", model: str = "") -> str:
+    """The scope of a limit: a subject (an agent's id, a team's or an organization's name), or a part of its calls."""
+    return f"{kind}:{subject}" + (f" upstream:{upstream}" if upstream else "") + (f" model:{model}" if model else "")
+
+
+def matches(pattern: str, model: str) -> bool:
+    """Whether a limit for `pattern` is one for this model: its name, or how it begins, with a star at the end."""
+    return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A limit that applies to a call. `value` and `raised` are in the unit of the counter: nano-dollars for money."""
+
+    name: str
+    scope: str
+    counter: str
+    value: int
+    # For people: `agent:support-bot`, `team:research`, `org:acme`; and what of its calls is limited.
+    subject: str
+    part: str = ""
+    # Empty if a policy has set it.
+    id: str = ""
+    raised: int = 0
+    raised_until_ns: int = 0
+
+    def at(self, time_ns: int) -> int:
+        """Its value at this time: a raise ends by itself, and never lowers anything."""
+        return max(self.value, self.raised) if time_ns < self.raised_until_ns else self.value
+
+    @property
+    def unit(self) -> int:
+        """How many of the counter's units are one of the limit's."""
+        return 1000 if is_spend(self.name) else 1
+
+
+def applying(principal: Principal, policy: Mapping[str, int], call: Call) -> tuple[Applied, ...]:
+    """Every limit that applies to this call of an agent: those of its policies first."""
+    found = [_of_policy(principal, name, value) for name, value in policy.items()]
+    for limit in principal.limits:
+        if limit.upstream and limit.upstream != call.upstream:
+            continue
+        if limit.model and not any(matches(limit.model, model) for model in call.models):
+            continue
+        found.append(_of_registry(principal, limit))
+    return tuple(found)
+
+
+def all_scopes(principal: Principal, limits: Iterable[Applied]) -> tuple[str, ...]:
+    """The scopes that a call counts in: those of its agent, and those of the limits that apply to it."""
+    return tuple(dict.fromkeys((*scopes(principal), *(limit.scope for limit in limits))))
+
+
+def _of_policy(principal: Principal, name: str, value: int) -> Applied:
+    factor = 1000 if is_spend(name) else 1
+    where = scope("agent", principal.agent_id)
+    return Applied(name, where, COUNTERS[name], value * factor, f"agent:{principal.name}")
+
+
+def _of_registry(principal: Principal, limit: BoundLimit) -> Applied:
+    kind = limit.subject_kind
+    subject = {"agent": principal.agent_id, "team": principal.team}.get(kind, principal.organization)
+    named = {"agent": principal.name, "team": principal.team}.get(kind, principal.organization)
+    factor = 1000 if is_spend(limit.name) else 1
+    return Applied(
+        name=limit.name,
+        scope=scope(kind, subject, limit.upstream, limit.model),
+        counter=COUNTERS[limit.name],
+        value=limit.value * factor,
+        subject=f"{'org' if kind == 'organization' else kind}:{named}",
+        part=scope("", "", limit.upstream, limit.model).removeprefix(":").strip(),
+        id=limit.id,
+        raised=(limit.raised or 0) * factor,
+        raised_until_ns=limit.raised_until_ns or 0,
+    )

@@ -1,0 +1,150 @@
+"""A call's reservation: taken inside the transaction of its decision, or a refusal that says which limit has no room.
+
+Every call of an agent counts, whether or not a limit applies to it. What a call reserves is its worst case, so what is
+used never exceeds a limit, however many calls run at once and whatever crashes. `gateway/audit/balances.py` has the
+arithmetic; this file compares and explains. Specification: docs/limits.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from gateway.audit.balances import MINUTE_NS, OPEN, WINDOWS, Balances, number
+from gateway.audit.entry import MAX_INTEGER, document
+from gateway.audit.intents import Denial, Fields
+from gateway.usage.limits import Applied
+
+_SHOWN: Final = 8  # limits that one refusal tells of
+_WHILE_OPEN: Final = 1  # seconds: calls under way may give back what they reserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallReservation:
+    """What one call reserves, and where: it implements `gateway.audit.intents.Reservation`."""
+
+    organization: str
+    scopes: tuple[str, ...]
+    limits: tuple[Applied, ...] = ()
+    tokens: int = 0
+    spend_nanousd: int = 0
+
+    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
+        """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
+        organization, minute = self.organization, time_ns // MINUTE_NS
+        for scope in self.scopes:
+            minute = max(minute, balances.get(organization, scope).minute)
+        read: list[list[Any]] = []
+        exceeded: list[dict[str, Any]] = []
+        for limit in self.limits:
+            used, reserved = balances.get(organization, limit.scope).at(limit.counter, minute)
+            value, needed = limit.at(time_ns), self.needed(limit.counter)
+            if used + needed > value:
+                exceeded.append(_exceeded(limit, value, used, reserved, needed, minute, time_ns))
+            read.append([limit.scope, limit.counter, number(used), number(reserved), number(value)])
+        if exceeded:
+            return _denial(exceeded)
+        taken = {
+            "minute": minute,
+            "scopes": self.scopes,
+            "spend_nanousd": min(self.spend_nanousd, MAX_INTEGER),
+            "tokens": min(self.tokens, MAX_INTEGER),
+        }
+        if read:
+            taken["read"] = read
+        return {"reservation_json": orjson.dumps(taken, option=orjson.OPT_SORT_KEYS).decode()}
+
+    def needed(self, counter: str) -> int:
+        """How much of a counter the call needs in its worst case."""
+        if counter.startswith("tokens"):
+            return self.tokens
+        return self.spend_nanousd if counter.startswith("spend") else 1
+
+
+def window_end(counter: str, minute: int) -> int | None:
+    """When the window of a counter that `minute` is in ends, in seconds since 1970; None if it has no window."""
+    if counter == OPEN:
+        return None
+    window = WINDOWS.index(counter.rpartition("_")[2])
+    if window < 3:
+        length = (60, 3600, 86400)[window]
+        return (minute * 60 // length + 1) * length
+    now = datetime.fromtimestamp(minute * 60, UTC)
+    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
+
+
+def shown_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _exceeded(
+    limit: Applied, value: int, used: int, reserved: int, needed: int, minute: int, time_ns: int
+) -> dict[str, Any]:
+    """One limit that has no room for the call, as the log and the client are told of it."""
+    unit = limit.unit
+    ends = window_end(limit.counter, minute)
+    if needed > value:
+        retry = None  # it would never fit
+    elif used - reserved + needed <= value:
+        retry = _WHILE_OPEN
+    else:
+        assert ends is not None  # what is open is reserved as a whole
+        retry = max(1, ends - time_ns // 10**9)
+    found: dict[str, Any] = {
+        "subject": limit.subject,
+        "limit": limit.name,
+        "value": value // unit,
+        "spent": -(-(used - reserved) // unit),
+        "reserved": -(-reserved // unit),
+        "needed": -(-needed // unit),
+        "resets_at": None if ends is None else shown_time(ends),
+        "retry_after_seconds": retry,
+        "set_by": "registry" if limit.id else "policy",
+    }
+    if limit.part:
+        found["calls"] = limit.part
+    if limit.id:
+        found["id"] = limit.id
+    return found
+
+
+def _denial(exceeded: Sequence[dict[str, Any]]) -> Denial:
+    # The limit that takes longest to have room again decides how long to wait, and is told of first.
+    exceeded = sorted(exceeded, key=lambda each: -(each["retry_after_seconds"] or 2**53))
+    return Denial(
+        reasons=[sentence(each) for each in exceeded[:_SHOWN]],
+        fields={"limits_json": document(exceeded[:_SHOWN])},
+    )
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """One exceeded limit in words: whose it is, what is left of it, until when, and who may raise it."""
+    name, value = found["limit"], found["value"]
+    left = max(0, value - found["spent"] - found["reserved"])
+    whose = found["subject"] + (f" ({found['calls']})" if "calls" in found else "")
+    text = f"{whose} has {_amount(name, left)} left of {_amount(name, value)} ({name})"
+    if found["reserved"]:
+        text += f", {_amount(name, found['reserved'])} of it reserved by calls under way"
+    if found["needed"] > 1:
+        text += f"; this call may use up to {_amount(name, found['needed'])}"
+    if found["resets_at"]:
+        text += f"; the limit starts anew at {found['resets_at']}"
+    if found["set_by"] == "policy":
+        return f"{text}; it is set by a policy"
+    where = found.get("calls", "").replace("upstream:", "--upstream ").replace("model:", "--model ")
+    raising = f"gateway limits raise {found['subject']} {name}"
+    return f"{text}; an operator can raise it: `{raising} VALUE{' ' + where if where else ''} --for 2h --reason TEXT`"
+
+
+def _amount(name: str, amount: int) -> str:
+    """An amount in the words of a limit: `$1.50`, `200 tokens`, `3 requests`."""
+    if name.startswith("spend"):
+        whole = f"{amount / 1e6:.6f}".rstrip("0")
+        return "$" + (whole if len(whole.partition(".")[2]) >= 2 else f"{amount / 1e6:.2f}")
+    what = "token" if name.startswith("tokens") else "request"
+    return f"{amount:,} {what}{'' if amount == 1 else 's'}"

@@ -1,0 +1,86 @@
+"""Balances for those who only want to know: what policies see as `input.usage`, and how much of a limit is left.
+
+What is read here is advice. It may be a second old, and by the time of a decision other calls may have reserved more.
+Only a reservation (`reservation.py`) sees balances that nobody else can change.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.audit import balances, storage
+from gateway.audit.balances import MINUTE_NS, USED, WINDOWS, Balance, Key
+from gateway.audit.errors import AuditError
+
+FRESH_SECONDS: Final = 1.0
+_MOST: Final = 8192
+_N: Final = len(WINDOWS)
+
+
+class Standing:
+    """The balances of one data directory as one worker sees them; may be used from several threads.
+
+    `shown` gives those that the worker's own commits left (`AuditWriter.balances`); others are read from the database.
+    """
+
+    def __init__(self, path: Path, shown: Callable[[], Mapping[Key, tuple[list[int], float]]]) -> None:
+        self._path = path
+        self._shown = shown
+        self._read: dict[Key, tuple[list[int], float]] = {}
+        self._db: sqlite3.Connection | None = None
+        self._guard = threading.Lock()
+
+    def close(self) -> None:
+        with self._guard:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def balance(self, organization: str, scope: str, *, now: bool = False) -> Balance:
+        """A balance, not older than a second; with `now` as the last commit of any process left it.
+
+        If the database cannot be read it is the last one that is known. No call goes on then: none can be recorded.
+        """
+        key = organization, scope
+        known = self._shown().get(key)
+        if (read := self._read.get(key)) is not None and (known is None or read[1] > known[1]):
+            known = read
+        at = time.monotonic()
+        if known is not None and not now and at - known[1] < FRESH_SECONDS:
+            return Balance(known[0])
+        try:
+            found = self._find(key)
+        except (sqlite3.Error, AuditError):
+            return Balance(known[0] if known is not None else None)
+        if len(self._read) >= _MOST:
+            self._read.clear()
+        self._read[key] = found.values(), at
+        return found
+
+    def usage(self, organization: str, scope: str, now_ns: int) -> dict[str, Any]:
+        """What a scope has used in the windows of this moment, as `input.usage` has it."""
+        balance, minute = self.balance(organization, scope), now_ns // MINUTE_NS
+        used = [balance.at(counter, minute)[0] for counter in USED]
+        return {
+            "requests": dict(zip(WINDOWS, used, strict=False)),
+            "tokens": dict(zip(WINDOWS, used[_N:], strict=False)),
+            "spend_microusd": {
+                window: -(-amount // 1000) for window, amount in zip(WINDOWS, used[2 * _N :], strict=True)
+            },
+        }
+
+    def _find(self, key: Key) -> Balance:
+        with self._guard:
+            if self._db is None:
+                self._db = storage.connect_read_only(self._path)
+            try:
+                return balances.find(self._db, *key) or Balance()
+            except sqlite3.Error:
+                self._db.close()
+                self._db = None
+                raise

@@ -1,0 +1,40 @@
+"""A log that an older version wrote: migrated in place by the control process, refused by everybody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.audit import recovery, storage
+from gateway.audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from tests.gateway.audit.conftest import Log, Make
+
+
+def test_a_log_without_balances_is_migrated_in_place(log: Log, make: Make) -> None:
+    writer = log.writer(boot="boot_1")
+    decision = make.decided()
+    writer.write_sync(decision)
+    writer.close()
+    log.sign()
+    log.tamper("UPDATE meta SET schema = 1")
+    log.tamper_schema("DROP TABLE balance")
+    log.tamper_schema("DROP TABLE content")
+    with pytest.raises(AuditError, match="has schema 1") as caught:
+        log.writer()
+    assert (caught.value.code, caught.value.hint) == ("audit_schema", "start `gateway up` once to migrate it")
+    storage.migrate(log.data)
+    storage.migrate(log.data)  # twice is once
+    recovery.check(log.data, log.verifier)
+    later = log.writer(boot="boot_2")
+    # What was open before has reserved nothing, and what comes now does.
+    recovery.recover(later, set())
+    later.write_sync(make.decided(reservation=make.at_most(1)))
+    assert log.rows("SELECT scope FROM balance") == [("all",)]
+    assert log.verify().findings == []
+    log.tamper("UPDATE meta SET schema = 4")
+    storage.migrate(log.data)
+    with pytest.raises(AuditError, match="has schema 4"):
+        log.writer()

@@ -1,0 +1,60 @@
+"""`gateway limits`: what operators type, and what they are told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.gateway.conftest import Home, Run
+
+MISTAKES = [
+    ("set bot token_per_day 1", "`token_per_day` is not a limit: did you mean `tokens_per_day`?"),
+    ("set bot tokens_per_week 1", "`tokens_per_week` is not a limit"),
+    ("set bto tokens_per_day 1", "unknown agent `bto`"),
+    ("set team:reserch tokens_per_day 1", "no agent of organization `default` is in team `reserch`"),
+    ("set bot tokens_per_day 1 --model g*t", "`g*t` is not the name of a model"),
+    ("set bot tokens_per_day 1 --upstream nope", "unknown upstream `nope`"),
+    (f"set bot tokens_per_day {2**53}", "is not a limit: it must be from 0 to 2**53 - 1"),
+    ("raise bot tokens_per_month 9 --for 2h --reason x", "has no limit `tokens_per_month`"),
+    ("raise bot requests_per_day 100 --for 2h --reason x", "is 100, and 100 is not more"),
+    ("raise bot requests_per_day 200 --for 32d --reason x", "a limit is raised for at most 31d"),
+    ("raise bot requests_per_day 200 --for soon --reason x", "`soon` is not a duration"),
+    ("remove bot tokens_per_day", "agent `bot` has no limit `tokens_per_day`"),
+]
+
+
+@pytest.fixture(autouse=True)
+def bot(home: Home) -> None:
+    home.agent("bot", team="research")
+
+
+def test_a_limit_from_set_to_remove(at: Run) -> None:
+    assert at("limits", "list").err == "no limits: type `gateway limits set SUBJECT LIMIT VALUE`\n"
+    made = at("limits", "set", "team:research", "tokens_per_day", "500")
+    assert made.out == "team research now has the limit tokens_per_day 500\n"
+    made = at("limits", "set", "agent:bot", "requests_per_day", "9", "--model", "gpt-4o*")
+    assert made.out == "agent bot (only model gpt-4o*) now has the limit requests_per_day 9\n"
+    assert "are counted from now on" in made.err
+    at("limits", "set", "org:default", "concurrent_requests", "3")
+    raised = at("limits", "raise", "team:research", "tokens_per_day", "900", "--for", "2h", "--reason", "a test")
+    assert re.fullmatch(r"tokens_per_day of team research is raised from 500 to 900 until \S+Z\n", raised.out)
+    assert re.search(r"team:research +tokens_per_day +500 +- +to 900 until \S+ +a test", at("limits", "list").out)
+    shown = at("limits", "show", "bot").out
+    assert re.search(r"team:research +tokens_per_day +900 \(raised\) +0 +0 +900 +\S+T00:00:00.000Z", shown)
+    assert re.search(r"org:default +concurrent_requests +3 +0 +0 +3 +- +-", shown)
+    team = at("limits", "show", "team:research", "--json").json
+    assert {each["limit"] for each in team} == {"tokens_per_day", "concurrent_requests"}
+    gone = at("limits", "remove", "team:research", "tokens_per_day")
+    assert gone.out == "team research no longer has the limit tokens_per_day 500\n"
+    told = at("audit", "list", "--kind", "change").out
+    assert [what in told for what in ("limit.set", "limit.raised", "limit.removed")] == [True] * 3
+
+
+def test_mistakes_are_explained(at: Run) -> None:
+    at("limits", "set", "bot", "requests_per_day", "100")
+    for command, complaint in MISTAKES:
+        assert complaint in at("limits", *command.split()).complains(), command
+    said = at("limits", "raise", "bot", "requests_per_day", "200", "--for", "2h", "--reason", "").complains()
+    assert said.startswith("a raise needs a reason")
+    assert at("limits", "set", "bot", "tokens_per_day", "-1").code == 2

@@ -1,0 +1,249 @@
+"""Limits on their way through the data plane: what is reserved and settled, and how a refusal explains itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.audit import signer, verify
+from gateway.audit.balances import VALUES
+from gateway.registry import usage_limits
+from gateway.registry.usage_limits import Part
+from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat, stream, until
+from tests.gateway.dataplane.test_obligations import put_into_force
+
+Run = Callable[..., None]
+
+HOUR = 3600 * 10**9
+
+
+def limit(gateway: Gateway, name: str, value: int, kind: str = "organization", part: Part | None = None) -> None:
+    subject = ORG if kind == "organization" else "bot"
+    usage_limits.set_limit(
+        gateway.registry,
+        actor=ACTOR,
+        organization=ORG,
+        kind=kind,  # type: ignore[arg-type]
+        subject=subject,
+        name=name,
+        value=value,
+        part=part or usage_limits.ALL,
+    )
+
+
+def balance(gateway: Gateway, scope: str) -> dict[str, int]:
+    """The stored balance of the scope that begins like this."""
+    db = sqlite3.connect(gateway.data.audit_db)
+    try:
+        [(amounts,)] = db.execute("SELECT amounts FROM balance WHERE scope LIKE ?", (f"{scope}%",)).fetchall()
+        return dict(zip(VALUES, json.loads(amounts), strict=True))
+    finally:
+        db.close()
+
+
+def proven(gateway: Gateway) -> list[Any]:
+    """What a verification of the whole log finds."""
+    verifier = signer.create_key(gateway.data, "test")
+    return verify.verify(gateway.data.audit_db, verifier).findings
+
+
+def test_every_call_counts_and_is_settled_by_its_usage(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        for _ in range(3):
+            assert (await gateway.chat(max_tokens=20)).status == 200
+        [*_, decided, completed] = await gateway.entries()
+        reserved = json.loads(decided["reservation_json"])
+        assert reserved["tokens"] >= 20 + len("hello")
+        assert (completed["settled_requests"], completed["settled_tokens"]) == (1, 10)
+        assert completed["settled_nanousd"] == completed["cost_nanousd"]
+        for scope in ("agent:agt_", f"organization:{ORG}"):
+            row = balance(gateway, scope)
+            assert (row["open"], row["requests_day"], row["tokens_month"], row["reserved_tokens_day"]) == (0, 3, 30, 0)
+            assert row["spend_nanousd_hour"] == 3 * completed["cost_nanousd"] > 0
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_a_refusal_says_whose_limit_it_is_and_how_to_raise_it(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "requests_per_month", 1)
+        limit(gateway, "requests_per_minute", 50, "agent")
+        assert (await gateway.chat()).status == 200
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (429, "limit_exceeded")
+        assert (reply.headers["x-should-retry"], int(reply.headers["retry-after"]) > 60) == ("false", True)
+        error = reply.json["error"]
+        assert f"org:{ORG} has 0 requests left of 1 request (requests_per_month)" in error["message"]
+        assert f"`gateway limits raise org:{ORG} requests_per_month VALUE --for 2h --reason TEXT`" in error["message"]
+        [detail] = error["details"]
+        wanted = {"subject": f"org:{ORG}", "limit": "requests_per_month", "value": 1, "spent": 1, "reserved": 0}
+        assert wanted.items() <= detail.items()
+        assert detail["resets_at"].endswith("-01T00:00:00Z")
+        decided = (await gateway.entries("decided"))[-1]
+        assert (decided["allow"], decided["open"], decided["reason"]) == (False, False, "limit_exceeded")
+        assert decided["id"] == reply.headers["x-decision-id"]
+        assert len(gateway.upstream.seen) == 1
+        assert balance(gateway, "agent:")["requests_day"] == 1
+        # What was raised holds at once, and falls back by itself.
+        usage_limits.raise_limit(
+            gateway.registry, actor=ACTOR, organization=ORG, kind="organization", subject=ORG,
+            name="requests_per_month", value=2, for_ns=HOUR, reason="a demonstration",
+        )  # fmt: skip
+        assert (await gateway.chat()).status == 200
+        assert (await gateway.chat()).status == 429
+        assert proven(gateway) == []
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_the_limits_of_policies_hold_for_the_agent(run: Run) -> None:
+    policy = 'package bot.authz\n\nallow := true\n\nlimits := {"requests_per_day": 2, "tokens_per_day": 1000000}\n'
+
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway, policy)
+        statuses = [(await gateway.chat(max_tokens=5)).status for _ in range(4)]
+        assert statuses == [200, 200, 429, 429]
+        first, *_ = await gateway.entries("decided")
+        assert json.loads(first["policy_limits_json"]) == {"requests_per_day": 2, "tokens_per_day": 1_000_000}
+        reply = await gateway.chat(max_tokens=5)
+        assert reply.json["error"]["details"][0]["set_by"] == "policy"
+        assert "set by a policy" in reply.json["error"]["message"]
+
+    run(test)
+
+
+def test_a_call_without_an_output_limit_gets_one_that_fits(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 100)
+        assert (await gateway.chat()).status == 200
+        sent = gateway.upstream.seen[-1].json
+        decided = (await gateway.entries("decided"))[-1]
+        reserved = json.loads(decided["reservation_json"])
+        assert sent["max_completion_tokens"] == decided["output_limit"] == decided["max_output_tokens"]
+        assert reserved["tokens"] == 100  # all that was left
+        assert "max_output_tokens" in decided["edits_json"]
+        # Ten are used; a call that asks for more than what is left does not fit, and is told so.
+        reply = await gateway.chat(max_tokens=200)
+        assert (reply.status, reply.headers["x-should-retry"]) == (429, "false")
+        assert "retry-after" not in reply.headers  # it would never fit
+        while (await gateway.chat()).status == 200:
+            pass
+        used = balance(gateway, "organization:")["tokens_day"]
+        assert 60 <= used <= 100
+        assert proven(gateway) == []
+
+    run(test, default_output_tokens=5000)
+
+
+@pytest.mark.slow
+def test_what_has_no_bound_is_refused_under_a_limit_on_tokens(run: Run) -> None:
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}
+
+    async def test(gateway: Gateway) -> None:
+        body = {"model": "gpt-4o", "messages": [image], "max_tokens": 5}
+        assert (await gateway.send(gateway.request(body))).status == 200
+        limit(gateway, "tokens_per_day", 1_000_000)
+        reply = await gateway.send(gateway.request(body))
+        assert (reply.status, reply.code) == (403, "limit_unenforceable")
+        assert "content that is not text (image)" in reply.json["error"]["message"]
+        assert (await gateway.chat(max_tokens=5)).status == 200
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_model_without_a_price_is_refused_under_a_limit_on_money(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "spend_microusd_per_day", 1000, "agent")
+        assert (await gateway.chat("gpt-4o", max_tokens=50)).status == 200
+        reply = await gateway.chat("gpt-nobodys", max_tokens=5)
+        assert (reply.status, reply.code) == (403, "limit_unenforceable")
+        assert "the model `gpt-nobodys` has no price: `gateway prices`" in reply.json["error"]["message"]
+        reply = await gateway.chat("gpt-4o", max_tokens=1000)
+        assert (reply.status, reply.code) == (429, "limit_exceeded")
+        assert "this call may use up to $0.01" in reply.json["error"]["message"]
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_limits_of_one_model_and_one_upstream(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "requests_per_day", 1, part=Part("", "gpt-4o-mini*"))
+        limit(gateway, "requests_per_day", 0, part=Part("openai", "gpt-5*"))
+        statuses = [
+            (await gateway.chat(model)).status for model in ("gpt-4o", "gpt-4o-mini-2024-07-18", "gpt-4o-mini", "gpt-5")
+        ]
+        assert statuses == [200, 200, 429, 429]
+        assert balance(gateway, f"organization:{ORG} model:gpt-4o-mini*")["requests_day"] == 1
+
+    run(test)
+
+
+def test_concurrent_requests_and_what_a_client_that_leaves_costs(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "concurrent_requests", 1)
+        gateway.upstream.handler = stream(b"data: {}\n\n", 60.0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(gateway.request(chat(stream=True, max_tokens=30)))
+        await reader.readuntil(b"data: {}")
+        gateway.upstream.handler = answer(COMPLETION)
+        reply = await gateway.chat()
+        assert (reply.status, reply.headers["x-should-retry"], reply.headers["retry-after"]) == (429, "true", "1")
+        writer.close()
+        await until(lambda: not gateway.open_decisions())
+        assert (await gateway.chat()).status == 200
+        cut = (await gateway.entries("completed"))[0]
+        reserved = json.loads((await gateway.entries("decided"))[0]["reservation_json"])
+        assert (cut["outcome"], cut["settled_tokens"]) == ("client_disconnected", reserved["tokens"])
+        assert cut["settled_nanousd"] == reserved["spend_nanousd"] > 0
+        assert proven(gateway) == []
+
+    run(test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("status", "settled"), [(400, 0), (429, 0), (529, 0), (500, 25)])
+def test_what_an_error_of_the_provider_costs(run: Run, status: int, settled: int) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer({"error": {"message": "no"}}, status)
+        await gateway.chat(max_tokens=25)
+        [completed] = await gateway.entries("completed")
+        assert (completed["settled_tokens"] >= settled, completed["settled_tokens"] > 0) == (True, settled > 0)
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_policies_see_what_their_agent_has_used(run: Run) -> None:
+    policy = "package bot.authz\n\nallow if input.usage.tokens.day < 25\n"
+
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway, policy)
+        statuses = [(await gateway.chat()).status for _ in range(4)]
+        assert statuses == [200, 200, 200, 403]
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_balance_that_was_changed_by_hand_is_found(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.chat()
+        await gateway.entries()
+        db = sqlite3.connect(gateway.data.audit_db, isolation_level=None)
+        place = VALUES.index("tokens_month")
+        db.execute(f"UPDATE balance SET amounts = json_set(amounts, '$[{place}]', 0) WHERE scope LIKE 'organization:%'")
+        db.close()
+        [finding] = proven(gateway)
+        scope = f"the balance of `organization:{ORG}` in `{ORG}` was changed"
+        assert finding.message == f"{scope}: tokens in the month: 0 is stored, the entries make 10"
+
+    run(test)

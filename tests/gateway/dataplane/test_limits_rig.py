@@ -1,0 +1,229 @@
+"""Limits under load: 200 streams at once against a cap of 20 calls, with cuts, disconnects and killed workers.
+
+The provider counts by itself: every request that reached it, every token it has made, whether or not anybody still
+read it, and what that costs. By its count no cap is ever exceeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway.audit.balances import VALUES
+from tests.gateway.dataplane.processes import POLICY, Live, write_policy
+
+pytestmark = pytest.mark.slow
+
+TEXT = "please write a few words about the weather in the mountains, and about the lake"
+PROMPT = -(-len(TEXT) // 4) + 7
+OUTPUT = 60
+TOKENS = PROMPT + OUTPUT
+NANO = PROMPT * 150 + OUTPUT * 600  # gpt-4o-mini
+CAPS = {
+    "requests_per_month": 20,
+    "tokens_per_month": 20 * TOKENS,
+    "spend_microusd_per_month": 20 * NANO // 1000,
+}
+
+
+class Provider:
+    """Streams as many tokens as it is asked for, and counts them; some streams it breaks off."""
+
+    def __init__(self) -> None:
+        self.requests = self.tokens = self.nano = self.running = self.most = 0
+        self.cuts = 0.0
+        self.pause = 0.0
+        self._random = random.Random(1)
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread.start()
+        started.wait()
+
+    def _run(self, started: threading.Event) -> None:
+        async def serve() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+            self.port = server.sockets[0].getsockname()[1]
+            started.set()
+            await self._stop.wait()
+            server.close()
+
+        asyncio.run(serve())  # cancels what still runs
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def used(self, limit: str) -> float:
+        return {"requests": self.requests, "tokens": self.tokens, "spend_microusd": self.nano / 1000}[
+            limit.removesuffix("_per_month")
+        ]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+                await self._answer(orjson.loads(await reader.readexactly(size)), writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except asyncio.CancelledError:
+            pass  # the test is over; an uncaught one would be logged by the stream's own callback
+        finally:
+            writer.close()
+
+    async def _answer(self, body: dict[str, int], writer: asyncio.StreamWriter) -> None:
+        self.requests += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.tokens += PROMPT
+        self.nano += PROMPT * 150
+        words = min(OUTPUT, body.get("max_completion_tokens") or body.get("max_tokens") or OUTPUT)
+        cut = self._random.randrange(words) if self._random.random() < self.cuts else None
+        try:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            for word in range(words):
+                self.tokens += 1
+                self.nano += 600
+                await self._event(writer, {"choices": [{"index": 0, "delta": {"content": "word "}}]})
+                if word == cut:
+                    raise ConnectionError("cut")
+                await asyncio.sleep(self.pause)
+            usage = {"prompt_tokens": PROMPT, "completion_tokens": words, "total_tokens": PROMPT + words}
+            await self._event(writer, {"choices": [], "usage": usage})
+            writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+            await writer.drain()
+        finally:
+            self.running -= 1
+
+    async def _event(self, writer: asyncio.StreamWriter, event: dict[str, object]) -> None:
+        data = b"data: " + orjson.dumps({"id": "c", "object": "chat.completion.chunk", "model": "gpt-4o-mini", **event})
+        writer.write(b"%x\r\n%s\n\n\r\n" % (len(data) + 2, data))
+        await writer.drain()
+
+
+class Rig(Live):
+    """A gateway of two workers in front of that provider."""
+
+    def __init__(self, directory: Path, provider: Provider) -> None:  # not that of `Live`: another provider
+        self.directory, self.data = directory, directory / ".gateway"
+        self.up = None
+        self.base_url = ""
+        self.key = orjson.loads(self.run("init", "--agent", "bot", "--json"))["key"]
+        with (self.data / "gateway.toml").open("a") as file:
+            file.write("workers = 2\npolicy_deadline_ms = 1000\n")
+        write_policy(self.data / "policies", POLICY)
+        url = f"http://127.0.0.1:{provider.port}/v1"
+        self.run("upstreams", "add", "openai", "--base-url", url, "--no-key", "--default")
+
+    def close(self) -> None:
+        if self.up is not None:
+            self.up.stop()
+
+    async def call(self, *, leave_after: int | None = None, limit: int | None = OUTPUT) -> int:
+        """One stream; its status. With `leave_after` the client is gone after so many bytes; 0 if the gateway broke."""
+        messages = [{"role": "user", "content": TEXT}]
+        asked = {"model": "gpt-4o-mini", "messages": messages, "stream": True}
+        body = orjson.dumps(asked if limit is None else {**asked, "max_tokens": limit})
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.key}\r\n"
+        head += f"Connection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return 0
+        try:
+            writer.write(head.encode() + body)
+            status = await reader.readline()
+            while data := await reader.read(2000):
+                if leave_after is not None and (leave_after := leave_after - len(data)) <= 0:
+                    break
+            return int(status.split()[1]) if status else 0
+        except OSError:
+            return 0
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    made = Provider()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, provider: Provider) -> Iterator[Rig]:
+    made = Rig(tmp_path, provider)
+    yield made
+    made.close()
+
+
+def settled(rig: Rig) -> None:
+    """Nothing is open and nothing is reserved, as the table says and as the log proves."""
+    rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
+    for (amounts,) in rig.rows("SELECT amounts FROM balance"):
+        found = dict(zip(VALUES, orjson.loads(amounts), strict=True))
+        assert {
+            name: amount for name, amount in found.items() if amount and ("reserved" in name or name == "open")
+        } == {}
+    rig.stop()
+    rig.check_log()
+
+
+@pytest.mark.parametrize("name", CAPS)
+def test_two_hundred_streams_never_exceed_a_cap_of_twenty(rig: Rig, provider: Provider, name: str) -> None:
+    rig.run("limits", "set", "org:default", name, str(CAPS[name]))
+    rig.start()
+    provider.pause, provider.cuts = 0.02, 0.3
+    chance = random.Random(2)
+
+    async def storm() -> list[int]:
+        calls = [
+            rig.call(
+                leave_after=chance.randrange(1, 4000) if chance.random() < 0.3 else None,
+                limit=chance.choice((OUTPUT, OUTPUT, None, 10)),
+            )
+            for _ in range(200)
+        ]
+        running = [asyncio.create_task(call) for call in calls]
+        for _ in range(2):
+            await asyncio.sleep(0.4)
+            for process in rig.children()[:1]:
+                os.kill(process, signal.SIGKILL)
+        return await asyncio.gather(*running)
+
+    asyncio.run(storm())
+    assert 0 < provider.used(name) <= CAPS[name]
+    rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
+    # What is left after that can still be used, and no more.
+    provider.cuts = provider.pause = 0
+    rig.wait(lambda: asyncio.run(rig.call()))  # the killed workers are back
+    rest = [asyncio.run(rig.call()) for _ in range(12)]
+    assert {429} <= set(rest) <= {200, 429}
+    assert provider.used(name) <= CAPS[name]
+    settled(rig)
+
+
+@pytest.mark.parametrize("name", CAPS)
+@pytest.mark.parametrize("limit", [OUTPUT, None])
+def test_one_after_another_most_of_a_cap_can_be_used(
+    rig: Rig, provider: Provider, name: str, limit: int | None
+) -> None:
+    rig.run("limits", "set", "bot", name, str(CAPS[name]))
+    rig.start()
+
+    async def one_after_another() -> list[int]:
+        return [await rig.call(limit=limit) for _ in range(30)]
+
+    statuses = asyncio.run(one_after_another())
+    assert set(statuses) == {200, 429}
+    assert 0.9 * CAPS[name] <= provider.used(name) <= CAPS[name]
+    settled(rig)

@@ -1,0 +1,125 @@
+"""`/metrics` of a running gateway: counters survive workers that are killed, and a restart of the control process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.gateway.dataplane.processes import Live, request
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    found = Live(tmp_path_factory.mktemp("metrics"))
+    try:
+        found.start("--workers", "2")
+        yield found
+        found.stop()
+    finally:
+        found.close()
+
+
+def control(live: Live) -> str:
+    assert live.up is not None
+    return live.up.line(r"control plane (http[^)]+)\)")[1]
+
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+def scrape(live: Live) -> dict[Sample, float]:
+    with urllib.request.urlopen(f"{control(live)}/metrics", timeout=60) as answer:
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        text = answer.read().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def ask(live: Live, model: str) -> int:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=60) as connection:
+        connection.sendall(request(live.key, model))
+        with connection.makefile("rb") as answer:
+            return int(answer.readline().split()[1])
+
+
+def total(found: dict[Sample, float], name: str, **labels: str) -> float:
+    wanted = set(labels.items())
+    return sum(value for (of, has), value in found.items() if of == name and wanted <= has)
+
+
+def test_counters_never_fall_and_lose_nothing_when_processes_are_killed(live: Live) -> None:
+    before = scrape(live)
+    asked = 0
+    for round_ in range(3):
+        for _ in range(4):
+            assert ask(live, "gpt-4o") == 200
+            asked += 1
+        assert ask(live, f"claude-{round_}") == 403
+        killed = [*live.children("data"), *(live.children("control") if round_ == 1 else [])]
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        live.wait(lambda: not {*killed} & {*live.children("data"), *live.children("control")})  # noqa: B023  # used now
+        live.wait(lambda: serving(live) and scrape_or_none(live, up=2) is not None)
+        found = scrape(live)
+        assert total(found, "aig_requests_total", outcome="ok") == asked
+        assert total(found, "aig_requests_total", outcome="denied", model="other") == round_ + 1
+        assert total(found, "aig_agent_requests_total", agent="bot", outcome="ok") == asked
+        assert total(found, "aig_upstream_calls_total", upstream="mock", outcome="ok") == asked
+        assert total(found, "aig_added_latency_seconds_count") == asked
+        assert total(found, "aig_policy_duration_seconds_count") == asked + round_ + 1
+        assert total(found, "aig_audit_commit_entries_sum") == 2 * asked + round_ + 1
+        fallen = [
+            sample
+            for sample, value in before.items()
+            if sample[0].endswith(("_total", "_count", "_bucket", "_sum")) and found.get(sample, -1.0) < value
+        ]
+        assert fallen == []
+        before = found
+    assert total(before, "aig_workers_configured") == 2
+    assert total(before, "aig_requests_in_flight") == 0
+    assert ask(live, "gpt-4o") == 200
+    live.wait(lambda: total(scrape(live), "aig_upstream_last_success_timestamp_seconds", upstream="mock") > 1.7e9)
+    assert total(before, "aig_policy_activation_age_seconds") > 0
+    assert total(scrape(live), "aig_audit_entries") == sum(size for (size,) in live.rows("SELECT size FROM log"))
+
+
+def serving(live: Live) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", live.port), timeout=60).close()
+    except OSError:
+        return False
+    return True
+
+
+def scrape_or_none(live: Live, up: int) -> dict[Sample, float] | None:
+    """The page, once so many workers are up; None while they or the control process are being restarted."""
+    try:
+        found = scrape(live)
+    except (OSError, urllib.error.URLError):
+        return None
+    return found if total(found, "aig_workers_up") == up else None
+
+
+def test_a_start_begins_anew_and_other_pages_stay(live: Live) -> None:
+    live.stop()
+    live.start("--workers", "1")
+    assert total(scrape(live), "aig_requests_total") == 0
+    assert len(os.listdir(Path(live.data) / "metrics")) == 1
+    for path in ("/", "/metrics/", "/v1/models"):
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(control(live) + path, timeout=60)
+        with raised.value as answer:
+            assert answer.code == 404
