@@ -15,6 +15,7 @@ import aiohttp
 
 from gateway.errors import Denied
 from gateway.settings import Settings
+from gateway.upstream import connection
 from gateway.upstream.providers.base import Outgoing
 
 # Response heads beyond these are an upstream's fault.
@@ -69,7 +70,7 @@ class UpstreamClient:
     def __init__(self, settings: Settings) -> None:
         self._idle_timeout = settings.upstream_idle_timeout
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            connector=connection.connector(keep_idle=30),
             # The caller limits the wait for the head and the total time, because it records what happened.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -111,9 +112,9 @@ class UpstreamClient:
             raise _failure(error) from error
         sent()
         # From now on pauses are limited. If the whole answer came with its head, the connection is released already.
-        if (connection := response.connection) is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = self._idle_timeout
-            connection.protocol.start_timeout()
+        if (carrier := response.connection) is not None and carrier.protocol is not None:
+            carrier.protocol.read_timeout = self._idle_timeout
+            carrier.protocol.start_timeout()
         return Answer(response)
 
     async def close(self) -> None:

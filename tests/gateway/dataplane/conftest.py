@@ -27,6 +27,7 @@ from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
+from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
 from gateway.http.last_resort import LastResort
@@ -376,6 +377,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             costs=Costs(prices),
             contents=Contents(vault, settings.content_max_bytes),
             measures=measures,
+            tracer=tracer(settings, {}),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
