@@ -49,6 +49,8 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         buffer = self._buffer
+        if not buffer and chunk.find(b"\n\n") == len(chunk) - 2 >= 0 and chunk.find(b"\r") < 0:
+            return [chunk]  # one whole event, as most pieces of most streams are
         data: bytes | bytearray = chunk
         if buffer:
             buffer += chunk
