@@ -110,6 +110,13 @@ class Balance:
         used = self._used[place] + self._more[place // _N]
         return used, self._reserved[place - _N] + self._held[place // _N - 1] if place >= _N else 0
 
+    def used(self, minute: int) -> list[int]:
+        """What is used of every counter of `USED`, in the windows that `minute` is in."""
+        if minute != self.minute:
+            return [self.at(counter, minute)[0] for counter in USED]
+        self._add_up()
+        return list(self._used)
+
     def reserve(self, minute: int, tokens: int, spend: int) -> None:
         """One more decision is open, which counts in the windows of `minute`; that is never before `self.minute`."""
         if minute > self.minute:

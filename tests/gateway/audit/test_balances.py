@@ -176,6 +176,7 @@ class Rig:
             balance = known.get(scope, Balance())
             for counter in ("open", *USED):
                 assert balance.at(counter, self.second // 60) == self.model.amounts(scope, counter, self.second)
+            assert balance.used(self.second // 60) == [self.model.amounts(scope, each, self.second)[0] for each in USED]
 
     def run(self, operations: int) -> None:
         steps: list[tuple[Callable[[], None], int]] = [
