@@ -46,7 +46,7 @@ class Side:
         peppers = Peppers.create(data.keys)
         registry = Registry.create(data, "benchmark")
         changes.create_organization(registry, actor="local:0", name=ORG)
-        self.keys = _fill(registry, peppers, agents)
+        self.keys = fill(registry, peppers, agents)
         registry.close()
         self.reader = RegistryReader(data.registry_db)
         self.principals = Principals(self.reader, peppers)
@@ -78,7 +78,8 @@ class Side:
         raise AssertionError("SQLite answers at once")
 
 
-def _fill(registry: Registry, peppers: Peppers, count: int) -> list[bytes]:
+def fill(registry: Registry, peppers: Peppers, count: int, bundle: str = "support") -> list[bytes]:
+    """Insert agents in bulk, each with a key and a binding to `bundle`; returns their keys."""
     keys = [generate("agent") for _ in range(count)]
     with registry.write() as session:
         organization = find_organization(session, ORG).id
@@ -110,7 +111,7 @@ def _fill(registry: Registry, peppers: Peppers, count: int) -> list[bytes]:
             [
                 {
                     "id": new_id("bnd"), "organization_id": organization, "subject_kind": "agent", "subject": each,
-                    "bundle": "support", "effect": "grant", "created_ns": 0,
+                    "bundle": bundle, "effect": "grant", "created_ns": 0,
                 }
                 for each in ids
             ],

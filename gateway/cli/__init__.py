@@ -37,6 +37,7 @@ from gateway.cli import (
     routes,
     status,
     teams,
+    top,
     up,
     upstreams,
     usage,
@@ -63,6 +64,7 @@ def build() -> typer.Typer:
     app.command("init")(init.init)
     app.command("up")(up.up)
     app.command("status")(status.status)
+    app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
     app.add_typer(teams.app, name="teams")

@@ -57,6 +57,8 @@ class Exchange:
     head: Head = field(default_factory=Head)
     # For the log; empty if the client does not say.
     trace_id: str = ""
+    # What the tracer keeps of this request, if there is one.
+    trace: object | None = None
     user_agent: str = ""
     received: Body = b""
     # What was received is gone, so the call cannot be sent again.
@@ -145,6 +147,7 @@ class Exchange:
             ends=self.ends,
             head=self.head,
             trace_id=self.trace_id,
+            trace=self.trace,
             user_agent=self.user_agent,
             received=self.received,
         )

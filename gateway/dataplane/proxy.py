@@ -22,9 +22,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -34,6 +32,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.call import Reference
 from gateway.dataplane import client_headers, evidence, preconditions, receiving
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
+from gateway.dataplane.beside import beside
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.budget import refusal as refusal_of_limits
@@ -49,6 +48,7 @@ from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Headers, Relay
 from gateway.dataplane.request_log import RequestLog
+from gateway.dataplane.tracing import Tracer
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
@@ -75,8 +75,6 @@ _MAX_LONG = 1024  # panels that are remembered for it
 # again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
 _READING = 4
 
-_Result = TypeVar("_Result")
-
 
 class DataPlane:
     """The ASGI application of one data worker. It runs in the worker's event loop, with everything it is given."""
@@ -97,6 +95,7 @@ class DataPlane:
         costs: Costs | None = None,
         requests: RequestLog | None = None,
         measures: Measures | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -111,6 +110,7 @@ class DataPlane:
         self._costs = costs
         self._requests = requests
         self._measures = measures
+        self._tracer = tracer
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         self._spooled = HeldBytes(settings.max_spooled_bytes)
@@ -163,6 +163,8 @@ class DataPlane:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
             if self._measures is not None:
                 self._measures.finished(exchange)
+            if self._tracer is not None:
+                self._tracer.finished(exchange)
 
     def load(self) -> tuple[int, int, int, int]:
         """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
@@ -203,6 +205,8 @@ class DataPlane:
             headers.get(b"content-type", b"").decode("latin-1"),
         )
         exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
+        if self._tracer is not None:
+            self._tracer.begin(exchange)
         # 4 read the body, strictly: the provider's view of the call
         if route.body == "none":
             preconditions.no_body(headers)
@@ -228,7 +232,7 @@ class DataPlane:
             if not isinstance(exchange.received, bytes):
                 await exchange.turn.take()
                 exchange.holding.hold(_READING * len(exchange.received))
-            await _beside(self._bodies, _read, exchange)
+            await beside(self._bodies, _read, exchange)
             exchange.count_spooled()
         if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
             await self._read_call(exchange)  # as the upstream reads it that has what the call names
@@ -260,7 +264,7 @@ class DataPlane:
         foreign = self._foreign(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
         if judges.summary in self._long or not isinstance(exchange.received, bytes):
-            await _beside(self._judgements, self._decide, exchange, principal, judges, foreign)
+            await beside(self._judgements, self._decide, exchange, principal, judges, foreign)
             exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
@@ -340,7 +344,7 @@ class DataPlane:
         if len(exchange.received) <= _LARGE_BODY:
             intent = evidence.decided(exchange)
         else:
-            intent = await _beside(self._bodies, evidence.decided, exchange)
+            intent = await beside(self._bodies, evidence.decided, exchange)
         # From here on the entry may be in the log, also if this task is cancelled while it waits.
         exchange.open = intent.open
         try:
@@ -422,6 +426,8 @@ class DataPlane:
             exchange.closed_ns = time.monotonic_ns()
             if self._measures is not None:
                 self._measures.called(exchange, outcome)
+            if self._tracer is not None:
+                self._tracer.closed(exchange, outcome)
         await self._remember_created(exchange)
         if client.gone:
             return None
@@ -444,6 +450,8 @@ class DataPlane:
         call = exchange.forget_request()
         headers = {**exchange.head.headers, **exchange.set_headers, **destination.headers}
         self._breakers.enter(destination)
+        if self._tracer is not None:
+            self._tracer.forward(exchange, headers)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(exchange)
@@ -515,12 +523,6 @@ class DataPlane:
             headers.append((b"x-decision-id", exchange.decision_id.encode()))
         await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
-    """Do long work on another thread, one at a time for each `turn`, so that the event loop goes on."""
-    async with turn:
-        return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
 def _read(exchange: Exchange) -> None:

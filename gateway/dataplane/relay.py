@@ -26,6 +26,9 @@ _FREE = 64 * 1024
 # After its terminal event a stream may take this long to end its body; then it is closed.
 _AFTER_THE_END = 0.5
 _MAX_REST = 64 * 1024
+# A chunk may hold a hundred thousand events. The tap is fed pieces of it, and others get a turn after this time.
+_PIECE = 2 * 1024
+_TURN = 0.002
 
 
 class Relay:
@@ -61,13 +64,7 @@ class Relay:
                     exchange.first_byte_monotonic_ns = time.monotonic_ns()
                 exchange.response_bytes += len(chunk)
                 digest.update(chunk)
-                now = tap.feed(chunk, answer.complete)
-                if tap.kept > _FREE:
-                    self._count(tap)
-                if now:
-                    if not self.begun:
-                        await self._begin()
-                    await self._send({"type": "http.response.body", "body": now, "more_body": True})
+                await self._pass(tap, chunk, answer.complete)
                 if tap.ended and not answer.complete:
                     await self._take_rest(answer, tap, digest)
                     break
@@ -85,6 +82,35 @@ class Relay:
             exchange.detail = "the answer ended before its terminal event or the end of its document"
             return "upstream_incomplete"
         return self._outcome()
+
+    async def _pass(self, tap: Tap, chunk: bytes, last: bool) -> None:
+        """Send what the tap lets pass of this chunk."""
+        if not tap.streaming or len(chunk) <= _PIECE:
+            await self._send_some(self._feed(tap, chunk, last))
+            return
+        passed: list[bytes] = []
+        began = time.monotonic()
+        for at in range(0, len(chunk), _PIECE):
+            end = at + _PIECE
+            passed.append(self._feed(tap, chunk[at:end], last and end >= len(chunk)))
+            if time.monotonic() - began > _TURN:
+                await self._send_some(b"".join(passed))
+                passed.clear()
+                await asyncio.sleep(0)
+                began = time.monotonic()
+        await self._send_some(b"".join(passed))
+
+    def _feed(self, tap: Tap, piece: bytes, last: bool) -> bytes:
+        now = tap.feed(piece, last)
+        if tap.kept > _FREE:
+            self._count(tap)
+        return now
+
+    async def _send_some(self, data: bytes) -> None:
+        if data:
+            if not self.begun:
+                await self._begin()
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     def _count(self, tap: Tap) -> None:
         """Count what the tap holds. With nothing left in the budget, a document is relayed without being read."""

@@ -22,7 +22,11 @@ from gateway.demo.mock_documents import instance
 
 Document = dict[str, Any]
 
-_WORD = re.compile(r"\s*\S+")
+_WORD = re.compile(r"\s*\S+")  # only for texts without spaces at the end: it would look for a word from each of them
+_UNSPACED = re.compile(r"\S+")
+# Words of an echo: providers limit their answers too, and a prompt may have millions of words.
+_LONGEST_ECHO = 16_384
+_WINDOW = 64 * 1024  # of a text whose words are counted
 _MAX_CHOICES = 128
 _MAX_DIMENSIONS = 4096
 _MAX_INPUTS = 2048
@@ -65,20 +69,22 @@ def choices(request: Document, words: int = 0) -> list[Choice]:
     messages = _messages(request)
     how_many = _number(request, "n", 1, _MAX_CHOICES) or 1
     limit = _number(request, "max_completion_tokens") or _number(request, "max_tokens")
+    if not words:
+        limit = min(limit or _LONGEST_ECHO, _LONGEST_ECHO)
     calls = [] if words else _calls(request, messages)
     if calls:
         return [_limited(Choice(calls=calls, finish="tool_calls"), limit) for _ in range(how_many)]
     text = " ".join(f"word{number}" for number in range(words)) or _text(request, messages)
     for stop in _stops(request):
         text = text.partition(stop)[0]
-    return [_limited(Choice(_WORD.findall(text)), limit) for _ in range(how_many)]
+    return [_limited(Choice(_WORD.findall(text.rstrip())), limit) for _ in range(how_many)]
 
 
 def usage(request: Document, answers: Sequence[Choice]) -> Document:
     """What the provider reports: the words of all messages and tools, and those of all answers."""
     prompt = sum(_count(message) for message in _messages(request))
     if request.get("tools"):
-        prompt += len(_WORD.findall(json.dumps(request["tools"])))
+        prompt += count_words(json.dumps(request["tools"]))
     completion = sum(answer.tokens for answer in answers)
     return {
         "prompt_tokens": prompt,
@@ -87,6 +93,18 @@ def usage(request: Document, answers: Sequence[Choice]) -> Document:
         "prompt_tokens_details": {"cached_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
+
+
+def count_words(text: str) -> int:
+    """How many words a text has. It may be large and have any content: no list of its words is made."""
+    words, before = 0, " "
+    for at in range(0, len(text), _WINDOW):
+        window = text[at : at + _WINDOW]
+        words += len(window.split())
+        if not before.isspace() and not window[0].isspace():
+            words -= 1  # it began in the window before
+        before = window[-1]
+    return words
 
 
 def _limited(choice: Choice, limit: int | None) -> Choice:
@@ -109,7 +127,7 @@ def _limited(choice: Choice, limit: int | None) -> Choice:
 
 def _text(request: Document, messages: list[Document]) -> str:
     last = messages[-1]
-    said = " ".join(_content(last).split())
+    said = " ".join(word[0] for word in islice(_UNSPACED.finditer(_content(last)), _LONGEST_ECHO))
     form = request.get("response_format") or {"type": "text"}
     match form.get("type") if isinstance(form, dict) else None:
         case "text":
@@ -154,7 +172,8 @@ def _calls(request: Document, messages: list[Document]) -> list[Call]:
         case "none":
             return []
         case "auto" | "required":
-            named = [call for call in called if _asks_for(messages[-1], call.name)]
+            text = _content(messages[-1]).lower() if messages[-1].get("role") == "user" else ""
+            named = [call for call in called if _asks_for(text, call.name)]
             if choice == "required" and not named:
                 named = called[:1]
             return named[:1] if request.get("parallel_tool_calls") is False else named
@@ -181,11 +200,10 @@ def _call(tool: Document) -> Call:
     return Call(kind, name, _WORD.findall(given))
 
 
-def _asks_for(message: Document, name: str) -> bool:
-    """Whether the user names this tool, as it is written or with spaces in it."""
-    text = _content(message).lower()
+def _asks_for(text: str, name: str) -> bool:
+    """Whether the user's text names this tool, as it is written or with spaces in it."""
     names = {name.lower(), name.lower().replace("_", " ")}
-    return message.get("role") == "user" and any(re.search(rf"\b{re.escape(each)}\b", text) for each in names)
+    return any(each in text and re.search(rf"\b{re.escape(each)}\b", text) for each in names)
 
 
 # Messages
@@ -208,7 +226,7 @@ def _content(message: Document) -> str:
 def _count(message: Document) -> int:
     calls = message.get("tool_calls") or ()
     texts = [_content(message), *(json.dumps(call.get("function")) for call in calls if isinstance(call, dict))]
-    return sum(len(_WORD.findall(text)) for text in texts)
+    return sum(count_words(text) for text in texts)
 
 
 def _number(request: Document, name: str, low: int = 1, high: int = 2**31) -> int | None:
@@ -235,7 +253,7 @@ def embeddings(request: Document) -> Document:
         vector = _vector(json.dumps(each).encode(), size)
         packed = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode() if form == "base64" else vector
         data.append({"object": "embedding", "index": index, "embedding": packed})
-    tokens = sum(len(_WORD.findall(each)) if isinstance(each, str) else len(each) for each in inputs)
+    tokens = sum(count_words(each) if isinstance(each, str) else len(each) for each in inputs)
     return {
         "object": "list",
         "data": data,
@@ -256,7 +274,8 @@ def _inputs(given: Any) -> list[Any]:
 
 
 def _vector(text: bytes, size: int) -> list[float]:
-    stream = (byte for block in count() for byte in hashlib.sha256(b"%d:%s" % (block, text)).digest())
+    seed = hashlib.sha256(text).digest()
+    stream = (byte for block in count() for byte in hashlib.sha256(b"%d:%s" % (block, seed)).digest())
     raw = [byte - 127.5 for byte in islice(stream, size)]
     length = math.sqrt(sum(value * value for value in raw))
     return [value / length for value in raw]

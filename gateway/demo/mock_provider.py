@@ -27,8 +27,8 @@ MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-
 ANSWERS = """\
 It speaks chat completions, responses and embeddings as OpenAI does, messages as
 Anthropic does, and generation, counting and embeddings as Gemini does. It echoes
-the last message, a token for each word, and calls a tool that the message names
-or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`, limits, usage,
+the last message (at most 16,384 words of it), a token for each word, and calls a
+tool that the message names or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`, limits, usage,
 embeddings and the list of models work as at a provider. Images are one pixel,
 files are kept until it stops."""
 

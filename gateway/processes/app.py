@@ -58,6 +58,7 @@ async def _data(
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
     from gateway.dataplane.request_log import RequestLog
+    from gateway.dataplane.tracing import tracer
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
     from gateway.identity.credentials import Peppers
@@ -102,6 +103,8 @@ async def _data(
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
+        if (traces := tracer(settings)) is not None:
+            stack.push_async_callback(asyncio.to_thread, traces.close)
         standing = Standing(data.audit_db, lambda: writer.balances)
         stack.callback(standing.close)
         requests = None
@@ -122,6 +125,7 @@ async def _data(
             costs=Costs(prices),
             requests=requests,
             measures=measures,
+            tracer=traces,
         )
         stack.callback(background.start("measuring the load", measures.run(plane.load)).cancel)
 

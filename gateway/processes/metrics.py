@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 
 from sqlmodel import col, select
@@ -78,11 +78,7 @@ class Metrics:
         good = Gauge("aig_upstream_last_success_timestamp_seconds", "When an upstream answered well last.", labels)
         bad = Gauge("aig_upstream_last_error_timestamp_seconds", "When a call to an upstream failed last.", labels)
         open_ = Gauge("aig_upstream_open_breakers", "Workers that send an upstream no calls for now.", labels)
-        statement = select(Upstream.id, Organization.name, Upstream.name).where(
-            col(Upstream.organization_id) == col(Organization.id)
-        )
-        with self._registry.read() as session:
-            rows = session.exec(statement.order_by(col(Organization.name), col(Upstream.name))).all()
+        rows = upstreams(self._registry)
         seen, breakers = contacts.read(self._settings.data.runtime_db), status.open_breakers(self._settings.data)
         for id_, organization, name in rows:
             contact = seen.get(id_, Contact())
@@ -121,6 +117,15 @@ class Metrics:
         with suppress(OSError):  # nothing was ever signed
             checkpoint.set(max(0.0, (now_ns - data.signer_state.stat().st_mtime_ns) / 1e9))
         return [checkpoint, entries, unsigned, waiting, decisions]
+
+
+def upstreams(registry: Registry) -> Sequence[tuple[str, str, str]]:
+    """The id, the organization and the name of every upstream."""
+    statement = select(Upstream.id, Organization.name, Upstream.name).where(
+        col(Upstream.organization_id) == col(Organization.id)
+    )
+    with registry.read() as session:
+        return session.exec(statement.order_by(col(Organization.name), col(Upstream.name))).all()
 
 
 class MetricsPage:

@@ -14,7 +14,7 @@ FIXED = ("data", "host", "port", "control_host", "control_port", "insecure")
 
 _OF_WORKERS = (
     *("workers", "policy_deadline_ms", "log_requests", "max_requests", "max_held_bytes", "max_body_bytes"),
-    *("upstream_", "breaker_"),
+    *("upstream_", "breaker_", "otel_"),
 )
 
 

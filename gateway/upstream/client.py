@@ -15,6 +15,7 @@ import aiohttp
 
 from gateway.errors import Denied
 from gateway.settings import Settings
+from gateway.upstream import connection
 from gateway.upstream.providers.base import Outgoing
 
 # Response heads beyond these are an upstream's fault.
@@ -31,10 +32,15 @@ class NotConnectedError(Denied):
 class Answer:
     """An upstream's response after its head has arrived; its body is read piece by piece."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_idle_timeout", "_loop", "_response", "_timer", "_waiting_since", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, idle_timeout: float) -> None:
         self._response = response
+        self._idle_timeout = idle_timeout
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        # Since when `read` has been waiting; None while it is not.
+        self._waiting_since: float | None = None
         self.status = response.status
         # Names in lower case, as everywhere in the gateway.
         self.headers = [(name.lower(), value) for name, value in response.raw_headers]
@@ -50,13 +56,32 @@ class Answer:
 
     async def read(self) -> bytes:
         """The next piece of the body, unchanged; empty at the end."""
+        content = self._response.content
+        self._waiting_since = self._loop.time()
+        if self._timer is None and not content.is_eof():
+            self._timer = self._loop.call_later(self._idle_timeout, self._end_long_pause)
         try:
-            return await self._response.content.readany()
+            return await content.readany()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise _failure(error) from error
+        finally:
+            self._waiting_since = None
+
+    def _end_long_pause(self) -> None:
+        """Let a read fail that has waited too long. One timer looks now and then: setting one for each piece of a
+        stream, as aiohttp does, would cost more than reading it.
+        """
+        now = self._loop.time()
+        ends = (now if self._waiting_since is None else self._waiting_since) + self._idle_timeout
+        if now < ends:
+            self._timer = self._loop.call_at(ends, self._end_long_pause)
+        else:
+            self._response.content.set_exception(aiohttp.SocketTimeoutError("nothing came from the upstream"))
 
     def close(self) -> None:
         """Return the connection to the pool if the body was read to its end, else close it."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._response.content.at_eof():
             self._response.release()
         else:
@@ -69,7 +94,7 @@ class UpstreamClient:
     def __init__(self, settings: Settings) -> None:
         self._idle_timeout = settings.upstream_idle_timeout
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            connector=connection.connector(keep_idle=30),
             # The caller limits the wait for the head and the total time, because it records what happened.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -110,11 +135,7 @@ class UpstreamClient:
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(error) from error
         sent()
-        # From now on pauses are limited. If the whole answer came with its head, the connection is released already.
-        if (connection := response.connection) is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = self._idle_timeout
-            connection.protocol.start_timeout()
-        return Answer(response)
+        return Answer(response, self._idle_timeout)
 
     async def close(self) -> None:
         await self._session.close()

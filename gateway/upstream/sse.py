@@ -10,7 +10,6 @@ import re
 
 # Atomic groups: without them CRLF would also match as CR followed by LF, an empty line that is not there.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 # An event can hold a large image. What a worker holds together has a limit of its own.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
@@ -36,6 +35,13 @@ class EventSplitter:
     def rest(self) -> bytes:
         return bytes(self._buffer)
 
+    def take_rest(self) -> bytes:
+        """The unfinished event, which is over: what follows is no part of it."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._searched = 0
+        return rest
+
     @property
     def unfinished(self) -> int:
         """How many bytes `rest` has."""
@@ -43,13 +49,16 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         buffer = self._buffer
+        if not buffer and chunk.find(b"\n\n") == len(chunk) - 2 >= 0 and chunk.find(b"\r") < 0:
+            return [chunk]  # one whole event, as most pieces of most streams are
         data: bytes | bytearray = chunk
         if buffer:
             buffer += chunk
             data = buffer
         events: list[bytes] = []
         start, search = 0, self._searched
-        if data.find(b"\r") < 0:
+        # What was searched before holds no end of an event, so its line ends do not matter any more.
+        if data.find(b"\r", search) < 0:
             # Nearly every stream: only LF ends lines, and finding two of them is much quicker than the expression.
             while (found := data.find(b"\n\n", search)) >= 0:
                 events.append(bytes(data[start : found + 2]))
@@ -73,5 +82,5 @@ def data_of(event: bytes) -> bytes:
     """The `data` field of one event: its lines joined with LF; empty for comments and events without data."""
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
         return event[6:-2]  # by far the most frequent shape
-    lines = (line for line in _LINE_END.split(event) if line.startswith(b"data:"))
+    lines = (line for line in event.splitlines() if line.startswith(b"data:"))  # of bytes: LF, CRLF and CR end them
     return b"\n".join(line[6:] if line.startswith(b"data: ") else line[5:] for line in lines)

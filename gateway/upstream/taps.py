@@ -22,6 +22,8 @@ from gateway.upstream import sse
 # A larger answer is relayed all the same, but nothing is read from it.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAX_VALUES = 500_000
+# An event of so few bytes has no data, not even with `data:` and a blank line. A flood of them must cost little.
+_NO_DATA = 7
 
 
 class TooManyValuesError(ValueError):
@@ -197,16 +199,16 @@ class EventTap:
         return False
 
     def feed(self, chunk: bytes, last: bool) -> bytes:
-        events = self._splitter.feed(chunk)
         if self.ended:
-            self._held += b"".join(events)
+            self._held += chunk
             return b""
+        events = self._splitter.feed(chunk)
         now: list[bytes] = []
         for position, event in enumerate(events):
-            found = self._read(event, self.report)
+            found = self._read(event, self.report) if len(event) > _NO_DATA else Event.SHOW
             if found is Event.END:
                 self.ended = True
-                self._held += b"".join(events[position:])
+                self._held += b"".join(events[position:]) + self._splitter.take_rest()
                 break
             if found is Event.HIDE:
                 continue

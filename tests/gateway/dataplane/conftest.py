@@ -26,6 +26,7 @@ from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
+from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
 from gateway.http.last_resort import LastResort
@@ -374,6 +375,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             measures=measures,
+            tracer=tracer(settings, {}),
         )
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()

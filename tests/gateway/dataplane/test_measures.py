@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.call import Usage
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
@@ -94,6 +96,7 @@ def test_latencies_are_those_of_the_requests(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_an_upload_is_not_added_latency(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         whole = gateway.request({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
@@ -112,6 +115,7 @@ def test_an_upload_is_not_added_latency(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_costs_are_counted(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}

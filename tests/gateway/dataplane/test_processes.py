@@ -340,7 +340,7 @@ def test_command_line_and_workers_append_at_the_same_time(live: Live) -> None:
 
 
 def test_a_worker_imports_nothing_heavy(live: Live) -> None:
-    """Run the worker's own composition root in a process of its own, and look at what it has imported."""
+    """Run the worker's own composition root in a process of its own, and look at its imports and its memory."""
     program = """
 import asyncio, json, sys
 from gateway.http import listener
@@ -356,7 +356,9 @@ async def main():
     await app._data(settings, "boot_look", stop, Background(stop), ready, descriptor, asyncio.Event())
 
 asyncio.run(main())
-print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+names = sorted({name.split(".")[0] for name in sys.modules})
+print(json.dumps([names, int(status["VmRSS"].split()[0]) * 1024]))
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(live.data)],
@@ -366,10 +368,13 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
         timeout=300,
         check=True,
     )
-    modules = set(json.loads(done.stdout))
+    names, resident = json.loads(done.stdout)
+    modules = set(names)
     assert {"gateway", "policy_engine", "aiohttp", "uvicorn"} <= modules
     heavy = {"sqlmodel", "sqlalchemy", "alembic", "pydantic", "typer", "rich", "dulwich", "jinja2", "lark", "yaml"}
+    heavy |= {"prometheus_client", "opentelemetry", "google"}
     assert modules & heavy == set()
+    assert resident <= 90e6
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ from typing import Any
 
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from gateway.demo import mock_answers
 from gateway.demo.mock_documents import instance
 from tests.gateway.conftest import environment
 
@@ -248,6 +251,27 @@ def test_usage_counts_what_was_sent(client: openai.OpenAI) -> None:
     ]
     assert prompt(messages=messages) == 4
     assert prompt(messages=messages, tools=[WEATHER]) == 4 + len(json.dumps([WEATHER]).split())
+
+
+@given(st.text("a\u00e9 \n\u3000\x1c", max_size=40), st.integers(1, 7))
+def test_words_are_counted_in_any_windows(text: str, window: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mock_answers, "_WINDOW", window)
+        assert mock_answers.count_words(text) == len(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "echoed"),
+    [(" " * 4_000_000, 0, 2), ("a " * 2_000_000, 2_000_000, 16_384), ("a" * 4_000_000, 1, 3)],
+    ids=["spaces", "words", "one word"],
+)
+def test_a_large_prompt_does_not_stop_the_server(text: str, words: int, echoed: int) -> None:
+    """Spaces took time that grew with the square of their number, and each word of an echo was a token."""
+    request = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+    [choice] = mock_answers.choices(request)
+    usage = mock_answers.usage(request, [choice])
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (words, echoed)
+    assert choice.finish == ("length" if echoed > 3 else "stop")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -123,3 +127,49 @@ def test_a_start_begins_anew_and_other_pages_stay(live: Live) -> None:
             urllib.request.urlopen(control(live) + path, timeout=60)
         with raised.value as answer:
             assert answer.code == 404
+
+
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+
+
+def page(live: Live) -> str:
+    with urllib.request.urlopen(f"{control(live)}/metrics", timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def test_the_dashboard_and_the_alerts_use_metrics_that_are_there(live: Live) -> None:
+    there = set()
+    for family in text_string_to_metric_families(page(live)):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        there |= {name} if family.type != "histogram" else {f"{name}_{end}" for end in ("bucket", "sum", "count")}
+    for file in ("grafana-dashboard.json", "prometheus-alerts.yml"):
+        used = set(re.findall(r"\baig_\w+", (DEPLOY / file).read_text("utf-8")))
+        # An alert's text names histograms as the documentation does.
+        assert {name for name in used if name not in there and f"{name}_bucket" not in there} == set(), file
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt install prometheus)")
+def test_promtool_accepts_the_page_and_the_alerts(live: Live) -> None:
+    rules = subprocess.run(
+        ["promtool", "check", "rules", DEPLOY / "prometheus-alerts.yml"], capture_output=True, text=True, timeout=60
+    )
+    assert rules.returncode == 0, rules.stdout + rules.stderr
+    metrics = subprocess.run(
+        ["promtool", "check", "metrics"], input=page(live), capture_output=True, text=True, timeout=60
+    )
+    assert metrics.returncode == 0, metrics.stdout + metrics.stderr
+
+
+def test_top_shows_what_happens(live: Live) -> None:
+    assert ask(live, "gpt-4o") == 200
+    assert ask(live, "claude") == 403
+    live.wait(lambda: json.loads(live.run("top", "--json", "--every", "0.2"))["upstreams"][0]["state"] == "ok")
+    found = json.loads(live.run("top", "--json", "--every", "0.2"))
+    assert found["workers"] == 1
+    (bot,) = found["agents"]
+    assert (bot["name"], bot["requests"], bot["denied"], bot["tokens"]) == ("bot", 2, 1, 6)
+    (mock,) = found["upstreams"]
+    assert (mock["name"], mock["calls"], mock["failures"]) == ("mock", 1, 0)
+    text = live.run("top", "--once", "--every", "0.2")
+    assert re.search(r"^ *bot +0 +0 +2 +1 +0 +0 +6 +\$0\.0000 *$", text, flags=re.MULTILINE), text
+    assert re.search(r"^ *mock +ok +0 +1 +0 ", text, flags=re.MULTILINE), text

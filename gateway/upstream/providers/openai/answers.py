@@ -39,9 +39,7 @@ class Answers:
 
     def event(self, event: bytes, report: Report) -> Event:
         """Read one event of a stream."""
-        # Most events report nothing: look before parsing.
-        reports = event.count(b'"usage"') > event.count(b'"usage":null') or b'"error"' in event or b'"audio"' in event
-        if not reports and report.model is not None and _END not in event:
+        if report.model is not None and not _may_report(event):
             return Event.SHOW
         data = sse.data_of(event)
         # As SDKs see it: for them a stream has ended with whatever begins like that.
@@ -56,6 +54,14 @@ class Answers:
             return Event.PERHAPS_LAST  # SDKs read no further
         only_usage = document.get("choices") == [] and read_usage(document) is not None
         return Event.HIDE if self._hide_usage and only_usage else Event.SHOW
+
+
+def _may_report(event: bytes) -> bool:
+    """Whether it is worth parsing this event, or it is the last one. Most are not. (`find` is the quickest search.)"""
+    if event.find(b'"error"') >= 0 or event.find(b'"audio"') >= 0 or event.find(_END) >= 0:
+        return True
+    usages = event.count(b'"usage"')
+    return usages > 0 and usages > event.count(b'"usage":null')
 
 
 def read_usage(document: dict[str, Any]) -> Usage | None:

@@ -1,0 +1,195 @@
+"""Whether a request costs the same with many agents, with a long log and with two workers.
+
+    python -m benchmarks.flat_cost [--agents 100000] [--entries 1000000] [--rounds 3] [--seconds 1.5]
+
+Gateways that differ in one thing serve the same calls one after the other, in interleaved rounds: 10 agents and many,
+an empty log and a long one, one worker and two on the same log. The figure is processor time of all workers for one
+request, which other work on the machine hardly changes, and the ratio is the median of the rounds' ratios. Agents are
+asked in two ways: the same ten again and again, whose principals a worker remembers, and all of them at random, most of
+which it must read from the registry. Agents are inserted in bulk, entries through the log's own transactions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvloop
+
+from benchmarks import data_plane
+from benchmarks.principals import fill
+from gateway.audit import storage
+from gateway.audit.draft import draft
+from gateway.audit.intents import Completed, Decided
+from gateway.audit.transaction import Transaction
+from gateway.http import listener
+from gateway.identifiers import new_id
+from gateway.identity.credentials import Peppers
+from gateway.processes.children import flags
+from gateway.registry.database import Registry
+from gateway.settings import DataDirectory, Settings
+
+CLIENTS = 16
+GROUP = 5_000
+
+
+class Side:
+    """A gateway, the keys of its agents, and its workers."""
+
+    def __init__(self, name: str, directory: Path, provider: int, port: int) -> None:
+        self.name, self.port = name, port
+        self.data = DataDirectory(directory)
+        self.keys = [data_plane.prepare(directory, provider)]
+        self.workers: list[int] = []
+        self.ports: list[int] = []
+
+    def add_agents(self, count: int) -> None:
+        registry = Registry.open(self.data)
+        keys = fill(registry, Peppers.load(self.data.keys), count, bundle="bench")
+        registry.close()
+        self.keys += [key.decode() for key in keys]
+
+    def add_entries(self, count: int) -> None:
+        """Decisions and their closings, `GROUP` entries in a transaction."""
+        db = storage.connect(self.data.audit_db)
+        db.execute("PRAGMA synchronous = OFF")
+        for done in range(0, count, GROUP):
+            db.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(db, "bench", time.time_ns)
+            for _ in range(min(GROUP, count - done) // 2):
+                decided = _decided()
+                transaction.record(draft(decided, "boot_fill"))
+                closing = Completed(
+                    organization="default", decision_id=decided.event_id, agent=decided.agent, outcome="ok"
+                )
+                transaction.record(draft(closing, "boot_fill"))
+            transaction.finish()
+            db.execute("COMMIT")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+
+    def start(self, stack: ExitStack, core: int, workers: int = 1) -> None:
+        for number in range(workers):
+            port = self.port + number
+            settings = flags(Settings(data=self.data, port=port))
+            opened = stack.enter_context(listener.bind("127.0.0.1", port, shared=True))
+            child = data_plane.process(
+                core,
+                *("-m", "gateway.processes.app", "data", f"boot_bench{number}", str(opened.fileno())),
+                first_line=json.dumps(settings).encode() + b"\n",
+                ready=data_plane.wait_for(port),
+                pass_fds=(opened.fileno(),),
+            )
+            self.workers.append(stack.enter_context(child))
+            self.ports.append(port)
+
+    def cost(self, keys: list[str], seconds: float) -> float:
+        """Milliseconds of processor time for one request. Every client sends the next of these keys' requests."""
+        before = sum(map(data_plane.cpu_seconds, self.workers))
+        done = uvloop.run(self._load(keys, seconds))
+        return (sum(map(data_plane.cpu_seconds, self.workers)) - before) / done * 1000
+
+    async def _load(self, keys: list[str], seconds: float) -> int:
+        latencies: list[float] = []
+        failures: list[bytes] = []
+        loop = asyncio.get_running_loop()
+        requests = itertools.cycle([data_plane.chat_request(key, data_plane.BODY) for key in keys])
+
+        class Caller(data_plane.Client):
+            """Calls with another key each time."""
+
+            def _next(self) -> None:
+                self._request = next(requests)
+                super()._next()
+
+        made = [
+            await loop.create_connection(
+                lambda: Caller(b"", latencies, failures), "127.0.0.1", self.ports[number % len(self.ports)]
+            )
+            for number in range(CLIENTS)
+        ]
+        await asyncio.sleep(seconds)
+        for _, caller in made:
+            caller.running = False
+        await asyncio.wait([caller.ended for _, caller in made], timeout=10)
+        for transport, _ in made:
+            transport.close()
+        if failures:
+            raise SystemExit(f"{len(failures)} requests failed, the first with {failures[0][:300]!r}")
+        return len(latencies)
+
+
+def _decided() -> Decided:
+    """A decision as the data plane records it, but for texts that do not matter here."""
+    return Decided(
+        organization="default",
+        event_id=new_id("dec"),
+        agent=new_id("agt"),
+        key=new_id("key"),
+        allow=True,
+        reason="allowed",
+        open=True,
+        fields={"model": "gpt-4o-mini", "bundles_json": "x" * 200},
+        private=b'{"agent":{}}' * 40,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agents", type=int, default=100_000)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--port", type=int, default=18340, help="the first of six free ports")
+    parser.add_argument("--realtime", type=int, default=0, help="measure with this real-time priority")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    provider: int = options.port
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        few, agents, log, two = (
+            Side(name, Path(temporary, name), provider, provider + 1 + number)
+            for number, name in enumerate(("few", "agents", "log", "two"))
+        )
+        few.add_agents(9)
+        agents.add_agents(options.agents)
+        log.add_entries(options.entries)
+        print(f"prepared {options.agents:,} agents and {options.entries:,} entries", flush=True)
+        os.sched_setaffinity(0, {cores[-1]})
+        if options.realtime:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(options.realtime))
+        here = str(data_plane.ROOT / "benchmarks" / "data_plane.py"), "--ports", str(provider), "0", "0"
+        child = data_plane.process(cores[-1], *here, "--serve", "provider", ready=data_plane.wait_for(provider))
+        stack.enter_context(child)
+        for side, workers in ((few, 1), (agents, 1), (log, 1), (two, 2)):
+            side.start(stack, cores[0], workers)
+        everyone = random.Random(1).sample(agents.keys, min(len(agents.keys), 50_000))
+        cases = {
+            "10 agents, an empty log, one worker": (few, few.keys),
+            f"{options.agents:,} agents, ten of them call": (agents, agents.keys[:10]),
+            f"{options.agents:,} agents, all of them call": (agents, everyone),
+            f"{options.entries:,} entries in the log": (log, log.keys),
+            "two workers": (two, two.keys),
+        }
+        costs: dict[str, list[float]] = {title: [] for title in cases}
+        for round_number in range(options.rounds + 1):
+            for title, (side, keys) in cases.items():
+                cost = side.cost(keys, options.seconds if round_number else 0.5)  # the first round warms up
+                if round_number:
+                    costs[title].append(cost)
+    first = next(iter(costs.values()))
+    for title, found in costs.items():
+        ratio = statistics.median(each / base for each, base in zip(found, first, strict=True))
+        print(f"{title:44}{statistics.median(found):8.3f} ms{ratio:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

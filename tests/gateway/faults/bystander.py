@@ -1,0 +1,90 @@
+"""A client beside the faults, in a process of its own: `python -m tests.gateway.faults.bystander PORT KEY FILE`.
+
+It asks one small call after the other until it is killed, and writes to FILE for each when it began (of the clock that
+all processes share), how long the answer took, and its status. `Bystander` starts it and reads what it wrote.
+"""
+
+from __future__ import annotations
+
+import http.client
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from tests.gateway.dataplane.processes import ROOT, environment
+
+_PAUSE = 0.01
+
+
+def ask_for_ever(port: int, key: str, file: Path) -> None:
+    body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with file.open("a", buffering=1) as out:
+        while True:
+            began = time.monotonic()
+            try:
+                connection.request("POST", "/calm/v1/chat/completions", body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                status = answer.status
+            except (OSError, http.client.HTTPException):
+                status = 0
+                connection.close()
+            out.write(f"{began} {time.monotonic() - began} {status}\n")
+            time.sleep(_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The answers in one span of time, in seconds."""
+
+    count: int
+    median: float
+    worst: float
+    statuses: frozenset[int]
+
+    def __str__(self) -> str:
+        return f"{self.count} calls, median {self.median * 1e3:.0f} ms, worst {self.worst * 1e3:.0f} ms"
+
+
+class Bystander:
+    """The process. `calls` counts what it has asked."""
+
+    def __init__(self, port: int, key: str, directory: Path) -> None:
+        self._file = directory / "bystander.txt"
+        self._file.touch()
+        command = [sys.executable, "-m", "tests.gateway.faults.bystander", str(port), key, str(self._file)]
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait(60)
+
+    def since(self, began: float) -> Waits:
+        rows = [tuple(map(float, line.split())) for line in self._file.read_text().splitlines() if line.count(" ") == 2]
+        found = [row for row in rows if row[0] + row[1] >= began]
+        waits = [row[1] for row in found] or [0.0]
+        statuses = frozenset(int(row[2]) for row in found)
+        return Waits(len(found), statistics.median(waits), max(waits), statuses)
+
+    @contextmanager
+    def watching(self, name: str, figures: list[str]) -> Iterator[None]:
+        """Note how long its calls waited in this time; each must have been answered."""
+        began = time.monotonic()
+        yield
+        time.sleep(0.05)
+        waits = self.since(began)
+        figures.append(f"{name}: {waits}")
+        assert waits.statuses <= {200}, waits
+
+
+if __name__ == "__main__":
+    ask_for_ever(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
