@@ -93,7 +93,7 @@ class Transaction:
 
     def finish(self) -> None:
         """Write the balances that changed, and the tiles and heads of every tree that grew."""
-        self.balances.write(self._write)
+        self.balances.write(self._write_all)
         for log in self._logs.values():
             if not log.hashes:
                 continue
@@ -119,6 +119,12 @@ class Transaction:
             raise sqlite3.IntegrityError("a statement did not write its row: look for a trigger")
         self._changes += 1
         return cursor
+
+    def _write_all(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+        """The same for many rows of one statement."""
+        if self._db.executemany(statement, rows).rowcount != len(rows):
+            raise sqlite3.IntegrityError("a statement did not write its rows: look for a trigger")
+        self._changes += len(rows)
 
     def _find(self, item: Draft) -> Committed | None:
         row = self._db.execute(
