@@ -243,6 +243,13 @@ class Settings:
     prices_file: Path | None = field(
         default=None, metadata={"help": "file with your own prices, which come first (default: prices.json there)"}
     )
+    content_max_bytes: int = _setting(
+        256 * 1024,
+        "largest request or answer whose content is kept, for agents that keep it",
+        1024,
+        16 * 1024**2,
+        "bytes",
+    )
     otel_endpoint: str = _setting("", "where traces go by OTLP over HTTP, as http://127.0.0.1:4318; empty: nowhere")
     metrics_agents: int = _setting(200, "agents with metrics of their own; the others share one", 0, 10_000)
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)

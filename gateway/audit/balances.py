@@ -110,6 +110,13 @@ class Balance:
         used = self._used[place] + self._more[place // _N]
         return used, self._reserved[place - _N] + self._held[place // _N - 1] if place >= _N else 0
 
+    def used(self, minute: int) -> list[int]:
+        """What is used of every counter of `USED`, in the windows that `minute` is in."""
+        if minute != self.minute:
+            return [self.at(counter, minute)[0] for counter in USED]
+        self._add_up()
+        return list(self._used)
+
     def reserve(self, minute: int, tokens: int, spend: int) -> None:
         """One more decision is open, which counts in the windows of `minute`; that is never before `self.minute`."""
         if minute > self.minute:
@@ -149,10 +156,24 @@ class Balance:
 
     def _add_up(self) -> None:
         """Put what was kept apart into its windows."""
-        if any(self._more) or any(self._held):
-            for window in range(_N):
-                self._add(window, self._more, self._held)
-            self._more, self._held = [0, 0, 0], [0, 0]
+        # Written out, because nearly every transaction does this for every balance that it changes.
+        (requests, tokens, spend), (held_tokens, held_spend) = self._more, self._held
+        if not (requests or tokens or spend or held_tokens or held_spend):
+            return
+        a, b, c, d, e, f, g, h, i, j, k, m = self._used
+        self._used = used = [
+            *(a + requests, b + requests, c + requests, d + requests),
+            *(e + tokens, f + tokens, g + tokens, h + tokens),
+            *(i + spend, j + spend, k + spend, m + spend),
+        ]
+        if max(used) > _MOST:
+            self._used = [min(amount, _MOST) for amount in used]
+        a, b, c, d, e, f, g, h = self._reserved
+        self._reserved = [
+            *(a + held_tokens, b + held_tokens, c + held_tokens, d + held_tokens),
+            *(e + held_spend, f + held_spend, g + held_spend, h + held_spend),
+        ]
+        self._more, self._held = [0, 0, 0], [0, 0]
 
     def _begin(self, minute: int) -> None:
         """Begin the windows that `minute` is in and the last one was not."""
@@ -209,11 +230,14 @@ class Balances:
             balance = self.changed[organization, scope] = self.get(organization, scope)
             balance.settle(reservation["minute"], reserved, settled)
 
-    def write(self, write: Callable[[str, tuple[object, ...]], object]) -> None:
+    def write(self, write: Callable[[str, list[tuple[object, ...]]], object]) -> None:
         """Write every balance that changed, in the order of their names."""
+        rows: list[tuple[object, ...]] = []
         for key in sorted(self.changed):
             values = self.written[key] = self.changed[key].values()
-            write(_WRITE, (*key, orjson.dumps(values).decode()))
+            rows.append((*key, orjson.dumps(values).decode()))
+        if rows:
+            write(_WRITE, rows)
 
 
 def reservation_of(text: object) -> dict[str, Any] | None:

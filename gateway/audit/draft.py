@@ -19,6 +19,7 @@ from gateway.audit.intents import (
     Completed,
     Decided,
     Denial,
+    Erased,
     Fields,
     Intent,
     Recovered,
@@ -33,6 +34,7 @@ _RESERVATION = 16 * 1024
 _REASONS = 32
 _REASON_BYTES = 512
 _REASONS_BYTES = 16 * 1024
+_PREFIXES = {"refused": "rfs_", "recovered": "rcv_", "erasure": "ers_"}
 _EVENT_ID = re.compile(r"[a-z]{3,4}_[0-9A-Za-z-]{1,56}")
 
 
@@ -77,10 +79,15 @@ def draft(intent: Intent, boot: str) -> Draft:
         entry |= {"actor": intent.actor, "activation": intent.activation, "outcome": intent.outcome}
     elif isinstance(intent, Signed):
         entry |= {"origin": intent.origin, "size": intent.size, "root": intent.root}
+    elif isinstance(intent, Erased):
+        entry |= {"actor": intent.actor, "what": "content", "why": intent.why}
+        entry |= {"decisions_json": entries.document(sorted(intent.decisions)), "count": len(intent.decisions)}
     else:
         entry |= {"boots_json": entries.document(sorted(intent.boots)), "count": 0}
     if not isinstance(intent, Recovered):
         _add(entry, intent.fields)
+    if isinstance(intent, Decided | Completed) and intent.content is not None:
+        _add(entry, {"content_commitment": intent.content.commitment, "content_expires_ns": entries.PLACEHOLDER_TIME})
     entries.check(entry)
     size = len(entries.encode(entry))
     most = entries.MAX_LEAF - (_RESERVATION if isinstance(intent, Decided) and intent.reservation else _SLACK)
@@ -111,7 +118,7 @@ def _add(entry: entries.Entry, fields: Fields) -> None:
 def _event_id(intent: Intent) -> str:
     identifier = intent.event_id
     if identifier is None:
-        return ("rfs_" if isinstance(intent, Refused) else "rcv_") + uuid7()
+        return _PREFIXES[intent.kind] + uuid7()
     if not _EVENT_ID.fullmatch(identifier):
         raise AuditError("bad_entry", f"`{identifier}` is not an event id: a prefix, `_`, then letters and digits")
     decision = intent.decision_id if isinstance(intent, Completed) else identifier

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
 
 from gateway.audit.balances import Amounts, Balances
+from gateway.audit.content import Sealed
 from gateway.audit.entry import Scalar
 
 SYSTEM = "system"
@@ -79,6 +80,8 @@ class Decided:
     private: bytes | None = None
     salt: bytes | None = None
     reservation: Reservation | None = None
+    # What the client said, if its agent's content is kept.
+    content: Sealed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,8 @@ class Completed:
     settled: Amounts | None = None
     epoch: int = 0
     fields: Fields = field(default_factory=dict)
+    # What the provider answered, if the agent's content is kept.
+    content: Sealed | None = None
 
     @property
     def event_id(self) -> str:
@@ -186,7 +191,22 @@ class Recovered:
     epoch: int = 0
 
 
-Intent: TypeAlias = Decided | Completed | Refused | Changed | Activated | Signed | Recovered
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """Delete what is kept of the content of these decisions of one log, and record that, in one transaction."""
+
+    kind: ClassVar[str] = "erasure"
+    organization: str
+    decisions: Sequence[str]
+    actor: str
+    why: str
+    """`expired`, or `requested`."""
+    event_id: str | None = None
+    epoch: int = 0
+    fields: Fields = field(default_factory=dict)
+
+
+Intent: TypeAlias = Decided | Completed | Refused | Changed | Activated | Signed | Recovered | Erased
 
 
 def closing_id(decision_id: str) -> str:

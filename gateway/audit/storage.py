@@ -2,8 +2,8 @@
 
 `entry.leaf` is the evidence. `tile`, `log` and `checkpoint` can be recomputed from the leaves and the signatures, and
 `verify.py` does so. The other columns of `entry` and all of `open_decision` and `balance` are indexes, which
-verification derives again from the leaves. `private` holds what must be erasable; a leaf only commits to it. Only
-`transaction.py` writes entries, and only `signer.py` writes checkpoints.
+verification derives again from the leaves. `private` and `content` hold what must be erasable; a leaf only commits to
+it. Only `transaction.py` writes entries, and only `signer.py` writes checkpoints.
 
 Any number of processes on one machine may have the file open: readers never wait (WAL), writers take turns
 (`gateway/storage/file_lock.py`).
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.audit import balances, merkle, tiles
+from gateway.audit import balances, content, merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.settings import DataDirectory
 from gateway.storage import database_files
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 APPLICATION: Final = 0x61696761  # "aiga"
 PAGE_SIZE: Final = 4096
 BUSY_SECONDS: Final = 2.0  # only for programs that do not take `audit.lock`, such as an sqlite3 shell
@@ -94,10 +94,10 @@ CREATE TABLE private (
     input BLOB
 ) STRICT;
 """
-_SCHEMA = _TABLES + balances.TABLE
+_SCHEMA = _TABLES + balances.TABLE + content.TABLE
 
 # What makes a log of the schema before into one of each number.
-_MIGRATIONS: Final = {2: balances.TABLE}
+_MIGRATIONS: Final = {2: balances.TABLE, 3: content.TABLE}
 
 
 @dataclass(frozen=True, slots=True)

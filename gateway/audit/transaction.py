@@ -12,13 +12,13 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.audit import balances, checkpoint, decision, merkle, storage, tiles
+from gateway.audit import balances, checkpoint, content, decision, merkle, storage, tiles
 from gateway.audit import entry as entries
 from gateway.audit.balances import Balance, Balances, Key
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Recovered, Reservation
+from gateway.audit.intents import Completed, Decided, Erased, Recovered, Reservation
 
 BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
@@ -78,18 +78,22 @@ class Transaction:
             return self._recover(log, item, item.intent)
         time_ns = self._time(log)
         entry = item.entry
+        if isinstance(item.intent, Erased):
+            return self._erase(log, item, item.intent, time_ns)
         if isinstance(item.intent, Completed):
             return self._complete(log, item.intent, entry, time_ns)
         if isinstance(item.intent, Decided) and item.intent.reservation is not None:
             entry = self._reserve(item.intent.reservation, entry, time_ns)
-        committed, entry_id = self._append(log, entry, time_ns)
+        kept = item.intent.content if isinstance(item.intent, Decided) else None
+        committed, entry_id = self._append(log, entry, time_ns, kept)
         if isinstance(item.intent, Decided):
             self._keep(log, item, committed.entry, entry_id)
+        self._keep_content(log, kept, committed.entry, entry_id)
         return committed
 
     def finish(self) -> None:
         """Write the balances that changed, and the tiles and heads of every tree that grew."""
-        self.balances.write(self._write)
+        self.balances.write(self._write_all)
         for log in self._logs.values():
             if not log.hashes:
                 continue
@@ -115,6 +119,12 @@ class Transaction:
             raise sqlite3.IntegrityError("a statement did not write its row: look for a trigger")
         self._changes += 1
         return cursor
+
+    def _write_all(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+        """The same for many rows of one statement."""
+        if self._db.executemany(statement, rows).rowcount != len(rows):
+            raise sqlite3.IntegrityError("a statement did not write its rows: look for a trigger")
+        self._changes += len(rows)
 
     def _find(self, item: Draft) -> Committed | None:
         row = self._db.execute(
@@ -175,8 +185,12 @@ class Transaction:
         except Exception as error:  # a defect in one reservation must not affect the rest of the batch
             raise unavailable(f"a reservation failed: {error!r}") from error
 
-    def _append(self, log: _Log, entry: entries.Entry, time_ns: int) -> tuple[Committed, int]:
+    def _append(
+        self, log: _Log, entry: entries.Entry, time_ns: int, kept: content.Sealed | None = None
+    ) -> tuple[Committed, int]:
         entry = {**entry, "time": str(time_ns)}
+        if kept is not None:
+            entry["content_expires_ns"] = str(time_ns + kept.days * content.DAY_NS)
         leaf = entries.encode(entry)
         event_id = str(entry["id"])
         cursor = self._write(
@@ -205,6 +219,28 @@ class Transaction:
                 "INSERT INTO private (entry_id, salt, input) VALUES (?, ?, ?)", (entry_id, item.salt, item.private)
             )
 
+    def _keep_content(self, log: _Log, kept: content.Sealed | None, entry: entries.Entry, entry_id: int) -> None:
+        """Store the sealed content of a call beside its entry."""
+        if kept is None:
+            return
+        decided = entry["id"] if entry["kind"] == "decided" else entry["decision"]
+        self._write(
+            "INSERT INTO content (entry_id, log_id, decision, agent, expires_ns, salt, sealed) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (entry_id, log.id, decided, kept.agent, int(str(entry["content_expires_ns"])), kept.salt, kept.data),
+        )
+
+    def _erase(self, log: _Log, item: Draft, intent: Erased, time_ns: int) -> Committed:
+        """Delete content. The entry names the decisions of which there was any."""
+        found: list[str] = []
+        for each in intent.decisions:
+            cursor = self._db.execute("DELETE FROM content WHERE decision = ? AND log_id = ?", (each, log.id))
+            self._changes += cursor.rowcount
+            if cursor.rowcount:
+                found.append(each)
+        named: entries.Entry = {"decisions_json": entries.document(sorted(found)), "count": len(found)}
+        return self._append(log, {**item.entry, **named}, time_ns)[0]
+
     def _is_open(self, decision_id: str) -> bool:
         found = self._db.execute("SELECT 1 FROM open_decision WHERE event_id = ?", (decision_id,)).fetchone()
         return found is not None
@@ -226,7 +262,9 @@ class Transaction:
             settled, members = balances.settlement(reservation, closing.settled)
             entry = {**entry, **members}
             self.balances.settle(closing.organization, reservation, settled)
-        return self._append(log, entry, time_ns)[0]
+        committed, entry_id = self._append(log, entry, time_ns, closing.content)
+        self._keep_content(log, closing.content, committed.entry, entry_id)
+        return committed
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close the open decisions of dead processes. The clock is read once, before anything is written."""
@@ -246,7 +284,7 @@ class Transaction:
 
 
 # Members in which two attempts to record the same event may differ, and those that a reservation may change.
-_OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment"})
+_OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment", "content_commitment", "content_expires_ns"})
 _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
 
 

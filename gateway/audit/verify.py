@@ -8,7 +8,8 @@ It trusts nothing that is stored. In one pass over the leaves, in the order in w
 (3) the leaf's hash is the one in its tile
 (4) at every checkpoint the signature is the key's, and the root over the leaves is the signed one
 (5) a decision that was opened is closed once, by an entry of its own log, or is still listed as open
-(6) a private row is the one its entry commits to, and one that is gone was erased by an entry that says so
+(6) a private row and kept content are those that their entry commits to, and what is gone was erased by an entry
+    that says so
 (7) what the system log says about checkpoints of other logs is true
 (8) at the end every tile and the head are those of the tree, and nothing else is stored
 (9) every balance is what the entries make of it, and so is each one that a decision says it has read
@@ -36,6 +37,7 @@ from gateway.audit import checkpoint as checkpoints
 from gateway.audit import entry as entries
 from gateway.audit.balance_check import BalanceCheck
 from gateway.audit.checkpoint import Checkpoint
+from gateway.audit.content_check import ContentCheck
 from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
@@ -117,6 +119,7 @@ class _Verification:
         self._gone: dict[tuple[int, str], int] = {}  # by log and decision: the entry whose private row is missing
         self._private: Iterator[tuple[int, Any, Any]] = iter(())
         self._next_private: tuple[int, Any, Any] | None = None
+        self._content = ContentCheck()
 
     def run(self, progress: Progress | None) -> None:
         for difference in storage.schema_differences(self._db):  # (0)
@@ -159,7 +162,9 @@ class _Verification:
     def _read(self, last: int, limit: int) -> tuple[int, int]:
         """The next entries after the row `last`, with their private rows; returns the new last row and their number."""
         count = 0
-        with closing(self._db.cursor()) as rows, closing(self._db.cursor()) as private:
+        cursor = self._db.cursor
+        with closing(cursor()) as rows, closing(cursor()) as private, closing(cursor()) as content:
+            self._content.begin(content, last)
             self._private = private.execute(_PRIVATE, (last,))
             self._next_private = next(self._private, None)
             for row in rows.execute(_ENTRIES, (last, limit)):
@@ -170,6 +175,8 @@ class _Verification:
             if count != limit:
                 while self._next_private is not None:
                     self._stray_private()
+                for fault in self._content.strays(None):
+                    self._found(None, None, fault)
         return last, count
 
     def _end(self) -> None:
@@ -182,6 +189,8 @@ class _Verification:
             tree.finish()
         for (log_id, _), index in self._gone.items():  # (6)
             self._found(log_id, index, "its private row is missing, and no erasure says so")
+        for (log_id, _), index in self._content.gone.items():
+            self._found(log_id, index, "its content is missing, and no erasure says so")
         self._decisions()
         self._strays()
         # Without an entry that cannot be read the others do not add up; what is wrong is said already.
@@ -193,6 +202,9 @@ class _Verification:
         self, row_id: int, log_id: int, seq: Any, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: Any
     ) -> None:
         private = self._private_of(row_id)
+        for fault in self._content.strays(row_id):
+            self._found(None, None, fault)
+        content = self._content.take(row_id)
         tree = self._trees.get(log_id)
         if tree is None:
             self._found(None, None, f"entry `{event_id}` belongs to no log")
@@ -223,6 +235,8 @@ class _Verification:
             self._check_private(log_id, index, entry, *private)
         elif "input_commitment" in entry:
             self._gone[log_id, str(entry["id"])] = index
+        if fault := self._content.entry(log_id, index, entry, content):
+            self._found(log_id, index, fault)
         self._follow(tree, log_id, index, entry)
 
     def _follow(self, tree: TreeCheck, log_id: int, index: int, entry: entries.Entry) -> None:
@@ -275,7 +289,10 @@ class _Verification:
         except ValueError:
             erased = None
         if not isinstance(erased, list) or len(erased) != entry["count"]:
-            self._found(log_id, index, "it does not say which private rows were erased")
+            self._found(log_id, index, "it does not say what was erased")
+            return
+        if entry.get("what") == "content":
+            self._content.erased(log_id, erased)
             return
         for each in erased:
             self._gone.pop((log_id, str(each)), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
+from gateway.settings import DataDirectory
 
 app = typer.Typer(no_args_is_help=True, help="Register, show, change, suspend and revoke agents.")
 
@@ -110,6 +111,7 @@ def show(
             ("owner", found.owner),
             ("capabilities", ", ".join(found.capabilities)),
             ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
+            *((("content", _kept(found.content)),) if found.content else ()),
             *(("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id})") for each in keys),
             *(
                 (
@@ -143,12 +145,25 @@ def update(
     remove_label: Annotated[
         list[str] | None, typer.Option("--remove-label", metavar="NAME", help="A label to remove; may be repeated.")
     ] = None,
+    keep_content: Annotated[
+        bool | None,
+        typer.Option("--keep-content/--no-keep-content", help="Keep what it says and is answered, sealed, in the log."),
+    ] = None,
+    retention_days: Annotated[
+        int | None, typer.Option("--retention-days", metavar="N", help="For how many days content is kept.")
+    ] = None,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option("--redact", metavar="PATTERN", help="Remove what matches (RE2) first; may be repeated."),
+    ] = None,
+    no_redact: Annotated[bool, typer.Option("--no-redact", help="Remove all redaction patterns.")] = False,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
     """Change an agent. What is not named stays. It has a new version from its next request on."""
     from gateway.registry import agent_updates
+    from gateway.registry.vault import Vault
 
     changed = agent_updates.AgentUpdate(
         name=name,
@@ -159,12 +174,22 @@ def update(
         remove_capabilities=tuple(remove_capability or ()),
         set_labels=_labels(label or []),
         remove_labels=tuple(remove_label or ()),
+        keep_content=keep_content,
+        retention_days=retention_days,
+        redact=() if no_redact else redact and tuple(redact),
     )
+    if no_redact and redact:
+        raise typer.BadParameter("--redact and --no-redact exclude each other")
     if changed == agent_updates.AgentUpdate():
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway agents update --help`")
     with local.changing(data) as registry:
         updated = agent_updates.update_agent(
-            registry, actor=local.actor(), organization=organization, agent=agent, update=changed
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            agent=agent,
+            update=changed,
+            vault=Vault.load(DataDirectory(data).keys) if keep_content else None,
         )
         if as_json:
             output.print_json({"agent": output.plain(updated) if updated else agent, "changed": updated is not None})
@@ -218,6 +243,49 @@ def revoke(agent: Agent, organization: Organization = "default", data: Data = DA
             typer.echo(f"agent {agent} is already revoked")
         else:
             typer.echo(f"revoked agent {revoked.name} ({revoked.id}) and its keys")
+
+
+@app.command("erase-content")
+def erase_content(
+    agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False
+) -> None:
+    """Erase all content that is kept of an agent: its key is destroyed, and the rows in the log are deleted.
+
+    Without the key, copies of the log cannot be read either. Name a revoked agent by its id.
+    """
+    from gateway.audit import content_erasure
+    from gateway.audit.writer import AuditWriter
+    from gateway.identifiers import new_id
+    from gateway.registry import agent_updates, queries
+    from gateway.registry.vault import Vault
+
+    directory = DataDirectory(data)
+    with local.changing(data) as registry:
+        erased = agent_updates.erase_content(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            agent=agent,
+            vault=Vault.load(directory.keys),
+        )
+        writer = AuditWriter(directory, boot=new_id("boot"), deployment=queries.deployment(registry))
+        try:
+            count = content_erasure.of_agent(writer, erased.id, local.actor())
+        finally:
+            writer.close()
+    if as_json:
+        output.print_json({"agent": erased.id, "decisions": count})
+        return
+    calls = f"{count:,} {'call' if count == 1 else 'calls'}"
+    typer.echo(f"destroyed the content key of agent {erased.name} ({erased.id}); erased the content of {calls}")
+    if erased.content:
+        output.note(f"its next calls are kept under a new key: `gateway agents update {erased.name} --no-keep-content`")
+
+
+def _kept(content: dict[str, Any]) -> str:
+    redact = content["redact"]
+    redacted = f", redacted: {' '.join(redact)}" if redact else ""
+    return f"kept for {content['days']} {'day' if content['days'] == 1 else 'days'}{redacted}"
 
 
 def _labels(texts: list[str]) -> dict[str, str]:

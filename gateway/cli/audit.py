@@ -85,7 +85,7 @@ def verify(
         report = _verified(directory, database, verifier, known_checkpoint)
         # What a log says that was tampered with is not worth judging.
         wanted = reexecute and report.status != "tampered"
-        decisions = judged_again(database or directory.audit_db, directory.bundles) if wanted else None
+        decisions = judged_again(database or directory.audit_db, directory) if wanted else None
     except GatewayError as error:
         # Exit code 1 is kept for the one answer that matters.
         output.complain(error.message, error.hint)

@@ -11,6 +11,8 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.audit_files import opened_log
+from gateway.cli.kept_content import completing
+from gateway.settings import DataDirectory
 
 _PAGE = 500
 _SHOWN = 20
@@ -30,18 +32,18 @@ class Decisions:
         return {"agree": self.agree, "apart": dict(self.apart), "otherwise": otherwise}
 
 
-def judged_again(database: Path, bundles: Path) -> Decisions:
-    """Judge every decision of a log again."""
+def judged_again(database: Path, data: DataDirectory) -> Decisions:
+    """Judge every decision of a log again, with bundles and keys from the data directory."""
     from gateway.audit import lookup, search
     from gateway.policy.reexecution import Court
 
-    court, found = Court(bundles), Decisions()
+    court, found, complete = Court(data.bundles), Decisions(), completing(data.path)
     position = 0
     with opened_log(database) as db, output.progress("judging again") as progress:
         last = search.last_position(db)
         while page := lookup.decided_after(db, position, _PAGE):
             for decided, document in page:
-                agrees, problem = court.again(decided.entry, document)
+                agrees, problem = court.again(decided.entry, complete(db, decided, document))
                 if agrees:
                     found.agree += 1
                 elif agrees is None:

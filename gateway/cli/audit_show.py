@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import kept_content, output
 from gateway.cli.audit_files import log_directory, opened_log
 from gateway.cli.audit_list import what
 from gateway.cli.options import DATA, Data, Json
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,14 @@ EventId = Annotated[
 ]
 
 
-def show(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
+def show(
+    event_id: EventId,
+    content: Annotated[
+        bool, typer.Option("--content", help="Also what was said, if it is kept. The reading is recorded.")
+    ] = False,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
     """Show one entry of the log with everything that was kept of it.
 
     Of a decision: what was decided and how the call ended, the input that was judged, without content, and the verdict
@@ -34,6 +42,9 @@ def show(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
     directory = log_directory(data)
     found, decision = looked_up(directory.audit_db, event_id)
     if decision is None:
+        if content:
+            message = f"`{found.event_id}` is no decision, so it has no content"
+            raise GatewayError("not_a_decision", message, subject=found.event_id)
         if as_json:
             output.print_json(_entry(found))
         else:
@@ -41,16 +52,22 @@ def show(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
             typer.echo(f"  {output.printable(what(found))}")
             _print_entry(found)
         return
-    again = judged_again(directory.bundles, decision)
+    again = judged_again(directory.bundles, kept_content.with_request(directory, decision))
+    kept = kept_content.read(directory, decision) if content else None
     if as_json:
-        typer.echo(json.dumps(document(decision, again), indent=2, ensure_ascii=False))
+        shown = document(decision, again)
+        if kept is not None:
+            shown["content"] = kept
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         print_decision(decision)
         _print_verdicts(again)
         typer.echo(typer.style("\ninput", bold=True) + " (as kept: without content)")
-        kept = "not kept" if decision.input is None else json.dumps(decision.input, indent=2, ensure_ascii=False)
-        for line in kept.splitlines():
-            typer.echo(f"  {output.printable(line)}")
+        _print_document(decision.input)
+        for part, value in (kept or {}).items():
+            redacted = kept_content.redacted(decision, part)
+            typer.echo(typer.style(f"\n{part}", bold=True) + (f" (redacted in {redacted} places)" if redacted else ""))
+            _print_document(value)
 
 
 def looked_up(database: Path, event_id: str) -> tuple[Found, Decision | None]:
@@ -60,6 +77,12 @@ def looked_up(database: Path, event_id: str) -> tuple[Found, Decision | None]:
     with opened_log(database) as db, storage.snapshot(db):
         found = lookup.event(db, event_id)
         return found, lookup.decision(db, found) if found.kind in ("decided", "completed") else None
+
+
+def _print_document(value: Any) -> None:
+    text = "not kept" if value is None else json.dumps(value, indent=2, ensure_ascii=False)
+    for line in text.splitlines():
+        typer.echo(f"  {output.printable(line)}")
 
 
 def judged_again(bundles: Path, decision: Decision) -> Reexecution:

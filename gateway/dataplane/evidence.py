@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import time
 
+from gateway.audit.content import Sealed
 from gateway.audit.entry import commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.body import Body
@@ -67,6 +68,14 @@ def decided(exchange: Exchange) -> Decided:
         fields["route"] = exchange.found.pool
     if exchange.retry_of:
         fields["attempt"], fields["retry_of"] = exchange.attempt, exchange.retry_of
+    content: Sealed | None = None
+    if exchange.keeping is not None:
+        content, members = exchange.keeping.request(call.raw)
+        fields |= members
+        if exchange.keeping.whole and "unkept_json" in fields:
+            # What the bundles read of content is kept, exactly as they read it.
+            del fields["unkept_json"]
+            fields["recomputable"] = True
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,
@@ -80,6 +89,7 @@ def decided(exchange: Exchange) -> Decided:
         fields=fields,
         private=authorization.kept_input,
         salt=exchange.salt,
+        content=content,
         reservation=exchange.reservation,
     )
 
@@ -127,6 +137,10 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields["cost_nanousd"], fields["price"] = exchange.cost_nanousd, exchange.price
     if exchange.detail:
         fields["detail"] = exchange.detail[:_DETAIL]
+    content: Sealed | None = None
+    if exchange.keeping is not None:
+        content, members = exchange.keeping.answer()
+        fields |= members
     return Completed(
         organization=principal.organization,
         decision_id=exchange.decision_id,
@@ -138,6 +152,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         settled=budget.settled(exchange, outcome),
         epoch=exchange.epochs.value,
         fields=fields,
+        content=content,
     )
 
 

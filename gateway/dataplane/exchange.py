@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from gateway.audit.entry import SALT_BYTES
 from gateway.body import Body
 from gateway.call import Call
+from gateway.dataplane.content import Keeping
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity.principals import Principal
@@ -80,6 +81,8 @@ class Exchange:
     authorization: Authorization | None = None
     # What bundles that do not count would have decided, as JSON text.
     shadow: str = ""
+    # What is done with its content; None if nothing is kept of it.
+    keeping: Keeping | None = None
     # What it counts as, from the decision to its settlement; None if it is refused.
     reservation: CallReservation | None = None
     # The output limit that the gateway has set because a limit needs one.

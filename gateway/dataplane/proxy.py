@@ -38,6 +38,7 @@ from gateway.dataplane.budget import Budget
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
@@ -94,6 +95,7 @@ class DataPlane:
         budget: Budget,
         costs: Costs | None = None,
         requests: RequestLog | None = None,
+        contents: Contents | None = None,
         measures: Measures | None = None,
         tracer: Tracer | None = None,
     ) -> None:
@@ -109,6 +111,7 @@ class DataPlane:
         self._budget = budget
         self._costs = costs
         self._requests = requests
+        self._contents = contents
         self._measures = measures
         self._tracer = tracer
         self._complaints = Complaints()
@@ -268,6 +271,8 @@ class DataPlane:
             exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)
+        if self._contents is not None:
+            exchange.keeping = self._contents.of(principal, exchange.decision_id)
         exchange.judged_ns = time.monotonic_ns()
         # 6 record `decided`
         await self._record_decided(exchange)

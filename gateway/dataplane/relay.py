@@ -56,6 +56,8 @@ class Relay:
         self._streaming = tap.streaming
         self._head = _response_head(exchange, self._provider, answer, streaming=tap.streaming)
         digest = evidence.BodyDigest(exchange.salt, "response_body")
+        if (keeping := exchange.keeping) is not None:
+            keeping.begin_answer(kind.decode("latin-1"))
         if tap.streaming:
             await self._begin()
         try:
@@ -64,6 +66,8 @@ class Relay:
                     exchange.first_byte_monotonic_ns = time.monotonic_ns()
                 exchange.response_bytes += len(chunk)
                 digest.update(chunk)
+                if keeping is not None:
+                    keeping.add(chunk)
                 await self._pass(tap, chunk, answer.complete)
                 if tap.ended and not answer.complete:
                     await self._take_rest(answer, tap, digest)

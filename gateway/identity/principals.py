@@ -39,6 +39,15 @@ class BoundBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptContent:
+    """For how many days an agent's content is kept, what is redacted before, and the sealed key for it."""
+
+    days: int
+    redact: tuple[str, ...]
+    sealed_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class BoundLimit:
     """A limit of the registry as a principal has it: its own, its team's or its organization's.
 
@@ -82,11 +91,13 @@ class Principal:
     authority_epoch: int
     document: dict[str, Any]
     expires_ns: int | None = None
+    # None unless its content is kept.
+    content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last four are JSON text."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
 
     key_id: str
     digest: bytes
@@ -105,6 +116,8 @@ class CredentialRow(NamedTuple):
     labels: str
     bindings: str  # [[id, bundle, effect, pinned, shadow], …]
     limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
+    content: str | None = None
+    content_key: bytes | None = None
 
 
 class PrincipalSource(Protocol):
@@ -241,4 +254,12 @@ def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principa
         document=document,
         expires_ns=row.expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
+        content=_content(row),
     )
+
+
+def _content(row: CredentialRow) -> KeptContent | None:
+    setting = orjson.loads(row.content) if row.content else None
+    if setting is None or row.content_key is None:
+        return None
+    return KeptContent(setting["days"], tuple(setting["redact"]), row.content_key)

@@ -51,6 +51,7 @@ async def _data(
     """A data worker, from its start to its end."""
     from gateway.dataplane.budget import Budget
     from gateway.dataplane.contacts import Contacts
+    from gateway.dataplane.content import Contents
     from gateway.dataplane.costs import Costs
     from gateway.dataplane.measures import Measures
     from gateway.dataplane.proxy import DataPlane
@@ -111,10 +112,11 @@ async def _data(
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = RequestLog("data")
             stack.callback(requests.close)
+        vault = Vault.load(data.keys)
         plane = DataPlane(
             settings,
             principals=Principals(reader, Peppers.load(data.keys)),
-            registry=RegistryView(reader, Vault.load(data.keys)),
+            registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
             writer=writer,
@@ -124,6 +126,7 @@ async def _data(
             budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
             requests=requests,
+            contents=Contents(vault, settings.content_max_bytes),
             measures=measures,
             tracer=traces,
         )

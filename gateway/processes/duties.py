@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from gateway.audit import recovery, refused_note, signer, storage
+from gateway.audit import content_erasure, recovery, refused_note, signer, storage
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
@@ -37,6 +37,7 @@ logger = logging.getLogger("gateway.processes.duties")
 RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
 TIDY_SECONDS = 600.0
+EXPIRY_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 """How long a start waits for the first look at the policies, so that a new commit is in force for the first request."""
 
@@ -74,6 +75,7 @@ class Duties:
         """Do everything that must be done before a request is served."""
         self._recover()
         self._try("outbox", self._publish)
+        self._try("expiry of content", self._expire)
         self._sign()
         self._begun = True
 
@@ -87,6 +89,7 @@ class Duties:
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
+                group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
             ]
             if self._settings.remote is not None:
                 tasks.append(
@@ -214,6 +217,10 @@ class Duties:
             handover.forget_dead(self._live)
             references.forget_old(time.time_ns())
         self.metrics.tidy()
+
+    def _expire(self) -> None:
+        """Delete the content whose time is over."""
+        content_erasure.expired(self._writer, time.time_ns(), self._epoch())
 
     def _sign(self) -> None:
         self._signer.sign_all(self._writer)

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 
 from sqlmodel import Session
 
+from gateway.audit import redaction
 from gateway.errors import GatewayError, did_you_mean
-from gateway.registry import names
+from gateway.registry import content_keys, names, outbox
 from gateway.registry.changes import add_version, check_free, revoked_agent
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
 from gateway.registry.queries import agent_record, find_agent, find_organization
 from gateway.registry.records import AgentRecord
+from gateway.registry.vault import Vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +37,19 @@ class AgentUpdate:
     remove_capabilities: Collection[str] = ()
     set_labels: Mapping[str, str] = field(default_factory=dict)
     remove_labels: Collection[str] = ()
+    # Whether its content is kept from now on, for how long, and what is redacted before.
+    keep_content: bool | None = None
+    retention_days: int | None = None
+    redact: Collection[str] | None = None
 
 
 def update_agent(
-    registry: Registry, *, actor: str, organization: str, agent: str, update: AgentUpdate
+    registry: Registry, *, actor: str, organization: str, agent: str, update: AgentUpdate, vault: Vault | None = None
 ) -> AgentRecord | None:
-    """Change an agent: a new version of it, for its next request. None if it is like that already."""
+    """Change an agent: a new version of it, for its next request. None if it is like that already.
+
+    The vault is needed if content is to be kept.
+    """
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
@@ -48,6 +57,7 @@ def update_agent(
             raise revoked_agent(row)
         before = agent_record(tenant, row)
         _apply(session, tenant, row, update)
+        _apply_content(tenant, row, update, vault)
         if agent_record(tenant, row) == before:
             return None
         add_version(session, tenant, row, actor, "agent.updated")
@@ -76,6 +86,62 @@ def _apply(session: Session, tenant: Organization, row: Agent, update: AgentUpda
     row.capabilities = names.check_capabilities(kept | set(update.add_capabilities))
     labels = {name: value for name, value in row.labels.items() if name not in update.remove_labels}
     row.labels = names.check_labels(labels | dict(update.set_labels))
+
+
+def _apply_content(tenant: Organization, row: Agent, update: AgentUpdate, vault: Vault | None) -> None:
+    asked = update.retention_days is not None or update.redact is not None
+    if update.keep_content is False:
+        if asked:
+            raise GatewayError("invalid_content", "content that is not kept has no retention and no redaction")
+        row.content = None
+    elif update.keep_content or asked:
+        before = row.content or {}
+        if not before and not update.keep_content:
+            raise GatewayError(
+                "invalid_content", f"the content of agent `{row.name}` is not kept", hint="add --keep-content"
+            )
+        days = before.get("days") if update.retention_days is None else update.retention_days
+        if days is None:
+            hint = "add --retention-days, such as --retention-days 30"
+            raise GatewayError("invalid_content", "for how many days is content kept?", hint=hint)
+        if not 1 <= days <= MAX_DAYS:
+            raise GatewayError("invalid_content", f"content is kept for 1 to {MAX_DAYS} days")
+        redact = before.get("redact", []) if update.redact is None else redaction.check(list(update.redact))
+        row.content = {"days": days, "redact": redact}
+        if row.content_key is None:
+            assert vault is not None
+            row.content_key = content_keys.new(vault, tenant.name, row.id)
+
+
+def erase_content(registry: Registry, *, actor: str, organization: str, agent: str, vault: Vault) -> AgentRecord:
+    """Destroy the key under which an agent's content is kept. If it is still to be kept, a new key begins.
+
+    An agent that is revoked can be named by its id. No row of the log is deleted here.
+    """
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_agent(session, tenant, agent)
+        row.content_key = content_keys.new(vault, tenant.name, row.id) if row.content else None
+        session.add(row)
+        fields = {"agent": row.id, "agent_name": row.name}
+        outbox.add_change(session, organization=tenant.name, actor=actor, what="content.key_destroyed", fields=fields)
+        return agent_record(tenant, row)
+
+
+def read_content(registry: Registry, *, actor: str, organization: str, agent: str, decision: str) -> bytes | None:
+    """The sealed key of an agent, for reading what is kept of one decision; the reading is recorded.
+
+    None if the key was destroyed. Publish the entry before anything is shown.
+    """
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_agent(session, tenant, agent)
+        fields = {"agent": row.id, "agent_name": row.name, "content_of": decision}
+        outbox.add_change(session, organization=tenant.name, actor=actor, what="content.read", fields=fields)
+        return row.content_key
+
+
+MAX_DAYS = 3650
 
 
 def suspend_agent(registry: Registry, *, actor: str, organization: str, agent: str) -> AgentRecord | None:

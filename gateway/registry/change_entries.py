@@ -22,6 +22,7 @@ def agent(row: Agent) -> Fields:
         "environment": row.environment,
         "capabilities_json": document(row.capabilities),
         "labels_json": document(row.labels),
+        **({"content_json": document(row.content)} if row.content else {}),
     }
 
 

@@ -428,6 +428,7 @@ def _remember(session: Session, row: Agent, actor: str) -> None:
             capabilities=row.capabilities,
             labels=row.labels,
             status=row.status,
+            content=row.content,
             actor=actor,
             since_ns=row.updated_ns,
         )

@@ -69,6 +69,10 @@ class Agent(SQLModel, table=True):
     capabilities: list[str] = Field(sa_type=JSON)
     labels: dict[str, str] = Field(sa_type=JSON)
     status: str
+    # For how many days its content is kept, and what is redacted: `days`, `redact`. None if no content is kept.
+    content: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    # Sealed (`content_keys.py`); None if there is no kept content.
+    content_key: bytes | None = Field(default=None, sa_type=LargeBinary)
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
 
@@ -87,6 +91,7 @@ class AgentVersion(SQLModel, table=True):
     capabilities: list[str] = Field(sa_type=JSON)
     labels: dict[str, str] = Field(sa_type=JSON)
     status: str
+    content: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     actor: str
     since_ns: int = Field(sa_type=BigInteger)
 

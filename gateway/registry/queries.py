@@ -342,6 +342,7 @@ def agent_record(organization: Organization, row: Agent) -> AgentRecord:
         capabilities=row.capabilities,
         labels=row.labels,
         since_ns=row.updated_ns,
+        content=row.content,
     )
 
 
@@ -358,6 +359,7 @@ def _version_record(organization: Organization, row: AgentVersion) -> AgentRecor
         capabilities=row.capabilities,
         labels=row.labels,
         since_ns=row.since_ns,
+        content=row.content,
     )
 
 
@@ -468,3 +470,9 @@ def _suggestion(reference: str, names: Iterable[str], noun: str) -> str:
 
 def _unknown(what: str, reference: str, hint: str) -> GatewayError:
     return GatewayError(f"unknown_{what}", f"unknown {what} `{reference}`", subject=reference, hint=hint)
+
+
+def content_key(registry: Registry, organization: str, reference: str) -> bytes | None:
+    """The sealed key of an agent whose content is kept; None if there is none, or not any more."""
+    with registry.read() as session:
+        return find_agent(session, find_organization(session, organization), reference).content_key

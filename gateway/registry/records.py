@@ -6,7 +6,7 @@ The field names are those of the command line's `--json` output. Times are nanos
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 SubjectKind = Literal["agent", "team", "organization"]
 Effect = Literal["grant", "guard"]
@@ -47,6 +47,8 @@ class AgentRecord:
     capabilities: list[str]
     labels: dict[str, str]
     since_ns: int
+    # `days` and `redact`, if its content is kept.
+    content: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

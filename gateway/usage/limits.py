@@ -7,6 +7,7 @@ is ignored. What is counted, and when, is in docs/limits.md.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -87,7 +88,7 @@ def applying(principal: Principal, policy: Mapping[str, int], call: Call) -> tup
             continue
         if limit.model and not any(matches(limit.model, model) for model in call.models):
             continue
-        found.append(_of_registry(principal, limit))
+        found.append(_of_registry(limit, principal.agent_id, principal.name, principal.team, principal.organization))
     return tuple(found)
 
 
@@ -102,10 +103,12 @@ def _of_policy(principal: Principal, name: str, value: int) -> Applied:
     return Applied(name, where, COUNTERS[name], value * factor, f"agent:{principal.name}")
 
 
-def _of_registry(principal: Principal, limit: BoundLimit) -> Applied:
+# The same for every call of an agent, and making it costs more than all else about a limit.
+@functools.lru_cache(maxsize=4096)
+def _of_registry(limit: BoundLimit, agent_id: str, name: str, team: str, organization: str) -> Applied:
     kind = limit.subject_kind
-    subject = {"agent": principal.agent_id, "team": principal.team}.get(kind, principal.organization)
-    named = {"agent": principal.name, "team": principal.team}.get(kind, principal.organization)
+    subject = {"agent": agent_id, "team": team}.get(kind, organization)
+    named = {"agent": name, "team": team}.get(kind, organization)
     factor = 1000 if is_spend(limit.name) else 1
     return Applied(
         name=limit.name,

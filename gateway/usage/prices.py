@@ -8,6 +8,7 @@ hold. Nothing here reads a file: `price_files.py` does. Format: schemas/prices.s
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,14 +84,18 @@ class Rates:
 
     def highest(self, modalities: Collection[str] | None) -> tuple[int, int]:
         """The highest rates of an input and an output token, where only these kinds of content besides text occur."""
+        kinds = None if modalities is None else tuple(modalities)
+        into = max(self.input, self.cache_write_1h or 0, _highest(self.input_parts, kinds))
+        return into, max(self.output, _highest(self.output_parts, kinds))
 
-        def possible(parts: Sequence[tuple[str, int]]) -> list[int]:
-            return [
-                rate for name, rate in parts if modalities is None or _MODALITIES.get(name, "") in ("", *modalities)
-            ]
 
-        into = max([self.input, self.cache_write_1h or 0, *possible(self.input_parts)])
-        return into, max([self.output, *possible(self.output_parts)])
+@functools.lru_cache(maxsize=1024)
+def _highest(parts: tuple[tuple[str, int], ...], modalities: tuple[str, ...] | None) -> int:
+    """The highest rate of the parts that can occur; 0 if there are none. Every call asks for it, of few prices."""
+    return max(
+        (rate for name, rate in parts if modalities is None or _MODALITIES.get(name, "") in ("", *modalities)),
+        default=0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,8 @@ class Price:
             prices = [self, *self.service_tiers.values()]
         else:
             # A provider may serve a call that asks for a tier in the usual way.
-            prices = [self, self.service_tiers.get(service_tier, self)]
+            tier = self.service_tiers.get(service_tier)
+            prices = [self] if tier is None else [self, tier]
         most = 0
         for price in prices:
             for rates in (price.rates, *(each for start, each in price.above if input_tokens > start)):

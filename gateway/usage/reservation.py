@@ -36,12 +36,13 @@ class CallReservation:
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
         organization, minute = self.organization, time_ns // MINUTE_NS
-        for scope in self.scopes:
-            minute = max(minute, balances.get(organization, scope).minute)
+        found = {scope: balances.get(organization, scope) for scope in self.scopes}
+        for balance in found.values():
+            minute = max(minute, balance.minute)
         read: list[list[Any]] = []
         exceeded: list[dict[str, Any]] = []
         for limit in self.limits:
-            used, reserved = balances.get(organization, limit.scope).at(limit.counter, minute)
+            used, reserved = found[limit.scope].at(limit.counter, minute)
             value, needed = limit.at(time_ns), self.needed(limit.counter)
             if used + needed > value:
                 exceeded.append(_exceeded(limit, value, used, reserved, needed, minute, time_ns))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit import balances, storage
-from gateway.audit.balances import MINUTE_NS, USED, WINDOWS, Balance, Key
+from gateway.audit.balances import MINUTE_NS, WINDOWS, Balance, Key
 from gateway.audit.errors import AuditError
 
 FRESH_SECONDS: Final = 1.0
@@ -64,8 +64,7 @@ class Standing:
 
     def usage(self, organization: str, scope: str, now_ns: int) -> dict[str, Any]:
         """What a scope has used in the windows of this moment, as `input.usage` has it."""
-        balance, minute = self.balance(organization, scope), now_ns // MINUTE_NS
-        used = [balance.at(counter, minute)[0] for counter in USED]
+        used = self.balance(organization, scope).used(now_ns // MINUTE_NS)
         return {
             "requests": dict(zip(WINDOWS, used, strict=False)),
             "tokens": dict(zip(WINDOWS, used[_N:], strict=False)),

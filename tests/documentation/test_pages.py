@@ -115,6 +115,8 @@ def test_policies_compile(block: Block, tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize("block", parts("json"), ids=str)
 def test_documents_are_those_of_their_schema(block: Block) -> None:
     document = json.loads(block.content)
+    if "error" in document:
+        return  # a refusal, in the shape of a provider
     name = "audit-entry" if "kind" in document else "prices" if "providers" in document else "manifest"
     schema = json.loads((ROOT / f"schemas/{name}.schema.json").read_text("utf-8"))
     assert [error.message for error in Draft202012Validator(schema).iter_errors(document)] == []

@@ -295,9 +295,9 @@ def test_a_new_database_is_as_the_design_has_it(log: Log) -> None:
 
 def test_a_database_of_another_version_is_refused(log: Log, make: Make) -> None:
     log.writer().write_sync(make.change())
-    log.tamper("UPDATE meta SET schema = 3")
+    log.tamper(f"UPDATE meta SET schema = {storage.SCHEMA + 1}")
     for opens in (log.writer, log.verify, lambda: storage.connect(log.data.audit_db)):
-        with pytest.raises(AuditError, match="has schema 3") as caught:
+        with pytest.raises(AuditError, match=f"has schema {storage.SCHEMA + 1}") as caught:
             opens()
         assert caught.value.code == "audit_schema"
 

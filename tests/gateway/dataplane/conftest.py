@@ -20,6 +20,7 @@ from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.proxy import DataPlane
@@ -374,6 +375,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             client=client,
             budget=Budget(standing, prices, default_output=settings.default_output_tokens),
             costs=Costs(prices),
+            contents=Contents(vault, settings.content_max_bytes),
             measures=measures,
             tracer=tracer(settings, {}),
         )

@@ -119,6 +119,7 @@ def test_the_limits_of_policies_hold_for_the_agent(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_call_without_an_output_limit_gets_one_that_fits(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         limit(gateway, "tokens_per_day", 100)

@@ -28,8 +28,8 @@ def test_a_credential_is_found_without_scanning(home: Home) -> None:
         plan = [
             row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {module._CREDENTIAL}", ("x",))
         ]
-    assert [step for step in plan if step.startswith("SCAN")] == ["SCAN 3 CONSTANT ROWS"]
-    assert sum(step.startswith("SEARCH") for step in plan) == 4  # key, agent, organization, bindings
+    assert [step for step in plan if step.startswith("SCAN")] == ["SCAN 3 CONSTANT ROWS"] * 2
+    assert sum(step.startswith("SEARCH") for step in plan) == 5  # key, agent, organization, bindings, limits
 
 
 def test_the_epochs_are_one_statement(home: Home) -> None:

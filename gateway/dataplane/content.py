@@ -1,0 +1,133 @@
+"""The content of calls of agents that opted in, on its way into the log: redacted, sealed, and capped in size.
+
+The request is kept as it was judged, the answer as the client got it: of an event stream the texts that its pieces make
+(`stream_texts.py`), because a pattern could not match what is spread over two events. A part is kept whole or not at
+all; then the entry says why (`content_omitted`). Specification: docs/content.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from gateway.audit import content
+from gateway.audit.content import ANSWER, REQUEST, Sealed
+from gateway.audit.redaction import Redactor
+from gateway.body import Body
+from gateway.dataplane import stream_texts
+from gateway.errors import GatewayError
+from gateway.identity.principals import KeptContent, Principal
+from gateway.registry import content_keys
+from gateway.registry.vault import Vault
+
+logger = logging.getLogger("gateway.content")
+
+Members: TypeAlias = dict[str, str | int | bool | None]
+_OMITTED: Final = "content_omitted"
+_MAX_KEYS: Final = 4096
+
+
+class Contents:
+    """Which content one worker keeps, with the opened keys of its agents."""
+
+    def __init__(self, vault: Vault, most: int) -> None:
+        """`most` is the size of a part that is kept, in bytes."""
+        self._vault = vault
+        self._most = most
+        self._keys: dict[bytes, bytes] = {}  # by their sealed forms
+
+    def of(self, principal: Principal, decision: str) -> Keeping | None:
+        """What is to be done with the content of one call; None if nothing is kept of it."""
+        setting = principal.content
+        if setting is None:
+            return None
+        return Keeping(principal, decision, setting, self._key(principal, setting), self._most)
+
+    def _key(self, principal: Principal, setting: KeptContent) -> bytes | None:
+        if (key := self._keys.get(setting.sealed_key)) is not None:
+            return key
+        try:
+            key = content_keys.opened(self._vault, setting.sealed_key, principal.organization, principal.agent_id)
+        except (GatewayError, ValueError) as error:
+            logger.error("the content of agent %s is not kept: %s", principal.name, error)
+            return None
+        if len(self._keys) >= _MAX_KEYS:
+            self._keys.clear()
+        self._keys[setting.sealed_key] = key
+        return key
+
+
+class Keeping:
+    """The content of one call."""
+
+    def __init__(self, principal: Principal, decision: str, setting: KeptContent, key: bytes | None, most: int) -> None:
+        self._organization, self._agent, self._decision = principal.organization, principal.agent_id, decision
+        self._setting = setting
+        self._key = key
+        self._most = most
+        self._kind = ""
+        self._pieces: list[bytes] = []
+        self._size = 0
+        # The request is kept as it was judged, so that the decision can be computed again.
+        self.whole = False
+
+    def request(self, raw: Body) -> tuple[Sealed | None, Members]:
+        """The request, sealed, with what its entry says about it."""
+        if not raw:
+            return None, {}
+        if len(raw) > self._most:
+            return None, {_OMITTED: "too_large"}
+        kept, members = self._part(REQUEST, raw if isinstance(raw, bytes) else raw.read(), stream=False)
+        self.whole = kept is not None and "content_redacted" not in members
+        return kept, members
+
+    def begin_answer(self, kind: str) -> None:
+        """The answer begins; `kind` is its content type."""
+        self._kind = kind.partition(";")[0].strip().lower()
+        self._pieces, self._size = [], 0
+
+    def add(self, piece: bytes) -> None:
+        """The next bytes of the answer."""
+        self._size += len(piece)
+        if self._size <= self._most:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+
+    def answer(self) -> tuple[Sealed | None, Members]:
+        """The answer as far as it came, sealed, with what its entry says about it."""
+        if not self._size:
+            return None, {}
+        if self._size > self._most:
+            return None, {_OMITTED: "too_large"}
+        raw = b"".join(self._pieces)
+        self._pieces = []
+        return self._part(ANSWER, raw, stream=self._kind == "text/event-stream")
+
+    def _part(self, part: str, raw: bytes, *, stream: bool) -> tuple[Sealed | None, Members]:
+        if self._key is None:
+            return None, {_OMITTED: "key_unreadable"}
+        redactor = Redactor(self._setting.redact)
+        members: Members = {}
+        try:
+            if stream:
+                text = orjson.dumps(redactor.document(stream_texts.read(raw)))
+            else:
+                document: Any = orjson.loads(raw)
+                text = orjson.dumps(redactor.document(document)) if redactor else raw
+                text = text if redactor.count else raw
+        except (ValueError, RecursionError):
+            return None, {_OMITTED: "not_json"}
+        if redactor.count:
+            members["content_redacted"] = redactor.count
+        sealed = content.seal(
+            self._key,
+            text,
+            organization=self._organization,
+            agent=self._agent,
+            decision=self._decision,
+            part=part,
+        )
+        return Sealed(agent=self._agent, data=sealed, days=self._setting.days), members

@@ -1,0 +1,193 @@
+"""The content of calls of agents that opted in, from the wire to what an auditor reads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.cli import main
+from gateway.dataplane import stream_texts
+from gateway.policy import bundle as policy_bundle
+from gateway.registry import activations, agent_updates, outbox
+from gateway.registry.records import BundleRecord
+from gateway.registry.vault import Vault
+from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, answer, stream
+
+READS_CONTENT = """\
+package bot.authz
+
+allow if contains(input.request.body.messages[0].content, "hello")
+"""
+PIECES = ["my mail is da", "na@acme.exa", "mple, write"]
+
+
+async def keep(gateway: Gateway, **members: Any) -> None:
+    """Have the content of the agent kept from the next call on."""
+    update = agent_updates.AgentUpdate(**{"keep_content": True, "retention_days": 30} | members)
+    await asyncio.to_thread(
+        agent_updates.update_agent,
+        gateway.registry,
+        actor=ACTOR,
+        organization=ORG,
+        agent="bot",
+        update=update,
+        vault=Vault.load(gateway.data.keys),
+    )
+    await asyncio.to_thread(outbox.drain, gateway.registry, gateway.writer)
+
+
+def rows(data: Path) -> list[tuple[str, bytes]]:
+    with sqlite3.connect(data / "audit.db") as db:
+        return db.execute("SELECT decision, sealed FROM content ORDER BY entry_id").fetchall()
+
+
+def command(capsys: pytest.CaptureFixture[str], data: Path, *arguments: str) -> tuple[int, str, str]:
+    code = main([*arguments, "--data", str(data)])
+    return code, *capsys.readouterr()
+
+
+def test_nothing_is_kept_unless_the_agent_opted_in(run: Callable[..., None], tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.chat()
+        assert not any("content_commitment" in each for each in await gateway.entries())
+
+    run(test)
+    assert rows(tmp_path / "data") == []
+
+
+def test_content_is_sealed_read_recorded_and_erased(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, seen = tmp_path / "data", {}
+
+    async def test(gateway: Gateway) -> None:
+        await keep(gateway, redact=[r"[a-z]+@[a-z.]+"])
+        seen["one"] = (await gateway.chat(user="dana@acme.example")).headers["x-decision-id"]
+        events = [b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % each.encode() for each in PIECES]
+        gateway.upstream.handler = stream(*events, b"data: [DONE]\n\n")
+        seen["stream"] = (await gateway.chat(stream=True)).headers["x-decision-id"]
+        assert b"dana@acme.example" in gateway.upstream.seen[0].body  # what is forwarded is not redacted
+
+    run(test)
+    assert len(rows(data)) == 4
+    everything = b"".join(path.read_bytes() for path in data.glob("audit.db*"))
+    assert b"acme.example" not in everything
+    assert b"hello" not in everything
+
+    code, out, _ = command(capsys, data, "audit", "show", seen["one"], "--content", "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["content"]["request"]["user"] == "[redacted]"
+    assert shown["content"]["request"]["messages"] == [{"role": "user", "content": "hello"}]
+    assert shown["content"]["answer"]["choices"][0]["message"]["content"] == "hi"
+    assert shown["decided"]["entry"]["content_redacted"] == 1
+    code, out, _ = command(capsys, data, "audit", "list", "--json", "--kind", "change", "--limit", "1")
+    read = json.loads(out)["entry"]
+    assert (read["what"], read["content_of"], read["agent_name"]) == ("content.read", seen["one"], "bot")
+
+    _, out, _ = command(capsys, data, "audit", "show", seen["stream"], "--content", "--json")
+    texts = json.loads(out)["content"]["answer"]["texts"]
+    assert texts == {"choices[0].delta.content": "my mail is [redacted], write"}  # across three events
+
+    code, out, _ = command(capsys, data, "agents", "erase-content", "bot", "--json")
+    assert (code, json.loads(out)["decisions"]) == (0, 2)
+    assert rows(data) == []
+    code, _, err = command(capsys, data, "audit", "show", seen["one"], "--content")
+    assert code == 1
+    assert "is kept any more" in err
+
+
+def test_a_copy_of_the_log_cannot_be_read_without_the_key(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, seen = tmp_path / "data", []
+
+    async def test(gateway: Gateway) -> None:
+        await keep(gateway)
+        seen.append((await gateway.chat()).headers["x-decision-id"])
+
+    run(test)
+    with sqlite3.connect(data / "registry.db") as db:  # what erasing does, without the deletion in this copy of the log
+        db.execute("UPDATE agent SET content_key = NULL")
+    code, _, err = command(capsys, data, "audit", "show", seen[0], "--content")
+    assert (code, "its key was destroyed" in err) == (1, True)
+
+
+@pytest.mark.parametrize(("redact", "recomputable"), [([], True), (["hello"], False), (["nothing like it"], True)])
+def test_a_decision_about_content_can_be_computed_again(
+    run: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    redact: list[str],
+    recomputable: bool,
+) -> None:
+    data = tmp_path / "data"
+
+    async def test(gateway: Gateway) -> None:
+        files = {".manifest": MANIFEST, "authz.rego": READS_CONTENT.encode()}
+        digest = policy_bundle.publish(gateway.data.bundles, files)
+        bundle = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
+        await asyncio.to_thread(
+            activations.activate, gateway.registry, actor=ACTOR, commit="e" * 40, author="dana", bundles=[bundle]
+        )
+        gateway.plane._policies.load(digest)
+        await gateway.chat()
+        await keep(gateway, redact=redact)
+        await gateway.chat()
+        before, after = await gateway.entries("decided")
+        assert (before["recomputable"], "unkept_json" in before) == (False, True)
+        assert (after["recomputable"], "unkept_json" in after) == (recomputable, not recomputable)
+
+    run(test)
+    _, out, _ = command(capsys, data, "audit", "verify", "--reexecute", "--json", "--public-key", _public_key(data))
+    found = json.loads(out)["decisions"]
+    assert (found["agree"], found["otherwise"]) == (1 if recomputable else 0, [])
+
+
+def test_what_is_too_large_or_no_json_is_left_out_whole(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        await keep(gateway)
+        await gateway.chat(user="x" * 2000)
+        gateway.upstream.handler = answer(b"not json, but an answer")
+        await gateway.chat()
+        large, _, _, end = (await gateway.entries())[-4:]
+        assert large["content_omitted"] == "too_large"
+        assert "content_commitment" not in large
+        assert end["content_omitted"] == "not_json"
+
+    run(test, content_max_bytes=1024)
+
+
+def test_texts_of_streams_of_other_providers() -> None:
+    anthropic = [
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "name": "find", "input": {}}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": '{"a":'}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "1}"}},
+    ]
+    gemini = [{"candidates": [{"content": {"parts": [{"text": each}]}}]} for each in ("Hel", "lo")]
+    for events, texts in (
+        (
+            anthropic,
+            {
+                "content_block_start[1].content_block.name": "find",
+                "content_block_delta[1].delta.partial_json": '{"a":1}',
+            },
+        ),
+        (gemini, {"candidates[0].content.parts[0].text": "Hello"}),
+    ):
+        raw = b"".join(b"event: x\r\ndata: " + orjson.dumps(each) + b"\r\n\r\n" for each in events)
+        assert stream_texts.read(raw) == {"events": len(events), "texts": texts}
+
+
+def _public_key(data: Path) -> str:
+    from gateway.audit import signer
+    from gateway.settings import DataDirectory
+
+    return str(signer.create_key(DataDirectory(data), "test"))
