@@ -212,6 +212,47 @@ MISTAKES = [
         "the bundle for its directory", f"{CHECK}/starter", ("is a bundle itself: name the directory that holds it",), 2
     ),
     Mistake("a directory without bundles", "gateway policies check .gateway/keys", ("there is no bundle in",), 2),
+    # Routes
+    Mistake(
+        "an upstream of a route",
+        "gateway routes set chat opnai:3",
+        ("unknown upstream `opnai`: did you mean `openai`?",),
+        before=(f"{OPENAI} --no-key",),
+    ),
+    Mistake(
+        "a weight of nothing",
+        "gateway routes set chat openai:0",
+        ("the weight of `openai` must be 1 to 1000000, not 0",),
+        before=(f"{OPENAI} --no-key",),
+    ),
+    Mistake(
+        "a route's name",
+        "gateway routes show chta",
+        ("unknown route `chta`: did you mean `chat`?",),
+        before=(f"{OPENAI} --no-key", "gateway routes set chat openai"),
+    ),
+    Mistake(
+        "a model's new name",
+        "gateway routes set chat openai --model gpt-5=x",
+        ("write it as --model azure:gpt-5=gpt-5-prod",),
+        before=(f"{OPENAI} --no-key",),
+    ),
+    Mistake(
+        "a URL in clear",
+        "gateway upstreams add openai --base-url http://api.openai.com/v1 --no-key",
+        ("would send the secret in clear: use https",),
+    ),
+    Mistake("a commit to pin", "gateway bind assistant starter --pin HEAD", ("name a commit that was activated here",)),
+    Mistake("a bundle that is not bound", "gateway unbind assistant startr", ("did you mean `starter`?",)),
+    Mistake("an agent's name", "gateway agents register My.Ägent", ("is not a name: 1 to 63 letters, digits",)),
+    Mistake("no change", "gateway agents update assistant", ("nothing to change: see `gateway agents update --help`",)),
+    Mistake(
+        "comments in a manifest",
+        CHECK,
+        ("starter/.manifest", "is not JSON"),
+        edits=((MANIFEST, "", '{\n  // mine\n  "roots": ["starter"]}'),),
+    ),
+    Mistake("no manifest", CHECK, ("there is no bundle in",), 2, removed=(MANIFEST,)),
 ]
 
 
