@@ -345,6 +345,8 @@ class AuditWriter:
         """The connection; a new one if the last one failed."""
         if self._db is None:
             self._db = storage.connect(self.data.audit_db)
+            # Data versions of two connections cannot be compared.
+            self._known, self._data_version = {}, -1
             # While there was no connection, SQLite may have removed the write-ahead log and created another one.
             self._wal.close()
             self._wal = OpenedFile(write_ahead_log(self.data.audit_db))

@@ -157,8 +157,9 @@ def _members(tiers: list[str], renames: dict[str, dict[str, str]]) -> list[NewMe
         for text in tier.split(","):
             found = _MEMBER.fullmatch(text)
             if found is None:
-                hint = "write upstreams with commas between them, and weights after a colon: openai:3,groq:1"
-                raise GatewayError("invalid_route", f"`{text[:80]}` is not an upstream", subject=text[:80], hint=hint)
+                what = f"`{text[:80]}` is not an upstream and its weight"
+                hint = "put commas between upstreams, and whole numbers as weights after a colon: openai:3,groq:1"
+                raise GatewayError("invalid_route", what, subject=text[:80], hint=hint)
             name, weight = found[1], int(found[2] or 1)
             members.append(NewMember(name, weight, number, renames.pop(name, {})))
     if renames:

@@ -70,7 +70,7 @@ def manifest(content: bytes, bundle: str) -> Manifest:
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise _bad_manifest(bundle, f"is not JSON: {error}") from error
+        raise _bad_manifest(bundle, f"is not JSON: {error}", _json_hint(content, error)) from error
     if not isinstance(document, dict):
         raise _bad_manifest(bundle, "is not an object")
     version = document.get("rego_version", 1)
@@ -78,7 +78,9 @@ def manifest(content: bytes, bundle: str) -> Manifest:
         raise _bad_manifest(bundle, "must have `rego_version` 1, or leave it out")
     roots = document.get("roots")
     if not isinstance(roots, list) or not roots or not all(isinstance(r, str) and _ROOT.fullmatch(r) for r in roots):
-        raise _bad_manifest(bundle, "must list the bundle's `roots`, such as `acme/support`")
+        hint = did_you_mean("roots", document.keys() - {"roots"}, 'write `"roots": ["acme/support"]`')
+        problem = "must have a list of paths as `roots`" if "roots" in document else "must list the bundle's `roots`"
+        raise _bad_manifest(bundle, problem, hint)
     if any(overlap(one, other) for i, one in enumerate(roots) for other in roots[:i]):
         raise _bad_manifest(bundle, "has `roots` that overlap")
     settings = _settings(document, bundle)
@@ -86,13 +88,17 @@ def manifest(content: bytes, bundle: str) -> Manifest:
 
 
 _SETTINGS = frozenset({"entrypoint", "models"})
+_ENTRYPOINT_HINT = 'write `"metadata": {"gateway": {"entrypoint": "data.acme.support"}}`'
 
 
 def _settings(document: dict[str, Any], bundle: str) -> dict[str, Any]:
     metadata = document.get("metadata")
     settings = metadata.get("gateway") if isinstance(metadata, dict) else None
     if not isinstance(settings, dict):
-        settings = {}  # then it names no entrypoint
+        there = metadata.keys() if isinstance(metadata, dict) else document.keys()
+        wanted = "gateway" if isinstance(metadata, dict) else "metadata"
+        hint = did_you_mean(wanted, there - {wanted}, _ENTRYPOINT_HINT)
+        raise _bad_manifest(bundle, "must name the package to evaluate in `metadata.gateway.entrypoint`", hint)
     if unknown := sorted(settings.keys() - _SETTINGS):
         hint = did_you_mean(unknown[0], _SETTINGS, f"it can have {' and '.join(sorted(_SETTINGS))}")
         raise _bad_manifest(bundle, f"has an unknown member `{unknown[0]}` in `metadata.gateway`; {hint}")
@@ -101,13 +107,20 @@ def _settings(document: dict[str, Any], bundle: str) -> dict[str, Any]:
 
 def _entrypoint(settings: dict[str, Any], roots: list[str], bundle: str) -> str:
     entrypoint = settings.get("entrypoint")
-    if not isinstance(entrypoint, str) or not _ENTRYPOINT.fullmatch(entrypoint):
+    if entrypoint is None:
         raise _bad_manifest(
-            bundle, "must name the package to evaluate in `metadata.gateway.entrypoint`, such as data.x.y"
+            bundle, "must name the package to evaluate in `metadata.gateway.entrypoint`", _ENTRYPOINT_HINT
         )
+    if not isinstance(entrypoint, str) or not _ENTRYPOINT.fullmatch(entrypoint):
+        hint = "a package is written like `data.acme.support`"
+        raise _bad_manifest(bundle, f"names the entrypoint {_shown(entrypoint)}, which is no package", hint)
     path = entrypoint.removeprefix("data.").replace(".", "/")
     if not any(path == root or path.startswith(f"{root}/") for root in roots):
-        raise _bad_manifest(bundle, f"names the entrypoint `{entrypoint}`, which lies in none of its `roots`")
+        listed = ", ".join(f"`{root}`" for root in roots[:8])
+        hint = did_you_mean(path, roots, "a root is the package's path, or the beginning of it")
+        raise _bad_manifest(
+            bundle, f"names the entrypoint `{entrypoint}`, which lies in none of its `roots` ({listed})", hint
+        )
     return entrypoint
 
 
@@ -211,5 +224,17 @@ def _sync(directory: Path) -> None:
         os.close(handle)
 
 
-def _bad_manifest(bundle: str, problem: str) -> GatewayError:
-    return GatewayError("bad_manifest", f"the `{MANIFEST}` of bundle `{bundle}` {problem}", subject=bundle)
+def _bad_manifest(bundle: str, problem: str, hint: str = "") -> GatewayError:
+    return GatewayError("bad_manifest", f"the `{MANIFEST}` of bundle `{bundle}` {problem}", subject=bundle, hint=hint)
+
+
+def _json_hint(content: bytes, error: orjson.JSONDecodeError) -> str:
+    """What to do about a mistake that other formats allow."""
+    if content.startswith(b"\xef\xbb\xbf"):
+        return "save it without a byte order mark"
+    at = error.doc[error.pos :].lstrip() if isinstance(error.doc, str) else ""
+    return "JSON has no comments: take them out" if at.startswith(("/", "#")) else ""
+
+
+def _shown(value: object) -> str:
+    return f"`{value[:100]}`" if isinstance(value, str) and value.isprintable() else "that is no text"

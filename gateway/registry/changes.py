@@ -301,7 +301,7 @@ def add_upstream(
 
     The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere.
     """
-    names.check_name("upstream", name)
+    names.check_served("upstream", name)
     names.check_provider(provider)
     base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
     headers = names.check_headers(provider, headers or {})

@@ -59,6 +59,7 @@ _ADDED = re.compile(r"/(?:deployments|publishers|models)(?:/.*)?$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
+_VERSION = re.compile(r"v[0-9]+(alpha|beta)?[0-9]*")
 _MAX_TEXT = 200
 _MAX_ITEMS = 64
 _NAME_RULE = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or digit"
@@ -78,6 +79,13 @@ def check_name(what: str, text: str) -> str:
     if text.startswith(PREFIXES):
         raise _bad(what, f"{what} `{text}` begins like an id", f"names must not begin with {', '.join(PREFIXES)}")
     return text
+
+
+def check_served(what: str, text: str) -> str:
+    """`text`, if it can be the first part of a path."""
+    if _VERSION.fullmatch(text):
+        raise _bad(what, f"{what} `{text}` is called like the version of an API", f"`/{text}/…` has another meaning")
+    return check_name(what, text)
 
 
 def check_organization(text: str) -> str:
@@ -174,6 +182,10 @@ def check_base_url(text: str, *, insecure: bool) -> str:
 
 def check_base_of(provider: str, url: str) -> str:
     """`url`, if it ends where the provider's clients begin."""
+    usual = urlsplit(PROVIDERS.get(provider, ""))
+    # Anthropic's SDK adds the version itself, so there both are right.
+    if family(provider) == "openai" and urlsplit(url).netloc == usual.netloc and usual.path != "" == urlsplit(url).path:
+        raise _bad_url(url, f"the API of {provider} begins at {PROVIDERS[provider]}")
     if provider in CLIENTS_ADD and (found := _ADDED.search(url, url.index("://") + 3)) is not None:
         why = f"clients of {provider} add the rest of the path themselves: leave out `{found[0]}`"
         raise _bad_url(url, why)

@@ -49,7 +49,7 @@ def set_route(
     default: bool | None = None,
 ) -> RouteRecord:
     """Make a route, or give an existing one other members. `default` None leaves that as it is."""
-    names.check_name("route", name)
+    names.check_served("route", name)
     _check(members)
     with registry.write() as session:
         tenant = find_organization(session, organization)
@@ -132,7 +132,12 @@ def _check(members: Sequence[NewMember]) -> None:
     seen = set()
     for each in members:
         if each.upstream in seen:
-            raise GatewayError("invalid_route", f"upstream `{each.upstream}` is named twice", subject=each.upstream)
+            raise GatewayError(
+                "invalid_route",
+                f"upstream `{each.upstream}` is named twice",
+                subject=each.upstream,
+                hint="name it once; its weight says how often it is drawn",
+            )
         seen.add(each.upstream)
         if not 1 <= each.weight <= MAX_WEIGHT:
             what = f"the weight of `{each.upstream}` must be 1 to {MAX_WEIGHT}, not {each.weight}"

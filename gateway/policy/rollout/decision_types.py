@@ -106,6 +106,11 @@ def misfits(policies: pe.Policies, entrypoint: str) -> Iterator[Misfit]:
             _fit(member.type, wanted, where)
         except _Wrong as wrong:
             message, hint = wrong.args
+            if not member.path and "must be an object" in message:
+                rule, package = entrypoint, entrypoint.rpartition(".")[0]
+                message, hint = f"the entrypoint `{rule}` is a rule, and no decision", f"did you mean `{package}`?"
+                yield Misfit(message, hint, member.location)
+                return
             yield Misfit(message, hint, member.location)
             continue
         # Of a constant everything is known, also that a number is no integer or is too small.

@@ -140,6 +140,24 @@ writer.close()
 """
 
 
+def test_a_writer_that_had_to_connect_again_forgets_its_balances(log: Log, make: Make) -> None:
+    """Each connection counts the changes of others from its own beginning, so equal numbers of two mean nothing."""
+    one, limit = log.writer(), 6
+    for _ in range(3):
+        one.write_sync(make.decided(reservation=make.at_most(limit)))
+    path, away = log.data.audit_db, log.data.audit_db.with_name("away.db")
+    path.rename(away)
+    with pytest.raises(AuditError, match="its file was moved"):
+        one.write_sync(make.decided(reservation=make.at_most(limit)))
+    away.rename(path)
+    other = log.writer()
+    for _ in range(3):
+        other.write_sync(make.decided(reservation=make.at_most(limit)))
+    assert one.write_sync(make.decided(reservation=make.at_most(limit))).entry["allow"] is False
+    log.sign()
+    assert log.verify().findings == []
+
+
 def test_two_processes_share_one_limit(log: Log) -> None:
     """Both reserve and give back without pause: at no entry of the log are more open than may be."""
     processes = [

@@ -249,8 +249,46 @@ MISTAKES = [
     Mistake(
         "comments in a manifest",
         CHECK,
-        ("starter/.manifest", "is not JSON"),
+        ("starter/.manifest", "is not JSON", "JSON has no comments: take them out"),
         edits=((MANIFEST, "", '{\n  // mine\n  "roots": ["starter"]}'),),
+    ),
+    Mistake(
+        "a byte order mark",
+        CHECK,
+        ("is not JSON", "save it without a byte order mark"),
+        edits=((MANIFEST, "", '\ufeff{"roots": ["starter"]}'),),
+    ),
+    Mistake("the roots", CHECK, ("must list", "did you mean `root`?"), edits=((MANIFEST, '"roots"', '"root"'),)),
+    Mistake("a root", CHECK, ("lies in none of its `roots` (`startr`)",), edits=((MANIFEST, '"starter"', '"startr"'),)),
+    Mistake(
+        "settings of the gateway", CHECK, ("did you mean `gatway`?",), edits=((MANIFEST, '"gateway"', '"gatway"'),)
+    ),
+    Mistake(
+        "a package written as a path",
+        CHECK,
+        ("names the entrypoint `data/starter/authz`, which is no package", "like `data.acme.support`"),
+        edits=((MANIFEST, "data.starter.authz", "data/starter/authz"),),
+    ),
+    Mistake(
+        "a rule as entrypoint",
+        CHECK,
+        ("the entrypoint `data.starter.authz.allow` is a rule", "did you mean `data.starter.authz`?"),
+        edits=((MANIFEST, "data.starter.authz", "data.starter.authz.allow"),),
+    ),
+    Mistake(
+        "a base without its version",
+        "gateway upstreams add openai --base-url https://api.openai.com --no-key",
+        ("the API of openai begins at https://api.openai.com/v1",),
+    ),
+    Mistake(
+        "a version's name",
+        "gateway upstreams add v1 --no-key --base-url https://x.example/v1",
+        ("is called like the version of an API",),
+    ),
+    Mistake(
+        "a weight that is none",
+        "gateway routes set chat openai:-1",
+        ("`openai:-1` is not an upstream and its weight", "whole numbers as weights"),
     ),
     Mistake("no manifest", CHECK, ("there is no bundle in",), 2, removed=(MANIFEST,)),
 ]

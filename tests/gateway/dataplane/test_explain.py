@@ -25,6 +25,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.policy.reexecution import judge_again
 from gateway.registry import activations, changes
 from gateway.registry.records import BundleRecord
+from gateway.settings import DataDirectory
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
 
 MODELS = ["gpt-4o", "gpt-4o-mini", "gpt-capped", "gpt-secret", "o3", "gpt-odd", "gpt-error", "gpt-file", "gpt-late"]
@@ -255,11 +256,11 @@ def test_a_whole_log_is_judged_again(run: Callable[..., None], tmp_path: Path) -
 
     run(ask)
     data = tmp_path / "data"
-    found = judged_again(data / "audit.db", data / "bundles")
+    found = judged_again(data / "audit.db", DataDirectory(data))
     assert (found.agree, sum(found.apart.values())) == (30, 0)
     assert [event_id for event_id, _ in found.otherwise] == lies
     assert all(problem.startswith("recorded ") for _, problem in found.otherwise)
     # Without the bundles nothing can be said, and nothing is claimed.
     shutil.rmtree(data / "bundles")
-    lost = judged_again(data / "audit.db", data / "bundles")
+    lost = judged_again(data / "audit.db", DataDirectory(data))
     assert (lost.agree, lost.otherwise, sum(lost.apart.values())) == (0, [], 32)

@@ -16,6 +16,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, changes
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
+from gateway.settings import DataDirectory
 from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway, chat
 
 POLICY = """\
@@ -163,5 +164,5 @@ def test_the_log_shows_and_explains_it(
         problems.append((again["agrees"], again["problem"]))
     twice = "the policies allow it; once more they would have changed the request, in a way that is not kept"
     assert problems == [(True, None)] * 4 + [(None, twice)]
-    decisions = judged_again(tmp_path / "data" / "audit.db", tmp_path / "data" / "bundles")
+    decisions = judged_again(tmp_path / "data" / "audit.db", DataDirectory(tmp_path / "data"))
     assert decisions.document() == {"agree": 4, "apart": {twice: 1}, "otherwise": []}
