@@ -20,7 +20,7 @@ import pytest
 
 from gateway.dataplane import request_log
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.request_log import RequestLog
 
 from .processes import COMMAND, Live, environment
@@ -145,7 +145,8 @@ def test_the_setting_is_one_of_three_words(live: Live) -> None:
 
 
 def exchange() -> Exchange:
-    return Exchange("dec_1", time.monotonic_ns(), b"", Holding(HeldBytes(1)), outcome="ok")
+    budget, turn = HeldBytes(1), Turn(asyncio.Semaphore(1))
+    return Exchange("dec_1", time.monotonic_ns(), b"", Holding(budget), Holding(budget), turn, outcome="ok")
 
 
 def test_nothing_waits_for_a_reader_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
