@@ -25,7 +25,7 @@ _NOT_SUPPORTED = frozenset({errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL})
 class SpooledBody:
     """A body on disk. Its methods but `open_stream` and `release` may wait for the disk: call them on a thread.
 
-    Whoever reads or writes keeps the file open until the end of that operation, so that `release` never closes a file
+    A read or a write keeps the file open until it ends, so that `release` never closes a file
     under a thread: the number could belong to another file by then.
     """
 

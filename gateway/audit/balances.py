@@ -4,10 +4,10 @@ A `decided` entry that stays open says in `reservation_json` which scopes it cou
 Its `completed` entry says what that was settled at. So every balance follows from the leaves. The table `balance` is an
 index of them: `transaction.py` keeps it in the transaction of each entry, and `verify.py` computes it again.
 
-A *scope* is a name, such as `agent:agt_1` or `team:research`, within one organization; what names mean is decided by
-whoever reserves (`gateway/usage/`). A call counts in the windows in which it was decided. When it is settled after such
-a window has ended, that window is history, and no later one is charged. Windows begin at whole UTC minutes, hours, days
-and months. A clock that is set back does not open a window again. Specification: docs/limits.md.
+A *scope* is a name, such as `agent:agt_1` or `team:research`, within one organization. What names mean is decided
+where reservations are made (`gateway/usage/`). A call counts in the windows in which it was decided. When it is settled
+after such a window has ended, that window is history, and no later one is charged. Windows begin at whole UTC minutes,
+hours, days and months. A clock that is set back does not open a window again. Specification: docs/limits.md.
 """
 
 from __future__ import annotations

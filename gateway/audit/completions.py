@@ -1,6 +1,6 @@
 """The calls that have ended, in the order in which the log has them: each `completed` entry with its `decided`.
 
-For whoever adds up what was used. Entries are decoded, but not verified (`verify.py`).
+Reports of usage read them. Entries are decoded, but not verified (`verify.py`).
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Reservation(Protocol):
 
         Called in the writer's thread, inside the transaction that records the decision and under its lock, so the
         balances are current in all processes. A member `reservation_json` (`balances.reservation_of`) is added to the
-        balances that it names, and stays with the open decision for whoever closes it.
+        balances that it names, and stays with the open decision until it is closed.
         """
         ...
 

@@ -74,7 +74,7 @@ class Breakers:
     def enter(self, upstream: Destination) -> None:
         """Begin a call to this upstream; raises `CircuitOpenError` if none may begin now.
 
-        Whoever begins a call must say how it went: `answered` when a head has come, and `note` in the end.
+        The caller then reports how the call went: `answered` when a head has come, and `note` at the end.
         """
         breaker = self._failing.get(upstream.id)
         if breaker is None or not breaker.pause:

@@ -103,7 +103,7 @@ def _apply_content(tenant: Organization, row: Agent, update: AgentUpdate, vault:
         days = before.get("days") if update.retention_days is None else update.retention_days
         if days is None:
             hint = "add --retention-days, such as --retention-days 30"
-            raise GatewayError("invalid_content", "for how many days is content kept?", hint=hint)
+            raise GatewayError("invalid_content", "--keep-content needs a number of days", hint=hint)
         if not 1 <= days <= MAX_DAYS:
             raise GatewayError("invalid_content", f"content is kept for 1 to {MAX_DAYS} days")
         redact = before.get("redact", []) if update.redact is None else redaction.check(list(update.redact))

@@ -56,7 +56,7 @@ class Counts:
         if path is not None:
             try:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                path.unlink(missing_ok=True)  # never truncated: whoever has mapped it would die
+                path.unlink(missing_ok=True)  # never truncated: a process that has mapped it would die
                 file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 try:
                     os.posix_fallocate(file, 0, self._words * _WORD)

@@ -1,6 +1,6 @@
 """Usage by minute and hour, added up from the log and kept in a file, so that a question reads sums and not entries.
 
-The file is a cache: whoever deletes it loses nothing, because the next question builds it again from the log, equal. It
+The file is a cache: it can be deleted, and the next question builds it again from the log. It
 is filled when somebody asks, never by a gateway's workers. What was read of the log is known by a position and the
 event that stands there; if that is another one (the log was restored, say) everything is read anew.
 """

@@ -164,8 +164,10 @@ def without_version(base_url: str, versions: Sequence[str]) -> str:
     return next((base_url.removesuffix(each) for each in versions if base_url.endswith(each)), base_url)
 
 
-def call_of(endpoint: Endpoint, head: Head, provider: str, raw: Body, body: dict[str, Any], **facts: Any) -> Call:
-    """The call of a route with a JSON body; `facts` are the members that the body determines."""
+def call_of(
+    endpoint: Endpoint, head: Head, provider: str, raw: Body, body: dict[str, Any] | None, **facts: Any
+) -> Call:
+    """The call of a route; `body` is the object in `raw`, and `facts` are the members that it determines."""
     return Call(
         action=endpoint.route.action,
         upstream=endpoint.upstream,

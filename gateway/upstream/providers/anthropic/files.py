@@ -11,7 +11,7 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference
 from gateway.upstream.providers import forms
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, Head, call_of
 from gateway.upstream.providers.reported import keep
 from gateway.upstream.taps import Report
 
@@ -22,28 +22,18 @@ ACTIONS = frozenset({UPLOAD, RETRIEVE, CONTENT, DELETE})
 def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
     named = endpoint.params.get("file_id")
+    body = None
     facts: dict[str, Any] = {"references": () if named is None else (Reference("file", named),)}
     if endpoint.route.action == UPLOAD:
         form = forms.parse(head.content_type, raw, frozenset())
+        body = form.document()
         facts = {
-            "body": form.document(),
             "content_type": head.content_type,
             "references": form.references(),
             "modalities": ("file",),
             "stores": True,
         }
-    return Call(
-        action=endpoint.route.action,
-        upstream=endpoint.upstream,
-        provider=provider,
-        method=endpoint.route.method,
-        path=endpoint.path,
-        params=endpoint.params,
-        query=head.query,
-        raw=raw,
-        betas=betas,
-        **{"body": None, **facts},
-    )
+    return call_of(endpoint, head, provider, raw, body, betas=betas, **facts)
 
 
 def created(document: dict[str, Any], report: Report) -> None:

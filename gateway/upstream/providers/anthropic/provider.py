@@ -13,7 +13,7 @@ from gateway.errors import Denied
 from gateway.upstream.providers import members
 from gateway.upstream.providers.anthropic import files, messages
 from gateway.upstream.providers.anthropic.answers import Answers
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, call_of, url_of
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA, _VERSION = "anthropic-beta", "anthropic-version"
@@ -61,16 +61,12 @@ class Anthropic:
             return messages.read(endpoint, head, self.name, betas, raw)
         named = endpoint.params.get("model")
         model = None if named is None else members.model(named)
-        return Call(
-            action=endpoint.route.action,
-            upstream=endpoint.upstream,
-            provider=self.name,
-            method=endpoint.route.method,
-            path=endpoint.path,
-            params=endpoint.params,
-            query=head.query,
-            raw=raw,
-            body=None,
+        return call_of(
+            endpoint,
+            head,
+            self.name,
+            raw,
+            None,
             model=model,
             models=() if model is None else (model,),
             betas=betas,

@@ -14,7 +14,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of, without_version
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, call_of, url_of, without_version
 from gateway.upstream.providers.gemini import requests
 from gateway.upstream.providers.gemini.answers import Answers
 from gateway.upstream.taps import ArrayTap, DocumentTap, EventTap, Tap
@@ -73,16 +73,12 @@ class Gemini:
         if endpoint.route.body == "json":
             return requests.read(endpoint, head, self.name, stream=stream, raw=raw)
         model = requests.model(endpoint)
-        return Call(
-            action=endpoint.route.action,
-            upstream=endpoint.upstream,
-            provider=self.name,
-            method=endpoint.route.method,
-            path=endpoint.path,
-            params=endpoint.params,
-            query=head.query,
-            raw=raw,
-            body=None,
+        return call_of(
+            endpoint,
+            head,
+            self.name,
+            raw,
+            None,
             model=model,
             models=() if model is None else (model,),
         )

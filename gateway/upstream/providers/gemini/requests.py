@@ -15,7 +15,7 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.gemini import tools
 from gateway.upstream.providers.gemini.contents import Contents, modalities
 from gateway.upstream.providers.gemini.spelling import Names, check_unread, put, several, spelled
@@ -66,16 +66,12 @@ def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Bo
     facts = _facts(endpoint.route.action, named, body)
     _KNOWN.check_others(body, _UNSEEN)
     check_unread(body)
-    return Call(
-        action=endpoint.route.action,
-        upstream=endpoint.upstream,
-        provider=provider,
-        method=endpoint.route.method,
-        path=endpoint.path,
-        params=endpoint.params,
-        query=head.query,
-        raw=raw,
-        body=body,
+    return call_of(
+        endpoint,
+        head,
+        provider,
+        raw,
+        body,
         model=named,
         models=(named,),
         stream=stream,

@@ -15,7 +15,7 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
@@ -89,16 +89,12 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: B
             members.check_nested(value, _SETTING_NAMES, _SCHEMA)
     models = _models(body, endpoint.params.get(DEPLOYMENT))
     messages = _messages(body.get("messages"))
-    return Call(
-        action=endpoint.route.action,
-        upstream=endpoint.upstream,
-        provider=provider,
-        method=endpoint.route.method,
-        path=endpoint.path,
-        params=endpoint.params,
-        query=head.query,
-        raw=raw,
-        body=body,
+    return call_of(
+        endpoint,
+        head,
+        provider,
+        raw,
+        body,
         model=models[0],
         models=models,
         stream=_stream(body),
