@@ -17,6 +17,7 @@ def test_no_gateway_here(run: Run) -> None:
     assert run("keys", "list", "--data", "x").complains() == "no gateway in ./x: type `gateway init --data x`"
 
 
+@pytest.mark.slow
 def test_data_that_is_no_data(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "is not a directory" in run("agents", "list", "--data", str(tmp_path / "file")).complains()
@@ -109,6 +110,7 @@ def test_a_place_where_one_may_not_look(command: list[str], run: Run, tmp_path: 
     assert "internal error" not in line
 
 
+@pytest.mark.slow
 def test_help_everywhere(run: Run) -> None:
     assert "Commands:" in run("--help").out
     for noun in ("agents", "keys", "bindings", "upstreams", "audit"):

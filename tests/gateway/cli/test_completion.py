@@ -64,6 +64,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     assert done.stdout.split() == completed
 
 
+@pytest.mark.slow
 def test_zsh_and_fish_are_answered_as_their_scripts_ask(run: Run) -> None:
     assert "_GATEWAY_COMPLETE=complete_zsh gateway" in run("completion", "zsh").out
     asked = run(_GATEWAY_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="gateway ag")

@@ -50,6 +50,7 @@ def ready(run: Callable[..., None]) -> None:
     run(nothing)
 
 
+@pytest.mark.slow
 def test_a_dry_run_decides_as_the_data_plane(run: Callable[..., None], command: Command) -> None:
     """Sixty random requests: verdict, reasons, cap, edits and the input that is judged are the same."""
     dice = random.Random(3)

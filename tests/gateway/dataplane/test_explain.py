@@ -165,7 +165,7 @@ def request(dice: random.Random) -> dict[str, Any]:
     return body | {name: value for name, value in members.items() if dice.random() < 0.35}
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [15, pytest.param(1000, marks=pytest.mark.slow)])
 def test_every_decision_is_explained_as_it_was_recorded(
     run: Callable[..., None],
     tmp_path: Path,

@@ -184,6 +184,7 @@ def test_a_pause_within_an_answer(run: Run) -> None:
     run(test, upstream_idle_timeout=0.2)
 
 
+@pytest.mark.slow
 def test_too_long_in_all(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(*[HELLO, 0.05] * 100, DONE)
@@ -194,6 +195,7 @@ def test_too_long_in_all(run: Run) -> None:
     run(test, upstream_total_timeout=1.0)
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_reading_is_not_waited_for_forever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is closed by then; the connection must not stay open for as long as the client likes."""
 
@@ -507,6 +509,7 @@ def test_a_stop_lets_running_requests_end(run: Run) -> None:
     run(test, drain_timeout=30.0)
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_is_cut_and_recorded(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = stream(HELLO, 30.0, DONE)

@@ -20,6 +20,8 @@ import pytest
 
 from .processes import POLICY, Live, environment, request, write_policy
 
+pytestmark = pytest.mark.slow
+
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 
 
@@ -285,7 +287,6 @@ def test_a_killed_control_process_is_replaced(live: Live) -> None:
     assert _status_of_new(live) == 200
 
 
-@pytest.mark.slow
 def test_a_new_commit_comes_into_force_and_a_broken_one_does_not(live: Live, client: openai.OpenAI) -> None:
     def allowed(model: str) -> bool:
         try:
@@ -311,7 +312,6 @@ def test_a_new_commit_comes_into_force_and_a_broken_one_does_not(live: Live, cli
     live.wait(lambda: not allowed("o3"))
 
 
-@pytest.mark.slow
 def test_command_line_and_workers_append_at_the_same_time(live: Live) -> None:
     """No gap, no fork, and nobody starves beside the others."""
     answers = [0] * 8
@@ -407,7 +407,6 @@ def test_what_keeps_a_gateway_from_starting(live: Live, flags: list[str], says: 
 # Last of all, because it stops the shared gateway and leaves a fresh one.
 
 
-@pytest.mark.slow
 def test_killed_altogether_and_started_again(live: Live) -> None:
     assert live.up is not None
     connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(10)]
@@ -428,7 +427,6 @@ def test_killed_altogether_and_started_again(live: Live) -> None:
     live.start()
 
 
-@pytest.mark.slow
 def test_a_supervisor_that_is_killed_takes_its_children_with_it(live: Live) -> None:
     assert live.up is not None
     children = live.children() + live.children("control")
@@ -459,7 +457,6 @@ def _status_of_new(live: Live) -> int:
         return _status(connection, request(live.key))
 
 
-@pytest.mark.slow
 def test_without_init(tmp_path: Path) -> None:
     """A mistyped directory is an error; with `--create` an empty gateway is made, says what is missing, and denies."""
     empty = Live.__new__(Live)

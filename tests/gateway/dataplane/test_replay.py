@@ -22,6 +22,8 @@ from tests.recordings import COUNT, WITHOUT_BODY, Recording, all_recordings
 from .conftest import Handler, Reply, Seen, Upstream, read_reply
 from .processes import Live, write_policy
 
+pytestmark = pytest.mark.slow
+
 POLICY = """\
 package bot.authz
 
@@ -165,21 +167,6 @@ def run(live: Live, recordings: list[Recording], size: int | None) -> None:
     check_entries(live, asyncio.run(replay(live, recordings, size)))
 
 
-@pytest.mark.parametrize("size", [None, 7])
-def test_a_sample(live: Live, recordings_dir: Path, size: int | None) -> None:
-    """A few of each file, streams among them."""
-    taken: dict[tuple[str, str, bool], int] = {}
-    sample = []
-    for each in callable_recordings(recordings_dir):
-        kind = (each.provider, each.endpoint.route.action, each.recorded["stream"])
-        taken[kind] = taken.get(kind, 0) + 1
-        if taken[kind] <= 1 and len(each.answer) < 40_000:
-            sample.append(each)
-    assert len(sample) >= 20
-    run(live, sample, size)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, 13, 999])
 def test_all(live: Live, recordings_dir: Path, size: int | None) -> None:
     recordings = callable_recordings(recordings_dir)

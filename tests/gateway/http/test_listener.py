@@ -13,6 +13,8 @@ import pytest
 from gateway.http import listener
 from gateway.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 PIECE = b"x" * 65536

@@ -46,7 +46,10 @@ def _shown(read: Any) -> str:
         return "too deep to be shown"
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(text, id=str(n), marks=pytest.mark.slow if n in (20, 21) else ()) for n, text in enumerate(TEXTS)],
+)
 def test_json(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     quick, valid = _shown(lambda: gojson.read(text)), gojson.is_valid(text)
     monkeypatch.setattr(gojson, "quick", lambda text: UNDEFINED)

@@ -316,6 +316,7 @@ def test_a_worker_that_cannot_load_it(
     assert sync.step().outcome == "activated"
 
 
+@pytest.mark.slow
 def test_more_bundles_than_the_log_can_name(home: Home, repository: Repository, sync: PolicySync) -> None:
     sync.step()
     names = [f"bundle{number}" for number in range(300)]
