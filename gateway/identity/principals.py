@@ -99,7 +99,7 @@ class Principal:
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the two keys."""
 
     key_id: str
     digest: bytes
@@ -120,6 +120,7 @@ class CredentialRow(NamedTuple):
     limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
     content: str | None = None
     content_key: bytes | None = None
+    public_key: bytes | None = None  # of an agent that signs; such a row has no digest
 
 
 class Presented(Protocol):

@@ -20,6 +20,9 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyConstraint, Index, LargeBinary, false, text
 from sqlmodel import Field, SQLModel
 
+from gateway.identity.credentials import label
+from gateway.identity.principals import Method
+
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
 AGENT_STATES = ("active", "suspended", "revoked")
@@ -97,7 +100,10 @@ class AgentVersion(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it."""
+    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it.
+
+    With a `public_key` it is one that signs: `credential_id` is the key's thumbprint, and there is no hash.
+    """
 
     __tablename__ = "api_key"
     __table_args__ = (Index("api_key_agent", "agent_id"),)
@@ -107,9 +113,20 @@ class ApiKey(SQLModel, table=True):
     credential_id: str = Field(unique=True)
     digest: bytes = Field(sa_type=LargeBinary)
     pepper: int
+    public_key: bytes | None = Field(default=None, sa_type=LargeBinary)
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+    @property
+    def method(self) -> Method:
+        """The kind of credentials that it is for."""
+        return "api_key" if self.public_key is None else "signature"
+
+    @property
+    def shown_id(self) -> str:
+        """What names it in lists and logs: the beginning of a key's text, or the thumbprint of a public key."""
+        return label("agent", self.credential_id) if self.public_key is None else self.credential_id
 
 
 class Binding(SQLModel, table=True):

@@ -73,8 +73,12 @@ def find_agent(session: Session, organization: Organization, reference: str) -> 
 
 
 def find_key(session: Session, organization: Organization, reference: str) -> ApiKey:
-    """The key with this id, or whose text begins like this (`aig_sk_…`). Its secret is not looked at."""
-    credential_id = reference.removeprefix(label("agent", ""))[:12]
+    """The key with this id, or whose text begins like this (`aig_sk_…`), or the public key with this thumbprint.
+
+    A secret is not looked at.
+    """
+    prefix = label("agent", "")
+    credential_id = reference.removeprefix(prefix)[:12] if reference.startswith(prefix) else reference
     mine = select(ApiKey).where(ApiKey.organization_id == organization.id)
     found = session.exec(
         mine.where(or_(col(ApiKey.id) == reference, col(ApiKey.credential_id) == credential_id))
@@ -378,7 +382,8 @@ def _with_members(session: Session, owner: Organization, records: list[BindingRe
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
     return KeyRecord(
         id=row.id,
-        key_id=label("agent", row.credential_id),
+        key_id=row.shown_id,
+        method=row.method,
         organization=organization.name,
         agent=holder.name,
         agent_id=holder.id,

@@ -53,7 +53,7 @@ class AgentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key without its secret. `key_id` is the public part of its text."""
+    """A key without its secret. `key_id` is the public part of its text, or the thumbprint of a public key."""
 
     id: str
     key_id: str
@@ -63,6 +63,7 @@ class KeyRecord:
     created_ns: int
     expires_ns: int | None
     revoked_ns: int | None
+    method: str = "api_key"
 
     def status(self, now_ns: int) -> str:
         if self.revoked_ns is not None and self.revoked_ns <= now_ns:
