@@ -16,7 +16,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
+from gateway.identity import key_scope
 from gateway.identity.credentials import Credential, Peppers, matches
+from gateway.identity.key_scope import KeyScope
 
 Effect = Literal["grant", "guard"]
 
@@ -94,10 +96,13 @@ class Principal:
     # None unless its content is kept.
     content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
+    # None unless the key is for less than its agent may do.
+    scope: KeyScope | None = None
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed
+    key."""
 
     key_id: str
     digest: bytes
@@ -118,6 +123,7 @@ class CredentialRow(NamedTuple):
     limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
     content: str | None = None
     content_key: bytes | None = None
+    scope: str | None = None
 
 
 class PrincipalSource(Protocol):
@@ -255,6 +261,7 @@ def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principa
         expires_ns=row.expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
+        scope=key_scope.parse(row.scope),
     )
 
 
