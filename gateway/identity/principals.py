@@ -176,6 +176,17 @@ class Principals:
             raise Denied("bad_credentials", "unknown")
         return self._admit(row, pepper, principal.credential_id, epoch)
 
+    async def withdrawn(self, principal: Principal, epoch: int) -> Denied | None:
+        """Why this principal would be refused as of a later epoch of authority; None if it would not.
+
+        For calls under way. A key that has expired meanwhile was good when the call was made, so that is no reason.
+        """
+        entry = self._entries.get(principal.credential_id)
+        if entry is not None and entry.principal.authority_epoch == epoch:
+            return None
+        row = await self._source.credential(principal.credential_id)
+        return Denied("bad_credentials", "unknown") if row is None else _refusal(row, expiry=False)
+
     async def _read(self, credential: Credential, epoch: int) -> Principal:
         row = await self._source.credential(credential.id)
         pepper = self._peppers.get(row.pepper) if row else None
@@ -190,22 +201,31 @@ class Principals:
     def _admit(self, row: CredentialRow, pepper: bytes, credential_id: str, epoch: int) -> Principal:
         """Cache the principal of a row whose secret is known to match, unless the key or its agent is dead."""
         self._entries.pop(credential_id, None)
-        if row.revoked_ns is not None:
-            why = "revoked"
-        elif row.status == "revoked":
-            why = "agent_revoked"
-        elif row.expires_ns is not None and row.expires_ns <= time.time_ns():
-            why = "expired"
-        elif row.status != "active":
-            # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
-            raise Denied("agent_suspended", principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
-        else:
-            principal = principal_of(row, credential_id, epoch)
-            self._entries[credential_id] = _Entry(principal, row.digest, pepper)
-            if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
-            return principal
-        raise Denied("bad_credentials", why, principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
+        denied = _refusal(row)
+        if denied is not None:
+            raise denied
+        principal = principal_of(row, credential_id, epoch)
+        self._entries[credential_id] = _Entry(principal, row.digest, pepper)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        return principal
+
+
+def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
+    """Why nobody is let in by this row, whose secret is known to match; None if its holder is."""
+    hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
+    if row.revoked_ns is not None:
+        why = "revoked"
+    elif row.status == "revoked":
+        why = "agent_revoked"
+    elif expiry and row.expires_ns is not None and row.expires_ns <= time.time_ns():
+        why = "expired"
+    elif row.status != "active":
+        # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
+        return Denied("agent_suspended", row.status, principal_hint=hint)
+    else:
+        return None
+    return Denied("bad_credentials", why, principal_hint=hint)
 
 
 def _check_expiry(principal: Principal) -> None:
