@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from gateway.dataplane.registry_view import RegistryView
@@ -91,10 +91,10 @@ class Watch:
             self._failures = 0
 
     async def _look_since(self, epoch: int) -> None:
-        calls: dict[str, list[Watched]] = {}
+        calls: dict[tuple[str, Hashable], list[Watched]] = {}
         for watched in self._running.values():
             if watched.epoch != epoch and watched.denied is None:
-                calls.setdefault(watched.principal.credential_id, []).append(watched)
+                calls.setdefault((watched.principal.method, watched.principal.lookup), []).append(watched)
         for number, mine in enumerate(calls.values(), 1):
             denied = await self._principals.withdrawn(mine[0].principal, epoch)
             for watched in mine:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.watch import FAILURES, Watch, Watched
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import CredentialRow, Principals
 from gateway.registry import agent_updates, changes
 from gateway.registry.reader import RegistryReader
@@ -31,7 +32,7 @@ class Bench:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.reader = Counting(home.data.registry_db)
-        self.principals = Principals(self.reader, home.peppers)
+        self.principals = Principals([ApiKeys(self.reader, home.peppers)])
         self.watch = Watch(RegistryView(self.reader, home.vault), self.principals)
         self.ended: list[Watched] = []
 
