@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli import key_scopes, output, signing_keys
+from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke agents' keys.")
 
 
-class KeyKind(Enum):
-    """The types of keys that agents sign with."""
-
-    ED25519 = "ed25519"
-    P256 = "p256"
-
-
 @app.command()
 def create(
-    agent: Annotated[str, typer.Argument(help="An agent's name or id.")],
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
-    ] = None,
+    agent: Annotated[str | None, typer.Argument(help="An agent's name or id.")] = None,
+    named: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The same.")] = None,
+    expires: Expires = None,
+    action: OnlyActions = None,
+    model: OnlyModels = None,
+    network: OnlyNetworks = None,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
     """Create a key. It is printed once, alone on standard output, and cannot be shown again.
 
-    An agent may have two live keys, so that one can replace the other without a gap.
+    An agent may have two live keys, so that one can replace the other without a gap. With --action, --model or
+    --network the key is for a part of what its agent may do; policies are asked all the same.
     """
     from gateway.identity.credentials import Peppers
+    from gateway.identity.key_scope import scope
     from gateway.registry import changes
 
+    if (agent is None) == (named is None):
+        raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
+    scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     with local.changing(data) as registry:
+        key_scopes.check_actions(registry, organization, scoped)
         made = changes.create_key(
             registry,
             Peppers.load(DataDirectory(data).keys),
             actor=local.actor(),
             organization=organization,
-            agent=agent,
+            agent=agent or named or "",
             lifetime_ns=lifetime_ns,
+            scope=scoped,
         )
         if as_json:
             output.print_json(output.plain(made.record) | {"key": made.text})
@@ -57,87 +57,8 @@ def create(
             output.note(f"{made.record.id} for agent {made.record.agent}; this is the only time the key is shown")
 
 
-@app.command("add-public")
-def add_public(
-    file: Annotated[Path, typer.Argument(metavar="KEY.pem", help="A public key, Ed25519 or P-256, as PEM.")],
-    agent: Annotated[str, typer.Option("--agent", help="An agent's name or id.")],
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
-    ] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
-    """Add the public key of an agent that signs its requests. Its private half stays where the agent runs.
-
-    An agent may have two live public keys beside its API keys. See docs/signatures.md.
-    """
-    from gateway.identity import public_keys
-    from gateway.registry.public_keys import add_public_key
-
-    key = public_keys.read_public(file)
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
-    with local.changing(data) as registry:
-        record = add_public_key(
-            registry, key, actor=local.actor(), organization=organization, agent=agent, lifetime_ns=lifetime_ns
-        )
-        if as_json:
-            output.print_json(output.plain(record))
-        else:
-            typer.echo(f"added public key {record.key_id} ({record.id}) of agent {record.agent}")
-
-
-@app.command()
-def generate(
-    out: Annotated[Path, typer.Option("--out", metavar="KEY.pem", help="The file of the private key; must be new.")],
-    agent: Annotated[
-        str | None, typer.Option("--agent", help="Also add the public key to this agent; needs the data directory.")
-    ] = None,
-    kind: Annotated[KeyKind, typer.Option("--type", help="The type of the key.")] = KeyKind.ED25519,
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
-    ] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
-    """Make a key pair with which an agent signs its requests. The private key is written to a file, mode 0600.
-
-    Without --agent the public key is printed, for `gateway keys add-public` on the gateway's machine.
-    """
-    from gateway.identity import public_keys
-    from gateway.identity.message_signatures import thumbprint
-
-    key = public_keys.generate("ed25519" if kind is KeyKind.ED25519 else "p256")
-    public = key.public_key()
-    if agent is None:
-        if expires is not None:
-            raise typer.BadParameter("without --agent it is for `gateway keys add-public`", param_hint="--expires")
-        public_keys.write_private(out, key)
-        pem = public_keys.public_pem(public)
-        if as_json:
-            output.print_json({"key_id": thumbprint(public), "public_key": pem, "file": str(out)})
-        else:
-            typer.echo(pem, nl=False)
-            output.note(f"key {thumbprint(public)}, private half in {out}; add what is printed to an agent")
-        return
-    from gateway.registry.public_keys import add_public_key
-
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
-    with local.changing(data) as registry:
-        public_keys.write_private(out, key)
-        try:
-            record = add_public_key(
-                registry, public, actor=local.actor(), organization=organization, agent=agent, lifetime_ns=lifetime_ns
-            )
-        except BaseException:
-            out.unlink()  # of no use: its public half is nobody's
-            raise
-        if as_json:
-            output.print_json(output.plain(record) | {"file": str(out)})
-        else:
-            typer.echo(f"added public key {record.key_id} ({record.id}) of agent {record.agent}")
-            output.note(f"the private key is in {out}: move it to where the agent runs")
+app.command("add-public")(signing_keys.add_public)
+app.command("generate")(signing_keys.generate)
 
 
 @app.command("list")
@@ -157,7 +78,7 @@ def list_keys(
         output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in keys])
         return
     output.print_table(
-        ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ID"),
+        ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ONLY FOR", "ID"),
         [
             (
                 k.key_id,
@@ -165,6 +86,7 @@ def list_keys(
                 k.status(now_ns),
                 output.timestamp(k.created_ns),
                 "" if k.expires_ns is None else output.timestamp(k.expires_ns),
+                key_scopes.shown(k.scope),
                 k.id,
             )
             for k in keys

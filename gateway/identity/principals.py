@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
+from gateway.identity import key_scope
+from gateway.identity.key_scope import KeyScope
 
 Effect = Literal["grant", "guard"]
 Method = Literal["api_key", "signature", "mtls", "token"]
@@ -96,6 +98,8 @@ class Principal:
     # None unless its content is kept.
     content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
+    # None unless the key is for less than its agent may do.
+    scope: KeyScope | None = None
 
 
 class CredentialRow(NamedTuple):
@@ -120,6 +124,7 @@ class CredentialRow(NamedTuple):
     limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
     content: str | None = None
     content_key: bytes | None = None
+    scope: str | None = None
     public_key: bytes | None = None  # of an agent that signs; such a row has no digest
 
 
@@ -224,26 +229,46 @@ class Principals:
             raise Denied("bad_credentials", "unknown")
         return self._keep(found, principal.method, principal.lookup, epoch)
 
+    async def withdrawn(self, principal: Principal, epoch: int) -> Denied | None:
+        """Why this principal would be refused as of a later epoch of authority; None if it would not.
+
+        For calls under way. A credential that has expired meanwhile was good when the call was made: that is no reason.
+        """
+        entry = self._entries.get((principal.method, principal.lookup))
+        if entry is not None and entry.principal.authority_epoch == epoch:
+            return None
+        found = await self._kinds[principal.method].find(principal.lookup)
+        return Denied("bad_credentials", "unknown") if found is None else _refusal(found.row, expiry=False)
+
     def _keep(self, found: Found, method: Method, lookup: Hashable, epoch: int) -> Principal:
         """Cache the principal of a row whose credential is known to match, unless it or its agent is dead."""
-        row, place = found.row, (method, lookup)
+        place = (method, lookup)
         self._entries.pop(place, None)
-        if row.revoked_ns is not None:
-            why = "revoked"
-        elif row.status == "revoked":
-            why = "agent_revoked"
-        elif row.expires_ns is not None and row.expires_ns <= time.time_ns():
-            why = "expired"
-        elif row.status != "active":
-            # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
-            raise Denied("agent_suspended", principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
-        else:
-            principal = principal_of(row, lookup, epoch, method)
-            self._entries[place] = _Entry(principal, found.proof)
-            if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
-            return principal
-        raise Denied("bad_credentials", why, principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
+        denied = _refusal(found.row)
+        if denied is not None:
+            raise denied
+        principal = principal_of(found.row, lookup, epoch, method)
+        self._entries[place] = _Entry(principal, found.proof)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        return principal
+
+
+def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
+    """Why nobody is let in by this row, whose credential is known to match; None if its holder is."""
+    hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
+    if row.revoked_ns is not None:
+        why = "revoked"
+    elif row.status == "revoked":
+        why = "agent_revoked"
+    elif expiry and row.expires_ns is not None and row.expires_ns <= time.time_ns():
+        why = "expired"
+    elif row.status != "active":
+        # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
+        return Denied("agent_suspended", row.status, principal_hint=hint)
+    else:
+        return None
+    return Denied("bad_credentials", why, principal_hint=hint)
 
 
 def _check_expiry(principal: Principal) -> None:
@@ -294,6 +319,7 @@ def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Metho
         expires_ns=row.expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
+        scope=key_scope.parse(row.scope),
     )
 
 

@@ -102,6 +102,9 @@ class AgentVersion(SQLModel, table=True):
 class ApiKey(SQLModel, table=True):
     """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it.
 
+    `scope` is what it is for (`gateway/identity/key_scope.py`); None for all that its agent may do. `replaced_by` is
+    the key that a rotation made in its place.
+
     With a `public_key` it is one that signs: `credential_id` is the key's thumbprint, and there is no hash.
     """
 
@@ -117,6 +120,8 @@ class ApiKey(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    scope: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    replaced_by: str | None = None
 
     @property
     def method(self) -> Method:

@@ -13,6 +13,7 @@ from sqlmodel import select
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.identity import public_keys
+from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import PublicKey, thumbprint
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
@@ -31,6 +32,7 @@ def add_public_key(
     organization: str,
     agent: str,
     lifetime_ns: int | None = None,
+    scope: KeyScope | None = None,
 ) -> KeyRecord:
     """Let an agent sign its requests with the private half of this key, from the next request on."""
     name = thumbprint(key)
@@ -64,6 +66,7 @@ def add_public_key(
             public_key=public_keys.encode(key),
             created_ns=now,
             expires_ns=None if lifetime_ns is None else now + lifetime_ns,
+            scope=None if scope is None else scope.document(),
         )
         session.add(row)
         outbox.add_change(

@@ -200,19 +200,7 @@ def test_a_client_needs_httpx_and_cryptography_alone() -> None:
         "print(*sorted({each.split('.')[0] for each in sys.modules} & set(sys.argv[1:])))\n"
         "print(*sorted(each for each in sys.modules if each.startswith('gateway.')))"
     )
-    others = [
-        "orjson",
-        "sqlmodel",
-        "sqlalchemy",
-        "starlette",
-        "uvicorn",
-        "aiohttp",
-        "typer",
-        "rich",
-        "lark",
-        "yaml",
-        "re2",
-    ]
+    others = ["orjson", "sqlmodel", "sqlalchemy", "starlette", "uvicorn", "aiohttp", "typer", "lark", "yaml", "re2"]
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", program, *others],
