@@ -151,7 +151,7 @@ def create_key(
         if holder.status == "revoked":
             raise revoked_agent(holder)
         now = time.time_ns()
-        live = [each for each in live_keys(session, holder, now) if each.public_key is None]
+        live = live_keys(session, holder, now, "api_key")
         if len(live) >= MAX_LIVE_KEYS:
             raise GatewayError(
                 "too_many_keys",

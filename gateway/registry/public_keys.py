@@ -48,7 +48,7 @@ def add_public_key(
             hint = "make another one: each agent has its own, and a revoked one does not come back"
             raise GatewayError("key_exists", "this public key was registered before", subject=name, hint=hint)
         now = time.time_ns()
-        live = [each for each in live_keys(session, holder, now) if each.public_key is not None]
+        live = live_keys(session, holder, now, "signature")
         if len(live) >= MAX_LIVE_KEYS:
             raise GatewayError(
                 "too_many_keys",

@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.credentials import label, public_part
+from gateway.identity.principals import Method
 from gateway.registry.database import Registry
 from gateway.registry.models import (
     Activation,
@@ -170,9 +171,11 @@ def team_names(session: Session, organization: Organization) -> list[str]:
     return list(session.exec(mine.where(Agent.team != "").distinct().order_by(Agent.team)))
 
 
-def live_keys(session: Session, agent: Agent, now_ns: int) -> list[ApiKey]:
-    """The keys of an agent that work now."""
+def live_keys(session: Session, agent: Agent, now_ns: int, method: Method | None = None) -> list[ApiKey]:
+    """The keys of an agent that work now: all, or those for one kind of credentials."""
     mine = select(ApiKey).where(ApiKey.agent_id == agent.id, col(ApiKey.revoked_ns).is_(None))
+    if method is not None:
+        mine = mine.where(col(ApiKey.public_key).is_(None) == (method == "api_key"))
     return [key for key in session.exec(mine.order_by(ApiKey.id)) if key.expires_ns is None or key.expires_ns > now_ns]
 
 

@@ -82,3 +82,14 @@ def test_mistakes(at: Run, home: Home, tmp_path: Path) -> None:
         in at("keys", "generate", "--agent", "bot", "--out", str(file), "--action", "chat.completionz").complains()
     )
     assert not file.exists()
+
+
+@pytest.mark.slow
+def test_rotation_is_for_keys_that_the_gateway_makes(at: Run, home: Home, tmp_path: Path) -> None:
+    home.agent()
+    made = at("keys", "generate", "--agent", "bot", "--out", str(tmp_path / "key.pem"), "--json").json
+    assert "is a public key, which the gateway cannot make" in at("keys", "rotate", made["id"]).complains()
+    assert "has no key that works" in at("keys", "rotate", "--agent", "bot").complains()
+    home.key()
+    assert at("keys", "rotate", "--agent", "bot").code == 0
+    assert [each["status"] for each in at("keys", "list", "--json").json] == ["active", "retiring", "active"]
