@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -20,6 +20,7 @@ def create(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
     ] = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -40,6 +41,7 @@ def create(
             organization=organization,
             agent=agent,
             lifetime_ns=lifetime_ns,
+            reason=reason,
         )
         if as_json:
             output.print_json(output.plain(made.record) | {"key": made.text})
@@ -84,6 +86,7 @@ def list_keys(
 @app.command()
 def revoke(
     key: Annotated[str, typer.Argument(help="A key's id (key_…), or the beginning of its text.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -93,7 +96,7 @@ def revoke(
     from gateway.registry import changes
 
     with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
+        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key, reason=reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:
