@@ -149,6 +149,7 @@ def print_decision(decision: Decision) -> None:
     fields = [
         ("at", output.timestamp(found.time_ns)),
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
+        ("key", f"{get('key')}, {method}" if (method := get("credential_method")) not in (None, "api_key") else ""),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
         ("client", str(get("user_agent") or "")),
         ("trace", str(get("trace_id") or "")),

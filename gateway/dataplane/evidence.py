@@ -36,6 +36,8 @@ def decided(exchange: Exchange) -> Decided:
         "agent_version": principal.version,
         "team": principal.team,
         "environment": principal.environment,
+        "credential_method": principal.method,
+        "credential_strength": principal.strength,
         "action": call.action,
         "upstream": call.upstream,
         "provider": call.provider,

@@ -260,7 +260,8 @@ def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
     connection.execute("INSERT INTO organization VALUES ('org_1', 'acme', 0)")
     connection.execute(
         "INSERT INTO agent (id, organization_id, name, owner, team, environment, capabilities, labels, status, "
-        "created_ns, updated_ns, version) VALUES ('agt_1', 'org_1', 'bot', '', 'ops', '', '[]', '{}', 'active', 0, 0, 1)"
+        "created_ns, updated_ns, version) "
+        "VALUES ('agt_1', 'org_1', 'bot', '', 'ops', '', '[]', '{}', 'active', 0, 0, 1)"
     )
     assert connection.execute("SELECT * FROM epoch").fetchall() == [(1, 3)]
     connection.close()
@@ -276,7 +277,8 @@ def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
     reader.close()
     with registry.read() as session:
         found = session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all()
-        checked = "SELECT sql LIKE '%''active'', ''suspended'', ''revoked'', ''retired''%' FROM sqlite_master WHERE name = 'agent'"
+        states = "''active'', ''suspended'', ''revoked'', ''retired''"
+        checked = f"SELECT sql LIKE '%{states}%' FROM sqlite_master WHERE name = 'agent'"
         assert session.connection().exec_driver_sql(checked).scalar() == 1
         assert session.connection().exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
     new = Registry(tmp_path / "new.db")
