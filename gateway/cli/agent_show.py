@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import output
+from gateway.cli.key_scopes import shown
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.processes import local
 
@@ -59,7 +60,10 @@ def show(
             *_if_any("parent", parent),
             *_if_any("expires", "" if found.expires_ns is None else output.timestamp(found.expires_ns)),
             *((("content", _kept(found.content)),) if found.content else ()),
-            *(("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id})") for each in keys),
+            *(
+                ("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
+                for each in keys
+            ),
             *(
                 (
                     "binding",

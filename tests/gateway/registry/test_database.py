@@ -20,7 +20,7 @@ from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
 from gateway.registry.migrations.versions import r0001_initial as r0001
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
-from gateway.registry.migrations.versions import r0010_whose_agents as r0010
+from gateway.registry.migrations.versions import r0011_whose_agents as r0011
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.port import REVISION, Epochs
@@ -31,7 +31,7 @@ from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",), "team": ("authority",)}
-WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0010.WRITTEN_ONCE
+WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE
 
 
 def execute(home: Home, statement: str) -> int:

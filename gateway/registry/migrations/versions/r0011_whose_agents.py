@@ -4,8 +4,8 @@ Agents get a description, a purpose, a model family, a parent, an expiry and dat
 Teams become rows: one for each name that a living agent, a binding or a limit in force has. Organizations and teams get
 a state and a history. Bindings, limits and keys say who made them.
 
-Revision ID: 0010
-Revises: 0009
+Revision ID: 0011
+Revises: 0010
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from alembic import op
 
 from gateway.identifiers import new_id
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 # SQLite cannot alter a check: see r0003, which does the same.
 BEFORE = "status IN ('active', 'suspended', 'revoked')"
