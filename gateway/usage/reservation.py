@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
-from gateway.audit.balances import MINUTE_NS, OPEN, WINDOWS, Balances, number
+from gateway.audit.balances import MINUTE_NS, Balances, number, shown_time, window_end
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
+from gateway.audit.thresholds import UsedUp
 from gateway.usage.limits import Applied
 
 _SHOWN: Final = 8  # limits that one refusal tells of
@@ -41,14 +41,16 @@ class CallReservation:
             minute = max(minute, balance.minute)
         read: list[list[Any]] = []
         exceeded: list[dict[str, Any]] = []
+        full: list[UsedUp] = []
         for limit in self.limits:
             used, reserved = found[limit.scope].at(limit.counter, minute)
             value, needed = limit.at(time_ns), self.needed(limit.counter)
             if used + needed > value:
                 exceeded.append(_exceeded(limit, value, used, reserved, needed, minute, time_ns))
-            read.append([limit.scope, limit.counter, number(used), number(reserved), number(value)])
+                full.append(UsedUp(limit.scope, limit.counter, used, reserved, value, limit.id, minute, needed))
+            read.append([limit.scope, limit.counter, number(used), number(reserved), number(value), limit.id])
         if exceeded:
-            return _denial(exceeded)
+            return _denial(exceeded, full)
         taken = {
             "minute": minute,
             "scopes": self.scopes,
@@ -64,23 +66,6 @@ class CallReservation:
         if counter.startswith("tokens"):
             return self.tokens
         return self.spend_nanousd if counter.startswith("spend") else 1
-
-
-def window_end(counter: str, minute: int) -> int | None:
-    """When the window of a counter that `minute` is in ends, in seconds since 1970; None if it has no window."""
-    if counter == OPEN:
-        return None
-    window = WINDOWS.index(counter.rpartition("_")[2])
-    if window < 3:
-        length = (60, 3600, 86400)[window]
-        return (minute * 60 // length + 1) * length
-    now = datetime.fromtimestamp(minute * 60, UTC)
-    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
-    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
-
-
-def shown_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _exceeded(
@@ -114,12 +99,13 @@ def _exceeded(
     return found
 
 
-def _denial(exceeded: Sequence[dict[str, Any]]) -> Denial:
+def _denial(exceeded: Sequence[dict[str, Any]], full: Sequence[UsedUp]) -> Denial:
     # The limit that takes longest to have room again decides how long to wait, and is told of first.
     exceeded = sorted(exceeded, key=lambda each: -(each["retry_after_seconds"] or 2**53))
     return Denial(
         reasons=[sentence(each) for each in exceeded[:_SHOWN]],
         fields={"limits_json": document(exceeded[:_SHOWN])},
+        used_up=full,
     )
 
 
