@@ -44,7 +44,7 @@ class BalanceCheck:
             self._due.settle(organization, reservation, settled or full(reservation))
             for event_id, fields in thresholds.reached(organization, reservation, self._due):
                 if event_id not in self._told:
-                    self._owed.setdefault(event_id, {**fields, "decision": decision["id"]})
+                    self._owed.setdefault(event_id, {**fields, "reached_by": decision["id"]})
         except _BEYOND:
             return "the reservation of its decision cannot be read"
         return "" if settled else "it does not say what the reservation of its decision was settled at"

@@ -98,6 +98,14 @@ def counter_of(name: str) -> str:
     return f"{'spend_nanousd' if metric == 'spend_microusd' else metric}_{window}"
 
 
+def limit_name(counter: str) -> str:
+    """The name of a limit on a counter."""
+    if counter == OPEN:
+        return "concurrent_requests"
+    metric, _, window = counter.rpartition("_")
+    return f"{_NAMES.get(metric, metric)}_per_{window}"
+
+
 def unit(counter: str) -> int:
     """How many of a counter's units are one of the limit's: limits of money are in micro-dollars."""
     return 1000 if counter.startswith("spend") else 1
@@ -118,8 +126,7 @@ def _reached(
     spent: int,
     reserved: int,
 ) -> Reached:
-    metric, _, window = counter.rpartition("_")
-    number = windows(minute)[WINDOWS.index(window)]
+    number = windows(minute)[WINDOWS.index(counter.rpartition("_")[2])]
     key = (organization, scope, counter, limit, str(value) if limit else "", str(number), str(percent))
     ends = window_end(counter, minute)
     assert ends is not None
@@ -127,7 +134,7 @@ def _reached(
     fields: Entry = {
         "what": WHAT,
         "limit": limit,
-        "limit_name": f"{_NAMES.get(metric, metric)}_per_{window}",
+        "limit_name": limit_name(counter),
         "scope": scope,
         "percent": percent,
         "value": value // unit(counter),

@@ -282,7 +282,7 @@ class Transaction:
             if known is None:
                 common = {name: cause.entry[name] for name in ("v", "org", "boot", "epoch")}
                 actor = entries.ACTOR_GATEWAY
-                members = {"id": event_id, "kind": "change", "actor": actor, "decision": _decision(cause)}
+                members = {"id": event_id, "kind": "change", "actor": actor, "reached_by": _decision(cause)}
                 self._append(log, {**common, **members, **fields}, cause.time_ns)
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
