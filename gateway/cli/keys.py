@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli import key_scopes, output, signing_keys
 from gateway.cli.key_rotation import rotate
-from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization
+from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -24,6 +24,7 @@ def create(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -50,6 +51,7 @@ def create(
             organization=organization,
             agent=agent or named or "",
             lifetime_ns=lifetime_ns,
+            reason=reason,
             scope=scoped,
         )
         if as_json:
@@ -100,6 +102,7 @@ def list_keys(
 @app.command()
 def revoke(
     key: Annotated[str, typer.Argument(help="A key's id (key_…), its beginning, or a public key's name.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -109,7 +112,7 @@ def revoke(
     from gateway.registry import changes
 
     with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
+        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key, reason=reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:

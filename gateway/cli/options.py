@@ -18,6 +18,7 @@ Data = Annotated[
 Organization = Annotated[
     str, typer.Option("--organization", "--org", metavar="NAME", help="The organization concerned.")
 ]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import key_scopes, output
-from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization
+from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.processes import local
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_public(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -47,7 +48,7 @@ def add_public(
     key = public_keys.read_public(file)
     scoped = scope(action or (), model or (), network or ())
     with local.changing(data) as registry:
-        record = _add(registry, key, organization, agent, expires, scoped)
+        record = _add(registry, key, organization, agent, expires, scoped, reason)
         if as_json:
             output.print_json(output.plain(record))
         else:
@@ -65,6 +66,7 @@ def generate(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -94,7 +96,7 @@ def generate(
     with local.changing(data) as registry:
         public_keys.write_private(out, key)
         try:
-            record = _add(registry, public, organization, agent, expires, scoped)
+            record = _add(registry, public, organization, agent, expires, scoped, reason)
         except BaseException:
             out.unlink()  # of no use: its public half is nobody's
             raise
@@ -106,7 +108,13 @@ def generate(
 
 
 def _add(
-    registry: Registry, key: PublicKey, organization: str, agent: str, expires: str | None, scope: KeyScope | None
+    registry: Registry,
+    key: PublicKey,
+    organization: str,
+    agent: str,
+    expires: str | None,
+    scope: KeyScope | None,
+    reason: str,
 ) -> KeyRecord:
     from gateway.registry.public_keys import add_public_key
 
@@ -119,4 +127,5 @@ def _add(
         agent=agent,
         lifetime_ns=None if expires is None else output.parse_duration(expires),
         scope=scope,
+        reason=reason,
     )

@@ -15,9 +15,9 @@ from gateway.identifiers import new_id
 from gateway.identity import public_keys
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import PublicKey, thumbprint
+from gateway.registry import agent_states, outbox
 from gateway.registry import change_entries as entries
-from gateway.registry import outbox
-from gateway.registry.changes import MAX_LIVE_KEYS, revoked_agent
+from gateway.registry.changes import MAX_LIVE_KEYS
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey
 from gateway.registry.queries import find_agent, find_organization, key_record, live_keys
@@ -33,14 +33,15 @@ def add_public_key(
     agent: str,
     lifetime_ns: int | None = None,
     scope: KeyScope | None = None,
+    reason: str = "",
 ) -> KeyRecord:
     """Let an agent sign its requests with the private half of this key, from the next request on."""
     name = thumbprint(key)
     with registry.write() as session:
         tenant = find_organization(session, organization)
         holder = find_agent(session, tenant, agent)
-        if holder.status == "revoked":
-            raise revoked_agent(holder)
+        if holder.status in agent_states.ENDED:
+            raise agent_states.ended(holder.name, holder.id, holder.status)
         known = session.exec(select(ApiKey).where(ApiKey.credential_id == name)).first()
         if known is not None:
             if known.agent_id == holder.id and known.revoked_ns is None:
@@ -67,9 +68,11 @@ def add_public_key(
             created_ns=now,
             expires_ns=None if lifetime_ns is None else now + lifetime_ns,
             scope=None if scope is None else scope.document(),
+            actor=actor,
         )
         session.add(row)
+        fields = entries.key(holder, row)
         outbox.add_change(
-            session, organization=tenant.name, actor=actor, what="key.added", fields=entries.key(holder, row)
+            session, organization=tenant.name, actor=actor, what="key.added", fields=fields, reason=reason
         )
         return key_record(tenant, holder, row)
