@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.key_scopes import shown
+from gateway.cli import key_texts, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -85,6 +84,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show an agent with its keys and the bindings that apply to it, now or at an earlier time."""
+    from gateway.dataplane import key_uses
     from gateway.registry import queries
 
     at_ns = None if at is None else output.parse_time(at)
@@ -94,8 +94,10 @@ def show(
         bindings = queries.bindings(registry, organization, found.id, at_ns)
         versions = queries.agent_versions(registry, organization, found.id)
     now_ns = output.now_ns() if at_ns is None else at_ns
+    # When a key was used last is known of now only.
+    uses = key_uses.read(DataDirectory(data).runtime_db) if at_ns is None else key_uses.Uses()
     if as_json:
-        shown_keys = [output.plain(each) | {"status": each.status(now_ns)} for each in keys]
+        shown_keys = [key_texts.document(each, uses, now_ns) for each in keys]
         output.print_json(
             output.plain(found) | {"keys": shown_keys, "bindings": bindings, "versions": versions},
         )
@@ -113,10 +115,7 @@ def show(
             ("capabilities", ", ".join(found.capabilities)),
             ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
             *((("content", _kept(found.content)),) if found.content else ()),
-            *(
-                ("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
-                for each in keys
-            ),
+            *(("key", key_texts.line(each, uses, now_ns)) for each in keys),
             *(
                 (
                     "binding",

@@ -53,6 +53,8 @@ async def _data(
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.content import Contents
     from gateway.dataplane.costs import Costs
+    from gateway.dataplane.key_uses import KeyUses
+    from gateway.dataplane.leak_reports import LeakReports
     from gateway.dataplane.measures import Measures
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
@@ -101,6 +103,10 @@ async def _data(
         contacts = Contacts(data.runtime_db, boot)
         stack.callback(contacts.close)
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
+        peppers = Peppers.load(data.keys)
+        uses = KeyUses(data.runtime_db, peppers)
+        stack.callback(uses.close)
+        stack.callback(background.start("keeping when keys are used", uses.run()).cancel)
         prices = PriceBook(settings)
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
@@ -116,7 +122,7 @@ async def _data(
         vault = Vault.load(data.keys)
         plane = DataPlane(
             settings,
-            principals=Principals([ApiKeys(reader, Peppers.load(data.keys))]),
+            principals=Principals([ApiKeys(reader, peppers, uses)]),
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
@@ -144,7 +150,9 @@ async def _data(
         opened = socket.socket(fileno=descriptor)
         opened.listen(listener.BACKLOG)
         limits = listener.Limits.of(settings, refusals.add_code)
-        app = Health(LastResort(plane), checks)
+        reports = LeakReports(LastResort(plane), reader, peppers, data.runtime_db)
+        stack.callback(background.start("looking at reported keys", reports.run()).cancel)
+        app = Health(reports, checks)
         serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop, replaced))
         # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()

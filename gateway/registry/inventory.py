@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import queries
+from gateway.registry import queries, retiring
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey, Organization, Outbox, Upstream
 from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, UpstreamRecord
+from gateway.registry.retiring import Old, Retiring
 from gateway.registry.vault import Place, Vault
 
 
@@ -49,12 +50,17 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All organizations, the activation in force, and the entries that wait for the audit log (`owed`)."""
+    """All organizations, the activation in force, and the entries that wait for the audit log (`owed`).
+
+    `retiring` are keys in their last hours, `old_keys` those that somebody may have forgotten.
+    """
 
     tenants: list[Tenant]
     activation: ActivationRecord | None
     owed: int
     owed_since_ns: int | None
+    retiring: list[Retiring] = field(default_factory=list)
+    old_keys: list[Old] = field(default_factory=list)
 
 
 def take(registry: Registry, now_ns: int) -> Inventory:
@@ -62,7 +68,12 @@ def take(registry: Registry, now_ns: int) -> Inventory:
         owed, since = session.exec(select(func.count(), func.min(Outbox.created_ns)).select_from(Outbox)).one()
         organizations = session.exec(select(Organization).order_by(Organization.name)).all()
         return Inventory(
-            [_tenant(session, each, now_ns) for each in organizations], queries.current_activation(session), owed, since
+            [_tenant(session, each, now_ns) for each in organizations],
+            queries.current_activation(session),
+            owed,
+            since,
+            retiring.in_last_hours(session, now_ns),
+            retiring.old(session, now_ns),
         )
 
 
