@@ -404,7 +404,8 @@ class DataPlane:
             exchange.timeout = "total" if loop.time() >= exchange.ends else "first_byte"
             failure = Denied("upstream_timeout")
         except Denied as denied:
-            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied
+            # With its traceback, it would keep this frame and the request until the next garbage collection.
+            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied.with_traceback(None)
             if denied.code == "upstream_unavailable":
                 destination = exchange.match.destination
                 self._complaints.unavailable(destination.id, destination.name, denied.detail)
