@@ -40,7 +40,7 @@ GRACE_SECONDS = 15.0
 # Without these, glibc keeps the memory of large bodies. It returns a large block to the system when it is freed, but
 # from then on takes blocks of that size from heaps, and every thread has a heap of its own. A heap cannot shrink while
 # a small block is in use behind the free ones. A threshold that is set stays as it is. Other C libraries ignore these.
-ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "524288", "MALLOC_TRIM_THRESHOLD_": "1048576"}
 
 
 class Child:
