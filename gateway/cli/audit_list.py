@@ -138,7 +138,7 @@ def _stopped(time_ns: int) -> str:
 
 
 def _did_you_mean(reason: str | None) -> str:
-    outcomes = ("allowed", "ok", "provider_error", "client_disconnected", "upstream_incomplete", "unknown")
+    outcomes = ("allowed", "ok", "provider_error", "client_disconnected", "revoked", "upstream_incomplete", "unknown")
     similar = difflib.get_close_matches(reason or "", [*REASONS, *outcomes], 1)
     return f": did you mean `--reason {similar[0]}`?" if similar and similar[0] != reason else ""
 
@@ -223,6 +223,9 @@ def what(found: Found) -> str:
     if kind == "completed":
         tokens = f"{get('input_tokens')}+{get('output_tokens')} tokens" if get("input_tokens") else ""
         return " ".join(filter(None, (get("outcome"), get("status"), tokens, cost(entry))))
+    if kind == "change" and "percent" in entry:
+        spent = f"{get('spent')} of {get('value')} spent in a window that ends at {get('resets_at')}"
+        return f"{get('what')} {get('percent')} % of {get('limit_name')} of {get('scope')}: {spent}"
     if kind == "change":
         shown = values | {"agent": get("agent_name") or get("agent", "")}
         members = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 from contextlib import closing
@@ -41,26 +42,36 @@ def decide(
             help="Then the file is the body that a client would send there: /v1/chat/completions, `GET /v1/models`.",
         ),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key", metavar="KEY", help="With which of its keys: an id. Otherwise the newest one that works."
+        ),
+    ] = None,
+    sender: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="From where, if its key is for certain networks.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print which rules made the answer, and why.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Record it in the audit log, marked as a dry run.")] = False,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Decide on a call of an agent as the gateway would: the bindings and policies in force, but no upstream.
+    """Decide on a call of an agent as the gateway would: the bindings, policies and limits in force, but no upstream.
 
-    Nothing is recorded unless --record is given. Exit codes: 0 allowed, 1 denied, 2 it could not be decided.
+    It says what the call would reserve and what is left of each limit, and reserves nothing. Nothing is recorded unless
+    --record is given. Exit codes: 0 allowed, 1 denied, 2 it could not be decided.
     """
     try:
         raw = _read(call, route)
-        principal = _principal(data, organization, agent)
-        judged = _judged(DataDirectory(data), principal, raw, route)
+        principal = _principal(data, organization, agent, key, sender)
+        judged = _judged(DataDirectory(data), principal, raw, route, sender)
         answers = [] if isinstance(judged, Denied) else _answers(data, judged)
         recorded = None
         if record and isinstance(judged, Denied):
             output.note("not recorded: a refusal before any policy is only counted")
         elif record and not isinstance(judged, Denied):
-            recorded = _record(data, principal, judged)
+            recorded = _record(data, principal, judged, sender)
     except GatewayError as error:
         # Exit code 1 is kept for a denial.
         output.complain(error.message, error.hint)
@@ -83,16 +94,48 @@ def _read(call: Path | None, route: str | None) -> bytes:
         raise GatewayError("bad_input", f"cannot read `{call}`: {(error.strerror or '').lower()}") from error
 
 
-def _principal(data: Path, organization: str, reference: str) -> Principal:
-    """The agent as the data plane would know it, with its bindings, and a key if it has one."""
+def _principal(
+    data: Path, organization: str, reference: str, key: str | None = None, sender: str | None = None
+) -> Principal:
+    """The agent as the data plane would know it, with its bindings, and a key if it has one.
+
+    Networks of a key count only if it is said where the call would come from.
+    """
+    from gateway.identity.credentials import public_part
+    from gateway.identity.key_scope import address
     from gateway.identity.principals import CredentialRow, principal_of
-    from gateway.registry import queries
+    from gateway.registry import queries, usage_limits
+
+    if sender is not None:
+        address(sender)
 
     with local.reading(data) as registry:
         agent = queries.agent(registry, organization, reference)
         now_ns = output.now_ns()
-        keys = [each for each in queries.keys(registry, organization, agent.id) if each.status(now_ns) == "active"]
+        keys = [
+            each
+            for each in queries.keys(registry, organization, agent.id)
+            if (each.works(now_ns) if key is None else key == each.id or public_part(key) == each.key_id)
+        ]
         bindings = queries.bindings(registry, organization, agent.id)
+        subjects = {("agent", agent.id), ("team", agent.team), ("organization", agent.organization)}
+        limits = [
+            [
+                *(each.id, each.subject_kind, each.limit, each.value, each.upstream, each.model),
+                *(each.raised, each.raised_until_ns),
+            ]
+            for each in usage_limits.limits(registry, organization)
+            if (each.subject_kind, each.subject_id) in subjects
+        ]
+    if key is not None and not keys:
+        hint = f"type `gateway keys list {agent.name}` to see its keys"
+        raise GatewayError("unknown_key", f"agent `{agent.name}` has no key `{public_part(key)}`", hint=hint)
+    if key is not None and not keys[0].works(now_ns):
+        output.note(f"key {keys[0].key_id} is {keys[0].status(now_ns)}: a request with it would be refused")
+    scope = keys[-1].scope if keys else None
+    if scope and "networks" in scope and sender is None:
+        output.note(f"key {keys[-1].key_id} is for certain networks only, which is not checked without --from ADDRESS")
+        scope = {name: part for name, part in scope.items() if name != "networks"}
     if agent.status == "active" and not keys:
         output.note(f"agent {agent.name} has no key that works: type `gateway keys create {agent.name}`")
     row = CredentialRow(
@@ -112,24 +155,29 @@ def _principal(data: Path, organization: str, reference: str) -> Principal:
         capabilities=json.dumps(agent.capabilities),
         labels=json.dumps(agent.labels),
         bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned, each.shadow] for each in bindings]),
+        limits=json.dumps(limits),
+        scope=json.dumps(scope) if scope else None,
     )
     return principal_of(row, "", 0)
 
 
-def _judged(data: DataDirectory, principal: Principal, raw: bytes, route: str | None) -> Judged | Denied:
+def _judged(
+    data: DataDirectory, principal: Principal, raw: bytes, route: str | None, sender: str | None
+) -> Judged | Denied:
     """The decision, or the refusal before any policy is asked."""
     from gateway.dataplane.dry_run import DryRun
 
     if principal.status != "active":
         reasons = [f"agent {principal.name} is {principal.status}"]
         return Denied("agent_suspended" if principal.status == "suspended" else "bad_credentials", reasons=reasons)
+    from gateway.settings import load_settings
     from gateway.upstream import strict_json
 
-    with closing(DryRun(data)) as gateway:
+    with closing(DryRun(load_settings({"data": data.path}))) as gateway:
         if route is not None:
             method, _, path = route.strip().rpartition(" ")
             try:
-                return asyncio.run(gateway.judge_request(principal, method.upper() or "POST", path, raw))
+                return asyncio.run(gateway.judge_request(principal, method.upper() or "POST", path, raw, sender))
             except Denied as denied:
                 return denied
         try:
@@ -138,7 +186,7 @@ def _judged(data: DataDirectory, principal: Principal, raw: bytes, route: str | 
             raise GatewayError("bad_input", "; ".join(denied.reasons).replace("the body", "the call")) from denied
         if not isinstance(given, dict):
             raise GatewayError("bad_input", "the call is not a JSON object")
-        return asyncio.run(gateway.judge_document(principal, given))
+        return asyncio.run(gateway.judge_document(principal, given, sender))
 
 
 def _answers(data: Path, judged: Judged) -> list[Answer]:
@@ -152,7 +200,7 @@ def _answers(data: Path, judged: Judged) -> list[Answer]:
     )
 
 
-def _record(data: Path, principal: Principal, judged: Judged) -> str:
+def _record(data: Path, principal: Principal, judged: Judged, sender: str | None) -> str:
     """Record the decision; it is not open, because nothing follows. Returns its id."""
     from gateway.audit.intents import Decided
     from gateway.audit.writer import AuditWriter
@@ -185,6 +233,8 @@ def _record(data: Path, principal: Principal, judged: Judged) -> str:
             **{name: request[name] for name in ("method", "path", "stream")},
             **found.fields(),
             **_changes(judged),
+            **_refused_limits(judged),
+            **_scope(principal, sender),
         },
         private=found.kept_input,
     )
@@ -196,6 +246,14 @@ def _record(data: Path, principal: Principal, judged: Judged) -> str:
     return intent.event_id
 
 
+def _scope(principal: Principal, sender: str | None) -> dict[str, str]:
+    """The members of an entry that say what the key is for."""
+    if principal.scope is None:
+        return {}
+    fields = {"key_scope_json": principal.scope.text}
+    return fields | ({"peer_address": sender} if principal.scope.networks and sender else {})
+
+
 def _changes(judged: Judged) -> dict[str, str]:
     """The members of an entry that say what the gateway would change."""
     if not judged.edits:
@@ -203,6 +261,15 @@ def _changes(judged: Judged) -> dict[str, str]:
     fields = {"edits_json": json.dumps(judged.edits, separators=(",", ":"))}
     model = judged.authorization.input["resource"]["model"]
     return fields | ({"forwarded_model": model} if model != judged.model else {})
+
+
+def _refused_limits(judged: Judged) -> dict[str, str]:
+    """The member of an entry that says which limits have no room."""
+    full = [each for each in judged.forecast.limits if not each["has_room"]] if judged.forecast else []
+    if judged.authorization.code != "limit_exceeded" or not full:
+        return {}
+    told = [{name: each[name] for name in each if name not in ("left", "has_room")} for each in full]
+    return {"limits_json": json.dumps(told, sort_keys=True, separators=(",", ":"))}
 
 
 def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> None:
@@ -224,6 +291,7 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
             ("cap", "" if cap is None else f"at most {cap:,} output tokens"),
             ("obliged", json.dumps(obliged, ensure_ascii=False) if obliged else ""),
             ("changes", ", ".join(judged.edits)),
+            *_limits(judged),
             ("content", f"policies read {', '.join(found.panel.content)}" if found.panel.content else ""),
             ("recorded", recorded or ""),
         ):
@@ -238,8 +306,32 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
         reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
         typer.echo(f"  {'bundle'.ljust(9)} {output.printable(verdict_line(answer) + reasons)}")
         print_hint(answer, 6)
-    if answers and not allow:
+    if answers and not allow and not code.startswith("limit_"):
         output.note("add --explain to see which rules made the answer")
+
+
+def _limits(judged: Judged) -> list[tuple[str, str]]:
+    """What the call would reserve, and each limit that applies to it."""
+    from gateway.usage.prices import dollars
+    from gateway.usage.reservation import amount
+
+    forecast = judged.forecast
+    if forecast is None or not forecast.limits:
+        return [] if forecast is None else [("limits", forecast.remark)]
+    worst = amount("requests", 1)
+    if forecast.tokens:
+        worst += f", at most {amount('tokens', forecast.tokens)}, at most {dollars(forecast.spend_nanousd)}"
+    if forecast.output_limit is not None:
+        worst += f"; the output limit of {forecast.output_limit:,} is the gateway's"
+    lines = [("reserves", worst), ("", forecast.remark)]
+    for each in forecast.limits:
+        name = each["limit"]
+        whose = f"{each['subject']} ({each['calls']})" if "calls" in each else each["subject"]
+        text = f"{whose} {name}: {amount(name, each['left'])} left of {amount(name, each['value'])}"
+        text += f" until {each['resets_at']}" if each["resets_at"] else ""
+        text += f", {amount(name, each['reserved'])} reserved" if each["reserved"] else ""
+        lines.append(("limit", text if each["has_room"] else f"{text}: no room"))
+    return lines
 
 
 def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> dict[str, Any]:
@@ -256,6 +348,7 @@ def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | No
         "detail": made.detail or None,
         "obligations": made.obligations.document(),
         "edits": list(judged.edits),
+        "limits": judged.forecast and dataclasses.asdict(judged.forecast),
         "advice": known and known._asdict(),
         "bundles": [answer_document(each) | ({"rules": rules(each)} if explain else {}) for each in answers],
         "input": made.input,

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.audit import storage
 from gateway.errors import Denied
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Place
@@ -35,7 +36,7 @@ def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:
     assert key.startswith("aig_sk_")
     assert "only time" in created.err
     reader = RegistryReader(home.data.registry_db)
-    principals = Principals(reader, home.peppers)
+    principals = Principals([ApiKeys(reader, home.peppers)])
     assert at_once(principals.get(home.credential(key), at_once(reader.epochs()).authority)).name == "support-bot"
     # Revoked by another process: the next request is refused, here as in every worker.
     assert at("agents", "revoke", "support-bot").out.startswith("revoked agent support-bot (agt_")
@@ -209,7 +210,7 @@ def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:
     agent = home.agent()
     key = home.credential(home.key())
     reader = RegistryReader(home.data.registry_db)
-    principals = Principals(reader, home.peppers)
+    principals = Principals([ApiKeys(reader, home.peppers)])
     at_once(principals.get(key, at_once(reader.epochs()).authority))
     away = home.data.audit_db.rename(home.data.path / "away.db")
     done = at("agents", "revoke", "bot")
@@ -273,7 +274,7 @@ def test_a_revocation_does_not_wait_for_a_log_that_is_held(
     reader = RegistryReader(home.data.registry_db)
     for key in keys:
         with pytest.raises(Denied):
-            at_once(Principals(reader, home.peppers).get(key, at_once(reader.epochs()).authority))
+            at_once(Principals([ApiKeys(reader, home.peppers)]).get(key, at_once(reader.epochs()).authority))
     assert at_once(reader.upstreams()) == []
     reader.close()
     assert at("agents", "register", "third").code == 0  # and records what waited
