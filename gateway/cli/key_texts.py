@@ -41,7 +41,7 @@ def line(key: KeyRecord, uses: Uses, now_ns: int) -> str:
     """A key in one line."""
     used = last_use(uses.get(key.id), now_ns)
     more = filter(None, (used and f"used {used}", shown(key.scope)))
-    return "  ".join((f"{key.key_id}…", key.status(now_ns), f"({key.id})", *more))
+    return "  ".join((key.shown_id, key.status(now_ns), f"({key.id})", *more))
 
 
 def document(key: KeyRecord, uses: Uses, now_ns: int) -> dict[str, Any]:

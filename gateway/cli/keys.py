@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import key_texts, output
+from gateway.cli import key_texts, output, signing_keys
 from gateway.cli.key_leaks import leaked, pattern
 from gateway.cli.key_rotation import rotate
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.cli.peppers import add_pepper, peppers, remove_pepper
 from gateway.processes import local
 from gateway.settings import DataDirectory
@@ -28,21 +28,11 @@ app.command("remove-pepper")(remove_pepper)
 def create(
     agent: Annotated[str | None, typer.Argument(help="An agent's name or id.")] = None,
     named: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The same.")] = None,
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
-    ] = None,
-    action: Annotated[
-        list[str] | None,
-        typer.Option("--action", metavar="ACTION", help="Only for this: chat.completions, files.*; may be repeated."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", metavar="MODEL", help="Only for this model, or 'gpt-4o*'; may be repeated."),
-    ] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option("--network", metavar="CIDR", help="Only from this network, 10.0.0.0/8; may be repeated."),
-    ] = None,
+    expires: Expires = None,
+    action: OnlyActions = None,
+    model: OnlyModels = None,
+    network: OnlyNetworks = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -69,6 +59,7 @@ def create(
             organization=organization,
             agent=agent or named or "",
             lifetime_ns=lifetime_ns,
+            reason=reason,
             scope=scoped,
         )
         if as_json:
@@ -76,6 +67,10 @@ def create(
         else:
             typer.echo(made.text)
             output.note(f"{made.record.id} for agent {made.record.agent}; this is the only time the key is shown")
+
+
+app.command("add-public")(signing_keys.add_public)
+app.command("generate")(signing_keys.generate)
 
 
 @app.command("list")
@@ -117,7 +112,8 @@ def list_keys(
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(help="A key's id (key_…), or the beginning of its text.")],
+    key: Annotated[str, typer.Argument(help="A key's id (key_…), its beginning, or a public key's name.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -127,7 +123,7 @@ def revoke(
     from gateway.registry import changes
 
     with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
+        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key, reason=reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:

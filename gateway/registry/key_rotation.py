@@ -16,7 +16,8 @@ from gateway.errors import GatewayError
 from gateway.identity import credentials
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
-from gateway.registry.changes import MAX_LIVE_KEYS, new_key, revoked_agent
+from gateway.registry.agent_states import ENDED, ended
+from gateway.registry.changes import MAX_LIVE_KEYS, new_key
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.queries import find_agent, find_key, find_organization, key_record, live_keys, live_members
@@ -72,8 +73,8 @@ def rotate_key(
             assert agent is not None
             holder = find_agent(session, tenant, agent)
             row = _the_key(session, holder, now)
-        if holder.status == "revoked":
-            raise revoked_agent(holder)
+        if holder.status in ENDED:
+            raise ended(holder.name, holder.id, holder.status)
         if fault := _fault(session, holder, row, now):
             raise fault
         rotated = _rotate(session, tenant, holder, row, peppers, actor, terms, now)
@@ -123,7 +124,7 @@ _SKIPPED = frozenset({"no_key", "several_keys", "too_many_keys"})
 
 def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
     """The key of an agent that no other has replaced yet."""
-    live = live_keys(session, holder, now_ns)
+    live = live_keys(session, holder, now_ns, "api_key")
     current = [each for each in live if each.replaced_by is None]
     if len(current) == 1:
         return current[0]
@@ -136,14 +137,17 @@ def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
 
 def _fault(session: Session, holder: Agent, row: ApiKey, now_ns: int) -> GatewayError | None:
     """Why a key cannot be replaced now."""
-    name = credentials.label("agent", row.credential_id)
+    name = row.shown_id
+    if row.public_key is not None:
+        hint = "add another public key, and revoke this one when nobody uses it any more"
+        return GatewayError("public_key", f"{name} is a public key, which the gateway cannot make", hint=hint)
     if row.revoked_ns is not None or (row.expires_ns is not None and row.expires_ns <= now_ns):
         why = "is revoked" if row.revoked_ns is not None else "has expired"
         return GatewayError("dead_key", f"key {name} {why}", hint=f"type `gateway keys create {holder.name}`")
     if row.replaced_by is not None:
         message = f"key {name} is replaced already, by {row.replaced_by}"
         return GatewayError("already_rotated", message, subject=row.id, hint=f"rotate that one, or revoke {row.id}")
-    live = live_keys(session, holder, now_ns)
+    live = live_keys(session, holder, now_ns, "api_key")
     if len(live) >= MAX_LIVE_KEYS:
         other = next(each for each in live if each.id != row.id)
         state = "which is retiring" if other.replaced_by is not None else "which is in use"
@@ -170,7 +174,7 @@ def _rotate(
     lifetime = terms.lifetime_ns
     if lifetime is None and old.expires_ns is not None:
         lifetime = old.expires_ns - old.created_ns
-    row = new_key(made.credential, peppers, holder, now_ns, lifetime, old.scope)
+    row = new_key(made.credential, peppers, holder, now_ns, lifetime, old.scope, actor)
     session.add(row)
     retires = now_ns + terms.overlap_ns
     old.expires_ns = retires if old.expires_ns is None else min(old.expires_ns, retires)

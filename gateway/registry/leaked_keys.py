@@ -68,7 +68,9 @@ def _revoke(session: Session, row: ApiKey, actor: str, more: dict[str, str]) -> 
     fate: Fate = "was revoked"
     if row.revoked_ns is None:
         row.revoked_ns = time.time_ns()
-        fields = {**entries.key(holder, row), "reason": "leaked", **more}
-        outbox.add_change(session, organization=tenant.name, actor=actor, what="key.revoked", fields=fields)
+        fields = {**entries.key(holder, row), **more}
+        outbox.add_change(
+            session, organization=tenant.name, actor=actor, what="key.revoked", fields=fields, reason="leaked"
+        )
         fate = "revoked"
     return Leaked(label("agent", row.credential_id), fate, holder.name, tenant.name, row.id)

@@ -37,7 +37,9 @@ def uses(registry: Registry, keys: Path) -> list[PepperUse]:
     found = _files(keys)
     now = time.time_ns()
     living = select(ApiKey.pepper, func.count()).where(
-        col(ApiKey.revoked_ns).is_(None), or_(col(ApiKey.expires_ns).is_(None), col(ApiKey.expires_ns) > now)
+        col(ApiKey.public_key).is_(None),
+        col(ApiKey.revoked_ns).is_(None),
+        or_(col(ApiKey.expires_ns).is_(None), col(ApiKey.expires_ns) > now),
     )
     with registry.read() as session:
         counted = {version: int(count) for version, count in session.exec(living.group_by(col(ApiKey.pepper)))}

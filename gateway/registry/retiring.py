@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
-from gateway.identity.credentials import label
+from gateway.registry import agent_states
 from gateway.registry import change_entries as entries
 from gateway.registry.models import Agent, ApiKey, Organization
 
@@ -56,7 +56,7 @@ def in_last_hours(session: Session, now_ns: int) -> list[Retiring]:
             col(ApiKey.revoked_ns).is_(None),
             col(ApiKey.expires_ns) > now_ns,
             col(ApiKey.expires_ns) <= soon,
-            Agent.status != "revoked",
+            col(Agent.status).not_in(agent_states.ENDED),
         )
         .order_by(col(ApiKey.id))
     ).all()
@@ -67,7 +67,7 @@ def in_last_hours(session: Session, now_ns: int) -> list[Retiring]:
             continue
         since = key.expires_ns - min(LAST_HOURS * _HOUR_NS, (key.expires_ns - successor.created_ns) // 4)
         if since <= now_ns:
-            named = (key.id, label("agent", key.credential_id), organization, holder.name, successor.id)
+            named = (key.id, key.shown_id, organization, holder.name, successor.id)
             fields = {**entries.key(holder, key), "replaced_by": successor.id}
             found.append(Retiring(*named, since, key.expires_ns, fields))
     return found
@@ -77,7 +77,7 @@ def old(session: Session, now_ns: int) -> list[Old]:
     """The living keys of all organizations that are older than `UNUSED_DAYS`."""
     before = now_ns - UNUSED_DAYS * 24 * _HOUR_NS
     rows = session.exec(
-        select(ApiKey.id, ApiKey.credential_id, Organization.name, Agent.name)
+        select(ApiKey, Organization.name, Agent.name)
         .select_from(ApiKey)
         .join(Agent)
         .join(Organization, col(Organization.id) == ApiKey.organization_id)
@@ -85,8 +85,8 @@ def old(session: Session, now_ns: int) -> list[Old]:
             ApiKey.created_ns < before,
             col(ApiKey.revoked_ns).is_(None),
             or_(col(ApiKey.expires_ns).is_(None), col(ApiKey.expires_ns) > now_ns),
-            Agent.status != "revoked",
+            col(Agent.status).not_in(agent_states.ENDED),
         )
         .order_by(col(ApiKey.id))
     )
-    return [Old(key, label("agent", credential), organization, agent) for key, credential, organization, agent in rows]
+    return [Old(key.id, key.shown_id, organization, agent) for key, organization, agent in rows]
