@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
+from gateway.identity import key_scope
+from gateway.identity.key_scope import KeyScope
 
 Effect = Literal["grant", "guard"]
 Method = Literal["api_key", "signature", "mtls", "token"]
@@ -96,6 +98,8 @@ class Principal:
     # None unless its content is kept.
     content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
+    # None unless the key is for less than its agent may do.
+    scope: KeyScope | None = None
 
 
 class CredentialRow(NamedTuple):
@@ -120,6 +124,7 @@ class CredentialRow(NamedTuple):
     limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
     content: str | None = None
     content_key: bytes | None = None
+    scope: str | None = None
 
 
 class Presented(Protocol):
@@ -313,6 +318,7 @@ def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Metho
         expires_ns=row.expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
+        scope=key_scope.parse(row.scope),
     )
 
 

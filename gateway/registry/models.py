@@ -97,7 +97,11 @@ class AgentVersion(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it."""
+    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it.
+
+    `scope` is what it is for (`gateway/identity/key_scope.py`); None for all that its agent may do. `replaced_by` is
+    the key that a rotation made in its place.
+    """
 
     __tablename__ = "api_key"
     __table_args__ = (Index("api_key_agent", "agent_id"),)
@@ -110,6 +114,8 @@ class ApiKey(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    scope: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    replaced_by: str | None = None
 
 
 class Binding(SQLModel, table=True):
