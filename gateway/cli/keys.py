@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import key_scopes, output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -33,6 +33,7 @@ def create(
         list[str] | None,
         typer.Option("--network", metavar="CIDR", help="Only from this network, 10.0.0.0/8; may be repeated."),
     ] = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -59,6 +60,7 @@ def create(
             organization=organization,
             agent=agent or named or "",
             lifetime_ns=lifetime_ns,
+            reason=reason,
             scope=scoped,
         )
         if as_json:
@@ -105,6 +107,7 @@ def list_keys(
 @app.command()
 def revoke(
     key: Annotated[str, typer.Argument(help="A key's id (key_…), or the beginning of its text.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -114,7 +117,7 @@ def revoke(
     from gateway.registry import changes
 
     with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
+        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key, reason=reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:
