@@ -50,7 +50,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """End an emergency stop. Agents that were suspended or revoked, before or meanwhile, stay so."""
-    from gateway.registry import emergency_stops
+    from gateway.registry import emergency_stops, tenants
 
     _check_scope(everybody, organization)
     with local.changing(data) as registry:
@@ -60,9 +60,11 @@ def resume(
             output.print_json({"stop": ended, "changed": ended is not None, "in_force": others})
             return
         if ended is None:
-            typer.echo(f"{_agents(organization)} are not stopped")
+            typer.echo(f"there is no stop of {_agents(organization)}")
         else:
             typer.echo(f"resumed {_agents(organization)}")
+        if organization is not None and tenants.organization(registry, organization).status == "suspended":
+            output.note(f"organization {organization} is suspended: `gateway orgs resume {organization}`")
         for each in others:
             output.note(
                 f"still stopped: {_agents(each.organization)}, by {each.actor}: {each.reason} "

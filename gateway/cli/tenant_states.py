@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -39,14 +39,11 @@ def change(verb: str, what: str, name: str, data: Path, as_json: bool, make: Cha
             typer.echo(f"{_DONE[verb]} {what} {name}")
 
 
-def ask_first(yes: bool, what: str, name: str, agents: int) -> None:
-    """Raise unless it was said that a revocation is meant: it ends many agents, and nothing brings them back."""
-    if not yes:
-        count = f"{agents} {'agent' if agents == 1 else 'agents'}"
-        raise GatewayError(
-            "not_confirmed",
-            f"revoking {what} `{name}` ends its {count} for good",
-            subject=name,
-            hint=f"add --yes if that is meant; `gateway {'orgs' if what == 'organization' else 'teams'} suspend {name}` "
-            "stops them for now",
-        )
+def ask_first(what: str, name: str, agents: int) -> NoReturn:
+    """Say what a revocation would do that nobody has confirmed: it ends many agents, and nothing brings them back."""
+    ended = "has no agents, and would never have one again"
+    if agents:
+        ended = f"has {agents} {'agent' if agents == 1 else 'agents'}, which would be ended for good"
+    noun = "orgs" if what == "organization" else "teams"
+    hint = f"add --yes if that is meant; `gateway {noun} suspend {name}` stops them for now"
+    raise GatewayError("not_confirmed", f"{what} `{name}` {ended}", subject=name, hint=hint)

@@ -45,13 +45,12 @@ def _progress(number: int) -> None:
 
 
 def _report(findings: Findings, calls: int) -> int:
-    print(f"{'':14}{'revoked':>8}{'admitted after':>16}{'refused after':>15}{'streams':>9}{'median s':>10}{'longest s':>11}")
+    row = "{:14}{:>8}{:>16}{:>15}{:>9}{:>10}{:>11}"
+    print(row.format("", "revoked", "admitted after", "refused after", "streams", "median s", "longest s"))
     for kind in KINDS:
         seconds = findings.cut[kind]
-        print(
-            f"{kind:14}{findings.restricted[kind]:8}{findings.admitted.get(kind, 0):16}{findings.refused.get(kind, 0):15}"
-            f"{len(seconds):9}{statistics.median(seconds):10.3f}{max(seconds):11.3f}"
-        )
+        counts = findings.restricted[kind], findings.admitted.get(kind, 0), findings.refused.get(kind, 0)
+        print(row.format(kind, *counts, len(seconds), f"{statistics.median(seconds):.3f}", f"{max(seconds):.3f}"))
     print(f"a bystander made {calls} calls meanwhile; the log verifies, every decision is closed")
     for each in findings.wrong:
         print(f"wrong: {each}")

@@ -20,7 +20,7 @@ import orjson
 
 from gateway.audit.intents import closing_id
 from gateway.identity.credentials import Peppers
-from gateway.registry import changes, emergency_stops, tenant_states
+from gateway.registry import changes, emergency_stops, tenant_changes
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
@@ -119,8 +119,8 @@ class Rig(Live):
         restrict, answer = {
             "key": (lambda: changes.revoke_key(self.registry, key=key.record.id, **who), revoked),
             "agent": (lambda: changes.revoke_agent(self.registry, agent=agent.id, **who), revoked),
-            "team": (lambda: tenant_states.revoke_team(self.registry, team=name, **who), revoked),
-            "organization": (lambda: tenant_states.revoke_organization(self.registry, **who), revoked),
+            "team": (lambda: tenant_changes.revoke_team(self.registry, team=name, **who), revoked),
+            "organization": (lambda: tenant_changes.revoke_organization(self.registry, **who), revoked),
             "stop": (lambda: emergency_stops.stop(self.registry, reason="drill", **who), suspended),
         }[kind]
         return Subject(kind, key.text, restrict, *answer)

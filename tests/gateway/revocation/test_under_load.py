@@ -57,8 +57,7 @@ def test_a_worker_that_was_stopped_meanwhile_admits_nothing(rig: Rig) -> None:
         try:
             changes.revoke_agent(rig.registry, actor=ACTOR, organization="default", agent="bot")
             asked = [asyncio.create_task(rig.call(rig.key)) for _ in range(ASKED)]
-            while not any(each.done() for each in asked):  # by the other worker
-                await asyncio.sleep(0.02)
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)  # by the other worker
         finally:
             os.kill(stopped, signal.SIGCONT)
         return await asyncio.gather(*asked), await asyncio.gather(*streams)

@@ -42,13 +42,13 @@ class Upstream:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+                request = (await reader.readuntil(b"\r\n\r\n")).lower()
+                size = int(request.split(b"content-length:")[1].split(b"\r\n")[0])
                 if orjson.loads(await reader.readexactly(size)).get("stream"):
                     await self._stream(writer)
                 body = orjson.dumps(COMPLETION)
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
-                writer.write(body)
+                head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+                writer.write(head % len(body) + body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
