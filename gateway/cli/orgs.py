@@ -50,8 +50,8 @@ def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
         output.print_json(found)
         return
     output.print_table(
-        ("NAME", "STATUS", "AGENTS", "CREATED", "ID"),
-        [(each.name, each.status, str(each.agents), output.timestamp(each.created_ns), each.id) for each in found],
+        ("NAME", "AGENTS", "STATUS", "CREATED", "ID"),
+        [(each.name, str(each.agents), each.status, output.timestamp(each.created_ns), each.id) for each in found],
         empty="no organizations yet: type `gateway orgs create NAME`",
     )
 

@@ -6,13 +6,11 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import orjson
 import pytest
 
-from gateway.registry import changes
-from tests.gateway.revocation.rig import ACTOR, KINDS, STREAMS, Rig, Stream, run
+from tests.gateway.revocation.rig import KINDS, STREAMS, Rig, Stream, run
 from tests.gateway.revocation.upstream import Upstream
 
 pytestmark = pytest.mark.slow
@@ -21,10 +19,10 @@ TIMES = 2
 ASKED = 16  # over two workers: that one of them gets none has the odds of 1 to 2**15
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     upstream = Upstream()
-    made = Rig(tmp_path, upstream)
+    made = Rig(tmp_path_factory.mktemp("revocation"), upstream)
     yield made
     made.close()
     upstream.close()
@@ -39,24 +37,26 @@ def test_nothing_is_admitted_and_every_stream_ends(rig: Rig) -> None:
     assert {kind: len(seconds) for kind, seconds in findings.cut.items()} == dict.fromkeys(KINDS, TIMES * STREAMS)
     assert calls > 0
     rig.wait(lambda: rig.upstream.running == 0)
-    rig.stop()
+    rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
     rig.check_log()
 
 
 def test_a_worker_that_was_stopped_meanwhile_admits_nothing(rig: Rig) -> None:
     """It has believed in the key before, streams for it, and hears of the revocation only when it goes on."""
 
+    subject = rig.subject("agent")
+
     async def test() -> tuple[list[tuple[float, int, bytes]], list[Stream]]:
         begun = asyncio.Semaphore(0)
-        streams = [asyncio.create_task(rig.stream(rig.key, begun)) for _ in range(ASKED)]
+        streams = [asyncio.create_task(rig.stream(subject.key, begun)) for _ in range(ASKED)]
         for _ in streams:
             await begun.acquire()
-        assert {status for _, status, _ in [await rig.call(rig.key) for _ in range(ASKED)]} == {200}
+        assert {status for _, status, _ in [await rig.call(subject.key) for _ in range(ASKED)]} == {200}
         stopped = rig.children()[0]
         os.kill(stopped, signal.SIGSTOP)
         try:
-            changes.revoke_agent(rig.registry, actor=ACTOR, organization="default", agent="bot")
-            asked = [asyncio.create_task(rig.call(rig.key)) for _ in range(ASKED)]
+            subject.restrict()
+            asked = [asyncio.create_task(rig.call(subject.key)) for _ in range(ASKED)]
             await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)  # by the other worker
         finally:
             os.kill(stopped, signal.SIGCONT)
@@ -67,5 +67,5 @@ def test_a_worker_that_was_stopped_meanwhile_admits_nothing(rig: Rig) -> None:
     assert {orjson.loads(body)["error"]["code"] for *_, body in asked} == {"bad_credentials"}
     assert all(b'"code":"bad_credentials"' in each.last for each in streams)
     assert asyncio.run(rig.outcomes(streams)) == ["revoked"] * ASKED
-    rig.stop()
+    rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
     rig.check_log()
