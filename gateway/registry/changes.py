@@ -204,7 +204,7 @@ def create_key(
             raise agent_states.ended(holder.name, holder.id, holder.status)
         teams.check_alive(session, tenant, holder.team)
         now = time.time_ns()
-        live = live_keys(session, holder, now)
+        live = live_keys(session, holder, now, "api_key")
         if len(live) >= MAX_LIVE_KEYS:
             raise GatewayError(
                 "too_many_keys",
