@@ -227,22 +227,26 @@ class Principals:
         """Cache the principal of a row whose credential is known to match, unless it or its agent is dead."""
         row, place = found.row, (method, lookup)
         self._entries.pop(place, None)
-        if row.revoked_ns is not None:
-            why = "revoked"
-        elif row.status == "revoked":
-            why = "agent_revoked"
-        elif row.expires_ns is not None and row.expires_ns <= time.time_ns():
-            why = "expired"
-        elif row.status != "active":
-            # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
-            raise Denied("agent_suspended", principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
-        else:
-            principal = principal_of(row, lookup, epoch, method)
-            self._entries[place] = _Entry(principal, found.proof)
-            if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
-            return principal
-        raise Denied("bad_credentials", why, principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
+        check_alive(row)
+        principal = principal_of(row, lookup, epoch, method)
+        self._entries[place] = _Entry(principal, found.proof)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        return principal
+
+
+def check_alive(row: CredentialRow) -> None:
+    """Raise `Denied` unless a credential and its agent are in force now."""
+    hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
+    if row.revoked_ns is not None:
+        raise Denied("bad_credentials", "revoked", principal_hint=hint)
+    if row.status == "revoked":
+        raise Denied("bad_credentials", "agent_revoked", principal_hint=hint)
+    if row.expires_ns is not None and row.expires_ns <= time.time_ns():
+        raise Denied("bad_credentials", "expired", principal_hint=hint)
+    if row.status != "active":
+        # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
+        raise Denied("agent_suspended", principal_hint=hint)
 
 
 def _check_expiry(principal: Principal) -> None:
