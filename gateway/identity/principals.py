@@ -223,30 +223,46 @@ class Principals:
             raise Denied("bad_credentials", "unknown")
         return self._keep(found, principal.method, principal.lookup, epoch)
 
+    async def withdrawn(self, principal: Principal, epoch: int) -> Denied | None:
+        """Why this principal would be refused as of a later epoch of authority; None if it would not.
+
+        For calls under way. A credential that has expired meanwhile was good when the call was made: that is no reason.
+        """
+        entry = self._entries.get((principal.method, principal.lookup))
+        if entry is not None and entry.principal.authority_epoch == epoch:
+            return None
+        found = await self._kinds[principal.method].find(principal.lookup)
+        return Denied("bad_credentials", "unknown") if found is None else _refusal(found.row, expiry=False)
+
     def _keep(self, found: Found, method: Method, lookup: Hashable, epoch: int) -> Principal:
         """Cache the principal of a row whose credential is known to match, unless it or its agent is dead."""
-        row, place = found.row, (method, lookup)
+        place = (method, lookup)
         self._entries.pop(place, None)
-        check_alive(row)
-        principal = principal_of(row, lookup, epoch, method)
+        denied = _refusal(found.row)
+        if denied is not None:
+            raise denied
+        principal = principal_of(found.row, lookup, epoch, method)
         self._entries[place] = _Entry(principal, found.proof)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
         return principal
 
 
-def check_alive(row: CredentialRow) -> None:
-    """Raise `Denied` unless a credential and its agent are in force now."""
+def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
+    """Why nobody is let in by this row, whose credential is known to match; None if its holder is."""
     hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
     if row.revoked_ns is not None:
-        raise Denied("bad_credentials", "revoked", principal_hint=hint)
-    if row.status == "revoked":
-        raise Denied("bad_credentials", "agent_revoked", principal_hint=hint)
-    if row.expires_ns is not None and row.expires_ns <= time.time_ns():
-        raise Denied("bad_credentials", "expired", principal_hint=hint)
-    if row.status != "active":
+        why = "revoked"
+    elif row.status == "revoked":
+        why = "agent_revoked"
+    elif expiry and row.expires_ns is not None and row.expires_ns <= time.time_ns():
+        why = "expired"
+    elif row.status != "active":
         # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
-        raise Denied("agent_suspended", principal_hint=hint)
+        return Denied("agent_suspended", row.status, principal_hint=hint)
+    else:
+        return None
+    return Denied("bad_credentials", why, principal_hint=hint)
 
 
 def _check_expiry(principal: Principal) -> None:

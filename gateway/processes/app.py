@@ -131,6 +131,7 @@ async def _data(
             measures=measures,
             tracer=traces,
         )
+        stack.callback(background.start("ending the calls of who was revoked", plane.watch.run()).cancel)
         stack.callback(background.start("measuring the load", measures.run(plane.load)).cancel)
 
         async def registry_readable() -> bool:

@@ -380,6 +380,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             measures=measures,
             tracer=tracer(settings, {}),
         )
+        stack.callback(asyncio.create_task(plane.watch.run()).cancel)
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
         app = Health(LastResort(plane), {})
