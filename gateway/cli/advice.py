@@ -30,6 +30,10 @@ CHECKS: Final[dict[str, Advice]] = {
         "the agent of the key was checked before any policy was asked, and it is suspended",
         "type `gateway agents resume AGENT`",
     ),
+    "key_scope": Advice(
+        "the scope of the key was checked before any policy was asked, and the call is outside",
+        "see `gateway keys list`; make a key for such calls with `gateway keys create AGENT`",
+    ),
     "no_policy": Advice(
         "the bindings of the agent were looked up, and no bundle with the effect grant is among them",
         "see `gateway bindings list AGENT`, then type `gateway bind AGENT BUNDLE`",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import output
+from gateway.cli.key_scopes import shown
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -112,7 +113,10 @@ def show(
             ("capabilities", ", ".join(found.capabilities)),
             ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
             *((("content", _kept(found.content)),) if found.content else ()),
-            *(("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id})") for each in keys),
+            *(
+                ("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
+                for each in keys
+            ),
             *(
                 (
                     "binding",

@@ -63,7 +63,7 @@ class IssuerKeys:
             await asyncio.sleep(0)  # closed transports finish in the next iteration of the loop
 
     async def of(self, issuer: Issuer, kid: str | None) -> tuple[Key, ...]:
-        """The keys of an issuer, with the one of this name if it has it. Raises `Denied` if there are none to be had."""
+        """The keys of an issuer, with the one of this name if it has it. Raises `Denied` if none can be had."""
         place = (issuer.id, issuer.jwks_url, issuer.jwks)
         kept = self._kept.get(place)
         if kept is None:

@@ -191,6 +191,7 @@ class DataPlane:
     async def _admit(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         # 1 guard the head
         headers = preconditions.head(scope)
+        exchange.peer = scope["client"][0] if scope["client"] else None
         # 2 route
         target = exchange.target = routing.target(scope["method"], scope["raw_path"])
         exchange.speaker = target.provider
@@ -266,6 +267,9 @@ class DataPlane:
         assert epochs is not None
         judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
         assert exchange.match is not None
+        assert exchange.call is not None
+        named = exchange.requested_models or exchange.call.models
+        judges = authorization.within_scope(judges, principal.scope, exchange.call.action, named, exchange.peer)
         foreign = self._foreign(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
         if judges.summary in self._long or not isinstance(exchange.received, bytes):

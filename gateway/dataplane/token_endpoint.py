@@ -75,39 +75,42 @@ class TokenEndpoint:
             raise Refusal("invalid_request", "parameters belong in the body: what is in a URL ends up in logs")
         body = await _body(receive, headers)
         request = token_form.parse(headers, body)
-        credential = _credential(scope, headers, request)
+        credential, client = _credential(scope, headers, request)
         peer = scope["client"][0] if scope["client"] else None
-        return (await self._grants.give(request, credential, peer)).document()
+        return (await self._grants.give(request, credential, client, peer)).document()
 
 
-def _credential(scope: Scope, headers: Mapping[bytes, bytes], request: TokenRequest) -> Presented | None:
-    """The one credential of a request: in a header as on any other path, or as OAuth clients present a secret.
+def _credential(scope: Scope, headers: Mapping[bytes, bytes], request: TokenRequest) -> tuple[Presented | None, str]:
+    """The one credential of a request, and the client that it says it is (a name, an id, or nothing).
 
-    Those use HTTP Basic or the form (RFC 6749, section 2.3.1), with the agent's key as the secret.
+    It is in a header as on any other path, or where OAuth clients present a secret: in HTTP Basic or in the form
+    (RFC 6749, section 2.3.1), with the agent's key as the secret.
     """
-    secret = request.get("client_secret")
+    client, secret = request.get("client_id"), request.get("client_secret")
     given = [name for name, _ in scope["headers"] if name in authentication.CREDENTIAL_HEADERS]
     if given and secret:
         raise Refusal("invalid_request", "the request has several credentials")
     if secret:
-        return authentication.of_text(secret)
+        return authentication.of_text(secret), client
     if not given:
-        return None
+        return None, client
     basic = headers.get(b"authorization", b"")
     if len(given) == 1 and basic[:6].lower() == b"basic ":
-        return authentication.of_text(_password(basic[6:]))
-    return authentication.presented(scope["headers"])
+        user, password = _basic(basic[6:])
+        if client not in ("", user):
+            raise Refusal("invalid_request", "the client_id is not the one in the header")
+        return authentication.of_text(password), user
+    return authentication.presented(scope["headers"]), client
 
 
-def _password(encoded: bytes) -> str:
+def _basic(encoded: bytes) -> tuple[str, str]:
     try:
-        decoded = base64.b64decode(encoded.strip(b" \t"), validate=True).decode("ascii")
-        _, colon, password = decoded.partition(":")
+        user, colon, password = base64.b64decode(encoded.strip(b" \t"), validate=True).decode("ascii").partition(":")
     except (binascii.Error, UnicodeDecodeError):
         raise Denied("bad_credentials", "malformed") from None
     if not colon:
         raise Denied("bad_credentials", "malformed")
-    return unquote_plus(password)
+    return unquote_plus(user), unquote_plus(password)
 
 
 async def _body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:

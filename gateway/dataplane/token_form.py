@@ -32,7 +32,7 @@ _BY_REASON = {
 _UNSAID = re.compile(r"[^ !#-\[\]-~]")
 
 
-class Refusal(Exception):  # noqa: N818  # an answer of the protocol, not a failure of the gateway
+class Refusal(Exception):
     """A request for a token is refused. `error` is one of OAuth's codes, `denied` how it is counted."""
 
     def __init__(self, error: str, why: str, status: int = 400, denied: Denied | None = None) -> None:

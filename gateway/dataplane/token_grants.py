@@ -1,7 +1,7 @@
 """Which token is given for what: an agent's own, another agent's behalf, or an outside issuer's word (docs/tokens.md).
 
-Every way ends in `_issue`: a token names the credentials that it came from, may do no more than they, and ends no later.
-It is recorded in the audit log before it is given out.
+Every way ends in `_issue`: a token names the credentials that it came from, may do no more than they, and ends no
+later. It is recorded in the audit log before it is given out.
 """
 
 from __future__ import annotations
@@ -98,8 +98,11 @@ class Grants:
         self._issuers = issuers
         self._writer = writer
 
-    async def give(self, request: TokenRequest, credential: Presented | None, peer: str | None) -> Issued:
-        """The token for a request with this credential, which may have none. Raises `Refusal` or `Denied`."""
+    async def give(self, request: TokenRequest, credential: Presented | None, client: str, peer: str | None) -> Issued:
+        """The token for a request with this credential, which may have none. Raises `Refusal` or `Denied`.
+
+        `client` is the agent that the client says it is, or empty.
+        """
         self._check_targets(request)
         epochs = await self._registry.epochs()
         if request.grant == "client_credentials":
@@ -109,9 +112,11 @@ class Grants:
             source = self._own(principal, peer)
         elif request.grant == "jwt_bearer":
             _without(credential)
-            source = await self._workload(request.need("assertion"), request)
+            source = await self._workload(request.need("assertion"))
         else:
             source = await self._exchange(request, credential, peer, epochs)
+        if client not in ("", source.agent.id, source.agent.name):
+            raise Refusal("invalid_client", "the credential is not that of the client_id", 401)
         return await self._issue(source, request, epochs)
 
     # Where a token comes from
@@ -124,7 +129,7 @@ class Grants:
             _without(credential)
             if request.get("actor_token"):
                 raise Refusal("invalid_request", "an outside issuer's token is exchanged without an actor_token")
-            return await self._workload(text, request)
+            return await self._workload(text)
         if kind not in ("jwt", "access_token"):
             what = f"subject_token_type must be {TYPES}access_token or {TYPES}jwt"
             raise Refusal("invalid_request", what)
@@ -185,14 +190,18 @@ class Grants:
         try:
             grant = self._tokens.verified(token_credentials.presented(text))
         except Denied as denied:
-            raise Refusal.bad_token(denied.detail.removeprefix("token_"), "the subject_token is not valid", hint) from None
+            raise Refusal.bad_token(
+                denied.detail.removeprefix("token_"), "the subject_token is not valid", hint
+            ) from None
         if grant.expires <= time.time():
             raise Refusal.bad_token("expired", "the subject_token has expired", hint)
         if grant.actor != actor.agent_id:
             why = "the subject_token names no actor: request one with requested_actor"
             raise Refusal.bad_token("actor", "the subject_token names another actor" if grant.actor else why, hint)
         if actor.token is not None and len(actor.token.chain) > 1:
-            raise Refusal.bad_token("actor", "the actor must present a credential of its own, not another's behalf", hint)
+            raise Refusal.bad_token(
+                "actor", "the actor must present a credential of its own, not another's behalf", hint
+            )
         found = await self._tokens.living(grant)
         if found is None or refusal_of(found) is not None:
             raise Refusal.bad_token("delegator_dead", "the subject_token is not valid any more", hint)
@@ -208,13 +217,15 @@ class Grants:
             {"grant": grant.id},
         )
 
-    async def _workload(self, text: str, request: TokenRequest) -> Source:
+    async def _workload(self, text: str) -> Source:
         """A token for the agent that an outside issuer's token is, by the rules of its organization."""
         try:
             compact = jose.parse(text)
             url = workload.issuer_of(compact)
             # The registry lets no two have the same issuer and audience; a token for several audiences may name two.
-            issuers = [each for each in await self._registry.issuers(url) if workload.for_audience(compact, each.audience)]
+            issuers = [
+                each for each in await self._registry.issuers(url) if workload.for_audience(compact, each.audience)
+            ]
             if len(issuers) != 1:
                 raise InvalidTokenError("audience" if issuers else "unknown_issuer")
             (issuer,) = issuers
@@ -227,9 +238,6 @@ class Grants:
         if row is None or row.status != "active" or row.revoked_ns is not None:
             hint = None if row is None else PrincipalHint(row.organization, row.agent_id, rule.id)
             raise Refusal.bad_token("agent_dead", "the agent of this token is not active", hint)
-        asked = request.get("client_id")
-        if asked not in ("", row.agent_id, row.name):
-            raise Refusal.bad_token("client_id", "the token is not that of the client_id")
         facts = {
             "issuer": issuer.id,
             "issuer_name": issuer.name,

@@ -65,7 +65,7 @@ class Key:
 class _Registry(jws.JWSRegistry):
     """The algorithms of this file, without `joserfc`'s warning that newer RFCs call EdDSA `Ed25519`."""
 
-    def get_alg(self, name: str) -> jws.JWSAlgModel:
+    def get_alg(self, name: str) -> Any:
         if name not in ALGORITHMS:
             raise JoseError(f"algorithm {name}")
         return self.algorithms[name]
@@ -143,6 +143,7 @@ def public_key(document: Mapping[str, Any]) -> Key | None:
     """The public key that a JWK describes; None if it is not one for signatures of this file."""
     kty, crv, kid = document.get("kty"), document.get("crv"), document.get("kid")
     algorithm: Algorithm
+    members: tuple[str, ...]
     if kty == "OKP" and crv == "Ed25519":
         algorithm, members = "EdDSA", ("kty", "crv", "x")
     elif kty == "EC" and crv == "P-256":

@@ -12,12 +12,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
+from gateway.identity import key_scope
+from gateway.identity.key_scope import KeyScope
 from gateway.identity.tokens import Token
 
 Effect = Literal["grant", "guard"]
@@ -97,12 +99,15 @@ class Principal:
     # None unless its content is kept.
     content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
+    # None unless the key is for less than its agent may do.
+    scope: KeyScope | None = None
     # What the token says that was presented; None for any other credential.
     token: Token | None = None
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed
+    key."""
 
     key_id: str
     digest: bytes
@@ -123,6 +128,7 @@ class CredentialRow(NamedTuple):
     limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
     content: str | None = None
     content_key: bytes | None = None
+    scope: str | None = None
 
 
 class Presented(Protocol):
@@ -237,7 +243,12 @@ class Principals:
         entry = self._entries.get((principal.method, principal.lookup))
         if entry is not None and entry.principal.authority_epoch == epoch:
             return None
-        found = await self._kinds[principal.method].find(principal.lookup)
+        try:
+            found = await self._kinds[principal.method].find(principal.lookup)
+        except Denied as denied:
+            if denied.code != "bad_credentials":
+                raise
+            return denied  # a token whose key was taken away
         return Denied("bad_credentials", "unknown") if found is None else refusal_of(found, expiry=False)
 
     def _keep(self, found: Found, method: Method, lookup: Hashable, epoch: int) -> Principal:
@@ -341,8 +352,18 @@ def principal_of(
         expires_ns=row.expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
+        scope=_scope(row, token),
         token=token,
     )
+
+
+def _scope(row: CredentialRow, token: Token | None) -> KeyScope | None:
+    """What a credential is for. A token's scope was made from that of its key, but for where it may be used from."""
+    own = key_scope.parse(row.scope)
+    if token is None:
+        return own
+    scope = replace(token.scope, networks=own.networks if own else ())
+    return scope if scope != KeyScope() else None
 
 
 def _delegator(row: CredentialRow) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Tokens of the gateway as a kind of credentials: how one is verified, and what hangs on it (docs/tokens.md).
 
 The signature of a token is verified once in each worker. Afterwards the worker knows the token by the SHA-256 of its
-whole text. Everything that can change is looked up again whenever the epoch of authority has changed: every agent of its
-chain and every credential that it came from.
+whole text. Everything that can change is looked up again whenever the epoch of authority has changed: every agent of
+its chain and every credential that it came from.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Tokens:
         if len(found) < len(rows) or len({each.organization for each in found}) != 1:
             return None
         *before, row = found
-        ends = token.expires * 10**9
-        row = row._replace(expires_ns=ends if row.expires_ns is None else min(row.expires_ns, ends))
+        ends = [each.expires_ns for each in found if each.expires_ns is not None]
+        row = row._replace(expires_ns=min([token.expires * 10**9, *ends]))
         return Found(row, token.id, token, tuple(before))
 
     def check(self, presented: PresentedToken, proof: str | None) -> None:

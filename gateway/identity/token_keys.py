@@ -53,9 +53,10 @@ class TokenKeys:
     def public(self) -> bytes:
         """The public keys as a JWK set, newest first."""
         keys = [self._keys[each] for each in sorted(self._keys, reverse=True)]
-        return orjson.dumps(
-            {"keys": [{**each.key.as_dict(private=False), "kid": each.kid, "alg": "EdDSA", "use": "sig"} for each in keys]}
-        )
+        documents = [
+            {**each.key.as_dict(private=False), "kid": each.kid, "alg": "EdDSA", "use": "sig"} for each in keys
+        ]
+        return orjson.dumps({"keys": documents})
 
     def _look(self) -> None:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
@@ -88,7 +89,7 @@ def _files(directory: Path) -> dict[int, Path]:
 
 def _key(seed: bytes) -> Key:
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-    document = {"kty": "OKP", "crv": "Ed25519", "x": _text(public), "d": _text(seed)}
+    document: dict[str, str | list[str]] = {"kty": "OKP", "crv": "Ed25519", "x": _text(public), "d": _text(seed)}
     key = jwk.import_key(document)
     return Key(key.thumbprint(), "EdDSA", key)
 

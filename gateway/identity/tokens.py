@@ -125,7 +125,8 @@ def _audience(deployment: str, actor: str | None) -> str:
 
 
 def _chain(claims: Mapping[str, Any]) -> tuple[Link, ...]:
-    links, act = [], claims.get("act")
+    links: list[Link] = []
+    act = claims.get("act")
     while act is not None:
         if len(links) == MAX_CHAIN or not isinstance(act, dict) or not act.keys() <= {"sub", "cid", "act"}:
             raise InvalidTokenError("claims")

@@ -1,9 +1,9 @@
 """Tokens of outside issuers: whether one is valid, and which agent it is for (docs/tokens.md; RFC 7523, section 3).
 
 An issuer is a party that an organization trusts to say who a program is: GitHub Actions, a Kubernetes cluster, any
-OpenID Connect provider. A rule says which of its tokens are an agent: those in which every claim that the rule names has
-exactly this value. Only its registered issuer, with keys that were fetched from there or given by an operator, can make
-such a token; nothing in the token itself says where keys are.
+OpenID Connect provider. A rule says which of its tokens are an agent: those in which every claim that the rule names
+has exactly this value. Only its registered issuer, with keys that were fetched from there or given by an operator, can
+make such a token; nothing in the token itself says where keys are.
 """
 
 from __future__ import annotations

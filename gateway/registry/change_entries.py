@@ -33,6 +33,7 @@ def key(holder: Agent, row: ApiKey) -> Fields:
         "key": row.id,
         "credential": label("agent", row.credential_id),
         "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
+        **({"scope_json": document(row.scope)} if row.scope else {}),
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlmodel import Session, select
 
@@ -20,6 +21,7 @@ from gateway.audit.intents import Fields
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials
+from gateway.identity.key_scope import KeyScope
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
@@ -140,8 +142,9 @@ def create_key(
     organization: str,
     agent: str,
     lifetime_ns: int | None = None,
+    scope: KeyScope | None = None,
 ) -> NewKey:
-    """A key for an agent. What is returned is the only copy of its text."""
+    """A key for an agent, or for a part of what it may do. What is returned is the only copy of its text."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         holder = find_agent(session, tenant, agent)
@@ -157,16 +160,7 @@ def create_key(
                 hint=f"revoke one first: `gateway keys revoke {live[0].id}`",
             )
         made = credentials.generate("agent")
-        row = ApiKey(
-            id=new_id("key"),
-            organization_id=tenant.id,
-            agent_id=holder.id,
-            credential_id=made.credential.id,
-            digest=credentials.digest(made.credential, peppers.current),
-            pepper=peppers.newest,
-            created_ns=now,
-            expires_ns=None if lifetime_ns is None else now + lifetime_ns,
-        )
+        row = new_key(made.credential, peppers, holder, now, lifetime_ns, None if scope is None else scope.document())
         session.add(row)
         _record(session, tenant, actor, "key.created", entries.key(holder, row))
         return NewKey(record=key_record(tenant, holder, row), text=made.text)
@@ -397,6 +391,28 @@ def nobody(session: Session, tenant: Organization, kind: SubjectKind, subject: s
         message = f"organization `{tenant.name}` has no agent"
         return GatewayError("nobody_in_organization", message, subject=subject, hint=create)
     return GatewayError("agent_revoked", f"agent `{subject}` is revoked", subject=subject)
+
+
+def new_key(
+    credential: credentials.Credential,
+    peppers: credentials.Peppers,
+    holder: Agent,
+    now_ns: int,
+    lifetime_ns: int | None,
+    scope: dict[str, Any] | None,
+) -> ApiKey:
+    """The row of a key that was just made."""
+    return ApiKey(
+        id=new_id("key"),
+        organization_id=holder.organization_id,
+        agent_id=holder.id,
+        credential_id=credential.id,
+        digest=credentials.digest(credential, peppers.current),
+        pepper=peppers.newest,
+        created_ns=now_ns,
+        expires_ns=None if lifetime_ns is None else now_ns + lifetime_ns,
+        scope=scope,
+    )
 
 
 def revoked_agent(row: Agent) -> GatewayError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -176,12 +176,19 @@ def issuers(registry: Registry, organization: str) -> list[IssuerRecord]:
         return [_issuer_record(session, tenant, row) for row in session.exec(mine.order_by(Issuer.name)).all()]
 
 
+def named(found: Sequence[IssuerRecord], name: str) -> IssuerRecord:
+    """The one with this name."""
+    for each in found:
+        if each.name == name:
+            return each
+    raise _unknown(name, [each.name for each in found])
+
+
 def find_issuer(session: Session, tenant: Organization, name: str) -> Issuer:
     found = _find(session, tenant, name)
     if found is None:
         mine = select(Issuer.name).where(Issuer.organization_id == tenant.id, col(Issuer.removed_ns).is_(None))
-        hint = did_you_mean(name, session.exec(mine).all(), "type `gateway issuers list` to see the issuers")
-        raise GatewayError("unknown_issuer", f"unknown issuer `{name[:80]}`", subject=name[:80], hint=hint)
+        raise _unknown(name, session.exec(mine).all())
     return found
 
 
@@ -195,6 +202,11 @@ def check_key_url(url: str, *, insecure: bool) -> None:
             subject=url,
             hint="or say --insecure, which allows http to this machine",
         )
+
+
+def _unknown(name: str, known: Sequence[str]) -> GatewayError:
+    hint = did_you_mean(name, known, "type `gateway issuers list` to see the issuers")
+    return GatewayError("unknown_issuer", f"unknown issuer `{name[:80]}`", subject=name[:80], hint=hint)
 
 
 def _find(session: Session, tenant: Organization, name: str) -> Issuer | None:
@@ -214,7 +226,9 @@ def _check_text(what: str, text: str) -> None:
 
 def _check_claims(claims: Mapping[str, str]) -> None:
     if not claims:
-        raise GatewayError("invalid_claim", "a rule needs a claim", hint="such as --claim sub=system:serviceaccount:prod:bot")
+        raise GatewayError(
+            "invalid_claim", "a rule needs a claim", hint="such as --claim sub=system:serviceaccount:prod:bot"
+        )
     if len(claims) > _MAX_CLAIMS:
         raise GatewayError("invalid_claim", f"a rule has at most {_MAX_CLAIMS} claims")
     for name, value in claims.items():
@@ -224,7 +238,9 @@ def _check_claims(claims: Mapping[str, str]) -> None:
         if not _CLAIM.fullmatch(name):
             raise GatewayError("invalid_claim", f"`{name[:80]}` is not the name of a claim", subject=name[:80])
         if not _VALUE.fullmatch(value):
-            raise GatewayError("invalid_claim", f"the value of `{name}` must be 1 to 512 plain characters", subject=name)
+            raise GatewayError(
+                "invalid_claim", f"the value of `{name}` must be 1 to 512 plain characters", subject=name
+            )
 
 
 def _record(

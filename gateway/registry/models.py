@@ -2,9 +2,9 @@
 
 The command line and the control process use them; data workers do not. There are three sorts:
 
-- what has authority (`organization`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`, `usage_limit`, `upstream`,
-  `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so that all caches of
-  it are read again;
+- what has authority (`organization`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`, `usage_limit`,
+  `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger in the same
+  transaction, so that all caches of it are read again;
 - what never changes once written (`agent_version`, `bundle`, `activation`, `activation_bundle`): history and content;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
@@ -97,7 +97,11 @@ class AgentVersion(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it."""
+    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it.
+
+    `scope` is what it is for (`gateway/identity/key_scope.py`); None for all that its agent may do. `replaced_by` is
+    the key that a rotation made in its place.
+    """
 
     __tablename__ = "api_key"
     __table_args__ = (Index("api_key_agent", "agent_id"),)
@@ -110,6 +114,8 @@ class ApiKey(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    scope: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    replaced_by: str | None = None
 
 
 class Binding(SQLModel, table=True):
@@ -174,8 +180,8 @@ class UsageLimit(SQLModel, table=True):
 class Issuer(SQLModel, table=True):
     """A party whose tokens say who a program is (`gateway/identity/workload.py`). A removed one stays as history.
 
-    `issuer` and `audience` are what its tokens must say. `jwks` is a set of public keys as JSON text; if it is empty the
-    set is at `jwks_url`, or where the issuer's discovery document says.
+    `issuer` and `audience` are what its tokens must say. `jwks` is a set of public keys as JSON text; if it is empty,
+    the set is at `jwks_url`, or where the issuer's discovery document says.
     """
 
     __table_args__ = (

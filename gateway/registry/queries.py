@@ -385,6 +385,8 @@ def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRec
         created_ns=row.created_ns,
         expires_ns=row.expires_ns,
         revoked_ns=row.revoked_ns,
+        scope=row.scope,
+        replaced_by=row.replaced_by,
     )
 
 

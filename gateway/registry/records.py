@@ -53,7 +53,11 @@ class AgentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key without its secret. `key_id` is the public part of its text."""
+    """A key without its secret. `key_id` is the public part of its text.
+
+    `scope` has the parts that restrict it (`actions`, `models`, `networks`); None if it is for all that its agent may
+    do. `replaced_by` is the id of the key that a rotation made in its place.
+    """
 
     id: str
     key_id: str
@@ -63,11 +67,19 @@ class KeyRecord:
     created_ns: int
     expires_ns: int | None
     revoked_ns: int | None
+    scope: dict[str, list[str]] | None = None
+    replaced_by: str | None = None
 
     def status(self, now_ns: int) -> str:
+        """`active`, `retiring` (it works until it expires, and another has taken its place), `expired` or `revoked`."""
         if self.revoked_ns is not None and self.revoked_ns <= now_ns:
             return "revoked"
-        return "expired" if self.expires_ns is not None and self.expires_ns <= now_ns else "active"
+        if self.expires_ns is not None and self.expires_ns <= now_ns:
+            return "expired"
+        return "active" if self.replaced_by is None else "retiring"
+
+    def works(self, now_ns: int) -> bool:
+        return self.status(now_ns) in ("active", "retiring")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

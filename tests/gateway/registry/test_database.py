@@ -18,7 +18,9 @@ from gateway.errors import Denied, GatewayError
 from gateway.registry import changes, queries, triggers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
+from gateway.registry.issuers import add_issuer, add_rule
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
+from gateway.registry.migrations.versions import r0011_issuers as r0011
 from gateway.registry.migrations.versions.r0001_initial import WRITTEN_ONCE
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
@@ -29,7 +31,7 @@ from gateway.registry.usage_limits import set_limit
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
-CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",)}
+CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, **r0011.CHANGES, "usage_limit": ("authority",)}
 
 
 def execute(home: Home, statement: str) -> int:
@@ -97,6 +99,10 @@ def fill(home: Home) -> None:
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
     set_limit(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", name="tokens_per_day", value=1)
+    add_issuer(
+        home.registry, actor=ACTOR, organization=ORG, name="ci", issuer="https://ci.example.com", audience="gateway"
+    )
+    add_rule(home.registry, actor=ACTOR, organization=ORG, issuer="ci", claims={"sub": "build"}, agent="bot")
     set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
 
 

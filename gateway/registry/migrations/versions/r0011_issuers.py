@@ -1,7 +1,7 @@
 """Outside issuers of tokens, and the rules by which their tokens are agents.
 
-Revision ID: 0010
-Revises: 0009
+Revision ID: 0011
+Revises: 0010
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 CHANGES = {"issuer": ("authority",), "issuer_rule": ("authority",)}
 EVENTS = ("insert", "update", "delete")
@@ -35,9 +35,11 @@ def upgrade() -> None:
         sa.Column("created_ns", sa.BigInteger, nullable=False),
         sa.Column("removed_ns", sa.BigInteger),
     )
-    live = {"unique": True, "sqlite_where": LIVE, "postgresql_where": LIVE}
-    op.create_index("issuer_live_name", "issuer", ["organization_id", "name"], **live)
-    op.create_index("issuer_live_audience", "issuer", ["issuer", "audience"], **live)
+    for name, columns in (
+        ("issuer_live_name", ["organization_id", "name"]),
+        ("issuer_live_audience", ["issuer", "audience"]),
+    ):
+        op.create_index(name, "issuer", columns, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
     op.create_table(
         "issuer_rule",
         sa.Column("id", sa.String, primary_key=True),
