@@ -106,8 +106,7 @@ class Principal:
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed
-    key."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
 
     key_id: str
     digest: bytes
