@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -166,8 +167,8 @@ def test_a_token_ends_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     async def test(gateway: Gateway) -> None:
         token = await own(gateway)
         assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
-        now = time.time_ns()
-        monkeypatch.setattr("gateway.identity.principals.time.time_ns", lambda: now + 301 * 10**9)
+        later = SimpleNamespace(time_ns=lambda: time.time_ns() + 301 * 10**9)
+        monkeypatch.setattr("gateway.identity.principals.time", later)
         assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
 
     run(test)
