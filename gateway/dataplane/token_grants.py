@@ -22,7 +22,7 @@ from gateway.identifiers import new_id
 from gateway.identity import authentication, jose, token_credentials, token_scope, tokens, workload
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.key_scope import KeyScope
-from gateway.identity.principals import Presented, Principal, Principals, refusal_of
+from gateway.identity.principals import Found, Presented, Principal, Principals, refusal_of
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Link, Token
@@ -235,8 +235,9 @@ class Grants:
         except InvalidTokenError as error:
             raise Refusal.bad_token(error.message, _TEXTS.get(error.message, "the token is not valid")) from None
         row = await self._registry.holder(rule.id)
-        if row is None or row.status != "active" or row.revoked_ns is not None:
-            hint = None if row is None else PrincipalHint(row.organization, row.agent_id, rule.id)
+        denied = None if row is None else refusal_of(Found(row, None))
+        if row is None or denied is not None:
+            hint = None if denied is None else denied.principal_hint
             raise Refusal.bad_token("agent_dead", "the agent of this token is not active", hint)
         facts = {
             "issuer": issuer.id,
@@ -337,7 +338,8 @@ _TEXTS = {
 
 
 def _ends(principal: Principal) -> float:
-    return float("inf") if principal.expires_ns is None else principal.expires_ns / 1e9
+    ends = [end for end in (principal.expires_ns, principal.agent_expires_ns) if end is not None]
+    return min(ends) / 1e9 if ends else float("inf")
 
 
 def _hint(principal: Principal) -> PrincipalHint:

@@ -84,7 +84,7 @@ class Tokens:
         if len(found) < len(rows) or len({each.organization for each in found}) != 1:
             return None
         *before, row = found
-        ends = [each.expires_ns for each in found if each.expires_ns is not None]
+        ends = [end for each in found for end in (each.expires_ns, each.agent_expires_ns) if end is not None]
         row = row._replace(expires_ns=min([token.expires * 10**9, *ends]))
         return Found(row, token.id, token, tuple(before))
 

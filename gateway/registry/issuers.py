@@ -19,6 +19,7 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import jose
 from gateway.registry import names, outbox
+from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.queries import find_agent, find_organization
@@ -130,8 +131,8 @@ def add_rule(
         tenant = find_organization(session, organization)
         row = find_issuer(session, tenant, issuer)
         holder = find_agent(session, tenant, agent)
-        if holder.status == "revoked":
-            raise GatewayError("agent_revoked", f"agent `{holder.name}` is revoked", subject=holder.id)
+        if holder.status in ENDED:
+            raise GatewayError(f"agent_{holder.status}", f"agent `{holder.name}` is {holder.status}", subject=holder.id)
         rules = _rules(session, row)
         if len(rules) >= MAX_RULES:
             raise GatewayError("too_many_rules", f"issuer `{row.name}` has {MAX_RULES} rules already", subject=row.name)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0011"
+REVISION = "0012"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -109,7 +109,7 @@ class RegistryPort(Protocol):
         ...
 
     async def agent(self, organization: str, reference: str) -> AgentRow | None:
-        """The agent of an organization that has this id, or the one that is not revoked and has this name."""
+        """The agent of an organization that has this id, or the one that has not ended and has this name."""
         ...
 
     async def issuers(self, issuer: str) -> list[Issuer]:
