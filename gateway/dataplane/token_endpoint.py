@@ -21,7 +21,7 @@ from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.token_form import Refusal, TokenRequest
 from gateway.dataplane.token_grants import Grants
 from gateway.errors import Denied
-from gateway.identity import authentication
+from gateway.identity import authentication, signatures
 from gateway.identity.principals import Presented
 from gateway.identity.token_keys import TokenKeys
 
@@ -87,7 +87,8 @@ def _credential(scope: Scope, headers: Mapping[bytes, bytes], request: TokenRequ
     (RFC 6749, section 2.3.1), with the agent's key as the secret.
     """
     client, secret = request.get("client_id"), request.get("client_secret")
-    given = [name for name, _ in scope["headers"] if name in authentication.CREDENTIAL_HEADERS]
+    headers_of_one = authentication.CREDENTIAL_HEADERS | signatures.HEADERS
+    given = [name for name, _ in scope["headers"] if name in headers_of_one]
     if given and secret:
         raise Refusal("invalid_request", "the request has several credentials")
     if secret:
@@ -100,7 +101,8 @@ def _credential(scope: Scope, headers: Mapping[bytes, bytes], request: TokenRequ
         if client not in ("", user):
             raise Refusal("invalid_request", "the client_id is not the one in the header")
         return authentication.of_text(password), user
-    return authentication.presented(scope["headers"]), client
+    presented = authentication.presented(scope["headers"], b"", scope["method"], scope["raw_path"])
+    return presented, client
 
 
 def _basic(encoded: bytes) -> tuple[str, str]:

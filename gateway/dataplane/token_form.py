@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from gateway.errors import Denied, PrincipalHint
@@ -55,10 +55,11 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """The parameters, each at most once; one without a value was not given."""
+    """The parameters, each at most once; one without a value was not given. `body` is what they were read from."""
 
     grant: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     def get(self, name: str) -> str:
         return self.parameters.get(name, "")
@@ -102,4 +103,4 @@ def parse(headers: Mapping[bytes, bytes], body: bytes) -> TokenRequest:
         raise Refusal("invalid_request", "the parameter grant_type is missing")
     if grant not in GRANTS:
         raise Refusal("unsupported_grant_type", f"this gateway takes: {', '.join(GRANTS)}")
-    return TokenRequest(GRANTS[grant], found)
+    return TokenRequest(GRANTS[grant], found, body)

@@ -23,6 +23,7 @@ from gateway.identity import authentication, jose, token_credentials, token_scop
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Found, Presented, Principal, Principals, refusal_of
+from gateway.identity.signatures import Signed
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Link, Token
@@ -108,8 +109,7 @@ class Grants:
         if request.grant == "client_credentials":
             if credential is None:
                 raise Denied("bad_credentials", "missing")
-            principal = await self._principals.get(credential, epochs.authority)
-            source = self._own(principal, peer)
+            source = self._own(await self._authenticated(credential, request, epochs), peer)
         elif request.grant == "jwt_bearer":
             _without(credential)
             source = await self._workload(request.need("assertion"))
@@ -169,7 +169,13 @@ class Grants:
             credential = authentication.of_text(text)
         elif request.get("actor_token_type"):
             raise Refusal("invalid_request", "there is an actor_token_type without an actor_token")
-        return None if credential is None else await self._principals.get(credential, epochs.authority)
+        return None if credential is None else await self._authenticated(credential, request, epochs)
+
+    async def _authenticated(self, credential: Presented, request: TokenRequest, epochs: Epochs) -> Principal:
+        principal = await self._principals.get(credential, epochs.authority)
+        if isinstance(credential, Signed):
+            credential.check_body(request.body, principal)
+        return principal
 
     def _own(self, principal: Principal, peer: str | None) -> Source:
         """A token for the agent itself, from its own credential."""

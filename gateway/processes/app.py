@@ -67,7 +67,9 @@ async def _data(
     from gateway.http.last_resort import LastResort
     from gateway.identity.api_keys import ApiKeys
     from gateway.identity.credentials import Peppers
+    from gateway.identity.nonces import Nonces
     from gateway.identity.principals import Principals
+    from gateway.identity.signatures import Signatures
     from gateway.identity.token_credentials import Tokens
     from gateway.identity.token_keys import TokenKeys
     from gateway.policy.cache import PolicyCache, digests
@@ -110,6 +112,8 @@ async def _data(
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
+        nonces = Nonces(data.runtime_db)
+        stack.callback(nonces.close)
         if (traces := tracer(settings)) is not None:
             stack.push_async_callback(asyncio.to_thread, traces.close)
         standing = Standing(data.audit_db, lambda: writer.balances)
@@ -121,7 +125,7 @@ async def _data(
         vault = Vault.load(data.keys)
         token_keys = TokenKeys(data.keys)
         tokens = Tokens(reader, token_keys, deployment)
-        principals = Principals([ApiKeys(reader, Peppers.load(data.keys)), tokens])
+        principals = Principals([ApiKeys(reader, Peppers.load(data.keys)), Signatures(reader, nonces), tokens])
         issuers = IssuerKeys()
         stack.push_async_callback(issuers.close)
         grants = Grants(

@@ -38,7 +38,7 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
          WHERE l.organization_id = a.organization_id AND l.removed_ns IS NULL
            AND (l.subject_kind, l.subject)
                IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id))),
-       a.content, a.content_key, k.scope, a.expires_ns
+       a.content, a.content_key, k.scope, a.expires_ns, k.public_key
   FROM <credentials> k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
   JOIN organization o ON o.id = a.organization_id
@@ -50,7 +50,7 @@ _KEY = _KEYS + " WHERE k.id = ?"
 # A rule is a credential of its agent, which ends with the rule.
 _AS_CREDENTIAL = """(
     SELECT id, x'' AS digest, 0 AS pepper, NULL AS expires_ns, removed_ns AS revoked_ns, NULL AS scope,
-           agent_id, organization_id
+           NULL AS public_key, agent_id, organization_id
       FROM issuer_rule)"""
 _RULE = _PRINCIPAL.replace("<credentials>", _AS_CREDENTIAL) + " WHERE k.id = ?"
 

@@ -37,7 +37,9 @@ from gateway.http.last_resort import LastResort
 from gateway.identity import token_keys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
+from gateway.identity.nonces import Nonces
 from gateway.identity.principals import Principals
+from gateway.identity.signatures import Signatures
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.policy import bundle as policy_bundle
@@ -365,6 +367,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)
         stack.callback(references.close)
+        nonces = Nonces(data.runtime_db)
+        stack.callback(nonces.close)
         contacts = Contacts(data.runtime_db, "boot_test")
         stack.callback(contacts.close)
         standing = Standing(data.audit_db, lambda: writer.balances)
@@ -373,7 +377,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         prices = PriceBook(settings)
         signing = TokenKeys(data.keys)
         tokens = Tokens(reader, signing, "test")
-        principals = Principals([ApiKeys(reader, peppers), tokens])
+        principals = Principals([ApiKeys(reader, peppers), Signatures(reader, nonces), tokens])
         issuers = IssuerKeys()
         stack.push_async_callback(issuers.close)
         grants = Grants(

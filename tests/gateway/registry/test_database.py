@@ -22,7 +22,7 @@ from gateway.registry.issuers import add_issuer, add_rule
 from gateway.registry.migrations.versions import r0001_initial as r0001
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions import r0011_whose_agents as r0011
-from gateway.registry.migrations.versions import r0012_issuers as r0012
+from gateway.registry.migrations.versions import r0013_issuers as r0013
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.port import REVISION, Epochs
@@ -32,7 +32,7 @@ from gateway.registry.usage_limits import set_limit
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
-CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, **r0012.CHANGES, "usage_limit": ("authority",), "team": ("authority",)}
+CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, **r0013.CHANGES, "usage_limit": ("authority",), "team": ("authority",)}
 WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE
 
 
