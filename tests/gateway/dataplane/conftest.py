@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import pytest
+import uvloop
 
 from gateway.audit import storage
 from gateway.audit.entry import decode
@@ -430,5 +431,15 @@ def run(tmp_path: Path) -> Callable[..., None]:
 
     def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
         asyncio.run(_run(tmp_path, test, changed))
+
+    return start
+
+
+@pytest.fixture
+def run_as_worker(tmp_path: Path) -> Callable[..., None]:
+    """The same in the event loop that data workers have: their connections are other objects."""
+
+    def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
+        uvloop.run(_run(tmp_path, test, changed))
 
     return start
