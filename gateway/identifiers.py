@@ -13,7 +13,7 @@ import threading
 import time
 
 PREFIXES = (
-    *("org_", "agt_", "key_", "bnd_", "lim_", "ups_", "rte_", "tem_", "iss_", "rul_", "tok_"),
+    *("org_", "agt_", "key_", "bnd_", "lim_", "ups_", "rte_", "tem_", "stp_", "iss_", "rul_", "tok_"),
     *("dec_", "chg_", "act_", "boot_"),
 )
 

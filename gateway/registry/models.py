@@ -146,6 +146,27 @@ class Agent(SQLModel, table=True):
     updated_ns: int = Field(sa_type=BigInteger)
 
 
+class EmergencyStop(SQLModel, table=True):
+    """A stop of all agents of an organization, or of all (no organization), in force until `ended_ns`. Rows stay."""
+
+    __tablename__ = "emergency_stop"
+    __table_args__ = (
+        Index(
+            "emergency_stop_in_force",
+            "organization_id",
+            sqlite_where=text("ended_ns IS NULL"),
+            postgresql_where=text("ended_ns IS NULL"),
+        ),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    actor: str
+    reason: str
+    created_ns: int = Field(sa_type=BigInteger)
+    ended_ns: int | None = Field(default=None, sa_type=BigInteger)
+    ended_by: str | None = None
+
+
 class AgentVersion(SQLModel, table=True):
     """What an agent was from `since_ns` until its next version. Written once, never changed."""
 

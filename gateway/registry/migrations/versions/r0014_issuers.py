@@ -1,7 +1,7 @@
 """Outside issuers of tokens, and the rules by which their tokens are agents.
 
-Revision ID: 0013
-Revises: 0012
+Revision ID: 0014
+Revises: 0013
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 
 CHANGES = {"issuer": ("authority",), "issuer_rule": ("authority",)}
 EVENTS = ("insert", "update", "delete")
