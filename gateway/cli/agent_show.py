@@ -25,7 +25,8 @@ def show(
 ) -> None:
     """Show an agent with its keys and the bindings that apply to it, now or at an earlier time."""
     from gateway.dataplane import key_uses
-    from gateway.registry import queries
+    from gateway.identity.standing import TEXTS
+    from gateway.registry import queries, tenants
 
     at_ns = None if at is None else output.parse_time(at)
     with local.reading(data) as registry:
@@ -33,6 +34,7 @@ def show(
         keys = queries.keys(registry, organization, found.id, at_ns)
         bindings = queries.bindings(registry, organization, found.id, at_ns)
         versions = queries.agent_versions(registry, organization, found.id)
+        above = tenants.standing(registry, organization, found.team)
         parent = ""
         if found.parent is not None:
             parent = f"{queries.agent(registry, organization, found.parent).name} ({found.parent})"
@@ -51,6 +53,8 @@ def show(
             ("id", found.id),
             ("organization", found.organization),
             ("status", found.state(now_ns)),
+            # As it is now: what its team and organization were at an earlier time is not looked up.
+            *_if_any("refused", TEXTS.get(above.revoked or above.suspended, "") if at_ns is None else ""),
             ("version", f"{found.version} since {output.timestamp(found.since_ns)}"),
             *_if_any("description", found.description),
             *_if_any("purpose", found.purpose),

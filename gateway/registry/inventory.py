@@ -9,10 +9,10 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import queries, retiring
+from gateway.registry import emergency_stops, queries, retiring
 from gateway.registry.database import Registry
-from gateway.registry.models import ApiKey, Organization, Outbox, Upstream
-from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, UpstreamRecord
+from gateway.registry.models import ApiKey, Organization, Outbox, Team, Upstream
+from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, StopRecord, UpstreamRecord
 from gateway.registry.retiring import Old, Retiring
 from gateway.registry.vault import Place, Vault
 
@@ -42,6 +42,9 @@ class Tenant:
     """Everything of one organization."""
 
     name: str
+    status: str
+    # The names of the teams that are not active, with their states.
+    inactive_teams: dict[str, str]
     agents: list[AgentState]
     bindings: list[BindingRecord]
     upstreams: list[UpstreamState]
@@ -61,6 +64,7 @@ class Inventory:
     owed_since_ns: int | None
     retiring: list[Retiring] = field(default_factory=list)
     old_keys: list[Old] = field(default_factory=list)
+    stops: list[StopRecord] = field(default_factory=list)
 
 
 def take(registry: Registry, now_ns: int) -> Inventory:
@@ -72,8 +76,9 @@ def take(registry: Registry, now_ns: int) -> Inventory:
             queries.current_activation(session),
             owed,
             since,
-            retiring.in_last_hours(session, now_ns),
-            retiring.old(session, now_ns),
+            retiring=retiring.in_last_hours(session, now_ns),
+            old_keys=retiring.old(session, now_ns),
+            stops=emergency_stops.in_force(session),
         )
 
 
@@ -111,4 +116,6 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
-    return Tenant(owner.name, agents, bindings, upstreams, queries.routes_of(session, owner))
+    teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
+    inactive = dict(session.exec(teams.order_by(Team.name)).all())
+    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, queries.routes_of(session, owner))
