@@ -429,7 +429,8 @@ class DataPlane:
                 outcome, exchange.detail = watched.outcome, watched.denied.detail
                 logger.info("%s was ended: %s", exchange.decision_id, watched.denied.detail or watched.denied.code)
         except Denied as denied:
-            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied
+            # With its traceback, it would keep this frame and the request until the next garbage collection.
+            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied.with_traceback(None)
             if denied.code == "upstream_unavailable":
                 destination = exchange.match.destination
                 self._complaints.unavailable(destination.id, destination.name, denied.detail)
