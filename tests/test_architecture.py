@@ -34,6 +34,7 @@ ROOMS: tuple[str, ...] = (
     "usage",
     "approvals",
     "registry",
+    "webhooks",
     "policy",
     "upstream",
     "http",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.audit.intents import Fields
 from gateway.identity.credentials import label
-from gateway.registry.models import Agent, ApiKey, Binding, Upstream, UpstreamRoute, UsageLimit
+from gateway.registry.models import Agent, ApiKey, Binding, Upstream, UpstreamRoute, UsageLimit, Webhook
 from gateway.registry.outbox import document
 
 
@@ -91,3 +91,7 @@ def route(row: UpstreamRoute) -> Fields:
         "route_version": row.version,
         "members_json": document(row.members),
     }
+
+
+def webhook(row: Webhook) -> Fields:
+    return {"webhook": row.id, "url": row.url, "reach": row.reach, "events_json": document(row.events)}

@@ -9,10 +9,10 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import queries
+from gateway.registry import queries, webhooks
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey, Organization, Outbox, Upstream
-from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, UpstreamRecord
+from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, UpstreamRecord, WebhookRecord
 from gateway.registry.vault import Place, Vault
 
 
@@ -45,6 +45,7 @@ class Tenant:
     bindings: list[BindingRecord]
     upstreams: list[UpstreamState]
     routes: list[RouteRecord]
+    webhooks: list[WebhookRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +101,5 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
-    return Tenant(owner.name, agents, bindings, upstreams, queries.routes_of(session, owner))
+    routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
+    return Tenant(owner.name, agents, bindings, upstreams, routes, hooks)
