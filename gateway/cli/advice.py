@@ -107,6 +107,10 @@ _KEYS: Final = {
     "revoked": Advice("the key is revoked", "type `gateway keys create AGENT`"),
     "expired": Advice("the key has expired", "type `gateway keys create AGENT`"),
     "agent_revoked": Advice("the agent of the key is revoked", "register it anew: `gateway agents register NAME`"),
+    "agent_retired": Advice("the agent of the key is retired", "register it anew: `gateway agents register NAME`"),
+    "agent_expired": Advice(
+        "the agent of the key has expired", "type `gateway agents update AGENT --expires 90d`, or `--expires never`"
+    ),
     "pepper_missing": Advice("the file of the pepper that the key was hashed with is missing", "restore keys/pepper.N"),
 }
 

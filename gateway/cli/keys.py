@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli import key_scopes, output
 from gateway.cli.key_rotation import rotate
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -35,6 +35,7 @@ def create(
         list[str] | None,
         typer.Option("--network", metavar="CIDR", help="Only from this network, 10.0.0.0/8; may be repeated."),
     ] = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -61,6 +62,7 @@ def create(
             organization=organization,
             agent=agent or named or "",
             lifetime_ns=lifetime_ns,
+            reason=reason,
             scope=scoped,
         )
         if as_json:
@@ -107,6 +109,7 @@ def list_keys(
 @app.command()
 def revoke(
     key: Annotated[str, typer.Argument(help="A key's id (key_…), or the beginning of its text.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -116,7 +119,7 @@ def revoke(
     from gateway.registry import changes
 
     with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
+        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key, reason=reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:

@@ -94,7 +94,9 @@ class Principal:
     bindings: tuple[BoundBundle, ...]
     authority_epoch: int
     document: dict[str, Any]
+    # When the key expires, and when the agent does.
     expires_ns: int | None = None
+    agent_expires_ns: int | None = None
     # None unless its content is kept.
     content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
@@ -125,6 +127,7 @@ class CredentialRow(NamedTuple):
     content: str | None = None
     content_key: bytes | None = None
     scope: str | None = None
+    agent_expires_ns: int | None = None
 
 
 class Presented(Protocol):
@@ -258,10 +261,10 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
     hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
     if row.revoked_ns is not None:
         why = "revoked"
-    elif row.status == "revoked":
-        why = "agent_revoked"
-    elif expiry and row.expires_ns is not None and row.expires_ns <= time.time_ns():
-        why = "expired"
+    elif row.status in ("revoked", "retired"):
+        why = f"agent_{row.status}"
+    elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
+        why = expired
     elif row.status != "active":
         # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
         return Denied("agent_suspended", row.status, principal_hint=hint)
@@ -271,10 +274,20 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
 
 
 def _check_expiry(principal: Principal) -> None:
-    """Refuse a credential that has expired. No epoch changes when time passes, so this is checked at every use."""
-    if principal.expires_ns is not None and principal.expires_ns <= time.time_ns():
+    """Refuse a credential or an agent that has expired. No epoch changes when time passes, so each use checks this."""
+    if why := _expired(principal.expires_ns, principal.agent_expires_ns):
         hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
-        raise Denied("bad_credentials", "expired", principal_hint=hint)
+        raise Denied("bad_credentials", why, principal_hint=hint)
+
+
+def _expired(credential_ns: int | None, agent_ns: int | None) -> str:
+    """Which of the two has expired, as the log's detail; empty if neither has."""
+    if credential_ns is None and agent_ns is None:
+        return ""
+    now = time.time_ns()
+    if credential_ns is not None and credential_ns <= now:
+        return "expired"
+    return "agent_expired" if agent_ns is not None and agent_ns <= now else ""
 
 
 def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Method = "api_key") -> Principal:
@@ -316,6 +329,7 @@ def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Metho
         authority_epoch=epoch,
         document=document,
         expires_ns=row.expires_ns,
+        agent_expires_ns=row.agent_expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
         scope=key_scope.parse(row.scope),

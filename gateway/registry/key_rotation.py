@@ -16,7 +16,8 @@ from gateway.errors import GatewayError
 from gateway.identity import credentials
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
-from gateway.registry.changes import MAX_LIVE_KEYS, new_key, revoked_agent
+from gateway.registry.agent_states import ENDED, ended
+from gateway.registry.changes import MAX_LIVE_KEYS, new_key
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.queries import find_agent, find_key, find_organization, key_record, live_keys, live_members
@@ -72,8 +73,8 @@ def rotate_key(
             assert agent is not None
             holder = find_agent(session, tenant, agent)
             row = _the_key(session, holder, now)
-        if holder.status == "revoked":
-            raise revoked_agent(holder)
+        if holder.status in ENDED:
+            raise ended(holder.name, holder.id, holder.status)
         if fault := _fault(session, holder, row, now):
             raise fault
         rotated = _rotate(session, tenant, holder, row, peppers, actor, terms, now)
@@ -170,7 +171,7 @@ def _rotate(
     lifetime = terms.lifetime_ns
     if lifetime is None and old.expires_ns is not None:
         lifetime = old.expires_ns - old.created_ns
-    row = new_key(made.credential, peppers, holder, now_ns, lifetime, old.scope)
+    row = new_key(made.credential, peppers, holder, now_ns, lifetime, old.scope, actor)
     session.add(row)
     retires = now_ns + terms.overlap_ns
     old.expires_ns = retires if old.expires_ns is None else min(old.expires_ns, retires)

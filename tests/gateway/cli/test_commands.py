@@ -14,6 +14,7 @@ from gateway.audit import storage
 from gateway.errors import Denied
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
+from gateway.processes import local
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Place
 from gateway.storage.file_lock import FileLock
@@ -46,7 +47,8 @@ def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:
     reader.close()
     assert at("agents", "revoke", "support-bot").out == "agent support-bot is already revoked\n"
     assert logged(home) == [
-        ("default", what) for what in ("organization.created", "agent.registered", "key.created", "agent.revoked")
+        ("default", what)
+        for what in ("organization.created", "team.created", "agent.registered", "key.created", "agent.revoked")
     ]
 
 
@@ -67,7 +69,7 @@ def test_every_list_and_creation_speaks_json(at: Run, home: Home) -> None:
     shown = at("agents", "show", "bot", "--json").json
     assert [each["id"] for each in shown["keys"]] == [key["id"]]
     assert shown["bindings"] == [binding]
-    assert shown["versions"] == [agent]
+    assert shown["versions"] == [agent | {"actor": local.actor(), "reason": ""}]
     assert shown["keys"][0]["key_id"] == key["key_id"]
     assert "key" not in shown["keys"][0], "the secret is shown once"
 

@@ -118,7 +118,7 @@ def test_teams(at: Run, home: Home) -> None:
         ("helpers", ["a", "b"], ["support"]),
         ("later", [], ["support"]),
     ]
-    assert at("teams", "list").out.splitlines()[2].split() == ["later", "nobody", "support"]
+    assert at("teams", "list").out.splitlines()[2].split()[:3] == ["later", "nobody", "support"]
 
 
 @pytest.mark.parametrize("arguments", [["team:suport"], ["org:empty"]])
