@@ -24,7 +24,15 @@ USUAL: Final = (THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked")
 EVENTS: Final = frozenset(
     {
         *USUAL,
-        *("agent.registered", "agent.updated", "agent.resumed", "key.created", "key.rotated", "key.revoked"),
+        *(
+            "agent.registered",
+            "agent.updated",
+            "agent.resumed",
+            "agent.retired",
+            "key.created",
+            "key.rotated",
+            "key.revoked",
+        ),
         *("binding.created", "binding.removed", "limit.set", "limit.raised", "limit.removed"),
         *("policy.activated", "webhook.added", "webhook.removed"),
     }
