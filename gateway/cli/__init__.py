@@ -36,6 +36,7 @@ from gateway.cli import (
     prices,
     routes,
     status,
+    stops,
     teams,
     top,
     up,
@@ -70,6 +71,8 @@ def build() -> typer.Typer:
     app.add_typer(keys.app, name="keys")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
+    app.command("stop")(stops.stop)
+    app.command("resume")(stops.resume)
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")

@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 
 import gateway.registry.migrations
 from gateway.errors import Denied, GatewayError
-from gateway.registry import changes, queries, teams, triggers
+from gateway.registry import changes, emergency_stops, queries, teams, triggers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
 from gateway.registry.migrations.versions import r0001_initial as r0001
@@ -30,7 +30,13 @@ from gateway.registry.usage_limits import set_limit
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
-CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",), "team": ("authority",)}
+CHANGES = {
+    **FIRST_CHANGES,
+    **r0006.CHANGES,
+    "usage_limit": ("authority",),
+    "team": ("authority",),
+    "emergency_stop": ("authority",),
+}
 WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE
 
 
@@ -100,6 +106,7 @@ def fill(home: Home) -> None:
     )  # fmt: skip
     set_limit(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", name="tokens_per_day", value=1)
     set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
+    emergency_stops.stop(home.registry, actor=ACTOR, organization=ORG, reason="drill")
 
 
 COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
