@@ -174,10 +174,10 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"check its address and its key: `gateway upstreams list{at}`",
             )
     for hook in tenant.webhooks:
-        if (state := facts.webhooks.get(hook.id)) and state.failures:
-            waiting = "1 event waits" if state.waiting == 1 else f"{state.waiting} events wait"
+        if (fares := facts.webhooks.get(hook.id)) and fares.failures:
+            waiting = "1 event waits" if fares.waiting == 1 else f"{fares.waiting} events wait"
             yield _problem(
-                f"webhook {hook.url} has not accepted the last {state.failures} deliveries, {waiting}: {state.error}",
+                f"webhook {hook.url} has not accepted the last {fares.failures} deliveries, {waiting}: {fares.error}",
                 f"see to the receiver and type `gateway webhooks test {hook.id}{at}`, or `gateway webhooks remove`",
             )
     if without := [each.name for each in active if not each.live_keys]:

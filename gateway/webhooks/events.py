@@ -18,7 +18,10 @@ from gateway.audit.thresholds import WHAT as THRESHOLD
 
 POLICY_REFUSED: Final = "policy.refused"
 TEST: Final = "webhook.test"
-USUAL: Final = (THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked")
+USUAL: Final = (
+    *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
+    *("organization.suspended", "organization.revoked", "agents.stopped"),
+)
 """What a webhook is told of if nobody says which events."""
 
 EVENTS: Final = frozenset(
@@ -33,6 +36,7 @@ EVENTS: Final = frozenset(
             "key.rotated",
             "key.revoked",
         ),
+        *("team.resumed", "organization.resumed", "agents.resumed", "key.added"),
         *("binding.created", "binding.removed", "limit.set", "limit.raised", "limit.removed"),
         *("policy.activated", "webhook.added", "webhook.removed"),
     }
