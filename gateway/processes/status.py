@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import search, signer, storage
-from gateway.dataplane import contacts
+from gateway.dataplane import contacts, key_uses
 from gateway.dataplane.contacts import Contact, OpenBreaker
+from gateway.dataplane.key_uses import Uses
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity.credentials import Peppers
@@ -123,6 +124,8 @@ class Facts:
     keys: list[GatewayError]
     # How webhooks fare, by their ids.
     webhooks: dict[str, State] = field(default_factory=dict)
+    # When keys (their ids) were used last.
+    uses: Uses = field(default_factory=Uses)
 
 
 def look(settings: Settings) -> Facts:
@@ -146,6 +149,7 @@ def look(settings: Settings) -> Facts:
         sealed=inventory.sealed_faults(found, data.keys),
         keys=_key_faults(data),
         webhooks=deliveries.states(data.runtime_db),
+        uses=key_uses.read(data.runtime_db),
     )
 
 
