@@ -7,7 +7,18 @@ them is a secret or derived from one.
 from __future__ import annotations
 
 from gateway.audit.intents import Fields
-from gateway.registry.models import Agent, ApiKey, Binding, Organization, Team, Upstream, UpstreamRoute, UsageLimit
+from gateway.registry.models import (
+    Agent,
+    ApiKey,
+    Binding,
+    EmergencyStop,
+    Organization,
+    Team,
+    Upstream,
+    UpstreamRoute,
+    UsageLimit,
+    Webhook,
+)
 from gateway.registry.outbox import document
 
 
@@ -101,6 +112,15 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
     }
 
 
+def emergency_stop(row: EmergencyStop) -> Fields:
+    """The reason is beside these members: that of the stop, or of its end."""
+    return {
+        "stop": row.id,
+        "scope": "all" if row.organization_id is None else "organization",
+        "stopped_ns": str(row.created_ns),
+    }
+
+
 def upstream(row: Upstream) -> Fields:
     headers = {"headers_json": document(row.headers)} if row.headers else {}
     return {
@@ -123,3 +143,7 @@ def route(row: UpstreamRoute) -> Fields:
         "route_version": row.version,
         "members_json": document(row.members),
     }
+
+
+def webhook(row: Webhook) -> Fields:
+    return {"webhook": row.id, "url": row.url, "reach": row.reach, "events_json": document(row.events)}

@@ -1,12 +1,13 @@
 """The registry's tables (docs/architecture.md, section 9).
 
-The command line and the control process use them; data workers do not. There are three sorts:
+The command line and the control process use them; data workers do not. There are four sorts:
 
-- what has authority (`organization`, `team`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`,
-  `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so
-  that all caches of it are read again;
+- what has authority (`organization`, `team`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`,
+  `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
+  in the same transaction, so that all caches of it are read again;
 - what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
+- `webhook`: who is told of what happens, which gives nobody any authority;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
 Tables that change without changing authority (last used, nonces) do not belong here but into `runtime.db`. Rows of an
@@ -146,6 +147,27 @@ class Agent(SQLModel, table=True):
     updated_ns: int = Field(sa_type=BigInteger)
 
 
+class EmergencyStop(SQLModel, table=True):
+    """A stop of all agents of an organization, or of all (no organization), in force until `ended_ns`. Rows stay."""
+
+    __tablename__ = "emergency_stop"
+    __table_args__ = (
+        Index(
+            "emergency_stop_in_force",
+            "organization_id",
+            sqlite_where=text("ended_ns IS NULL"),
+            postgresql_where=text("ended_ns IS NULL"),
+        ),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    actor: str
+    reason: str
+    created_ns: int = Field(sa_type=BigInteger)
+    ended_ns: int | None = Field(default=None, sa_type=BigInteger)
+    ended_by: str | None = None
+
+
 class AgentVersion(SQLModel, table=True):
     """What an agent was from `since_ns` until its next version. Written once, never changed."""
 
@@ -274,6 +296,43 @@ class UsageLimit(SQLModel, table=True):
     actor: str | None = None
 
 
+class Issuer(SQLModel, table=True):
+    """A party whose tokens say who a program is (`gateway/identity/workload.py`). A removed one stays as history.
+
+    `issuer` and `audience` are what its tokens must say. `jwks` is a set of public keys as JSON text; if it is empty,
+    the set is at `jwks_url`, or where the issuer's discovery document says.
+    """
+
+    __table_args__ = (
+        _live("issuer_live_name", "organization_id", "name", where="removed_ns IS NULL"),
+        # Over all organizations: a token must not mean two of them.
+        _live("issuer_live_audience", "issuer", "audience", where="removed_ns IS NULL"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    issuer: str
+    audience: str
+    jwks_url: str
+    jwks: str
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class IssuerRule(SQLModel, table=True):
+    """The claims that make an issuer's token an agent's. A removed one stays as history."""
+
+    __tablename__ = "issuer_rule"
+    __table_args__ = (Index("issuer_rule_issuer", "issuer_id"),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    issuer_id: str = Field(foreign_key="issuer.id")
+    agent_id: str = Field(foreign_key="agent.id")
+    claims: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
 class Upstream(SQLModel, table=True):
     """A destination and its sealed secret (`vault.py`); `version` counts its secrets. Removal deletes the row."""
 
@@ -366,6 +425,24 @@ class Epoch(SQLModel, table=True):
     authority: int = Field(sa_type=BigInteger)
     upstreams: int = Field(sa_type=BigInteger)
     policy: int = Field(sa_type=BigInteger)
+
+
+class Webhook(SQLModel, table=True):
+    """Who is told of which events, and the sealed secret that signs them. Removal deletes the row.
+
+    `reach` says which addresses its host may have (`gateway/webhooks/addresses.py`). `since` is the position in the log
+    after which it is told of entries.
+    """
+
+    __table_args__ = (Index("webhook_url", "organization_id", "url", unique=True),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    url: str
+    reach: str
+    events: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    secret: bytes = Field(sa_type=LargeBinary)
+    since: int = Field(sa_type=BigInteger)
+    created_ns: int = Field(sa_type=BigInteger)
 
 
 class Outbox(SQLModel, table=True):

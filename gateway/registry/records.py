@@ -28,6 +28,18 @@ class OrganizationRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopRecord:
+    """An emergency stop of an organization, or of all (None). `ended_ns` is None while it is in force."""
+
+    id: str
+    organization: str | None
+    reason: str
+    actor: str
+    created_ns: int
+    ended_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeamRecord:
     """A team: the agents that name it and have not ended, and the bundles bound to it."""
 
@@ -224,6 +236,18 @@ class RouteRecord:
     members: list[RouteMember]
     created_ns: int
     updated_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRecord:
+    """Who is told of which events. `reach` says which addresses its host may have."""
+
+    id: str
+    organization: str
+    url: str
+    reach: str
+    events: list[str]
+    created_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
