@@ -30,6 +30,7 @@ from gateway.cli import (
     keys,
     limits,
     mock_provider,
+    operators,
     orgs,
     output,
     policies,
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
     app.add_typer(keys.app, name="keys")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
+    app.add_typer(operators.app, name="operators")
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")

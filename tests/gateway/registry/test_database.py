@@ -21,8 +21,10 @@ from gateway.registry.database import Registry
 from gateway.registry.migrations.versions import r0001_initial as r0001
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions import r0011_whose_agents as r0011
+from gateway.registry.migrations.versions import r0012_operators as r0012
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
+from gateway.registry.operators import add_operator
 from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstream_routes import NewMember, set_route
@@ -31,7 +33,7 @@ from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",), "team": ("authority",)}
-WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE
+WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE + r0012.WRITTEN_ONCE
 
 
 def execute(home: Home, statement: str) -> int:
@@ -100,6 +102,7 @@ def fill(home: Home) -> None:
     )  # fmt: skip
     set_limit(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", name="tokens_per_day", value=1)
     set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
+    add_operator(home.registry, actor=ACTOR, organization=None, name="olga", role="owner")
 
 
 COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
@@ -107,6 +110,7 @@ COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
     "agent_version": "agent_id",
     "organization_version": "organization_id",
     "team_version": "team_id",
+    "operator_version": "operator_id",
     "bundle": "name",
     "activation_bundle": "name",
 }
