@@ -14,7 +14,8 @@ import typer
 
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
-from gateway.registry.documents import plain
+from gateway.registry.documents import plain as plain
+from gateway.registry.documents import timestamp as timestamp
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -10,9 +10,12 @@ from gateway.registry.models import Organization
 from gateway.registry.records import OrganizationRecord
 
 
-def organization_records(registry: Registry) -> list[OrganizationRecord]:
-    """Every organization with the number of its agents that have not ended, by name."""
+def organization_records(registry: Registry, name: str | None = None) -> list[OrganizationRecord]:
+    """Every organization, or the one of a name, with the number of its agents that have not ended; by name."""
     with registry.read() as session:
+        wanted = select(Organization).order_by(Organization.name)
+        if name is not None:
+            wanted = wanted.where(Organization.name == name)
         return [
             OrganizationRecord(
                 id=each.id,
@@ -22,5 +25,5 @@ def organization_records(registry: Registry) -> list[OrganizationRecord]:
                 agents=len(queries.live_members(session, each, "organization", each.id)),
                 created_ns=each.created_ns,
             )
-            for each in session.exec(select(Organization).order_by(Organization.name))
+            for each in session.exec(wanted)
         ]
