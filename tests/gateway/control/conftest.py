@@ -72,7 +72,7 @@ class Client:
             sent["content-type"] = "application/json"
         sent |= headers or {}
         listed = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
-        target = path if path.startswith("/api") or path.startswith("//") else f"/api/v1{path}"
+        target = path if path.startswith(("/api", "//")) else f"/api/v1{path}"
         string = "&".join(f"{name}={_quoted(value)}" for name, value in query.items())
         reply = asyncio.run(self._exchange(method, target, string, listed, payload))
         check(self.api, method, target, reply)

@@ -54,6 +54,7 @@ def test_an_agent_from_registration_to_its_end(control: Control, owner: Client) 
     assert entries[1]["reason"] == "moved"
 
 
+@pytest.mark.slow
 def test_an_agent_as_it_was(control: Control, owner: Client) -> None:
     owner("POST", "/agents", {"name": "bot", "owner": "dana"}).ok(201)
     between = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9 // 1000:06d}Z"
@@ -64,6 +65,7 @@ def test_an_agent_as_it_was(control: Control, owner: Client) -> None:
     assert owner("GET", "/agents/bot", at="2001-01-01T00:00:00Z").problem(404) == "not_yet"
 
 
+@pytest.mark.slow
 def test_pages_of_agents_have_every_agent_once(owner: Client, control: Control) -> None:
     names = [f"bot-{number}" for number in range(7)]
     for name in names:
@@ -99,6 +101,7 @@ def test_a_key_is_shown_once(control: Control, owner: Client) -> None:
     assert made["key"].split("_")[3] not in repr(recorded(control.home))
 
 
+@pytest.mark.slow
 def test_teams(owner: Client) -> None:
     assert owner("POST", "/teams", {"name": "blue", "owner": "dana"}).ok(201)["owner"] == "dana"
     assert owner("POST", "/teams", {"name": "blue"}).problem(409) == "team_exists"
@@ -109,6 +112,7 @@ def test_teams(owner: Client) -> None:
     assert owner("GET", "/teams/red").problem(404) == "unknown_team"
 
 
+@pytest.mark.slow
 def test_bindings(control: Control, owner: Client) -> None:
     control.home.activate("base", "other")
     agent = control.home.agent("bot")
@@ -131,6 +135,7 @@ def test_bindings(control: Control, owner: Client) -> None:
     assert owner("GET", "/bindings").ok() == {"items": [], "next": None}
 
 
+@pytest.mark.slow
 def test_limits(control: Control, owner: Client) -> None:
     control.home.agent("bot")
     wanted = {"subject_kind": "agent", "subject": "bot", "limit": "requests_per_minute", "value": 5}
@@ -144,6 +149,7 @@ def test_limits(control: Control, owner: Client) -> None:
     assert owner("GET", "/limits").ok()["items"] == []
 
 
+@pytest.mark.slow
 def test_upstreams_never_show_their_secrets(control: Control, owner: Client) -> None:
     secret = "sk-" + "s3cr3t" * 5
     made = owner("POST", "/upstreams", {"name": "openai", "provider": "openai", "secret": secret})
@@ -165,6 +171,7 @@ def test_upstreams_never_show_their_secrets(control: Control, owner: Client) -> 
     assert owner("DELETE", "/upstreams/openai").ok()["name"] == "openai"
 
 
+@pytest.mark.slow
 def test_routes(owner: Client) -> None:
     for name in ("openai", "groq"):
         owner("POST", "/upstreams", {"name": name, "provider": name, "secret": "sk-1"}).ok(201)
@@ -180,6 +187,7 @@ def test_routes(owner: Client) -> None:
     assert owner("GET", "/routes/chat").problem(404) == "unknown_route"
 
 
+@pytest.mark.slow
 def test_operators_and_their_tokens(control: Control, owner: Client) -> None:
     made = owner("POST", "/operators", {"name": "vera", "role": "viewer"}, organization=ORG).ok(201)
     assert made["organization"] == ORG
@@ -200,6 +208,7 @@ def test_operators_and_their_tokens(control: Control, owner: Client) -> None:
     assert token["token"].split("_")[3] not in repr(recorded(control.home))
 
 
+@pytest.mark.slow
 def test_organizations(control: Control, owner: Client) -> None:
     assert owner("POST", "/organizations", {"name": "acme"}).ok(201)["agents"] == 0
     assert owner("POST", "/agents", {"name": "bot"}, organization="acme").ok(201)["organization"] == "acme"
@@ -209,6 +218,7 @@ def test_organizations(control: Control, owner: Client) -> None:
     assert acme("POST", "/organizations", {"name": "evil"}).problem(403) == "forbidden"
 
 
+@pytest.mark.slow
 def test_audit_entries(control: Control, owner: Client) -> None:
     for name in ("one", "two", "three"):
         owner("POST", "/agents", {"name": name}).ok(201)
@@ -221,6 +231,7 @@ def test_audit_entries(control: Control, owner: Client) -> None:
     assert owner("GET", "/audit/entries", organization="system").ok()["items"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", [{"at": "yesterday"}, {"nonsense": "1"}, {"at": "2026-01-01T00:00:00"}])
 def test_parameters_that_make_no_sense_are_named(owner: Client, query: dict[str, str]) -> None:
     refused = owner("GET", "/agents/bot", **query)
