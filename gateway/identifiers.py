@@ -21,6 +21,7 @@ PREFIXES = (
     "ups_",
     "rte_",
     "tem_",
+    "stp_",
     "opr_",
     "otk_",
     "dec_",

@@ -37,6 +37,7 @@ from gateway.cli import (
     prices,
     routes,
     status,
+    stops,
     teams,
     top,
     up,
@@ -71,6 +72,8 @@ def build() -> typer.Typer:
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
     app.add_typer(operators.app, name="operators")
+    app.command("stop")(stops.stop)
+    app.command("resume")(stops.resume)
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")

@@ -24,7 +24,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show an agent with its keys and the bindings that apply to it, now or at an earlier time."""
-    from gateway.registry import queries
+    from gateway.identity.standing import TEXTS
+    from gateway.registry import queries, tenants
 
     at_ns = None if at is None else output.parse_time(at)
     with local.reading(data) as registry:
@@ -32,6 +33,7 @@ def show(
         keys = queries.keys(registry, organization, found.id, at_ns)
         bindings = queries.bindings(registry, organization, found.id, at_ns)
         versions = queries.agent_versions(registry, organization, found.id)
+        above = tenants.standing(registry, organization, found.team)
         parent = ""
         if found.parent is not None:
             parent = f"{queries.agent(registry, organization, found.parent).name} ({found.parent})"
@@ -48,6 +50,8 @@ def show(
             ("id", found.id),
             ("organization", found.organization),
             ("status", found.state(now_ns)),
+            # As it is now: what its team and organization were at an earlier time is not looked up.
+            *_if_any("refused", TEXTS.get(above.revoked or above.suspended, "") if at_ns is None else ""),
             ("version", f"{found.version} since {output.timestamp(found.since_ns)}"),
             *_if_any("description", found.description),
             *_if_any("purpose", found.purpose),
@@ -61,7 +65,7 @@ def show(
             *_if_any("expires", "" if found.expires_ns is None else output.timestamp(found.expires_ns)),
             *((("content", _kept(found.content)),) if found.content else ()),
             *(
-                ("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
+                ("key", f"{each.shown_id}  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
                 for each in keys
             ),
             *(

@@ -21,9 +21,6 @@ _CONFLICTS: Final = frozenset(
         "other_effect",
         "nobody_in_team",
         "nobody_in_organization",
-        "operator_revoked",
-        "agent_revoked",
-        "agent_retired",
         "invalid_state",
         "bundle_not_in_force",
         "not_a_raise",
@@ -92,7 +89,7 @@ def of(error: GatewayError, noun: str = "", *, named: bool = False) -> Problem:
         return Problem(503, code, error.message, hint="try again", headers=[("retry-after", "2")])
     if code in ("not_yet", "no_such_limit") or (named and code == f"unknown_{noun.removesuffix('s')}"):
         status = 404
-    elif code.endswith(("_exists", "_ended")) or code.startswith("too_many_") or code in _CONFLICTS:
+    elif code.endswith(("_exists", "_revoked", "_retired")) or code.startswith("too_many_") or code in _CONFLICTS:
         status = 409
     else:
         status = 422

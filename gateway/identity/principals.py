@@ -20,6 +20,7 @@ import orjson
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity import key_scope
 from gateway.identity.key_scope import KeyScope
+from gateway.identity.standing import TEXTS, Standing
 
 Effect = Literal["grant", "guard"]
 Method = Literal["api_key", "signature", "mtls", "token"]
@@ -105,7 +106,7 @@ class Principal:
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the two keys."""
 
     key_id: str
     digest: bytes
@@ -128,6 +129,10 @@ class CredentialRow(NamedTuple):
     content_key: bytes | None = None
     scope: str | None = None
     agent_expires_ns: int | None = None
+    public_key: bytes | None = None  # of an agent that signs; such a row has no digest
+    organization_status: str = "active"
+    team_status: str | None = None
+    stopped: str | None = None
 
 
 class Presented(Protocol):
@@ -259,15 +264,19 @@ class Principals:
 def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
     """Why nobody is let in by this row, whose credential is known to match; None if its holder is."""
     hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
+    above = Standing(row.organization_status, row.team_status, row.stopped)
     if row.revoked_ns is not None:
         why = "revoked"
     elif row.status in ("revoked", "retired"):
         why = f"agent_{row.status}"
+    elif above.revoked:
+        why = above.revoked
     elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
         why = expired
-    elif row.status != "active":
+    elif suspended := above.suspended or row.status.removeprefix("active"):
         # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
-        return Denied("agent_suspended", row.status, principal_hint=hint)
+        reasons = [TEXTS[suspended]] if suspended in TEXTS else []
+        return Denied("agent_suspended", suspended, reasons=reasons, principal_hint=hint)
     else:
         return None
     return Denied("bad_credentials", why, principal_hint=hint)

@@ -38,6 +38,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
     """Everything that needs a person, the most urgent first, then the remarks."""
     where = "" if settings.data.path == DEFAULT_DATA else f" --data {shlex.quote(str(settings.data.path))}"
     found = [
+        *_stops(facts, where),
         *_processes(facts, where),
         *_keys(facts),
         *_log(facts, settings, where),
@@ -51,6 +52,17 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
 
 def _problem(message: str, todo: str) -> Finding:
     return Finding("problem", message, todo)
+
+
+def _stops(facts: Facts, where: str) -> Iterator[Finding]:
+    for each in facts.inventory.stops:
+        whose, flag = "all agents", "--all"
+        if each.organization is not None:
+            whose, flag = f"all agents of organization `{each.organization}`", f"--organization {each.organization}"
+        yield _problem(
+            f"{whose} were stopped by {each.actor} and are refused: {each.reason}",
+            f"`gateway resume {flag}{where}` lets them go on",
+        )
 
 
 def _processes(facts: Facts, where: str) -> Iterator[Finding]:
@@ -125,6 +137,15 @@ def _refused(policies: Policies) -> Finding:
 
 def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
     at = where if tenant.name == ORGANIZATION else f" --org {tenant.name}{where}"
+    if tenant.status == "revoked":
+        return  # what it lacks is of no interest any more
+    if tenant.status != "active":
+        resume = f"`gateway orgs resume {tenant.name}{where}` lets its agents go on"
+        yield Finding("remark", f"organization `{tenant.name}` is {tenant.status}", resume)
+    for team, state in tenant.inactive_teams.items():
+        if state != "revoked":
+            resume = f"`gateway teams resume {team}{at}` lets its agents go on"
+            yield Finding("remark", f"team `{team}` of `{tenant.name}` is {state}", resume)
     active = [each for each in tenant.agents if each.status == "active"]
     if active and not tenant.upstreams:
         add = f"type `gateway upstreams add openai --key-env OPENAI_API_KEY{at}`"

@@ -297,6 +297,16 @@ def document(facts: Facts) -> dict[str, Any]:
         },
         "refused": policies.refusal,
         "agents": {state: count(facts, state) for state in ("active", "suspended")},
+        "stops": facts.inventory.stops,
+        "suspended": {
+            "organizations": [each.name for each in facts.inventory.tenants if each.status == "suspended"],
+            "teams": [
+                {"organization": each.name, "team": team}
+                for each in facts.inventory.tenants
+                for team, state in each.inactive_teams.items()
+                if state == "suspended"
+            ],
+        },
         "log": {
             "logs": facts.logs.logs,
             "checkpoint_ns": facts.logs.signed_ns,

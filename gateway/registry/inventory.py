@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import queries
+from gateway.registry import emergency_stops, queries
 from gateway.registry.database import Registry
-from gateway.registry.models import ApiKey, Organization, Outbox, Upstream
-from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, UpstreamRecord
+from gateway.registry.models import ApiKey, Organization, Outbox, Team, Upstream
+from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, StopRecord, UpstreamRecord
 from gateway.registry.vault import Place, Vault
 
 
@@ -41,6 +41,9 @@ class Tenant:
     """Everything of one organization."""
 
     name: str
+    status: str
+    # The names of the teams that are not active, with their states.
+    inactive_teams: dict[str, str]
     agents: list[AgentState]
     bindings: list[BindingRecord]
     upstreams: list[UpstreamState]
@@ -55,6 +58,7 @@ class Inventory:
     activation: ActivationRecord | None
     owed: int
     owed_since_ns: int | None
+    stops: list[StopRecord] = field(default_factory=list)
 
 
 def take(registry: Registry, now_ns: int) -> Inventory:
@@ -62,7 +66,11 @@ def take(registry: Registry, now_ns: int) -> Inventory:
         owed, since = session.exec(select(func.count(), func.min(Outbox.created_ns)).select_from(Outbox)).one()
         organizations = session.exec(select(Organization).order_by(Organization.name)).all()
         return Inventory(
-            [_tenant(session, each, now_ns) for each in organizations], queries.current_activation(session), owed, since
+            [_tenant(session, each, now_ns) for each in organizations],
+            queries.current_activation(session),
+            owed,
+            since,
+            emergency_stops.in_force(session),
         )
 
 
@@ -100,4 +108,6 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
-    return Tenant(owner.name, agents, bindings, upstreams, queries.routes_of(session, owner))
+    teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
+    inactive = dict(session.exec(teams.order_by(Team.name)).all())
+    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, queries.routes_of(session, owner))

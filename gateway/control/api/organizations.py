@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 from gateway.control import shapes, tenants
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import changes
+from gateway.registry import changes, tenant_changes
 from gateway.registry.records import OrganizationRecord
 from gateway.registry.tenants import organization_records
 
@@ -46,6 +49,19 @@ def create(ask: Ask) -> Answer:
     return Answer(body=_one(ask, name), status=201, location=f"/organizations/{name}")
 
 
+def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask) -> Answer:
+    name = ask.path["organization"]
+    found = _one(ask, name)
+    changed = change(ask.change(), actor=ask.actor, organization=name, reason=ask.body.reason)
+    return Answer(body=changed or found)
+
+
+_TRANSITIONS: list[tuple[str, str, Callable[..., OrganizationRecord | None]]] = [
+    ("suspend", "Refuse the requests of all its agents until it is resumed", tenant_changes.suspend_organization),
+    ("resume", "Let the agents of a suspended organization go on", tenant_changes.resume_organization),
+    ("revoke", "End an organization and all that its agents may do, for good", tenant_changes.revoke_organization),
+]
+
 OPERATIONS = [
     Operation(
         method="GET",
@@ -76,5 +92,19 @@ OPERATIONS = [
         function=show,
         about="nothing",
         answer=_ORGANIZATION,
+    ),
+    *(
+        Operation(
+            method="POST",
+            path=f"/organizations/{{organization}}/{name}",
+            noun="organizations",
+            summary=summary,
+            function=functools.partial(_transition, change),
+            body=Reasoned,
+            about="nothing",
+            answer=_ORGANIZATION,
+            restricts=name != "resume",
+        )
+        for name, summary, change in _TRANSITIONS
     ),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
@@ -10,7 +12,7 @@ from sqlmodel import Session
 from gateway.control import shapes
 from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
-from gateway.registry import queries, teams
+from gateway.registry import queries, teams, tenant_changes
 from gateway.registry.documents import plain
 from gateway.registry.records import TeamRecord
 
@@ -75,6 +77,19 @@ def update(ask: Ask) -> Answer:
     return _shown(changed) if changed else show(ask)
 
 
+def _transition(change: Callable[..., TeamRecord | None], ask: Ask) -> Answer:
+    changed = change(
+        ask.change(), actor=ask.actor, organization=ask.tenant, team=ask.path["team"], reason=ask.body.reason
+    )
+    return _shown(changed) if changed else show(ask)
+
+
+_TRANSITIONS: list[tuple[str, str, Callable[..., TeamRecord | None]]] = [
+    ("suspend", "Refuse the requests of all agents of a team until it is resumed", tenant_changes.suspend_team),
+    ("resume", "Let the agents of a suspended team go on", tenant_changes.resume_team),
+    ("revoke", "End a team and all that its agents may do, for good", tenant_changes.revoke_team),
+]
+
 OPERATIONS = [
     Operation(
         method="GET",
@@ -115,5 +130,19 @@ OPERATIONS = [
         answer=_TEAM,
         if_match="required",
         tagged=True,
+    ),
+    *(
+        Operation(
+            method="POST",
+            path=f"/teams/{{team}}/{name}",
+            noun="teams",
+            summary=summary,
+            function=functools.partial(_transition, change),
+            body=Reasoned,
+            answer=_TEAM,
+            restricts=name != "resume",
+            tagged=True,
+        )
+        for name, summary, change in _TRANSITIONS
     ),
 ]

@@ -110,6 +110,9 @@ def test_teams(owner: Client) -> None:
     assert owner("PATCH", "/teams/blue", {"owner": "x"}, headers={"if-match": '"1"'}).problem(412)
     assert [each["name"] for each in owner("GET", "/teams").ok()["items"]] == ["blue"]
     assert owner("GET", "/teams/red").problem(404) == "unknown_team"
+    for act, status in (("suspend", "suspended"), ("resume", "active"), ("revoke", "revoked")):
+        assert owner("POST", f"/teams/blue/{act}", {"reason": "drill"}).ok()["status"] == status
+    assert owner("POST", "/teams/blue/resume").problem(409) == "team_revoked"
 
 
 @pytest.mark.slow
@@ -214,7 +217,11 @@ def test_organizations(control: Control, owner: Client) -> None:
     assert owner("POST", "/agents", {"name": "bot"}, organization="acme").ok(201)["organization"] == "acme"
     assert [each["name"] for each in owner("GET", "/organizations").ok()["items"]] == ["acme", ORG]
     assert owner("GET", "/organizations/acme").ok()["agents"] == 1
+    for act, status in (("suspend", "suspended"), ("resume", "active")):
+        assert owner("POST", f"/organizations/acme/{act}").ok()["status"] == status
     acme = control.operator("ann", organization="acme")
+    assert acme("POST", f"/organizations/{ORG}/suspend").problem(404) == "unknown_organization"
+    assert acme("POST", "/organizations/acme/suspend").ok()["status"] == "suspended"
     assert acme("POST", "/organizations", {"name": "evil"}).problem(403) == "forbidden"
 
 
