@@ -108,7 +108,8 @@ def _not_null(schema: Schema) -> Schema:
     choices = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     kept = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
     if len(choices) == 1:
-        return kept | choices[0]
+        only: Schema = choices[0]
+        return kept | only
     return {name: value for name, value in schema.items() if name != "default" or value is not None}
 
 
@@ -164,4 +165,5 @@ def _inlined(schema: Schema) -> Schema:
             name: inline(each, names=name == "properties") for name, each in value.items() if names or name != "title"
         }
 
-    return inline(schema)  # type: ignore[no-any-return]  # an object stays one
+    found: Schema = inline(schema)
+    return found

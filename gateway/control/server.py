@@ -27,7 +27,7 @@ from gateway.control.gate import Caller, Gate
 from gateway.control.operation import Answer, Ask, Context, Operation
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, did_you_mean
 from gateway.identity import operator_roles
 from gateway.identity.credentials import Peppers
 from gateway.logs import without_keys
@@ -314,10 +314,14 @@ def _validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: b
     except ValidationError as error:
         errors = [
             {"pointer": _shown("".join(f"/{part}" for part in each["loc"])), "message": _said(each)}
-            for each in error.errors(include_url=False, include_context=False, include_input=False)
+            for each in sorted(
+                error.errors(include_url=False, include_context=False, include_input=False),
+                key=lambda each: each["type"] != "extra_forbidden",  # a mistyped name explains the missing one
+            )
         ]
         detail = f"{errors[0]['pointer'] or 'the body'}: {errors[0]['message']}"
-        raise Problem(422, "invalid_body", detail, errors=errors) from None
+        hint = did_you_mean(errors[0]["pointer"].removeprefix("/"), operation.body.model_fields)
+        raise Problem(422, "invalid_body", detail, hint=hint, errors=errors) from None
 
 
 def _said(error: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from pydantic import AwareDatetime, Field
 from sqlmodel import Session
@@ -127,7 +128,7 @@ def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
     if "name" in sent and given.name is None:
         error = {"pointer": "/name", "message": "an agent must have a name"}
         raise Problem(422, "invalid_body", "/name: an agent must have a name", errors=[error])
-    texts = {
+    texts: dict[str, Any] = {
         name: getattr(given, name) or ""
         for name in ("owner", "team", "environment", "description", "purpose", "model_family", "parent")
         if name in sent

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import orjson
 from pydantic import AwareDatetime, Field
 
 from gateway.audit import search, storage
@@ -76,7 +77,9 @@ def entries(ask: Ask) -> Answer:
 
 
 def _shown(found: Found) -> dict[str, Any]:
-    return {"seq": found.seq, "time": timestamp(found.time_ns), "kind": found.kind, "entry": dict(found.entry)}
+    # The entry stays as the log has it: no member of it is renamed.
+    entry = orjson.Fragment(orjson.dumps(found.entry))
+    return {"seq": found.seq, "time": timestamp(found.time_ns), "kind": found.kind, "entry": entry}
 
 
 _PAGE = shapes.page(_ENTRY)

@@ -236,6 +236,10 @@ def test_audit_entries(control: Control, owner: Client) -> None:
     fresh = owner("GET", "/audit/entries", cursor=page["next"]).ok()["items"]
     assert [each["entry"]["agent_name"] for each in fresh] == ["four"]
     assert owner("GET", "/audit/entries", organization="system").ok()["items"]
+    owner("POST", "/keys", {"agent": "one", "expires_in": 60}).ok(201)
+    (newest,) = owner("GET", "/audit/entries", limit="1").ok()["items"]
+    assert newest["entry"] == recorded(control.home)[-1]
+    assert newest["entry"]["expires_ns"].isdecimal()
 
 
 @pytest.mark.slow

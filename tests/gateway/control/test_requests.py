@@ -58,8 +58,10 @@ def test_bodies(owner: Client) -> None:
 
 @pytest.mark.slow
 def test_an_unknown_member_is_named(owner: Client) -> None:
-    refused = owner("POST", "/agents", {"name": "a", "nmae": "b"})
-    assert refused.json["errors"] == [{"pointer": "/nmae", "message": "there is no such member"}]
+    refused = owner("POST", "/agents", {"nmae": "b"})
+    assert refused.json["detail"] == "/nmae: there is no such member"
+    assert refused.json["hint"] == "did you mean `name`?"
+    assert [each["pointer"] for each in refused.json["errors"]] == ["/nmae", "/name"]
 
 
 @pytest.mark.slow
