@@ -27,6 +27,7 @@ from gateway.cli import (
     demo,
     explain,
     init,
+    issuers,
     keys,
     limits,
     mock_provider,
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
     app.add_typer(operators.app, name="operators")

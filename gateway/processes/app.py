@@ -53,12 +53,15 @@ async def _data(
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.content import Contents
     from gateway.dataplane.costs import Costs
+    from gateway.dataplane.issuer_keys import IssuerKeys
     from gateway.dataplane.measures import Measures
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
     from gateway.dataplane.request_log import RequestLog
+    from gateway.dataplane.token_endpoint import TokenEndpoint
+    from gateway.dataplane.token_grants import Grants
     from gateway.dataplane.tracing import tracer
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
@@ -67,6 +70,8 @@ async def _data(
     from gateway.identity.nonces import Nonces
     from gateway.identity.principals import Principals
     from gateway.identity.signatures import Signatures
+    from gateway.identity.token_credentials import Tokens
+    from gateway.identity.token_keys import TokenKeys
     from gateway.policy.cache import PolicyCache, digests
     from gateway.policy.handover import Follower, Handover
     from gateway.registry.reader import RegistryReader
@@ -118,9 +123,24 @@ async def _data(
             requests = RequestLog("data")
             stack.callback(requests.close)
         vault = Vault.load(data.keys)
+        token_keys = TokenKeys(data.keys)
+        tokens = Tokens(reader, token_keys, deployment)
+        principals = Principals([ApiKeys(reader, Peppers.load(data.keys)), Signatures(reader, nonces), tokens])
+        issuers = IssuerKeys()
+        stack.push_async_callback(issuers.close)
+        grants = Grants(
+            settings,
+            deployment,
+            principals=principals,
+            tokens=tokens,
+            keys=token_keys,
+            registry=reader,
+            issuers=issuers,
+            writer=writer,
+        )
         plane = DataPlane(
             settings,
-            principals=Principals([ApiKeys(reader, Peppers.load(data.keys)), Signatures(reader, nonces)]),
+            principals=principals,
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
@@ -148,7 +168,7 @@ async def _data(
         opened = socket.socket(fileno=descriptor)
         opened.listen(listener.BACKLOG)
         limits = listener.Limits.of(settings, refusals.add_code)
-        app = Health(LastResort(plane), checks)
+        app = Health(LastResort(TokenEndpoint(plane, grants, token_keys, refusals)), checks)
         serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop, replaced))
         # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()

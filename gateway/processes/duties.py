@@ -22,6 +22,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
+from gateway.identity import token_keys
 from gateway.identity.nonces import Nonces
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
@@ -60,6 +61,7 @@ class Duties:
             self._signer.check()
             self._registry = opened.enter_context(closing(Registry(data.registry_db)))
             self._registry.migrate()
+            token_keys.create(data.keys)  # a data directory of an earlier version has none
             self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
             deployment = queries.deployment(self._registry)
             self._writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
