@@ -27,6 +27,8 @@ from gateway.identity.nonces import Nonces
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import PolicySync
+from gateway.processes import key_duties
+from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
@@ -67,6 +69,7 @@ class Duties:
             self._writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
+        self._keys = KeyDuties(self._registry, self._writer, data.runtime_db, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
         self._complaints: dict[str, str] = {}
@@ -89,6 +92,9 @@ class Duties:
                 group.create_task(self._writer.watch()),
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
+                group.create_task(self._repeat("reported keys", RECOVERY_SECONDS, self._keys.revoke_reported)),
+                group.create_task(self._repeat("hashes", key_duties.MOVE_SECONDS, self._keys.move_hashes)),
+                group.create_task(self._repeat("retiring keys", key_duties.REMIND_SECONDS, self._keys.remind)),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
