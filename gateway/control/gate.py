@@ -74,11 +74,13 @@ class Gate:
         seen = hashlib.sha256(presented.material).digest()
         self._failures.check(address, seen)
         with self._registry.read() as session:
-            found = self._find(session, presented)
+            row, found = self._find(session, presented)
         if found is None:
             self._failures.count(address)
             raise _unauthenticated("the token is unknown, wrong, revoked or expired")
         self._failures.succeeded(address, seen)
+        if row is not None and row.pepper < self._peppers.newest:
+            self._renew(presented)
         return found
 
     def check_again(self, session: Session, caller: Caller) -> None:
@@ -87,13 +89,21 @@ class Gate:
         if found is None or not _works(found[1], found[2]) or found[1].role != caller.operator.role:
             raise _unauthenticated("the token is unknown, wrong, revoked or expired")
 
-    def _find(self, session: Session, presented: Credential) -> Caller | None:
+    def _find(self, session: Session, presented: Credential) -> tuple[OperatorToken | None, Caller | None]:
         found = operators.by_credential(session, presented.id)
         row = None if found is None else found[0]
         right = self._matches(presented, row)
         if found is None or not right or not _works(found[1], found[2]):
-            return None
-        return Caller(operator=found[1], token=found[2])
+            return row, None
+        return row, Caller(operator=found[1], token=found[2])
+
+    def _renew(self, presented: Credential) -> None:
+        """Move the hash of a token that was right to the newest pepper."""
+        with self._registry.write() as session:
+            found = operators.by_credential(session, presented.id)
+            if found is not None and found[0].pepper < self._peppers.newest:
+                found[0].digest = credentials.digest(presented, self._peppers.current)
+                found[0].pepper = self._peppers.newest
 
     def _matches(self, presented: Credential, row: OperatorToken | None) -> bool:
         pepper = None if row is None else self._peppers.get(row.pepper)

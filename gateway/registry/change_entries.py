@@ -20,6 +20,7 @@ from gateway.registry.models import (
     Upstream,
     UpstreamRoute,
     UsageLimit,
+    Webhook,
 )
 from gateway.registry.outbox import document
 
@@ -166,3 +167,7 @@ def route(row: UpstreamRoute) -> Fields:
         "route_version": row.version,
         "members_json": document(row.members),
     }
+
+
+def webhook(row: Webhook) -> Fields:
+    return {"webhook": row.id, "url": row.url, "reach": row.reach, "events_json": document(row.events)}

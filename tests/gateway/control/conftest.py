@@ -128,7 +128,7 @@ class Control:
         return Client(self.api, token, **more)
 
 
-async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 404, "headers": []})
     await send({"type": "http.response.body", "body": b"elsewhere"})
 
@@ -136,7 +136,7 @@ async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def control(home: Home) -> Iterator[Control]:
     storage.create(home.data)
-    api = ControlApi.open(_elsewhere, home.data, "1.2.3")
+    api = ControlApi.open(elsewhere, home.data, "1.2.3")
     yield Control(home, api)
     api.close()
 

@@ -7,11 +7,13 @@ import pytest
 from gateway.control import gate
 from gateway.control.gate import Failures
 from gateway.control.problems import Problem
+from gateway.control.server import ControlApi
+from gateway.errors import GatewayError
 from gateway.identity import operator_roles
 from gateway.identity.credentials import generate
-from gateway.registry import changes, operators
+from gateway.registry import changes, operators, peppers
 from tests.gateway.conftest import ACTOR, ORG
-from tests.gateway.control.conftest import Client, Control
+from tests.gateway.control.conftest import Client, Control, elsewhere
 
 
 def test_wrong_tokens_get_one_answer(control: Control, owner: Client) -> None:
@@ -137,3 +139,21 @@ def test_what_is_another_organizations_is_like_what_is_not_there(control: Contro
     assert mine("POST", "/routes", {"name": "r", "members": [{"upstream": "secret-up"}]}).problem(422)
     cursor = acme("GET", "/audit/entries").ok()["next"]
     assert mine("GET", "/audit/entries", cursor=cursor).problem(400) == "invalid_cursor"
+
+
+@pytest.mark.slow
+def test_a_hash_moves_to_the_newest_pepper(control: Control) -> None:
+    home = control.home
+    client = control.operator()
+    peppers.add(home.registry, home.data.keys, ACTOR)
+    (first, second) = peppers.uses(home.registry, home.data.keys)
+    assert (first.keys, second.keys) == (1, 0)
+    with pytest.raises(GatewayError, match="hashed under pepper 1"):
+        peppers.remove(home.registry, home.data.keys, ACTOR, 1)
+    api = ControlApi.open(elsewhere, home.data, "1.2.3")  # as after a restart
+    try:
+        for _ in range(2):
+            Client(api, client.token)("GET", "/me").ok()
+    finally:
+        api.close()
+    assert [each.keys for each in peppers.uses(home.registry, home.data.keys)] == [0, 1]

@@ -23,7 +23,7 @@ from gateway.registry.migrations.versions import r0001_initial as r0001
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions import r0011_whose_agents as r0011
 from gateway.registry.migrations.versions import r0014_issuers as r0014
-from gateway.registry.migrations.versions import r0015_operators as r0015
+from gateway.registry.migrations.versions import r0016_operators as r0016
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.operators import add_operator
@@ -42,7 +42,7 @@ CHANGES = {
     "team": ("authority",),
     "emergency_stop": ("authority",),
 }
-WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE + r0015.WRITTEN_ONCE
+WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE + r0016.WRITTEN_ONCE
 
 
 def execute(home: Home, statement: str) -> int:

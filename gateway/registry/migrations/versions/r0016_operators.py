@@ -1,7 +1,7 @@
 """Operators of the control API with their history and tokens, and the requests that it must not carry out twice.
 
-Revision ID: 0015
-Revises: 0014
+Revision ID: 0016
+Revises: 0015
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 
 ROLES = "role IN ('owner', 'admin', 'auditor', 'viewer')"
 STATES = "status IN ('active', 'revoked')"
