@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.key_scopes import shown
+from gateway.cli import key_texts, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.processes import local
+from gateway.settings import DataDirectory
 
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
 
@@ -24,6 +24,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show an agent with its keys and the bindings that apply to it, now or at an earlier time."""
+    from gateway.dataplane import key_uses
     from gateway.identity.standing import TEXTS
     from gateway.registry import queries, tenants
 
@@ -38,8 +39,10 @@ def show(
         if found.parent is not None:
             parent = f"{queries.agent(registry, organization, found.parent).name} ({found.parent})"
     now_ns = output.now_ns() if at_ns is None else at_ns
+    # When a key was used last is known of now only.
+    uses = key_uses.read(DataDirectory(data).runtime_db) if at_ns is None else key_uses.Uses()
     if as_json:
-        shown_keys = [output.plain(each) | {"status": each.status(now_ns)} for each in keys]
+        shown_keys = [key_texts.document(each, uses, now_ns) for each in keys]
         output.print_json(
             output.plain(found) | {"keys": shown_keys, "bindings": bindings, "versions": versions},
         )
@@ -64,10 +67,7 @@ def show(
             *_if_any("parent", parent),
             *_if_any("expires", "" if found.expires_ns is None else output.timestamp(found.expires_ns)),
             *((("content", _kept(found.content)),) if found.content else ()),
-            *(
-                ("key", f"{each.shown_id}  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
-                for each in keys
-            ),
+            *(("key", key_texts.line(each, uses, now_ns)) for each in keys),
             *(
                 (
                     "binding",
