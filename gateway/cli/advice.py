@@ -104,6 +104,23 @@ _KEYS: Final = {
     ),
     "unknown": Advice("no key with this id exists", "type `gateway keys create AGENT`"),
     "wrong_secret": Advice("the id of the key exists, but not with this secret", "type `gateway keys create AGENT`"),
+    "signature_malformed": Advice(
+        "the request is signed, but not in the one form that the gateway reads", "see docs/signatures.md for the form"
+    ),
+    "signature_expired": Advice(
+        "the signature was too old when it arrived", "set the clock of the client, or sign just before sending"
+    ),
+    "signature_early": Advice("the signature was made in the future", "set the clock of the client"),
+    "wrong_signature": Advice(
+        "the key is known, but the signature is not of this request",
+        "see that nothing between client and gateway changes the method, path, query, Host or digest",
+    ),
+    "body_differs": Advice(
+        "the body is not the one that was signed", "see that nothing between client and gateway changes the body"
+    ),
+    "replayed": Advice(
+        "the signature was used before", "sign each request anew, also a repeated one; if you did: someone replays it"
+    ),
     "revoked": Advice("the key is revoked", "type `gateway keys create AGENT`"),
     "expired": Advice("the key has expired", "type `gateway keys create AGENT`"),
     "agent_revoked": Advice("the agent of the key is revoked", "register it anew: `gateway agents register NAME`"),
@@ -111,12 +128,28 @@ _KEYS: Final = {
     "agent_expired": Advice(
         "the agent of the key has expired", "type `gateway agents update AGENT --expires 90d`, or `--expires never`"
     ),
+    "team_revoked": Advice("the team of the agent is revoked", "register another agent in another team"),
+    "organization_revoked": Advice(
+        "the organization of the agent is revoked", "create another one: `gateway orgs create NAME`"
+    ),
     "pepper_missing": Advice("the file of the pepper that the key was hashed with is missing", "restore keys/pepper.N"),
 }
 
 
+_SUSPENDED: Final = {
+    "team_suspended": Advice("the team of the agent is suspended", "type `gateway teams resume TEAM`"),
+    "organization_suspended": Advice("the organization of the agent is suspended", "type `gateway orgs resume NAME`"),
+    "organization_stopped": Advice(
+        "all agents of the organization are stopped", "`gateway status` says why; then `gateway resume --org NAME`"
+    ),
+    "all_stopped": Advice("all agents are stopped", "`gateway status` says why; then type `gateway resume --all`"),
+}
+
+
 def advice(code: str, detail: str = "") -> Advice | None:
-    """The advice for a refusal. `detail` is the log's own word for why a key was refused."""
+    """The advice for a refusal. `detail` is the log's own word for why a credential was refused."""
     if code == "bad_credentials" and detail in _KEYS:
         return _KEYS[detail]
+    if code == "agent_suspended" and detail in _SUSPENDED:
+        return _SUSPENDED[detail]
     return CHECKS.get(code)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.key_scopes import shown
+from gateway.cli import key_texts, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.processes import local
+from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
+    from gateway.dataplane.key_uses import Uses
     from gateway.registry.as_of import AgentAt, BindingAt
     from gateway.registry.records import AgentVersionRecord, LimitRecord
 
@@ -28,6 +29,7 @@ def show(
     agent: Agent, at: At = None, organization: Organization = "default", data: Data = DATA, as_json: Json = False
 ) -> None:
     """Show an agent with its keys, bindings and limits, now or at an earlier time; a name is that of then."""
+    from gateway.dataplane import key_uses
     from gateway.registry import as_of, queries
 
     at_ns = None if at is None else output.parse_past(at)
@@ -39,13 +41,15 @@ def show(
         if found.agent.parent is not None:
             parent = f"{queries.agent(registry, organization, found.agent.parent).name} ({found.agent.parent})"
     now_ns = output.now_ns() if at_ns is None else at_ns
+    # When a key was used last is known of now only.
+    uses = key_uses.read(DataDirectory(data).runtime_db) if at_ns is None else key_uses.Uses()
     if as_json:
-        document = _document(found, now_ns) | {"versions": versions}
+        document = _document(found, uses, now_ns) | {"versions": versions}
         activation = then.activation
         in_force = None if activation is None else {"id": activation.id, "commit": activation.commit}
         output.print_json(document | {"activation": in_force})
         return
-    output.print_fields([(name, output.printable(text)) for name, text in _fields(found, parent, now_ns)])
+    output.print_fields([(name, output.printable(text)) for name, text in _fields(found, parent, uses, now_ns)])
 
 
 def history(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
@@ -89,7 +93,7 @@ def _value(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def _document(found: AgentAt, now_ns: int) -> dict[str, Any]:
+def _document(found: AgentAt, uses: Uses, now_ns: int) -> dict[str, Any]:
     def bound(each: BindingAt) -> dict[str, Any]:
         binding: dict[str, Any] = output.plain(each.binding)
         binding.pop("agents")  # it is about one of them
@@ -100,9 +104,10 @@ def _document(found: AgentAt, now_ns: int) -> dict[str, Any]:
         **output.plain(found.agent),
         "expired": found.agent.expired(now_ns),
         "team_owner": found.team_owner,
-        "team_status": found.team_status,
-        "organization_status": found.organization_status,
-        "keys": [output.plain(each) | {"status": each.status(now_ns)} for each in found.keys],
+        "team_status": found.standing.team,
+        "organization_status": found.standing.organization,
+        "stopped": found.standing.stopped,
+        "keys": [key_texts.document(each, uses, now_ns) for each in found.keys],
         "bindings": [bound(each) for each in found.bindings],
         "limits": [output.plain(each) | {"in_force": _in_force(each, now_ns)} for each in found.limits],
     }
@@ -113,16 +118,20 @@ def _in_force(limit: LimitRecord, now_ns: int) -> int:
     return limit.raised if raised and limit.raised is not None else limit.value
 
 
-def _fields(found: AgentAt, parent: str, now_ns: int) -> Iterator[tuple[str, str]]:
-    agent = found.agent
+def _fields(found: AgentAt, parent: str, uses: Uses, now_ns: int) -> Iterator[tuple[str, str]]:
+    from gateway.identity.standing import TEXTS
+
+    agent, above = found.agent, found.standing
     yield "name", agent.name
     yield "id", agent.id
-    yield "organization", agent.organization + _unless_active(found.organization_status)
+    yield "organization", agent.organization
     yield "status", agent.state(now_ns)
+    if refused := above.revoked or above.suspended:
+        yield "refused", TEXTS[refused]
     why = f" ({agent.reason})" if agent.reason else ""
     yield "version", f"{agent.version} since {output.timestamp(agent.since_ns)} by {agent.actor}{why}"
     owner = f" (owner {found.team_owner})" if found.team_owner else ""
-    yield "team", agent.team + owner + _unless_active(found.team_status)
+    yield "team", agent.team + owner
     yield "environment", agent.environment
     yield "owner", agent.owner
     yield "capabilities", ", ".join(agent.capabilities)
@@ -138,15 +147,11 @@ def _fields(found: AgentAt, parent: str, now_ns: int) -> Iterator[tuple[str, str
         if text:
             yield name, text
     for key in found.keys:
-        yield "key", f"{key.key_id}…  {key.status(now_ns)}  ({key.id}) {shown(key.scope)}".rstrip()
+        yield "key", key_texts.line(key, uses, now_ns)
     for bound in found.bindings:
         yield "binding", _binding(bound)
     for limit in found.limits:
         yield "limit", _limit(limit, now_ns)
-
-
-def _unless_active(status: str) -> str:
-    return f" ({status})" if status not in ("", "active") else ""
 
 
 def _binding(bound: BindingAt) -> str:

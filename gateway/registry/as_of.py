@@ -14,6 +14,7 @@ from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
+from gateway.identity.standing import Standing
 from gateway.registry import queries, usage_limits
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
@@ -24,6 +25,7 @@ from gateway.registry.models import (
     ApiKey,
     Binding,
     Bundle,
+    EmergencyStop,
     Organization,
     OrganizationVersion,
     TeamVersion,
@@ -54,15 +56,11 @@ class BindingAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentAt:
-    """An agent with all that applied to it. One that has ended has no bindings and no limits.
-
-    `team_status` is empty if it is in no team.
-    """
+    """An agent with all that applied to it. One that has ended has no bindings and no limits."""
 
     agent: AgentVersionRecord
     team_owner: str
-    team_status: str
-    organization_status: str
+    standing: Standing
     keys: list[KeyRecord]
     bindings: list[BindingAt]
     limits: list[LimitRecord]
@@ -139,7 +137,7 @@ def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at
     bindings = _bindings(session, tenant, names, at_ns, activation, subjects)
     limits = _limits(session, tenant, names, at_ns, subjects)
     teams = _teams(session, tenant, at_ns)
-    status = _organization_status(session, tenant, at_ns)
+    status, stopped = _organization_status(session, tenant, at_ns), _stopped(session, tenant, at_ns)
     agents = []
     for row in rows:
         ended = row.status in ENDED
@@ -149,8 +147,7 @@ def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at
             AgentAt(
                 agent=queries.version_record(tenant, row),
                 team_owner=team.owner if team else "",
-                team_status=team.status if team else "",
-                organization_status=status,
+                standing=Standing(status, team.status if team else None, stopped),
                 keys=keys.get(row.agent_id, []),
                 bindings=[] if ended else _in_order(bindings, its, lambda each: each.binding.id),
                 limits=[] if ended else _in_order(limits, its, lambda each: each.id),
@@ -250,3 +247,13 @@ def _organization_status(session: Session, tenant: Organization, at_ns: int) -> 
     )
     row = session.exec(begun.order_by(col(OrganizationVersion.version).desc())).first()
     return row.status if row else "active"
+
+
+def _stopped(session: Session, tenant: Organization, at_ns: int) -> str | None:
+    """Whose agents an emergency stop refused: `all`, `organization`, or None."""
+    begun = select(EmergencyStop.organization_id).where(
+        EmergencyStop.created_ns <= at_ns,
+        or_(col(EmergencyStop.ended_ns).is_(None), col(EmergencyStop.ended_ns) > at_ns),
+    )
+    whose = set(session.exec(begun))
+    return "all" if None in whose else "organization" if tenant.id in whose else None

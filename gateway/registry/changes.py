@@ -149,6 +149,7 @@ def register_agent(
             updated_ns=now,
         )
         agent_versions.check_free(session, tenant, name)
+        teams.check_alive(session, tenant, team)
         teams.ensure(session, tenant, team, actor)
         session.add(row)
         agent_versions.remember(session, tenant, row, actor, "agent.registered", reason)
@@ -201,8 +202,9 @@ def create_key(
         holder = find_agent(session, tenant, agent)
         if holder.status in agent_states.ENDED:
             raise agent_states.ended(holder.name, holder.id, holder.status)
+        teams.check_alive(session, tenant, holder.team)
         now = time.time_ns()
-        live = live_keys(session, holder, now)
+        live = live_keys(session, holder, now, "api_key")
         if len(live) >= MAX_LIVE_KEYS:
             raise GatewayError(
                 "too_many_keys",
