@@ -90,6 +90,17 @@ def all_at(registry: Registry, organization: str, at_ns: int = NOW) -> RegistryA
         return _at(session, tenant, sorted(rows, key=lambda row: (row.name, row.agent_id)), at_ns)
 
 
+def bindings_at(registry: Registry, organization: str, at_ns: int, reference: str | None = None) -> list[BindingRecord]:
+    """The bindings that were in force, oldest first: all, or those that applied to one agent."""
+    if reference is not None:
+        return [each.binding for each in agent_at(registry, organization, reference, at_ns).agents[0].bindings]
+    with registry.read() as session:
+        tenant = queries.find_organization(session, organization)
+        names = {row.agent_id: row.name for row in _versions(session, tenant, at_ns)}
+        found = _bindings(session, tenant, names, at_ns, None, None)
+        return sorted((each.binding for some in found.values() for each in some), key=lambda each: each.id)
+
+
 def _named(session: Session, tenant: Organization, reference: str, at_ns: int) -> AgentVersion:
     """The version that an agent was at: of two that had this name, the one that had not ended, or else the later."""
     mine = select(AgentVersion.agent_id).where(AgentVersion.organization_id == tenant.id)
