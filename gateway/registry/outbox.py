@@ -9,7 +9,7 @@ time, leave one entry in the log. A change is in force even while its entry is s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -29,8 +29,11 @@ _BATCH = 256
 class Log(Protocol):
     """What draining needs of the audit log; `gateway.audit.writer.AuditWriter` is one."""
 
-    def write_sync(self, intent: Intent) -> object:
-        """Record durably, or raise; an event id that is recorded already with the same contents is fine."""
+    def write_all_sync(self, intents: Sequence[Intent]) -> Sequence[object]:
+        """Record durably in this order; an error in the place of an intent says that it was not recorded.
+
+        An event id that is recorded already with the same contents is fine.
+        """
 
 
 def add_change(session: Session, *, organization: str, actor: str, what: str, fields: Fields) -> None:
@@ -56,16 +59,15 @@ def drain(registry: Registry, log: Log) -> int:
     """
     moved = 0
     while rows := _waiting(registry):
-        done: list[str] = []
-        try:
-            for row in rows:
-                log.write_sync(_INTENTS[row.kind](row))
-                done.append(row.event_id)
-        finally:
-            if done:
-                with registry.write() as session:
-                    session.exec(delete(Outbox).where(col(Outbox.event_id).in_(done)))
+        outcomes = list(zip(rows, log.write_all_sync([_INTENTS[row.kind](row) for row in rows]), strict=True))
+        done = [row.event_id for row, outcome in outcomes if not isinstance(outcome, AuditError)]
+        if done:
+            with registry.write() as session:
+                session.exec(delete(Outbox).where(col(Outbox.event_id).in_(done)))
         moved += len(done)
+        for _, outcome in outcomes:
+            if isinstance(outcome, AuditError):
+                raise outcome
     return moved
 
 
