@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from sqlalchemy import insert
 
 from gateway.identifiers import new_id
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers, digest, generate
 from gateway.identity.principals import Principals
@@ -49,8 +50,8 @@ class Side:
         self.keys = fill(registry, peppers, agents)
         registry.close()
         self.reader = RegistryReader(data.registry_db)
-        self.principals = Principals(self.reader, peppers)
-        self.cold = Principals(self.reader, peppers, capacity=0)
+        self.principals = Principals([ApiKeys(self.reader, peppers)])
+        self.cold = Principals([ApiKeys(self.reader, peppers)], capacity=0)
         self.turn = 0
 
     def epoch(self) -> None:

@@ -61,6 +61,7 @@ REASONS: dict[str, Reason] = {
         # Unknown, revoked and expired look alike to a client; only the log tells them apart.
         Reason("bad_credentials", 401, False, "the credentials are missing or not valid"),
         Reason("agent_suspended", 403, False, "this agent is suspended until its operator resumes it"),
+        Reason("key_scope", 403, False, "this key is not for such a request"),
         Reason("policy_denied", 403, False, "a policy denies this request"),
         Reason("no_policy", 403, False, "no policy is bound to this agent that could allow the request"),
         Reason("policy_undefined", 403, False, "a policy gave no answer for this request"),

@@ -30,6 +30,10 @@ CHECKS: Final[dict[str, Advice]] = {
         "the agent of the key was checked before any policy was asked, and it is suspended",
         "type `gateway agents resume AGENT`",
     ),
+    "key_scope": Advice(
+        "the scope of the key was checked before any policy was asked, and the call is outside",
+        "see `gateway keys list`; make a key for such calls with `gateway keys create AGENT`",
+    ),
     "no_policy": Advice(
         "the bindings of the agent were looked up, and no bundle with the effect grant is among them",
         "see `gateway bindings list AGENT`, then type `gateway bind AGENT BUNDLE`",
@@ -103,6 +107,10 @@ _KEYS: Final = {
     "revoked": Advice("the key is revoked", "type `gateway keys create AGENT`"),
     "expired": Advice("the key has expired", "type `gateway keys create AGENT`"),
     "agent_revoked": Advice("the agent of the key is revoked", "register it anew: `gateway agents register NAME`"),
+    "agent_retired": Advice("the agent of the key is retired", "register it anew: `gateway agents register NAME`"),
+    "agent_expired": Advice(
+        "the agent of the key has expired", "type `gateway agents update AGENT --expires 90d`, or `--expires never`"
+    ),
     "pepper_missing": Advice("the file of the pepper that the key was hashed with is missing", "restore keys/pepper.N"),
 }
 

@@ -138,7 +138,7 @@ def _stopped(time_ns: int) -> str:
 
 
 def _did_you_mean(reason: str | None) -> str:
-    outcomes = ("allowed", "ok", "provider_error", "client_disconnected", "upstream_incomplete", "unknown")
+    outcomes = ("allowed", "ok", "provider_error", "client_disconnected", "revoked", "upstream_incomplete", "unknown")
     similar = difflib.get_close_matches(reason or "", [*REASONS, *outcomes], 1)
     return f": did you mean `--reason {similar[0]}`?" if similar and similar[0] != reason else ""
 

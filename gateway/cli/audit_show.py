@@ -10,8 +10,10 @@ import typer
 from gateway.cli import kept_content, output
 from gateway.cli.audit_files import log_directory, opened_log
 from gateway.cli.audit_list import what
+from gateway.cli.key_scopes import shown
 from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
+from gateway.identity import key_scope
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,9 +151,11 @@ def print_decision(decision: Decision) -> None:
     fields = [
         ("at", output.timestamp(found.time_ns)),
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
+        ("key", f"{get('key')}, {method}" if (method := get("credential_method")) not in (None, "api_key") else ""),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
         ("client", str(get("user_agent") or "")),
         ("trace", str(get("trace_id") or "")),
+        ("key for", _scope(found)),
         ("reasons", "; ".join(before.reasons)),
         ("obliged", json.dumps(before.obligations.document(), ensure_ascii=False) if before.obligations else ""),
         ("changed", _changes(found)),
@@ -174,6 +178,16 @@ def _changes(found: Found) -> str:
         return ""
     model = found.entry.get("forwarded_model")
     return ", ".join(f"{each} ({model})" if each == "model" and model else each for each in edits)
+
+
+def _scope(found: Found) -> str:
+    """What the key is for, if that is less than its agent may do; and where the call came from, if that counts."""
+    try:
+        scope = key_scope.parse(str(found.entry.get("key_scope_json") or "null"))
+    except (ValueError, TypeError):  # a log that was tampered with
+        return ""
+    peer = found.entry.get("peer_address")
+    return (shown(scope.document()) if scope else "") + (f" (from {peer})" if peer else "")
 
 
 def _shadows(found: Found) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
 from gateway.processes import local
 from gateway.settings import load_settings
@@ -55,6 +55,7 @@ def bind(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Turn a grant into a guard, or back, without asking.")
     ] = False,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -77,6 +78,7 @@ def bind(
             without_members=create,
             other_effect=other_effect,
             shadow=shadow,
+            reason=reason,
         )
 
     with local.changing(data) as registry:
@@ -100,6 +102,7 @@ def unbind(
     subject: Subject,
     bundle: Bundle,
     shadow: Annotated[bool, typer.Option("--shadow", help="The one that is asked and does not count.")] = False,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -117,6 +120,7 @@ def unbind(
             subject=name,
             bundle=bundle,
             shadow=shadow,
+            reason=reason,
         )
         if as_json:
             output.print_json(binding)

@@ -41,6 +41,15 @@ def decide(
             help="Then the file is the body that a client would send there: /v1/chat/completions, `GET /v1/models`.",
         ),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key", metavar="KEY", help="With which of its keys: an id. Otherwise the newest one that works."
+        ),
+    ] = None,
+    sender: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="From where, if its key is for certain networks.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print which rules made the answer, and why.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Record it in the audit log, marked as a dry run.")] = False,
     organization: Organization = "default",
@@ -53,14 +62,14 @@ def decide(
     """
     try:
         raw = _read(call, route)
-        principal = _principal(data, organization, agent)
-        judged = _judged(DataDirectory(data), principal, raw, route)
+        principal = _principal(data, organization, agent, key, sender)
+        judged = _judged(DataDirectory(data), principal, raw, route, sender)
         answers = [] if isinstance(judged, Denied) else _answers(data, judged)
         recorded = None
         if record and isinstance(judged, Denied):
             output.note("not recorded: a refusal before any policy is only counted")
         elif record and not isinstance(judged, Denied):
-            recorded = _record(data, principal, judged)
+            recorded = _record(data, principal, judged, sender)
     except GatewayError as error:
         # Exit code 1 is kept for a denial.
         output.complain(error.message, error.hint)
@@ -83,16 +92,39 @@ def _read(call: Path | None, route: str | None) -> bytes:
         raise GatewayError("bad_input", f"cannot read `{call}`: {(error.strerror or '').lower()}") from error
 
 
-def _principal(data: Path, organization: str, reference: str) -> Principal:
-    """The agent as the data plane would know it, with its bindings, and a key if it has one."""
+def _principal(
+    data: Path, organization: str, reference: str, key: str | None = None, sender: str | None = None
+) -> Principal:
+    """The agent as the data plane would know it, with its bindings, and a key if it has one.
+
+    Networks of a key count only if it is said where the call would come from.
+    """
+    from gateway.identity.credentials import public_part
+    from gateway.identity.key_scope import address
     from gateway.identity.principals import CredentialRow, principal_of
     from gateway.registry import queries
+
+    if sender is not None:
+        address(sender)
 
     with local.reading(data) as registry:
         agent = queries.agent(registry, organization, reference)
         now_ns = output.now_ns()
-        keys = [each for each in queries.keys(registry, organization, agent.id) if each.status(now_ns) == "active"]
+        keys = [
+            each
+            for each in queries.keys(registry, organization, agent.id)
+            if (each.works(now_ns) if key is None else key == each.id or public_part(key) == each.key_id)
+        ]
         bindings = queries.bindings(registry, organization, agent.id)
+    if key is not None and not keys:
+        hint = f"type `gateway keys list {agent.name}` to see its keys"
+        raise GatewayError("unknown_key", f"agent `{agent.name}` has no key `{public_part(key)}`", hint=hint)
+    if key is not None and not keys[0].works(now_ns):
+        output.note(f"key {keys[0].key_id} is {keys[0].status(now_ns)}: a request with it would be refused")
+    scope = keys[-1].scope if keys else None
+    if scope and "networks" in scope and sender is None:
+        output.note(f"key {keys[-1].key_id} is for certain networks only, which is not checked without --from ADDRESS")
+        scope = {name: part for name, part in scope.items() if name != "networks"}
     if agent.status == "active" and not keys:
         output.note(f"agent {agent.name} has no key that works: type `gateway keys create {agent.name}`")
     row = CredentialRow(
@@ -112,11 +144,14 @@ def _principal(data: Path, organization: str, reference: str) -> Principal:
         capabilities=json.dumps(agent.capabilities),
         labels=json.dumps(agent.labels),
         bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned, each.shadow] for each in bindings]),
+        scope=json.dumps(scope) if scope else None,
     )
     return principal_of(row, "", 0)
 
 
-def _judged(data: DataDirectory, principal: Principal, raw: bytes, route: str | None) -> Judged | Denied:
+def _judged(
+    data: DataDirectory, principal: Principal, raw: bytes, route: str | None, sender: str | None
+) -> Judged | Denied:
     """The decision, or the refusal before any policy is asked."""
     from gateway.dataplane.dry_run import DryRun
 
@@ -129,7 +164,7 @@ def _judged(data: DataDirectory, principal: Principal, raw: bytes, route: str | 
         if route is not None:
             method, _, path = route.strip().rpartition(" ")
             try:
-                return asyncio.run(gateway.judge_request(principal, method.upper() or "POST", path, raw))
+                return asyncio.run(gateway.judge_request(principal, method.upper() or "POST", path, raw, sender))
             except Denied as denied:
                 return denied
         try:
@@ -138,7 +173,7 @@ def _judged(data: DataDirectory, principal: Principal, raw: bytes, route: str | 
             raise GatewayError("bad_input", "; ".join(denied.reasons).replace("the body", "the call")) from denied
         if not isinstance(given, dict):
             raise GatewayError("bad_input", "the call is not a JSON object")
-        return asyncio.run(gateway.judge_document(principal, given))
+        return asyncio.run(gateway.judge_document(principal, given, sender))
 
 
 def _answers(data: Path, judged: Judged) -> list[Answer]:
@@ -152,7 +187,7 @@ def _answers(data: Path, judged: Judged) -> list[Answer]:
     )
 
 
-def _record(data: Path, principal: Principal, judged: Judged) -> str:
+def _record(data: Path, principal: Principal, judged: Judged, sender: str | None) -> str:
     """Record the decision; it is not open, because nothing follows. Returns its id."""
     from gateway.audit.intents import Decided
     from gateway.audit.writer import AuditWriter
@@ -185,6 +220,7 @@ def _record(data: Path, principal: Principal, judged: Judged) -> str:
             **{name: request[name] for name in ("method", "path", "stream")},
             **found.fields(),
             **_changes(judged),
+            **_scope(principal, sender),
         },
         private=found.kept_input,
     )
@@ -194,6 +230,14 @@ def _record(data: Path, principal: Principal, judged: Judged) -> str:
     finally:
         writer.close()
     return intent.event_id
+
+
+def _scope(principal: Principal, sender: str | None) -> dict[str, str]:
+    """The members of an entry that say what the key is for."""
+    if principal.scope is None:
+        return {}
+    fields = {"key_scope_json": principal.scope.text}
+    return fields | ({"peer_address": sender} if principal.scope.networks and sender else {})
 
 
 def _changes(judged: Judged) -> dict[str, str]:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli import key_scopes, output
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -16,30 +16,52 @@ app = typer.Typer(no_args_is_help=True, help="Create, list and revoke agents' ke
 
 @app.command()
 def create(
-    agent: Annotated[str, typer.Argument(help="An agent's name or id.")],
+    agent: Annotated[str | None, typer.Argument(help="An agent's name or id.")] = None,
+    named: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The same.")] = None,
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
     ] = None,
+    action: Annotated[
+        list[str] | None,
+        typer.Option("--action", metavar="ACTION", help="Only for this: chat.completions, files.*; may be repeated."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL", help="Only for this model, or 'gpt-4o*'; may be repeated."),
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option("--network", metavar="CIDR", help="Only from this network, 10.0.0.0/8; may be repeated."),
+    ] = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
     """Create a key. It is printed once, alone on standard output, and cannot be shown again.
 
-    An agent may have two live keys, so that one can replace the other without a gap.
+    An agent may have two live keys, so that one can replace the other without a gap. With --action, --model or
+    --network the key is for a part of what its agent may do; policies are asked all the same.
     """
     from gateway.identity.credentials import Peppers
+    from gateway.identity.key_scope import scope
     from gateway.registry import changes
 
+    if (agent is None) == (named is None):
+        raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
+    scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     with local.changing(data) as registry:
+        key_scopes.check_actions(registry, organization, scoped)
         made = changes.create_key(
             registry,
             Peppers.load(DataDirectory(data).keys),
             actor=local.actor(),
             organization=organization,
-            agent=agent,
+            agent=agent or named or "",
             lifetime_ns=lifetime_ns,
+            reason=reason,
+            scope=scoped,
         )
         if as_json:
             output.print_json(output.plain(made.record) | {"key": made.text})
@@ -65,7 +87,7 @@ def list_keys(
         output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in keys])
         return
     output.print_table(
-        ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ID"),
+        ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ONLY FOR", "ID"),
         [
             (
                 k.key_id,
@@ -73,6 +95,7 @@ def list_keys(
                 k.status(now_ns),
                 output.timestamp(k.created_ns),
                 "" if k.expires_ns is None else output.timestamp(k.expires_ns),
+                key_scopes.shown(k.scope),
                 k.id,
             )
             for k in keys
@@ -84,6 +107,7 @@ def list_keys(
 @app.command()
 def revoke(
     key: Annotated[str, typer.Argument(help="A key's id (key_…), or the beginning of its text.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -93,7 +117,7 @@ def revoke(
     from gateway.registry import changes
 
     with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key)
+        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key, reason=reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.bindings import parse_subject
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.processes import local
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def set_limit(
     create: Annotated[
         bool, typer.Option("--create", help="Also for a team or an organization that no agent is in yet.")
     ] = False,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -85,6 +86,7 @@ def set_limit(
             value=value,
             part=part,
             without_members=create,
+            reason=reason,
         )
     if as_json:
         output.print_json(made)
@@ -143,6 +145,7 @@ def remove_limit(
     limit: Limit,
     upstream: Upstream = "",
     model: Model = "",
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -161,6 +164,7 @@ def remove_limit(
             subject=name,
             name=limit,
             part=part,
+            reason=reason,
         )
     if as_json:
         output.print_json(removed)

@@ -18,4 +18,5 @@ Data = Annotated[
 Organization = Annotated[
     str, typer.Option("--organization", "--org", metavar="NAME", help="The organization concerned.")
 ]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.processes import local
 
 app = typer.Typer(no_args_is_help=True, help="Create and list organizations, which share nothing but the gateway.")
@@ -16,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Create and list organizations, whi
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="The new organization's name. It cannot be changed later.")],
+    reason: Reason = "",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
@@ -23,7 +24,7 @@ def create(
     from gateway.registry import changes
 
     with local.changing(data) as registry:
-        identifier = changes.create_organization(registry, actor=local.actor(), name=name)
+        identifier = changes.create_organization(registry, actor=local.actor(), name=name, reason=reason)
         if as_json:
             output.print_json({"id": identifier, "name": name})
         else:

@@ -155,6 +155,29 @@ def parse_time(text: str) -> int:
     return time_ns
 
 
+def parse_past(text: str) -> int:
+    """Nanoseconds from a time, or from an age such as `2h` or `2h ago`."""
+    try:
+        return now_ns() - parse_duration(text.removesuffix("ago").rstrip())
+    except GatewayError:
+        return parse_time(text)
+
+
+def parse_expiry(text: str) -> int:
+    """Nanoseconds from a time, or from a duration that begins now; 0 for `never`."""
+    if text == "never":
+        return 0
+    try:
+        return now_ns() + parse_duration(text)
+    except GatewayError:
+        pass
+    try:
+        return parse_time(text)
+    except GatewayError as error:
+        hint = "write 90d, 2027-06-30, 2027-06-30T18:00:00Z or never"
+        raise GatewayError("invalid_expiry", f"`{text}` is no time to expire at", hint=hint) from error
+
+
 def _bad_time(text: str) -> GatewayError:
     return GatewayError("invalid_time", f"`{text}` is not a time", hint="write 2026-11-25T14:00:00Z")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError, did_you_mean
 from gateway.processes import local
 
@@ -43,6 +43,7 @@ def set_route(
         bool | None,
         typer.Option("--default/--no-default", help="Serve it under `/v1/…` as well, before the default upstream."),
     ] = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -53,7 +54,13 @@ def set_route(
     members = _members(tiers, _renames(model or []))
     with local.changing(data) as registry:
         route = upstream_routes.set_route(
-            registry, actor=local.actor(), organization=organization, name=name, members=members, default=default
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            name=name,
+            members=members,
+            default=default,
+            reason=reason,
         )
         if as_json:
             output.print_json(route)
@@ -134,6 +141,7 @@ def show(
 @app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="The route.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -142,7 +150,9 @@ def remove(
     from gateway.registry import upstream_routes
 
     with local.changing(data) as registry:
-        removed = upstream_routes.remove_route(registry, actor=local.actor(), organization=organization, name=name)
+        removed = upstream_routes.remove_route(
+            registry, actor=local.actor(), organization=organization, name=name, reason=reason
+        )
         if as_json:
             output.print_json(removed)
         else:

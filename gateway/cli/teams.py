@@ -1,28 +1,149 @@
-"""`gateway teams`: the teams that agents name, and what is bound to them."""
+"""`gateway teams`: the teams that agents are in, whose they are, and what is bound to them."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.errors import GatewayError, did_you_mean
 from gateway.processes import local
 
-app = typer.Typer(no_args_is_help=True, help="List the teams, their agents and their bundles.")
+app = typer.Typer(no_args_is_help=True, help="Create, show and change teams, their agents and their bundles.")
+
+Owner = Annotated[str, typer.Option("--owner", help="Who is responsible for it, such as an e-mail address.")]
+Description = Annotated[str, typer.Option("--description", metavar="TEXT", help="What it does, in one line.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The new team's name. It cannot be changed later.")],
+    owner: Owner = "",
+    description: Description = "",
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Create a team. Bundles and limits can be bound to it before any agent is in it."""
+    from gateway.registry import teams
+
+    with local.changing(data) as registry:
+        made = teams.create_team(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            name=name,
+            owner=owner,
+            description=description,
+            reason=reason,
+        )
+        if as_json:
+            output.print_json(made)
+        else:
+            typer.echo(f"created team {made.name} ({made.id})")
+            output.note(f"next: `gateway agents update AGENT --team {name}` and `gateway bind team:{name} BUNDLE`")
+
+
+@app.command()
+def update(
+    team: Annotated[str, typer.Argument(help="A team's name.")],
+    owner: Annotated[str | None, typer.Option("--owner", help="Who is responsible for it now.")] = None,
+    description: Annotated[
+        str | None, typer.Option("--description", metavar="TEXT", help="What it does; '' for nothing.")
+    ] = None,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Change a team's owner or description."""
+    from gateway.registry import teams
+
+    if owner is None and description is None:
+        raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway teams update --help`")
+    with local.changing(data) as registry:
+        updated = teams.update_team(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            team=team,
+            owner=owner,
+            description=description,
+            reason=reason,
+        )
+        if as_json:
+            output.print_json({"team": output.plain(updated) if updated else team, "changed": updated is not None})
+        elif updated is None:
+            typer.echo(f"team {team} is like that already")
+        else:
+            typer.echo(f"updated team {updated.name} ({updated.id}), now version {updated.version}")
 
 
 @app.command("list")
 def list_teams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
-    """List the teams that agents are in, and those that only have bindings."""
-    from gateway.registry import tenants
+    """List the teams with their owners, agents and bundles."""
+    from gateway.registry import teams
 
     with local.reading(data) as registry:
-        found = tenants.teams(registry, organization)
+        found = teams.teams(registry, organization)
     if as_json:
         output.print_json(found)
         return
     output.print_table(
-        ("TEAM", "AGENTS", "BUNDLES"),
-        [(each.name, output.names(each.agents, "nobody"), output.names(each.bundles)) for each in found],
-        empty="no teams yet: type `gateway agents update NAME --team TEAM`",
+        ("TEAM", "AGENTS", "BUNDLES", "OWNER", "STATUS"),
+        [
+            (each.name, output.names(each.agents, "nobody"), output.names(each.bundles), each.owner, each.status)
+            for each in found
+        ],
+        empty="no teams yet: type `gateway teams create TEAM`",
     )
+
+
+@app.command()
+def show(
+    team: Annotated[str, typer.Argument(help="A team's name.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Show a team with its agents and bundles."""
+    from gateway.registry import teams
+
+    with local.reading(data) as registry:
+        found = teams.team(registry, organization, team)
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_fields(
+        [
+            ("name", found.name),
+            ("id", found.id),
+            ("organization", found.organization),
+            ("status", found.status),
+            ("version", str(found.version)),
+            ("owner", found.owner),
+            ("description", found.description),
+            ("created", output.timestamp(found.created_ns)),
+            ("agents", ", ".join(found.agents)),
+            ("bundles", ", ".join(found.bundles)),
+        ]
+    )
+
+
+def unknown_before(data: Path, organization: str, team: str | None) -> str:
+    """What to say after a change that names a team which has no row yet; empty if it has one, or none is named."""
+    from gateway.registry import queries, teams
+
+    if not team:
+        return ""
+    with local.reading(data) as registry:
+        if teams.has_team(registry, organization, team):
+            return ""
+        with registry.read() as session:
+            known = queries.team_names(session, queries.find_organization(session, organization))
+    meant = did_you_mean(team, known)
+    return f"team {team} is new{f' ({meant})' if meant else ''}: say whose it is: `gateway teams update {team} --owner`"

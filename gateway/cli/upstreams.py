@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError, did_you_mean
 from gateway.processes import local
 from gateway.settings import DataDirectory
@@ -54,6 +54,7 @@ def add(
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -90,6 +91,7 @@ def add(
             replace=replace,
             specification=specification,
             headers=_headers(headers or []),
+            reason=reason,
         )
         if as_json:
             output.print_json(upstream)
@@ -165,6 +167,7 @@ def show(
 @app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="The upstream's name.")],
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -173,7 +176,9 @@ def remove(
     from gateway.registry import changes
 
     with local.restricting(data, output.warn) as registry:
-        removed = changes.remove_upstream(registry, actor=local.actor(), organization=organization, name=name)
+        removed = changes.remove_upstream(
+            registry, actor=local.actor(), organization=organization, name=name, reason=reason
+        )
         if as_json:
             output.print_json(removed)
         else:

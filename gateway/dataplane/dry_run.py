@@ -64,10 +64,15 @@ class DryRun:
     def close(self) -> None:
         self._opened.close()
 
-    async def judge_document(self, principal: Principal, given: Mapping[str, Any]) -> Judged:
-        """Judge a document, or parts of one. Raises `GatewayError` (`bad_input`) if it is none."""
+    async def judge_document(self, principal: Principal, given: Mapping[str, Any], peer: str | None = None) -> Judged:
+        """Judge a document, or parts of one. Raises `GatewayError` (`bad_input`) if it is none.
+
+        `peer` is the address that the request would come from.
+        """
         judges, epoch = await self._judges(principal)
         document = await self._completed(principal, given, body=bool(judges.content))
+        models = document["resource"]["models"]
+        judges = authorization.within_scope(judges, principal.scope, document["action"], models, peer)
         now_ns = document["time"]["now_ns"]
         references = tuple(Reference(each["kind"], each["id"]) for each in document["resource"]["references"])
         foreign = await self._foreign(principal, document["resource"]["upstream"], references)
@@ -84,7 +89,9 @@ class DryRun:
             )
         return Judged(found, epoch, document["resource"]["model"], edits)
 
-    async def judge_request(self, principal: Principal, method: str, path: str, raw: bytes) -> Judged:
+    async def judge_request(
+        self, principal: Principal, method: str, path: str, raw: bytes, peer: str | None = None
+    ) -> Judged:
         """Judge what a client would send. Raises `Denied` if it would be refused before any policy is asked."""
         path, _, asked = path.partition("?")
         target = routing.target(method, path.encode("utf-8", "replace"))
@@ -97,10 +104,11 @@ class DryRun:
             content_type=forms.content_type(raw) if match.endpoint.route.body == "multipart" else "",
         )
         call, edits = provider.edit(provider.read(match.endpoint, head, raw), Edits(report_usage=True))
-        requested = call.model
+        requested, named = call.model, call.models
         call, more = renamed(match, call)
         edits += more
         judges, epoch = await self._judges(principal)
+        judges = authorization.within_scope(judges, principal.scope, call.action, named, peer)
         foreign = self._references.foreign(
             principal.organization, match.destination.id, principal.agent_id, call.references
         )

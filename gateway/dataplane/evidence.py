@@ -36,6 +36,8 @@ def decided(exchange: Exchange) -> Decided:
         "agent_version": principal.version,
         "team": principal.team,
         "environment": principal.environment,
+        "credential_method": principal.method,
+        "credential_strength": principal.strength,
         "action": call.action,
         "upstream": call.upstream,
         "provider": call.provider,
@@ -47,6 +49,10 @@ def decided(exchange: Exchange) -> Decided:
         "request_bytes": len(exchange.received),
         "request_commitment": _commitment(exchange.salt, "request_body", exchange.received),
     }
+    if principal.scope is not None:
+        fields["key_scope_json"] = principal.scope.text
+        if principal.scope.networks:
+            fields["peer_address"] = exchange.peer
     if len(requested) > 1:
         fields["models_json"] = document(requested)
     if exchange.requested_models:

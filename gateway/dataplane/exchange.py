@@ -38,6 +38,8 @@ class Exchange:
     speaker: Provider | None = None
 
     # Steps 1 to 4
+    # The address that the connection comes from.
+    peer: str | None = None
     target: Target | None = None
     # The state of the registry that this request is judged by; nothing it uses is older.
     epochs: Epochs | None = None
@@ -138,6 +140,7 @@ class Exchange:
             self.spooled,
             self.turn,
             match.destination.provider,
+            peer=self.peer,
             target=self.target,
             epochs=self.epochs,
             principal=self.principal,

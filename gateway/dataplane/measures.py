@@ -242,6 +242,7 @@ def _outcome(exchange: Exchange) -> str:
         return "ok"
     if outcome == "client_disconnected":
         return "disconnected"
-    if outcome in _FAILED:
+    # Before a decision it is a refusal like others; after one a call was ended.
+    if outcome in _FAILED or (exchange.recorded and outcome == "registry_unavailable"):
         return "failed"
     return "denied" if exchange.recorded else "refused"

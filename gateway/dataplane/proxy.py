@@ -50,6 +50,7 @@ from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Headers, Relay
 from gateway.dataplane.request_log import RequestLog
 from gateway.dataplane.tracing import Tracer
+from gateway.dataplane.watch import Watch
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
@@ -119,6 +120,7 @@ class DataPlane:
         self._spooled = HeldBytes(settings.max_spooled_bytes)
         self._breakers = Breakers(settings, contacts.breaker)
         self._chooser = Chooser(settings, self._breakers)
+        self.watch = Watch(registry, principals)
         self._running = 0  # requests in progress
         # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
         self._bodies = asyncio.Semaphore(1)
@@ -189,6 +191,7 @@ class DataPlane:
     async def _admit(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         # 1 guard the head
         headers = preconditions.head(scope)
+        exchange.peer = scope["client"][0] if scope["client"] else None
         # 2 route
         target = exchange.target = routing.target(scope["method"], scope["raw_path"])
         exchange.speaker = target.provider
@@ -264,6 +267,9 @@ class DataPlane:
         assert epochs is not None
         judges = authorization.panel(principal, await self._registry.active(epochs.policy), self._policies)
         assert exchange.match is not None
+        assert exchange.call is not None
+        named = exchange.requested_models or exchange.call.models
+        judges = authorization.within_scope(judges, principal.scope, exchange.call.action, named, exchange.peer)
         foreign = self._foreign(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
         if judges.summary in self._long or not isinstance(exchange.received, bytes):
@@ -372,7 +378,9 @@ class DataPlane:
     async def _carry_out(self, exchange: Exchange, client: Departure, send: Send) -> Failure | None:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         assert exchange.match is not None
+        assert exchange.principal is not None
         outcome = "gateway_error"
+        watched = self.watch.enter(exchange.principal)
         relay = Relay(exchange, exchange.match, Holding(self._held), send)
         kept: KeptAnswer | None = None
         loop = asyncio.get_running_loop()
@@ -383,8 +391,9 @@ class DataPlane:
             first_byte = min(started + self._settings.upstream_first_byte_timeout, exchange.ends)
             async with asyncio.timeout_at(first_byte) as limit:
                 # A client that leaves ends the call at once: the upstream must not go on without a reader.
-                client.tell = functools.partial(_end_now, limit, loop)
-                if client.gone:
+                # So does a revocation, as soon as it is seen.
+                client.tell = watched.end = functools.partial(_end_now, limit, loop)
+                if client.gone or watched.denied is not None:
                     client.tell()
                 # 7 forward
                 answer = await self._forward(exchange, exchange.match.destination)
@@ -392,7 +401,7 @@ class DataPlane:
                 if exchange.others and self._chooser.may_replace(exchange, answer.status):
                     kept = KeptAnswer()
                     relay = Relay(exchange, exchange.match, Holding(self._held), kept.send)
-                elif not client.gone:  # otherwise the call ends in the next iteration of the loop
+                elif not client.gone and watched.denied is None:  # otherwise it ends in the next iteration of the loop
                     limit.reschedule(exchange.ends)
                 try:
                     outcome = await relay.run(answer)
@@ -400,9 +409,13 @@ class DataPlane:
                     answer.close()
             exchange.status = answer.status
         except TimeoutError:
+            failure = watched.denied or Denied("upstream_timeout")
             outcome = "client_disconnected" if client.gone else "upstream_timeout"
-            exchange.timeout = "total" if loop.time() >= exchange.ends else "first_byte"
-            failure = Denied("upstream_timeout")
+            if watched.denied is None:
+                exchange.timeout = "total" if loop.time() >= exchange.ends else "first_byte"
+            elif not client.gone:
+                outcome, exchange.detail = watched.outcome, watched.denied.detail
+                logger.info("%s was ended: %s", exchange.decision_id, watched.denied.detail or watched.denied.code)
         except Denied as denied:
             outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied
             if denied.code == "upstream_unavailable":
@@ -420,8 +433,10 @@ class DataPlane:
             # 9 record `completed`
             exchange.answered_ns = time.monotonic_ns()
             client.tell = None
+            self.watch.leave(watched)
             self._breakers.note(exchange.match.destination, outcome, exchange.upstream_status)
-            if kept is not None or (failure is not None and self._chooser.may_follow(exchange, failure)):
+            replaceable = kept is not None and watched.denied is None
+            if replaceable or (failure is not None and self._chooser.may_follow(exchange, failure)):
                 exchange.status = None  # the client gets another answer
             elif failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status

@@ -29,6 +29,8 @@ NOTE_SECONDS = 1.0
 ONE_BY_ONE = 10
 _UNRECORDED = 1000  # entries that wait for the log; while it cannot be written counters go on counting instead
 _MINUTE_NS = 60_000_000_000
+# Refusals whose detail is one of few words, which say what of the credential was wrong.
+_EXPLAINED = frozenset({"bad_credentials", "agent_suspended"})
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class Refusals:
     def add(self, denied: Denied, owner: PrincipalHint | None = None) -> None:
         """Count one refusal. `owner` made the request, if the refusal itself does not name its principal."""
         owner = denied.principal_hint or owner
-        why = denied.detail if denied.code == "bad_credentials" else ""
+        why = denied.detail if denied.code in _EXPLAINED else ""
         now = time.time_ns()
         self._tell(denied.code)
         key = (SYSTEM if owner is None else owner.organization, denied.code, why)

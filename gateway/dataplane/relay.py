@@ -13,8 +13,10 @@ from gateway.dataplane import evidence
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding
 from gateway.errors import Denied
+from gateway.identity.key_scope import MODEL_LIST
 from gateway.upstream import sse
 from gateway.upstream.client import Answer
+from gateway.upstream.model_list import ModelListTap
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.routing import Match
 from gateway.upstream.taps import Tap
@@ -52,9 +54,13 @@ class Relay:
         exchange = self._exchange
         kind = answer.header(b"content-type")
         tap = self._provider.tap(self._endpoint, kind, exchange.edits, stores=exchange.stores)
+        scope = exchange.principal.scope if exchange.principal is not None else None
+        filtered = False
+        if scope is not None and scope.models and self._endpoint.route.action == MODEL_LIST and answer.status < 400:
+            tap, filtered = ModelListTap(scope.allows_model), True
         exchange.report = tap.report
         self._streaming = tap.streaming
-        self._head = _response_head(exchange, self._provider, answer, streaming=tap.streaming)
+        self._head = _response_head(exchange, self._provider, answer, same_length=not (tap.streaming or filtered))
         digest = evidence.BodyDigest(exchange.salt, "response_body")
         if (keeping := exchange.keeping) is not None:
             keeping.begin_answer(kind.decode("latin-1"))
@@ -171,13 +177,13 @@ class Relay:
         await self._send({"type": "http.response.body", "body": self._tail, "more_body": False})
 
 
-def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, streaming: bool) -> Headers:
-    """The headers that reach the client. Events of a stream may be hidden, so only other bodies keep their length."""
+def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, same_length: bool) -> Headers:
+    """The headers that reach the client. The length is among them if the client gets all of the body."""
     exact, prefixes = _passing(provider.response_headers)
     headers = [
         (name, value)
         for name, value in answer.headers
-        if (name in exact or name.startswith(prefixes)) and not (streaming and name == b"content-length")
+        if (name in exact or name.startswith(prefixes)) and (same_length or name != b"content-length")
     ]
     headers.append((b"x-decision-id", exchange.decision_id.encode()))
     return headers

@@ -1,7 +1,7 @@
-"""From request headers to the credential in them (docs/architecture.md, section 7, step 3).
+"""From a request's head to the credential in it (docs/architecture.md, section 7, step 3).
 
-A key may stand in any of the four headers that provider SDKs use, but only in one of them and only once. Otherwise two
-parties could read two identities from one request.
+A request has exactly one credential, of whatever kind. A key may stand in any of the four headers that provider SDKs
+use, but only in one of them and only once. Otherwise two parties could read two identities from one request.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from gateway.errors import Denied
 from gateway.identity import credentials
 from gateway.identity.credentials import Credential
+from gateway.identity.principals import Presented
 
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 """These never travel on to an upstream."""
@@ -19,8 +20,8 @@ _IN_QUERY = "the key must be in a header, such as `x-goog-api-key`: what is in a
 _MAX_LENGTH = 512  # of a header's value; a key has 69 characters
 
 
-def presented(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> Credential:
-    """The agent's key that the headers carry, well-formed but not looked up yet; raises `Denied`.
+def presented(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> Presented:
+    """The credential that the headers carry, well-formed but neither looked up nor checked yet; raises `Denied`.
 
     Header names are in lower case, as in ASGI. A key in the `query` is none, and the refusal says so.
     """
@@ -37,6 +38,10 @@ def presented(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> Cre
         scheme, _, value = value.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Denied("bad_credentials", "not_bearer")
+    return _api_key(value)
+
+
+def _api_key(value: bytes) -> Credential:
     if len(value) > _MAX_LENGTH:
         raise Denied("bad_credentials", "malformed")
     credential = credentials.parse(value.strip(b" \t").decode("latin-1"))

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gateway.errors import GatewayError
 from gateway.storage import secret_files
@@ -46,9 +46,15 @@ _FORM = re.compile(r"(aig_(?:sk|op)_)([0-9A-Za-z]{12})_[0-9A-Za-z]{43}([0-9A-Za-
 class Credential:
     """A well-formed key that is not checked yet. `material` is the part of its text that is hashed."""
 
+    method: ClassVar[Literal["api_key"]] = "api_key"
+
     kind: Kind
     id: str
     material: bytes = field(repr=False)
+
+    @property
+    def lookup(self) -> str:
+        return self.id
 
 
 @dataclass(frozen=True, slots=True)

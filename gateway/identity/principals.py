@@ -1,27 +1,31 @@
 """Principals: authenticated agents, and the cache of them (docs/architecture.md, section 9).
 
-`Principals` holds a bounded LRU of what the registry says about recently used keys. Every entry carries the *epoch* of
-authority at which it was read. The epoch is a row that triggers bump in the same transaction that changes authority.
-Callers read it for every request, and an entry of any other epoch is read again. So a revocation holds for every
-request that arrives after it returned, in every worker, without a message that could get lost.
+`Principals` holds a bounded LRU of what the registry says about recently used credentials of all kinds. Every entry
+carries the *epoch* of authority at which it was read. The epoch is a row that triggers bump in the same transaction
+that changes authority. Callers read it for every request, and an entry of any other epoch is read again. So a
+revocation holds for every request that arrives after it returned, in every worker, without a message that could get
+lost. A `CredentialKind` says how the credentials of one kind are looked up and checked.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
-from gateway.identity.credentials import Credential, Peppers, matches
+from gateway.identity import key_scope
+from gateway.identity.key_scope import KeyScope
 
 Effect = Literal["grant", "guard"]
+Method = Literal["api_key", "signature", "mtls", "token"]
 
-METHOD = "api_key"
-STRENGTH = 1
+STRENGTHS: dict[Method, int] = {"api_key": 1, "signature": 2, "mtls": 2, "token": 3}
+"""How much each kind of credentials proves, as policies see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class BoundLimit:
 class Principal:
     """An authenticated agent as of one epoch of authority. All its requests share it, so it must not be mutated.
 
-    `key_id` names the key in logs, `credential_id` is the public part of its text; `document` is the input document's
-    `agent` member.
+    `key_id` names the credential in logs, and `lookup` finds it again; `document` is the input document's `agent`
+    member.
     """
 
     organization: str
@@ -83,17 +87,21 @@ class Principal:
     capabilities: tuple[str, ...]
     labels: dict[str, str]
     key_id: str
-    credential_id: str
-    method: str
+    lookup: Hashable
+    method: Method
     strength: int
     status: str
     bindings: tuple[BoundBundle, ...]
     authority_epoch: int
     document: dict[str, Any]
+    # When the key expires, and when the agent does.
     expires_ns: int | None = None
+    agent_expires_ns: int | None = None
     # None unless its content is kept.
     content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
+    # None unless the key is for less than its agent may do.
+    scope: KeyScope | None = None
 
 
 class CredentialRow(NamedTuple):
@@ -118,19 +126,57 @@ class CredentialRow(NamedTuple):
     limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
     content: str | None = None
     content_key: bytes | None = None
+    scope: str | None = None
+    agent_expires_ns: int | None = None
 
 
-class PrincipalSource(Protocol):
-    """The part of the registry that `Principals` needs; `gateway.registry.port.RegistryPort` has it."""
+class Presented(Protocol):
+    """A credential that a request carries: well-formed, but neither looked up nor checked yet.
 
-    async def credential(self, lookup: str) -> CredentialRow | None: ...
+    `lookup` finds it in the registry. It identifies a credential among those of its `method` and proves nothing.
+    """
+
+    @property
+    def method(self) -> Method: ...
+
+    @property
+    def lookup(self) -> Hashable: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the registry has for a lookup. `proof` is what credentials are checked against; only its kind reads it."""
+
+    row: CredentialRow
+    proof: Any
+
+
+class CredentialKind(Protocol):
+    """The credentials of one kind: how they are looked up and checked."""
+
+    @property
+    def method(self) -> Method: ...
+
+    async def find(self, lookup: Any) -> Found | None:
+        """The row that `lookup` means, dead or alive; None if there is none."""
+        ...
+
+    def check(self, presented: Any, proof: Any) -> None:
+        """Raise `Denied` unless what was presented matches the `proof` that was found; None if nothing was found.
+
+        This is done for every request, also when the principal is cached.
+        """
+        ...
+
+    async def admit(self, presented: Any, principal: Principal) -> None:
+        """Raise `Denied` if this credential of a living principal was used before and may be used once only."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     principal: Principal
-    digest: bytes
-    pepper: bytes
+    proof: Any
 
 
 class Principals:
@@ -140,83 +186,113 @@ class Principals:
     stamp, never a stale entry with a new stamp.
     """
 
-    def __init__(self, source: PrincipalSource, peppers: Peppers, capacity: int = 4096) -> None:
-        self._source = source
-        self._peppers = peppers
+    def __init__(self, kinds: Iterable[CredentialKind], capacity: int = 4096) -> None:
+        self._kinds = {each.method: each for each in kinds}
         self._capacity = capacity
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # by the key's public id, oldest use first
+        # By method and lookup, oldest use first.
+        self._entries: OrderedDict[tuple[Method, Hashable], _Entry] = OrderedDict()
 
-    async def get(self, credential: Credential, epoch: int) -> Principal:
-        """The principal of a key as of this epoch of authority or a later one.
+    async def get(self, presented: Presented, epoch: int) -> Principal:
+        """The principal of a credential as of this epoch of authority or a later one.
 
-        Raises `Denied`: `bad_credentials` whatever is wrong with the key, `detail` says what.
+        Raises `Denied`: `bad_credentials` whatever is wrong with the credential, `detail` says what.
         """
-        entry = self._entries.get(credential.id)
+        kind = self._kinds.get(presented.method)
+        if kind is None:
+            raise Denied("bad_credentials", "unknown")
+        place = (presented.method, presented.lookup)
+        entry = self._entries.get(place)
         if entry is None or entry.principal.authority_epoch != epoch:
-            return await self._read(credential, epoch)
-        # The whole secret is checked on every request: finding an entry proves no more than knowing a public id.
-        if not matches(credential, entry.digest, entry.pepper):
-            raise Denied("bad_credentials", "wrong_secret")
-        _check_expiry(entry.principal)
-        self._entries.move_to_end(credential.id)
-        return entry.principal
+            found = await kind.find(presented.lookup)
+            kind.check(presented, None if found is None else found.proof)
+            if found is None:
+                raise Denied("bad_credentials", "unknown")
+            principal = self._keep(found, *place, epoch)
+        else:
+            # All of it is checked on every request: finding an entry proves no more than knowing a public id.
+            kind.check(presented, entry.proof)
+            _check_expiry(entry.principal)
+            self._entries.move_to_end(place)
+            principal = entry.principal
+        await kind.admit(presented, principal)
+        return principal
 
     async def refresh(self, principal: Principal, epoch: int) -> Principal:
-        """The same key's principal as of a later epoch of authority; `Denied` if the key is dead or expired by now.
+        """The same credential's principal as of a later epoch of authority; `Denied` if it is dead or expired by now.
 
-        For the second look between reading a body and deciding (step 5 of a request). The secret was checked already,
-        and a key never changes its secret.
+        For the second look between reading a body and deciding (step 5 of a request). The credential was checked
+        already, and what it is checked against never changes.
         """
         if principal.authority_epoch == epoch:
             _check_expiry(principal)
             return principal
-        row = await self._source.credential(principal.credential_id)
-        pepper = self._peppers.get(row.pepper) if row else None
-        if row is None or pepper is None:
+        found = await self._kinds[principal.method].find(principal.lookup)
+        if found is None:
             raise Denied("bad_credentials", "unknown")
-        return self._admit(row, pepper, principal.credential_id, epoch)
+        return self._keep(found, principal.method, principal.lookup, epoch)
 
-    async def _read(self, credential: Credential, epoch: int) -> Principal:
-        row = await self._source.credential(credential.id)
-        pepper = self._peppers.get(row.pepper) if row else None
-        if row is None or pepper is None:
-            # The same work as for a known key, so that the time does not tell which ids exist.
-            matches(credential, bytes(32), self._peppers.current)
-            raise Denied("bad_credentials", "unknown" if row is None else "pepper_missing")
-        if not matches(credential, row.digest, pepper):
-            raise Denied("bad_credentials", "wrong_secret")
-        return self._admit(row, pepper, credential.id, epoch)
+    async def withdrawn(self, principal: Principal, epoch: int) -> Denied | None:
+        """Why this principal would be refused as of a later epoch of authority; None if it would not.
 
-    def _admit(self, row: CredentialRow, pepper: bytes, credential_id: str, epoch: int) -> Principal:
-        """Cache the principal of a row whose secret is known to match, unless the key or its agent is dead."""
-        self._entries.pop(credential_id, None)
-        if row.revoked_ns is not None:
-            why = "revoked"
-        elif row.status == "revoked":
-            why = "agent_revoked"
-        elif row.expires_ns is not None and row.expires_ns <= time.time_ns():
-            why = "expired"
-        elif row.status != "active":
-            # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
-            raise Denied("agent_suspended", principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
-        else:
-            principal = principal_of(row, credential_id, epoch)
-            self._entries[credential_id] = _Entry(principal, row.digest, pepper)
-            if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
-            return principal
-        raise Denied("bad_credentials", why, principal_hint=PrincipalHint(row.organization, row.agent_id, row.key_id))
+        For calls under way. A credential that has expired meanwhile was good when the call was made: that is no reason.
+        """
+        entry = self._entries.get((principal.method, principal.lookup))
+        if entry is not None and entry.principal.authority_epoch == epoch:
+            return None
+        found = await self._kinds[principal.method].find(principal.lookup)
+        return Denied("bad_credentials", "unknown") if found is None else _refusal(found.row, expiry=False)
+
+    def _keep(self, found: Found, method: Method, lookup: Hashable, epoch: int) -> Principal:
+        """Cache the principal of a row whose credential is known to match, unless it or its agent is dead."""
+        place = (method, lookup)
+        self._entries.pop(place, None)
+        denied = _refusal(found.row)
+        if denied is not None:
+            raise denied
+        principal = principal_of(found.row, lookup, epoch, method)
+        self._entries[place] = _Entry(principal, found.proof)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        return principal
+
+
+def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
+    """Why nobody is let in by this row, whose credential is known to match; None if its holder is."""
+    hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
+    if row.revoked_ns is not None:
+        why = "revoked"
+    elif row.status in ("revoked", "retired"):
+        why = f"agent_{row.status}"
+    elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
+        why = expired
+    elif row.status != "active":
+        # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
+        return Denied("agent_suspended", row.status, principal_hint=hint)
+    else:
+        return None
+    return Denied("bad_credentials", why, principal_hint=hint)
 
 
 def _check_expiry(principal: Principal) -> None:
-    """Refuse a key that has expired. No epoch changes when time passes, so this is checked at every use."""
-    if principal.expires_ns is not None and principal.expires_ns <= time.time_ns():
+    """Refuse a credential or an agent that has expired. No epoch changes when time passes, so each use checks this."""
+    if why := _expired(principal.expires_ns, principal.agent_expires_ns):
         hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
-        raise Denied("bad_credentials", "expired", principal_hint=hint)
+        raise Denied("bad_credentials", why, principal_hint=hint)
 
 
-def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principal:
-    """The principal that a row describes. Whether its key is good is for the caller to check."""
+def _expired(credential_ns: int | None, agent_ns: int | None) -> str:
+    """Which of the two has expired, as the log's detail; empty if neither has."""
+    if credential_ns is None and agent_ns is None:
+        return ""
+    now = time.time_ns()
+    if credential_ns is not None and credential_ns <= now:
+        return "expired"
+    return "agent_expired" if agent_ns is not None and agent_ns <= now else ""
+
+
+def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Method = "api_key") -> Principal:
+    """The principal that a row describes. Whether its credential is good is for the caller to check."""
+    strength = STRENGTHS[method]
     capabilities: list[str] = orjson.loads(row.capabilities)
     labels: dict[str, str] = orjson.loads(row.labels)
     # Sorted by id, that is by age: the order in which bundles judge is the same in every worker.
@@ -231,7 +307,7 @@ def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principa
         "environment": row.environment,
         "capabilities": capabilities,
         "labels": labels,
-        "credential": {"id": row.key_id, "method": METHOD, "strength": STRENGTH},
+        "credential": {"id": row.key_id, "method": method, "strength": strength},
         "delegation": [],
     }
     return Principal(
@@ -245,16 +321,18 @@ def principal_of(row: CredentialRow, credential_id: str, epoch: int) -> Principa
         capabilities=tuple(capabilities),
         labels=labels,
         key_id=row.key_id,
-        credential_id=credential_id,
-        method=METHOD,
-        strength=STRENGTH,
+        lookup=lookup,
+        method=method,
+        strength=strength,
         status=row.status,
         bindings=bindings,
         authority_epoch=epoch,
         document=document,
         expires_ns=row.expires_ns,
+        agent_expires_ns=row.agent_expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
+        scope=key_scope.parse(row.scope),
     )
 
 

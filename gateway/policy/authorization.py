@@ -22,6 +22,7 @@ import orjson
 import policy_engine as pe
 from gateway.call import Call, Reference
 from gateway.errors import Denied
+from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, lowest, read
@@ -103,6 +104,24 @@ def panel(principal: Principal, active: ActiveSet, cache: PolicyCache) -> Panel:
         verdict = Verdict(refusal.code, detail=refusal.detail)
         shadows = cache.shadows(principal.bindings, active)
         return Panel(active.activation_id, active.commit, refusal=verdict, shadows=shadows)
+
+
+def within_scope(judges: Panel, scope: KeyScope | None, action: str, models: Sequence[str], peer: str | None) -> Panel:
+    """The panel for a call with a key of this scope: nobody is asked about a call outside, and it is refused.
+
+    `models` are those that the client names. What a route calls them at its upstream, and what policies put in their
+    place, is not the client's choice. `peer` is the address that the request comes from.
+    """
+    verdict = scope_verdict(scope, action, models, peer)
+    if verdict is None:
+        return judges
+    return Panel(judges.activation_id, judges.commit, refusal=verdict)
+
+
+def scope_verdict(scope: KeyScope | None, action: str, models: Sequence[str], peer: str | None) -> Verdict | None:
+    """The refusal of a call that is outside of its key's scope; None for one inside."""
+    outside = scope.outside(action, models, peer) if scope is not None else ""
+    return Verdict("key_scope", reasons=(outside,)) if outside else None
 
 
 def decide(

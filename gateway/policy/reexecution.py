@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import policy_engine as pe
 from gateway.errors import GatewayError
+from gateway.identity import key_scope
 from gateway.identity.principals import Effect
 from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
@@ -111,6 +112,9 @@ def judges(entry: Mapping[str, Any]) -> list[Judge]:
 def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> Reexecution:
     """Judge once more what a `decided` entry and its private row say. Never raises for what they lack."""
     before = recorded(entry)
+    if (refusal := _outside_scope(entry)) is not None:
+        same = _same(before, refusal, changed=False)
+        return Reexecution(before, (), refusal, same, "")
     members = judges(entry)
     if not members:
         return Reexecution(before, (), None, None, "no bundle was asked")
@@ -130,6 +134,24 @@ def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, 
     return Reexecution(before, answers, verdict, same or (None if problem else False), problem)
 
 
+def _outside_scope(entry: Mapping[str, Any]) -> Verdict | None:
+    """The refusal of a call that is outside of the scope that its key had. The policies are not asked about it.
+
+    None if it is inside and was not refused for its scope either. The input has the call as policies judge it; the
+    entry has the models that the client named.
+    """
+    try:
+        scope = key_scope.parse(str(entry.get("key_scope_json") or "null"))
+    except (ValueError, TypeError):  # a log that was tampered with
+        return None
+    action, model, peer = entry.get("action"), entry.get("model"), entry.get("peer_address")
+    if not isinstance(action, str):
+        return None
+    models = _document(entry, "models_json", []) or ([model] if isinstance(model, str) else [])
+    found = authorization.scope_verdict(scope, action, models, peer if isinstance(peer, str) else None)
+    return Verdict(ALLOWED) if found is None and entry.get("reason") == "key_scope" else found
+
+
 class Court:
     """Judges many decisions again. Every bundle is compiled once, and no rule is explained."""
 
@@ -140,6 +162,10 @@ class Court:
     def again(self, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> tuple[bool | None, str]:
         """Whether the recorded verdict comes out again; None and the reason if that cannot be said."""
         before, members = recorded(entry), judges(entry)
+        if (refusal := _outside_scope(entry)) is not None:
+            if _same(before, refusal, changed=False):
+                return True, ""
+            return False, f"recorded {before.code}, judged again {refusal.code}"
         if not members:
             return None, "no bundle was asked"
         if not _is_input(document):

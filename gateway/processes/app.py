@@ -62,6 +62,7 @@ async def _data(
     from gateway.dataplane.tracing import tracer
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
+    from gateway.identity.api_keys import ApiKeys
     from gateway.identity.credentials import Peppers
     from gateway.identity.principals import Principals
     from gateway.policy.cache import PolicyCache, digests
@@ -115,7 +116,7 @@ async def _data(
         vault = Vault.load(data.keys)
         plane = DataPlane(
             settings,
-            principals=Principals(reader, Peppers.load(data.keys)),
+            principals=Principals([ApiKeys(reader, Peppers.load(data.keys))]),
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
@@ -130,6 +131,7 @@ async def _data(
             measures=measures,
             tracer=traces,
         )
+        stack.callback(background.start("ending the calls of who was revoked", plane.watch.run()).cancel)
         stack.callback(background.start("measuring the load", measures.run(plane.load)).cancel)
 
         async def registry_readable() -> bool:

@@ -6,6 +6,7 @@ the next request on. What an agent was at any time stays known.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -13,8 +14,8 @@ from sqlmodel import Session
 
 from gateway.audit import redaction
 from gateway.errors import GatewayError, did_you_mean
-from gateway.registry import content_keys, names, outbox
-from gateway.registry.changes import add_version, check_free, revoked_agent
+from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, teams
+from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
 from gateway.registry.queries import agent_record, find_agent, find_organization
@@ -41,10 +42,26 @@ class AgentUpdate:
     keep_content: bool | None = None
     retention_days: int | None = None
     redact: Collection[str] | None = None
+    description: str | None = None
+    purpose: str | None = None
+    model_family: str | None = None
+    # The name or id of another agent.
+    parent: str | None = None
+    # 0: never.
+    expires_ns: int | None = None
+    # 0: as often as its organization says.
+    review_days: int | None = None
 
 
 def update_agent(
-    registry: Registry, *, actor: str, organization: str, agent: str, update: AgentUpdate, vault: Vault | None = None
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    agent: str,
+    update: AgentUpdate,
+    vault: Vault | None = None,
+    reason: str = "",
 ) -> AgentRecord | None:
     """Change an agent: a new version of it, for its next request. None if it is like that already.
 
@@ -53,20 +70,22 @@ def update_agent(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
-        if row.status == "revoked":
-            raise revoked_agent(row)
+        if row.status in agent_states.ENDED:
+            raise agent_states.ended(row.name, row.id, row.status)
         before = agent_record(tenant, row)
         _apply(session, tenant, row, update)
+        _apply_register(session, tenant, row, update)
         _apply_content(tenant, row, update, vault)
         if agent_record(tenant, row) == before:
             return None
-        add_version(session, tenant, row, actor, "agent.updated")
+        teams.ensure(session, tenant, row.team, actor)
+        add_version(session, tenant, row, actor, "agent.updated", reason)
         return agent_record(tenant, row)
 
 
 def _apply(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
     if update.name is not None and update.name != row.name:
-        check_free(session, tenant, names.check_name("agent", update.name))
+        agent_versions.check_free(session, tenant, names.check_name("agent", update.name))
         row.name = update.name
     if update.owner is not None:
         row.owner = names.check_text("owner", update.owner)
@@ -86,6 +105,22 @@ def _apply(session: Session, tenant: Organization, row: Agent, update: AgentUpda
     row.capabilities = names.check_capabilities(kept | set(update.add_capabilities))
     labels = {name: value for name, value in row.labels.items() if name not in update.remove_labels}
     row.labels = names.check_labels(labels | dict(update.set_labels))
+
+
+def _apply_register(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
+    """What the register says of an agent and no policy reads."""
+    if update.description is not None:
+        row.description = agent_versions.check_description(update.description)
+    if update.purpose is not None:
+        row.purpose = names.check_text("purpose", update.purpose)
+    if update.model_family is not None:
+        row.model_family = names.check_text("model family", update.model_family)
+    if update.parent is not None:
+        row.parent = agent_versions.parent_of(session, tenant, update.parent, row) if update.parent else None
+    if update.expires_ns is not None:
+        row.expires_ns = agent_versions.check_expiry(update.expires_ns or None, time.time_ns())
+    if update.review_days is not None:
+        row.review_days = agent_versions.check_review_days(update.review_days or None)
 
 
 def _apply_content(tenant: Organization, row: Agent, update: AgentUpdate, vault: Vault | None) -> None:
@@ -116,7 +151,7 @@ def _apply_content(tenant: Organization, row: Agent, update: AgentUpdate, vault:
 def erase_content(registry: Registry, *, actor: str, organization: str, agent: str, vault: Vault) -> AgentRecord:
     """Destroy the key under which an agent's content is kept. If it is still to be kept, a new key begins.
 
-    An agent that is revoked can be named by its id. No row of the log is deleted here.
+    An agent that has ended can be named by its id. No row of the log is deleted here.
     """
     with registry.write() as session:
         tenant = find_organization(session, organization)
@@ -144,24 +179,30 @@ def read_content(registry: Registry, *, actor: str, organization: str, agent: st
 MAX_DAYS = 3650
 
 
-def suspend_agent(registry: Registry, *, actor: str, organization: str, agent: str) -> AgentRecord | None:
+def suspend_agent(
+    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
+) -> AgentRecord | None:
     """Refuse an agent's requests from the next one on, until it is resumed. None if it is suspended already."""
-    return _set_status(registry, actor, organization, agent, "suspended")
+    return _set_status(registry, actor, organization, agent, "suspended", reason)
 
 
-def resume_agent(registry: Registry, *, actor: str, organization: str, agent: str) -> AgentRecord | None:
+def resume_agent(
+    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
+) -> AgentRecord | None:
     """Let a suspended agent go on, with the same keys and bindings. None if it is not suspended."""
-    return _set_status(registry, actor, organization, agent, "active")
+    return _set_status(registry, actor, organization, agent, "active", reason)
 
 
-def _set_status(registry: Registry, actor: str, organization: str, agent: str, status: str) -> AgentRecord | None:
+def _set_status(
+    registry: Registry, actor: str, organization: str, agent: str, status: str, reason: str
+) -> AgentRecord | None:
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
-        if row.status == "revoked":
-            raise revoked_agent(row)
         if row.status == status:
             return None
+        agent_states.check_transition(row.name, row.id, row.status, status)
         row.status = status
-        add_version(session, tenant, row, actor, "agent.suspended" if status == "suspended" else "agent.resumed")
+        what = "agent.suspended" if status == "suspended" else "agent.resumed"
+        add_version(session, tenant, row, actor, what, reason)
         return agent_record(tenant, row)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.audit.intents import Fields
 from gateway.identity.credentials import label
-from gateway.registry.models import Agent, ApiKey, Binding, Upstream, UpstreamRoute, UsageLimit
+from gateway.registry.models import Agent, ApiKey, Binding, Organization, Team, Upstream, UpstreamRoute, UsageLimit
 from gateway.registry.outbox import document
 
 
@@ -23,7 +23,39 @@ def agent(row: Agent) -> Fields:
         "capabilities_json": document(row.capabilities),
         "labels_json": document(row.labels),
         **({"content_json": document(row.content)} if row.content else {}),
+        **_if_any(
+            description=row.description,
+            purpose=row.purpose,
+            model_family=row.model_family,
+            parent=row.parent,
+            expires_ns=None if row.expires_ns is None else str(row.expires_ns),
+            review_days=row.review_days,
+        ),
     }
+
+
+def team(row: Team) -> Fields:
+    return {
+        "team_id": row.id,
+        "team": row.name,
+        "team_version": row.version,
+        "owner": row.owner,
+        **_if_any(description=row.description),
+        "status": row.status,
+    }
+
+
+def organization(row: Organization) -> Fields:
+    return {
+        "organization_id": row.id,
+        **_if_any(review_days=row.review_days),
+        "status": row.status,
+    }
+
+
+def _if_any(**members: str | int | None) -> Fields:
+    """The members that are not empty: many rows have none of them."""
+    return {name: value for name, value in members.items() if value}
 
 
 def key(holder: Agent, row: ApiKey) -> Fields:
@@ -33,6 +65,7 @@ def key(holder: Agent, row: ApiKey) -> Fields:
         "key": row.id,
         "credential": label("agent", row.credential_id),
         "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
+        **({"scope_json": document(row.scope)} if row.scope else {}),
     }
 
 

@@ -4,8 +4,8 @@ Each function is one transaction: the change, its history and its audit entry in
 not at all, and the triggers bump the epoch with them. When a function returns, the change is in force for the next
 request in every worker. Its entry reaches the audit log by `outbox.drain`, which callers run afterwards.
 
-`actor` says who does it: `local:<uid>` for the command line. Changes of agents that exist are in `agent_updates.py`,
-those of policies in `activations.py`.
+`actor` says who does it: `local:<uid>` for the command line. `reason` says why, if somebody said. Changes of agents
+that exist are in `agent_updates.py`, those of teams in `teams.py`, those of policies in `activations.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlmodel import Session, select
 
@@ -20,10 +21,12 @@ from gateway.audit.intents import Fields
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials
+from gateway.identity.key_scope import KeyScope
+from gateway.registry import agent_states, agent_versions, names, outbox, teams
 from gateway.registry import change_entries as entries
-from gateway.registry import names, outbox
+from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
-from gateway.registry.models import EFFECTS, Agent, AgentVersion, ApiKey, Binding, Organization, Upstream
+from gateway.registry.models import EFFECTS, Agent, ApiKey, Binding, Organization, OrganizationVersion, Upstream
 from gateway.registry.queries import (
     agent_record,
     binding_record,
@@ -63,7 +66,7 @@ _MEANING = {
 }
 
 
-def create_organization(registry: Registry, *, actor: str, name: str) -> str:
+def create_organization(registry: Registry, *, actor: str, name: str, reason: str = "") -> str:
     """A new tenant; returns its id."""
     names.check_organization(name)
     with registry.write() as session:
@@ -71,8 +74,27 @@ def create_organization(registry: Registry, *, actor: str, name: str) -> str:
             raise _taken("organization", name)
         row = Organization(id=new_id("org"), name=name, created_ns=time.time_ns())
         session.add(row)
-        _record(session, row, actor, "organization.created", {"organization_id": row.id})
+        remember_organization(session, row, actor, "organization.created", reason, row.created_ns)
         return row.id
+
+
+def remember_organization(
+    session: Session, row: Organization, actor: str, what: str, reason: str, since_ns: int
+) -> None:
+    """Add the version that `row` now is to the history, with its entry."""
+    session.flush()  # the organization's row first: the history refers to it
+    session.add(
+        OrganizationVersion(
+            organization_id=row.id,
+            version=row.version,
+            status=row.status,
+            review_days=row.review_days,
+            actor=actor,
+            reason=reason,
+            since_ns=since_ns,
+        )
+    )
+    _record(session, row, actor, what, entries.organization(row), reason)
 
 
 def register_agent(
@@ -86,8 +108,18 @@ def register_agent(
     environment: str = "",
     capabilities: Iterable[str] = (),
     labels: Mapping[str, str] | None = None,
+    description: str = "",
+    purpose: str = "",
+    model_family: str = "",
+    parent: str | None = None,
+    expires_ns: int | None = None,
+    review_days: int | None = None,
+    reason: str = "",
 ) -> AgentRecord:
-    """A new agent at version 1. It has no key and no binding, so it can do nothing yet."""
+    """A new agent at version 1. It has no key and no binding, so it can do nothing yet.
+
+    A team that has no row yet gets one. `parent` is the name or id of another agent.
+    """
     names.check_name("agent", name)
     if team:
         names.check_name("team", team)
@@ -107,28 +139,48 @@ def register_agent(
             capabilities=names.check_capabilities(capabilities),
             labels=names.check_labels(labels or {}),
             status="active",
+            description=agent_versions.check_description(description),
+            purpose=names.check_text("purpose", purpose),
+            model_family=names.check_text("model family", model_family),
+            parent=None if parent is None else agent_versions.parent_of(session, tenant, parent),
+            expires_ns=agent_versions.check_expiry(expires_ns, now),
+            review_days=agent_versions.check_review_days(review_days),
             created_ns=now,
             updated_ns=now,
         )
-        check_free(session, tenant, name)
+        agent_versions.check_free(session, tenant, name)
+        teams.ensure(session, tenant, team, actor)
         session.add(row)
-        _remember(session, row, actor)
-        _record(session, tenant, actor, "agent.registered", entries.agent(row))
+        agent_versions.remember(session, tenant, row, actor, "agent.registered", reason)
         return agent_record(tenant, row)
 
 
-def revoke_agent(registry: Registry, *, actor: str, organization: str, agent: str) -> AgentRecord | None:
+def revoke_agent(
+    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
+) -> AgentRecord | None:
     """End an agent and all its keys, for good. None if it was revoked already; then nothing changes."""
+    return _end(registry, actor, organization, agent, "revoked", reason)
+
+
+def retire_agent(
+    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
+) -> AgentRecord | None:
+    """End an agent whose work is done, and all its keys, for good. None if it was retired already."""
+    return _end(registry, actor, organization, agent, "retired", reason)
+
+
+def _end(registry: Registry, actor: str, organization: str, agent: str, status: str, reason: str) -> AgentRecord | None:
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
-        if row.status == "revoked":
+        if row.status == status:
             return None
+        agent_states.check_transition(row.name, row.id, row.status, status)
         now = time.time_ns()
         for key in live_keys(session, row, now):
             key.revoked_ns = now
-        row.status = "revoked"
-        add_version(session, tenant, row, actor, "agent.revoked")
+        row.status = status
+        add_version(session, tenant, row, actor, f"agent.{status}", reason)
         return agent_record(tenant, row)
 
 
@@ -140,13 +192,15 @@ def create_key(
     organization: str,
     agent: str,
     lifetime_ns: int | None = None,
+    reason: str = "",
+    scope: KeyScope | None = None,
 ) -> NewKey:
-    """A key for an agent. What is returned is the only copy of its text."""
+    """A key for an agent, or for a part of what it may do. What is returned is the only copy of its text."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         holder = find_agent(session, tenant, agent)
-        if holder.status == "revoked":
-            raise revoked_agent(holder)
+        if holder.status in agent_states.ENDED:
+            raise agent_states.ended(holder.name, holder.id, holder.status)
         now = time.time_ns()
         live = live_keys(session, holder, now)
         if len(live) >= MAX_LIVE_KEYS:
@@ -157,22 +211,15 @@ def create_key(
                 hint=f"revoke one first: `gateway keys revoke {live[0].id}`",
             )
         made = credentials.generate("agent")
-        row = ApiKey(
-            id=new_id("key"),
-            organization_id=tenant.id,
-            agent_id=holder.id,
-            credential_id=made.credential.id,
-            digest=credentials.digest(made.credential, peppers.current),
-            pepper=peppers.newest,
-            created_ns=now,
-            expires_ns=None if lifetime_ns is None else now + lifetime_ns,
+        row = new_key(
+            made.credential, peppers, holder, now, lifetime_ns, None if scope is None else scope.document(), actor
         )
         session.add(row)
-        _record(session, tenant, actor, "key.created", entries.key(holder, row))
+        _record(session, tenant, actor, "key.created", entries.key(holder, row), reason)
         return NewKey(record=key_record(tenant, holder, row), text=made.text)
 
 
-def revoke_key(registry: Registry, *, actor: str, organization: str, key: str) -> KeyRecord | None:
+def revoke_key(registry: Registry, *, actor: str, organization: str, key: str, reason: str = "") -> KeyRecord | None:
     """End one key, named by id or by the beginning of its text. None if it was revoked already."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
@@ -181,7 +228,7 @@ def revoke_key(registry: Registry, *, actor: str, organization: str, key: str) -
             return None
         row.revoked_ns = time.time_ns()
         holder = find_agent(session, tenant, row.agent_id)
-        _record(session, tenant, actor, "key.revoked", entries.key(holder, row))
+        _record(session, tenant, actor, "key.revoked", entries.key(holder, row), reason)
         return key_record(tenant, holder, row)
 
 
@@ -198,6 +245,7 @@ def bind(
     without_members: bool = False,
     other_effect: bool = False,
     shadow: bool = False,
+    reason: str = "",
 ) -> BindingRecord:
     """Let a bundle judge a subject, from the next request on. `subject` is an agent, a team, or the organization.
 
@@ -212,9 +260,7 @@ def bind(
         tenant = find_organization(session, organization)
         stored, agent_name = subject_of(session, tenant, kind, subject)
         revision = find_bundle(session, bundle, pinned)
-        members = live_members(session, tenant, kind, stored)
-        if not members and not without_members:
-            raise nobody(session, tenant, kind, subject)
+        members = members_of(session, tenant, kind, subject, stored, actor, without_members=without_members)
         commit = revision.revision if pinned is not None else None
         now = time.time_ns()
         before = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
@@ -245,9 +291,11 @@ def bind(
             shadow=shadow,
             pinned=commit,
             created_ns=now,
+            actor=actor,
+            reason=reason or None,
         )
         session.add(row)
-        _record(session, tenant, actor, "binding.created", entries.binding(row, replaced=before))
+        _record(session, tenant, actor, "binding.created", entries.binding(row, replaced=before), reason)
         return dataclasses.replace(binding_record(tenant, row, agent_name), agents=[each.name for each in members])
 
 
@@ -260,6 +308,7 @@ def unbind(
     subject: str,
     bundle: str,
     shadow: bool = False,
+    reason: str = "",
 ) -> BindingRecord:
     """End a binding. For a guard this takes a protection away, for a grant a permission, for a shadow nothing."""
     with registry.write() as session:
@@ -275,7 +324,7 @@ def unbind(
                 hint=did_you_mean(bundle, bound, "type `gateway bindings list` to see the bindings"),
             )
         row.removed_ns = time.time_ns()
-        _record(session, tenant, actor, "binding.removed", entries.binding(row))
+        _record(session, tenant, actor, "binding.removed", entries.binding(row), reason)
         return binding_record(tenant, row, agent_name)
 
 
@@ -294,6 +343,7 @@ def add_upstream(
     replace: bool = False,
     specification: str | None = None,
     headers: Mapping[str, str] | None = None,
+    reason: str = "",
 ) -> UpstreamRecord:
     """A destination with its secret, sealed; `replace` gives an existing one another secret, URL and all the rest.
 
@@ -342,11 +392,13 @@ def add_upstream(
         place = Place(tenant.name, provider, row.id, row.version)
         row.secret = None if secret is None else vault.seal(secret, place)
         session.add(row)
-        _record(session, tenant, actor, what, entries.upstream(row))
+        _record(session, tenant, actor, what, entries.upstream(row), reason)
         return upstream_record(tenant, row)
 
 
-def remove_upstream(registry: Registry, *, actor: str, organization: str, name: str) -> UpstreamRecord:
+def remove_upstream(
+    registry: Registry, *, actor: str, organization: str, name: str, reason: str = ""
+) -> UpstreamRecord:
     """Delete a destination and its sealed secret. It leaves its routes; no other becomes the default by itself."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
@@ -363,18 +415,11 @@ def remove_upstream(registry: Registry, *, actor: str, organization: str, name: 
         removed = upstream_record(tenant, row)
         leave_routes(session, tenant, row, actor)
         session.delete(row)
-        _record(session, tenant, actor, "upstream.removed", entries.upstream(row))
+        _record(session, tenant, actor, "upstream.removed", entries.upstream(row), reason)
         return removed
 
 
 # --- within one transaction -------------------------------------------------------------------------------------------
-
-
-def check_free(session: Session, tenant: Organization, name: str) -> None:
-    """Raise unless an agent may be called this."""
-    mine = select(Agent).where(Agent.organization_id == tenant.id, Agent.name == name, Agent.status != "revoked")
-    if session.exec(mine).first() is not None:
-        raise _taken("agent", name, "choose another name, or revoke that agent first")
 
 
 def subject_of(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> tuple[str, str | None]:
@@ -383,6 +428,30 @@ def subject_of(session: Session, tenant: Organization, kind: SubjectKind, subjec
         agent = find_agent(session, tenant, subject)
         return agent.id, agent.name
     return (tenant.id if kind == "organization" else names.check_name("team", subject)), None
+
+
+def members_of(
+    session: Session,
+    tenant: Organization,
+    kind: SubjectKind,
+    subject: str,
+    stored: str,
+    actor: str,
+    *,
+    without_members: bool,
+) -> list[Agent]:
+    """The agents that something bound to a subject applies to.
+
+    If there are none, the subject may be a mistyped name. That is accepted if the caller says so, or if it is a team
+    that has a row; a team that has none yet gets one.
+    """
+    members = live_members(session, tenant, kind, stored)
+    known = kind == "team" and subject in team_names(session, tenant)
+    if not members and not without_members and not known:
+        raise nobody(session, tenant, kind, subject)
+    if kind == "team":
+        teams.ensure(session, tenant, subject, actor)
+    return members
 
 
 def nobody(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> GatewayError:
@@ -396,48 +465,37 @@ def nobody(session: Session, tenant: Organization, kind: SubjectKind, subject: s
     if kind == "organization":
         message = f"organization `{tenant.name}` has no agent"
         return GatewayError("nobody_in_organization", message, subject=subject, hint=create)
-    return GatewayError("agent_revoked", f"agent `{subject}` is revoked", subject=subject)
-
-
-def revoked_agent(row: Agent) -> GatewayError:
-    """The error for a change that only a living agent can have."""
-    hint = "a revoked agent cannot come back: register another one, which may have the same name"
-    return GatewayError("agent_revoked", f"agent `{row.name}` is revoked", subject=row.id, hint=hint)
-
-
-def add_version(session: Session, tenant: Organization, row: Agent, actor: str, what: str) -> None:
-    """The agent as `row` has it now becomes its next version, with its entry."""
-    row.version += 1
-    row.updated_ns = time.time_ns()
-    _remember(session, row, actor)
-    _record(session, tenant, actor, what, entries.agent(row))
-
-
-def _remember(session: Session, row: Agent, actor: str) -> None:
-    """Add the version that `row` now is to the history."""
-    session.flush()  # the agent's row first: the history refers to it
-    session.add(
-        AgentVersion(
-            agent_id=row.id,
-            version=row.version,
-            organization_id=row.organization_id,
-            name=row.name,
-            owner=row.owner,
-            team=row.team,
-            environment=row.environment,
-            capabilities=row.capabilities,
-            labels=row.labels,
-            status=row.status,
-            content=row.content,
-            actor=actor,
-            since_ns=row.updated_ns,
-        )
-    )
-
-
-def _record(session: Session, tenant: Organization, actor: str, what: str, fields: Fields) -> None:
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
+    row = find_agent(session, tenant, subject)
+    return agent_states.ended(row.name, row.id, row.status)
 
 
 def _taken(what: str, name: str, hint: str = "choose another name") -> GatewayError:
     return GatewayError(f"{what}_exists", f"{what} `{name}` exists already", subject=name, hint=hint)
+
+
+def new_key(
+    credential: credentials.Credential,
+    peppers: credentials.Peppers,
+    holder: Agent,
+    now_ns: int,
+    lifetime_ns: int | None,
+    scope: dict[str, Any] | None,
+    actor: str | None = None,
+) -> ApiKey:
+    """The row of a key that was just made."""
+    return ApiKey(
+        id=new_id("key"),
+        organization_id=holder.organization_id,
+        agent_id=holder.id,
+        credential_id=credential.id,
+        digest=credentials.digest(credential, peppers.current),
+        pepper=peppers.newest,
+        created_ns=now_ns,
+        expires_ns=None if lifetime_ns is None else now_ns + lifetime_ns,
+        scope=scope,
+        actor=actor,
+    )
+
+
+def _record(session: Session, tenant: Organization, actor: str, what: str, fields: Fields, reason: str = "") -> None:
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)

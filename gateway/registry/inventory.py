@@ -18,7 +18,7 @@ from gateway.registry.vault import Place, Vault
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """An agent that is not revoked: how many keys of it work, and whether any grant applies to it."""
+    """An agent that has not ended: how many keys of it work, and whether any grant applies to it."""
 
     name: str
     status: str

@@ -2,10 +2,11 @@
 
 The command line and the control process use them; data workers do not. There are three sorts:
 
-- what has authority (`organization`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`, `upstream_route`,
-  `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so that all caches of
-  it are read again;
-- what never changes once written (`agent_version`, `bundle`, `activation`, `activation_bundle`): history and content;
+- what has authority (`organization`, `team`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`,
+  `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so
+  that all caches of it are read again;
+- what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
+  `activation_bundle`): history and content;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
 Tables that change without changing authority (last used, nonces) do not belong here but into `runtime.db`. Rows of an
@@ -20,9 +21,12 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyConstraint, Index, LargeBinary, false, text
 from sqlmodel import Field, SQLModel
 
+from gateway.registry.agent_states import ENDED, STATES
+
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
-AGENT_STATES = ("active", "suspended", "revoked")
+
+_NOT_ENDED = f"status NOT IN {ENDED}"
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
@@ -44,20 +48,73 @@ class Deployment(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
 
 
+def _text() -> Any:
+    """A text that rows of older registries have, too: empty."""
+    return Field(default="", sa_column_kwargs={"server_default": ""})
+
+
 class Organization(SQLModel, table=True):
     """A tenant. Its name is fixed as well: bindings, logs and policies refer to it."""
 
     id: str = Field(primary_key=True)
     name: str = Field(unique=True)
     created_ns: int = Field(sa_type=BigInteger)
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    # Within how many days the owner of each agent must confirm it. None if nobody has to.
+    review_days: int | None = None
+
+
+class OrganizationVersion(SQLModel, table=True):
+    """What an organization was from `since_ns` until its next version. Written once, never changed."""
+
+    __tablename__ = "organization_version"
+    organization_id: str = Field(primary_key=True, foreign_key="organization.id")
+    version: int = Field(primary_key=True)
+    status: str
+    review_days: int | None = None
+    actor: str
+    reason: str
+    since_ns: int = Field(sa_type=BigInteger)
+
+
+class Team(SQLModel, table=True):
+    """A team as it is now. Agents, bindings and limits refer to it by its name, which is fixed."""
+
+    __table_args__ = (Index("team_name", "organization_id", "name", unique=True),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    owner: str
+    description: str
+    status: str = "active"
+    version: int
+    created_ns: int = Field(sa_type=BigInteger)
+    updated_ns: int = Field(sa_type=BigInteger)
+
+
+class TeamVersion(SQLModel, table=True):
+    """What a team was from `since_ns` until its next version. Written once, never changed."""
+
+    __tablename__ = "team_version"
+    team_id: str = Field(primary_key=True, foreign_key="team.id")
+    version: int = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    owner: str
+    description: str
+    status: str
+    actor: str
+    reason: str
+    since_ns: int = Field(sa_type=BigInteger)
 
 
 class Agent(SQLModel, table=True):
-    """An agent as it is now. A revoked one stays, and its name becomes free."""
+    """An agent as it is now. One that is revoked or retired stays, and its name becomes free."""
 
     __table_args__ = (
-        _one_of("status", AGENT_STATES),
-        _live("agent_live_name", "organization_id", "name", where="status <> 'revoked'"),
+        _one_of("status", STATES),
+        _live("agent_live_name", "organization_id", "name", where=_NOT_ENDED),
     )
     id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.id")
@@ -73,6 +130,16 @@ class Agent(SQLModel, table=True):
     content: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     # Sealed (`content_keys.py`); None if there is no kept content.
     content_key: bytes | None = Field(default=None, sa_type=LargeBinary)
+    description: str = _text()
+    purpose: str = _text()
+    model_family: str = _text()
+    # The id of the agent that it works for or was made by.
+    parent: str | None = None
+    # From then on it is refused, whatever its status.
+    expires_ns: int | None = Field(default=None, sa_type=BigInteger)
+    # Within how many days its owner must confirm it, if not as often as the organization says; and when it was.
+    review_days: int | None = None
+    reviewed_ns: int | None = Field(default=None, sa_type=BigInteger)
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
 
@@ -92,12 +159,24 @@ class AgentVersion(SQLModel, table=True):
     labels: dict[str, str] = Field(sa_type=JSON)
     status: str
     content: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    description: str = _text()
+    purpose: str = _text()
+    model_family: str = _text()
+    parent: str | None = None
+    expires_ns: int | None = Field(default=None, sa_type=BigInteger)
+    review_days: int | None = None
+    reviewed_ns: int | None = Field(default=None, sa_type=BigInteger)
     actor: str
+    reason: str = _text()
     since_ns: int = Field(sa_type=BigInteger)
 
 
 class ApiKey(SQLModel, table=True):
-    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it."""
+    """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it.
+
+    `scope` is what it is for (`gateway/identity/key_scope.py`); None for all that its agent may do. `replaced_by` is
+    the key that a rotation made in its place.
+    """
 
     __tablename__ = "api_key"
     __table_args__ = (Index("api_key_agent", "agent_id"),)
@@ -110,6 +189,10 @@ class ApiKey(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    scope: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    replaced_by: str | None = None
+    # Who created it; None in rows of older registries.
+    actor: str | None = None
 
 
 class Binding(SQLModel, table=True):
@@ -138,6 +221,9 @@ class Binding(SQLModel, table=True):
     pinned: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+    # Who made it, and why; None in rows of older registries.
+    actor: str | None = None
+    reason: str | None = None
 
 
 class UsageLimit(SQLModel, table=True):
@@ -169,6 +255,8 @@ class UsageLimit(SQLModel, table=True):
     reason: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+    # Who set it so; None in rows of older registries.
+    actor: str | None = None
 
 
 class Upstream(SQLModel, table=True):

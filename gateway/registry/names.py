@@ -94,10 +94,10 @@ def check_organization(text: str) -> str:
     return check_name("organization", text)
 
 
-def check_text(what: str, text: str) -> str:
+def check_text(what: str, text: str, limit: int = _MAX_TEXT) -> str:
     """`text`, if it is one short line, possibly empty."""
-    if len(text) > _MAX_TEXT or not text.isprintable():
-        raise _bad(what, f"{what} `{_shown(text)}` is not acceptable", f"one line of at most {_MAX_TEXT} characters")
+    if len(text) > limit or not text.isprintable():
+        raise _bad(what, f"{what} `{_shown(text)}` is not acceptable", f"one line of at most {limit} characters")
     return text
 
 

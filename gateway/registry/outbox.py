@@ -20,6 +20,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, Activated, Changed, Fields, Intent
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
+from gateway.registry import names
 from gateway.registry.database import Registry
 from gateway.registry.models import Epoch, Outbox
 
@@ -36,8 +37,10 @@ class Log(Protocol):
         """
 
 
-def add_change(session: Session, *, organization: str, actor: str, what: str, fields: Fields) -> None:
+def add_change(session: Session, *, organization: str, actor: str, what: str, fields: Fields, reason: str = "") -> None:
     """Put a change's entry beside the change. Call last: it records the epoch that the transaction ends with."""
+    if reason:
+        fields = {**fields, "reason": names.check_text("reason", reason)}
     _add(session, "change", new_id("chg"), organization, {"actor": actor, "what": what, "fields": dict(fields)})
 
 

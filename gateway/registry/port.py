@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
 
-REVISION = "0009"
+REVISION = "0011"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.credentials import label, public_part
+from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
     Activation,
@@ -29,12 +30,14 @@ from gateway.registry.models import (
     Deployment,
     Epoch,
     Organization,
+    Team,
     Upstream,
     UpstreamRoute,
 )
 from gateway.registry.records import (
     ActivationRecord,
     AgentRecord,
+    AgentVersionRecord,
     BindingRecord,
     BundleRecord,
     Effect,
@@ -64,9 +67,9 @@ def find_agent(session: Session, organization: Organization, reference: str) -> 
     """The agent of this name or id. A name means the live agent that has it, or else the one that had it last."""
     mine = select(Agent).where(Agent.organization_id == organization.id)
     named = mine.where(or_(col(Agent.name) == reference, col(Agent.id) == reference))
-    found = session.exec(named.order_by(col(Agent.status) == "revoked", col(Agent.id).desc())).first()
+    found = session.exec(named.order_by(col(Agent.status).in_(ENDED), col(Agent.id).desc())).first()
     if found is None:
-        living = select(Agent.name).where(Agent.organization_id == organization.id, Agent.status != "revoked")
+        living = select(Agent.name).where(Agent.organization_id == organization.id, col(Agent.status).not_in(ENDED))
         names = session.exec(living.order_by(col(Agent.id).desc()).limit(_LISTED)).all()
         raise _unknown("agent", reference, _suggestion(reference, names, "agents"))
     return found
@@ -117,7 +120,7 @@ def find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
 def needed_bundles(session: Session) -> dict[str, str]:
     """Every bundle that must be in force, with a subject that is bound to it, as commands name it.
 
-    A pinned binding brings its own revision, and a revoked agent needs nothing.
+    A pinned binding brings its own revision, and an agent that has ended needs nothing.
     """
     found = {}
     owned = select(Binding, Organization.name, Agent.name).select_from(Binding)
@@ -125,7 +128,7 @@ def needed_bundles(session: Session) -> dict[str, str]:
     rows = joined.outerjoin(Agent, col(Agent.id) == Binding.subject).where(
         col(Binding.removed_ns).is_(None),
         col(Binding.pinned).is_(None),
-        or_(col(Binding.subject_kind) != "agent", col(Agent.status) != "revoked"),
+        or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)),
     )
     for binding, organization, agent in session.exec(rows.order_by(col(Binding.id).desc())):
         names = {"agent": agent, "team": f"team:{binding.subject}", "organization": f"org:{organization}"}
@@ -153,17 +156,15 @@ def upstream_names(session: Session, organization: Organization) -> list[str]:
 
 
 def live_members(session: Session, organization: Organization, kind: SubjectKind, subject: str) -> list[Agent]:
-    """The agents that are not revoked and that a binding of this subject, as stored, applies to; by name."""
-    mine = select(Agent).where(Agent.organization_id == organization.id, Agent.status != "revoked")
+    """The agents that have not ended and that a binding of this subject, as stored, applies to; by name."""
+    mine = select(Agent).where(Agent.organization_id == organization.id, col(Agent.status).not_in(ENDED))
     if kind != "organization":
         mine = mine.where((Agent.id if kind == "agent" else Agent.team) == subject)
     return list(session.exec(mine.order_by(Agent.name)))
 
 
 def team_names(session: Session, organization: Organization) -> list[str]:
-    """The teams that at least one agent is in which is not revoked."""
-    mine = select(Agent.team).where(Agent.organization_id == organization.id, Agent.status != "revoked")
-    return list(session.exec(mine.where(Agent.team != "").distinct().order_by(Agent.team)))
+    return list(session.exec(select(Team.name).where(Team.organization_id == organization.id).order_by(Team.name)))
 
 
 def live_keys(session: Session, agent: Agent, now_ns: int) -> list[ApiKey]:
@@ -226,7 +227,7 @@ def organizations(registry: Registry) -> list[str]:
 
 
 def agents(registry: Registry, organization: str) -> list[AgentRecord]:
-    """Every agent, revoked ones too, by name."""
+    """Every agent, also those that have ended, by name."""
     with registry.read() as session:
         owner = find_organization(session, organization)
         mine = select(Agent).where(Agent.organization_id == owner.id).order_by(Agent.name, Agent.id)
@@ -247,7 +248,7 @@ def agent(registry: Registry, organization: str, reference: str, at_ns: int | No
         return _version_record(owner, version)
 
 
-def agent_versions(registry: Registry, organization: str, reference: str) -> list[AgentRecord]:
+def agent_versions(registry: Registry, organization: str, reference: str) -> list[AgentVersionRecord]:
     """All versions of an agent, oldest first."""
     with registry.read() as session:
         owner = find_organization(session, organization)
@@ -275,7 +276,7 @@ def bindings(
 ) -> list[BindingRecord]:
     """The bindings in force, oldest first: all of an organization, or those that apply to one agent; now or then.
 
-    Now, those of revoked agents are left out, and each names the agents that it applies to.
+    Now, those of agents that have ended are left out, and each names the agents that it applies to.
     """
     with registry.read() as session:
         owner = find_organization(session, organization)
@@ -283,13 +284,13 @@ def bindings(
         mine = named.where(Binding.organization_id == owner.id)
         if at_ns is None:
             mine = mine.where(col(Binding.removed_ns).is_(None))
-            mine = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status) != "revoked"))
+            mine = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)))
         else:
             not_removed = or_(col(Binding.removed_ns).is_(None), col(Binding.removed_ns) > at_ns)
             mine = mine.where(Binding.created_ns <= at_ns, not_removed)
         if agent_reference is not None:
             found = find_agent(session, owner, agent_reference)
-            if at_ns is None and found.status == "revoked":
+            if at_ns is None and found.status in ENDED:
                 return []
             # No team is named like an id, so a subject cannot be taken for one of another kind.
             subjects = [found.id, owner.id] + ([found.team] if found.team else [])
@@ -303,7 +304,7 @@ def bindings_in_force(session: Session, owner: Organization) -> list[BindingReco
     """All bindings of an organization as `bindings` tells them, inside a caller's session."""
     named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
     mine = named.where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
-    living = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status) != "revoked"))
+    living = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)))
     rows = session.exec(living.order_by(Binding.id)).all()
     return _with_members(session, owner, [binding_record(owner, row, name) for row, name in rows])
 
@@ -330,37 +331,40 @@ def activation(registry: Registry) -> ActivationRecord | None:
 
 
 def agent_record(organization: Organization, row: Agent) -> AgentRecord:
-    return AgentRecord(
-        id=row.id,
-        organization=organization.name,
-        name=row.name,
-        version=row.version,
-        status=row.status,
-        owner=row.owner,
-        team=row.team,
-        environment=row.environment,
-        capabilities=row.capabilities,
-        labels=row.labels,
-        since_ns=row.updated_ns,
-        content=row.content,
-    )
+    return AgentRecord(id=row.id, since_ns=row.updated_ns, **_members(organization, row))
 
 
-def _version_record(organization: Organization, row: AgentVersion) -> AgentRecord:
-    return AgentRecord(
+def _version_record(organization: Organization, row: AgentVersion) -> AgentVersionRecord:
+    return AgentVersionRecord(
         id=row.agent_id,
-        organization=organization.name,
-        name=row.name,
-        version=row.version,
-        status=row.status,
-        owner=row.owner,
-        team=row.team,
-        environment=row.environment,
-        capabilities=row.capabilities,
-        labels=row.labels,
         since_ns=row.since_ns,
-        content=row.content,
+        actor=row.actor,
+        reason=row.reason,
+        **_members(organization, row),
     )
+
+
+def _members(organization: Organization, row: Agent | AgentVersion) -> dict[str, Any]:
+    """What an agent and each of its versions have in common."""
+    return {
+        "organization": organization.name,
+        "name": row.name,
+        "version": row.version,
+        "status": row.status,
+        "owner": row.owner,
+        "team": row.team,
+        "environment": row.environment,
+        "capabilities": row.capabilities,
+        "labels": row.labels,
+        "content": row.content,
+        "description": row.description,
+        "purpose": row.purpose,
+        "model_family": row.model_family,
+        "parent": row.parent,
+        "expires_ns": row.expires_ns,
+        "review_days": row.review_days,
+        "reviewed_ns": row.reviewed_ns,
+    }
 
 
 def _with_members(session: Session, owner: Organization, records: list[BindingRecord]) -> list[BindingRecord]:
@@ -385,6 +389,9 @@ def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRec
         created_ns=row.created_ns,
         expires_ns=row.expires_ns,
         revoked_ns=row.revoked_ns,
+        scope=row.scope,
+        replaced_by=row.replaced_by,
+        actor=row.actor,
     )
 
 
@@ -401,6 +408,8 @@ def binding_record(organization: Organization, row: Binding, agent_name: str | N
         pinned=row.pinned,
         created_ns=row.created_ns,
         shadow=row.shadow,
+        actor=row.actor,
+        reason=row.reason,
     )
 
 

@@ -8,26 +8,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gateway.registry.agent_states import ENDED
+
 SubjectKind = Literal["agent", "team", "organization"]
 Effect = Literal["grant", "guard"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationRecord:
-    """A tenant, with the number of its agents that are not revoked."""
+    """A tenant, with the number of its agents that have not ended."""
 
     id: str
     name: str
+    status: str
+    # Within how many days the owner of each agent must confirm it.
+    review_days: int | None
     agents: int
     created_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamRecord:
-    """A team: the agents that name it and are not revoked, and the bundles bound to it."""
+    """A team: the agents that name it and have not ended, and the bundles bound to it."""
 
+    id: str
     name: str
     organization: str
+    status: str
+    owner: str
+    description: str
+    version: int
+    created_ns: int
     agents: list[str]
     bundles: list[str]
 
@@ -49,11 +60,39 @@ class AgentRecord:
     since_ns: int
     # `days` and `redact`, if its content is kept.
     content: dict[str, Any] | None = None
+    description: str = ""
+    purpose: str = ""
+    model_family: str = ""
+    # The id of the agent that it works for or was made by.
+    parent: str | None = None
+    expires_ns: int | None = None
+    # Within how many days its owner must confirm it, if not as often as the organization says; and when it was.
+    review_days: int | None = None
+    reviewed_ns: int | None = None
+
+    def expired(self, now_ns: int) -> bool:
+        return self.expires_ns is not None and self.expires_ns <= now_ns
+
+    def state(self, now_ns: int) -> str:
+        """Its status as people see it: an agent that could do something, but has expired, cannot."""
+        return "expired" if self.status not in ENDED and self.expired(now_ns) else self.status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentVersionRecord(AgentRecord):
+    """A version of an agent, with who made it and why; `reason` is empty if nobody said."""
+
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key without its secret. `key_id` is the public part of its text."""
+    """A key without its secret. `key_id` is the public part of its text.
+
+    `scope` has the parts that restrict it (`actions`, `models`, `networks`); None if it is for all that its agent may
+    do. `replaced_by` is the id of the key that a rotation made in its place.
+    """
 
     id: str
     key_id: str
@@ -63,11 +102,21 @@ class KeyRecord:
     created_ns: int
     expires_ns: int | None
     revoked_ns: int | None
+    scope: dict[str, list[str]] | None = None
+    replaced_by: str | None = None
+    # Who created it; None if that was before this was kept beside the log.
+    actor: str | None = None
 
     def status(self, now_ns: int) -> str:
+        """`active`, `retiring` (it works until it expires, and another has taken its place), `expired` or `revoked`."""
         if self.revoked_ns is not None and self.revoked_ns <= now_ns:
             return "revoked"
-        return "expired" if self.expires_ns is not None and self.expires_ns <= now_ns else "active"
+        if self.expires_ns is not None and self.expires_ns <= now_ns:
+            return "expired"
+        return "active" if self.replaced_by is None else "retiring"
+
+    def works(self, now_ns: int) -> bool:
+        return self.status(now_ns) in ("active", "retiring")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +131,7 @@ class NewKey:
 class BindingRecord:
     """`subject` is a name (of an agent, a team or the organization itself), `pinned` a commit.
 
-    `agents` are the names of those it applies to now, without revoked ones; empty in what is told of an earlier time.
+    `agents` are the names of those it applies to now and that have not ended; empty in what is told of an earlier time.
     """
 
     id: str
@@ -95,6 +144,9 @@ class BindingRecord:
     created_ns: int
     # It is asked and recorded, and does not count.
     shadow: bool = False
+    # Who made it, and why; None if that was before this was kept beside the log.
+    actor: str | None = None
+    reason: str | None = None
     agents: list[str] = field(default_factory=list)
 
     @property
@@ -123,6 +175,8 @@ class LimitRecord:
     raised_until_ns: int | None
     reason: str | None
     created_ns: int
+    # Who set it so; None if that was before this was kept beside the log.
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ def set_route(
     name: str,
     members: Sequence[NewMember],
     default: bool | None = None,
+    reason: str = "",
 ) -> RouteRecord:
     """Make a route, or give an existing one other members. `default` None leaves that as it is."""
     names.check_served("route", name)
@@ -86,11 +87,12 @@ def set_route(
         row.version, row.updated_ns = row.version + 1, now
         session.add(row)
         record = route_record(session, tenant, row)
-        outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=entries.route(row))
+        fields = entries.route(row)
+        outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
         return record
 
 
-def remove_route(registry: Registry, *, actor: str, organization: str, name: str) -> RouteRecord:
+def remove_route(registry: Registry, *, actor: str, organization: str, name: str, reason: str = "") -> RouteRecord:
     """Delete a route. Its upstreams stay."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
@@ -99,8 +101,8 @@ def remove_route(registry: Registry, *, actor: str, organization: str, name: str
             raise unknown_route(session, tenant, name)
         record = route_record(session, tenant, row)
         session.delete(row)
-        fields = entries.route(row)
-        outbox.add_change(session, organization=tenant.name, actor=actor, what="route.removed", fields=fields)
+        fields, what = entries.route(row), "route.removed"
+        outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
         return record
 
 

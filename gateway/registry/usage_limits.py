@@ -17,10 +17,11 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
-from gateway.registry.changes import nobody, subject_of
+from gateway.registry.agent_states import ENDED
+from gateway.registry.changes import members_of, subject_of
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, UsageLimit
-from gateway.registry.queries import find_organization, find_upstream, live_members, upstream_names
+from gateway.registry.queries import find_organization, find_upstream, upstream_names
 from gateway.registry.records import LimitRecord, SubjectKind
 from gateway.usage.limits import LIMITS, MAX_LIMIT
 
@@ -59,6 +60,7 @@ def set_limit(
     value: int,
     part: Part = ALL,
     without_members: bool = False,
+    reason: str = "",
 ) -> LimitRecord:
     """Set a limit, or give it another value; a raise stays until its time has come.
 
@@ -69,8 +71,7 @@ def set_limit(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         stored, agent_name = subject_of(session, tenant, kind, subject)
-        if not live_members(session, tenant, kind, stored) and not without_members:
-            raise nobody(session, tenant, kind, subject)
+        members_of(session, tenant, kind, subject, stored, actor, without_members=without_members)
         if part.upstream and find_upstream(session, tenant, part.upstream) is None:
             hint = did_you_mean(
                 part.upstream, upstream_names(session, tenant), "type `gateway upstreams list` to see the upstreams"
@@ -82,10 +83,10 @@ def set_limit(
             raise GatewayError("too_many_limits", f"{kind} `{subject}` has {MAX_LIMITS} limits already")
         if before is not None and before.value == value:
             raise GatewayError("limit_exists", f"`{name}` of {kind} `{subject}` is {value} already", subject=before.id)
-        row = _row(tenant, kind, stored, name, part, value)
+        row = _row(tenant, kind, stored, name, part, value, actor)
         if before is not None:
             row.raised, row.raised_until_ns, row.reason = before.raised, before.raised_until_ns, before.reason
-        return _replace(session, tenant, actor, "limit.set", row, before, agent_name)
+        return _replace(session, tenant, actor, "limit.set", row, before, agent_name, reason)
 
 
 def raise_limit(
@@ -120,7 +121,7 @@ def raise_limit(
                 subject=before.id,
                 hint="to lower it, `gateway limits set`",
             )
-        row = _row(tenant, kind, stored, name, part, before.value)
+        row = _row(tenant, kind, stored, name, part, before.value, actor)
         row.raised, row.raised_until_ns, row.reason = value, row.created_ns + for_ns, reason
         return _replace(session, tenant, actor, "limit.raised", row, before, agent_name)
 
@@ -134,6 +135,7 @@ def remove_limit(
     subject: str,
     name: str,
     part: Part = ALL,
+    reason: str = "",
 ) -> LimitRecord:
     """End a limit: nothing but other limits holds its subject back any more."""
     check_name(name)
@@ -142,7 +144,7 @@ def remove_limit(
         stored, agent_name = subject_of(session, tenant, kind, subject)
         row = _found(session, tenant, kind, stored, subject, name, part)
         row.removed_ns = time.time_ns()
-        _record(session, tenant, actor, "limit.removed", row, None)
+        _record(session, tenant, actor, "limit.removed", row, None, reason)
         return _limit_record(tenant, row, agent_name)
 
 
@@ -156,7 +158,7 @@ def limits(registry: Registry, organization: str) -> list[LimitRecord]:
             .where(
                 UsageLimit.organization_id == tenant.id,
                 col(UsageLimit.removed_ns).is_(None),
-                or_(col(UsageLimit.subject_kind) != "agent", col(Agent.status) != "revoked"),
+                or_(col(UsageLimit.subject_kind) != "agent", col(Agent.status).not_in(ENDED)),
             )
             .order_by(col(UsageLimit.id))
         ).all()
@@ -213,7 +215,9 @@ def _found(
     return row
 
 
-def _row(tenant: Organization, kind: SubjectKind, stored: str, name: str, part: Part, value: int) -> UsageLimit:
+def _row(
+    tenant: Organization, kind: SubjectKind, stored: str, name: str, part: Part, value: int, actor: str
+) -> UsageLimit:
     return UsageLimit(
         id=new_id("lim"),
         organization_id=tenant.id,
@@ -224,6 +228,7 @@ def _row(tenant: Organization, kind: SubjectKind, stored: str, name: str, part: 
         model=part.model,
         value=value,
         created_ns=time.time_ns(),
+        actor=actor,
     )
 
 
@@ -235,21 +240,28 @@ def _replace(
     row: UsageLimit,
     before: UsageLimit | None,
     agent_name: str | None,
+    reason: str = "",
 ) -> LimitRecord:
     if before is not None:
         before.removed_ns = row.created_ns
         session.flush()  # the old row must be out of the unique index before the new one enters
     session.add(row)
-    _record(session, tenant, actor, what, row, before)
+    _record(session, tenant, actor, what, row, before, reason)
     return _limit_record(tenant, row, agent_name)
 
 
 def _record(
-    session: Session, tenant: Organization, actor: str, what: str, row: UsageLimit, before: UsageLimit | None
+    session: Session,
+    tenant: Organization,
+    actor: str,
+    what: str,
+    row: UsageLimit,
+    before: UsageLimit | None,
+    reason: str = "",
 ) -> None:
-    outbox.add_change(
-        session, organization=tenant.name, actor=actor, what=what, fields=entries.limit(row, replaced=before)
-    )
+    # Without a reason of its own, the entry has that of a raise which is still in force.
+    fields = entries.limit(row, replaced=before)
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
 
 
 def _limit_record(tenant: Organization, row: UsageLimit, agent_name: str | None) -> LimitRecord:
@@ -269,4 +281,5 @@ def _limit_record(tenant: Organization, row: UsageLimit, agent_name: str | None)
         raised_until_ns=row.raised_until_ns,
         reason=row.reason,
         created_ns=row.created_ns,
+        actor=row.actor,
     )

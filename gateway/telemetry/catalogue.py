@@ -14,7 +14,8 @@ MICROSECOND: Final = 1e-6
 NANODOLLAR: Final = 1e-9
 
 OUTCOMES: Final = ("ok", "denied", "refused", "failed", "disconnected")
-"""How requests end, as a label: `denied` by a recorded decision, `refused` before one, `failed` after one."""
+"""How requests end, as a label: `denied` by a recorded decision or a later revocation, `refused` before a decision,
+`failed` after one."""
 
 TOKENS: Final = ("input", "output", "cached", "cache_write", "reasoning")
 """Kinds of tokens. `cached` and `cache_write` are parts of `input`, `reasoning` is one of `output`."""

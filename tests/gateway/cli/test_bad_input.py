@@ -57,7 +57,10 @@ def test_wrong_usage(arguments: list[str], expected: str, run: Run) -> None:
     [
         (["agents", "show", "nobody"], "unknown agent `nobody`: type `gateway agents list` to see the agents"),
         (["agents", "revoke", "nobody"], "unknown agent `nobody`"),
-        (["agents", "register", "bot"], "agent `bot` exists already: choose another name, or revoke that agent first"),
+        (
+            ["agents", "register", "bot"],
+            "agent `bot` exists already: choose another name, or revoke or retire that agent first",
+        ),
         (["agents", "register", "a b"], "agent `a b` is not a name"),
         (["agents", "register", "x\x1b[31m"], "agent `x\\x1b[31m` is not a name"),
         (["agents", "register", "x", "--label", "y"], "label `y` must be NAME=VALUE"),

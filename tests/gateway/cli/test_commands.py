@@ -12,7 +12,9 @@ import pytest
 
 from gateway.audit import storage
 from gateway.errors import Denied
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
+from gateway.processes import local
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Place
 from gateway.storage.file_lock import FileLock
@@ -35,7 +37,7 @@ def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:
     assert key.startswith("aig_sk_")
     assert "only time" in created.err
     reader = RegistryReader(home.data.registry_db)
-    principals = Principals(reader, home.peppers)
+    principals = Principals([ApiKeys(reader, home.peppers)])
     assert at_once(principals.get(home.credential(key), at_once(reader.epochs()).authority)).name == "support-bot"
     # Revoked by another process: the next request is refused, here as in every worker.
     assert at("agents", "revoke", "support-bot").out.startswith("revoked agent support-bot (agt_")
@@ -45,7 +47,8 @@ def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:
     reader.close()
     assert at("agents", "revoke", "support-bot").out == "agent support-bot is already revoked\n"
     assert logged(home) == [
-        ("default", what) for what in ("organization.created", "agent.registered", "key.created", "agent.revoked")
+        ("default", what)
+        for what in ("organization.created", "team.created", "agent.registered", "key.created", "agent.revoked")
     ]
 
 
@@ -66,7 +69,7 @@ def test_every_list_and_creation_speaks_json(at: Run, home: Home) -> None:
     shown = at("agents", "show", "bot", "--json").json
     assert [each["id"] for each in shown["keys"]] == [key["id"]]
     assert shown["bindings"] == [binding]
-    assert shown["versions"] == [agent]
+    assert shown["versions"] == [agent | {"actor": local.actor(), "reason": ""}]
     assert shown["keys"][0]["key_id"] == key["key_id"]
     assert "key" not in shown["keys"][0], "the secret is shown once"
 
@@ -209,7 +212,7 @@ def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:
     agent = home.agent()
     key = home.credential(home.key())
     reader = RegistryReader(home.data.registry_db)
-    principals = Principals(reader, home.peppers)
+    principals = Principals([ApiKeys(reader, home.peppers)])
     at_once(principals.get(key, at_once(reader.epochs()).authority))
     away = home.data.audit_db.rename(home.data.path / "away.db")
     done = at("agents", "revoke", "bot")
@@ -273,7 +276,7 @@ def test_a_revocation_does_not_wait_for_a_log_that_is_held(
     reader = RegistryReader(home.data.registry_db)
     for key in keys:
         with pytest.raises(Denied):
-            at_once(Principals(reader, home.peppers).get(key, at_once(reader.epochs()).authority))
+            at_once(Principals([ApiKeys(reader, home.peppers)]).get(key, at_once(reader.epochs()).authority))
     assert at_once(reader.upstreams()) == []
     reader.close()
     assert at("agents", "register", "third").code == 0  # and records what waited

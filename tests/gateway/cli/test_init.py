@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
@@ -43,7 +44,7 @@ def test_everything_is_there(made: tuple[Done, DataDirectory], run: Run) -> None
     # The key opens the gateway as the first agent, which the starter bundle judges.
     data.check()
     reader = RegistryReader(data.registry_db)
-    principals = Principals(reader, Peppers.load(data.keys))
+    principals = Principals([ApiKeys(reader, Peppers.load(data.keys))])
     epoch = at_once(reader.epochs()).authority
     principal = at_once(principals.get(presented([(b"x-api-key", key.encode())]), epoch))
     active = at_once(reader.active_bundles())

@@ -31,6 +31,7 @@ from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
 from gateway.http.last_resort import LastResort
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
 from gateway.policy import bundle as policy_bundle
@@ -365,7 +366,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         prices = PriceBook(settings)
         plane = DataPlane(
             settings,
-            principals=Principals(reader, peppers),
+            principals=Principals([ApiKeys(reader, peppers)]),
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
@@ -379,6 +380,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             measures=measures,
             tracer=tracer(settings, {}),
         )
+        stack.callback(asyncio.create_task(plane.watch.run()).cancel)
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
         app = Health(LastResort(plane), {})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import pytest
 
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity import credentials
 from gateway.identity import principals as module
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Credential, Peppers, generate
-from gateway.identity.principals import CredentialRow, Principal, Principals
+from gateway.identity.principals import CredentialRow, Found, Principal, Principals
 from gateway.registry import changes
 from gateway.registry.reader import RegistryReader
 from gateway.storage import secret_files
@@ -46,7 +48,7 @@ class Door:
 
     def __init__(self, source: Counting, peppers: Peppers, capacity: int = 4096) -> None:
         self._source = source
-        self._principals = Principals(source, peppers, capacity)
+        self._principals = Principals([ApiKeys(source, peppers)], capacity)
 
     def get(self, credential: Credential) -> Principal:
         return at_once(self._principals.get(credential, self._source.epoch))
@@ -283,3 +285,58 @@ def test_keys_of_an_older_pepper_work_until_it_is_gone(home: Home, source: Count
     assert Door(source, Peppers.load(home.data.keys)).get(credential).name == "bot"
     (home.data.keys / "pepper.1").unlink()
     assert refusal(Door(source, Peppers.load(home.data.keys)), credential).detail == "pepper_missing"
+
+
+def test_a_kind_that_is_not_served_is_unknown(home: Home, source: Counting) -> None:
+    home.agent()
+    nobody = Principals([])
+    with pytest.raises(Denied) as caught:
+        at_once(nobody.get(home.credential(home.key()), source.epoch))
+    assert (caught.value.code, caught.value.detail, source.reads) == ("bad_credentials", "unknown", 0)
+
+
+class Ticket(NamedTuple):
+    """A credential of another kind, which looks up the same text as a key does."""
+
+    lookup: str
+    method: Literal["token"] = "token"
+
+
+class Tickets:
+    """A kind of credentials that may be used once."""
+
+    method: Literal["token"] = "token"
+
+    def __init__(self, row: CredentialRow) -> None:
+        self.row = row
+        self.used: list[str] = []
+
+    async def find(self, lookup: str) -> Found | None:
+        return Found(self.row, "proof")
+
+    def check(self, presented: Ticket, proof: str | None) -> None:
+        assert proof == "proof"
+
+    async def admit(self, presented: Ticket, principal: Principal) -> None:
+        if presented.lookup in self.used:
+            raise Denied("bad_credentials", "replayed")
+        self.used.append(presented.lookup)
+
+
+def test_kinds_share_a_cache_and_not_their_entries(home: Home, source: Counting) -> None:
+    home.agent()
+    key = home.credential(home.key())
+    row = at_once(source.credential(key.id))
+    assert row is not None
+    tickets = Tickets(row)
+    both = Principals([ApiKeys(source, home.peppers), tickets])
+    by_key = at_once(both.get(key, source.epoch))
+    by_ticket = at_once(both.get(Ticket(key.id), source.epoch))
+    assert (by_key.method, by_key.strength) == ("api_key", 1)
+    assert (by_ticket.method, by_ticket.strength) == ("token", 3)
+    assert by_ticket.document["credential"] == {"id": row.key_id, "method": "token", "strength": 3}
+    assert at_once(both.get(key, source.epoch)) is by_key
+    with pytest.raises(Denied) as caught:  # also when it is cached
+        at_once(both.get(Ticket(key.id), source.epoch))
+    assert caught.value.detail == "replayed"
+    assert at_once(both.refresh(by_ticket, source.epoch)) is by_ticket  # one request looks twice

@@ -47,7 +47,7 @@ def principal(*bindings: BoundBundle) -> Principal:
         capabilities=("chat",),
         labels={"cost-center": "4711"},
         key_id="key_1",
-        credential_id="abc",
+        lookup="abc",
         method="api_key",
         strength=1,
         status="active",

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from gateway.call import Call
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principal, Principals
 from gateway.policy import authorization
 from gateway.policy.authorization import Authorization, build_input, decide
@@ -39,7 +40,7 @@ class Desk:
         self.cache = PolicyCache(home.data.bundles)
         home.agent("bot", team="support", capabilities=["chat"])
         self._credential = home.credential(home.key("bot"))
-        self._principals = Principals(self.reader, home.peppers)
+        self._principals = Principals([ApiKeys(self.reader, home.peppers)])
 
     def principal(self) -> Principal:
         return at_once(self._principals.get(self._credential, at_once(self.reader.epochs()).authority))

@@ -52,7 +52,7 @@ def test_registering_and_revoking_an_agent(home: Home) -> None:
     assert [key.status(time.time_ns()) for key in keys] == ["revoked", "revoked"]
     assert {key.key_id for key in keys} == {first[:19], second[:19]}
     assert waiting(home.registry) == [
-        "organization.created", "agent.registered", "key.created", "key.created", "agent.revoked",
+        "organization.created", "team.created", "agent.registered", "key.created", "key.created", "agent.revoked",
     ]  # fmt: skip
 
 

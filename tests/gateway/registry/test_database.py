@@ -15,11 +15,12 @@ from sqlmodel import SQLModel
 
 import gateway.registry.migrations
 from gateway.errors import Denied, GatewayError
-from gateway.registry import changes, queries, triggers
+from gateway.registry import changes, queries, teams, triggers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
+from gateway.registry.migrations.versions import r0001_initial as r0001
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
-from gateway.registry.migrations.versions.r0001_initial import WRITTEN_ONCE
+from gateway.registry.migrations.versions import r0011_whose_agents as r0011
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.port import REVISION, Epochs
@@ -29,7 +30,8 @@ from gateway.registry.usage_limits import set_limit
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
-CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",)}
+CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",), "team": ("authority",)}
+WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE
 
 
 def execute(home: Home, statement: str) -> int:
@@ -88,7 +90,7 @@ def test_only_its_user_reads_the_file(home: Home) -> None:
 
 def fill(home: Home) -> None:
     """At least one row in every table."""
-    home.agent()
+    home.agent(team="support")
     home.key()
     home.activate("support")
     changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
@@ -103,6 +105,8 @@ def fill(home: Home) -> None:
 COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
     "activation_current": "activation_id",
     "agent_version": "agent_id",
+    "organization_version": "organization_id",
+    "team_version": "team_id",
     "bundle": "name",
     "activation_bundle": "name",
 }
@@ -137,7 +141,8 @@ def test_a_binding_that_pins_a_revision_changes_the_policy_too(home: Home) -> No
         assert moved(before, epochs(home)) == parts, statement
     before = epochs(home)
     connection.execute(
-        "INSERT INTO binding SELECT 'b', id, 'team', 't', 'support', 'grant', 'c', 0, NULL, 0 FROM organization"
+        "INSERT INTO binding SELECT 'b', id, 'team', 't', 'support', 'grant', 'c', 0, NULL, 0, NULL, NULL "
+        "FROM organization"
     )
     assert moved(before, epochs(home)) == {"authority", "policy"}
     connection.close()
@@ -255,13 +260,15 @@ def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
     connection.execute("INSERT INTO organization VALUES ('org_1', 'acme', 0)")
     connection.execute(
         "INSERT INTO agent (id, organization_id, name, owner, team, environment, capabilities, labels, status, "
-        "created_ns, updated_ns, version) VALUES ('agt_1', 'org_1', 'bot', '', '', '', '[]', '{}', 'active', 0, 0, 1)"
+        "created_ns, updated_ns, version) "
+        "VALUES ('agt_1', 'org_1', 'bot', '', 'ops', '', '[]', '{}', 'active', 0, 0, 1)"
     )
     assert connection.execute("SELECT * FROM epoch").fetchall() == [(1, 3)]
     connection.close()
     registry.migrate()  # which also looks at the triggers
     assert registry.revision() == REVISION
     assert [agent.name for agent in queries.agents(registry, "acme")] == ["bot"]
+    assert [(team.name, team.agents) for team in teams.teams(registry, "acme")] == [("ops", ["bot"])]
     reader = RegistryReader(path)
     before = at_once(reader.epochs())
     assert before == Epochs(4, 4, 4, 4)  # beyond every number that was in use, so nothing cached is taken for current
@@ -270,7 +277,8 @@ def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
     reader.close()
     with registry.read() as session:
         found = session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all()
-        checked = "SELECT sql LIKE '%''active'', ''suspended'', ''revoked''%' FROM sqlite_master WHERE name = 'agent'"
+        states = "''active'', ''suspended'', ''revoked'', ''retired''"
+        checked = f"SELECT sql LIKE '%{states}%' FROM sqlite_master WHERE name = 'agent'"
         assert session.connection().exec_driver_sql(checked).scalar() == 1
         assert session.connection().exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
     new = Registry(tmp_path / "new.db")

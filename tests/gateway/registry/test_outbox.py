@@ -139,9 +139,10 @@ def test_every_kind_of_change_is_an_entry(home: Home, writers: list[AuditWriter]
     longest = {f"label-{number:02}": "ü" * 200 for number in range(64)}
     home.agent(
         "x" * 63, owner="ü" * 200, team="t" * 63, environment="e" * 63,
-        capabilities=[f"c{number:02}" + "x" * 60 for number in range(64)], labels=longest,
+        capabilities=[f"c{number:02}" + "x" * 60 for number in range(64)], labels=longest, description="ü" * 1000,
+        purpose="ü" * 200, model_family="ü" * 200, expires_ns=2**62, review_days=30, reason="ü" * 200,
     )  # fmt: skip
-    home.agent()
+    home.agent(parent="x" * 63)
     key = home.key(lifetime_ns=10**12)
     home.activate(*(f"bundle-{number}" for number in range(50)))
     given = {"actor": ACTOR, "organization": ORG}
@@ -160,5 +161,5 @@ def test_every_kind_of_change_is_an_entry(home: Home, writers: list[AuditWriter]
     activations.refuse_activation(
         home.registry, actor=ACTOR, commit="d" * 40, author="ü" * 900, outcome="tests_failed", detail="ü" * 9000
     )
-    assert outbox.drain(home.registry, writers[0]) == 13
-    assert len(events(home)) == 13
+    assert outbox.drain(home.registry, writers[0]) == 14
+    assert len(events(home)) == 14

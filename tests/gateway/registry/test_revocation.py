@@ -20,6 +20,7 @@ WORKER = """
 import asyncio, sys
 from pathlib import Path
 from gateway.errors import Denied
+from gateway.identity.api_keys import ApiKeys
 from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principals
@@ -27,7 +28,7 @@ from gateway.registry.reader import RegistryReader
 
 data = Path(sys.argv[1])
 reader = RegistryReader(data / "registry.db")
-principals = Principals(reader, Peppers.load(data / "keys"))
+principals = Principals([ApiKeys(reader, Peppers.load(data / "keys"))])
 
 async def authenticate(credential):
     return await principals.get(credential, (await reader.epochs()).authority)

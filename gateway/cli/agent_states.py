@@ -1,0 +1,136 @@
+"""`gateway agents suspend|resume|revoke|retire|erase-content`: what an agent may do for now, or for good."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.agent_show import Agent
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+
+def suspend(
+    agent: Agent,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Suspend an agent until it is resumed. Its next request is refused `agent_suspended`."""
+    from gateway.registry import agent_updates
+
+    with local.restricting(data, output.warn) as registry:
+        suspended = agent_updates.suspend_agent(
+            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
+        )
+        if as_json:
+            output.print_json({"agent": agent, "status": "suspended", "changed": suspended is not None})
+        elif suspended is None:
+            typer.echo(f"agent {agent} is suspended already")
+        else:
+            typer.echo(f"suspended agent {suspended.name} ({suspended.id})")
+            output.note(f"next: `gateway agents resume {suspended.name}` lets it go on with the same keys")
+
+
+def resume(
+    agent: Agent,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let a suspended agent go on, with the same keys and bindings."""
+    from gateway.registry import agent_updates
+
+    with local.changing(data) as registry:
+        resumed = agent_updates.resume_agent(
+            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
+        )
+        if as_json:
+            output.print_json({"agent": agent, "status": "active", "changed": resumed is not None})
+        elif resumed is None:
+            typer.echo(f"agent {agent} is not suspended")
+        else:
+            typer.echo(f"resumed agent {resumed.name} ({resumed.id})")
+
+
+def revoke(
+    agent: Agent,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Revoke an agent and all its keys, for good. Its next request is refused."""
+    from gateway.registry import changes
+
+    with local.restricting(data, output.warn) as registry:
+        revoked = changes.revoke_agent(
+            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
+        )
+        if as_json:
+            output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})
+        elif revoked is None:
+            typer.echo(f"agent {agent} is already revoked")
+        else:
+            typer.echo(f"revoked agent {revoked.name} ({revoked.id}) and its keys")
+
+
+def retire(
+    agent: Agent,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Retire an agent whose work is done: it and all its keys end, for good. Its name becomes free."""
+    from gateway.registry import changes
+
+    with local.restricting(data, output.warn) as registry:
+        retired = changes.retire_agent(
+            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
+        )
+        if as_json:
+            output.print_json({"agent": agent, "status": "retired", "changed": retired is not None})
+        elif retired is None:
+            typer.echo(f"agent {agent} is retired already")
+        else:
+            typer.echo(f"retired agent {retired.name} ({retired.id}) and revoked its keys")
+
+
+def erase_content(
+    agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False
+) -> None:
+    """Erase all content that is kept of an agent: its key is destroyed, and the rows in the log are deleted.
+
+    Without the key, copies of the log cannot be read either. Name an agent that has ended by its id.
+    """
+    from gateway.audit import content_erasure
+    from gateway.audit.writer import AuditWriter
+    from gateway.identifiers import new_id
+    from gateway.registry import agent_updates, queries
+    from gateway.registry.vault import Vault
+
+    directory = DataDirectory(data)
+    with local.changing(data) as registry:
+        erased = agent_updates.erase_content(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            agent=agent,
+            vault=Vault.load(directory.keys),
+        )
+        writer = AuditWriter(directory, boot=new_id("boot"), deployment=queries.deployment(registry))
+        try:
+            count = content_erasure.of_agent(writer, erased.id, local.actor())
+        finally:
+            writer.close()
+    if as_json:
+        output.print_json({"agent": erased.id, "decisions": count})
+        return
+    calls = f"{count:,} {'call' if count == 1 else 'calls'}"
+    typer.echo(f"destroyed the content key of agent {erased.name} ({erased.id}); erased the content of {calls}")
+    if erased.content:
+        output.note(f"its next calls are kept under a new key: `gateway agents update {erased.name} --no-keep-content`")

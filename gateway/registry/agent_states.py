@@ -1,0 +1,38 @@
+"""The states of an agent, and which may follow which (docs/agents.md).
+
+    active ⇄ suspended        refused for now, with the same keys and bindings afterwards
+    both → revoked            ended by force: its keys are revoked with it
+    both → retired            ended because its work is done: its keys are revoked with it
+
+An agent that is revoked or retired stays in the registry as it was; its name becomes free.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.errors import GatewayError
+
+TRANSITIONS: Final[dict[str, tuple[str, ...]]] = {
+    "active": ("suspended", "revoked", "retired"),
+    "suspended": ("active", "revoked", "retired"),
+    "revoked": (),
+    "retired": (),
+}
+
+STATES: Final = tuple(TRANSITIONS)
+
+ENDED: Final = tuple(state for state, following in TRANSITIONS.items() if not following)
+"""The states that nothing follows. Such an agent has no authority, and another may have its name."""
+
+
+def check_transition(name: str, identifier: str, before: str, after: str) -> None:
+    """Raise unless an agent of this name may go from one state to the other."""
+    if after not in TRANSITIONS[before]:
+        raise ended(name, identifier, before)
+
+
+def ended(name: str, identifier: str, state: str) -> GatewayError:
+    """The error for a change that only an agent which has not ended can have."""
+    hint = f"a {state} agent cannot come back: register another one, which may have the same name"
+    return GatewayError(f"agent_{state}", f"agent `{name}` is {state}", subject=identifier, hint=hint)

@@ -1,0 +1,102 @@
+"""What registering and changing an agent have in common: the rules of its members, and its next version.
+
+Everything here works inside the transaction of a change (`changes.py`, `agent_updates.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from sqlmodel import Session, col, select
+
+from gateway.errors import GatewayError
+from gateway.registry import agent_states, names, outbox
+from gateway.registry import change_entries as entries
+from gateway.registry.models import Agent, AgentVersion, Organization
+from gateway.registry.queries import find_agent
+
+MAX_DESCRIPTION: Final = 1000
+MAX_REVIEW_DAYS: Final = 3660
+MAX_PARENTS: Final = 8
+"""How long a line of parents may be."""
+
+
+def check_free(session: Session, tenant: Organization, name: str) -> None:
+    """Raise unless an agent may be called this."""
+    mine = select(Agent).where(Agent.organization_id == tenant.id, Agent.name == name)
+    if session.exec(mine.where(col(Agent.status).not_in(agent_states.ENDED))).first() is not None:
+        hint = "choose another name, or revoke or retire that agent first"
+        raise GatewayError("agent_exists", f"agent `{name}` exists already", subject=name, hint=hint)
+
+
+def check_description(text: str) -> str:
+    return names.check_text("description", text, MAX_DESCRIPTION)
+
+
+def check_expiry(expires_ns: int | None, now_ns: int) -> int | None:
+    if expires_ns is not None and not now_ns < expires_ns < 2**63:
+        hint = "to stop an agent now: `gateway agents suspend`, `retire` or `revoke`"
+        raise GatewayError("invalid_expiry", "an agent must expire in the future", hint=hint)
+    return expires_ns
+
+
+def check_review_days(days: int | None) -> int | None:
+    if days is not None and not 1 <= days <= MAX_REVIEW_DAYS:
+        raise GatewayError("invalid_review_days", f"agents are reviewed every 1 to {MAX_REVIEW_DAYS} days")
+    return days
+
+
+def parent_of(session: Session, tenant: Organization, reference: str, child: Agent | None = None) -> str:
+    """The id of the agent of this name or id, if it can be the parent of `child`, which has none of its own yet."""
+    found = find_agent(session, tenant, reference)
+    if found.status in agent_states.ENDED:
+        raise agent_states.ended(found.name, found.id, found.status)
+    line = [found]
+    while line[-1].parent is not None and len(line) <= MAX_PARENTS:
+        line.append(find_agent(session, tenant, line[-1].parent))
+    if child is not None and child.id in [each.id for each in line]:
+        message = f"agent `{found.name}` cannot be the parent of `{child.name}`: it would be its own"
+        raise GatewayError("invalid_parent", message, subject=found.id, hint="see `gateway agents show`")
+    if len(line) > MAX_PARENTS:
+        raise GatewayError("invalid_parent", f"agent `{found.name}` has {MAX_PARENTS} parents above it already")
+    return found.id
+
+
+def add_version(session: Session, tenant: Organization, row: Agent, actor: str, what: str, reason: str) -> None:
+    """The agent as `row` has it now becomes its next version, with its entry."""
+    row.version += 1
+    row.updated_ns = time.time_ns()
+    remember(session, tenant, row, actor, what, reason)
+
+
+def remember(session: Session, tenant: Organization, row: Agent, actor: str, what: str, reason: str) -> None:
+    """Add the version that `row` now is to the history, with its entry."""
+    session.flush()  # the agent's row first: the history refers to it
+    session.add(
+        AgentVersion(
+            agent_id=row.id,
+            version=row.version,
+            organization_id=row.organization_id,
+            name=row.name,
+            owner=row.owner,
+            team=row.team,
+            environment=row.environment,
+            capabilities=row.capabilities,
+            labels=row.labels,
+            status=row.status,
+            content=row.content,
+            description=row.description,
+            purpose=row.purpose,
+            model_family=row.model_family,
+            parent=row.parent,
+            expires_ns=row.expires_ns,
+            review_days=row.review_days,
+            reviewed_ns=row.reviewed_ns,
+            actor=actor,
+            reason=reason,
+            since_ns=row.updated_ns,
+        )
+    )
+    fields = entries.agent(row)
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
