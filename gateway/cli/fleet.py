@@ -40,14 +40,14 @@ def apply(
     ] = False,
     keys: Annotated[
         Path | None,
-        typer.Option("--keys", metavar="FILE", help="Make a key for each agent of the file without one, and put it there."),
+        typer.Option("--keys", metavar="FILE", help="Make a key for each listed agent without one, into this file."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log.")] = "",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Make the registry what a file says: agents, upstreams, routes, bindings and limits, in one transaction.
+    """Make the registry what a file says: teams, agents, upstreams, routes, bindings and limits, in one transaction.
 
     What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
     prints a file to begin with.
@@ -96,7 +96,7 @@ def export(
     data: Data = DATA,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, which `gateway apply` takes as well.")] = False,
 ) -> None:
-    """Print an organization's agents, upstreams, routes, bindings and limits as a file for `gateway apply`.
+    """Print an organization's teams, agents, upstreams, routes, bindings and limits as a file for `gateway apply`.
 
     Keys are in no export: those of providers stay sealed in the registry, those of agents are not known to it.
     """
@@ -196,7 +196,8 @@ def _print(steps: Sequence[Step], to_error: bool = False) -> None:
             typer.echo(typer.style(output.printable(line), fg=colour), err=to_error)
         elif printed[group] == _SHOWN + 1:
             more = total[group] - _SHOWN
-            typer.echo(typer.style(f"{sign} {more:,} more {each.noun}{'s' if more > 1 else ''}", fg=colour), err=to_error)
+            line = f"{sign} {more:,} more {each.noun}{'s' if more > 1 else ''}"
+            typer.echo(typer.style(line, fg=colour), err=to_error)
 
 
 def _summary(steps: Sequence[Step], dry_run: bool) -> str:

@@ -39,15 +39,22 @@ class Log(Protocol):
 
 def add_change(session: Session, *, organization: str, actor: str, what: str, fields: Fields, reason: str = "") -> None:
     """Put a change's entry beside the change. Call last: it records the epoch that the transaction ends with."""
-    if reason:
-        fields = {**fields, "reason": names.check_text("reason", reason)}
-    _add(session, "change", new_id("chg"), organization, {"actor": actor, "what": what, "fields": dict(fields)})
+    add_changes(session, organization=organization, actor=actor, what=what, fields=[fields], reason=reason)
+
+
+def add_changes(
+    session: Session, *, organization: str, actor: str, what: str, fields: Sequence[Fields], reason: str = ""
+) -> None:
+    """Put the entries of many changes of one kind beside them."""
+    why = {"reason": names.check_text("reason", reason)} if reason else {}
+    entries = [(new_id("chg"), {"actor": actor, "what": what, "fields": {**each, **why}}) for each in fields]
+    _add(session, "change", organization, entries)
 
 
 def add_activation(session: Session, *, actor: str, activation: str, outcome: str, fields: Fields) -> None:
     """Put an activation's entry, or that of one which was refused (`activation` is empty then), beside the change."""
     entry = {"actor": actor, "activation": activation, "outcome": outcome, "fields": dict(fields)}
-    _add(session, "activation", activation or new_id("act"), SYSTEM, entry)
+    _add(session, "activation", SYSTEM, [(activation or new_id("act"), entry)])
 
 
 def document(value: list[Any] | dict[str, Any]) -> str:
@@ -79,24 +86,27 @@ def _waiting(registry: Registry) -> list[Outbox]:
         return list(session.exec(select(Outbox).order_by(col(Outbox.position)).limit(_BATCH)))
 
 
-def _add(session: Session, kind: str, event_id: str, organization: str, entry: dict[str, Any]) -> None:
+def _add(session: Session, kind: str, organization: str, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Add entries, each with its event id."""
     session.flush()  # only now have the triggers bumped the epoch
     epoch = session.exec(select(Epoch.value)).one()
-    row = Outbox(
-        event_id=event_id,
-        organization=organization,
-        kind=kind,
-        entry=entry,
-        epoch=epoch,
-        created_ns=time.time_ns(),
-    )
-    try:
-        # An entry that the log cannot hold would block the outbox for ever. So the whole change is refused.
-        draft(_INTENTS[kind](row), new_id("boot"))
-    except AuditError as error:
-        message = f"the change cannot be recorded in the audit log: {error.message}"
-        raise GatewayError("not_recordable", message, subject=organization) from error
-    session.add(row)
+    boot, now_ns = new_id("boot"), time.time_ns()
+    for event_id, entry in entries:
+        row = Outbox(
+            event_id=event_id,
+            organization=organization,
+            kind=kind,
+            entry=entry,
+            epoch=epoch,
+            created_ns=now_ns,
+        )
+        try:
+            # An entry that the log cannot hold would block the outbox for ever. So the whole change is refused.
+            draft(_INTENTS[kind](row), boot)
+        except AuditError as error:
+            message = f"the change cannot be recorded in the audit log: {error.message}"
+            raise GatewayError("not_recordable", message, subject=organization) from error
+        session.add(row)
 
 
 def _change(row: Outbox) -> Intent:

@@ -6,7 +6,7 @@ Many at once are checked and recorded like one, with one look at the registry fo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -39,7 +39,7 @@ def _checked(
     owner: str = "",
     team: str = "",
     environment: str = "",
-    capabilities: Sequence[str] = (),
+    capabilities: Iterable[str] = (),
     labels: Mapping[str, str] | None = None,
     description: str = "",
     purpose: str = "",
@@ -58,9 +58,9 @@ def _checked(
         "description": agent_versions.check_description(description),
         "purpose": names.check_text("purpose", purpose),
         "model_family": names.check_text("model family", model_family),
-        "parent": parent or None,
-        "expires_ns": agent_versions.check_expiry(expires_ns or None, now_ns),
-        "review_days": agent_versions.check_review_days(review_days or None),
+        "parent": parent,
+        "expires_ns": agent_versions.check_expiry(expires_ns, now_ns),
+        "review_days": agent_versions.check_review_days(review_days),
     }
 
 

@@ -1,1 +1,1 @@
-"""The registry as a file: reading one, comparing it with what there is, making it so, and writing it (docs/fleet.md)."""
+"""The registry as a file: reading it, comparing it, applying it and printing it (docs/fleet.md)."""

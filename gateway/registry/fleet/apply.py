@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,7 +10,7 @@ from typing import Any, Protocol, cast
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
-from gateway.registry import agent_updates, changes, registration, upstream_routes, usage_limits
+from gateway.registry import agent_updates, changes, registration, teams, upstream_routes, usage_limits
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.database import Registry
 from gateway.registry.fleet.document import FleetError, Mistake
@@ -20,7 +21,7 @@ from gateway.registry.usage_limits import Part
 from gateway.registry.vault import Vault
 
 
-class RollBack(Exception):  # noqa: N818  # it is no error
+class RollBack(Exception):  # it is no error
     """Raised inside the transaction to undo what was only tried."""
 
 
@@ -91,14 +92,18 @@ class Applier:
         return made
 
     def _register(self, steps: list[Step]) -> None:
-        agents = []
+        now_ns = time.time_ns()
         for step in steps:
             try:
-                agents.append(registration.checked(_members(step.item)))
+                registration.checked(step.item["members"], now_ns)
             except GatewayError as error:
                 raise self._located(step, error) from error
-        registration.register_all(
-            self.registry, actor=self.actor, organization=self.organization, agents=agents, reason=self.reason
+        registration.register_agents(
+            self.registry,
+            actor=self.actor,
+            organization=self.organization,
+            agents=[step.item["members"] for step in steps],
+            reason=self.reason,
         )
         for step in steps:
             self._set_status(step)
@@ -116,6 +121,10 @@ class Applier:
     def _one(self, step: Step) -> None:
         common: dict[str, Any] = {"actor": self.actor, "organization": self.organization, "reason": self.reason}
         match step.noun, step.action:
+            case "team", "add":
+                teams.create_team(self.registry, **common, **step.item)
+            case "team", "change":
+                teams.update_team(self.registry, **common, team=step.name, **step.item)
             case "agent", "change":
                 update: AgentUpdate = step.item["update"]
                 agent_updates.update_agent(self.registry, **common, agent=step.name, update=update)
@@ -136,17 +145,13 @@ class Applier:
                 upstream_routes.set_route(self.registry, **common, name=step.name, members=members_, default=default)
             case "binding", "remove":
                 kind, subject, bundle, shadow = step.item["key"]
-                changes.unbind(
-                    self.registry, **common, kind=kind, subject=subject, bundle=bundle, shadow=shadow
-                )
+                changes.unbind(self.registry, **common, kind=kind, subject=subject, bundle=bundle, shadow=shadow)
             case "binding", _:
                 self._bind(step)
             case "limit", "remove":
                 kind, subject, limit, upstream, model = step.item["key"]
                 part = Part(upstream, model)
-                usage_limits.remove_limit(
-                    self.registry, **common, kind=kind, subject=subject, name=limit, part=part
-                )
+                usage_limits.remove_limit(self.registry, **common, kind=kind, subject=subject, name=limit, part=part)
             case "limit", _:
                 of = Subject.of(step.item, self.organization)
                 usage_limits.set_limit(
@@ -194,7 +199,3 @@ class Applier:
             return error
         mistake = Mistake(step.line, f"{step.noun} {step.name}: {error.message}")
         return FleetError(self.source, [mistake], error.hint)
-
-
-def _members(item: Any) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name != "status"}

@@ -7,19 +7,26 @@ from typing import Any
 
 import yaml
 
-from gateway.registry import queries, usage_limits
+from gateway.registry import queries, teams, usage_limits
 from gateway.registry.database import Registry
-from gateway.registry.fleet.plan import REGISTER, lives
-from gateway.registry.records import AgentRecord, RouteMember, UpstreamRecord
+from gateway.registry.fleet import agent_item
+from gateway.registry.fleet.plan import lives
+from gateway.registry.records import RouteMember, UpstreamRecord
 
 
 def document(registry: Registry, organization: str) -> dict[str, Any]:
-    """All live agents, upstreams, routes, bindings and limits; members that are empty are left out.
+    """All teams, live agents, upstreams, routes, bindings and limits; members that are empty are left out.
 
     Keys of providers and of agents are in no export. An OpenAPI document is not kept as it came, so it is not either.
     """
+    agents = queries.agents(registry, organization)
+    named = {each.id: each.name for each in agents}
     found = {
-        "agents": [_agent(each) for each in queries.agents(registry, organization) if lives(each)],
+        "teams": [
+            _compact({"name": each.name, "owner": each.owner, "description": each.description})
+            for each in teams.teams(registry, organization)
+        ],
+        "agents": [_agent(agent_item.of(each, named)) for each in agents if lives(each)],
         "upstreams": [_upstream(each) for each in queries.upstreams(registry, organization)],
         "routes": [
             _compact({"name": each.name, "default": each.default, "members": [_member(one) for one in each.members]})
@@ -53,9 +60,8 @@ def text(document: Mapping[str, Any]) -> str:
     return yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _agent(record: AgentRecord) -> dict[str, Any]:
-    shown = _compact({name: getattr(record, name) for name in REGISTER})
-    return {"name": record.name, **shown, **({"status": record.status} if record.status != "active" else {})}
+def _agent(item: dict[str, Any]) -> dict[str, Any]:
+    return _compact({**item, "status": "" if item["status"] == "active" else item["status"]})
 
 
 def _upstream(record: UpstreamRecord) -> dict[str, Any]:
@@ -64,7 +70,8 @@ def _upstream(record: UpstreamRecord) -> dict[str, Any]:
 
 
 def _member(member: RouteMember) -> dict[str, Any]:
-    return {"upstream": member.upstream, "tier": member.tier, "weight": member.weight, **_compact({"models": member.models})}
+    models = _compact({"models": member.models})
+    return {"upstream": member.upstream, "tier": member.tier, "weight": member.weight, **models}
 
 
 def _subject(kind: str, name: str) -> dict[str, Any]:

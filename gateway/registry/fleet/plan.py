@@ -14,20 +14,17 @@ from typing import Any, Literal, Protocol, cast
 
 from sqlmodel import select
 
-from gateway.errors import GatewayError
-from gateway.registry import names, queries, usage_limits
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.errors import GatewayError, did_you_mean
+from gateway.registry import names, queries, teams, usage_limits
 from gateway.registry.database import Registry
+from gateway.registry.fleet import agent_item
 from gateway.registry.fleet.document import Document, FleetError, Mistake
 from gateway.registry.models import Upstream
 from gateway.registry.records import AgentRecord, BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
 from gateway.registry.vault import Place, Vault
 
 Action = Literal["add", "change", "remove"]
-Noun = Literal["agent", "key", "upstream", "route", "binding", "limit"]
-
-REGISTER = ("owner", "team", "environment", "capabilities", "labels")
-"""The members of an agent in a file, beside its name and status."""
+Noun = Literal["team", "agent", "key", "upstream", "route", "binding", "limit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +100,7 @@ class Planner:
 
         Raises `FleetError` with all that can be known to be wrong without making the changes.
         """
+        teams = self._teams()
         upstreams = self._upstreams()
         routes = self._routes()
         agents = self._agents()
@@ -111,7 +109,7 @@ class Planner:
         limits = self._limits()
         if self._mistakes:
             raise FleetError(self._document.source, self._mistakes)
-        found = [*upstreams, *routes, *agents, *keys, *bindings, *limits]
+        found = [*teams, *upstreams, *routes, *agents, *keys, *bindings, *limits]
         made = [each for each in found if each.action != "remove"]
         removed = [each for each in reversed(found) if each.action == "remove"]
         return made + (removed if self._prune else [])
@@ -131,22 +129,49 @@ class Planner:
         if section not in self._document.value:
             return []
         kept = set(listed)
-        return [Step(action="remove", noun=noun, name=_name(key), item={"key": key}) for key in there if key not in kept]
+        gone = [key for key in there if key not in kept]
+        return [Step(action="remove", noun=noun, name=_name(key), item={"key": key}) for key in gone]
 
-    # --- agents -------------------------------------------------------------------------------------------------------
+    # --- teams and agents ---------------------------------------------------------------------------------------------
+
+    def _teams(self) -> list[Step]:
+        """A team that is not in the file stays, whatever is pruned: history refers to it."""
+        if "teams" not in self._document.value:
+            return []
+        known = {each.name: each for each in teams.teams(self._registry, self._organization)}
+        steps = []
+        for name, item, line in self._items("teams", lambda item: item["name"]):
+            wanted: dict[str, Any] = {member: item[member] for member in ("owner", "description") if member in item}
+            if name not in known:
+                steps.append(Step(action="add", noun="team", name=name, line=line, item=item))
+            elif changes := _changes(wanted, {member: getattr(known[name], member) for member in wanted}):
+                steps.append(Step(action="change", noun="team", name=name, changes=changes, line=line, item=wanted))
+        return steps
 
     def _agents(self) -> list[Step]:
         if "agents" not in self._document.value:
             return []
-        known = {each.name: each for each in queries.agents(self._registry, self._organization) if lives(each)}
+        found = queries.agents(self._registry, self._organization)
+        named = {each.id: each.name for each in found}
+        known = {each.name: agent_item.of(each, named) for each in found if lives(each)}
+        parents = {*named, *known, *(item["name"] for item, _ in self._document.items("agents"))}
         steps, listed = [], []
         for name, item, line in self._items("agents", lambda item: item["name"]):
             listed.append(name)
-            if name not in known:
-                steps.append(Step(action="add", noun="agent", name=name, line=line, item=item))
-            elif changes := _agent_changes(known[name], item):
-                update = {"update": _update(known[name], item), "status": item.get("status")}
-                steps.append(Step(action="change", noun="agent", name=name, changes=changes, line=line, item=update))
+            try:
+                if item.get("parent") and item["parent"] not in parents:
+                    hint = did_you_mean(item["parent"], parents)
+                    raise GatewayError("unknown_agent", f"its parent `{item['parent']}` is no agent", hint=hint)
+                if name not in known:
+                    new = {"members": agent_item.members(item), "status": item.get("status")}
+                    steps.append(Step(action="add", noun="agent", name=name, line=line, item=new))
+                elif changes := _changes(agent_item.normal(item), known[name]):
+                    update = {"update": agent_item.update(known[name], item), "status": item.get("status")}
+                    steps.append(
+                        Step(action="change", noun="agent", name=name, changes=changes, line=line, item=update)
+                    )
+            except GatewayError as error:
+                self._mistakes.append(Mistake(line, f"agent {name}: {error.message}{_more(error)}"))
         return steps + self._removed("agents", "agent", known, listed)
 
     def _missing_keys(self) -> list[Step]:
@@ -205,7 +230,9 @@ class Planner:
                 steps.append(Step(action="add", noun="limit", name=_name(key), changes=value, line=line, item=item))
             elif before.value != item["value"]:
                 changes = (f"{before.value:,} → {item['value']:,}",)
-                steps.append(Step(action="change", noun="limit", name=_name(key), changes=changes, line=line, item=item))
+                steps.append(
+                    Step(action="change", noun="limit", name=_name(key), changes=changes, line=line, item=item)
+                )
         return steps + self._removed("limits", "limit", known, listed)
 
     # --- upstreams and routes -----------------------------------------------------------------------------------------
@@ -261,9 +288,7 @@ class Planner:
         }
         if before is None:
             changes = (f"{full['provider']} at {full['base_url']}", *(() if secret else ("without a key",)))
-            return Step(
-                action="add", noun="upstream", name=name, changes=changes, line=line, item=full, secret=secret
-            )
+            return Step(action="add", noun="upstream", name=name, changes=changes, line=line, item=full, secret=secret)
         if before.default and not full["default"] and not another_default:
             raise GatewayError("invalid_default", "there would be no default", hint="say `default: true` of another")
         changes = _upstream_changes(before, full)
@@ -304,26 +329,6 @@ def lives(agent: AgentRecord) -> bool:
     return agent.status in ("active", "suspended")
 
 
-def _update(before: AgentRecord, item: Mapping[str, Any]) -> AgentUpdate:
-    """What makes an agent what the file says; a list or a mapping of the file is the whole of it."""
-    capabilities = item.get("capabilities", before.capabilities)
-    labels = item.get("labels", before.labels)
-    return AgentUpdate(
-        **{name: item[name] for name in REGISTER if name in item and name not in ("capabilities", "labels")},
-        add_capabilities=[each for each in capabilities if each not in before.capabilities],
-        remove_capabilities=[each for each in before.capabilities if each not in capabilities],
-        set_labels=labels,
-        remove_labels=[each for each in before.labels if each not in labels],
-    )
-
-
-def _agent_changes(before: AgentRecord, item: Mapping[str, Any]) -> tuple[str, ...]:
-    wanted = dict(item)
-    if "capabilities" in wanted:
-        wanted["capabilities"] = sorted(set(wanted["capabilities"]))
-    return _changes(wanted, {name: getattr(before, name) for name in wanted})
-
-
 def _binding_changes(before: BindingRecord, item: Mapping[str, Any]) -> tuple[str, ...]:
     wanted = {name: item[name] for name in ("effect",) if name in item}
     there: dict[str, Any] = {"effect": before.effect}
@@ -351,12 +356,12 @@ def _route_changes(before: RouteRecord, item: Mapping[str, Any]) -> tuple[str, .
         for each in item["members"]
     ]
     there = [(each.upstream, each.tier, each.weight, dict(each.models)) for each in before.members]
-    changes = () if members == there else (f"members: {_members(there)} → {_members(members)}",)
+    changes = () if members == there else (f"members: {_member_list(there)} → {_member_list(members)}",)
     wanted = {"default": item["default"]} if "default" in item else {}
     return changes + _changes(wanted, {"default": before.default})
 
 
-def _members(members: Iterable[tuple[str, int, int, dict[str, str]]]) -> str:
+def _member_list(members: Iterable[tuple[str, int, int, dict[str, str]]]) -> str:
     return ", ".join(f"{name} (tier {tier}, weight {weight})" for name, tier, weight, _ in members)
 
 

@@ -85,15 +85,16 @@ def test_a_file_is_applied_once_and_comes_back(at: Run, file: Path, tmp_path: Pa
         (tmp_path / name).write_text(text)
         assert at("apply", "-f", str(tmp_path / name)).err.startswith("nothing to change")
     told = [orjson.loads(each) for each in at("audit", "list", "--json").out.splitlines()]
-    whats = [each["what"] for each in told if each.get("reason") == "the first fleet"]
+    whats = [each["entry"]["what"] for each in told if each["entry"].get("reason") == "the first fleet"]
     assert {"agent.registered", "upstream.added", "limit.set", "binding.created", "route.created"} <= set(whats)
 
 
+@pytest.mark.slow
 def test_changes_are_shown_and_made(at: Run, file: Path) -> None:
     at("apply", "-f", str(file))
     changed = FLEET
     for before, after in (
-        ("labels: {tier: \"1\"}", "labels: {cost: c7}"),
+        ('labels: {tier: "1"}', "labels: {cost: c7}"),
         ("owner: dana, capabilities: [tools, chat]", "owner: sam, capabilities: [chat]"),
         ("status: suspended", "status: active"),
         ("effect: guard", "effect: grant"),
@@ -122,19 +123,18 @@ def test_changes_are_shown_and_made(at: Run, file: Path) -> None:
 
 
 def test_nothing_is_applied_if_anything_is_wrong(at: Run, file: Path, home: Home) -> None:
-    size = len(at("audit", "list", "--json").out.splitlines())
     file.write_text(FLEET.replace("bundle: base", "bundle: nope"))
     for arguments in ((), ("--dry-run",)):
         said = at("apply", "-f", str(file), *arguments).complains()
         assert said.startswith(f"{file}:14: binding nope of organization default: unknown bundle `nope`"), said
     assert queries.agents(home.registry, ORG) == []
     assert queries.upstreams(home.registry, ORG) == []
-    assert len(at("audit", "list", "--json").out.splitlines()) == size
+    assert "agent.registered" not in at("audit", "list", "--json").out
 
 
 MISTAKES = [
-    ("name: lead,", "name: le ad,", ":10: agent le ad: agent `le ad` is not a name"),
-    ("parent: lead", "parent: laed", ":11: agent helper: unknown agent `laed`"),
+    ("name: helper,", "name: help er,", ":11: agent help er: agent `help er` is not a name"),
+    ("parent: lead", "parent: laed", ":11: agent helper: its parent `laed` is no agent: did you mean `lead`?"),
     ("key: {env: OPENAI_API_KEY}", "key: {env: OPENAI_KEY}", ":5: upstream openai: environment variable `OPENAI_KEY`"),
     ("key: {none: true}", "key: {file: none.txt}", "none.txt cannot be read"),
     ("provider: vllm", "provider: vlm", "unknown provider `vlm`: did you mean `vllm`?"),
@@ -152,6 +152,7 @@ def test_mistakes_have_their_lines(before: str, after: str, complaint: str, at: 
     assert complaint in at("apply", "-f", str(file)).complains()
 
 
+@pytest.mark.slow
 def test_prune_removes_what_the_sections_of_the_file_do_not_list(at: Run, file: Path) -> None:
     at("apply", "-f", str(file))
     small = "v: 1\nagents:\n- {name: lead}\nlimits: []\nroutes: []\n"
@@ -171,6 +172,7 @@ def test_prune_removes_what_the_sections_of_the_file_do_not_list(at: Run, file: 
     assert [each["name"] for each in at("upstreams", "list", "--json").json] == ["local", "openai"]
 
 
+@pytest.mark.slow
 def test_keys_are_written_once_for_their_owner_only(at: Run, file: Path, tmp_path: Path, home: Home) -> None:
     out = tmp_path / "keys.csv"
     done = at("apply", "-f", str(file), "--keys", str(out))
@@ -182,12 +184,12 @@ def test_keys_are_written_once_for_their_owner_only(at: Run, file: Path, tmp_pat
     assert home.credential(rows[0]["key"]).kind == "agent"
     assert at("keys", "list", "--json").json[0]["id"] in {each["id"] for each in rows}
     assert "is there already" not in at("apply", "-f", str(file), "--keys", str(out)).err  # nobody lacks one now
-    file.write_text(FLEET + "".join(f"# {n}\n" for n in range(3)) + "")
     file.write_text(FLEET.replace("- {name: helper,", "- {name: third}\n- {name: helper,"))
     assert "is there already" in at("apply", "-f", str(file), "--keys", str(out)).complains()
     assert "unknown agent" in at("agents", "show", "third").complains(), "all or nothing"
 
 
+@pytest.mark.slow
 def test_an_upstream_with_another_address_needs_its_key_again(at: Run, file: Path, tmp_path: Path) -> None:
     at("apply", "-f", str(file))
     moved = "v: 1\nupstreams:\n- {name: openai, base_url: 'https://elsewhere.example/v1'"
@@ -227,8 +229,9 @@ AGENT = st.fixed_dictionaries(
 FLEETS = st.lists(AGENT, max_size=5, unique_by=lambda agent: agent["name"])
 
 
+@pytest.mark.slow
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(FLEETS, FLEETS)
+@given(first=FLEETS, second=FLEETS)
 def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at: Run, tmp_path: Path) -> None:
     file = tmp_path / "any.yaml"
     known = {each["name"]: each for each in yaml.safe_load(at("export").out).get("agents", [])}
