@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gateway.audit import thresholds
 from gateway.audit.balances import Balances, Key, differences, full, number, reservation_of, settled_of
 from gateway.audit.entry import Entry
 
@@ -20,6 +21,8 @@ class BalanceCheck:
 
     def __init__(self) -> None:
         self._due = Balances()
+        self._told: set[str] = set()  # thresholds that the log tells of
+        self._owed: dict[str, Entry] = {}  # those that are reached, and whose entries have not been met yet
 
     def opened(self, entry: Entry) -> str:
         """Take account of a decision that stays open; returns what is wrong with its reservation."""
@@ -37,10 +40,48 @@ class BalanceCheck:
             if reservation is None:
                 return ""
             settled = settled_of(closing)
-            self._due.settle(str(closing["org"]), reservation, settled or full(reservation))
+            organization = str(closing["org"])
+            self._due.settle(organization, reservation, settled or full(reservation))
+            for event_id, fields in thresholds.reached(organization, reservation, self._due):
+                if event_id not in self._told:
+                    self._owed.setdefault(event_id, {**fields, "reached_by": decision["id"]})
         except _BEYOND:
             return "the reservation of its decision cannot be read"
         return "" if settled else "it does not say what the reservation of its decision was settled at"
+
+    def told(self, entry: Entry) -> str:
+        """Take account of an entry about a threshold; returns what is wrong with it."""
+        event_id = str(entry["id"])
+        self._told.add(event_id)
+        due = self._owed.pop(event_id, None)
+        if due is not None:
+            told = {name: entry.get(name) for name in due}
+            return "" if told == due else f"the entries before it make {due['spent']} of {due['value']} spent"
+        try:
+            return "" if self._after_refusal(entry) else "the entries before it do not reach this threshold"
+        except _BEYOND:
+            return "what it says of a limit cannot be read"
+
+    def untold(self) -> Iterator[str]:
+        """The thresholds that were reached and that no entry tells of."""
+        for due in self._owed.values():
+            yield f"no entry tells that `{due['scope']}` reached {due['percent']} % of {due['limit_name']}"
+
+    def _after_refusal(self, entry: Entry) -> bool:
+        """Whether a limit was used up as an entry says that followed the refusal of a call."""
+        if "needed" not in entry:
+            return False
+        counter = thresholds.counter_of(str(entry["limit_name"]))
+        minute = int(str(entry["minute"]))
+        used, reserved = self._due.get(str(entry["org"]), str(entry["scope"])).at(counter, minute)
+        value, needed = (int(str(entry[name])) * thresholds.unit(counter) for name in ("value", "needed"))
+        limit = thresholds.UsedUp(
+            str(entry["scope"]), counter, used, reserved, value, str(entry["limit"]), minute, needed
+        )
+        return any(
+            found.event_id == entry["id"] and all(entry.get(name) == told for name, told in found.fields.items())
+            for found in thresholds.refused(str(entry["org"]), [limit])
+        )
 
     def differences(self, rows: Iterable[tuple[Key, object]]) -> Iterator[str]:
         """How the stored balances differ from those that the entries make."""
@@ -62,7 +103,7 @@ class BalanceCheck:
         if reservation is None:
             return ""
         minute = reservation["minute"]
-        for scope, counter, used, reserved, _ in reservation.get("read", ()):
+        for scope, counter, used, reserved, *_ in reservation.get("read", ()):
             due = tuple(map(number, self._due.get(str(entry["org"]), scope).at(counter, minute)))
             if (used, reserved) != due:
                 return (

@@ -17,6 +17,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -66,6 +67,24 @@ def windows(minute: int) -> tuple[int, int, int, int]:
     """The numbers of the minute, hour, day and month that a minute since 1970 is in."""
     date = time.gmtime(minute * 60)
     return minute, minute // 60, minute // 1440, date.tm_year * 12 + date.tm_mon - 1
+
+
+def window_end(counter: str, minute: int) -> int | None:
+    """When the window of a counter that `minute` is in ends, in seconds since 1970; None if it has no window."""
+    if counter == OPEN:
+        return None
+    window = WINDOWS.index(counter.rpartition("_")[2])
+    if window < 3:
+        length = (60, 3600, 86400)[window]
+        return (minute * 60 // length + 1) * length
+    now = datetime.fromtimestamp(minute * 60, UTC)
+    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
+
+
+def shown_time(seconds: int) -> str:
+    """A time in seconds since 1970 as documents have it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Balance:

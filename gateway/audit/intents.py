@@ -21,6 +21,7 @@ from typing import ClassVar, Protocol, TypeAlias
 from gateway.audit.balances import Amounts, Balances
 from gateway.audit.content import Sealed
 from gateway.audit.entry import Scalar
+from gateway.audit.thresholds import UsedUp
 
 SYSTEM = "system"
 """The log of the deployment itself. No organization may have this name."""
@@ -36,6 +37,8 @@ class Denial:
     reasons: Sequence[str] = ()
     fields: Fields = field(default_factory=dict)
     """Further members of the entry, such as whose limit it was."""
+    used_up: Sequence[UsedUp] = ()
+    """The limits that had no room: an entry follows for each that is used up (`thresholds.py`)."""
 
 
 class Reservation(Protocol):

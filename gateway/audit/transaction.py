@@ -9,16 +9,17 @@ the same transaction, so that after a crash all of it is there or nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.audit import balances, checkpoint, content, decision, merkle, storage, tiles
+from gateway.audit import balances, checkpoint, content, decision, merkle, storage, thresholds, tiles
 from gateway.audit import entry as entries
 from gateway.audit.balances import Balance, Balances, Key
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Erased, Recovered, Reservation
+from gateway.audit.intents import Completed, Decided, Denial, Erased, Recovered, Reservation
+from gateway.audit.thresholds import Reached, UsedUp
 
 BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
@@ -82,13 +83,16 @@ class Transaction:
             return self._erase(log, item, item.intent, time_ns)
         if isinstance(item.intent, Completed):
             return self._complete(log, item.intent, entry, time_ns)
+        used_up: Sequence[UsedUp] = ()
         if isinstance(item.intent, Decided) and item.intent.reservation is not None:
-            entry = self._reserve(item.intent.reservation, entry, time_ns)
+            entry, used_up = self._reserve(item.intent.reservation, entry, time_ns)
         kept = item.intent.content if isinstance(item.intent, Decided) else None
         committed, entry_id = self._append(log, entry, time_ns, kept)
         if isinstance(item.intent, Decided):
             self._keep(log, item, committed.entry, entry_id)
         self._keep_content(log, kept, committed.entry, entry_id)
+        if used_up:
+            self._tell(log, committed, thresholds.refused(item.organization, used_up))
         return committed
 
     def finish(self) -> None:
@@ -176,10 +180,13 @@ class Transaction:
             now = log.time_ns
         return now
 
-    def _reserve(self, reservation: Reservation, entry: entries.Entry, time_ns: int) -> entries.Entry:
-        """The entry of a decision with what its reservation answers, which may make it a denial."""
+    def _reserve(
+        self, reservation: Reservation, entry: entries.Entry, time_ns: int
+    ) -> tuple[entries.Entry, Sequence[UsedUp]]:
+        """The entry of a decision with what its reservation answers, which may make it a denial; and why it does."""
         try:
-            return reserved(entry, reservation.take(self.balances, time_ns))
+            answer = reservation.take(self.balances, time_ns)
+            return reserved(entry, answer), answer.used_up if isinstance(answer, Denial) else ()
         except (AuditError, sqlite3.Error):
             raise
         except Exception as error:  # a defect in one reservation must not affect the rest of the batch
@@ -264,7 +271,19 @@ class Transaction:
             self.balances.settle(closing.organization, reservation, settled)
         committed, entry_id = self._append(log, entry, time_ns, closing.content)
         self._keep_content(log, closing.content, committed.entry, entry_id)
+        if reservation is not None and "read" in reservation:
+            self._tell(log, committed, thresholds.reached(closing.organization, reservation, self.balances))
         return committed
+
+    def _tell(self, log: _Log, cause: Committed, found: Iterable[Reached]) -> None:
+        """Append the entries of these thresholds, unless they are in the log."""
+        for event_id, fields in found:
+            known = self._db.execute("SELECT 1 FROM entry WHERE event_id = ?", (event_id,)).fetchone()
+            if known is None:
+                common = {name: cause.entry[name] for name in ("v", "org", "boot", "epoch")}
+                actor = entries.ACTOR_GATEWAY
+                members = {"id": event_id, "kind": "change", "actor": actor, "reached_by": _decision(cause)}
+                self._append(log, {**common, **members, **fields}, cause.time_ns)
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close the open decisions of dead processes. The clock is read once, before anything is written."""
@@ -281,6 +300,11 @@ class Transaction:
             self._complete(log, closing, draft(closing, str(item.entry["boot"])).entry, time_ns)
         committed, _ = self._append(log, {**item.entry, "count": len(rows)}, time_ns)
         return committed
+
+
+def _decision(committed: Committed) -> entries.Scalar:
+    """The decision that an entry is of."""
+    return committed.entry.get("decision", committed.event_id)
 
 
 # Members in which two attempts to record the same event may differ, and those that a reservation may change.

@@ -12,7 +12,8 @@ It trusts nothing that is stored. In one pass over the leaves, in the order in w
     that says so
 (7) what the system log says about checkpoints of other logs is true
 (8) at the end every tile and the head are those of the tree, and nothing else is stored
-(9) every balance is what the entries make of it, and so is each one that a decision says it has read
+(9) every balance is what the entries make of it, and so is each one that a decision says it has read; a threshold of a
+    limit is told of where the entries reach it, and nowhere else
 (10) SQLite finds its own structures intact
 
 It cannot see that everything after some checkpoint is missing, if the system log's entries about it are missing too.
@@ -32,7 +33,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from gateway.audit import balances, decision, note, storage
+from gateway.audit import balances, decision, note, storage, thresholds
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import entry as entries
 from gateway.audit.balance_check import BalanceCheck
@@ -197,6 +198,8 @@ class _Verification:
         if not self._unreadable:
             for difference in self._balances.differences(balances.read_all(self._db)):  # (9)
                 self._found(None, None, difference)
+            for fault in self._balances.untold():
+                self._found(None, None, fault)
 
     def _entry(
         self, row_id: int, log_id: int, seq: Any, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: Any
@@ -251,6 +254,9 @@ class _Verification:
                 tree.log.decisions[State.DENIED] += 1
         elif kind == "completed":
             self._close(log_id, index, entry)
+        elif kind == "change":
+            if entry["what"] == thresholds.WHAT and (fault := self._balances.told(entry)):
+                self._found(log_id, index, fault)
         elif kind == "checkpoint":
             self._announced(log_id, index, entry)
         elif kind == "erasure":

@@ -223,6 +223,9 @@ def what(found: Found) -> str:
     if kind == "completed":
         tokens = f"{get('input_tokens')}+{get('output_tokens')} tokens" if get("input_tokens") else ""
         return " ".join(filter(None, (get("outcome"), get("status"), tokens, cost(entry))))
+    if kind == "change" and "percent" in entry:
+        spent = f"{get('spent')} of {get('value')} spent in a window that ends at {get('resets_at')}"
+        return f"{get('what')} {get('percent')} % of {get('limit_name')} of {get('scope')}: {spent}"
     if kind == "change":
         shown = values | {"agent": get("agent_name") or get("agent", "")}
         members = [

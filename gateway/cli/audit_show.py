@@ -160,6 +160,8 @@ def print_decision(decision: Decision) -> None:
         ("obliged", json.dumps(before.obligations.document(), ensure_ascii=False) if before.obligations else ""),
         ("changed", _changes(found)),
         ("detail", before.detail),
+        ("reserves", _reserved(found)),
+        *(("limit", line) for line in _limits(found)),
         ("shadow", _shadows(found)),
         ("policies", f"commit {str(get('policy_commit'))[:12]}, {get('activation')}" if get("activation") else ""),
         ("log", f"entry {found.seq} of `{found.organization}`"),
@@ -178,6 +180,45 @@ def _changes(found: Found) -> str:
         return ""
     model = found.entry.get("forwarded_model")
     return ", ".join(f"{each} ({model})" if each == "model" and model else each for each in edits)
+
+
+def _reserved(found: Found) -> str:
+    """The most that the call could use, and where it counts."""
+    from gateway.usage.prices import dollars
+
+    try:
+        held = json.loads(str(found.entry.get("reservation_json") or "null"))
+        if held is None:
+            return ""
+        amounts = f"{held['tokens']:,} tokens, {dollars(held['spend_nanousd'])}, " if held["tokens"] else ""
+        return f"{amounts}1 request of {', '.join(held['scopes'])}"
+    except (ValueError, TypeError, KeyError):  # a log that was tampered with
+        return ""
+
+
+def _limits(found: Found) -> list[str]:
+    """Each limit that the call was compared with, or that had no room for it, as it was then."""
+    from gateway.audit.thresholds import limit_name, unit
+    from gateway.usage.reservation import amount
+
+    lines = []
+    try:
+        for full in json.loads(str(found.entry.get("limits_json") or "[]")):
+            name = full["limit"]
+            spent, most, held, needed = (amount(name, full[part]) for part in ("spent", "value", "reserved", "needed"))
+            lines.append(
+                f"{full['subject']} {name}: {spent} of {most} spent, {held} reserved, {needed} needed: no room"
+            )
+        read = json.loads(str(found.entry.get("reservation_json") or "{}")).get("read", ())
+        for scope, counter, *numbers in read:
+            name = limit_name(counter)
+            used, reserved, value = (int(each) for each in numbers[:3])
+            amounts = (used - reserved, value, reserved)
+            spent, most, held = (amount(name, -(-each // unit(counter))) for each in amounts)
+            lines.append(f"{scope} {name}: {spent} of {most} spent, {held} reserved")
+    except (ValueError, TypeError, KeyError, AttributeError):  # a log that was tampered with
+        return []
+    return lines
 
 
 def _scope(found: Found) -> str:

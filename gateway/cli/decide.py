@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 from contextlib import closing
@@ -56,9 +57,10 @@ def decide(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Decide on a call of an agent as the gateway would: the bindings and policies in force, but no upstream.
+    """Decide on a call of an agent as the gateway would: the bindings, policies and limits in force, but no upstream.
 
-    Nothing is recorded unless --record is given. Exit codes: 0 allowed, 1 denied, 2 it could not be decided.
+    It says what the call would reserve and what is left of each limit, and reserves nothing. Nothing is recorded unless
+    --record is given. Exit codes: 0 allowed, 1 denied, 2 it could not be decided.
     """
     try:
         raw = _read(call, route)
@@ -102,7 +104,7 @@ def _principal(
     from gateway.identity.credentials import public_part
     from gateway.identity.key_scope import address
     from gateway.identity.principals import CredentialRow, principal_of
-    from gateway.registry import queries
+    from gateway.registry import queries, usage_limits
 
     if sender is not None:
         address(sender)
@@ -116,6 +118,15 @@ def _principal(
             if (each.works(now_ns) if key is None else key == each.id or public_part(key) == each.key_id)
         ]
         bindings = queries.bindings(registry, organization, agent.id)
+        subjects = {("agent", agent.id), ("team", agent.team), ("organization", agent.organization)}
+        limits = [
+            [
+                *(each.id, each.subject_kind, each.limit, each.value, each.upstream, each.model),
+                *(each.raised, each.raised_until_ns),
+            ]
+            for each in usage_limits.limits(registry, organization)
+            if (each.subject_kind, each.subject_id) in subjects
+        ]
     if key is not None and not keys:
         hint = f"type `gateway keys list {agent.name}` to see its keys"
         raise GatewayError("unknown_key", f"agent `{agent.name}` has no key `{public_part(key)}`", hint=hint)
@@ -144,6 +155,7 @@ def _principal(
         capabilities=json.dumps(agent.capabilities),
         labels=json.dumps(agent.labels),
         bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned, each.shadow] for each in bindings]),
+        limits=json.dumps(limits),
         scope=json.dumps(scope) if scope else None,
     )
     return principal_of(row, "", 0)
@@ -158,9 +170,10 @@ def _judged(
     if principal.status != "active":
         reasons = [f"agent {principal.name} is {principal.status}"]
         return Denied("agent_suspended" if principal.status == "suspended" else "bad_credentials", reasons=reasons)
+    from gateway.settings import load_settings
     from gateway.upstream import strict_json
 
-    with closing(DryRun(data)) as gateway:
+    with closing(DryRun(load_settings({"data": data.path}))) as gateway:
         if route is not None:
             method, _, path = route.strip().rpartition(" ")
             try:
@@ -220,6 +233,7 @@ def _record(data: Path, principal: Principal, judged: Judged, sender: str | None
             **{name: request[name] for name in ("method", "path", "stream")},
             **found.fields(),
             **_changes(judged),
+            **_refused_limits(judged),
             **_scope(principal, sender),
         },
         private=found.kept_input,
@@ -249,6 +263,15 @@ def _changes(judged: Judged) -> dict[str, str]:
     return fields | ({"forwarded_model": model} if model != judged.model else {})
 
 
+def _refused_limits(judged: Judged) -> dict[str, str]:
+    """The member of an entry that says which limits have no room."""
+    full = [each for each in judged.forecast.limits if not each["has_room"]] if judged.forecast else []
+    if judged.authorization.code != "limit_exceeded" or not full:
+        return {}
+    told = [{name: each[name] for name in each if name not in ("left", "has_room")} for each in full]
+    return {"limits_json": json.dumps(told, sort_keys=True, separators=(",", ":"))}
+
+
 def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> None:
     allow = not isinstance(judged, Denied) and judged.authorization.allow
     code = judged.code if isinstance(judged, Denied) else judged.authorization.code
@@ -268,6 +291,7 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
             ("cap", "" if cap is None else f"at most {cap:,} output tokens"),
             ("obliged", json.dumps(obliged, ensure_ascii=False) if obliged else ""),
             ("changes", ", ".join(judged.edits)),
+            *_limits(judged),
             ("content", f"policies read {', '.join(found.panel.content)}" if found.panel.content else ""),
             ("recorded", recorded or ""),
         ):
@@ -282,8 +306,32 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
         reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
         typer.echo(f"  {'bundle'.ljust(9)} {output.printable(verdict_line(answer) + reasons)}")
         print_hint(answer, 6)
-    if answers and not allow:
+    if answers and not allow and not code.startswith("limit_"):
         output.note("add --explain to see which rules made the answer")
+
+
+def _limits(judged: Judged) -> list[tuple[str, str]]:
+    """What the call would reserve, and each limit that applies to it."""
+    from gateway.usage.prices import dollars
+    from gateway.usage.reservation import amount
+
+    forecast = judged.forecast
+    if forecast is None or not forecast.limits:
+        return [] if forecast is None else [("limits", forecast.remark)]
+    worst = amount("requests", 1)
+    if forecast.tokens:
+        worst += f", at most {amount('tokens', forecast.tokens)}, at most {dollars(forecast.spend_nanousd)}"
+    if forecast.output_limit is not None:
+        worst += f"; the output limit of {forecast.output_limit:,} is the gateway's"
+    lines = [("reserves", worst), ("", forecast.remark)]
+    for each in forecast.limits:
+        name = each["limit"]
+        whose = f"{each['subject']} ({each['calls']})" if "calls" in each else each["subject"]
+        text = f"{whose} {name}: {amount(name, each['left'])} left of {amount(name, each['value'])}"
+        text += f" until {each['resets_at']}" if each["resets_at"] else ""
+        text += f", {amount(name, each['reserved'])} reserved" if each["reserved"] else ""
+        lines.append(("limit", text if each["has_room"] else f"{text}: no room"))
+    return lines
 
 
 def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> dict[str, Any]:
@@ -300,6 +348,7 @@ def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | No
         "detail": made.detail or None,
         "obligations": made.obligations.document(),
         "edits": list(judged.edits),
+        "limits": judged.forecast and dataclasses.asdict(judged.forecast),
         "advice": known and known._asdict(),
         "bundles": [answer_document(each) | ({"rules": rules(each)} if explain else {}) for each in answers],
         "input": made.input,

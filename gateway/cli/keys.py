@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from gateway.cli import key_scopes, output
+from gateway.cli.key_rotation import rotate
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke agents' keys.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke agents' keys.")
+app.command()(rotate)
 
 
 @app.command()

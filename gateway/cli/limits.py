@@ -234,8 +234,8 @@ def show_limits(
 
 
 def _standing(data: Path, limit: LimitRecord) -> LimitState:
-    from gateway.audit.balances import MINUTE_NS
-    from gateway.usage import limits, reservation
+    from gateway.audit.balances import MINUTE_NS, window_end
+    from gateway.usage import limits
 
     now = time.time_ns()
     balance = _balance(data, limit)
@@ -244,7 +244,7 @@ def _standing(data: Path, limit: LimitRecord) -> LimitState:
     unit = 1000 if limits.is_spend(limit.limit) else 1
     raised = limit.raised_until_ns is not None and now < limit.raised_until_ns
     value = max(limit.value, limit.raised or 0) if raised else limit.value
-    ends = reservation.window_end(limits.COUNTERS[limit.limit], minute)
+    ends = window_end(limits.COUNTERS[limit.limit], minute)
     return LimitState(
         id=limit.id,
         subject_kind=limit.subject_kind,

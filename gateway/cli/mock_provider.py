@@ -29,7 +29,7 @@ def mock_provider(
 
     from gateway.demo.mock_provider import Faults, MockProvider
     from gateway.errors import GatewayError
-    from gateway.http.listener import bind
+    from gateway.http.listener import BACKLOG, bind
     from gateway.settings import url
 
     try:
@@ -40,6 +40,7 @@ def mock_provider(
         raise GatewayError(
             "port_unavailable", f"cannot listen on {address}: {reason}", hint="choose another port with --port"
         ) from error
+    listener.listen(BACKLOG)  # whoever reads the next line may connect at once
     provider = MockProvider(Faults(latency_ms=latency_ms, error_rate=error_rate, fail_next=fail_next, status=status))
     typer.echo(f"mock provider is up: base URL {url(host, listener.getsockname()[1])}/v1")
     config = uvicorn.Config(

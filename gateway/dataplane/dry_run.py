@@ -1,7 +1,7 @@
 """What the gateway would decide on a call: the bindings and policies in force, no request, and no upstream.
 
 A call is an input document, or what a client would send: then it is routed, read and judged as in `proxy.py`, step by
-step. Nothing is written here.
+step, limits included. Nothing is written here, and nothing is reserved.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gateway.call import Call, Reference
 from gateway.dataplane import preconditions
+from gateway.dataplane.forecast import Forecast, Limits, call_of
 from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.registry_view import RegistryView
@@ -28,7 +29,7 @@ from gateway.policy.input_schema import problems
 from gateway.policy.obligations import Obligations
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
+from gateway.settings import Settings
 from gateway.upstream import routing
 from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import Edits, Head
@@ -48,13 +49,17 @@ class Judged:
     epoch: int
     model: str | None
     edits: tuple[str, ...] = ()
+    # What the limits say; None if the call did not get that far, or goes to no upstream that is known.
+    forecast: Forecast | None = None
 
 
 class DryRun:
     """A view of one data directory. Close it."""
 
-    def __init__(self, data: DataDirectory) -> None:
+    def __init__(self, settings: Settings) -> None:
+        data = settings.data
         with ExitStack() as opened:
+            self._limits = opened.enter_context(closing(Limits(settings)))
             self._reader = opened.enter_context(closing(RegistryReader(data.registry_db)))
             self._references = opened.enter_context(closing(References(data.runtime_db)))
             self._view = RegistryView(self._reader, Vault.load(data.keys))
@@ -70,7 +75,7 @@ class DryRun:
         `peer` is the address that the request would come from.
         """
         judges, epoch = await self._judges(principal)
-        document = await self._completed(principal, given, body=bool(judges.content))
+        document, simplest = await self._completed(principal, given, body=bool(judges.content))
         models = document["resource"]["models"]
         judges = authorization.within_scope(judges, principal.scope, document["action"], models, peer)
         now_ns = document["time"]["now_ns"]
@@ -78,16 +83,30 @@ class DryRun:
         foreign = await self._foreign(principal, document["resource"]["upstream"], references)
         ends = time.monotonic() + _SECONDS
         found = authorization.judge(judges, document, now_ns, None, foreign, ends)
+        requested = document["resource"]["model"]
+        call = call_of(document, simplest)
+        table = await self._view.routes((await self._view.epochs()).upstreams)
+        destination = table.named(principal.organization, call.upstream)
         edits: tuple[str, ...] = ()
+        cap = forecast = None
+        if found.allow and destination is not None:
+            found, cap = self._limits.with_output_limit(
+                found, principal, call, destination, lambda call, wanted: (call, _obliged(document, wanted)[1])
+            )
         if found.allow and found.obligations:
             seed = found.seed
-            found, _, edits = authorization.enforce(
+            found, changed, edits = authorization.enforce(
                 found,
                 document,
                 _obliged,
                 lambda changed: authorization.judge(judges, changed, now_ns, seed, foreign, ends),
             )
-        return Judged(found, epoch, document["resource"]["model"], edits)
+            call = call_of(changed, simplest)
+        if found.allow and destination is not None:
+            found, forecast = self._limits.reserve(found, principal, call, destination, cap)
+        elif found.allow:
+            forecast = Forecast(0, 0, (), remark=f"not asked, because there is no upstream `{call.upstream}`")
+        return Judged(found, epoch, requested, edits, forecast)
 
     async def judge_request(
         self, principal: Principal, method: str, path: str, raw: bytes, peer: str | None = None
@@ -112,13 +131,20 @@ class DryRun:
         foreign = self._references.foreign(
             principal.organization, match.destination.id, principal.agent_id, call.references
         )
-        ends = time.monotonic() + _SECONDS
-        found = authorization.decide(judges, principal, call, time.time_ns(), foreign=foreign, ends=ends)
+        ends, now_ns = time.monotonic() + _SECONDS, time.time_ns()
+        usage = self._limits.usage(principal, now_ns)
+        found = authorization.decide(judges, principal, call, now_ns, foreign=foreign, ends=ends, usage=usage)
+        apply = functools.partial(obliged, provider)
+        cap = forecast = None
+        if found.allow:
+            found, cap = self._limits.with_output_limit(found, principal, call, match.destination, apply)
         if found.allow and found.obligations:
             again = functools.partial(authorization.again, found, principal, ends=ends)
-            found, call, made = authorization.enforce(found, call, functools.partial(obliged, provider), again)
+            found, call, made = authorization.enforce(found, call, apply, again)
             edits += made
-        return Judged(found, epoch, requested, edits)
+        if found.allow:
+            found, forecast = self._limits.reserve(found, principal, call, match.destination, cap)
+        return Judged(found, epoch, requested, edits, forecast)
 
     async def _judges(self, principal: Principal) -> tuple[Panel, int]:
         """The bundles that judge a principal now, loaded here; and the epoch of the registry."""
@@ -137,8 +163,10 @@ class DryRun:
         identifier = next((row.id for row in rows if row.name == upstream), "")
         return self._references.foreign(principal.organization, identifier, principal.agent_id, references)
 
-    async def _completed(self, principal: Principal, given: Mapping[str, Any], *, body: bool) -> dict[str, Any]:
-        """The whole document: what was not given is as in the simplest call of that action."""
+    async def _completed(
+        self, principal: Principal, given: Mapping[str, Any], *, body: bool
+    ) -> tuple[dict[str, Any], Call]:
+        """The whole document: what was not given is as in the simplest call of that action, which is returned too."""
         action = given.get("action")
         if not isinstance(action, str):
             hint = 'write {"action": "chat.completions", "resource": {"model": "…"}}'
@@ -156,7 +184,8 @@ class DryRun:
                 raise GatewayError("bad_input", f"the call's `{name}` is not an object")
         resource, request = parts["resource"], parts["request"]
         call = await self._simplest(principal.organization, action, resource.get("upstream"))
-        document = build_input(principal, call, time.time_ns(), body=body)
+        now_ns = time.time_ns()
+        document = build_input(principal, call, now_ns, self._limits.usage(principal, now_ns), body=body)
         # Members that are not known here stay, so that the schema names them.
         document = {**given, **document}
         for name, part in parts.items():
@@ -169,7 +198,7 @@ class DryRun:
             more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             message = f"the call is no input document: {'; '.join(found[:_SHOWN])}{more}"
             raise GatewayError("bad_input", message, hint="its form is schemas/input.schema.json")
-        return document
+        return document, call
 
     async def _simplest(self, organization: str, action: str, name: Any) -> Call:
         """A call of an action with nothing in it, at the upstream that was named, or the default one."""

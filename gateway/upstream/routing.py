@@ -132,6 +132,10 @@ class RouteTable:
         # Most requests have no parameters, so what they mean is worked out once.
         self._matches: dict[tuple[str, Target], Match | Choices] = {}
 
+    def named(self, organization: str, name: str) -> Destination | None:
+        """The upstream of this name."""
+        return self._upstreams.get(organization, {}).get(name)
+
     def resolve(self, organization: str, wanted: Target) -> Match | Choices:
         """Where the request goes, or may go; `Denied` with `unknown_route` or `upstream_unavailable`."""
         found = self._matches.get((organization, wanted))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
-from gateway.audit.balances import MINUTE_NS, OPEN, WINDOWS, Balances, number
+from gateway.audit.balances import MINUTE_NS, Balances, number, shown_time, window_end
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
+from gateway.audit.thresholds import UsedUp
 from gateway.usage.limits import Applied
 
 _SHOWN: Final = 8  # limits that one refusal tells of
@@ -41,14 +41,16 @@ class CallReservation:
             minute = max(minute, balance.minute)
         read: list[list[Any]] = []
         exceeded: list[dict[str, Any]] = []
+        full: list[UsedUp] = []
         for limit in self.limits:
             used, reserved = found[limit.scope].at(limit.counter, minute)
             value, needed = limit.at(time_ns), self.needed(limit.counter)
             if used + needed > value:
                 exceeded.append(_exceeded(limit, value, used, reserved, needed, minute, time_ns))
-            read.append([limit.scope, limit.counter, number(used), number(reserved), number(value)])
+                full.append(UsedUp(limit.scope, limit.counter, used, reserved, value, limit.id, minute, needed))
+            read.append([limit.scope, limit.counter, number(used), number(reserved), number(value), limit.id])
         if exceeded:
-            return _denial(exceeded)
+            return _denial(exceeded, full)
         taken = {
             "minute": minute,
             "scopes": self.scopes,
@@ -59,28 +61,27 @@ class CallReservation:
             taken["read"] = read
         return {"reservation_json": orjson.dumps(taken, option=orjson.OPT_SORT_KEYS).decode()}
 
+    def standing(self, balances: Balances, time_ns: int) -> list[dict[str, Any]]:
+        """Every limit that applies, as a refusal tells of it; and what is `left` before the call, and `has_room`."""
+        minute = time_ns // MINUTE_NS
+        for scope in self.scopes:
+            minute = max(minute, balances.get(self.organization, scope).minute)
+        told: list[dict[str, Any]] = []
+        for limit in self.limits:
+            used, reserved = balances.get(self.organization, limit.scope).at(limit.counter, minute)
+            value, needed = limit.at(time_ns), self.needed(limit.counter)
+            found = _exceeded(limit, value, used, reserved, needed, minute, time_ns)
+            found |= {"left": max(0, (value - used) // limit.unit), "has_room": used + needed <= value}
+            if found["has_room"]:
+                found["retry_after_seconds"] = None
+            told.append(found)
+        return told
+
     def needed(self, counter: str) -> int:
         """How much of a counter the call needs in its worst case."""
         if counter.startswith("tokens"):
             return self.tokens
         return self.spend_nanousd if counter.startswith("spend") else 1
-
-
-def window_end(counter: str, minute: int) -> int | None:
-    """When the window of a counter that `minute` is in ends, in seconds since 1970; None if it has no window."""
-    if counter == OPEN:
-        return None
-    window = WINDOWS.index(counter.rpartition("_")[2])
-    if window < 3:
-        length = (60, 3600, 86400)[window]
-        return (minute * 60 // length + 1) * length
-    now = datetime.fromtimestamp(minute * 60, UTC)
-    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
-    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
-
-
-def shown_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _exceeded(
@@ -91,10 +92,9 @@ def _exceeded(
     ends = window_end(limit.counter, minute)
     if needed > value:
         retry = None  # it would never fit
-    elif used - reserved + needed <= value:
+    elif used - reserved + needed <= value or ends is None:
         retry = _WHILE_OPEN
     else:
-        assert ends is not None  # what is open is reserved as a whole
         retry = max(1, ends - time_ns // 10**9)
     found: dict[str, Any] = {
         "subject": limit.subject,
@@ -114,12 +114,13 @@ def _exceeded(
     return found
 
 
-def _denial(exceeded: Sequence[dict[str, Any]]) -> Denial:
+def _denial(exceeded: Sequence[dict[str, Any]], full: Sequence[UsedUp]) -> Denial:
     # The limit that takes longest to have room again decides how long to wait, and is told of first.
     exceeded = sorted(exceeded, key=lambda each: -(each["retry_after_seconds"] or 2**53))
     return Denial(
         reasons=[sentence(each) for each in exceeded[:_SHOWN]],
         fields={"limits_json": document(exceeded[:_SHOWN])},
+        used_up=full,
     )
 
 
@@ -128,11 +129,11 @@ def sentence(found: dict[str, Any]) -> str:
     name, value = found["limit"], found["value"]
     left = max(0, value - found["spent"] - found["reserved"])
     whose = found["subject"] + (f" ({found['calls']})" if "calls" in found else "")
-    text = f"{whose} has {_amount(name, left)} left of {_amount(name, value)} ({name})"
+    text = f"{whose} has {amount(name, left)} left of {amount(name, value)} ({name})"
     if found["reserved"]:
-        text += f", {_amount(name, found['reserved'])} of it reserved by calls under way"
+        text += f", {amount(name, found['reserved'])} of it reserved by calls under way"
     if found["needed"] > 1:
-        text += f"; this call may use up to {_amount(name, found['needed'])}"
+        text += f"; this call may use up to {amount(name, found['needed'])}"
     if found["resets_at"]:
         text += f"; the limit starts anew at {found['resets_at']}"
     if found["set_by"] == "policy":
@@ -142,10 +143,10 @@ def sentence(found: dict[str, Any]) -> str:
     return f"{text}; an operator can raise it: `{raising} VALUE{' ' + where if where else ''} --for 2h --reason TEXT`"
 
 
-def _amount(name: str, amount: int) -> str:
+def amount(name: str, count: int) -> str:
     """An amount in the words of a limit: `$1.50`, `200 tokens`, `3 requests`."""
     if name.startswith("spend"):
-        whole = f"{amount / 1e6:.6f}".rstrip("0")
-        return "$" + (whole if len(whole.partition(".")[2]) >= 2 else f"{amount / 1e6:.2f}")
+        whole = f"{count / 1e6:.6f}".rstrip("0")
+        return "$" + (whole if len(whole.partition(".")[2]) >= 2 else f"{count / 1e6:.2f}")
     what = "token" if name.startswith("tokens") else "request"
-    return f"{amount:,} {what}{'' if amount == 1 else 's'}"
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,8 @@ class Call:
     second: int
     tokens: int
     spend: int
+    # What it is compared with: scope, name and value.
+    limits: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass
@@ -54,6 +57,9 @@ class Model:
     held: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     open: list[Call] = field(default_factory=list)
     limits: dict[tuple[str, str], int] = field(default_factory=dict)
+    # When a call was counted in a scope last, and the thresholds that were told of.
+    last: dict[str, int] = field(default_factory=dict)
+    told: set[tuple[str, str, int, str, int]] = field(default_factory=set)
 
     def amounts(self, scope: str, counter: str, second: int) -> tuple[int, int]:
         if counter == "open":
@@ -74,6 +80,25 @@ class Model:
                 return False
         return True
 
+    def tell(self, call: Call, *, refused: bool) -> None:
+        """Note the thresholds that are reached by the end of a call, or because it was refused."""
+        need = {"requests": 1, "tokens": call.tokens, "spend_nanousd": call.spend}
+        for scope, name, value in call.limits:
+            metric, _, kind = COUNTERS[name].rpartition("_")
+            if not metric or not value:
+                continue
+            most, mine = value * (1000 if is_spend(name) else 1), window(kind, call.second)
+            used, held = self.amounts(scope, COUNTERS[name], call.second)
+            spent = used - held
+            if refused:
+                is_full = need[metric] <= most < spent + need[metric] and 100 * spent >= 80 * most
+                reached = [100] if is_full else []
+            elif mine == window(kind, self.last[scope]):
+                reached = [percent for percent in (50, 80, 100) if 100 * spent >= percent * most]
+            else:
+                reached = []
+            self.told.update((scope, name, value, mine, percent) for percent in reached)
+
     def add(self, call: Call, sign: int, amounts: tuple[int, int, int], *, held: bool) -> None:
         for scope in call.scopes:
             for kind in KINDS:
@@ -85,12 +110,14 @@ class Model:
 
     def reserve(self, call: Call) -> None:
         self.open.append(call)
+        self.last.update(dict.fromkeys(call.scopes, call.second))
         self.add(call, 1, (1, call.tokens, call.spend), held=True)
 
     def settle(self, call: Call, settled: tuple[int, int, int]) -> None:
         self.open.remove(call)
         self.add(call, -1, (1, call.tokens, call.spend), held=True)
         self.add(call, 1, settled, held=False)
+        self.tell(call, refused=False)
 
 
 class Rig:
@@ -125,13 +152,15 @@ class Rig:
             organization="default", scopes=scopes, limits=applied, tokens=tokens, spend_nanousd=spend
         )
         decision = Make.decided(agent=agent, reservation=wanted)
-        call = Call(decision, scopes, self.second, tokens, spend)
+        limits = tuple((scope, name, value) for (scope, name), value in self.model.limits.items() if scope in scopes)
+        call = Call(decision, scopes, self.second, tokens, spend, limits)
         expected = self.model.has_room(call)
         assert self.writer.write_sync(decision).entry["allow"] is expected
         if expected:
             self.model.reserve(call)
         else:
             self.denied += 1
+            self.model.tell(call, refused=True)
 
     def complete(self) -> None:
         if not self.model.open:
@@ -153,7 +182,7 @@ class Rig:
         self.writer = self.new_writer()
         closed = recovery.recover(self.writer, set()).closed
         assert closed == len(self.model.open)
-        for call in list(self.model.open):
+        for call in sorted(self.model.open, key=lambda call: call.decision.event_id):
             self.model.settle(call, (1, call.tokens, call.spend))
 
     def change_limit(self) -> None:
@@ -201,3 +230,74 @@ def test_every_balance_is_the_models(log: Log, operations: int) -> None:
     rig.writer.close()
     rig.db.close()
     assert log.verify().findings == []
+    told = [entry for entry in log.entries() if entry["kind"] == "change"]
+    assert Counter(map(told_of, told)) == Counter(rig.model.told)  # each once
+    assert len({entry["percent"] for entry in told}) == 3
+
+
+def told_of(entry: dict[str, Any]) -> tuple[str, str, int, str, int]:
+    """What an entry says of a threshold, in the words of the model."""
+    mine = window(entry["limit_name"].rpartition("_")[2], entry["minute"] * 60)
+    return entry["scope"], entry["limit_name"], entry["value"], mine, entry["percent"]
+
+
+def thresholds(log: Log) -> list[tuple[str, int]]:
+    return [(entry["limit_name"], entry["percent"]) for entry in log.entries() if entry["kind"] == "change"]
+
+
+def one_call(writer: AuditWriter, name: str, value: int, tokens: int, settled: tuple[int, int, int]) -> None:
+    applied = (Applied(name, "agent:agt_a", COUNTERS[name], value, "agent:a", id="lim_1"),)
+    wanted = CallReservation(organization="default", scopes=("agent:agt_a",), limits=applied, tokens=tokens)
+    decision = Make.decided(agent="agt_a", reservation=wanted)
+    if writer.write_sync(decision).entry["allow"]:
+        writer.write_sync(Make.completed(decision, settled=settled))
+
+
+def test_each_threshold_is_told_once_for_a_window_and_a_value(log: Log) -> None:
+    second = BEGIN
+    writer, other = (log.writer(clock=lambda: second * 10**9) for _ in range(2))
+    for number in range(12):
+        one_call((writer, other)[number % 2], "requests_per_day", 10, 0, (1, 0, 0))
+    assert thresholds(log) == [("requests_per_day", percent) for percent in (50, 80, 100)]
+    one_call(writer, "requests_per_day", 20, 0, (1, 0, 0))  # a raise is another limit to reach
+    assert thresholds(log)[3:] == [("requests_per_day", 50)]
+    second += 86_400
+    for _ in range(5):
+        one_call(writer, "requests_per_day", 10, 0, (1, 0, 0))
+    assert thresholds(log)[4:] == [("requests_per_day", 50)]
+    assert log.verify().findings == []
+
+
+def test_what_is_only_reserved_reaches_no_threshold_and_a_refusal_the_last_one(log: Log) -> None:
+    writer = log.writer()
+    one_call(writer, "tokens_per_month", 100, 90, (1, 10, 0))
+    one_call(writer, "tokens_per_month", 100, 95, (1, 95, 0))  # refused, but so little is spent
+    one_call(writer, "tokens_per_month", 100, 101, (1, 0, 0))  # would never fit
+    assert thresholds(log) == []
+    one_call(writer, "tokens_per_month", 100, 80, (1, 75, 0))
+    assert thresholds(log) == [("tokens_per_month", 50), ("tokens_per_month", 80)]
+    for _ in range(2):
+        one_call(writer, "tokens_per_month", 100, 16, (1, 0, 0))
+    assert thresholds(log)[2:] == [("tokens_per_month", 100)]
+    [last] = [entry for entry in log.entries() if entry.get("percent") == 100]
+    assert (last["spent"], last["value"], last["needed"], last["limit"]) == (85, 100, 16, "lim_1")
+    assert last["agent"] == "agt_a"
+    assert log.verify().findings == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        (b'"percent":50', b'"percent":80', "the entries before it make 5 of 10 spent"),
+        (b'"id":"thr_', b'"id":"thx_', "the entries before it do not reach this threshold"),
+        (b'"what":"limit.threshold"', b'"what":"limit.thresholt"', "no entry tells that `agent:agt_a` reached 50 % of"),
+    ],
+)
+def test_a_threshold_that_was_not_reached_is_found(log: Log, old: bytes, new: bytes, found: str) -> None:
+    """Also by somebody who could forge the tree: the entries do not make it."""
+    writer = log.writer()
+    for _ in range(5):
+        one_call(writer, "requests_per_day", 10, 0, (1, 0, 0))
+    writer.close()
+    log.tamper("UPDATE entry SET leaf = CAST(replace(leaf, ?, ?) AS BLOB) WHERE kind = 'change'", old, new)
+    assert any(found in each.message for each in log.verify().findings)

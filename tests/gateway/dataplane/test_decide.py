@@ -20,6 +20,7 @@ from gateway.registry import agent_updates, changes
 from gateway.registry.vault import Vault
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
 from tests.gateway.dataplane.test_explain import bind_all, request
+from tests.gateway.dataplane.test_limits import limit
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "input.schema.json").read_text("utf-8"))
 
@@ -136,6 +137,43 @@ def test_the_answer_for_people(command: Command) -> None:
     code, out, _ = command(chat("o3"), "--route", "/openai/v1/chat/completions", "--explain")
     assert (code, out.splitlines()[0]) == (1, "denied policy_denied (a dry run: nothing was sent)")
     assert 'failed at startswith(input.resource.model, "gpt-")\n        input.resource.model = "o3"' in out
+
+
+def test_limits_are_asked_and_nothing_is_reserved(run: Callable[..., None], command: Command) -> None:
+    """A dry run says of a call what the data plane does with it."""
+    call = chat("gpt-4o", max_tokens=80)
+    told: list[dict[str, Any]] = []
+
+    async def ask(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 150)
+        limit(gateway, "requests_per_month", 9, "agent")
+        assert (await gateway.send(gateway.request(call))).status == 200
+        reply = await gateway.send(gateway.request(chat("gpt-4o", max_tokens=141)))
+        told.extend(reply.json["error"]["details"])
+        assert reply.code == "limit_exceeded"
+
+    run(ask)
+    code, out, _ = command(call, "--route", "/v1/chat/completions", "--json")
+    found = json.loads(out)
+    assert (code, found["allow"]) == (0, True)
+    room = {each["limit"]: (each["spent"], each["left"], each["has_room"]) for each in found["limits"]["limits"]}
+    assert room == {"tokens_per_day": (10, 140, True), "requests_per_month": (1, 8, True)}
+    code, out, _ = command(call, "--route", "/v1/chat/completions")
+    assert "  limit     org:default tokens_per_day: 140 tokens left of 150 tokens until 2" in out
+    big = chat("gpt-4o", max_tokens=141)
+    code, out, _ = command(big, "--route", "/v1/chat/completions", "--json")
+    found = json.loads(out)
+    assert (code, found["reason"]) == (1, "limit_exceeded")
+    [full] = [each for each in found["limits"]["limits"] if not each["has_room"]]
+    assert told[0].items() <= full.items()
+    # A call without an output limit gets what is left, as the gateway gives it.
+    code, out, _ = command(chat("gpt-4o"), "--route", "/v1/chat/completions", "--json")
+    limits = json.loads(out)["limits"]
+    assert (code, limits["tokens"]) == (0, 140)
+    assert limits["output_limit"] == json.loads(out)["obligations"]["max_output_tokens"]
+    # An input document has no text to count.
+    code, out, _ = command({"action": "chat.completions", "resource": {"model": "gpt-4o"}})
+    assert "the input counts as if it had no text" in out
 
 
 @pytest.mark.usefixtures("ready")

@@ -1,0 +1,136 @@
+"""`gateway keys rotate`: new keys for old ones, which work for a while yet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.registry.key_rotation import Rotated, Skipped
+
+
+def rotate(
+    key: Annotated[str | None, typer.Argument(help="A key's id (key_…), or the beginning of its text.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The key that this agent has.")] = None,
+    team: Annotated[str | None, typer.Option("--team", metavar="TEAM", help="The keys of a team's agents.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="The keys of all agents of the organization.")] = False,
+    overlap: Annotated[
+        str, typer.Option("--overlap", metavar="DURATION", help="How long the old key still works: 90s, 15m, 12h, 7d.")
+    ] = "24h",
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires", metavar="DURATION", help="Let the new one expire; otherwise it lasts as the old one."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write keys to this new file instead of printing them.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Replace a key by a new one, for the same actions, models and networks.
+
+    The old key works until the overlap is over and then ends by itself. With --team or --all the keys go into a file
+    that only this user can read (CSV), and an agent whose key cannot be replaced is left as it is.
+    """
+    from gateway.identity.credentials import Peppers
+    from gateway.registry.key_rotation import Terms, rotate_key, rotate_many
+
+    if sum((key is not None, agent is not None, team is not None, everybody)) != 1:
+        raise typer.BadParameter("name a key, or one of --agent, --team and --all")
+    many = team is not None or everybody
+    if many and out is None:
+        raise GatewayError("no_file", "many keys are not printed", hint="add --out FILE")
+    terms = Terms(output.parse_duration(overlap), None if expires is None else output.parse_duration(expires))
+    peppers = Peppers.load(DataDirectory(data).keys)
+    with local.changing(data) as registry:
+        whose: dict[str, Any] = {"actor": local.actor(), "organization": organization, "terms": terms}
+        rotated: list[Rotated]
+        with _File(out) as write:
+            if many:
+                rotated, skipped = rotate_many(registry, peppers, **whose, team=team, deliver=write)
+            else:
+                rotated = [rotate_key(registry, peppers, **whose, key=key, agent=agent, deliver=write)]
+                skipped = []
+        _print(rotated, skipped, out, as_json=as_json)
+
+
+def _print(rotated: Sequence[Rotated], skipped: Sequence[Skipped], out: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        keys = [_document(each, secret=out is None) for each in rotated]
+        output.print_json({"rotated": keys, "skipped": list(skipped), "file": str(out) if out else None})
+        return
+    for left in skipped:
+        output.warn(f"not rotated: {left.why}")
+    if out is not None:
+        typer.echo(f"rotated {len(rotated)} {'key' if len(rotated) == 1 else 'keys'}; the new ones are in {out}")
+    for each in rotated if out is None else ():
+        typer.echo(each.new.text)
+        assert each.old.expires_ns is not None
+        output.note(
+            f"{each.new.record.id} for agent {each.old.agent}; this is the only time the key is shown. "
+            f"{each.old.key_id} works until {output.timestamp(each.old.expires_ns)}"
+        )
+
+
+def _document(rotated: Rotated, *, secret: bool) -> dict[str, Any]:
+    made: dict[str, Any] = output.plain(rotated.new.record)
+    return made | {"replaces": output.plain(rotated.old)} | ({"key": rotated.new.text} if secret else {})
+
+
+class _File:
+    """A new file for keys, which only this user can read. It is removed if they do not come into force."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> Callable[[Sequence[Rotated]], None]:
+        if self._path is not None:
+            try:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                why = (error.strerror or type(error).__name__).lower()
+                raise GatewayError("file_unusable", f"cannot create `{self._path}`: {why}") from error
+        return self._write
+
+    def _write(self, rotated: Sequence[Rotated]) -> None:
+        if self._path is None:
+            return
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("agent", "key", "key_id", "replaces", "old_key_works_until"))
+        for each in rotated:
+            assert each.old.expires_ns is not None
+            until = output.timestamp(each.old.expires_ns)
+            table.writerow((each.old.agent, each.new.text, each.new.record.id, each.old.id, until))
+        try:
+            with open(self._descriptor, "wb", closefd=False) as stream:
+                stream.write(text.getvalue().encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            why = (error.strerror or type(error).__name__).lower()
+            raise GatewayError("file_unusable", f"cannot write `{self._path}`: {why}") from error
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        if error is not None and self._descriptor >= 0 and self._path is not None:
+            with suppress(OSError):
+                self._path.unlink()

@@ -1,0 +1,107 @@
+"""What the limits would make of a call that is judged but not made: what it would reserve, and what is left of each.
+
+The balances are read as the last commit left them. Nothing is reserved, so another call may take what is left.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from gateway.audit import storage
+from gateway.audit.balances import Balances
+from gateway.audit.errors import unavailable
+from gateway.audit.intents import Denial
+from gateway.call import Call, Reference, Tool
+from gateway.dataplane.budget import Apply, Budget
+from gateway.identity.principals import Principal
+from gateway.policy.authorization import Authorization, refused
+from gateway.policy.decision import Verdict
+from gateway.settings import Settings
+from gateway.upstream.routing import Destination
+from gateway.usage import bounds
+from gateway.usage.price_book import PriceBook
+from gateway.usage.standing import Standing
+
+NO_TEXT: Final = "the input counts as if it had no text: give the request's body, and --route"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a call would reserve, and every limit that applies to it, as `CallReservation.standing` tells of each.
+
+    `output_limit` is the one that the gateway would set. `remark` says what was assumed.
+    """
+
+    tokens: int
+    spend_nanousd: int
+    limits: tuple[Mapping[str, Any], ...]
+    output_limit: int | None = None
+    remark: str = ""
+
+
+class Limits:
+    """The limits of one data directory, to be asked and not to be used. Close it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.data.audit_db
+        self._standing = Standing(self._path, dict)
+        self._budget = Budget(self._standing, PriceBook(settings), default_output=settings.default_output_tokens)
+
+    def close(self) -> None:
+        self._standing.close()
+
+    def usage(self, principal: Principal, now_ns: int) -> Mapping[str, Any]:
+        """What the agent has used, as policies see it."""
+        return self._budget.usage(principal, now_ns)
+
+    def with_output_limit(
+        self, found: Authorization, principal: Principal, call: Call, destination: Destination, apply: Apply
+    ) -> tuple[Authorization, int | None]:
+        return self._budget.with_output_limit(found, principal, call, destination, apply)
+
+    def reserve(
+        self, found: Authorization, principal: Principal, call: Call, destination: Destination, cap: int | None
+    ) -> tuple[Authorization, Forecast | None]:
+        """The authorization, refused if a limit has no room for the call; and what the limits say."""
+        found, reservation = self._budget.reserve(found, principal, call, destination)
+        if reservation is None:
+            return found, None
+        try:
+            with closing(storage.connect_read_only(self._path)) as db, storage.snapshot(db):
+                balances = Balances(db)
+                answer = reservation.take(balances, found.now_ns)
+                standing = reservation.standing(balances, found.now_ns)
+        except sqlite3.Error as error:
+            raise unavailable(str(error)) from error
+        if isinstance(answer, Denial):
+            found = refused(found, Verdict(answer.reason, reasons=tuple(answer.reasons)))
+        no_text = bounds.asks_a_model(call) and call.body is None and not call.raw
+        remark = NO_TEXT if no_text and any(each["needed"] > 1 for each in standing) else ""
+        return found, Forecast(reservation.tokens, reservation.spend_nanousd, tuple(standing), cap, remark)
+
+
+def call_of(document: Mapping[str, Any], simplest: Call) -> Call:
+    """The call that an input document describes. What the document does not say is as in the simplest call."""
+    resource, request = document["resource"], document["request"]
+    body = request.get("body")
+    return replace(
+        simplest,
+        action=document["action"],
+        method=request["method"],
+        path=request["path"],
+        raw=orjson.dumps(body) if body else b"",
+        body=body or None,
+        model=resource["model"],
+        models=tuple(resource["models"]),
+        stream=request["stream"],
+        max_output_tokens=request["max_output_tokens"],
+        tools=tuple(Tool(each["type"], each["name"], each.get("server", "")) for each in request["tools"]),
+        references=tuple(Reference(each["kind"], each["id"]) for each in resource["references"]),
+        modalities=tuple(request["modalities"]),
+    )

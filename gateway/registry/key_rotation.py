@@ -1,0 +1,182 @@
+"""Rotation of keys without downtime: a new key begins, and the one it replaces works until its overlap is over.
+
+As in `changes.py`, each function is one transaction with its audit entries. Nothing has to happen at the end of the
+overlap: the old key expires then. A revocation ends it at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from gateway.errors import GatewayError
+from gateway.identity import credentials
+from gateway.registry import change_entries as entries
+from gateway.registry import outbox
+from gateway.registry.agent_states import ENDED, ended
+from gateway.registry.changes import MAX_LIVE_KEYS, new_key
+from gateway.registry.database import Registry
+from gateway.registry.models import Agent, ApiKey, Organization
+from gateway.registry.queries import find_agent, find_key, find_organization, key_record, live_keys, live_members
+from gateway.registry.records import KeyRecord, NewKey
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A new key, and the one that it replaces, which works until its `expires_ns`."""
+
+    new: NewKey
+    old: KeyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An agent whose key was not rotated, and why."""
+
+    agent: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long the old key still works, and how long the new one will; None: as long as the old one was made for."""
+
+    overlap_ns: int
+    lifetime_ns: int | None = None
+
+
+def rotate_key(
+    registry: Registry,
+    peppers: credentials.Peppers,
+    *,
+    actor: str,
+    organization: str,
+    terms: Terms,
+    deliver: Callable[[Sequence[Rotated]], None],
+    key: str | None = None,
+    agent: str | None = None,
+) -> Rotated:
+    """Replace one key: this one, by id or the beginning of its text, or the one that this agent has.
+
+    `deliver` gets the new key before anything is committed: if it raises, nothing has changed.
+    """
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        now = time.time_ns()
+        if key is not None:
+            row = find_key(session, tenant, key)
+            holder = find_agent(session, tenant, row.agent_id)
+        else:
+            assert agent is not None
+            holder = find_agent(session, tenant, agent)
+            row = _the_key(session, holder, now)
+        if holder.status in ENDED:
+            raise ended(holder.name, holder.id, holder.status)
+        if fault := _fault(session, holder, row, now):
+            raise fault
+        rotated = _rotate(session, tenant, holder, row, peppers, actor, terms, now)
+        deliver([rotated])
+        return rotated
+
+
+def rotate_many(
+    registry: Registry,
+    peppers: credentials.Peppers,
+    *,
+    actor: str,
+    organization: str,
+    terms: Terms,
+    team: str | None,
+    deliver: Callable[[Sequence[Rotated]], None],
+) -> tuple[list[Rotated], list[Skipped]]:
+    """Replace the key of every agent of a team, or of all agents, in one transaction.
+
+    As `rotate_key`; agents whose key cannot be replaced are left as they are.
+    """
+    rotated: list[Rotated] = []
+    skipped: list[Skipped] = []
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        now = time.time_ns()
+        members = live_members(session, tenant, "organization" if team is None else "team", team or tenant.id)
+        if not members:
+            whose = f"team `{team}`" if team is not None else f"organization `{tenant.name}`"
+            raise GatewayError("nobody_to_rotate", f"{whose} has no agent", hint="type `gateway agents list`")
+        for holder in members:
+            try:
+                row = _the_key(session, holder, now)
+                if fault := _fault(session, holder, row, now):
+                    raise fault
+                rotated.append(_rotate(session, tenant, holder, row, peppers, actor, terms, now))
+            except GatewayError as error:
+                if error.code not in _SKIPPED:
+                    raise
+                skipped.append(Skipped(holder.name, error.message))
+        deliver(rotated)
+    return rotated, skipped
+
+
+_SKIPPED = frozenset({"no_key", "several_keys", "too_many_keys"})
+
+
+def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
+    """The key of an agent that no other has replaced yet."""
+    live = live_keys(session, holder, now_ns)
+    current = [each for each in live if each.replaced_by is None]
+    if len(current) == 1:
+        return current[0]
+    if current:
+        hint = f"name one: {', '.join(each.id for each in current)}"
+        raise GatewayError("several_keys", f"agent `{holder.name}` has {len(current)} keys in use", hint=hint)
+    hint = f"type `gateway keys create {holder.name}`"
+    raise GatewayError("no_key", f"agent `{holder.name}` has no key that works", subject=holder.id, hint=hint)
+
+
+def _fault(session: Session, holder: Agent, row: ApiKey, now_ns: int) -> GatewayError | None:
+    """Why a key cannot be replaced now."""
+    name = credentials.label("agent", row.credential_id)
+    if row.revoked_ns is not None or (row.expires_ns is not None and row.expires_ns <= now_ns):
+        why = "is revoked" if row.revoked_ns is not None else "has expired"
+        return GatewayError("dead_key", f"key {name} {why}", hint=f"type `gateway keys create {holder.name}`")
+    if row.replaced_by is not None:
+        message = f"key {name} is replaced already, by {row.replaced_by}"
+        return GatewayError("already_rotated", message, subject=row.id, hint=f"rotate that one, or revoke {row.id}")
+    live = live_keys(session, holder, now_ns)
+    if len(live) >= MAX_LIVE_KEYS:
+        other = next(each for each in live if each.id != row.id)
+        state = "which is retiring" if other.replaced_by is not None else "which is in use"
+        return GatewayError(
+            "too_many_keys",
+            f"agent `{holder.name}` has another key, {credentials.label('agent', other.credential_id)}, {state}",
+            subject=holder.id,
+            hint=f"if nobody uses it, type `gateway keys revoke {other.id}`",
+        )
+    return None
+
+
+def _rotate(
+    session: Session,
+    tenant: Organization,
+    holder: Agent,
+    old: ApiKey,
+    peppers: credentials.Peppers,
+    actor: str,
+    terms: Terms,
+    now_ns: int,
+) -> Rotated:
+    made = credentials.generate("agent")
+    lifetime = terms.lifetime_ns
+    if lifetime is None and old.expires_ns is not None:
+        lifetime = old.expires_ns - old.created_ns
+    row = new_key(made.credential, peppers, holder, now_ns, lifetime, old.scope, actor)
+    session.add(row)
+    retires = now_ns + terms.overlap_ns
+    old.expires_ns = retires if old.expires_ns is None else min(old.expires_ns, retires)
+    old.replaced_by = row.id
+    fields = {**entries.key(holder, row), "replaces": old.id, "retires_ns": str(old.expires_ns)}
+    outbox.add_change(session, organization=tenant.name, actor=actor, what="key.rotated", fields=fields)
+    new = NewKey(record=key_record(tenant, holder, row), text=made.text)
+    return Rotated(new, key_record(tenant, holder, old))
