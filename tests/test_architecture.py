@@ -30,6 +30,7 @@ ROOMS: tuple[str, ...] = (
     "storage",
     "telemetry",
     "identity",
+    "client",
     "audit",
     "usage",
     "approvals",

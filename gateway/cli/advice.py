@@ -104,6 +104,23 @@ _KEYS: Final = {
     ),
     "unknown": Advice("no key with this id exists", "type `gateway keys create AGENT`"),
     "wrong_secret": Advice("the id of the key exists, but not with this secret", "type `gateway keys create AGENT`"),
+    "signature_malformed": Advice(
+        "the request is signed, but not in the one form that the gateway reads", "see docs/signatures.md for the form"
+    ),
+    "signature_expired": Advice(
+        "the signature was too old when it arrived", "set the clock of the client, or sign just before sending"
+    ),
+    "signature_early": Advice("the signature was made in the future", "set the clock of the client"),
+    "wrong_signature": Advice(
+        "the key is known, but the signature is not of this request",
+        "see that nothing between client and gateway changes the method, path, query, Host or digest",
+    ),
+    "body_differs": Advice(
+        "the body is not the one that was signed", "see that nothing between client and gateway changes the body"
+    ),
+    "replayed": Advice(
+        "the signature was used before", "sign each request anew, also a repeated one; if you did: someone replays it"
+    ),
     "revoked": Advice("the key is revoked", "type `gateway keys create AGENT`"),
     "expired": Advice("the key has expired", "type `gateway keys create AGENT`"),
     "agent_revoked": Advice("the agent of the key is revoked", "register it anew: `gateway agents register NAME`"),

@@ -61,7 +61,7 @@ def show(
             *_if_any("expires", "" if found.expires_ns is None else output.timestamp(found.expires_ns)),
             *((("content", _kept(found.content)),) if found.content else ()),
             *(
-                ("key", f"{each.key_id}…  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
+                ("key", f"{each.shown_id}  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
                 for each in keys
             ),
             *(

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import key_scopes, output
+from gateway.cli import key_scopes, output, signing_keys
 from gateway.cli.key_rotation import rotate
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -20,21 +20,10 @@ app.command()(rotate)
 def create(
     agent: Annotated[str | None, typer.Argument(help="An agent's name or id.")] = None,
     named: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The same.")] = None,
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
-    ] = None,
-    action: Annotated[
-        list[str] | None,
-        typer.Option("--action", metavar="ACTION", help="Only for this: chat.completions, files.*; may be repeated."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", metavar="MODEL", help="Only for this model, or 'gpt-4o*'; may be repeated."),
-    ] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option("--network", metavar="CIDR", help="Only from this network, 10.0.0.0/8; may be repeated."),
-    ] = None,
+    expires: Expires = None,
+    action: OnlyActions = None,
+    model: OnlyModels = None,
+    network: OnlyNetworks = None,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
@@ -70,6 +59,10 @@ def create(
         else:
             typer.echo(made.text)
             output.note(f"{made.record.id} for agent {made.record.agent}; this is the only time the key is shown")
+
+
+app.command("add-public")(signing_keys.add_public)
+app.command("generate")(signing_keys.generate)
 
 
 @app.command("list")
@@ -108,7 +101,7 @@ def list_keys(
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(help="A key's id (key_…), or the beginning of its text.")],
+    key: Annotated[str, typer.Argument(help="A key's id (key_…), its beginning, or a public key's name.")],
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,

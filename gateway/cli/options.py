@@ -20,3 +20,18 @@ Organization = Annotated[
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Expires = Annotated[
+    str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
+]
+OnlyActions = Annotated[
+    list[str] | None,
+    typer.Option("--action", metavar="ACTION", help="Only for this: chat.completions, files.*; may be repeated."),
+]
+OnlyModels = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="MODEL", help="Only for this model, or 'gpt-4o*'; may be repeated."),
+]
+OnlyNetworks = Annotated[
+    list[str] | None,
+    typer.Option("--network", metavar="CIDR", help="Only from this network, 10.0.0.0/8; may be repeated."),
+]

@@ -29,6 +29,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
+from gateway.body import Body
 from gateway.call import Reference
 from gateway.dataplane import client_headers, evidence, preconditions, receiving
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
@@ -57,6 +58,7 @@ from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication
 from gateway.identity.principals import Principal, Principals
+from gateway.identity.signatures import Signed
 from gateway.policy import authorization, shadow
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.settings import Settings
@@ -196,7 +198,9 @@ class DataPlane:
         target = exchange.target = routing.target(scope["method"], scope["raw_path"])
         exchange.speaker = target.provider
         # 3 authenticate; upstreams belong to organizations, so the upstream is known only now
-        credential = authentication.presented(scope["headers"], scope["query_string"])
+        credential = authentication.presented(
+            scope["headers"], scope["query_string"], scope["method"], scope["raw_path"]
+        )
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
         routes = await self._registry.routes(epochs.upstreams)
@@ -229,7 +233,15 @@ class DataPlane:
                 exchange.spooled,
             )
             exchange.waited_ns = time.monotonic_ns() - began
+        if isinstance(credential, Signed):
+            await self._check_body(credential, exchange.received, principal)
         await self._read_call(exchange)
+
+    async def _check_body(self, signed: Signed, body: Body, principal: Principal) -> None:
+        if len(body) <= _LARGE_BODY:
+            signed.check_body(body, principal)
+        else:
+            await beside(self._bodies, signed.check_body, body, principal)
 
     async def _read_call(self, exchange: Exchange) -> None:
         if len(exchange.received) <= _LARGE_BODY:
@@ -417,7 +429,8 @@ class DataPlane:
                 outcome, exchange.detail = watched.outcome, watched.denied.detail
                 logger.info("%s was ended: %s", exchange.decision_id, watched.denied.detail or watched.denied.code)
         except Denied as denied:
-            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied
+            # With its traceback, it would keep this frame and the request until the next garbage collection.
+            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied.with_traceback(None)
             if denied.code == "upstream_unavailable":
                 destination = exchange.match.destination
                 self._complaints.unavailable(destination.id, destination.name, denied.detail)

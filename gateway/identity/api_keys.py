@@ -31,7 +31,9 @@ class ApiKeys:
 
     async def find(self, lookup: str) -> Found | None:
         row = await self._source.credential(lookup)
-        return None if row is None else Found(row, _Hash(row.digest, self._peppers.get(row.pepper)))
+        if row is None or row.public_key is not None:
+            return None
+        return Found(row, _Hash(row.digest, self._peppers.get(row.pepper)))
 
     def check(self, presented: Credential, proof: _Hash | None) -> None:
         if proof is None or proof.pepper is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.errors import Denied
-from gateway.identity import credentials
+from gateway.identity import credentials, signatures
 from gateway.identity.credentials import Credential
 from gateway.identity.principals import Presented
 
@@ -20,19 +20,25 @@ _IN_QUERY = "the key must be in a header, such as `x-goog-api-key`: what is in a
 _MAX_LENGTH = 512  # of a header's value; a key has 69 characters
 
 
-def presented(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> Presented:
-    """The credential that the headers carry, well-formed but neither looked up nor checked yet; raises `Denied`.
+def presented(
+    headers: Iterable[tuple[bytes, bytes]], query: bytes = b"", method: str = "", path: bytes = b""
+) -> Presented:
+    """The credential that a head carries, well-formed but neither looked up nor checked yet; raises `Denied`.
 
     Header names are in lower case, as in ASGI. A key in the `query` is none, and the refusal says so.
     """
+    headers = list(headers)
     found = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
+    signed = any(name in signatures.HEADERS for name, _ in headers)
+    if len(found) + signed > 1:
+        names = sorted(name.decode() for name, _ in found) + ["signature"] * signed
+        raise Denied("bad_request", f"several credentials: {', '.join(names)}")
+    if signed:
+        return signatures.parse(headers, method, path, query)
     if not found:
         if query.startswith(b"key=") or b"&key=" in query:
             raise Denied("bad_credentials", "in_query", reasons=[_IN_QUERY])
         raise Denied("bad_credentials", "missing")
-    if len(found) > 1:
-        names = ", ".join(sorted(name.decode() for name, _ in found))
-        raise Denied("bad_request", f"several credentials: {names}")
     name, value = found[0]
     if name == b"authorization":
         scheme, _, value = value.partition(b" ")

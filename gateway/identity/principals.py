@@ -105,7 +105,7 @@ class Principal:
 
 
 class CredentialRow(NamedTuple):
-    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the sealed key."""
+    """A key with everything that hangs on it, as stored. The last ones are JSON text, but for the two keys."""
 
     key_id: str
     digest: bytes
@@ -128,6 +128,7 @@ class CredentialRow(NamedTuple):
     content_key: bytes | None = None
     scope: str | None = None
     agent_expires_ns: int | None = None
+    public_key: bytes | None = None  # of an agent that signs; such a row has no digest
 
 
 class Presented(Protocol):

@@ -64,7 +64,9 @@ async def _data(
     from gateway.http.last_resort import LastResort
     from gateway.identity.api_keys import ApiKeys
     from gateway.identity.credentials import Peppers
+    from gateway.identity.nonces import Nonces
     from gateway.identity.principals import Principals
+    from gateway.identity.signatures import Signatures
     from gateway.policy.cache import PolicyCache, digests
     from gateway.policy.handover import Follower, Handover
     from gateway.registry.reader import RegistryReader
@@ -105,6 +107,8 @@ async def _data(
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
         stack.callback(references.close)
+        nonces = Nonces(data.runtime_db)
+        stack.callback(nonces.close)
         if (traces := tracer(settings)) is not None:
             stack.push_async_callback(asyncio.to_thread, traces.close)
         standing = Standing(data.audit_db, lambda: writer.balances)
@@ -116,7 +120,7 @@ async def _data(
         vault = Vault.load(data.keys)
         plane = DataPlane(
             settings,
-            principals=Principals([ApiKeys(reader, Peppers.load(data.keys))]),
+            principals=Principals([ApiKeys(reader, Peppers.load(data.keys)), Signatures(reader, nonces)]),
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,

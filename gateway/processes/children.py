@@ -37,6 +37,12 @@ FIRST_PAUSE, LONGEST_PAUSE, QUIET_SECONDS = 0.1, 5.0, 30.0
 GRACE_SECONDS = 15.0
 
 
+# Without these, glibc keeps the memory of large bodies. It returns a large block to the system when it is freed, but
+# from then on takes blocks of that size from heaps, and every thread has a heap of its own. A heap cannot shrink while
+# a small block is in use behind the free ones. A threshold that is set stays as it is. Other C libraries ignore these.
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "524288", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+
+
 class Child:
     """One process of the gateway: what to start, and the process that is running now, if there is one.
 
@@ -196,11 +202,14 @@ def flags(settings: Settings) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """A child's environment: it imports this very package wherever it starts, and its settings come by pipe alone."""
+    """A child's environment: it imports this very package wherever it starts, and its settings come by pipe alone.
+
+    What an operator has set for the memory allocator stays.
+    """
     source = str(Path(gateway.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     path = inherited.get("PYTHONPATH")
-    return {**inherited, "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source}
+    return {**ALLOCATOR, **inherited, "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source}
 
 
 def _ending(code: int) -> str:

@@ -22,6 +22,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
+from gateway.identity.nonces import Nonces
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import PolicySync
@@ -213,9 +214,14 @@ class Duties:
     def _tidy(self) -> None:
         """Remove the rows of `runtime.db` that nobody needs any more."""
         path = self._settings.data.runtime_db
-        with closing(Handover(path)) as handover, closing(References(path)) as references:
+        with (
+            closing(Handover(path)) as handover,
+            closing(References(path)) as references,
+            closing(Nonces(path)) as nonces,
+        ):
             handover.forget_dead(self._live)
             references.forget_old(time.time_ns())
+            nonces.forget_old(time.time())
         self.metrics.tidy()
 
     def _expire(self) -> None:

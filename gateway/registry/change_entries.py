@@ -7,7 +7,6 @@ them is a secret or derived from one.
 from __future__ import annotations
 
 from gateway.audit.intents import Fields
-from gateway.identity.credentials import label
 from gateway.registry.models import Agent, ApiKey, Binding, Organization, Team, Upstream, UpstreamRoute, UsageLimit
 from gateway.registry.outbox import document
 
@@ -63,7 +62,8 @@ def key(holder: Agent, row: ApiKey) -> Fields:
         "agent": holder.id,
         "agent_name": holder.name,
         "key": row.id,
-        "credential": label("agent", row.credential_id),
+        "credential": row.shown_id,
+        "credential_method": row.method,
         "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
         **({"scope_json": document(row.scope)} if row.scope else {}),
     }

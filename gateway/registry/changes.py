@@ -187,7 +187,7 @@ def create_key(
         if holder.status in agent_states.ENDED:
             raise agent_states.ended(holder.name, holder.id, holder.status)
         now = time.time_ns()
-        live = live_keys(session, holder, now)
+        live = live_keys(session, holder, now, "api_key")
         if len(live) >= MAX_LIVE_KEYS:
             raise GatewayError(
                 "too_many_keys",

@@ -124,7 +124,7 @@ _SKIPPED = frozenset({"no_key", "several_keys", "too_many_keys"})
 
 def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
     """The key of an agent that no other has replaced yet."""
-    live = live_keys(session, holder, now_ns)
+    live = live_keys(session, holder, now_ns, "api_key")
     current = [each for each in live if each.replaced_by is None]
     if len(current) == 1:
         return current[0]
@@ -137,14 +137,17 @@ def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
 
 def _fault(session: Session, holder: Agent, row: ApiKey, now_ns: int) -> GatewayError | None:
     """Why a key cannot be replaced now."""
-    name = credentials.label("agent", row.credential_id)
+    name = row.shown_id
+    if row.public_key is not None:
+        hint = "add another public key, and revoke this one when nobody uses it any more"
+        return GatewayError("public_key", f"{name} is a public key, which the gateway cannot make", hint=hint)
     if row.revoked_ns is not None or (row.expires_ns is not None and row.expires_ns <= now_ns):
         why = "is revoked" if row.revoked_ns is not None else "has expired"
         return GatewayError("dead_key", f"key {name} {why}", hint=f"type `gateway keys create {holder.name}`")
     if row.replaced_by is not None:
         message = f"key {name} is replaced already, by {row.replaced_by}"
         return GatewayError("already_rotated", message, subject=row.id, hint=f"rotate that one, or revoke {row.id}")
-    live = live_keys(session, holder, now_ns)
+    live = live_keys(session, holder, now_ns, "api_key")
     if len(live) >= MAX_LIVE_KEYS:
         other = next(each for each in live if each.id != row.id)
         state = "which is retiring" if other.replaced_by is not None else "which is in use"

@@ -21,6 +21,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyConstraint, Index, LargeBinary, false, text
 from sqlmodel import Field, SQLModel
 
+from gateway.identity.credentials import label
+from gateway.identity.principals import Method
 from gateway.registry.agent_states import ENDED, STATES
 
 SUBJECT_KINDS = ("agent", "team", "organization")
@@ -176,6 +178,8 @@ class ApiKey(SQLModel, table=True):
 
     `scope` is what it is for (`gateway/identity/key_scope.py`); None for all that its agent may do. `replaced_by` is
     the key that a rotation made in its place.
+
+    With a `public_key` it is one that signs: `credential_id` is the key's thumbprint, and there is no hash.
     """
 
     __tablename__ = "api_key"
@@ -186,6 +190,7 @@ class ApiKey(SQLModel, table=True):
     credential_id: str = Field(unique=True)
     digest: bytes = Field(sa_type=LargeBinary)
     pepper: int
+    public_key: bytes | None = Field(default=None, sa_type=LargeBinary)
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
@@ -193,6 +198,16 @@ class ApiKey(SQLModel, table=True):
     replaced_by: str | None = None
     # Who created it; None in rows of older registries.
     actor: str | None = None
+
+    @property
+    def method(self) -> Method:
+        """The kind of credentials that it is for."""
+        return "api_key" if self.public_key is None else "signature"
+
+    @property
+    def shown_id(self) -> str:
+        """What names it in lists and logs: the beginning of a key's text, or the thumbprint of a public key."""
+        return label("agent", self.credential_id) if self.public_key is None else self.credential_id
 
 
 class Binding(SQLModel, table=True):

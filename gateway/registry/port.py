@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
 
-REVISION = "0011"
+REVISION = "0012"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 

@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.credentials import label, public_part
+from gateway.identity.principals import Method
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -76,8 +77,12 @@ def find_agent(session: Session, organization: Organization, reference: str) -> 
 
 
 def find_key(session: Session, organization: Organization, reference: str) -> ApiKey:
-    """The key with this id, or whose text begins like this (`aig_sk_…`). Its secret is not looked at."""
-    credential_id = reference.removeprefix(label("agent", ""))[:12]
+    """The key with this id, or whose text begins like this (`aig_sk_…`), or the public key with this thumbprint.
+
+    A secret is not looked at.
+    """
+    prefix = label("agent", "")
+    credential_id = reference.removeprefix(prefix)[:12] if reference.startswith(prefix) else reference
     mine = select(ApiKey).where(ApiKey.organization_id == organization.id)
     found = session.exec(
         mine.where(or_(col(ApiKey.id) == reference, col(ApiKey.credential_id) == credential_id))
@@ -167,9 +172,11 @@ def team_names(session: Session, organization: Organization) -> list[str]:
     return list(session.exec(select(Team.name).where(Team.organization_id == organization.id).order_by(Team.name)))
 
 
-def live_keys(session: Session, agent: Agent, now_ns: int) -> list[ApiKey]:
-    """The keys of an agent that work now."""
+def live_keys(session: Session, agent: Agent, now_ns: int, method: Method | None = None) -> list[ApiKey]:
+    """The keys of an agent that work now: all, or those for one kind of credentials."""
     mine = select(ApiKey).where(ApiKey.agent_id == agent.id, col(ApiKey.revoked_ns).is_(None))
+    if method is not None:
+        mine = mine.where(col(ApiKey.public_key).is_(None) == (method == "api_key"))
     return [key for key in session.exec(mine.order_by(ApiKey.id)) if key.expires_ns is None or key.expires_ns > now_ns]
 
 
@@ -382,7 +389,8 @@ def _with_members(session: Session, owner: Organization, records: list[BindingRe
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
     return KeyRecord(
         id=row.id,
-        key_id=label("agent", row.credential_id),
+        key_id=row.shown_id,
+        method=row.method,
         organization=organization.name,
         agent=holder.name,
         agent_id=holder.id,

@@ -36,7 +36,7 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
          WHERE l.organization_id = a.organization_id AND l.removed_ns IS NULL
            AND (l.subject_kind, l.subject)
                IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id))),
-       a.content, a.content_key, k.scope, a.expires_ns
+       a.content, a.content_key, k.scope, a.expires_ns, k.public_key
   FROM api_key k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
   JOIN organization o ON o.id = a.organization_id

@@ -88,7 +88,7 @@ class AgentVersionRecord(AgentRecord):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key without its secret. `key_id` is the public part of its text.
+    """A key without its secret. `key_id` is the public part of its text, or a public key's thumbprint.
 
     `scope` has the parts that restrict it (`actions`, `models`, `networks`); None if it is for all that its agent may
     do. `replaced_by` is the id of the key that a rotation made in its place.
@@ -104,6 +104,7 @@ class KeyRecord:
     revoked_ns: int | None
     scope: dict[str, list[str]] | None = None
     replaced_by: str | None = None
+    method: str = "api_key"
     # Who created it; None if that was before this was kept beside the log.
     actor: str | None = None
 
@@ -114,6 +115,11 @@ class KeyRecord:
         if self.expires_ns is not None and self.expires_ns <= now_ns:
             return "expired"
         return "active" if self.replaced_by is None else "retiring"
+
+    @property
+    def shown_id(self) -> str:
+        """`key_id`, with a sign that a secret follows, where one does."""
+        return f"{self.key_id}…" if self.method == "api_key" else self.key_id
 
     def works(self, now_ns: int) -> bool:
         return self.status(now_ns) in ("active", "retiring")

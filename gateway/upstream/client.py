@@ -153,6 +153,10 @@ async def _pieces(request: Outgoing, sent: Callable[[], None]) -> AsyncIterator[
 
 
 def _failure(error: Exception, kind: type[Denied] = Denied) -> Denied:
+    """What an error of aiohttp's means to the request. Removes its traceback: aiohttp's objects refer to their errors,
+    and the cycle would keep the whole request in memory until the next garbage collection.
+    """
+    error.__traceback__ = None
     code = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_error"
     # Most of these texts name hosts and ports. The text about a malformed answer quotes the answer, which may hold
     # anything, also the credential that the upstream was sent.

@@ -8,6 +8,7 @@ Specification: docs/architecture.md, section 7, step 4; RFC 7578.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from gateway.body import Body
+from gateway.body import WINDOW, Body
 from gateway.call import Reference
 from gateway.upstream.providers import members
 from gateway.upstream.strict_json import shown
@@ -233,9 +234,18 @@ def _value(part: _Part, raw: bytes) -> tuple[str, str | Upload]:
     if kind is not None and not _TEXT.fullmatch(kind):
         members.refuse(f"the field {shown(name)} is no text: a file needs a filename")
     try:
-        return name, raw[part.begin : part.end].decode("utf-8")
+        return name, _decoded(raw, part.begin, part.end)
     except UnicodeDecodeError:
         members.refuse(f"the field {shown(name)} is not UTF-8")
+
+
+def _decoded(raw: bytes, begin: int, end: int) -> str:
+    """The text that stands there. No step works on more than a window of it: see `large_json.py`."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    text = ""
+    for at in range(begin, end, WINDOW):
+        text += decoder.decode(raw[at : min(at + WINDOW, end)])
+    return text + decoder.decode(b"", True)
 
 
 def _headers(part: _Part) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import pytest
+import uvloop
 
 from gateway.audit import storage
 from gateway.audit.entry import decode
@@ -33,7 +34,9 @@ from gateway.http.health import Health
 from gateway.http.last_resort import LastResort
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
+from gateway.identity.nonces import Nonces
 from gateway.identity.principals import Principals
+from gateway.identity.signatures import Signatures
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import PolicyCache, digests
 from gateway.registry import activations, changes
@@ -358,6 +361,8 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         assert policies.follow(digests(await reader.active_bundles())) == {}
         references = References(data.runtime_db)
         stack.callback(references.close)
+        nonces = Nonces(data.runtime_db)
+        stack.callback(nonces.close)
         contacts = Contacts(data.runtime_db, "boot_test")
         stack.callback(contacts.close)
         standing = Standing(data.audit_db, lambda: writer.balances)
@@ -366,7 +371,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         prices = PriceBook(settings)
         plane = DataPlane(
             settings,
-            principals=Principals([ApiKeys(reader, peppers)]),
+            principals=Principals([ApiKeys(reader, peppers), Signatures(reader, nonces)]),
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
@@ -404,5 +409,15 @@ def run(tmp_path: Path) -> Callable[..., None]:
 
     def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
         asyncio.run(_run(tmp_path, test, changed))
+
+    return start
+
+
+@pytest.fixture
+def run_as_worker(tmp_path: Path) -> Callable[..., None]:
+    """The same in the event loop that data workers have: their connections are other objects."""
+
+    def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
+        uvloop.run(_run(tmp_path, test, changed))
 
     return start

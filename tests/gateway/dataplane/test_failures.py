@@ -484,7 +484,7 @@ def test_a_server_that_ignores_its_cap_is_on_record(run: Run, streaming: bool) -
 def test_the_registry_cannot_be_read(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         assert (await gateway.chat()).status == 200
-        reader = gateway.plane._principals._source
+        reader = gateway.plane._registry._registry
         reader._epochs.close()  # type: ignore[attr-defined]
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (503, "registry_unavailable")

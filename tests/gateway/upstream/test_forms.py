@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
+from gateway.body import WINDOW
 from gateway.errors import Denied
 from gateway.upstream.providers import forms
 from gateway.upstream.providers.forms import Upload
@@ -183,3 +186,28 @@ def test_a_large_file_of_line_ends_is_read_at_once() -> None:
     content = b"\r\n--Xy" * 2_000_000
     raw = body(part("", content, disposition='form-data; name="file"; filename="f"'))
     assert forms.parse(TYPE, raw, NAMES).values["file"] == (Upload("f", "", len(content)),)
+
+
+class Watched(bytes):
+    """A body that notes the largest piece taken out of it."""
+
+    largest = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        if isinstance(found, bytes):
+            Watched.largest = max(Watched.largest, len(found))
+        return found
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_a_long_text_is_read_in_small_steps(shift: int) -> None:
+    """Wherever a window ends inside of a letter. Decoding all of it in one step would stop the event loop."""
+    text = "a" * shift + "\U0001f600" * (WINDOW // 2)
+    Watched.largest = 0
+    assert forms.parse(TYPE, Watched(body(MODEL, part("prompt", text.encode()))), NAMES).text("prompt") == text
+    assert 0 < Watched.largest <= WINDOW
+    for broken in (text.encode()[:-1], text.encode()[:-1] + b"a", b"a" * WINDOW + b"\xff" + b"a" * WINDOW):
+        with pytest.raises(Denied, match="malformed") as caught:
+            forms.parse(TYPE, body(MODEL, part("prompt", broken)), NAMES)
+        assert caught.value.reasons == ("the field `prompt` is not UTF-8",)

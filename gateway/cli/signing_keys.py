@@ -1,0 +1,131 @@
+"""`gateway keys add-public` and `gateway keys generate`: keys of agents that sign their requests."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import key_scopes, output
+from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
+from gateway.processes import local
+
+if TYPE_CHECKING:
+    from gateway.identity.key_scope import KeyScope
+    from gateway.identity.message_signatures import PublicKey
+    from gateway.registry.database import Registry
+    from gateway.registry.records import KeyRecord
+
+
+class KeyType(Enum):
+    """The types of keys that agents sign with."""
+
+    ED25519 = "ed25519"
+    P256 = "p256"
+
+
+def add_public(
+    file: Annotated[Path, typer.Argument(metavar="KEY.pem", help="A public key, Ed25519 or P-256, as PEM.")],
+    agent: Annotated[str, typer.Option("--agent", metavar="AGENT", help="An agent's name or id.")],
+    expires: Expires = None,
+    action: OnlyActions = None,
+    model: OnlyModels = None,
+    network: OnlyNetworks = None,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Add the public key of an agent that signs its requests. Its private half stays where the agent runs.
+
+    An agent may have two live public keys beside its API keys. See docs/signatures.md.
+    """
+    from gateway.identity import public_keys
+    from gateway.identity.key_scope import scope
+
+    key = public_keys.read_public(file)
+    scoped = scope(action or (), model or (), network or ())
+    with local.changing(data) as registry:
+        record = _add(registry, key, organization, agent, expires, scoped, reason)
+        if as_json:
+            output.print_json(output.plain(record))
+        else:
+            typer.echo(f"added public key {record.key_id} ({record.id}) to agent {record.agent}")
+
+
+def generate(
+    out: Annotated[Path, typer.Option("--out", metavar="KEY.pem", help="The file of the private key; must be new.")],
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", metavar="AGENT", help="Add the public key to this agent; needs the data directory."),
+    ] = None,
+    key_type: Annotated[KeyType, typer.Option("--type", help="The type of the key.")] = KeyType.ED25519,
+    expires: Expires = None,
+    action: OnlyActions = None,
+    model: OnlyModels = None,
+    network: OnlyNetworks = None,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Make a key pair with which an agent signs its requests. The private key is written to a file, mode 0600.
+
+    Without --agent the public key is printed, for `gateway keys add-public` on the gateway's machine.
+    """
+    from gateway.identity import public_keys
+    from gateway.identity.key_scope import scope
+    from gateway.identity.message_signatures import thumbprint
+
+    scoped = scope(action or (), model or (), network or ())
+    key = public_keys.generate("ed25519" if key_type is KeyType.ED25519 else "p256")
+    public = key.public_key()
+    if agent is None:
+        if expires is not None or scoped is not None:
+            raise typer.BadParameter("without --agent, say --expires, --action, … to `gateway keys add-public`")
+        public_keys.write_private(out, key)
+        pem = public_keys.public_pem(public)
+        if as_json:
+            output.print_json({"key_id": thumbprint(public), "public_key": pem, "file": str(out)})
+        else:
+            typer.echo(pem, nl=False)
+            output.note(f"the private key is in {out}; add what is printed here: `gateway keys add-public`")
+        return
+    with local.changing(data) as registry:
+        public_keys.write_private(out, key)
+        try:
+            record = _add(registry, public, organization, agent, expires, scoped, reason)
+        except BaseException:
+            out.unlink()  # of no use: its public half is nobody's
+            raise
+        if as_json:
+            output.print_json(output.plain(record) | {"file": str(out)})
+        else:
+            typer.echo(f"added public key {record.key_id} ({record.id}) to agent {record.agent}")
+            output.note(f"the private key is in {out}: move it to where the agent runs")
+
+
+def _add(
+    registry: Registry,
+    key: PublicKey,
+    organization: str,
+    agent: str,
+    expires: str | None,
+    scope: KeyScope | None,
+    reason: str,
+) -> KeyRecord:
+    from gateway.registry.public_keys import add_public_key
+
+    key_scopes.check_actions(registry, organization, scope)
+    return add_public_key(
+        registry,
+        key,
+        actor=local.actor(),
+        organization=organization,
+        agent=agent,
+        lifetime_ns=None if expires is None else output.parse_duration(expires),
+        scope=scope,
+        reason=reason,
+    )
