@@ -38,7 +38,8 @@ def main() -> None:
         ):
             wall, processor = gateway(place, *arguments)
             print(f"{what:16} {wall:6.2f} s  processor {processor:6.2f} s", end="")
-            print(f"  {wall / bare:5.1f} times {3 * count:,} bare rows; bar {BAR_SECONDS} s" if what == "register" else "")
+            beside = f"  {wall / bare:5.1f} times {3 * count:,} bare rows; bar {BAR_SECONDS} s"
+            print(beside if what == "register" else "")
 
 
 def agent(number: int) -> str:
