@@ -28,6 +28,7 @@ from gateway.cli import (
     explain,
     fleet,
     init,
+    issuers,
     keys,
     limits,
     mock_provider,
@@ -37,6 +38,7 @@ from gateway.cli import (
     prices,
     routes,
     status,
+    stops,
     teams,
     top,
     up,
@@ -68,8 +70,11 @@ def build() -> typer.Typer:
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
+    app.command("stop")(stops.stop)
+    app.command("resume")(stops.resume)
     app.command("bind")(bindings.bind)
     app.command("unbind")(bindings.unbind)
     app.add_typer(bindings.app, name="bindings")

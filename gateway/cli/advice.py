@@ -128,12 +128,28 @@ _KEYS: Final = {
     "agent_expired": Advice(
         "the agent of the key has expired", "type `gateway agents update AGENT --expires 90d`, or `--expires never`"
     ),
+    "team_revoked": Advice("the team of the agent is revoked", "register another agent in another team"),
+    "organization_revoked": Advice(
+        "the organization of the agent is revoked", "create another one: `gateway orgs create NAME`"
+    ),
     "pepper_missing": Advice("the file of the pepper that the key was hashed with is missing", "restore keys/pepper.N"),
 }
 
 
+_SUSPENDED: Final = {
+    "team_suspended": Advice("the team of the agent is suspended", "type `gateway teams resume TEAM`"),
+    "organization_suspended": Advice("the organization of the agent is suspended", "type `gateway orgs resume NAME`"),
+    "organization_stopped": Advice(
+        "all agents of the organization are stopped", "`gateway status` says why; then `gateway resume --org NAME`"
+    ),
+    "all_stopped": Advice("all agents are stopped", "`gateway status` says why; then type `gateway resume --all`"),
+}
+
+
 def advice(code: str, detail: str = "") -> Advice | None:
-    """The advice for a refusal. `detail` is the log's own word for why a key was refused."""
+    """The advice for a refusal. `detail` is the log's own word for why a credential was refused."""
     if code == "bad_credentials" and detail in _KEYS:
         return _KEYS[detail]
+    if code == "agent_suspended" and detail in _SUSPENDED:
+        return _SUSPENDED[detail]
     return CHECKS.get(code)

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.key_scopes import shown
+from gateway.cli import key_texts, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.processes import local
+from gateway.settings import DataDirectory
 
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
 
@@ -24,7 +24,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show an agent with its keys and the bindings that apply to it, now or at an earlier time."""
-    from gateway.registry import queries
+    from gateway.dataplane import key_uses
+    from gateway.identity.standing import TEXTS
+    from gateway.registry import queries, tenants
 
     at_ns = None if at is None else output.parse_time(at)
     with local.reading(data) as registry:
@@ -32,12 +34,15 @@ def show(
         keys = queries.keys(registry, organization, found.id, at_ns)
         bindings = queries.bindings(registry, organization, found.id, at_ns)
         versions = queries.agent_versions(registry, organization, found.id)
+        above = tenants.standing(registry, organization, found.team)
         parent = ""
         if found.parent is not None:
             parent = f"{queries.agent(registry, organization, found.parent).name} ({found.parent})"
     now_ns = output.now_ns() if at_ns is None else at_ns
+    # When a key was used last is known of now only.
+    uses = key_uses.read(DataDirectory(data).runtime_db) if at_ns is None else key_uses.Uses()
     if as_json:
-        shown_keys = [output.plain(each) | {"status": each.status(now_ns)} for each in keys]
+        shown_keys = [key_texts.document(each, uses, now_ns) for each in keys]
         output.print_json(
             output.plain(found) | {"keys": shown_keys, "bindings": bindings, "versions": versions},
         )
@@ -48,6 +53,8 @@ def show(
             ("id", found.id),
             ("organization", found.organization),
             ("status", found.state(now_ns)),
+            # As it is now: what its team and organization were at an earlier time is not looked up.
+            *_if_any("refused", TEXTS.get(above.revoked or above.suspended, "") if at_ns is None else ""),
             ("version", f"{found.version} since {output.timestamp(found.since_ns)}"),
             *_if_any("description", found.description),
             *_if_any("purpose", found.purpose),
@@ -60,10 +67,7 @@ def show(
             *_if_any("parent", parent),
             *_if_any("expires", "" if found.expires_ns is None else output.timestamp(found.expires_ns)),
             *((("content", _kept(found.content)),) if found.content else ()),
-            *(
-                ("key", f"{each.shown_id}  {each.status(now_ns)}  ({each.id}) {shown(each.scope)}".rstrip())
-                for each in keys
-            ),
+            *(("key", key_texts.line(each, uses, now_ns)) for each in keys),
             *(
                 (
                     "binding",

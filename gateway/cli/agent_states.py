@@ -42,7 +42,8 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Let a suspended agent go on, with the same keys and bindings."""
-    from gateway.registry import agent_updates
+    from gateway.identity.standing import TEXTS
+    from gateway.registry import agent_updates, tenants
 
     with local.changing(data) as registry:
         resumed = agent_updates.resume_agent(
@@ -54,6 +55,9 @@ def resume(
             typer.echo(f"agent {agent} is not suspended")
         else:
             typer.echo(f"resumed agent {resumed.name} ({resumed.id})")
+            above = tenants.standing(registry, organization, resumed.team)
+            if why := above.revoked or above.suspended:
+                output.note(f"it is refused all the same: {TEXTS[why]}")
 
 
 def revoke(

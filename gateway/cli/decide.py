@@ -170,6 +170,8 @@ def _judged(
     if principal.status != "active":
         reasons = [f"agent {principal.name} is {principal.status}"]
         return Denied("agent_suspended" if principal.status == "suspended" else "bad_credentials", reasons=reasons)
+    if (refused := _refused_above(data, principal)) is not None:
+        return refused
     from gateway.settings import load_settings
     from gateway.upstream import strict_json
 
@@ -187,6 +189,18 @@ def _judged(
         if not isinstance(given, dict):
             raise GatewayError("bad_input", "the call is not a JSON object")
         return asyncio.run(gateway.judge_document(principal, given, sender))
+
+
+def _refused_above(data: DataDirectory, principal: Principal) -> Denied | None:
+    """The refusal by what decides over the agent: its team, its organization, or an emergency stop."""
+    from gateway.identity.standing import TEXTS
+    from gateway.registry import tenants
+
+    with local.reading(data.path) as registry:
+        above = tenants.standing(registry, principal.organization, principal.team)
+    if above.revoked:
+        return Denied("bad_credentials", above.revoked, reasons=[TEXTS[above.revoked]])
+    return Denied("agent_suspended", above.suspended, reasons=[TEXTS[above.suspended]]) if above.suspended else None
 
 
 def _answers(data: Path, judged: Judged) -> list[Answer]:
@@ -298,7 +312,7 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
             if text:
                 typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
     if not allow:
-        print_advice(code)
+        print_advice(code, judged.detail if isinstance(judged, Denied) else "")
     if explain:
         print_answers(answers)
         return
@@ -336,7 +350,7 @@ def _limits(judged: Judged) -> list[tuple[str, str]]:
 
 def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | None, explain: bool) -> dict[str, Any]:
     if isinstance(judged, Denied):
-        found = advice(judged.code)
+        found = advice(judged.code, judged.detail)
         reasons = list(judged.reasons) or [judged.message]
         return {"allow": False, "reason": judged.code, "reasons": reasons, "advice": found and found._asdict()}
     made = judged.authorization

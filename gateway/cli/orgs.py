@@ -6,11 +6,16 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import output, tenant_states
 from gateway.cli.options import DATA, Data, Json, Reason
+from gateway.cli.tenant_states import Yes
 from gateway.processes import local
 
-app = typer.Typer(no_args_is_help=True, help="Create and list organizations, which share nothing but the gateway.")
+app = typer.Typer(
+    no_args_is_help=True, help="Create, suspend and revoke organizations, which share nothing but the gateway."
+)
+
+Name = Annotated[str, typer.Argument(help="An organization's name.")]
 
 
 @app.command()
@@ -45,7 +50,56 @@ def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
         output.print_json(found)
         return
     output.print_table(
-        ("NAME", "AGENTS", "CREATED", "ID"),
-        [(each.name, str(each.agents), output.timestamp(each.created_ns), each.id) for each in found],
+        ("NAME", "AGENTS", "STATUS", "CREATED", "ID"),
+        [(each.name, str(each.agents), each.status, output.timestamp(each.created_ns), each.id) for each in found],
         empty="no organizations yet: type `gateway orgs create NAME`",
+    )
+
+
+@app.command()
+def suspend(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+    """Suspend an organization: every agent in it is refused `agent_suspended`, and its calls under way end."""
+    from gateway.registry import tenant_changes as changes
+
+    tenant_states.change(
+        "suspend",
+        "organization",
+        name,
+        data,
+        as_json,
+        lambda registry: changes.suspend_organization(registry, actor=local.actor(), organization=name, reason=reason),
+    )
+
+
+@app.command()
+def resume(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+    """Let the agents of a suspended organization go on. Those that were suspended themselves stay so."""
+    from gateway.registry import tenant_changes as changes
+
+    tenant_states.change(
+        "resume",
+        "organization",
+        name,
+        data,
+        as_json,
+        lambda registry: changes.resume_organization(registry, actor=local.actor(), organization=name, reason=reason),
+    )
+
+
+@app.command()
+def revoke(name: Name, yes: Yes = False, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+    """Revoke an organization, for good: every agent in it is refused, and nothing brings it back."""
+    from gateway.registry import tenant_changes as changes
+    from gateway.registry import tenants
+
+    if not yes:
+        with local.reading(data) as registry:
+            tenant_states.ask_first("organization", name, tenants.organization(registry, name).agents)
+    tenant_states.change(
+        "revoke",
+        "organization",
+        name,
+        data,
+        as_json,
+        lambda registry: changes.revoke_organization(registry, actor=local.actor(), organization=name, reason=reason),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import key_scopes, output
+from gateway.cli import key_texts, output
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.processes import local
 
@@ -118,7 +118,7 @@ def _add(
 ) -> KeyRecord:
     from gateway.registry.public_keys import add_public_key
 
-    key_scopes.check_actions(registry, organization, scope)
+    key_texts.check_actions(registry, organization, scope)
     return add_public_key(
         registry,
         key,

@@ -44,6 +44,9 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
     from gateway.processes.status import count
 
     process = facts.process
+    for stop in facts.inventory.stops:
+        whose = "all agents" if stop.organization is None else f"all agents of organization {stop.organization}"
+        yield "STOPPED", f"{whose}, {_ago(facts, stop.created_ns)} by {stop.actor}: {stop.reason}"
     if process.since_ns is not None:
         since = f"{output.timestamp(process.since_ns)} ({_ago(facts, process.since_ns)})"
         yield "gateway", f"running since {since}, version {process.version}, process {process.pid}"

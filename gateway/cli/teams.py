@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import output, tenant_states
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError, did_you_mean
 from gateway.processes import local
 
-app = typer.Typer(no_args_is_help=True, help="Create, show and change teams, their agents and their bundles.")
+app = typer.Typer(no_args_is_help=True, help="Create, show, change, suspend and revoke teams.")
 
 Owner = Annotated[str, typer.Option("--owner", help="Who is responsible for it, such as an e-mail address.")]
 Description = Annotated[str, typer.Option("--description", metavar="TEXT", help="What it does, in one line.")]
@@ -131,6 +132,80 @@ def show(
             ("agents", ", ".join(found.agents)),
             ("bundles", ", ".join(found.bundles)),
         ]
+    )
+
+
+@app.command()
+def suspend(
+    team: Annotated[str, typer.Argument(help="A team's name.")],
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Suspend a team: every agent in it is refused `agent_suspended`, and its calls under way end."""
+    from gateway.registry import tenant_changes as changes
+
+    tenant_states.change(
+        "suspend",
+        "team",
+        team,
+        data,
+        as_json,
+        lambda registry: changes.suspend_team(
+            registry, actor=local.actor(), organization=organization, team=team, reason=reason
+        ),
+    )
+
+
+@app.command()
+def resume(
+    team: Annotated[str, typer.Argument(help="A team's name.")],
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let the agents of a suspended team go on. Those that were suspended themselves stay so."""
+    from gateway.registry import tenant_changes as changes
+
+    tenant_states.change(
+        "resume",
+        "team",
+        team,
+        data,
+        as_json,
+        lambda registry: changes.resume_team(
+            registry, actor=local.actor(), organization=organization, team=team, reason=reason
+        ),
+    )
+
+
+@app.command()
+def revoke(
+    team: Annotated[str, typer.Argument(help="A team's name.")],
+    yes: Yes = False,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Revoke a team, for good: every agent in it is refused, and none of them can leave it."""
+    from gateway.registry import teams
+    from gateway.registry import tenant_changes as changes
+
+    if not yes:
+        with local.reading(data) as registry:
+            tenant_states.ask_first("team", team, len(teams.team(registry, organization, team).agents))
+    tenant_states.change(
+        "revoke",
+        "team",
+        team,
+        data,
+        as_json,
+        lambda registry: changes.revoke_team(
+            registry, actor=local.actor(), organization=organization, team=team, reason=reason
+        ),
     )
 
 

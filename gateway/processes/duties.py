@@ -22,10 +22,13 @@ from gateway.audit.writer import AuditWriter
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
+from gateway.identity import token_keys
 from gateway.identity.nonces import Nonces
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import PolicySync
+from gateway.processes import key_duties
+from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
@@ -60,11 +63,13 @@ class Duties:
             self._signer.check()
             self._registry = opened.enter_context(closing(Registry(data.registry_db)))
             self._registry.migrate()
+            token_keys.create(data.keys)  # a data directory of an earlier version has none
             self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
             deployment = queries.deployment(self._registry)
             self._writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
+        self._keys = KeyDuties(self._registry, self._writer, data.runtime_db, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
         self._complaints: dict[str, str] = {}
@@ -87,6 +92,9 @@ class Duties:
                 group.create_task(self._writer.watch()),
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
+                group.create_task(self._repeat("reported keys", RECOVERY_SECONDS, self._keys.revoke_reported)),
+                group.create_task(self._repeat("hashes", key_duties.MOVE_SECONDS, self._keys.move_hashes)),
+                group.create_task(self._repeat("retiring keys", key_duties.REMIND_SECONDS, self._keys.remind)),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import search, signer, storage
-from gateway.dataplane import contacts
+from gateway.dataplane import contacts, key_uses
 from gateway.dataplane.contacts import Contact, OpenBreaker
+from gateway.dataplane.key_uses import Uses
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity.credentials import Peppers
@@ -119,6 +120,8 @@ class Facts:
     breakers: dict[str, list[OpenBreaker]]
     sealed: dict[str, str]
     keys: list[GatewayError]
+    # When keys (their ids) were used last.
+    uses: Uses = field(default_factory=Uses)
 
 
 def look(settings: Settings) -> Facts:
@@ -141,6 +144,7 @@ def look(settings: Settings) -> Facts:
         breakers=open_breakers(data),
         sealed=inventory.sealed_faults(found, data.keys),
         keys=_key_faults(data),
+        uses=key_uses.read(data.runtime_db),
     )
 
 
@@ -297,6 +301,16 @@ def document(facts: Facts) -> dict[str, Any]:
         },
         "refused": policies.refusal,
         "agents": {state: count(facts, state) for state in ("active", "suspended")},
+        "stops": facts.inventory.stops,
+        "suspended": {
+            "organizations": [each.name for each in facts.inventory.tenants if each.status == "suspended"],
+            "teams": [
+                {"organization": each.name, "team": team}
+                for each in facts.inventory.tenants
+                for team, state in each.inactive_teams.items()
+                if state == "suspended"
+            ],
+        },
         "log": {
             "logs": facts.logs.logs,
             "checkpoint_ns": facts.logs.signed_ns,

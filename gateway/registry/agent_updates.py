@@ -78,6 +78,8 @@ def update_agent(
         _apply_content(tenant, row, update, vault)
         if agent_record(tenant, row) == before:
             return None
+        # An agent of a revoked team must not come back by leaving it.
+        teams.check_alive(session, tenant, before.team, row.team)
         teams.ensure(session, tenant, row.team, actor)
         add_version(session, tenant, row, actor, "agent.updated", reason)
         return agent_record(tenant, row)

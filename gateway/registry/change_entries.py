@@ -7,7 +7,17 @@ them is a secret or derived from one.
 from __future__ import annotations
 
 from gateway.audit.intents import Fields
-from gateway.registry.models import Agent, ApiKey, Binding, Organization, Team, Upstream, UpstreamRoute, UsageLimit
+from gateway.registry.models import (
+    Agent,
+    ApiKey,
+    Binding,
+    EmergencyStop,
+    Organization,
+    Team,
+    Upstream,
+    UpstreamRoute,
+    UsageLimit,
+)
 from gateway.registry.outbox import document
 
 
@@ -98,6 +108,15 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
         "reason": row.reason,
         "replaced": None if replaced is None else replaced.id,
         "value_before": None if replaced is None else replaced.value,
+    }
+
+
+def emergency_stop(row: EmergencyStop) -> Fields:
+    """The reason is beside these members: that of the stop, or of its end."""
+    return {
+        "stop": row.id,
+        "scope": "all" if row.organization_id is None else "organization",
+        "stopped_ns": str(row.created_ns),
     }
 
 

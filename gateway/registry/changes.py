@@ -186,6 +186,7 @@ def create_key(
         holder = find_agent(session, tenant, agent)
         if holder.status in agent_states.ENDED:
             raise agent_states.ended(holder.name, holder.id, holder.status)
+        teams.check_alive(session, tenant, holder.team)
         now = time.time_ns()
         live = live_keys(session, holder, now, "api_key")
         if len(live) >= MAX_LIVE_KEYS:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import queries
+from gateway.registry import emergency_stops, queries, retiring
 from gateway.registry.database import Registry
-from gateway.registry.models import ApiKey, Organization, Outbox, Upstream
-from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, UpstreamRecord
+from gateway.registry.models import ApiKey, Organization, Outbox, Team, Upstream
+from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, StopRecord, UpstreamRecord
+from gateway.registry.retiring import Old, Retiring
 from gateway.registry.vault import Place, Vault
 
 
@@ -41,6 +42,9 @@ class Tenant:
     """Everything of one organization."""
 
     name: str
+    status: str
+    # The names of the teams that are not active, with their states.
+    inactive_teams: dict[str, str]
     agents: list[AgentState]
     bindings: list[BindingRecord]
     upstreams: list[UpstreamState]
@@ -49,12 +53,18 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All organizations, the activation in force, and the entries that wait for the audit log (`owed`)."""
+    """All organizations, the activation in force, and the entries that wait for the audit log (`owed`).
+
+    `retiring` are keys in their last hours, `old_keys` those that somebody may have forgotten.
+    """
 
     tenants: list[Tenant]
     activation: ActivationRecord | None
     owed: int
     owed_since_ns: int | None
+    retiring: list[Retiring] = field(default_factory=list)
+    old_keys: list[Old] = field(default_factory=list)
+    stops: list[StopRecord] = field(default_factory=list)
 
 
 def take(registry: Registry, now_ns: int) -> Inventory:
@@ -62,7 +72,13 @@ def take(registry: Registry, now_ns: int) -> Inventory:
         owed, since = session.exec(select(func.count(), func.min(Outbox.created_ns)).select_from(Outbox)).one()
         organizations = session.exec(select(Organization).order_by(Organization.name)).all()
         return Inventory(
-            [_tenant(session, each, now_ns) for each in organizations], queries.current_activation(session), owed, since
+            [_tenant(session, each, now_ns) for each in organizations],
+            queries.current_activation(session),
+            owed,
+            since,
+            retiring=retiring.in_last_hours(session, now_ns),
+            old_keys=retiring.old(session, now_ns),
+            stops=emergency_stops.in_force(session),
         )
 
 
@@ -100,4 +116,6 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
-    return Tenant(owner.name, agents, bindings, upstreams, queries.routes_of(session, owner))
+    teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
+    inactive = dict(session.exec(teams.order_by(Team.name)).all())
+    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, queries.routes_of(session, owner))

@@ -2,9 +2,9 @@
 
 The command line and the control process use them; data workers do not. There are three sorts:
 
-- what has authority (`organization`, `team`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`,
-  `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so
-  that all caches of it are read again;
+- what has authority (`organization`, `team`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`,
+  `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
+  in the same transaction, so that all caches of it are read again;
 - what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
@@ -146,6 +146,27 @@ class Agent(SQLModel, table=True):
     updated_ns: int = Field(sa_type=BigInteger)
 
 
+class EmergencyStop(SQLModel, table=True):
+    """A stop of all agents of an organization, or of all (no organization), in force until `ended_ns`. Rows stay."""
+
+    __tablename__ = "emergency_stop"
+    __table_args__ = (
+        Index(
+            "emergency_stop_in_force",
+            "organization_id",
+            sqlite_where=text("ended_ns IS NULL"),
+            postgresql_where=text("ended_ns IS NULL"),
+        ),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    actor: str
+    reason: str
+    created_ns: int = Field(sa_type=BigInteger)
+    ended_ns: int | None = Field(default=None, sa_type=BigInteger)
+    ended_by: str | None = None
+
+
 class AgentVersion(SQLModel, table=True):
     """What an agent was from `since_ns` until its next version. Written once, never changed."""
 
@@ -272,6 +293,43 @@ class UsageLimit(SQLModel, table=True):
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
     # Who set it so; None in rows of older registries.
     actor: str | None = None
+
+
+class Issuer(SQLModel, table=True):
+    """A party whose tokens say who a program is (`gateway/identity/workload.py`). A removed one stays as history.
+
+    `issuer` and `audience` are what its tokens must say. `jwks` is a set of public keys as JSON text; if it is empty,
+    the set is at `jwks_url`, or where the issuer's discovery document says.
+    """
+
+    __table_args__ = (
+        _live("issuer_live_name", "organization_id", "name", where="removed_ns IS NULL"),
+        # Over all organizations: a token must not mean two of them.
+        _live("issuer_live_audience", "issuer", "audience", where="removed_ns IS NULL"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    issuer: str
+    audience: str
+    jwks_url: str
+    jwks: str
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class IssuerRule(SQLModel, table=True):
+    """The claims that make an issuer's token an agent's. A removed one stays as history."""
+
+    __tablename__ = "issuer_rule"
+    __table_args__ = (Index("issuer_rule_issuer", "issuer_id"),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    issuer_id: str = Field(foreign_key="issuer.id")
+    agent_id: str = Field(foreign_key="agent.id")
+    claims: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Upstream(SQLModel, table=True):

@@ -28,6 +28,18 @@ class OrganizationRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopRecord:
+    """An emergency stop of an organization, or of all (None). `ended_ns` is None while it is in force."""
+
+    id: str
+    organization: str | None
+    reason: str
+    actor: str
+    created_ns: int
+    ended_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeamRecord:
     """A team: the agents that name it and have not ended, and the bundles bound to it."""
 

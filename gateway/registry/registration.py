@@ -73,7 +73,9 @@ def register_agents(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         _check_free(session, tenant, [each["name"] for each in found])
-        for team in sorted({each["team"] for each in found if each["team"]}):
+        named = sorted({each["team"] for each in found if each["team"]})
+        teams.check_alive(session, tenant, *named)
+        for team in named:
             teams.ensure(session, tenant, team, actor)
         known = {each["name"] for each in found}
         rows = []
@@ -99,6 +101,7 @@ def create_keys(
         tenant = find_organization(session, organization)
         mine = select(Agent).where(Agent.organization_id == tenant.id, col(Agent.status).not_in(agent_states.ENDED))
         holders = {each.name: each for each in session.exec(mine)}
+        teams.check_alive(session, tenant, *{holders[name].team for name in agents})
         now_ns = time.time_ns()
         made = []
         for name in agents:

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
-from gateway.registry import agent_versions, names, outbox, queries
+from gateway.registry import agent_versions, names, outbox, queries, tenant_states
 from gateway.registry import change_entries as entries
 from gateway.registry.database import Registry
 from gateway.registry.models import Binding, Organization, Team, TeamVersion
@@ -37,7 +37,7 @@ def create_team(
             hint = f"to change it: `gateway teams update {name}`"
             raise GatewayError("team_exists", f"team `{name}` exists already", subject=name, hint=hint)
         row = _create(session, tenant, name, actor, owner=owner, description=description, reason=reason)
-        return _record(session, tenant, row)
+        return team_record(session, tenant, row)
 
 
 def update_team(
@@ -64,13 +64,13 @@ def update_team(
         row.version += 1
         row.updated_ns = time.time_ns()
         remember(session, tenant, row, actor, "team.updated", reason)
-        return _record(session, tenant, row)
+        return team_record(session, tenant, row)
 
 
 def team(registry: Registry, organization: str, name: str) -> TeamRecord:
     with registry.read() as session:
         tenant = find_organization(session, organization)
-        return _record(session, tenant, find_team(session, tenant, name))
+        return team_record(session, tenant, find_team(session, tenant, name))
 
 
 def teams(registry: Registry, organization: str) -> list[TeamRecord]:
@@ -103,6 +103,11 @@ def ensure(session: Session, tenant: Organization, name: str, actor: str) -> Non
     """Create the team of this name unless it is there: somebody names it."""
     if name and _row(session, tenant, name) is None:
         _create(session, tenant, name, actor)
+
+
+def check_alive(session: Session, tenant: Organization, *names: str) -> None:
+    """Raise if the organization or one of its teams of these names is revoked: nothing may be given there."""
+    tenant_states.check_alive(tenant, *(_row(session, tenant, name) for name in names))
 
 
 def remember(session: Session, tenant: Organization, row: Team, actor: str, what: str, reason: str) -> None:
@@ -171,7 +176,7 @@ def _agents(session: Session, tenant: Organization) -> dict[str, list[str]]:
     return members
 
 
-def _record(session: Session, tenant: Organization, row: Team) -> TeamRecord:
+def team_record(session: Session, tenant: Organization, row: Team) -> TeamRecord:
     session.flush()
     agents = [each.name for each in queries.live_members(session, tenant, "team", row.name)]
     return _as_record(tenant, row, agents, _bundles(session, tenant).get(row.name, []))

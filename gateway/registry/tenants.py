@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from sqlmodel import select
+from sqlmodel import Session, select
 
-from gateway.registry import queries
+from gateway.identity.standing import Standing
+from gateway.registry import emergency_stops, queries
 from gateway.registry.database import Registry
-from gateway.registry.models import Organization
+from gateway.registry.models import Organization, Team
 from gateway.registry.records import OrganizationRecord
 
 
 def organization_records(registry: Registry) -> list[OrganizationRecord]:
     """Every organization with the number of its agents that have not ended, by name."""
     with registry.read() as session:
-        return [
-            OrganizationRecord(
-                id=each.id,
-                name=each.name,
-                status=each.status,
-                review_days=each.review_days,
-                agents=len(queries.live_members(session, each, "organization", each.id)),
-                created_ns=each.created_ns,
-            )
-            for each in session.exec(select(Organization).order_by(Organization.name))
-        ]
+        rows = session.exec(select(Organization).order_by(Organization.name)).all()
+        return [organization_record(session, each) for each in rows]
+
+
+def organization(registry: Registry, name: str) -> OrganizationRecord:
+    with registry.read() as session:
+        return organization_record(session, queries.find_organization(session, name))
+
+
+def organization_record(session: Session, row: Organization) -> OrganizationRecord:
+    return OrganizationRecord(
+        id=row.id,
+        name=row.name,
+        status=row.status,
+        review_days=row.review_days,
+        agents=len(queries.live_members(session, row, "organization", row.id)),
+        created_ns=row.created_ns,
+    )
+
+
+def standing(registry: Registry, organization: str, team: str) -> Standing:
+    """What decides over the agents of a team (or of none: empty), beside their own states."""
+    with registry.read() as session:
+        owner = queries.find_organization(session, organization)
+        row = session.exec(select(Team).where(Team.organization_id == owner.id, Team.name == team)).one_or_none()
+        stopped = {each.organization for each in emergency_stops.in_force(session)}
+        scope = "all" if None in stopped else "organization" if owner.name in stopped else None
+        return Standing(owner.status, None if row is None else row.status, scope)

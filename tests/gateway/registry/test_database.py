@@ -15,12 +15,14 @@ from sqlmodel import SQLModel
 
 import gateway.registry.migrations
 from gateway.errors import Denied, GatewayError
-from gateway.registry import changes, queries, teams, triggers
+from gateway.registry import changes, emergency_stops, queries, teams, triggers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.database import Registry
+from gateway.registry.issuers import add_issuer, add_rule
 from gateway.registry.migrations.versions import r0001_initial as r0001
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions import r0011_whose_agents as r0011
+from gateway.registry.migrations.versions import r0014_issuers as r0014
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.port import REVISION, Epochs
@@ -30,7 +32,14 @@ from gateway.registry.usage_limits import set_limit
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
-CHANGES = {**FIRST_CHANGES, **r0006.CHANGES, "usage_limit": ("authority",), "team": ("authority",)}
+CHANGES = {
+    **FIRST_CHANGES,
+    **r0006.CHANGES,
+    **r0014.CHANGES,
+    "usage_limit": ("authority",),
+    "team": ("authority",),
+    "emergency_stop": ("authority",),
+}
 WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE
 
 
@@ -99,7 +108,12 @@ def fill(home: Home) -> None:
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
     set_limit(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", name="tokens_per_day", value=1)
+    add_issuer(
+        home.registry, actor=ACTOR, organization=ORG, name="ci", issuer="https://ci.example.com", audience="gateway"
+    )
+    add_rule(home.registry, actor=ACTOR, organization=ORG, issuer="ci", claims={"sub": "build"}, agent="bot")
     set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
+    emergency_stops.stop(home.registry, actor=ACTOR, organization=ORG, reason="drill")
 
 
 COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {

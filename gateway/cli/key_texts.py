@@ -1,14 +1,17 @@
-"""Scopes of keys on the command line: names that exist, and how lists show them."""
+"""How the command line shows keys, what they are for and when they were used; and which actions a scope can name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gateway.cli import output
 from gateway.errors import GatewayError, did_you_mean
 
 if TYPE_CHECKING:
+    from gateway.dataplane.key_uses import Uses
     from gateway.identity.key_scope import KeyScope
     from gateway.registry.database import Registry
+    from gateway.registry.records import KeyRecord
 
 
 def check_actions(registry: Registry, organization: str, scope: KeyScope | None) -> None:
@@ -27,6 +30,25 @@ def check_actions(registry: Registry, organization: str, scope: KeyScope | None)
         if not any(name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for name in known):
             hint = did_you_mean(pattern, known, "see `gateway upstreams show NAME` for the actions of an upstream")
             raise GatewayError("unknown_action", f"no upstream has the action `{pattern}`", subject=pattern, hint=hint)
+
+
+def last_use(used_ns: int | None, now_ns: int) -> str:
+    """When a key was used last, in one unit; empty if that is not known."""
+    return "" if used_ns is None else f"{output.age(now_ns - used_ns)} ago"
+
+
+def line(key: KeyRecord, uses: Uses, now_ns: int) -> str:
+    """A key in one line."""
+    used = last_use(uses.get(key.id), now_ns)
+    more = filter(None, (used and f"used {used}", shown(key.scope)))
+    return "  ".join((key.shown_id, key.status(now_ns), f"({key.id})", *more))
+
+
+def document(key: KeyRecord, uses: Uses, now_ns: int) -> dict[str, Any]:
+    """A key for programs, as it is now."""
+    plain: dict[str, Any] = output.plain(key)
+    used = uses.get(key.id)
+    return plain | {"status": key.status(now_ns), "last_used": None if used is None else output.timestamp(used)}
 
 
 def shown(scope: dict[str, list[str]] | None) -> str:
