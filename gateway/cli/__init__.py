@@ -37,6 +37,7 @@ from gateway.cli import (
     policies,
     prices,
     routes,
+    sign_proxy,
     status,
     stops,
     teams,
@@ -44,6 +45,7 @@ from gateway.cli import (
     up,
     upstreams,
     usage,
+    webhooks,
 )
 from gateway.errors import GatewayError
 
@@ -86,9 +88,11 @@ def build() -> typer.Typer:
     app.command("export")(fleet.export)
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
+    app.add_typer(webhooks.app, name="webhooks")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)
+    app.command("sign-proxy")(sign_proxy.sign_proxy)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
     return app
