@@ -44,6 +44,7 @@ from gateway.cli import (
     upstreams,
     usage,
     vault,
+    webhooks,
 )
 from gateway.errors import GatewayError
 
@@ -85,6 +86,7 @@ def build() -> typer.Typer:
     app.add_typer(routes.app, name="routes")
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
+    app.add_typer(webhooks.app, name="webhooks")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)

@@ -26,8 +26,7 @@ def status(data: Data = DATA, as_json: Json = False) -> None:
         [
             ("key", f"{found.key}, in keys/kek"),
             *(("older key", f"{each}, in keys/kek.{each}") for each in found.older),
-            ("upstreams", _counts(found.upstreams, found.key)),
-            ("content keys", _counts(found.content_keys, found.key)),
+            *((name.replace("_", " "), _counts(counts, found.key)) for name, counts in found.sealed.items()),
         ]
     )
     if found.left:
@@ -51,9 +50,8 @@ def rotate(data: Data = DATA, as_json: Json = False) -> None:
         output.note("a rotation was interrupted: it was gone on with, and no further key was made")
     for each in done.unreadable:
         output.warn(f"the secret of `{each}` cannot be opened by any key that is there", "it was left as it is")
-    upstreams = f"{done.upstreams} upstream {'secret' if done.upstreams == 1 else 'secrets'}"
-    contents = f"{done.content_keys} content {'key' if done.content_keys == 1 else 'keys'}"
-    typer.echo(f"key {done.key} is in force; {upstreams} and {contents} are wrapped anew")
+    wrapped = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in done.sealed.items())
+    typer.echo(f"key {done.key} is in force; wrapped anew: {wrapped}")
     output.note("copy keys/kek into your backup; a backup of the registry from before needs the key of then")
 
 

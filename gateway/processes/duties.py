@@ -1,4 +1,4 @@
-"""What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log, tidy up.
+"""What the control process does at intervals: recover, publish, follow the policies, sign, tidy up, tell webhooks.
 
 Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
@@ -35,6 +35,8 @@ from gateway.registry.database import Registry
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots, Presence
 from gateway.storage.opened_file import OpenedFile
+from gateway.webhooks import courier
+from gateway.webhooks.courier import Courier
 
 logger = logging.getLogger("gateway.processes.duties")
 
@@ -72,6 +74,7 @@ class Duties:
         self._keys = KeyDuties(self._registry, self._writer, data.runtime_db, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
+        self._courier = Courier(self._registry, data.keys, data.audit_db, data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
         self._looked = asyncio.Event()
@@ -99,6 +102,7 @@ class Duties:
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
                 group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
+                group.create_task(self._deliver()),
             ]
             if self._settings.remote is not None:
                 tasks.append(
@@ -169,6 +173,20 @@ class Duties:
             self._looked.set()
             await asyncio.sleep(self._settings.policies_poll)
 
+    async def _deliver(self) -> None:
+        """Have webhooks told of what happens. A receiver that fails is no failure of this duty."""
+        try:
+            while True:
+                await asyncio.sleep(courier.SECONDS)
+                try:
+                    await self._courier.step()
+                except Exception as error:  # noqa: BLE001  # as in `_try`
+                    self._complain("webhooks", error)
+                else:
+                    self._working("webhooks")
+        finally:
+            await self._courier.close()
+
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], None]) -> None:
         while True:
             await asyncio.sleep(seconds)
@@ -191,8 +209,11 @@ class Duties:
         except Exception as error:  # noqa: BLE001  # whatever it is: nobody would notice a duty that has ended
             self._complain(name, error)
         else:
-            if self._complaints.pop(name, None) is not None:
-                logger.info("%s: working again", name)
+            self._working(name)
+
+    def _working(self, name: str) -> None:
+        if self._complaints.pop(name, None) is not None:
+            logger.info("%s: working again", name)
 
     def _complain(self, name: str, error: Exception) -> None:
         """Log once what is wrong with a duty."""

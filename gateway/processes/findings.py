@@ -200,6 +200,13 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"the last call to upstream `{name}`, {seconds} s ago, failed: {contact.error}",
                 f"check its address and its key: `gateway upstreams list{at}`",
             )
+    for hook in tenant.webhooks:
+        if (fares := facts.webhooks.get(hook.id)) and fares.failures:
+            waiting = "1 event waits" if fares.waiting == 1 else f"{fares.waiting} events wait"
+            yield _problem(
+                f"webhook {hook.url} has not accepted the last {fares.failures} deliveries, {waiting}: {fares.error}",
+                f"see to the receiver and type `gateway webhooks test {hook.id}{at}`, or `gateway webhooks remove`",
+            )
     if without := [each.name for each in active if not each.live_keys]:
         yield _problem(f"{_agents(without)} no key that works", f"type `gateway keys create {_one(without)}{at}`")
     if without := [each.name for each in active if not each.granted]:

@@ -17,6 +17,7 @@ from gateway.registry.models import (
     Upstream,
     UpstreamRoute,
     UsageLimit,
+    Webhook,
 )
 from gateway.registry.outbox import document
 
@@ -142,3 +143,7 @@ def route(row: UpstreamRoute) -> Fields:
         "route_version": row.version,
         "members_json": document(row.members),
     }
+
+
+def webhook(row: Webhook) -> Fields:
+    return {"webhook": row.id, "url": row.url, "reach": row.reach, "events_json": document(row.events)}

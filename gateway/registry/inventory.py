@@ -9,10 +9,17 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import emergency_stops, queries, retiring
+from gateway.registry import emergency_stops, queries, retiring, webhooks
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey, Organization, Outbox, Team, Upstream
-from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, StopRecord, UpstreamRecord
+from gateway.registry.records import (
+    ActivationRecord,
+    BindingRecord,
+    RouteRecord,
+    StopRecord,
+    UpstreamRecord,
+    WebhookRecord,
+)
 from gateway.registry.retiring import Old, Retiring
 from gateway.registry.vault import Place, Vault
 
@@ -49,6 +56,7 @@ class Tenant:
     bindings: list[BindingRecord]
     upstreams: list[UpstreamState]
     routes: list[RouteRecord]
+    webhooks: list[WebhookRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
+    routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
     teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
     inactive = dict(session.exec(teams.order_by(Team.name)).all())
-    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, queries.routes_of(session, owner))
+    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks)

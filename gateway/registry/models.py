@@ -1,12 +1,13 @@
 """The registry's tables (docs/architecture.md, section 9).
 
-The command line and the control process use them; data workers do not. There are three sorts:
+The command line and the control process use them; data workers do not. There are four sorts:
 
 - what has authority (`organization`, `team`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`,
   `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
   in the same transaction, so that all caches of it are read again;
 - what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
+- `webhook`: who is told of what happens, which gives nobody any authority;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
 Tables that change without changing authority (last used, nonces) do not belong here but into `runtime.db`. Rows of an
@@ -424,6 +425,24 @@ class Epoch(SQLModel, table=True):
     authority: int = Field(sa_type=BigInteger)
     upstreams: int = Field(sa_type=BigInteger)
     policy: int = Field(sa_type=BigInteger)
+
+
+class Webhook(SQLModel, table=True):
+    """Who is told of which events, and the sealed secret that signs them. Removal deletes the row.
+
+    `reach` says which addresses its host may have (`gateway/webhooks/addresses.py`). `since` is the position in the log
+    after which it is told of entries.
+    """
+
+    __table_args__ = (Index("webhook_url", "organization_id", "url", unique=True),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    url: str
+    reach: str
+    events: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    secret: bytes = Field(sa_type=LargeBinary)
+    since: int = Field(sa_type=BigInteger)
+    created_ns: int = Field(sa_type=BigInteger)
 
 
 class Outbox(SQLModel, table=True):

@@ -239,6 +239,18 @@ class RouteRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRecord:
+    """Who is told of which events. `reach` says which addresses its host may have."""
+
+    id: str
+    organization: str
+    url: str
+    reach: str
+    events: list[str]
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BundleRecord:
     """A bundle as one commit has it."""
 

@@ -6,7 +6,7 @@
 
 Whenever this is interrupted, it goes on where it was. A running worker reads the files again when it meets a key that
 it does not know; until then it holds the old one. What is sealed does not change, only the wrapping of its data key, so
-the secrets are not opened. Sealed are the secrets of upstreams and the keys of agents whose content is kept.
+the secrets are not opened. `KINDS` lists all that is sealed.
 """
 
 from __future__ import annotations
@@ -15,59 +15,71 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from sqlmodel import Session, col, select
 
 from gateway.audit.intents import SYSTEM, Fields
 from gateway.errors import GatewayError
-from gateway.registry import content_keys, outbox
+from gateway.registry import content_keys, outbox, webhooks
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, Organization, Upstream
+from gateway.registry.models import Agent, Organization, Upstream, Webhook
 from gateway.registry.vault import FILE, Place, Vault, identity, retired, sealed_under
 from gateway.storage import secret_files
 
 BATCH: Final = 200  # rows in one transaction, so that no other change waits long
 _NEXT: Final = "kek.next"
 
+_Row: TypeAlias = Any  # of a table of `KINDS`
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Something that is sealed: its table, the column that has it, and what it is sealed for in an organization."""
+
+    table: type[Any]
+    column: str
+    place: Callable[[str, _Row], Place]
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "upstreams": Kind(Upstream, "secret", lambda owner, row: Place(owner, row.provider, row.id, row.version)),
+    "content_keys": Kind(Agent, "content_key", lambda owner, row: content_keys.place(owner, row.id)),
+    "webhooks": Kind(Webhook, "secret", lambda owner, row: webhooks.place(owner, row.id)),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class VaultState:
-    """The key in force, the older ones that are still there, and how much is sealed under which; ids of keys."""
+    """The key in force, the older ones that are still there, and how many of each kind are sealed under which key."""
 
     key: str
     older: list[str]
-    upstreams: dict[str, int] = field(default_factory=dict)
-    content_keys: dict[str, int] = field(default_factory=dict)
+    sealed: dict[str, dict[str, int]]
 
     @property
     def left(self) -> int:
         """How many things are not sealed under the key in force."""
-        return sum(
-            count for found in (self.upstreams, self.content_keys) for key, count in found.items() if key != self.key
-        )
+        return sum(count for found in self.sealed.values() for key, count in found.items() if key != self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """What a rotation did. `unreadable` are the ids of rows whose secret no key opens; they are left as they are."""
+    """What a rotation did: how many of each kind. `unreadable` are the ids of rows that no key opens; they stay."""
 
     key: str
     continued: bool
-    upstreams: int
-    content_keys: int
+    sealed: dict[str, int]
     unreadable: list[str]
 
 
 def state(registry: Registry, keys: Path) -> VaultState:
     vault = Vault.load(keys)
     with registry.read() as session:
-        upstreams = session.exec(select(Upstream.secret).where(col(Upstream.secret).is_not(None))).all()
-        contents = session.exec(select(Agent.content_key).where(col(Agent.content_key).is_not(None))).all()
-    older = [path.suffix[1:] for path in retired(keys)]
-    return VaultState(vault.id, older, _counted(upstreams), _counted(contents))
+        sealed = {name: _under(session, kind, ()) for name, kind in KINDS.items()}
+    return VaultState(vault.id, [path.suffix[1:] for path in retired(keys)], sealed)
 
 
 def rotate(
@@ -82,22 +94,23 @@ def rotate(
             outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rotated", fields=fields)
     vault = Vault.load(keys)
     unreadable: list[str] = []
-    counts: Counter[str] = Counter()
-    for kind, ids in (("upstreams", _upstreams(registry)), ("content_keys", _agents(registry))):
+    counts = dict.fromkeys(KINDS, 0)
+    for name, kind in KINDS.items():
+        ids = _ids(registry, kind)
         for start in range(0, len(ids), BATCH):
             with registry.write() as session:
-                for row, sealed, place in _sealed(session, kind, ids[start : start + BATCH]):
+                for row, place in _rows(session, kind, ids[start : start + BATCH]):
                     try:
-                        wrapped = vault.rewrap(sealed, place)
+                        wrapped = vault.rewrap(getattr(row, kind.column), place)
                     except GatewayError:
                         unreadable.append(row.id)
                         continue
                     if wrapped is not None:
-                        counts[kind] += 1
-                        _store(row, wrapped)
+                        setattr(row, kind.column, wrapped)
+                        counts[name] += 1
             progress(sum(counts.values()))
     _finish(registry, keys, vault, actor, counts, unreadable)
-    return Rewrapped(vault.id, continued, counts["upstreams"], counts["content_keys"], unreadable)
+    return Rewrapped(vault.id, continued, counts, unreadable)
 
 
 def _unfinished(keys: Path) -> bool:
@@ -121,59 +134,42 @@ def _replace(keys: Path) -> None:
 
 
 def _finish(
-    registry: Registry, keys: Path, vault: Vault, actor: str, counts: Counter[str], unreadable: Sequence[str]
+    registry: Registry, keys: Path, vault: Vault, actor: str, counts: dict[str, int], unreadable: Sequence[str]
 ) -> None:
     """Delete the files of keys that nothing is sealed under any more. Looks under the registry's lock.
 
     What no key opens needs none of them.
     """
     with registry.write() as session:
-        fields: Fields = {"kek": vault.id, "upstreams": counts["upstreams"], "content_keys": counts["content_keys"]}
+        fields: Fields = {"kek": vault.id, **counts}
         outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rewrapped", fields=fields)
-        secrets = session.exec(select(Upstream.id, Upstream.secret)).all()
-        contents = session.exec(select(Agent.id, Agent.content_key)).all()
-        needed = {
-            sealed_under(each) for row, each in (*secrets, *contents) if each is not None and row not in unreadable
-        }
+        needed = {key for kind in KINDS.values() for key in _under(session, kind, unreadable)}
     for path in retired(keys):
         if path.suffix[1:] not in needed:
             path.unlink()
     _on_disk(keys)
 
 
-def _upstreams(registry: Registry) -> list[str]:
+def _ids(registry: Registry, kind: Kind) -> list[str]:
+    table, column = kind.table, col(getattr(kind.table, kind.column))
     with registry.read() as session:
-        return list(session.exec(select(Upstream.id).where(col(Upstream.secret).is_not(None)).order_by(Upstream.id)))
+        return list(session.exec(select(table.id).where(column.is_not(None)).order_by(table.id)))
 
 
-def _agents(registry: Registry) -> list[str]:
-    with registry.read() as session:
-        return list(session.exec(select(Agent.id).where(col(Agent.content_key).is_not(None)).order_by(Agent.id)))
+def _rows(session: Session, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[_Row, Place]]:
+    """The rows of these ids as they are now, each with what it is sealed for."""
+    table = kind.table
+    owned = select(table, Organization.name).join(Organization, col(Organization.id) == table.organization_id)
+    for row, organization in session.exec(owned.where(col(table.id).in_(ids))).all():
+        if getattr(row, kind.column) is not None:
+            yield row, kind.place(organization, row)
 
 
-def _sealed(session: Session, kind: str, ids: list[str]) -> Iterator[tuple[Upstream | Agent, bytes, Place]]:
-    """The rows of these ids as they are now, each with what is sealed in it and for which place."""
-    if kind == "upstreams":
-        found = select(Upstream, Organization.name).join(Organization).where(col(Upstream.id).in_(ids))
-        for row, organization in session.exec(found).all():
-            if row.secret is not None:
-                yield row, row.secret, Place(organization, row.provider, row.id, row.version)
-        return
-    agents = select(Agent, Organization.name).join(Organization).where(col(Agent.id).in_(ids))
-    for agent, organization in session.exec(agents).all():
-        if agent.content_key is not None:
-            yield agent, agent.content_key, content_keys.place(organization, agent.id)
-
-
-def _store(row: Upstream | Agent, sealed: bytes) -> None:
-    if isinstance(row, Upstream):
-        row.secret = sealed
-    else:
-        row.content_key = sealed
-
-
-def _counted(sealed: Sequence[bytes | None]) -> dict[str, int]:
-    return dict(Counter(sealed_under(each) for each in sealed if each is not None))
+def _under(session: Session, kind: Kind, without: Sequence[str]) -> dict[str, int]:
+    """How many rows are sealed under which key, without those of these ids."""
+    column = col(getattr(kind.table, kind.column))
+    found = session.exec(select(kind.table.id, column).where(column.is_not(None))).all()
+    return dict(Counter(sealed_under(sealed) for identifier, sealed in found if identifier not in without))
 
 
 def _on_disk(directory: Path) -> None:

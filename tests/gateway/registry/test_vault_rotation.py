@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlalchemy import LargeBinary
+from sqlmodel import SQLModel, select
 
 from gateway.errors import GatewayError
-from gateway.registry import agent_updates, changes, content_keys, vault_rotation
+from gateway.registry import agent_updates, changes, content_keys, vault_rotation, webhooks
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.models import Agent, Upstream
 from gateway.registry.queries import find_agent, find_organization
@@ -20,6 +21,8 @@ from gateway.storage import secret_files
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 UPSTREAMS = 5
+HOOK = "whsec_of-a-webhook"
+SEALED = {"upstreams": UPSTREAMS, "content_keys": 1, "webhooks": 1}
 
 
 def fill(home: Home) -> bytes:
@@ -30,6 +33,17 @@ def fill(home: Home) -> bytes:
     changed = AgentUpdate(keep_content=True, retention_days=3)
     agent_updates.update_agent(
         home.registry, actor=ACTOR, organization=ORG, agent="kept", update=changed, vault=home.vault
+    )
+    webhooks.add_webhook(
+        home.registry,
+        home.vault,
+        actor=ACTOR,
+        organization=ORG,
+        url="https://example.com/hook",
+        reach="public",
+        events=["key.revoked"],
+        secret=HOOK,
+        since=0,
     )
     return content_key(home, home.vault)
 
@@ -56,7 +70,9 @@ def content_key(home: Home, vault: Vault) -> bytes:
 
 
 def secrets(home: Home, vault: Vault) -> set[str]:
-    """What a worker with this vault opens."""
+    """What a process with this vault opens; a webhook's secret must be among it."""
+    [webhook] = webhooks.followed(home.registry)
+    assert vault.open(webhook.sealed, webhook.place) == HOOK
     reader = RegistryReader(home.data.registry_db)
     try:
         rows = at_once(reader.upstreams())
@@ -81,7 +97,7 @@ def test_everything_is_under_the_new_key_and_the_old_one_is_gone(home: Home) -> 
     running = Vault.load(home.data.keys)
     before = secret_files.read(home.data.keys / "kek")
     done = rotate(home)
-    assert (done.upstreams, done.content_keys, done.unreadable, done.continued) == (UPSTREAMS, 1, [], False)
+    assert (done.sealed, done.unreadable, done.continued) == (SEALED, [], False)
     state = vault_rotation.state(home.registry, home.data.keys)
     assert (state.key, state.older, state.left) == (done.key, [], 0)
     assert done.key != running.id
@@ -110,7 +126,7 @@ def test_a_rotation_that_is_interrupted_goes_on(home: Home, monkeypatch: pytest.
 
     def told(done: int) -> None:
         progress.append(done)
-        if (step == "first batch" and len(progress) == 1) or (step == "last batch" and done == UPSTREAMS + 1):
+        if (step == "first batch" and len(progress) == 1) or (step == "last batch" and done == UPSTREAMS + 2):
             raise StoppedError
 
     with monkeypatch.context() as patch:
@@ -147,7 +163,7 @@ def test_a_secret_that_no_key_opens_is_named_and_left(home: Home) -> None:
         assert broken is not None
         broken.secret = other.seal("sk-lost", Place(ORG, "openai", broken.id, broken.version))
     done = rotate(home)
-    assert (done.upstreams, done.unreadable) == (UPSTREAMS - 1, [_id(home, "up-0")])
+    assert (done.sealed["upstreams"], done.unreadable) == (UPSTREAMS - 1, [_id(home, "up-0")])
     assert retired(home.data.keys) == []
 
 
@@ -191,3 +207,16 @@ def secrets_of(home: Home, name: str) -> str:
 def _id(home: Home, name: str) -> str:
     with home.registry.read() as session:
         return str(session.connection().exec_driver_sql("SELECT id FROM upstream WHERE name = ?", (name,)).scalar())
+
+
+def test_everything_that_is_sealed_is_known_to_a_rotation() -> None:
+    """A column of bytes is rewrapped, or it is listed here as one that the vault has not sealed."""
+    columns = {
+        (table.name, column.name)
+        for table in SQLModel.metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, LargeBinary)
+    }
+    sealed = {(kind.table.__tablename__, kind.column) for kind in vault_rotation.KINDS.values()}
+    assert columns - sealed == {("api_key", "digest"), ("api_key", "public_key")}
+    assert sealed <= columns
