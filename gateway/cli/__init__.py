@@ -31,11 +31,13 @@ from gateway.cli import (
     keys,
     limits,
     mock_provider,
+    operators,
     orgs,
     output,
     policies,
     prices,
     routes,
+    sign_proxy,
     status,
     stops,
     teams,
@@ -75,6 +77,7 @@ def build() -> typer.Typer:
     app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
+    app.add_typer(operators.app, name="operators")
     app.command("stop")(stops.stop)
     app.command("resume")(stops.resume)
     app.command("bind")(bindings.bind)
@@ -90,6 +93,7 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)
+    app.command("sign-proxy")(sign_proxy.sign_proxy)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
     return app
