@@ -13,7 +13,7 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import agent_updates, changes, pages, queries
+from gateway.registry import agent_updates, as_of, changes, pages, queries
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.records import AgentRecord, AgentVersionRecord
 
@@ -99,8 +99,9 @@ def register(ask: Ask) -> Answer:
 
 def show(ask: Ask) -> Answer:
     at_ns = nanoseconds(ask.query.at)
-    found = queries.agent(ask.registry, ask.tenant, ask.path["agent"], at_ns)
-    return _shown(found) if at_ns is None else Answer(body=found)
+    if at_ns is not None:
+        return Answer(body=as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], at_ns).agents[0].agent)
+    return _shown(queries.agent(ask.registry, ask.tenant, ask.path["agent"]))
 
 
 def versions(ask: Ask) -> Answer:

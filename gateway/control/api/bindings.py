@@ -10,7 +10,7 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import changes, queries
+from gateway.registry import as_of, changes, queries
 from gateway.registry.documents import plain
 from gateway.registry.records import BindingRecord
 
@@ -42,7 +42,11 @@ def shown(record: BindingRecord) -> dict[str, Any]:
 
 
 def listed(ask: Ask) -> Answer:
-    found = queries.bindings(ask.registry, ask.tenant, ask.query.agent, nanoseconds(ask.query.at))
+    at_ns = nanoseconds(ask.query.at)
+    if at_ns is None:
+        found = queries.bindings(ask.registry, ask.tenant, ask.query.agent)
+    else:
+        found = as_of.bindings_at(ask.registry, ask.tenant, at_ns, ask.query.agent)
     place = ("bindings", ask.query.agent or "", str(ask.query.at or ""))
     return cut(ask, [shown(each) for each in found], lambda each: each["id"], *place)
 
