@@ -36,6 +36,7 @@ from gateway.cli import (
     policies,
     prices,
     routes,
+    sign_proxy,
     status,
     stops,
     teams,
@@ -88,6 +89,7 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)
+    app.command("sign-proxy")(sign_proxy.sign_proxy)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
     return app

@@ -41,7 +41,7 @@ _BUNDLE_FILE = re.compile(r"\w+/(\.manifest|\w+\.rego)")
 class Session:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ports = {shown: str(_free_port()) for shown in ("8080", "8081", "9100")}
+        self.ports = {shown: str(_free_port()) for shown in ("8080", "8081", "8090", "9100")}
         self.running: list[subprocess.Popen[bytes]] = []
         self.printed = ""
         # The last ones that a command has printed, which the page cannot know.
