@@ -31,6 +31,7 @@ from gateway.cli import (
     keys,
     limits,
     mock_provider,
+    operators,
     orgs,
     output,
     policies,
@@ -74,6 +75,7 @@ def build() -> typer.Typer:
     app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
+    app.add_typer(operators.app, name="operators")
     app.command("stop")(stops.stop)
     app.command("resume")(stops.resume)
     app.command("bind")(bindings.bind)

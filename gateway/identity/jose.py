@@ -32,7 +32,7 @@ _FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _MAX_KID = 256
 _MAX_KEYS = 100
 _RSA_BITS = range(2048, 8193)
-_MAX_DEPTH = 8  # of a header or claims, in which nothing is nested deeply
+_MAX_DEPTH = 16  # of a header or claims; the longest chain of agents is nested most deeply
 
 
 class InvalidTokenError(GatewayError):

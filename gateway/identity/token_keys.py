@@ -62,12 +62,12 @@ class TokenKeys:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        try:
-            for version, path in _files(self._directory).items():
-                if version not in self._keys:
+        for version, path in _files(self._directory).items():
+            if version not in self._keys:
+                try:
                     self._keys[version] = _key(secret_files.read(path))
-        except GatewayError as error:
-            logger.error("%s", error.message)
+                except GatewayError as error:  # the others are as good as before
+                    logger.error("%s", error.message)
 
 
 def create(directory: Path) -> None:

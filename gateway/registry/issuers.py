@@ -23,6 +23,7 @@ from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.queries import find_agent, find_organization
+from gateway.settings import is_loopback
 
 MAX_JWKS: Final = 256 * 1024
 MAX_RULES: Final = 1000
@@ -195,14 +196,17 @@ def find_issuer(session: Session, tenant: Organization, name: str) -> Issuer:
 
 def check_key_url(url: str, *, insecure: bool) -> None:
     """Raise unless keys may be fetched from there: by https, or from this machine if that is said to be meant."""
-    names.check_base_url(url, insecure=False)  # its form
-    if urlsplit(url).scheme != "https" and not insecure:
-        raise GatewayError(
-            "insecure_url",
-            f"keys must be fetched by https, not from `{url}`",
-            subject=url,
-            hint="or say --insecure, which allows http to this machine",
-        )
+    hint = "give the place of its keys with --jwks-url, or the keys with --jwks-file"
+    try:
+        names.check_base_url(url, insecure=True)
+    except GatewayError as error:
+        what = error.message.replace("base URL", "the URL of its keys", 1)
+        raise GatewayError("invalid_url", what, subject=url, hint=hint) from error
+    parts = urlsplit(url)
+    local = is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (insecure and local):
+        what = f"keys must be fetched by https, not from `{url}`"
+        raise GatewayError("insecure_url", what, subject=url, hint="or say --insecure" if local else hint)
 
 
 def _unknown(name: str, known: Sequence[str]) -> GatewayError:

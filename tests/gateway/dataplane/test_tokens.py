@@ -102,6 +102,7 @@ def test_a_key_becomes_a_token_that_opens_the_same(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_the_keys_are_published(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         token = await own(gateway)
@@ -114,6 +115,7 @@ def test_the_keys_are_published(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["basic", "form", "x-api-key", "subject_token"])
 def test_an_oauth_client_can_present_a_key_in_its_own_way(how: str, run: Run) -> None:
     async def test(gateway: Gateway) -> None:
@@ -136,6 +138,7 @@ def test_an_oauth_client_can_present_a_key_in_its_own_way(how: str, run: Run) ->
     run(test)
 
 
+@pytest.mark.slow
 def test_another_name_beside_a_key_is_refused(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         another(gateway, "other")
@@ -163,6 +166,7 @@ def test_a_token_ends_with_what_it_came_from(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_token_ends_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(gateway: Gateway) -> None:
         token = await own(gateway)
@@ -174,6 +178,7 @@ def test_a_token_ends_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     run(test)
 
 
+@pytest.mark.slow
 def test_a_token_of_a_token_ends_no_later_and_may_do_no_more(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         first = await own(gateway, scope="chat.completions model:gpt-4o*")
@@ -190,6 +195,7 @@ def test_a_token_of_a_token_ends_no_later_and_may_do_no_more(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_the_scope_of_a_key_holds_for_its_tokens(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         _, key = another(gateway, "narrow", models=["gpt-4o*"], networks=["127.0.0.0/8"])
@@ -251,6 +257,7 @@ def test_a_grant_opens_nothing_and_is_for_one_agent(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["first", "middle", "last"])
 def test_a_chain_ends_with_any_of_its_links(link: str, run: Run) -> None:
     async def test(gateway: Gateway) -> None:
@@ -268,6 +275,7 @@ def test_a_chain_ends_with_any_of_its_links(link: str, run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_chain_has_an_end(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         key = gateway.key
@@ -282,6 +290,7 @@ def test_a_chain_has_an_end(run: Run) -> None:
     run(test, token_delegations=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actor", ["bot", "nobody", "suspended"])
 def test_only_another_active_agent_can_be_named(actor: str, run: Run) -> None:
     async def test(gateway: Gateway) -> None:
@@ -293,6 +302,7 @@ def test_only_another_active_agent_can_be_named(actor: str, run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_nobody_of_another_organization_can_be_named(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         changes.create_organization(gateway.registry, actor=ACTOR, name="other")
@@ -317,6 +327,7 @@ def test_nobody_of_another_organization_can_be_named(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_token_that_cannot_be_recorded_is_not_given(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.data.audit_db.rename(gateway.data.path / "away.db")
@@ -326,6 +337,7 @@ def test_a_token_that_cannot_be_recorded_is_not_given(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_key_that_was_added_signs_and_older_ones_verify(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.identity.token_keys._LOOK_SECONDS", 0.0)
 
@@ -385,6 +397,7 @@ def test_bad_forms_are_refused_in_the_shape_of_oauth(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_call_body_is_no_form_and_others_pass(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         assert (await gateway.send(gateway.request(chat(), path="/oauth/v1/chat/completions"))).status == 404

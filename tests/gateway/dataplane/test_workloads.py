@@ -54,6 +54,7 @@ def with_issuer(
     return started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 def test_an_outside_token_becomes_one_of_the_gateway(algorithm: str, run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
@@ -79,6 +80,7 @@ def test_an_outside_token_becomes_one_of_the_gateway(algorithm: str, run: Run) -
     run(with_issuer(test, algorithm))
 
 
+@pytest.mark.slow
 def test_it_may_name_several_audiences_and_ends_no_later(run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer)
@@ -89,6 +91,7 @@ def test_it_may_name_several_audiences_and_ends_no_later(run: Run) -> None:
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 def test_it_can_name_who_may_act_for_it(run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer)
@@ -101,6 +104,7 @@ def test_it_can_name_who_may_act_for_it(run: Run) -> None:
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["rule", "issuer", "agent"])
 def test_its_token_ends_with_the_rule_the_issuer_and_the_agent(end: str, run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
@@ -138,6 +142,7 @@ def test_no_rule_or_two_agents_are_refused(run: Run) -> None:
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 def test_a_suspended_agent_gets_none(run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer)
@@ -147,6 +152,7 @@ def test_a_suspended_agent_gets_none(run: Run) -> None:
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 def test_keys_are_fetched_again_for_an_unknown_one_but_not_often(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer, jwks_url=f"{issuer.url}/keys")
@@ -170,6 +176,7 @@ def test_keys_are_fetched_again_for_an_unknown_one_but_not_often(run: Run, monke
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 def test_an_issuer_that_cannot_be_reached(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(issuer_keys, "RETRY_SECONDS", 0.0)
 
@@ -206,6 +213,7 @@ BAD_SETS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BAD_SETS)
 def test_a_bad_set_of_keys_lets_nobody_in(what: str, run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
@@ -220,6 +228,7 @@ def test_a_bad_set_of_keys_lets_nobody_in(what: str, run: Run) -> None:
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document",
     [
@@ -254,6 +263,7 @@ def test_keys_from_a_file_need_no_connection(run: Run) -> None:
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 def test_the_issuers_of_two_organizations_are_apart(run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer)
