@@ -26,6 +26,7 @@ from gateway.cli import (
     decide,
     demo,
     explain,
+    fleet,
     init,
     issuers,
     keys,
@@ -85,6 +86,8 @@ def build() -> typer.Typer:
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(routes.app, name="routes")
+    app.command("apply")(fleet.apply)
+    app.command("export")(fleet.export)
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(webhooks.app, name="webhooks")
