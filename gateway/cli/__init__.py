@@ -46,6 +46,7 @@ from gateway.cli import (
     up,
     upstreams,
     usage,
+    vault,
     webhooks,
 )
 from gateway.errors import GatewayError
@@ -73,6 +74,7 @@ def build() -> typer.Typer:
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(vault.app, name="vault")
     app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
