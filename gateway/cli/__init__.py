@@ -34,6 +34,7 @@ from gateway.cli import (
     operators,
     orgs,
     output,
+    permissions,
     policies,
     prices,
     routes,
@@ -91,6 +92,7 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)
+    app.command("permissions")(permissions.permissions)
     app.command("sign-proxy")(sign_proxy.sign_proxy)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
