@@ -26,6 +26,7 @@ from gateway.cli import (
     decide,
     demo,
     explain,
+    fleet,
     init,
     issuers,
     keys,
@@ -46,6 +47,7 @@ from gateway.cli import (
     up,
     upstreams,
     usage,
+    vault,
     webhooks,
 )
 from gateway.errors import GatewayError
@@ -73,6 +75,7 @@ def build() -> typer.Typer:
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(vault.app, name="vault")
     app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
@@ -86,6 +89,8 @@ def build() -> typer.Typer:
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(routes.app, name="routes")
+    app.command("apply")(fleet.apply)
+    app.command("export")(fleet.export)
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(webhooks.app, name="webhooks")
