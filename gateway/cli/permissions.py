@@ -19,7 +19,7 @@ from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.call import Call
-    from gateway.dataplane.permissions import Judged, Permission
+    from gateway.processes.permissions import Judged, Permission
     from gateway.registry.as_of import RegistryAt
     from gateway.registry.database import Registry
 
@@ -83,7 +83,7 @@ def _answer(
     as_json: bool,
     everyone: bool,
 ) -> None:
-    from gateway.dataplane.permissions import permissions as judged
+    from gateway.processes.permissions import permissions as judged
     from gateway.registry import as_of
 
     at_ns = None if at is None else output.parse_past(at)
