@@ -20,6 +20,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -94,18 +95,21 @@ class Side:
 
     def cost(self, keys: list[str], seconds: float) -> float:
         """Milliseconds of processor time for one request. Every client sends the next of these keys' requests."""
+        return self.cost_of(itertools.cycle([data_plane.chat_request(key, data_plane.BODY) for key in keys]), seconds)
+
+    def cost_of(self, requests: Iterator[bytes], seconds: float) -> float:
+        """The same for these requests, which the clients send in turn."""
         before = sum(map(data_plane.cpu_seconds, self.workers))
-        done = uvloop.run(self._load(keys, seconds))
+        done = uvloop.run(self._load(requests, seconds))
         return (sum(map(data_plane.cpu_seconds, self.workers)) - before) / done * 1000
 
-    async def _load(self, keys: list[str], seconds: float) -> int:
+    async def _load(self, requests: Iterator[bytes], seconds: float) -> int:
         latencies: list[float] = []
         failures: list[bytes] = []
         loop = asyncio.get_running_loop()
-        requests = itertools.cycle([data_plane.chat_request(key, data_plane.BODY) for key in keys])
 
         class Caller(data_plane.Client):
-            """Calls with another key each time."""
+            """Sends another request each time."""
 
             def _next(self) -> None:
                 self._request = next(requests)

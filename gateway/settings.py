@@ -212,6 +212,9 @@ class Settings:
         4096, "output limit of a call that has none, where a limit on tokens or spend applies", 16, 10_000_000, "tokens"
     )
 
+    token_lifetime: int = _setting(300, "how long a token that the gateway gives out is good", 60, 600, "seconds")
+    token_delegations: int = _setting(3, "how often agents may hand on that they act for another one", 0, 10)
+
     header_timeout: float = _seconds(10.0, "how long a client may take to send a request's head", 0.1, 3600)
     body_timeout: float = _seconds(60.0, "how long a client may take to send a request's body", 0.1, 3600)
     write_timeout: float = _seconds(60.0, "how long a client may take nothing of its answer", 0.1, 3600)

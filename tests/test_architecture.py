@@ -35,6 +35,7 @@ ROOMS: tuple[str, ...] = (
     "usage",
     "approvals",
     "registry",
+    "webhooks",
     "policy",
     "upstream",
     "http",

@@ -7,7 +7,7 @@ has read everything when it returns, so that no read transaction stays open.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,6 +126,19 @@ def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
         rows = db.execute(f"{statement} ORDER BY entry.seq DESC LIMIT ?", (log_id, size - MOST_LOOKED_AT, limit))
         found += [_found(row) for row in rows.fetchall()]
     return found[:limit]
+
+
+def of_kinds(db: sqlite3.Connection, kinds: Sequence[str], position: int, end: int) -> list[tuple[int, entries.Entry]]:
+    """The entries of some kinds after a position in the order of all logs, and up to another one."""
+    marks = ", ".join("?" * len(kinds))
+    query = f"SELECT id, leaf FROM entry WHERE id > ? AND id <= ? AND kind IN ({marks}) ORDER BY id"  # noqa: S608
+    found = []
+    for at, leaf in db.execute(query, (position, end, *kinds)).fetchall():
+        try:
+            found.append((at, entries.decode(leaf)))
+        except AuditError:  # the log was tampered with
+            continue
+    return found
 
 
 def last_position(db: sqlite3.Connection) -> int:

@@ -3,7 +3,7 @@
 *Group commit when free*: while one commit is on its way to the disk, the next group gathers behind it. So a single
 client pays for one fsync, and the clients of a busy gateway share it. An event loop hands over its jobs after a turn in
 which it has submitted no more, or after a millisecond: a group costs little more than its first entry, so it is worth
-waiting for the rest of it.
+waiting for the rest of it. What is queued while another process holds the lock joins the group that waits for it.
 
 What a failure means. Before COMMIT is attempted, nothing was written. A COMMIT that reports an error has an *unknown
 outcome*: all waiters get an error, the connection is closed, and event ids are looked up before anything is appended
@@ -281,6 +281,23 @@ class AuditWriter:
             self._queued -= len(jobs)
         return jobs, more
 
+    def _join(self, jobs: list[_Job]) -> None:
+        """Add to these jobs what was queued while they waited for the lock: a commit costs as much as ten entries."""
+        joined: list[_Job] = []
+        try:
+            while len(jobs) + len(joined) < BATCH:
+                found = self._queue.get_nowait()
+                if found is None:
+                    self._queue.put(None)  # `_take` ends with it, and nothing is queued after it
+                    break
+                joined += found
+        except queue.Empty:
+            pass
+        self._in_hand += joined
+        jobs += joined
+        with self._guard:
+            self._queued -= len(joined)
+
     def _commit(self, jobs: list[_Job]) -> None:
         """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
         attempted = locked = False
@@ -289,6 +306,7 @@ class AuditWriter:
             locked = self._lock.acquire(self._lock_seconds)
             if not locked:
                 raise unavailable("another process holds its lock")
+            self._join(jobs)
             if not self._file.in_place():
                 raise unavailable("its file was moved, deleted or replaced")
             db = self._connected()

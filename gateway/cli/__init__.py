@@ -27,14 +27,17 @@ from gateway.cli import (
     demo,
     explain,
     init,
+    issuers,
     keys,
     limits,
     mock_provider,
+    operators,
     orgs,
     output,
     policies,
     prices,
     routes,
+    sign_proxy,
     status,
     stops,
     teams,
@@ -42,6 +45,7 @@ from gateway.cli import (
     up,
     upstreams,
     usage,
+    webhooks,
 )
 from gateway.errors import GatewayError
 
@@ -68,8 +72,10 @@ def build() -> typer.Typer:
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
+    app.add_typer(operators.app, name="operators")
     app.command("stop")(stops.stop)
     app.command("resume")(stops.resume)
     app.command("bind")(bindings.bind)
@@ -81,9 +87,11 @@ def build() -> typer.Typer:
     app.add_typer(routes.app, name="routes")
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
+    app.add_typer(webhooks.app, name="webhooks")
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)
+    app.command("sign-proxy")(sign_proxy.sign_proxy)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)
     return app

@@ -10,7 +10,7 @@ import typer
 from gateway.cli import kept_content, output
 from gateway.cli.audit_files import log_directory, opened_log
 from gateway.cli.audit_list import what
-from gateway.cli.key_scopes import shown
+from gateway.cli.key_texts import shown
 from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
 from gateway.identity import key_scope

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-from gateway.cli import key_scopes, output, signing_keys
+from gateway.cli import key_texts, output, signing_keys
+from gateway.cli.key_leaks import leaked, pattern
 from gateway.cli.key_rotation import rotate
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
+from gateway.cli.peppers import add_pepper, peppers, remove_pepper
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke agents' keys.")
 app.command()(rotate)
+app.command()(leaked)
+app.command()(pattern)
+app.command()(peppers)
+app.command("add-pepper")(add_pepper)
+app.command("remove-pepper")(remove_pepper)
 
 
 @app.command()
@@ -34,6 +42,7 @@ def create(
     An agent may have two live keys, so that one can replace the other without a gap. With --action, --model or
     --network the key is for a part of what its agent may do; policies are asked all the same.
     """
+    from gateway.control.key_actions import check_actions
     from gateway.identity.credentials import Peppers
     from gateway.identity.key_scope import scope
     from gateway.registry import changes
@@ -43,7 +52,7 @@ def create(
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     with local.changing(data) as registry:
-        key_scopes.check_actions(registry, organization, scoped)
+        check_actions(registry, organization, scoped)
         made = changes.create_key(
             registry,
             Peppers.load(DataDirectory(data).keys),
@@ -72,17 +81,19 @@ def list_keys(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """List keys without their secrets, including dead ones."""
+    """List keys without their secrets, including dead ones. A last use is known to the hour."""
+    from gateway.dataplane import key_uses
     from gateway.registry import queries
 
     with local.reading(data) as registry:
         keys = queries.keys(registry, organization, agent)
+    uses = key_uses.read(DataDirectory(data).runtime_db)
     now_ns = output.now_ns()
     if as_json:
-        output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in keys])
+        typer.echo(json.dumps([key_texts.document(each, uses, now_ns) for each in keys], indent=2, ensure_ascii=False))
         return
     output.print_table(
-        ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "ONLY FOR", "ID"),
+        ("KEY", "AGENT", "STATUS", "CREATED", "EXPIRES", "LAST USED", "ONLY FOR", "ID"),
         [
             (
                 k.key_id,
@@ -90,7 +101,8 @@ def list_keys(
                 k.status(now_ns),
                 output.timestamp(k.created_ns),
                 "" if k.expires_ns is None else output.timestamp(k.expires_ns),
-                key_scopes.shown(k.scope),
+                key_texts.last_use(uses.get(k.id), now_ns),
+                key_texts.shown(k.scope),
                 k.id,
             )
             for k in keys

@@ -9,6 +9,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
+from gateway.cli.webhooks import fares
 
 if TYPE_CHECKING:
     from gateway.dataplane.contacts import OpenBreaker
@@ -86,6 +87,9 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
                 most = max(breaker.failures for breaker in breakers)
                 workers = "1 worker" if len(breakers) == 1 else f"{len(breakers)} workers"
                 yield "", f"circuit open in {workers}: {most} calls in a row failed, {_next_probe(facts, breakers)}"
+        for hook in tenant.webhooks:
+            state = facts.webhooks.get(hook.id)
+            yield "webhook", f"{hook.url}  {'not used yet' if state is None else fares(state, facts.now_ns)}"
         for route in tenant.routes:
             names = ", ".join(member.upstream for member in route.members) or "nowhere"
             yield "route", f"{route.name}{' (default)' if route.default else ''}  {names}"

@@ -49,6 +49,10 @@ def decided(exchange: Exchange) -> Decided:
         "request_bytes": len(exchange.received),
         "request_commitment": _commitment(exchange.salt, "request_body", exchange.received),
     }
+    if principal.token is not None:
+        fields["token"] = principal.token.id
+        if delegation := principal.document["delegation"]:
+            fields["delegation_json"] = document(delegation)
     if principal.scope is not None:
         fields["key_scope_json"] = principal.scope.text
         if principal.scope.networks:

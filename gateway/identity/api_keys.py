@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from gateway.errors import Denied
-from gateway.identity.credentials import Credential, Peppers, matches
+from gateway.identity.credentials import Credential, Peppers, Rehash, matches
 from gateway.identity.principals import CredentialRow, Found, Principal
 
 
@@ -18,6 +18,17 @@ class KeySource(Protocol):
 class _Hash(NamedTuple):
     digest: bytes
     pepper: bytes | None  # None if its file is missing
+    version: int
+
+
+class Notes(Protocol):
+    """What is kept of keys that are used; `gateway.dataplane.key_uses.KeyUses` keeps it."""
+
+    def note(self, key: str, expires_ns: int | None) -> None: ...
+
+    def wants(self, credential: str, pepper: int) -> bool: ...
+
+    def move(self, rehash: Rehash) -> None: ...
 
 
 class ApiKeys:
@@ -25,15 +36,16 @@ class ApiKeys:
 
     method: ClassVar[Literal["api_key"]] = "api_key"
 
-    def __init__(self, source: KeySource, peppers: Peppers) -> None:
+    def __init__(self, source: KeySource, peppers: Peppers, notes: Notes | None = None) -> None:
         self._source = source
         self._peppers = peppers
+        self._notes = notes
 
     async def find(self, lookup: str) -> Found | None:
         row = await self._source.credential(lookup)
         if row is None or row.public_key is not None:
             return None
-        return Found(row, _Hash(row.digest, self._peppers.get(row.pepper)))
+        return Found(row, _Hash(row.digest, self._peppers.get(row.pepper), row.pepper))
 
     def check(self, presented: Credential, proof: _Hash | None) -> None:
         if proof is None or proof.pepper is None:
@@ -42,6 +54,11 @@ class ApiKeys:
             raise Denied("bad_credentials", "unknown" if proof is None else "pepper_missing")
         if not matches(presented, proof.digest, proof.pepper):
             raise Denied("bad_credentials", "wrong_secret")
+        newest = self._peppers.newest
+        if proof.version < newest and self._notes is not None and self._notes.wants(presented.id, newest):
+            self._notes.move(Rehash.make(presented, proof.digest, self._peppers))
 
     async def admit(self, presented: Credential, principal: Principal) -> None:
-        """A key may be used any number of times."""
+        """A key may be used any number of times; when it was used last is noted."""
+        if self._notes is not None:
+            self._notes.note(principal.key_id, principal.expires_ns)

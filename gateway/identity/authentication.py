@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.errors import Denied
-from gateway.identity import credentials, signatures
+from gateway.identity import credentials, signatures, token_credentials, tokens
 from gateway.identity.credentials import Credential
 from gateway.identity.principals import Presented
 
@@ -17,7 +17,9 @@ CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-
 """These never travel on to an upstream."""
 
 _IN_QUERY = "the key must be in a header, such as `x-goog-api-key`: what is in a URL ends up in logs"
-_MAX_LENGTH = 512  # of a header's value; a key has 69 characters
+_MAX_LENGTH = 512  # a key has 69 characters
+MAX_TOKEN = 6144
+"""Characters of a token. One with the longest scope and chain has fewer; a head may be larger."""
 
 
 def presented(
@@ -44,13 +46,22 @@ def presented(
         scheme, _, value = value.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Denied("bad_credentials", "not_bearer")
-    return _api_key(value)
+    return of_text(value.strip(b" \t").decode("latin-1"))
 
 
-def _api_key(value: bytes) -> Credential:
-    if len(value) > _MAX_LENGTH:
+def of_text(text: str) -> Presented:
+    """The credential that a text is, a key or a token, well-formed but not looked up yet; raises `Denied`."""
+    if tokens.is_token(text):
+        if len(text) > MAX_TOKEN:
+            raise Denied("bad_credentials", "malformed")
+        return token_credentials.presented(text)
+    return _api_key(text)
+
+
+def _api_key(text: str) -> Credential:
+    if len(text) > _MAX_LENGTH:
         raise Denied("bad_credentials", "malformed")
-    credential = credentials.parse(value.strip(b" \t").decode("latin-1"))
+    credential = credentials.parse(text)
     if credential is None:
         raise Denied("bad_credentials", "malformed")
     if credential.kind != "agent":

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal, NamedTuple
 
 from gateway.errors import GatewayError
 from gateway.storage import secret_files
@@ -104,6 +104,43 @@ def matches(credential: Credential, stored: bytes, pepper: bytes) -> bool:
     return hmac.compare_digest(hmac.digest(pepper, credential.material, "sha256"), stored)
 
 
+PATTERN: Final = r"aig_(?:sk|op)_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}"
+"""A regular expression for keys, for secret scanners: agents' keys and operators'."""
+
+_ANYWHERE = re.compile(f"(?=({PATTERN}))".encode())
+
+
+def found_in(text: bytes) -> list[Credential]:
+    """The keys that stand anywhere in a text, each once. What has the form of a key but other check digits is none."""
+    # Without NULs, so that a file in UTF-16 is read as well.
+    forms = [form[1].decode() for form in _ANYWHERE.finditer(text.replace(b"\x00", b""))]
+    return [found for form in dict.fromkeys(forms) if (found := parse(form)) is not None]
+
+
+class Rehash(NamedTuple):
+    """The hash of a key that moves to a newer pepper. Who has the pepper made it: `seal` shows that."""
+
+    credential: str
+    old: bytes
+    new: bytes
+    pepper: int
+    seal: bytes
+
+    @classmethod
+    def make(cls, credential: Credential, old: bytes, peppers: Peppers) -> Rehash:
+        """`credential` was checked against `old`, its hash under an older pepper."""
+        new, pepper = digest(credential, peppers.current), peppers.newest
+        return cls(credential.id, old, new, pepper, _seal(peppers.current, credential.id, old, new))
+
+    def genuine(self, peppers: Peppers) -> bool:
+        pepper = peppers.get(self.pepper)
+        return pepper is not None and hmac.compare_digest(_seal(pepper, self.credential, self.old, self.new), self.seal)
+
+
+def _seal(pepper: bytes, credential: str, old: bytes, new: bytes) -> bytes:
+    return hmac.digest(pepper, b"rehash\x00" + credential.encode() + old + new, "sha256")
+
+
 def _random(length: int) -> str:
     return "".join(secrets.choice(_BASE62) for _ in range(length))
 
@@ -125,6 +162,7 @@ class Peppers:
 
     def __init__(self, versions: Mapping[int, bytes], keys: Path | None = None) -> None:
         self._versions = dict(versions)
+        self.newest = max(self._versions)
         self._keys = keys
         self._looked = float("-inf")
 
@@ -134,18 +172,20 @@ class Peppers:
     def get(self, version: int) -> bytes | None:
         """The pepper of this version; None if there is no usable file of it."""
         pepper = self._versions.get(version)
-        if pepper is None and self._keys is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._looked = time.monotonic()
-            try:
-                self._versions |= _read_all(self._keys)
-            except GatewayError as error:
-                logger.error("%s", error.message)
+        if pepper is None and time.monotonic() - self._looked > _LOOK_SECONDS:
+            self.look()
             pepper = self._versions.get(version)
         return pepper
 
-    @property
-    def newest(self) -> int:
-        return max(self._versions)
+    def look(self) -> None:
+        """Look for new files. Those that cannot be used are logged."""
+        self._looked = time.monotonic()
+        if self._keys is not None:
+            try:
+                self._versions = self._versions | _read_all(self._keys)
+            except GatewayError as error:
+                logger.error("%s", error.message)
+            self.newest = max(self._versions)
 
     @property
     def current(self) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
@@ -21,6 +21,7 @@ from gateway.errors import Denied, PrincipalHint
 from gateway.identity import key_scope
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.standing import TEXTS, Standing
+from gateway.identity.tokens import Token
 
 Effect = Literal["grant", "guard"]
 Method = Literal["api_key", "signature", "mtls", "token"]
@@ -103,6 +104,8 @@ class Principal:
     limits: tuple[BoundLimit, ...] = ()
     # None unless the key is for less than its agent may do.
     scope: KeyScope | None = None
+    # What the token says that was presented; None for any other credential.
+    token: Token | None = None
 
 
 class CredentialRow(NamedTuple):
@@ -154,6 +157,9 @@ class Found:
 
     row: CredentialRow
     proof: Any
+    # Of a token: what it says, and the credentials by which the other agents of its chain came to it, in order.
+    token: Token | None = None
+    before: tuple[CredentialRow, ...] = ()
 
 
 class CredentialKind(Protocol):
@@ -244,21 +250,38 @@ class Principals:
         entry = self._entries.get((principal.method, principal.lookup))
         if entry is not None and entry.principal.authority_epoch == epoch:
             return None
-        found = await self._kinds[principal.method].find(principal.lookup)
-        return Denied("bad_credentials", "unknown") if found is None else _refusal(found.row, expiry=False)
+        try:
+            found = await self._kinds[principal.method].find(principal.lookup)
+        except Denied as denied:
+            if denied.code != "bad_credentials":
+                raise
+            return denied  # a token whose key was taken away
+        return Denied("bad_credentials", "unknown") if found is None else refusal_of(found, expiry=False)
 
     def _keep(self, found: Found, method: Method, lookup: Hashable, epoch: int) -> Principal:
         """Cache the principal of a row whose credential is known to match, unless it or its agent is dead."""
         place = (method, lookup)
         self._entries.pop(place, None)
-        denied = _refusal(found.row)
+        denied = refusal_of(found)
         if denied is not None:
             raise denied
-        principal = principal_of(found.row, lookup, epoch, method)
+        principal = principal_of(found.row, lookup, epoch, method, found.token, found.before)
         self._entries[place] = _Entry(principal, found.proof)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
         return principal
+
+
+def refusal_of(found: Found, *, expiry: bool = True) -> Denied | None:
+    """Why nobody is let in by what was found; None if somebody is. A chain ends with any of its links."""
+    denied = _refusal(found.row, expiry=expiry)
+    if denied is not None:
+        return denied
+    for row in found.before:
+        if (denied := _refusal(row, expiry=expiry)) is not None:
+            # The agent that acts is alive. What has become of the other one is not for it to know.
+            return Denied("bad_credentials", "delegator_dead", principal_hint=denied.principal_hint)
+    return None
 
 
 def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
@@ -299,8 +322,18 @@ def _expired(credential_ns: int | None, agent_ns: int | None) -> str:
     return "agent_expired" if agent_ns is not None and agent_ns <= now else ""
 
 
-def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Method = "api_key") -> Principal:
-    """The principal that a row describes. Whether its credential is good is for the caller to check."""
+def principal_of(
+    row: CredentialRow,
+    lookup: Hashable,
+    epoch: int,
+    method: Method = "api_key",
+    token: Token | None = None,
+    before: Iterable[CredentialRow] = (),
+) -> Principal:
+    """The principal that a row describes. Whether its credential is good is for the caller to check.
+
+    `token` is what it presented, if that is one, and `before` are those on whose behalf it acts, outermost first.
+    """
     strength = STRENGTHS[method]
     capabilities: list[str] = orjson.loads(row.capabilities)
     labels: dict[str, str] = orjson.loads(row.labels)
@@ -317,7 +350,7 @@ def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Metho
         "capabilities": capabilities,
         "labels": labels,
         "credential": {"id": row.key_id, "method": method, "strength": strength},
-        "delegation": [],
+        "delegation": [_delegator(each) for each in before],
     }
     return Principal(
         organization=row.organization,
@@ -341,8 +374,31 @@ def principal_of(row: CredentialRow, lookup: Hashable, epoch: int, method: Metho
         agent_expires_ns=row.agent_expires_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
-        scope=key_scope.parse(row.scope),
+        scope=_scope(row, token),
+        token=token,
     )
+
+
+def _scope(row: CredentialRow, token: Token | None) -> KeyScope | None:
+    """What a credential is for. A token's scope was made from that of its key, but for where it may be used from."""
+    own = key_scope.parse(row.scope)
+    if token is None:
+        return own
+    scope = replace(token.scope, networks=own.networks if own else ())
+    return scope if scope != KeyScope() else None
+
+
+def _delegator(row: CredentialRow) -> dict[str, Any]:
+    """An agent on whose behalf another one acts, as policies see it."""
+    return {
+        "id": row.agent_id,
+        "name": row.name,
+        "version": row.version,
+        "team": row.team,
+        "owner": row.owner,
+        "environment": row.environment,
+        "credential": row.key_id,
+    }
 
 
 def _content(row: CredentialRow) -> KeptContent | None:

@@ -123,14 +123,21 @@ class KeySource(Protocol):
     async def credential(self, credential_id: str) -> CredentialRow | None: ...
 
 
+class Uses(Protocol):
+    """Keeps when keys are used; `gateway.dataplane.key_uses.KeyUses` does."""
+
+    def note(self, key: str, expires_ns: int | None) -> None: ...
+
+
 class Signatures:
     """A `CredentialKind`."""
 
     method: ClassVar[Literal["signature"]] = "signature"
 
-    def __init__(self, source: KeySource, nonces: Nonces) -> None:
+    def __init__(self, source: KeySource, nonces: Nonces, uses: Uses | None = None) -> None:
         self._source = source
         self._nonces = nonces
+        self._uses = uses
 
     async def find(self, lookup: str) -> Found | None:
         row = await self._source.credential(lookup)
@@ -153,6 +160,8 @@ class Signatures:
             hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
             reasons = ["this signature was used before: sign each request anew"]
             raise Denied("bad_credentials", "replayed", reasons=reasons, principal_hint=hint)
+        if self._uses is not None:
+            self._uses.note(principal.key_id, principal.expires_ns)
 
 
 def _check_time(created: int, expires: int) -> None:

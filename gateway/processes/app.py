@@ -53,12 +53,17 @@ async def _data(
     from gateway.dataplane.contacts import Contacts
     from gateway.dataplane.content import Contents
     from gateway.dataplane.costs import Costs
+    from gateway.dataplane.issuer_keys import IssuerKeys
+    from gateway.dataplane.key_uses import KeyUses
+    from gateway.dataplane.leak_reports import LeakReports
     from gateway.dataplane.measures import Measures
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
     from gateway.dataplane.refusals import Refusals
     from gateway.dataplane.registry_view import RegistryView
     from gateway.dataplane.request_log import RequestLog
+    from gateway.dataplane.token_endpoint import TokenEndpoint
+    from gateway.dataplane.token_grants import Grants
     from gateway.dataplane.tracing import tracer
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
@@ -67,6 +72,8 @@ async def _data(
     from gateway.identity.nonces import Nonces
     from gateway.identity.principals import Principals
     from gateway.identity.signatures import Signatures
+    from gateway.identity.token_credentials import Tokens
+    from gateway.identity.token_keys import TokenKeys
     from gateway.policy.cache import PolicyCache, digests
     from gateway.policy.handover import Follower, Handover
     from gateway.registry.reader import RegistryReader
@@ -103,6 +110,10 @@ async def _data(
         contacts = Contacts(data.runtime_db, boot)
         stack.callback(contacts.close)
         stack.callback(background.start("keeping how upstreams answer", contacts.run()).cancel)
+        peppers = Peppers.load(data.keys)
+        uses = KeyUses(data.runtime_db, peppers)
+        stack.callback(uses.close)
+        stack.callback(background.start("keeping when keys are used", uses.run()).cancel)
         prices = PriceBook(settings)
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
@@ -118,9 +129,24 @@ async def _data(
             requests = RequestLog("data")
             stack.callback(requests.close)
         vault = Vault.load(data.keys)
+        token_keys = TokenKeys(data.keys)
+        tokens = Tokens(reader, token_keys, deployment)
+        principals = Principals([ApiKeys(reader, peppers, uses), Signatures(reader, nonces, uses), tokens])
+        issuers = IssuerKeys()
+        stack.push_async_callback(issuers.close)
+        grants = Grants(
+            settings,
+            deployment,
+            principals=principals,
+            tokens=tokens,
+            keys=token_keys,
+            registry=reader,
+            issuers=issuers,
+            writer=writer,
+        )
         plane = DataPlane(
             settings,
-            principals=Principals([ApiKeys(reader, Peppers.load(data.keys)), Signatures(reader, nonces)]),
+            principals=principals,
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
@@ -148,7 +174,10 @@ async def _data(
         opened = socket.socket(fileno=descriptor)
         opened.listen(listener.BACKLOG)
         limits = listener.Limits.of(settings, refusals.add_code)
-        app = Health(LastResort(plane), checks)
+        behind = TokenEndpoint(plane, grants, token_keys, refusals)
+        reports = LeakReports(LastResort(behind), reader, peppers, data.runtime_db)
+        stack.callback(background.start("looking at reported keys", reports.run()).cancel)
+        app = Health(reports, checks)
         serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop, replaced))
         # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()
@@ -162,28 +191,33 @@ async def _control(
     settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready, descriptor: int
 ) -> None:
     """The control process, from its start to its end."""
+    from gateway.control.server import ControlApi
     from gateway.http.health import Health
     from gateway.processes.duties import Duties
     from gateway.processes.metrics import MetricsPage
+    from gateway.processes.version import version
 
     opened = socket.socket(fileno=descriptor)
     opened.listen(listener.BACKLOG)
     duties = await asyncio.to_thread(Duties, settings, boot)
-    try:
+    async with AsyncExitStack() as stack:  # closed in reverse order, the duties last
+        stack.push_async_callback(asyncio.to_thread, duties.close)
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        pages = MetricsPage(_not_here(url(settings.host, settings.port)), duties.metrics.page)
+        # Opened after the duties, which have migrated the registry.
+        others = _not_here(url(settings.host, settings.port))
+        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version())
+        stack.push_async_callback(asyncio.to_thread, api.close)
+        pages = MetricsPage(api, duties.metrics.page)
         health = Health(pages, duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
         await asyncio.wait({serving, working})
-    finally:
-        await asyncio.to_thread(duties.close)
 
 
 def _not_here(data_plane: str) -> ASGIApp:
-    """The application of the control listener, which has no API yet: 404 for everything but health and metrics.
+    """The application of the control listener for everything but health, metrics and the API: 404.
 
     It is for agents whose base URL has the wrong port.
     """

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gateway.audit import signer, storage
 from gateway.errors import GatewayError
+from gateway.identity import token_keys
 from gateway.identity.credentials import Peppers
 from gateway.policy.rollout import hook
 from gateway.policy.rollout.source import create_repository, packaged_files
@@ -132,6 +133,7 @@ def _create_base(
     # 1. Secrets: everything below is hashed, sealed or signed with them.
     peppers = Peppers.create(data.keys)
     Vault.create(data.keys)
+    token_keys.create(data.keys)
     signer.create_key(data, deployment)
     # 2. The audit log, so that everything that follows is recorded.
     storage.create(data)

@@ -1,4 +1,4 @@
-"""What the control process does at intervals: recover, publish the outbox, follow the policies, sign the log, tidy up.
+"""What the control process does at intervals: recover, publish, follow the policies, sign, tidy up, tell webhooks.
 
 Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
@@ -22,16 +22,21 @@ from gateway.audit.writer import AuditWriter
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
+from gateway.identity import token_keys
 from gateway.identity.nonces import Nonces
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import PolicySync
+from gateway.processes import key_duties
+from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots, Presence
 from gateway.storage.opened_file import OpenedFile
+from gateway.webhooks import courier
+from gateway.webhooks.courier import Courier
 
 logger = logging.getLogger("gateway.processes.duties")
 
@@ -60,13 +65,16 @@ class Duties:
             self._signer.check()
             self._registry = opened.enter_context(closing(Registry(data.registry_db)))
             self._registry.migrate()
+            token_keys.create(data.keys)  # a data directory of an earlier version has none
             self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
             deployment = queries.deployment(self._registry)
             self._writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
+        self._keys = KeyDuties(self._registry, self._writer, data.runtime_db, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
+        self._courier = Courier(self._registry, data.keys, data.audit_db, data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
         self._looked = asyncio.Event()
@@ -87,10 +95,14 @@ class Duties:
                 group.create_task(self._writer.watch()),
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
+                group.create_task(self._repeat("reported keys", RECOVERY_SECONDS, self._keys.revoke_reported)),
+                group.create_task(self._repeat("hashes", key_duties.MOVE_SECONDS, self._keys.move_hashes)),
+                group.create_task(self._repeat("retiring keys", key_duties.REMIND_SECONDS, self._keys.remind)),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
                 group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
+                group.create_task(self._deliver()),
             ]
             if self._settings.remote is not None:
                 tasks.append(
@@ -161,6 +173,20 @@ class Duties:
             self._looked.set()
             await asyncio.sleep(self._settings.policies_poll)
 
+    async def _deliver(self) -> None:
+        """Have webhooks told of what happens. A receiver that fails is no failure of this duty."""
+        try:
+            while True:
+                await asyncio.sleep(courier.SECONDS)
+                try:
+                    await self._courier.step()
+                except Exception as error:  # noqa: BLE001  # as in `_try`
+                    self._complain("webhooks", error)
+                else:
+                    self._working("webhooks")
+        finally:
+            await self._courier.close()
+
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], None]) -> None:
         while True:
             await asyncio.sleep(seconds)
@@ -183,8 +209,11 @@ class Duties:
         except Exception as error:  # noqa: BLE001  # whatever it is: nobody would notice a duty that has ended
             self._complain(name, error)
         else:
-            if self._complaints.pop(name, None) is not None:
-                logger.info("%s: working again", name)
+            self._working(name)
+
+    def _working(self, name: str) -> None:
+        if self._complaints.pop(name, None) is not None:
+            logger.info("%s: working again", name)
 
     def _complain(self, name: str, error: Exception) -> None:
         """Log once what is wrong with a duty."""

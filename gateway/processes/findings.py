@@ -16,6 +16,7 @@ from gateway.processes.status import Facts, Policies
 from gateway.processes.version import version
 from gateway.registry.inventory import Tenant
 from gateway.registry.records import BindingRecord
+from gateway.registry.retiring import UNUSED_DAYS
 from gateway.settings import DEFAULT_DATA, Settings
 
 ORGANIZATION = "default"
@@ -44,6 +45,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_log(facts, settings, where),
         *_policies(facts, settings, where),
         *(each for tenant in facts.inventory.tenants for each in _tenant(facts, tenant, where)),
+        *_key_uses(facts, where),
         *_agents_at_all(facts, where),
         *_unused_bundles(facts, where),
     ]
@@ -84,6 +86,31 @@ def _processes(facts: Facts, where: str) -> Iterator[Finding]:
 def _keys(facts: Facts) -> Iterator[Finding]:
     for error in facts.keys:
         yield _problem(error.message, error.hint or "restore it from a backup")
+
+
+def _key_uses(facts: Facts, where: str) -> Iterator[Finding]:
+    """Keys that will end although somebody uses them, and keys that nobody has used for long."""
+    for each in facts.inventory.retiring:
+        at = where if each.organization == ORGANIZATION else f" --org {each.organization}{where}"
+        used = facts.uses.get(each.id, 0)
+        if used >= each.since_ns:
+            minutes = max(1, (each.expires_ns - facts.now_ns) // 60_000_000_000)
+            yield _problem(
+                f"key {each.key_id} of agent `{each.agent}` ends in {minutes} min and is still used",
+                f"give the agent its new key, {each.replaced_by}: `gateway keys list {each.agent}{at}`",
+            )
+    long_ago = facts.now_ns - UNUSED_DAYS * 86_400_000_000_000
+    if facts.uses.since_ns is None or facts.uses.since_ns > long_ago:
+        return  # not known for so long yet
+    for tenant in facts.inventory.tenants:
+        at = where if tenant.name == ORGANIZATION else f" --org {tenant.name}{where}"
+        mine = [each for each in facts.inventory.old_keys if each.organization == tenant.name]
+        unused = [each for each in mine if facts.uses.get(each.id, 0) < long_ago]
+        if unused:
+            whose = _listed(dict.fromkeys(each.agent for each in unused))
+            many = "a key was" if len(unused) == 1 else f"{len(unused)} keys were"
+            message = f"{many} not used for {UNUSED_DAYS} days, of {whose}"
+            yield Finding("remark", message, f"if nobody needs it, type `gateway keys revoke {unused[0].id}{at}`")
 
 
 def _log(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
@@ -173,6 +200,13 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"the last call to upstream `{name}`, {seconds} s ago, failed: {contact.error}",
                 f"check its address and its key: `gateway upstreams list{at}`",
             )
+    for hook in tenant.webhooks:
+        if (fares := facts.webhooks.get(hook.id)) and fares.failures:
+            waiting = "1 event waits" if fares.waiting == 1 else f"{fares.waiting} events wait"
+            yield _problem(
+                f"webhook {hook.url} has not accepted the last {fares.failures} deliveries, {waiting}: {fares.error}",
+                f"see to the receiver and type `gateway webhooks test {hook.id}{at}`, or `gateway webhooks remove`",
+            )
     if without := [each.name for each in active if not each.live_keys]:
         yield _problem(f"{_agents(without)} no key that works", f"type `gateway keys create {_one(without)}{at}`")
     if without := [each.name for each in active if not each.granted]:
@@ -231,6 +265,8 @@ def _agents(names: list[str]) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     *first, last = [f"`{name}`" for name in names]
+    if not first:
+        return last
     if len(first) + 1 > _NAMES:
         return f"{', '.join(first[:_NAMES])} and {len(first) + 1 - _NAMES} more"
     return f"{', '.join(first)} and {last}"

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import search, signer, storage
-from gateway.dataplane import contacts
+from gateway.dataplane import contacts, key_uses
 from gateway.dataplane.contacts import Contact, OpenBreaker
+from gateway.dataplane.key_uses import Uses
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity.credentials import Peppers
@@ -33,6 +34,8 @@ from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import LiveBoots
+from gateway.webhooks import deliveries
+from gateway.webhooks.deliveries import State
 
 _PROBE_SECONDS = 3.0
 # Entries about commits that are looked at for the last refused one.
@@ -119,6 +122,10 @@ class Facts:
     breakers: dict[str, list[OpenBreaker]]
     sealed: dict[str, str]
     keys: list[GatewayError]
+    # How webhooks fare, by their ids.
+    webhooks: dict[str, State] = field(default_factory=dict)
+    # When keys (their ids) were used last.
+    uses: Uses = field(default_factory=Uses)
 
 
 def look(settings: Settings) -> Facts:
@@ -141,6 +148,8 @@ def look(settings: Settings) -> Facts:
         breakers=open_breakers(data),
         sealed=inventory.sealed_faults(found, data.keys),
         keys=_key_faults(data),
+        webhooks=deliveries.states(data.runtime_db),
+        uses=key_uses.read(data.runtime_db),
     )
 
 
@@ -329,6 +338,11 @@ def document(facts: Facts) -> dict[str, Any]:
             for tenant in facts.inventory.tenants
             for each in tenant.upstreams
             for contact in [facts.contacts.get(each.record.id, Contact())]
+        ],
+        "webhooks": [
+            {"webhook": each, "state": facts.webhooks.get(each.id)}
+            for tenant in facts.inventory.tenants
+            for each in tenant.webhooks
         ],
     }
 

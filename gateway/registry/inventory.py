@@ -9,10 +9,18 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import emergency_stops, queries
+from gateway.registry import emergency_stops, queries, retiring, webhooks
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey, Organization, Outbox, Team, Upstream
-from gateway.registry.records import ActivationRecord, BindingRecord, RouteRecord, StopRecord, UpstreamRecord
+from gateway.registry.records import (
+    ActivationRecord,
+    BindingRecord,
+    RouteRecord,
+    StopRecord,
+    UpstreamRecord,
+    WebhookRecord,
+)
+from gateway.registry.retiring import Old, Retiring
 from gateway.registry.vault import Place, Vault
 
 
@@ -48,16 +56,22 @@ class Tenant:
     bindings: list[BindingRecord]
     upstreams: list[UpstreamState]
     routes: list[RouteRecord]
+    webhooks: list[WebhookRecord]
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All organizations, the activation in force, and the entries that wait for the audit log (`owed`)."""
+    """All organizations, the activation in force, and the entries that wait for the audit log (`owed`).
+
+    `retiring` are keys in their last hours, `old_keys` those that somebody may have forgotten.
+    """
 
     tenants: list[Tenant]
     activation: ActivationRecord | None
     owed: int
     owed_since_ns: int | None
+    retiring: list[Retiring] = field(default_factory=list)
+    old_keys: list[Old] = field(default_factory=list)
     stops: list[StopRecord] = field(default_factory=list)
 
 
@@ -70,7 +84,9 @@ def take(registry: Registry, now_ns: int) -> Inventory:
             queries.current_activation(session),
             owed,
             since,
-            emergency_stops.in_force(session),
+            retiring=retiring.in_last_hours(session, now_ns),
+            old_keys=retiring.old(session, now_ns),
+            stops=emergency_stops.in_force(session),
         )
 
 
@@ -108,6 +124,7 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
+    routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
     teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
     inactive = dict(session.exec(teams.order_by(Team.name)).all())
-    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, queries.routes_of(session, owner))
+    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks)

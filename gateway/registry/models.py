@@ -1,12 +1,16 @@
 """The registry's tables (docs/architecture.md, section 9).
 
-The command line and the control process use them; data workers do not. There are three sorts:
+The command line and the control process use them; data workers do not. There are six sorts:
 
-- what has authority (`organization`, `team`, `agent`, `api_key`, `binding`, `usage_limit`, `upstream`,
-  `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger in the same transaction, so
-  that all caches of it are read again;
+- what has authority (`organization`, `team`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`,
+  `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
+  in the same transaction, so that all caches of it are read again;
 - what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
+- `webhook`: who is told of what happens, which gives nobody any authority;
+- `operator`, `operator_version`, `operator_token`: who may use the control API, which reads them for each request; data
+  workers know nothing of them, so they bump nothing;
+- `repeatable_request`: what the control API must not carry out twice;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
 Tables that change without changing authority (last used, nonces) do not belong here but into `runtime.db`. Rows of an
@@ -22,11 +26,13 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyCons
 from sqlmodel import Field, SQLModel
 
 from gateway.identity.credentials import label
+from gateway.identity.operator_roles import ROLES
 from gateway.identity.principals import Method
 from gateway.registry.agent_states import ENDED, STATES
 
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
+OPERATOR_STATES = ("active", "revoked")
 
 _NOT_ENDED = f"status NOT IN {ENDED}"
 
@@ -231,6 +237,77 @@ class ApiKey(SQLModel, table=True):
         return label("agent", self.credential_id) if self.public_key is None else self.credential_id
 
 
+class Operator(SQLModel, table=True):
+    """Who may use the control API: in one organization, or in all of them (`organization_id` is None).
+
+    One that is revoked stays, and its name becomes free.
+    """
+
+    __table_args__ = (
+        _one_of("role", ROLES),
+        _one_of("status", OPERATOR_STATES),
+        _live("operator_live_everywhere", "name", where="status = 'active' AND organization_id IS NULL"),
+        _live("operator_live_name", "organization_id", "name", where="status = 'active'"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    name: str
+    role: str
+    status: str
+    version: int
+    created_ns: int = Field(sa_type=BigInteger)
+    updated_ns: int = Field(sa_type=BigInteger)
+
+
+class OperatorVersion(SQLModel, table=True):
+    """What an operator was from `since_ns` until its next version. Written once, never changed."""
+
+    __tablename__ = "operator_version"
+    operator_id: str = Field(primary_key=True, foreign_key="operator.id")
+    version: int = Field(primary_key=True)
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    name: str
+    role: str
+    status: str
+    actor: str
+    reason: str
+    since_ns: int = Field(sa_type=BigInteger)
+
+
+class OperatorToken(SQLModel, table=True):
+    """A token of an operator, stored as an agent's key is. `scopes` None: all that its role may do."""
+
+    __tablename__ = "operator_token"
+    __table_args__ = (Index("operator_token_operator", "operator_id"),)
+    id: str = Field(primary_key=True)
+    operator_id: str = Field(foreign_key="operator.id")
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    credential_id: str = Field(unique=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    pepper: int
+    scopes: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    created_ns: int = Field(sa_type=BigInteger)
+    expires_ns: int | None = Field(default=None, sa_type=BigInteger)
+    revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    actor: str
+
+
+class RepeatableRequest(SQLModel, table=True):
+    """A request to the control API that was carried out under an idempotency key, and what was answered.
+
+    It is here, not in `runtime.db`, because it is recorded in the transaction of its change. Kept for a day.
+    """
+
+    __tablename__ = "repeatable_request"
+    __table_args__ = (Index("repeatable_request_created", "created_ns"),)
+    operator_id: str = Field(primary_key=True, foreign_key="operator.id")
+    key: str = Field(primary_key=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    status: int | None = None
+    answer: bytes | None = Field(default=None, sa_type=LargeBinary)
+    created_ns: int = Field(sa_type=BigInteger)
+
+
 class Binding(SQLModel, table=True):
     """A subject and the bundle that judges it. `subject` is an agent's id, a team's name or an organization's id.
 
@@ -293,6 +370,43 @@ class UsageLimit(SQLModel, table=True):
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
     # Who set it so; None in rows of older registries.
     actor: str | None = None
+
+
+class Issuer(SQLModel, table=True):
+    """A party whose tokens say who a program is (`gateway/identity/workload.py`). A removed one stays as history.
+
+    `issuer` and `audience` are what its tokens must say. `jwks` is a set of public keys as JSON text; if it is empty,
+    the set is at `jwks_url`, or where the issuer's discovery document says.
+    """
+
+    __table_args__ = (
+        _live("issuer_live_name", "organization_id", "name", where="removed_ns IS NULL"),
+        # Over all organizations: a token must not mean two of them.
+        _live("issuer_live_audience", "issuer", "audience", where="removed_ns IS NULL"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    name: str
+    issuer: str
+    audience: str
+    jwks_url: str
+    jwks: str
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class IssuerRule(SQLModel, table=True):
+    """The claims that make an issuer's token an agent's. A removed one stays as history."""
+
+    __tablename__ = "issuer_rule"
+    __table_args__ = (Index("issuer_rule_issuer", "issuer_id"),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    issuer_id: str = Field(foreign_key="issuer.id")
+    agent_id: str = Field(foreign_key="agent.id")
+    claims: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Upstream(SQLModel, table=True):
@@ -387,6 +501,24 @@ class Epoch(SQLModel, table=True):
     authority: int = Field(sa_type=BigInteger)
     upstreams: int = Field(sa_type=BigInteger)
     policy: int = Field(sa_type=BigInteger)
+
+
+class Webhook(SQLModel, table=True):
+    """Who is told of which events, and the sealed secret that signs them. Removal deletes the row.
+
+    `reach` says which addresses its host may have (`gateway/webhooks/addresses.py`). `since` is the position in the log
+    after which it is told of entries.
+    """
+
+    __table_args__ = (Index("webhook_url", "organization_id", "url", unique=True),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    url: str
+    reach: str
+    events: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    secret: bytes = Field(sa_type=LargeBinary)
+    since: int = Field(sa_type=BigInteger)
+    created_ns: int = Field(sa_type=BigInteger)
 
 
 class Outbox(SQLModel, table=True):

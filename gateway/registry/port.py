@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
+from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0013"
+REVISION = "0016"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -38,6 +39,14 @@ class BundleRef(NamedTuple):
     digest: str
     commit: str
     entrypoint: str
+
+
+class AgentRow(NamedTuple):
+    """An agent, as it is now."""
+
+    id: str
+    name: str
+    status: str
 
 
 class UpstreamRow(NamedTuple):
@@ -93,6 +102,22 @@ class RegistryPort(Protocol):
 
     async def credential(self, credential_id: str) -> CredentialRow | None:
         """The key with this public id, dead or alive."""
+        ...
+
+    async def holder(self, credential: str) -> CredentialRow | None:
+        """The credential with this id, dead or alive: a key, or a rule of an issuer, which is one of its agent."""
+        ...
+
+    async def agent(self, organization: str, reference: str) -> AgentRow | None:
+        """The agent of an organization that has this id, or the one that has not ended and has this name."""
+        ...
+
+    async def issuers(self, issuer: str) -> list[Issuer]:
+        """The issuers that are registered for tokens with this `iss`, of all organizations."""
+        ...
+
+    async def issuer_rules(self, issuer_id: str) -> list[Rule]:
+        """The rules of an issuer that are in force."""
         ...
 
     async def active_bundles(self) -> ActiveSet:

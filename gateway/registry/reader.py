@@ -8,6 +8,7 @@ and never shares a transaction with anything.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,14 +16,15 @@ from typing import Any
 
 from gateway.errors import Denied, GatewayError
 from gateway.identity.principals import CredentialRow
+from gateway.identity.workload import Issuer, Rule
 from gateway.registry import triggers
-from gateway.registry.port import REVISION, ActiveSet, BundleRef, Epochs, RouteRow, UpstreamRow
+from gateway.registry.port import REVISION, ActiveSet, AgentRow, BundleRef, Epochs, RouteRow, UpstreamRow
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
 _EPOCHS = "SELECT value, authority, upstreams, policy FROM epoch"
 
 # Every step is a search in an index, whatever the tables hold; written with OR, SQLite would scan all bindings.
-_CREDENTIAL = """
+_PRINCIPAL = """
 SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
        a.id, o.name, a.name, a.version, a.owner, a.team, a.environment, a.status, a.capabilities, a.labels,
        (SELECT json_group_array(json_array(b.id, b.bundle, b.effect, b.pinned, b.shadow))
@@ -44,11 +46,34 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
             WHEN EXISTS (SELECT 1 FROM emergency_stop s
                           WHERE s.ended_ns IS NULL AND s.organization_id = a.organization_id)
             THEN 'organization' END
-  FROM api_key k
+  FROM <credentials> k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
   JOIN organization o ON o.id = a.organization_id
- WHERE k.credential_id = ?
 """
+_KEYS = _PRINCIPAL.replace("<credentials>", "api_key")
+_CREDENTIAL = _KEYS + " WHERE k.credential_id = ?"
+_KEY = _KEYS + " WHERE k.id = ?"
+
+# A rule is a credential of its agent, which ends with the rule.
+_AS_CREDENTIAL = """(
+    SELECT id, x'' AS digest, 0 AS pepper, NULL AS expires_ns, removed_ns AS revoked_ns, NULL AS scope,
+           NULL AS public_key, agent_id, organization_id
+      FROM issuer_rule)"""
+_RULE = _PRINCIPAL.replace("<credentials>", _AS_CREDENTIAL) + " WHERE k.id = ?"
+
+_AGENT = """
+SELECT a.id, a.name, a.status
+  FROM agent a JOIN organization o ON o.id = a.organization_id
+ WHERE o.name = ? AND (a.id = ? OR (a.name = ? AND a.status NOT IN ('revoked', 'retired')))
+"""
+
+_ISSUERS = """
+SELECT i.id, o.name, i.name, i.issuer, i.audience, i.jwks_url, i.jwks
+  FROM issuer i JOIN organization o ON o.id = i.organization_id
+ WHERE i.issuer = ? AND i.removed_ns IS NULL
+"""
+
+_ISSUER_RULES = "SELECT id, agent_id, claims FROM issuer_rule WHERE issuer_id = ? AND removed_ns IS NULL"
 
 _ACTIVE = """
 SELECT a.id, a.revision, b.name, b.digest, b.revision, b.entrypoint
@@ -132,6 +157,20 @@ class RegistryReader:
     async def credential(self, credential_id: str) -> CredentialRow | None:
         rows = self._all(_CREDENTIAL, (credential_id,))
         return CredentialRow._make(rows[0]) if rows else None
+
+    async def holder(self, credential: str) -> CredentialRow | None:
+        rows = self._all(_RULE if credential.startswith("rul_") else _KEY, (credential,))
+        return CredentialRow._make(rows[0]) if rows else None
+
+    async def agent(self, organization: str, reference: str) -> AgentRow | None:
+        rows = self._all(_AGENT, (organization, reference, reference))
+        return AgentRow._make(rows[0]) if rows else None
+
+    async def issuers(self, issuer: str) -> list[Issuer]:
+        return [Issuer._make(row) for row in self._all(_ISSUERS, (issuer,))]
+
+    async def issuer_rules(self, issuer_id: str) -> list[Rule]:
+        return [Rule(row[0], row[1], json.loads(row[2])) for row in self._all(_ISSUER_RULES, (issuer_id,))]
 
     async def active_bundles(self) -> ActiveSet:
         # The epoch first: what is read after it may be newer than its stamp, never older.

@@ -27,7 +27,7 @@ UNSIGNED = 3
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 _PLACEHOLDERS = (
-    (re.compile(rf"\b(org|agt|key|bnd|ups|dec|end|chg|act|boot)_{_UUID}"), r"\1_ID"),
+    (re.compile(rf"\b(org|agt|key|rul|bnd|ups|dec|end|chg|act|boot)_{_UUID}"), r"\1_ID"),
     (re.compile(r"\baig_sk_\w+"), "aig_sk_KEY"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?"), "TIME"),
     (re.compile(r"\b\d[\d,]*(\.\d+)?\s?(ns|µs|ms|s)\b"), "DURATION"),
@@ -41,7 +41,7 @@ _BUNDLE_FILE = re.compile(r"\w+/(\.manifest|\w+\.rego)")
 class Session:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ports = {shown: str(_free_port()) for shown in ("8080", "8081", "9100")}
+        self.ports = {shown: str(_free_port()) for shown in ("8080", "8081", "8090", "9100")}
         self.running: list[subprocess.Popen[bytes]] = []
         self.printed = ""
         # The last ones that a command has printed, which the page cannot know.

@@ -136,7 +136,7 @@ def test_every_setting_says_what_it_is() -> None:
     for item in numbers:
         counted = item.name in (
             *("port", "control_port", "workers", "max_connections", "max_requests"),
-            *("upstream_retries", "breaker_failures", "metrics_agents"),
+            *("upstream_retries", "breaker_failures", "metrics_agents", "token_delegations"),
         )
         assert counted != bool(item.metadata["unit"]), item.name
     assert all(item.metadata["low"] <= getattr(Settings(), item.name) <= item.metadata["high"] for item in numbers)

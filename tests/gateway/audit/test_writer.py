@@ -278,6 +278,34 @@ def test_a_full_queue_turns_away_at_once(log: Log, make: Make) -> None:
     assert sorted(each.result(10).seq for each in waiting) == [0, 1, 2, 3]
 
 
+def test_what_comes_while_the_lock_is_waited_for_is_one_commit(log: Log, make: Make) -> None:
+    sizes: list[int] = []
+    writer = log.writer(observe=lambda _nanoseconds, entries: sizes.append(entries))
+    with held_lock(log):
+        waiting = [writer.submit(make.change())]
+        while writer._lock._waiting is None:
+            time.sleep(0.001)
+        waiting += [writer.submit(make.change()) for _ in range(5)]
+    assert [each.result(120).seq for each in waiting] == [0, 1, 2, 3, 4, 5]
+    assert sizes == [6]
+
+
+def test_closing_writes_what_came_while_the_lock_was_waited_for(log: Log, make: Make) -> None:
+    writer = log.writer()
+    with held_lock(log):
+        waiting = [writer.submit(make.change())]
+        while writer._lock._waiting is None:
+            time.sleep(0.001)
+        waiting.append(writer.submit(make.change()))
+        closing = threading.Thread(target=writer.close)
+        closing.start()
+        while not writer._closed:
+            time.sleep(0.001)
+    closing.join(120)
+    assert not closing.is_alive()
+    assert [each.result(120).seq for each in waiting] == [0, 1]
+
+
 def test_a_lock_that_is_not_given_up_is_not_waited_for_forever(log: Log, make: Make) -> None:
     writer = log.writer(lock_seconds=0.05)
     with held_lock(log):

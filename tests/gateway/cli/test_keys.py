@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import time
 from pathlib import Path
 
 import pytest
 
+from gateway.dataplane.key_uses import KeyUses
+from gateway.identity import credentials
 from tests.gateway.conftest import Home, Run
 
 
@@ -92,3 +97,63 @@ def test_keys_that_are_not_rotated_leave_no_file(home: Home, at: Run, tmp_path: 
     assert not (tmp_path / "key.csv").exists()
     for arguments in ([], ["--all", "--agent", "bot"], ["--agent", "bot", "--overlap", "soon"]):
         assert at("keys", "rotate", *arguments).code != 0
+
+
+@pytest.mark.slow
+def test_leaked_keys_are_found_and_revoked(home: Home, at: Run, tmp_path: Path) -> None:
+    home.agent()
+    real, safe, nobodys = home.key(), home.key(), credentials.generate("agent").text
+    dump = tmp_path / "dump.txt"
+    # The key lies across the border of two pieces that are read one after the other.
+    dump.write_text("x" * (1024 * 1024 - 30) + f"KEY={real} {nobodys} {safe[:-1]}x {real}\n")
+    found = at("keys", "leaked", str(dump))
+    assert found.code == 0, found.err
+    assert real[19:] not in found.out + found.err
+    fates = {line.split("  ")[0]: line.split("  ")[1].strip() for line in found.out.splitlines()[1:]}
+    assert fates == {real[:19]: "revoked", nobodys[:19]: "not a key of this gateway"}
+    assert [each["status"] for each in at("keys", "list", "--json").json] == ["revoked", "active"]
+    assert [each["fate"] for each in at("keys", "leaked", str(dump), "--json").json] == ["was revoked", "unknown"]
+    entries = [json.loads(line)["entry"] for line in at("audit", "list", "--kind", "change", "--json").out.splitlines()]
+    assert [each["what"] for each in entries if each.get("reason") == "leaked"] == ["key.revoked"]
+    dump.write_text("nothing here")
+    assert "no key of this form" in at("keys", "leaked", str(dump)).err
+    assert "cannot read" in at("keys", "leaked", str(tmp_path / "none.txt")).err
+
+
+def test_the_pattern_is_printed(home: Home, at: Run) -> None:
+    assert re.fullmatch(at("keys", "pattern").out.strip(), home.key(home.agent() and "bot"))
+
+
+@pytest.mark.slow
+def test_peppers(home: Home, at: Run) -> None:
+    home.agent()
+    home.key()
+    assert at("keys", "add-pepper").out == "pepper 2 is the newest now\n"
+    assert at("keys", "peppers", "--json").json == [
+        {"version": 1, "newest": False, "file": True, "keys": 1},
+        {"version": 2, "newest": True, "file": True, "keys": 0},
+    ]
+    failed = at("keys", "remove-pepper", "1")
+    assert (failed.code, "wait until" in failed.err) == (1, True)
+    assert at("keys", "remove-pepper", "2").code == at("keys", "remove-pepper", "7").code == 1
+    assert at("keys", "revoke", at("keys", "list", "--json").json[0]["id"]).code == 0
+    assert at("keys", "remove-pepper", "1").out == "removed pepper 1\n"
+
+
+@pytest.mark.slow
+def test_status_knows_keys_that_need_a_look(home: Home, at: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.agent("old")
+    home.agent("busy")
+    home.key("old"), home.key("busy")
+    at("keys", "rotate", "--agent", "busy", "--overlap", "100d")
+    retiring = at("keys", "list", "busy", "--json").json[0]["id"]
+    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses.close()
+    assert "not used" not in at("status").out
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + (100 * 24 - 1) * 3_600_000_000_000)
+    uses.note(retiring, None)
+    uses.close()
+    shown = at("status").out
+    assert "of agent `busy` ends in 59 min and is still used" in shown
+    assert "2 keys were not used for 90 days, of `old` and `busy`" in shown

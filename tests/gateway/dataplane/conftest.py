@@ -23,20 +23,26 @@ from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
+from gateway.dataplane.issuer_keys import IssuerKeys
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
+from gateway.dataplane.token_endpoint import TokenEndpoint
+from gateway.dataplane.token_grants import Grants
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
 from gateway.http.last_resort import LastResort
+from gateway.identity import token_keys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
 from gateway.identity.nonces import Nonces
 from gateway.identity.principals import Principals
 from gateway.identity.signatures import Signatures
+from gateway.identity.token_credentials import Tokens
+from gateway.identity.token_keys import TokenKeys
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import PolicyCache, digests
 from gateway.registry import activations, changes
@@ -317,6 +323,7 @@ def _prepare(path: Path, upstream_port: int) -> tuple[DataDirectory, Registry, P
     storage.create(data)
     registry = Registry.create(data, "test")
     peppers, vault = Peppers.create(data.keys), Vault.create(data.keys)
+    token_keys.create(data.keys)
     changes.create_organization(registry, actor=ACTOR, name=ORG)
     digest = policy_bundle.publish(data.bundles, {".manifest": MANIFEST, "authz.rego": POLICY.encode()})
     bundle = BundleRecord(name="bot", commit="c" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
@@ -369,9 +376,24 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(standing.close)
         stack.callback(asyncio.create_task(contacts.run()).cancel)
         prices = PriceBook(settings)
+        signing = TokenKeys(data.keys)
+        tokens = Tokens(reader, signing, "test")
+        principals = Principals([ApiKeys(reader, peppers), Signatures(reader, nonces), tokens])
+        issuers = IssuerKeys()
+        stack.push_async_callback(issuers.close)
+        grants = Grants(
+            settings,
+            "test",
+            principals=principals,
+            tokens=tokens,
+            keys=signing,
+            registry=reader,
+            issuers=issuers,
+            writer=writer,
+        )
         plane = DataPlane(
             settings,
-            principals=Principals([ApiKeys(reader, peppers), Signatures(reader, nonces)]),
+            principals=principals,
             registry=RegistryView(reader, vault),
             policies=policies,
             references=references,
@@ -388,7 +410,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         stack.callback(asyncio.create_task(plane.watch.run()).cancel)
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        app = Health(LastResort(plane), {})
+        app = Health(LastResort(TokenEndpoint(plane, grants, signing, refusals)), {})
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(

@@ -1,0 +1,207 @@
+"""`gateway issuers`: who may say which program an agent is, so that the program needs no key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError
+from gateway.processes import local
+
+app = typer.Typer(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
+rules = typer.Typer(no_args_is_help=True, help="Say which of an issuer's tokens are which agent.")
+app.add_typer(rules, name="rule")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What it is called here.")],
+    issuer: Annotated[str, typer.Option("--issuer", metavar="URL", help="The `iss` of its tokens, exactly.")],
+    audience: Annotated[
+        str, typer.Option("--audience", help="The `aud` that its tokens must have: a name for this gateway.")
+    ],
+    jwks_url: Annotated[
+        str | None,
+        typer.Option("--jwks-url", metavar="URL", help="Where its public keys are; by default it is asked for that."),
+    ] = None,
+    jwks_file: Annotated[
+        Path | None,
+        typer.Option("--jwks-file", metavar="FILE", help="Its public keys, for an issuer that cannot be reached."),
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to this machine.")] = False,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Trust an issuer. Its tokens open nothing before there is a rule."""
+    from gateway.registry import issuers
+
+    if jwks_url is not None and jwks_file is not None:
+        raise GatewayError("invalid_issuer", "--jwks-url and --jwks-file exclude each other", hint="say one of them")
+    with local.changing(data) as registry:
+        made = issuers.add_issuer(
+            registry,
+            actor=local.actor(),
+            organization=organization,
+            name=name,
+            issuer=issuer,
+            audience=audience,
+            jwks_url=jwks_url or "",
+            jwks="" if jwks_file is None else _read(jwks_file),
+            insecure=insecure,
+        )
+        if as_json:
+            output.print_json(made)
+        else:
+            typer.echo(f"issuer {made.name} is trusted for tokens of {made.issuer} to {made.audience}")
+            output.note(f"say which are which agent: `gateway issuers rule add {made.name} --claim … --agent …`")
+
+
+@app.command("list")
+def list_issuers(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """List the issuers that are trusted."""
+    from gateway.registry import issuers
+
+    with local.reading(data) as registry:
+        found = issuers.issuers(registry, organization)
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("NAME", "ISSUER", "AUDIENCE", "KEYS", "RULES"),
+        [(each.name, each.issuer, each.audience, each.keys, str(len(each.rules))) for each in found],
+        empty="no issuers yet: type `gateway issuers add NAME --issuer URL --audience TEXT`",
+    )
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The issuer.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Trust an issuer no longer. The tokens that came from its rules end at their next use."""
+    from gateway.registry import issuers
+
+    with local.restricting(data, output.warn) as registry:
+        removed = issuers.remove_issuer(registry, actor=local.actor(), organization=organization, name=name)
+        if as_json:
+            output.print_json(removed)
+        else:
+            typer.echo(f"removed issuer {removed.name}, and with it its rules ({len(removed.rules)})")
+
+
+@rules.command("add")
+def add_rule(
+    issuer: Annotated[str, typer.Argument(help="The issuer.")],
+    claim: Annotated[
+        list[str],
+        typer.Option("--claim", metavar="NAME=VALUE", help="A claim that a token must have, exactly; may be repeated."),
+    ],
+    agent: Annotated[str, typer.Option("--agent", help="The agent that such a token is: its name or id.")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let tokens with these claims be an agent."""
+    from gateway.registry import issuers
+
+    claims = _claims(claim)
+    with local.changing(data) as registry:
+        made = issuers.add_rule(
+            registry, actor=local.actor(), organization=organization, issuer=issuer, claims=claims, agent=agent
+        )
+        if as_json:
+            output.print_json(made)
+        else:
+            typer.echo(f"rule {made.id}: a token of {made.issuer} with {_shown(made.claims)} is agent {made.agent}")
+
+
+@rules.command("list")
+def list_rules(
+    issuer: Annotated[str | None, typer.Argument(help="Only this issuer's.")] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """List the rules."""
+    from gateway.registry import issuers
+
+    with local.reading(data) as registry:
+        found = issuers.issuers(registry, organization)
+    if issuer is not None:
+        found = [issuers.named(found, issuer)]
+    listed = [rule for each in found for rule in each.rules]
+    if as_json:
+        output.print_json(listed)
+        return
+    output.print_table(
+        ("RULE", "ISSUER", "AGENT", "CLAIMS"),
+        [
+            (
+                each.id,
+                each.issuer,
+                each.agent if each.agent_status == "active" else f"{each.agent} ({each.agent_status})",
+                _shown(each.claims),
+            )
+            for each in listed
+        ],
+        empty="no rules yet: type `gateway issuers rule add ISSUER --claim NAME=VALUE --agent AGENT`",
+    )
+
+
+@rules.command("remove")
+def remove_rule(
+    rule: Annotated[str, typer.Argument(help="The rule's id (rul_…).")],
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """End a rule. The tokens that came from it end at their next use."""
+    from gateway.registry import issuers
+
+    with local.restricting(data, output.warn) as registry:
+        removed = issuers.remove_rule(registry, actor=local.actor(), organization=organization, rule=rule)
+        if as_json:
+            output.print_json(removed)
+        else:
+            typer.echo(f"removed rule {removed.id}: {removed.issuer} is agent {removed.agent} by it no longer")
+
+
+def _read(path: Path) -> str:
+    from gateway.registry.issuers import MAX_JWKS
+
+    try:
+        with path.open("rb") as stream:
+            found = stream.read(MAX_JWKS + 1)
+        if len(found) > MAX_JWKS:
+            raise GatewayError("invalid_jwks", f"`{path}` has more than {MAX_JWKS} bytes", subject=str(path))
+        return found.decode("utf-8")
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise GatewayError("invalid_jwks", f"cannot read `{path}`: {reason}", subject=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise GatewayError("invalid_jwks", f"`{path}` is not text", subject=str(path)) from error
+
+
+def _claims(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            hint = "write it as --claim repository=acme/app"
+            raise GatewayError("invalid_claim", f"`{text[:80]}` is not a claim and its value", hint=hint)
+        if name in found:
+            what = f"claim `{name[:80]}` is named twice, and a token has it once"
+            raise GatewayError("invalid_claim", what, hint="make two rules")
+        found[name] = value
+    return found
+
+
+def _shown(claims: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in claims.items())

@@ -1,0 +1,91 @@
+"""`gateway keys leaked` and `pattern`: find keys where they must not be, and end them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json
+from gateway.errors import GatewayError
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+_PIECE = 1024 * 1024
+_LONGEST = 256  # of a key, in any encoding
+
+
+def pattern(as_json: Json = False) -> None:
+    """Print the regular expression of keys, for secret scanners. The last six characters of a key are a checksum."""
+    from gateway.identity.credentials import PATTERN
+
+    if as_json:
+        output.print_json({"id": "agent-identity-gateway-key", "regex": PATTERN, "keywords": ["aig_sk_", "aig_op_"]})
+    else:
+        typer.echo(PATTERN)
+
+
+def leaked(
+    files: list[str] = typer.Argument(None, metavar="[FILE]…", help="Files to search; `-` or none for standard input."),  # noqa: B008  # typer's way for a list
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Find keys in any text and revoke those that are real, whichever organization they belong to.
+
+    A key is believed if all of it is there. Look-alikes with other check digits are passed over.
+    """
+    from gateway.identity import credentials
+    from gateway.identity.credentials import Peppers
+    from gateway.registry import leaked_keys
+
+    found = {
+        each.material: each
+        for name in files or ["-"]
+        for piece in _pieces(name)
+        for each in credentials.found_in(piece)
+    }
+    if not found:
+        fates = []
+    else:
+        with local.restricting(data, output.warn) as registry:
+            peppers = Peppers.load(DataDirectory(data).keys)
+            fates = leaked_keys.revoke_found(registry, peppers, actor=local.actor(), found=found.values())
+    if as_json:
+        typer.echo(json.dumps(output.plain(fates), indent=2))
+        return
+    output.print_table(
+        ("KEY", "RESULT", "AGENT", "ORGANIZATION", "ID"),
+        [(each.key_id, _RESULTS[each.fate], each.agent, each.organization, each.id) for each in fates],
+        empty="no key of this form is in it",
+    )
+    for each in fates:
+        if each.fate == "revoked":
+            output.note(f"next: `gateway keys create {each.agent}` if the agent needs another key")
+
+
+_RESULTS = {"revoked": "revoked", "was revoked": "revoked before", "unknown": "not a key of this gateway"}
+
+
+def _pieces(name: str) -> Iterator[bytes]:
+    """The bytes of a file in pieces that overlap, so that no key is cut."""
+    try:
+        if name == "-":
+            yield from _overlapping(sys.stdin.buffer)
+            return
+        with Path(name).open("rb") as stream:
+            yield from _overlapping(stream)
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise GatewayError("file_unusable", f"cannot read `{name}`: {why}") from error
+
+
+def _overlapping(stream: BinaryIO) -> Iterator[bytes]:
+    end = b""
+    while piece := stream.read(_PIECE):
+        yield end + piece
+        end = (end + piece)[-_LONGEST:]

@@ -1,0 +1,71 @@
+"""`gateway keys peppers`, `add-pepper` and `remove-pepper`: what keys are hashed with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+
+def peppers(data: Data = DATA, as_json: Json = False) -> None:
+    """List the peppers, and how many keys that work are hashed under each."""
+    from gateway.registry import peppers
+
+    with local.reading(data) as registry:
+        found = peppers.uses(registry, DataDirectory(data).keys)
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("PEPPER", "KEYS", "STATE"),
+        [
+            (
+                str(each.version),
+                str(each.keys),
+                "newest" if each.newest else "in use" if each.keys else "can be removed" if each.file else "",
+            )
+            for each in found
+        ],
+        empty="no pepper",
+    )
+    for each in found:
+        if not each.file:
+            output.warn(
+                f"the file of pepper {each.version} is missing", "its keys are refused: restore it from a backup"
+            )
+
+
+def add_pepper(data: Data = DATA, as_json: Json = False) -> None:
+    """Make a new pepper. New keys are hashed under it, and others when they are used next."""
+    from gateway.registry import peppers
+
+    with local.changing(data) as registry:
+        version = peppers.add(registry, DataDirectory(data).keys, local.actor())
+    if as_json:
+        output.print_json({"pepper": version})
+    else:
+        typer.echo(f"pepper {version} is the newest now")
+        output.note(
+            f"copy keys/pepper.{version} into your backup; `gateway keys peppers` says what is still under others"
+        )
+
+
+def remove_pepper(
+    version: Annotated[int, typer.Argument(help="Its number, as in `gateway keys peppers`.")],
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Delete a pepper that no key which works is hashed under any more."""
+    from gateway.registry import peppers
+
+    with local.changing(data) as registry:
+        peppers.remove(registry, DataDirectory(data).keys, local.actor(), version)
+    if as_json:
+        output.print_json({"pepper": version, "removed": True})
+    else:
+        typer.echo(f"removed pepper {version}")

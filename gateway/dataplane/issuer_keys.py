@@ -1,0 +1,133 @@
+"""The public keys of outside issuers: fetched from where an operator said, kept, and fetched again now and then.
+
+Only requests for tokens wait for this, never those with a credential. What is fetched is small, comes by https (or from
+this machine, for tests), within a few seconds and without redirects. The set is fetched again after ten minutes, and at
+most once a minute for a token whose key is not in it, so that tokens with made-up keys cause no flood at the issuer. If
+the issuer cannot be reached, its last set counts for an hour. See docs/tokens.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from gateway.errors import Denied, GatewayError
+from gateway.identity import jose
+from gateway.identity.jose import Key
+from gateway.identity.workload import Issuer
+from gateway.settings import is_loopback
+from gateway.upstream import connection
+
+logger = logging.getLogger("gateway.dataplane.issuer_keys")
+
+FRESH_SECONDS = 600.0
+KEPT_SECONDS = 3600.0
+UNKNOWN_SECONDS = 60.0
+"""How soon the keys are fetched again because of a token with an unknown one."""
+RETRY_SECONDS = 5.0
+"""How soon a fetch that failed is tried again."""
+MAX_BYTES = 256 * 1024
+_SECONDS = 5.0
+_MAX_ISSUERS = 1024
+_DISCOVERY = "/.well-known/openid-configuration"
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The set of one issuer. Times are of the monotonic clock."""
+
+    keys: tuple[Key, ...] = ()
+    fetched: float = float("-inf")
+    tried: float = float("-inf")
+    fault: str = ""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class IssuerKeys:
+    """The keys that one worker has; used from its event loop's thread only."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str], _Kept] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            await asyncio.sleep(0)  # closed transports finish in the next iteration of the loop
+
+    async def of(self, issuer: Issuer, kid: str | None) -> tuple[Key, ...]:
+        """The keys of an issuer, with the one of this name if it has it. Raises `Denied` if none can be had."""
+        place = (issuer.id, issuer.jwks_url, issuer.jwks)
+        kept = self._kept.get(place)
+        if kept is None:
+            if len(self._kept) >= _MAX_ISSUERS:
+                self._kept.clear()
+            kept = self._kept[place] = _Kept()
+        if issuer.jwks:
+            if not kept.keys:
+                kept.keys = jose.key_set(issuer.jwks)
+            return kept.keys
+        if self._due(kept, kid):
+            async with kept.turn:
+                if self._due(kept, kid):  # nobody has fetched while this one waited
+                    await self._fetch(issuer, kept)
+        if not kept.keys or time.monotonic() - kept.fetched > KEPT_SECONDS:
+            raise Denied("registry_unavailable", f"the keys of issuer {issuer.name} cannot be fetched: {kept.fault}")
+        return kept.keys
+
+    def _due(self, kept: _Kept, kid: str | None) -> bool:
+        now = time.monotonic()
+        if now - kept.fetched >= FRESH_SECONDS:
+            return now - kept.tried >= RETRY_SECONDS
+        known = kid is None or any(each.kid == kid for each in kept.keys)
+        return not known and now - kept.tried >= UNKNOWN_SECONDS
+
+    async def _fetch(self, issuer: Issuer, kept: _Kept) -> None:
+        kept.tried = time.monotonic()
+        try:
+            async with asyncio.timeout(_SECONDS):
+                url = issuer.jwks_url or await self._discovered(issuer)
+                kept.keys = jose.key_set(await self._get(url))
+        except (aiohttp.ClientError, OSError, ValueError, GatewayError) as error:  # TimeoutError is an OSError
+            kept.fault = error.message if isinstance(error, GatewayError) else str(error) or type(error).__name__
+            logger.warning("the keys of issuer %s cannot be fetched: %s", issuer.name, kept.fault)
+        else:
+            kept.fetched, kept.fault = kept.tried, ""
+
+    async def _discovered(self, issuer: Issuer) -> str:
+        """Where the issuer says that its keys are (OpenID Connect Discovery, section 4)."""
+        document: Any = orjson.loads(await self._get(issuer.issuer.rstrip("/") + _DISCOVERY))
+        if not isinstance(document, dict) or document.get("issuer") != issuer.issuer:
+            raise ValueError("its discovery document is another issuer's")
+        url = document.get("jwks_uri")
+        if not isinstance(url, str):
+            raise ValueError("its discovery document has no jwks_uri")
+        return url
+
+    async def _get(self, url: str) -> bytes:
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise ValueError("keys are fetched by https only")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=connection.connector(keep_idle=5),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                headers={"Accept": "application/json", "User-Agent": "agent-identity-gateway"},
+            )
+        async with self._session.get(url, allow_redirects=False) as answer:
+            if answer.status != 200:
+                raise ValueError(f"status {answer.status}")
+            found = bytearray()
+            async for piece in answer.content.iter_any():
+                found += piece
+                if len(found) > MAX_BYTES:
+                    raise ValueError(f"more than {MAX_BYTES} bytes")
+            return bytes(found)

@@ -1,0 +1,366 @@
+"""Which token is given for what: an agent's own, another agent's behalf, or an outside issuer's word (docs/tokens.md).
+
+Every way ends in `_issue`: a token names the credentials that it came from, may do no more than they, and ends no
+later. It is recorded in the audit log before it is given out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.audit.entry import document
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import Changed
+from gateway.audit.writer import AuditWriter
+from gateway.dataplane.issuer_keys import IssuerKeys
+from gateway.dataplane.token_form import TYPES, Refusal, TokenRequest
+from gateway.errors import Denied, GatewayError, PrincipalHint
+from gateway.identifiers import new_id
+from gateway.identity import authentication, jose, token_credentials, token_scope, tokens, workload
+from gateway.identity.jose import InvalidTokenError
+from gateway.identity.key_scope import KeyScope
+from gateway.identity.principals import Found, Presented, Principal, Principals, refusal_of
+from gateway.identity.signatures import Signed
+from gateway.identity.token_credentials import Tokens
+from gateway.identity.token_keys import TokenKeys
+from gateway.identity.tokens import Link, Token
+from gateway.registry.port import AgentRow, Epochs, RegistryPort
+
+_MAX_SUBJECT = 512  # characters of an outside token's subject in the log
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token that was given out. `kind` is its type of RFC 8693, without the prefix."""
+
+    text: str = field(repr=False)
+    kind: str
+    seconds: int
+    scope: str
+
+    def document(self) -> dict[str, Any]:
+        """The answer of RFC 8693, section 2.2.1."""
+        return {
+            "access_token": self.text,
+            "issued_token_type": TYPES + self.kind,
+            # A grant opens nothing: it can only be exchanged.
+            "token_type": "Bearer" if self.kind == "access_token" else "N_A",
+            "expires_in": self.seconds,
+            "scope": self.scope,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a new token comes from, checked: who will act, by which chain, within which scopes and until when."""
+
+    agent: AgentRow
+    organization: str
+    chain: tuple[Link, ...]
+    scopes: tuple[KeyScope | None, ...]
+    expires: float  # seconds since 1970
+    facts: Mapping[str, str] = field(default_factory=dict)  # further ones for the log
+
+
+class Lifetimes(Protocol):
+    """The settings that tokens need."""
+
+    @property
+    def token_lifetime(self) -> int: ...
+
+    @property
+    def token_delegations(self) -> int: ...
+
+
+class Grants:
+    """Gives out the tokens of one worker."""
+
+    def __init__(
+        self,
+        settings: Lifetimes,
+        deployment: str,
+        *,
+        principals: Principals,
+        tokens: Tokens,
+        keys: TokenKeys,
+        registry: RegistryPort,
+        issuers: IssuerKeys,
+        writer: AuditWriter,
+    ) -> None:
+        self._settings = settings
+        self._deployment = deployment
+        self._principals = principals
+        self._tokens = tokens
+        self._keys = keys
+        self._registry = registry
+        self._issuers = issuers
+        self._writer = writer
+
+    async def give(self, request: TokenRequest, credential: Presented | None, client: str, peer: str | None) -> Issued:
+        """The token for a request with this credential, which may have none. Raises `Refusal` or `Denied`.
+
+        `client` is the agent that the client says it is, or empty.
+        """
+        self._check_targets(request)
+        epochs = await self._registry.epochs()
+        if request.grant == "client_credentials":
+            if credential is None:
+                raise Denied("bad_credentials", "missing")
+            source = self._own(await self._authenticated(credential, request, epochs), peer)
+        elif request.grant == "jwt_bearer":
+            _without(credential)
+            source = await self._workload(request.need("assertion"))
+        else:
+            source = await self._exchange(request, credential, peer, epochs)
+        if client not in ("", source.agent.id, source.agent.name):
+            raise Refusal("invalid_client", "the credential is not that of the client_id", 401)
+        return await self._issue(source, request, epochs)
+
+    # Where a token comes from
+
+    async def _exchange(
+        self, request: TokenRequest, credential: Presented | None, peer: str | None, epochs: Epochs
+    ) -> Source:
+        text, kind = request.need("subject_token"), request.type_of("subject_token")
+        if kind in ("jwt", "id_token") and not self._own_token(text):
+            _without(credential)
+            if request.get("actor_token"):
+                raise Refusal("invalid_request", "an outside issuer's token is exchanged without an actor_token")
+            return await self._workload(text)
+        if kind not in ("jwt", "access_token"):
+            what = f"subject_token_type must be {TYPES}access_token or {TYPES}jwt"
+            raise Refusal("invalid_request", what)
+        actor = await self._actor(request, credential, epochs)
+        if kind == "jwt":
+            if actor is None:
+                raise Denied("bad_credentials", "missing", reasons=["the agent that acts must present its credential"])
+            return await self._delegated(text, actor, peer)
+        subject = await self._subject(text, epochs)
+        if actor is not None and actor.agent_id != subject.agent_id:
+            why = "a token of its own does not let another agent act: request one with requested_actor"
+            raise Refusal.bad_token("no_actor", why, _hint(actor))
+        return self._own(subject, peer)
+
+    def _own_token(self, text: str) -> bool:
+        try:
+            return jose.parse(text).claims.get("iss") == self._deployment
+        except InvalidTokenError as error:
+            raise Refusal.bad_token(error.message, "the token is not valid") from None
+
+    async def _subject(self, text: str, epochs: Epochs) -> Principal:
+        try:
+            return await self._principals.get(authentication.of_text(text), epochs.authority)
+        except Denied as denied:
+            if denied.code != "bad_credentials":
+                raise
+            raise Refusal("invalid_grant", "the subject_token is not valid", 400, denied) from None
+
+    async def _actor(self, request: TokenRequest, credential: Presented | None, epochs: Epochs) -> Principal | None:
+        """The agent that will act: the one of the actor_token, or of the request's own credential."""
+        text = request.get("actor_token")
+        if text and credential is not None:
+            raise Refusal("invalid_request", "the request has a credential and an actor_token: one of them is enough")
+        if text:
+            if request.type_of("actor_token") != "access_token":
+                raise Refusal("invalid_request", f"actor_token_type must be {TYPES}access_token")
+            credential = authentication.of_text(text)
+        elif request.get("actor_token_type"):
+            raise Refusal("invalid_request", "there is an actor_token_type without an actor_token")
+        return None if credential is None else await self._authenticated(credential, request, epochs)
+
+    async def _authenticated(self, credential: Presented, request: TokenRequest, epochs: Epochs) -> Principal:
+        principal = await self._principals.get(credential, epochs.authority)
+        if isinstance(credential, Signed):
+            credential.check_body(request.body, principal)
+        return principal
+
+    def _own(self, principal: Principal, peer: str | None) -> Source:
+        """A token for the agent itself, from its own credential."""
+        _check_network(principal, peer)
+        token = principal.token
+        chain = token.chain if token else (Link(principal.agent_id, principal.key_id),)
+        return Source(
+            AgentRow(principal.agent_id, principal.name, principal.status),
+            principal.organization,
+            chain,
+            (principal.scope,),
+            _ends(principal),
+        )
+
+    async def _delegated(self, text: str, actor: Principal, peer: str | None) -> Source:
+        """A token for an agent to act for another one, which has named it."""
+        hint = _hint(actor)
+        try:
+            grant = self._tokens.verified(token_credentials.presented(text))
+        except Denied as denied:
+            raise Refusal.bad_token(
+                denied.detail.removeprefix("token_"), "the subject_token is not valid", hint
+            ) from None
+        if grant.expires <= time.time():
+            raise Refusal.bad_token("expired", "the subject_token has expired", hint)
+        if grant.actor != actor.agent_id:
+            why = "the subject_token names no actor: request one with requested_actor"
+            raise Refusal.bad_token("actor", "the subject_token names another actor" if grant.actor else why, hint)
+        if actor.token is not None and len(actor.token.chain) > 1:
+            raise Refusal.bad_token(
+                "actor", "the actor must present a credential of its own, not another's behalf", hint
+            )
+        found = await self._tokens.living(grant)
+        if found is None or refusal_of(found) is not None:
+            raise Refusal.bad_token("delegator_dead", "the subject_token is not valid any more", hint)
+        if found.row.organization != actor.organization:
+            raise Refusal.bad_token("organization", "the subject_token is not valid", hint)
+        own = self._own(actor, peer)
+        return Source(
+            own.agent,
+            own.organization,
+            (*grant.chain, own.chain[-1]),
+            (grant.scope, actor.scope),
+            min(own.expires, grant.expires),
+            {"grant": grant.id},
+        )
+
+    async def _workload(self, text: str) -> Source:
+        """A token for the agent that an outside issuer's token is, by the rules of its organization."""
+        try:
+            compact = jose.parse(text)
+            url = workload.issuer_of(compact)
+            # The registry lets no two have the same issuer and audience; a token for several audiences may name two.
+            issuers = [
+                each for each in await self._registry.issuers(url) if workload.for_audience(compact, each.audience)
+            ]
+            if len(issuers) != 1:
+                raise InvalidTokenError("audience" if issuers else "unknown_issuer")
+            (issuer,) = issuers
+            keys = await self._issuers.of(issuer, compact.kid)
+            found = workload.verify(compact, issuer, keys, time.time())
+            rule = workload.matching(await self._registry.issuer_rules(issuer.id), found.claims)
+        except InvalidTokenError as error:
+            raise Refusal.bad_token(error.message, _TEXTS.get(error.message, "the token is not valid")) from None
+        row = await self._registry.holder(rule.id)
+        denied = None if row is None else refusal_of(Found(row, None))
+        if row is None or denied is not None:
+            hint = None if denied is None else denied.principal_hint
+            raise Refusal.bad_token("agent_dead", "the agent of this token is not active", hint)
+        facts = {
+            "issuer": issuer.id,
+            "issuer_name": issuer.name,
+            "outside_subject": str(found.claims["sub"])[:_MAX_SUBJECT],
+        }
+        agent = AgentRow(row.agent_id, row.name, row.status)
+        return Source(agent, row.organization, (Link(row.agent_id, rule.id),), (), found.expires, facts)
+
+    # What is given
+
+    async def _issue(self, source: Source, request: TokenRequest, epochs: Epochs) -> Issued:
+        wanted = request.get("scope")
+        try:
+            scope = token_scope.narrowed(source.scopes, token_scope.parse(wanted) if wanted else None)
+        except GatewayError as error:
+            raise Refusal("invalid_scope", error.message) from None
+        actor = await self._named(source, request)
+        now = int(time.time())
+        expires = int(min(now + self._settings.token_lifetime, source.expires))
+        if expires <= now:
+            raise Refusal.bad_token("expired", "what the token would come from has expired")
+        token = Token(new_id("tok"), source.chain, scope, now, expires, actor)
+        try:
+            text = tokens.issue(token, self._deployment, self._keys)
+        except GatewayError as error:
+            raise Denied("registry_unavailable", error.message) from error
+        if len(text) > jose.MAX_LENGTH:
+            raise Refusal("invalid_scope", "the token would be too long")
+        await self._record(token, source, epochs)
+        return Issued(text, "jwt" if actor else "access_token", expires - now, token_scope.text(scope))
+
+    async def _named(self, source: Source, request: TokenRequest) -> str | None:
+        """The agent that is to act, if the request names one. It must be another one of the same organization."""
+        reference = request.get("requested_actor")
+        if not reference:
+            return None
+        # The agents that would act for another one, with the one that is named.
+        if len(source.chain) > self._settings.token_delegations:
+            most = self._settings.token_delegations
+            what = f"at most {most} delegations may follow each other here" if most else "delegation is switched off"
+            raise Refusal("invalid_request", what)
+        found = await self._registry.agent(source.organization, reference)
+        if found is None or found.status != "active":
+            raise Refusal("invalid_request", "requested_actor is no active agent of this organization")
+        if found.id in [link.agent for link in source.chain]:
+            raise Refusal("invalid_request", "requested_actor is in the chain already")
+        return found.id
+
+    def _check_targets(self, request: TokenRequest) -> None:
+        """Refuse a request for a token that is to open something else."""
+        if request.get("audience") not in ("", f"{self._deployment}/data") or request.get("resource"):
+            raise Refusal("invalid_target", f"tokens of this gateway are for {self._deployment}/data only")
+        wanted = request.get("requested_token_type").removeprefix(TYPES)
+        possible = ("jwt",) if request.get("requested_actor") else ("access_token",)
+        if wanted not in ("", *possible):
+            raise Refusal("invalid_request", f"requested_token_type can only be {TYPES}{possible[0]}")
+
+    async def _record(self, token: Token, source: Source, epochs: Epochs) -> None:
+        """Have the log tell who was given which token, before anybody has it."""
+        fields: dict[str, str | int | bool | None] = {
+            "token": token.id,
+            "agent": source.agent.id,
+            "agent_name": source.agent.name,
+            "key": token.chain[-1].credential,
+            "scope": token_scope.text(token.scope),
+            "expires_ns": str(token.expires * 10**9),
+            **source.facts,
+        }
+        if len(token.chain) > 1:
+            fields["delegation_json"] = document([link._asdict() for link in token.chain[:-1]])
+        if token.actor is not None:
+            fields["for_agent"] = token.actor
+        change = Changed(
+            organization=source.organization,
+            event_id=new_id("chg"),
+            actor=f"agent:{source.agent.id}",
+            what="token.issued" if token.actor is None else "delegation.granted",
+            epoch=epochs.value,
+            fields=fields,
+        )
+        try:
+            await self._writer.write(change)
+        except AuditError as error:
+            raise Denied("audit_unavailable", str(error)) from error
+
+
+_TEXTS = {
+    "unknown_issuer": "no issuer is registered for the token's iss and aud",
+    "audience": "the token's audiences mean several issuers",
+    "expired": "the token has expired",
+    "not_yet_valid": "the token is not valid yet",
+    "unknown_key": "the token was signed with a key that its issuer does not publish",
+    "no_rule": "no rule makes the token's claims an agent",
+    "several_agents": "the token's claims meet rules of several agents",
+}
+"""What may be told: it helps an operator who sets this up, and says nothing that a token's holder does not know."""
+
+
+def _ends(principal: Principal) -> float:
+    ends = [end for end in (principal.expires_ns, principal.agent_expires_ns) if end is not None]
+    return min(ends) / 1e9 if ends else float("inf")
+
+
+def _hint(principal: Principal) -> PrincipalHint:
+    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+
+
+def _without(credential: Presented | None) -> None:
+    if credential is not None:
+        what = "an outside issuer's token stands for a credential: the request must not have another"
+        raise Refusal("invalid_request", what)
+
+
+def _check_network(principal: Principal, peer: str | None) -> None:
+    """A key that is for certain networks makes no token outside of them."""
+    if principal.scope is not None and principal.scope.networks:
+        outside = KeyScope(networks=principal.scope.networks).outside("", (), peer)
+        if outside:
+            raise Refusal("unauthorized_client", outside, 403, Denied("key_scope", principal_hint=_hint(principal)))

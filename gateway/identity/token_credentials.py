@@ -1,0 +1,95 @@
+"""Tokens of the gateway as a kind of credentials: how one is verified, and what hangs on it (docs/tokens.md).
+
+The signature of a token is verified once in each worker. Afterwards the worker knows the token by the SHA-256 of its
+whole text. Everything that can change is looked up again whenever the epoch of authority has changed: every agent of
+its chain and every credential that it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+from gateway.errors import Denied
+from gateway.identity import tokens
+from gateway.identity.jose import InvalidTokenError
+from gateway.identity.principals import CredentialRow, Found, Principal
+from gateway.identity.token_keys import TokenKeys
+from gateway.identity.tokens import Token
+
+
+class TokenSource(Protocol):
+    """The part of the registry that `Tokens` needs; `gateway.registry.port.RegistryPort` has it."""
+
+    async def holder(self, credential: str) -> CredentialRow | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedToken:
+    """A token that a request carries. It is its own lookup: two of them are equal if their whole texts are."""
+
+    method: ClassVar[Literal["token"]] = "token"
+
+    digest: bytes
+    text: str = field(repr=False, compare=False)
+
+    @property
+    def lookup(self) -> PresentedToken:
+        return self
+
+
+def presented(text: str) -> PresentedToken:
+    return PresentedToken(hashlib.sha256(text.encode()).digest(), text)
+
+
+class Tokens:
+    """A `CredentialKind`: the access tokens of one deployment."""
+
+    method: ClassVar[Literal["token"]] = "token"
+
+    def __init__(self, source: TokenSource, keys: TokenKeys, deployment: str, capacity: int = 4096) -> None:
+        self._source = source
+        self._keys = keys
+        self._deployment = deployment
+        self._capacity = capacity
+        self._verified: OrderedDict[bytes, Token] = OrderedDict()  # by the text's digest, oldest use first
+
+    async def find(self, lookup: PresentedToken) -> Found | None:
+        token = self.verified(lookup)
+        if token.actor is not None:
+            raise Denied("bad_credentials", "token_type")  # a grant for another agent to exchange
+        return await self.living(token)
+
+    def verified(self, lookup: PresentedToken) -> Token:
+        """What a token says, of either sort; raises `Denied` if this deployment did not sign it."""
+        token = self._verified.get(lookup.digest)
+        if token is None:
+            try:
+                token = tokens.read(lookup.text, self._deployment, self._keys)
+            except InvalidTokenError as error:
+                raise Denied("bad_credentials", f"token_{error.message}") from None
+            self._verified[lookup.digest] = token
+            if len(self._verified) > self._capacity:
+                self._verified.popitem(last=False)
+        else:
+            self._verified.move_to_end(lookup.digest)
+        return token
+
+    async def living(self, token: Token) -> Found | None:
+        """The agents of a token's chain with the credentials that they came by; None if one of them is gone."""
+        rows = [await self._source.holder(link.credential) for link in token.chain]
+        found = [row for row, link in zip(rows, token.chain, strict=True) if row and row.agent_id == link.agent]
+        if len(found) < len(rows) or len({each.organization for each in found}) != 1:
+            return None
+        *before, row = found
+        ends = [end for each in found for end in (each.expires_ns, each.agent_expires_ns) if end is not None]
+        row = row._replace(expires_ns=min([token.expires * 10**9, *ends]))
+        return Found(row, token.id, token, tuple(before))
+
+    def check(self, presented: PresentedToken, proof: str | None) -> None:
+        """What is found by a whole text needs no further proof: `find` has verified it."""
+
+    async def admit(self, presented: PresentedToken, principal: Principal) -> None:
+        """A token may be used any number of times until it ends."""

@@ -1,0 +1,81 @@
+"""The scope of a token: what it may be used for, as text and in relation to the scopes that it came from.
+
+The text is OAuth's (RFC 6749, section 3.3): words with a space between them, in any order. A word is an action, such as
+`chat.completions`, or `model:` and a model's name; both may be beginnings that end in `*`. No word of a sort means that
+there is no restriction of that sort. Scopes only shrink on their way from a key over tokens to further tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from gateway.errors import GatewayError
+from gateway.identity import key_scope
+from gateway.identity.key_scope import KeyScope
+
+EVERYTHING: Final = KeyScope()
+MAX_LENGTH: Final = 2048
+
+_MODEL = "model:"
+
+
+def parse(text: str) -> KeyScope:
+    """The scope that a text means; raises `GatewayError` (`invalid_scope`). An empty one restricts nothing."""
+    if len(text) > MAX_LENGTH:
+        raise GatewayError("invalid_scope", f"the scope is longer than {MAX_LENGTH} characters")
+    words = text.split(" ") if text else []
+    models = [each.removeprefix(_MODEL) for each in words if each.startswith(_MODEL)]
+    actions = [each for each in words if not each.startswith(_MODEL)]
+    return key_scope.scope(actions, models) or EVERYTHING
+
+
+def text(scope: KeyScope) -> str:
+    return " ".join([*scope.actions, *(_MODEL + each for each in scope.models)])
+
+
+def narrowed(parents: Iterable[KeyScope | None], wanted: KeyScope | None) -> KeyScope:
+    """What a token may do that comes from credentials of these scopes.
+
+    That is `wanted`, which must be inside all of them, or what they have in common if nothing is wanted. Raises
+    `GatewayError` (`invalid_scope`). Networks belong to the one who connects, and are not part of it.
+    """
+    actions: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    for parent in parents:
+        if parent is not None:
+            actions = _common(actions, parent.actions, "actions")
+            models = _common(models, parent.models, "models")
+    if wanted is None:
+        return KeyScope(actions, models)
+    return KeyScope(_inside(wanted.actions, actions, "action"), _inside(wanted.models, models, "model"))
+
+
+def _common(first: tuple[str, ...], second: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The patterns of what matches one of `first` and one of `second`. An empty list matches everything."""
+    if not first or not second:
+        return first or second
+    both = [one if _covers(other, one) else other for one in first for other in second if _meet(one, other)]
+    if not both:
+        raise GatewayError("invalid_scope", f"the credentials have no {what} in common")
+    return tuple(dict.fromkeys(both))
+
+
+def _inside(wanted: tuple[str, ...], allowed: Sequence[str], what: str) -> tuple[str, ...]:
+    if not allowed:
+        return wanted
+    for each in wanted:
+        if not any(_covers(pattern, each) for pattern in allowed):
+            raise GatewayError("invalid_scope", f"the {what} `{each}` is more than the credential is for")
+    return wanted or tuple(allowed)
+
+
+def _covers(pattern: str, other: str) -> bool:
+    """Whether everything that `other` matches is matched by `pattern`."""
+    if pattern.endswith("*"):
+        return other.startswith(pattern[:-1])
+    return pattern == other
+
+
+def _meet(one: str, other: str) -> bool:
+    return _covers(one, other) or _covers(other, one)

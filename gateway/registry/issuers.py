@@ -1,0 +1,303 @@
+"""Outside issuers and their rules: changes and queries (docs/tokens.md).
+
+As in `changes.py`, each change is one transaction with its audit entry, and in force for the next request when it
+returns. Removing an issuer or a rule also ends the gateway's tokens that came from it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from sqlmodel import Session, col, select
+
+from gateway.errors import GatewayError, did_you_mean
+from gateway.identifiers import new_id
+from gateway.identity import jose
+from gateway.registry import names, outbox
+from gateway.registry.agent_states import ENDED
+from gateway.registry.database import Registry
+from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
+from gateway.registry.queries import find_agent, find_organization
+from gateway.settings import is_loopback
+
+MAX_JWKS: Final = 256 * 1024
+MAX_RULES: Final = 1000
+"""Of one issuer: all of them are read for each of its tokens."""
+_MAX_CLAIMS = 16
+_VALUE = re.compile(r"[!-~]([ -~]{0,510}[!-~])?")
+_CLAIM = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,126}")
+# These are checked for every token, and do not tell one program from another.
+_CHECKED = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleRecord:
+    id: str
+    issuer: str
+    agent: str
+    agent_id: str
+    agent_status: str
+    claims: dict[str, str]
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerRecord:
+    """`keys` says where its public keys come from: a URL, `discovery` or `file`."""
+
+    id: str
+    organization: str
+    name: str
+    issuer: str
+    audience: str
+    keys: str
+    rules: list[RuleRecord]
+    created_ns: int
+
+
+def add_issuer(
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    name: str,
+    issuer: str,
+    audience: str,
+    jwks_url: str = "",
+    jwks: str = "",
+    insecure: bool = False,
+) -> IssuerRecord:
+    """Trust an issuer. It can do nothing before it has a rule."""
+    names.check_name("issuer", name)
+    _check_text("issuer", issuer)
+    _check_text("audience", audience)
+    if jwks:
+        jose.key_set(jwks)
+    else:
+        check_key_url(jwks_url or issuer, insecure=insecure)
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        if _find(session, tenant, name) is not None:
+            hint = f"choose another name, or type `gateway issuers remove {name}`, which ends its tokens"
+            raise GatewayError("issuer_exists", f"issuer `{name}` exists already", subject=name, hint=hint)
+        same = select(Issuer).where(
+            Issuer.issuer == issuer, Issuer.audience == audience, col(Issuer.removed_ns).is_(None)
+        )
+        if session.exec(same).first() is not None:
+            raise GatewayError(
+                "issuer_exists",
+                f"`{issuer}` with the audience `{audience}` is registered already",
+                subject=name,
+                hint="choose an audience that only this organization uses: a token must mean one issuer",
+            )
+        row = Issuer(
+            id=new_id("iss"),
+            organization_id=tenant.id,
+            name=name,
+            issuer=issuer,
+            audience=audience,
+            jwks_url="" if jwks else jwks_url,
+            jwks=jwks,
+            created_ns=time.time_ns(),
+        )
+        session.add(row)
+        _record(session, tenant, actor, "issuer.added", row)
+        return _issuer_record(session, tenant, row)
+
+
+def remove_issuer(registry: Registry, *, actor: str, organization: str, name: str) -> IssuerRecord:
+    """Trust an issuer no longer. Its rules go with it, and the tokens that came from them end."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_issuer(session, tenant, name)
+        record = _issuer_record(session, tenant, row)
+        row.removed_ns = time.time_ns()
+        for rule in _rules(session, row):
+            rule.removed_ns = row.removed_ns
+        _record(session, tenant, actor, "issuer.removed", row)
+        return record
+
+
+def add_rule(
+    registry: Registry, *, actor: str, organization: str, issuer: str, claims: Mapping[str, str], agent: str
+) -> RuleRecord:
+    """Let an issuer's tokens with these claims be an agent."""
+    _check_claims(claims)
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_issuer(session, tenant, issuer)
+        holder = find_agent(session, tenant, agent)
+        if holder.status in ENDED:
+            raise GatewayError(f"agent_{holder.status}", f"agent `{holder.name}` is {holder.status}", subject=holder.id)
+        rules = _rules(session, row)
+        if len(rules) >= MAX_RULES:
+            raise GatewayError("too_many_rules", f"issuer `{row.name}` has {MAX_RULES} rules already", subject=row.name)
+        for other in rules:
+            if other.claims == dict(claims):
+                what = f"rule `{other.id}` of issuer `{row.name}` has the same claims"
+                raise GatewayError("rule_exists", what, subject=other.id, hint="remove that one first")
+        rule = IssuerRule(
+            id=new_id("rul"),
+            organization_id=tenant.id,
+            issuer_id=row.id,
+            agent_id=holder.id,
+            claims=dict(sorted(claims.items())),
+            created_ns=time.time_ns(),
+        )
+        session.add(rule)
+        _record(session, tenant, actor, "issuer_rule.added", row, rule, holder)
+        return _rule_record(row, rule, holder)
+
+
+def remove_rule(registry: Registry, *, actor: str, organization: str, rule: str) -> RuleRecord:
+    """End a rule, and the tokens that came from it."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        mine = select(IssuerRule).where(IssuerRule.organization_id == tenant.id, col(IssuerRule.removed_ns).is_(None))
+        found = session.exec(mine.where(IssuerRule.id == rule)).first()
+        if found is None:
+            hint = "type `gateway issuers rule list` to see the rules"
+            raise GatewayError("unknown_rule", f"unknown rule `{rule[:80]}`", subject=rule[:80], hint=hint)
+        row = session.get_one(Issuer, found.issuer_id)
+        holder = session.get_one(Agent, found.agent_id)
+        found.removed_ns = time.time_ns()
+        _record(session, tenant, actor, "issuer_rule.removed", row, found, holder)
+        return _rule_record(row, found, holder)
+
+
+def issuers(registry: Registry, organization: str) -> list[IssuerRecord]:
+    """The issuers of an organization with their rules, by name."""
+    with registry.read() as session:
+        tenant = find_organization(session, organization)
+        mine = select(Issuer).where(Issuer.organization_id == tenant.id, col(Issuer.removed_ns).is_(None))
+        return [_issuer_record(session, tenant, row) for row in session.exec(mine.order_by(Issuer.name)).all()]
+
+
+def named(found: Sequence[IssuerRecord], name: str) -> IssuerRecord:
+    """The one with this name."""
+    for each in found:
+        if each.name == name:
+            return each
+    raise _unknown(name, [each.name for each in found])
+
+
+def find_issuer(session: Session, tenant: Organization, name: str) -> Issuer:
+    found = _find(session, tenant, name)
+    if found is None:
+        mine = select(Issuer.name).where(Issuer.organization_id == tenant.id, col(Issuer.removed_ns).is_(None))
+        raise _unknown(name, session.exec(mine).all())
+    return found
+
+
+def check_key_url(url: str, *, insecure: bool) -> None:
+    """Raise unless keys may be fetched from there: by https, or from this machine if that is said to be meant."""
+    hint = "give the place of its keys with --jwks-url, or the keys with --jwks-file"
+    try:
+        names.check_base_url(url, insecure=True)
+    except GatewayError as error:
+        what = error.message.replace("base URL", "the URL of its keys", 1)
+        raise GatewayError("invalid_url", what, subject=url, hint=hint) from error
+    parts = urlsplit(url)
+    local = is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (insecure and local):
+        what = f"keys must be fetched by https, not from `{url}`"
+        raise GatewayError("insecure_url", what, subject=url, hint="or say --insecure" if local else hint)
+
+
+def _unknown(name: str, known: Sequence[str]) -> GatewayError:
+    hint = did_you_mean(name, known, "type `gateway issuers list` to see the issuers")
+    return GatewayError("unknown_issuer", f"unknown issuer `{name[:80]}`", subject=name[:80], hint=hint)
+
+
+def _find(session: Session, tenant: Organization, name: str) -> Issuer | None:
+    mine = select(Issuer).where(Issuer.organization_id == tenant.id, col(Issuer.removed_ns).is_(None))
+    return session.exec(mine.where(Issuer.name == name)).first()
+
+
+def _rules(session: Session, row: Issuer) -> list[IssuerRule]:
+    mine = select(IssuerRule).where(IssuerRule.issuer_id == row.id, IssuerRule.organization_id == row.organization_id)
+    return list(session.exec(mine.where(col(IssuerRule.removed_ns).is_(None)).order_by(IssuerRule.id)).all())
+
+
+def _check_text(what: str, text: str) -> None:
+    if not _VALUE.fullmatch(text):
+        raise GatewayError(f"invalid_{what}", f"the {what} must be 1 to 512 plain characters", subject=what)
+
+
+def _check_claims(claims: Mapping[str, str]) -> None:
+    if not claims:
+        raise GatewayError(
+            "invalid_claim", "a rule needs a claim", hint="such as --claim sub=system:serviceaccount:prod:bot"
+        )
+    if len(claims) > _MAX_CLAIMS:
+        raise GatewayError("invalid_claim", f"a rule has at most {_MAX_CLAIMS} claims")
+    for name, value in claims.items():
+        if name in _CHECKED:
+            what = f"`{name}` is checked for every token, and does not tell one program from another"
+            raise GatewayError("invalid_claim", what, subject=name, hint="name a claim such as sub or repository")
+        if not _CLAIM.fullmatch(name):
+            raise GatewayError("invalid_claim", f"`{name[:80]}` is not the name of a claim", subject=name[:80])
+        if not _VALUE.fullmatch(value):
+            raise GatewayError(
+                "invalid_claim", f"the value of `{name}` must be 1 to 512 plain characters", subject=name
+            )
+
+
+def _record(
+    session: Session,
+    tenant: Organization,
+    actor: str,
+    what: str,
+    row: Issuer,
+    rule: IssuerRule | None = None,
+    holder: Agent | None = None,
+) -> None:
+    fields: dict[str, str | int | bool | None] = {
+        "issuer": row.id,
+        "issuer_name": row.name,
+        "issuer_url": row.issuer,
+        "audience": row.audience,
+        "jwks_url": row.jwks_url,
+    }
+    if rule is not None and holder is not None:
+        fields |= {
+            "rule": rule.id,
+            "claims_json": outbox.document(rule.claims),
+            "agent": holder.id,
+            "agent_name": holder.name,
+        }
+    session.flush()
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
+
+
+def _issuer_record(session: Session, tenant: Organization, row: Issuer) -> IssuerRecord:
+    rules = _rules(session, row)
+    wanted = {each.agent_id for each in rules}
+    holders = {each.id: each for each in session.exec(select(Agent).where(col(Agent.id).in_(wanted))).all()}
+    return IssuerRecord(
+        id=row.id,
+        organization=tenant.name,
+        name=row.name,
+        issuer=row.issuer,
+        audience=row.audience,
+        keys="file" if row.jwks else row.jwks_url or "discovery",
+        rules=[_rule_record(row, each, holders[each.agent_id]) for each in rules],
+        created_ns=row.created_ns,
+    )
+
+
+def _rule_record(issuer: Issuer, rule: IssuerRule, holder: Agent) -> RuleRecord:
+    return RuleRecord(
+        id=rule.id,
+        issuer=issuer.name,
+        agent=holder.name,
+        agent_id=holder.id,
+        agent_status=holder.status,
+        claims=dict(rule.claims),
+        created_ns=rule.created_ns,
+    )

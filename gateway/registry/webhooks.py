@@ -1,0 +1,177 @@
+"""Changes and queries of webhooks: who is told of what happens (docs/webhooks.md).
+
+As in `changes.py` each change is one transaction with its entry in the outbox. A webhook's secret is sealed in the
+vault. Webhooks have no authority: nothing that an agent may do depends on them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from sqlmodel import Session, col, select
+
+from gateway.errors import GatewayError, did_you_mean
+from gateway.identifiers import new_id
+from gateway.registry import change_entries as entries
+from gateway.registry import outbox
+from gateway.registry.database import Registry
+from gateway.registry.models import Agent, Organization, Webhook
+from gateway.registry.queries import find_organization
+from gateway.registry.records import WebhookRecord
+from gateway.registry.vault import Place, Vault
+
+MAX_WEBHOOKS = 16
+"""How many an organization may have."""
+
+_VERSION = 1  # of the secret, which never changes
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A webhook as the courier needs it; `since` is its place in the log when it was added."""
+
+    id: str
+    organization: str
+    organization_id: str
+    url: str
+    reach: str
+    events: tuple[str, ...]
+    since: int
+    sealed: bytes = field(repr=False)
+
+    @property
+    def place(self) -> Place:
+        return _place(self.organization, self.id)
+
+
+def add_webhook(
+    registry: Registry,
+    vault: Vault,
+    *,
+    actor: str,
+    organization: str,
+    url: str,
+    reach: str,
+    events: Sequence[str],
+    secret: str,
+    since: int,
+) -> WebhookRecord:
+    """Add a webhook, whose URL, events and secret the caller has checked. `since` is the last position of the log."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        mine = list(session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)))
+        if any(each.url == url for each in mine):
+            hint = "remove it first, or add another URL"
+            raise GatewayError("webhook_exists", "there is a webhook with this URL already", subject=url, hint=hint)
+        if len(mine) >= MAX_WEBHOOKS:
+            raise GatewayError(
+                "too_many_webhooks", f"organization `{organization}` has {MAX_WEBHOOKS} webhooks already"
+            )
+        identifier = new_id("whk")
+        row = Webhook(
+            id=identifier,
+            organization_id=tenant.id,
+            url=url,
+            reach=reach,
+            events=sorted(events),
+            secret=vault.seal(secret, _place(tenant.name, identifier)),
+            since=since,
+            created_ns=time.time_ns(),
+        )
+        session.add(row)
+        fields = entries.webhook(row)
+        outbox.add_change(session, organization=tenant.name, actor=actor, what="webhook.added", fields=fields)
+        return _record(tenant, row)
+
+
+def remove_webhook(registry: Registry, *, actor: str, organization: str, webhook: str) -> WebhookRecord:
+    """Remove a webhook by its id, the beginning of it, or its URL. What it has not got yet is not delivered."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        mine = session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)).all()
+        row = _chosen(mine, webhook)
+        session.delete(row)
+        fields = entries.webhook(row)
+        outbox.add_change(session, organization=tenant.name, actor=actor, what="webhook.removed", fields=fields)
+        return _record(tenant, row)
+
+
+def webhooks(registry: Registry, organization: str) -> list[WebhookRecord]:
+    """The webhooks of an organization, oldest first."""
+    with registry.read() as session:
+        return records_of(session, find_organization(session, organization))
+
+
+def records_of(session: Session, tenant: Organization) -> list[WebhookRecord]:
+    rows = session.exec(select(Webhook).where(Webhook.organization_id == tenant.id).order_by(col(Webhook.id)))
+    return [_record(tenant, row) for row in rows]
+
+
+def followed(registry: Registry, organization: str = "", webhook: str = "") -> list[Followed]:
+    """All webhooks of all organizations, or one of an organization."""
+    statement = select(Webhook, Organization).join(Organization, col(Organization.id) == Webhook.organization_id)
+    with registry.read() as session:
+        if webhook:
+            tenant = find_organization(session, organization)
+            statement = statement.where(Webhook.organization_id == tenant.id)
+        rows = session.exec(statement.order_by(col(Webhook.id))).all()
+        if webhook:
+            chosen = _chosen([row for row, _ in rows], webhook)
+            rows = [each for each in rows if each[0].id == chosen.id]
+        return [
+            Followed(
+                id=row.id,
+                organization=tenant.name,
+                organization_id=tenant.id,
+                url=row.url,
+                reach=row.reach,
+                events=tuple(row.events),
+                since=row.since,
+                sealed=row.secret,
+            )
+            for row, tenant in rows
+        ]
+
+
+def agent_name(registry: Registry, organization_id: str, agent: str) -> str:
+    """The name of an agent by its id, also of a revoked one; the id if there is no such agent."""
+    with registry.read() as session:
+        row = session.get(Agent, agent)
+        return row.name if row is not None and row.organization_id == organization_id else agent
+
+
+def check_events(given: Collection[str], known: Collection[str]) -> None:
+    """Raise unless these are events: a mistyped one would never be told."""
+    for each in given:
+        if each not in known:
+            rule = f"events are {', '.join(sorted(known))}"
+            raise GatewayError(
+                "unknown_event", f"`{each}` is not an event", subject=each, hint=did_you_mean(each, known, rule)
+            )
+
+
+def _chosen(rows: Sequence[Webhook], wanted: str) -> Webhook:
+    found = [row for row in rows if wanted in (row.id, row.url)]
+    found = found or [row for row in rows if len(wanted) > len("whk_") and row.id.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    what = "no webhook" if not found else "more than one webhook"
+    hint = "type `gateway webhooks list` to see their ids"
+    raise GatewayError("unknown_webhook", f"{what} has the id or URL `{wanted}`", subject=wanted, hint=hint)
+
+
+def _place(organization: str, identifier: str) -> Place:
+    return Place(organization, "webhook", identifier, _VERSION)
+
+
+def _record(tenant: Organization, row: Webhook) -> WebhookRecord:
+    return WebhookRecord(
+        id=row.id,
+        organization=tenant.name,
+        url=row.url,
+        reach=row.reach,
+        events=list(row.events),
+        created_ns=row.created_ns,
+    )

@@ -1,0 +1,99 @@
+"""Where deliveries may go: which URLs, and which addresses their hosts may have (pure).
+
+Whoever may add a webhook could otherwise have the gateway knock on doors inside its own network. So a host's addresses
+are looked at when a connection is made, not when the webhook is added, and only those that were looked at are used.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.errors import GatewayError
+
+PUBLIC: Final = "public"
+LOOPBACK: Final = "loopback"
+PRIVATE: Final = "private"
+
+_LONGEST: Final = 2000
+# Where clouds serve the credentials of a machine. Link-local addresses are refused as a whole.
+_METADATA: Final = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "192.0.0.192")))
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def check_url(text: str, *, insecure: bool) -> str:
+    """The URL, if deliveries may go there. `insecure` lets this machine be reached by HTTP."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError as error:
+        raise _bad(f"it cannot be read: {str(error).lower()}") from None
+    if url.username is not None or url.password is not None:
+        raise _bad("it must not hold a user or password; deliveries are signed")
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text or len(text) > _LONGEST:
+        raise _bad(f"it must be at most {_LONGEST} plain characters without spaces")
+    if url.scheme not in ("https", "http") or not host or port == 0 or "#" in text:
+        raise _bad("it must be like https://alerts.example.com/gateway")
+    address = literal(host)
+    if url.scheme == "http" and not (insecure and is_loopback(host)):
+        hint = "use https" if not is_loopback(host) else "say --insecure if the receiver is on this machine"
+        raise _bad("deliveries over http could be read and changed on the way", hint)
+    if address is None and host.rsplit(".", 1)[-1][:1].isdigit():
+        raise _bad("its host must be a name or an address in the usual form")
+    return text
+
+
+def check_literal(url: str, reach: str) -> None:
+    """Raise if the host of a URL is an address that deliveries may not go to. Names are looked up later."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        host = "127.0.0.1"
+    if literal(host) is not None and (why := refusal(host, reach)):
+        raise _bad(why)
+
+
+def is_loopback(host: str) -> bool:
+    address = literal(host)
+    return host == "localhost" or (address is not None and _inner(address).is_loopback)
+
+
+def literal(host: str) -> Address | None:
+    """The address that a host is, if it is no name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def refusal(address: str, reach: str) -> str:
+    """Why a delivery may not go to an address; empty if it may."""
+    try:
+        found = _inner(ipaddress.ip_address(address.partition("%")[0]))
+    except ValueError:
+        return f"`{address}` is no address"
+    if found in _METADATA or found.is_link_local or found.is_multicast or found.is_unspecified:
+        return f"{found} is an address that no webhook may have"
+    if found.is_loopback:
+        return "" if reach in (LOOPBACK, PRIVATE) else f"{found} is this machine: add the webhook with --insecure"
+    if not found.is_global and reach != PRIVATE:
+        return f"{found} is a private address: add the webhook with --allow-private"
+    return ""
+
+
+def _inner(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address stands for, if it does."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.sixtofour is not None:
+            return address.sixtofour
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _bad(why: str, hint: str = "") -> GatewayError:
+    return GatewayError("invalid_url", f"the URL of a webhook is not acceptable: {why}", hint=hint)

@@ -1,0 +1,86 @@
+"""What webhooks tell of: entries of the audit log as events (pure).
+
+An event has the id of its entry, so a receiver that gets it twice can know. What is told is what the log has, never
+the content of a call. Specification: docs/webhooks.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from gateway.audit import entry as entries
+from gateway.audit.intents import SYSTEM
+from gateway.audit.thresholds import WHAT as THRESHOLD
+
+POLICY_REFUSED: Final = "policy.refused"
+TEST: Final = "webhook.test"
+USUAL: Final = (
+    *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
+    *("organization.suspended", "organization.revoked", "agents.stopped"),
+)
+"""What a webhook is told of if nobody says which events."""
+
+EVENTS: Final = frozenset(
+    {
+        *USUAL,
+        *(
+            "agent.registered",
+            "agent.updated",
+            "agent.resumed",
+            "agent.retired",
+            "key.created",
+            "key.rotated",
+            "key.revoked",
+        ),
+        *("team.resumed", "organization.resumed", "agents.resumed", "key.added"),
+        *("binding.created", "binding.removed", "limit.set", "limit.raised", "limit.removed"),
+        *("policy.activated", "webhook.added", "webhook.removed"),
+    }
+)
+
+KINDS: Final = ("change", "activation")
+"""The kinds of entries that can be events."""
+
+# Members that say how an entry was recorded, or that the event has in another place.
+_LEFT_OUT: Final = frozenset({"v", "id", "kind", "time", "boot", "what", "org"})
+
+
+def event_of(entry: Mapping[str, Any]) -> str:
+    """The event that an entry is; empty if it is none."""
+    if entry.get("kind") == "activation":
+        return "policy.activated" if entry.get("outcome") == "ok" else POLICY_REFUSED
+    what = entry.get("what")
+    return what if isinstance(what, str) and what in EVENTS else ""
+
+
+def concerns(entry: Mapping[str, Any], organization: str, events: Collection[str]) -> bool:
+    """Whether a webhook of an organization is told of an entry. Policies are the same for all organizations."""
+    return entry.get("org") in (organization, SYSTEM) and event_of(entry) in events
+
+
+def agent_of(entry: Mapping[str, Any]) -> str:
+    """The id of the agent whose name makes an event easier to read; empty if there is none."""
+    scope = str(entry.get("scope")) if entry.get("what") == THRESHOLD else ""
+    return scope.partition(" ")[0].removeprefix("agent:") if scope.startswith("agent:") else ""
+
+
+def payload(entry: Mapping[str, Any], agent_name: str = "") -> bytes:
+    """The body of a delivery. `agent_name` is the name of `agent_of`. Equal entries make equal bytes."""
+    data = {name: value for name, value in entries.opened(dict(entry)).items() if name not in _LEFT_OUT}
+    data["organization"] = entry["org"]
+    if entry.get("what") == THRESHOLD:
+        subject, _, calls = str(entry["scope"]).partition(" ")
+        kind, _, name = subject.partition(":")
+        data["subject"] = f"{'org' if kind == 'organization' else kind}:{agent_name if kind == 'agent' else name}"
+        if calls:
+            data["calls"] = calls
+    return body(event_of(entry), int(entry["time"]), data)
+
+
+def body(event: str, time_ns: int, data: Mapping[str, Any]) -> bytes:
+    when = datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return orjson.dumps({"type": event, "timestamp": when, "data": data}, option=orjson.OPT_SORT_KEYS)

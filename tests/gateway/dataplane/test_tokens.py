@@ -1,0 +1,405 @@
+"""Tokens of the gateway's own: who gets one, what it opens, and when it ends."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from gateway.identity import jose, token_keys, tokens
+from gateway.identity.key_scope import KeyScope, scope
+from gateway.identity.token_keys import TokenKeys
+from gateway.registry import changes
+from gateway.registry.agent_updates import resume_agent, suspend_agent
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, chat
+
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+TYPES = "urn:ietf:params:oauth:token-type:"
+
+Run = Callable[..., None]
+
+
+async def ask(gateway: Gateway, *lines: str, key: str = "", **form: str) -> Reply:
+    """Request a token by this form with a key in the header, or with the headers of these lines."""
+    body = urlencode(form).encode()
+    given = lines or ((f"Authorization: Bearer {key}",) if key else ("Authorization: omit",))
+    head = ("Content-Type: application/x-www-form-urlencoded", *given)
+    return await gateway.send(gateway.request(body, *head, path="/oauth/token"))
+
+
+async def own(gateway: Gateway, key: str = "", **form: str) -> str:
+    """An agent's own token."""
+    reply = await ask(gateway, key=key or gateway.key, grant_type="client_credentials", **form)
+    assert reply.status == 200, reply.body
+    return str(reply.json["access_token"])
+
+
+def bearer(token: str) -> str:
+    return f"Authorization: Bearer {token}"
+
+
+def another(gateway: Gateway, name: str, **parts: list[str]) -> tuple[str, str]:
+    """Another agent with the same bundle: its id and its key."""
+    made = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
+    changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=made.id, bundle="bot")
+    key = changes.create_key(
+        gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=made.id, scope=scope(**parts)
+    )
+    return made.id, key.text
+
+
+def claims(token: str) -> dict[str, Any]:
+    return dict(jose.parse(token).claims)
+
+
+async def on_behalf(gateway: Gateway, subject: str, actor: str, actor_key: str, **form: str) -> Reply:
+    """A token for `actor` to act for whoever has the key or token `subject`."""
+    granted = await own(gateway, subject, requested_actor=actor)
+    return await ask(
+        gateway,
+        key=actor_key,
+        grant_type=EXCHANGE,
+        subject_token=granted,
+        subject_token_type=f"{TYPES}jwt",
+        **form,
+    )
+
+
+def test_a_key_becomes_a_token_that_opens_the_same(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        reply = await ask(gateway, key=gateway.key, grant_type="client_credentials")
+        assert reply.status == 200
+        assert reply.headers["cache-control"] == "no-store"
+        document = reply.json
+        token = document["access_token"]
+        assert document == {
+            "access_token": token,
+            "issued_token_type": f"{TYPES}access_token",
+            "token_type": "Bearer",
+            "expires_in": 300,
+            "scope": "",
+        }
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        assert (await gateway.chat("gpt-4o", "Authorization: omit", f"x-api-key: {token}")).status == 200
+        said = claims(token)
+        assert jose.parse(token).typ == "at+jwt"
+        assert (said["iss"], said["aud"], said["exp"] - said["iat"]) == ("test", "test/data", 300)
+        issued = (await gateway.entries("change"))[-1]
+        assert (issued["what"], issued["token"]) == ("token.issued", said["jti"])
+        assert issued["actor"] == f"agent:{said['sub']}"
+        decided, second = await gateway.entries("decided")
+        assert (decided["credential_method"], decided["credential_strength"]) == ("token", 3)
+        assert (decided["token"], decided["key"], decided["agent"]) == (said["jti"], said["cid"], said["sub"])
+        assert second["token"] == said["jti"]
+        assert token not in json.dumps([decided, second, issued])
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_the_keys_are_published(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        token = await own(gateway)
+        reply = await gateway.send(gateway.request(None, "Authorization: omit", path="/.well-known/jwks.json"))
+        assert reply.status == 200
+        published = jose.key_set(reply.body)
+        assert jose.verify(jose.parse(token), published).kid == jose.parse(token).kid
+        assert b'"d"' not in reply.body
+
+    run(test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["basic", "form", "x-api-key", "subject_token"])
+def test_an_oauth_client_can_present_a_key_in_its_own_way(how: str, run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        form = {"grant_type": "client_credentials"}
+        line = "Authorization: omit"
+        if how == "basic":
+            line = "Authorization: Basic " + base64.b64encode(f"bot:{gateway.key}".encode()).decode()
+        elif how == "form":
+            form |= {"client_id": "bot", "client_secret": gateway.key}
+        elif how == "subject_token":
+            form = {"grant_type": EXCHANGE, "subject_token": gateway.key, "subject_token_type": f"{TYPES}access_token"}
+        reply = (
+            await ask(gateway, line, f"x-api-key: {gateway.key}", **form)
+            if how == "x-api-key"
+            else await ask(gateway, line, **form)
+        )
+        assert reply.status == 200, reply.body
+        assert (await gateway.chat("gpt-4o", bearer(reply.json["access_token"]))).status == 200
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_another_name_beside_a_key_is_refused(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        another(gateway, "other")
+        form = {"grant_type": "client_credentials", "client_id": "other", "client_secret": gateway.key}
+        reply = await ask(gateway, "Authorization: omit", **form)
+        assert (reply.status, reply.json["error"]) == (401, "invalid_client")
+
+    run(test)
+
+
+def test_a_token_ends_with_what_it_came_from(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        agent, key = another(gateway, "other")
+        token = await own(gateway, key)
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent=agent)
+        assert (await gateway.chat("gpt-4o", bearer(token))).code == "agent_suspended"
+        resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent=agent)
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key)
+        assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
+        refused = await ask(gateway, key=token, grant_type="client_credentials")
+        assert (refused.status, refused.json["error"]) == (401, "invalid_client")
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_token_ends_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(gateway: Gateway) -> None:
+        token = await own(gateway)
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        later = SimpleNamespace(time_ns=lambda: time.time_ns() + 301 * 10**9)
+        monkeypatch.setattr("gateway.identity.principals.time", later)
+        assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_token_of_a_token_ends_no_later_and_may_do_no_more(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        first = await own(gateway, scope="chat.completions model:gpt-4o*")
+        second = await own(gateway, first, scope="model:gpt-4o-mini")
+        assert claims(second)["exp"] <= claims(first)["exp"]
+        assert claims(second)["scope"] == "chat.completions model:gpt-4o-mini"
+        assert (await gateway.chat("gpt-4o-mini", bearer(second))).status == 200
+        refused = await gateway.chat("gpt-4o", bearer(second))
+        assert (refused.status, refused.code) == (403, "key_scope")
+        for more in ("models.list", "model:gpt-5", "model:gpt-*", "model:*"):
+            reply = await ask(gateway, key=first, grant_type="client_credentials", scope=more)
+            assert (reply.status, reply.json["error"]) == (400, "invalid_scope"), more
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_the_scope_of_a_key_holds_for_its_tokens(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        _, key = another(gateway, "narrow", models=["gpt-4o*"], networks=["127.0.0.0/8"])
+        token = await own(gateway, key)
+        assert claims(token)["scope"] == "model:gpt-4o*"
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        assert (await gateway.chat("gpt-5", bearer(token))).code == "key_scope"
+        _, elsewhere = another(gateway, "elsewhere", networks=["10.0.0.0/8"])
+        refused = await ask(gateway, key=elsewhere, grant_type="client_credentials")
+        assert (refused.status, refused.json["error"]) == (403, "unauthorized_client")
+
+    run(test)
+
+
+def test_an_agent_acts_for_another_one_that_has_named_it(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        worker, key = another(gateway, "worker")
+        reply = await on_behalf(gateway, gateway.key, "worker", key, scope="model:gpt-4o")
+        assert reply.status == 200, reply.body
+        token = reply.json["access_token"]
+        said = claims(token)
+        assert said["act"]["sub"] == worker
+        assert said["sub"] != worker
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        assert (await gateway.chat("gpt-5", bearer(token))).code == "key_scope"
+        decided = (await gateway.entries("decided"))[0]
+        assert (decided["agent"], decided["agent_name"]) == (worker, "worker")
+        (delegator,) = json.loads(decided["delegation_json"])
+        assert (delegator["name"], delegator["id"], delegator["credential"]) == ("bot", said["sub"], said["cid"])
+        granted, issued = (await gateway.entries("change"))[-2:]
+        assert (granted["what"], granted["for_agent"]) == ("delegation.granted", worker)
+        assert (issued["what"], issued["grant"]) == ("token.issued", granted["token"])
+
+    run(test)
+
+
+def test_a_grant_opens_nothing_and_is_for_one_agent(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        another(gateway, "worker")
+        _, thief = another(gateway, "thief")
+        granted = await own(gateway, requested_actor="worker")
+        assert (await gateway.chat("gpt-4o", bearer(granted))).code == "bad_credentials"
+        exchange = {"grant_type": EXCHANGE, "subject_token": granted, "subject_token_type": f"{TYPES}jwt"}
+        for key in (thief, gateway.key):
+            reply = await ask(gateway, key=key, **exchange)
+            assert (reply.status, reply.json["error"]) == (400, "invalid_grant")
+        reply = await ask(gateway, **exchange)
+        assert (reply.status, reply.json["error"]) == (401, "invalid_client")
+        # Nor does an agent's own token let another one act.
+        token = await own(gateway)
+        for kind in ("access_token", "jwt"):
+            form = {"grant_type": EXCHANGE, "subject_token": token, "subject_token_type": TYPES + kind}
+            reply = await ask(gateway, key=thief, **form)
+            assert (reply.status, reply.json["error"]) == (400, "invalid_grant"), kind
+        # The grant is no credential for a further one.
+        reply = await ask(gateway, key=granted, grant_type="client_credentials")
+        assert reply.status == 401
+
+    run(test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["first", "middle", "last"])
+def test_a_chain_ends_with_any_of_its_links(link: str, run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        _, middle = another(gateway, "middle")
+        _, last = another(gateway, "last")
+        between = (await on_behalf(gateway, gateway.key, "middle", middle)).json["access_token"]
+        token = (await on_behalf(gateway, between, "last", last)).json["access_token"]
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        names = [each["name"] for each in json.loads((await gateway.entries("decided"))[0]["delegation_json"])]
+        assert names == ["bot", "middle"]
+        key = {"first": gateway.key, "middle": middle, "last": last}[link]
+        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key)
+        assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_chain_has_an_end(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        key = gateway.key
+        for name in ("one", "two"):
+            _, own_key = another(gateway, name)
+            key = (await on_behalf(gateway, key, name, own_key)).json["access_token"]
+        another(gateway, "three")
+        reply = await ask(gateway, key=key, grant_type="client_credentials", requested_actor="three")
+        assert (reply.status, reply.json["error"]) == (400, "invalid_request")
+        assert "at most 2" in reply.json["error_description"]
+
+    run(test, token_delegations=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actor", ["bot", "nobody", "suspended"])
+def test_only_another_active_agent_can_be_named(actor: str, run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        another(gateway, "suspended")
+        suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="suspended")
+        reply = await ask(gateway, key=gateway.key, grant_type="client_credentials", requested_actor=actor)
+        assert (reply.status, reply.json["error"]) == (400, "invalid_request")
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_nobody_of_another_organization_can_be_named(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        changes.create_organization(gateway.registry, actor=ACTOR, name="other")
+        made = changes.register_agent(gateway.registry, actor=ACTOR, organization="other", name="stranger")
+        for reference in ("stranger", made.id):
+            reply = await ask(gateway, key=gateway.key, grant_type="client_credentials", requested_actor=reference)
+            assert (reply.status, reply.json["error"]) == (400, "invalid_request")
+        # Even a grant that names it is not for it.
+        keys, said = TokenKeys(gateway.data.keys), claims(await own(gateway))
+        link = tokens.Link(said["sub"], said["cid"])
+        forged = tokens.Token(said["jti"], (link,), KeyScope(), said["iat"], said["exp"], made.id)
+        stranger = changes.create_key(
+            gateway.registry, gateway.peppers, actor=ACTOR, organization="other", agent=made.id
+        )
+        form = {
+            "subject_token": tokens.issue(forged, "test", keys),
+            "subject_token_type": f"{TYPES}jwt",
+        }
+        reply = await ask(gateway, key=stranger.text, grant_type=EXCHANGE, **form)
+        assert (reply.status, reply.json["error"]) == (400, "invalid_grant")
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_token_that_cannot_be_recorded_is_not_given(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.data.audit_db.rename(gateway.data.path / "away.db")
+        reply = await ask(gateway, key=gateway.key, grant_type="client_credentials")
+        assert (reply.status, reply.json["error"]) == (503, "temporarily_unavailable")
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_key_that_was_added_signs_and_older_ones_verify(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.identity.token_keys._LOOK_SECONDS", 0.0)
+
+    async def test(gateway: Gateway) -> None:
+        old = await own(gateway)
+        token_keys.rotate(gateway.data.keys)
+        foreign = tokens.issue(
+            tokens.Token(claims(old)["jti"], (tokens.Link(claims(old)["sub"], claims(old)["cid"]),), KeyScope(),
+                         claims(old)["iat"], claims(old)["exp"]),
+            "test",
+            TokenKeys(gateway.data.keys),
+        )  # fmt: skip
+        assert jose.parse(foreign).kid != jose.parse(old).kid
+        assert (await gateway.chat("gpt-4o", bearer(foreign))).status == 200
+        assert (await gateway.chat("gpt-4o", bearer(old))).status == 200
+
+    run(test)
+
+
+BAD_FORMS = [
+    (b"", "invalid_request"),
+    (b"grant_type=password&username=a&password=b", "unsupported_grant_type"),
+    (b"grant_type=client_credentials&grant_type=client_credentials", "invalid_request"),
+    (b"grant_type=", "invalid_request"),
+    (b"\xff\xfe=1", "invalid_request"),
+    (b"grant_type=client_credentials&scope=a&scope=b", "invalid_request"),
+    (b"grant_type=client_credentials&scope=a++b", "invalid_scope"),
+    (b"grant_type=client_credentials&scope=" + b"a" * 3000, "invalid_scope"),
+    (b"grant_type=client_credentials&resource=https://elsewhere.example", "invalid_target"),
+    (b"grant_type=client_credentials&audience=other", "invalid_target"),
+    (b"grant_type=client_credentials&requested_token_type=urn:x", "invalid_request"),
+    (b"grant_type=urn:ietf:params:oauth:grant-type:token-exchange", "invalid_request"),
+    (b"grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=x", "invalid_request"),
+    (b"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer", "invalid_request"),
+    (b"&".join(b"a%d=1" % number for number in range(40)), "invalid_request"),
+]
+
+
+def test_bad_forms_are_refused_in_the_shape_of_oauth(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        form = "Content-Type: application/x-www-form-urlencoded"
+        for body, error in BAD_FORMS:
+            reply = await gateway.send(gateway.request(body, form, path="/oauth/token"))
+            assert (reply.status, reply.json["error"]) == (400, error), (body, reply.body)
+        post = gateway.request(b"grant_type=client_credentials", path="/oauth/token")
+        assert (await gateway.send(post)).json["error"] == "invalid_request"  # JSON's content type
+        large = await gateway.send(gateway.request(b"a" * 40_000, form, path="/oauth/token"))
+        assert large.status == 413
+        got = await gateway.send(gateway.request(None, path="/oauth/token"))
+        assert (got.status, got.headers["allow"]) == (405, "POST")
+        query = gateway.request(b"grant_type=client_credentials", form, path="/oauth/token?scope=a")
+        assert (await gateway.send(query)).status == 400
+        twice = await ask(gateway, bearer(gateway.key), f"x-api-key: {gateway.key}", grant_type="client_credentials")
+        assert (twice.status, twice.json["error"]) == (400, "invalid_request")
+        assert not [each for each in await gateway.entries("change") if each["what"] == "token.issued"]
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_call_body_is_no_form_and_others_pass(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        assert (await gateway.send(gateway.request(chat(), path="/oauth/v1/chat/completions"))).status == 404
+
+    run(test)
