@@ -26,6 +26,7 @@ from gateway.cli import (
     decide,
     demo,
     explain,
+    fleet,
     init,
     issuers,
     keys,
@@ -45,6 +46,7 @@ from gateway.cli import (
     up,
     upstreams,
     usage,
+    vault,
     webhooks,
 )
 from gateway.errors import GatewayError
@@ -72,6 +74,7 @@ def build() -> typer.Typer:
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(vault.app, name="vault")
     app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
@@ -85,6 +88,8 @@ def build() -> typer.Typer:
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(routes.app, name="routes")
+    app.command("apply")(fleet.apply)
+    app.command("export")(fleet.export)
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(webhooks.app, name="webhooks")
