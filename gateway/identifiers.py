@@ -13,7 +13,7 @@ import threading
 import time
 
 PREFIXES = (
-    *("org_", "agt_", "key_", "bnd_", "lim_", "ups_", "rte_", "tem_", "stp_", "iss_", "rul_", "tok_"),
+    *("org_", "agt_", "key_", "bnd_", "lim_", "ups_", "rte_", "tem_", "stp_", "iss_", "rul_", "tok_", "opr_", "otk_"),
     *("dec_", "chg_", "act_", "whk_", "evt_", "boot_"),
 )
 

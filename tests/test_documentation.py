@@ -141,7 +141,7 @@ def test_commands_exist(command: str, page: str) -> None:
     program, *words = command.split()
     verbs = []
     for word in words:
-        nested = verbs[1:2] == ["rule"]  # `gateway issuers rule add`
+        nested = verbs[1:2] in (["rule"], ["token"])  # `gateway issuers rule add`, `gateway operators token create`
         if not re.fullmatch(r"[a-z][a-z-]*", word) or len(verbs) == 2 + nested:
             break
         verbs.append(word)

@@ -23,7 +23,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -144,6 +144,25 @@ class AuditWriter:
     def write_sync(self, intent: Intent) -> Committed:
         """The same for callers without an event loop."""
         return self.submit(intent).result()
+
+    def write_all_sync(self, intents: Sequence[Intent]) -> list[Committed | AuditError]:
+        """Record intents in their order and in one commit, at most `BATCH`; returns what became of each.
+
+        Where one has an error of its own, the others are recorded all the same.
+        """
+        jobs = []
+        for intent in intents:
+            waiter: Future[Committed] = Future()
+            waiter.set_running_or_notify_cancel()
+            jobs.append(_Job(draft(intent, self.boot), waiter))
+        with self._guard:
+            has_room = not self._closed and self._queued + len(jobs) <= self._capacity
+            if has_room:
+                self._queued += len(jobs)
+                self._queue.put(jobs)
+        if not has_room:
+            self._reject(jobs[0])
+        return [_outcome(job.waiter) for job in jobs]
 
     async def check(self) -> bool:
         """True if an entry could be recorded now; raises `AuditError` if not. For one event loop.
@@ -419,6 +438,14 @@ class AuditWriter:
                 loop.call_soon_threadsafe(_resolve, waiting)
             except RuntimeError:
                 pass  # the loop is closed
+
+
+def _outcome(waiter: Any) -> Committed | AuditError:
+    try:
+        found: Committed = waiter.result()
+    except AuditError as error:
+        return error
+    return found
 
 
 def _as_audit_error(error: Exception) -> AuditError:

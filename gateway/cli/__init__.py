@@ -26,11 +26,13 @@ from gateway.cli import (
     decide,
     demo,
     explain,
+    fleet,
     init,
     issuers,
     keys,
     limits,
     mock_provider,
+    operators,
     orgs,
     output,
     policies,
@@ -44,6 +46,7 @@ from gateway.cli import (
     up,
     upstreams,
     usage,
+    vault,
     webhooks,
 )
 from gateway.errors import GatewayError
@@ -71,9 +74,11 @@ def build() -> typer.Typer:
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(vault.app, name="vault")
     app.add_typer(issuers.app, name="issuers")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
+    app.add_typer(operators.app, name="operators")
     app.command("stop")(stops.stop)
     app.command("resume")(stops.resume)
     app.command("bind")(bindings.bind)
@@ -83,6 +88,8 @@ def build() -> typer.Typer:
     app.add_typer(policies.app, name="policies")
     app.add_typer(upstreams.app, name="upstreams")
     app.add_typer(routes.app, name="routes")
+    app.command("apply")(fleet.apply)
+    app.command("export")(fleet.export)
     app.add_typer(usage.app, name="usage")
     app.add_typer(prices.app, name="prices")
     app.add_typer(webhooks.app, name="webhooks")

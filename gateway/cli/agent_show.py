@@ -1,8 +1,9 @@
-"""`gateway agents show`: one agent with all that belongs to it, now or then."""
+"""`gateway agents show|history`: one agent with all that belongs to it, now or then, and its versions."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,76 +12,166 @@ from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
+if TYPE_CHECKING:
+    from gateway.dataplane.key_uses import Uses
+    from gateway.registry.as_of import AgentAt, BindingAt
+    from gateway.registry.records import AgentVersionRecord, LimitRecord
+
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
+At = Annotated[
+    str | None, typer.Option("--at", metavar="TIME", help="As of this time: 2026-11-25T14:00:00Z, or 2h ago.")
+]
+
+_UNCOMPARED = ("version", "since_ns", "actor", "reason", "id", "organization")
 
 
 def show(
-    agent: Agent,
-    at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="As of this time, such as 2026-11-25T14:00:00Z.")
-    ] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
+    agent: Agent, at: At = None, organization: Organization = "default", data: Data = DATA, as_json: Json = False
 ) -> None:
-    """Show an agent with its keys and the bindings that apply to it, now or at an earlier time."""
+    """Show an agent with its keys, bindings and limits, now or at an earlier time; a name is that of then."""
     from gateway.dataplane import key_uses
-    from gateway.identity.standing import TEXTS
-    from gateway.registry import queries, tenants
+    from gateway.registry import as_of, queries
 
-    at_ns = None if at is None else output.parse_time(at)
+    at_ns = None if at is None else output.parse_past(at)
     with local.reading(data) as registry:
-        found = queries.agent(registry, organization, agent, at_ns)
-        keys = queries.keys(registry, organization, found.id, at_ns)
-        bindings = queries.bindings(registry, organization, found.id, at_ns)
-        versions = queries.agent_versions(registry, organization, found.id)
-        above = tenants.standing(registry, organization, found.team)
+        then = as_of.agent_at(registry, organization, agent, as_of.NOW if at_ns is None else at_ns)
+        found = then.agents[0]
+        versions = queries.agent_versions(registry, organization, found.agent.id)
         parent = ""
-        if found.parent is not None:
-            parent = f"{queries.agent(registry, organization, found.parent).name} ({found.parent})"
+        if found.agent.parent is not None:
+            parent = f"{queries.agent(registry, organization, found.agent.parent).name} ({found.agent.parent})"
     now_ns = output.now_ns() if at_ns is None else at_ns
     # When a key was used last is known of now only.
     uses = key_uses.read(DataDirectory(data).runtime_db) if at_ns is None else key_uses.Uses()
     if as_json:
-        shown_keys = [key_texts.document(each, uses, now_ns) for each in keys]
-        output.print_json(
-            output.plain(found) | {"keys": shown_keys, "bindings": bindings, "versions": versions},
-        )
+        document = _document(found, uses, now_ns) | {"versions": versions}
+        activation = then.activation
+        in_force = None if activation is None else {"id": activation.id, "commit": activation.commit}
+        output.print_json(document | {"activation": in_force})
         return
-    output.print_fields(
+    output.print_fields([(name, output.printable(text)) for name, text in _fields(found, parent, uses, now_ns)])
+
+
+def history(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """List the versions of an agent: what changed, when, by whom and why."""
+    from gateway.registry import queries
+
+    with local.reading(data) as registry:
+        versions = queries.agent_versions(registry, organization, agent)
+    if as_json:
+        output.print_json(versions)
+        return
+    output.print_table(
+        ("VERSION", "SINCE", "ACTOR", "CHANGED", "REASON"),
         [
-            ("name", found.name),
-            ("id", found.id),
-            ("organization", found.organization),
-            ("status", found.state(now_ns)),
-            # As it is now: what its team and organization were at an earlier time is not looked up.
-            *_if_any("refused", TEXTS.get(above.revoked or above.suspended, "") if at_ns is None else ""),
-            ("version", f"{found.version} since {output.timestamp(found.since_ns)}"),
-            *_if_any("description", found.description),
-            *_if_any("purpose", found.purpose),
-            ("team", found.team),
-            ("environment", found.environment),
-            ("owner", found.owner),
-            ("capabilities", ", ".join(found.capabilities)),
-            ("labels", ", ".join(f"{name}={value}" for name, value in found.labels.items())),
-            *_if_any("models", found.model_family),
-            *_if_any("parent", parent),
-            *_if_any("expires", "" if found.expires_ns is None else output.timestamp(found.expires_ns)),
-            *((("content", _kept(found.content)),) if found.content else ()),
-            *(("key", key_texts.line(each, uses, now_ns)) for each in keys),
-            *(
-                (
-                    "binding",
-                    f"{b.counts_as} {b.bundle}{'@' + b.pinned if b.pinned else ''}  by {b.subject_kind}",
-                )
-                for b in bindings
-            ),
-        ]
+            (
+                str(each.version),
+                output.timestamp(each.since_ns),
+                each.actor,
+                output.printable("registered" if before is None else "; ".join(_changes(before, each))),
+                output.printable(each.reason),
+            )
+            for before, each in zip([None, *versions[:-1]], versions, strict=True)
+        ],
+        empty="no versions",
     )
 
 
-def _if_any(name: str, text: str) -> list[tuple[str, str]]:
-    return [(name, text)] if text else []
+def _changes(before: AgentVersionRecord, after: AgentVersionRecord) -> Iterator[str]:
+    """What is different in a version, in words."""
+    old, new = output.plain(before), output.plain(after)
+    for name, value in new.items():
+        if f"{name}_ns" not in _UNCOMPARED and name not in _UNCOMPARED and value != old[name]:
+            yield f"{name.replace('_', ' ')}: {_value(old[name])} → {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={each}" for name, each in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "none" if value in (None, "") else str(value)
+
+
+def _document(found: AgentAt, uses: Uses, now_ns: int) -> dict[str, Any]:
+    def bound(each: BindingAt) -> dict[str, Any]:
+        binding: dict[str, Any] = output.plain(each.binding)
+        binding.pop("agents")  # it is about one of them
+        revision = each.revision
+        return binding | {"commit": revision and revision.commit, "digest": revision and revision.digest}
+
+    return {
+        **output.plain(found.agent),
+        "expired": found.agent.expired(now_ns),
+        "team_owner": found.team_owner,
+        "team_status": found.standing.team,
+        "organization_status": found.standing.organization,
+        "stopped": found.standing.stopped,
+        "keys": [key_texts.document(each, uses, now_ns) for each in found.keys],
+        "bindings": [bound(each) for each in found.bindings],
+        "limits": [output.plain(each) | {"in_force": _in_force(each, now_ns)} for each in found.limits],
+    }
+
+
+def _in_force(limit: LimitRecord, now_ns: int) -> int:
+    raised = limit.raised is not None and limit.raised_until_ns is not None and now_ns < limit.raised_until_ns
+    return limit.raised if raised and limit.raised is not None else limit.value
+
+
+def _fields(found: AgentAt, parent: str, uses: Uses, now_ns: int) -> Iterator[tuple[str, str]]:
+    from gateway.identity.standing import TEXTS
+
+    agent, above = found.agent, found.standing
+    yield "name", agent.name
+    yield "id", agent.id
+    yield "organization", agent.organization
+    yield "status", agent.state(now_ns)
+    if refused := above.revoked or above.suspended:
+        yield "refused", TEXTS[refused]
+    why = f" ({agent.reason})" if agent.reason else ""
+    yield "version", f"{agent.version} since {output.timestamp(agent.since_ns)} by {agent.actor}{why}"
+    owner = f" (owner {found.team_owner})" if found.team_owner else ""
+    yield "team", agent.team + owner
+    yield "environment", agent.environment
+    yield "owner", agent.owner
+    yield "capabilities", ", ".join(agent.capabilities)
+    yield "labels", ", ".join(f"{name}={value}" for name, value in agent.labels.items())
+    for name, text in (
+        ("description", agent.description),
+        ("purpose", agent.purpose),
+        ("models", agent.model_family),
+        ("parent", parent),
+        ("expires", "" if agent.expires_ns is None else output.timestamp(agent.expires_ns)),
+        ("content", _kept(agent.content) if agent.content else ""),
+    ):
+        if text:
+            yield name, text
+    for key in found.keys:
+        yield "key", key_texts.line(key, uses, now_ns)
+    for bound in found.bindings:
+        yield "binding", _binding(bound)
+    for limit in found.limits:
+        yield "limit", _limit(limit, now_ns)
+
+
+def _binding(bound: BindingAt) -> str:
+    binding, revision = bound.binding, bound.revision
+    commit = binding.pinned or (revision.commit[:12] if revision else "")
+    judged = f"{binding.bundle}@{commit}" if commit else f"{binding.bundle} (not in force)"
+    whose = "" if binding.subject_kind == "agent" else f" {binding.subject}"
+    since = f"since {output.timestamp(binding.created_ns)}" + (f" by {binding.actor}" if binding.actor else "")
+    why = f" ({binding.reason})" if binding.reason else ""
+    return f"{binding.counts_as} {judged}  by {binding.subject_kind}{whose}, {since}{why}"
+
+
+def _limit(limit: LimitRecord, now_ns: int) -> str:
+    value = _in_force(limit, now_ns)
+    raised = f" (raised from {limit.value})" if value != limit.value else ""
+    whose = "" if limit.subject_kind == "agent" else f" {limit.subject}"
+    part = "".join(
+        f", only {what} {text}" for what, text in (("upstream", limit.upstream), ("model", limit.model)) if text
+    )
+    return f"{limit.limit} {value}{raised}  by {limit.subject_kind}{whose}{part}"
 
 
 def _kept(content: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import agent_show, agent_states, output, teams
-from gateway.cli.agent_show import Agent
+from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -81,16 +81,22 @@ def register(
 
 
 @app.command("list")
-def list_agents(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
-    """List all agents, also those that have ended."""
-    from gateway.registry import queries
+def list_agents(
+    at: At = None, organization: Organization = "default", data: Data = DATA, as_json: Json = False
+) -> None:
+    """List all agents, also those that have ended, now or as they were at an earlier time."""
+    from gateway.registry import as_of, queries
 
+    at_ns = None if at is None else output.parse_past(at)
     with local.reading(data) as registry:
-        agents = queries.agents(registry, organization)
+        if at_ns is None:
+            agents = queries.agents(registry, organization)
+        else:
+            agents = [each.agent for each in as_of.all_at(registry, organization, at_ns).agents]
     if as_json:
         output.print_json(agents)
         return
-    now_ns = output.now_ns()
+    now_ns = output.now_ns() if at_ns is None else at_ns
     output.print_table(
         ("NAME", "STATUS", "VERSION", "TEAM", "ENVIRONMENT", "OWNER", "ID"),
         [(a.name, a.state(now_ns), str(a.version), a.team, a.environment, a.owner, a.id) for a in agents],
@@ -99,6 +105,7 @@ def list_agents(organization: Organization = "default", data: Data = DATA, as_js
 
 
 app.command("show")(agent_show.show)
+app.command("history")(agent_show.history)
 
 
 @app.command()

@@ -151,7 +151,7 @@ def _principal(
         owner=agent.owner,
         team=agent.team,
         environment=agent.environment,
-        status=agent.status,
+        status=agent.state(now_ns),
         capabilities=json.dumps(agent.capabilities),
         labels=json.dumps(agent.labels),
         bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned, each.shadow] for each in bindings]),

@@ -42,6 +42,7 @@ def create(
     An agent may have two live keys, so that one can replace the other without a gap. With --action, --model or
     --network the key is for a part of what its agent may do; policies are asked all the same.
     """
+    from gateway.control.key_actions import check_actions
     from gateway.identity.credentials import Peppers
     from gateway.identity.key_scope import scope
     from gateway.registry import changes
@@ -51,7 +52,7 @@ def create(
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     with local.changing(data) as registry:
-        key_texts.check_actions(registry, organization, scoped)
+        check_actions(registry, organization, scoped)
         made = changes.create_key(
             registry,
             Peppers.load(DataDirectory(data).keys),

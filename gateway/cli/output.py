@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import time
@@ -15,6 +14,8 @@ import typer
 
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
+from gateway.registry.documents import plain as plain
+from gateway.registry.documents import timestamp as timestamp
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -82,23 +83,6 @@ def print_json(value: DataclassInstance | Sequence[DataclassInstance] | dict[str
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def plain(value: Any) -> Any:
-    """Records as JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return dict(_member(name, item) for name, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
-
-
-def _member(name: str, value: Any) -> tuple[str, Any]:
-    if name.endswith("_ns"):
-        return name.removesuffix("_ns"), None if value is None else timestamp(value)
-    return name, plain(value)
-
-
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
     """Print aligned columns under a heading, or the remark `empty` if there are no rows."""
     lines = [tuple(cell or "-" for cell in row) for row in rows]
@@ -127,11 +111,6 @@ def names(found: Sequence[str], none: str = "") -> str:
     """The first few names of a list and how many more there are; `none` if it is empty."""
     more = f" and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
     return ", ".join(found[:_NAMES]) + more if found else none
-
-
-def timestamp(time_ns: int) -> str:
-    """A time for people and programs: UTC, to the millisecond."""
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def age(duration_ns: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import key_texts, output
+from gateway.cli import output
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.processes import local
 
@@ -116,9 +116,10 @@ def _add(
     scope: KeyScope | None,
     reason: str,
 ) -> KeyRecord:
+    from gateway.control.key_actions import check_actions
     from gateway.registry.public_keys import add_public_key
 
-    key_texts.check_actions(registry, organization, scope)
+    check_actions(registry, organization, scope)
     return add_public_key(
         registry,
         key,

@@ -198,8 +198,11 @@ def _headers(given: list[str]) -> dict[str, str]:
 def _secret(variable: str | None, no_key: bool) -> str | None:
     if (variable is not None) == no_key:
         raise GatewayError("invalid_key", "give either --key-env VARIABLE or --no-key")
-    if variable is None:
-        return None
+    return None if variable is None else read_secret(variable)
+
+
+def read_secret(variable: str) -> str:
+    """The provider's key that an environment variable holds."""
     if not _VARIABLE.fullmatch(variable):
         # Perhaps it is the key itself, which must not be shown on a screen or end in somebody's log.
         raise GatewayError(
@@ -215,20 +218,39 @@ def _secret(variable: str | None, no_key: bool) -> str | None:
             subject=variable,
             hint=f"type `export {variable}=…` first",
         )
+    return _checked(secret, variable)
+
+
+def key_from(path: Path) -> str:
+    """The provider's key that a file holds."""
+    try:
+        with path.open("rb") as stream:
+            found = stream.read(_MAX_SECRET + 2)
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise GatewayError("invalid_key", f"{path} cannot be read: {why}", hint="check the path") from None
+    return _checked(found.decode("latin-1").strip(), str(path))
+
+
+def _checked(secret: str, where: str) -> str:
     # It becomes the value of a header. The text itself is not shown.
-    if not (secret.isascii() and secret.isprintable()) or " " in secret or len(secret) > _MAX_SECRET:
-        raise GatewayError("invalid_key", f"what `{variable}` holds is not a key", subject=variable)
+    if not (secret.isascii() and secret.isprintable()) or " " in secret or not 0 < len(secret) <= _MAX_SECRET:
+        raise GatewayError("invalid_key", f"what `{where}` holds is not a key", subject=where)
     return secret
 
 
 def _specification(path: Path, provider: str | None) -> str:
-    """The operations of an OpenAPI document, as the registry stores them."""
-    from gateway.upstream.providers.http import api, openapi
-
     if provider not in (None, "http"):
         raise GatewayError(
             "invalid_provider", f"--openapi and --provider {provider} exclude each other", hint="leave --provider out"
         )
+    return read_specification(path)
+
+
+def read_specification(path: Path) -> str:
+    """The operations of an OpenAPI document, as the registry stores them."""
+    from gateway.upstream.providers.http import api, openapi
+
     try:
         with path.open("rb") as stream:
             text = stream.read(openapi.MAX_BYTES + 1)

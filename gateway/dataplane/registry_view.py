@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -26,6 +27,14 @@ RETRY_SECONDS = 2.0
 """How soon a secret that cannot be opened is tried again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The secret of an upstream, and why it cannot be used."""
+
+    secret: str | None = field(repr=False)
+    fault: str
+
+
 class RegistryView:
     """One worker's view; used from its event loop's thread only."""
 
@@ -36,7 +45,7 @@ class RegistryView:
         self._table = RouteTable([])
         self._active: ActiveSet | None = None
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
-        self._secrets: dict[tuple[str, int], tuple[str | None, str]] = {}
+        self._secrets: dict[tuple[str, int], _Opened] = {}
         # When the secrets that cannot be used are tried again.
         self._retry = float("inf")
 
@@ -53,7 +62,7 @@ class RegistryView:
             pools = [_pool(row) for row in await self._registry.upstream_routes()]
             self._table = RouteTable((self._destination(row) for row in rows), pools)
             self._table_epoch = epoch
-            failed = any(fault for _, fault in self._secrets.values())
+            failed = any(each.fault for each in self._secrets.values())
             self._retry = time.monotonic() + RETRY_SECONDS if failed else float("inf")
         return self._table
 
@@ -63,22 +72,22 @@ class RegistryView:
             self._active = await self._registry.active_bundles()
         return self._active
 
-    def _secret(self, row: UpstreamRow) -> tuple[str | None, str]:
+    def _secret(self, row: UpstreamRow) -> _Opened:
         known = self._secrets.get((row.id, row.version))
-        if known is not None and not known[1]:
+        if known is not None and not known.fault:
             return known
         if row.secret is None:
-            return None, ""
+            return _Opened(None, "")
         try:
             place = Place(row.organization, row.provider, row.id, row.version)
-            return self._vault.open(row.secret, place), ""
+            return _Opened(self._vault.open(row.secret, place), "")
         except GatewayError as error:
-            if known is None or known[1] != error.message:
+            if known is None or known.fault != error.message:
                 logger.error("upstream %s: %s", row.name, error.message)
-            return None, error.message
+            return _Opened(None, error.message)
 
     def _destination(self, row: UpstreamRow) -> Destination:
-        secret, fault = self._secrets[row.id, row.version]
+        opened = self._secrets[row.id, row.version]
         provider = _provider(row)
         assert provider is not None
         return Destination(
@@ -88,8 +97,8 @@ class RegistryView:
             provider=provider,
             base_url=row.base_url,
             default=row.default,
-            secret=secret,
-            fault=fault,
+            secret=opened.secret,
+            fault=opened.fault,
             headers=orjson.loads(row.headers),
             preset=row.provider,
         )

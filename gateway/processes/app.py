@@ -191,28 +191,33 @@ async def _control(
     settings: Settings, boot: str, stop: asyncio.Event, background: Background, ready: Ready, descriptor: int
 ) -> None:
     """The control process, from its start to its end."""
+    from gateway.control.server import ControlApi
     from gateway.http.health import Health
     from gateway.processes.duties import Duties
     from gateway.processes.metrics import MetricsPage
+    from gateway.processes.version import version
 
     opened = socket.socket(fileno=descriptor)
     opened.listen(listener.BACKLOG)
     duties = await asyncio.to_thread(Duties, settings, boot)
-    try:
+    async with AsyncExitStack() as stack:  # closed in reverse order, the duties last
+        stack.push_async_callback(asyncio.to_thread, duties.close)
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
-        pages = MetricsPage(_not_here(url(settings.host, settings.port)), duties.metrics.page)
+        # Opened after the duties, which have migrated the registry.
+        others = _not_here(url(settings.host, settings.port))
+        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version())
+        stack.push_async_callback(asyncio.to_thread, api.close)
+        pages = MetricsPage(api, duties.metrics.page)
         health = Health(pages, duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
         await asyncio.wait({serving, working})
-    finally:
-        await asyncio.to_thread(duties.close)
 
 
 def _not_here(data_plane: str) -> ASGIApp:
-    """The application of the control listener, which has no API yet: 404 for everything but health and metrics.
+    """The application of the control listener for everything but health, metrics and the API: 404.
 
     It is for agents whose base URL has the wrong port.
     """

@@ -11,20 +11,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError
-from gateway.identifiers import new_id
 from gateway.settings import DataDirectory
-from gateway.storage.file_lock import LOCK_SECONDS
 
 if TYPE_CHECKING:
     from gateway.registry.database import Registry
-
-RESTRICTION_SECONDS: Final = 1.0
-"""How long a revocation, which is in force already, waits for the log's lock."""
-
-_OWED_HINT: Final = "a running gateway records it when it can write the log, or the next command or start that can"
 
 
 def actor() -> str:
@@ -46,19 +38,11 @@ def reading(data: Path) -> Iterator[Registry]:
 
 @contextmanager
 def changing(data: Path) -> Iterator[Registry]:
-    """The registry, for one change, whose entry is in the audit log when the block ends.
+    """The registry, for one change, whose entry is in the audit log when the block ends (`publication.changing`)."""
+    from gateway.registry import publication
 
-    Nothing is granted that cannot be recorded: if the log cannot be written, the change is refused beforehand. If
-    recording fails after the change, the change stays in force and its entry in the outbox, and the error says so.
-    """
-    with reading(data) as registry:
-        _check_log(DataDirectory(data))
-        publish(registry, DataDirectory(data))
+    with reading(data) as registry, publication.changing(registry, DataDirectory(data)):
         yield registry
-        try:
-            publish(registry, DataDirectory(data))
-        except GatewayError as error:
-            raise GatewayError(error.code, _owed(error), subject=error.subject, hint=_OWED_HINT) from error
 
 
 @contextmanager
@@ -68,37 +52,14 @@ def restricting(data: Path, warn: Callable[[str, str], None]) -> Iterator[Regist
     If its entry cannot be recorded within a second, `warn` is given what is wrong and what will happen: the entry
     stays in the outbox.
     """
-    with reading(data) as registry:
+    from gateway.registry import publication
+
+    with reading(data) as registry, publication.restricting(registry, DataDirectory(data), warn):
         yield registry
-        try:
-            publish(registry, DataDirectory(data), lock_seconds=RESTRICTION_SECONDS)
-        except GatewayError as error:
-            warn(_owed(error), _OWED_HINT)
 
 
-def _owed(error: GatewayError) -> str:
-    return f"the change is in force, but not in the audit log yet: {error.message}"
+def publish(registry: Registry, data: DataDirectory) -> None:
+    """Move the entries that wait in the outbox into the audit log."""
+    from gateway.registry import publication
 
-
-def _check_log(data: DataDirectory) -> None:
-    """Raise unless an entry could be recorded now. Draining the outbox does not tell: it may be empty."""
-    from gateway.audit import storage
-
-    with storage.exclusive(data):
-        pass
-
-
-def publish(registry: Registry, data: DataDirectory, *, lock_seconds: float = LOCK_SECONDS) -> None:
-    """Move the entries that wait in the outbox into the audit log.
-
-    `lock_seconds` is how long to wait for the log's lock.
-    """
-    from gateway.audit.writer import AuditWriter
-    from gateway.registry import outbox, queries
-
-    deployment = queries.deployment(registry)
-    writer = AuditWriter(data, boot=new_id("boot"), deployment=deployment, lock_seconds=lock_seconds)
-    try:
-        outbox.drain(registry, writer)
-    finally:
-        writer.close()
+    publication.publish(registry, data)

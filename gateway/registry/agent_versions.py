@@ -6,8 +6,10 @@ Everything here works inside the transaction of a change (`changes.py`, `agent_u
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
@@ -26,8 +28,12 @@ def check_free(session: Session, tenant: Organization, name: str) -> None:
     """Raise unless an agent may be called this."""
     mine = select(Agent).where(Agent.organization_id == tenant.id, Agent.name == name)
     if session.exec(mine.where(col(Agent.status).not_in(agent_states.ENDED))).first() is not None:
-        hint = "choose another name, or revoke or retire that agent first"
-        raise GatewayError("agent_exists", f"agent `{name}` exists already", subject=name, hint=hint)
+        raise taken(name)
+
+
+def taken(name: str) -> GatewayError:
+    hint = "choose another name, or revoke or retire that agent first"
+    return GatewayError("agent_exists", f"agent `{name}` exists already", subject=name, hint=hint)
 
 
 def check_description(text: str) -> str:
@@ -72,31 +78,41 @@ def add_version(session: Session, tenant: Organization, row: Agent, actor: str, 
 
 def remember(session: Session, tenant: Organization, row: Agent, actor: str, what: str, reason: str) -> None:
     """Add the version that `row` now is to the history, with its entry."""
-    session.flush()  # the agent's row first: the history refers to it
-    session.add(
-        AgentVersion(
-            agent_id=row.id,
-            version=row.version,
-            organization_id=row.organization_id,
-            name=row.name,
-            owner=row.owner,
-            team=row.team,
-            environment=row.environment,
-            capabilities=row.capabilities,
-            labels=row.labels,
-            status=row.status,
-            content=row.content,
-            description=row.description,
-            purpose=row.purpose,
-            model_family=row.model_family,
-            parent=row.parent,
-            expires_ns=row.expires_ns,
-            review_days=row.review_days,
-            reviewed_ns=row.reviewed_ns,
-            actor=actor,
-            reason=reason,
-            since_ns=row.updated_ns,
-        )
-    )
-    fields = entries.agent(row)
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+    remember_all(session, tenant, [row], actor, what, reason)
+
+
+def remember_all(
+    session: Session, tenant: Organization, rows: Sequence[Agent], actor: str, what: str, reason: str
+) -> None:
+    """The same for many agents, whose rows may be new."""
+    session.flush()  # the agents' rows first: the history refers to them
+    # Plain rows: an object for each would take most of the time where they are many.
+    session.execute(insert(AgentVersion), [_version(row, actor, reason) for row in rows])
+    fields = [entries.agent(row) for row in rows]
+    outbox.add_changes(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+
+
+def _version(row: Agent, actor: str, reason: str) -> dict[str, Any]:
+    return {
+        "agent_id": row.id,
+        "version": row.version,
+        "organization_id": row.organization_id,
+        "name": row.name,
+        "owner": row.owner,
+        "team": row.team,
+        "environment": row.environment,
+        "capabilities": row.capabilities,
+        "labels": row.labels,
+        "status": row.status,
+        "content": row.content,
+        "description": row.description,
+        "purpose": row.purpose,
+        "model_family": row.model_family,
+        "parent": row.parent,
+        "expires_ns": row.expires_ns,
+        "review_days": row.review_days,
+        "reviewed_ns": row.reviewed_ns,
+        "actor": actor,
+        "reason": reason,
+        "since_ns": row.updated_ns,
+    }

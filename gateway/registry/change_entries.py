@@ -7,11 +7,14 @@ them is a secret or derived from one.
 from __future__ import annotations
 
 from gateway.audit.intents import Fields
+from gateway.identity.credentials import label
 from gateway.registry.models import (
     Agent,
     ApiKey,
     Binding,
     EmergencyStop,
+    Operator,
+    OperatorToken,
     Organization,
     Team,
     Upstream,
@@ -77,6 +80,27 @@ def key(holder: Agent, row: ApiKey) -> Fields:
         "credential_method": row.method,
         "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
         **({"scope_json": document(row.scope)} if row.scope else {}),
+    }
+
+
+def operator(row: Operator) -> Fields:
+    return {
+        "operator": row.id,
+        "operator_name": row.name,
+        "operator_version": row.version,
+        "role": row.role,
+        "status": row.status,
+    }
+
+
+def operator_token(holder: Operator, row: OperatorToken) -> Fields:
+    return {
+        "operator": holder.id,
+        "operator_name": holder.name,
+        "token": row.id,
+        "credential": label("operator", row.credential_id),
+        "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
+        **({"scopes_json": document(row.scopes)} if row.scopes else {}),
     }
 
 

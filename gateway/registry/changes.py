@@ -22,7 +22,7 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import agent_states, agent_versions, names, outbox, teams
+from gateway.registry import agent_states, names, outbox, registration, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
@@ -120,40 +120,24 @@ def register_agent(
 
     A team that has no row yet gets one. `parent` is the name or id of another agent.
     """
-    names.check_name("agent", name)
-    if team:
-        names.check_name("team", team)
-    if environment:
-        names.check_name("environment", environment)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
-        now = time.time_ns()
-        row = Agent(
-            id=new_id("agt"),
-            organization_id=tenant.id,
-            name=name,
-            version=1,
-            owner=names.check_text("owner", owner),
-            team=team,
-            environment=environment,
-            capabilities=names.check_capabilities(capabilities),
-            labels=names.check_labels(labels or {}),
-            status="active",
-            description=agent_versions.check_description(description),
-            purpose=names.check_text("purpose", purpose),
-            model_family=names.check_text("model family", model_family),
-            parent=None if parent is None else agent_versions.parent_of(session, tenant, parent),
-            expires_ns=agent_versions.check_expiry(expires_ns, now),
-            review_days=agent_versions.check_review_days(review_days),
-            created_ns=now,
-            updated_ns=now,
-        )
-        agent_versions.check_free(session, tenant, name)
-        teams.check_alive(session, tenant, team)
-        teams.ensure(session, tenant, team, actor)
-        session.add(row)
-        agent_versions.remember(session, tenant, row, actor, "agent.registered", reason)
-        return agent_record(tenant, row)
+    members = {
+        "name": name,
+        "owner": owner,
+        "team": team,
+        "environment": environment,
+        "capabilities": capabilities,
+        "labels": labels,
+        "description": description,
+        "purpose": purpose,
+        "model_family": model_family,
+        "parent": parent,
+        "expires_ns": expires_ns,
+        "review_days": review_days,
+    }
+    (agent,) = registration.register_agents(
+        registry, actor=actor, organization=organization, agents=[members], reason=reason
+    )
+    return agent
 
 
 def revoke_agent(

@@ -18,9 +18,14 @@ _PROVIDER: Final = "content"
 
 def new(vault: Vault, organization: str, agent: str) -> bytes:
     """A new key for an agent, sealed."""
-    return vault.seal(base64.b64encode(os.urandom(KEY_BYTES)).decode(), Place(organization, _PROVIDER, agent, 1))
+    return vault.seal(base64.b64encode(os.urandom(KEY_BYTES)).decode(), place(organization, agent))
 
 
 def opened(vault: Vault, sealed: bytes, organization: str, agent: str) -> bytes:
     """The key of an agent. Raises `GatewayError` if it cannot be opened."""
-    return base64.b64decode(vault.open(sealed, Place(organization, _PROVIDER, agent, 1)))
+    return base64.b64decode(vault.open(sealed, place(organization, agent)))
+
+
+def place(organization: str, agent: str) -> Place:
+    """What an agent's key is sealed for."""
+    return Place(organization, _PROVIDER, agent, 1)

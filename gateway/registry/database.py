@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Registry:
         self.path = path
         self._engine = _engine(path)
         self._writing = self._engine.execution_options(write=True)
+        # The session of a transaction that changes made by this thread take part in.
+        self._shared: ContextVar[Session | None] = ContextVar("shared", default=None)
 
     @classmethod
     def create(cls, data: DataDirectory, deployment: str) -> Registry:
@@ -83,9 +86,25 @@ class Registry:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that holds the write lock from its first query on: everything in it is committed, or nothing is."""
+        """A session that holds the write lock from its first query on: everything in it is committed, or nothing is.
+
+        Inside `together` it is the session of that block, and committed with it.
+        """
+        if (shared := self._shared.get()) is not None:
+            yield shared
+            return
         with _explained("written"), Session(self._writing) as session, session.begin():
             yield session
+
+    @contextmanager
+    def together(self) -> Iterator[Session]:
+        """All changes that the caller makes inside are one transaction: an exception undoes them all."""
+        with self.write() as session:
+            token = self._shared.set(session)
+            try:
+                yield session
+            finally:
+                self._shared.reset(token)
 
     def revision(self) -> str | None:
         """The migration that this database is at; None if it is no registry."""

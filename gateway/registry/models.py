@@ -1,6 +1,6 @@
 """The registry's tables (docs/architecture.md, section 9).
 
-The command line and the control process use them; data workers do not. There are four sorts:
+The command line and the control process use them; data workers do not. There are six sorts:
 
 - what has authority (`organization`, `team`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`,
   `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
@@ -8,6 +8,9 @@ The command line and the control process use them; data workers do not. There ar
 - what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
 - `webhook`: who is told of what happens, which gives nobody any authority;
+- `operator`, `operator_version`, `operator_token`: who may use the control API, which reads them for each request; data
+  workers know nothing of them, so they bump nothing;
+- `repeatable_request`: what the control API must not carry out twice;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
 Tables that change without changing authority (last used, nonces) do not belong here but into `runtime.db`. Rows of an
@@ -23,11 +26,13 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyCons
 from sqlmodel import Field, SQLModel
 
 from gateway.identity.credentials import label
+from gateway.identity.operator_roles import ROLES
 from gateway.identity.principals import Method
 from gateway.registry.agent_states import ENDED, STATES
 
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
+OPERATOR_STATES = ("active", "revoked")
 
 _NOT_ENDED = f"status NOT IN {ENDED}"
 
@@ -230,6 +235,77 @@ class ApiKey(SQLModel, table=True):
     def shown_id(self) -> str:
         """What names it in lists and logs: the beginning of a key's text, or the thumbprint of a public key."""
         return label("agent", self.credential_id) if self.public_key is None else self.credential_id
+
+
+class Operator(SQLModel, table=True):
+    """Who may use the control API: in one organization, or in all of them (`organization_id` is None).
+
+    One that is revoked stays, and its name becomes free.
+    """
+
+    __table_args__ = (
+        _one_of("role", ROLES),
+        _one_of("status", OPERATOR_STATES),
+        _live("operator_live_everywhere", "name", where="status = 'active' AND organization_id IS NULL"),
+        _live("operator_live_name", "organization_id", "name", where="status = 'active'"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    name: str
+    role: str
+    status: str
+    version: int
+    created_ns: int = Field(sa_type=BigInteger)
+    updated_ns: int = Field(sa_type=BigInteger)
+
+
+class OperatorVersion(SQLModel, table=True):
+    """What an operator was from `since_ns` until its next version. Written once, never changed."""
+
+    __tablename__ = "operator_version"
+    operator_id: str = Field(primary_key=True, foreign_key="operator.id")
+    version: int = Field(primary_key=True)
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    name: str
+    role: str
+    status: str
+    actor: str
+    reason: str
+    since_ns: int = Field(sa_type=BigInteger)
+
+
+class OperatorToken(SQLModel, table=True):
+    """A token of an operator, stored as an agent's key is. `scopes` None: all that its role may do."""
+
+    __tablename__ = "operator_token"
+    __table_args__ = (Index("operator_token_operator", "operator_id"),)
+    id: str = Field(primary_key=True)
+    operator_id: str = Field(foreign_key="operator.id")
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    credential_id: str = Field(unique=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    pepper: int
+    scopes: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    created_ns: int = Field(sa_type=BigInteger)
+    expires_ns: int | None = Field(default=None, sa_type=BigInteger)
+    revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    actor: str
+
+
+class RepeatableRequest(SQLModel, table=True):
+    """A request to the control API that was carried out under an idempotency key, and what was answered.
+
+    It is here, not in `runtime.db`, because it is recorded in the transaction of its change. Kept for a day.
+    """
+
+    __tablename__ = "repeatable_request"
+    __table_args__ = (Index("repeatable_request_created", "created_ns"),)
+    operator_id: str = Field(primary_key=True, foreign_key="operator.id")
+    key: str = Field(primary_key=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    status: int | None = None
+    answer: bytes | None = Field(default=None, sa_type=LargeBinary)
+    created_ns: int = Field(sa_type=BigInteger)
 
 
 class Binding(SQLModel, table=True):

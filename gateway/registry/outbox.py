@@ -9,10 +9,11 @@ time, leave one entry in the log. A change is in force even while its entry is s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import orjson
+from sqlalchemy import insert
 from sqlmodel import Session, col, delete, select
 
 from gateway.audit.draft import draft
@@ -30,21 +31,31 @@ _BATCH = 256
 class Log(Protocol):
     """What draining needs of the audit log; `gateway.audit.writer.AuditWriter` is one."""
 
-    def write_sync(self, intent: Intent) -> object:
-        """Record durably, or raise; an event id that is recorded already with the same contents is fine."""
+    def write_all_sync(self, intents: Sequence[Intent]) -> Sequence[object]:
+        """Record durably in this order; an error in the place of an intent says that it was not recorded.
+
+        An event id that is recorded already with the same contents is fine.
+        """
 
 
 def add_change(session: Session, *, organization: str, actor: str, what: str, fields: Fields, reason: str = "") -> None:
     """Put a change's entry beside the change. Call last: it records the epoch that the transaction ends with."""
-    if reason:
-        fields = {**fields, "reason": names.check_text("reason", reason)}
-    _add(session, "change", new_id("chg"), organization, {"actor": actor, "what": what, "fields": dict(fields)})
+    add_changes(session, organization=organization, actor=actor, what=what, fields=[fields], reason=reason)
+
+
+def add_changes(
+    session: Session, *, organization: str, actor: str, what: str, fields: Sequence[Fields], reason: str = ""
+) -> None:
+    """Put the entries of many changes of one kind beside them."""
+    why = {"reason": names.check_text("reason", reason)} if reason else {}
+    entries = [(new_id("chg"), {"actor": actor, "what": what, "fields": {**each, **why}}) for each in fields]
+    _add(session, "change", organization, entries)
 
 
 def add_activation(session: Session, *, actor: str, activation: str, outcome: str, fields: Fields) -> None:
     """Put an activation's entry, or that of one which was refused (`activation` is empty then), beside the change."""
     entry = {"actor": actor, "activation": activation, "outcome": outcome, "fields": dict(fields)}
-    _add(session, "activation", activation or new_id("act"), SYSTEM, entry)
+    _add(session, "activation", SYSTEM, [(activation or new_id("act"), entry)])
 
 
 def document(value: list[Any] | dict[str, Any]) -> str:
@@ -59,16 +70,15 @@ def drain(registry: Registry, log: Log) -> int:
     """
     moved = 0
     while rows := _waiting(registry):
-        done: list[str] = []
-        try:
-            for row in rows:
-                log.write_sync(_INTENTS[row.kind](row))
-                done.append(row.event_id)
-        finally:
-            if done:
-                with registry.write() as session:
-                    session.exec(delete(Outbox).where(col(Outbox.event_id).in_(done)))
+        outcomes = list(zip(rows, log.write_all_sync([_waiting_intent(row) for row in rows]), strict=True))
+        done = [row.event_id for row, outcome in outcomes if not isinstance(outcome, AuditError)]
+        if done:
+            with registry.write() as session:
+                session.exec(delete(Outbox).where(col(Outbox.event_id).in_(done)))
         moved += len(done)
+        for _, outcome in outcomes:
+            if isinstance(outcome, AuditError):
+                raise outcome
     return moved
 
 
@@ -77,32 +87,29 @@ def _waiting(registry: Registry) -> list[Outbox]:
         return list(session.exec(select(Outbox).order_by(col(Outbox.position)).limit(_BATCH)))
 
 
-def _add(session: Session, kind: str, event_id: str, organization: str, entry: dict[str, Any]) -> None:
+def _add(session: Session, kind: str, organization: str, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Add entries, each with its event id."""
     session.flush()  # only now have the triggers bumped the epoch
     epoch = session.exec(select(Epoch.value)).one()
-    row = Outbox(
-        event_id=event_id,
-        organization=organization,
-        kind=kind,
-        entry=entry,
-        epoch=epoch,
-        created_ns=time.time_ns(),
-    )
-    try:
-        # An entry that the log cannot hold would block the outbox for ever. So the whole change is refused.
-        draft(_INTENTS[kind](row), new_id("boot"))
-    except AuditError as error:
-        message = f"the change cannot be recorded in the audit log: {error.message}"
-        raise GatewayError("not_recordable", message, subject=organization) from error
-    session.add(row)
+    boot, now_ns = new_id("boot"), time.time_ns()
+    for event_id, entry in entries:
+        try:
+            # An entry that the log cannot hold would block the outbox for ever. So the whole change is refused.
+            draft(_intent(kind, organization, event_id, epoch, entry), boot)
+        except AuditError as error:
+            message = f"the change cannot be recorded in the audit log: {error.message}"
+            raise GatewayError("not_recordable", message, subject=organization) from error
+    common = {"organization": organization, "kind": kind, "epoch": epoch, "created_ns": now_ns}
+    # Plain rows: an object for each would take most of the time of a change of many things.
+    session.execute(insert(Outbox), [{"event_id": event_id, "entry": entry, **common} for event_id, entry in entries])
 
 
-def _change(row: Outbox) -> Intent:
-    return Changed(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
+def _waiting_intent(row: Outbox) -> Intent:
+    return _intent(row.kind, row.organization, row.event_id, row.epoch, row.entry)
 
 
-def _activation(row: Outbox) -> Intent:
-    return Activated(organization=row.organization, event_id=row.event_id, epoch=row.epoch, **row.entry)
+def _intent(kind: str, organization: str, event_id: str, epoch: int, entry: dict[str, Any]) -> Intent:
+    return _INTENTS[kind](organization=organization, event_id=event_id, epoch=epoch, **entry)
 
 
-_INTENTS: dict[str, Callable[[Outbox], Intent]] = {"change": _change, "activation": _activation}
+_INTENTS: dict[str, Callable[..., Intent]] = {"change": Changed, "activation": Activated}

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, or_
+from sqlalchemy import func, or_, true
 from sqlmodel import col, select
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers, Rehash
 from gateway.registry import outbox
 from gateway.registry.database import Registry
-from gateway.registry.models import ApiKey, Organization
+from gateway.registry.models import ApiKey, OperatorToken, Organization
 from gateway.storage import secret_files
 
 
@@ -33,16 +33,17 @@ class PepperUse:
 
 
 def uses(registry: Registry, keys: Path) -> list[PepperUse]:
-    """Every pepper that has a file or that a living key needs, oldest first."""
+    """Every pepper that has a file or that a living key, or an operator's token, needs; oldest first."""
     found = _files(keys)
     now = time.time_ns()
-    living = select(ApiKey.pepper, func.count()).where(
-        col(ApiKey.public_key).is_(None),
-        col(ApiKey.revoked_ns).is_(None),
-        or_(col(ApiKey.expires_ns).is_(None), col(ApiKey.expires_ns) > now),
-    )
+    counted: dict[int, int] = {}
     with registry.read() as session:
-        counted = {version: int(count) for version, count in session.exec(living.group_by(col(ApiKey.pepper)))}
+        for kind, hashed in ((ApiKey, col(ApiKey.public_key).is_(None)), (OperatorToken, true())):
+            living = select(kind.pepper, func.count()).where(
+                hashed, col(kind.revoked_ns).is_(None), or_(col(kind.expires_ns).is_(None), col(kind.expires_ns) > now)
+            )
+            for version, count in session.exec(living.group_by(col(kind.pepper))):
+                counted[version] = counted.get(version, 0) + int(count)
     newest = max(found, default=0)
     return [
         PepperUse(version, version == newest, version in found, counted.get(version, 0))

@@ -212,7 +212,7 @@ def current_activation(session: Session) -> ActivationRecord | None:
     found = session.exec(
         select(Activation).join(ActivationCurrent, col(ActivationCurrent.activation_id) == Activation.id)
     ).one_or_none()
-    return None if found is None else _activation(session, found)
+    return None if found is None else activation_record(session, found)
 
 
 def current_epoch(session: Session) -> int:
@@ -241,18 +241,11 @@ def agents(registry: Registry, organization: str) -> list[AgentRecord]:
         return [agent_record(owner, each) for each in session.exec(mine)]
 
 
-def agent(registry: Registry, organization: str, reference: str, at_ns: int | None = None) -> AgentRecord:
-    """An agent as it is, or as it was at a time: the newest version that had begun by then."""
+def agent(registry: Registry, organization: str, reference: str) -> AgentRecord:
+    """An agent as it is now. As it was at a time: `as_of.py`."""
     with registry.read() as session:
         owner = find_organization(session, organization)
-        found = find_agent(session, owner, reference)
-        if at_ns is None:
-            return agent_record(owner, found)
-        versions = select(AgentVersion).where(AgentVersion.agent_id == found.id, AgentVersion.since_ns <= at_ns)
-        version = session.exec(versions.order_by(col(AgentVersion.version).desc())).first()
-        if version is None:
-            raise GatewayError("not_yet", f"agent `{reference}` did not exist at that time", subject=found.id)
-        return _version_record(owner, version)
+        return agent_record(owner, find_agent(session, owner, reference))
 
 
 def agent_versions(registry: Registry, organization: str, reference: str) -> list[AgentVersionRecord]:
@@ -261,54 +254,35 @@ def agent_versions(registry: Registry, organization: str, reference: str) -> lis
         owner = find_organization(session, organization)
         found = find_agent(session, owner, reference)
         versions = select(AgentVersion).where(AgentVersion.agent_id == found.id).order_by(col(AgentVersion.version))
-        return [_version_record(owner, each) for each in session.exec(versions)]
+        return [version_record(owner, each) for each in session.exec(versions)]
 
 
-def keys(
-    registry: Registry, organization: str, agent_reference: str | None = None, at_ns: int | None = None
-) -> list[KeyRecord]:
-    """The keys of an organization or of one agent, oldest first; `at_ns` leaves out what was created later."""
+def keys(registry: Registry, organization: str, agent_reference: str | None = None) -> list[KeyRecord]:
+    """The keys of an organization or of one agent, oldest first."""
     with registry.read() as session:
         owner = find_organization(session, organization)
         mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == owner.id)
         if agent_reference is not None:
             mine = mine.where(ApiKey.agent_id == find_agent(session, owner, agent_reference).id)
-        if at_ns is not None:
-            mine = mine.where(ApiKey.created_ns <= at_ns)
         return [key_record(owner, holder, key) for key, holder in session.exec(mine.order_by(ApiKey.id))]
 
 
-def bindings(
-    registry: Registry, organization: str, agent_reference: str | None = None, at_ns: int | None = None
-) -> list[BindingRecord]:
-    """The bindings in force, oldest first: all of an organization, or those that apply to one agent; now or then.
+def bindings(registry: Registry, organization: str, agent_reference: str | None = None) -> list[BindingRecord]:
+    """The bindings in force, oldest first: all of an organization, or those that apply to one agent.
 
-    Now, those of agents that have ended are left out, and each names the agents that it applies to.
+    Those of agents that have ended are left out, and each names the agents that it applies to.
     """
     with registry.read() as session:
         owner = find_organization(session, organization)
-        named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
-        mine = named.where(Binding.organization_id == owner.id)
-        if at_ns is None:
-            mine = mine.where(col(Binding.removed_ns).is_(None))
-            mine = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)))
-        else:
-            not_removed = or_(col(Binding.removed_ns).is_(None), col(Binding.removed_ns) > at_ns)
-            mine = mine.where(Binding.created_ns <= at_ns, not_removed)
-        if agent_reference is not None:
-            found = find_agent(session, owner, agent_reference)
-            if at_ns is None and found.status in ENDED:
-                return []
-            # No team is named like an id, so a subject cannot be taken for one of another kind.
-            subjects = [found.id, owner.id] + ([found.team] if found.team else [])
-            mine = mine.where(col(Binding.subject).in_(subjects))
-        rows = session.exec(mine.order_by(Binding.id)).all()
-        records = [binding_record(owner, row, name) for row, name in rows]
-        return _with_members(session, owner, records) if at_ns is None else records
+        records = bindings_in_force(session, owner)
+        if agent_reference is None:
+            return records
+        found = find_agent(session, owner, agent_reference)
+        return [] if found.status in ENDED else [each for each in records if found.name in each.agents]
 
 
 def bindings_in_force(session: Session, owner: Organization) -> list[BindingRecord]:
-    """All bindings of an organization as `bindings` tells them, inside a caller's session."""
+    """All bindings of an organization as `bindings` lists them, inside a caller's session."""
     named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
     mine = named.where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
     living = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)))
@@ -341,7 +315,7 @@ def agent_record(organization: Organization, row: Agent) -> AgentRecord:
     return AgentRecord(id=row.id, since_ns=row.updated_ns, **_members(organization, row))
 
 
-def _version_record(organization: Organization, row: AgentVersion) -> AgentVersionRecord:
+def version_record(organization: Organization, row: AgentVersion) -> AgentVersionRecord:
     return AgentVersionRecord(
         id=row.agent_id,
         since_ns=row.since_ns,
@@ -458,7 +432,7 @@ def route_record(session: Session, organization: Organization, row: UpstreamRout
     )
 
 
-def _activation(session: Session, row: Activation) -> ActivationRecord:
+def activation_record(session: Session, row: Activation) -> ActivationRecord:
     members = session.exec(
         select(Bundle)
         .join(
@@ -468,17 +442,18 @@ def _activation(session: Session, row: Activation) -> ActivationRecord:
         .where(ActivationBundle.activation_id == row.id)
         .order_by(Bundle.name)
     )
-    bundles = {
-        each.name: BundleRecord(
-            name=each.name,
-            commit=each.revision,
-            digest=each.digest,
-            author=each.author,
-            entrypoint=each.entrypoint,
-        )
-        for each in members
-    }
+    bundles = {each.name: bundle_record(each) for each in members}
     return ActivationRecord(id=row.id, commit=row.revision, actor=row.actor, created_ns=row.created_ns, bundles=bundles)
+
+
+def bundle_record(row: Bundle) -> BundleRecord:
+    return BundleRecord(
+        name=row.name,
+        commit=row.revision,
+        digest=row.digest,
+        author=row.author,
+        entrypoint=row.entrypoint,
+    )
 
 
 def _suggestion(reference: str, names: Iterable[str], noun: str) -> str:

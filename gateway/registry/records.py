@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gateway.identity.operator_roles import Role
 from gateway.registry.agent_states import ENDED
 
 SubjectKind = Literal["agent", "team", "organization"]
@@ -142,6 +143,61 @@ class NewKey:
     """A key that was just created. `text` is shown once and stored nowhere."""
 
     record: KeyRecord
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRecord:
+    """Who may use the control API; `organization` is None for an operator of the whole gateway."""
+
+    id: str
+    organization: str | None
+    name: str
+    role: Role
+    status: str
+    version: int
+    created_ns: int
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorVersionRecord:
+    """What an operator was from `since_ns` on, with who made it so and why; `reason` is empty if nobody said."""
+
+    version: int
+    role: Role
+    status: str
+    actor: str
+    reason: str
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorTokenRecord:
+    """A token without its secret. `token_id` is the public part of its text, `scopes` None for all its operator may."""
+
+    id: str
+    token_id: str
+    organization: str | None
+    operator: str
+    operator_id: str
+    created_ns: int
+    expires_ns: int | None
+    revoked_ns: int | None
+    scopes: list[str] | None
+    actor: str
+
+    def status(self, now_ns: int) -> str:
+        if self.revoked_ns is not None and self.revoked_ns <= now_ns:
+            return "revoked"
+        return "expired" if self.expires_ns is not None and self.expires_ns <= now_ns else "active"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """A token that was just created. `text` is shown once and stored nowhere."""
+
+    record: OperatorTokenRecord
     text: str = field(repr=False)
 
 

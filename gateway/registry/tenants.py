@@ -11,11 +11,13 @@ from gateway.registry.models import Organization, Team
 from gateway.registry.records import OrganizationRecord
 
 
-def organization_records(registry: Registry) -> list[OrganizationRecord]:
-    """Every organization with the number of its agents that have not ended, by name."""
+def organization_records(registry: Registry, name: str | None = None) -> list[OrganizationRecord]:
+    """Every organization, or the one of a name, with the number of its agents that have not ended; by name."""
     with registry.read() as session:
-        rows = session.exec(select(Organization).order_by(Organization.name)).all()
-        return [organization_record(session, each) for each in rows]
+        wanted = select(Organization).order_by(Organization.name)
+        if name is not None:
+            wanted = wanted.where(Organization.name == name)
+        return [organization_record(session, each) for each in session.exec(wanted).all()]
 
 
 def organization(registry: Registry, name: str) -> OrganizationRecord:

@@ -145,7 +145,7 @@ def remove_limit(
         row = _found(session, tenant, kind, stored, subject, name, part)
         row.removed_ns = time.time_ns()
         _record(session, tenant, actor, "limit.removed", row, None, reason)
-        return _limit_record(tenant, row, agent_name)
+        return limit_record(tenant, row, agent_name)
 
 
 def limits(registry: Registry, organization: str) -> list[LimitRecord]:
@@ -162,7 +162,7 @@ def limits(registry: Registry, organization: str) -> list[LimitRecord]:
             )
             .order_by(col(UsageLimit.id))
         ).all()
-        return [_limit_record(tenant, row, agent_name) for row, agent_name in rows]
+        return [limit_record(tenant, row, agent_name) for row, agent_name in rows]
 
 
 def check_name(name: str) -> None:
@@ -247,7 +247,7 @@ def _replace(
         session.flush()  # the old row must be out of the unique index before the new one enters
     session.add(row)
     _record(session, tenant, actor, what, row, before, reason)
-    return _limit_record(tenant, row, agent_name)
+    return limit_record(tenant, row, agent_name)
 
 
 def _record(
@@ -264,7 +264,7 @@ def _record(
     outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
 
 
-def _limit_record(tenant: Organization, row: UsageLimit, agent_name: str | None) -> LimitRecord:
+def limit_record(tenant: Organization, row: UsageLimit, agent_name: str | None) -> LimitRecord:
     kind = cast(SubjectKind, row.subject_kind)
     named = {"agent": agent_name or row.subject, "organization": tenant.name}.get(kind, row.subject)
     return LimitRecord(

@@ -6,6 +6,8 @@ does not decrypt there. A sealed secret is
 
     format (1) | id of the wrapping key (8) | nonce (12) | wrapped data key (48) | nonce (12) | ciphertext and tag
 
+While the key is being replaced (`vault_rotation.py`), the ones before it are in `keys/kek.ID`.
+
 All secrets pass through this file. No error message and no `repr` contains one.
 """
 
@@ -13,8 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +26,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.errors import GatewayError
 from gateway.storage import secret_files
 
+FILE: Final = "kek"
+
+_RETIRED = re.compile(r"kek\.[0-9a-f]{16}")
 _FORMAT = b"\x01"
 _ID = 8
 _NONCE = 12
@@ -49,31 +56,54 @@ class Place(NamedTuple):
 class Vault:
     """Seals and opens secrets under one key-encryption key.
 
-    The key may be replaced while processes run, so a secret that was sealed under another one makes this read the file
-    again. Secrets of the keys before it can still be opened.
+    The key may be replaced while processes run, so a secret that was sealed under another one makes this read the files
+    again, as does sealing. Secrets of the keys before it can still be opened.
+
+    # INVARIANT: what is stored is sealed inside the transaction that stores it. A rotation looks for what is sealed
+    under the old key in a transaction of its own after the new one is in place, so nothing can slip through.
     """
 
-    def __init__(self, key: bytes, path: Path | None = None) -> None:
-        self._path = path
+    def __init__(self, key: bytes, directory: Path | None = None) -> None:
+        self._directory = directory
         self._keys: dict[bytes, AESGCM] = {}
         self._take(key)
+
+    def __repr__(self) -> str:
+        return f"Vault({self.id})"
 
     def _take(self, key: bytes) -> None:
         self._key = AESGCM(key)
         # Stored with each sealed secret, to tell a wrong `kek` file from a damaged row.
-        self._id = hashlib.sha256(b"gateway key-encryption key\x00" + key).digest()[:_ID]
+        self._id = identity(key)
         self._keys[self._id] = self._key
+
+    def _look(self) -> None:
+        """Read the files again."""
+        if self._directory is not None:
+            for path in retired(self._directory):
+                with suppress(GatewayError):  # it was deleted meanwhile, or is of no use
+                    self._take(secret_files.read(path))
+            self._take(secret_files.read(self._directory / FILE))
+
+    @property
+    def id(self) -> str:
+        """The id of the key that seals now."""
+        return self._id.hex()
 
     @classmethod
     def create(cls, keys: Path) -> Vault:
         """Make the key of a new gateway in its directory of keys."""
-        return cls(secret_files.create(keys / "kek"), keys / "kek")
+        return cls(secret_files.create(keys / FILE), keys)
 
     @classmethod
     def load(cls, keys: Path) -> Vault:
-        return cls(secret_files.read(keys / "kek"), keys / "kek")
+        vault = cls(secret_files.read(keys / FILE), keys)
+        vault._look()
+        return vault
 
     def seal(self, secret: str, place: Place) -> bytes:
+        """Seal a secret for its place. Call it inside the transaction that stores it."""
+        self._look()
         bound = place.associated_data
         data_key = AESGCM.generate_key(256)
         wrap_nonce, nonce = os.urandom(_NONCE), os.urandom(_NONCE)
@@ -84,21 +114,54 @@ class Vault:
 
     def open(self, sealed: bytes, place: Place) -> str:
         """The secret that was sealed for this place; raises `GatewayError` for anything else."""
+        data_key, nonce, ciphertext = self._unwrap(sealed, place)
+        try:
+            return AESGCM(data_key).decrypt(nonce, ciphertext, place.associated_data).decode()
+        except InvalidTag:
+            raise _unreadable(place, "it is damaged or belongs to another row") from None
+
+    def rewrap(self, sealed: bytes, place: Place) -> bytes | None:
+        """The same secret with its data key under the key that seals now; None if it is already.
+
+        The secret is not opened. Raises `GatewayError` as `open` does.
+        """
+        if sealed_under(sealed) == self.id:
+            return None
+        data_key, nonce, ciphertext = self._unwrap(sealed, place)
+        wrap_nonce = os.urandom(_NONCE)
+        wrapped = self._key.encrypt(wrap_nonce, data_key, place.associated_data)
+        return _FORMAT + self._id + wrap_nonce + wrapped + nonce + ciphertext
+
+    def _unwrap(self, sealed: bytes, place: Place) -> tuple[bytes, bytes, bytes]:
+        """The data key of a sealed secret, and the nonce and the ciphertext that belong to it."""
         if len(sealed) < _MINIMUM or not sealed.startswith(_FORMAT):
             raise _unreadable(place, "it is damaged")
-        identity = sealed[len(_FORMAT) : _HEAD]
-        if identity not in self._keys and self._path is not None:
-            self._take(secret_files.read(self._path))
-        if (key := self._keys.get(identity)) is None:
+        wrapping = sealed[len(_FORMAT) : _HEAD]
+        if wrapping not in self._keys:
+            self._look()
+        if (key := self._keys.get(wrapping)) is None:
             raise _unreadable(place, "it was sealed under another key", "restore the `keys/kek` that belongs to it")
         wrap_nonce, rest = sealed[_HEAD : _HEAD + _NONCE], sealed[_HEAD + _NONCE :]
         wrapped, nonce, ciphertext = rest[:_WRAPPED], rest[_WRAPPED : _WRAPPED + _NONCE], rest[_WRAPPED + _NONCE :]
-        bound = place.associated_data
         try:
-            data_key = key.decrypt(wrap_nonce, wrapped, bound)
-            return AESGCM(data_key).decrypt(nonce, ciphertext, bound).decode()
+            return key.decrypt(wrap_nonce, wrapped, place.associated_data), nonce, ciphertext
         except InvalidTag:
             raise _unreadable(place, "it is damaged or belongs to another row") from None
+
+
+def identity(key: bytes) -> bytes:
+    """The id of a key-encryption key, which tells nothing about it."""
+    return hashlib.sha256(b"gateway key-encryption key\x00" + key).digest()[:_ID]
+
+
+def sealed_under(sealed: bytes) -> str:
+    """The id of the key that a secret is sealed under; empty for what was never sealed."""
+    return sealed[len(_FORMAT) : _HEAD].hex() if len(sealed) >= _MINIMUM and sealed.startswith(_FORMAT) else ""
+
+
+def retired(keys: Path) -> list[Path]:
+    """The files of keys that are being replaced."""
+    return [path for path in sorted(keys.glob(f"{FILE}.*")) if _RETIRED.fullmatch(path.name)]
 
 
 def _unreadable(place: Place, why: str, hint: str = "add the upstream again with its secret") -> GatewayError:

@@ -43,7 +43,7 @@ class Followed:
 
     @property
     def place(self) -> Place:
-        return _place(self.organization, self.id)
+        return place(self.organization, self.id)
 
 
 def add_webhook(
@@ -76,7 +76,7 @@ def add_webhook(
             url=url,
             reach=reach,
             events=sorted(events),
-            secret=vault.seal(secret, _place(tenant.name, identifier)),
+            secret=vault.seal(secret, place(tenant.name, identifier)),
             since=since,
             created_ns=time.time_ns(),
         )
@@ -162,7 +162,7 @@ def _chosen(rows: Sequence[Webhook], wanted: str) -> Webhook:
     raise GatewayError("unknown_webhook", f"{what} has the id or URL `{wanted}`", subject=wanted, hint=hint)
 
 
-def _place(organization: str, identifier: str) -> Place:
+def place(organization: str, identifier: str) -> Place:
     return Place(organization, "webhook", identifier, _VERSION)
 
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from gateway.audit import storage
+from gateway.cli import output
 from gateway.errors import Denied
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
@@ -68,7 +69,8 @@ def test_every_list_and_creation_speaks_json(at: Run, home: Home) -> None:
     assert at("upstreams", "list", "--json").json == [upstream]
     shown = at("agents", "show", "bot", "--json").json
     assert [each["id"] for each in shown["keys"]] == [key["id"]]
-    assert shown["bindings"] == [binding]
+    assert [each["id"] for each in shown["bindings"]] == [binding["id"]]
+    assert shown["bindings"][0]["commit"] == "c" * 40
     assert shown["versions"] == [agent | {"actor": local.actor(), "reason": ""}]
     assert shown["keys"][0]["key_id"] == key["key_id"]
     assert "key" not in shown["keys"][0], "the secret is shown once"
@@ -90,7 +92,7 @@ def test_the_tables(at: Run, home: Home) -> None:
     assert key[20:] not in keys
     assert "team" in at("bindings", "list").out
     shown = at("agents", "show", "a").out
-    assert "grant support  by team" in shown
+    assert "grant support@cccccccccccc  by team support, since " in shown
     assert key[20:] not in shown
 
 
@@ -100,7 +102,7 @@ def test_what_an_agent_was(at: Run, home: Home) -> None:
     home.activate("support")
     at("bind", "bot", "support")
     time.sleep(0.01)
-    then = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9 // 10**6:03}Z"
+    then = output.timestamp(time.time_ns())
     time.sleep(0.01)
     at("unbind", "bot", "support")
     at("agents", "revoke", "bot")

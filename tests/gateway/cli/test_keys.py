@@ -157,3 +157,17 @@ def test_status_knows_keys_that_need_a_look(home: Home, at: Run, monkeypatch: py
     shown = at("status").out
     assert "of agent `busy` ends in 59 min and is still used" in shown
     assert "2 keys were not used for 90 days, of `old` and `busy`" in shown
+
+
+@pytest.mark.slow
+def test_the_vault_has_another_key(home: Home, at: Run) -> None:
+    assert at("upstreams", "add", "openai", "--key-env", "SOME_KEY", SOME_KEY="sk-one").code == 0
+    before = at("vault", "status", "--json").json
+    assert (before["sealed"]["upstreams"], before["left"], before["older"]) == ({before["key"]: 1}, 0, [])
+    done = at("vault", "rotate")
+    assert "wrapped anew: 1 upstreams, 0 content keys, 0 webhooks" in done.out
+    after = at("vault", "status", "--json").json
+    assert after["key"] != before["key"]
+    assert after["sealed"]["upstreams"] == {after["key"]: 1}
+    assert f"{after['key']}, in keys/kek" in at("vault", "status").out
+    assert "vault.rewrapped" in at("audit", "list", "--org", "system", "--json").out

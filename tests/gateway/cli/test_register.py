@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
+from gateway.cli import output
 from tests.gateway.conftest import Home, Run
 
 
@@ -40,3 +45,56 @@ def test_what_the_register_says_of_an_agent(at: Run, home: Home) -> None:
     assert at("agents", "retire", "bot").out == "agent bot is retired already\n"
     assert "agent `bot` is retired: a retired agent cannot come back" in at("agents", "resume", "bot").complains()
     assert [each["status"] for each in at("agents", "list", "--json").json] == ["active", "retired"]
+
+
+def test_an_agent_at_an_earlier_time(at: Run, home: Home) -> None:
+    """Two agents had one name after another, and the team, the bundle's revision and a limit changed meanwhile."""
+    home.activate("support", commit="a" * 40)
+    at("agents", "register", "bot", "--team", "red", "--owner", "dana", "--reason", "the first")
+    at("bind", "team:red", "support", "--reason", "all of red")
+    at("limits", "set", "bot", "tokens_per_day", "100")
+    time.sleep(0.002)
+    then = output.timestamp(time.time_ns())
+    time.sleep(0.002)
+    home.activate("support", commit="b" * 40)
+    at("agents", "update", "bot", "--team", "blue", "--owner", "", "--reason", "moved")
+    at("limits", "set", "bot", "tokens_per_day", "200")
+    at("agents", "update", "bot", "--name", "old-bot")
+    at("agents", "register", "bot")
+    before = at("agents", "show", "bot", "--at", then, "--json").json
+    assert (before["version"], before["team"], before["owner"], before["reason"]) == (1, "red", "dana", "the first")
+    assert [(each["commit"], each["reason"]) for each in before["bindings"]] == [("a" * 40, "all of red")]
+    assert [each["in_force"] for each in before["limits"]] == [100]
+    assert before["activation"]["commit"] == "a" * 40
+    assert at("agents", "show", "bot", "--json").json["id"] != before["id"]
+    shown = at("agents", "show", "bot", "--at", then).out
+    for text in ("(the first)", "grant support@aaaaaaaaaaaa  by team red, since", "tokens_per_day 100  by agent"):
+        assert text in shown
+    assert "it was called `bot` then" in at("agents", "show", "old-bot", "--at", then).complains()
+    assert "did not exist at that time" in at("agents", "show", "bot", "--at", "2h ago").complains()
+    assert [each["name"] for each in at("agents", "list", "--at", then, "--json").json] == ["bot"]
+    assert "is not a time" in at("agents", "show", "bot", "--at", "yesterday").complains()
+
+
+def test_the_history_of_an_agent(at: Run, home: Home) -> None:
+    at("agents", "register", "bot", "--owner", "dana", "--capability", "chat")
+    at("agents", "update", "bot", "--owner", "", "--add-capability", "tools", "--reason", "dana left")
+    at("agents", "suspend", "bot")
+    lines = [line.split("  ") for line in at("agents", "history", "bot").out.splitlines()]
+    told = [[cell.strip() for cell in line if cell.strip()][3:] for line in lines[1:]]
+    assert told == [
+        ["registered", "-"],
+        ["owner: dana → none; capabilities: chat → chat, tools", "dana left"],
+        ["status: active → suspended", "-"],
+    ]
+    assert [each["version"] for each in at("agents", "history", "bot", "--json").json] == [1, 2, 3]
+
+
+def test_an_expired_agent_is_denied_beforehand(at: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.agent(expires_ns=time.time_ns() + 10**9)
+    later = time.time_ns() + 2 * 10**9
+    monkeypatch.setattr(output, "now_ns", lambda: later)
+    call = home.data.path / "call.json"
+    call.write_text('{"action": "chat.completions"}')
+    done = at("decide", "--agent", "bot", "-i", str(call))
+    assert (done.code, "agent bot is expired" in done.out) == (1, True)

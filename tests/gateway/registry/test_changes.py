@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from gateway.errors import GatewayError
 from gateway.identifiers import is_id
-from gateway.registry import activations, changes, queries
+from gateway.registry import activations, as_of, changes, queries
 from gateway.registry.database import Registry
 from gateway.registry.models import Outbox
 from gateway.registry.port import BundleRef
@@ -44,9 +44,9 @@ def test_registering_and_revoking_an_agent(home: Home) -> None:
         (1, "active", {"tier": "1"}),
         (2, "revoked", {"tier": "1"}),
     ]
-    assert queries.agent(home.registry, ORG, "bot", between).status == "active"
+    assert as_of.agent_at(home.registry, ORG, "bot", between).agents[0].agent.status == "active"
     with refusal("not_yet"):
-        queries.agent(home.registry, ORG, "bot", before)
+        as_of.agent_at(home.registry, ORG, "bot", before)
     keys = queries.keys(home.registry, ORG, "bot")
     assert [key.status(between) for key in keys] == ["active", "active"]
     assert [key.status(time.time_ns()) for key in keys] == ["revoked", "revoked"]
@@ -193,7 +193,8 @@ def test_binding_follows_or_is_pinned(home: Home) -> None:
     assert is_id("bnd", second)
     now = queries.bindings(home.registry, ORG)
     assert [(each.id, each.pinned) for each in now] == [(second, "a" * 40)]
-    assert [each.id for each in queries.bindings(home.registry, ORG, "bot", between)] == [first]
+    then = as_of.agent_at(home.registry, ORG, "bot", between).agents[0].bindings
+    assert [each.binding.id for each in then] == [first]
     reader = RegistryReader(home.data.registry_db)
     active = at_once(reader.active_bundles())
     reader.close()

@@ -23,8 +23,10 @@ from gateway.registry.migrations.versions import r0001_initial as r0001
 from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions import r0011_whose_agents as r0011
 from gateway.registry.migrations.versions import r0014_issuers as r0014
+from gateway.registry.migrations.versions import r0016_operators as r0016
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
+from gateway.registry.operators import add_operator
 from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstream_routes import NewMember, set_route
@@ -40,7 +42,7 @@ CHANGES = {
     "team": ("authority",),
     "emergency_stop": ("authority",),
 }
-WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE
+WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE + r0016.WRITTEN_ONCE
 
 
 def execute(home: Home, statement: str) -> int:
@@ -113,6 +115,7 @@ def fill(home: Home) -> None:
     )
     add_rule(home.registry, actor=ACTOR, organization=ORG, issuer="ci", claims={"sub": "build"}, agent="bot")
     set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
+    add_operator(home.registry, actor=ACTOR, organization=None, name="olga", role="owner")
     emergency_stops.stop(home.registry, actor=ACTOR, organization=ORG, reason="drill")
 
 
@@ -121,6 +124,7 @@ COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
     "agent_version": "agent_id",
     "organization_version": "organization_id",
     "team_version": "team_id",
+    "operator_version": "operator_id",
     "bundle": "name",
     "activation_bundle": "name",
 }

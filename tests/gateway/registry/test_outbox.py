@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from sqlmodel import select
 
 from gateway.audit import storage
-from gateway.audit.errors import unavailable
+from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Activated, Changed, Intent
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
@@ -25,14 +25,20 @@ class Memory:
         self.fail_before: int | None = None
         self.fail_after: int | None = None
 
-    def write_sync(self, intent: Intent) -> None:
-        number = len(self.entries)
-        if self.fail_before == number:
-            raise unavailable("the disk is full")
-        assert isinstance(intent, Changed | Activated)
-        self.entries[intent.event_id] = intent
-        if self.fail_after == number:
-            raise unavailable("the answer is lost")
+    def write_all_sync(self, intents: Sequence[Intent]) -> list[AuditError | None]:
+        """After a failure, nothing of the same batch is recorded."""
+        outcomes: list[AuditError | None] = []
+        for intent in intents:
+            number = len(self.entries)
+            error = outcomes[-1] if outcomes else None
+            if error is None and self.fail_before == number:
+                error = unavailable("the disk is full")
+            if error is None:
+                assert isinstance(intent, Changed | Activated)
+                self.entries[intent.event_id] = intent
+                error = unavailable("the answer is lost") if self.fail_after == number else None
+            outcomes.append(error)
+        return outcomes
 
 
 def waiting(home: Home) -> int:

@@ -1,0 +1,216 @@
+"""`gateway apply` and `gateway export`: the registry as a file that can be reviewed and versioned."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.upstreams import key_from, read_secret, read_specification
+from gateway.errors import GatewayError
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.registry.fleet.plan import Step
+    from gateway.registry.records import NewKey
+
+_SHOWN = 40  # steps of one noun and action that are printed; the others are counted
+_SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
+
+
+def apply(
+    file: Annotated[
+        Path, typer.Option("--file", "-f", metavar="FILE", help="A fleet file: YAML, JSON, or a CSV table of agents.")
+    ],
+    organization: Annotated[
+        str | None, typer.Option("--organization", "--org", metavar="NAME", help="If the file does not say.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also remove what the file's sections do not list; agents are retired.")
+    ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", metavar="FILE", help="Make a key for each listed agent without one, into this file."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log.")] = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Make the registry what a file says: teams, agents, upstreams, routes, bindings and limits, in one transaction.
+
+    What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
+    prints a file to begin with.
+    """
+    from gateway.identity.credentials import Peppers
+    from gateway.registry.fleet import document
+    from gateway.registry.fleet.apply import Applier
+    from gateway.registry.fleet.plan import Planner
+    from gateway.registry.vault import Vault
+
+    try:
+        read = document.read(_text(file), str(file))
+        tenant = organization or read.value.get("organization", "default")
+        if organization and read.value.get("organization", organization) != organization:
+            said = read.value["organization"]
+            raise GatewayError("invalid_organization", f"{file} is for organization `{said}`, not `{organization}`")
+        directory = DataDirectory(data)
+        vault = Vault.load(directory.keys)
+        with local.changing(data) as registry:
+            planner = Planner(registry, read, tenant, vault, _Sources(file.parent), prune=prune, keys=keys is not None)
+            applier = Applier(registry, vault, Peppers.load(directory.keys), local.actor(), tenant, str(file), reason)
+            steps = planner.steps()
+            if dry_run:
+                applier.rehearse(steps)
+            else:
+                if any(each.action == "remove" for each in steps) and not yes:
+                    _confirm(steps)
+                applier.apply(planner, steps, _KeyFile(keys) if keys else None)
+    except document.FleetError as error:
+        for text in error.texts()[:-1]:
+            output.complain(text)
+        output.complain(error.texts()[-1], error.hint)
+        raise typer.Exit(1) from error
+    if as_json:
+        output.print_json({"organization": tenant, "applied": not dry_run, "steps": [_plain(each) for each in steps]})
+        return
+    _print(steps)
+    output.note(_summary(steps, dry_run))
+    if keys and not dry_run and (made := sum(each.noun == "key" for each in steps)):
+        output.note(f"wrote {made:,} {'key' if made == 1 else 'keys'} to {keys}: this is the only copy")
+
+
+def export(
+    organization: Organization = "default",
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Instead of standard output.")] = None,
+    data: Data = DATA,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, which `gateway apply` takes as well.")] = False,
+) -> None:
+    """Print an organization's teams, agents, upstreams, routes, bindings and limits as a file for `gateway apply`.
+
+    Keys are in no export: those of providers stay sealed in the registry, those of agents are not known to it.
+    """
+    from gateway.registry.fleet import export as exported
+
+    with local.reading(data) as registry:
+        document = exported.document(registry, organization)
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n" if as_json else exported.text(document)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, "utf-8")
+    except OSError as error:
+        raise GatewayError("file_unusable", f"{out} cannot be written: {(error.strerror or '').lower()}") from None
+
+
+class _Sources:
+    """What a file refers to, seen from where the file is."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def secret(self, key: Mapping[str, Any]) -> str | None:
+        if "none" in key:
+            return None
+        if "env" in key:
+            return read_secret(key["env"])
+        return key_from(self._directory / key["file"])
+
+    def specification(self, path: str) -> str:
+        return read_specification(self._directory / path)
+
+
+class _KeyFile:
+    """Where new keys go, once: a line `agent,key id,key` for each, readable by this user only.
+
+    It is on disk before the keys are in force, so none is lost; if they do not come into force, it is deleted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, made: Sequence[NewKey]) -> None:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            hint = "name a new file: keys that are in it would be lost"
+            raise GatewayError("file_unusable", f"{self._path} is there already", hint=hint) from None
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            raise GatewayError("file_unusable", f"{self._path} cannot be written: {why}") from None
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write("agent,id,key\n")
+            stream.writelines(f"{each.record.agent},{each.record.id},{each.text}\n" for each in made)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def discard(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _text(file: Path) -> bytes:
+    from gateway.registry.fleet.document import MAX_BYTES
+
+    try:
+        if str(file) == "-":
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise GatewayError("file_unusable", f"{file} cannot be read: {why}", hint="check the path") from None
+
+
+def _confirm(steps: Sequence[Step]) -> None:
+    """Ask before something is removed, or refuse where nobody can be asked."""
+    removed = [each for each in steps if each.action == "remove"]
+    if not sys.stdin.isatty() or not sys.stderr.isatty():
+        named = output.names([f"{each.noun} {each.name}" for each in removed])
+        raise GatewayError("not_confirmed", f"this would remove {named}", hint="add --yes if that is meant")
+    _print(steps, to_error=True)
+    typer.confirm(f"{_summary(steps, dry_run=True)}. Go on?", abort=True, err=True)
+
+
+def _print(steps: Sequence[Step], to_error: bool = False) -> None:
+    """One line for each step; of many alike, the first ones and how many more there are."""
+    printed: Counter[tuple[str, str]] = Counter()
+    total = Counter((each.action, each.noun) for each in steps)
+    for each in steps:
+        group = each.action, each.noun
+        printed[group] += 1
+        sign, colour = _SIGNS[each.action]
+        if printed[group] <= _SHOWN:
+            changes = f"  ({'; '.join(each.changes)})" if each.changes else ""
+            line = f"{sign} {each.noun} {each.name}{changes}"
+            typer.echo(typer.style(output.printable(line), fg=colour), err=to_error)
+        elif printed[group] == _SHOWN + 1:
+            more = total[group] - _SHOWN
+            line = f"{sign} {more:,} more {each.noun}{'s' if more > 1 else ''}"
+            typer.echo(typer.style(line, fg=colour), err=to_error)
+
+
+def _summary(steps: Sequence[Step], dry_run: bool) -> str:
+    if not steps:
+        return "nothing to change: the registry is like the file"
+    counts = Counter(each.action for each in steps)
+    words = {"add": "add", "change": "change", "remove": "remove"} if dry_run else _DONE
+    told = [f"{words[action]} {counts[action]:,}" for action in ("add", "change", "remove") if counts[action]]
+    return ("would " if dry_run else "") + ", ".join(told)
+
+
+_DONE = {"add": "added", "change": "changed", "remove": "removed"}
+
+
+def _plain(step: Step) -> dict[str, Any]:
+    return {"action": step.action, "noun": step.noun, "name": step.name, "changes": list(step.changes)}

@@ -1,0 +1,60 @@
+"""`gateway vault`: the key that the secrets of upstreams and the keys of kept content are sealed under."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+app = typer.Typer(no_args_is_help=True, help="Show and replace the key that secrets are sealed under.")
+
+
+@app.command()
+def status(data: Data = DATA, as_json: Json = False) -> None:
+    """Show which key is in force, and what is sealed under which."""
+    from gateway.registry import vault_rotation
+
+    with local.reading(data) as registry:
+        found = vault_rotation.state(registry, DataDirectory(data).keys)
+    if as_json:
+        output.print_json(output.plain(found) | {"left": found.left})
+        return
+    output.print_fields(
+        [
+            ("key", f"{found.key}, in keys/kek"),
+            *(("older key", f"{each}, in keys/kek.{each}") for each in found.older),
+            *((name.replace("_", " "), _counts(counts, found.key)) for name, counts in found.sealed.items()),
+        ]
+    )
+    if found.left:
+        output.note("next: `gateway vault rotate` puts everything under the key in force")
+
+
+@app.command()
+def rotate(data: Data = DATA, as_json: Json = False) -> None:
+    """Make a new key and put everything sealed under it, while the gateway runs.
+
+    If that is interrupted, the same command goes on where it was.
+    """
+    from gateway.registry import vault_rotation
+
+    with local.changing(data) as registry:
+        done = vault_rotation.rotate(registry, DataDirectory(data).keys, local.actor())
+    if as_json:
+        output.print_json(done)
+        return
+    if done.continued:
+        output.note("a rotation was interrupted: it was gone on with, and no further key was made")
+    for each in done.unreadable:
+        output.warn(f"the secret of `{each}` cannot be opened by any key that is there", "it was left as it is")
+    wrapped = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in done.sealed.items())
+    typer.echo(f"key {done.key} is in force; wrapped anew: {wrapped}")
+    output.note("copy keys/kek into your backup; a backup of the registry from before needs the key of then")
+
+
+def _counts(found: dict[str, int], key: str) -> str:
+    texts = [f"{count} under {'this key' if each == key else each or 'none'}" for each, count in sorted(found.items())]
+    return ", ".join(texts) or "none"

@@ -1,0 +1,250 @@
+"""Agents: who they are, what they were, and whether they may do anything."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import AwareDatetime, Field
+from sqlmodel import Session
+
+from gateway.control import shapes
+from gateway.control.api.times import nanoseconds
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
+from gateway.control.problems import Problem
+from gateway.registry import agent_updates, as_of, changes, pages, queries
+from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry.records import AgentRecord, AgentVersionRecord
+
+_AGENT = shapes.record(AgentRecord)
+_VERSION = shapes.record(AgentVersionRecord)
+
+
+class NewAgent(Reasoned):
+    """An agent to register."""
+
+    name: str
+    owner: str = Field("", description="Who is responsible for it, such as an e-mail address.")
+    team: str = ""
+    environment: str = "dev"
+    capabilities: list[str] = Field(default_factory=list)
+    labels: dict[str, str] = Field(default_factory=dict)
+    description: str = ""
+    purpose: str = ""
+    model_family: str = ""
+    parent: str | None = Field(None, description="The name or id of the agent that it works for.")
+    expires: AwareDatetime | None = None
+    review_days: int | None = None
+
+
+class AgentPatch(Body):
+    """What to change of an agent (RFC 7396): what is left out stays, null clears it."""
+
+    name: str | None = None
+    owner: str | None = None
+    team: str | None = None
+    environment: str | None = None
+    capabilities: list[str] | None = Field(None, description="All of them.")
+    labels: dict[str, str | None] | None = Field(None, description="Those to set; null removes one.")
+    description: str | None = None
+    purpose: str | None = None
+    model_family: str | None = None
+    parent: str | None = None
+    expires: AwareDatetime | None = None
+    review_days: int | None = None
+    reason: str = Field("", description="Why; it stays in the audit log.")
+
+
+class AgentQuery(PageQuery):
+    """Which agents are wanted."""
+
+    status: str | None = Field(None, description="Only those of this status.")
+    team: str | None = Field(None, description="Only those of this team.")
+
+
+class AtQuery(Query):
+    """As of when."""
+
+    at: AwareDatetime | None = Field(None, description="As of this time, such as 2026-11-25T14:00:00Z.")
+
+
+def tag(version: int) -> str:
+    return f'"{version}"'
+
+
+def _shown(record: AgentRecord, status: int = 200) -> Answer:
+    location = f"/agents/{record.id}" if status == 201 else None
+    return Answer(body=record, status=status, tag=tag(record.version), location=location)
+
+
+def listed(ask: Ask) -> Answer:
+    place = (ask.tenant, "agents", ask.query.status or "", ask.query.team or "")
+    after = None if ask.query.cursor is None else ask.context.cursors.open(ask.query.cursor, *place)
+    found, more = pages.agents(
+        ask.registry, ask.tenant, after=after, limit=ask.query.limit, status=ask.query.status, team=ask.query.team
+    )
+    cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
+    return Answer(body={"items": found, "next": cursor})
+
+
+def register(ask: Ask) -> Answer:
+    given: NewAgent = ask.body
+    members = given.model_dump(exclude={"expires"})
+    expires_ns = nanoseconds(given.expires)
+    registry = ask.change()
+    made = changes.register_agent(registry, actor=ask.actor, organization=ask.tenant, expires_ns=expires_ns, **members)
+    return _shown(made, 201)
+
+
+def show(ask: Ask) -> Answer:
+    at_ns = nanoseconds(ask.query.at)
+    if at_ns is not None:
+        return Answer(body=as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], at_ns).agents[0].agent)
+    return _shown(queries.agent(ask.registry, ask.tenant, ask.path["agent"]))
+
+
+def versions(ask: Ask) -> Answer:
+    found = queries.agent_versions(ask.registry, ask.tenant, ask.path["agent"])
+    return cut(ask, found, lambda each: each.version, "versions", found[0].id)
+
+
+def update(ask: Ask) -> Answer:
+    before = queries.agent(ask.registry, ask.tenant, ask.path["agent"])
+    ask.check_tag(tag(before.version))
+    # Lists and labels are changed by what differs from the version that was read, so it must still be that one.
+    changed = agent_updates.update_agent(
+        ask.change(_unchanged(ask, before), _matching(ask)),
+        actor=ask.actor,
+        organization=ask.tenant,
+        agent=before.id,
+        update=_update(ask.body, before),
+        reason=ask.body.reason,
+    )
+    return _shown(changed or before)
+
+
+def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
+    sent = given.model_fields_set
+    if "name" in sent and given.name is None:
+        error = {"pointer": "/name", "message": "an agent must have a name"}
+        raise Problem(422, "invalid_body", "/name: an agent must have a name", errors=[error])
+    texts: dict[str, Any] = {
+        name: getattr(given, name) or ""
+        for name in ("owner", "team", "environment", "description", "purpose", "model_family", "parent")
+        if name in sent
+    }
+    capabilities = set(given.capabilities or ()) if "capabilities" in sent else set(before.capabilities)
+    labels = dict(given.labels or {})
+    removed = [name for name, value in labels.items() if value is None and name in before.labels]
+    if "labels" in sent and given.labels is None:
+        removed = list(before.labels)
+    return AgentUpdate(
+        name=given.name,
+        add_capabilities=capabilities - set(before.capabilities),
+        remove_capabilities=set(before.capabilities) - capabilities,
+        set_labels={name: value for name, value in labels.items() if value is not None},
+        remove_labels=removed,
+        expires_ns=(nanoseconds(given.expires) or 0) if "expires" in sent else None,
+        review_days=(given.review_days or 0) if "review_days" in sent else None,
+        **texts,
+    )
+
+
+def _matching(ask: Ask) -> Callable[[Session], None]:
+    def current(session: Session) -> str:
+        tenant = queries.find_organization(session, ask.tenant)
+        return tag(queries.find_agent(session, tenant, ask.path["agent"]).version)
+
+    return ask.if_match(current)
+
+
+def _unchanged(ask: Ask, before: AgentRecord) -> Callable[[Session], None]:
+    def check(session: Session) -> None:
+        tenant = queries.find_organization(session, ask.tenant)
+        if queries.find_agent(session, tenant, before.id).version != before.version:
+            raise Problem(412, "changed_meanwhile", "it has been changed since it was read", hint="read it again")
+
+    return check
+
+
+def _transition(change: Callable[..., AgentRecord | None], ask: Ask) -> Answer:
+    reference, reason = ask.path["agent"], ask.body.reason
+    registry = ask.change(_matching(ask))
+    changed = change(registry, actor=ask.actor, organization=ask.tenant, agent=reference, reason=reason)
+    return _shown(changed or queries.agent(ask.registry, ask.tenant, reference))
+
+
+def _transition_operation(
+    name: str, summary: str, change: Callable[..., AgentRecord | None], *, restricts: bool = True
+) -> Operation:
+    return Operation(
+        method="POST",
+        path=f"/agents/{{agent}}/{name}",
+        noun="agents",
+        summary=summary,
+        function=functools.partial(_transition, change),
+        body=Reasoned,
+        answer=_AGENT,
+        restricts=restricts,
+        if_match="accepted",
+        tagged=True,
+    )
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/agents",
+        noun="agents",
+        summary="List agents, also those that have ended",
+        function=listed,
+        query=AgentQuery,
+        answer=shapes.page(_AGENT),
+    ),
+    Operation(
+        method="POST",
+        path="/agents",
+        noun="agents",
+        summary="Register an agent, which can do nothing until it has a key and a binding",
+        function=register,
+        body=NewAgent,
+        status=201,
+        answer=_AGENT,
+        tagged=True,
+    ),
+    Operation(
+        method="GET",
+        path="/agents/{agent}",
+        noun="agents",
+        summary="An agent, now or as it was at a time; then with who made it so and why",
+        function=show,
+        query=AtQuery,
+        answer={"anyOf": [_AGENT, _VERSION]},
+        tagged=True,
+    ),
+    Operation(
+        method="PATCH",
+        path="/agents/{agent}",
+        noun="agents",
+        summary="Change an agent, from its next request on",
+        function=update,
+        body=AgentPatch,
+        answer=_AGENT,
+        if_match="required",
+        tagged=True,
+    ),
+    Operation(
+        method="GET",
+        path="/agents/{agent}/versions",
+        noun="agents",
+        summary="All versions of an agent, with who made them and why",
+        function=versions,
+        query=PageQuery,
+        answer=shapes.page(_VERSION),
+    ),
+    _transition_operation("suspend", "Refuse the agent's requests until it is resumed", agent_updates.suspend_agent),
+    _transition_operation("resume", "Let a suspended agent go on", agent_updates.resume_agent, restricts=False),
+    _transition_operation("revoke", "End an agent and its keys, for good", changes.revoke_agent),
+    _transition_operation("retire", "End an agent whose work is done, for good", changes.retire_agent),
+]

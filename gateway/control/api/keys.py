@@ -1,0 +1,125 @@
+"""Keys of agents. A key's text is in the answer that created it and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydantic import Field
+
+from gateway.control import shapes
+from gateway.control.api.times import Seconds, lifetime
+from gateway.control.key_actions import check_actions
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
+from gateway.identity.key_scope import scope
+from gateway.registry import changes, pages
+from gateway.registry.documents import plain
+from gateway.registry.records import KeyRecord
+
+_STATUS = {"type": "string", "enum": ["active", "retiring", "expired", "revoked"]}
+_KEY = shapes.record(KeyRecord, status=_STATUS)
+_TEXT = {"type": ["string", "null"], "description": "The key, once; null in a repeated answer."}
+_NEW_KEY = shapes.record(KeyRecord, status=_STATUS, key=_TEXT)
+
+
+class KeyScope(Body):
+    """What a key is for; a part without anything restricts nothing."""
+
+    actions: list[str] = Field(default_factory=list)
+    models: list[str] = Field(default_factory=list)
+    networks: list[str] = Field(default_factory=list)
+
+
+class NewKey(Reasoned):
+    """A key to create."""
+
+    agent: str = Field(description="The name or id of the agent.")
+    expires_in: Seconds | None = Field(None, description="In seconds.")
+    scope: KeyScope | None = None
+
+
+class KeyQuery(PageQuery):
+    """Which keys are wanted."""
+
+    agent: str | None = Field(None, description="Only those of this agent.")
+
+
+def shown(record: KeyRecord) -> dict[str, Any]:
+    return {**plain(record), "status": record.status(time.time_ns())}
+
+
+def listed(ask: Ask) -> Answer:
+    place = (ask.tenant, "keys", ask.query.agent or "")
+    after = None if ask.query.cursor is None else ask.context.cursors.open(ask.query.cursor, *place)
+    found, more = pages.keys(ask.registry, ask.tenant, after=after, limit=ask.query.limit, agent=ask.query.agent)
+    cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
+    return Answer(body={"items": [shown(each) for each in found], "next": cursor})
+
+
+def create(ask: Ask) -> Answer:
+    given: NewKey = ask.body
+    scoped = None if given.scope is None else scope(given.scope.actions, given.scope.models, given.scope.networks)
+    check_actions(ask.registry, ask.tenant, scoped)
+    made = changes.create_key(
+        ask.change(),
+        ask.context.peppers,
+        actor=ask.actor,
+        organization=ask.tenant,
+        agent=given.agent,
+        lifetime_ns=lifetime(given.expires_in),
+        reason=given.reason,
+        scope=scoped,
+    )
+    body = {**shown(made.record), "key": made.text}
+    return Answer(body=body, status=201, location=f"/keys/{made.record.id}", once="key")
+
+
+def show(ask: Ask) -> Answer:
+    return Answer(body=shown(pages.key(ask.registry, ask.tenant, ask.path["key"])))
+
+
+def revoke(ask: Ask) -> Answer:
+    reference = ask.path["key"]
+    changes.revoke_key(ask.change(), actor=ask.actor, organization=ask.tenant, key=reference, reason=ask.body.reason)
+    return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference)))
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/keys",
+        noun="keys",
+        summary="List keys without their secrets, also dead ones",
+        function=listed,
+        query=KeyQuery,
+        answer=shapes.page(_KEY),
+    ),
+    Operation(
+        method="POST",
+        path="/keys",
+        noun="keys",
+        summary="Create a key, which is shown once",
+        function=create,
+        body=NewKey,
+        status=201,
+        answer=_NEW_KEY,
+    ),
+    Operation(
+        method="GET",
+        path="/keys/{key}",
+        noun="keys",
+        summary="A key without its secret, by its id or the beginning of its text",
+        function=show,
+        answer=_KEY,
+    ),
+    Operation(
+        method="POST",
+        path="/keys/{key}/revoke",
+        noun="keys",
+        summary="End a key, for good",
+        function=revoke,
+        body=Reasoned,
+        answer=_KEY,
+        restricts=True,
+    ),
+]

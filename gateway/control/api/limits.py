@@ -1,0 +1,154 @@
+"""Limits that operators set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.control import shapes
+from gateway.control.api.bindings import check_subject
+from gateway.control.api.times import Seconds
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.problems import Problem
+from gateway.registry import usage_limits
+from gateway.registry.documents import plain
+from gateway.registry.records import LimitRecord
+
+_LIMIT = shapes.record(LimitRecord, "subject_id")
+
+
+class NewLimit(Reasoned):
+    """A limit, or another value for one that is set."""
+
+    subject_kind: Literal["agent", "team", "organization"]
+    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
+    limit: str = Field(description="Its name, such as requests_per_minute or spend_microusd_per_day.")
+    value: int = Field(ge=0, le=2**53 - 1)
+    upstream: str = Field("", description="Only for calls to this upstream.")
+    model: str = Field("", description="Only for calls of this model; `gpt-4o*` for all that begin so.")
+    without_members: bool = Field(False, description="Also if it applies to no agent yet.")
+
+
+class Raise(Reasoned):
+    """Another value for a while."""
+
+    value: int = Field(ge=0, le=2**53 - 1)
+    for_seconds: Seconds
+
+
+def shown(record: LimitRecord) -> dict[str, object]:
+    return {name: value for name, value in plain(record).items() if name != "subject_id"}
+
+
+def listed(ask: Ask) -> Answer:
+    found = [shown(each) for each in usage_limits.limits(ask.registry, ask.tenant)]
+    return cut(ask, found, lambda each: each["id"], "limits")
+
+
+def set_limit(ask: Ask) -> Answer:
+    given: NewLimit = ask.body
+    check_subject(ask, given.subject_kind, given.subject)
+    made = usage_limits.set_limit(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        kind=given.subject_kind,
+        subject=given.subject,
+        name=given.limit,
+        value=given.value,
+        part=usage_limits.Part(given.upstream, given.model),
+        without_members=given.without_members,
+        reason=given.reason,
+    )
+    return Answer(body=shown(made), status=201, location=f"/limits/{made.id}")
+
+
+def show(ask: Ask) -> Answer:
+    return Answer(body=shown(_one(ask)))
+
+
+def raise_limit(ask: Ask) -> Answer:
+    found = _one(ask)
+    raised = usage_limits.raise_limit(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        kind=found.subject_kind,
+        subject=found.subject,
+        name=found.limit,
+        value=ask.body.value,
+        for_ns=ask.body.for_seconds * 10**9,
+        reason=ask.body.reason,
+        part=usage_limits.Part(found.upstream, found.model),
+    )
+    return Answer(body=shown(raised))
+
+
+def remove(ask: Ask) -> Answer:
+    found = _one(ask)
+    removed = usage_limits.remove_limit(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        kind=found.subject_kind,
+        subject=found.subject,
+        name=found.limit,
+        part=usage_limits.Part(found.upstream, found.model),
+    )
+    return Answer(body=shown(removed))
+
+
+def _one(ask: Ask) -> LimitRecord:
+    for each in usage_limits.limits(ask.registry, ask.tenant):
+        if each.id == ask.path["limit"]:
+            return each
+    raise Problem(404, "unknown_limit", "no such limit is in force", hint="GET /api/v1/limits lists them")
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/limits",
+        noun="limits",
+        summary="List the limits in force",
+        function=listed,
+        query=PageQuery,
+        answer=shapes.page(_LIMIT),
+    ),
+    Operation(
+        method="POST",
+        path="/limits",
+        noun="limits",
+        summary="Set a limit, or give it another value; its id is a new one each time",
+        function=set_limit,
+        body=NewLimit,
+        status=201,
+        answer=_LIMIT,
+    ),
+    Operation(
+        method="GET",
+        path="/limits/{limit}",
+        noun="limits",
+        summary="A limit in force",
+        function=show,
+        answer=_LIMIT,
+    ),
+    Operation(
+        method="POST",
+        path="/limits/{limit}/raise",
+        noun="limits",
+        summary="Raise a limit for a while; it falls back by itself, and its id is a new one",
+        function=raise_limit,
+        body=Raise,
+        answer=_LIMIT,
+    ),
+    Operation(
+        method="DELETE",
+        path="/limits/{limit}",
+        noun="limits",
+        summary="End a limit",
+        function=remove,
+        answer=_LIMIT,
+    ),
+]

@@ -1,0 +1,110 @@
+"""Organizations. An operator of one organization sees that one and no other."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from gateway.control import shapes, tenants
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.problems import Problem
+from gateway.registry import changes, tenant_changes
+from gateway.registry.records import OrganizationRecord
+from gateway.registry.tenants import organization_records
+
+_ORGANIZATION = shapes.record(OrganizationRecord)
+
+
+class NewOrganization(Reasoned):
+    """An organization to create."""
+
+    name: str
+
+
+def _visible(ask: Ask) -> list[OrganizationRecord]:
+    return organization_records(ask.registry, ask.caller.organization)
+
+
+def _one(ask: Ask, name: str) -> OrganizationRecord:
+    tenants.check_visible(ask.caller, name)
+    for each in organization_records(ask.registry, name):
+        return each
+    raise tenants.unknown(name)
+
+
+def listed(ask: Ask) -> Answer:
+    return cut(ask, _visible(ask), lambda each: each.name, "organizations")
+
+
+def show(ask: Ask) -> Answer:
+    return Answer(body=_one(ask, ask.path["organization"]))
+
+
+def create(ask: Ask) -> Answer:
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization may not create others"
+        raise Problem(403, "forbidden", detail, hint="an owner of the whole gateway can")
+    name = ask.body.name
+    changes.create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
+    return Answer(body=_one(ask, name), status=201, location=f"/organizations/{name}")
+
+
+def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask) -> Answer:
+    name = ask.path["organization"]
+    found = _one(ask, name)
+    changed = change(ask.change(), actor=ask.actor, organization=name, reason=ask.body.reason)
+    return Answer(body=changed or found)
+
+
+_TRANSITIONS: list[tuple[str, str, Callable[..., OrganizationRecord | None]]] = [
+    ("suspend", "Refuse the requests of all its agents until it is resumed", tenant_changes.suspend_organization),
+    ("resume", "Let the agents of a suspended organization go on", tenant_changes.resume_organization),
+    ("revoke", "End an organization and all that its agents may do, for good", tenant_changes.revoke_organization),
+]
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/organizations",
+        noun="organizations",
+        summary="List the organizations that you may see",
+        function=listed,
+        query=PageQuery,
+        about="nothing",
+        answer=shapes.page(_ORGANIZATION),
+    ),
+    Operation(
+        method="POST",
+        path="/organizations",
+        noun="organizations",
+        summary="Create an organization",
+        function=create,
+        body=NewOrganization,
+        about="nothing",
+        status=201,
+        answer=_ORGANIZATION,
+    ),
+    Operation(
+        method="GET",
+        path="/organizations/{organization}",
+        noun="organizations",
+        summary="An organization",
+        function=show,
+        about="nothing",
+        answer=_ORGANIZATION,
+    ),
+    *(
+        Operation(
+            method="POST",
+            path=f"/organizations/{{organization}}/{name}",
+            noun="organizations",
+            summary=summary,
+            function=functools.partial(_transition, change),
+            body=Reasoned,
+            about="nothing",
+            answer=_ORGANIZATION,
+            restricts=name != "resume",
+        )
+        for name, summary, change in _TRANSITIONS
+    ),
+]

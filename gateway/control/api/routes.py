@@ -1,0 +1,154 @@
+"""Routes: several upstreams under one name."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from sqlmodel import Session
+
+from gateway.control import shapes
+from gateway.control.api.upstreams import tag_of
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
+from gateway.control.problems import Problem
+from gateway.registry import queries, upstream_routes
+from gateway.registry.database import Registry
+from gateway.registry.records import RouteRecord
+
+_ROUTE = shapes.record(RouteRecord)
+
+
+class Member(Body):
+    """An upstream of a route."""
+
+    upstream: str
+    weight: int = Field(1, ge=0, le=1_000_000)
+    tier: int = Field(1, ge=1, le=16, description="A later tier is tried when all before it failed.")
+    models: dict[str, str] = Field({}, description="What it calls models that clients call otherwise.")
+
+
+class RouteBody(Reasoned):
+    """All of a route."""
+
+    members: list[Member]
+    default: bool | None = Field(None, description="Serve it under `/v1/…` as well; null leaves that as it is.")
+
+
+class NewRoute(RouteBody):
+    """A route to create."""
+
+    name: str
+
+
+def _shown(record: RouteRecord, status: int = 200) -> Answer:
+    location = f"/routes/{record.name}" if status == 201 else None
+    return Answer(body=record, status=status, tag=tag_of(record.version, record.default), location=location)
+
+
+def listed(ask: Ask) -> Answer:
+    found = sorted(queries.routes(ask.registry, ask.tenant), key=lambda each: each.name)
+    return cut(ask, found, lambda each: each.name, "routes")
+
+
+def show(ask: Ask) -> Answer:
+    return _shown(_one(ask))
+
+
+def create(ask: Ask) -> Answer:
+    name = ask.body.name
+
+    def absent(session: Session) -> None:
+        if queries.find_route(session, queries.find_organization(session, ask.tenant), name) is not None:
+            hint = "choose another name, or replace that route with PUT"
+            raise Problem(409, "route_exists", f"route `{name}` exists already", hint=hint)
+
+    return _shown(_put(ask, ask.change(absent), name), 201)
+
+
+def replace(ask: Ask) -> Answer:
+    def current(session: Session) -> str:
+        row = queries.find_route(session, queries.find_organization(session, ask.tenant), ask.path["route"])
+        if row is None:
+            raise _unknown()
+        return tag_of(row.version, row.is_default)
+
+    return _shown(_put(ask, ask.change(ask.if_match(current)), _one(ask).name))
+
+
+def _put(ask: Ask, registry: Registry, name: str) -> RouteRecord:
+    given: RouteBody = ask.body
+    return upstream_routes.set_route(
+        registry,
+        actor=ask.actor,
+        organization=ask.tenant,
+        name=name,
+        members=[upstream_routes.NewMember(**each.model_dump()) for each in given.members],
+        default=given.default,
+        reason=given.reason,
+    )
+
+
+def remove(ask: Ask) -> Answer:
+    removed = upstream_routes.remove_route(ask.change(), actor=ask.actor, organization=ask.tenant, name=_one(ask).name)
+    return Answer(body=removed)
+
+
+def _one(ask: Ask) -> RouteRecord:
+    for each in queries.routes(ask.registry, ask.tenant):
+        if each.name == ask.path["route"]:
+            return each
+    raise _unknown()
+
+
+def _unknown() -> Problem:
+    return Problem(404, "unknown_route", "there is no such route", hint="GET /api/v1/routes lists them")
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/routes",
+        noun="routes",
+        summary="List routes",
+        function=listed,
+        query=PageQuery,
+        answer=shapes.page(_ROUTE),
+    ),
+    Operation(
+        method="POST",
+        path="/routes",
+        noun="routes",
+        summary="Create a route",
+        function=create,
+        body=NewRoute,
+        status=201,
+        answer=_ROUTE,
+        tagged=True,
+    ),
+    Operation(
+        method="GET",
+        path="/routes/{route}",
+        noun="routes",
+        summary="A route",
+        function=show,
+        answer=_ROUTE,
+        tagged=True,
+    ),
+    Operation(
+        method="PUT",
+        path="/routes/{route}",
+        noun="routes",
+        summary="Give a route other upstreams",
+        function=replace,
+        body=RouteBody,
+        answer=_ROUTE,
+        if_match="required",
+        tagged=True,
+    ),
+    Operation(
+        method="DELETE",
+        path="/routes/{route}",
+        noun="routes",
+        summary="Remove a route; its upstreams stay",
+        function=remove,
+        answer=_ROUTE,
+    ),
+]

@@ -1,0 +1,198 @@
+"""Who asks the control API: an operator's token, checked; and how often an address may fail at that.
+
+All wrong tokens get the same answer, and it takes the same work, whether their id exists or not. After some failures an
+address is refused for a while without a look at the registry, except with a token that was right from there before: a
+stranger beside an operator must not lock the operator out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlmodel import Session
+
+from gateway.control.problems import Problem
+from gateway.identity import credentials
+from gateway.identity.credentials import Credential, Peppers
+from gateway.registry import operators
+from gateway.registry.database import Registry
+from gateway.registry.models import OperatorToken
+from gateway.registry.records import OperatorRecord, OperatorTokenRecord
+
+logger = logging.getLogger("gateway.control")
+
+FAILURES: Final = 10
+"""How often an address may fail within `WINDOW_SECONDS`."""
+WINDOW_SECONDS: Final = 60.0
+_ADDRESSES: Final = 10_000
+_GOOD: Final = 1024
+_LONGEST: Final = 512
+
+_CHALLENGE: Final = ("www-authenticate", 'Bearer realm="gateway control API"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """An operator whose token was right. `organization` is None for one of the whole gateway."""
+
+    operator: OperatorRecord
+    token: OperatorTokenRecord
+
+    @property
+    def organization(self) -> str | None:
+        return self.operator.organization
+
+    @property
+    def actor(self) -> str:
+        """What audit entries call it."""
+        return f"operator:{self.operator.id}"
+
+
+class Gate:
+    """Owned by the control process; threads share it. `caller` blocks: call it from a thread."""
+
+    def __init__(self, registry: Registry, peppers: Peppers, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registry = registry
+        self._peppers = peppers
+        self._failures = Failures(clock)
+
+    def caller(self, headers: Iterable[tuple[bytes, bytes]], address: str) -> Caller:
+        """Who asks. Raises `Problem` with 401, or 429 if the address has failed too often."""
+        try:
+            presented = _presented(headers)
+        except Problem:
+            self._failures.count(address)
+            raise
+        seen = hashlib.sha256(presented.material).digest()
+        self._failures.check(address, seen)
+        with self._registry.read() as session:
+            row, found = self._find(session, presented)
+        if found is None:
+            self._failures.count(address)
+            raise _unauthenticated("the token is unknown, wrong, revoked or expired")
+        self._failures.succeeded(address, seen)
+        if row is not None and row.pepper < self._peppers.newest:
+            self._renew(presented)
+        return found
+
+    def check_again(self, session: Session, caller: Caller) -> None:
+        """Raise unless the operator still is what it was when its request began. For the transaction of a change."""
+        found = operators.by_credential(session, caller.token.token_id.removeprefix(credentials.label("operator", "")))
+        if found is None or not _works(found[1], found[2]) or found[1].role != caller.operator.role:
+            raise _unauthenticated("the token is unknown, wrong, revoked or expired")
+
+    def _find(self, session: Session, presented: Credential) -> tuple[OperatorToken | None, Caller | None]:
+        found = operators.by_credential(session, presented.id)
+        row = None if found is None else found[0]
+        right = self._matches(presented, row)
+        if found is None or not right or not _works(found[1], found[2]):
+            return row, None
+        return row, Caller(operator=found[1], token=found[2])
+
+    def _renew(self, presented: Credential) -> None:
+        """Move the hash of a token that was right to the newest pepper."""
+        with self._registry.write() as session:
+            found = operators.by_credential(session, presented.id)
+            if found is not None and found[0].pepper < self._peppers.newest:
+                found[0].digest = credentials.digest(presented, self._peppers.current)
+                found[0].pepper = self._peppers.newest
+
+    def _matches(self, presented: Credential, row: OperatorToken | None) -> bool:
+        pepper = None if row is None else self._peppers.get(row.pepper)
+        if row is None or pepper is None:
+            # The same work as for a known token, so that the time does not tell which ids exist.
+            credentials.matches(presented, bytes(32), self._peppers.current)
+            return False
+        return credentials.matches(presented, row.digest, pepper)
+
+
+class Failures:
+    """How often addresses have failed lately. Threads share it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and since when
+        self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+
+    def check(self, address: str, token: bytes) -> None:
+        """Raise `Problem` 429 if the address has failed too often, unless it had this token and it was right."""
+        key = _group(address)
+        with self._guard:
+            count, since = self._counts.get(key, (0, 0.0))
+            left = since + WINDOW_SECONDS - self._clock()
+            if count < FAILURES or left <= 0 or (key, token) in self._good:
+                return
+        raise _too_many(left)
+
+    def count(self, address: str) -> None:
+        """A failure. Raises `Problem` 429 if it is one too many."""
+        key, now = _group(address), self._clock()
+        with self._guard:
+            count, since = self._counts.pop(key, (0, now))
+            if now - since >= WINDOW_SECONDS:
+                count, since = 0, now
+            self._counts[key] = count + 1, since
+            if len(self._counts) > _ADDRESSES:
+                self._counts.popitem(last=False)
+        if count + 1 == FAILURES:
+            logger.warning("%s has sent %d wrong operators' tokens; more are refused for a while", address, FAILURES)
+        if count >= FAILURES:
+            raise _too_many(since + WINDOW_SECONDS - now)
+
+    def succeeded(self, address: str, token: bytes) -> None:
+        with self._guard:
+            self._good[_group(address), token] = None
+            self._good.move_to_end((_group(address), token))
+            if len(self._good) > _GOOD:
+                self._good.popitem(last=False)
+
+
+def _presented(headers: Iterable[tuple[bytes, bytes]]) -> Credential:
+    """The token in the one Authorization header, well-formed but not looked up."""
+    values = [value for name, value in headers if name == b"authorization"]
+    if not values:
+        raise _unauthenticated("no operator's token was sent")
+    if len(values) > 1:
+        raise Problem(400, "bad_request", "the request has several Authorization headers", hint="send one")
+    scheme, _, text = values[0].partition(b" ")
+    if scheme.lower() != b"bearer" or len(text) > _LONGEST:
+        raise _unauthenticated("the Authorization header is not of the form `Bearer aig_op_…`")
+    presented = credentials.parse(text.strip(b" \t").decode("latin-1"))
+    if presented is None:
+        raise _unauthenticated("what was sent is not a token of this gateway")
+    if presented.kind != "operator":
+        raise _unauthenticated("an agent's key opens nothing here")
+    return presented
+
+
+def _works(holder: OperatorRecord, token: OperatorTokenRecord) -> bool:
+    return holder.status == "active" and token.status(time.time_ns()) == "active"
+
+
+def _unauthenticated(detail: str) -> Problem:
+    hint = "send `Authorization: Bearer aig_op_…`; `gateway operators token create NAME` makes a token"
+    return Problem(401, "bad_credentials", detail, hint=hint, headers=[_CHALLENGE])
+
+
+def _too_many(seconds: float) -> Problem:
+    wait = str(max(1, round(seconds)))
+    detail = "too many wrong tokens came from this address"
+    return Problem(429, "too_many_failures", detail, hint=f"wait {wait} s", headers=[("retry-after", wait)])
+
+
+def _group(address: str) -> str:
+    """The address, or the network of an IPv6 address, of which one customer has very many."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,0 +1,178 @@
+"""Operations: what the control API serves, as data; requests and answers as their functions see them.
+
+Each file in `api/` has a list of operations. The server (`server.py`) carries them out and the document
+(`openapi.py`) is made of them, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session
+
+from gateway.control.cursors import Cursors
+from gateway.control.gate import Caller
+from gateway.control.problems import Problem
+from gateway.identity.credentials import Peppers
+from gateway.registry.database import Registry
+from gateway.registry.guarded import GuardedRegistry, Step
+from gateway.registry.vault import Vault
+from gateway.settings import DataDirectory
+
+Schema: TypeAlias = dict[str, Any]
+
+MAX_PAGE = 500
+DEFAULT_PAGE = 100
+
+_NOTHING: Mapping[str, str] = {}
+
+
+class Body(BaseModel):
+    """A request body: JSON of these types only, and no other members."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Reasoned(Body):
+    """Why a change is made."""
+
+    reason: str = Field("", description="Why; it stays in the audit log.")
+
+
+class Query(BaseModel):
+    """The parameters after the `?`, and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PageQuery(Query):
+    """Which part of a list is wanted."""
+
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="The most items of one page.")
+    cursor: str | None = Field(None, description="The `next` of the page before.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What operations work with."""
+
+    registry: Registry
+    data: DataDirectory
+    peppers: Peppers
+    vault: Vault
+    cursors: Cursors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request of an operator, checked. `organization` is None where the whole gateway is meant."""
+
+    context: Context
+    caller: Caller
+    organization: str | None
+    path: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    query: Any = None
+    body: Any = None
+    matching: Sequence[str] | None = None
+    """The entity tags of `If-Match`; None if there is no such header."""
+    before: Sequence[Step] = ()
+    after: Sequence[Step] = ()
+
+    @property
+    def registry(self) -> Registry:
+        """For reading."""
+        return self.context.registry
+
+    @property
+    def actor(self) -> str:
+        return self.caller.actor
+
+    @property
+    def tenant(self) -> str:
+        """The organization, where there must be one."""
+        assert self.organization is not None
+        return self.organization
+
+    def change(self, *conditions: Step) -> Registry:
+        """For one change, under the conditions of every change and these."""
+        return GuardedRegistry(self.context.registry, [*self.before, *conditions], self.after)
+
+    def check_tag(self, current: str) -> None:
+        """Raise `Problem` 412 unless the thing is as the client has seen it, if it said how."""
+        if self.matching is not None and "*" not in self.matching and current not in self.matching:
+            raise Problem(
+                412,
+                "changed_meanwhile",
+                "it has been changed since it was read",
+                hint="read it again, and send its new ETag in If-Match",
+            )
+
+    def if_match(self, current: Callable[[Session], str]) -> Step:
+        """The condition that the thing is as the client has seen it."""
+        return lambda session: self.check_tag(current(session))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an operation answers. `body` is JSON; `once` names a member of it that is shown once."""
+
+    body: Any
+    status: int = 200
+    tag: str | None = None
+    location: str | None = None
+    once: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method of one path.
+
+    `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
+    gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
+    and so must not wait for the log. `if_match` says whether the client must name the version that it has seen.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    noun: str
+    summary: str
+    function: Callable[[Ask], Answer]
+    answer: Schema
+    status: int = 200
+    body: type[Body] | None = None
+    query: type[Query] = Query
+    about: Literal["tenant", "home", "nothing"] = "tenant"
+    restricts: bool = False
+    if_match: Literal["required", "accepted"] | None = None
+    tagged: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        """The names in the path."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
+    @property
+    def names_its_noun(self) -> bool:
+        return self.noun.removesuffix("s") in self.parameters
+
+
+def cut(ask: Ask, items: Sequence[Any], key: Callable[[Any], Any], *place: str) -> Answer:
+    """One page of a whole list, which is in the order of `key`."""
+    place = (ask.organization or "", *place)
+    start = 0
+    if ask.query.cursor is not None:
+        after = ask.context.cursors.open(ask.query.cursor, *place)
+        start = next((number for number, each in enumerate(items) if key(each) > after), len(items))
+    shown = items[start : start + ask.query.limit]
+    more = start + len(shown) < len(items)
+    cursor = ask.context.cursors.seal(key(shown[-1]), *place) if more else None
+    return Answer(body={"items": shown, "next": cursor})

@@ -1,0 +1,112 @@
+"""What the control API answers when it cannot do what it was asked: problem details (RFC 9457).
+
+`code` is stable and for programs, `detail` says what is wrong, `hint` what to do, and `errors` name the members of a
+body or the parameters that are wrong. Nothing in them tells whether another organization has something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from gateway.errors import Denied, GatewayError
+from gateway.logs import without_keys
+
+MEDIA_TYPE: Final = "application/problem+json"
+_LONGEST = 1000
+
+_CONFLICTS: Final = frozenset(
+    {
+        "other_effect",
+        "nobody_in_team",
+        "nobody_in_organization",
+        "invalid_state",
+        "bundle_not_in_force",
+        "not_a_raise",
+    }
+)
+"""Codes of what is refused because of how things are, not because of how it was asked for."""
+
+_UNAVAILABLE: Final = frozenset({"registry_unavailable", "audit_unavailable", "key_file_unusable"})
+
+_HINTS: Final = {
+    "other_effect": 'send "other_effect": true if that is meant',
+    "nobody_in_team": 'send "without_members": true if its agents will come later',
+    "nobody_in_organization": 'send "without_members": true if its agents will come later',
+    "insecure_url": 'use https, or send "insecure": true if the network is trusted',
+    "too_many_keys": "revoke a key of this agent first",
+    "too_many_tokens": "revoke a token of this operator first",
+    "not_a_raise": "to lower it, set the limit",
+    "operator_revoked": "add the operator anew",
+    "agent_exists": "choose another name, or end that agent first",
+    "upstream_exists": "choose another name, or replace that upstream with PUT",
+}
+
+
+class Problem(Exception):  # as the specification calls it
+    """An answer that is a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        hint: str = "",
+        errors: Sequence[dict[str, str]] = (),
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.errors = list(errors)
+        self.headers = tuple(headers)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": _safe(self.detail),
+            **({"hint": _safe(self.hint)} if self.hint else {}),
+            **({"errors": self.errors} if self.errors else {}),
+        }
+
+
+def of(error: GatewayError, noun: str = "", *, named: bool = False) -> Problem:
+    """The problem that an error of the registry is.
+
+    `named` says that the path names a thing of the kind `noun`; if that is the unknown one, the answer is 404.
+    """
+    if isinstance(error, Denied):
+        return Problem(error.reason.status, error.code, error.text, hint="send the body as one JSON object in UTF-8")
+    code = error.code
+    if code in _UNAVAILABLE:
+        return Problem(503, code, error.message, hint="try again", headers=[("retry-after", "2")])
+    if code in ("not_yet", "no_such_limit") or (named and code == f"unknown_{noun.removesuffix('s')}"):
+        status = 404
+    elif code.endswith(("_exists", "_revoked", "_retired")) or code.startswith("too_many_") or code in _CONFLICTS:
+        status = 409
+    else:
+        status = 422
+    return Problem(status, code, error.message, hint=_hint(error, noun))
+
+
+def _hint(error: GatewayError, noun: str) -> str:
+    """What to do next. Hints that name commands are for the command line, so another one takes their place."""
+    if error.code in _HINTS:
+        return _HINTS[error.code]
+    if error.hint and "`gateway " not in error.hint and "--" not in error.hint:
+        return error.hint
+    if error.code.startswith("unknown_"):
+        plural = error.code.removeprefix("unknown_") + "s"
+        return f"GET /api/v1/{plural} lists them" if plural == noun else ""
+    return ""
+
+
+def _safe(text: str) -> str:
+    return without_keys(text)[:_LONGEST]

@@ -1,0 +1,117 @@
+"""`Idempotency-Key`: a POST that is sent again with the same key is not carried out again.
+
+The key is recorded in the transaction of the change, so either both are there or neither. The answer follows; if the
+process dies in between, a repeated request is told that the change was made. Secrets are not kept: a repeated answer
+says that there was one, and has null in its place. Only what was carried out is recorded; a refused request may be
+sent again with the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from sqlmodel import Session, col, delete
+
+from gateway.control.gate import Caller
+from gateway.control.operation import Answer, Operation
+from gateway.control.problems import Problem
+from gateway.registry.database import Registry
+from gateway.registry.documents import plain
+from gateway.registry.guarded import Step
+from gateway.registry.models import RepeatableRequest
+
+KEPT_NS: Final = 24 * 3600 * 10**9
+
+_KEY: Final = re.compile(r"[!-~]{1,128}")
+
+
+class Repeats:
+    """What is known of the requests with one key of one operator. Without a key nothing is."""
+
+    def __init__(self, operator: str, key: str | None, digest: bytes) -> None:
+        self._operator = operator
+        self._key = key
+        self._digest = digest
+
+    @classmethod
+    def of(
+        cls,
+        headers: Mapping[bytes, bytes],
+        operation: Operation,
+        caller: Caller,
+        path: Mapping[str, str],
+        query: bytes,
+        body: bytes,
+    ) -> Repeats:
+        given = headers.get(b"idempotency-key")
+        if given is None or operation.method != "POST":
+            return cls(caller.operator.id, None, b"")
+        key = given.decode("latin-1")
+        if not _KEY.fullmatch(key):
+            raise Problem(400, "bad_request", "Idempotency-Key must be 1 to 128 printable characters")
+        what = orjson.dumps([operation.method, operation.path, dict(path), query.decode("latin-1")])
+        return cls(caller.operator.id, key, hashlib.sha256(what + b"\0" + body).digest())
+
+    @property
+    def before(self) -> list[Step]:
+        return [] if self._key is None else [self._refuse]
+
+    @property
+    def after(self) -> list[Step]:
+        return [] if self._key is None else [self._record]
+
+    def answered(self, registry: Registry) -> tuple[int, bytes] | None:
+        """The answer of the request that was carried out with this key; None if there was none."""
+        if self._key is None:
+            return None
+        with registry.read() as session:
+            row = self._row(session)
+            if row is None:
+                return None
+            if row.status is None or row.answer is None:
+                raise _unknown_answer()
+            return row.status, row.answer
+
+    def remember(self, registry: Registry, answer: Answer) -> None:
+        if self._key is None:
+            return
+        body = dict(answer.body) if answer.once is not None else answer.body
+        if answer.once is not None:
+            body[answer.once] = None
+        with registry.write() as session:
+            row = self._row(session)
+            if row is not None:
+                row.status, row.answer = answer.status, orjson.dumps(plain(body))
+
+    def _row(self, session: Session) -> RepeatableRequest | None:
+        """The request with this key, if it is not too old; raises `Problem` if it was another one."""
+        assert self._key is not None
+        row = session.get(RepeatableRequest, (self._operator, self._key))
+        if row is None or row.created_ns < time.time_ns() - KEPT_NS:
+            return None
+        if row.digest != self._digest:
+            hint = "use a new key for each request, and the same one only to repeat it"
+            raise Problem(422, "idempotency_mismatch", "this Idempotency-Key belongs to another request", hint=hint)
+        return row
+
+    def _refuse(self, session: Session) -> None:
+        """At the beginning of the change: another request with this key may have come first."""
+        if self._row(session) is not None:
+            raise _unknown_answer()
+
+    def _record(self, session: Session) -> None:
+        now = time.time_ns()
+        old = col(RepeatableRequest.created_ns) < now - KEPT_NS
+        session.exec(delete(RepeatableRequest).where(old))
+        assert self._key is not None
+        session.add(RepeatableRequest(operator_id=self._operator, key=self._key, digest=self._digest, created_ns=now))
+
+
+def _unknown_answer() -> Problem:
+    detail = "the request with this Idempotency-Key was carried out, but its answer is not known here yet"
+    return Problem(409, "already_carried_out", detail, hint="read what it made or changed")

@@ -1,0 +1,88 @@
+"""JSON Schemas of what the control API answers, made from the records that it answers with."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from gateway.control.operation import Schema
+
+TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+
+PROBLEM: Final[Schema] = {
+    "type": "object",
+    "description": "What is wrong (RFC 9457).",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable, for programs."},
+        "detail": {"type": "string"},
+        "hint": {"type": "string", "description": "What to do."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": "string", "description": "A member of the body, as a JSON pointer."},
+                    "parameter": {"type": "string"},
+                    "message": {"type": "string"},
+                },
+                "required": ["message"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["type", "title", "status", "code", "detail"],
+    "additionalProperties": False,
+}
+
+
+@functools.cache
+def _record(kind: type) -> Schema:
+    schema = TypeAdapter(kind).json_schema(mode="serialization")
+    definitions = schema.pop("$defs", {})
+    return _renamed(schema, definitions)  # type: ignore[no-any-return]  # an object stays one
+
+
+def record(kind: type, *without: str, **more: Schema) -> Schema:
+    """The schema of a record as `documents.plain` makes it, without some members and with others."""
+    schema = _record(kind)
+    properties = {name: each for name, each in schema["properties"].items() if name not in without} | more
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def page(items: Schema) -> Schema:
+    """A page of a list of these."""
+    properties = {
+        "items": {"type": "array", "items": items},
+        "next": {"type": ["string", "null"], "description": "The cursor of the next page; null on the last one."},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _renamed(schema: Any, definitions: dict[str, Schema]) -> Any:
+    """Names without `_ns`, which are times; definitions in their places; no titles."""
+    if isinstance(schema, list):
+        return [_renamed(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _renamed(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    found = {
+        name: _renamed(value, definitions)
+        for name, value in schema.items()
+        if name not in ("title", "default", "description", "properties", "required")
+    }
+    if "properties" in schema:
+        properties = {}
+        for name, value in schema["properties"].items():
+            if name.endswith("_ns"):
+                nullable = "anyOf" in value
+                properties[name.removesuffix("_ns")] = {"anyOf": [TIME, {"type": "null"}]} if nullable else TIME
+            else:
+                properties[name] = _renamed(value, definitions)
+        found |= {"properties": properties, "required": list(properties), "additionalProperties": False}
+    return found

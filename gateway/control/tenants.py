@@ -1,0 +1,43 @@
+"""Which organization a request is about, and whether its operator has anything to do with it.
+
+An operator of one organization can name only that one: any other is answered like one that is not there, without a look
+at the registry, so that not even the time tells the two apart.
+"""
+
+from __future__ import annotations
+
+from gateway.audit.intents import SYSTEM
+from gateway.control.gate import Caller
+from gateway.control.operation import Operation
+from gateway.control.problems import Problem
+from gateway.registry import queries
+from gateway.registry.database import Registry
+
+DEFAULT = "default"
+
+
+def organization(registry: Registry, operation: Operation, caller: Caller, wanted: str | None) -> str | None:
+    """The organization that is meant; None for the whole gateway, or if the operation is about none."""
+    if operation.about == "nothing":
+        return caller.organization
+    if caller.organization is not None:
+        check_visible(caller, wanted or caller.organization)
+        return caller.organization
+    if wanted is None and operation.about == "home":
+        return None
+    name = wanted or DEFAULT
+    if not (operation.noun == "audit" and name == SYSTEM) and name not in queries.organizations(registry):
+        raise unknown(name)
+    return name
+
+
+def check_visible(caller: Caller, name: str) -> None:
+    """Raise unless the operator may know whether there is an organization of this name."""
+    if caller.organization not in (None, name):
+        raise unknown(name)
+
+
+def unknown(name: str) -> Problem:
+    shown = name if name.isprintable() else ascii(name)
+    detail = f"unknown organization `{shown[:80]}`"
+    return Problem(404, "unknown_organization", detail, hint="GET /api/v1/organizations lists them")

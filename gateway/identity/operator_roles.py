@@ -1,0 +1,87 @@
+"""What operators may do: their roles, and the scopes of their tokens (docs/control-api.md).
+
+    owner     everything
+    admin     changes everything but operators and organizations
+    auditor   reads everything, also audit entries and operators
+    viewer    reads everything but audit entries and operators
+
+A token may be for less than its operator's role: its scopes name what it is for, `read` for reading everything that the
+role may read, or a noun with `read` or `write`: `agents:write`. Who may write a noun may also read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final, Literal
+
+from gateway.errors import GatewayError, did_you_mean
+
+Role = Literal["owner", "admin", "auditor", "viewer"]
+
+ROLES: Final[tuple[Role, ...]] = ("owner", "admin", "auditor", "viewer")
+
+NOUNS: Final = (
+    "organizations",
+    "operators",
+    "teams",
+    "agents",
+    "keys",
+    "bindings",
+    "limits",
+    "upstreams",
+    "routes",
+    "audit",
+)
+"""What there is to read and to change. Audit entries, the last of them, are only read."""
+
+SCOPES: Final = ("read", "audit:read", *(f"{noun}:{verb}" for noun in NOUNS[:-1] for verb in ("read", "write")))
+
+_OWNERS_ONLY = ("organizations", "operators")
+_NOT_FOR_VIEWERS = ("operators", "audit")
+
+
+def may(role: str, noun: str, *, write: bool) -> bool:
+    """Whether an operator of this role may read or change things of this kind."""
+    if write:
+        return role == "owner" or (role == "admin" and noun not in _OWNERS_ONLY)
+    return role in ROLES and (role != "viewer" or noun not in _NOT_FOR_VIEWERS)
+
+
+def within(scopes: Collection[str] | None, noun: str, *, write: bool) -> bool:
+    """Whether that is inside a token's scopes; None is everything."""
+    if scopes is None or f"{noun}:write" in scopes:
+        return True
+    return not write and ("read" in scopes or f"{noun}:read" in scopes)
+
+
+def narrower(scopes: Collection[str] | None, than: Collection[str] | None) -> bool:
+    """Whether everything in `scopes` is inside `than`."""
+    if than is None or scopes is None:
+        return than is None
+    return all(
+        "read" in than if scope == "read" else within(than, noun, write=verb == "write")
+        for scope in scopes
+        for noun, _, verb in [scope.partition(":")]
+    )
+
+
+def check_role(text: str) -> Role:
+    for role in ROLES:
+        if role == text:
+            return role
+    rule = f"the roles are {', '.join(ROLES)}"
+    raise GatewayError("invalid_role", f"`{text[:64]}` is not a role", hint=did_you_mean(text, ROLES, rule))
+
+
+def check_scopes(scopes: Iterable[str] | None) -> list[str] | None:
+    """The distinct scopes in order; None for everything."""
+    if scopes is None:
+        return None
+    found = sorted(set(scopes))
+    for each in found:
+        if each not in SCOPES:
+            rule = "write read, or a noun with read or write: agents:write"
+            raise GatewayError("invalid_scope", f"`{each[:64]}` is not a scope", hint=did_you_mean(each, SCOPES, rule))
+    if not found:
+        raise GatewayError("invalid_scope", "a token without any scope opens nothing", hint="leave the scopes out")
+    return found

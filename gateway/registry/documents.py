@@ -1,0 +1,32 @@
+"""Records as JSON, in one form for the command line and the control API.
+
+Times are RFC 3339 in UTC, and their names lose the `_ns`: `created_ns` becomes `created`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Records, and lists and dictionaries of them, as JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return dict(_member(name, item) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def timestamp(time_ns: int) -> str:
+    """A time for people and programs: UTC, to the millisecond."""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _member(name: str, value: Any) -> tuple[str, Any]:
+    if name.endswith("_ns"):
+        return name.removesuffix("_ns"), None if value is None else timestamp(value)
+    return name, plain(value)

@@ -1,0 +1,82 @@
+"""An organization's part of the registry as a fleet file: applied again, it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from gateway.registry import queries, teams, usage_limits
+from gateway.registry.database import Registry
+from gateway.registry.fleet import agent_item
+from gateway.registry.fleet.plan import lives
+from gateway.registry.records import RouteMember, UpstreamRecord
+
+
+def document(registry: Registry, organization: str) -> dict[str, Any]:
+    """All teams, live agents, upstreams, routes, bindings and limits; members that are empty are left out.
+
+    Keys of providers and of agents are in no export. An OpenAPI document is not kept as it came, so it is not either.
+    """
+    agents = queries.agents(registry, organization)
+    named = {each.id: each.name for each in agents}
+    found = {
+        "teams": [
+            _compact({"name": each.name, "owner": each.owner, "description": each.description})
+            for each in teams.teams(registry, organization)
+        ],
+        "agents": [_agent(agent_item.of(each, named)) for each in agents if lives(each)],
+        "upstreams": [_upstream(each) for each in queries.upstreams(registry, organization)],
+        "routes": [
+            _compact({"name": each.name, "default": each.default, "members": [_member(one) for one in each.members]})
+            for each in queries.routes(registry, organization)
+        ],
+        "bindings": [
+            {
+                **_subject(each.subject_kind, each.subject),
+                "bundle": each.bundle,
+                "effect": each.effect,
+                **_compact({"pinned": each.pinned, "shadow": bool(each.shadow)}),
+            }
+            for each in queries.bindings(registry, organization)
+        ],
+        "limits": [
+            {
+                **_subject(each.subject_kind, each.subject),
+                "limit": each.limit,
+                "value": each.value,
+                **_compact({"upstream": each.upstream, "model": each.model}),
+            }
+            for each in usage_limits.limits(registry, organization)
+        ],
+    }
+    return {"v": 1, "organization": organization, **_compact(found)}
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The file. Texts that a reader could take for something else are in quotes."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _agent(item: dict[str, Any]) -> dict[str, Any]:
+    return _compact({**item, "status": "" if item["status"] == "active" else item["status"]})
+
+
+def _upstream(record: UpstreamRecord) -> dict[str, Any]:
+    shown = {"default": record.default, "headers": record.headers}
+    return {"name": record.name, "provider": record.provider, "base_url": record.base_url, **_compact(shown)}
+
+
+def _member(member: RouteMember) -> dict[str, Any]:
+    models = _compact({"models": member.models})
+    return {"upstream": member.upstream, "tier": member.tier, "weight": member.weight, **models}
+
+
+def _subject(kind: str, name: str) -> dict[str, Any]:
+    return {"organization": True} if kind == "organization" else {kind: name}
+
+
+def _compact(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value}

@@ -1,0 +1,394 @@
+"""What a fleet file changes in the registry: a list of steps, computed without changing anything.
+
+A member that the file leaves out stays as it is. What the registry has and the file has not stays too, unless the
+caller asks to prune: then it is removed, within the sections that the file has.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
+
+from sqlmodel import select
+
+from gateway.errors import GatewayError, did_you_mean
+from gateway.registry import names, queries, teams, usage_limits
+from gateway.registry.database import Registry
+from gateway.registry.fleet import agent_item
+from gateway.registry.fleet.document import Document, FleetError, Mistake
+from gateway.registry.models import Upstream
+from gateway.registry.records import AgentRecord, BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
+from gateway.registry.vault import Place, Vault
+
+Action = Literal["add", "change", "remove"]
+Noun = Literal["team", "agent", "key", "upstream", "route", "binding", "limit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One change. `item` is what the file says of the thing, and `changes` tell a person what becomes of it.
+
+    Two plans of the same file are equal if the same things are to be done.
+    """
+
+    action: Action
+    noun: Noun
+    name: str
+    changes: tuple[str, ...] = ()
+    line: int = 0
+    item: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    # An upstream's key. Never printed.
+    secret: str | None = field(default=None, repr=False, compare=False)
+
+
+class Sources(Protocol):
+    """What a file refers to; both raise `GatewayError`."""
+
+    def secret(self, key: Mapping[str, Any]) -> str | None: ...
+
+    def specification(self, path: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a binding or a limit is for; `name` is that of an agent, a team or the organization."""
+
+    kind: SubjectKind
+    name: str
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any], organization: str) -> Subject:
+        if "agent" in item:
+            return cls("agent", item["agent"])
+        return cls("team", item["team"]) if "team" in item else cls("organization", organization)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class Planner:
+    """Compares one file with one organization's part of the registry.
+
+    With `prune`, what is not in the file is removed; with `keys`, each agent of the file that has no live key gets one.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        document: Document,
+        organization: str,
+        vault: Vault,
+        sources: Sources,
+        *,
+        prune: bool = False,
+        keys: bool = False,
+    ) -> None:
+        self._registry = registry
+        self._document = document
+        self._organization = organization
+        self._vault = vault
+        self._sources = sources
+        self._prune = prune
+        self._keys = keys
+        self._mistakes: list[Mistake] = []
+
+    def steps(self) -> list[Step]:
+        """Additions and changes in the order in which they can be made, then removals in the opposite one.
+
+        Raises `FleetError` with all that can be known to be wrong without making the changes.
+        """
+        teams = self._teams()
+        upstreams = self._upstreams()
+        routes = self._routes()
+        agents = self._agents()
+        keys = self._missing_keys() if self._keys else []
+        bindings = self._bindings()
+        limits = self._limits()
+        if self._mistakes:
+            raise FleetError(self._document.source, self._mistakes)
+        found = [*teams, *upstreams, *routes, *agents, *keys, *bindings, *limits]
+        made = [each for each in found if each.action != "remove"]
+        removed = [each for each in reversed(found) if each.action == "remove"]
+        return made + (removed if self._prune else [])
+
+    def _items(self, section: str, key: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[Any, dict[str, Any], int]]:
+        """A section's items by a key of which there may be only one."""
+        seen: dict[Any, int] = {}
+        for item, line in self._document.items(section):
+            found = key(item)
+            if found in seen:
+                self._mistakes.append(Mistake(line, f"this was said in line {seen[found]} already"))
+                continue
+            seen[found] = line
+            yield found, item, line
+
+    def _removed(self, section: str, noun: Noun, there: Iterable[Any], listed: Iterable[Any]) -> list[Step]:
+        if section not in self._document.value:
+            return []
+        kept = set(listed)
+        gone = [key for key in there if key not in kept]
+        return [Step(action="remove", noun=noun, name=_name(key), item={"key": key}) for key in gone]
+
+    # --- teams and agents ---------------------------------------------------------------------------------------------
+
+    def _teams(self) -> list[Step]:
+        """A team that is not in the file stays, whatever is pruned: history refers to it."""
+        if "teams" not in self._document.value:
+            return []
+        known = {each.name: each for each in teams.teams(self._registry, self._organization)}
+        steps = []
+        for name, item, line in self._items("teams", lambda item: item["name"]):
+            wanted: dict[str, Any] = {member: item[member] for member in ("owner", "description") if member in item}
+            if name not in known:
+                steps.append(Step(action="add", noun="team", name=name, line=line, item=item))
+            elif changes := _changes(wanted, {member: getattr(known[name], member) for member in wanted}):
+                steps.append(Step(action="change", noun="team", name=name, changes=changes, line=line, item=wanted))
+        return steps
+
+    def _agents(self) -> list[Step]:
+        if "agents" not in self._document.value:
+            return []
+        found = queries.agents(self._registry, self._organization)
+        named = {each.id: each.name for each in found}
+        known = {each.name: agent_item.of(each, named) for each in found if lives(each)}
+        parents = {*named, *known, *(item["name"] for item, _ in self._document.items("agents"))}
+        steps, listed = [], []
+        for name, item, line in self._items("agents", lambda item: item["name"]):
+            listed.append(name)
+            try:
+                if item.get("parent") and item["parent"] not in parents:
+                    hint = did_you_mean(item["parent"], parents)
+                    raise GatewayError("unknown_agent", f"its parent `{item['parent']}` is no agent", hint=hint)
+                if name not in known:
+                    new = {"members": agent_item.members(item), "status": item.get("status")}
+                    steps.append(Step(action="add", noun="agent", name=name, line=line, item=new))
+                elif changes := _changes(agent_item.normal(item), known[name]):
+                    update = {"update": agent_item.update(known[name], item), "status": item.get("status")}
+                    steps.append(
+                        Step(action="change", noun="agent", name=name, changes=changes, line=line, item=update)
+                    )
+            except GatewayError as error:
+                self._mistakes.append(Mistake(line, f"agent {name}: {error.message}{_more(error)}"))
+        return steps + self._removed("agents", "agent", known, listed)
+
+    def _missing_keys(self) -> list[Step]:
+        now_ns = time.time_ns()
+        found = queries.keys(self._registry, self._organization)
+        keyed = {each.agent_id for each in found if each.status(now_ns) == "active"}
+        known = {each.name: each.id for each in queries.agents(self._registry, self._organization) if lives(each)}
+        listed = self._document.items("agents")
+        return [
+            Step(action="add", noun="key", name=item["name"], line=line)
+            for item, line in listed
+            if known.get(item["name"]) not in keyed
+        ]
+
+    # --- bindings and limits ------------------------------------------------------------------------------------------
+
+    def _bindings(self) -> list[Step]:
+        if "bindings" not in self._document.value:
+            return []
+
+        def of(item: dict[str, Any]) -> tuple[Any, ...]:
+            subject = Subject.of(item, self._organization)
+            return subject.kind, subject.name, item["bundle"], item.get("shadow", False)
+
+        found = queries.bindings(self._registry, self._organization)
+        known = {(each.subject_kind, each.subject, each.bundle, bool(each.shadow)): each for each in found}
+        steps, listed = [], []
+        for key, item, line in self._items("bindings", of):
+            listed.append(key)
+            before = known.get(key)
+            if before is None:
+                steps.append(Step(action="add", noun="binding", name=_name(key), line=line, item=item))
+            elif changes := _binding_changes(before, item):
+                full = {"effect": before.effect, "pinned": before.pinned, **item}
+                steps.append(
+                    Step(action="change", noun="binding", name=_name(key), changes=changes, line=line, item=full)
+                )
+        return steps + self._removed("bindings", "binding", known, listed)
+
+    def _limits(self) -> list[Step]:
+        if "limits" not in self._document.value:
+            return []
+
+        def of(item: dict[str, Any]) -> tuple[Any, ...]:
+            subject = Subject.of(item, self._organization)
+            return subject.kind, subject.name, item["limit"], item.get("upstream", ""), item.get("model", "")
+
+        found = usage_limits.limits(self._registry, self._organization)
+        known = {(each.subject_kind, each.subject, each.limit, each.upstream, each.model): each for each in found}
+        steps, listed = [], []
+        for key, item, line in self._items("limits", of):
+            listed.append(key)
+            before = known.get(key)
+            if before is None:
+                value = (f"{item['value']:,}",)
+                steps.append(Step(action="add", noun="limit", name=_name(key), changes=value, line=line, item=item))
+            elif before.value != item["value"]:
+                changes = (f"{before.value:,} → {item['value']:,}",)
+                steps.append(
+                    Step(action="change", noun="limit", name=_name(key), changes=changes, line=line, item=item)
+                )
+        return steps + self._removed("limits", "limit", known, listed)
+
+    # --- upstreams and routes -----------------------------------------------------------------------------------------
+
+    def _upstreams(self) -> list[Step]:
+        if "upstreams" not in self._document.value:
+            return []
+        known = {each.name: each for each in queries.upstreams(self._registry, self._organization)}
+        steps, listed = [], []
+        others = [item["name"] for item, _ in self._document.items("upstreams") if item.get("default")]
+        if len(others) > 1:
+            line = max(line for item, line in self._document.items("upstreams") if item.get("default"))
+            self._mistakes.append(Mistake(line, f"only one of {', '.join(others)} can be the default"))
+        for name, item, line in self._items("upstreams", lambda item: item["name"]):
+            listed.append(name)
+            try:
+                step = self._upstream(known.get(name), item, line, bool(others))
+            except GatewayError as error:
+                self._mistakes.append(Mistake(line, f"upstream {name}: {error.message}" + _more(error)))
+            else:
+                steps += [step] if step is not None else []
+        return steps + self._removed("upstreams", "upstream", known, listed)
+
+    def _upstream(
+        self, before: UpstreamRecord | None, item: dict[str, Any], line: int, another_default: bool
+    ) -> Step | None:
+        name = item["name"]
+        secret = self._sources.secret(item["key"]) if "key" in item else None
+        openapi = item.get("openapi")
+        specification = None if openapi is None else self._sources.specification(openapi)
+        if before is None:
+            named = name if name in names.PROVIDERS else "openai-compatible"
+            provider = item.get("provider", "http" if openapi else named)
+            # A provider's own URL is only for an upstream of its name: a key must not go where nobody meant it to.
+            base_url = item.get("base_url", names.PROVIDERS.get(name, ""))
+        else:
+            provider, base_url = item.get("provider", before.provider), item.get("base_url", before.base_url)
+            specification = before.specification if specification is None else specification
+        if not base_url:
+            raise GatewayError("invalid_base", "`base_url` is missing")
+        if provider == "http" and specification is None:
+            raise GatewayError("invalid_openapi", "a JSON API needs its OpenAPI document", hint="add `openapi: FILE`")
+        full = {
+            "provider": names.check_provider(provider),
+            "base_url": names.check_base_of(
+                provider, names.check_base_url(base_url, insecure=item.get("insecure", False))
+            ),
+            "headers": names.check_headers(provider, item.get("headers", before.headers if before else {})),
+            "default": item.get("default", before.default if before else False),
+            "specification": specification if provider == "http" else None,
+            "insecure": item.get("insecure", False),
+            "name": name,
+        }
+        if before is None:
+            changes = (f"{full['provider']} at {full['base_url']}", *(() if secret else ("without a key",)))
+            return Step(action="add", noun="upstream", name=name, changes=changes, line=line, item=full, secret=secret)
+        if before.default and not full["default"] and not another_default:
+            raise GatewayError("invalid_default", "there would be no default", hint="say `default: true` of another")
+        changes = _upstream_changes(before, full)
+        old = self._opened(before)
+        if "key" in item and not hmac.compare_digest((secret or "").encode(), (old or "").encode()):
+            changes += ("another key" if secret else "no key",)
+        elif "key" not in item:
+            if old is not None and (before.provider, before.base_url) != (full["provider"], full["base_url"]):
+                raise GatewayError("invalid_key", "another address needs its key again", hint="say where `key` is")
+            secret = old
+        if not changes:
+            return None
+        return Step(action="change", noun="upstream", name=name, changes=changes, line=line, item=full, secret=secret)
+
+    def _opened(self, record: UpstreamRecord) -> str | None:
+        with self._registry.read() as session:
+            row = session.exec(select(Upstream).where(Upstream.id == record.id)).one()
+            if row.secret is None:
+                return None
+            return self._vault.open(row.secret, Place(record.organization, row.provider, row.id, row.version))
+
+    def _routes(self) -> list[Step]:
+        if "routes" not in self._document.value:
+            return []
+        known = {each.name: each for each in queries.routes(self._registry, self._organization)}
+        steps, listed = [], []
+        for name, item, line in self._items("routes", lambda item: item["name"]):
+            listed.append(name)
+            if name not in known:
+                members = ", ".join(each["upstream"] for each in item["members"])
+                steps.append(Step(action="add", noun="route", name=name, changes=(members,), line=line, item=item))
+            elif changes := _route_changes(known[name], item):
+                steps.append(Step(action="change", noun="route", name=name, changes=changes, line=line, item=item))
+        return steps + self._removed("routes", "route", known, listed)
+
+
+def lives(agent: AgentRecord) -> bool:
+    return agent.status in ("active", "suspended")
+
+
+def _binding_changes(before: BindingRecord, item: Mapping[str, Any]) -> tuple[str, ...]:
+    wanted = {name: item[name] for name in ("effect",) if name in item}
+    there: dict[str, Any] = {"effect": before.effect}
+    pinned = before.pinned or ""
+    # A commit may be abbreviated in the file. Empty, the binding follows what is in force.
+    if "pinned" in item and not (item["pinned"] and pinned.startswith(item["pinned"])) and item["pinned"] != pinned:
+        wanted["pinned"], there["pinned"] = item["pinned"], pinned
+    return _changes(wanted, there)
+
+
+def _upstream_changes(before: UpstreamRecord, wanted: Mapping[str, Any]) -> tuple[str, ...]:
+    shown = ("provider", "base_url", "headers", "default")
+    there = {name: getattr(before, name) for name in shown}
+    # That another becomes the default takes it from this one, without a change of its own.
+    changes = {name: wanted[name] for name in shown if name != "default" or wanted[name]}
+    described = _changes(changes, there)
+    if wanted["specification"] != before.specification:
+        described += ("another OpenAPI document",)
+    return described
+
+
+def _route_changes(before: RouteRecord, item: Mapping[str, Any]) -> tuple[str, ...]:
+    members = [
+        (each["upstream"], each.get("tier", 0), each.get("weight", 1), dict(each.get("models", {})))
+        for each in item["members"]
+    ]
+    there = [(each.upstream, each.tier, each.weight, dict(each.models)) for each in before.members]
+    changes = () if members == there else (f"members: {_member_list(there)} → {_member_list(members)}",)
+    wanted = {"default": item["default"]} if "default" in item else {}
+    return changes + _changes(wanted, {"default": before.default})
+
+
+def _member_list(members: Iterable[tuple[str, int, int, dict[str, str]]]) -> str:
+    return ", ".join(f"{name} (tier {tier}, weight {weight})" for name, tier, weight, _ in members)
+
+
+def _changes(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        f"{name}: {_text(there[name])} → {_text(value)}" for name, value in wanted.items() if value != there[name]
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {each}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if value else '""'
+
+
+def _name(key: Any) -> str:
+    """A thing's name for people: of a binding `team support, bundle x`."""
+    if isinstance(key, str):
+        return key
+    kind, subject, what, *rest = key
+    more = " (shadow)" if rest == [True] else "".join(f" {each}" for each in rest if each)
+    return f"{what}{more} of {cast(str, kind)} {subject}"
+
+
+def _more(error: GatewayError) -> str:
+    return f": {error.hint}" if error.hint else ""

@@ -1,0 +1,77 @@
+"""Changes and their audit entries: how a change is made so that its entry is in the log afterwards.
+
+A change that grants something is refused if it could not be recorded. A restriction takes effect whether the log can be
+written or not; its entry then waits in the outbox. Specification: docs/architecture.md, sections 8 and 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gateway.audit import storage
+from gateway.audit.writer import AuditWriter
+from gateway.errors import GatewayError
+from gateway.identifiers import new_id
+from gateway.registry import outbox, queries
+from gateway.registry.database import Registry
+from gateway.settings import DataDirectory
+from gateway.storage.file_lock import LOCK_SECONDS
+
+RESTRICTION_SECONDS: Final = 1.0
+"""How long a revocation, which is in force already, waits for the log's lock."""
+
+OWED_HINT: Final = "a running gateway records it when it can write the log, or the next command or start that can"
+
+
+@contextmanager
+def changing(registry: Registry, data: DataDirectory) -> Iterator[None]:
+    """For one change, whose entry is in the audit log when the block ends.
+
+    If the log cannot be written, the change is refused beforehand. If recording fails after the change, the change
+    stays in force and its entry in the outbox, and the error says so.
+    """
+    _check_log(data)
+    publish(registry, data)
+    yield
+    try:
+        publish(registry, data)
+    except GatewayError as error:
+        raise GatewayError(error.code, _owed(error), subject=error.subject, hint=OWED_HINT) from error
+
+
+@contextmanager
+def restricting(registry: Registry, data: DataDirectory, warn: Callable[[str, str], None]) -> Iterator[None]:
+    """For one change that takes something away.
+
+    If its entry cannot be recorded within a second, `warn` is given what is wrong and what will happen.
+    """
+    yield
+    try:
+        publish(registry, data, lock_seconds=RESTRICTION_SECONDS)
+    except GatewayError as error:
+        warn(_owed(error), OWED_HINT)
+
+
+def publish(registry: Registry, data: DataDirectory, *, lock_seconds: float = LOCK_SECONDS) -> None:
+    """Move the entries that wait in the outbox into the audit log.
+
+    `lock_seconds` is how long to wait for the log's lock.
+    """
+    deployment = queries.deployment(registry)
+    writer = AuditWriter(data, boot=new_id("boot"), deployment=deployment, lock_seconds=lock_seconds)
+    try:
+        outbox.drain(registry, writer)
+    finally:
+        writer.close()
+
+
+def _owed(error: GatewayError) -> str:
+    return f"the change is in force, but not in the audit log yet: {error.message}"
+
+
+def _check_log(data: DataDirectory) -> None:
+    """Raise unless an entry could be recorded now. Draining the outbox does not tell: it may be empty."""
+    with storage.exclusive(data):
+        pass

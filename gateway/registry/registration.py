@@ -1,0 +1,160 @@
+"""New agents: one, or many thousand in one transaction; and keys for many (docs/fleet.md).
+
+Many at once are checked and recorded like one, with one look at the registry for all instead of one for each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from gateway.errors import GatewayError
+from gateway.identifiers import new_id
+from gateway.identity import credentials
+from gateway.registry import agent_states, agent_versions, names, outbox, teams
+from gateway.registry import change_entries as entries
+from gateway.registry.database import Registry
+from gateway.registry.models import Agent, ApiKey, Organization
+from gateway.registry.queries import agent_record, find_organization, key_record
+from gateway.registry.records import AgentRecord, NewKey
+
+
+def checked(members: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
+    """The members of a new agent as its row has them: what is left out has its default.
+
+    `name`; `owner`, `team`, `environment`, `description`, `purpose`, `model_family` (texts); `capabilities`, `labels`;
+    `parent` (the name or id of another agent), `expires_ns`, `review_days`. Raises `GatewayError` for what is no such
+    member's value, and `TypeError` for another member.
+    """
+    return _checked(now_ns, **members)
+
+
+def _checked(
+    now_ns: int,
+    *,
+    name: str,
+    owner: str = "",
+    team: str = "",
+    environment: str = "",
+    capabilities: Iterable[str] = (),
+    labels: Mapping[str, str] | None = None,
+    description: str = "",
+    purpose: str = "",
+    model_family: str = "",
+    parent: str | None = None,
+    expires_ns: int | None = None,
+    review_days: int | None = None,
+) -> dict[str, Any]:
+    return {
+        "name": names.check_name("agent", name),
+        "owner": names.check_text("owner", owner),
+        "team": names.check_name("team", team) if team else "",
+        "environment": names.check_name("environment", environment) if environment else "",
+        "capabilities": names.check_capabilities(capabilities),
+        "labels": names.check_labels(labels or {}),
+        "description": agent_versions.check_description(description),
+        "purpose": names.check_text("purpose", purpose),
+        "model_family": names.check_text("model family", model_family),
+        "parent": parent,
+        "expires_ns": agent_versions.check_expiry(expires_ns, now_ns),
+        "review_days": agent_versions.check_review_days(review_days),
+    }
+
+
+def register_agents(
+    registry: Registry, *, actor: str, organization: str, agents: Sequence[Mapping[str, Any]], reason: str = ""
+) -> list[AgentRecord]:
+    """New agents at version 1, all or none, each with an entry. A parent may be another one of them."""
+    now_ns = time.time_ns()
+    found = [checked(each, now_ns) for each in agents]
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        _check_free(session, tenant, [each["name"] for each in found])
+        named = sorted({each["team"] for each in found if each["team"]})
+        teams.check_alive(session, tenant, *named)
+        for team in named:
+            teams.ensure(session, tenant, team, actor)
+        known = {each["name"] for each in found}
+        rows = []
+        for group in _parents_first(found, known):
+            added = [_row(session, tenant, each, now_ns) for each in group]
+            session.add_all(added)
+            agent_versions.remember_all(session, tenant, added, actor, "agent.registered", reason)
+            rows += added
+        return [agent_record(tenant, row) for row in rows]
+
+
+def create_keys(
+    registry: Registry,
+    peppers: credentials.Peppers,
+    *,
+    actor: str,
+    organization: str,
+    agents: Sequence[str],
+    reason: str = "",
+) -> list[NewKey]:
+    """A key for each of these agents, which have none that is live. What is returned are the only copies."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        mine = select(Agent).where(Agent.organization_id == tenant.id, col(Agent.status).not_in(agent_states.ENDED))
+        holders = {each.name: each for each in session.exec(mine)}
+        teams.check_alive(session, tenant, *{holders[name].team for name in agents})
+        now_ns = time.time_ns()
+        made = []
+        for name in agents:
+            new = credentials.generate("agent")
+            row = ApiKey(
+                id=new_id("key"),
+                organization_id=tenant.id,
+                agent_id=holders[name].id,
+                credential_id=new.credential.id,
+                digest=credentials.digest(new.credential, peppers.current),
+                pepper=peppers.newest,
+                created_ns=now_ns,
+                actor=actor,
+            )
+            made.append((holders[name], row, new.text))
+        session.add_all(row for _, row, _ in made)
+        fields = [entries.key(holder, row) for holder, row, _ in made]
+        outbox.add_changes(
+            session, organization=tenant.name, actor=actor, what="key.created", fields=fields, reason=reason
+        )
+        return [NewKey(record=key_record(tenant, holder, row), text=text) for holder, row, text in made]
+
+
+def _check_free(session: Session, tenant: Organization, wanted: Sequence[str]) -> None:
+    mine = select(Agent.name).where(Agent.organization_id == tenant.id, col(Agent.status).not_in(agent_states.ENDED))
+    taken = set(session.exec(mine))
+    for name in wanted:
+        if name in taken:
+            raise agent_versions.taken(name)
+        taken.add(name)
+
+
+def _parents_first(agents: list[dict[str, Any]], new: set[str]) -> Iterator[list[dict[str, Any]]]:
+    """The agents in groups: the parents of each are in an earlier group, or in the registry."""
+    waiting = agents
+    while waiting:
+        ready = [each for each in waiting if each["parent"] not in new]
+        if not ready:
+            names_ = ", ".join(f"`{each['name']}`" for each in waiting[:5])
+            raise GatewayError("invalid_parent", f"the parents of {names_} lead in a circle")
+        yield ready
+        new = new - {each["name"] for each in ready}
+        waiting = [each for each in waiting if each["name"] in new]
+
+
+def _row(session: Session, tenant: Organization, members: dict[str, Any], now_ns: int) -> Agent:
+    parent = members["parent"]
+    return Agent(
+        **{**members, "parent": parent and agent_versions.parent_of(session, tenant, parent)},
+        id=new_id("agt"),
+        organization_id=tenant.id,
+        version=1,
+        status="active",
+        created_ns=now_ns,
+        updated_ns=now_ns,
+    )

@@ -1,0 +1,180 @@
+"""A new key-encryption key, and everything sealed put under it, while the gateway runs.
+
+    1  the key in force is kept as `keys/kek.ID`, a new one takes its place in `keys/kek`
+    2  each sealed thing is wrapped anew, some at a time, each batch in one transaction
+    3  when nothing is left under an old key, its file is deleted
+
+Whenever this is interrupted, it goes on where it was. A running worker reads the files again when it meets a key that
+it does not know; until then it holds the old one. What is sealed does not change, only the wrapping of its data key, so
+the secrets are not opened. `KINDS` lists all that is sealed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from sqlmodel import Session, col, select
+
+from gateway.audit.intents import SYSTEM, Fields
+from gateway.errors import GatewayError
+from gateway.registry import content_keys, outbox, webhooks
+from gateway.registry.database import Registry
+from gateway.registry.models import Agent, Organization, Upstream, Webhook
+from gateway.registry.vault import FILE, Place, Vault, identity, retired, sealed_under
+from gateway.storage import secret_files
+
+BATCH: Final = 200  # rows in one transaction, so that no other change waits long
+_NEXT: Final = "kek.next"
+
+_Row: TypeAlias = Any  # of a table of `KINDS`
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Something that is sealed: its table, the column that has it, and what it is sealed for in an organization."""
+
+    table: type[Any]
+    column: str
+    place: Callable[[str, _Row], Place]
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "upstreams": Kind(Upstream, "secret", lambda owner, row: Place(owner, row.provider, row.id, row.version)),
+    "content_keys": Kind(Agent, "content_key", lambda owner, row: content_keys.place(owner, row.id)),
+    "webhooks": Kind(Webhook, "secret", lambda owner, row: webhooks.place(owner, row.id)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VaultState:
+    """The key in force, the older ones that are still there, and how many of each kind are sealed under which key."""
+
+    key: str
+    older: list[str]
+    sealed: dict[str, dict[str, int]]
+
+    @property
+    def left(self) -> int:
+        """How many things are not sealed under the key in force."""
+        return sum(count for found in self.sealed.values() for key, count in found.items() if key != self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """What a rotation did: how many of each kind. `unreadable` are the ids of rows that no key opens; they stay."""
+
+    key: str
+    continued: bool
+    sealed: dict[str, int]
+    unreadable: list[str]
+
+
+def state(registry: Registry, keys: Path) -> VaultState:
+    vault = Vault.load(keys)
+    with registry.read() as session:
+        sealed = {name: _under(session, kind, ()) for name, kind in KINDS.items()}
+    return VaultState(vault.id, [path.suffix[1:] for path in retired(keys)], sealed)
+
+
+def rotate(
+    registry: Registry, keys: Path, actor: str, progress: Callable[[int], None] = lambda _done: None
+) -> Rewrapped:
+    """Replace the key and rewrap everything, or go on with a rotation that was interrupted."""
+    continued = _unfinished(keys)
+    if not continued:
+        _replace(keys)
+        with registry.write() as session:
+            fields = {"kek": Vault.load(keys).id, "kek_before": ", ".join(path.suffix[1:] for path in retired(keys))}
+            outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rotated", fields=fields)
+    vault = Vault.load(keys)
+    unreadable: list[str] = []
+    counts = dict.fromkeys(KINDS, 0)
+    for name, kind in KINDS.items():
+        ids = _ids(registry, kind)
+        for start in range(0, len(ids), BATCH):
+            with registry.write() as session:
+                for row, place in _rows(session, kind, ids[start : start + BATCH]):
+                    try:
+                        wrapped = vault.rewrap(getattr(row, kind.column), place)
+                    except GatewayError:
+                        unreadable.append(row.id)
+                        continue
+                    if wrapped is not None:
+                        setattr(row, kind.column, wrapped)
+                        counts[name] += 1
+            progress(sum(counts.values()))
+    _finish(registry, keys, vault, actor, counts, unreadable)
+    return Rewrapped(vault.id, continued, counts, unreadable)
+
+
+def _unfinished(keys: Path) -> bool:
+    """Whether a rotation was interrupted after the new key was in place. What an earlier end has left is removed."""
+    with suppress(FileNotFoundError):
+        (keys / _NEXT).unlink()
+    current = identity(secret_files.read(keys / FILE)).hex()
+    with suppress(FileNotFoundError):
+        (keys / f"{FILE}.{current}").unlink()  # kept, but never replaced
+    return bool(retired(keys))
+
+
+def _replace(keys: Path) -> None:
+    """Put a new key in the place of the one in force, which is kept under its id. Both are on disk at every moment."""
+    current = identity(secret_files.read(keys / FILE)).hex()
+    secret_files.create(keys / _NEXT)
+    os.link(keys / FILE, keys / f"{FILE}.{current}")
+    _on_disk(keys)
+    (keys / _NEXT).replace(keys / FILE)
+    _on_disk(keys)
+
+
+def _finish(
+    registry: Registry, keys: Path, vault: Vault, actor: str, counts: dict[str, int], unreadable: Sequence[str]
+) -> None:
+    """Delete the files of keys that nothing is sealed under any more. Looks under the registry's lock.
+
+    What no key opens needs none of them.
+    """
+    with registry.write() as session:
+        fields: Fields = {"kek": vault.id, **counts}
+        outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rewrapped", fields=fields)
+        needed = {key for kind in KINDS.values() for key in _under(session, kind, unreadable)}
+    for path in retired(keys):
+        if path.suffix[1:] not in needed:
+            path.unlink()
+    _on_disk(keys)
+
+
+def _ids(registry: Registry, kind: Kind) -> list[str]:
+    table, column = kind.table, col(getattr(kind.table, kind.column))
+    with registry.read() as session:
+        return list(session.exec(select(table.id).where(column.is_not(None)).order_by(table.id)))
+
+
+def _rows(session: Session, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[_Row, Place]]:
+    """The rows of these ids as they are now, each with what it is sealed for."""
+    table = kind.table
+    owned = select(table, Organization.name).join(Organization, col(Organization.id) == table.organization_id)
+    for row, organization in session.exec(owned.where(col(table.id).in_(ids))).all():
+        if getattr(row, kind.column) is not None:
+            yield row, kind.place(organization, row)
+
+
+def _under(session: Session, kind: Kind, without: Sequence[str]) -> dict[str, int]:
+    """How many rows are sealed under which key, without those of these ids."""
+    column = col(getattr(kind.table, kind.column))
+    found = session.exec(select(kind.table.id, column).where(column.is_not(None))).all()
+    return dict(Counter(sealed_under(sealed) for identifier, sealed in found if identifier not in without))
+
+
+def _on_disk(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

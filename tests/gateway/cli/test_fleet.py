@@ -1,0 +1,248 @@
+"""`gateway apply` and `gateway export`: one file, one transaction, and the same file back."""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.registry import queries
+from tests.gateway.conftest import ORG, Home, Run
+
+FLEET = """\
+v: 1
+teams:
+- {name: support, owner: dana, description: who answers}
+upstreams:
+- {name: openai, default: true, key: {env: OPENAI_API_KEY}}
+- {name: local, provider: vllm, base_url: "http://127.0.0.1:8000/v1", key: {none: true}}
+routes:
+- {name: any, members: [{upstream: openai}, {upstream: local, tier: 1, models: {gpt-4o: llama}}]}
+agents:
+- {name: lead, team: support, owner: dana, capabilities: [tools, chat], labels: {tier: "1"}, purpose: answers}
+- {name: helper, parent: lead, status: suspended}
+bindings:
+- {team: support, bundle: support}
+- {organization: true, bundle: base, effect: guard}
+limits:
+- {team: support, limit: tokens_per_day, value: 5000, model: "gpt-4o*"}
+- {organization: true, limit: concurrent_requests, value: 9}
+"""
+KEY = "sk-of-the-provider"
+
+
+@pytest.fixture
+def file(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home.activate("support", "base")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    path = tmp_path / "fleet.yaml"
+    path.write_text(FLEET)
+    return path
+
+
+def test_a_file_is_applied_once_and_comes_back(at: Run, file: Path, tmp_path: Path) -> None:
+    done = at("apply", "-f", str(file), "--reason", "the first fleet")
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == [
+        "+ team support",
+        "+ upstream openai  (openai at https://api.openai.com/v1)",
+        "+ upstream local  (vllm at http://127.0.0.1:8000/v1; without a key)",
+        "+ route any  (openai, local)",
+        "+ agent lead",
+        "+ agent helper",
+        "+ binding support of team support",
+        "+ binding base of organization default",
+        "+ limit tokens_per_day gpt-4o* of team support  (5,000)",
+        "+ limit concurrent_requests of organization default  (9)",
+    ]
+    assert done.err == "added 10\n"
+    again = at("apply", "-f", str(file))
+    assert (again.code, again.out, again.err) == (0, "", "nothing to change: the registry is like the file\n")
+    printed = at("export").out
+    back = yaml.safe_load(printed)
+    assert back["agents"] == [
+        {"name": "helper", "parent": "lead", "status": "suspended"},
+        {
+            "name": "lead",
+            "owner": "dana",
+            "team": "support",
+            "capabilities": ["chat", "tools"],
+            "labels": {"tier": "1"},
+            "purpose": "answers",
+        },
+    ]
+    assert back["bindings"][1] == {"organization": True, "bundle": "base", "effect": "guard"}
+    assert KEY not in printed
+    for name, text in (("back.yaml", printed), ("back.json", at("export", "--json").out)):
+        (tmp_path / name).write_text(text)
+        assert at("apply", "-f", str(tmp_path / name)).err.startswith("nothing to change")
+    told = [orjson.loads(each) for each in at("audit", "list", "--json").out.splitlines()]
+    whats = [each["entry"]["what"] for each in told if each["entry"].get("reason") == "the first fleet"]
+    assert {"agent.registered", "upstream.added", "limit.set", "binding.created", "route.created"} <= set(whats)
+
+
+@pytest.mark.slow
+def test_changes_are_shown_and_made(at: Run, file: Path) -> None:
+    at("apply", "-f", str(file))
+    changed = FLEET
+    for before, after in (
+        ('labels: {tier: "1"}', "labels: {cost: c7}"),
+        ("owner: dana, capabilities: [tools, chat]", "owner: sam, capabilities: [chat]"),
+        ("status: suspended", "status: active"),
+        ("effect: guard", "effect: grant"),
+        ("value: 5000", "value: 6000"),
+        ("tier: 1,", "tier: 2,"),
+        ("description: who answers", "description: who asks"),
+    ):
+        assert before in changed
+        changed = changed.replace(before, after)
+    file.write_text(changed)
+    rehearsed = at("apply", "-f", str(file), "--dry-run")
+    assert rehearsed.err == "would change 6\n"
+    done = at("apply", "-f", str(file))
+    assert done.out == rehearsed.out
+    assert done.out.splitlines() == [
+        "~ team support  (description: who answers → who asks)",
+        "~ route any  (members: openai (tier 0, weight 1), local (tier 1, weight 1) → "
+        "openai (tier 0, weight 1), local (tier 2, weight 1))",
+        "~ agent lead  (owner: dana → sam; capabilities: [chat, tools] → [chat]; labels: {tier: 1} → {cost: c7})",
+        "~ agent helper  (status: suspended → active)",
+        "~ binding base of organization default  (effect: guard → grant)",
+        "~ limit tokens_per_day gpt-4o* of team support  (5,000 → 6,000)",
+    ]
+    assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+    assert at("agents", "show", "lead", "--json").json["owner"] == "sam"
+
+
+def test_nothing_is_applied_if_anything_is_wrong(at: Run, file: Path, home: Home) -> None:
+    file.write_text(FLEET.replace("bundle: base", "bundle: nope"))
+    for arguments in ((), ("--dry-run",)):
+        said = at("apply", "-f", str(file), *arguments).complains()
+        assert said.startswith(f"{file}:14: binding nope of organization default: unknown bundle `nope`"), said
+    assert queries.agents(home.registry, ORG) == []
+    assert queries.upstreams(home.registry, ORG) == []
+    assert "agent.registered" not in at("audit", "list", "--json").out
+
+
+MISTAKES = [
+    ("name: helper,", "name: help er,", ":11: agent help er: agent `help er` is not a name"),
+    ("parent: lead", "parent: laed", ":11: agent helper: its parent `laed` is no agent: did you mean `lead`?"),
+    ("key: {env: OPENAI_API_KEY}", "key: {env: OPENAI_KEY}", ":5: upstream openai: environment variable `OPENAI_KEY`"),
+    ("key: {none: true}", "key: {file: none.txt}", "none.txt cannot be read"),
+    ("provider: vllm", "provider: vlm", "unknown provider `vlm`: did you mean `vllm`?"),
+    ("limit: tokens_per_day", "limit: token_per_day", "did you mean `tokens_per_day`?"),
+    ("{upstream: openai}", "{upstream: opnai}", ":8: route any: unknown upstream `opnai`"),
+    ("- {name: helper,", "- {name: lead,", ":11: this was said in line 10 already"),
+    ("v: 1", "v: 1\norganization: acme", "unknown organization `acme`"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "complaint"), MISTAKES)
+def test_mistakes_have_their_lines(before: str, after: str, complaint: str, at: Run, file: Path) -> None:
+    assert before in FLEET
+    file.write_text(FLEET.replace(before, after, 1))
+    assert complaint in at("apply", "-f", str(file)).complains()
+
+
+@pytest.mark.slow
+def test_prune_removes_what_the_sections_of_the_file_do_not_list(at: Run, file: Path) -> None:
+    at("apply", "-f", str(file))
+    small = "v: 1\nagents:\n- {name: lead}\nlimits: []\nroutes: []\n"
+    file.write_text(small)
+    assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+    said = at("apply", "-f", str(file), "--prune").complains()
+    assert "this would remove" in said
+    assert said.endswith("add --yes if that is meant")
+    done = at("apply", "-f", str(file), "--prune", "--yes")
+    assert done.out.splitlines() == [
+        "- limit concurrent_requests of organization default",
+        "- limit tokens_per_day gpt-4o* of team support",
+        "- agent helper",
+        "- route any",
+    ]
+    assert at("agents", "show", "helper", "--json").json["status"] == "retired"
+    assert [each["name"] for each in at("upstreams", "list", "--json").json] == ["local", "openai"]
+
+
+@pytest.mark.slow
+def test_keys_are_written_once_for_their_owner_only(at: Run, file: Path, tmp_path: Path, home: Home) -> None:
+    out = tmp_path / "keys.csv"
+    done = at("apply", "-f", str(file), "--keys", str(out))
+    assert "wrote 2 keys" in done.err
+    assert stat.S_IMODE(os.stat(out).st_mode) == 0o600
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [each["agent"] for each in rows] == ["lead", "helper"]
+    assert not any(each["key"] in done.out + done.err for each in rows)
+    assert home.credential(rows[0]["key"]).kind == "agent"
+    assert at("keys", "list", "--json").json[0]["id"] in {each["id"] for each in rows}
+    assert "is there already" not in at("apply", "-f", str(file), "--keys", str(out)).err  # nobody lacks one now
+    file.write_text(FLEET.replace("- {name: helper,", "- {name: third}\n- {name: helper,"))
+    assert "is there already" in at("apply", "-f", str(file), "--keys", str(out)).complains()
+    assert "unknown agent" in at("agents", "show", "third").complains(), "all or nothing"
+
+
+@pytest.mark.slow
+def test_an_upstream_with_another_address_needs_its_key_again(at: Run, file: Path, tmp_path: Path) -> None:
+    at("apply", "-f", str(file))
+    moved = "v: 1\nupstreams:\n- {name: openai, base_url: 'https://elsewhere.example/v1'"
+    file.write_text(moved + "}\n")
+    assert "another address needs its key again" in at("apply", "-f", str(file)).complains()
+    (tmp_path / "key.txt").write_text("sk-another\n")
+    file.write_text(moved + ", key: {file: key.txt}}\n")
+    done = at("apply", "-f", str(file))
+    assert done.out == (
+        "~ upstream openai  (base_url: https://api.openai.com/v1 → https://elsewhere.example/v1; another key)\n"
+    )
+    assert "sk-another" not in at("apply", "-f", str(file), "--json").out + at("audit", "list", "--json").out
+
+
+def test_a_table_of_agents(at: Run, tmp_path: Path) -> None:
+    table = tmp_path / "agents.csv"
+    table.write_text("name,owner,capabilities\na,dana,chat;tools\nb,,\n")
+    assert at("apply", "-f", str(table)).out == "+ agent a\n+ agent b\n"
+    table.write_text("name,owner\na,sam\n")
+    assert at("apply", "-f", str(table)).out == "~ agent a  (owner: dana → sam)\n"
+    assert at("agents", "show", "a", "--json").json["capabilities"] == ["chat", "tools"]
+
+
+NAMES = st.sampled_from(["a", "b", "c", "d", "no", "on", "1e3", "12"])
+TEXTS = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), max_size=8)
+AGENT = st.fixed_dictionaries(
+    {"name": NAMES},
+    optional={
+        "owner": TEXTS,
+        "team": st.one_of(NAMES, st.just("")),
+        "environment": NAMES,
+        "capabilities": st.lists(NAMES, unique=True).map(sorted),
+        "labels": st.dictionaries(NAMES, TEXTS, max_size=2),
+        "status": st.sampled_from(["active", "suspended"]),
+    },
+)
+FLEETS = st.lists(AGENT, max_size=5, unique_by=lambda agent: agent["name"])
+
+
+@pytest.mark.slow
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(first=FLEETS, second=FLEETS)
+def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at: Run, tmp_path: Path) -> None:
+    file = tmp_path / "any.yaml"
+    known = {each["name"]: each for each in yaml.safe_load(at("export").out).get("agents", [])}
+    for agents in (first, second):
+        file.write_text(yaml.safe_dump({"v": 1, "agents": agents}, allow_unicode=True))
+        done = at("apply", "-f", str(file))
+        assert done.code == 0, done.err
+        for each in agents:
+            merged = {**known.get(each["name"], {}), **each}
+            merged.pop("status") if merged.get("status") == "active" else None
+            known[each["name"]] = {name: value for name, value in merged.items() if value}
+        exported = yaml.safe_load(at("export").out)
+        assert {each["name"]: each for each in exported.get("agents", [])} == known
+        assert at("apply", "-f", str(file)).err.startswith("nothing to change")

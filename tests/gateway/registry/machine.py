@@ -1,0 +1,436 @@
+"""A registry beside a small model of it: after any changes both must say the same, of now and of every time before.
+
+The clock is a counter, so that a time between two changes is one. What a change must answer is said by the model too,
+also where it must be refused.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gateway.errors import GatewayError
+from gateway.identity.credentials import Peppers, parse
+from gateway.registry import activations, agent_updates, as_of, changes, queries, usage_limits
+from gateway.registry.database import Registry
+from gateway.registry.reader import RegistryReader
+from gateway.settings import DataDirectory
+from tests.gateway.conftest import ACTOR, at_once, bundle
+
+ORGS = ("acme", "other")
+NAMES = ("ada", "bob", "cyd")
+TEAMS = ("", "red", "blue")
+BUNDLES = ("support", "research")
+LIMITS = ("tokens_per_day", "requests_per_hour")
+HOUR = 3600 * 10**9
+ENDED = ("revoked", "retired")
+
+Subject = tuple[str, str]  # kind; id of an agent, name of a team, or name of the organization
+
+
+@dataclass
+class Key:
+    agent: str
+    credential_id: str
+    expires_ns: int | None
+    revoked: bool = False
+
+    def status(self, now_ns: int) -> str:
+        if self.revoked:
+            return "revoked"
+        return "expired" if self.expires_ns is not None and self.expires_ns <= now_ns else "active"
+
+
+@dataclass
+class Agent:
+    organization: str
+    name: str
+    owner: str = ""
+    team: str = ""
+    status: str = "active"
+    version: int = 1
+    reason: str = ""
+    expires_ns: int | None = None
+
+
+@dataclass
+class Model:
+    """Everything as it is. Bindings and limits are by organization and subject."""
+
+    agents: dict[str, Agent] = field(default_factory=dict)
+    keys: dict[str, Key] = field(default_factory=dict)
+    bindings: dict[tuple[str, Subject, str], tuple[str, str | None]] = field(default_factory=dict)
+    limits: dict[tuple[str, Subject, str], int] = field(default_factory=dict)
+    commit: str | None = None
+
+    def living(self, organization: str, name: str) -> str | None:
+        found = [
+            identifier
+            for identifier, each in self.agents.items()
+            if (each.organization, each.name) == (organization, name) and each.status not in ENDED
+        ]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def meant(self, organization: str, name: str) -> str | None:
+        """Whom a name means: who has it, or else who had it last."""
+        had = [i for i, each in self.agents.items() if (each.organization, each.name) == (organization, name)]
+        return self.living(organization, name) or (max(had) if had else None)
+
+    def said(self, identifier: str, now_ns: int) -> dict[str, Any]:
+        """What must be told of an agent."""
+        agent = self.agents[identifier]
+        subjects = [("agent", identifier), ("team", agent.team), ("organization", agent.organization)]
+        ended = agent.status in ENDED
+        return {
+            "name": agent.name,
+            "owner": agent.owner,
+            "team": agent.team,
+            "status": agent.status,
+            "version": agent.version,
+            "reason": agent.reason,
+            "expired": agent.expires_ns is not None and agent.expires_ns <= now_ns,
+            "keys": {i: each.status(now_ns) for i, each in self.keys.items() if each.agent == identifier},
+            "bindings": {
+                (kind, bundle_name, effect, pinned or self.commit)
+                for (org, (kind, subject), bundle_name), (effect, pinned) in self.bindings.items()
+                if not ended and org == agent.organization and (kind, subject) in subjects
+            },
+            "limits": {
+                (kind, name, value)
+                for (org, (kind, subject), name), value in self.limits.items()
+                if not ended and org == agent.organization and (kind, subject) in subjects
+            },
+        }
+
+
+def told(then: as_of.RegistryAt, now_ns: int) -> dict[str, dict[str, Any]]:
+    """What the registry tells, in the form of the model."""
+    return {
+        each.agent.id: {
+            "name": each.agent.name,
+            "owner": each.agent.owner,
+            "team": each.agent.team,
+            "status": each.agent.status,
+            "version": each.agent.version,
+            "reason": each.agent.reason,
+            "expired": each.agent.expired(now_ns),
+            "keys": {key.id: key.status(now_ns) for key in each.keys},
+            "bindings": {
+                (
+                    bound.binding.subject_kind,
+                    bound.binding.bundle,
+                    bound.binding.effect,
+                    bound.revision and bound.revision.commit,
+                )
+                for bound in each.bindings
+            },
+            "limits": {(limit.subject_kind, limit.limit, limit.value) for limit in each.limits},
+        }
+        for each in then.agents
+    }
+
+
+class Clock:
+    """Time that passes only when it is asked for."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000 * 10**9
+
+    def __call__(self) -> int:
+        self.now += 1000
+        return self.now
+
+
+_template: list[Path] = []
+
+
+def _copied(place: Path) -> DataDirectory:
+    """A registry with the organizations, copied from one that is made once: migrations take a while."""
+    if not _template:
+        data = DataDirectory(Path(tempfile.mkdtemp(prefix="registry-machine-")) / "data")
+        data.create()
+        registry = Registry.create(data, "test")
+        for name in ORGS:
+            changes.create_organization(registry, actor=ACTOR, name=name)
+        Peppers.create(data.keys)
+        registry.close()
+        _template.append(data.path)
+    shutil.copytree(_template[0], place)
+    return DataDirectory(place)
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """Changes in any order; what is told of now, and of the moments between two changes, must be the model's."""
+
+    stride = 1
+    """At the end every moment is compared, or every so many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="registry-machine-"))
+        self.clock = Clock()
+        data = _copied(self.folder / "data")
+        self.patches = [
+            mock.patch("time.time_ns", self.clock),
+            mock.patch("gateway.registry.database._PER_CONNECTION", ("PRAGMA synchronous = OFF",)),  # it is thrown away
+        ]
+        for patch in self.patches:
+            patch.start()
+        self.registry = Registry.open(data)
+        self.reader = RegistryReader(data.registry_db)
+        self.peppers = Peppers.load(data.keys)
+        self.model = Model()
+        self.commits: list[str] = []
+        self.past: list[tuple[int, Model]] = []
+
+    def teardown(self) -> None:
+        for at_ns, model in self.past[:: self.stride]:
+            self.compare(at_ns, model)
+        for patch in self.patches:
+            patch.stop()
+        self.reader.close()
+        self.registry.close()
+        shutil.rmtree(self.folder)
+
+    # --- what both are asked to do ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def refused(self, code: str | None) -> Iterator[None]:
+        """The block must raise this, or nothing; either way the moment after it is remembered."""
+        outcome = None
+        try:
+            yield
+        except GatewayError as error:
+            outcome = error.code
+        assert outcome == code
+        self.past.append((self.clock(), copy.deepcopy(self.model)))
+
+    @initialize()
+    def begin(self) -> None:
+        self.past.append((self.clock(), copy.deepcopy(self.model)))
+
+    @rule(org=st.sampled_from(ORGS), name=st.sampled_from(NAMES), team=st.sampled_from(TEAMS), days=st.integers(0, 2))
+    def register(self, org: str, name: str, team: str, days: int) -> None:
+        taken = self.model.living(org, name) is not None
+        expires_ns = self.clock.now + days * 24 * HOUR if days else None
+        with self.refused("agent_exists" if taken else None):
+            made = changes.register_agent(
+                self.registry, actor=ACTOR, organization=org, name=name, team=team, expires_ns=expires_ns
+            )
+            self.model.agents[made.id] = Agent(org, name, team=team, expires_ns=expires_ns)
+
+    @rule(
+        org=st.sampled_from(ORGS), name=st.sampled_from(NAMES), new=st.sampled_from(NAMES),
+        team=st.sampled_from(TEAMS), owner=st.sampled_from(("", "dana", "grace")), reason=st.sampled_from(("", "x")),
+    )  # fmt: skip
+    def update(self, org: str, name: str, new: str, team: str, owner: str, reason: str) -> None:
+        found = self.model.meant(org, name)
+        agent = self.model.agents.get(found or "")
+        code = None
+        if agent is None:
+            code = "unknown_agent"
+        elif agent.status in ENDED:
+            code = f"agent_{agent.status}"
+        elif new != name and self.model.living(org, new):
+            code = "agent_exists"
+        with self.refused(code):
+            update = agent_updates.AgentUpdate(name=new, team=team, owner=owner)
+            changed = agent_updates.update_agent(
+                self.registry, actor=ACTOR, organization=org, agent=name, update=update, reason=reason
+            )
+            assert agent is not None
+            same = (agent.name, agent.team, agent.owner) == (new, team, owner)
+            assert (changed is None) == same
+            if not same:
+                agent.name, agent.team, agent.owner = new, team, owner
+                agent.version, agent.reason = agent.version + 1, reason
+
+    @rule(
+        org=st.sampled_from(ORGS), name=st.sampled_from(NAMES),
+        wanted=st.sampled_from(("active", "suspended", "revoked", "retired")),
+    )  # fmt: skip
+    def change_state(self, org: str, name: str, wanted: str) -> None:
+        change: Callable[..., object] = {
+            "active": agent_updates.resume_agent,
+            "suspended": agent_updates.suspend_agent,
+            "revoked": changes.revoke_agent,
+            "retired": changes.retire_agent,
+        }[wanted]
+        found = self.model.meant(org, name)
+        agent = self.model.agents.get(found or "")
+        code = "unknown_agent" if agent is None else None
+        if agent is not None and agent.status in ENDED and agent.status != wanted:
+            code = f"agent_{agent.status}"
+        with self.refused(code):
+            changed = change(self.registry, actor=ACTOR, organization=org, agent=name, reason="state")
+            assert agent is not None
+            assert (changed is None) == (agent.status == wanted)
+            if changed is not None:
+                agent.status, agent.version, agent.reason = wanted, agent.version + 1, "state"
+                for key in self.model.keys.values() if wanted in ENDED else ():
+                    if key.agent == found and key.status(self.clock.now) == "active":
+                        key.revoked = True
+
+    @rule(org=st.sampled_from(ORGS), name=st.sampled_from(NAMES), hours=st.integers(0, 2))
+    def create_key(self, org: str, name: str, hours: int) -> None:
+        found = self.model.meant(org, name)
+        agent = self.model.agents.get(found or "")
+        code = None
+        if agent is None or found is None:
+            code = "unknown_agent"
+        elif agent.status in ENDED:
+            code = f"agent_{agent.status}"
+        elif [k.status(self.clock.now) for k in self.model.keys.values() if k.agent == found].count("active") >= 2:
+            code = "too_many_keys"
+        with self.refused(code):
+            made = changes.create_key(
+                self.registry, self.peppers, actor=ACTOR, organization=org, agent=name,
+                lifetime_ns=hours * HOUR or None,
+            )  # fmt: skip
+            credential = parse(made.text)
+            assert credential is not None
+            assert found is not None
+            self.model.keys[made.record.id] = Key(found, credential.id, made.record.expires_ns)
+
+    @precondition(lambda self: self.model.keys)
+    @rule(data=st.data(), org=st.sampled_from(ORGS))
+    def revoke_key(self, data: st.DataObject, org: str) -> None:
+        identifier = data.draw(st.sampled_from(sorted(self.model.keys)))
+        key = self.model.keys[identifier]
+        foreign = self.model.agents[key.agent].organization != org
+        with self.refused("unknown_key" if foreign else None):
+            revoked = changes.revoke_key(self.registry, actor=ACTOR, organization=org, key=identifier)
+            assert (revoked is None) == key.revoked
+            key.revoked = True
+
+    @rule()
+    def activate(self) -> None:
+        commit = f"{len(self.commits) + 1:040x}"
+        with self.refused(None):
+            activations.activate(
+                self.registry, actor=ACTOR, commit=commit, author="dana",
+                bundles=[bundle(name, commit) for name in BUNDLES],
+            )  # fmt: skip
+            self.commits.append(commit)
+            self.model.commit = commit
+
+    def subject(self, data: st.DataObject, org: str) -> tuple[str, str, Subject | None]:
+        """Kind and name of a subject, and how the model stores it; None if there is no such agent."""
+        kind = data.draw(st.sampled_from(("agent", "team", "organization")))
+        if kind == "agent":
+            name = data.draw(st.sampled_from(NAMES))
+            found = self.model.meant(org, name)
+            return kind, name, None if found is None else (kind, found)
+        name = data.draw(st.sampled_from(TEAMS[1:])) if kind == "team" else org
+        return kind, name, (kind, name)
+
+    @precondition(lambda self: self.commits)
+    @rule(
+        data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(BUNDLES),
+        effect=st.sampled_from(("grant", "guard")), pin=st.booleans(),
+    )  # fmt: skip
+    def bind(self, data: st.DataObject, org: str, name: str, effect: str, pin: bool) -> None:
+        kind, called, subject = self.subject(data, org)
+        pinned = data.draw(st.sampled_from(self.commits)) if pin else None
+        code = None
+        if subject is None:
+            code = "unknown_agent"
+        elif self.model.bindings.get((org, subject, name)) == (effect, pinned):
+            code = "binding_exists"
+        with self.refused(code):
+            changes.bind(
+                self.registry, actor=ACTOR, organization=org, kind=kind, subject=called, bundle=name, effect=effect,
+                pinned=pinned, without_members=True, other_effect=True,
+            )  # type: ignore[arg-type]  # the strategies draw what the literals list  # fmt: skip
+            assert subject is not None
+            self.model.bindings[org, subject, name] = (effect, pinned)
+
+    @rule(data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(BUNDLES))
+    def unbind(self, data: st.DataObject, org: str, name: str) -> None:
+        kind, called, subject = self.subject(data, org)
+        code = None
+        if subject is None:
+            code = "unknown_agent"
+        elif (org, subject, name) not in self.model.bindings:
+            code = "unknown_binding"
+        with self.refused(code):
+            changes.unbind(self.registry, actor=ACTOR, organization=org, kind=kind, subject=called, bundle=name)  # type: ignore[arg-type]  # as above
+            assert subject is not None
+            del self.model.bindings[org, subject, name]
+
+    @rule(data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(LIMITS), value=st.integers(0, 2))
+    def limit(self, data: st.DataObject, org: str, name: str, value: int) -> None:
+        """Zero removes it."""
+        kind, called, subject = self.subject(data, org)
+        before = None if subject is None else self.model.limits.get((org, subject, name))
+        code = None
+        if subject is None:
+            code = "unknown_agent"
+        elif value and before == value:
+            code = "limit_exists"
+        elif not value and before is None:
+            code = "no_such_limit"
+        given: dict[str, Any] = {"actor": ACTOR, "organization": org, "kind": kind, "subject": called, "name": name}
+        with self.refused(code):
+            if value:
+                usage_limits.set_limit(self.registry, value=value, without_members=True, **given)
+            else:
+                usage_limits.remove_limit(self.registry, **given)
+            assert subject is not None
+            if value:
+                self.model.limits[org, subject, name] = value
+            else:
+                del self.model.limits[org, subject, name]
+
+    @rule(hours=st.integers(1, 30))
+    def wait(self, hours: int) -> None:
+        with self.refused(None):
+            self.clock.now += hours * HOUR
+
+    # --- what both must say -------------------------------------------------------------------------------------------
+
+    def compare(self, at_ns: int, model: Model) -> None:
+        for org in ORGS:
+            mine = [identifier for identifier, each in model.agents.items() if each.organization == org]
+            expected = {identifier: model.said(identifier, at_ns) for identifier in mine}
+            assert told(as_of.all_at(self.registry, org, at_ns), at_ns) == expected
+
+    @invariant()
+    def now_is_the_same(self) -> None:
+        self.compare(self.clock.now, self.model)
+        for identifier, key in self.model.keys.items():
+            row = at_once(self.reader.credential(key.credential_id))
+            assert row is not None
+            assert row.key_id == identifier
+            agent = self.model.agents[key.agent]
+            assert (row.agent_id, row.status, row.team) == (key.agent, agent.status, agent.team)
+            assert (row.revoked_ns is not None) == key.revoked
+            assert (row.expires_ns, row.agent_expires_ns) == (key.expires_ns, agent.expires_ns)
+        for org in ORGS:
+            assert {each.id for each in queries.agents(self.registry, org)} == {
+                i for i, each in self.model.agents.items() if each.organization == org
+            }
+
+    @rule(data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(NAMES))
+    def look_back(self, data: st.DataObject, org: str, name: str) -> None:
+        """One agent at one time, by the name that it had then."""
+        at_ns, model = data.draw(st.sampled_from(self.past))
+        found = model.meant(org, name)
+        outcome = {}
+        try:
+            outcome = told(as_of.agent_at(self.registry, org, name, at_ns), at_ns)
+        except GatewayError as error:
+            if error.code not in ("unknown_agent", "not_yet"):
+                raise
+        assert outcome == ({} if found is None else {found: model.said(found, at_ns)})
