@@ -153,8 +153,11 @@ def _ceiling(
     """The most that the call can cost: by the dearest of its models, since the provider may use any."""
     asked = (call.body or {}).get("service_tier")
     tier = "" if asked is None else asked if isinstance(asked, str) and asked != "auto" else None
-    known = [price for price in prices.values() if price is not None]
-    return max((price.ceiling(into, out, service_tier=tier, modalities=modalities) for price in known), default=0)
+    most = 0
+    for price in prices.values():
+        if price is not None:
+            most = max(most, price.ceiling(into, out, service_tier=tier, modalities=modalities))
+    return most
 
 
 def settled(exchange: Exchange, outcome: str) -> Amounts | None:
@@ -196,7 +199,7 @@ def refusal(entry: Entry) -> Denied:
 
 
 def _needs_a_bound(limit: Applied) -> bool:
-    return limits.is_tokens(limit.name) or limits.is_spend(limit.name)
+    return limit.name in limits.BOUNDED
 
 
 def _unenforceable(limit: Applied, why: str) -> Verdict:

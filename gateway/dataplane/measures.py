@@ -2,22 +2,22 @@
 
 This is the hot path, so a request only looks up a few places and adds to integers; `gateway/telemetry/` says what the
 numbers are called. The labels are few, whatever clients send: a model has a name of its own only once an upstream has
-answered a call to it, at most `MAX_MODELS` of each upstream do, and at most `metrics_agents` agents; the rest is
-`other`. Counted once for each request: `finished`; once for each call to an upstream: `called`.
+answered a call to it, at most `MAX_MODELS` of each upstream do, and at most `metrics_agents` agents and `MAX_LIMITED`
+limits; the rest is `other`. Counted once for each request: `finished`; once for each call to an upstream: `called`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gateway.call import Call
 from gateway.dataplane.exchange import Exchange
 from gateway.identity.principals import Principal
-from gateway.telemetry.catalogue import KINDS, OUTCOMES
+from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
 from gateway.telemetry.counts import Counts
 from gateway.upstream.routing import Destination
 
@@ -64,6 +64,7 @@ class Measures:
         self._models: dict[tuple[str, str | None], int] = {}
         self._agents: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
+        self._limits: dict[tuple[str, str, str], int] = {}
         # Names that are labels of their own, by the upstream's id.
         self._named: dict[str, set[str]] = {}
         self._actions: dict[str, set[str]] = {}
@@ -151,6 +152,18 @@ class Measures:
         if at is None:
             at = self._refusals[reason] = self._open("refusal", reason)
         self._numbers[at] += 1
+
+    def limited(self, organization: str, limits: Sequence[Mapping[str, Any]]) -> None:
+        """A call was refused because these limits, as the client is told of them, had no room."""
+        for each in limits:
+            key = (organization, each["subject"], each["limit"])
+            at = self._limits.get(key)
+            if at is None:
+                label = key if len(self._limits) < MAX_LIMITED else ("", OTHER, key[2])
+                at = self._limits.get(label)
+                if at is None:
+                    at = self._limits[label] = self._open("limit", *label)
+            self._numbers[at] += 1
 
     def committed(self, nanoseconds: int, entries: int) -> None:
         """The log's writer has made a commit. Belongs to its thread."""

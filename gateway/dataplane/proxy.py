@@ -383,7 +383,10 @@ class DataPlane:
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
             exchange.open = False
-            raise refusal_of_limits(committed.entry)
+            denied = refusal_of_limits(committed.entry)
+            if self._measures is not None:
+                self._measures.limited(intent.organization, denied.facts or ())
+            raise denied
 
     # Carry out: steps 7 to 9
 

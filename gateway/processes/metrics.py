@@ -16,7 +16,8 @@ from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.audit import storage
+from gateway.audit import balances, storage
+from gateway.audit.balances import MINUTE_NS
 from gateway.dataplane import contacts
 from gateway.dataplane.contacts import Contact
 from gateway.dataplane.measures import MAX_MODELS
@@ -102,9 +103,19 @@ class Metrics:
         unsigned = Gauge("aig_audit_unsigned_entries", "Entries that no checkpoint signs yet.")
         waiting = Gauge("aig_audit_unsigned_age_seconds", "Age of the oldest unsigned entry; 0 if all are signed.")
         decisions = Gauge("aig_audit_open_decisions", "Decisions whose outcome is not recorded yet.")
+        reserved = "Reserved by calls under way: "
+        tokens = Gauge("aig_reserved_tokens", f"{reserved}tokens.", ("organization",))
+        money = Gauge("aig_reserved_usd", f"{reserved}dollars.", ("organization",))
         data, now_ns = self._settings.data, time.time_ns()
         with suppress(GatewayError, sqlite3.Error):  # `/readyz` and the duties say what is wrong
             with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+                for name in (head.organization for head in storage.heads(db)):
+                    held = balances.find(db, name, f"organization:{name}")
+                    if held is None:
+                        continue  # nobody of it has made a call
+                    minute = max(now_ns // MINUTE_NS, held.minute)
+                    tokens.set(held.at("tokens_month", minute)[1], name)
+                    money.set(held.at("spend_nanousd_month", minute)[1] / 1e9, name)
                 logs = [status.log_of(db, head) for head in storage.heads(db)]
                 (still_open,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
             entries.set(sum(each.size for each in logs))
@@ -116,7 +127,7 @@ class Metrics:
             decisions.set(still_open)
         with suppress(OSError):  # nothing was ever signed
             checkpoint.set(max(0.0, (now_ns - data.signer_state.stat().st_mtime_ns) / 1e9))
-        return [checkpoint, entries, unsigned, waiting, decisions]
+        return [checkpoint, entries, unsigned, waiting, decisions, tokens, money]
 
 
 def upstreams(registry: Registry) -> Sequence[tuple[str, str, str]]:

@@ -17,6 +17,9 @@ OUTCOMES: Final = ("ok", "denied", "refused", "failed", "disconnected")
 """How requests end, as a label: `denied` by a recorded decision or a later revocation, `refused` before a decision,
 `failed` after one."""
 
+MAX_LIMITED: Final = 200
+"""How many limits have a series of their own; those of further subjects are counted together."""
+
 TOKENS: Final = ("input", "output", "cached", "cache_write", "reasoning")
 """Kinds of tokens. `cached` and `cache_write` are parts of `input`, `reasoning` is one of `output`."""
 
@@ -105,6 +108,10 @@ KINDS: Final[dict[str, Kind]] = {
             Family("aig_agent_tokens", "counter", "Tokens by agent.", "kind", ("input", "output")),
             Family("aig_agent_cost_usd", "counter", "Cost by agent, in dollars.", unit=NANODOLLAR),
         ),
+    ),
+    "limit": Kind(
+        ("organization", "subject", "limit"),
+        (Family("aig_limit_refusals", "counter", "Calls that a limit had no room for, by whose limit it was."),),
     ),
     "worker": Kind(
         (),

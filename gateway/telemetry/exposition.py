@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from gateway.telemetry.catalogue import KINDS, Family, Kind
+from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, Family, Kind
 from gateway.telemetry.collection import Key, Totals
 
 OTHER = "other"
@@ -35,13 +35,14 @@ class Gauge:
 
 
 class Bounds:
-    """Which agents and models have series of their own: the first ones that were seen, for as long as this lives."""
+    """Which agents, models and limits have series of their own: the first ones seen, for as long as this lives."""
 
     def __init__(self, agents: int, models: int) -> None:
         self._most_agents = agents
         self._most_models = models
         self._agents: set[tuple[str, ...]] = set()
         self._models: dict[tuple[str, ...], set[str]] = {}
+        self._limited: set[tuple[str, ...]] = set()
 
     def bounded(self, blocks: dict[Key, list[int]]) -> dict[Key, list[int]]:
         """The blocks, those of further agents and models added together."""
@@ -57,6 +58,10 @@ class Bounds:
             if len(self._agents) >= self._most_agents:
                 return ("", OTHER)
             self._agents.add(labels)
+        elif kind == "limit" and labels not in self._limited and labels[0]:
+            if len(self._limited) >= MAX_LIMITED:
+                return ("", OTHER, labels[2])
+            self._limited.add(labels)
         elif kind in ("request", "model"):
             at = KINDS[kind].labels.index("model")
             name, names = labels[at], self._models.setdefault(labels[:2], set())

@@ -25,6 +25,9 @@ COUNTERS: Final[Mapping[str, str]] = {
 """Every limit by its name, and the counter of a balance that it holds below its value."""
 
 LIMITS: Final = frozenset(COUNTERS)
+BOUNDED: Final = frozenset(name for name in COUNTERS if name.startswith(("tokens", "spend_microusd")))
+"""Limits that need to know the most that a call can use."""
+
 MAX_LIMIT: Final = 2**53 - 1
 
 

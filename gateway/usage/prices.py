@@ -113,6 +113,10 @@ class Price:
     rates: Rates
     above: tuple[tuple[int, Rates], ...] = ()
     service_tiers: Mapping[str, Price] = field(default_factory=dict)
+    # What `_steps` has answered.
+    _dearest: dict[tuple[str | None, tuple[str, ...] | None], tuple[tuple[int, int, int, Rates], ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def name(self) -> str:
@@ -151,21 +155,39 @@ class Price:
         leaves out kinds that the call cannot have. Rates by the length of the input are those of any length up to
         `input_tokens`. `service_tier` is the one that the call asks for; None means any.
         """
+        kinds = None if modalities is None else tuple(modalities)
+        # Clients choose the tier, so only those that exist are remembered.
+        key = None if service_tier is None else service_tier if service_tier in self.service_tiers else "", kinds
+        steps = self._dearest.get(key)
+        if steps is None:
+            steps = self._dearest[key] = self._steps(*key)
+        most = 0
+        for start, into, out, rates in steps:
+            if input_tokens > start:
+                exact = input_tokens * into + output_tokens * out
+                if seconds and rates.hour:
+                    billed = max(seconds, rates.minimum_seconds) * rates.hour * _MILLION
+                    whole = -(-(exact * _HOUR + billed) // (_MILLION * _HOUR))
+                else:
+                    whole = -(-exact // _MILLION)
+                most = max(most, whole + requests * rates.request + images * rates.image)
+        return min(most, MOST)
+
+    def _steps(
+        self, service_tier: str | None, modalities: tuple[str, ...] | None
+    ) -> tuple[tuple[int, int, int, Rates], ...]:
+        """The rates by which a call may be charged: from a number of input tokens on, the dearest of each kind."""
         if service_tier is None:
             prices = [self, *self.service_tiers.values()]
         else:
             # A provider may serve a call that asks for a tier in the usual way.
             tier = self.service_tiers.get(service_tier)
             prices = [self] if tier is None else [self, tier]
-        most = 0
-        for price in prices:
-            for rates in (price.rates, *(each for start, each in price.above if input_tokens > start)):
-                into, out = rates.highest(modalities)
-                billed = max(seconds, rates.minimum_seconds) if seconds else 0
-                exact = (input_tokens * into + output_tokens * out) * _HOUR + billed * rates.hour * _MILLION
-                whole = -(-exact // (_MILLION * _HOUR)) + requests * rates.request + images * rates.image
-                most = max(most, whole)
-        return min(most, MOST)
+        return tuple(
+            (start, *rates.highest(modalities), rates)
+            for price in prices
+            for start, rates in ((-1, price.rates), *price.above)
+        )
 
     @property
     def counts_tokens(self) -> bool:

@@ -16,11 +16,12 @@ from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.measures import MAX_ACTIONS, MAX_MODELS, Measures
 from gateway.identity.principals import Principal
 from gateway.telemetry import collection
-from gateway.telemetry.catalogue import KINDS, OUTCOMES
+from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
 from gateway.upstream.providers.base import Endpoint, Route
 from gateway.upstream.routes import PROVIDERS
 from gateway.upstream.routing import Destination, Match
 from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer, read_reply, stream
+from tests.gateway.dataplane.test_limits import limit
 
 Run = Callable[..., None]
 
@@ -35,6 +36,26 @@ def numbers(gateway: Gateway, kind: str, metric: str, *labels: str) -> list[int]
     at = KINDS[kind].offset(metric)
     slots = next(family.slots for family in KINDS[kind].families if family.name == metric)
     return counted(gateway, kind)[labels][at : at + slots]
+
+
+def test_whose_limit_refused_is_counted_and_bounded(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "requests_per_day", 1)
+        limit(gateway, "tokens_per_day", 500, "agent")
+        for _ in range(3):
+            await gateway.chat(max_tokens=30)
+        refused = counted(gateway, "limit")
+        assert refused[("default", "org:default", "requests_per_day")] == [2]
+        # The other limit had room.
+        assert set(refused) == {("default", "org:default", "requests_per_day")}
+
+    run(test)
+    measures = Measures(None, 0)
+    for number in range(MAX_LIMITED + 50):
+        measures.limited("default", [{"subject": f"agent:bot-{number}", "limit": "requests_per_day"}])
+    assert len(measures._limits) == MAX_LIMITED + 1
+    other = measures._limits["", "other", "requests_per_day"]
+    assert measures._numbers[other] == 50
 
 
 def test_every_way_to_end_is_counted_once(run: Run) -> None:
