@@ -158,7 +158,7 @@ def _principal(
         limits=json.dumps(limits),
         scope=json.dumps(scope) if scope else None,
     )
-    return principal_of(row, "", 0)
+    return principal_of(row, "", 0, keys[-1].method if keys else "api_key")
 
 
 def _judged(

@@ -137,7 +137,7 @@ def _read(path: Path, *, private: bool = False) -> bytes:
             text = stream.read(_MAX_FILE)
     except OSError as error:
         raise _unusable(path, f"cannot be read: {(error.strerror or '').lower()}") from error
-    if private and stat.S_IMODE(mode) & 0o077:
+    if private and b"PRIVATE KEY-----" in text and stat.S_IMODE(mode) & 0o077:
         hint = f"type `chmod 600 {path}`, and replace the key if others read it"
         raise _unusable(path, "is open to other users", hint)
     return text

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gateway.identity.operator_roles import Role
+from gateway.identity.principals import Method
 from gateway.registry.agent_states import ENDED
 
 SubjectKind = Literal["agent", "team", "organization"]
@@ -117,7 +118,7 @@ class KeyRecord:
     revoked_ns: int | None
     scope: dict[str, list[str]] | None = None
     replaced_by: str | None = None
-    method: str = "api_key"
+    method: Method = "api_key"
     # Who created it; None if that was before this was kept beside the log.
     actor: str | None = None
 

@@ -7,17 +7,21 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.identity.message_signatures import thumbprint
-from gateway.registry import agent_updates, changes
+from gateway.policy import bundle as policy_bundle
+from gateway.registry import activations, agent_updates, changes
 from gateway.registry.public_keys import add_public_key
+from gateway.registry.records import BundleRecord
 from tests.gateway.corpus import signed
 from tests.gateway.corpus.drafts import BODY, Keys, Private, digest, draft
 
-from .conftest import ACTOR, ORG, Gateway, Reply, read_reply
+from .conftest import ACTOR, MANIFEST, ORG, POLICY, Gateway, Reply, read_reply
+from .test_decide import Command, command  # noqa: F401  # a fixture
 
 Run = Callable[..., None]
 
@@ -119,7 +123,7 @@ def test_a_signature_opens_the_gateway_once(run: Run) -> None:
         other = await gateway.send(draft(add(gateway, "other"), nonce=nonce).sent())
         assert (other.status, other.code) == (403, "no_policy")
         assert len(gateway.upstream.seen) == 1
-        assert set(await details(gateway)) == {"replayed"}
+        assert "replayed" in await details(gateway)
 
     run(test)
 
@@ -219,3 +223,42 @@ def test_a_client_is_told_what_it_can_mend_and_nothing_else(run: Run) -> None:
         }
 
     run(test)
+
+
+PROOF = """\
+package proof.authz
+
+deny contains "sign your requests" if input.agent.credential.strength < 2
+"""
+
+
+@pytest.mark.slow
+def test_a_policy_can_demand_a_signature(run: Run, command: Command) -> None:  # noqa: F811
+    async def test(gateway: Gateway) -> None:
+        manifest = orjson.dumps({"roots": ["proof"], "metadata": {"gateway": {"entrypoint": "data.proof.authz"}}})
+        bundles = []
+        for name, files in {
+            "bot": {".manifest": MANIFEST, "authz.rego": POLICY.encode()},
+            "proof": {".manifest": manifest, "authz.rego": PROOF.encode()},
+        }.items():
+            digest = policy_bundle.publish(gateway.data.bundles, files)
+            gateway.plane._policies.load(digest)
+            found = BundleRecord(name=name, commit="d" * 40, digest=digest, author="", entrypoint=f"data.{name}.authz")
+            bundles.append(found)
+        activations.activate(gateway.registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=bundles)
+        whole = {"kind": "organization", "subject": ORG, "bundle": "proof", "effect": "guard"}
+        changes.bind(gateway.registry, actor=ACTOR, organization=ORG, **whole)  # type: ignore[arg-type]  # keywords
+        reply = await gateway.chat()
+        assert (reply.status, reply.code) == (403, "policy_denied")
+        assert "sign your requests" in reply.json["error"]["message"]
+        assert (await gateway.send(draft(add(gateway, "bot")).sent())).status == 200
+        for entry in await gateway.entries("decided"):
+            seen[entry["credential_method"]] = entry["allow"], entry["key"]
+        assert {method: allow for method, (allow, _) in seen.items()} == {"api_key": False, "signature": True}
+
+    seen: dict[str, tuple[bool, str]] = {}
+    run(test)
+    call = {"action": "chat.completions", "resource": {"model": "gpt-4o"}}
+    assert command(call)[0] == 0  # the newest key is the public one
+    for allow, key in seen.values():
+        assert command(call, "--key", key)[0] == (0 if allow else 1)
