@@ -35,6 +35,7 @@ from gateway.cli import (
     operators,
     orgs,
     output,
+    permissions,
     policies,
     prices,
     routes,
@@ -96,6 +97,7 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.command("explain")(explain.explain)
     app.command("decide")(decide.decide)
+    app.command("permissions")(permissions.permissions)
     app.command("sign-proxy")(sign_proxy.sign_proxy)
     app.command("mock-provider")(mock_provider.mock_provider)
     app.command("completion")(completion.completion)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import agent_show, agent_states, output, teams
+from gateway.cli import agent_show, agent_states, output, permissions, teams
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
@@ -106,6 +106,7 @@ def list_agents(
 
 app.command("show")(agent_show.show)
 app.command("history")(agent_show.history)
+app.command("permissions")(permissions.of_agent)
 
 
 @app.command()

@@ -91,14 +91,14 @@ class DryRun:
         cap = forecast = None
         if found.allow and destination is not None:
             found, cap = self._limits.with_output_limit(
-                found, principal, call, destination, lambda call, wanted: (call, _obliged(document, wanted)[1])
+                found, principal, call, destination, lambda call, wanted: (call, obliged_document(document, wanted)[1])
             )
         if found.allow and found.obligations:
             seed = found.seed
             found, changed, edits = authorization.enforce(
                 found,
                 document,
-                _obliged,
+                obliged_document,
                 lambda changed: authorization.judge(judges, changed, now_ns, seed, foreign, ends),
             )
             call = call_of(changed, simplest)
@@ -222,7 +222,7 @@ def _usual(choices: Choices) -> Match:
     return min(choices.members, key=lambda one: (one[0].tier, -one[0].weight))[1]
 
 
-def _obliged(document: dict[str, Any], obligations: Obligations) -> tuple[dict[str, Any], tuple[str, ...]]:
+def obliged_document(document: dict[str, Any], obligations: Obligations) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The document of the call that a provider would make of the one in `document`, and the names of the changes."""
     request, resource = dict(document["request"]), dict(document["resource"])
     if request["method"] != "POST":

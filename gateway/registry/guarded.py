@@ -22,18 +22,16 @@ class GuardedRegistry(Registry):
     """`registry`, with steps at the beginning and at the end of each change; what they raise undoes the change."""
 
     def __init__(self, registry: Registry, before: Sequence[Step], after: Sequence[Step] = ()) -> None:
-        # The engine stays that of the registry, which also closes it.
-        self.path = registry.path
-        self._engine = registry._engine
-        self._writing = registry._writing
+        vars(self).update(vars(registry))  # its engine too, which it closes
         self._before = tuple(before)
         self._after = tuple(after)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
+        inside = self._shared.get() is not None  # of a transaction that has begun with the steps
         with super().write() as session:
-            for step in self._before:
+            for step in () if inside else self._before:
                 step(session)
             yield session
-            for step in self._after:
+            for step in () if inside else self._after:
                 step(session)

@@ -129,6 +129,7 @@ class Control:
 
 
 async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+    assert scope["type"] == "http"  # uvicorn is told not to ask for more either
     await send({"type": "http.response.start", "status": 404, "headers": []})
     await send({"type": "http.response.body", "body": b"elsewhere"})
 

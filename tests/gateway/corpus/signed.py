@@ -196,7 +196,7 @@ def _values(keys: Keys) -> Iterator[tuple[str, bytes]]:
     for note, created, expires in (
         ("expired", now - 61, now - 1), ("expired just now", now - 30, now),
         ("expired long ago", now - 10_000, now - 9_950),
-        ("too early", now + 20, now + 60), ("far too early", now + 10**8, now + 10**8 + 50),
+        ("too early", now + 600, now + 660), ("far too early", now + 10**8, now + 10**8 + 50),
         ("valid for 61 s", now, now + 61),
         ("valid for an hour", now - 10, now + 3590), ("valid for ever", now, 99_999_999_999),
         ("ends before", now, now - 1),

@@ -38,13 +38,14 @@ class _Anything(jws.JWSRegistry):
 
 
 class Issuer:
-    """Runs on a port of this machine. `asked` counts requests by path, and `documents` can be changed."""
+    """Runs on a port of this machine. `asked` counts requests by path; while it is `down`, none is answered."""
 
     def __init__(self, algorithm: str = "RS256") -> None:
         self.algorithm = algorithm
         self.key = new_key(algorithm, "first")
         self.asked: dict[str, int] = {}
         self.port = 0
+        self.down = False
         self.answers: dict[str, bytes] = {}
         self._server: asyncio.Server | None = None
 
@@ -53,7 +54,7 @@ class Issuer:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = int(self._server.sockets[0].getsockname()[1])
         discovery = {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
         self.serve("/.well-known/openid-configuration", discovery)
@@ -74,6 +75,8 @@ class Issuer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
+            if self.down:
+                return
             path = head.split()[1].decode()
             self.asked[path] = self.asked.get(path, 0) + 1
             missing = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

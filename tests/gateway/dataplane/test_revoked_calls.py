@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import anthropic
+import openai
 import orjson
 import pytest
 
@@ -249,3 +251,40 @@ def test_a_revoked_call_is_not_tried_elsewhere(run: Run) -> None:
         assert len(gateway.upstream.seen) == 1
 
     run(test, upstream_retries=3)
+
+
+@pytest.mark.slow
+def test_the_providers_own_packages_raise_their_exceptions(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        upstream(gateway, "anthropic")
+        base_url = f"http://127.0.0.1:{gateway.port}"
+
+        async def of_openai(arrived: asyncio.Event) -> None:
+            async with openai.AsyncOpenAI(base_url=f"{base_url}/v1", api_key=gateway.key, max_retries=0) as client:
+                messages: Any = [{"role": "user", "content": "hello"}]
+                async for _ in await client.chat.completions.create(model="gpt-4o", messages=messages, stream=True):
+                    arrived.set()
+
+        async def of_anthropic(arrived: asyncio.Event) -> None:
+            url = f"{base_url}/anthropic"
+            async with anthropic.AsyncAnthropic(base_url=url, api_key=gateway.key, max_retries=0) as client:
+                messages: Any = [{"role": "user", "content": "hello"}]
+                async for _ in await client.messages.create(
+                    model="mock-1", messages=messages, max_tokens=9, stream=True
+                ):
+                    arrived.set()
+
+        running: list[asyncio.Task[None]] = []
+        for first, use in ((OPENAI, of_openai), (ANTHROPIC, of_anthropic)):
+            gateway.upstream.handler, arrived = endless(first), asyncio.Event()
+            running.append(asyncio.create_task(use(arrived)))
+            await arrived.wait()
+        changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+        text = "the credentials are missing or not valid"
+        with pytest.raises(openai.APIError, match=text) as of_one:
+            await running[0]
+        assert of_one.value.code == "bad_credentials"
+        with pytest.raises(anthropic.APIStatusError, match=text):
+            await running[1]
+
+    run(test)

@@ -123,7 +123,7 @@ def test_a_signature_opens_the_gateway_once(run: Run) -> None:
         other = await gateway.send(draft(add(gateway, "other"), nonce=nonce).sent())
         assert (other.status, other.code) == (403, "no_policy")
         assert len(gateway.upstream.seen) == 1
-        assert set(await details(gateway)) == {"replayed"}
+        assert "replayed" in await details(gateway)
 
     run(test)
 

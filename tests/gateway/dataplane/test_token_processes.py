@@ -38,6 +38,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     try:
         # A directory of an earlier version has no key for tokens.
         (found.data / "keys" / "token.1").unlink()
+        with (found.data / "gateway.toml").open("a") as file:
+            file.write("token_lifetime = 600\n")
         write_policy(found.data / "policies", POLICY)
         found.run("agents", "register", "worker")
         found.run("bind", "worker", "starter")

@@ -144,7 +144,10 @@ class Rig(Live):
             writer.write(request(key, stream=True))
             head = await reader.readuntil(b"\r\n\r\n")
             found = Stream(int(head.split()[1]), head.partition(b"x-decision-id: ")[2].partition(b"\r\n")[0].decode())
-            tail = await reader.readuntil(b"data: ")
+            try:
+                tail = await reader.readuntil(b"data: ")
+            except asyncio.IncompleteReadError as error:  # it was refused, which its status says
+                tail = error.partial
             begun.release()
             while data := await reader.read(65536):
                 tail = (tail + data)[-4096:]
@@ -158,8 +161,8 @@ class Rig(Live):
         """What the log says of their ends."""
         found = []
         for each in streams:
-            ((leaf,),) = self.rows("SELECT leaf FROM entry WHERE event_id = ?", closing_id(each.decision))
-            found.append(orjson.loads(leaf)["outcome"])
+            rows = self.rows("SELECT leaf FROM entry WHERE event_id = ?", closing_id(each.decision))
+            found.append(orjson.loads(rows[0][0])["outcome"] if rows else "none")
         return found
 
 
@@ -177,8 +180,9 @@ class Round:
             each.kind: [asyncio.create_task(self._rig.stream(each.key, begun)) for _ in range(STREAMS)]
             for each in subjects
         }
-        for _ in range(STREAMS * len(subjects)):
-            await begun.acquire()
+        async with asyncio.timeout(WAIT):
+            for _ in range(STREAMS * len(subjects)):
+                await begun.acquire()
         callers = [asyncio.create_task(self._ask(each)) for each in subjects for _ in range(CALLERS)]
         await asyncio.sleep(self._draw.uniform(0.05, 0.2))
         for each in self._draw.sample(subjects, len(subjects)):

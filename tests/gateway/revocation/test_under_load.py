@@ -24,8 +24,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     upstream = Upstream()
     made = Rig(tmp_path_factory.mktemp("revocation"), upstream)
     yield made
-    made.close()
-    upstream.close()
+    try:
+        made.stop()  # which signs the last entries
+        made.check_log()
+    finally:
+        made.close()
+        upstream.close()
 
 
 def test_nothing_is_admitted_and_every_stream_ends(rig: Rig) -> None:
@@ -38,7 +42,6 @@ def test_nothing_is_admitted_and_every_stream_ends(rig: Rig) -> None:
     assert calls > 0
     rig.wait(lambda: rig.upstream.running == 0)
     rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
-    rig.check_log()
 
 
 def test_a_worker_that_was_stopped_meanwhile_admits_nothing(rig: Rig) -> None:
@@ -68,4 +71,3 @@ def test_a_worker_that_was_stopped_meanwhile_admits_nothing(rig: Rig) -> None:
     assert all(b'"code":"bad_credentials"' in each.last for each in streams)
     assert asyncio.run(rig.outcomes(streams)) == ["revoked"] * ASKED
     rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
-    rig.check_log()

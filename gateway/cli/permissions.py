@@ -1,0 +1,214 @@
+"""`gateway permissions` and `gateway agents permissions`: who could make a call, now or then, and what made it so."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.agent_show import Agent, At
+from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError, did_you_mean
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.call import Call
+    from gateway.processes.permissions import Judged, Permission
+    from gateway.registry.as_of import RegistryAt
+    from gateway.registry.database import Registry
+
+Model = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="As clients write it; may be repeated.")]
+Action = Annotated[
+    list[str] | None,
+    typer.Option("--action", metavar="ACTION", help="Such as embeddings; by default a chat. May be repeated."),
+]
+Tool = Annotated[
+    list[str] | None,
+    typer.Option("--tool", metavar="NAME", help="A call with this function, or TYPE:NAME; may be repeated."),
+]
+Upstream = Annotated[
+    str | None, typer.Option("--upstream", metavar="NAME", help="Where the call goes; by default the default upstream.")
+]
+
+_CHATS = ("chat.completions", "messages", "generate_content", "responses")
+_BEYOND = "limits, usage and networks are not part of the answer; upstreams are those of now"
+
+
+def permissions(
+    model: Model,
+    action: Action = None,
+    tool: Tool = None,
+    upstream: Upstream = None,
+    at: At = None,
+    everyone: Annotated[bool, typer.Option("--all", help="List also who could not, and why.")] = False,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Say which agents could make a call, now or at an earlier time, by asking the policies that were in force.
+
+    The calls are all combinations of the models, actions and tools, with nothing else in them.
+    """
+    _answer(data, organization, None, at, (model, action, tool, upstream), as_json=as_json, everyone=everyone)
+
+
+def of_agent(
+    agent: Agent,
+    model: Model,
+    action: Action = None,
+    tool: Tool = None,
+    upstream: Upstream = None,
+    at: At = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Say which of these calls an agent could make, now or at an earlier time, and what made it so."""
+    _answer(data, organization, agent, at, (model, action, tool, upstream), as_json=as_json, everyone=True)
+
+
+def _answer(
+    data: Path,
+    organization: str,
+    agent: str | None,
+    at: str | None,
+    asked: tuple[list[str], list[str] | None, list[str] | None, str | None],
+    *,
+    as_json: bool,
+    everyone: bool,
+) -> None:
+    from gateway.processes.permissions import permissions as judged
+    from gateway.registry import as_of
+
+    at_ns = None if at is None else output.parse_past(at)
+    with local.reading(data) as registry:
+        calls = _calls(registry, organization, *asked)
+        when = as_of.NOW if at_ns is None else at_ns
+        if agent is None:
+            then = as_of.all_at(registry, organization, when)
+        else:
+            then = as_of.agent_at(registry, organization, agent, when)
+    time_ns = output.now_ns() if at_ns is None else at_ns
+    found = judged(DataDirectory(data).bundles, then, calls, time_ns)
+    if as_json:
+        typer.echo(json.dumps(_document(then, calls, found, time_ns), indent=2, ensure_ascii=False))
+    else:
+        _print(calls, found, agent, everyone=everyone)
+
+
+def _calls(
+    registry: Registry,
+    organization: str,
+    models: list[str],
+    actions: list[str] | None,
+    tools: list[str] | None,
+    upstream: str | None,
+) -> list[Call]:
+    """The combinations, each as the simplest call of its kind."""
+    from gateway.call import Call, Tool
+    from gateway.registry import queries
+    from gateway.upstream.providers.http import provider as http
+    from gateway.upstream.providers.presets import PROVIDERS
+
+    rows = queries.upstreams(registry, organization)
+    row = next((each for each in rows if (each.default if upstream is None else each.name == upstream)), None)
+    if upstream is not None and row is None:
+        hint = did_you_mean(
+            upstream, [each.name for each in rows], "type `gateway upstreams list` to see the upstreams"
+        )
+        raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
+    provider = PROVIDERS["openai"]
+    if row is not None and row.specification is not None:
+        provider = http.provider(row.name, row.specification)
+    elif row is not None:
+        provider = PROVIDERS[row.provider]
+    routes = {route.action: route for route in reversed(provider.routes)}
+    usual = next((each for each in _CHATS if each in routes), next(iter(routes)))
+    found = []
+    for action in actions or [usual]:
+        route = routes.get(action)
+        if route is None:
+            where = f"upstream `{row.name}`" if row else "the default upstream"
+            hint = did_you_mean(action, routes, "`gateway upstreams show NAME` lists the actions of an upstream")
+            raise GatewayError("unknown_action", f"{where} has no action `{action}`", subject=action, hint=hint)
+        for model in models:
+            for tool in tools or [""]:
+                kind, colon, name = tool.rpartition(":")
+                given = Tool(kind if colon else "function", name)
+                found.append(
+                    Call(
+                        action=action,
+                        upstream=row.name if row else "openai",
+                        provider=provider.name,
+                        method=route.method,
+                        path=provider.prefix + route.path,
+                        raw=b"",
+                        body=None,
+                        model=model,
+                        models=(model,),
+                        tools=(given,) if tool else (),
+                    )
+                )
+    return found
+
+
+def _named(call: Call) -> str:
+    tools = "".join(f" with {each.type}:{each.name}" for each in call.tools)
+    return f"{call.action} {call.model} at {call.upstream}{tools}"
+
+
+def _print(calls: Sequence[Call], found: Sequence[Permission], agent: str | None, *, everyone: bool) -> None:
+    typer.echo(f"asked about {'; '.join(_named(each) for each in calls)}")
+    shown = [each for each in found if everyone or each.allowed]
+    output.print_table(
+        ("AGENT", "TEAM", "CALL", "VERDICT", "BY", "REASONS"),
+        [
+            (
+                each.agent,
+                each.team,
+                _named(calls[each.call]),
+                each.code,
+                "; ".join(map(_by, each.bindings)),
+                output.printable("; ".join(each.reasons)),
+            )
+            for each in shown
+        ],
+        empty="nobody could",
+    )
+    could = len({each.agent_id for each in found if each.allowed})
+    if agent is None:
+        whom = len({each.agent_id for each in found})
+        more = "" if everyone or could == whom else "; --all lists the others, and why"
+        output.note(f"{could} of {whom} {'agent' if whom == 1 else 'agents'} could{more}")
+    output.note(_BEYOND)
+
+
+def _by(judged: Judged) -> str:
+    whose = {"agent": "its own", "team": f"team {judged.subject}", "organization": f"org {judged.subject}"}
+    return f"{judged.effect} {judged.bundle}@{judged.commit[:12]} of {whose[judged.subject_kind]}: {judged.code}"
+
+
+def _document(then: RegistryAt, calls: Sequence[Call], found: Sequence[Permission], time_ns: int) -> dict[str, Any]:
+    activation = then.activation
+    return {
+        "at": output.timestamp(time_ns),
+        "activation": None if activation is None else {"id": activation.id, "commit": activation.commit},
+        "calls": [
+            {
+                "action": each.action,
+                "upstream": each.upstream,
+                "provider": each.provider,
+                "model": each.model,
+                "tools": [{"type": tool.type, "name": tool.name} for tool in each.tools],
+            }
+            for each in calls
+        ],
+        "not_considered": ["limits", "usage", "networks", "tokens of issuers"],
+        "permissions": [dataclasses.asdict(each) for each in found],
+    }

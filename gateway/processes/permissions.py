@@ -1,0 +1,225 @@
+"""Which agents could make a call at a time: the policies of then are asked, for every agent and every call.
+
+The calls are the simplest of their kind: an action, an upstream, a model and at most one tool, with no messages and no
+usage so far. The clock of the policies stands at that time. Limits are not asked, because what was used then is not
+known; the networks of keys are not compared with anything. Upstreams have no history: they are those of now.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from gateway.call import Call
+from gateway.dataplane.dry_run import obliged_document
+from gateway.errors import GatewayError
+from gateway.identity.principals import CredentialRow, Method, Principal, principal_of
+from gateway.policy import authorization
+from gateway.policy.authorization import Authorization
+from gateway.policy.cache import Panel, PolicyCache
+from gateway.policy.decision import ALLOWED
+from gateway.policy.input import build_input
+from gateway.registry.as_of import AgentAt, RegistryAt
+from gateway.registry.port import ActiveSet, BundleRef
+from gateway.registry.records import BundleRecord, KeyRecord
+
+_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What one binding said of a call: `code` is `allowed` or a reason code."""
+
+    binding: str
+    subject_kind: str
+    subject: str
+    bundle: str
+    effect: str
+    commit: str
+    code: str
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """Whether an agent could make a call, with the key that it would have used, and what made it so.
+
+    `code` is `allowed`, a reason code of the data plane, or why no policy was asked: `agent_suspended`, `no_key` and
+    the like. `call` counts from 0.
+    """
+
+    agent: str
+    agent_id: str
+    version: int
+    team: str
+    call: int
+    allowed: bool
+    code: str
+    reasons: list[str]
+    key: str | None
+    bindings: list[Judged]
+
+
+def permissions(bundles: Path, then: RegistryAt, calls: Sequence[Call], at_ns: int) -> list[Permission]:
+    """The answer for every agent that had not ended, and every call; by agent, then by call."""
+    court = _Court(bundles, then, at_ns)
+    return [
+        court.judge(each, number, call)
+        for each in then.agents
+        if each.agent.status not in ("revoked", "retired")
+        for number, call in enumerate(calls)
+    ]
+
+
+class _Court:
+    """The bundles of one activation, each compiled once."""
+
+    def __init__(self, bundles: Path, then: RegistryAt, at_ns: int) -> None:
+        self._at_ns = at_ns
+        self._policies = PolicyCache(bundles)
+        self._missing: dict[str, str] = {}
+        in_force = then.activation
+        active = {} if in_force is None else {name: _ref(each) for name, each in in_force.bundles.items()}
+        bound = [each for agent in then.agents for each in agent.bindings]
+        pinned = {
+            (each.binding.bundle, each.binding.pinned): _ref(each.revision)
+            for each in bound
+            if each.binding.pinned is not None and each.revision is not None
+        }
+        self._active = ActiveSet(
+            in_force.id if in_force else "", in_force.commit if in_force else "", 0, active, pinned
+        )
+        for digest in sorted({each.revision.digest for each in bound if each.revision is not None}):
+            try:
+                self._policies.load(digest)
+            except GatewayError as error:
+                self._missing[digest] = error.message
+
+    def judge(self, agent: AgentAt, number: int, call: Call) -> Permission:
+        """Try each key that worked; the first that would have let the call through decides, or else the last."""
+        if refusal := _refusal(agent, self._at_ns):
+            return _permission(agent, number, refusal, (), None, [])
+        found: Permission | None = None
+        for key in [each for each in agent.keys if each.works(self._at_ns)]:
+            found = self._with_key(agent, number, call, key)
+            if found.allowed:
+                break
+        return found or _permission(agent, number, "no_key", (), None, [])
+
+    def _with_key(self, agent: AgentAt, number: int, call: Call, key: KeyRecord) -> Permission:
+        principal = _principal(agent, key)
+        panel = authorization.panel(principal, self._active, self._policies)
+        panel = authorization.within_scope(panel, principal.scope, call.action, call.models, None)
+        found = self._authorized(panel, principal, call)
+        judged = list(self._judged(agent, panel, found)) if found.panel.refusal is None else []
+        reasons = found.reasons or ((self._why(agent, found),) if found.code != ALLOWED else ())
+        return _permission(agent, number, found.code, [each for each in reasons if each], key.id, judged)
+
+    def _authorized(self, panel: Panel, principal: Principal, call: Call) -> Authorization:
+        document = build_input(principal, call, self._at_ns, body=bool(panel.content))
+        ends = time.monotonic() + _SECONDS
+        found = authorization.judge(panel, document, self._at_ns, None, (), ends)
+        if found.allow and found.obligations:
+            seed = found.seed
+            found, _, _ = authorization.enforce(
+                found,
+                document,
+                obliged_document,
+                lambda changed: authorization.judge(panel, changed, self._at_ns, seed, (), ends),
+            )
+        return found
+
+    def _judged(self, agent: AgentAt, panel: Panel, found: Authorization) -> Iterator[Judged]:
+        """What each binding says of the call as it would have been forwarded."""
+        counting = [each.binding for each in agent.bindings if not each.binding.shadow]
+        for binding, member in zip(counting, panel.members, strict=True):
+            ends = time.monotonic() + _SECONDS
+            verdict, _ = authorization.asked(
+                member.bundle, member.ref.name, member.effect, found.input, self._at_ns, found.seed, ends
+            )
+            yield Judged(
+                binding=binding.id,
+                subject_kind=binding.subject_kind,
+                subject=binding.subject,
+                bundle=binding.bundle,
+                effect=binding.effect,
+                commit=member.ref.commit,
+                code=verdict.code,
+                reasons=list(verdict.reasons),
+            )
+
+    def _why(self, agent: AgentAt, found: Authorization) -> str:
+        """For people: why a bundle could not be asked, or what the log would have had as detail."""
+        lost = [self._missing.get(each.revision.digest) for each in agent.bindings if each.revision is not None]
+        return next(filter(None, lost), found.detail)
+
+
+def _refusal(agent: AgentAt, at_ns: int) -> str:
+    """Why an agent was refused before any policy was asked; empty if it was not."""
+    above = agent.standing
+    if above.revoked or above.suspended:
+        return above.revoked or above.suspended
+    if agent.agent.expired(at_ns):
+        return "agent_expired"
+    return "" if agent.agent.status == "active" else f"agent_{agent.agent.status}"
+
+
+def _permission(
+    agent: AgentAt, number: int, code: str, reasons: Sequence[str], key: str | None, judged: list[Judged]
+) -> Permission:
+    return Permission(
+        agent=agent.agent.name,
+        agent_id=agent.agent.id,
+        version=agent.agent.version,
+        team=agent.agent.team,
+        call=number,
+        allowed=code == ALLOWED,
+        code=code,
+        reasons=list(reasons),
+        key=key,
+        bindings=judged,
+    )
+
+
+def _principal(agent: AgentAt, key: KeyRecord) -> Principal:
+    """The agent as the data plane would have known it by this key."""
+    found = agent.agent
+    scope = {name: part for name, part in (key.scope or {}).items() if name != "networks"}
+    bindings = [
+        [bound.id, bound.bundle, bound.effect, bound.pinned, bound.shadow]
+        for bound in (each.binding for each in agent.bindings)
+    ]
+    row = CredentialRow(
+        key_id=key.id,
+        digest=b"",
+        pepper=0,
+        expires_ns=None,
+        revoked_ns=None,
+        agent_id=found.id,
+        organization=found.organization,
+        name=found.name,
+        version=found.version,
+        owner=found.owner,
+        team=found.team,
+        environment=found.environment,
+        status=found.status,
+        capabilities=_json(found.capabilities),
+        labels=_json(found.labels),
+        bindings=_json(bindings),
+        scope=_json(scope) if scope else None,
+    )
+    method: Method = "signature" if key.method == "signature" else "api_key"
+    return principal_of(row, "", 0, method)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _ref(revision: BundleRecord) -> BundleRef:
+    return BundleRef(revision.name, revision.digest, revision.commit, revision.entrypoint)
