@@ -59,13 +59,13 @@ def leaked(
         typer.echo(json.dumps(output.plain(fates), indent=2))
         return
     output.print_table(
-        ("KEY", "RESULT", "AGENT", "ORGANIZATION", "ID"),
-        [(each.key_id, _RESULTS[each.fate], each.agent, each.organization, each.id) for each in fates],
+        ("KEY", "RESULT", "HOLDER", "ORGANIZATION", "ID"),
+        [(each.key_id, _RESULTS[each.fate], each.holder, each.organization, each.id) for each in fates],
         empty="no key of this form is in it",
     )
     for each in fates:
-        if each.fate == "revoked":
-            output.note(f"next: `gateway keys create {each.agent}` if the agent needs another key")
+        if each.fate == "revoked" and each.key_id.startswith(credentials.PREFIXES["agent"]):
+            output.note(f"next: `gateway keys create {each.holder}` if the agent needs another key")
 
 
 _RESULTS = {"revoked": "revoked", "was revoked": "revoked before", "unknown": "not a key of this gateway"}

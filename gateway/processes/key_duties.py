@@ -41,7 +41,7 @@ class KeyDuties:
             return
         for each in leaked_keys.revoke_reported(self._registry, actor=REPORTER, reports=reports):
             if each.fate == "revoked":
-                logger.warning("key %s of agent %s was reported as leaked, and is revoked", each.key_id, each.agent)
+                logger.warning("key %s of agent %s was reported as leaked, and is revoked", each.key_id, each.holder)
         leak_reports.forget(self._runtime, [credential for credential, _ in reports])
         outbox.drain(self._registry, self._writer)
 

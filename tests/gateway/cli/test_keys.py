@@ -12,7 +12,8 @@ import pytest
 
 from gateway.dataplane.key_uses import KeyUses
 from gateway.identity import credentials
-from tests.gateway.conftest import Home, Run
+from gateway.registry import operators, peppers
+from tests.gateway.conftest import ORG, Home, Run
 
 
 def test_a_key_for_less(home: Home, at: Run) -> None:
@@ -171,3 +172,13 @@ def test_the_vault_has_another_key(home: Home, at: Run) -> None:
     assert after["sealed"]["upstreams"] == {after["key"]: 1}
     assert f"{after['key']}, in keys/kek" in at("vault", "status").out
     assert "vault.rewrapped" in at("audit", "list", "--org", "system", "--json").out
+
+
+def test_an_operators_token_that_leaked_is_revoked(home: Home, at: Run, tmp_path: Path) -> None:
+    operators.add_operator(home.registry, actor="local:0", organization=ORG, name="olga", role="viewer")
+    made = operators.create_token(home.registry, home.peppers, actor="local:0", organization=ORG, operator="olga")
+    assert [each.keys for each in peppers.uses(home.registry, home.data.keys)] == [1]
+    (tmp_path / "dump").write_text(f"token {made.text}")
+    [fate] = at("keys", "leaked", str(tmp_path / "dump"), "--json").json
+    assert (fate["fate"], fate["holder"]) == ("revoked", "olga")
+    assert [each.keys for each in peppers.uses(home.registry, home.data.keys)] == [0]
