@@ -21,7 +21,8 @@ _CONFLICTS: Final = frozenset(
         "other_effect",
         "nobody_in_team",
         "nobody_in_organization",
-        "invalid_state",
+        "already_rotated",
+        "dead_key",
         "bundle_not_in_force",
         "not_a_raise",
     }

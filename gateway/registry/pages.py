@@ -1,13 +1,20 @@
-"""Pages of the lists that may be long: agents and keys (docs/control-api.md). Each begins after an id."""
+"""Lists as the control API shows them (docs/control-api.md).
+
+Those of agents and keys may be long, so a page begins after an id. None names the agents that a team or a binding has:
+that would be as long again, and `GET /agents?team=NAME` has them in pages.
+"""
 
 from __future__ import annotations
 
+from sqlalchemy import or_
 from sqlmodel import col, select
 
 from gateway.registry import queries
+from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, ApiKey
-from gateway.registry.records import AgentRecord, KeyRecord
+from gateway.registry.models import Agent, ApiKey, Binding, Team
+from gateway.registry.records import AgentRecord, BindingRecord, KeyRecord, TeamRecord
+from gateway.registry.teams import as_record
 
 
 def agents(
@@ -55,3 +62,28 @@ def key(registry: Registry, organization: str, reference: str) -> KeyRecord:
         owner = queries.find_organization(session, organization)
         found = queries.find_key(session, owner, reference)
         return queries.key_record(owner, queries.find_agent(session, owner, found.agent_id), found)
+
+
+def teams(registry: Registry, organization: str) -> list[TeamRecord]:
+    """Every team by name, without its agents and bundles."""
+    with registry.read() as session:
+        owner = queries.find_organization(session, organization)
+        rows = session.exec(select(Team).where(Team.organization_id == owner.id).order_by(Team.name))
+        return [as_record(owner, each, [], []) for each in rows]
+
+
+def bindings(registry: Registry, organization: str, agent: str | None = None) -> list[BindingRecord]:
+    """The bindings in force, oldest first: all, or those that apply to one agent. None says to whom it applies."""
+    with registry.read() as session:
+        owner = queries.find_organization(session, organization)
+        named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
+        mine = named.where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
+        mine = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)))
+        if agent is not None:
+            found = queries.find_agent(session, owner, agent)
+            if found.status in ENDED:
+                return []
+            # No team is named like an id, so a subject cannot be taken for one of another kind.
+            subjects = [found.id, owner.id] + ([found.team] if found.team else [])
+            mine = mine.where(col(Binding.subject).in_(subjects))
+        return [queries.binding_record(owner, row, name) for row, name in session.exec(mine.order_by(Binding.id))]

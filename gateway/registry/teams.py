@@ -79,7 +79,7 @@ def teams(registry: Registry, organization: str) -> list[TeamRecord]:
         tenant = find_organization(session, organization)
         bundles, agents = _bundles(session, tenant), _agents(session, tenant)
         rows = session.exec(select(Team).where(Team.organization_id == tenant.id).order_by(Team.name))
-        return [_as_record(tenant, each, agents.get(each.name, []), bundles.get(each.name, [])) for each in rows]
+        return [as_record(tenant, each, agents.get(each.name, []), bundles.get(each.name, [])) for each in rows]
 
 
 def has_team(registry: Registry, organization: str, name: str) -> bool:
@@ -179,10 +179,10 @@ def _agents(session: Session, tenant: Organization) -> dict[str, list[str]]:
 def team_record(session: Session, tenant: Organization, row: Team) -> TeamRecord:
     session.flush()
     agents = [each.name for each in queries.live_members(session, tenant, "team", row.name)]
-    return _as_record(tenant, row, agents, _bundles(session, tenant).get(row.name, []))
+    return as_record(tenant, row, agents, _bundles(session, tenant).get(row.name, []))
 
 
-def _as_record(tenant: Organization, row: Team, agents: list[str], bundles: list[str]) -> TeamRecord:
+def as_record(tenant: Organization, row: Team, agents: list[str], bundles: list[str]) -> TeamRecord:
     return TeamRecord(
         id=row.id,
         name=row.name,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session, select
+from sqlalchemy import func
+from sqlmodel import Session, col, select
 
 from gateway.identity.standing import Standing
 from gateway.registry import emergency_stops, queries
+from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
-from gateway.registry.models import Organization, Team
+from gateway.registry.models import Agent, Organization, Team
 from gateway.registry.records import OrganizationRecord
 
 
@@ -26,12 +28,13 @@ def organization(registry: Registry, name: str) -> OrganizationRecord:
 
 
 def organization_record(session: Session, row: Organization) -> OrganizationRecord:
+    living = select(func.count()).where(Agent.organization_id == row.id, col(Agent.status).not_in(ENDED))
     return OrganizationRecord(
         id=row.id,
         name=row.name,
         status=row.status,
         review_days=row.review_days,
-        agents=len(queries.live_members(session, row, "organization", row.id)),
+        agents=session.exec(living).one(),
         created_ns=row.created_ns,
     )
 

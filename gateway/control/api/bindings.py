@@ -10,7 +10,7 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import as_of, changes, queries
+from gateway.registry import as_of, changes, pages
 from gateway.registry.documents import plain
 from gateway.registry.records import BindingRecord
 
@@ -44,7 +44,7 @@ def shown(record: BindingRecord) -> dict[str, Any]:
 def listed(ask: Ask) -> Answer:
     at_ns = nanoseconds(ask.query.at)
     if at_ns is None:
-        found = queries.bindings(ask.registry, ask.tenant, ask.query.agent)
+        found = pages.bindings(ask.registry, ask.tenant, ask.query.agent)
     else:
         found = as_of.bindings_at(ask.registry, ask.tenant, at_ns, ask.query.agent)
     place = ("bindings", ask.query.agent or "", str(ask.query.at or ""))
@@ -91,7 +91,7 @@ def check_subject(ask: Ask, kind: str, subject: str) -> None:
 
 def _one(ask: Ask) -> BindingRecord:
     wanted = ask.path["binding"]
-    for each in queries.bindings(ask.registry, ask.tenant):
+    for each in pages.bindings(ask.registry, ask.tenant):
         if each.id == wanted:
             return each
     raise Problem(404, "unknown_binding", "no such binding is in force", hint="GET /api/v1/bindings lists them")

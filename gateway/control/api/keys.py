@@ -12,7 +12,7 @@ from gateway.control.api.times import Seconds, lifetime
 from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
 from gateway.identity.key_scope import scope
-from gateway.registry import changes, pages
+from gateway.registry import changes, key_rotation, pages
 from gateway.registry.documents import plain
 from gateway.registry.records import KeyRecord
 
@@ -36,6 +36,13 @@ class NewKey(Reasoned):
     agent: str = Field(description="The name or id of the agent.")
     expires_in: Seconds | None = Field(None, description="In seconds.")
     scope: KeyScope | None = None
+
+
+class Rotation(Body):
+    """How a key is replaced."""
+
+    overlap: int = Field(86400, ge=1, le=31 * 86400, description="How long the old key still works, in seconds.")
+    expires_in: Seconds | None = Field(None, description="In seconds; null: as long as the old one was made for.")
 
 
 class KeyQuery(PageQuery):
@@ -84,6 +91,22 @@ def revoke(ask: Ask) -> Answer:
     return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference)))
 
 
+def rotate(ask: Ask) -> Answer:
+    given: Rotation = ask.body
+    terms = key_rotation.Terms(given.overlap * 10**9, lifetime(given.expires_in))
+    made = key_rotation.rotate_key(
+        ask.change(),
+        ask.context.peppers,
+        actor=ask.actor,
+        organization=ask.tenant,
+        terms=terms,
+        deliver=lambda _rotated: None,
+        key=ask.path["key"],
+    )
+    body = {**shown(made.new.record), "key": made.new.text}
+    return Answer(body=body, status=201, location=f"/keys/{made.new.record.id}", once="key")
+
+
 OPERATIONS = [
     Operation(
         method="GET",
@@ -111,6 +134,16 @@ OPERATIONS = [
         summary="A key without its secret, by its id or the beginning of its text",
         function=show,
         answer=_KEY,
+    ),
+    Operation(
+        method="POST",
+        path="/keys/{key}/rotate",
+        noun="keys",
+        summary="Create a key that replaces this one, which works until the overlap is over",
+        function=rotate,
+        body=Rotation,
+        status=201,
+        answer=_NEW_KEY,
     ),
     Operation(
         method="POST",

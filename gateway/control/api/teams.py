@@ -12,7 +12,7 @@ from sqlmodel import Session
 from gateway.control import shapes
 from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
-from gateway.registry import queries, teams, tenant_changes
+from gateway.registry import pages, queries, teams, tenant_changes
 from gateway.registry.documents import plain
 from gateway.registry.records import TeamRecord
 
@@ -46,7 +46,7 @@ def _shown(record: TeamRecord, status: int = 200) -> Answer:
 
 
 def listed(ask: Ask) -> Answer:
-    found = [_plain(each) for each in teams.teams(ask.registry, ask.tenant)]
+    found = [_plain(each) for each in pages.teams(ask.registry, ask.tenant)]
     return cut(ask, sorted(found, key=lambda each: str(each["name"])), lambda each: each["name"], "teams")
 
 

@@ -91,6 +91,10 @@ def test_a_key_is_shown_once(control: Control, owner: Client) -> None:
     assert "key" not in shown
     assert shown["status"] == "active"
     assert [each["id"] for each in owner("GET", "/keys", agent="bot").ok()["items"]] == [made["id"]]
+    rotated = owner("POST", f"/keys/{made['id']}/rotate", {"overlap": 30}).ok(201)
+    assert rotated["scope"] == made["scope"]
+    assert owner("GET", f"/keys/{made['id']}").ok()["status"] == "retiring"
+    assert owner("POST", f"/keys/{made['id']}/rotate").problem(409) == "already_rotated"
     assert owner("POST", f"/keys/{made['id']}/revoke").ok()["status"] == "revoked"
     assert owner("POST", "/keys", {"agent": "nobody"}).problem(422) == "unknown_agent"
     assert owner("GET", "/keys/nothing").problem(404) == "unknown_key"

@@ -12,12 +12,14 @@ from urllib.parse import urlencode
 
 import pytest
 
+from gateway.errors import Denied
 from gateway.identity import jose, token_keys, tokens
 from gateway.identity.key_scope import KeyScope, scope
 from gateway.identity.token_keys import TokenKeys
 from gateway.registry import changes
 from gateway.registry.agent_updates import resume_agent, suspend_agent
-from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, chat
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, chat, until
+from tests.gateway.dataplane.test_revoked_calls import OPENAI, Streaming, endless, refusal
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 TYPES = "urn:ietf:params:oauth:token-type:"
@@ -271,6 +273,23 @@ def test_a_chain_ends_with_any_of_its_links(link: str, run: Run) -> None:
         key = {"first": gateway.key, "middle": middle, "last": last}[link]
         changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key)
         assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_stream_ends_with_any_link_of_its_chain(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        _, key = another(gateway, "worker")
+        token = (await on_behalf(gateway, gateway.key, "worker", key)).json["access_token"]
+        gateway.upstream.handler = endless(OPENAI)
+        call = Streaming(gateway, chat(stream=True), OPENAI, key=token)
+        await call.begin()
+        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=gateway.key)
+        assert (await call.rest()).rstrip().endswith(refusal("openai", Denied("bad_credentials")).rstrip())
+        await until(lambda: not gateway.open_decisions())
+        (completed,) = await gateway.entries("completed")
+        assert (completed["outcome"], completed["detail"]) == ("revoked", "delegator_dead")
 
     run(test)
 
