@@ -11,6 +11,26 @@ from gateway.processes import local
 from gateway.settings import DataDirectory
 
 
+def review(
+    agent: Agent,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Confirm that an agent is still wanted as it is, which `--review-days` asks for again and again."""
+    from gateway.registry import agent_updates
+
+    with local.changing(data) as registry:
+        reviewed = agent_updates.review_agent(
+            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
+        )
+        if as_json:
+            output.print_json(reviewed)
+        else:
+            typer.echo(f"reviewed agent {reviewed.name} ({reviewed.id}), now version {reviewed.version}")
+
+
 def suspend(
     agent: Agent,
     reason: Reason = "",

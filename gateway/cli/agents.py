@@ -42,6 +42,9 @@ def register(
         str | None,
         typer.Option("--expires", metavar="WHEN", help="Refuse it from then on: 90d, or 2027-06-30T18:00:00Z."),
     ] = None,
+    review_days: Annotated[
+        int | None, typer.Option("--review-days", metavar="N", help="Its owner must confirm it every N days.")
+    ] = None,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
@@ -69,6 +72,7 @@ def register(
             model_family=model_family,
             parent=parent,
             expires_ns=expires_ns,
+            review_days=review_days,
             reason=reason,
         )
         if as_json:
@@ -155,6 +159,9 @@ def update(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="WHEN", help="90d, 2027-06-30T18:00:00Z, or never.")
     ] = None,
+    review_days: Annotated[
+        int | None, typer.Option("--review-days", metavar="N", help="Its owner must confirm it every N days; 0: never.")
+    ] = None,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
@@ -181,6 +188,7 @@ def update(
         model_family=model_family,
         parent=parent,
         expires_ns=None if expires is None else output.parse_expiry(expires),
+        review_days=review_days,
     )
     if no_redact and redact:
         raise typer.BadParameter("--redact and --no-redact exclude each other")
@@ -218,6 +226,7 @@ def _labels(texts: list[str]) -> dict[str, str]:
     return found
 
 
+app.command("review")(agent_states.review)
 app.command("suspend")(agent_states.suspend)
 app.command("resume")(agent_states.resume)
 app.command("revoke")(agent_states.revoke)

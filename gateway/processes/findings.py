@@ -214,6 +214,9 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
             f"{_agents(without)} no grant, so every request is denied `no_policy`",
             f"type `gateway bind {_one(without)} BUNDLE{at}`",
         )
+    if overdue := [each.name for each in tenant.agents if each.overdue]:
+        review = f"ask its owner, then type `gateway agents review {_one(overdue)}{at}`, or retire it"
+        yield Finding("remark", f"{_agents(overdue)} not been reviewed in time", review)
     for binding in tenant.bindings:
         if not binding.agents:
             yield _applies_to_nobody(binding, at)

@@ -181,6 +181,18 @@ def read_content(registry: Registry, *, actor: str, organization: str, agent: st
 MAX_DAYS = 3650
 
 
+def review_agent(registry: Registry, *, actor: str, organization: str, agent: str, reason: str = "") -> AgentRecord:
+    """Put on record that an agent is still wanted as it is: a new version, with the time of the review."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_agent(session, tenant, agent)
+        if row.status in agent_states.ENDED:
+            raise agent_states.ended(row.name, row.id, row.status)
+        row.reviewed_ns = time.time_ns()
+        add_version(session, tenant, row, actor, "agent.reviewed", reason)
+        return agent_record(tenant, row)
+
+
 def suspend_agent(
     registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
 ) -> AgentRecord | None:

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError
 from gateway.registry import emergency_stops, queries, retiring, webhooks
 from gateway.registry.database import Registry
-from gateway.registry.models import ApiKey, Organization, Outbox, Team, Upstream
+from gateway.registry.models import Agent, ApiKey, Organization, Outbox, Team, Upstream
 from gateway.registry.records import (
     ActivationRecord,
     BindingRecord,
@@ -32,6 +32,8 @@ class AgentState:
     status: str
     live_keys: int
     granted: bool
+    # Nobody has confirmed it for longer than its `review_days`.
+    overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     for agent_id, expires_ns in session.exec(select(ApiKey.agent_id, ApiKey.expires_ns).where(*live)):
         keys[agent_id] = keys.get(agent_id, 0) + (expires_ns is None or expires_ns > now_ns)
     agents = [
-        AgentState(each.name, each.status, keys.get(each.id, 0), each.name in granted)
+        AgentState(each.name, each.status, keys.get(each.id, 0), each.name in granted, _overdue(each, owner, now_ns))
         for each in queries.live_members(session, owner, "organization", owner.id)
     ]
     upstreams = [
@@ -128,3 +130,9 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
     inactive = dict(session.exec(teams.order_by(Team.name)).all())
     return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks)
+
+
+def _overdue(agent: Agent, owner: Organization, now_ns: int) -> bool:
+    days = agent.review_days or owner.review_days
+    since_ns = agent.reviewed_ns or agent.created_ns
+    return days is not None and now_ns - since_ns > days * 86400 * 10**9

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gateway.cli import output
+from gateway.registry import inventory
 from tests.gateway.conftest import Home, Run
 
 
@@ -98,3 +99,24 @@ def test_an_expired_agent_is_denied_beforehand(at: Run, home: Home, monkeypatch:
     call.write_text('{"action": "chat.completions"}')
     done = at("decide", "--agent", "bot", "-i", str(call))
     assert (done.code, "agent bot is expired" in done.out) == (1, True)
+
+
+def test_an_agent_is_reviewed_in_time_or_remarked(at: Run, home: Home) -> None:
+    at("agents", "register", "bot", "--review-days", "30")
+    at("agents", "register", "other")
+
+    def overdue(days: int) -> list[str]:
+        found = inventory.take(home.registry, time.time_ns() + days * 86400 * 10**9)
+        return [each.name for tenant in found.tenants for each in tenant.agents if each.overdue]
+
+    assert (overdue(29), overdue(31)) == ([], ["bot"])
+    assert at("agents", "review", "bot", "--reason", "still wanted").out.endswith("now version 2\n")
+    with home.registry.write() as session:
+        session.connection().exec_driver_sql("UPDATE agent SET created_ns = 1")
+    assert (overdue(29), overdue(31)) == ([], ["bot"])
+    assert at("agents", "show", "bot", "--json").json["reason"] == "still wanted"
+    at("agents", "update", "bot", "--review-days", "0")
+    assert overdue(400) == []
+    assert "every 1 to 3660 days" in at("agents", "update", "bot", "--review-days", "-1").complains()
+    at("agents", "retire", "bot")
+    assert "agent `bot` is retired" in at("agents", "review", "bot").complains()

@@ -10,7 +10,7 @@ from tests.gateway.registry.machine import RegistryMachine
 
 
 class HastyMachine(RegistryMachine):
-    stride = 8
+    stride = 10
 
 
 def _run(machine: type[RegistryMachine], examples: int, steps: int) -> None:
