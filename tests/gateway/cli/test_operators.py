@@ -10,6 +10,7 @@ from gateway.identity.credentials import parse
 from tests.gateway.conftest import Run
 
 
+@pytest.mark.slow
 def test_the_first_operator_and_a_token(at: Run) -> None:
     added = at("operators", "add", "olga", "--role", "owner", "--reason", "first")
     assert added.out.startswith("added owner olga (opr_")

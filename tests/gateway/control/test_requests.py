@@ -115,7 +115,7 @@ def test_the_same_request_many_times_at_once(control: Control, owner: Client) ->
     def ask() -> None:
         replies.append(owner("POST", "/agents", {"name": "bot"}, headers={"idempotency-key": "k"}))
 
-    threads = [threading.Thread(target=ask) for _ in range(6)]
+    threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -134,12 +134,12 @@ def test_two_changes_of_one_version(control: Control, owner: Client) -> None:
     def ask(number: int) -> None:
         replies.append(owner("PATCH", "/agents/bot", {"owner": f"o{number}"}, headers={"if-match": '"1"'}))
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(reply.status for reply in replies) == [200] + [412] * 5
+    assert sorted(reply.status for reply in replies) == [200] + [412] * 2
 
 
 @pytest.mark.slow
