@@ -151,9 +151,9 @@ class Planner:
     def _agents(self) -> list[Step]:
         if "agents" not in self._document.value:
             return []
-        found = queries.agents(self._registry, self._organization)
+        found = [each for each in queries.agents(self._registry, self._organization) if lives(each)]
         named = {each.id: each.name for each in found}
-        known = {each.name: agent_item.of(each, named) for each in found if lives(each)}
+        known = {each.name: agent_item.of(each, named) for each in found}
         parents = {*named, *known, *(item["name"] for item, _ in self._document.items("agents"))}
         steps, listed = [], []
         for name, item, line in self._items("agents", lambda item: item["name"]):

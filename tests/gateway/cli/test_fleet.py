@@ -246,3 +246,18 @@ def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at
         exported = yaml.safe_load(at("export").out)
         assert {each["name"]: each for each in exported.get("agents", [])} == known
         assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+
+
+def test_an_export_leaves_out_a_parent_that_has_ended(at: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text("v: 1\nagents: [{name: lead}, {name: helper, parent: lead}]\n")
+    assert at("apply", "-f", str(file)).code == 0
+    assert at("agents", "retire", "lead").code == 0
+    first = at("export").out
+    assert at("agents", "register", "lead").code == 0
+    for exported in (first, at("export").out):
+        assert "parent" not in exported
+        file.write_text(exported)
+        assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+    file.write_text("v: 1\nagents: [{name: helper, parent: lead}]\n")
+    assert "parent: agt_" in at("apply", "-f", str(file)).out, "of the same name, but another agent"
