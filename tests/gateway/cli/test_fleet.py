@@ -261,3 +261,14 @@ def test_an_export_leaves_out_a_parent_that_has_ended(at: Run, tmp_path: Path) -
         assert at("apply", "-f", str(file)).err.startswith("nothing to change")
     file.write_text("v: 1\nagents: [{name: helper, parent: lead}]\n")
     assert "parent: agt_" in at("apply", "-f", str(file)).out, "of the same name, but another agent"
+
+
+@pytest.mark.parametrize(
+    "section", ["limits: [{agent: lead, limit: requests_per_day, value: 3}]", "bindings: [{agent: lead, bundle: base}]"]
+)
+def test_nothing_is_for_an_agent_that_has_ended(section: str, at: Run, file: Path) -> None:
+    at("agents", "register", "lead")
+    at("agents", "retire", "lead")
+    file.write_text(f"v: 1\n{section}\n")
+    for more in (["--dry-run"], []):
+        assert "agent `lead` is retired" in at("apply", "-f", str(file), *more).complains()
