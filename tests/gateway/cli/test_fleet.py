@@ -272,3 +272,13 @@ def test_nothing_is_for_an_agent_that_has_ended(section: str, at: Run, file: Pat
     file.write_text(f"v: 1\n{section}\n")
     for more in (["--dry-run"], []):
         assert "agent `lead` is retired" in at("apply", "-f", str(file), *more).complains()
+
+
+def test_no_key_is_made_for_an_agent_of_a_revoked_team(at: Run, tmp_path: Path) -> None:
+    at("agents", "register", "lost", "--team", "gone")
+    at("teams", "revoke", "gone", "--yes")
+    at("agents", "register", "bot")
+    file, keys = tmp_path / "fleet.yaml", tmp_path / "keys.csv"
+    file.write_text(at("export").out)
+    done = at("apply", "-f", str(file), "--keys", str(keys))
+    assert (done.code, done.out) == (0, "+ key bot\n")
