@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.registry.key_source import KeySource
 from gateway.webhooks import deliveries, events, sender, signature
 from gateway.webhooks.courier import Courier
 from gateway.webhooks.deliveries import Deliveries
@@ -61,7 +62,7 @@ async def receiving(*answers: bytes) -> AsyncIterator[Receiver]:
 
 
 def courier_of(home: Home) -> Courier:
-    return Courier(home.registry, home.data.keys, home.data.audit_db, home.data.runtime_db)
+    return Courier(home.registry, KeySource(home.data.keys), home.data.audit_db, home.data.runtime_db)
 
 
 async def settle(courier: Courier) -> None:
