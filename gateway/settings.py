@@ -14,6 +14,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,11 @@ class Settings:
     breaker_pause: float = _seconds(5.0, "how long no call is sent then; doubles while the upstream fails", 0.1, 3600)
     breaker_max_pause: float = _seconds(60.0, "the longest such pause", 0.1, 86400)
 
+    kek_env: str = _setting("", "variable with the vault's key in base64, instead of the file keys/kek")
+    kek_command: tuple[str, ...] = _setting(
+        (), "program and arguments that print the vault's key in base64, instead of the file keys/kek"
+    )
+
     prices_file: Path | None = field(
         default=None, metadata={"help": "file with your own prices, which come first (default: prices.json there)"}
     )
@@ -295,6 +301,21 @@ def load_settings(
     `file` must exist if it is named (by this argument or by `AIG_CONFIG`); otherwise `gateway.toml` in the data
     directory is read if there is one. The data directory itself is not checked: `gateway init` needs it missing.
     """
+    settings = _unchecked(flags, env, file)
+    _check_bind(settings)
+    _check_remote(settings)
+    _check_kek(settings)
+    return settings
+
+
+def kek_settings(data: Path) -> tuple[str, tuple[str, ...]]:
+    """The settings `kek_env` and `kek_command` of a data directory, for commands that serve nothing themselves."""
+    settings = _unchecked({"data": data}, None, None)
+    _check_kek(settings)
+    return settings.kek_env, settings.kek_command
+
+
+def _unchecked(flags: Mapping[str, object] | None, env: Mapping[str, str] | None, file: Path | None) -> Settings:
     values: dict[str, object] = {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     environment = _from_environment(os.environ if env is None else env)
@@ -311,10 +332,7 @@ def load_settings(
         if name not in SCHEMA:
             raise GatewayError("unknown_setting", f"unknown setting `{flag}`", subject=name)
         values[name] = _convert(name, value, flag)
-    settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
-    _check_bind(settings)
-    _check_remote(settings)
-    return settings
+    return Settings(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -399,6 +417,13 @@ def _convert(name: str, value: object, source: str, base: Path | None = None) ->
         if isinstance(value, str) and (choices is None or value in choices):
             return value
         raise _invalid(source, value, f"one of {', '.join(choices)}" if choices else "text")
+    if wanted == "tuple[str, ...]":
+        with suppress(ValueError):
+            parts = shlex.split(value) if isinstance(value, str) else value
+            if isinstance(parts, (list, tuple)) and all(isinstance(part, str) for part in parts):
+                return tuple(parts)
+        # Without the value: an argument may be a secret.
+        raise GatewayError("invalid_setting", f"{source} must be a list of texts", subject=source)
     if wanted == "bool":
         found = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
         if found is None:
@@ -439,6 +464,19 @@ def _check_bind(settings: Settings) -> None:
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _check_kek(settings: Settings) -> None:
+    """Refuse settings of the vault's key that do not belong together. No value is quoted: it may be the key."""
+    if settings.kek_env and settings.kek_command:
+        raise GatewayError("invalid_setting", "kek_env and kek_command exclude each other", subject="kek_env")
+    if settings.kek_env and (settings.kek_env.startswith(PREFIX) or not _VARIABLE.fullmatch(settings.kek_env)):
+        raise GatewayError(
+            "invalid_setting",
+            f"kek_env must be the name of a variable, and not begin with {PREFIX}, as the settings' own do",
+            subject="kek_env",
+            hint="put the key into that variable, not here",
+        )
 
 
 def _check_remote(settings: Settings) -> None:

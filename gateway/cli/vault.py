@@ -24,8 +24,8 @@ def status(data: Data = DATA, as_json: Json = False) -> None:
         return
     output.print_fields(
         [
-            ("key", f"{found.key}, in keys/kek"),
-            *(("older key", f"{each}, in keys/kek.{each}") for each in found.older),
+            ("key", f"{found.key}, in {found.where[found.key]}"),
+            *(("older key", f"{each}, in {found.where[each]}") for each in found.older),
             *((name.replace("_", " "), _counts(counts, found.key)) for name, counts in found.sealed.items()),
         ]
     )
@@ -37,7 +37,8 @@ def status(data: Data = DATA, as_json: Json = False) -> None:
 def rotate(data: Data = DATA, as_json: Json = False) -> None:
     """Make a new key and put everything sealed under it, while the gateway runs.
 
-    If that is interrupted, the same command goes on where it was.
+    If that is interrupted, the same command goes on where it was. With `kek_env` or `kek_command` no key is made: give
+    the new one there, before the one of today.
     """
     from gateway.registry import vault_rotation
 
@@ -52,6 +53,11 @@ def rotate(data: Data = DATA, as_json: Json = False) -> None:
         output.warn(f"the secret of `{each}` cannot be opened by any key that is there", "it was left as it is")
     wrapped = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in done.sealed.items())
     typer.echo(f"key {done.key} is in force; wrapped anew: {wrapped}")
+    if done.source:
+        if not sum(done.sealed.values()):
+            output.note(f"for another key, let {done.source} give it before this one, and type this again")
+        output.note("an older key can go when `gateway vault status` shows nothing under it; backups may need it")
+        return
     output.note("copy keys/kek into your backup; a backup of the registry from before needs the key of then")
 
 

@@ -34,6 +34,7 @@ from gateway.logs import without_keys
 from gateway.registry import publication
 from gateway.registry.database import Registry
 from gateway.registry.documents import plain
+from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
 from gateway.upstream import strict_json
@@ -99,10 +100,10 @@ class ControlApi:
         self._running = 0
 
     @classmethod
-    def open(cls, app: ASGIApp, data: DataDirectory, version: str) -> ControlApi:
+    def open(cls, app: ASGIApp, data: DataDirectory, version: str, source: KeySource | None = None) -> ControlApi:
         """The API of the gateway in a data directory. Blocks."""
         peppers = Peppers.load(data.keys)
-        vault, cursors = Vault.load(data.keys), Cursors(peppers.current)
+        vault, cursors = Vault.load(data.keys, source), Cursors(peppers.current)
         context = Context(registry=Registry.open(data), data=data, peppers=peppers, vault=vault, cursors=cursors)
         return cls(app, context, OPERATIONS, version)
 

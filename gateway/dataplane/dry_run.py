@@ -27,6 +27,7 @@ from gateway.policy.cache import Panel, PolicyCache
 from gateway.policy.input import build_input
 from gateway.policy.input_schema import problems
 from gateway.policy.obligations import Obligations
+from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from gateway.settings import Settings
@@ -62,7 +63,7 @@ class DryRun:
             self._limits = opened.enter_context(closing(Limits(settings)))
             self._reader = opened.enter_context(closing(RegistryReader(data.registry_db)))
             self._references = opened.enter_context(closing(References(data.runtime_db)))
-            self._view = RegistryView(self._reader, Vault.load(data.keys))
+            self._view = RegistryView(self._reader, Vault.load(data.keys, KeySource.of(settings)))
             self._policies = PolicyCache(data.bundles)
             self._opened = opened.pop_all()
 

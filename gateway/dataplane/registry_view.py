@@ -7,6 +7,7 @@ Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
@@ -58,6 +59,11 @@ class RegistryView:
         if epoch != self._table_epoch or time.monotonic() >= self._retry:
             # What is read now is at least as new as the epoch that the caller has seen.
             rows = [row for row in await self._registry.upstreams() if _provider(row) is not None]
+            if missed := self._vault.missed(row.secret for row in rows):
+                try:
+                    await asyncio.to_thread(self._vault.look, missed)
+                except GatewayError as error:
+                    logger.error("%s", error.message)
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
             pools = [_pool(row) for row in await self._registry.upstream_routes()]
             self._table = RouteTable((self._destination(row) for row in rows), pools)

@@ -76,6 +76,7 @@ async def _data(
     from gateway.identity.token_keys import TokenKeys
     from gateway.policy.cache import PolicyCache, digests
     from gateway.policy.handover import Follower, Handover
+    from gateway.registry.key_source import KeySource
     from gateway.registry.reader import RegistryReader
     from gateway.registry.vault import Vault
     from gateway.storage.liveness import Presence
@@ -128,7 +129,7 @@ async def _data(
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = RequestLog("data")
             stack.callback(requests.close)
-        vault = Vault.load(data.keys)
+        vault = Vault.load(data.keys, KeySource.of(settings))
         token_keys = TokenKeys(data.keys)
         tokens = Tokens(reader, token_keys, deployment)
         principals = Principals([ApiKeys(reader, peppers, uses), Signatures(reader, nonces, uses), tokens])
@@ -196,6 +197,7 @@ async def _control(
     from gateway.processes.duties import Duties
     from gateway.processes.metrics import MetricsPage
     from gateway.processes.version import version
+    from gateway.registry.key_source import KeySource
 
     opened = socket.socket(fileno=descriptor)
     opened.listen(listener.BACKLOG)
@@ -206,7 +208,7 @@ async def _control(
         limits = listener.Limits.of(settings)
         # Opened after the duties, which have migrated the registry.
         others = _not_here(url(settings.host, settings.port))
-        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version())
+        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), KeySource.of(settings))
         stack.push_async_callback(asyncio.to_thread, api.close)
         pages = MetricsPage(api, duties.metrics.page)
         health = Health(pages, duties.checks())

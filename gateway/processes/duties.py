@@ -32,6 +32,7 @@ from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
 from gateway.registry import inventory, outbox, queries
 from gateway.registry.database import Registry
+from gateway.registry.key_source import KeySource
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots, Presence
 from gateway.storage.opened_file import OpenedFile
@@ -74,7 +75,7 @@ class Duties:
         self._keys = KeyDuties(self._registry, self._writer, data.runtime_db, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
-        self._courier = Courier(self._registry, data.keys, data.audit_db, data.runtime_db)
+        self._courier = Courier(self._registry, KeySource.of(settings), data.audit_db, data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
         self._looked = asyncio.Event()
@@ -123,7 +124,7 @@ class Duties:
 
     def _count(self) -> dict[str, Any]:
         found = inventory.take(self._registry, time.time_ns())
-        faults = inventory.sealed_faults(found, self._settings.data.keys)
+        faults = inventory.sealed_faults(found, KeySource.of(self._settings))
         states = [each for tenant in found.tenants for each in tenant.upstreams]
         return {
             "agents": sum(len(tenant.agents) for tenant in found.tenants),

@@ -30,7 +30,7 @@ from gateway.policy.rollout.source import GitSource
 from gateway.registry import inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
-from gateway.registry.vault import Vault
+from gateway.registry.key_source import KeySource
 from gateway.settings import DataDirectory, Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import LiveBoots
@@ -146,8 +146,8 @@ def look(settings: Settings) -> Facts:
         logs=logs,
         contacts=contacts.read(data.runtime_db),
         breakers=open_breakers(data),
-        sealed=inventory.sealed_faults(found, data.keys),
-        keys=_key_faults(data),
+        sealed=inventory.sealed_faults(found, KeySource.of(settings)),
+        keys=_key_faults(settings),
         webhooks=deliveries.states(data.runtime_db),
         uses=key_uses.read(data.runtime_db),
     )
@@ -256,11 +256,12 @@ def _refusal(db: sqlite3.Connection) -> Refusal | None:
     return None
 
 
-def _key_faults(data: DataDirectory) -> list[GatewayError]:
+def _key_faults(settings: Settings) -> list[GatewayError]:
+    data = settings.data
     found: list[GatewayError] = []
-    for load in (Peppers.load, Vault.load):
+    for read in (lambda: Peppers.load(data.keys), KeySource.of(settings).read):
         try:
-            load(data.keys)
+            read()
         except GatewayError as error:
             found.append(error)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -11,6 +10,7 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError
 from gateway.registry import emergency_stops, queries, retiring, webhooks
 from gateway.registry.database import Registry
+from gateway.registry.key_source import KeySource
 from gateway.registry.models import Agent, ApiKey, Organization, Outbox, Team, Upstream
 from gateway.registry.records import (
     ActivationRecord,
@@ -95,17 +95,27 @@ def take(registry: Registry, now_ns: int) -> Inventory:
         )
 
 
-def sealed_faults(found: Inventory, keys: Path) -> dict[str, str]:
-    """By their ids the upstreams whose secret cannot be opened with the key in this directory of keys, and why."""
+def sealed_faults(found: Inventory, source: KeySource) -> dict[str, str]:
+    """By their ids the upstreams whose secret cannot be opened with the keys of this source, and why."""
+    sealed = [each for tenant in found.tenants for each in tenant.upstreams if each.secret is not None]
+    if not sealed:
+        return {}
+    try:
+        vault = Vault.load(source.keys, source)
+    except GatewayError as error:
+        return dict.fromkeys((each.record.id for each in sealed), _fault(error))
     faults: dict[str, str] = {}
-    for each in [each for tenant in found.tenants for each in tenant.upstreams]:
-        if each.secret is None:
-            continue
+    for each in sealed:
+        assert each.secret is not None
         try:
-            Vault.load(keys).open(each.secret, each.place)
+            vault.open(each.secret, each.place)
         except GatewayError as error:
-            faults[each.record.id] = f"{error.message}; {error.hint}" if error.hint else error.message
+            faults[each.record.id] = _fault(error)
     return faults
+
+
+def _fault(error: GatewayError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:

@@ -1,12 +1,12 @@
 """Provider secrets at rest: AES-256-GCM in an envelope (docs/architecture.md, section 9).
 
-Each secret has a data key of its own, and that key is wrapped by the key-encryption key in `keys/kek`. Both layers are
-bound to organization, provider, row and version as associated data: a ciphertext that somebody copies into another row
-does not decrypt there. A sealed secret is
+Each secret has a data key of its own, and that key is wrapped by the key-encryption key (`key_source.py`). Both layers
+are bound to organization, provider, row and version as associated data: a ciphertext that somebody copies into another
+row does not decrypt there. A sealed secret is
 
     format (1) | id of the wrapping key (8) | nonce (12) | wrapped data key (48) | nonce (12) | ciphertext and tag
 
-While the key is being replaced (`vault_rotation.py`), the ones before it are in `keys/kek.ID`.
+While the key is being replaced (`vault_rotation.py`), the ones before it still open what they sealed.
 
 All secrets pass through this file. No error message and no `repr` contains one.
 """
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,11 +25,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.errors import GatewayError
+from gateway.registry.key_source import FILE, KeySource
 from gateway.storage import secret_files
 
-FILE: Final = "kek"
+COMMAND_PAUSE: Final = 5.0
+"""Seconds in which a vault does not run a command again to seal, or for a key that the command did not give."""
 
-_RETIRED = re.compile(r"kek\.[0-9a-f]{16}")
 _FORMAT = b"\x01"
 _ID = 8
 _NONCE = 12
@@ -56,15 +58,18 @@ class Place(NamedTuple):
 class Vault:
     """Seals and opens secrets under one key-encryption key.
 
-    The key may be replaced while processes run, so a secret that was sealed under another one makes this read the files
+    The key may be replaced while processes run, so a secret that was sealed under another one makes this ask the source
     again, as does sealing. Secrets of the keys before it can still be opened.
 
     # INVARIANT: what is stored is sealed inside the transaction that stores it. A rotation looks for what is sealed
-    under the old key in a transaction of its own after the new one is in place, so nothing can slip through.
+    under the old key in a transaction of its own after the new one is in place, so nothing can slip through. With a
+    source outside of the data directory something can, for a moment; no rotation takes a key away then.
     """
 
-    def __init__(self, key: bytes, directory: Path | None = None) -> None:
-        self._directory = directory
+    def __init__(self, key: bytes, source: KeySource | None = None) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._pauses: dict[bytes, float] = {}  # when each ends, by the id of a key that was missed; none: to seal
         self._keys: dict[bytes, AESGCM] = {}
         self._take(key)
 
@@ -77,13 +82,31 @@ class Vault:
         self._id = identity(key)
         self._keys[self._id] = self._key
 
-    def _look(self) -> None:
-        """Read the files again."""
-        if self._directory is not None:
-            for path in retired(self._directory):
-                with suppress(GatewayError):  # it was deleted meanwhile, or is of no use
-                    self._take(secret_files.read(path))
-            self._take(secret_files.read(self._directory / FILE))
+    def look(self, missed: Iterable[bytes] = (b"",)) -> None:
+        """Ask the source again, to seal or for keys that are missed. Blocks while a command runs."""
+        if (source := self._source) is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if source.command and all(each in self._keys or now < self._pauses.get(each, 0.0) for each in missed):
+                return
+            try:
+                for found in reversed(source.read()):
+                    self._take(found.key)
+            finally:
+                self._pauses.update(dict.fromkeys((b"", *missed), time.monotonic() + COMMAND_PAUSE))
+
+    def missed(self, sealed: Iterable[bytes | None]) -> set[bytes]:
+        """The ids of keys that a command has to be run for to open these, which an event loop must not wait for."""
+        if self._source is None or not self._source.command:
+            return set()
+        return {bytes.fromhex(sealed_under(each)) for each in sealed if each is not None} - set(self._keys)
+
+    @property
+    def _hint(self) -> str:
+        if self._source is None or not self._source.outside:
+            return "restore the `keys/kek` that belongs to it"
+        return f"let {self._source} give the key that belongs to it, after the newest one"
 
     @property
     def id(self) -> str:
@@ -93,17 +116,22 @@ class Vault:
     @classmethod
     def create(cls, keys: Path) -> Vault:
         """Make the key of a new gateway in its directory of keys."""
-        return cls(secret_files.create(keys / FILE), keys)
+        return cls(secret_files.create(keys / FILE), KeySource(keys))
 
     @classmethod
-    def load(cls, keys: Path) -> Vault:
-        vault = cls(secret_files.read(keys / FILE), keys)
-        vault._look()
+    def load(cls, keys: Path, source: KeySource | None = None) -> Vault:
+        """The vault of a directory of keys. Without a source, the one that is configured there."""
+        source = source or KeySource.configured(keys)
+        found = source.read()
+        vault = cls(found[0].key, source)
+        for older in reversed(found):
+            vault._take(older.key)
+        vault._pauses[b""] = time.monotonic() + COMMAND_PAUSE
         return vault
 
     def seal(self, secret: str, place: Place) -> bytes:
         """Seal a secret for its place. Call it inside the transaction that stores it."""
-        self._look()
+        self.look()
         bound = place.associated_data
         data_key = AESGCM.generate_key(256)
         wrap_nonce, nonce = os.urandom(_NONCE), os.urandom(_NONCE)
@@ -138,9 +166,9 @@ class Vault:
             raise _unreadable(place, "it is damaged")
         wrapping = sealed[len(_FORMAT) : _HEAD]
         if wrapping not in self._keys:
-            self._look()
+            self.look((wrapping,))
         if (key := self._keys.get(wrapping)) is None:
-            raise _unreadable(place, "it was sealed under another key", "restore the `keys/kek` that belongs to it")
+            raise _unreadable(place, "it was sealed under another key", self._hint)
         wrap_nonce, rest = sealed[_HEAD : _HEAD + _NONCE], sealed[_HEAD + _NONCE :]
         wrapped, nonce, ciphertext = rest[:_WRAPPED], rest[_WRAPPED : _WRAPPED + _NONCE], rest[_WRAPPED + _NONCE :]
         try:
@@ -157,11 +185,6 @@ def identity(key: bytes) -> bytes:
 def sealed_under(sealed: bytes) -> str:
     """The id of the key that a secret is sealed under; empty for what was never sealed."""
     return sealed[len(_FORMAT) : _HEAD].hex() if len(sealed) >= _MINIMUM and sealed.startswith(_FORMAT) else ""
-
-
-def retired(keys: Path) -> list[Path]:
-    """The files of keys that are being replaced."""
-    return [path for path in sorted(keys.glob(f"{FILE}.*")) if _RETIRED.fullmatch(path.name)]
 
 
 def _unreadable(place: Place, why: str, hint: str = "add the upstream again with its secret") -> GatewayError:

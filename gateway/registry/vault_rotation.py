@@ -4,6 +4,9 @@
     2  each sealed thing is wrapped anew, some at a time, each batch in one transaction
     3  when nothing is left under an old key, its file is deleted
 
+With a source outside of the data directory (`key_source.py`) the operator gives the new key there, before the others,
+and removes an old one once `gateway vault status` shows nothing under it: only step 2 is taken.
+
 Whenever this is interrupted, it goes on where it was. A running worker reads the files again when it meets a key that
 it does not know; until then it holds the old one. What is sealed does not change, only the wrapping of its data key, so
 the secrets are not opened. `KINDS` lists all that is sealed.
@@ -25,8 +28,9 @@ from gateway.audit.intents import SYSTEM, Fields
 from gateway.errors import GatewayError
 from gateway.registry import content_keys, outbox, webhooks
 from gateway.registry.database import Registry
+from gateway.registry.key_source import FILE, KeySource, retired
 from gateway.registry.models import Agent, Organization, Upstream, Webhook
-from gateway.registry.vault import FILE, Place, Vault, identity, retired, sealed_under
+from gateway.registry.vault import Place, Vault, identity, sealed_under
 from gateway.storage import secret_files
 
 BATCH: Final = 200  # rows in one transaction, so that no other change waits long
@@ -58,6 +62,7 @@ class VaultState:
     key: str
     older: list[str]
     sealed: dict[str, dict[str, int]]
+    where: dict[str, str]  # each of these keys is
 
     @property
     def left(self) -> int:
@@ -67,32 +72,46 @@ class VaultState:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """What a rotation did: how many of each kind. `unreadable` are the ids of rows that no key opens; they stay."""
+    """What a rotation did: how many of each kind. `unreadable` are the ids of rows that no key opens; they stay.
+
+    `source` is where the operator has to give a new key; empty if the gateway makes it.
+    """
 
     key: str
     continued: bool
     sealed: dict[str, int]
     unreadable: list[str]
+    source: str
 
 
 def state(registry: Registry, keys: Path) -> VaultState:
-    vault = Vault.load(keys)
+    found = [(identity(each.key).hex(), each.where) for each in KeySource.configured(keys).read()]
     with registry.read() as session:
         sealed = {name: _under(session, kind, ()) for name, kind in KINDS.items()}
-    return VaultState(vault.id, [path.suffix[1:] for path in retired(keys)], sealed)
+    where: dict[str, str] = {}
+    for key, place in found:
+        where.setdefault(key, place)
+    current, *older = where
+    return VaultState(current, older, sealed, where)
 
 
 def rotate(
     registry: Registry, keys: Path, actor: str, progress: Callable[[int], None] = lambda _done: None
 ) -> Rewrapped:
-    """Replace the key and rewrap everything, or go on with a rotation that was interrupted."""
-    continued = _unfinished(keys)
-    if not continued:
+    """Replace the key and rewrap everything, or go on with a rotation that was interrupted.
+
+    A source outside gives the key: then everything is put under the first one of its keys.
+    """
+    source = KeySource.configured(keys)
+    continued = not source.outside and _unfinished(keys)
+    if not continued and not source.outside:
         _replace(keys)
+    before = state(registry, keys)
+    if not continued and (before.left or not source.outside):
         with registry.write() as session:
-            fields = {"kek": Vault.load(keys).id, "kek_before": ", ".join(path.suffix[1:] for path in retired(keys))}
+            fields = {"kek": before.key, "kek_before": ", ".join(before.older)}
             outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rotated", fields=fields)
-    vault = Vault.load(keys)
+    vault = Vault.load(keys, source)
     unreadable: list[str] = []
     counts = dict.fromkeys(KINDS, 0)
     for name, kind in KINDS.items():
@@ -109,8 +128,8 @@ def rotate(
                         setattr(row, kind.column, wrapped)
                         counts[name] += 1
             progress(sum(counts.values()))
-    _finish(registry, keys, vault, actor, counts, unreadable)
-    return Rewrapped(vault.id, continued, counts, unreadable)
+    _finish(registry, source, vault, actor, counts, unreadable)
+    return Rewrapped(vault.id, continued, counts, unreadable, str(source) if source.outside else "")
 
 
 def _unfinished(keys: Path) -> bool:
@@ -134,20 +153,23 @@ def _replace(keys: Path) -> None:
 
 
 def _finish(
-    registry: Registry, keys: Path, vault: Vault, actor: str, counts: dict[str, int], unreadable: Sequence[str]
+    registry: Registry, source: KeySource, vault: Vault, actor: str, counts: dict[str, int], unreadable: Sequence[str]
 ) -> None:
     """Delete the files of keys that nothing is sealed under any more. Looks under the registry's lock.
 
-    What no key opens needs none of them.
+    What no key opens needs none of them. With a source outside they stay: a process that was not restarted yet may
+    still seal under the one in `keys/kek`.
     """
     with registry.write() as session:
         fields: Fields = {"kek": vault.id, **counts}
         outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rewrapped", fields=fields)
         needed = {key for kind in KINDS.values() for key in _under(session, kind, unreadable)}
-    for path in retired(keys):
+    if source.outside:
+        return
+    for path in retired(source.keys):
         if path.suffix[1:] not in needed:
             path.unlink()
-    _on_disk(keys)
+    _on_disk(source.keys)
 
 
 def _ids(registry: Registry, kind: Kind) -> list[str]:

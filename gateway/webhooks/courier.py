@@ -19,6 +19,7 @@ from gateway.audit import search, storage
 from gateway.audit.entry import Entry
 from gateway.errors import GatewayError
 from gateway.registry.database import Registry
+from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
 from gateway.registry.webhooks import Followed, agent_name, followed
 from gateway.webhooks import deliveries, events, sender
@@ -35,9 +36,10 @@ _STEP: Final = 5000  # entries that one webhook is taken past at a time
 class Courier:
     """Used from one event loop. What blocks is done in threads."""
 
-    def __init__(self, registry: Registry, keys: Path, audit_db: Path, runtime_db: Path) -> None:
+    def __init__(self, registry: Registry, source: KeySource, audit_db: Path, runtime_db: Path) -> None:
         self._registry = registry
-        self._keys = keys
+        self._source = source
+        self._vault: Vault | None = None
         self._log = audit_db
         self._runtime = runtime_db
         self._deliveries: Deliveries | None = None
@@ -115,7 +117,9 @@ class Courier:
         agent = events.agent_of(entry)
         body = events.payload(entry, agent and agent_name(self._registry, webhook.organization_id, agent))
         try:
-            secret = Vault.load(self._keys).open(webhook.sealed, webhook.place)
+            # Once: a source may be a command.
+            self._vault = self._vault or Vault.load(self._source.keys, self._source)
+            secret = self._vault.open(webhook.sealed, webhook.place)
         except GatewayError as error:
             return position, "", b"", "", error.message
         return position, str(entry["id"]), body, secret, ""

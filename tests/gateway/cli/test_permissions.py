@@ -88,6 +88,7 @@ def test_who_could_and_what_made_it_so(fleet: str, at: Run) -> None:
     assert {each["bundle"]: each["code"] for each in two["bindings"]} == {"models": "allowed", "names": "policy_denied"}
 
 
+@pytest.mark.slow
 def test_the_table_lists_who_could(fleet: str, at: Run) -> None:
     done = at("permissions", "--model", "o3")
     asked, heading, *rows = done.out.splitlines()
@@ -99,6 +100,7 @@ def test_the_table_lists_who_could(fleet: str, at: Run) -> None:
     assert "two is not prod" in at("permissions", "--model", "o3", "--all").out
 
 
+@pytest.mark.slow
 def test_every_combination_is_asked(fleet: str, at: Run) -> None:
     found = at("permissions", "--model", "o3", "--model", "gpt-4o", "--tool", "shell", "--tool", "ls", "--json").json
     assert len(found["calls"]) == 4
@@ -107,6 +109,7 @@ def test_every_combination_is_asked(fleet: str, at: Run) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_states_and_keys_count(fleet: str, at: Run, home: Home) -> None:
     at("agents", "suspend", "one")
     assert codes(at("permissions", "--model", "o3", "--json").json)["one"] == "agent_suspended"
@@ -122,6 +125,7 @@ def test_states_and_keys_count(fleet: str, at: Run, home: Home) -> None:
     assert "keyless" not in codes(at("permissions", "--model", "o3", "--json").json)
 
 
+@pytest.mark.slow
 def test_a_revision_that_is_lost_is_said(fleet: str, at: Run, home: Home) -> None:
     for path in home.data.bundles.iterdir():
         for each in sorted(path.rglob("*"), reverse=True):
@@ -131,6 +135,7 @@ def test_a_revision_that_is_lost_is_said(fleet: str, at: Run, home: Home) -> Non
     assert found["reasons"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked(fleet: str, at: Run) -> None:
     for arguments, says in (
         (("--action", "chat.completion"), "has no action `chat.completion`: did you mean `chat.completions`?"),

@@ -11,6 +11,7 @@ from gateway.registry import inventory
 from tests.gateway.conftest import Home, Run
 
 
+@pytest.mark.slow
 def test_teams(at: Run, home: Home) -> None:
     done = at("teams", "create", "support", "--owner", "dana@example.com", "--reason", "new")
     assert (done.code, done.out.startswith("created team support (tem_")) == (0, True)
@@ -48,6 +49,7 @@ def test_what_the_register_says_of_an_agent(at: Run, home: Home) -> None:
     assert [each["status"] for each in at("agents", "list", "--json").json] == ["active", "retired"]
 
 
+@pytest.mark.slow
 def test_an_agent_at_an_earlier_time(at: Run, home: Home) -> None:
     """Two agents had one name after another, and the team, the bundle's revision and a limit changed meanwhile."""
     home.activate("support", commit="a" * 40)
@@ -77,6 +79,7 @@ def test_an_agent_at_an_earlier_time(at: Run, home: Home) -> None:
     assert "is not a time" in at("agents", "show", "bot", "--at", "yesterday").complains()
 
 
+@pytest.mark.slow
 def test_the_history_of_an_agent(at: Run, home: Home) -> None:
     at("agents", "register", "bot", "--owner", "dana", "--capability", "chat")
     at("agents", "update", "bot", "--owner", "", "--add-capability", "tools", "--reason", "dana left")
@@ -101,6 +104,7 @@ def test_an_expired_agent_is_denied_beforehand(at: Run, home: Home, monkeypatch:
     assert (done.code, "agent bot is expired" in done.out) == (1, True)
 
 
+@pytest.mark.slow
 def test_an_agent_is_reviewed_in_time_or_remarked(at: Run, home: Home) -> None:
     at("agents", "register", "bot", "--review-days", "30")
     at("agents", "register", "other")

@@ -252,6 +252,7 @@ def test_a_bad_discovery_document_lets_nobody_in(document: Any, run: Run) -> Non
     run(with_issuer(test))
 
 
+@pytest.mark.slow
 def test_keys_from_a_file_need_no_connection(run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         given = json.dumps({"keys": [issuer.key.as_dict(private=False)]})

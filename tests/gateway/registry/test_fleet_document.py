@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.registry.fleet import document
@@ -102,6 +102,7 @@ AGENTS = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(AGENTS)
 def test_json_and_yaml_are_read_alike(agents: list[dict[str, Any]]) -> None:
     value = {"v": 1, "agents": agents}

@@ -27,8 +27,8 @@ def _run(machine: type[RegistryMachine], examples: int, steps: int) -> None:
     )
 
 
-def test_a_few_hundred_steps() -> None:
-    _run(HastyMachine, 6, 50)
+def test_a_hundred_steps() -> None:
+    _run(HastyMachine, 3, 35)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.registry.key_source import KeySource
 from gateway.webhooks import deliveries, events, sender, signature
 from gateway.webhooks.courier import Courier
 from gateway.webhooks.deliveries import Deliveries
@@ -61,7 +62,7 @@ async def receiving(*answers: bytes) -> AsyncIterator[Receiver]:
 
 
 def courier_of(home: Home) -> Courier:
-    return Courier(home.registry, home.data.keys, home.data.audit_db, home.data.runtime_db)
+    return Courier(home.registry, KeySource(home.data.keys), home.data.audit_db, home.data.runtime_db)
 
 
 async def settle(courier: Courier) -> None:
@@ -185,6 +186,7 @@ def test_a_receiver_that_says_nothing_holds_up_no_other(
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_an_event_that_one_receiver_never_takes_lets_others_pass(home: Home, add: Callable[..., None]) -> None:
     waiting = Deliveries(home.data.runtime_db)
     second = 10**9
@@ -249,6 +251,7 @@ def test_a_policy_that_was_refused_is_an_event_for_every_organization() -> None:
     assert not events.concerns(other, "acme", ["agent.revoked"])
 
 
+@pytest.mark.slow
 def test_what_operators_are_told(home: Home, at: Run, add: Callable[..., None], tmp_path: Any) -> None:
     assert (
         "`agent.suspendet` is not an event: did you mean `agent.suspended`?"
