@@ -69,8 +69,8 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "last refused", f"commit {refusal.commit[:12]}{by}, {_ago(facts, refusal.time_ns)}: {refusal.outcome}"
         for line in refusal.reason.splitlines()[:3]:
             yield "", line
-    suspended = count(facts, "suspended")
-    yield "agents", f"{count(facts, 'active')} active" + (f", {suspended} suspended" if suspended else "")
+    others = [(count(facts, state), state) for state in ("suspended", "expired")]
+    yield "agents", f"{count(facts, 'active')} active" + "".join(f", {many} {state}" for many, state in others if many)
     yield from _log(facts)
     for tenant in facts.inventory.tenants:
         for each in tenant.upstreams:

@@ -47,6 +47,7 @@ THREADS: Final = 8
 MAX_WAITING: Final = 64
 """How many requests may be under way; more are refused."""
 
+NO_MEMBER: Final = "there is no such member"
 _BODY_SECONDS: Final = 30.0
 _JSON: Final = re.compile(r"application/(json|merge-patch\+json)\s*(;\s*charset=utf-8\s*)?", re.IGNORECASE)
 
@@ -321,13 +322,15 @@ def _validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: b
             )
         ]
         detail = f"{errors[0]['pointer'] or 'the body'}: {errors[0]['message']}"
-        hint = did_you_mean(errors[0]["pointer"].removeprefix("/"), operation.body.model_fields)
+        hint = ""
+        if errors[0]["message"] == NO_MEMBER:
+            hint = did_you_mean(errors[0]["pointer"].removeprefix("/"), operation.body.model_fields)
         raise Problem(422, "invalid_body", detail, hint=hint, errors=errors) from None
 
 
 def _said(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "there is no such member" if error["loc"] else "unexpected"
+        return NO_MEMBER if error["loc"] else "unexpected"
     message: str = error["msg"]
     return message[:1].lower() + message[1:]
 

@@ -214,10 +214,12 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
             f"{_agents(without)} no grant, so every request is denied `no_policy`",
             f"type `gateway bind {_one(without)} BUNDLE{at}`",
         )
-    if overdue := [each.name for each in tenant.agents if each.overdue]:
+    if overdue := [each.name for each in tenant.agents if each.overdue and each.status != "revoked"]:
         review = f"ask its owner, then type `gateway agents review {_one(overdue)}{at}`, or retire it"
         yield Finding("remark", f"{_agents(overdue)} not been reviewed in time", review)
     for binding in tenant.bindings:
+        if binding.subject_kind == "team" and tenant.inactive_teams.get(binding.subject) == "revoked":
+            continue
         if not binding.agents:
             yield _applies_to_nobody(binding, at)
         in_force = facts.inventory.activation.bundles if facts.inventory.activation else {}

@@ -429,11 +429,11 @@ def members_of(
     """The agents that something bound to a subject applies to.
 
     If there are none, the subject may be a mistyped name. That is accepted if the caller says so, or if it is a team
-    that has a row; a team that has none yet gets one.
+    that has a row; a team that has none yet gets one. An agent that has ended is never accepted.
     """
     members = live_members(session, tenant, kind, stored)
     known = kind == "team" and subject in team_names(session, tenant)
-    if not members and not without_members and not known:
+    if not members and not known and (kind == "agent" or not without_members):
         raise nobody(session, tenant, kind, subject)
     if kind == "team":
         teams.ensure(session, tenant, subject, actor)

@@ -26,7 +26,10 @@ from gateway.registry.vault import Place, Vault
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """An agent that has not ended: how many keys of it work, and whether any grant applies to it."""
+    """An agent that has not ended by itself: how many keys of it work, and whether any grant applies to it.
+
+    `status` is also `expired` or, if its team or organization is, `revoked`.
+    """
 
     name: str
     status: str
@@ -123,8 +126,16 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     keys: dict[str, int] = {}
     for agent_id, expires_ns in session.exec(select(ApiKey.agent_id, ApiKey.expires_ns).where(*live)):
         keys[agent_id] = keys.get(agent_id, 0) + (expires_ns is None or expires_ns > now_ns)
+    teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
+    inactive = dict(session.exec(teams.order_by(Team.name)).all())
+
+    def status(agent: Agent) -> str:
+        if "revoked" in (owner.status, inactive.get(agent.team)):
+            return "revoked"
+        return "expired" if agent.expires_ns is not None and agent.expires_ns <= now_ns else agent.status
+
     agents = [
-        AgentState(each.name, each.status, keys.get(each.id, 0), each.name in granted, _overdue(each, owner, now_ns))
+        AgentState(each.name, status(each), keys.get(each.id, 0), each.name in granted, _overdue(each, owner, now_ns))
         for each in queries.live_members(session, owner, "organization", owner.id)
     ]
     upstreams = [
@@ -137,8 +148,6 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
     routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
-    teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
-    inactive = dict(session.exec(teams.order_by(Team.name)).all())
     return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks)
 
 

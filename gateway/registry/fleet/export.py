@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
@@ -19,14 +19,15 @@ def document(registry: Registry, organization: str) -> dict[str, Any]:
 
     Keys of providers and of agents are in no export. An OpenAPI document is not kept as it came, so it is not either.
     """
-    agents = queries.agents(registry, organization)
+    agents = [each for each in queries.agents(registry, organization) if lives(each)]
     named = {each.id: each.name for each in agents}
+    living = set(named.values())
     found = {
         "teams": [
             _compact({"name": each.name, "owner": each.owner, "description": each.description})
             for each in teams.teams(registry, organization)
         ],
-        "agents": [_agent(agent_item.of(each, named)) for each in agents if lives(each)],
+        "agents": [_agent(agent_item.of(each, named), living) for each in agents],
         "upstreams": [_upstream(each) for each in queries.upstreams(registry, organization)],
         "routes": [
             _compact({"name": each.name, "default": each.default, "members": [_member(one) for one in each.members]})
@@ -60,8 +61,10 @@ def text(document: Mapping[str, Any]) -> str:
     return yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _agent(item: dict[str, Any]) -> dict[str, Any]:
-    return _compact({**item, "status": "" if item["status"] == "active" else item["status"]})
+def _agent(item: dict[str, Any], living: Collection[str]) -> dict[str, Any]:
+    # A parent that has ended cannot be named any more: another agent may have its name now.
+    parent = item["parent"] if item["parent"] in living else ""
+    return _compact({**item, "parent": parent, "status": "" if item["status"] == "active" else item["status"]})
 
 
 def _upstream(record: UpstreamRecord) -> dict[str, Any]:

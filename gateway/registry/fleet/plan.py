@@ -151,9 +151,9 @@ class Planner:
     def _agents(self) -> list[Step]:
         if "agents" not in self._document.value:
             return []
-        found = queries.agents(self._registry, self._organization)
+        found = [each for each in queries.agents(self._registry, self._organization) if lives(each)]
         named = {each.id: each.name for each in found}
-        known = {each.name: agent_item.of(each, named) for each in found if lives(each)}
+        known = {each.name: agent_item.of(each, named) for each in found}
         parents = {*named, *known, *(item["name"] for item, _ in self._document.items("agents"))}
         steps, listed = [], []
         for name, item, line in self._items("agents", lambda item: item["name"]):
@@ -178,12 +178,14 @@ class Planner:
         now_ns = time.time_ns()
         found = queries.keys(self._registry, self._organization)
         keyed = {each.agent_id for each in found if each.status(now_ns) == "active"}
-        known = {each.name: each.id for each in queries.agents(self._registry, self._organization) if lives(each)}
-        listed = self._document.items("agents")
+        known = {each.name: each for each in queries.agents(self._registry, self._organization) if lives(each)}
+        # The agents of a revoked team can have none.
+        ended = {each.name for each in teams.teams(self._registry, self._organization) if each.status == "revoked"}
+        served = {name for name, each in known.items() if each.id in keyed or each.team in ended}
         return [
             Step(action="add", noun="key", name=item["name"], line=line)
-            for item, line in listed
-            if known.get(item["name"]) not in keyed
+            for item, line in self._document.items("agents")
+            if item["name"] not in served
         ]
 
     # --- bindings and limits ------------------------------------------------------------------------------------------

@@ -246,3 +246,39 @@ def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at
         exported = yaml.safe_load(at("export").out)
         assert {each["name"]: each for each in exported.get("agents", [])} == known
         assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+
+
+def test_an_export_leaves_out_a_parent_that_has_ended(at: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text("v: 1\nagents: [{name: lead}, {name: helper, parent: lead}]\n")
+    assert at("apply", "-f", str(file)).code == 0
+    assert at("agents", "retire", "lead").code == 0
+    first = at("export").out
+    assert at("agents", "register", "lead").code == 0
+    for exported in (first, at("export").out):
+        assert "parent" not in exported
+        file.write_text(exported)
+        assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+    file.write_text("v: 1\nagents: [{name: helper, parent: lead}]\n")
+    assert "parent: agt_" in at("apply", "-f", str(file)).out, "of the same name, but another agent"
+
+
+@pytest.mark.parametrize(
+    "section", ["limits: [{agent: lead, limit: requests_per_day, value: 3}]", "bindings: [{agent: lead, bundle: base}]"]
+)
+def test_nothing_is_for_an_agent_that_has_ended(section: str, at: Run, file: Path) -> None:
+    at("agents", "register", "lead")
+    at("agents", "retire", "lead")
+    file.write_text(f"v: 1\n{section}\n")
+    for more in (["--dry-run"], []):
+        assert "agent `lead` is retired" in at("apply", "-f", str(file), *more).complains()
+
+
+def test_no_key_is_made_for_an_agent_of_a_revoked_team(at: Run, tmp_path: Path) -> None:
+    at("agents", "register", "lost", "--team", "gone")
+    at("teams", "revoke", "gone", "--yes")
+    at("agents", "register", "bot")
+    file, keys = tmp_path / "fleet.yaml", tmp_path / "keys.csv"
+    file.write_text(at("export").out)
+    done = at("apply", "-f", str(file), "--keys", str(keys))
+    assert (done.code, done.out) == (0, "+ key bot\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from gateway.processes.creation import create
-from gateway.registry import activations
+from gateway.registry import activations, inventory
 from gateway.registry.database import Registry
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import Done, Run
@@ -176,6 +177,21 @@ def test_a_suspended_agent_is_meant(at: Run) -> None:
     shown = at("status").out
     assert "0 active, 1 suspended" in shown
     assert "no grant" not in shown
+
+
+def test_what_ended_with_its_team_or_expired_needs_nothing(at: Run, data: DataDirectory) -> None:
+    at("teams", "create", "gone")
+    at("agents", "register", "lost", "--team", "gone")
+    at("bind", "team:gone", "starter")
+    at("teams", "revoke", "gone", "--yes")
+    shown = at("status").out
+    assert " 1 active\n" in shown
+    assert not any(name in shown for name in ("`lost`", "team:gone"))
+    at("agents", "register", "late", "--expires", "1h")
+    registry = Registry.open(data)
+    [later] = inventory.take(registry, time.time_ns() + 2 * 3600 * 10**9).tenants
+    registry.close()
+    assert {each.name: each.status for each in later.agents}["late"] == "expired"
 
 
 def test_entries_that_are_owed(at: Run, data: DataDirectory) -> None:

@@ -62,6 +62,8 @@ def test_an_unknown_member_is_named(owner: Client) -> None:
     assert refused.json["detail"] == "/nmae: there is no such member"
     assert refused.json["hint"] == "did you mean `name`?"
     assert [each["pointer"] for each in refused.json["errors"]] == ["/nmae", "/name"]
+    wrong = owner("POST", "/agents", {"name": "b", "expires": "soon"})
+    assert (wrong.problem(422), "hint" in wrong.json) == ("invalid_body", False), "its name is right"
 
 
 @pytest.mark.slow
