@@ -89,12 +89,15 @@ def list_agents(
     at: At = None, organization: Organization = "default", data: Data = DATA, as_json: Json = False
 ) -> None:
     """List all agents, also those that have ended, now or as they were at an earlier time."""
-    from gateway.registry import as_of, queries
+    from gateway.registry import as_of, queries, teams
 
     at_ns = None if at is None else output.parse_past(at)
+    inactive: dict[str, str] = {}
     with local.reading(data) as registry:
         if at_ns is None:
             agents = queries.agents(registry, organization)
+            found = teams.teams(registry, organization)
+            inactive = {each.name: each.status for each in found if each.status != "active" and each.agents}
         else:
             agents = [each.agent for each in as_of.all_at(registry, organization, at_ns).agents]
     if as_json:
@@ -106,6 +109,8 @@ def list_agents(
         [(a.name, a.state(now_ns), str(a.version), a.team, a.environment, a.owner, a.id) for a in agents],
         empty="no agents yet: type `gateway agents register NAME`",
     )
+    for team, state in inactive.items():
+        output.note(f"team {team} is {state}, so its agents are refused")
 
 
 app.command("show")(agent_show.show)

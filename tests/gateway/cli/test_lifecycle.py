@@ -215,3 +215,13 @@ def test_a_mistyped_name_is_answered_with_the_right_one(
     at("bind", "support-bot", "customers")
     at("upstreams", "add", "openai", "--no-key", "--base-url", "http://127.0.0.1:1/v1")
     assert expected in at(*arguments).complains()
+
+
+def test_a_list_says_whose_team_is_suspended(at: Run) -> None:
+    at("agents", "register", "bot", "--team", "red")
+    at("teams", "create", "empty")
+    at("teams", "suspend", "empty")
+    assert at("agents", "list").err == ""
+    at("teams", "suspend", "red")
+    assert at("agents", "list").err == "team red is suspended, so its agents are refused\n"
+    assert at("agents", "list", "--json").err == ""
