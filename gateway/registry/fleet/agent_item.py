@@ -10,6 +10,9 @@ from gateway.errors import GatewayError
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.records import AgentRecord
 
+DEFAULT_ENVIRONMENT = "dev"
+"""Of a new agent, if the file says nothing; as on the command line."""
+
 TEXTS = ("owner", "team", "environment", "description", "purpose", "model_family")
 """The members that are texts and called like those of a record."""
 
@@ -40,7 +43,8 @@ def normal(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def members(item: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of a new agent, as `registration.checked` takes it."""
-    found: dict[str, Any] = {name: value for name, value in item.items() if name not in ("status", "expires")}
+    found: dict[str, Any] = {"environment": DEFAULT_ENVIRONMENT}
+    found |= {name: value for name, value in item.items() if name not in ("status", "expires")}
     for name in ("parent", "review_days"):
         found[name] = item.get(name) or None
     found["expires_ns"] = _time(item["expires"]) if item.get("expires") else None

@@ -64,7 +64,9 @@ def text(document: Mapping[str, Any]) -> str:
 def _agent(item: dict[str, Any], living: Collection[str]) -> dict[str, Any]:
     # A parent that has ended cannot be named any more: another agent may have its name now.
     parent = item["parent"] if item["parent"] in living else ""
-    return _compact({**item, "parent": parent, "status": "" if item["status"] == "active" else item["status"]})
+    shown = {**item, "parent": parent, "status": "" if item["status"] == "active" else item["status"]}
+    # An empty environment is not what a new agent has if its file says nothing.
+    return {name: value for name, value in shown.items() if value or name == "environment"}
 
 
 def _upstream(record: UpstreamRecord) -> dict[str, Any]:

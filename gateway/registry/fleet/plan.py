@@ -136,16 +136,25 @@ class Planner:
 
     def _teams(self) -> list[Step]:
         """A team that is not in the file stays, whatever is pruned: history refers to it."""
-        if "teams" not in self._document.value:
-            return []
         known = {each.name: each for each in teams.teams(self._registry, self._organization)}
-        steps = []
+        steps, listed = [], set(known)
         for name, item, line in self._items("teams", lambda item: item["name"]):
+            listed.add(name)
             wanted: dict[str, Any] = {member: item[member] for member in ("owner", "description") if member in item}
             if name not in known:
                 steps.append(Step(action="add", noun="team", name=name, line=line, item=item))
             elif changes := _changes(wanted, {member: getattr(known[name], member) for member in wanted}):
                 steps.append(Step(action="change", noun="team", name=name, changes=changes, line=line, item=wanted))
+        # Naming a team makes it. It is shown, because the name may be mistyped.
+        for section in ("agents", "bindings", "limits"):
+            for item, line in self._document.items(section):
+                name = item.get("team")
+                if name and name not in listed:
+                    listed.add(name)
+                    what = ("nobody was in it yet",)
+                    steps.append(
+                        Step(action="add", noun="team", name=name, changes=what, line=line, item={"name": name})
+                    )
         return steps
 
     def _agents(self) -> list[Step]:

@@ -69,11 +69,12 @@ def test_a_file_is_applied_once_and_comes_back(at: Run, file: Path, tmp_path: Pa
     printed = at("export").out
     back = yaml.safe_load(printed)
     assert back["agents"] == [
-        {"name": "helper", "parent": "lead", "status": "suspended"},
+        {"name": "helper", "environment": "dev", "parent": "lead", "status": "suspended"},
         {
             "name": "lead",
             "owner": "dana",
             "team": "support",
+            "environment": "dev",
             "capabilities": ["chat", "tools"],
             "labels": {"tier": "1"},
             "purpose": "answers",
@@ -213,6 +214,12 @@ def test_a_table_of_agents(at: Run, tmp_path: Path) -> None:
     assert at("agents", "show", "a", "--json").json["capabilities"] == ["chat", "tools"]
 
 
+def test_a_team_that_is_only_named_is_shown(at: Run, file: Path) -> None:
+    file.write_text("v: 1\nagents:\n- {name: a, team: suport}\n- {name: b, team: suport}\n")
+    assert at("apply", "-f", str(file)).out == "+ team suport  (nobody was in it yet)\n+ agent a\n+ agent b\n"
+    assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+
+
 NAMES = st.sampled_from(["a", "b", "c", "d", "no", "on", "1e3", "12"])
 TEXTS = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), max_size=8)
 AGENT = st.fixed_dictionaries(
@@ -240,9 +247,9 @@ def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at
         done = at("apply", "-f", str(file))
         assert done.code == 0, done.err
         for each in agents:
-            merged = {**known.get(each["name"], {}), **each}
+            merged = {**known.get(each["name"], {"environment": "dev"}), **each}
             merged.pop("status") if merged.get("status") == "active" else None
-            known[each["name"]] = {name: value for name, value in merged.items() if value}
+            known[each["name"]] = {name: value for name, value in merged.items() if value or name == "environment"}
         exported = yaml.safe_load(at("export").out)
         assert {each["name"]: each for each in exported.get("agents", [])} == known
         assert at("apply", "-f", str(file)).err.startswith("nothing to change")
