@@ -44,6 +44,7 @@ def test_curves_grow() -> None:
         assert len(sizes) >= 3, name
 
 
+@pytest.mark.slow
 def test_a_run_measures_and_compares() -> None:
     outcome = run([BY_NAME["one comparison"]], Timing(rounds=2, seconds=0.01), lambda row: None)
     (row,) = outcome.rows

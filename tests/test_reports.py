@@ -27,6 +27,7 @@ def test_log():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_skipped_tests_are_one_line_for_each_reason(tmp_path: Path, processes: int) -> None:
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)

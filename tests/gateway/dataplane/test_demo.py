@@ -10,6 +10,7 @@ from gateway.demo.demonstration import Demo, Step
 from .processes import COMMAND, environment
 
 
+@pytest.mark.slow
 def test_every_line_is_as_it_should_be(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "demo"],

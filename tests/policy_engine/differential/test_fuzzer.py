@@ -217,6 +217,7 @@ def test_order_explains(source: str, opa: str, engine: str, oracle: Oracle) -> N
     assert proof(variant, Difference("data.t.p", True, opa, engine), oracle) is not None
 
 
+@pytest.mark.slow
 def test_order_does_not_explain_what_no_order_gives(oracle: Oracle) -> None:
     variant = _program('p if { lower(input) == "x"; input.a == "x" }')  # an error, whatever the order
     assert proof(variant, Difference("data.t.p", True, "<undefined>", "error eval_conflict_error"), oracle) is None
