@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from gateway import identifiers
 from gateway.identity.credentials import Credential, Peppers, parse
 from gateway.registry import activations, changes
 from gateway.registry.database import Registry
@@ -95,6 +96,12 @@ def _no_handler_stays() -> Iterator[None]:
     for handler in root.handlers[:]:
         if handler not in before and type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_id_of_the_future_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that moves the clock ahead and makes ids must not leave the next tests with ids of that time."""
+    monkeypatch.setattr(identifiers, "_last", identifiers._last)  # put back when the test ends
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from gateway.demo.demonstration import Demo, Step
 
 from .processes import COMMAND, environment
