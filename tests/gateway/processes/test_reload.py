@@ -90,9 +90,10 @@ class Clients(threading.Thread):
 
 
 def configure(live: Live, text: str) -> None:
-    (live.data / "gateway.toml").write_text(
-        "policy_deadline_ms = 1000\n" + ("" if "workers" in text else "workers = 2\n") + text
-    )
+    """Replace the file in one step: a signal that is still on its way must not find half of it."""
+    new = live.data / "gateway.toml.new"
+    new.write_text("policy_deadline_ms = 1000\n" + ("" if "workers" in text else "workers = 2\n") + text)
+    new.replace(live.data / "gateway.toml")
 
 
 def hang_up(live: Live) -> None:
@@ -131,14 +132,19 @@ def test_a_mistake_in_the_file_changes_nothing(live: Live) -> None:
     assert live.up is not None
     up = live.up
     workers = set(live.children())
+    refused = [line for line in lines(live) if "the settings stay as they were: " in line]
     for text, says in (
         ("upstream_retires = 3\n", "unknown setting `upstream_retires`"),
         ("upstream_retries = 99\n", "`upstream_retries`"),
         ("= nonsense", "is not TOML"),
     ):
+        before = len(refused)
         configure(live, text)
         hang_up(live)
-        live.wait(lambda: any("the settings stay as they were: " in line and says in line for line in lines(live)))  # noqa: B023
+        live.wait(lambda: sum("the settings stay as they were: " in line for line in lines(live)) > before)  # noqa: B023
+        refused = [line for line in lines(live) if "the settings stay as they were: " in line]
+        assert len(refused) == before + 1
+        assert says in refused[-1]
     assert set(live.children()) == workers
     with socket.create_connection(("127.0.0.1", live.port)) as client:
         client.sendall(request(live.key))

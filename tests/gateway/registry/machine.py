@@ -338,6 +338,11 @@ class RegistryMachine(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(TEAMS[1:])) if kind == "team" else org
         return kind, name, (kind, name)
 
+    def ended(self, subject: Subject) -> str | None:
+        """The code of the refusal to give something to an agent that has ended; None for any other subject."""
+        agent = self.model.agents.get(subject[1]) if subject[0] == "agent" else None
+        return f"agent_{agent.status}" if agent is not None and agent.status in ENDED else None
+
     @precondition(lambda self: self.commits)
     @rule(
         data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(BUNDLES),
@@ -349,6 +354,8 @@ class RegistryMachine(RuleBasedStateMachine):
         code = None
         if subject is None:
             code = "unknown_agent"
+        elif self.ended(subject):
+            code = self.ended(subject)
         elif self.model.bindings.get((org, subject, name)) == (effect, pinned):
             code = "binding_exists"
         with self.refused(code):
@@ -380,6 +387,8 @@ class RegistryMachine(RuleBasedStateMachine):
         code = None
         if subject is None:
             code = "unknown_agent"
+        elif value and self.ended(subject):
+            code = self.ended(subject)
         elif value and before == value:
             code = "limit_exists"
         elif not value and before is None:
