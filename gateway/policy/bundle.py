@@ -196,16 +196,19 @@ def write(directory: Path, files: Mapping[str, bytes]) -> None:
 def read(directory: Path) -> Files:
     """The files of a published bundle. Raises `GatewayError` (`bundle_damaged`) if their digest is not its name."""
     where = str(directory)
+    if not _DIGEST.fullmatch(directory.name):
+        raise GatewayError("bundle_missing", f"there is no bundle in `{where}`", subject=where)
     try:
-        files = {
-            path.relative_to(directory).as_posix(): path.read_bytes()
-            for path in sorted(directory.rglob("*"))
-            if not path.is_dir()
-        }
+        found = [path for path in sorted(directory.rglob("*")) if not path.is_dir()]
+        odd = next((path for path in found if not path.is_file()), None)
+        # Whoever opens a pipe waits until another process writes into it.
+        files = {} if odd else {path.relative_to(directory).as_posix(): path.read_bytes() for path in found}
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise GatewayError("bundle_missing", f"cannot read bundle `{where}`: {reason}", subject=where) from error
-    if not _DIGEST.fullmatch(directory.name) or MANIFEST not in files:
+    if odd:
+        raise GatewayError("bundle_damaged", f"`{odd}` is not a regular file", subject=where)
+    if MANIFEST not in files:
         raise GatewayError("bundle_missing", f"there is no bundle in `{where}`", subject=where)
     if not all(map(decides, files)) or digest(files) != directory.name:
         raise GatewayError("bundle_damaged", f"the files in `{where}` are not those that were published", subject=where)

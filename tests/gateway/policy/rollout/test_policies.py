@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,15 @@ def test_tests_are_not_loaded(tmp_path: Path) -> None:
 def test_what_was_never_published(tmp_path: Path, name: str) -> None:
     with pytest.raises(GatewayError) as error:
         PolicyCache(tmp_path).load(name)
-    assert error.value.code in ("bundle_missing", "bundle_damaged")
+    assert error.value.code == "bundle_missing"
+
+
+def test_a_pipe_in_a_bundle_is_damage_and_never_opened(tmp_path: Path) -> None:
+    digest = published(tmp_path)
+    os.mkfifo(tmp_path / digest / "pipe.rego")
+    with pytest.raises(GatewayError, match="is not a regular file") as error:
+        PolicyCache(tmp_path).load(digest)
+    assert error.value.code == "bundle_damaged"
 
 
 def test_what_does_not_compile(tmp_path: Path) -> None:
