@@ -90,8 +90,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run single files and tests in this process; let xdist count the processors for whole folders."""
-    return None if all(Path(argument).is_dir() for argument in config.args) else 0
+    """Run single files and tests in this process, whole folders in one per processor.
+
+    The quick tests get one more: those that start a process wait for it, which leaves the processor to another test.
+    """
+    if not all(Path(argument).is_dir() for argument in config.args):
+        return 0
+    return (os.cpu_count() or 1) + (config.option.markexpr == "not slow")
 
 
 @pytest.hookimpl(wrapper=True)

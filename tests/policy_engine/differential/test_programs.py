@@ -18,7 +18,7 @@ from tests.policy_engine.differential.shrink import sources
 SEED = 20
 PROGRAMS = 40
 """In a batch."""
-BATCHES = [0, 1, *(pytest.param(batch, marks=pytest.mark.slow) for batch in range(2, 6))]
+BATCHES = [0, *(pytest.param(batch, marks=pytest.mark.slow) for batch in range(1, 6))]
 
 
 @pytest.fixture(scope="module")
