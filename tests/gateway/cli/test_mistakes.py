@@ -49,6 +49,12 @@ MISTAKES = [
     Mistake("a noun", "gateway agnets list", ("no such command 'agnets': did you mean 'agents'?",), 2),
     Mistake("a verb", "gateway agents lst", ("no such command 'lst': did you mean 'list'?",), 2),
     Mistake("an option", "gateway up --prot 1", ("no such option: --prot", "--port"), 2),
+    Mistake(
+        "a subject as an option",
+        "gateway bind --team support starter",
+        ("no such option: --team: the team comes first: `gateway bind team:NAME …`",),
+        2,
+    ),
     Mistake("an agent", "gateway keys create asistant", ("unknown agent `asistant`: did you mean `assistant`?",)),
     Mistake("an agent in the log", "gateway audit list --agent asistant", ("did you mean `assistant`?",)),
     Mistake("a bundle", "gateway bind assistant startr", ("unknown bundle `startr`: did you mean `starter`?",)),
