@@ -29,7 +29,7 @@ OVERRIDDEN = {
         "on_headers_complete", "on_body", "on_message_complete", "on_response_complete", "send_400_response",
         "shutdown",
     },
-    "_Server": {"capture_signals", "on_tick"},
+    "_Server": {"capture_signals", "on_tick", "startup", "shutdown"},
 }  # fmt: skip
 """Methods that uvicorn, or its parser, calls under these names."""
 
@@ -41,7 +41,7 @@ USED = {
     },
     "cycle": {"response_started", "response_complete", "disconnected", "keep_alive"},
     "flow": {"write_paused"},
-    "_Server": {"server_state"},
+    "_Server": {"config", "server_state"},
     "server": {"should_exit", "serve", "server_state"},
     "server_state": {"connections", "tasks"},
 }  # fmt: skip
