@@ -369,9 +369,7 @@ class _Server(uvicorn.Server):
             await super().shutdown(sockets)
             return
         if cast("type[GuardedProtocol]", self.config.http_protocol_class).linger:
-            for server in self.servers:
-                server.close()
-            for each in sockets or ():
+            for each in (*self.servers, *(sockets or ())):
                 each.close()
             await asyncio.sleep(HANDSHAKE_SECONDS)
         parting = asyncio.create_task(self._part())
