@@ -81,7 +81,8 @@ def _parameters(operation: Operation) -> list[Schema]:
         found.append(_optional("organization", "query", {"type": "string"}, text))
     schema = _inlined(operation.query.model_json_schema())
     for name, each in schema.get("properties", {}).items():
-        found.append(_optional(name, "query", _not_null(each), each.get("description", "")))
+        required = name in schema.get("required", ())
+        found.append(_optional(name, "query", _not_null(each), each.get("description", "")) | {"required": required})
     if operation.if_match is not None:
         text = "The ETag of the version that was read, or *."
         found.append(

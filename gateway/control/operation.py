@@ -160,10 +160,6 @@ class Operation:
         """The names in the path."""
         return re.findall(r"\{(\w+)\}", self.path)
 
-    @property
-    def names_its_noun(self) -> bool:
-        return self.noun.removesuffix("s") in self.parameters
-
 
 def cut(ask: Ask, items: Sequence[Any], key: Callable[[Any], Any], *place: str) -> Answer:
     """One page of a whole list, which is in the order of `key`."""

@@ -193,7 +193,7 @@ class ControlApi:
             repeats.remember(self._context.registry, answer)
             return response
         except GatewayError as error:
-            raise problems.of(error, operation.noun, named=operation.names_its_noun) from error
+            raise problems.of(error, operation.noun, named=operation.parameters) from error
 
     def _publishing(self, operation: Operation, warnings: list[str]) -> AbstractContextManager[Any]:
         registry, data = self._context.registry, self._context.data

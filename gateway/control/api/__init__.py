@@ -6,13 +6,17 @@ from gateway.control.api import (
     agents,
     audit,
     bindings,
+    issuers,
     keys,
     limits,
     operators,
     organizations,
+    permissions,
     routes,
+    stops,
     teams,
     upstreams,
+    webhooks,
 )
 from gateway.control.operation import Operation
 
@@ -21,10 +25,14 @@ OPERATIONS: list[Operation] = [
     *organizations.OPERATIONS,
     *teams.OPERATIONS,
     *agents.OPERATIONS,
+    *permissions.OPERATIONS,
     *keys.OPERATIONS,
     *bindings.OPERATIONS,
     *limits.OPERATIONS,
     *upstreams.OPERATIONS,
     *routes.OPERATIONS,
+    *issuers.OPERATIONS,
+    *webhooks.OPERATIONS,
+    *stops.OPERATIONS,
     *audit.OPERATIONS,
 ]
