@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
@@ -182,9 +182,16 @@ def live_keys(session: Session, agent: Agent, now_ns: int, method: Method | None
     """The keys of an agent that work now: all, or those for one kind of credentials."""
     mine = select(ApiKey).where(ApiKey.agent_id == agent.id, col(ApiKey.revoked_ns).is_(None))
     if method is not None:
-        mine = mine.where(col(ApiKey.public_key).is_not(None) == (method == "signature"))
-        mine = mine.where(col(ApiKey.spiffe_id).is_not(None) == (method == "mtls"))
+        mine = mine.where(of_method(method))
     return [key for key in session.exec(mine.order_by(ApiKey.id)) if key.expires_ns is None or key.expires_ns > now_ns]
+
+
+def of_method(method: Method) -> ColumnElement[bool]:
+    """The condition that a key is for one kind of credentials."""
+    public, name = col(ApiKey.public_key), col(ApiKey.spiffe_id)
+    if method == "mtls":
+        return name.is_not(None)
+    return and_(name.is_(None), public.is_(None) if method == "api_key" else public.is_not(None))
 
 
 def find_binding(

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import Denied, GatewayError
 from gateway.identity.certificates import Certificates, Presented
 from gateway.identity.principals import Principals
-from gateway.registry import changes, key_rotation
+from gateway.registry import changes
 from gateway.registry.peppers import uses
 from gateway.registry.reader import RegistryReader
 from gateway.registry.workload_names import MAX_LIVE_NAMES, add_spiffe_id
@@ -76,15 +76,13 @@ def test_an_agent_has_a_few_names(home: Home) -> None:
     home.key()  # they are no keys
 
 
-def test_what_is_for_keys_leaves_names_alone(home: Home) -> None:
+def test_what_is_for_keys_leaves_names_alone(at: Run, home: Home) -> None:
     home.agent()
-    name, text = add(home, "bot"), home.key()
+    add(home, "bot")
+    home.key()
     assert [each.keys for each in uses(home.registry, home.data.keys)] == [1]
-    with pytest.raises(GatewayError, match="is the name of a workload"):
-        key_rotation.rotate_key(
-            home.registry, home.peppers, actor=ACTOR, organization=ORG, key=name, overlap_ns=10**12
-        )
-    assert text
+    assert at("keys", "rotate", NAME).complains().startswith(f"{NAME} is the name of a workload")
+    assert at("keys", "rotate", "--agent", "bot").code == 0
 
 
 def test_a_principal_ends_with_its_name_and_no_other_agent_takes_its_place(home: Home) -> None:
