@@ -10,6 +10,7 @@ import ssl
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,8 +145,9 @@ def test_one_credential_or_another(secured: Secured) -> None:
         assert secured.ask(certain, header) == 400
     assert secured.ask(plain) == 401
     with socket.create_connection(("127.0.0.1", secured.live.port), timeout=120) as client:
-        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"HTTP/1.1" not in client.recv(4096), "no plain HTTP is spoken there"
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        with suppress(ConnectionError):
+            assert b"HTTP/1.1" not in client.recv(4096), "no plain HTTP is spoken there"
 
 
 def test_old_versions_of_tls_are_refused(secured: Secured) -> None:
@@ -211,7 +213,7 @@ def test_what_operators_see(secured: Secured) -> None:
     assert f"https://127.0.0.1:{live.port}" in shown
     assert "does not answer" not in shown
     with httpx.Client(base_url=live.base_url.removesuffix("/v1"), verify=secured.context()) as client:
-        assert client.get("/livez").status_code == 200
+        assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 200
 
 
