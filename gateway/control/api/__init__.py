@@ -6,6 +6,7 @@ from gateway.control.api import (
     agents,
     audit,
     bindings,
+    events,
     issuers,
     keys,
     limits,
@@ -35,4 +36,5 @@ OPERATIONS: list[Operation] = [
     *webhooks.OPERATIONS,
     *stops.OPERATIONS,
     *audit.OPERATIONS,
+    *events.OPERATIONS,
 ]

@@ -44,7 +44,7 @@ def ask(live: Live) -> int:
         f"{live.base_url}/chat/completions",
         json={"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]},
         headers={"authorization": f"Bearer {live.key}"},
-        timeout=30,
+        timeout=240,
     )
     return answer.status_code
 
