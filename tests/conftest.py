@@ -6,15 +6,12 @@ skipped, and the summary says once how many they are and what they need.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import importlib.util
 import os
-import signal
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -31,9 +28,6 @@ FOLDERS = {
     "recordings_dir": ("RECORDINGS_DIR", "recorded exchanges of providers' APIs"),
 }
 """Fixture → the variable that names its folder, and what the folder holds."""
-
-LONGEST_TEST = 1200
-"""Seconds after which a test hangs: many times what the longest one takes on a busy machine."""
 
 ORACLES = ("oracle", "oracles")
 """The names of fixtures that start OPA itself."""
@@ -92,24 +86,6 @@ def pytest_collection_finish() -> None:
     """Collected tests live to the end of the run: exempt them from every garbage collection."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """End a test that hangs, with its fixtures: it fails, and the run goes on."""
-
-    def fail(number: int, frame: FrameType | None) -> None:
-        if (loop := asyncio._get_running_loop()) is not None:
-            loop.stop()  # uvloop swallows what a signal's handler raises
-        pytest.fail(f"hangs: it has not ended within {LONGEST_TEST} seconds")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_TEST, LONGEST_TEST / 2)
-    try:
-        return (yield)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(optionalhook=True)
