@@ -142,6 +142,9 @@ def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
 def _fault(session: Session, holder: Agent, row: ApiKey, now_ns: int) -> GatewayError | None:
     """Why a key cannot be replaced now."""
     name = row.shown_id
+    if row.spiffe_id is not None:
+        hint = "its certificates are renewed by their authority, and the gateway need not know"
+        return GatewayError("workload_name", f"{name} is the name of a workload, which has no key here", hint=hint)
     if row.public_key is not None:
         hint = "add another public key, and revoke this one when nobody uses it any more"
         return GatewayError("public_key", f"{name} is a public key, which the gateway cannot make", hint=hint)

@@ -56,7 +56,9 @@ class KeyQuery(PageQuery):
     """Which keys are wanted."""
 
     agent: str | None = Field(None, description="Only those of this agent.")
-    method: Literal["api_key", "signature"] | None = Field(None, description="Only secrets, or only public keys.")
+    method: Literal["api_key", "signature", "mtls"] | None = Field(
+        None, description="Only secrets, only public keys, or only SPIFFE IDs."
+    )
 
 
 def shown(record: KeyRecord) -> dict[str, Any]:
