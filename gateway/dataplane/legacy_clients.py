@@ -38,6 +38,7 @@ MAX_CLIENTS: Final = 500
 KEEP_NS: Final = 180 * 86_400_000_000_000
 QUIET_NS: Final = 86_400_000_000_000
 
+_LAST_SECONDS: Final = 10.0  # what the last write does not write is lost
 _MAX_MODELS: Final = 8
 _MAX_NAME: Final = 64
 # The first product of a User-Agent (RFC 9110, section 10.1.5) without its version: `curl` of `curl/8.5.0`.
@@ -139,7 +140,7 @@ class LegacyClients:
     def close(self) -> None:
         """Write what is left."""
         if self._calls or self._moved:
-            self._write(*self._take())
+            self._write(*self._take(), seconds=_LAST_SECONDS)
 
     def _take(self) -> tuple[dict[Place, _Calls], dict[Place, tuple[int, str]]]:
         taken = self._calls, self._moved
@@ -155,12 +156,14 @@ class LegacyClients:
                 now.models |= before.models
         self._moved = moved | self._moved
 
-    def _write(self, calls: Mapping[Place, _Calls], moved: Mapping[Place, tuple[int, str]]) -> bool:
-        """Whether all of it is in the file now."""
+    def _write(
+        self, calls: Mapping[Place, _Calls], moved: Mapping[Place, tuple[int, str]], seconds: float = 1.0
+    ) -> bool:
+        """Whether all of it is in the file now. `seconds` is how long to wait for other writers."""
         try:
             with suppress(FileExistsError):
                 database_files.create(self._path)
-            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=1.0)) as db:
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=seconds)) as db:
                 db.execute("PRAGMA synchronous = NORMAL")
                 db.execute(_TABLE)
                 db.execute("BEGIN IMMEDIATE")

@@ -84,6 +84,9 @@ class LegacyKeys:
 
     async def find(self, lookup: LegacyKey) -> Found | None:
         row = await self._source.legacy([digest(lookup, pepper) for pepper in self._peppers.all])
+        # It may be hashed under a pepper that was added meanwhile. That is looked for once a second at most.
+        if row is None and self._peppers.get(self._peppers.newest + 1) is not None:
+            row = await self._source.legacy([digest(lookup, pepper) for pepper in self._peppers.all])
         return None if row is None else Found(row, True)
 
     def check(self, presented: LegacyKey, proof: bool | None) -> None:

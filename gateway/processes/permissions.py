@@ -18,7 +18,7 @@ import orjson
 from gateway.call import Call
 from gateway.dataplane.dry_run import obliged_document
 from gateway.errors import GatewayError
-from gateway.identity.principals import CredentialRow, Method, Principal, principal_of
+from gateway.identity.principals import CredentialRow, Principal, principal_of
 from gateway.policy import authorization
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import Panel, PolicyCache
@@ -213,8 +213,7 @@ def _principal(agent: AgentAt, key: KeyRecord) -> Principal:
         bindings=_json(bindings),
         scope=_json(scope) if scope else None,
     )
-    method: Method = "signature" if key.method == "signature" else "api_key"
-    return principal_of(row, "", 0, method)
+    return principal_of(row, "", 0, key.method)
 
 
 def _json(value: Any) -> str:

@@ -24,6 +24,7 @@ from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, LegacyKey, Organization
 from gateway.registry.queries import bindings_in_force, find_organization, find_upstream, upstream_names
+from gateway.registry.records import KeyRecord
 
 MAX_DAYS: Final = 366
 """An adoption is for a while, not for good."""
@@ -59,6 +60,21 @@ class AdoptionRecord:
         if self.expires_ns <= now_ns:
             return "over"
         return "running" if self.agent_status == "active" else f"agent {self.agent_status}"
+
+    def as_key(self) -> KeyRecord:
+        """It as one of its agent's keys."""
+        return KeyRecord(
+            id=self.id,
+            key_id=f"old key of {self.upstream}",
+            organization=self.organization,
+            agent=self.agent,
+            agent_id=self.agent_id,
+            created_ns=self.created_ns,
+            expires_ns=self.expires_ns,
+            revoked_ns=self.revoked_ns,
+            method="legacy",
+            actor=self.actor,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +212,8 @@ def record_of(tenant: Organization, row: LegacyKey, agent: Agent) -> AdoptionRec
 
 
 def _check_end(expires_ns: int, now_ns: int) -> None:
+    if not expires_ns:
+        raise GatewayError("invalid_expiry", "an old key must have an end", hint="write --until 60d or 2027-01-31")
     if expires_ns <= now_ns:
         raise GatewayError("invalid_expiry", "the end is in the past", hint="choose a later --until")
     if expires_ns > now_ns + MAX_DAYS * _DAY_NS:

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.standing import Standing
-from gateway.registry import queries, usage_limits
+from gateway.registry import adoptions, queries, usage_limits
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -189,6 +189,8 @@ def _keys(
     if one is not None:
         mine = mine.where(ApiKey.agent_id == one)
     records = [queries.key_record(tenant, holder, row) for row, holder in session.exec(mine.order_by(col(ApiKey.id)))]
+    adopted = adoptions.of(session, tenant)
+    records += [each.as_key() for each in adopted if each.created_ns <= at_ns and one in (None, each.agent_id)]
     known = {each.id for each in records}
     found: dict[str, list[KeyRecord]] = {}
     for each in records:

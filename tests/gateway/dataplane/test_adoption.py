@@ -12,9 +12,11 @@ import pytest
 
 from gateway.dataplane import legacy_clients
 from gateway.dataplane.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, LegacyClients, hashed, product
+from gateway.identity import legacy_keys
 from gateway.identity.principals import CredentialRow, Principal, principal_of
-from gateway.registry import adoptions, agent_updates, changes
+from gateway.registry import adoptions, agent_updates, changes, outbox, reader, tenant_changes
 from gateway.registry.reader import RegistryReader
+from gateway.registry.vault import Vault
 from tests.gateway.conftest import Home, at_once
 from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway
 from tests.gateway.dataplane.test_provider_secret import files_with
@@ -73,8 +75,6 @@ def test_a_call_with_the_old_key_is_the_legacy_agents(run: Callable[..., None]) 
 
 
 def changes_of(gateway: Gateway, what: str) -> list[dict[str, Any]]:
-    from gateway.registry import outbox
-
     outbox.drain(gateway.registry, gateway.writer)
     return [each for each in gateway.log(ORG) if each["kind"] == "change" and each["what"] == what]
 
@@ -95,18 +95,21 @@ def test_a_policy_can_tell_it_and_without_one_it_is_denied(run: Callable[..., No
 
 
 def _digest(gateway: Gateway) -> bytes:
-    from gateway.identity import legacy_keys
-
     return legacy_keys.digest(legacy_keys.check(OLD), gateway.peppers.current)
 
 
-@pytest.mark.parametrize("end", ["stop", "time", "suspended", "revoked", "organization"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "stop",
+        "time",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("suspended", "revoked", "organization")),
+    ],
+)
 def test_after_its_end_it_is_refused_like_any_unknown_key(
     end: str, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(gateway: Gateway) -> None:
-        from gateway.registry import tenant_changes
-
         adopt(gateway)
         assert (await gateway.chat("gpt-4o", bearer(OLD))).status == 200
         here: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
@@ -163,9 +166,7 @@ def test_it_opens_nothing_but_its_upstream_and_no_token(run: Callable[..., None]
     run(test)
 
 
-def gateway_vault(gateway: Gateway) -> Any:
-    from gateway.registry.vault import Vault
-
+def gateway_vault(gateway: Gateway) -> Vault:
     return Vault.load(gateway.data.keys)
 
 
@@ -331,8 +332,6 @@ def test_the_product_has_no_version(agent: str, name: str) -> None:
 
 
 def test_the_lookup_uses_an_index(home: Home) -> None:
-    from gateway.registry import reader
-
     db = RegistryReader(home.data.registry_db)._rows
     statement = reader._LEGACY.replace("<digests>", "?, ?")
     plan = " ".join(row[3] for row in db.execute("EXPLAIN QUERY PLAN " + statement, (b"a", b"b")))
