@@ -104,15 +104,15 @@ def matching(db: sqlite3.Connection, limit: int, filters: Filters, most: int = M
     return Page(found[::-1], stopped)
 
 
-def after(db: sqlite3.Connection, position: int, filters: Filters) -> tuple[list[Found], int]:
+def after(db: sqlite3.Connection, position: int, filters: Filters, most: int = 1000) -> tuple[list[Found], int]:
     """The next entries that match and were written after this position, oldest first, and the position to go on from.
 
-    Not always all of them.
+    Not always all of them: `most` entries are looked at.
     """
     condition, values = _condition(filters)
     statement = _SELECT.format(leaf=f"CASE WHEN {condition} THEN entry.leaf END")
-    query = f"{statement} WHERE entry.id > :position ORDER BY entry.id LIMIT 1000"
-    rows = db.execute(query, values | {"position": position}).fetchall()
+    query = f"{statement} WHERE entry.id > :position ORDER BY entry.id LIMIT :most"
+    rows = db.execute(query, values | {"position": position, "most": most}).fetchall()
     found = [_found(row) for row in rows if row[5] is not None]
     return [each for each in found if _is_of(each, filters)], rows[-1][0] if rows else position
 

@@ -13,15 +13,13 @@ import typer
 from gateway.cli import output
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.errors import GatewayError, did_you_mean
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.call import Call
-    from gateway.processes.permissions import Judged, Permission
+    from gateway.control.permissions import Judged, Permission
     from gateway.registry.as_of import RegistryAt
-    from gateway.registry.database import Registry
 
 Model = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="As clients write it; may be repeated.")]
 Action = Annotated[
@@ -36,7 +34,6 @@ Upstream = Annotated[
     str | None, typer.Option("--upstream", metavar="NAME", help="Where the call goes; by default the default upstream.")
 ]
 
-_CHATS = ("chat.completions", "messages", "generate_content", "responses")
 _BEYOND = "limits, usage and networks are not part of the answer; upstreams are those of now"
 
 
@@ -83,12 +80,13 @@ def _answer(
     as_json: bool,
     everyone: bool,
 ) -> None:
-    from gateway.processes.permissions import permissions as judged
+    from gateway.control.permission_calls import calls_of
+    from gateway.control.permissions import permissions as judged
     from gateway.registry import as_of
 
     at_ns = None if at is None else output.parse_past(at)
     with local.reading(data) as registry:
-        calls = _calls(registry, organization, *asked)
+        calls = calls_of(registry, organization, *asked)
         when = as_of.NOW if at_ns is None else at_ns
         if agent is None:
             then = as_of.all_at(registry, organization, when)
@@ -100,62 +98,6 @@ def _answer(
         typer.echo(json.dumps(_document(then, calls, found, time_ns), indent=2, ensure_ascii=False))
     else:
         _print(calls, found, agent, everyone=everyone)
-
-
-def _calls(
-    registry: Registry,
-    organization: str,
-    models: list[str],
-    actions: list[str] | None,
-    tools: list[str] | None,
-    upstream: str | None,
-) -> list[Call]:
-    """The combinations, each as the simplest call of its kind."""
-    from gateway.call import Call, Tool
-    from gateway.registry import queries
-    from gateway.upstream.providers.http import provider as http
-    from gateway.upstream.providers.presets import PROVIDERS
-
-    rows = queries.upstreams(registry, organization)
-    row = next((each for each in rows if (each.default if upstream is None else each.name == upstream)), None)
-    if upstream is not None and row is None:
-        hint = did_you_mean(
-            upstream, [each.name for each in rows], "type `gateway upstreams list` to see the upstreams"
-        )
-        raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
-    provider = PROVIDERS["openai"]
-    if row is not None and row.specification is not None:
-        provider = http.provider(row.name, row.specification)
-    elif row is not None:
-        provider = PROVIDERS[row.provider]
-    routes = {route.action: route for route in reversed(provider.routes)}
-    usual = next((each for each in _CHATS if each in routes), next(iter(routes)))
-    found = []
-    for action in actions or [usual]:
-        route = routes.get(action)
-        if route is None:
-            where = f"upstream `{row.name}`" if row else "the default upstream"
-            hint = did_you_mean(action, routes, "`gateway upstreams show NAME` lists the actions of an upstream")
-            raise GatewayError("unknown_action", f"{where} has no action `{action}`", subject=action, hint=hint)
-        for model in models:
-            for tool in tools or [""]:
-                kind, colon, name = tool.rpartition(":")
-                given = Tool(kind if colon else "function", name)
-                found.append(
-                    Call(
-                        action=action,
-                        upstream=row.name if row else "openai",
-                        provider=provider.name,
-                        method=route.method,
-                        path=provider.prefix + route.path,
-                        raw=b"",
-                        body=None,
-                        model=model,
-                        models=(model,),
-                        tools=(given,) if tool else (),
-                    )
-                )
-    return found
 
 
 def _named(call: Call) -> str:

@@ -22,7 +22,7 @@ _PROBLEMS: Final = {
     415: "The body is not JSON, or compressed.",
     422: "A member of the body is wrong, or names something that is not there.",
     428: "If-Match is missing.",
-    429: "Too many wrong tokens came from this address.",
+    429: "Too many wrong tokens came from this address, or too many streams are open.",
     500: "The gateway failed.",
     503: "The registry or the log cannot be used now.",
 }
@@ -81,12 +81,16 @@ def _parameters(operation: Operation) -> list[Schema]:
         found.append(_optional("organization", "query", {"type": "string"}, text))
     schema = _inlined(operation.query.model_json_schema())
     for name, each in schema.get("properties", {}).items():
-        found.append(_optional(name, "query", _not_null(each), each.get("description", "")))
+        required = name in schema.get("required", ())
+        found.append(_optional(name, "query", _not_null(each), each.get("description", "")) | {"required": required})
     if operation.if_match is not None:
         text = "The ETag of the version that was read, or *."
         found.append(
             _optional("If-Match", "header", {"type": "string"}, text) | {"required": operation.if_match == "required"}
         )
+    if operation.streams:
+        text = "The id of the last event that was seen; it counts more than `after`."
+        found.append(_optional("Last-Event-ID", "header", {"type": "string"}, text))
     if operation.method == "POST":
         text = "A request with the same key and the same contents is carried out once in 24 hours."
         found.append(_optional("Idempotency-Key", "header", {"type": "string", "pattern": "^[!-~]{1,128}$"}, text))
@@ -127,7 +131,7 @@ def _responses(operation: Operation) -> Schema:
         headers["Gateway-Warning"] = {"schema": {"type": "string"}, "description": text}
     done: Schema = {
         "description": "Done." if operation.writes else "Found.",
-        "content": {"application/json": {"schema": operation.answer}},
+        "content": {"text/event-stream" if operation.streams else "application/json": {"schema": operation.answer}},
     }
     if headers:
         done["headers"] = headers

@@ -80,6 +80,8 @@ class Ask:
     body: Any = None
     matching: Sequence[str] | None = None
     """The entity tags of `If-Match`; None if there is no such header."""
+    last_event: str | None = None
+    """The id in `Last-Event-ID`, which streams know."""
     before: Sequence[Step] = ()
     after: Sequence[Step] = ()
 
@@ -119,7 +121,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What an operation answers. `body` is JSON; `once` names a member of it that is shown once."""
+    """What an operation answers.
+
+    `body` is JSON, and `once` names a member of it that is shown once. That of a stream is a feed.
+    """
 
     body: Any
     status: int = 200
@@ -134,7 +139,8 @@ class Operation:
 
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
     gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
-    and so must not wait for the log. `if_match` says whether the client must name the version that it has seen.
+    and so must not wait for the log. `if_match` says whether the client must name the version that it has seen. One
+    that `streams` answers with a feed of events (`event_streams.py`).
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -150,6 +156,7 @@ class Operation:
     restricts: bool = False
     if_match: Literal["required", "accepted"] | None = None
     tagged: bool = False
+    streams: bool = False
 
     @property
     def writes(self) -> bool:
@@ -159,10 +166,6 @@ class Operation:
     def parameters(self) -> list[str]:
         """The names in the path."""
         return re.findall(r"\{(\w+)\}", self.path)
-
-    @property
-    def names_its_noun(self) -> bool:
-        return self.noun.removesuffix("s") in self.parameters
 
 
 def cut(ask: Ask, items: Sequence[Any], key: Callable[[Any], Any], *place: str) -> Answer:

@@ -62,5 +62,5 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
 
 
 def _schema(holder: dict[str, Any]) -> str:
-    schema = holder["content"]["application/json"]["schema"]
-    return f"<pre>{escape(json.dumps(schema, indent=2, ensure_ascii=False))}</pre>"
+    (content,) = holder["content"].values()
+    return f"<pre>{escape(json.dumps(content['schema'], indent=2, ensure_ascii=False))}</pre>"

@@ -6,7 +6,7 @@ body or the parameters that are wrong. Nothing in them tells whether another org
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ _HINTS: Final = {
     "nobody_in_team": 'send "without_members": true if its agents will come later',
     "nobody_in_organization": 'send "without_members": true if its agents will come later',
     "insecure_url": 'use https, or send "insecure": true if the network is trusted',
+    "invalid_secret": "leave the secret out to have one made",
     "too_many_keys": "revoke a key of this agent first",
     "too_many_tokens": "revoke a token of this operator first",
     "not_a_raise": "to lower it, set the limit",
@@ -78,17 +79,17 @@ class Problem(Exception):  # as the specification calls it
         }
 
 
-def of(error: GatewayError, noun: str = "", *, named: bool = False) -> Problem:
+def of(error: GatewayError, noun: str = "", *, named: Collection[str] = ()) -> Problem:
     """The problem that an error of the registry is.
 
-    `named` says that the path names a thing of the kind `noun`; if that is the unknown one, the answer is 404.
+    `named` has the kinds of the things that the path names; if one of them is the unknown one, the answer is 404.
     """
     if isinstance(error, Denied):
         return Problem(error.reason.status, error.code, error.text, hint="send the body as one JSON object in UTF-8")
     code = error.code
     if code in _UNAVAILABLE:
         return Problem(503, code, error.message, hint="try again", headers=[("retry-after", "2")])
-    if code in ("not_yet", "no_such_limit") or (named and code == f"unknown_{noun.removesuffix('s')}"):
+    if code in ("not_yet", "no_such_limit") or (code.startswith("unknown_") and code.removeprefix("unknown_") in named):
         status = 404
     elif code.endswith(("_exists", "_revoked", "_retired")) or code.startswith("too_many_") or code in _CONFLICTS:
         status = 409

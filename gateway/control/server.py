@@ -14,42 +14,35 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
-from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.control import openapi, page, problems, tenants
+from gateway.control import openapi, page, problems, requests, tenants
 from gateway.control.api import OPERATIONS
 from gateway.control.cursors import Cursors
+from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Caller, Gate
 from gateway.control.operation import Answer, Ask, Context, Operation
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
-from gateway.errors import GatewayError, did_you_mean
+from gateway.control.requests import PREFIX
+from gateway.errors import GatewayError
 from gateway.identity import operator_roles
 from gateway.identity.credentials import Peppers
-from gateway.logs import without_keys
 from gateway.registry import publication
 from gateway.registry.database import Registry
 from gateway.registry.documents import plain
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
-from gateway.upstream import strict_json
 
 logger = logging.getLogger("gateway.control")
 
-PREFIX: Final = "/api/v1"
-MAX_BODY: Final = 256 * 1024
 THREADS: Final = 8
 MAX_WAITING: Final = 64
 """How many requests may be under way; more are refused."""
 
-NO_MEMBER: Final = "there is no such member"
-_BODY_SECONDS: Final = 30.0
-_JSON: Final = re.compile(r"application/(json|merge-patch\+json)\s*(;\s*charset=utf-8\s*)?", re.IGNORECASE)
 
 _ALWAYS: Final = (
     ("cache-control", "no-store"),
@@ -70,6 +63,14 @@ class _Response:
 
 
 @dataclass(frozen=True, slots=True)
+class _Stream:
+    """A stream of an operator, which was counted."""
+
+    feed: Feed
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
 class _Request:
     """What a thread gets."""
 
@@ -83,11 +84,18 @@ class _Request:
 class ControlApi:
     """In front of another application, which gets what is not under `/api`. Owned by the event loop's thread."""
 
-    def __init__(self, app: ASGIApp, context: Context, operations: Sequence[Operation], version: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        context: Context,
+        operations: Sequence[Operation],
+        version: str,
+        stop: asyncio.Event | None = None,
+    ) -> None:
         self._app = app
         self._context = context
         self._gate = Gate(context.registry, context.peppers)
-        self._table = [(_pattern(each.path), each) for each in operations]
+        self._table = [(requests.pattern(each.path), each) for each in operations]
         document = openapi.document(operations, version)
         text, policy = page.render(document)
         readable = _Response(200, "text/html; charset=utf-8", text, [("content-security-policy", policy)])
@@ -98,14 +106,22 @@ class ControlApi:
         }
         self._threads = ThreadPoolExecutor(THREADS, "control-api")
         self._running = 0
+        self._streams = EventStreams(self._threads, stop)
 
     @classmethod
-    def open(cls, app: ASGIApp, data: DataDirectory, version: str, source: KeySource | None = None) -> ControlApi:
-        """The API of the gateway in a data directory. Blocks."""
+    def open(
+        cls,
+        app: ASGIApp,
+        data: DataDirectory,
+        version: str,
+        source: KeySource | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> ControlApi:
+        """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks."""
         peppers = Peppers.load(data.keys)
         vault, cursors = Vault.load(data.keys, source), Cursors(peppers.current)
         context = Context(registry=Registry.open(data), data=data, peppers=peppers, vault=vault, cursors=cursors)
-        return cls(app, context, OPERATIONS, version)
+        return cls(app, context, OPERATIONS, version, stop)
 
     def close(self) -> None:
         """Wait for what is under way, and close the registry. Blocks."""
@@ -117,15 +133,18 @@ class ControlApi:
             await self._app(scope, receive, send)
             return
         try:
-            response = await self._answer(scope, receive)
+            response: _Response | _Stream = await self._answer(scope, receive)
         except Problem as problem:
             response = _problem(problem)
         except Exception:
             logger.exception("a request to the control API failed")
             response = _problem(Problem(500, "internal_error", "the gateway failed", hint="see its log"))
-        await _send(send, response)
+        if isinstance(response, _Stream):
+            await self._stream(response, receive, send)
+        else:
+            await _send(send, response)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> _Response:
+    async def _answer(self, scope: Scope, receive: Receive) -> _Response | _Stream:
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         target = raw.split(b"?")[0]
         if scope["method"] == "GET" and (static := self._static.get(target.decode("latin-1"))) is not None:
@@ -139,12 +158,36 @@ class ControlApi:
             loop = asyncio.get_running_loop()
             caller = await loop.run_in_executor(self._threads, self._authenticate, scope["headers"], address)
             _check_access(operation, caller)
-            headers = _single_headers(scope["headers"])
-            body = await _read(receive, headers)
+            headers = requests.single_headers(scope["headers"])
+            body = await requests.read(receive, headers)
             asked = _Request(operation, path, scope["query_string"], headers, body)
+            if operation.streams:
+                return await self._open_stream(asked, caller)
             return await loop.run_in_executor(self._threads, self._carry_out, asked, caller)
         finally:
             self._running -= 1
+
+    async def _open_stream(self, asked: _Request, caller: Caller) -> _Stream:
+        operator = caller.operator.id
+        self._streams.take(operator)
+        try:
+            found = asyncio.get_running_loop().run_in_executor(self._threads, self._begin, asked, caller)
+            return _Stream(await found, caller)
+        except BaseException:
+            self._streams.give_back(operator)
+            raise
+
+    async def _stream(self, stream: _Stream, receive: Receive, send: Send) -> None:
+        def check() -> None:
+            with self._context.registry.read() as session:
+                self._gate.check_again(session, stream.caller)
+
+        headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no"), *_ALWAYS, _NO_CONTENT_POLICY]
+        encoded = [(name.encode(), value.encode()) for name, value in headers]
+        try:
+            await self._streams.run(stream.feed, check, encoded, receive, send)
+        finally:
+            self._streams.give_back(stream.caller.operator.id)
 
     def _authenticate(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Caller:
         try:
@@ -158,11 +201,11 @@ class ControlApi:
         for pattern, operation in self._table:
             if (found := pattern.fullmatch(target)) is not None:
                 if operation.method == method:
-                    return operation, {name: _part(value) for name, value in found.groupdict().items()}
+                    return operation, {name: requests.part(value) for name, value in found.groupdict().items()}
                 allowed.append(operation.method)
         if allowed:
             headers = [("allow", ", ".join(sorted(allowed)))]
-            raise Problem(405, "wrong_method", f"this path does not take {_shown(method)}", headers=headers)
+            raise Problem(405, "wrong_method", f"this path does not take {requests.shown(method)}", headers=headers)
         hint = f"GET {PREFIX}/ shows what there is"
         raise Problem(404, "unknown_path", "there is no such path in the control API", hint=hint)
 
@@ -170,20 +213,8 @@ class ControlApi:
         """In a thread: check the request's contents, carry it out and publish what it changed."""
         operation = asked.operation
         try:
-            query = _parameters(asked.query)
-            wanted = query.pop("organization", None) if operation.about != "nothing" else None
             repeats = Repeats.of(asked.headers, operation, caller, asked.path, asked.query, asked.body)
-            ask = Ask(
-                context=self._context,
-                caller=caller,
-                organization=tenants.organization(self._context.registry, operation, caller, wanted),
-                path=asked.path,
-                query=_validated_query(operation, query),
-                body=_validated_body(operation, asked.headers, asked.body),
-                matching=_tags(operation, asked.headers),
-                before=[lambda session: self._gate.check_again(session, caller), *repeats.before],
-                after=repeats.after,
-            )
+            ask = self._ask(asked, caller, repeats)
             if (again := repeats.answered(self._context.registry)) is not None:
                 return _Response(again[0], "application/json", again[1], [("idempotency-replayed", "true")])
             warnings: list[str] = []
@@ -193,7 +224,34 @@ class ControlApi:
             repeats.remember(self._context.registry, answer)
             return response
         except GatewayError as error:
-            raise problems.of(error, operation.noun, named=operation.names_its_noun) from error
+            raise problems.of(error, operation.noun, named=operation.parameters) from error
+
+    def _begin(self, asked: _Request, caller: Caller) -> Feed:
+        """In a thread: check the request's contents, and make the feed of its stream."""
+        operation = asked.operation
+        try:
+            repeats = Repeats(caller.operator.id, None, b"")
+            feed: Feed = operation.function(self._ask(asked, caller, repeats)).body
+            return feed
+        except GatewayError as error:
+            raise problems.of(error, operation.noun, named=operation.parameters) from error
+
+    def _ask(self, asked: _Request, caller: Caller, repeats: Repeats) -> Ask:
+        operation = asked.operation
+        query = requests.parameters(asked.query)
+        wanted = query.pop("organization", None) if operation.about != "nothing" else None
+        return Ask(
+            context=self._context,
+            caller=caller,
+            organization=tenants.organization(self._context.registry, operation, caller, wanted),
+            path=asked.path,
+            query=requests.validated_query(operation, query),
+            body=requests.validated_body(operation, asked.headers, asked.body),
+            matching=requests.tags(operation, asked.headers),
+            last_event=asked.headers.get(b"last-event-id", b"").decode("latin-1") or None,
+            before=[lambda session: self._gate.check_again(session, caller), *repeats.before],
+            after=repeats.after,
+        )
 
     def _publishing(self, operation: Operation, warnings: list[str]) -> AbstractContextManager[Any]:
         registry, data = self._context.registry, self._context.data
@@ -223,135 +281,11 @@ def _check_access(operation: Operation, caller: Caller) -> None:
         raise Problem(403, "token_scope", detail, hint="use a token for that")
 
 
-# --- what the request holds -------------------------------------------------------------------------------------------
-
-
-def _pattern(path: str) -> re.Pattern[bytes]:
-    parts = re.split(r"\{(\w+)\}", path)
-    text = "".join(f"(?P<{part}>[^/]+)" if number % 2 else re.escape(part) for number, part in enumerate(parts))
-    return re.compile((re.escape(PREFIX) + text).encode())
-
-
-def _part(value: bytes) -> str:
-    try:
-        return unquote_to_bytes(value).decode("utf-8")
-    except UnicodeDecodeError:
-        raise Problem(400, "bad_request", "the path is not UTF-8") from None
-
-
-def _shown(text: str) -> str:
-    return without_keys(text if text.isprintable() else ascii(text))[:80]
-
-
-def _single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """The headers, those that mean something here at most once."""
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in found and name in (b"content-type", b"content-length", b"idempotency-key", b"if-match"):
-            raise Problem(400, "bad_request", f"the request has several {name.decode()} headers", hint="send one")
-        found[name] = value
-    return found
-
-
-async def _read(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise Problem(415, "unsupported_encoding", "the body is compressed", hint="send it as it is")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise Problem(400, "bad_request", "the request broke off")
-                body += message.get("body", b"")
-                if len(body) > MAX_BODY:
-                    raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
-                if not message.get("more_body"):
-                    return bytes(body)
-    except TimeoutError:
-        raise Problem(400, "bad_request", "the request's body did not come in time") from None
-
-
-def _parameters(query: bytes) -> dict[str, str]:
-    """The parameters by their names, each at most once."""
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query), errors="strict")
-    except ValueError:
-        raise Problem(400, "bad_request", "the parameters after the `?` cannot be read") from None
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name in found:
-            error = {"parameter": _shown(name), "message": "given twice"}
-            raise Problem(400, "invalid_parameter", "a parameter is given twice", errors=[error])
-        found[name] = value
-    return found
-
-
-def _validated_query(operation: Operation, query: dict[str, str]) -> BaseModel:
-    try:
-        return operation.query.model_validate(query)
-    except ValidationError as error:
-        errors = [
-            {"parameter": _shown(".".join(map(str, each["loc"]))), "message": _said(each)}
-            for each in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        detail = f"parameter `{errors[0]['parameter']}`: {errors[0]['message']}"
-        raise Problem(400, "invalid_parameter", detail, errors=errors) from None
-
-
-def _validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: bytes) -> BaseModel | None:
-    if operation.body is None:
-        if raw:
-            raise Problem(400, "bad_request", "this operation takes no body")
-        return None
-    if not raw:
-        raw = b"{}"
-    elif not _JSON.fullmatch(headers.get(b"content-type", b"").decode("latin-1").strip()):
-        raise Problem(
-            415, "unsupported_media_type", "the body must be JSON", hint="send content-type: application/json"
-        )
-    strict_json.parse(raw)  # whatever parsers could read differently is refused here
-    try:
-        return operation.body.model_validate_json(raw)
-    except ValidationError as error:
-        errors = [
-            {"pointer": _shown("".join(f"/{part}" for part in each["loc"])), "message": _said(each)}
-            for each in sorted(
-                error.errors(include_url=False, include_context=False, include_input=False),
-                key=lambda each: each["type"] != "extra_forbidden",  # a mistyped name explains the missing one
-            )
-        ]
-        detail = f"{errors[0]['pointer'] or 'the body'}: {errors[0]['message']}"
-        hint = ""
-        if errors[0]["message"] == NO_MEMBER:
-            hint = did_you_mean(errors[0]["pointer"].removeprefix("/"), operation.body.model_fields)
-        raise Problem(422, "invalid_body", detail, hint=hint, errors=errors) from None
-
-
-def _said(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return NO_MEMBER if error["loc"] else "unexpected"
-    message: str = error["msg"]
-    return message[:1].lower() + message[1:]
-
-
-def _tags(operation: Operation, headers: Mapping[bytes, bytes]) -> list[str] | None:
-    text = headers.get(b"if-match")
-    if operation.if_match is None:
-        return None
-    if text is None:
-        if operation.if_match == "required":
-            hint = "read it first, and send its ETag in If-Match; `If-Match: *` means whatever it is"
-            raise Problem(428, "if_match_required", "the change must say which version it is of", hint=hint)
-        return None
-    return [each.strip() for each in text.decode("latin-1").split(",")]
-
-
 # --- answering --------------------------------------------------------------------------------------------------------
 
 
 def _response(answer: Answer, warnings: Sequence[str]) -> _Response:
-    headers = [("gateway-warning", _shown(each)) for each in warnings]
+    headers = [("gateway-warning", requests.shown(each)) for each in warnings]
     if answer.tag is not None:
         headers.append(("etag", answer.tag))
     if answer.location is not None:

@@ -27,6 +27,9 @@ from gateway.usage.prices import dollars
 SECONDS = 0.1
 """How long lines gather before they are written."""
 
+CLOSING_SECONDS = 5.0
+"""How long the end of a worker waits for somebody to take its last lines."""
+
 _MAX_WAITING = 2000
 # A write of at most this many bytes to a pipe is one piece, whatever other processes write there (PIPE_BUF).
 _PIECE = 4096
@@ -85,7 +88,7 @@ class RequestLog:
             self._timer.cancel()
         self._batches.put((self._lines, self._lost))
         self._batches.put(None)
-        self._thread.join(1.0)
+        self._thread.join(CLOSING_SECONDS)
 
     def _hand_over(self) -> None:
         self._timer = None

@@ -96,7 +96,7 @@ class Demo:
             self._say(f"gateway {base_url}, provider {provider_url}")
             # 3. All that an agent has to change is its base URL and its key.
             for name, key in self._keys.items():
-                client = openai.OpenAI(base_url=base_url, api_key=key.text, max_retries=0, timeout=10)
+                client = openai.OpenAI(base_url=base_url, api_key=key.text, max_retries=0, timeout=START_SECONDS)
                 self._clients[name] = stack.enter_context(client)
             return sum(not self._do(step) for step in self._steps())
 

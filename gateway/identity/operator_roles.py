@@ -30,6 +30,9 @@ NOUNS: Final = (
     "limits",
     "upstreams",
     "routes",
+    "issuers",
+    "webhooks",
+    "stops",
     "audit",
 )
 """What there is to read and to change. Audit entries, the last of them, are only read."""

@@ -6,10 +6,12 @@ those that standards publish as examples, and points of a small order, for which
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -20,6 +22,8 @@ from gateway.errors import GatewayError
 from gateway.identity.message_signatures import PrivateKey, PublicKey, thumbprint
 
 KeyType = Literal["ed25519", "p256"]
+
+_Refusal: TypeAlias = Callable[[str, str], GatewayError]
 
 _MAX_FILE = 64 * 1024
 _KINDS = "an Ed25519 or P-256 key"
@@ -57,15 +61,23 @@ def generate(kind: KeyType) -> PrivateKey:
 
 def read_public(path: Path) -> PublicKey:
     """The public key in a PEM file. Raises `GatewayError` if it holds none that an agent may have."""
-    text = _read(path)
+    return _public(_read(path), str(path), functools.partial(_unusable, path))
+
+
+def parse_public(pem: str) -> PublicKey:
+    """The public key that a PEM text is. Raises `GatewayError` if it is none that an agent may have."""
+    return _public(pem.encode(), "KEY.pem", _unacceptable)
+
+
+def _public(text: bytes, name: str, refusal: _Refusal) -> PublicKey:
     if b"PRIVATE KEY-----" in text:
-        hint = f"keep it where the agent runs, and give its public half: `openssl pkey -in {path} -pubout`"
-        raise _unusable(path, "holds a private key, which the gateway must not have", hint)
+        hint = f"keep it where the agent runs, and give its public half: `openssl pkey -in {name} -pubout`"
+        raise refusal("holds a private key, which the gateway must not have", hint)
     try:
         key = serialization.load_pem_public_key(text)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _unusable(path, "is not the PEM of a public key", _MAKE) from error
-    return _checked(path, key)
+        raise refusal("is not the PEM of a public key", _MAKE) from error
+    return _checked(key, refusal)
 
 
 def read_private(path: Path) -> PrivateKey:
@@ -80,7 +92,7 @@ def read_private(path: Path) -> PrivateKey:
         raise _unusable(path, "is not the PEM of a private key", _MAKE) from error
     if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
         raise _unusable(path, f"is not {_KINDS}", _MAKE)
-    _checked(path, key.public_key())
+    _checked(key.public_key(), functools.partial(_unusable, path))
     return key
 
 
@@ -115,18 +127,18 @@ def decode(stored: bytes) -> PublicKey:
     return key
 
 
-def _checked(path: Path, key: object) -> PublicKey:
+def _checked(key: object, refusal: _Refusal) -> PublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, ec.SECP256R1):
-            raise _unusable(path, f"is for the curve {key.curve.name}, and must be {_KINDS}", _MAKE)
+            raise refusal(f"is for the curve {key.curve.name}, and must be {_KINDS}", _MAKE)
     elif isinstance(key, Ed25519PublicKey):
         raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         if raw[:31] + bytes([raw[31] & 0x7F]) in _SMALL_ORDER:
-            raise _unusable(path, "holds a point of a small order: anybody could sign with it", _MAKE)
+            raise refusal("holds a point of a small order: anybody could sign with it", _MAKE)
     else:
-        raise _unusable(path, f"must be {_KINDS}", _MAKE)
+        raise refusal(f"must be {_KINDS}", _MAKE)
     if thumbprint(key) in PUBLISHED:
-        raise _unusable(path, "holds a key that a standard publishes as an example: everybody has it", _MAKE)
+        raise refusal("holds a key that a standard publishes as an example: everybody has it", _MAKE)
     return key
 
 
@@ -141,6 +153,10 @@ def _read(path: Path, *, private: bool = False) -> bytes:
         hint = f"type `chmod 600 {path}`, and replace the key if others read it"
         raise _unusable(path, "is open to other users", hint)
     return text
+
+
+def _unacceptable(why: str, hint: str = "") -> GatewayError:
+    return GatewayError("invalid_public_key", f"the public key {why}", hint=hint)
 
 
 def _unusable(path: Path, why: str, hint: str = "") -> GatewayError:

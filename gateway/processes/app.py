@@ -216,7 +216,8 @@ async def _control(
         limits = listener.Limits.of(settings)
         # Opened after the duties, which have migrated the registry.
         others = _not_here(url(settings.host, settings.port))
-        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), KeySource.of(settings))
+        source = KeySource.of(settings)
+        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), source, stop)
         stack.push_async_callback(asyncio.to_thread, api.close)
         pages = MetricsPage(api, duties.metrics.page)
         health = Health(pages, duties.checks())

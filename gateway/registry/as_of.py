@@ -79,7 +79,7 @@ def agent_at(registry: Registry, organization: str, reference: str, at_ns: int =
     with registry.read() as session:
         tenant = queries.find_organization(session, organization)
         found = _named(session, tenant, reference, at_ns)
-        return _at(session, tenant, [found], at_ns)
+        return _at(session, tenant, [found], at_ns, whole=False)
 
 
 def all_at(registry: Registry, organization: str, at_ns: int = NOW) -> RegistryAt:
@@ -87,7 +87,22 @@ def all_at(registry: Registry, organization: str, at_ns: int = NOW) -> RegistryA
     with registry.read() as session:
         tenant = queries.find_organization(session, organization)
         rows = _versions(session, tenant, at_ns)
-        return _at(session, tenant, sorted(rows, key=lambda row: (row.name, row.agent_id)), at_ns)
+        return _at(session, tenant, sorted(rows, key=lambda row: (row.name, row.agent_id)), at_ns, whole=True)
+
+
+def page_at(
+    registry: Registry, organization: str, at_ns: int, *, after: str | None, limit: int
+) -> tuple[RegistryAt, str | None]:
+    """The next agents in the order of their ids, and the id after which there are more; None if there are none."""
+    with registry.read() as session:
+        tenant = queries.find_organization(session, organization)
+        begun = select(Agent.id).where(Agent.organization_id == tenant.id, Agent.created_ns <= at_ns)
+        if after is not None:
+            begun = begun.where(col(Agent.id) > after)
+        ids = session.exec(begun.order_by(col(Agent.id)).limit(limit + 1)).all()
+        rows = _versions(session, tenant, at_ns, ids[:limit]) if ids else []
+        found = _at(session, tenant, sorted(rows, key=lambda row: row.agent_id), at_ns, whole=False)
+        return found, ids[limit - 1] if len(ids) > limit else None
 
 
 def bindings_at(registry: Registry, organization: str, at_ns: int, reference: str | None = None) -> list[BindingRecord]:
@@ -139,12 +154,12 @@ def _versions(
     return list(session.exec(select(AgentVersion).join(newest, joined)))
 
 
-def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at_ns: int) -> RegistryAt:
-    one = rows[0] if len(rows) == 1 else None
+def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at_ns: int, *, whole: bool) -> RegistryAt:
+    """`whole` says that the rows are all agents, so that what they have need not be looked for one by one."""
     activation = activation_at(session, at_ns)
     names = {row.agent_id: row.name for row in rows}
-    subjects = None if one is None else (one.agent_id, one.team, tenant.id)
-    keys = _keys(session, tenant, names, at_ns, None if one is None else one.agent_id)
+    subjects = None if whole else sorted({tenant.id, *names, *(row.team for row in rows)})
+    keys = _keys(session, tenant, names, at_ns, None if whole else list(names))
     bindings = _bindings(session, tenant, names, at_ns, activation, subjects)
     limits = _limits(session, tenant, names, at_ns, subjects)
     teams = _teams(session, tenant, at_ns)
@@ -182,15 +197,20 @@ def activation_at(session: Session, at_ns: int) -> ActivationRecord | None:
 
 
 def _keys(
-    session: Session, tenant: Organization, names: Mapping[str, str], at_ns: int, one: str | None
+    session: Session, tenant: Organization, names: Mapping[str, str], at_ns: int, agents: Sequence[str] | None
 ) -> dict[str, list[KeyRecord]]:
-    """The keys that had been created, by their agents. What was done to them later is told as if it were not."""
+    """The keys that had been created, of all agents or of these, by their agents.
+
+    What was done to them later is told as if it were not.
+    """
     mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == tenant.id, ApiKey.created_ns <= at_ns)
-    if one is not None:
-        mine = mine.where(ApiKey.agent_id == one)
+    if agents is not None:
+        mine = mine.where(col(ApiKey.agent_id).in_(agents))
     records = [queries.key_record(tenant, holder, row) for row, holder in session.exec(mine.order_by(col(ApiKey.id)))]
     adopted = adoptions.of(session, tenant)
-    records += [each.as_key() for each in adopted if each.created_ns <= at_ns and one in (None, each.agent_id)]
+    records += [
+        each.as_key() for each in adopted if each.created_ns <= at_ns and (agents is None or each.agent_id in agents)
+    ]
     known = {each.id for each in records}
     found: dict[str, list[KeyRecord]] = {}
     for each in records:

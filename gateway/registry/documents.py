@@ -27,6 +27,6 @@ def timestamp(time_ns: int) -> str:
 
 
 def _member(name: str, value: Any) -> tuple[str, Any]:
-    if name.endswith("_ns"):
+    if name.endswith("_ns") and not isinstance(value, str):  # a label or a claim may be called so
         return name.removesuffix("_ns"), None if value is None else timestamp(value)
     return name, plain(value)

@@ -76,6 +76,15 @@ def stops(registry: Registry) -> list[StopRecord]:
         return in_force(session)
 
 
+def find(registry: Registry, identifier: str) -> StopRecord | None:
+    """The stop with this id, also one that has ended; None if there is none."""
+    with registry.read() as session:
+        row = session.get(EmergencyStop, identifier)
+        if row is None:
+            return None
+        return _record(row, None if row.organization_id is None else session.get(Organization, row.organization_id))
+
+
 def _in_force(session: Session, tenant: Organization | None) -> EmergencyStop | None:
     mine = select(EmergencyStop).where(col(EmergencyStop.ended_ns).is_(None))
     column = col(EmergencyStop.organization_id)

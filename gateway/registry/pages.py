@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import or_
 from sqlmodel import col, select
 
+from gateway.identity.principals import Method
 from gateway.registry import queries
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
@@ -41,9 +42,17 @@ def agents(
 
 
 def keys(
-    registry: Registry, organization: str, *, after: str | None, limit: int, agent: str | None = None
+    registry: Registry,
+    organization: str,
+    *,
+    after: str | None,
+    limit: int,
+    agent: str | None = None,
+    method: Method | None = None,
 ) -> tuple[list[KeyRecord], bool]:
-    """The next keys of an organization or of one agent, the oldest first; and whether there are more."""
+    """The next keys of an organization or of one agent, of all kinds or one, the oldest first; and whether there are
+    more.
+    """
     with registry.read() as session:
         owner = queries.find_organization(session, organization)
         mine = select(ApiKey, Agent).join(Agent, col(Agent.id) == ApiKey.agent_id)
@@ -52,6 +61,9 @@ def keys(
             mine = mine.where(col(ApiKey.id) > after)
         if agent is not None:
             mine = mine.where(ApiKey.agent_id == queries.find_agent(session, owner, agent).id)
+        if method is not None:
+            public = col(ApiKey.public_key)
+            mine = mine.where(public.is_(None) if method == "api_key" else public.is_not(None))
         rows = session.exec(mine.order_by(col(ApiKey.id)).limit(limit + 1)).all()
         return [queries.key_record(owner, holder, key) for key, holder in rows[:limit]], len(rows) > limit
 

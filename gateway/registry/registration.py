@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
@@ -80,8 +81,7 @@ def register_agents(
         known = {each["name"] for each in found}
         rows = []
         for group in _parents_first(found, known):
-            added = [_row(session, tenant, each, now_ns) for each in group]
-            session.add_all(added)
+            added = _add(session, [_row(session, tenant, each, now_ns) for each in group])
             agent_versions.remember_all(session, tenant, added, actor, "agent.registered", reason)
             rows += added
         return [agent_record(tenant, row) for row in rows]
@@ -147,14 +147,21 @@ def _parents_first(agents: list[dict[str, Any]], new: set[str]) -> Iterator[list
         waiting = [each for each in waiting if each["name"] in new]
 
 
-def _row(session: Session, tenant: Organization, members: dict[str, Any], now_ns: int) -> Agent:
+def _row(session: Session, tenant: Organization, members: dict[str, Any], now_ns: int) -> dict[str, Any]:
     parent = members["parent"]
-    return Agent(
-        **{**members, "parent": parent and agent_versions.parent_of(session, tenant, parent)},
-        id=new_id("agt"),
-        organization_id=tenant.id,
-        version=1,
-        status="active",
-        created_ns=now_ns,
-        updated_ns=now_ns,
-    )
+    return {
+        **members,
+        "parent": parent and agent_versions.parent_of(session, tenant, parent),
+        "id": new_id("agt"),
+        "organization_id": tenant.id,
+        "version": 1,
+        "status": "active",
+        "created_ns": now_ns,
+        "updated_ns": now_ns,
+    }
+
+
+def _add(session: Session, rows: list[dict[str, Any]]) -> list[Agent]:
+    """Insert plain rows and load them: to construct an object for each first would take most of the time."""
+    added = {row.id: row for row in session.scalars(insert(Agent).returning(Agent), rows)}
+    return [added[row["id"]] for row in rows]

@@ -245,6 +245,9 @@ OPERATIONS = [
     ),
     _transition_operation("suspend", "Refuse the agent's requests until it is resumed", agent_updates.suspend_agent),
     _transition_operation("resume", "Let a suspended agent go on", agent_updates.resume_agent, restricts=False),
+    _transition_operation(
+        "review", "Confirm that an agent is still wanted as it is", agent_updates.review_agent, restricts=False
+    ),
     _transition_operation("revoke", "End an agent and its keys, for good", changes.revoke_agent),
     _transition_operation("retire", "End an agent whose work is done, for good", changes.retire_agent),
 ]

@@ -18,7 +18,7 @@ from gateway.registry.documents import timestamp
 _MOST = 50_000
 """Entries that one request looks at."""
 
-_ENTRY = {
+ENTRY = {
     "type": "object",
     "properties": {
         "seq": {"type": "integer", "description": "Its place in the log of the organization."},
@@ -73,16 +73,16 @@ def entries(ask: Ask) -> Answer:
                 position = found[-1].position
     cursor = ask.context.cursors.seal(position, *place)
     shown = None if stopped is None else timestamp(stopped)
-    return Answer(body={"items": [_shown(each) for each in found], "next": cursor, "stopped": shown})
+    return Answer(body={"items": [item(each) for each in found], "next": cursor, "stopped": shown})
 
 
-def _shown(found: Found) -> dict[str, Any]:
+def item(found: Found) -> dict[str, Any]:
     # The entry stays as the log has it: no member of it is renamed.
     entry = orjson.Fragment(orjson.dumps(found.entry))
     return {"seq": found.seq, "time": timestamp(found.time_ns), "kind": found.kind, "entry": entry}
 
 
-_PAGE = shapes.page(_ENTRY)
+_PAGE = shapes.page(ENTRY)
 
 OPERATIONS = [
     Operation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -11,8 +11,9 @@ from gateway.control import shapes
 from gateway.control.api.times import Seconds, lifetime
 from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
-from gateway.identity.key_scope import scope
+from gateway.identity import key_scope, public_keys
 from gateway.registry import changes, key_rotation, pages
+from gateway.registry import public_keys as registered
 from gateway.registry.documents import plain
 from gateway.registry.records import KeyRecord
 
@@ -38,6 +39,12 @@ class NewKey(Reasoned):
     scope: KeyScope | None = None
 
 
+class NewPublicKey(NewKey):
+    """A public key to add; the private half stays where the agent runs."""
+
+    public_key: str = Field(description="Ed25519 or P-256, as PEM.", max_length=16384)
+
+
 class Rotation(Body):
     """How a key is replaced."""
 
@@ -49,6 +56,7 @@ class KeyQuery(PageQuery):
     """Which keys are wanted."""
 
     agent: str | None = Field(None, description="Only those of this agent.")
+    method: Literal["api_key", "signature"] | None = Field(None, description="Only secrets, or only public keys.")
 
 
 def shown(record: KeyRecord) -> dict[str, Any]:
@@ -56,17 +64,18 @@ def shown(record: KeyRecord) -> dict[str, Any]:
 
 
 def listed(ask: Ask) -> Answer:
-    place = (ask.tenant, "keys", ask.query.agent or "")
-    after = None if ask.query.cursor is None else ask.context.cursors.open(ask.query.cursor, *place)
-    found, more = pages.keys(ask.registry, ask.tenant, after=after, limit=ask.query.limit, agent=ask.query.agent)
+    given: KeyQuery = ask.query
+    place = (ask.tenant, "keys", given.agent or "", given.method or "")
+    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    found, more = pages.keys(
+        ask.registry, ask.tenant, after=after, limit=given.limit, agent=given.agent, method=given.method
+    )
     cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
     return Answer(body={"items": [shown(each) for each in found], "next": cursor})
 
 
 def create(ask: Ask) -> Answer:
     given: NewKey = ask.body
-    scoped = None if given.scope is None else scope(given.scope.actions, given.scope.models, given.scope.networks)
-    check_actions(ask.registry, ask.tenant, scoped)
     made = changes.create_key(
         ask.change(),
         ask.context.peppers,
@@ -75,10 +84,33 @@ def create(ask: Ask) -> Answer:
         agent=given.agent,
         lifetime_ns=lifetime(given.expires_in),
         reason=given.reason,
-        scope=scoped,
+        scope=_scope(ask, given),
     )
     body = {**shown(made.record), "key": made.text}
     return Answer(body=body, status=201, location=f"/keys/{made.record.id}", once="key")
+
+
+def add_public(ask: Ask) -> Answer:
+    given: NewPublicKey = ask.body
+    made = registered.add_public_key(
+        ask.change(),
+        public_keys.parse_public(given.public_key),
+        actor=ask.actor,
+        organization=ask.tenant,
+        agent=given.agent,
+        lifetime_ns=lifetime(given.expires_in),
+        reason=given.reason,
+        scope=_scope(ask, given),
+    )
+    return Answer(body=shown(made), status=201, location=f"/keys/{made.id}")
+
+
+def _scope(ask: Ask, given: NewKey) -> key_scope.KeyScope | None:
+    if given.scope is None:
+        return None
+    found = key_scope.scope(given.scope.actions, given.scope.models, given.scope.networks)
+    check_actions(ask.registry, ask.tenant, found)
+    return found
 
 
 def show(ask: Ask) -> Answer:
@@ -126,6 +158,16 @@ OPERATIONS = [
         body=NewKey,
         status=201,
         answer=_NEW_KEY,
+    ),
+    Operation(
+        method="POST",
+        path="/keys/public",
+        noun="keys",
+        summary="Add the public key of an agent that signs its requests",
+        function=add_public,
+        body=NewPublicKey,
+        status=201,
+        answer=_KEY,
     ),
     Operation(
         method="GET",

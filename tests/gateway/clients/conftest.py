@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -109,7 +110,9 @@ def node(pytestconfig: pytest.Config) -> Path:
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
         for path in (HERE / "node").iterdir():
-            shutil.copyfile(path, place / path.name)
+            # At once: a program of another process may be reading it just now.
+            shutil.copyfile(path, place / f".{path.name}")
+            os.replace(place / f".{path.name}", place / path.name)
         if not (place / "installed").exists():
             quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--loglevel=error"]
             done = subprocess.run(["npm", "install", *quiet], cwd=place, capture_output=True, text=True, timeout=500)

@@ -61,6 +61,7 @@ class Client:
         method: str,
         path: str,
         body: Any = None,
+        /,
         *,
         raw: bytes | None = None,
         headers: dict[str, str] | None = None,

@@ -57,6 +57,6 @@ def test_no_answer_is_undocumented(control: Control) -> None:
         case.query = {name: value for name, value in (case.query or {}).items() if name != "organization"}
         case.call_and_validate(headers=headers, checks=checks)
 
-    for found in schema.get_all_operations():
+    for found in schema.exclude(path="/events").get_all_operations():  # which does not end
         settings(hypothesis.given(case=found.ok().as_strategy())(ask))()
     assert asked > 50 * min(examples, 5)

@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.identity import public_keys
 from gateway.registry import changes, publication
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control, Reply
 
-_ID = re.compile(r"\b(?:agt|key|bnd|lim|ups|rte|tem|opr|otk|org|chg)_[0-9a-f-]{36}\b")
+_ID = re.compile(r"\b(?:agt|key|bnd|lim|ups|rte|tem|opr|otk|org|chg|iss|rul|whk|stp)_[0-9a-f-]{36}\b")
 _TABLES = (
     "agent",
     "agent_version",
@@ -28,6 +29,10 @@ _TABLES = (
     "team",
     "operator",
     "operator_token",
+    "issuer",
+    "issuer_rule",
+    "webhook",
+    "emergency_stop",
 )
 _NAMES = ["bot", "crawler", "blue", "openai", "chat"]  # both have things of these names
 _UNKNOWN = "agt_01938c5e-0000-7000-8000-000000000000"
@@ -108,7 +113,25 @@ class Run:
                 {"subject_kind": "organization", "subject": chance.choice([me.name, other.name])},
             ]
         )
+        issuer = chance.choice(_NAMES)
         asked: list[tuple[str, str, Any]] = [
+            ("GET", f"/{chance.choice(['issuers', 'webhooks', 'stops', f'issuers/{issuer}/rules'])}", None),
+            (
+                "POST",
+                "/issuers",
+                {"name": issuer, "issuer": f"https://{me.mark}", "audience": issuer, "jwks_url": f"https://{me.mark}"},
+            ),
+            ("DELETE", f"/issuers/{issuer}", None),
+            ("POST", f"/issuers/{issuer}/rules", {"claims": {"of": f"{me.mark}{chance.random()}"}, "agent": agent}),
+            ("DELETE", f"/issuers/{issuer}/rules/{self.reference(me, other, 'rul_')}", None),
+            ("POST", "/webhooks", {"url": f"https://{me.mark}.example/{chance.randrange(9)}"}),
+            (chance.choice(["GET", "DELETE"]), f"/webhooks/{self.reference(me, other, 'whk_')}", None),
+            ("POST", "/stops", {"reason": me.mark, "everybody": chance.random() < 0.3}),
+            ("GET", f"/stops/{self.reference(me, other, 'stp_')}", None),
+            ("POST", f"/stops/{self.reference(me, other, 'stp_')}/resume", text),
+            ("POST", "/keys/public", {"agent": agent, "public_key": _public_key(), **text}),
+            ("GET", f"/agents/{agent}/permissions", None),
+            ("GET", "/permissions", None),
             (
                 "GET",
                 f"/{chance.choice(['agents', 'keys', 'teams', 'bindings', 'limits', 'upstreams', 'routes'])}",
@@ -122,7 +145,7 @@ class Run:
             ("POST", "/agents", {"name": chance.choice(_NAMES), "owner": me.mark, "team": chance.choice(_NAMES)}),
             ("POST", "/agents", {"name": f"{me.mark}-{chance.randrange(9)}", "parent": agent}),
             ("PATCH", f"/agents/{agent}", {"owner": me.mark, "labels": {"of": f"{me.mark}{chance.random()}"}}),
-            ("POST", f"/agents/{agent}/{chance.choice(['suspend', 'resume', 'revoke', 'retire'])}", text),
+            ("POST", f"/agents/{agent}/{chance.choice(['suspend', 'resume', 'review', 'revoke', 'retire'])}", text),
             ("POST", "/keys", {"agent": agent, **text}),
             ("POST", f"/keys/{self.reference(me, other, 'key_')}/revoke", text),
             ("POST", "/teams", {"name": chance.choice(_NAMES), "description": me.mark}),
@@ -148,9 +171,15 @@ class Run:
         method, path, body = chance.choice(asked)
         if method == "GET" and path.count("/") == 1 and path not in ("/me",):
             query["limit"] = str(chance.choice([1, 3, 100]))
+        if path.endswith("/permissions"):
+            query["model"] = "o3"
         if path == "/me" or path.startswith("/organizations"):
             query.pop("organization", None)
         return method, path, body, query, headers
+
+
+def _public_key() -> str:
+    return public_keys.public_pem(public_keys.generate("ed25519").public_key())
 
 
 @pytest.fixture

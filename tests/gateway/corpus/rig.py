@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import sqlite3
 from collections import deque
 from collections.abc import Iterable
@@ -96,17 +97,25 @@ _ANSWER = (
 
 
 class Provider:
-    """It takes what comes strictly by the book; `strange` is what it could not read as requests."""
+    """It takes what comes strictly by the book; `strange` is what it could not read as requests.
+
+    Its port is its own from the beginning to `close`, so that nobody else gets it while it is stopped.
+    """
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.strange: list[bytes] = []
-        self.port = 0
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the server binds the same address
+        self._holder.bind(("127.0.0.1", 0))
+        self.port = int(self._holder.getsockname()[1])
         self._server: asyncio.Server | None = None
+
+    def close(self) -> None:
+        self._holder.close()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**20, backlog=512)
-        self.port = int(self._server.sockets[0].getsockname()[1])
 
     def stop(self) -> None:
         assert self._server is not None
@@ -170,7 +179,7 @@ class Played:
 
 
 class Rig(Live):
-    """`Live` with a provider in this process. Its port is fixed before the provider's loop runs."""
+    """`Live` with a provider in this process, which runs while a corpus is played."""
 
     def __init__(self, directory: Path) -> None:  # deliberately not that of `Live`: another provider
         self.directory = directory
@@ -178,7 +187,6 @@ class Rig(Live):
         self.up: Background | None = None
         self.base_url = ""
         self.upstream = Provider()
-        asyncio.run(self._choose_port())
         self.key = create(self.data, "bot").key
         (self.data / "gateway.toml").write_text(SETTINGS)
         write_policy(self.data / "policies", POLICY, models=True)
@@ -204,13 +212,10 @@ class Rig(Live):
                 )
         self.start()
 
-    async def _choose_port(self) -> None:
-        await self.upstream.start()
-        self.upstream.stop()
-
     def close(self) -> None:
         if self.up is not None:
             self.up.stop()
+        self.upstream.close()
 
     def play(self, cases: Iterable[Case]) -> Played:
         """Send every case on a connection of its own, several at a time."""
@@ -258,7 +263,7 @@ class Rig(Live):
     def decided(self) -> dict[str, tuple[dict[str, Any], bytes, dict[str, Any]]]:
         """The decisions in the log by their ids: the entry, the salt of its commitments, and the judged input."""
         statement = "SELECT leaf, salt, input FROM entry JOIN private ON entry_id = id WHERE kind = 'decided'"
-        with closing(sqlite3.connect(f"file:{self.data / 'audit.db'}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"file:{self.data / 'audit.db'}?mode=ro", uri=True, timeout=60)) as db:
             rows = db.execute(statement).fetchall()
         entries = ((dict(decode(leaf)), salt, orjson.loads(judged)) for leaf, salt, judged in rows)
         return {entry["id"]: (entry, salt, judged) for entry, salt, judged in entries}

@@ -292,7 +292,7 @@ def chat(model: str = "gpt-4o", **members: Any) -> dict[str, Any]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what another task brings about."""
-    for _ in range(2500):
+    for _ in range(12_000):
         if condition():
             return
         await asyncio.sleep(0.02)
@@ -424,7 +424,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving, prices
         )
         try:
-            async with asyncio.timeout(240):
+            async with asyncio.timeout(600):
                 await test(gateway)
         finally:
             refusals.flush()

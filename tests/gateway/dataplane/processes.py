@@ -51,10 +51,13 @@ class Background:
     def line(self, pattern: str, seconds: float = 240) -> re.Match[str]:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
-            found = re.search(pattern, self.text)
+            ended = self.process.poll() is not None  # before its output is read, which is whole then
+            text = self.text
+            # A line may be written in pieces.
+            found = re.search(pattern, text if ended else text.rpartition("\n")[0])
             if found:
                 return found
-            if self.process.poll() is not None:
+            if ended:
                 break
             time.sleep(0.02)
         raise AssertionError(f"no line with {pattern!r} in:\n{self.text}")
@@ -145,7 +148,7 @@ class Live:
         return found
 
     def rows(self, statement: str, *parameters: Any) -> list[Any]:
-        db = sqlite3.connect(f"file:{self.data / 'audit.db'}?mode=ro", uri=True)
+        db = sqlite3.connect(f"file:{self.data / 'audit.db'}?mode=ro", uri=True, timeout=60)
         try:
             return db.execute(statement, parameters).fetchall()
         finally:
@@ -170,6 +173,14 @@ class Live:
         closings = [entry["decision"] for entry in self.entries() if entry["kind"] == "completed"]
         assert sorted(closings) == sorted(entry["id"] for entry in decided)
         assert self.rows("SELECT count(*) FROM open_decision") == [(0,)]
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process that somebody else may have to reap has ended: from then on it holds no lock and no port."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def write_policy(repository: Path, policy: str, **settings: object) -> None:

@@ -62,18 +62,18 @@ async def rotate_under_load(live: Live, keys: dict[str, str], before: int = 5, a
     stop = asyncio.Event()
     async with httpx.AsyncClient(base_url=live.base_url, timeout=300) as client:
         sending = [asyncio.create_task(_send(client, load, name, stop)) for name in keys]
-        await _every(load, keys, before)
+        await _every(load, sending, before)
         out = live.directory / f"rotated-{time.monotonic_ns()}.csv"
         await asyncio.to_thread(live.run, "keys", "rotate", "--team", "many", "--overlap", "10m", "--out", str(out))
-        await _every(load, keys, before + after)  # with the old keys, which are retiring
+        await _every(load, sending, before + after)  # with the old keys, which are retiring
         rows = list(csv.DictReader(out.read_text("utf-8").splitlines()))
         for row in rows:
             load.keys[row["agent"]] = row["key"]
         load.answered.clear()
-        await _every(load, keys, 2)  # the first may have been under way with the old key
+        await _every(load, sending, 2)  # the first may have been under way with the old key
         await asyncio.to_thread(_revoke, live, [row["replaces"] for row in rows])
         load.answered.clear()
-        await _every(load, keys, after)
+        await _every(load, sending, after)
         stop.set()
         await asyncio.gather(*sending)
         for name, old in keys.items():
@@ -99,9 +99,12 @@ async def _send(client: httpx.AsyncClient, load: Load, name: str, stop: asyncio.
         await asyncio.sleep(_PAUSE)
 
 
-async def _every(load: Load, names: dict[str, str], times: int) -> None:
-    """Wait until every agent was answered so often."""
-    while any(load.answered[name] < times for name in names):  # noqa: ASYNC110  # other tasks bring it about
+async def _every(load: Load, sending: list[asyncio.Task[None]], times: int) -> None:
+    """Wait until every agent was answered so often. Raises what an agent's task has ended with."""
+    while any(load.answered[name] < times for name in load.keys):
+        for task in sending:
+            if task.done():
+                task.result()
         await asyncio.sleep(0.01)
 
 

@@ -182,7 +182,8 @@ def settled(rig: Rig) -> None:
 def test_two_hundred_streams_never_exceed_a_cap_of_twenty(rig: Rig, provider: Provider, name: str) -> None:
     rig.run("limits", "set", "org:default", name, str(CAPS[name]))
     rig.start()
-    provider.pause, provider.cuts = 0.02, 0.3
+    # Slow enough that the calls which were let in are still under way when the second worker is killed.
+    provider.pause, provider.cuts = 0.05, 0.3
     chance = random.Random(2)
 
     async def storm() -> list[int]:
@@ -194,18 +195,24 @@ def test_two_hundred_streams_never_exceed_a_cap_of_twenty(rig: Rig, provider: Pr
             for _ in range(200)
         ]
         running = [asyncio.create_task(call) for call in calls]
-        for _ in range(2):
-            await asyncio.sleep(0.4)
-            for process in rig.children()[:1]:
-                os.kill(process, signal.SIGKILL)
+        # Until enough are let in, or every call has ended or streams.
+        while provider.requests < 10 and sum(not each.done() for each in running) > provider.running:  # noqa: ASYNC110  # threads
+            await asyncio.sleep(0.02)
+        for process in killed:
+            await asyncio.sleep(0.7)
+            os.kill(process, signal.SIGKILL)
         return await asyncio.gather(*running)
 
+    killed = rig.children()
+    assert len(killed) == 2
     asyncio.run(storm())
     assert 0 < provider.used(name) <= CAPS[name]
     rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
     # What is left after that can still be used, and no more.
     provider.cuts = provider.pause = 0
-    rig.wait(lambda: asyncio.run(rig.call()))  # the killed workers are back
+    # The killed workers are back, so that no connection is left with them.
+    rig.wait(lambda: len(rig.children()) == 2 and not set(killed) & set(rig.children()))
+    rig.wait(lambda: asyncio.run(rig.call()))
     rest = [asyncio.run(rig.call()) for _ in range(12)]
     assert {429} <= set(rest) <= {200, 429}
     assert provider.used(name) <= CAPS[name]

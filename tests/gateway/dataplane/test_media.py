@@ -196,10 +196,11 @@ def test_a_form_that_could_be_read_in_two_ways_is_refused(live: Live) -> None:
     head = {"authorization": f"Bearer {live.key}", "content-type": "multipart/form-data; boundary=x"}
     field = b'Content-Disposition: form-data; name="model"\r\n\r\n'
     body = b"--x\r\n" + field + b"whisper-1\r\n--x\r\n" + field + b"whisper-9\r\n--x--\r\n"
-    reply = httpx.post(f"{live.base_url}/audio/transcriptions", headers=head, content=body)
+    reply = httpx.post(f"{live.base_url}/audio/transcriptions", headers=head, content=body, timeout=300)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "bad_request")
     assert "the field `model` appears twice" in reply.json()["error"]["message"]
-    reply = httpx.post(f"{live.base_url}/audio/transcriptions", headers=head | {"content-type": "text/plain"})
+    head["content-type"] = "text/plain"
+    reply = httpx.post(f"{live.base_url}/audio/transcriptions", headers=head, timeout=300)
     assert reply.status_code == 415
     assert "multipart/form-data" in reply.json()["error"]["message"]
 

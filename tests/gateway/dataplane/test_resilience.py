@@ -33,6 +33,11 @@ async def hang(seen: Seen, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(3600)
 
 
+def first_byte(failing: Handler | None) -> float:
+    """The time limit for a test with this upstream: the other one must answer within it on a busy machine too."""
+    return 2.0 if failing is hang else 60.0
+
+
 def first(*handlers: Handler) -> Handler:
     """These one after the other, the last one for ever."""
     left = list(handlers)
@@ -130,7 +135,7 @@ def test_the_next_member_answers(
             assert (ended["outcome"], ended["status"]) == ("ok", 200)
             assert reply.headers["x-decision-id"] == two["id"]
 
-    run(test, upstream_first_byte_timeout=0.5)
+    run(test, upstream_first_byte_timeout=first_byte(failing))
 
 
 def test_an_answer_that_blames_the_request_is_the_answer(run: Run) -> None:
@@ -323,7 +328,7 @@ def test_only_what_may_be_sent_twice_is(
         if body is not None or failing is hang:  # otherwise the client library sends it again by itself
             assert len(await pairs(gateway)) == times
 
-    run(test, upstream_retries=1, upstream_first_byte_timeout=0.5)
+    run(test, upstream_retries=1, upstream_first_byte_timeout=first_byte(failing))
 
 
 @pytest.mark.slow
@@ -384,7 +389,7 @@ def test_an_open_breaker_sends_nothing_and_says_when_to_come_back(run: Run) -> N
             assert (await gateway.chat()).status == 500
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (502, "upstream_error")
-        assert int(reply.headers["retry-after"]) in (1, 2)
+        assert 1 <= int(reply.headers["retry-after"]) <= 4
         assert reply.headers["x-should-retry"] == "true"
         assert "in a row have failed" in reply.json["error"]["message"]
         assert len(gateway.upstream.seen) == 3
@@ -397,11 +402,11 @@ def test_an_open_breaker_sends_nothing_and_says_when_to_come_back(run: Run) -> N
         assert (upstream[:4], one.worker, one.failures) == ("ups_", "boot_test", 3)
 
         gateway.upstream.handler = answer(COMPLETION)
-        await asyncio.sleep(1.6)
+        await asyncio.sleep(4.1)
         assert (await gateway.chat()).status == 200
         await until(lambda: not contacts.open_breakers(gateway.data.runtime_db))
 
-    run(test, breaker_failures=3, breaker_pause=1.5)
+    run(test, breaker_failures=3, breaker_pause=4.0)
 
 
 @pytest.mark.slow

@@ -292,7 +292,8 @@ async def chunk_size_endless(reader: Reader, writer: Writer) -> bool:
 
 @act
 async def closed_when_idle(reader: Reader, writer: Writer) -> bool:
-    """Keeps the connection by its words, and closes it."""
+    """Keeps the connection by its words, and closes it: the end is sent together with the answer, never later."""
+    writer.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
     return await say(writer, document(ANSWER), go_on=False)
 
 

@@ -69,7 +69,8 @@ class Bystander:
         self._process.wait(60)
 
     def since(self, began: float) -> Waits:
-        rows = [tuple(map(float, line.split())) for line in self._file.read_text().splitlines() if line.count(" ") == 2]
+        whole = self._file.read_text().rpartition("\n")[0]  # the last line may not be written to its end yet
+        rows = [tuple(map(float, line.split())) for line in whole.splitlines()]
         found = [row for row in rows if row[0] + row[1] >= began]
         waits = [row[1] for row in found] or [0.0]
         statuses = frozenset(int(row[2]) for row in found)

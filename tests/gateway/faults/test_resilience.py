@@ -21,7 +21,7 @@ FALLBACK = "/chat/v1/chat/completions"
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    settings = SETTINGS.replace("breaker_failures = 0", "breaker_failures = 5\nbreaker_pause = 2")
+    settings = SETTINGS.replace("breaker_failures = 0", "breaker_failures = 5\nbreaker_pause = 10")
     made = Rig(tmp_path_factory.mktemp("resilience"), settings)
     try:
         made.run("routes", "set", "chat", "faulty", "calm")
@@ -116,5 +116,5 @@ def test_a_storm_of_errors_opens_the_breaker_which_closes_again(rig: Rig) -> Non
     assert outcomes == {"provider_error": statuses[500], "circuit_open": statuses[502]}
     # The other upstream answers at once.
     assert (through.status, pairs(rig, through.headers["x-decision-id"])) == (200, [("calm", "ok")])
-    rig.wait(lambda: time.sleep(0.3) or rig.call("").status == 200, 30)
+    rig.wait(lambda: time.sleep(0.3) or rig.call("").status == 200)
     assert rig.call("").status == 200

@@ -1,0 +1,189 @@
+"""Outside issuers and their rules: whose tokens are which agent (docs/tokens.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from pydantic import Field
+
+from gateway.control import shapes
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
+from gateway.control.problems import Problem
+from gateway.registry import issuers
+from gateway.registry.documents import plain
+from gateway.registry.issuers import IssuerRecord, RuleRecord
+
+_ISSUER = shapes.record(IssuerRecord, rules={"type": "integer", "description": "How many it has."})
+_RULE = shapes.record(RuleRecord)
+
+
+class NewIssuer(Body):
+    """An issuer to trust."""
+
+    name: str = Field(description="What it is called here.")
+    issuer: str = Field(description="The `iss` of its tokens, exactly.")
+    audience: str = Field(description="The `aud` that its tokens must have: a name for this gateway.")
+    jwks_url: str = Field("", description="Where its public keys are; by default it is asked for that.")
+    jwks: dict[str, Any] | None = Field(None, description="Its public keys, if it cannot be reached.")
+    insecure: bool = Field(False, description="Allow plain HTTP to the gateway's machine.")
+
+
+class NewRule(Body):
+    """Which tokens are which agent."""
+
+    claims: dict[str, str] = Field(description="What a token must have, exactly.")
+    agent: str = Field(description="The name or id of the agent that such a token is.")
+
+
+def _plain(record: IssuerRecord) -> dict[str, Any]:
+    return {**plain(record), "rules": len(record.rules)}
+
+
+def listed(ask: Ask) -> Answer:
+    found = issuers.issuers(ask.registry, ask.tenant)
+    return cut(ask, [_plain(each) for each in found], lambda each: each["name"], "issuers")
+
+
+def _one(ask: Ask) -> IssuerRecord:
+    return issuers.named(issuers.issuers(ask.registry, ask.tenant), ask.path["issuer"])
+
+
+def show(ask: Ask) -> Answer:
+    return Answer(body=_plain(_one(ask)))
+
+
+def add(ask: Ask) -> Answer:
+    given: NewIssuer = ask.body
+    if given.insecure and ask.caller.organization is not None:
+        detail = "an operator of one organization may not have the gateway ask its own machine"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+    if given.jwks is not None and given.jwks_url:
+        error = {"pointer": "/jwks", "message": "not beside jwks_url"}
+        raise Problem(422, "invalid_body", "/jwks: not beside jwks_url", hint="send one of them", errors=[error])
+    made = issuers.add_issuer(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        jwks="" if given.jwks is None else orjson.dumps(given.jwks).decode(),
+        **given.model_dump(include={"name", "issuer", "audience", "jwks_url", "insecure"}),
+    )
+    return Answer(body=_plain(made), status=201, location=f"/issuers/{made.name}")
+
+
+def remove(ask: Ask) -> Answer:
+    name = ask.path["issuer"]
+    removed = issuers.remove_issuer(ask.change(), actor=ask.actor, organization=ask.tenant, name=name)
+    return Answer(body=_plain(removed))
+
+
+def rules(ask: Ask) -> Answer:
+    issuer = _one(ask)
+    return cut(ask, issuer.rules, lambda each: each.id, "rules", issuer.id)
+
+
+def add_rule(ask: Ask) -> Answer:
+    given: NewRule = ask.body
+    made = issuers.add_rule(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        issuer=ask.path["issuer"],
+        claims=given.claims,
+        agent=given.agent,
+    )
+    return Answer(body=made, status=201, location=f"/issuers/{made.issuer}/rules/{made.id}")
+
+
+def show_rule(ask: Ask) -> Answer:
+    return Answer(body=_rule(ask))
+
+
+def _rule(ask: Ask) -> RuleRecord:
+    issuer, wanted = _one(ask), ask.path["rule"]
+    for each in issuer.rules:
+        if each.id == wanted:
+            return each
+    hint = f"GET /api/v1/issuers/{issuer.name}/rules lists them"
+    raise Problem(404, "unknown_rule", f"issuer `{issuer.name}` has no such rule", hint=hint)
+
+
+def remove_rule(ask: Ask) -> Answer:
+    rule = _rule(ask).id
+    return Answer(body=issuers.remove_rule(ask.change(), actor=ask.actor, organization=ask.tenant, rule=rule))
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/issuers",
+        noun="issuers",
+        summary="List the issuers whose tokens are trusted",
+        function=listed,
+        query=PageQuery,
+        answer=shapes.page(_ISSUER),
+    ),
+    Operation(
+        method="POST",
+        path="/issuers",
+        noun="issuers",
+        summary="Trust an issuer, whose tokens open nothing before there is a rule",
+        function=add,
+        body=NewIssuer,
+        status=201,
+        answer=_ISSUER,
+    ),
+    Operation(
+        method="GET",
+        path="/issuers/{issuer}",
+        noun="issuers",
+        summary="An issuer",
+        function=show,
+        answer=_ISSUER,
+    ),
+    Operation(
+        method="DELETE",
+        path="/issuers/{issuer}",
+        noun="issuers",
+        summary="Trust an issuer no longer; the tokens that came from its rules end at their next use",
+        function=remove,
+        answer=_ISSUER,
+        restricts=True,
+    ),
+    Operation(
+        method="GET",
+        path="/issuers/{issuer}/rules",
+        noun="issuers",
+        summary="List the rules of an issuer",
+        function=rules,
+        query=PageQuery,
+        answer=shapes.page(_RULE),
+    ),
+    Operation(
+        method="POST",
+        path="/issuers/{issuer}/rules",
+        noun="issuers",
+        summary="Let an issuer's tokens with these claims be an agent",
+        function=add_rule,
+        body=NewRule,
+        status=201,
+        answer=_RULE,
+    ),
+    Operation(
+        method="GET",
+        path="/issuers/{issuer}/rules/{rule}",
+        noun="issuers",
+        summary="A rule",
+        function=show_rule,
+        answer=_RULE,
+    ),
+    Operation(
+        method="DELETE",
+        path="/issuers/{issuer}/rules/{rule}",
+        noun="issuers",
+        summary="End a rule; the tokens that came from it end at their next use",
+        function=remove_rule,
+        answer=_RULE,
+        restricts=True,
+    ),
+]

@@ -1,0 +1,134 @@
+"""Which agents could make a call, now or at a time, by asking the policies that were in force (docs/agents.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any, Final
+
+from pydantic import AwareDatetime, Field
+
+from gateway.call import Call
+from gateway.control import permissions, shapes
+from gateway.control.api.times import nanoseconds
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
+from gateway.control.permission_calls import calls_of
+from gateway.control.permissions import Permission
+from gateway.registry import as_of
+from gateway.registry.as_of import RegistryAt
+from gateway.registry.documents import timestamp
+
+_MOST: Final = 100
+"""Agents whose policies one request asks."""
+
+_NOT_CONSIDERED: Final = ["limits", "usage", "networks", "tokens of issuers"]
+_TEXT = {"type": "string"}
+_PERMISSION = shapes.record(Permission, "call")
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+_ANSWER = _closed(
+    shapes.page(_PERMISSION)["properties"]
+    | {
+        "at": shapes.TIME,
+        "activation": {"anyOf": [_closed({"id": _TEXT, "commit": _TEXT}), {"type": "null"}]},
+        "call": _closed(
+            dict.fromkeys(("action", "upstream", "provider", "model"), _TEXT)
+            | {"tools": {"type": "array", "items": _closed({"type": _TEXT, "name": _TEXT})}}
+        ),
+        "not_considered": {"type": "array", "items": _TEXT, "description": "What the answer does not know."},
+    }
+)
+
+
+class CallQuery(Query):
+    """The call that is meant, and when."""
+
+    model: str = Field(description="As clients write it.", min_length=1, max_length=256)
+    action: str | None = Field(None, description="Such as embeddings; by default a chat.")
+    tool: str | None = Field(None, description="A call with this function, or `TYPE:NAME`.", min_length=1)
+    upstream: str | None = Field(None, description="Where it goes; by default the default upstream.")
+    at: AwareDatetime | None = Field(None, description="As of this time, such as 2026-11-25T14:00:00Z.")
+
+
+class CallPageQuery(CallQuery, PageQuery):
+    """The same, for many agents."""
+
+    limit: int = Field(_MOST, ge=1, le=_MOST, description="The most agents that are asked about at once.")
+    allowed: bool | None = Field(None, description="Only agents that could make it, or could not.")
+
+
+def listed(ask: Ask) -> Answer:
+    """A page may be empty and have a `next`: it is one of agents, of which ended and unwanted ones are left out."""
+    given: CallPageQuery = ask.query
+    call, when, time_ns = _asked(ask)
+    place = (ask.tenant, "permissions", str(given.at or ""))
+    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    then, last = as_of.page_at(ask.registry, ask.tenant, when, after=after, limit=given.limit)
+    following = None if last is None else ask.context.cursors.seal(last, *place)
+    return _answer(ask, call, then, time_ns, given.allowed, following)
+
+
+def of_agent(ask: Ask) -> Answer:
+    call, when, time_ns = _asked(ask)
+    then = as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], when)
+    return _answer(ask, call, then, time_ns, None, None)
+
+
+def _asked(ask: Ask) -> tuple[Call, int, int]:
+    """The call, the time as the registry takes it, and the time of the policies' clock."""
+    given: CallQuery = ask.query
+    actions, tools = (None if each is None else [each] for each in (given.action, given.tool))
+    (call,) = calls_of(ask.registry, ask.tenant, [given.model], actions, tools, given.upstream)
+    at_ns = nanoseconds(given.at)
+    return (call, as_of.NOW, time.time_ns()) if at_ns is None else (call, at_ns, at_ns)
+
+
+def _answer(
+    ask: Ask, call: Call, then: RegistryAt, time_ns: int, allowed: bool | None, following: str | None
+) -> Answer:
+    found = permissions.permissions(ask.context.data.bundles, then, [call], time_ns)
+    items = [dataclasses.asdict(each) for each in found if allowed in (None, each.allowed)]
+    for each in items:
+        del each["call"]
+    activation = then.activation
+    body = {
+        "items": items,
+        "next": following,
+        "at": timestamp(time_ns),
+        "activation": None if activation is None else {"id": activation.id, "commit": activation.commit},
+        "call": {
+            "action": call.action,
+            "upstream": call.upstream,
+            "provider": call.provider,
+            "model": call.model,
+            "tools": [{"type": each.type, "name": each.name} for each in call.tools],
+        },
+        "not_considered": _NOT_CONSIDERED,
+    }
+    return Answer(body=body)
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/permissions",
+        noun="agents",
+        summary="Which agents could make a call, and what makes it so, by asking the policies",
+        function=listed,
+        query=CallPageQuery,
+        answer=_ANSWER,
+    ),
+    Operation(
+        method="GET",
+        path="/agents/{agent}/permissions",
+        noun="agents",
+        summary="Whether an agent could make a call, and what makes it so, by asking the policies",
+        function=of_agent,
+        query=CallQuery,
+        answer=_ANSWER,
+    ),
+]

@@ -1,0 +1,137 @@
+"""Emergency stops: every agent of an organization, or of all, is refused at once (docs/revocation.md).
+
+An operator of one organization stops that one. It also sees a stop of all, because its agents are refused too, but not
+who said so and why: that may concern others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from pydantic import Field
+from sqlmodel import Session
+
+from gateway.control import shapes
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
+from gateway.control.problems import Problem
+from gateway.registry import emergency_stops
+from gateway.registry.records import StopRecord
+
+_STOP = shapes.record(StopRecord)
+
+
+class NewStop(Body):
+    """Whom to stop, and why."""
+
+    everybody: bool = Field(False, description="The agents of all organizations, and not those of one.")
+    reason: str = Field(description="Why, for whoever has to end it.")
+
+
+def _shown(ask: Ask, stop: StopRecord) -> StopRecord:
+    foreign = ask.caller.organization is not None and stop.organization is None
+    return dataclasses.replace(stop, actor="", reason="") if foreign else stop
+
+
+def _visible(ask: Ask, stop: StopRecord) -> bool:
+    return ask.organization is None or stop.organization in (None, ask.organization)
+
+
+def listed(ask: Ask) -> Answer:
+    found = [each for each in emergency_stops.stops(ask.registry) if _visible(ask, each)]
+    found.sort(key=lambda each: each.id)
+    return cut(ask, [_shown(ask, each) for each in found], lambda each: each.id, "stops")
+
+
+def show(ask: Ask) -> Answer:
+    return Answer(body=_shown(ask, _one(ask)))
+
+
+def _one(ask: Ask) -> StopRecord:
+    found = emergency_stops.find(ask.registry, ask.path["stop"])
+    if found is None or not _visible(ask, found):
+        hint = "GET /api/v1/stops lists those in force"
+        raise Problem(404, "unknown_stop", "there is no such stop", hint=hint)
+    return found
+
+
+def begin(ask: Ask) -> Answer:
+    if ask.body.everybody and ask.caller.organization is not None:
+        raise _not_yours("stop the agents of all")
+    if ask.body.everybody == (ask.organization is not None):
+        hint = 'send ?organization=NAME, or "everybody": true'
+        raise Problem(422, "invalid_body", "it must be said whose agents are meant, once", hint=hint)
+    whose = ask.organization
+    stop, _ = emergency_stops.stop(ask.change(), actor=ask.actor, organization=whose, reason=ask.body.reason)
+    return Answer(body=stop)
+
+
+def end(ask: Ask) -> Answer:
+    stop = _one(ask)
+    if stop.organization is None and ask.caller.organization is not None:
+        raise _not_yours("end a stop of all")
+    ended = emergency_stops.resume(
+        ask.change(_still(stop)), actor=ask.actor, organization=stop.organization, reason=ask.body.reason
+    )
+    return Answer(body=ended or stop)
+
+
+def _still(stop: StopRecord) -> Callable[[Session], None]:
+    """The condition that no other stop has taken its place: that one was not meant."""
+
+    def check(session: Session) -> None:
+        others = [each for each in emergency_stops.in_force(session) if each.organization == stop.organization]
+        if any(each.id != stop.id for each in others):
+            hint = f"end {others[0].id}, if that is meant"
+            raise Problem(409, "stop_ended", "it has ended, and another one is in force", hint=hint)
+
+    return check
+
+
+def _not_yours(what: str) -> Problem:
+    detail = f"an operator of one organization may not {what}"
+    return Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/stops",
+        noun="stops",
+        summary="List the emergency stops that are in force",
+        function=listed,
+        query=PageQuery,
+        about="home",
+        answer=shapes.page(_STOP),
+    ),
+    Operation(
+        method="POST",
+        path="/stops",
+        noun="stops",
+        summary="Refuse every agent of an organization, or of all, from the next request on",
+        function=begin,
+        body=NewStop,
+        about="home",
+        answer=_STOP,
+        restricts=True,
+    ),
+    Operation(
+        method="GET",
+        path="/stops/{stop}",
+        noun="stops",
+        summary="An emergency stop, also one that has ended",
+        function=show,
+        about="home",
+        answer=_STOP,
+    ),
+    Operation(
+        method="POST",
+        path="/stops/{stop}/resume",
+        noun="stops",
+        summary="End an emergency stop; agents that were suspended or revoked stay so",
+        function=end,
+        body=Reasoned,
+        about="home",
+        answer=_STOP,
+    ),
+]

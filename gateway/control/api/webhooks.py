@@ -1,0 +1,164 @@
+"""Webhooks: who is told of what happens (docs/webhooks.md). A secret that is made is shown once, a given one never."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+from pydantic import Field
+
+from gateway.audit import search, storage
+from gateway.control import shapes
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
+from gateway.control.problems import Problem
+from gateway.errors import GatewayError
+from gateway.registry import webhooks
+from gateway.registry.documents import plain
+from gateway.registry.records import WebhookRecord
+from gateway.webhooks import addresses, deliveries, events, signature
+
+_WHEN = {"anyOf": [shapes.TIME, {"type": "null"}]}
+_STATE = {
+    "type": "object",
+    "description": "How its deliveries go.",
+    "properties": {
+        "waiting": {"type": "integer", "description": "Events to deliver."},
+        "failures": {"type": "integer", "description": "In a row."},
+        "given_up": {"type": "integer", "description": "Events that were never accepted."},
+        "success": _WHEN,
+        "failure": _WHEN,
+        "error": {"type": "string", "description": "Why the last attempt failed that did."},
+    },
+    "required": ["waiting", "failures", "given_up", "success", "failure", "error"],
+    "additionalProperties": False,
+}
+_WEBHOOK = shapes.record(WebhookRecord, state=_STATE)
+_SECRET = {
+    "type": ["string", "null"],
+    "description": "The secret that was made, once; null if it was given, and in a repeated answer.",
+}
+_NEW = shapes.record(WebhookRecord, state=_STATE, secret=_SECRET)
+
+
+class NewWebhook(Body):
+    """Whom to tell of what."""
+
+    url: str = Field(description="Where to send events, over https.")
+    events: list[str] | None = Field(None, description="Only these; null for the usual ones.", min_length=1)
+    secret: str | None = Field(None, description="What signs deliveries, `whsec_…`; null to have one made.")
+    insecure: bool = Field(False, description="Allow a receiver on the gateway's machine, and plain HTTP to it.")
+    allow_private: bool = Field(False, description="Allow private addresses: a receiver in the gateway's network.")
+
+
+def listed(ask: Ask) -> Answer:
+    found = webhooks.webhooks(ask.registry, ask.tenant)
+    states = deliveries.states(ask.context.data.runtime_db)
+    return cut(ask, [_shown(each, states) for each in found], lambda each: each["id"], "webhooks")
+
+
+def show(ask: Ask) -> Answer:
+    return Answer(body=_shown(_one(ask), deliveries.states(ask.context.data.runtime_db)))
+
+
+def _one(ask: Ask) -> WebhookRecord:
+    for each in webhooks.webhooks(ask.registry, ask.tenant):
+        if each.id == ask.path["webhook"]:
+            return each
+    raise Problem(404, "unknown_webhook", "there is no such webhook", hint="GET /api/v1/webhooks lists them")
+
+
+def _shown(record: WebhookRecord, states: dict[str, deliveries.State]) -> dict[str, Any]:
+    state = states.get(record.id, deliveries.State())
+    told = {
+        "waiting": state.waiting,
+        "failures": state.failures,
+        "given_up": state.given_up,
+        "success_ns": state.success_ns or None,
+        "failure_ns": state.error_ns or None,
+        "error": state.error,
+    }
+    return {**plain(record), "state": plain(told)}
+
+
+def add(ask: Ask) -> Answer:
+    given: NewWebhook = ask.body
+    url, reach = _checked(ask, given)
+    webhooks.check_events(given.events or (), events.EVENTS)
+    secret = signature.new_secret() if given.secret is None else given.secret
+    signature.key_of(secret)
+    with closing(storage.connect_read_only(ask.context.data.audit_db)) as db:
+        since = search.last_position(db)
+    made = webhooks.add_webhook(
+        ask.change(),
+        ask.context.vault,
+        actor=ask.actor,
+        organization=ask.tenant,
+        url=url,
+        reach=reach,
+        events=sorted(set(given.events or events.USUAL)),
+        secret=secret,
+        since=since,
+    )
+    body = {**_shown(made, {}), "secret": secret if given.secret is None else None}
+    return Answer(body=body, status=201, location=f"/webhooks/{made.id}", once="secret")
+
+
+def _checked(ask: Ask, given: NewWebhook) -> tuple[str, str]:
+    """The URL, and which addresses its host may have."""
+    if (given.insecure or given.allow_private) and ask.caller.organization is not None:
+        detail = "an operator of one organization may not have the gateway send into its own network"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+    reach = addresses.PRIVATE if given.allow_private else addresses.LOOPBACK if given.insecure else addresses.PUBLIC
+    try:
+        url = addresses.check_url(given.url, insecure=given.insecure)
+        addresses.check_literal(url, reach)
+    except GatewayError as error:
+        message = error.message.partition(": add the webhook with --")[0]
+        hint = "use https and a public address; only operators of the whole gateway may send insecure or allow_private"
+        raise GatewayError(error.code, message, hint=hint) from error
+    return url, reach
+
+
+def remove(ask: Ask) -> Answer:
+    identifier = _one(ask).id
+    removed = webhooks.remove_webhook(ask.change(), actor=ask.actor, organization=ask.tenant, webhook=identifier)
+    return Answer(body=_shown(removed, {}))
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/webhooks",
+        noun="webhooks",
+        summary="List webhooks without their secrets, and how their deliveries go",
+        function=listed,
+        query=PageQuery,
+        answer=shapes.page(_WEBHOOK),
+    ),
+    Operation(
+        method="POST",
+        path="/webhooks",
+        noun="webhooks",
+        summary="Add a webhook, which is told of what happens from now on",
+        function=add,
+        body=NewWebhook,
+        status=201,
+        answer=_NEW,
+    ),
+    Operation(
+        method="GET",
+        path="/webhooks/{webhook}",
+        noun="webhooks",
+        summary="A webhook, and how its deliveries go",
+        function=show,
+        answer=_WEBHOOK,
+    ),
+    Operation(
+        method="DELETE",
+        path="/webhooks/{webhook}",
+        noun="webhooks",
+        summary="Remove a webhook; what it has not got yet is not delivered",
+        function=remove,
+        answer=_WEBHOOK,
+    ),
+]

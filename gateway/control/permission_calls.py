@@ -1,0 +1,66 @@
+"""The calls that `permissions.py` is asked about: the simplest of an action, an upstream, a model and maybe a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.call import Call, Tool
+from gateway.errors import GatewayError, did_you_mean
+from gateway.registry import queries
+from gateway.registry.database import Registry
+from gateway.upstream.providers.http import provider as http
+from gateway.upstream.providers.presets import PROVIDERS
+
+_CHATS: Final = ("chat.completions", "messages", "generate_content", "responses")
+
+
+def calls_of(
+    registry: Registry,
+    organization: str,
+    models: Sequence[str],
+    actions: Sequence[str] | None,
+    tools: Sequence[str] | None,
+    upstream: str | None,
+) -> list[Call]:
+    """The combinations, each as the simplest call of its kind."""
+    rows = queries.upstreams(registry, organization)
+    row = next((each for each in rows if (each.default if upstream is None else each.name == upstream)), None)
+    if upstream is not None and row is None:
+        hint = did_you_mean(
+            upstream, [each.name for each in rows], "type `gateway upstreams list` to see the upstreams"
+        )
+        raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
+    provider = PROVIDERS["openai"]
+    if row is not None and row.specification is not None:
+        provider = http.provider(row.name, row.specification)
+    elif row is not None:
+        provider = PROVIDERS[row.provider]
+    routes = {route.action: route for route in reversed(provider.routes)}
+    usual = next((each for each in _CHATS if each in routes), next(iter(routes)))
+    found = []
+    for action in actions or [usual]:
+        route = routes.get(action)
+        if route is None:
+            where = f"upstream `{row.name}`" if row else "the default upstream"
+            hint = did_you_mean(action, routes, "`gateway upstreams show NAME` lists the actions of an upstream")
+            raise GatewayError("unknown_action", f"{where} has no action `{action}`", subject=action, hint=hint)
+        for model in models:
+            for tool in tools or [""]:
+                kind, colon, name = tool.rpartition(":")
+                given = Tool(kind if colon else "function", name)
+                found.append(
+                    Call(
+                        action=action,
+                        upstream=row.name if row else "openai",
+                        provider=provider.name,
+                        method=route.method,
+                        path=provider.prefix + route.path,
+                        raw=b"",
+                        body=None,
+                        model=model,
+                        models=(model,),
+                        tools=(given,) if tool else (),
+                    )
+                )
+    return found

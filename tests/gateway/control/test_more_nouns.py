@@ -1,0 +1,272 @@
+"""What the API does with stops, public keys, issuers, webhooks and permissions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from gateway.identity import public_keys
+from gateway.identity.message_signatures import thumbprint
+from gateway.registry import changes, emergency_stops
+from tests.gateway.cli.test_permissions import activate
+from tests.gateway.conftest import ACTOR, ORG, Home
+from tests.gateway.control.conftest import Client, Control
+from tests.gateway.control.test_nouns import recorded
+
+_AUDIENCE = {"issuer": "https://token.actions.example.com", "audience": "https://gateway.example.com"}
+_JWK = {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+
+
+@pytest.fixture
+def acme(control: Control) -> Client:
+    """An operator of another organization."""
+    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    return control.operator("ann", organization="acme")
+
+
+def test_everybody_is_stopped_and_goes_on(control: Control, owner: Client, acme: Client) -> None:
+    assert owner("POST", "/stops", {"reason": "drill"}).problem(422) == "invalid_body"
+    both = owner("POST", "/stops", {"reason": "drill", "everybody": True}, organization="acme")
+    assert both.problem(422) == "invalid_body"
+    everybody = owner("POST", "/stops", {"reason": "a key of acme leaked", "everybody": True}).ok()
+    assert everybody["organization"] is None
+    again = owner("POST", "/stops", {"reason": "drill", "everybody": True}).ok()
+    assert again == everybody, "the first one is in force"
+    mine = acme("POST", "/stops", {"reason": "fire"}).ok()
+    assert (mine["organization"], mine["reason"]) == ("acme", "fire")
+    assert [each["id"] for each in owner("GET", "/stops").ok()["items"]] == [everybody["id"], mine["id"]]
+    assert [each["id"] for each in owner("GET", "/stops", organization=ORG).ok()["items"]] == [everybody["id"]]
+    ended = owner("POST", f"/stops/{mine['id']}/resume", {"reason": "put out"}).ok()
+    assert ended["ended"] is not None
+    assert owner("POST", f"/stops/{mine['id']}/resume").ok() == ended, "it has ended, which was wanted"
+    later = acme("POST", "/stops", {"reason": "again"}).ok()
+    assert acme("POST", f"/stops/{mine['id']}/resume").problem(409) == "stop_ended"
+    assert acme("GET", f"/stops/{later['id']}").ok()["ended"] is None
+    assert owner("GET", "/stops/stp_nothing").problem(404) == "unknown_stop"
+    found = [each for each in recorded(control.home, "acme") if each["what"].startswith("agents.")]
+    assert [(each["what"], each["reason"]) for each in found] == [
+        ("agents.stopped", "fire"),
+        ("agents.resumed", "put out"),
+        ("agents.stopped", "again"),
+    ]
+
+
+@pytest.mark.slow
+def test_stops_of_others(control: Control, owner: Client, acme: Client) -> None:
+    theirs = owner("POST", "/stops", {"reason": "secret reason"}, organization=ORG).ok()
+    everybody = owner("POST", "/stops", {"reason": "secret reason", "everybody": True}).ok()
+    (seen,) = acme("GET", "/stops").ok()["items"]
+    assert (seen["id"], seen["reason"], seen["actor"]) == (everybody["id"], "", "")
+    assert b"secret" not in acme("GET", f"/stops/{everybody['id']}").raw
+    assert acme("GET", f"/stops/{theirs['id']}").problem(404) == "unknown_stop"
+    assert acme("POST", f"/stops/{theirs['id']}/resume").problem(404) == "unknown_stop"
+    assert acme("POST", f"/stops/{everybody['id']}/resume").problem(403) == "forbidden"
+    assert acme("POST", "/stops", {"reason": "x", "everybody": True}).problem(403) == "forbidden"
+    assert acme("POST", "/stops", {"reason": "x"}, organization=ORG).problem(404) == "unknown_organization"
+    assert len(emergency_stops.stops(control.home.registry)) == 2
+    viewer = control.operator("vera", "viewer", "acme")
+    assert viewer("GET", "/stops").ok()["items"] == [seen]
+    assert viewer("POST", "/stops", {"reason": "x"}).problem(403) == "forbidden"
+    scoped = control.operator("sam", "admin", "acme", scopes=["agents:write"])
+    assert scoped("POST", "/stops", {"reason": "x"}).problem(403) == "token_scope"
+
+
+@pytest.mark.slow
+def test_public_keys(control: Control, owner: Client) -> None:
+    control.home.agent("bot")
+    key = public_keys.generate("ed25519").public_key()
+    asked = {"agent": "bot", "public_key": public_keys.public_pem(key), "expires_in": 60, "scope": {"models": ["o3"]}}
+    made = owner("POST", "/keys/public", asked).ok(201)
+    assert (made["key_id"], made["method"], made["scope"]) == (thumbprint(key), "signature", {"models": ["o3"]})
+    assert owner("POST", "/keys/public", asked).problem(409) == "key_exists"
+    secret = owner("POST", "/keys", {"agent": "bot"}).ok(201)
+    listed = {
+        method: [each["id"] for each in owner("GET", "/keys", method=method).ok()["items"]]
+        for method in ("api_key", "signature")
+    }
+    assert listed == {"api_key": [secret["id"]], "signature": [made["id"]]}
+    assert owner("GET", "/keys", method="secret").problem(400) == "invalid_parameter"
+    assert owner("GET", f"/keys/{made['key_id']}").ok()["id"] == made["id"]
+    assert owner("POST", f"/keys/{made['key_id']}/revoke", {"reason": "lost"}).ok()["status"] == "revoked"
+    assert owner("POST", "/keys/public", asked).problem(409) == "key_exists", "it does not come back"
+    assert owner("GET", "/keys/public").problem(404) == "unknown_key"
+
+
+@pytest.mark.slow
+def test_public_keys_that_nobody_may_have(control: Control, owner: Client) -> None:
+    control.home.agent("bot")
+    private = public_keys.generate("p256").private_bytes(
+        public_keys.serialization.Encoding.PEM,
+        public_keys.serialization.PrivateFormat.PKCS8,
+        public_keys.serialization.NoEncryption(),
+    )
+    curve = public_keys.ec.generate_private_key(public_keys.ec.SECP384R1()).public_key()
+    for text, why in (
+        (private.decode(), "holds a private key"),
+        (public_keys.public_pem(curve), "is for the curve secp384r1"),
+        ("nonsense", "is not the PEM of a public key"),
+        ("", "is not the PEM of a public key"),
+        ("\u2603", "is not the PEM of a public key"),
+    ):
+        refused = owner("POST", "/keys/public", {"agent": "bot", "public_key": text})
+        assert refused.problem(422) == "invalid_public_key"
+        assert refused.json["detail"].startswith(f"the public key {why}")
+        assert len(text) < 9 or text.splitlines()[1].encode() not in refused.raw
+    assert owner("GET", "/keys").ok()["items"] == []
+
+
+@pytest.mark.slow
+def test_issuers_and_rules(control: Control, owner: Client) -> None:
+    control.home.agent("bot")
+    made = owner("POST", "/issuers", {"name": "github", **_AUDIENCE})
+    assert (made.ok(201)["keys"], made.json["rules"]) == ("discovery", 0)
+    assert made.headers["location"] == "/api/v1/issuers/github"
+    assert owner("POST", "/issuers", {"name": "github", **_AUDIENCE}).problem(409) == "issuer_exists"
+    away = {"name": "away", "issuer": "away", "audience": "gateway", "jwks": {"keys": [_JWK]}}
+    assert owner("POST", "/issuers", away).ok(201)["keys"] == "file"
+    assert owner("POST", "/issuers", {**away, "name": "x", "jwks_url": "https://a.example"}).problem(422)
+    assert owner("POST", "/issuers", {**away, "name": "x", "jwks": {"keys": []}}).problem(422) == "invalid_jwks"
+    assert owner("POST", "/issuers", {"name": "x", **_AUDIENCE, "jwks_url": "http://a.example"}).problem(422)
+    claims = {"repository": "acme/app", "sub_ns": "1"}
+    rule = owner("POST", "/issuers/github/rules", {"claims": claims, "agent": "bot"})
+    assert (rule.ok(201)["claims"], rule.json["agent"]) == (claims, "bot")
+    path = rule.headers["location"].removeprefix("/api/v1")
+    assert owner("GET", path).ok() == rule.json
+    same = owner("POST", "/issuers/github/rules", {"claims": claims, "agent": "bot"})
+    assert same.problem(409) == "rule_exists"
+    assert owner("POST", "/issuers/github/rules", {"claims": {"aud": "x"}, "agent": "bot"}).problem(422)
+    assert owner("POST", "/issuers/github/rules", {"claims": claims, "agent": "bat"}).problem(422) == "unknown_agent"
+    assert owner("POST", "/issuers/gitlab/rules", {"claims": claims, "agent": "bot"}).problem(404) == "unknown_issuer"
+    assert owner("GET", path.replace("github", "away")).problem(404) == "unknown_rule"
+    assert owner("DELETE", path.replace("github", "away")).problem(404) == "unknown_rule"
+    assert owner("GET", "/issuers/github/rules").ok()["items"] == [rule.json]
+    assert [each["rules"] for each in owner("GET", "/issuers").ok()["items"]] == [0, 1]
+    assert owner("DELETE", path).ok()["id"] == rule.json["id"]
+    assert owner("DELETE", path).problem(404) == "unknown_rule"
+    assert owner("DELETE", "/issuers/github").ok()["name"] == "github"
+    assert owner("GET", "/issuers/github").problem(404) == "unknown_issuer"
+    found = [each["what"] for each in recorded(control.home) if each["what"].startswith("issuer")]
+    assert found == ["issuer.added", "issuer.added", "issuer_rule.added", "issuer_rule.removed", "issuer.removed"]
+
+
+@pytest.mark.slow
+def test_webhooks(control: Control, owner: Client) -> None:
+    url = "https://alerts.example.com/gateway?to=a"
+    asked = {"url": url, "events": ["agent.revoked"]}
+    made = owner("POST", "/webhooks", asked, headers={"idempotency-key": "one"}).ok(201)
+    assert made["secret"].startswith("whsec_")
+    repeated = owner("POST", "/webhooks", asked, headers={"idempotency-key": "one"})
+    assert repeated.ok(201) == made | {"secret": None}
+    shown = owner("GET", f"/webhooks/{made['id']}").ok()
+    assert shown == {name: value for name, value in made.items() if name != "secret"}
+    assert (shown["events"], shown["state"]["success"]) == (["agent.revoked"], None)
+    assert owner("GET", "/webhooks").ok()["items"] == [shown]
+    assert owner("POST", "/webhooks", asked).problem(409) == "webhook_exists"
+    own = "whsec_" + "QUFB" * 10
+    given = owner("POST", "/webhooks", {"url": "https://b.example.com/", "secret": own}).ok(201)
+    assert (given["secret"], len(given["events"]) > 5) == (None, True)
+    bad = owner("POST", "/webhooks", {"url": "https://c.example.com/", "secret": "hunter2"})
+    assert (bad.problem(422), b"hunter2" in bad.raw) == ("invalid_secret", False)
+    assert owner("POST", "/webhooks", {"url": "https://c.example.com/", "events": []}).problem(422) == "invalid_body"
+    unknown = owner("POST", "/webhooks", {"url": "https://c.example.com/", "events": ["agent.revokd"]})
+    assert (unknown.problem(422), unknown.json["hint"]) == ("unknown_event", "did you mean `agent.revoked`?")
+    assert owner("DELETE", f"/webhooks/{made['id']}").ok() == shown
+    assert owner("DELETE", f"/webhooks/{made['id']}").problem(404) == "unknown_webhook"
+    for secret in (made["secret"], own):
+        assert secret.removeprefix("whsec_") not in repr(recorded(control.home))
+
+
+@pytest.mark.slow
+def test_webhooks_into_the_gateways_network(owner: Client, acme: Client) -> None:
+    """An operator of one organization must not have the gateway knock on doors around it."""
+    for url, more in (
+        ("http://127.0.0.1:9000/", {"insecure": True}),
+        ("https://10.0.0.1/", {"allow_private": True}),
+    ):
+        refused = owner("POST", "/webhooks", {"url": url})
+        assert refused.problem(422) == "invalid_url"
+        assert "--" not in refused.raw.decode()
+        assert acme("POST", "/webhooks", {"url": url, **more}).problem(403) == "forbidden"
+        assert owner("POST", "/webhooks", {"url": url, **more}).ok(201)["url"] == url
+    issuer = {"name": "x", **_AUDIENCE, "jwks_url": "http://127.0.0.1:9000/jwks"}
+    assert owner("POST", "/issuers", issuer).problem(422) == "insecure_url"
+    assert acme("POST", "/issuers", {**issuer, "insecure": True}).problem(403) == "forbidden"
+    assert owner("POST", "/issuers", {**issuer, "insecure": True}).ok(201)["keys"] == issuer["jwks_url"]
+
+
+def _now() -> str:
+    now = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9 // 1000:06d}Z"
+
+
+@pytest.fixture
+def fleet(control: Control, owner: Client) -> Home:
+    """Five agents: two that may, one without a key, one that is suspended, one that has ended."""
+    home = control.home
+    activate(home, "a" * 40, '"gpt-4o", "o3"')
+    for name in ("one", "two", "keyless", "asleep", "gone"):
+        home.agent(name, team="red", environment="prod")
+        if name != "keyless":
+            home.key(name)
+    bound = {"subject_kind": "team", "subject": "red", "bundle": "models"}
+    owner("POST", "/bindings", bound).ok(201)
+    owner("POST", "/agents/asleep/suspend").ok()
+    owner("POST", "/agents/gone/retire").ok()
+    return home
+
+
+@pytest.mark.slow
+def test_who_could_make_a_call(fleet: Home, owner: Client) -> None:
+    found = owner("GET", "/permissions", model="o3").ok()
+    assert {each["agent"]: each["code"] for each in found["items"]} == {
+        "one": "allowed",
+        "two": "allowed",
+        "keyless": "no_key",
+        "asleep": "agent_suspended",
+    }
+    assert (found["call"]["action"], found["next"]) == ("chat.completions", None)
+    assert [each["agent"] for each in owner("GET", "/permissions", model="o3", allowed="true").ok()["items"]] == [
+        "one",
+        "two",
+    ]
+    seen: list[Any] = []
+    cursor: dict[str, str] = {}
+    for _ in range(3):
+        page = owner("GET", "/permissions", model="o3", limit="2", **cursor).ok()
+        seen += page["items"]
+        cursor = {"cursor": page["next"]}
+    assert (seen, page["next"]) == (found["items"], None)
+    then = _now()
+    activate(fleet, "b" * 40, '"gpt-4o"')
+    assert owner("GET", "/agents/one/permissions", model="o3").ok()["items"][0]["code"] == "policy_denied"
+    before = owner("GET", "/agents/one/permissions", model="o3", at=then).ok()
+    assert (before["items"][0]["allowed"], before["activation"]["commit"]) == (True, "a" * 40)
+    (judged,) = before["items"][0]["bindings"]
+    assert (judged["bundle"], judged["commit"], judged["code"]) == ("models", "a" * 40, "allowed")
+    denied = owner("GET", "/agents/one/permissions", model="gpt-4o", tool="shell").ok()["items"][0]
+    assert denied["reasons"] == ["no shell"]
+    assert owner("GET", "/agents/gone/permissions", model="o3").ok()["items"] == []
+
+
+@pytest.mark.slow
+def test_calls_that_nobody_could_make(fleet: Home, owner: Client, acme: Client) -> None:
+    assert owner("GET", "/permissions").problem(400) == "invalid_parameter"
+    wrong = owner("GET", "/permissions", model="o3", action="chat.completion")
+    assert (wrong.problem(422), wrong.json["hint"]) == ("unknown_action", "did you mean `chat.completions`?")
+    assert owner("GET", "/permissions", model="o3", upstream="x").problem(422) == "unknown_upstream"
+    assert owner("GET", "/agents/nobody/permissions", model="o3").problem(404) == "unknown_agent"
+    assert acme("GET", "/permissions", model="o3").ok()["items"] == []
+    assert acme("GET", "/agents/one/permissions", model="o3").problem(404) == "unknown_agent"
+    page = owner("GET", "/permissions", model="o3", limit="1").ok()["next"]
+    assert acme("GET", "/permissions", model="o3", cursor=page).problem(400) == "invalid_cursor"
+
+
+@pytest.mark.slow
+def test_an_agent_is_reviewed(owner: Client) -> None:
+    owner("POST", "/agents", {"name": "bot", "labels": {"built_ns": "7"}}).ok(201)
+    assert owner("POST", "/agents/bot/review", {}, headers={"if-match": '"2"'}).problem(412) == "changed_meanwhile"
+    reviewed = owner("POST", "/agents/bot/review", {"reason": "still needed"}, headers={"if-match": '"1"'})
+    assert (reviewed.ok()["version"], reviewed.json["reviewed"] is None) == (2, False)
+    assert reviewed.json["labels"] == {"built_ns": "7"}, "a label may be called like a time"
