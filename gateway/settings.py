@@ -184,6 +184,14 @@ class Settings:
     control_host: str = _setting("127.0.0.1", "address of the control plane")
     control_port: int = _setting(8081, "port of the control plane", 0, 65535)
     insecure: bool = _setting(False, "allow plain HTTP on an address that is not loopback")
+    tls_cert: Path | None = field(
+        default=None,
+        metadata={"help": "certificate chain of the data plane as PEM; it then speaks TLS and no plain HTTP"},
+    )
+    tls_key: Path | None = field(default=None, metadata={"help": "private key of that certificate as PEM"})
+    client_ca: Path | None = field(
+        default=None, metadata={"help": "authorities as PEM whose certificates agents may use instead of a key"}
+    )
     workers: int = _setting(1, "number of data workers", 1, 256)
 
     policies_repository: Path | str | None = field(
@@ -271,6 +279,11 @@ class Settings:
     )
 
     @property
+    def data_plane(self) -> str:
+        """The URL of the data plane's listener."""
+        return url(self.host, self.port, "http" if self.tls_cert is None else "https")
+
+    @property
     def own_prices(self) -> Path:
         """The file with the operator's own prices, which need not exist if it is not named."""
         return self.prices_file or self.data.prices
@@ -302,6 +315,7 @@ def load_settings(
     directory is read if there is one. The data directory itself is not checked: `gateway init` needs it missing.
     """
     settings = _unchecked(flags, env, file)
+    _check_tls(settings)
     _check_bind(settings)
     _check_remote(settings)
     _check_kek(settings)
@@ -453,7 +467,10 @@ def _invalid(source: str, value: object, wanted: str) -> GatewayError:
 
 def _check_bind(settings: Settings) -> None:
     """Refuse to serve plain HTTP on anything but loopback without `insecure`: credentials would cross a network."""
-    for name, host in (("host", settings.host), ("control_host", settings.control_host)):
+    plain = [("control_host", settings.control_host)]
+    if settings.tls_cert is None:
+        plain.insert(0, ("host", settings.host))
+    for name, host in plain:
         if not settings.insecure and not is_loopback(host):
             raise GatewayError(
                 "insecure_bind",
@@ -461,6 +478,20 @@ def _check_bind(settings: Settings) -> None:
                 subject=name,
                 hint="put a TLS proxy in front and bind to 127.0.0.1, or add --insecure",
             )
+
+
+def _check_tls(settings: Settings) -> None:
+    """Refuse settings of TLS that do not belong together. What the files hold is checked when they are read."""
+    names = ("tls_cert", "tls_key", "client_ca")
+    given = [name for name in names if getattr(settings, name) is not None]
+    missing = [name for name in names[:2] if name not in given]
+    if given and missing:
+        raise GatewayError(
+            "invalid_setting",
+            f"{given[0]} is set without {missing[0]}",
+            subject=missing[0],
+            hint="tls_cert and tls_key belong together, and client_ca needs both",
+        )
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -503,10 +534,10 @@ def _check_remote(settings: Settings) -> None:
         raise GatewayError("invalid_setting", f"policies_credential_env {why}", subject="policies_credential_env")
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, scheme: str = "http") -> str:
     """The URL of a listener. An IPv6 address stands in brackets there."""
     bare = host.strip("[]")
-    return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"
+    return f"{scheme}://[{bare}]:{port}" if ":" in bare else f"{scheme}://{bare}:{port}"
 
 
 def is_loopback(host: str) -> bool:

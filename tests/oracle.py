@@ -36,7 +36,7 @@ from policy_engine.values import UNDEFINED, Set, Value, dumps, sorted_items
 _GO_SETTINGS: Final = {"GOMAXPROCS": "1", "GOGC": "400"}
 """There is one query at a time: threads and thrift only cost time."""
 
-_SECONDS: Final = 20.0
+_SECONDS: Final = 60.0
 """How long OPA may think about one query."""
 
 

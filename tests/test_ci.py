@@ -56,7 +56,7 @@ def shell(line: str, directory: Path, **environment: str) -> subprocess.Complete
         env={**kept, "PATH": f"{PROGRAMS}:{os.environ['PATH']}", **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 

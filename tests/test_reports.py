@@ -35,7 +35,7 @@ def test_skipped_tests_are_one_line_for_each_reason(tmp_path: Path, processes: i
     command = [sys.executable, "-m", "pytest", "-q", "-rP", "-n", str(processes), "-p", "no:cacheprovider"]
     clean = {name: value for name, value in os.environ.items() if name not in ("VECTORS_DIR", "PYTEST_ADDOPTS")}
     done = subprocess.run(
-        command, cwd=tmp_path, env=clean, capture_output=True, text=True, errors="replace", timeout=120
+        command, cwd=tmp_path, env=clean, capture_output=True, text=True, errors="replace", timeout=300
     )
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout + done.stderr

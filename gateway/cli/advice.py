@@ -121,6 +121,17 @@ _KEYS: Final = {
     "replayed": Advice(
         "the signature was used before", "sign each request anew, also a repeated one; if you did: someone replays it"
     ),
+    "certificate_malformed": Advice(
+        "the client's certificate does not name a workload as SPIFFE does", "see docs/mtls.md for what it must have"
+    ),
+    "certificate_expired": Advice(
+        "the client's certificate had expired", "renew it before it expires, and let the client load the new one"
+    ),
+    "certificate_early": Advice("the client's certificate is not valid yet", "set the clock of its authority"),
+    "unknown_workload": Advice(
+        "no agent has the SPIFFE ID in the client's certificate",
+        "type `gateway keys add-spiffe --agent AGENT SPIFFE-ID`",
+    ),
     "revoked": Advice("the key is revoked", "type `gateway keys create AGENT`"),
     "expired": Advice("the key has expired", "type `gateway keys create AGENT`"),
     "agent_revoked": Advice("the agent of the key is revoked", "register it anew: `gateway agents register NAME`"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import options, output
 from gateway.cli.agent_show import Agent
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.processes import local
@@ -51,7 +51,8 @@ def suspend(
             typer.echo(f"agent {agent} is suspended already")
         else:
             typer.echo(f"suspended agent {suspended.name} ({suspended.id})")
-            output.note(f"next: `gateway agents resume {suspended.name}` lets it go on with the same keys")
+            org = options.of(organization)
+            output.note(f"next: `gateway agents resume {suspended.name}{org}` lets it go on with the same keys")
 
 
 def resume(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import agent_show, agent_states, output, permissions, teams
+from gateway.cli import agent_show, agent_states, options, output, permissions, teams
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
@@ -81,7 +81,8 @@ def register(
             typer.echo(f"registered agent {agent.name} ({agent.id})")
             if new_team:
                 output.note(new_team)
-            output.note(f"next: `gateway keys create {agent.name}` and `gateway bind {agent.name} BUNDLE`")
+            org = options.of(organization)
+            output.note(f"next: `gateway keys create {agent.name}{org}` and `gateway bind {agent.name} BUNDLE{org}`")
 
 
 @app.command("list")

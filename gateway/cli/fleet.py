@@ -62,20 +62,21 @@ def apply(
 
     with _uncollected():
         try:
-            read = document.read(_text(file), str(file))
+            named = "standard input" if str(file) == "-" else str(file)
+            read = document.read(_text(file), named)
             tenant = organization or read.value.get("organization", "default")
             if organization and read.value.get("organization", organization) != organization:
                 said = read.value["organization"]
-                raise GatewayError("invalid_organization", f"{file} is for organization `{said}`, not `{organization}`")
+                raise GatewayError(
+                    "invalid_organization", f"{named} is for organization `{said}`, not `{organization}`"
+                )
             directory = DataDirectory(data)
             vault = Vault.load(directory.keys)
             with local.changing(data) as registry:
                 planner = Planner(
                     registry, read, tenant, vault, _Sources(file.parent), prune=prune, keys=keys is not None
                 )
-                applier = Applier(
-                    registry, vault, Peppers.load(directory.keys), local.actor(), tenant, str(file), reason
-                )
+                applier = Applier(registry, vault, Peppers.load(directory.keys), local.actor(), tenant, named, reason)
                 steps = planner.steps()
                 if dry_run:
                     applier.rehearse(steps)

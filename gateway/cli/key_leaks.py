@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import options, output
 from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -65,7 +65,8 @@ def leaked(
     )
     for each in fates:
         if each.fate == "revoked" and each.key_id.startswith(credentials.PREFIXES["agent"]):
-            output.note(f"next: `gateway keys create {each.holder}` if the agent needs another key")
+            org = options.of(each.organization)
+            output.note(f"next: `gateway keys create {each.holder}{org}` if the agent needs another key")
 
 
 _RESULTS = {"revoked": "revoked", "was revoked": "revoked before", "unknown": "not a key of this gateway"}

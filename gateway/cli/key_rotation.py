@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
 from gateway.processes import local
 from gateway.settings import DataDirectory
@@ -39,6 +39,7 @@ def rotate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write keys to this new file instead of printing them.")
     ] = None,
+    reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
@@ -56,7 +57,8 @@ def rotate(
     many = team is not None or everybody
     if many and out is None:
         raise GatewayError("no_file", "many keys are not printed", hint="add --out FILE")
-    terms = Terms(output.parse_duration(overlap), None if expires is None else output.parse_duration(expires))
+    lifetime_ns = None if expires is None else output.parse_duration(expires)
+    terms = Terms(output.parse_duration(overlap), lifetime_ns, reason)
     peppers = Peppers.load(DataDirectory(data).keys)
     with local.changing(data) as registry:
         whose: dict[str, Any] = {"actor": local.actor(), "organization": organization, "terms": terms}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import key_texts, output, signing_keys
+from gateway.cli import key_texts, output, signing_keys, workload_names
 from gateway.cli.key_leaks import leaked, pattern
 from gateway.cli.key_rotation import rotate
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
@@ -72,6 +72,7 @@ def create(
 
 app.command("add-public")(signing_keys.add_public)
 app.command("generate")(signing_keys.generate)
+app.command("add-spiffe")(workload_names.add_spiffe)
 
 
 @app.command("list")
@@ -113,7 +114,7 @@ def list_keys(
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(help="A key's id (key_…), its beginning, or a public key's name.")],
+    key: Annotated[str, typer.Argument(help="A key's id (key_…), its beginning, a public key's name, or a SPIFFE ID.")],
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,

@@ -18,6 +18,13 @@ Data = Annotated[
 Organization = Annotated[
     str, typer.Option("--organization", "--org", metavar="NAME", help="The organization concerned.")
 ]
+
+
+def of(organization: str) -> str:
+    """The option for this organization as a command of a remark needs it; nothing for the one that is meant anyway."""
+    return "" if organization == "default" else f" --org {organization}"
+
+
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Expires = Annotated[

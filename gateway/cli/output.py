@@ -55,7 +55,13 @@ def complain_usage(error: typer.TyperException) -> None:
         return
     context = getattr(error, "ctx", None)
     message = (message[:1].lower() + message[1:].rstrip(".")).replace(". Did you mean", ": did you mean")
-    complain(message, f"see `{context.command_path} --help`" if context and not message.endswith("?") else "")
+    hint = f"see `{context.command_path} --help`" if context and not message.endswith("?") else ""
+    kind = str(getattr(error, "option_name", "")).removeprefix("--")
+    if context and kind in ("agent", "team") and any(each.name == "subject" for each in context.command.params):
+        name = "NAME" if kind == "agent" else "team:NAME"
+        message = f"no such option: --{kind}"
+        hint = f"the {kind} comes first: `{context.command_path} {name} …`"
+    complain(message, hint)
 
 
 @contextmanager

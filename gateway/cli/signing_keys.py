@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from gateway.registry.records import KeyRecord
 
 
+_MOST_PEM = 64 * 1024  # bytes
+
+
 class KeyType(Enum):
     """The types of keys that agents sign with."""
 
@@ -27,7 +31,9 @@ class KeyType(Enum):
 
 
 def add_public(
-    file: Annotated[Path, typer.Argument(metavar="KEY.pem", help="A public key, Ed25519 or P-256, as PEM.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="KEY.pem", help="A public key, Ed25519 or P-256, as PEM; -: standard input.")
+    ],
     agent: Annotated[str, typer.Option("--agent", metavar="AGENT", help="An agent's name or id.")],
     expires: Expires = None,
     action: OnlyActions = None,
@@ -45,7 +51,10 @@ def add_public(
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
 
-    key = public_keys.read_public(file)
+    if str(file) == "-":
+        key = public_keys.parse_public(sys.stdin.buffer.read(_MOST_PEM).decode("ascii", "replace"))
+    else:
+        key = public_keys.read_public(file)
     scoped = scope(action or (), model or (), network or ())
     with local.changing(data) as registry:
         record = _add(registry, key, organization, agent, expires, scoped, reason)

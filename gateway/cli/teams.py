@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import output, tenant_states
+from gateway.cli import options, output, tenant_states
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError, did_you_mean
@@ -46,7 +46,10 @@ def create(
             output.print_json(made)
         else:
             typer.echo(f"created team {made.name} ({made.id})")
-            output.note(f"next: `gateway agents update AGENT --team {name}` and `gateway bind team:{name} BUNDLE`")
+            org = options.of(organization)
+            output.note(
+                f"next: `gateway agents update AGENT --team {name}{org}` and `gateway bind team:{name} BUNDLE{org}`"
+            )
 
 
 @app.command()
@@ -221,4 +224,5 @@ def unknown_before(data: Path, organization: str, team: str | None) -> str:
         with registry.read() as session:
             known = queries.team_names(session, queries.find_organization(session, organization))
     meant = did_you_mean(team, known)
-    return f"team {team} is new{f' ({meant})' if meant else ''}: say whose it is: `gateway teams update {team} --owner`"
+    command = f"gateway teams update {team} --owner WHO{options.of(organization)}"
+    return f"team {team} is new{f' ({meant})' if meant else ''}: say whose it is: `{command}`"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import options, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -79,7 +79,7 @@ def add(
     typer.echo(f"webhook {made.id} is told of {', '.join(made.events)}")
     if secret_file is None:
         typer.echo(f"its secret, shown this once: {secret}")
-    output.note(f"next: `gateway webhooks test {made.id}`")
+    output.note(f"next: `gateway webhooks test {made.id}{options.of(organization)}`")
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""`AgentAuth`: how an agent in Python signs its requests.
+"""`AgentAuth` and `CertificateAuth`: how an agent in Python signs its requests, or uses a certificate.
 
     from gateway.client import AgentAuth
 
@@ -8,8 +8,8 @@
         http_client=openai.DefaultHttpxClient(auth=AgentAuth("agent.pem")),
     )
 
-It is an authentication class of httpx and of httpx2, whichever is installed. So it works in every client of either, and
-in SDKs that are given one.
+They are authentication classes of httpx and of httpx2, whichever is installed. So they work in every client of either,
+and in SDKs that are given one.
 """
 
 from __future__ import annotations
@@ -62,10 +62,25 @@ class AgentAuth(_Auth):
 
     def auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Called for every request, also for one that is repeated: a signature opens the gateway once."""
-        for name in REPLACED:
-            if name in request.headers:
-                del request.headers[name]
+        _without_key(request)
         target = request.url.raw_path.decode("ascii")
         digest = content_digest(request.content)
         request.headers.update(self._signer.headers(request.method, request.headers["host"], target, digest))
         yield request
+
+
+class CertificateAuth(_Auth):
+    """Takes away the key that an SDK has put into each request: the client's certificate says who it is.
+
+    The certificate itself is in the client's `verify`, an `ssl.SSLContext`. See docs/mtls.md.
+    """
+
+    def auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        _without_key(request)
+        yield request
+
+
+def _without_key(request: Any) -> None:
+    for name in REPLACED:
+        if name in request.headers:
+            del request.headers[name]

@@ -58,6 +58,7 @@ from gateway.http import refusal
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication
+from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
 from gateway.policy import authorization, shadow
@@ -205,7 +206,12 @@ class DataPlane:
         exchange.speaker = target.provider
         # 3 authenticate; upstreams belong to organizations, so the upstream is known only now
         credential = authentication.presented(
-            scope["headers"], scope["query_string"], scope["method"], scope["raw_path"], legacy=True
+            scope["headers"],
+            scope["query_string"],
+            scope["method"],
+            scope["raw_path"],
+            scope.get(Certificate.KEY),
+            legacy=True,
         )
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)

@@ -22,6 +22,7 @@ from gateway.dataplane.token_form import Refusal, TokenRequest
 from gateway.dataplane.token_grants import Grants
 from gateway.errors import Denied
 from gateway.identity import authentication, signatures
+from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Presented
 from gateway.identity.token_keys import TokenKeys
 
@@ -89,10 +90,13 @@ def _credential(scope: Scope, headers: Mapping[bytes, bytes], request: TokenRequ
     client, secret = request.get("client_id"), request.get("client_secret")
     headers_of_one = authentication.CREDENTIAL_HEADERS | signatures.HEADERS
     given = [name for name, _ in scope["headers"] if name in headers_of_one]
-    if given and secret:
+    certificate: Certificate | None = scope.get(Certificate.KEY)
+    if bool(given) + bool(secret) + (certificate is not None) > 1:
         raise Refusal("invalid_request", "the request has several credentials")
     if secret:
         return authentication.of_text(secret), client
+    if certificate is not None:
+        return certificate.presented(), client
     if not given:
         return None, client
     basic = headers.get(b"authorization", b"")

@@ -91,10 +91,12 @@ class Watch:
             self._failures = 0
 
     async def _look_since(self, epoch: int) -> None:
-        calls: dict[tuple[str, Hashable], list[Watched]] = {}
+        calls: dict[tuple[str, Hashable, str], list[Watched]] = {}
         for watched in self._running.values():
             if watched.epoch != epoch and watched.denied is None:
-                calls.setdefault((watched.principal.method, watched.principal.lookup), []).append(watched)
+                whose = watched.principal
+                # A name may have been given to another agent while calls of the one before go on.
+                calls.setdefault((whose.method, whose.lookup, whose.key_id), []).append(watched)
         for number, mine in enumerate(calls.values(), 1):
             denied = await self._principals.withdrawn(mine[0].principal, epoch)
             for watched in mine:

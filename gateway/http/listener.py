@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import math
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.errors import Denied
 from gateway.http import refusal
 from gateway.http.departure import Departure
+from gateway.identity.certificates import Certificate
 from gateway.settings import Settings
 
 MAX_HEADERS = 100
@@ -39,6 +41,12 @@ CLOSING_SECONDS = 8.0
 
 LINGER_SECONDS = 2.0
 """How long a worker that is being replaced keeps idle connections, on which a request may be on its way already."""
+
+HANDSHAKE_SECONDS = 1.0
+"""How long it waits for TLS handshakes that have begun: those connections are not known to it yet."""
+
+# How long a stopping server waits for a client's farewell in TLS, which many clients never send.
+_FAREWELL_SECONDS = 2.0
 
 # How much larger than the body chunked framing may be: one-byte chunks pass, endless chunk extensions do not.
 _FRAMING_BYTES = 64 * 1024
@@ -104,11 +112,15 @@ class GuardedProtocol(HttpToolsProtocol):
         self._departure: Departure | None = None
         # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
         self._untaken: tuple[int, float] | None = None
+        # Of the client, if it has presented one, which the handshake has verified then.
+        self._certificate: Certificate | None = None
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        self._certificate = _client_certificate(transport)
+        self._leaving = bool(self.linger)  # the handshake ended while the server stops
         if len(self.connections) > self.limits.connections:
             self._refuse(Denied("overloaded"))
         else:
@@ -168,6 +180,11 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False  # the answer's head says so, if it was not sent yet
 
+    @property
+    def closed_and_flushed(self) -> bool:
+        """Whether only the end of the connection is still to come."""
+        return self.transport.is_closing() and not self.transport.get_write_buffer_size()
+
     def abort_if_stuck(self, now: float) -> None:
         """End the connection if its peer has stopped reading. The server calls this every second.
 
@@ -217,6 +234,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._raw_bytes = self._body_bytes = 0
         self._disarm()
         self._departure = cast("dict[str, Any]", self.scope)[Departure.KEY] = Departure()
+        if self._certificate is not None:
+            cast("dict[str, Any]", self.scope)[Certificate.KEY] = self._certificate
         super().on_headers_complete()
         if self._leaving:
             self.cycle.keep_alive = False
@@ -301,6 +320,12 @@ def _response(denied: Denied) -> bytes:
     )
 
 
+def _client_certificate(transport: asyncio.Transport) -> Certificate | None:
+    found: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    der = None if found is None else found.getpeercert(binary_form=True)
+    return None if der is None else Certificate(der)
+
+
 def protocol_class(limits: Limits) -> type[GuardedProtocol]:
     """A class of its own for each listener: uvicorn makes the instances, and passes no arguments of ours."""
     return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
@@ -311,6 +336,60 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # The process itself decides what a signal means: it has records to close before it ends.
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """With TLS uvicorn's own would leave clients a minute for the handshake."""
+        if self.config.ssl is None:
+            await super().startup(sockets)
+            return
+        limits = cast("type[GuardedProtocol]", self.config.http_protocol_class).limits
+
+        def connection() -> asyncio.Protocol:
+            made: asyncio.Protocol = cast(Any, self.config.http_protocol_class)(
+                config=self.config, server_state=self.server_state, app_state={}
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=each,
+                ssl=self.config.ssl,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=limits.header_seconds,
+                ssl_shutdown_timeout=limits.write_seconds,
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.ssl is None:
+            await super().shutdown(sockets)
+            return
+        if cast("type[GuardedProtocol]", self.config.http_protocol_class).linger:
+            for each in (*self.servers, *(sockets or ())):
+                each.close()
+            await asyncio.sleep(HANDSHAKE_SECONDS)
+        parting = asyncio.create_task(self._part())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            parting.cancel()
+
+    async def _part(self) -> None:
+        """Wait no longer for the farewell of clients that have taken all of their answers."""
+        since: dict[GuardedProtocol, float] = {}
+        while True:
+            now = time.monotonic()
+            for each in tuple(self.server_state.connections):
+                connection = cast(GuardedProtocol, each)
+                if not connection.closed_and_flushed:
+                    since.pop(connection, None)
+                elif now - since.setdefault(connection, now) >= _FAREWELL_SECONDS:
+                    connection.transport.abort()
+            await asyncio.sleep(0.1)
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
@@ -328,6 +407,7 @@ async def serve(
     limits: Limits,
     stop: asyncio.Event,
     replaced: asyncio.Event | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve until `stop` is set, then let running requests end within the drain time and cancel the rest.
 
@@ -349,6 +429,7 @@ async def serve(
         backlog=BACKLOG,
         timeout_keep_alive=math.ceil(settings.keep_alive),
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
+        ssl_context_factory=None if tls is None else lambda config, default: tls,
     )
     server = _Server(config)
 

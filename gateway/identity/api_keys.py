@@ -43,8 +43,8 @@ class ApiKeys:
 
     async def find(self, lookup: str) -> Found | None:
         row = await self._source.credential(lookup)
-        if row is None or row.public_key is not None:
-            return None
+        if row is None or not row.digest:
+            return None  # of another kind: it has no secret
         return Found(row, _Hash(row.digest, self._peppers.get(row.pepper), row.pepper))
 
     def check(self, presented: Credential, proof: _Hash | None) -> None:

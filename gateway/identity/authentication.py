@@ -1,7 +1,8 @@
 """From a request's head to the credential in it (docs/architecture.md, section 7, step 3).
 
 A request has exactly one credential, of whatever kind. A key may stand in any of the four headers that provider SDKs
-use, but only in one of them and only once. Otherwise two parties could read two identities from one request.
+use, but only in one of them and only once. Otherwise two parties could read two identities from one request. So a
+client that has presented a certificate has no other credential.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 
 from gateway.errors import Denied
 from gateway.identity import credentials, legacy_keys, signatures, token_credentials, tokens
+from gateway.identity.certificates import Certificate
 from gateway.identity.credentials import Credential
 from gateway.identity.principals import Presented
 
@@ -27,20 +29,25 @@ def presented(
     query: bytes = b"",
     method: str = "",
     path: bytes = b"",
+    certificate: Certificate | None = None,
     *,
     legacy: bool = False,
 ) -> Presented:
     """The credential that a head carries, well-formed but neither looked up nor checked yet; raises `Denied`.
 
-    Header names are in lower case, as in ASGI. A key in the `query` is none, and the refusal says so. With `legacy`, a
-    text in no form of the gateway's own may be a provider's key (`legacy_keys.py`).
+    Header names are in lower case, as in ASGI. A key in the `query` is none, and the refusal says so. The client's
+    `certificate`, if its connection has one, is a credential of each of its requests, whoever it names. With `legacy`,
+    a text in no form of the gateway's own may be a provider's key (`legacy_keys.py`).
     """
     headers = list(headers)
     found = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
     signed = any(name in signatures.HEADERS for name, _ in headers)
-    if len(found) + signed > 1:
+    if len(found) + signed + (certificate is not None) > 1:
         names = sorted(name.decode() for name, _ in found) + ["signature"] * signed
+        names += ["client certificate"] * (certificate is not None)
         raise Denied("bad_request", f"several credentials: {', '.join(names)}")
+    if certificate is not None:
+        return certificate.presented()
     if signed:
         return signatures.parse(headers, method, path, query)
     if not found:

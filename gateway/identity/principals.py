@@ -246,6 +246,8 @@ class Principals:
         found = await self._kinds[principal.method].find(principal.lookup)
         if found is None:
             raise Denied("bad_credentials", "unknown")
+        if found.row.key_id != principal.key_id:
+            raise _another(principal)
         return self._keep(found, principal.method, principal.lookup, epoch)
 
     async def withdrawn(self, principal: Principal, epoch: int) -> Denied | None:
@@ -255,14 +257,16 @@ class Principals:
         """
         entry = self._entries.get((principal.method, principal.lookup))
         if entry is not None and entry.principal.authority_epoch == epoch:
-            return None
+            return None if entry.principal.key_id == principal.key_id else _another(principal)
         try:
             found = await self._kinds[principal.method].find(principal.lookup)
         except Denied as denied:
             if denied.code != "bad_credentials":
                 raise
             return denied  # a token whose key was taken away
-        return Denied("bad_credentials", "unknown") if found is None else refusal_of(found, expiry=False)
+        if found is None:
+            return Denied("bad_credentials", "unknown")
+        return refusal_of(found, expiry=False) if found.row.key_id == principal.key_id else _another(principal)
 
     def _keep(self, found: Found, method: Method, lookup: Hashable, epoch: int) -> Principal:
         """Cache the principal of a row whose credential is known to match, unless it or its agent is dead."""
@@ -276,6 +280,12 @@ class Principals:
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
         return principal
+
+
+def _another(principal: Principal) -> Denied:
+    """A name that was taken from this principal's agent and given to another one in the meantime."""
+    hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+    return Denied("bad_credentials", "revoked", principal_hint=hint)
 
 
 def refusal_of(found: Found, *, expiry: bool = True) -> Denied | None:

@@ -30,9 +30,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import logs
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
-from gateway.http import listener, refusal
+from gateway.http import listener, refusal, tls
 from gateway.processes.background import Background
-from gateway.settings import Settings, load_settings, url
+from gateway.settings import Settings, load_settings
 
 logger = logging.getLogger("gateway.processes.app")
 
@@ -69,6 +69,7 @@ async def _data(
     from gateway.http.health import Health
     from gateway.http.last_resort import LastResort
     from gateway.identity.api_keys import ApiKeys
+    from gateway.identity.certificates import Certificates
     from gateway.identity.credentials import Peppers
     from gateway.identity.legacy_keys import LegacyKeys
     from gateway.identity.nonces import Nonces
@@ -138,7 +139,13 @@ async def _data(
         token_keys = TokenKeys(data.keys)
         tokens = Tokens(reader, token_keys, deployment)
         principals = Principals(
-            [ApiKeys(reader, peppers, uses), Signatures(reader, nonces, uses), LegacyKeys(reader, peppers), tokens]
+            [
+                ApiKeys(reader, peppers, uses),
+                Signatures(reader, nonces, uses),
+                Certificates(reader, uses),
+                LegacyKeys(reader, peppers),
+                tokens,
+            ]
         )
         issuers = IssuerKeys()
         stack.push_async_callback(issuers.close)
@@ -187,7 +194,10 @@ async def _data(
         reports = LeakReports(LastResort(behind), reader, peppers, data.runtime_db)
         stack.callback(background.start("looking at reported keys", reports.run()).cancel)
         app = Health(reports, checks)
-        serving = background.start("serving agents", listener.serve(app, opened, settings, limits, stop, replaced))
+        secured = tls.context(settings)
+        serving = background.start(
+            "serving agents", listener.serve(app, opened, settings, limits, stop, replaced, secured)
+        )
         # What exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()
         gc.freeze()
@@ -215,7 +225,7 @@ async def _control(
         await asyncio.to_thread(duties.begin)
         limits = listener.Limits.of(settings)
         # Opened after the duties, which have migrated the registry.
-        others = _not_here(url(settings.host, settings.port))
+        others = _not_here(settings.data_plane)
         source = KeySource.of(settings)
         api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), source, stop)
         stack.push_async_callback(asyncio.to_thread, api.close)

@@ -30,7 +30,7 @@ from gateway.processes import local
 from gateway.registry import changes, names
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
-from gateway.settings import PREFIX, SCHEMA, DataDirectory, load_settings, url
+from gateway.settings import PREFIX, SCHEMA, DataDirectory, load_settings
 
 ORGANIZATION = "default"
 STARTER_BUNDLE = "starter"
@@ -210,7 +210,7 @@ def _login() -> str:
 def _base_url(data: Path) -> str:
     """Where `gateway up` will serve agents, according to the environment and the defaults."""
     settings = load_settings({"data": data})
-    return f"{url(settings.host, settings.port)}/v1"
+    return f"{settings.data_plane}/v1"
 
 
 def settings_template() -> str:

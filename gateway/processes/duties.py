@@ -46,8 +46,11 @@ RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
 TIDY_SECONDS = 600.0
 EXPIRY_SECONDS = 60.0
-LOOK_SECONDS = 10.0
-"""How long a start waits for the first look at the policies, so that a new commit is in force for the first request."""
+LOOK_SECONDS = 30.0
+"""How long a start waits for the first look at the policies, so that a new commit is in force for the first request.
+
+A look tests the commit in a process of its own, which takes its time on a busy machine.
+"""
 
 
 class Duties:

@@ -8,11 +8,18 @@ import socket
 from typing import Any
 
 from gateway.errors import GatewayError
+from gateway.http import tls
 from gateway.processes import reload
 from gateway.processes.children import Child
 from gateway.settings import Settings
 
 logger = logging.getLogger("gateway.processes.supervisor")
+
+
+def _certificates(settings: Settings) -> bytes:
+    """One value for the files that TLS needs. Raises `GatewayError` if they cannot be used."""
+    tls.context(settings)
+    return tls.digest(settings)
 
 
 class Family:
@@ -28,6 +35,7 @@ class Family:
         # A worker that is not in its place yet, and those that have left it.
         self._starting: Child | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._certificates = _certificates(settings)
 
     async def start(self) -> dict[str, Any]:
         """Start all; returns the control process's report."""
@@ -43,13 +51,16 @@ class Family:
 
         Raises `GatewayError` if the first new worker cannot start; then nothing has changed.
         """
+        certificates = _certificates(settings)
         names = reload.differences(self.settings, settings)
+        if certificates != self._certificates:
+            names.append(reload.CERTIFICATES)
         if not names:
             logger.info("the settings have not changed")
             return
         for at in range(min(len(self._workers), settings.workers)):
             await self._replace(at, settings)
-            self.settings = settings
+            self.settings, self._certificates = settings, certificates
         for number in range(len(self._workers) + 1, settings.workers + 1):
             await self._start(Child("data", number, settings))
         while len(self._workers) > settings.workers:

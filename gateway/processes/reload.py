@@ -14,8 +14,11 @@ FIXED = ("data", "host", "port", "control_host", "control_port", "insecure")
 
 _OF_WORKERS = (
     *("workers", "policy_deadline_ms", "log_requests", "max_requests", "max_held_bytes", "max_body_bytes"),
-    *("upstream_", "breaker_", "otel_"),
+    *("upstream_", "breaker_", "otel_", "tls_key", "client_ca"),
 )
+
+CERTIFICATES = "tls_key and its certificates, as they are in the files now"
+"""Stands among the names of settings that have changed."""
 
 
 def settle(before: Settings, now: Settings, in_force: Settings) -> tuple[Settings, Settings]:

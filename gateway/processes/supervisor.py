@@ -128,7 +128,7 @@ def about(settings: Settings) -> dict[str, Any]:
         "pid": os.getpid(),
         "since_ns": time.time_ns(),
         "version": version(),
-        "data_plane": url(settings.host, settings.port),
+        "data_plane": settings.data_plane,
         "control_plane": url(settings.control_host, settings.control_port),
         "workers": settings.workers,
     }
@@ -136,7 +136,7 @@ def about(settings: Settings) -> dict[str, Any]:
 
 def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
     """What the operator reads: where agents connect, and what is still missing."""
-    address = url(settings.host, settings.port)
+    address = settings.data_plane
     control = url(settings.control_host, settings.control_port)
     lines = [f"gateway is up: base URL {address}/v1 (control plane {control})"]
     suffix = "" if settings.data.path == DEFAULT_DATA else f" --data {settings.data.path}"

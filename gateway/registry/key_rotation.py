@@ -42,10 +42,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long the old key still works, and how long the new one will; None: as long as the old one was made for."""
+    """How long the old key still works, and how long the new one will; None: as long as the old one was made for.
+
+    The `reason` goes into the log.
+    """
 
     overlap_ns: int
     lifetime_ns: int | None = None
+    reason: str = ""
 
 
 def rotate_key(
@@ -138,6 +142,9 @@ def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
 def _fault(session: Session, holder: Agent, row: ApiKey, now_ns: int) -> GatewayError | None:
     """Why a key cannot be replaced now."""
     name = row.shown_id
+    if row.spiffe_id is not None:
+        hint = "its certificates are renewed by their authority, and the gateway need not know"
+        return GatewayError("workload_name", f"{name} is the name of a workload, which has no key here", hint=hint)
     if row.public_key is not None:
         hint = "add another public key, and revoke this one when nobody uses it any more"
         return GatewayError("public_key", f"{name} is a public key, which the gateway cannot make", hint=hint)
@@ -180,6 +187,8 @@ def _rotate(
     old.expires_ns = retires if old.expires_ns is None else min(old.expires_ns, retires)
     old.replaced_by = row.id
     fields = {**entries.key(holder, row), "replaces": old.id, "retires_ns": str(old.expires_ns)}
-    outbox.add_change(session, organization=tenant.name, actor=actor, what="key.rotated", fields=fields)
+    outbox.add_change(
+        session, organization=tenant.name, actor=actor, what="key.rotated", fields=fields, reason=terms.reason
+    )
     new = NewKey(record=key_record(tenant, holder, row), text=made.text)
     return Rotated(new, key_record(tenant, holder, old))

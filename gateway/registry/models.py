@@ -206,11 +206,17 @@ class ApiKey(SQLModel, table=True):
     `scope` is what it is for (`gateway/identity/key_scope.py`); None for all that its agent may do. `replaced_by` is
     the key that a rotation made in its place.
 
-    With a `public_key` it is one that signs: `credential_id` is the key's thumbprint, and there is no hash.
+    With a `public_key` it is one that signs: `credential_id` is the key's thumbprint, and there is no hash. With a
+    `spiffe_id` it is the name of a workload, which comes with a certificate: `credential_id` is the row's own id. A
+    revoked row stays, and its name becomes free.
     """
 
     __tablename__ = "api_key"
-    __table_args__ = (Index("api_key_agent", "agent_id"),)
+    __table_args__ = (
+        Index("api_key_agent", "agent_id"),
+        Index("api_key_spiffe", "spiffe_id"),
+        _live("api_key_live_spiffe", "spiffe_id", where="revoked_ns IS NULL AND spiffe_id IS NOT NULL"),
+    )
     id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.id")
     agent_id: str = Field(foreign_key="agent.id")
@@ -218,6 +224,7 @@ class ApiKey(SQLModel, table=True):
     digest: bytes = Field(sa_type=LargeBinary)
     pepper: int
     public_key: bytes | None = Field(default=None, sa_type=LargeBinary)
+    spiffe_id: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
@@ -229,11 +236,15 @@ class ApiKey(SQLModel, table=True):
     @property
     def method(self) -> Method:
         """The kind of credentials that it is for."""
+        if self.spiffe_id is not None:
+            return "mtls"
         return "api_key" if self.public_key is None else "signature"
 
     @property
     def shown_id(self) -> str:
-        """What names it in lists and logs: the beginning of a key's text, or the thumbprint of a public key."""
+        """What names it in lists and logs: the beginning of a key's text, a public key's thumbprint, a SPIFFE ID."""
+        if self.spiffe_id is not None:
+            return self.spiffe_id
         return label("agent", self.credential_id) if self.public_key is None else self.credential_id
 
 

@@ -62,8 +62,7 @@ def keys(
         if agent is not None:
             mine = mine.where(ApiKey.agent_id == queries.find_agent(session, owner, agent).id)
         if method is not None:
-            public = col(ApiKey.public_key)
-            mine = mine.where(public.is_(None) if method == "api_key" else public.is_not(None))
+            mine = mine.where(queries.of_method(method))
         rows = session.exec(mine.order_by(col(ApiKey.id)).limit(limit + 1)).all()
         return [queries.key_record(owner, holder, key) for key, holder in rows[:limit]], len(rows) > limit
 

@@ -38,7 +38,7 @@ def uses(registry: Registry, keys: Path) -> list[PepperUse]:
     now = time.time_ns()
     counted: dict[int, int] = {}
     with registry.read() as session:
-        for kind, hashed in ((ApiKey, col(ApiKey.public_key).is_(None)), (OperatorToken, true()), (LegacyKey, true())):
+        for kind, hashed in ((ApiKey, col(ApiKey.pepper) > 0), (OperatorToken, true()), (LegacyKey, true())):
             living = select(kind.pepper, func.count()).where(
                 hashed, col(kind.revoked_ns).is_(None), or_(col(kind.expires_ns).is_(None), col(kind.expires_ns) > now)
             )

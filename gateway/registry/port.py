@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0017"
+REVISION = "0018"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -102,6 +102,10 @@ class RegistryPort(Protocol):
 
     async def credential(self, credential_id: str) -> CredentialRow | None:
         """The key with this public id, dead or alive."""
+        ...
+
+    async def workload(self, spiffe_id: str) -> CredentialRow | None:
+        """The row of this SPIFFE ID that is in force, or else the newest one that was."""
         ...
 
     async def holder(self, credential: str) -> CredentialRow | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
@@ -79,13 +79,19 @@ def find_agent(session: Session, organization: Organization, reference: str) -> 
 def find_key(session: Session, organization: Organization, reference: str) -> ApiKey:
     """The key with this id, or whose text begins like this (`aig_sk_…`), or the public key with this thumbprint.
 
-    A secret is not looked at.
+    A SPIFFE ID names the row that is in force, or else the newest one. A secret is not looked at.
     """
     prefix = label("agent", "")
     credential_id = reference.removeprefix(prefix)[:12] if reference.startswith(prefix) else reference
     mine = select(ApiKey).where(ApiKey.organization_id == organization.id)
     found = session.exec(
-        mine.where(or_(col(ApiKey.id) == reference, col(ApiKey.credential_id) == credential_id))
+        mine.where(
+            or_(
+                col(ApiKey.id) == reference,
+                col(ApiKey.credential_id) == credential_id,
+                col(ApiKey.spiffe_id) == reference,
+            )
+        ).order_by(col(ApiKey.revoked_ns).is_not(None), col(ApiKey.id).desc())
     ).first()
     if found is None:
         raise _unknown("key", public_part(reference), "type `gateway keys list` to see the keys")
@@ -176,8 +182,16 @@ def live_keys(session: Session, agent: Agent, now_ns: int, method: Method | None
     """The keys of an agent that work now: all, or those for one kind of credentials."""
     mine = select(ApiKey).where(ApiKey.agent_id == agent.id, col(ApiKey.revoked_ns).is_(None))
     if method is not None:
-        mine = mine.where(col(ApiKey.public_key).is_(None) == (method == "api_key"))
+        mine = mine.where(of_method(method))
     return [key for key in session.exec(mine.order_by(ApiKey.id)) if key.expires_ns is None or key.expires_ns > now_ns]
+
+
+def of_method(method: Method) -> ColumnElement[bool]:
+    """The condition that a key is for one kind of credentials."""
+    public, name = col(ApiKey.public_key), col(ApiKey.spiffe_id)
+    if method == "mtls":
+        return name.is_not(None)
+    return and_(name.is_(None), public.is_(None) if method == "api_key" else public.is_not(None))
 
 
 def find_binding(

@@ -56,6 +56,7 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
 _KEYS = _PRINCIPAL.replace("<credentials>", "api_key").replace("<upstream>", "NULL")
 _CREDENTIAL = _KEYS + " WHERE k.credential_id = ?"
 _KEY = _KEYS + " WHERE k.id = ?"
+_WORKLOAD = _KEYS + " WHERE k.spiffe_id = ? ORDER BY k.revoked_ns IS NOT NULL, k.id DESC LIMIT 1"
 
 # A rule is a credential of its agent, which ends with the rule.
 _AS_CREDENTIAL = """(
@@ -166,6 +167,10 @@ class RegistryReader:
 
     async def credential(self, credential_id: str) -> CredentialRow | None:
         rows = self._all(_CREDENTIAL, (credential_id,))
+        return CredentialRow._make(rows[0]) if rows else None
+
+    async def workload(self, spiffe_id: str) -> CredentialRow | None:
+        rows = self._all(_WORKLOAD, (spiffe_id,))
         return CredentialRow._make(rows[0]) if rows else None
 
     async def holder(self, credential: str) -> CredentialRow | None:

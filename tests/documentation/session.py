@@ -35,13 +35,16 @@ _PLACEHOLDERS = (
     (re.compile(r"\b(commit |sha256:)?(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{12,64}\b"), r"\1DIGEST"),
 )
 
+_WORKERS, _EACH = 8, 1250
+"""Into how many ranges the ports are divided, and how large each is."""
+
 _BUNDLE_FILE = re.compile(r"\w+/(\.manifest|\w+\.rego)")
 
 
 class Session:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ports = {shown: str(_free_port()) for shown in ("8080", "8081", "8090", "9100")}
+        self.ports = dict(zip(("8080", "8081", "8090", "9100"), map(str, _free_ports(4)), strict=True))
         self.running: list[subprocess.Popen[bytes]] = []
         self.printed = ""
         # The last ones that a command has printed, which the page cannot know.
@@ -108,7 +111,7 @@ class Session:
                 env=self.environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=120,
+                timeout=300,
             )
             if not (command.startswith("gateway audit verify") and done.returncode == UNSIGNED):
                 break
@@ -131,13 +134,17 @@ class Session:
     def leave(self) -> None:
         for process in reversed(self.running):
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=240)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
     def _logs(self) -> str:
         return "\n".join(each.read_text("utf-8") for each in sorted(self.directory.parent.glob("output-*")))
 
     def _start(self, command: str) -> None:
-        """Start a command that keeps running, and wait until it listens or has printed something."""
+        """Start a command that keeps running, and wait until it serves: until it says so, or listens."""
         output = self.directory.parent / f"output-{len(self.running)}"
         with output.open("wb") as stream:
             process = subprocess.Popen(
@@ -148,10 +155,14 @@ class Session:
                 stderr=subprocess.STDOUT,
             )
         self.running.append(process)
-        port = {"gateway mock-provider": "9100", "gateway up": "8080"}.get(" ".join(command.split()[:2]))
-        deadline = time.monotonic() + 60
+        name = " ".join(command.split()[:2])
+        deadline = time.monotonic() + 240
         while process.poll() is None and time.monotonic() < deadline:
-            if _listens(int(self.ports[port])) if port else output.stat().st_size:
+            if name == "gateway mock-provider":
+                if _listens(int(self.ports["9100"])):
+                    return
+            # A worker listens before the gateway is up, for which `gateway status` may be asked next.
+            elif ("gateway is up: " if name == "gateway up" else "\n") in output.read_text("utf-8", "replace"):
                 return
             time.sleep(0.1)
         raise AssertionError(f"`{command}` does not come up:\n{output.read_text('utf-8')}")
@@ -186,9 +197,12 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _free_port() -> int:
-    """A port below those that the kernel gives to connections, because it is used later than it is chosen."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        if not _listens(port):
-            return port
+def _free_ports(number: int) -> list[int]:
+    """Ports below those that the kernel gives to connections, because they are used later than they are chosen.
+
+    Each worker of a divided test run takes them from a range of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    own = range(20_000 + worker * _EACH, 20_000 + (worker + 1) * _EACH)
+    # Not from the generator that all tests share: some give it a seed, and then two runs would choose alike.
+    return [port for port in random.SystemRandom().sample(own, 50) if not _listens(port)][:number]

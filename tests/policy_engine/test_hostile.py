@@ -25,7 +25,7 @@ CHILD = "tests.policy_engine.hostile_child"
 ROOT = Path(__file__).resolve().parents[2]
 
 SECONDS = 0.5
-"""The time limit of a decision."""
+"""The time limit of a decision, and the processor's time of one that ends by itself."""
 OVERRUN = 400
 """How much longer than that a decision may take before it looks at the clock, in units of tests/effort.py."""
 COMPILING = 2000

@@ -45,7 +45,7 @@ class NewPublicKey(NewKey):
     public_key: str = Field(description="Ed25519 or P-256, as PEM.", max_length=16384)
 
 
-class Rotation(Body):
+class Rotation(Reasoned):
     """How a key is replaced."""
 
     overlap: int = Field(86400, ge=1, le=31 * 86400, description="How long the old key still works, in seconds.")
@@ -56,7 +56,9 @@ class KeyQuery(PageQuery):
     """Which keys are wanted."""
 
     agent: str | None = Field(None, description="Only those of this agent.")
-    method: Literal["api_key", "signature"] | None = Field(None, description="Only secrets, or only public keys.")
+    method: Literal["api_key", "signature", "mtls"] | None = Field(
+        None, description="Only secrets, only public keys, or only SPIFFE IDs."
+    )
 
 
 def shown(record: KeyRecord) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def revoke(ask: Ask) -> Answer:
 
 def rotate(ask: Ask) -> Answer:
     given: Rotation = ask.body
-    terms = key_rotation.Terms(given.overlap * 10**9, lifetime(given.expires_in))
+    terms = key_rotation.Terms(given.overlap * 10**9, lifetime(given.expires_in), given.reason)
     made = key_rotation.rotate_key(
         ask.change(),
         ask.context.peppers,

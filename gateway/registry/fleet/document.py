@@ -261,6 +261,8 @@ def _read_table(text: str, source: str) -> Document:
     agents, lines, mistakes = [], [], []
     try:
         header = [each.strip() for each in next(rows, [])]
+        if len(header) == 1 and ";" in header[0]:
+            raise FleetError(source, [Mistake(1, "the columns are divided by semicolons: divide them by commas")])
         for name in header:
             if name not in known:
                 hint = did_you_mean(name, known, f"known are {', '.join(known)}")

@@ -247,11 +247,10 @@ class Load:
         self._output = output
         with output.open("wb") as file:
             self._process = subprocess.Popen([sys.executable, LOAD, log.data.path, "32", boot], stdout=file)
-        self.wait_for(1)
 
     def wait_for(self, lines: int) -> None:
         """Wait until it has printed so many lines."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while len(self.lines()) < lines:
             assert time.monotonic() < deadline, f"the load has printed only {len(self.lines())} lines"
             time.sleep(0.005)
@@ -270,6 +269,7 @@ def load(log: Log, tmp_path: Path) -> Iterator[Callable[[str], Load]]:
 
     def start(boot: str) -> Load:
         started.append(Load(log, tmp_path / boot, boot))
+        started[-1].wait_for(1)
         return started[-1]
 
     yield start

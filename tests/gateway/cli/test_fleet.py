@@ -237,7 +237,7 @@ FLEETS = st.lists(AGENT, max_size=5, unique_by=lambda agent: agent["name"])
 
 
 @pytest.mark.slow
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(first=FLEETS, second=FLEETS)
 def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at: Run, tmp_path: Path) -> None:
     file = tmp_path / "any.yaml"

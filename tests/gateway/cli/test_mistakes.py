@@ -18,7 +18,7 @@ import pytest
 from gateway.cli import main
 from gateway.processes.creation import create
 from tests.gateway.conftest import environment
-from tests.gateway.dataplane.processes import COMMAND
+from tests.gateway.dataplane.processes import COMMAND, Background
 
 AUTHZ, MANIFEST, TEST = (f"policies/starter/{name}" for name in ("authz.rego", ".manifest", "authz_test.rego"))
 TOML = "gateway.toml"
@@ -49,6 +49,12 @@ MISTAKES = [
     Mistake("a noun", "gateway agnets list", ("no such command 'agnets': did you mean 'agents'?",), 2),
     Mistake("a verb", "gateway agents lst", ("no such command 'lst': did you mean 'list'?",), 2),
     Mistake("an option", "gateway up --prot 1", ("no such option: --prot", "--port"), 2),
+    Mistake(
+        "a subject as an option",
+        "gateway bind --team support starter",
+        ("no such option: --team: the team comes first: `gateway bind team:NAME …`",),
+        2,
+    ),
     Mistake("an agent", "gateway keys create asistant", ("unknown agent `asistant`: did you mean `assistant`?",)),
     Mistake("an agent in the log", "gateway audit list --agent asistant", ("did you mean `assistant`?",)),
     Mistake("a bundle", "gateway bind assistant startr", ("unknown bundle `startr`: did you mean `starter`?",)),
@@ -351,15 +357,9 @@ def test_no_model_is_named_that_the_bundle_would_not_allow(place: Path, capsys: 
 @pytest.mark.slow
 def test_a_second_gateway_and_a_port_that_is_busy(place: Path, template: Path) -> None:
     """The gateway that runs is named, or the flag to change; nothing of the first one is disturbed."""
-    output = place / "up.txt"
-    with output.open("wb") as stream:
-        first = subprocess.Popen(
-            [*COMMAND, "up", "--port", "0", "--control-port", "0"], cwd=place, env=environment(), stdout=stream
-        )
+    first = Background("up", "--port", "0", "--control-port", "0", cwd=place, output=place / "up.txt")
     try:
-        while b"base URL" not in output.read_bytes():
-            assert first.poll() is None
-        port = output.read_text().partition("127.0.0.1:")[2].partition("/")[0]
+        port = first.line(r"base URL http://127\.0\.0\.1:(\d+)/")[1]
         second = subprocess.run([*COMMAND, "up"], cwd=place, env=environment(), capture_output=True, text=True)
         assert second.stderr.startswith("error: a gateway is running on `.gateway` already: stop it first, or name")
         other = place / "other"
@@ -370,10 +370,9 @@ def test_a_second_gateway_and_a_port_that_is_busy(place: Path, template: Path) -
         assert busy.stderr == (
             f"error: cannot listen on 127.0.0.1:{port}: address already in use: choose another port with --port\n"
         )
-        assert (second.returncode, busy.returncode, first.poll()) == (1, 1, None)
+        assert (second.returncode, busy.returncode, first.process.poll()) == (1, 1, None)
     finally:
-        first.terminate()
-        first.wait(60)
+        first.stop()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.identity import public_keys
 from gateway.identity.message_signatures import thumbprint
@@ -57,6 +60,17 @@ def test_a_public_key_comes_from_where_the_agent_runs(at: Run, home: Home, tmp_p
     )
     at("keys", "revoke", name)
     assert "registered before" in at("keys", "add-public", "--agent", "bot", str(public)).complains()
+
+
+def test_a_public_key_comes_through_a_pipe(at: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.agent()
+    key = Ed25519PrivateKey.generate()
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for text, says in ((b"nothing", "is not the PEM of a public key"), (pem, ""), (pem, "has this public key already")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        done = at("keys", "add-public", "--agent", "bot", "-")
+        assert says in (done.complains() if says else done.out)
+        assert (done.code == 0) is (not says)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -57,7 +57,7 @@ def test_an_agent_from_registration_to_its_end(control: Control, owner: Client) 
 @pytest.mark.slow
 def test_an_agent_as_it_was(control: Control, owner: Client) -> None:
     owner("POST", "/agents", {"name": "bot", "owner": "dana"}).ok(201)
-    between = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9 // 1000:06d}Z"
+    between = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     owner("PATCH", "/agents/bot", {"owner": "kim"}, headers={"if-match": "*"}).ok()
     then = owner("GET", "/agents/bot", at=between)
     assert (then.ok()["owner"], "etag" in then.headers) == ("dana", False)

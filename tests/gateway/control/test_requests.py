@@ -151,9 +151,9 @@ def test_a_revocation_takes_effect_without_the_log(
     """And nothing is granted that cannot be recorded."""
     control.home.agent("bot")
     publication.publish(control.home.registry, control.home.data)
-    monkeypatch.setattr(publication, "RESTRICTION_SECONDS", 0.05)
-    monkeypatch.setattr("gateway.audit.storage.LOCK_SECONDS", 0.05)
-    with _held(control):
+    with monkeypatch.context() as patch, _held(control):
+        patch.setattr(publication, "RESTRICTION_SECONDS", 0.05)
+        patch.setattr("gateway.audit.storage.LOCK_SECONDS", 0.05)
         assert owner("POST", "/agents", {"name": "other"}).problem(503) == "audit_unavailable"
         ended = owner("POST", "/agents/bot/revoke", {})
     assert ended.ok()["status"] == "revoked"

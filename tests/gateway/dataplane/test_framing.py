@@ -260,7 +260,7 @@ def test_slow_heads_and_bodies(run: Run) -> None:
         assert answers[5].startswith(b"HTTP/1.1 401")
         assert gateway.upstream.seen == []
 
-    run(test, header_timeout=0.4, body_timeout=0.4, keep_alive=1.0)
+    run(test, header_timeout=1.0, body_timeout=1.0, keep_alive=2.0)
 
 
 def test_too_many_connections(run: Run) -> None:

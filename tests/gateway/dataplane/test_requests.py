@@ -379,10 +379,10 @@ def test_an_idle_upstream_connection_is_not_cut_by_the_limit_of_pauses(run: Run)
         gateway.upstream.handler = stream(HELLO, 0.01, DONE)
         for _ in range(3):
             assert (await gateway.chat(stream=True)).complete
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.7)
         assert gateway.upstream.connections == 1
 
-    run(test, upstream_idle_timeout=0.2)
+    run(test, upstream_idle_timeout=0.5)
 
 
 def test_health(run: Run) -> None:

@@ -157,6 +157,7 @@ def test_what_is_denied_refused_or_failed_has_a_span_and_no_content(run: Run, co
 def test_a_collector_that_is_away_fails_no_request(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         assert (await gateway.chat()).status == 200
+        await flush(gateway)  # or its thread would complain during a later test
 
     run(test, otel_endpoint="http://127.0.0.1:1")
 

@@ -29,7 +29,7 @@ OVERRIDDEN = {
         "on_headers_complete", "on_body", "on_message_complete", "on_response_complete", "send_400_response",
         "shutdown",
     },
-    "_Server": {"capture_signals", "on_tick"},
+    "_Server": {"capture_signals", "on_tick", "startup", "shutdown"},
 }  # fmt: skip
 """Methods that uvicorn, or its parser, calls under these names."""
 
@@ -41,7 +41,7 @@ USED = {
     },
     "cycle": {"response_started", "response_complete", "disconnected", "keep_alive"},
     "flow": {"write_paused"},
-    "_Server": {"server_state"},
+    "_Server": {"config", "server_state", "servers", "started"},
     "server": {"should_exit", "serve", "server_state"},
     "server_state": {"connections", "tasks"},
 }  # fmt: skip
@@ -63,6 +63,8 @@ def test_every_part_exists() -> None:
         config = uvicorn.Config(application, http="httptools", ws="none", lifespan="off")
         server = uvicorn.Server(config)
         config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup([])  # makes the list of listeners
         protocol = HttpToolsProtocol(config, server.server_state, {})
         protocol.on_message_begin()  # makes what belongs to one request
         parts: dict[str, object] = {

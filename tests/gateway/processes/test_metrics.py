@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -55,8 +56,10 @@ def scrape(live: Live) -> dict[Sample, float]:
 def ask(live: Live, model: str) -> int:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as connection:
         connection.sendall(request(live.key, model))
-        with connection.makefile("rb") as answer:
-            return int(answer.readline().split()[1])
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        answer.read()  # all of it: a client that leaves before its end is counted as gone
+        return answer.status
 
 
 def total(found: dict[Sample, float], name: str, **labels: str) -> float:
@@ -67,11 +70,18 @@ def total(found: dict[Sample, float], name: str, **labels: str) -> float:
 def test_counters_never_fall_and_lose_nothing_when_processes_are_killed(live: Live) -> None:
     before = scrape(live)
     asked = 0
+
+    def counted(denied: int) -> bool:
+        found = scrape(live)
+        outcomes = [total(found, "aig_requests_total", outcome=each) for each in ("ok", "denied")]
+        return outcomes == [asked, denied]
+
     for round_ in range(3):
         for _ in range(4):
             assert ask(live, "gpt-4o") == 200
             asked += 1
         assert ask(live, f"claude-{round_}") == 403
+        live.wait(lambda: counted(round_ + 1))  # noqa: B023  # a request is counted after its answer was sent
         killed = [*live.children("data"), *(live.children("control") if round_ == 1 else [])]
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
@@ -162,8 +172,11 @@ def test_promtool_accepts_the_page_and_the_alerts(live: Live) -> None:
 
 
 def test_top_shows_what_happens(live: Live) -> None:
+    live.stop()
+    live.start("--workers", "1")
     assert ask(live, "gpt-4o") == 200
     assert ask(live, "claude") == 403
+    live.wait(lambda: total(scrape(live), "aig_requests_total") == 2)
     live.wait(lambda: json.loads(live.run("top", "--json", "--every", "0.2"))["upstreams"][0]["state"] == "ok")
     found = json.loads(live.run("top", "--json", "--every", "0.2"))
     assert found["workers"] == 1

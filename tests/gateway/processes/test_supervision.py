@@ -69,7 +69,10 @@ def test_a_stop_while_the_control_process_is_gone_signs_the_log(live: Live) -> N
         client.sendall(request(live.key))
         assert client.recv(12) == b"HTTP/1.1 200"
     (child,) = live.children("control")
+    up = live.up
+    ends = up.text.count("the control process ended")
     os.kill(child, signal.SIGKILL)
+    live.wait(lambda: up.text.count("the control process ended") > ends)
     live.stop()
     live.check_log()
     live.start()
@@ -115,7 +118,7 @@ def test_a_client_that_stops_reading_is_recorded_as_gone(live: Live) -> None:
         def closings() -> list[str]:
             return [entry["outcome"] for entry in live.entries()[before:] if entry["kind"] == "completed"]
 
-        live.wait(closings, 60)
+        live.wait(closings)
         assert closings() == ["client_disconnected"]
 
 

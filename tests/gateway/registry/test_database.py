@@ -24,7 +24,7 @@ from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions import r0011_whose_agents as r0011
 from gateway.registry.migrations.versions import r0014_issuers as r0014
 from gateway.registry.migrations.versions import r0016_operators as r0016
-from gateway.registry.migrations.versions import r0017_legacy_keys as r0017
+from gateway.registry.migrations.versions import r0018_legacy_keys as r0018
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
 from gateway.registry.models import Agent, LegacyKey
@@ -40,7 +40,7 @@ CHANGES = {
     **FIRST_CHANGES,
     **r0006.CHANGES,
     **r0014.CHANGES,
-    **r0017.CHANGES,
+    **r0018.CHANGES,
     "usage_limit": ("authority",),
     "team": ("authority",),
     "emergency_stop": ("authority",),

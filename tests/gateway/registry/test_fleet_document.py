@@ -66,6 +66,7 @@ def test_a_key_that_stands_in_the_file_is_not_repeated() -> None:
 
 TABLES = [
     ("nam,owner\n", "f.csv:1: unknown column `nam`: did you mean `name`?"),
+    ("name;owner\na;b\n", "f.csv:1: the columns are divided by semicolons: divide them by commas"),
     ("name,name\n", "f.csv:1: column `name` is there twice"),
     ("owner\nx\n", "one must be `name`"),
     ("name,owner\na\n", "f.csv:2: this row has 1 cells, and there are 2 columns"),

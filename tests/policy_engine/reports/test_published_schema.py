@@ -26,15 +26,20 @@ PACKAGE = "@microsoft/jest-sarif@1.0.0-beta.0"
 ARCHIVE = "pytest==9.2.0"
 
 
+def _done(*command: str, cwd: Path) -> bool:
+    """Whether a command that needs the network succeeds; a registry that is silent is like one that is not there."""
+    try:
+        return subprocess.run(command, cwd=cwd, capture_output=True, timeout=300, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if shutil.which("npm") is None:
         pytest.skip("npm is needed to get the schema of SARIF")
     folder = tmp_path_factory.mktemp("npm")
-    packed = subprocess.run(
-        ["npm", "pack", PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-    if packed.returncode != 0:
+    if not _done("npm", "pack", PACKAGE, "--silent", cwd=folder):
         pytest.skip(f"npm cannot get {PACKAGE}, which has the schema of SARIF")
     [archive] = folder.glob("*.tgz")
     with tarfile.open(archive) as members:
@@ -58,9 +63,8 @@ def test_sarif_is_valid(schema: Any) -> None:
 @pytest.fixture(scope="module")
 def junit_schema(tmp_path_factory: pytest.TempPathFactory) -> xmlschema.XMLSchema:
     folder = tmp_path_factory.mktemp("pip")
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "pytest", ARCHIVE]
-    got = subprocess.run([*command, "-d", "."], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    if got.returncode != 0:
+    command = (sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "pytest", ARCHIVE)
+    if not _done(*command, "-d", ".", cwd=folder):
         pytest.skip(f"pip cannot get the archive of {ARCHIVE}, which has the schema of JUnit reports")
     [archive] = folder.glob("*.tar.gz")
     with tarfile.open(archive) as members:

@@ -253,21 +253,33 @@ class Sshd:
         self.directory = directory
         for name in ("host", "user", "stranger"):
             _keygen(directory / name)
+        (directory / "authorized").write_bytes((directory / "user.pub").read_bytes())
+        # Another process may take the port before sshd does: then it ends, and gets another one.
+        while not self._start():
+            assert "Address already in use" in self._log(), self._log()
+        self.known = self._known("known", "host")
+
+    def _start(self) -> bool:
+        """Start it on a port that is free now; returns whether it listens there."""
+        directory = self.directory
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        (directory / "authorized").write_bytes((directory / "user.pub").read_bytes())
         (directory / "config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {directory}/authorized\nStrictModes no\nPasswordAuthentication no\n"
             "PermitRootLogin prohibit-password\n"
         )
-        self.known = self._known("known", "host")
         with (directory / "log").open("wb") as log:
             self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(directory / "config")], stderr=log)
-        deadline = time.monotonic() + 20
-        while "listening" not in (directory / "log").read_text() and time.monotonic() < deadline:
+        while "listening" not in self._log():
+            if self.process.poll() is not None:
+                return False
             time.sleep(0.05)
+        return True
+
+    def _log(self) -> str:
+        return (self.directory / "log").read_text("utf-8", "replace")
 
     def _known(self, name: str, key: str) -> Path:
         public = " ".join((self.directory / f"{key}.pub").read_text().split()[:2])
@@ -279,7 +291,7 @@ class Sshd:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(120)
 
 
 def _keygen(path: Path) -> None:

@@ -80,14 +80,14 @@ class Running:
             time.sleep(0.005)
 
     def wait_for(self, reason: str) -> None:
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 240
         while self.ask().reason != reason:
             assert time.monotonic() < ends, f"never refused with `{reason}`"
             time.sleep(0.05)
 
     def wait_until_seen(self, reason: str) -> None:
         """The clients, too, have been refused with it."""
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 240
         while not any(each.reason == reason for each in list(self.seen)):
             assert time.monotonic() < ends, f"no client was refused with `{reason}`"
             time.sleep(0.05)

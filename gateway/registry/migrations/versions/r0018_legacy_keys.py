@@ -1,7 +1,7 @@
 """Provider keys that programs may still present while their organization moves to keys of its own.
 
-Revision ID: 0017
-Revises: 0016
+Revision ID: 0018
+Revises: 0017
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 CHANGES = {"legacy_key": ("authority",)}
 EVENTS = ("insert", "update", "delete")

@@ -1,0 +1,52 @@
+"""`gateway keys add-spiffe`: agents whose clients have a certificate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
+from gateway.processes import local
+
+
+def add_spiffe(
+    name: Annotated[
+        str, typer.Argument(metavar="SPIFFE-ID", help="spiffe://TRUST-DOMAIN/PATH, as in the certificate.")
+    ],
+    agent: Annotated[str, typer.Option("--agent", metavar="AGENT", help="An agent's name or id.")],
+    expires: Expires = None,
+    action: OnlyActions = None,
+    model: OnlyModels = None,
+    network: OnlyNetworks = None,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let clients whose certificate has this SPIFFE ID be an agent. They need no key.
+
+    The gateway must have the settings tls_cert, tls_key and client_ca. See docs/mtls.md.
+    """
+    from gateway.control.key_actions import check_actions
+    from gateway.identity.key_scope import scope
+    from gateway.registry.workload_names import add_spiffe_id
+
+    scoped = scope(action or (), model or (), network or ())
+    with local.changing(data) as registry:
+        check_actions(registry, organization, scoped)
+        record = add_spiffe_id(
+            registry,
+            name,
+            actor=local.actor(),
+            organization=organization,
+            agent=agent,
+            lifetime_ns=None if expires is None else output.parse_duration(expires),
+            scope=scoped,
+            reason=reason,
+        )
+        if as_json:
+            output.print_json(output.plain(record))
+        else:
+            typer.echo(f"added {record.key_id} ({record.id}) to agent {record.agent}")
