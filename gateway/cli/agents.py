@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +13,13 @@ from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
 from gateway.processes import local
 from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.registry.database import Registry
+    from gateway.registry.records import AgentRecord
+
+_EVERY: Final = 10**9
+"""More agents than there are."""
 
 app = typer.Typer(no_args_is_help=True, help="Register, show, change, suspend, revoke and retire agents.")
 
@@ -87,31 +95,75 @@ def register(
 
 @app.command("list")
 def list_agents(
-    at: At = None, organization: Organization = "default", data: Data = DATA, as_json: Json = False
+    at: At = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="At most so many agents, the oldest first.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="AGENT", help="Only those that are newer than this one.")
+    ] = None,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
-    """List all agents, also those that have ended, now or as they were at an earlier time."""
-    from gateway.registry import as_of, queries, teams
+    """List agents, also those that have ended, now or as they were at an earlier time.
 
+    All of them by name; or with --limit and --after a page, the oldest first.
+    """
     at_ns = None if at is None else output.parse_past(at)
-    inactive: dict[str, str] = {}
     with local.reading(data) as registry:
-        if at_ns is None:
-            agents = queries.agents(registry, organization)
-            found = teams.teams(registry, organization)
-            inactive = {each.name: each.status for each in found if each.status != "active" and each.agents}
-        else:
-            agents = [each.agent for each in as_of.all_at(registry, organization, at_ns).agents]
+        agents, more = _listed(registry, organization, at_ns, limit, after)
+        notes = _refused_all_the_same(registry, organization, agents) if at_ns is None and agents else []
+    if more:
+        notes.append(f"there are more: add --after {agents[-1].id}")
     if as_json:
         output.print_json(agents)
+        if more:
+            output.note(notes[-1])
         return
     now_ns = output.now_ns() if at_ns is None else at_ns
     output.print_table(
         ("NAME", "STATUS", "VERSION", "TEAM", "ENVIRONMENT", "OWNER", "ID"),
         [(a.name, a.state(now_ns), str(a.version), a.team, a.environment, a.owner, a.id) for a in agents],
-        empty="no agents yet: type `gateway agents register NAME`",
+        empty="no agents yet: type `gateway agents register NAME`" if after is None else "no agents after that one",
     )
-    for team, state in inactive.items():
-        output.note(f"team {team} is {state}, so its agents are refused")
+    for each in notes:
+        output.note(each)
+
+
+def _listed(
+    registry: Registry, organization: str, at_ns: int | None, limit: int | None, after: str | None
+) -> tuple[Sequence[AgentRecord], bool]:
+    """The agents, and whether there are more."""
+    from gateway.registry import as_of, pages, queries
+
+    paged, most = limit is not None or after is not None, limit or _EVERY
+    begin = None if after is None else queries.agent(registry, organization, after).id
+    if at_ns is None and paged:
+        return pages.agents(registry, organization, after=begin, limit=most)
+    if at_ns is None:
+        return queries.agents(registry, organization), False
+    found: list[AgentRecord] = [each.agent for each in as_of.all_at(registry, organization, at_ns).agents]
+    if paged:
+        found = sorted((each for each in found if each.id > (begin or "")), key=lambda each: each.id)
+    return found[:most], len(found) > most
+
+
+def _refused_all_the_same(registry: Registry, organization: str, agents: Sequence[AgentRecord]) -> list[str]:
+    """Why agents that are active are refused: a stop, their organization, their teams."""
+    from gateway.registry import pages, tenants
+    from gateway.registry.agent_states import ENDED
+
+    above = tenants.standing(registry, organization, "")
+    notes = []
+    if above.stopped is not None:
+        whose = "" if above.stopped == "all" else f" of organization {organization}"
+        notes.append(f"all agents{whose} are stopped, so they are refused")
+    if above.organization != "active":
+        notes.append(f"organization {organization} is {above.organization}, so its agents are refused")
+    used = {each.team for each in agents if each.status not in ENDED}
+    inactive = [each for each in pages.teams(registry, organization) if each.status != "active" and each.name in used]
+    return [*notes, *(f"team {each.name} is {each.status}, so its agents are refused" for each in inactive)]
 
 
 app.command("show")(agent_show.show)

@@ -9,10 +9,12 @@ import typer
 from gateway.cli import output, tenant_states
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.cli.tenant_states import Yes
+from gateway.errors import GatewayError
 from gateway.processes import local
 
 app = typer.Typer(
-    no_args_is_help=True, help="Create, suspend and revoke organizations, which share nothing but the gateway."
+    no_args_is_help=True,
+    help="Create, change, suspend and revoke organizations, which share nothing but the gateway.",
 )
 
 Name = Annotated[str, typer.Argument(help="An organization's name.")]
@@ -54,6 +56,69 @@ def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
         [(each.name, str(each.agents), each.status, output.timestamp(each.created_ns), each.id) for each in found],
         empty="no organizations yet: type `gateway orgs create NAME`",
     )
+
+
+@app.command()
+def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
+    """Show an organization, who made it so and why, and what keeps its agents out."""
+    from gateway.registry import emergency_stops, tenants
+
+    with local.reading(data) as registry:
+        found = tenants.organization(registry, name)
+        history = tenants.versions(registry, name)
+        stops = [each for each in emergency_stops.stops(registry) if each.organization in (None, name)]
+    if as_json:
+        output.print_json({"organization": found, "stops": stops, "versions": history})
+        return
+    review = "" if found.review_days is None else f"every {found.review_days} days, unless an agent has its own"
+    fields = [
+        ("name", found.name),
+        ("id", found.id),
+        ("status", found.status),
+        ("version", str(found.version)),
+        ("agents", str(found.agents)),
+        ("review", review),
+        ("created", output.timestamp(found.created_ns)),
+    ]
+    if history:  # older registries have none of the first versions
+        last = history[-1]
+        fields.append(("changed", f"{output.timestamp(last.since_ns)} by {last.actor}"))
+        fields.append(("reason", output.printable(last.reason)))
+    for each in stops:
+        whose = "all agents" if each.organization is None else "its agents"
+        what = f"{whose}, since {output.timestamp(each.created_ns)} by {each.actor}: {output.printable(each.reason)}"
+        fields.append(("stopped", what))
+    output.print_fields(fields)
+
+
+@app.command()
+def update(
+    name: Name,
+    review_days: Annotated[
+        int | None,
+        typer.Option("--review-days", metavar="N", help="Owners must confirm their agents every N days; 0: never."),
+    ] = None,
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Change how often the agents of an organization must be confirmed, if they do not say so themselves."""
+    from gateway.registry import tenant_changes
+
+    if review_days is None:
+        raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
+    with local.changing(data) as registry:
+        updated = tenant_changes.update_organization(
+            registry, actor=local.actor(), organization=name, review_days=review_days, reason=reason
+        )
+        if as_json:
+            output.print_json(
+                {"organization": output.plain(updated) if updated else name, "changed": updated is not None}
+            )
+        elif updated is None:
+            typer.echo(f"organization {name} is like that already")
+        else:
+            typer.echo(f"updated organization {name} ({updated.id}), now version {updated.version}")
 
 
 @app.command()

@@ -34,7 +34,8 @@ SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
 OPERATOR_STATES = ("active", "revoked")
 
-_NOT_ENDED = f"status NOT IN {ENDED}"
+NOT_ENDED = f"status NOT IN {ENDED}"
+"""Of agents, as their index has it: a query that says it in other words does not use that index."""
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
@@ -122,7 +123,7 @@ class Agent(SQLModel, table=True):
 
     __table_args__ = (
         _one_of("status", STATES),
-        _live("agent_live_name", "organization_id", "name", where=_NOT_ENDED),
+        _live("agent_live_name", "organization_id", "name", where=NOT_ENDED),
     )
     id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.id")

@@ -25,8 +25,21 @@ class OrganizationRecord:
     status: str
     # Within how many days the owner of each agent must confirm it.
     review_days: int | None
+    version: int
     agents: int
     created_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationVersionRecord:
+    """What an organization was from `since_ns` on, and who made it so and why."""
+
+    version: int
+    status: str
+    review_days: int | None
+    actor: str
+    reason: str
+    since_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

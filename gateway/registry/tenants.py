@@ -9,8 +9,8 @@ from gateway.identity.standing import Standing
 from gateway.registry import emergency_stops, queries
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, Organization, Team
-from gateway.registry.records import OrganizationRecord
+from gateway.registry.models import Agent, Organization, OrganizationVersion, Team
+from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 
 
 def organization_records(registry: Registry, name: str | None = None) -> list[OrganizationRecord]:
@@ -34,9 +34,28 @@ def organization_record(session: Session, row: Organization) -> OrganizationReco
         name=row.name,
         status=row.status,
         review_days=row.review_days,
+        version=row.version,
         agents=session.exec(living).one(),
         created_ns=row.created_ns,
     )
+
+
+def versions(registry: Registry, name: str) -> list[OrganizationVersionRecord]:
+    """All versions of an organization, oldest first."""
+    with registry.read() as session:
+        owner = queries.find_organization(session, name)
+        mine = select(OrganizationVersion).where(OrganizationVersion.organization_id == owner.id)
+        return [
+            OrganizationVersionRecord(
+                version=each.version,
+                status=each.status,
+                review_days=each.review_days,
+                actor=each.actor,
+                reason=each.reason,
+                since_ns=each.since_ns,
+            )
+            for each in session.exec(mine.order_by(col(OrganizationVersion.version)))
+        ]
 
 
 def standing(registry: Registry, organization: str, team: str) -> Standing:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from pydantic import Field
+
 from gateway.control import shapes, tenants
+from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import changes, tenant_changes
+from gateway.registry import changes, queries, tenant_changes
 from gateway.registry.records import OrganizationRecord
 from gateway.registry.tenants import organization_records
 
@@ -19,6 +22,12 @@ class NewOrganization(Reasoned):
     """An organization to create."""
 
     name: str
+
+
+class OrganizationPatch(Reasoned):
+    """What to change of an organization."""
+
+    review_days: int | None = Field(None, description="Within how many days owners must confirm agents; null: never.")
 
 
 def _visible(ask: Ask) -> list[OrganizationRecord]:
@@ -37,7 +46,28 @@ def listed(ask: Ask) -> Answer:
 
 
 def show(ask: Ask) -> Answer:
-    return Answer(body=_one(ask, ask.path["organization"]))
+    return _shown(_one(ask, ask.path["organization"]))
+
+
+def _shown(record: OrganizationRecord, status: int = 200) -> Answer:
+    location = f"/organizations/{record.name}" if status == 201 else None
+    return Answer(body=record, status=status, tag=tag(record.version), location=location)
+
+
+def update(ask: Ask) -> Answer:
+    name = ask.path["organization"]
+    found = _one(ask, name)
+    ask.check_tag(tag(found.version))
+    if "review_days" not in ask.body.model_fields_set:
+        return _shown(found)
+    changed = tenant_changes.update_organization(
+        ask.change(ask.if_match(lambda session: tag(queries.find_organization(session, name).version))),
+        actor=ask.actor,
+        organization=name,
+        review_days=ask.body.review_days,
+        reason=ask.body.reason,
+    )
+    return _shown(changed or found)
 
 
 def create(ask: Ask) -> Answer:
@@ -46,14 +76,14 @@ def create(ask: Ask) -> Answer:
         raise Problem(403, "forbidden", detail, hint="an owner of the whole gateway can")
     name = ask.body.name
     changes.create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
-    return Answer(body=_one(ask, name), status=201, location=f"/organizations/{name}")
+    return _shown(_one(ask, name), 201)
 
 
 def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask) -> Answer:
     name = ask.path["organization"]
     found = _one(ask, name)
     changed = change(ask.change(), actor=ask.actor, organization=name, reason=ask.body.reason)
-    return Answer(body=changed or found)
+    return _shown(changed or found)
 
 
 _TRANSITIONS: list[tuple[str, str, Callable[..., OrganizationRecord | None]]] = [
@@ -83,6 +113,7 @@ OPERATIONS = [
         about="nothing",
         status=201,
         answer=_ORGANIZATION,
+        tagged=True,
     ),
     Operation(
         method="GET",
@@ -92,6 +123,19 @@ OPERATIONS = [
         function=show,
         about="nothing",
         answer=_ORGANIZATION,
+        tagged=True,
+    ),
+    Operation(
+        method="PATCH",
+        path="/organizations/{organization}",
+        noun="organizations",
+        summary="Change how often the agents of an organization must be confirmed",
+        function=update,
+        body=OrganizationPatch,
+        about="nothing",
+        answer=_ORGANIZATION,
+        if_match="required",
+        tagged=True,
     ),
     *(
         Operation(
@@ -104,6 +148,7 @@ OPERATIONS = [
             about="nothing",
             answer=_ORGANIZATION,
             restricts=name != "resume",
+            tagged=True,
         )
         for name, summary, change in _TRANSITIONS
     ),

@@ -12,6 +12,7 @@ from gateway.identity.principals import Principals
 from gateway.registry import queries
 from gateway.registry.reader import RegistryReader
 from tests.gateway.cli.test_commands import logged
+from tests.gateway.cli.test_permissions import moment
 from tests.gateway.conftest import ORG, Home, Run, at_once
 
 
@@ -225,3 +226,58 @@ def test_a_list_says_whose_team_is_suspended(at: Run) -> None:
     at("teams", "suspend", "red")
     assert at("agents", "list").err == "team red is suspended, so its agents are refused\n"
     assert at("agents", "list", "--json").err == ""
+
+
+@pytest.mark.slow
+def test_a_list_says_that_everybody_is_stopped_or_suspended(at: Run) -> None:
+    at("agents", "register", "bot")
+    at("orgs", "suspend", "default")
+    suspended = "organization default is suspended, so its agents are refused\n"
+    assert at("agents", "list").err == suspended
+    at("stop", "--organization", "default", "--reason", "drill")
+    stopped = "all agents of organization default are stopped, so they are refused\n"
+    assert at("agents", "list").err == stopped + suspended
+    at("stop", "--all", "--reason", "drill")
+    assert at("agents", "list").err == "all agents are stopped, so they are refused\n" + suspended
+    assert at("agents", "list", "--json").err == ""
+    at("orgs", "create", "acme")
+    assert at("agents", "list", "--org", "acme").err == "no agents yet: type `gateway agents register NAME`\n"
+
+
+def test_pages_of_agents(at: Run, home: Home) -> None:
+    ids = [home.agent(name) for name in ("zoe", "adam", "mia")]
+    at("agents", "retire", "adam")
+    again = home.agent("adam")
+    first = at("agents", "list", "--limit", "2")
+    assert [line.split()[0] for line in first.out.splitlines()[1:]] == ["zoe", "adam"]
+    assert first.err == f"there are more: add --after {ids[1]}\n"
+    rest = at("agents", "list", "--after", ids[1], "--json")
+    assert ([each["id"] for each in rest.json], rest.err) == ([ids[2], again], "")
+    page = at("agents", "list", "--limit", "1", "--after", "zoe", "--json")
+    assert ([each["id"] for each in page.json], page.err) == ([ids[1]], f"there are more: add --after {ids[1]}\n")
+    then = at("agents", "list", "--limit", "1", "--after", "zoe", "--at", moment(), "--json")
+    assert [each["id"] for each in then.json] == [ids[1]]
+    assert at("agents", "list", "--after", "adam").err == "no agents after that one\n"
+    assert [each["id"] for each in at("agents", "list", "--json").json] == [ids[1], again, ids[2], ids[0]]
+    assert at("agents", "list", "--after", "nobody").complains().startswith("unknown agent `nobody`")
+    assert "--limit" in at("agents", "list", "--limit", "0").complains(2)
+
+
+@pytest.mark.slow
+def test_an_organization_is_shown_and_changed(at: Run) -> None:
+    assert at("orgs", "update", "default").complains().startswith("nothing to change")
+    done = at("orgs", "update", "default", "--review-days", "90", "--reason", "policy of the house")
+    assert done.out.endswith(", now version 2\n")
+    assert at("orgs", "update", "default", "--review-days", "90").out == "organization default is like that already\n"
+    at("stop", "--all", "--reason", "drill")
+    shown = at("orgs", "show", "default").out
+    for text in ("every 90 days", "policy of the house", "all agents, since ", ": drill"):
+        assert text in shown
+    found = at("orgs", "show", "default", "--json").json
+    assert (found["organization"]["review_days"], found["versions"][-1]["reason"]) == (90, "policy of the house")
+    assert len(found["stops"]) == 1
+    assert at("orgs", "update", "default", "--review-days", "0", "--json").json["organization"]["review_days"] is None
+    assert "1 to" in at("orgs", "update", "default", "--review-days", "-3").complains()
+    assert at("orgs", "show", "defualt").complains() == "unknown organization `defualt`: did you mean `default`?"
+    at("orgs", "revoke", "default", "--yes")
+    assert "is revoked" in at("orgs", "update", "default", "--review-days", "9").complains()

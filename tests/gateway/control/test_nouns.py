@@ -223,7 +223,22 @@ def test_organizations(control: Control, owner: Client) -> None:
     assert owner("GET", "/organizations/acme").ok()["agents"] == 1
     for act, status in (("suspend", "suspended"), ("resume", "active")):
         assert owner("POST", f"/organizations/acme/{act}").ok()["status"] == status
+    patch = {"review_days": 90, "reason": "policy"}
+    assert owner("PATCH", "/organizations/acme", patch).problem(428) == "if_match_required"
+    assert owner("PATCH", "/organizations/acme", patch, headers={"if-match": '"1"'}).problem(412) == "changed_meanwhile"
+    tag = owner("GET", "/organizations/acme").headers["etag"]
+    changed = owner("PATCH", "/organizations/acme", patch, headers={"if-match": tag})
+    assert (tag, changed.ok()["review_days"], changed.headers["etag"]) == ('"3"', 90, '"4"')
+    assert owner("PATCH", "/organizations/acme", {}, headers={"if-match": "*"}).ok() == changed.json
+    assert owner("PATCH", "/organizations/acme", {}, headers={"if-match": tag}).problem(412) == "changed_meanwhile"
+    bad = owner("PATCH", "/organizations/acme", {"review_days": -1}, headers={"if-match": "*"})
+    assert bad.problem(422) == "invalid_review_days"
+    never = owner("PATCH", "/organizations/acme", {"review_days": None}, headers={"if-match": "*"})
+    assert never.ok()["review_days"] is None
+    admin = control.operator("adam", "admin", organization="acme")
+    assert admin("PATCH", "/organizations/acme", patch, headers={"if-match": "*"}).problem(403) == "forbidden"
     acme = control.operator("ann", organization="acme")
+    assert acme("PATCH", f"/organizations/{ORG}", patch, headers={"if-match": "*"}).problem(404)
     assert acme("POST", f"/organizations/{ORG}/suspend").problem(404) == "unknown_organization"
     assert acme("POST", "/organizations/acme/suspend").ok()["status"] == "suspended"
     assert acme("POST", "/organizations", {"name": "evil"}).problem(403) == "forbidden"
