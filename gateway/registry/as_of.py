@@ -118,6 +118,8 @@ def bindings_at(registry: Registry, organization: str, at_ns: int, reference: st
 
 def _named(session: Session, tenant: Organization, reference: str, at_ns: int) -> AgentVersion:
     """The version that an agent was at: of two that had this name, the one that had not ended, or else the later."""
+    if at_ns == NOW and (found := queries.indexed_agent(session, tenant, reference)) is not None:
+        return _versions(session, tenant, at_ns, [found.id])[0]
     mine = select(AgentVersion.agent_id).where(AgentVersion.organization_id == tenant.id)
     ids = set(
         session.exec(mine.where(or_(col(AgentVersion.name) == reference, col(AgentVersion.agent_id) == reference)))

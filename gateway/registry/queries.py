@@ -68,19 +68,25 @@ def find_organization(session: Session, name: str) -> Organization:
 
 def find_agent(session: Session, organization: Organization, reference: str) -> Agent:
     """The agent of this name or id. A name means the live agent that has it, or else the one that had it last."""
-    mine = select(Agent).where(Agent.organization_id == organization.id)
-    # One by one, because each of these has an index, and the two together have none.
-    found: list[Agent] = [
-        *session.exec(mine.where(Agent.id == reference)),
-        *session.exec(live_agent(organization, reference)),
-    ]
-    if not found:
-        found = list(session.exec(mine.where(Agent.name == reference).order_by(col(Agent.id).desc()).limit(1)))
-    if not found:
+    found = indexed_agent(session, organization, reference)
+    if found is None:
+        mine = select(Agent).where(Agent.organization_id == organization.id, Agent.name == reference)
+        found = session.exec(mine.order_by(col(Agent.id).desc())).first()
+    if found is None:
         living = select(Agent.name).where(Agent.organization_id == organization.id, col(Agent.status).not_in(ENDED))
         names = session.exec(living.order_by(col(Agent.id).desc()).limit(_LISTED)).all()
         raise _unknown("agent", reference, _suggestion(reference, names, "agents"))
-    return max(found, key=lambda each: (each.status not in ENDED, each.id))
+    return found
+
+
+def indexed_agent(session: Session, organization: Organization, reference: str) -> Agent | None:
+    """The agent of this id, or the live one of this name.
+
+    They are asked for one by one, because each has an index, and the two in one condition have none.
+    """
+    mine = select(Agent).where(Agent.organization_id == organization.id, Agent.id == reference)
+    found = [*session.exec(mine), *session.exec(live_agent(organization, reference))]
+    return max(found, key=lambda each: (each.status not in ENDED, each.id), default=None)
 
 
 def live_agent(organization: Organization, name: str) -> SelectOfScalar[Agent]:
