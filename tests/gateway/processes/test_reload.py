@@ -33,8 +33,8 @@ def test_what_is_settled_at_the_start_stays(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_tls_does_not_end_on_an_address_that_stays_open_to_a_network() -> None:
-    secured = Settings(host="0.0.0.0", tls_cert=Path("server.pem"), tls_key=Path("server.key"))  # noqa: S104
-    for now in (Settings(host="127.0.0.1"), Settings(host="0.0.0.0", insecure=True)):  # noqa: S104
+    secured = Settings(host="0.0.0.0", tls_cert=Path("server.pem"), tls_key=Path("server.key"))
+    for now in (Settings(host="127.0.0.1"), Settings(host="0.0.0.0", insecure=True)):
         with pytest.raises(GatewayError, match=r"host `0\.0\.0\.0` is not a loopback address") as caught:
             reload.settle(secured, now, secured)
         assert caught.value.code == "insecure_bind"
